@@ -1,0 +1,62 @@
+//! The command line: arguments typed by clap, resolved, and handed to the library. Results go to standard output (`--json`
+//! makes them one JSON object), progress and remarks to standard error.
+//!
+//! Exit codes: 0 done, 1 nothing found, 2 error.
+
+mod output;
+mod tiles;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Result;
+use output::Output;
+
+/// How a command ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    /// Nothing to work on was found.
+    Nothing,
+}
+
+/// Train, structurally prune and fine-tune small networks that segment nuclei in H&E tissue.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110, arg_required_else_help = true)]
+struct Arguments {
+    /// Print the result as one JSON object.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Train(train::TrainArguments),
+    Finetune(train::FinetuneArguments),
+}
+
+/// Runs the program with the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.json);
+    match run(arguments.verb, &output) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Nothing) => ExitCode::from(1),
+        Err(error) => {
+            output.remark(&format!("error: {error}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(verb: Verb, output: &Output) -> Result<Outcome> {
+    match verb {
+        Verb::Train(a) => train::train(&a, output),
+        Verb::Finetune(a) => train::finetune(&a, output),
+    }
+}

@@ -1,0 +1,250 @@
+//! `prunella train` and `prunella finetune`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::Outcome;
+use super::output::{Output, stop_flag};
+use super::tiles::{TileArguments, load};
+use crate::dataset::{Augmentation, Prior};
+use crate::error::{Error, Result};
+use crate::model::{Architecture, Head, Model, Precision};
+use crate::platform::write_atomic;
+use crate::report::{Line, training_curves};
+use crate::train::{Choice, EpochLog, Event, Recipe, Schedule, TrainData, Trainer, open};
+
+/// Train a network from random weights.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  prunella train --data kumar --split pretrain --patches 60000 --epochs 1 --augment --out start.safetensors
+  prunella train --data my-tiles --network dccn --head sigmoid --device gpu --out dccn.safetensors")]
+pub struct TrainArguments {
+    /// Which of the paper's networks.
+    #[arg(long, value_enum, default_value_t = Family::Dcnn)]
+    network: Family,
+    #[command(flatten)]
+    common: CommonArguments,
+}
+
+/// Train an existing model further, after pruning or on other tiles.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  prunella finetune half.safetensors --data kumar --split train --patches 9159 --epochs 30 --augment --out half-tuned.safetensors")]
+pub struct FinetuneArguments {
+    /// The model to start from.
+    model: PathBuf,
+    #[command(flatten)]
+    common: CommonArguments,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Family {
+    /// 916 959 parameters.
+    Dcnn,
+    /// 4 794 754 parameters.
+    Dccn,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ScheduleName {
+    Constant,
+    Cosine,
+    OneCycle,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum HeadName {
+    Softmax,
+    Sigmoid,
+}
+
+#[derive(Debug, Args)]
+struct CommonArguments {
+    #[command(flatten)]
+    tiles: TileArguments,
+    /// Where the trained model goes (.safetensors).
+    #[arg(long, short)]
+    out: PathBuf,
+    /// Patches to draw; 70 % of them train, 30 % validate.
+    #[arg(long, default_value_t = 9_159)]
+    patches: usize,
+    #[arg(long, default_value_t = 30)]
+    epochs: u64,
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    #[arg(long, default_value_t = 1e-3)]
+    learning_rate: f64,
+    #[arg(long, value_enum, default_value_t = ScheduleName::OneCycle)]
+    schedule: ScheduleName,
+    /// Decoupled weight decay (AdamW); 0 is plain Adam.
+    #[arg(long, default_value_t = 0.0)]
+    weight_decay: f64,
+    /// Draw both classes equally often instead of as they cover the tiles.
+    #[arg(long)]
+    balanced: bool,
+    /// Vary patches: flips, quarter turns, stain jitter in optical density.
+    #[arg(long)]
+    augment: bool,
+    /// How logits become probabilities; sigmoid is the paper's DCCN.
+    #[arg(long, value_enum)]
+    head: Option<HeadName>,
+    /// Decides initial weights, patches, order and variation.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// auto (a real GPU, else the CPU), cpu, gpu or gpu:N of 'prunella devices'.
+    #[arg(long, default_value = "auto")]
+    device: Choice,
+    /// Seconds between checkpoints.
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
+    checkpoint_every: f64,
+    /// Replace a checkpoint instead of going on from it.
+    #[arg(long)]
+    fresh: bool,
+}
+
+impl CommonArguments {
+    fn recipe(&self, head: Head) -> Recipe {
+        Recipe {
+            patches: self.patches,
+            epochs: self.epochs,
+            batch: self.batch,
+            learning_rate: self.learning_rate,
+            schedule: match self.schedule {
+                ScheduleName::Constant => Schedule::Constant,
+                ScheduleName::Cosine => Schedule::Cosine,
+                ScheduleName::OneCycle => Schedule::OneCycle,
+            },
+            weight_decay: self.weight_decay,
+            prior: if self.balanced { Prior::Balanced } else { Prior::Natural },
+            augmentation: if self.augment { Augmentation::DEFAULT } else { Augmentation::NONE },
+            head: match self.head {
+                None => head,
+                Some(HeadName::Softmax) => Head::Softmax,
+                Some(HeadName::Sigmoid) => Head::Sigmoid,
+            },
+            seed: self.seed,
+        }
+    }
+}
+
+/// `prunella train`.
+pub fn train(arguments: &TrainArguments, output: &Output) -> Result<Outcome> {
+    let architecture = match arguments.network {
+        Family::Dcnn => Architecture::paper_dcnn(),
+        Family::Dccn => Architecture::paper_dccn(),
+    };
+    fit(&Model::random(architecture, arguments.common.seed)?, &arguments.common, output)
+}
+
+/// `prunella finetune`.
+pub fn finetune(arguments: &FinetuneArguments, output: &Output) -> Result<Outcome> {
+    fit(&Model::load(&arguments.model)?, &arguments.common, output)
+}
+
+fn fit(start: &Model, arguments: &CommonArguments, output: &Output) -> Result<Outcome> {
+    let recipe = arguments.recipe(start.card().head);
+    recipe.validate()?;
+    let tiles = load(&arguments.tiles, output)?;
+    if tiles.is_empty() {
+        output.remark("No labelled tiles were found there; 'prunella data check' says what is.");
+        return Ok(Outcome::Nothing);
+    }
+    let (compute, why) = open(arguments.device, start, recipe.batch)?;
+    output.remark(&why);
+    let checkpoint = beside(&arguments.out, "checkpoint");
+    if arguments.fresh && checkpoint.exists() {
+        std::fs::remove_file(&checkpoint).map_err(|e| Error::io("The checkpoint cannot be removed", e))?;
+    }
+    let every = Duration::try_from_secs_f64(arguments.checkpoint_every)
+        .map_err(|_| Error::mismatch("The time between checkpoints must be a positive number of seconds"))?;
+    let trainer = Trainer {
+        start,
+        data: TrainData { tiles: &tiles },
+        recipe: &recipe,
+        compute: &compute,
+        checkpoint: Some(&checkpoint),
+        checkpoint_every: every,
+        cancel: stop_flag(),
+    };
+    let bar = output.bar(1, "Training");
+    let mut epochs = Vec::new();
+    let outcome = trainer.run(&mut |event| {
+        if let Event::Epoch(log) = &event {
+            epochs.push(log.clone());
+        }
+        show(&event, &bar, output);
+    })?;
+    bar.finish_and_clear();
+    let mut model = outcome.model;
+    arguments.tiles.sign(&mut model);
+    model.save(&arguments.out, Precision::F32)?;
+    write_logs(&arguments.out, &outcome.history)?;
+    drop(std::fs::remove_file(&checkpoint)); // it has served; one left behind is harmless
+    let last = outcome.history.last();
+    let text = last.map_or(String::new(), |l| {
+        format!(
+            "{}: {} parameters, validation accuracy {:.4}, Dice {:.4}, cross-entropy {:.4} after {} epochs ({:.0} s)",
+            arguments.out.display(), model.graph().parameters(), l.validation_accuracy, l.validation_dice,
+            l.validation_loss, l.epoch, outcome.seconds
+        )
+    });
+    let value = serde_json::json!({
+        "model": arguments.out, "parameters": model.graph().parameters(), "fingerprint": model.fingerprint(),
+        "device": compute.name, "seconds": outcome.seconds, "last_epoch": last,
+    });
+    output.result(&value, &text)?;
+    Ok(Outcome::Done)
+}
+
+/// Moves the bar along with the run.
+pub fn show(event: &Event, bar: &indicatif::ProgressBar, output: &Output) {
+    match event {
+        Event::Resumed { epoch, step } => {
+            output.remark(&format!("Going on from a checkpoint in epoch {}, step {step}", epoch + 1));
+        }
+        Event::Step { done, total, epoch, loss, patches_per_s } => {
+            if bar.length() != Some(*total) {
+                bar.set_length(*total);
+                bar.set_position(*done);
+                bar.reset_eta();
+            }
+            bar.set_position(*done);
+            bar.set_message(format!("epoch {epoch} · loss {loss:.4} · {patches_per_s:.0} patches/s"));
+        }
+        Event::Epoch(log) => bar.suspend(|| {
+            output.remark(&format!(
+                "epoch {:>3}: training loss {:.4}, validation loss {:.4}, accuracy {:.4}, Dice {:.4}",
+                log.epoch, log.train_loss, log.validation_loss, log.validation_accuracy, log.validation_dice
+            ));
+        }),
+    }
+}
+
+/// The JSONL log and the SVG of the curves, beside the model.
+fn write_logs(out: &Path, history: &[EpochLog]) -> Result<()> {
+    let lines: Vec<String> = history.iter().map(|log| serde_json::json!(log).to_string() + "\n").collect();
+    write_atomic(&beside(out, "log.jsonl"), lines.concat().as_bytes())?;
+    write_atomic(&beside(out, "curves.svg"), curves(history)?.as_bytes())
+}
+
+/// Losses and validation scores over epochs.
+pub fn curves(history: &[EpochLog]) -> Result<String> {
+    let line = |name: &str, of: fn(&EpochLog) -> f64| Line {
+        name: name.into(),
+        points: history.iter().map(|l| (l.epoch as f64, of(l))).collect(),
+    };
+    training_curves(
+        &[line("training", |l| l.train_loss), line("validation", |l| l.validation_loss)],
+        &[line("accuracy", |l| l.validation_accuracy), line("Dice", |l| l.validation_dice)],
+    )
+}
+
+/// `model.safetensors` → `model.safetensors.checkpoint`.
+fn beside(out: &Path, ending: &str) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    PathBuf::from(name)
+}

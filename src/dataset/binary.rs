@@ -1,0 +1,45 @@
+//! Connected parts of a mask.
+
+use crate::raster::{LabelMap, Mask, Plane};
+
+/// Numbers the 8-connected parts of a mask 1, 2, … in the order of their first pixel, row by row. Linear time.
+#[must_use]
+pub fn label_components(mask: &Mask) -> LabelMap {
+    let (w, h) = (mask.width(), mask.height());
+    let mut labels: LabelMap = Plane::filled(w, h, 0);
+    let mut stack = Vec::new();
+    let mut next = 0;
+    for start in 0..w * h {
+        if !mask.data()[start] || labels.data()[start] != 0 {
+            continue;
+        }
+        next += 1;
+        labels.data_mut()[start] = next;
+        stack.push(start);
+        while let Some(at) = stack.pop() {
+            let (row, column) = (at / w, at % w);
+            for r in row.saturating_sub(1)..(row + 2).min(h) {
+                for c in column.saturating_sub(1)..(column + 2).min(w) {
+                    let near = r * w + c;
+                    if mask.data()[near] && labels.data()[near] == 0 {
+                        labels.data_mut()[near] = next;
+                        stack.push(near);
+                    }
+                }
+            }
+        }
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn diagonal_neighbours_are_one_part_and_others_are_not() {
+        let rows = ["#..#", ".#..", "...#"];
+        let mask = Plane::from_vec(4, 3, rows.concat().chars().map(|c| c == '#').collect()).expect("plane");
+        assert_eq!(label_components(&mask).data(), &[1, 0, 0, 2, 0, 1, 0, 0, 0, 0, 0, 3]);
+    }
+}

@@ -1,0 +1,24 @@
+//! Labelled tiles on disk, and the patches drawn from them.
+
+mod augment;
+mod binary;
+mod check;
+mod discover;
+mod imagescope;
+mod load;
+mod permutation;
+pub mod phantom;
+mod representativeness;
+mod sampler;
+mod split;
+
+pub use augment::{Augmentation, PATCH_VALUES, augmented_patch, plain_patch};
+pub use binary::label_components;
+pub use check::{DataReport, TileReport, check};
+pub use discover::{LabelSource, TileFiles, discover};
+pub use imagescope::{Region, parse_imagescope, rasterise};
+pub use load::{Tile, load_tile};
+pub use permutation::{Permutation, mix};
+pub use representativeness::{Representativeness, representativeness};
+pub use sampler::{Place, Prior, Sampler};
+pub use split::{PAPER_PRETRAIN, PAPER_TEST, PAPER_TRAIN, Split, recognised_split};

@@ -1,0 +1,62 @@
+//! The paper's Table 1, by the names of the tiles.
+
+use serde::Serialize;
+
+/// Pre-training tiles (breast).
+pub const PAPER_PRETRAIN: [&str; 2] = ["A7-A13E", "A7-A13F"];
+/// Training tiles.
+pub const PAPER_TRAIN: [&str; 7] = ["AR-A1AK", "HE-7130", "38-6178", "G9-6356", "DK-A2I6", "AY-A8YK", "KB-A93J"];
+/// Test tiles: the same organs from other clinics.
+pub const PAPER_TEST: [&str; 7] = ["E2-A1B5", "B0-5698", "21-5784", "CH-5767", "G2-A2EK", "NH-A8F7", "RD-A8N9"];
+
+/// Part of the paper's design that a tile belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    Pretrain,
+    Train,
+    Test,
+}
+
+impl Split {
+    /// The paper's tile codes of this part.
+    #[must_use]
+    pub fn codes(self) -> &'static [&'static str] {
+        match self {
+            Self::Pretrain => &PAPER_PRETRAIN,
+            Self::Train => &PAPER_TRAIN,
+            Self::Test => &PAPER_TEST,
+        }
+    }
+
+    /// Whether a tile (`TCGA-AR-A1AK-01Z-00-DX1`) belongs to this part.
+    #[must_use]
+    pub fn contains(self, tile: &str) -> bool {
+        self.codes().iter().any(|code| has_code(tile, code))
+    }
+}
+
+fn has_code(tile: &str, code: &str) -> bool {
+    let after = tile.strip_prefix("TCGA-").unwrap_or(tile);
+    after.strip_prefix(code).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+/// The part of the paper's split that a tile name belongs to.
+#[must_use]
+pub fn recognised_split(tile: &str) -> Option<Split> {
+    [Split::Pretrain, Split::Train, Split::Test].into_iter().find(|s| s.contains(tile))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_are_known_by_their_code_and_not_by_a_part_of_it() {
+        assert_eq!(recognised_split("TCGA-AR-A1AK-01Z-00-DX1"), Some(Split::Train));
+        assert_eq!(recognised_split("TCGA-A7-A13E-01Z-00-DX1"), Some(Split::Pretrain));
+        assert_eq!(recognised_split("TCGA-G9-63567-01Z"), None);
+        assert_eq!(recognised_split("B0-5698"), Some(Split::Test));
+        assert_eq!(recognised_split("my tile"), None);
+    }
+}

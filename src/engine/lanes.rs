@@ -1,0 +1,228 @@
+//! Any network on 32 patches at a time: the patches stand side by side in the innermost axis, so every loop is a vector
+//! loop and each lane adds in the order of the definition.
+
+use super::kernel::{SLACK, Sums, affine, weighted_sums};
+use super::patchwise::patch_at;
+use super::program::{Packed, norm_affine};
+use crate::error::Result;
+use crate::model::{Graph, Model, Node, Op, Shape};
+use crate::raster::RgbImage;
+
+/// Patches in one batch.
+pub const LANES: usize = 32;
+
+/// A network made ready for batches of patches.
+#[derive(Debug)]
+pub struct LaneEngine {
+    graph: Graph,
+    steps: Vec<Step>,
+    /// For each node, the last node that reads it.
+    last_use: Vec<usize>,
+}
+
+#[derive(Debug)]
+enum Step {
+    Weighted(Packed),
+    Norm { scale: Vec<f32>, shift: Vec<f32> },
+    Plain,
+}
+
+impl LaneEngine {
+    /// Packs the weights of any model.
+    ///
+    /// # Errors
+    /// None at present; the signature leaves room for networks this engine cannot run.
+    pub fn new(model: &Model) -> Result<Self> {
+        let graph = model.graph().clone();
+        let step = |node: &Node| match node.op {
+            Op::Conv { .. } | Op::Linear { .. } => Step::Weighted(Packed::of(model, node)),
+            Op::BatchNorm => {
+                let (scale, shift) = norm_affine(model, node);
+                Step::Norm { scale, shift }
+            }
+            _ => Step::Plain,
+        };
+        let steps = graph.nodes.iter().map(step).collect();
+        let mut last_use = vec![graph.nodes.len(); graph.nodes.len()];
+        for (i, node) in graph.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|&input| last_use[input] = i);
+        }
+        Ok(Self { graph, steps, last_use })
+    }
+
+    /// Logits of the pixels at `places` (row, column), at most [`LANES`]; classes innermost.
+    #[must_use]
+    pub fn run(&self, image: &RgbImage, places: &[(usize, usize)]) -> Vec<f32> {
+        let patches: Vec<Vec<f32>> = places.iter().map(|&(row, column)| patch_at(image, row, column)).collect();
+        self.run_patches(&patches)
+    }
+
+    /// Logits of at most [`LANES`] patches (3×55×55); classes innermost.
+    #[must_use]
+    pub fn run_patches(&self, patches: &[Vec<f32>]) -> Vec<f32> {
+        let mut values: Vec<Vec<f32>> = Vec::with_capacity(self.graph.nodes.len());
+        for (i, node) in self.graph.nodes.iter().enumerate() {
+            let value = match node.op {
+                Op::Input => interleave(patches, node.shape),
+                Op::Concat => concatenate(&self.graph, node, &values),
+                _ => evaluate(&self.steps[i], node, self.graph.input_shape(node), &values[node.inputs[0]]),
+            };
+            values.push(value);
+            for &input in &node.inputs {
+                if self.last_use[input] == i {
+                    values[input] = Vec::new();
+                }
+            }
+        }
+        let Some((logits, node)) = values.last().zip(self.graph.nodes.last()) else { return Vec::new() };
+        let classes = node.shape.channels;
+        (0..patches.len()).flat_map(|lane| (0..classes).map(move |c| c * LANES + lane)).map(|i| logits[i]).collect()
+    }
+}
+
+fn empty(shape: Shape) -> Vec<f32> {
+    vec![0.0; shape.count() * LANES + SLACK]
+}
+
+fn interleave(patches: &[Vec<f32>], shape: Shape) -> Vec<f32> {
+    let mut out = empty(shape);
+    for (lane, patch) in patches.iter().take(LANES).enumerate() {
+        for (i, &v) in patch.iter().enumerate() {
+            out[i * LANES + lane] = v;
+        }
+    }
+    out
+}
+
+fn concatenate(graph: &Graph, node: &Node, values: &[Vec<f32>]) -> Vec<f32> {
+    let mut out = Vec::with_capacity(node.shape.count() * LANES + SLACK);
+    for &i in &node.inputs {
+        out.extend_from_slice(&values[i][..graph.nodes[i].shape.count() * LANES]);
+    }
+    out.resize(out.len() + SLACK, 0.0);
+    out
+}
+
+fn evaluate(step: &Step, node: &Node, from: Shape, x: &[f32]) -> Vec<f32> {
+    match (node.op, step) {
+        (Op::Conv { kernel, stride, padding, .. }, Step::Weighted(packed)) => {
+            convolve(packed, x, from, node.shape, [kernel, stride, padding])
+        }
+        (Op::Linear { .. }, Step::Weighted(packed)) => {
+            let mut out = empty(node.shape);
+            let taps: Vec<usize> = (0..from.count()).map(|i| i * LANES).collect();
+            sum_runs(packed, x, &taps, &[(0, 0)], LANES, LANES, &mut out);
+            out
+        }
+        (Op::BatchNorm, Step::Norm { scale, shift }) => {
+            let mut out = x.to_vec();
+            affine(&mut out, from.height * from.width * LANES, scale, shift);
+            out
+        }
+        (Op::Relu, _) => x.iter().map(|&v| if v > 0.0 { v } else { 0.0 }).collect(),
+        (Op::MaxPool { kernel, stride, padding }, _) => {
+            let largest = |m: f32, v: f32| if v > m { v } else { m };
+            slide(x, from, node.shape, [kernel, stride, padding], (f32::NEG_INFINITY, 1.0), largest)
+        }
+        (Op::AvgPool { kernel }, _) => {
+            let share = 1.0 / (kernel * kernel) as f32;
+            slide(x, from, node.shape, [kernel, kernel, 0], (0.0, share), |s, v| s + v)
+        }
+        _ => x.to_vec(),
+    }
+}
+
+fn sum_runs(
+    packed: &Packed,
+    source: &[f32],
+    taps: &[usize],
+    runs: &[(usize, usize)],
+    run_len: usize,
+    filter_step: usize,
+    out: &mut [f32],
+) {
+    weighted_sums(&Sums { packed, source, taps, runs, run_len, filter_step, relu: false }, out);
+}
+
+fn convolve(packed: &Packed, x: &[f32], from: Shape, to: Shape, [kernel, stride, padding]: [usize; 3]) -> Vec<f32> {
+    let mut out = empty(to);
+    let wide = Shape { height: from.height + 2 * padding, width: from.width + 2 * padding, ..from };
+    let padded = if padding == 0 { None } else { Some(pad(x, from, wide, padding)) };
+    let source = padded.as_deref().unwrap_or(x);
+    let line = wide.width * LANES;
+    let taps: Vec<usize> = (0..from.channels * kernel * kernel)
+        .map(|k| (k / (kernel * kernel), k / kernel % kernel, k % kernel))
+        .map(|(c, dy, dx)| (c * wide.height + dy) * line + dx * LANES)
+        .collect();
+    let filter_step = to.height * to.width * LANES;
+    if kernel == 1 && stride == 1 && padding == 0 {
+        sum_runs(packed, source, &taps, &[(0, 0)], filter_step, filter_step, &mut out);
+    } else if stride == 1 {
+        let runs: Vec<_> = (0..to.height).map(|y| (y * line, y * to.width * LANES)).collect();
+        sum_runs(packed, source, &taps, &runs, to.width * LANES, filter_step, &mut out);
+    } else {
+        let place = |i: usize| (i / to.width * stride * line + i % to.width * stride * LANES, i * LANES);
+        let runs: Vec<_> = (0..to.height * to.width).map(place).collect();
+        sum_runs(packed, source, &taps, &runs, LANES, filter_step, &mut out);
+    }
+    out
+}
+
+fn pad(x: &[f32], from: Shape, wide: Shape, padding: usize) -> Vec<f32> {
+    let mut out = empty(wide);
+    let len = from.width * LANES;
+    for (i, row) in x.chunks_exact(len).take(from.channels * from.height).enumerate() {
+        let (c, y) = (i / from.height, i % from.height);
+        out[((c * wide.height + y + padding) * wide.width + padding) * LANES..][..len].copy_from_slice(row);
+    }
+    out
+}
+
+/// Folds each window with `f` from `start`, then multiplies by `factor`; padding takes no part.
+fn slide(
+    x: &[f32],
+    from: Shape,
+    to: Shape,
+    [kernel, stride, padding]: [usize; 3],
+    (start, factor): (f32, f32),
+    f: impl Fn(f32, f32) -> f32,
+) -> Vec<f32> {
+    let mut out = empty(to);
+    for (i, target) in out.chunks_exact_mut(LANES).take(to.count()).enumerate() {
+        let (c, y, x0) = (i / (to.height * to.width), i / to.width % to.height, i % to.width);
+        let mut sums = [start; LANES];
+        for (dy, dx) in (0..kernel * kernel).map(|k| (k / kernel, k % kernel)) {
+            let (row, column) = (y * stride + dy, x0 * stride + dx);
+            if row < padding || column < padding || row - padding >= from.height || column - padding >= from.width {
+                continue;
+            }
+            let at = ((c * from.height + row - padding) * from.width + column - padding) * LANES;
+            sums.iter_mut().zip(&x[at..][..LANES]).for_each(|(s, &v)| *s = f(*s, v));
+        }
+        target.iter_mut().zip(sums).for_each(|(t, s)| *t = s * factor);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::picture;
+    use super::super::{patch_at, patch_logits};
+    use super::*;
+    use crate::model::{Architecture, dccn, dcnn};
+
+    #[test]
+    fn a_batch_equals_the_definition_bit_for_bit() {
+        let image = picture(60, 60);
+        for architecture in [dcnn([3, 5, 9], 12, 2), dccn(5, 7, 3, [6, 5, 9], 2), Architecture::paper_dcnn()] {
+            let model = Model::random(architecture, 8).expect("model");
+            let places = [(0, 0), (30, 31), (59, 59)];
+            let batch = LaneEngine::new(&model).expect("engine").run(&image, &places);
+            for (i, (row, column)) in places.into_iter().enumerate() {
+                let single = patch_logits(&model, &patch_at(&image, row, column));
+                let bits = |v: &[f32]| v.iter().map(|z| z.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&batch[i * 2..][..2]), bits(&single), "{} ({row}, {column})", model.card().architecture.family());
+            }
+        }
+    }
+}

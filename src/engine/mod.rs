@@ -1,0 +1,239 @@
+//! Answers for every pixel. The exactness ladder, each rung a test:
+//!
+//! 0. dense = patch-wise, bit for bit: the same additions in the same order (`dense`, `lanes` against `patchwise`);
+//! 2. all of them ≈ PyTorch on real weights, within a stated tolerance on logits (`tests/it/reference.rs`).
+//!
+//! The image is mirrored by 27 pixels; the DCNN's inner convolutions are valid, so it has an exact dense form. The DCCN
+//! pads inside its patch and has none: it runs patch by patch, 32 at a time, on every pixel or on a grid (`stride`).
+
+mod block;
+mod dense;
+mod kernel;
+mod lanes;
+mod patchwise;
+mod program;
+
+pub use block::{Block, blocks};
+pub use dense::DenseEngine;
+pub use lanes::{LANES, LaneEngine};
+pub use patchwise::{patch_at, patch_logits};
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+use crate::model::{Architecture, Model};
+use crate::platform::for_each_index;
+use crate::raster::{Plane, ProbabilityMap, RgbImage};
+
+/// How to segment.
+#[derive(Debug, Clone, Copy)]
+pub struct SegmentOptions {
+    /// Pixels between evaluated pixels (DCCN only; the DCNN answers every pixel at once). 1 is exact.
+    pub stride: usize,
+    /// Side of the blocks that are worked on at a time, pixels. It bounds memory and changes no result.
+    pub block_px: usize,
+}
+
+impl Default for SegmentOptions {
+    fn default() -> Self {
+        Self { stride: 1, block_px: 128 }
+    }
+}
+
+/// Watches long work from outside: says how far it is and asks it to stop.
+#[derive(Default)]
+pub struct Control<'a> {
+    /// Set to stop; finished parts are kept by whoever holds them.
+    pub cancel: Option<&'a AtomicBool>,
+    /// Called with (done, total) after each part, from any thread.
+    pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+}
+
+impl Control<'_> {
+    /// Whether the work was asked to stop.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] if so.
+    pub fn check(&self) -> Result<()> {
+        if self.cancel.is_some_and(|c| c.load(Ordering::Relaxed)) {
+            return Err(Error::Cancelled { after: String::new() });
+        }
+        Ok(())
+    }
+}
+
+/// Probability of "nucleus" for every pixel of an image of any size.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a model without exactly two classes, [`Error::Cancelled`] when asked to stop.
+pub fn segment(
+    model: &Model,
+    image: &RgbImage,
+    options: SegmentOptions,
+    control: &Control<'_>,
+) -> Result<ProbabilityMap> {
+    if model.card().architecture.classes() != 2 {
+        return Err(Error::unsupported("Segmentation needs a model with two classes, background and nucleus"));
+    }
+    if options.block_px == 0 || options.stride == 0 {
+        return Err(Error::mismatch("Block size and stride must be at least 1 pixel"));
+    }
+    match model.card().architecture {
+        Architecture::Dcnn { .. } => segment_dense(model, image, options, control),
+        Architecture::Dccn { .. } => segment_lanes(model, image, options, control),
+    }
+}
+
+fn segment_dense(
+    model: &Model,
+    image: &RgbImage,
+    options: SegmentOptions,
+    control: &Control<'_>,
+) -> Result<ProbabilityMap> {
+    let engine = DenseEngine::new(model)?;
+    let head = model.card().head;
+    let out = Mutex::new(Plane::filled(image.width(), image.height(), 0.0f32));
+    let all = blocks(image.width(), image.height(), options.block_px);
+    let done = AtomicU64::new(0);
+    for_each_index(all.len(), |i| {
+        control.check()?;
+        let block = all[i];
+        let logits = engine.run(image, block);
+        let mut plane = out.lock().map_err(|_| Error::gpu("A worker stopped while writing its result"))?;
+        for (y, row) in logits.chunks_exact(block.width * 2).enumerate() {
+            let target = &mut plane.row_mut(block.row + y)[block.column..][..block.width];
+            for (p, z) in target.iter_mut().zip(row.chunks_exact(2)) {
+                *p = head.probability([z[0], z[1]]);
+            }
+        }
+        drop(plane);
+        report(control, &done, all.len());
+        Ok(())
+    })?;
+    out.into_inner().map_err(|_| Error::gpu("A worker stopped while writing its result"))
+}
+
+fn segment_lanes(
+    model: &Model,
+    image: &RgbImage,
+    options: SegmentOptions,
+    control: &Control<'_>,
+) -> Result<ProbabilityMap> {
+    let engine = LaneEngine::new(model)?;
+    let head = model.card().head;
+    let grid = |side: usize| side.div_ceil(options.stride);
+    let (columns, rows) = (grid(image.width()), grid(image.height()));
+    let batches = (columns * rows).div_ceil(LANES);
+    let coarse = Mutex::new(vec![0.0f32; columns * rows]);
+    let done = AtomicU64::new(0);
+    for_each_index(batches, |b| {
+        control.check()?;
+        let first = b * LANES;
+        let count = LANES.min(columns * rows - first);
+        let places: Vec<(usize, usize)> = (first..first + count)
+            .map(|i| (grid_place(i / columns, options.stride, image.height()), grid_place(i % columns, options.stride, image.width())))
+            .collect();
+        let logits = engine.run(image, &places);
+        let mut all = coarse.lock().map_err(|_| Error::gpu("A worker stopped while writing its result"))?;
+        for (p, z) in all[first..].iter_mut().zip(logits.chunks_exact(2)) {
+            *p = head.probability([z[0], z[1]]);
+        }
+        drop(all);
+        report(control, &done, batches);
+        Ok(())
+    })?;
+    let coarse = coarse.into_inner().map_err(|_| Error::gpu("A worker stopped while writing its result"))?;
+    let coarse = Plane::from_vec(columns, rows, coarse)?;
+    Ok(spread(&coarse, image.width(), image.height(), options.stride))
+}
+
+/// Image row or column of grid line `index`: the middle of its cell, so that a stride of 1 is every pixel.
+fn grid_place(index: usize, stride: usize, side: usize) -> usize {
+    (index * stride + stride / 2).min(side - 1)
+}
+
+/// Bilinear interpolation between grid points.
+fn spread(coarse: &ProbabilityMap, width: usize, height: usize, stride: usize) -> ProbabilityMap {
+    if stride == 1 {
+        return coarse.clone();
+    }
+    let along = |i: usize, count: usize| {
+        let at = ((i as f32 - (stride / 2) as f32) / stride as f32).clamp(0.0, (count - 1) as f32);
+        let low = at as usize;
+        (low, (low + 1).min(count - 1), at - low as f32)
+    };
+    let mut out = Plane::filled(width, height, 0.0);
+    for row in 0..height {
+        let (r0, r1, fr) = along(row, coarse.height());
+        for column in 0..width {
+            let (c0, c1, fc) = along(column, coarse.width());
+            let mix = |r: usize| coarse.get(r, c0) * (1.0 - fc) + coarse.get(r, c1) * fc;
+            out.set(row, column, mix(r0) * (1.0 - fr) + mix(r1) * fr);
+        }
+    }
+    out
+}
+
+fn report(control: &Control<'_>, done: &AtomicU64, total: usize) {
+    let now = done.fetch_add(1, Ordering::Relaxed) + 1;
+    if let Some(progress) = control.progress {
+        progress(now, total as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{dccn, dcnn};
+
+    /// A picture in which every pixel differs from its neighbours.
+    pub(super) fn picture(width: usize, height: usize) -> RgbImage {
+        let pixel = |i: usize| [0, 1, 2].map(|c| ((i * 7919 + c * 104_729) % 251) as u8);
+        Plane::from_vec(width, height, (0..width * height).map(pixel).collect()).expect("plane")
+    }
+
+    fn probabilities(model: &Model, image: &RgbImage, stride: usize, block_px: usize) -> Vec<u32> {
+        let options = SegmentOptions { stride, block_px };
+        let map = segment(model, image, options, &Control::default()).expect("probabilities");
+        map.data().iter().map(|p| p.to_bits()).collect()
+    }
+
+    #[test]
+    fn block_size_changes_no_bit_and_leaves_no_seam() {
+        let model = Model::random(dcnn([3, 5, 8], 20, 2), 2).expect("model");
+        let image = picture(70, 45);
+        let whole = probabilities(&model, &image, 1, 1000);
+        for block in [1, 13, 32, 64] {
+            assert_eq!(probabilities(&model, &image, 1, block), whole, "blocks of {block}");
+        }
+    }
+
+    #[test]
+    fn the_dccn_on_a_grid_equals_itself_on_every_pixel_at_the_grid_points() {
+        let model = Model::random(dccn(4, 6, 3, [5, 5, 5], 2), 2).expect("model");
+        let image = picture(9, 7);
+        let every = probabilities(&model, &image, 1, 128);
+        let grid = probabilities(&model, &image, 4, 128);
+        for (row, column) in [(2, 2), (2, 6), (6, 2), (6, 6)] {
+            assert_eq!(grid[row * 9 + column], every[row * 9 + column], "({row}, {column})");
+        }
+    }
+
+    #[test]
+    fn a_single_pixel_and_a_single_row_are_images_too() {
+        let model = Model::random(dcnn([3, 5, 8], 20, 2), 2).expect("model");
+        for (w, h) in [(1, 1), (40, 1), (1, 40)] {
+            assert_eq!(probabilities(&model, &picture(w, h), 1, 16).len(), w * h);
+        }
+    }
+
+    #[test]
+    fn work_stops_when_asked() {
+        let model = Model::random(dcnn([3, 5, 8], 20, 2), 2).expect("model");
+        let stop = AtomicBool::new(true);
+        let control = Control { cancel: Some(&stop), progress: None };
+        let result = segment(&model, &picture(9, 9), SegmentOptions::default(), &control);
+        assert!(matches!(result, Err(Error::Cancelled { .. })));
+    }
+}

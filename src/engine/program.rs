@@ -1,0 +1,72 @@
+//! Weights laid out for the kernels: filters in groups whose values stand side by side, tap by tap.
+
+use crate::model::{BATCH_NORM_EPSILON, Model, Node};
+
+/// Batch normalisation at rest as `x · scale + shift`, one pair a channel.
+pub fn norm_affine(model: &Model, node: &Node) -> (Vec<f32>, Vec<f32>) {
+    let array = |suffix: &str| model.array(&format!("{}.{suffix}", node.name));
+    let (weight, bias) = (array("weight"), array("bias"));
+    let (mean, variance) = (array("running_mean"), array("running_var"));
+    let scale: Vec<f32> =
+        weight.iter().zip(variance).map(|(w, v)| w / (v + BATCH_NORM_EPSILON).sqrt()).collect();
+    let shift = bias.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
+    (scale, shift)
+}
+
+/// Widths of filter groups the kernel is compiled for, widest first.
+pub const GROUPS: [usize; 4] = [8, 4, 2, 1];
+
+/// Filters `first .. first + width` with their weights as `[tap][filter]`.
+#[derive(Debug, Clone)]
+pub struct Group {
+    pub first: usize,
+    pub width: usize,
+    pub weights: Vec<f32>,
+    pub bias: Vec<f32>,
+}
+
+/// A weighted sum over `taps` inputs for each filter: any convolution or fully connected layer.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    pub groups: Vec<Group>,
+    pub filters: usize,
+}
+
+impl Packed {
+    /// Packs a row-major `[filter][tap]` matrix; a missing bias is zero.
+    pub fn new(weights: &[f32], bias: Option<&[f32]>, filters: usize) -> Self {
+        let taps = weights.len() / filters;
+        let mut groups = Vec::new();
+        let mut first = 0;
+        while first < filters {
+            let width = GROUPS.into_iter().find(|&g| g <= filters - first).unwrap_or(1);
+            let rows = first..first + width;
+            let packed = (0..taps).flat_map(|t| rows.clone().map(move |f| weights[f * taps + t])).collect();
+            let bias = rows.clone().map(|f| bias.map_or(0.0, |b| b[f])).collect();
+            groups.push(Group { first, width, weights: packed, bias });
+            first += width;
+        }
+        Self { groups, filters }
+    }
+
+    /// Packs the arrays of a convolution or linear node.
+    pub fn of(model: &Model, node: &Node) -> Self {
+        let bias_name = format!("{}.bias", node.name);
+        let bias = model.weights().get(&bias_name).map(|a| a.data.as_slice());
+        Self::new(model.array(&format!("{}.weight", node.name)), bias, node.shape.channels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_splits_any_width_and_keeps_every_weight() {
+        let weights: Vec<f32> = (0..13 * 3).map(|i| i as f32).collect();
+        let packed = Packed::new(&weights, None, 13);
+        assert_eq!(packed.groups.iter().map(|g| g.width).collect::<Vec<_>>(), [8, 4, 1]);
+        let last = &packed.groups[2];
+        assert_eq!((last.first, last.weights.as_slice()), (12, &[36.0, 37.0, 38.0][..]));
+    }
+}

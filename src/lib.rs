@@ -1,0 +1,22 @@
+//! prunella trains, structurally prunes and fine-tunes small networks that segment nuclei in H&E tissue.
+//!
+//! The floors, imports going down only: `cli` · `train` · `engine` `prune` `metrics` `dataset` `report` · `raster` `model` ·
+//! `platform` · `error`. Everything but `cli`, `train`, `dataset` and `report` also compiles to wasm32.
+
+#![forbid(unsafe_code)]
+
+#[cfg(not(target_arch = "wasm32"))]
+pub mod cli;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod dataset;
+pub mod engine;
+pub mod error;
+pub mod metrics;
+pub mod model;
+pub mod platform;
+pub mod prune;
+pub mod raster;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod report;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod train;

@@ -1,0 +1,194 @@
+//! The card: what a model file says about itself. It travels in the file's metadata as one JSON string.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::architecture::{Architecture, PATCH_PX};
+use crate::error::{Error, Result};
+
+/// Version of the card's layout.
+pub const CARD_VERSION: u32 = 1;
+
+/// How logits become class probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Head {
+    /// Softmax of the logits.
+    #[default]
+    Softmax,
+    /// The paper's DCCN: a sigmoid on each logit, then softmax. Its cross-entropy has the floor log(1 + 1/e) = 0.3133.
+    Sigmoid,
+}
+
+impl Head {
+    /// Probability of class 1 of 2 from its two logits, 0 to 1.
+    #[must_use]
+    pub fn probability(self, logits: [f32; 2]) -> f32 {
+        let logistic = |z: f32| 1.0 / (1.0 + (-z).exp());
+        match self {
+            Self::Softmax => logistic(logits[1] - logits[0]),
+            Self::Sigmoid => logistic(logistic(logits[1]) - logistic(logits[0])),
+        }
+    }
+}
+
+/// Ascending positions, written in JSON as ranges ("0-3,5,7-9").
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct IndexSet(pub Vec<usize>);
+
+impl From<IndexSet> for String {
+    fn from(set: IndexSet) -> Self {
+        let mut runs: Vec<(usize, usize)> = Vec::new();
+        for i in set.0 {
+            match runs.last_mut() {
+                Some((_, end)) if *end + 1 == i => *end = i,
+                _ => runs.push((i, i)),
+            }
+        }
+        let word = |&(a, b): &(usize, usize)| if a == b { a.to_string() } else { format!("{a}-{b}") };
+        runs.iter().map(word).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl TryFrom<String> for IndexSet {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        const MOST: usize = 1 << 16;
+        let number = |s: &str| s.parse::<usize>().ok().filter(|&n| n < MOST).ok_or(format!("bad index '{s}'"));
+        let mut out: Vec<usize> = Vec::new();
+        for part in text.split(',').filter(|p| !p.is_empty()) {
+            let (a, b) = part.split_once('-').unwrap_or((part, part));
+            let (a, b) = (number(a)?, number(b)?);
+            if b < a || out.last().is_some_and(|&last| a <= last) {
+                return Err(format!("indices do not ascend at '{part}'"));
+            }
+            out.extend(a..=b);
+        }
+        Ok(Self(out))
+    }
+}
+
+/// A tile that training saw, known by its bytes and not by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TileHash {
+    pub name: String,
+    /// SHA-256 of the image file, hexadecimal.
+    pub sha256: String,
+}
+
+/// Everything a model says about itself besides its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    pub version: u32,
+    pub architecture: Architecture,
+    #[serde(default)]
+    pub head: Head,
+    /// Filters kept of the unpruned parent, for each convolution (and unit layer) that lost some.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<String, IndexSet>,
+    /// Pruning ratio against the unpruned parent, 0 to 1.
+    #[serde(default)]
+    pub pruning_ratio: f64,
+    /// Side of the square input patch, pixels.
+    pub input_size_px: usize,
+    /// Pixel size the model was trained at, micrometres.
+    pub mpp_um: f64,
+    /// How 8-bit RGB becomes input; always `rgb/255`.
+    pub normalisation: String,
+    pub classes: Vec<String>,
+    /// What was done to the weights, oldest first (initialisation, training, pruning), as each step described itself.
+    #[serde(default)]
+    pub history: Vec<serde_json::Value>,
+    #[serde(default)]
+    pub data: Vec<TileHash>,
+    /// Scores with the data they were measured on.
+    #[serde(default)]
+    pub metrics: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
+    pub licence: Option<String>,
+    /// Fingerprint of the model this one was made from.
+    #[serde(default)]
+    pub parent: Option<String>,
+}
+
+impl Card {
+    /// A card for fresh weights.
+    #[must_use]
+    pub fn new(architecture: Architecture) -> Self {
+        let classes = match architecture.classes() {
+            2 => vec!["background".to_owned(), "nucleus".to_owned()],
+            n => (0..n).map(|i| format!("class {i}")).collect(),
+        };
+        Self {
+            version: CARD_VERSION,
+            architecture,
+            head: Head::Softmax,
+            kept: BTreeMap::new(),
+            pruning_ratio: 0.0,
+            input_size_px: PATCH_PX,
+            mpp_um: 0.25,
+            normalisation: "rgb/255".into(),
+            classes,
+            history: Vec::new(),
+            data: Vec::new(),
+            metrics: BTreeMap::new(),
+            licence: None,
+            parent: None,
+        }
+    }
+
+    /// Refuses a card that this version cannot honour.
+    ///
+    /// # Errors
+    /// One sentence naming the field.
+    pub fn validate(&self) -> Result<()> {
+        if self.version > CARD_VERSION {
+            return Err(Error::unsupported(format!(
+                "The model was written by a newer version (card {} against {CARD_VERSION}); update prunella",
+                self.version
+            )));
+        }
+        self.architecture.validate()?;
+        if self.input_size_px != PATCH_PX {
+            return Err(Error::unsupported(format!(
+                "The model reads patches of {} pixels; {PATCH_PX} are supported",
+                self.input_size_px
+            )));
+        }
+        if self.normalisation != "rgb/255" {
+            return Err(Error::unsupported(format!("Normalisation '{}' is not known", self.normalisation)));
+        }
+        if self.classes.len() != self.architecture.classes() {
+            return Err(Error::mismatch("The card names another number of classes than the network has outputs"));
+        }
+        if !(self.mpp_um.is_finite() && self.mpp_um > 0.0) {
+            return Err(Error::malformed("The card's pixel size is not a positive number of micrometres"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn index_sets_are_written_as_ranges_and_read_back() {
+        let set = IndexSet(vec![0, 1, 2, 3, 5, 7, 8]);
+        assert_eq!(String::from(set.clone()), "0-3,5,7-8");
+        assert_eq!(IndexSet::try_from("0-3,5,7-8".to_owned()), Ok(set));
+        for bad in ["3,2", "5-1", "x", "1,1", "0-99999999999"] {
+            assert!(IndexSet::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_sigmoid_head_cannot_leave_its_floor() {
+        assert!((Head::Softmax.probability([0.0, 0.0]) - 0.5).abs() < 1e-7);
+        let most = f64::from(Head::Sigmoid.probability([-90.0, 90.0]));
+        assert!((-most.ln() - (1.0 + (-1.0f64).exp()).ln()).abs() < 1e-6);
+    }
+}

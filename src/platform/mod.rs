@@ -1,0 +1,19 @@
+//! What differs between a computer and a browser, behind one API. Nothing above this floor asks for the target.
+
+#[cfg(not(target_arch = "wasm32"))]
+mod native;
+#[cfg(not(target_arch = "wasm32"))]
+pub use native::{for_each_index, read_file, write_atomic};
+
+#[cfg(target_arch = "wasm32")]
+mod web;
+#[cfg(target_arch = "wasm32")]
+pub use web::for_each_index;
+
+/// `a * b + c`. Natively the product is not rounded (IEEE fused multiply-add, the same on every machine); wasm has no
+/// such instruction and rounds twice. Definition and fast path share this function, so they agree bit for bit on each.
+#[inline(always)]
+#[must_use]
+pub fn madd(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(target_arch = "wasm32") { a * b + c } else { a.mul_add(b, c) }
+}

@@ -1,0 +1,89 @@
+//! Files and threads of a desktop machine.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::error::{At as _, Error, Result};
+
+/// Reads a whole file, refusing one larger than `limit_bytes`.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read, [`Error::Limit`] when it is too large.
+pub fn read_file(path: &Path, limit_bytes: u64) -> Result<Vec<u8>> {
+    let open = || -> Result<Vec<u8>> {
+        let file = std::fs::File::open(path).map_err(|e| Error::io("The file cannot be opened", e))?;
+        let mut bytes = Vec::new();
+        file.take(limit_bytes.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(|e| Error::io("The file cannot be read", e))?;
+        if bytes.len() as u64 > limit_bytes {
+            return Err(Error::limit(format!("The file is larger than the limit of {} MB", limit_bytes / 1_000_000)));
+        }
+        Ok(bytes)
+    };
+    open().at(path)
+}
+
+/// Writes a file so that a reader sees either the old bytes or all of the new ones: temporary name, flush, rename.
+///
+/// # Errors
+/// [`Error::Io`] naming the file.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let mut file = tempfile::Builder::new().prefix(".prunella-").tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        set_default_permissions(file.as_file())?;
+        file.persist(path).map_err(|e| e.error)?;
+        Ok(())
+    };
+    write().map_err(|e| Error::io("The file cannot be written", e)).at(path)
+}
+
+/// Temporary files are private to their owner; results are not.
+#[cfg(unix)]
+fn set_default_permissions(file: &std::fs::File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn set_default_permissions(_: &std::fs::File) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// Calls `work(i)` for every `i < count`, on all cores; the first error wins and stops the rest.
+///
+/// # Errors
+/// Whatever `work` returns.
+pub fn for_each_index(count: usize, work: impl Fn(usize) -> Result<()> + Sync + Send) -> Result<()> {
+    (0..count).into_par_iter().try_for_each(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_atomic_write_replaces_the_file_and_leaves_nothing_else() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let path = dir.path().join("a/b.txt");
+        write_atomic(&path, b"one").expect("write");
+        write_atomic(&path, b"two").expect("write again");
+        assert_eq!(read_file(&path, 10).expect("read"), b"two");
+        assert_eq!(std::fs::read_dir(dir.path().join("a")).expect("list").count(), 1);
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_refused_with_a_sentence() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let path = dir.path().join("big");
+        write_atomic(&path, &[0; 100]).expect("write");
+        let said = read_file(&path, 99).expect_err("too large").to_string();
+        assert!(said.starts_with("The file is larger than the limit"), "{said}");
+    }
+}

@@ -1,0 +1,9 @@
+//! Structural pruning as pure functions: scores → plan → surgery. A plan is data; nothing here trains or runs a network.
+
+mod criterion;
+mod plan;
+mod surgery;
+
+pub use criterion::filter_l1_norms;
+pub use plan::{PruningPlan, keep_count};
+pub use surgery::apply;

@@ -1,0 +1,290 @@
+//! Image files in memory ↔ planes: PNG, JPEG and TIFF in, PNG out. Sizes are checked before memory is taken.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageFormat, ImageReader};
+
+use super::{LabelMap, Mask, Plane, ProbabilityMap, RgbImage};
+use crate::error::{Error, Result};
+
+/// What a stranger's image may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct DecodeLimits {
+    /// Largest width × height.
+    pub max_pixels: u64,
+}
+
+impl Default for DecodeLimits {
+    /// 200 megapixels: a 6000×5000 field six times over, in about 1.2 GB while it is decoded.
+    fn default() -> Self {
+        Self { max_pixels: 200_000_000 }
+    }
+}
+
+/// Samples as the file stores them, interleaved.
+struct Samples {
+    width: usize,
+    height: usize,
+    channels: usize,
+    values: Values,
+}
+
+enum Values {
+    U8(Vec<u8>),
+    U16(Vec<u16>),
+    U32(Vec<u32>),
+}
+
+/// Decodes an image to 8-bit RGB: grey is repeated, 16 bits are scaled to 8, transparency is put on white.
+///
+/// # Errors
+/// [`Error::Malformed`], [`Error::Unsupported`] (a pixel type without colours) or [`Error::Limit`].
+pub fn decode_image(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage> {
+    let samples = decode(bytes, limits)?;
+    let values = match samples.values {
+        Values::U8(v) => v,
+        Values::U16(v) => v.into_iter().map(|s| ((u32::from(s) * 255 + 32_767) / 65_535) as u8).collect(),
+        Values::U32(_) => {
+            return Err(Error::unsupported("The image has 32-bit samples; convert it to 8 or 16 bits a channel"));
+        }
+    };
+    let on_white = |s: u8, alpha: u8| {
+        let a = u32::from(alpha);
+        ((u32::from(s) * a + 255 * (255 - a) + 127) / 255) as u8
+    };
+    let pixels: Vec<[u8; 3]> = match samples.channels {
+        1 => values.iter().map(|&g| [g; 3]).collect(),
+        2 => values.chunks_exact(2).map(|p| [on_white(p[0], p[1]); 3]).collect(),
+        3 => values.chunks_exact(3).map(|p| [p[0], p[1], p[2]]).collect(),
+        4 => values.chunks_exact(4).map(|p| [0, 1, 2].map(|c| on_white(p[c], p[3]))).collect(),
+        n => return Err(Error::unsupported(format!("The image has {n} channels; it needs 1 to 4"))),
+    };
+    Plane::from_vec(samples.width, samples.height, pixels)
+}
+
+/// Decodes a label map or mask of 8, 16 or 32 bits (PNG or TIFF). RGB files count when all channels are equal.
+///
+/// # Errors
+/// As [`decode_image`]; also when the file is a colour picture and so no label map.
+pub fn decode_labels(bytes: &[u8], limits: DecodeLimits) -> Result<LabelMap> {
+    if bytes.starts_with(&[0xFF, 0xD8]) {
+        return Err(Error::unsupported("JPEG changes pixel values, so it cannot hold labels; use PNG or TIFF"));
+    }
+    let samples = decode(bytes, limits)?;
+    let values: Vec<u32> = match samples.values {
+        Values::U8(v) => v.into_iter().map(u32::from).collect(),
+        Values::U16(v) => v.into_iter().map(u32::from).collect(),
+        Values::U32(v) => v,
+    };
+    let colours = if samples.channels >= 3 { 3 } else { 1 };
+    let grey = |p: &[u32]| p[..colours].iter().all(|&v| v == p[0]).then_some(p[0]);
+    let labels: Option<Vec<u32>> = values.chunks_exact(samples.channels).map(grey).collect();
+    let labels = labels.ok_or_else(|| Error::unsupported("The file is a colour picture, not a label map"))?;
+    Plane::from_vec(samples.width, samples.height, labels)
+}
+
+fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
+    let samples = match bytes {
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => decode_tiff(bytes, limits)?,
+        [0x89, b'P', b'N', b'G', ..] => decode_with_image(bytes, ImageFormat::Png, limits)?,
+        [0xFF, 0xD8, ..] => decode_with_image(bytes, ImageFormat::Jpeg, limits)?,
+        [] => return Err(Error::malformed("The file is empty")),
+        _ => return Err(Error::unsupported("The file is not a PNG, JPEG or TIFF image")),
+    };
+    if samples.width == 0 || samples.height == 0 {
+        return Err(Error::malformed("The image has no pixels"));
+    }
+    Ok(samples)
+}
+
+fn check_size(width: u32, height: u32, limits: DecodeLimits) -> Result<()> {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > limits.max_pixels {
+        return Err(Error::limit(format!(
+            "The image says it has {width}×{height} pixels; the limit is {} million. Cut it into parts",
+            limits.max_pixels / 1_000_000
+        )));
+    }
+    Ok(())
+}
+
+fn decode_with_image(bytes: &[u8], format: ImageFormat, limits: DecodeLimits) -> Result<Samples> {
+    let broken = |e: image::ImageError| Error::malformed(format!("The image cannot be decoded: {e}"));
+    let (width, height) = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions().map_err(broken)?;
+    check_size(width, height, limits)?;
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut caps = image::Limits::default();
+    caps.max_alloc = Some(limits.max_pixels.saturating_mul(8).saturating_add(1 << 20));
+    reader.limits(caps);
+    let picture = reader.decode().map_err(broken)?;
+    let (width, height) = (width as usize, height as usize);
+    let (channels, values) = match picture {
+        DynamicImage::ImageLuma8(i) => (1, Values::U8(i.into_raw())),
+        DynamicImage::ImageLumaA8(i) => (2, Values::U8(i.into_raw())),
+        DynamicImage::ImageRgb8(i) => (3, Values::U8(i.into_raw())),
+        DynamicImage::ImageRgba8(i) => (4, Values::U8(i.into_raw())),
+        DynamicImage::ImageLuma16(i) => (1, Values::U16(i.into_raw())),
+        DynamicImage::ImageLumaA16(i) => (2, Values::U16(i.into_raw())),
+        DynamicImage::ImageRgb16(i) => (3, Values::U16(i.into_raw())),
+        DynamicImage::ImageRgba16(i) => (4, Values::U16(i.into_raw())),
+        other => return Err(Error::unsupported(format!("Pixels of type {:?} are not supported", other.color()))),
+    };
+    Ok(Samples { width, height, channels, values })
+}
+
+fn decode_tiff(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
+    use tiff::ColorType;
+    use tiff::decoder::{Decoder, DecodingResult};
+    let broken = |e: tiff::TiffError| match e {
+        tiff::TiffError::UnsupportedError(e) => Error::unsupported(format!("This kind of TIFF is not supported: {e}")),
+        tiff::TiffError::LimitsExceeded => Error::limit("The TIFF needs more memory than the limit allows"),
+        e => Error::malformed(format!("The TIFF cannot be decoded: {e}")),
+    };
+    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(broken)?;
+    let (width, height) = decoder.dimensions().map_err(broken)?;
+    check_size(width, height, limits)?;
+    let mut caps = tiff::decoder::Limits::default();
+    caps.decoding_buffer_size = usize::try_from(limits.max_pixels.saturating_mul(8)).unwrap_or(usize::MAX);
+    caps.intermediate_buffer_size = caps.decoding_buffer_size;
+    let mut decoder = decoder.with_limits(caps);
+    let channels = match decoder.colortype().map_err(broken)? {
+        ColorType::Gray(_) => 1,
+        ColorType::GrayA(_) => 2,
+        ColorType::RGB(_) => 3,
+        ColorType::RGBA(_) => 4,
+        other => {
+            return Err(Error::unsupported(format!("TIFF pixels of type {other:?} are not supported; convert to RGB")));
+        }
+    };
+    let values = match decoder.read_image().map_err(broken)? {
+        DecodingResult::U8(v) => Values::U8(v),
+        DecodingResult::U16(v) => Values::U16(v),
+        DecodingResult::U32(v) => Values::U32(v),
+        _ => return Err(Error::unsupported("Signed, 64-bit and floating-point TIFF samples are not supported")),
+    };
+    let (width, height) = (width as usize, height as usize);
+    let count = match &values {
+        Values::U8(v) => v.len(),
+        Values::U16(v) => v.len(),
+        Values::U32(v) => v.len(),
+    };
+    if count != width * height * channels {
+        return Err(Error::unsupported("The TIFF packs several pixels into a byte or stores planes apart"));
+    }
+    Ok(Samples { width, height, channels, values })
+}
+
+fn png(picture: &DynamicImage) -> Result<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, ImageFormat::Png).map_err(|e| Error::malformed(format!("No PNG can be made: {e}")))?;
+    Ok(bytes.into_inner())
+}
+
+fn size32<T: Copy>(plane: &Plane<T>) -> Result<(u32, u32)> {
+    let side = |n: usize| u32::try_from(n).map_err(|_| Error::limit("The image is too large for a PNG"));
+    Ok((side(plane.width())?, side(plane.height())?))
+}
+
+fn mismatch() -> Error {
+    Error::mismatch("The pixel count does not fit the image size")
+}
+
+/// 8-bit RGB PNG.
+///
+/// # Errors
+/// [`Error::Limit`] beyond PNG's size.
+pub fn encode_rgb_png(image: &RgbImage) -> Result<Vec<u8>> {
+    let (w, h) = size32(image)?;
+    let raw = image.data().as_flattened().to_vec();
+    png(&DynamicImage::ImageRgb8(image::RgbImage::from_raw(w, h, raw).ok_or_else(mismatch)?))
+}
+
+/// 8-bit grey PNG, 255 where the mask is true.
+///
+/// # Errors
+/// [`Error::Limit`] beyond PNG's size.
+pub fn encode_mask_png(mask: &Mask) -> Result<Vec<u8>> {
+    let (w, h) = size32(mask)?;
+    let raw = mask.data().iter().map(|&m| if m { 255 } else { 0 }).collect();
+    png(&DynamicImage::ImageLuma8(image::GrayImage::from_raw(w, h, raw).ok_or_else(mismatch)?))
+}
+
+/// 16-bit grey PNG: probability × 65535, rounded.
+///
+/// # Errors
+/// [`Error::Limit`] beyond PNG's size.
+pub fn encode_probability_png(map: &ProbabilityMap) -> Result<Vec<u8>> {
+    let (w, h) = size32(map)?;
+    let raw = map.data().iter().map(|&p| (p.clamp(0.0, 1.0) * 65_535.0).round() as u16).collect();
+    let grey = image::ImageBuffer::from_raw(w, h, raw).ok_or_else(mismatch)?;
+    png(&DynamicImage::ImageLuma16(grey))
+}
+
+/// Bits a pixel of a label file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelDepth {
+    Bits8,
+    Bits16,
+}
+
+/// Grey PNG of labels at a depth that holds the largest one; says which.
+///
+/// # Errors
+/// [`Error::Limit`] when a label is above 65 535.
+pub fn encode_labels_png(labels: &LabelMap) -> Result<(Vec<u8>, LabelDepth)> {
+    let (w, h) = size32(labels)?;
+    let highest = labels.data().iter().copied().max().unwrap_or(0);
+    if highest > u32::from(u16::MAX) {
+        return Err(Error::limit(format!("Label {highest} does not fit a 16-bit PNG")));
+    }
+    if highest <= 255 {
+        let raw = labels.data().iter().map(|&v| v as u8).collect();
+        let grey = image::GrayImage::from_raw(w, h, raw).ok_or_else(mismatch)?;
+        return Ok((png(&DynamicImage::ImageLuma8(grey))?, LabelDepth::Bits8));
+    }
+    let raw = labels.data().iter().map(|&v| v as u16).collect();
+    let grey = image::ImageBuffer::from_raw(w, h, raw).ok_or_else(mismatch)?;
+    Ok((png(&DynamicImage::ImageLuma16(grey))?, LabelDepth::Bits16))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image() -> RgbImage {
+        Plane::from_vec(3, 2, (0..6).map(|i| [i * 40, 255 - i, i]).collect()).expect("plane")
+    }
+
+    #[test]
+    fn rgb_labels_and_masks_survive_a_png() {
+        let limits = DecodeLimits::default();
+        assert_eq!(decode_image(&encode_rgb_png(&image()).expect("png"), limits).expect("image"), image());
+        let labels = Plane::from_vec(2, 1, vec![0, 40_000]).expect("plane");
+        let (bytes, depth) = encode_labels_png(&labels).expect("png");
+        assert_eq!((decode_labels(&bytes, limits).expect("labels"), depth), (labels, LabelDepth::Bits16));
+    }
+
+    #[test]
+    fn every_truncation_is_an_error_and_never_a_panic() {
+        let whole = encode_rgb_png(&image()).expect("png");
+        for cut in 0..whole.len() - 12 {
+            assert!(decode_image(&whole[..cut], DecodeLimits::default()).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_lying_header_is_stopped_by_the_limit_before_memory_is_taken() {
+        let mut bytes = encode_rgb_png(&image()).expect("png");
+        bytes[16..24].copy_from_slice(&[0, 1, 0x86, 0xA0, 0, 1, 0x86, 0xA0]);
+        // The checksum of the changed header is wrong too; either refusal is a clear sentence.
+        let e = decode_image(&bytes, DecodeLimits::default()).expect_err("too large");
+        assert!(matches!(e, Error::Limit { .. } | Error::Malformed { .. }), "{e}");
+        let e = decode_image(&encode_rgb_png(&image()).expect("png"), DecodeLimits { max_pixels: 5 });
+        assert!(matches!(e, Err(Error::Limit { .. })));
+    }
+
+    #[test]
+    fn a_colour_picture_is_no_label_map() {
+        assert!(decode_labels(&encode_rgb_png(&image()).expect("png"), DecodeLimits::default()).is_err());
+    }
+}

@@ -1,0 +1,267 @@
+//! Where training runs: adapters, the choice among them, and the proof that the chosen one computes rightly.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::str::FromStr;
+
+use burn::tensor::{Device, DeviceKind, Tensor};
+use serde::Serialize;
+
+use super::batch::Batch;
+use super::loss::cross_entropy;
+use super::network::{Mode, Network, values};
+use crate::dataset::{PATCH_VALUES, mix};
+use crate::error::{Error, Result};
+use crate::model::{Head, Model};
+
+/// Largest relative difference between a device's gradients and the CPU's.
+const GRADIENT_TOLERANCE: f64 = 2e-3;
+/// Length of the sum that catches drivers whose loops stop early (seen at 262 128).
+const LARGE_SUM: usize = 1 << 20;
+/// Share of an adapter's largest binding that one tensor may take.
+const BINDING_SHARE: u64 = 2;
+
+/// What the user asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// A real GPU that passes the check, else the CPU.
+    #[default]
+    Auto,
+    /// Adapter number N of `prunella devices`, or the first.
+    Gpu(Option<usize>),
+    Cpu,
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "gpu" => Ok(Self::Gpu(None)),
+            _ => text
+                .strip_prefix("gpu:")
+                .and_then(|n| n.parse().ok())
+                .map(|n| Self::Gpu(Some(n)))
+                .ok_or_else(|| format!("'{text}' is not a device; use auto, cpu, gpu or gpu:N")),
+        }
+    }
+}
+
+/// A graphics adapter of this machine.
+#[derive(Debug, Clone, Serialize)]
+pub struct Adapter {
+    /// N of `--device gpu:N`.
+    pub index: usize,
+    pub name: String,
+    pub backend: String,
+    pub kind: String,
+    /// Runs on the CPU: slower than prunella's own CPU path.
+    pub software: bool,
+    pub driver: String,
+    pub max_binding_bytes: u64,
+    #[serde(skip)]
+    burn: DeviceKind,
+}
+
+/// A device ready to train on.
+#[derive(Debug, Clone)]
+pub struct Compute {
+    /// Without gradient tracking.
+    pub device: Device,
+    /// For people and cards: "CPU (Burn flex)" or the adapter's name and API.
+    pub name: String,
+    /// Largest tensor the device takes, bytes; none for the CPU.
+    pub max_tensor_bytes: Option<u64>,
+}
+
+impl Compute {
+    /// Burn's pure-Rust CPU backend.
+    #[must_use]
+    pub fn cpu() -> Self {
+        Self { device: Device::flex(), name: "CPU (Burn flex)".into(), max_tensor_bytes: None }
+    }
+
+    /// Patches that fit the device at once, at most `batch`. A batch is worked on in parts of this size.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when not even one patch fits.
+    pub fn micro_batch(&self, model: &Model, batch: usize) -> Result<usize> {
+        let Some(limit) = self.max_tensor_bytes else { return Ok(batch) };
+        let largest = model.graph().nodes.iter().map(|n| n.shape.count()).max().unwrap_or(1) as u64 * 4;
+        match (limit / largest) as usize {
+            0 => Err(Error::limit(format!("One patch needs {largest} bytes in a buffer; {} takes {limit}", self.name))),
+            fits => Ok(batch.min(fits)),
+        }
+    }
+}
+
+/// The adapters Burn can use here, real ones first.
+#[must_use]
+pub fn adapters() -> Vec<Adapter> {
+    let backends = if cfg!(target_os = "macos") { wgpu::Backends::METAL } else { wgpu::Backends::VULKAN };
+    let mut settings = wgpu::InstanceDescriptor::new_without_display_handle();
+    settings.backends = backends;
+    let instance = wgpu::Instance::new(settings);
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut found: Vec<Adapter> = pollster::block_on(instance.enumerate_adapters(backends))
+        .iter()
+        .filter_map(|adapter| {
+            let info = adapter.get_info();
+            let kind = format!("{:?}", info.device_type);
+            let nth = counts.entry(kind.clone()).or_default();
+            let burn = match info.device_type {
+                wgpu::DeviceType::DiscreteGpu => DeviceKind::DiscreteGpu(*nth),
+                wgpu::DeviceType::IntegratedGpu => DeviceKind::IntegratedGpu(*nth),
+                wgpu::DeviceType::VirtualGpu => DeviceKind::VirtualGpu(*nth),
+                wgpu::DeviceType::Cpu => DeviceKind::Cpu,
+                wgpu::DeviceType::Other => return None,
+            };
+            *nth += 1;
+            Some(Adapter {
+                index: 0,
+                software: is_software(&info),
+                name: info.name,
+                backend: format!("{:?}", info.backend),
+                kind,
+                driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+                max_binding_bytes: adapter.limits().max_storage_buffer_binding_size,
+                burn,
+            })
+        })
+        .collect();
+    found.sort_by_key(|a| (a.software, a.kind != "DiscreteGpu"));
+    found.iter_mut().enumerate().for_each(|(i, a)| a.index = i);
+    found
+}
+
+fn is_software(info: &wgpu::AdapterInfo) -> bool {
+    let name = info.name.to_lowercase();
+    let known = ["swiftshader", "llvmpipe", "lavapipe", "basic render", "softpipe"];
+    info.device_type == wgpu::DeviceType::Cpu || known.iter().any(|k| name.contains(k))
+}
+
+/// Opens a device and proves it on `model` at `batch` patches. The second value says why, for the user.
+///
+/// # Errors
+/// [`Error::Gpu`] when the asked-for adapter is missing, fails, or computes wrongly.
+pub fn open(choice: Choice, model: &Model, batch: usize) -> Result<(Compute, String)> {
+    match choice {
+        Choice::Cpu => Ok((Compute::cpu(), "Training on the CPU, as asked".into())),
+        Choice::Gpu(index) => {
+            let all = adapters();
+            let adapter = all.get(index.unwrap_or(0)).ok_or_else(|| {
+                Error::gpu(format!("There is no GPU {}; 'prunella devices' lists {} adapters", index.unwrap_or(0), all.len()))
+            })?;
+            let compute = open_adapter(adapter);
+            verify(&compute, model, batch)?;
+            Ok((compute, format!("Training on {}", adapter.name)))
+        }
+        Choice::Auto => {
+            let Some(adapter) = adapters().into_iter().find(|a| !a.software) else {
+                return Ok((Compute::cpu(), "No GPU found; training on the CPU".into()));
+            };
+            let compute = open_adapter(&adapter);
+            match verify(&compute, model, batch) {
+                Ok(()) => Ok((compute, format!("Training on {}", adapter.name))),
+                Err(e) => Ok((Compute::cpu(), format!("{e}; training on the CPU instead"))),
+            }
+        }
+    }
+}
+
+fn open_adapter(adapter: &Adapter) -> Compute {
+    Compute {
+        device: Device::wgpu(adapter.burn.clone()),
+        name: format!("{} ({})", adapter.name, adapter.backend),
+        max_tensor_bytes: Some(adapter.max_binding_bytes / BINDING_SHARE),
+    }
+}
+
+/// Compares gradients at the batch size in use, and a large sum, with the CPU.
+fn verify(compute: &Compute, model: &Model, batch: usize) -> Result<()> {
+    let batch = compute.micro_batch(model, batch)?;
+    let check = || -> Result<()> {
+        let ones = Tensor::<1>::ones([LARGE_SUM], &compute.device);
+        let sum = values(ones.sum())?.first().copied().unwrap_or(f32::NAN);
+        if sum.to_bits() != (LARGE_SUM as f32).to_bits() {
+            let wrong = format!("{} adds {LARGE_SUM} ones up to {sum}", compute.name);
+            return Err(Error::gpu(format!("{wrong}; its driver computes wrongly and is not used")));
+        }
+        let difference = gradients_differ_by(model, batch, &Compute::cpu().device, &compute.device)?;
+        if difference.is_nan() || difference > GRADIENT_TOLERANCE {
+            return Err(Error::gpu(format!(
+                "Gradients on {} differ from the CPU's by {difference:.1e} at a batch of {batch}; it is not used",
+                compute.name
+            )));
+        }
+        Ok(())
+    };
+    catch_unwind(AssertUnwindSafe(check))
+        .unwrap_or_else(|_| Err(Error::gpu(format!("{} failed while it was tried out", compute.name))))
+}
+
+/// Largest relative difference, over arrays, between the gradients of two devices on the same noise.
+///
+/// # Errors
+/// When a device does not return its data.
+pub fn gradients_differ_by(model: &Model, batch: usize, reference: &Device, other: &Device) -> Result<f64> {
+    let noise = |i: usize| (mix(i as u64) >> 40) as f32 / (1u32 << 24) as f32;
+    let batch = Batch {
+        patches: (0..batch * PATCH_VALUES).map(noise).collect(),
+        classes: (0..batch).map(|i| i % model.card().architecture.classes()).collect(),
+    };
+    let right = gradients(model, &batch, reference)?;
+    let mut worst = 0.0f64;
+    for (name, a) in gradients(model, &batch, other)? {
+        let b = &right[&name];
+        let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
+        let apart = norm(&mut a.iter().zip(b).map(|(a, b)| f64::from(a - b)));
+        let size = norm(&mut b.iter().map(|&b| f64::from(b)));
+        let relative = apart / (size + 1e-7);
+        worst = if relative.is_nan() { f64::NAN } else { worst.max(relative) };
+    }
+    Ok(worst)
+}
+
+fn gradients(model: &Model, batch: &Batch, device: &Device) -> Result<BTreeMap<String, Vec<f32>>> {
+    let device = device.clone().autodiff();
+    let mut network = Network::new(model, &device);
+    let logits = network.forward(batch.input(&device), Mode::Train);
+    let targets = batch.targets(model.card().architecture.classes(), &device);
+    let found = cross_entropy(logits, targets, Head::Softmax).backward();
+    network.gradients(&found).into_iter().map(|(name, g)| Ok((name, values(g)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::dcnn;
+
+    #[test]
+    fn devices_are_named_as_documented() {
+        assert_eq!("auto".parse(), Ok(Choice::Auto));
+        assert_eq!("gpu:2".parse(), Ok(Choice::Gpu(Some(2))));
+        assert_eq!("gpu".parse(), Ok(Choice::Gpu(None)));
+        assert!("gpu:x".parse::<Choice>().is_err() && "tpu".parse::<Choice>().is_err());
+    }
+
+    #[test]
+    fn a_batch_too_large_for_the_device_is_cut_and_a_hopeless_device_is_refused() {
+        let model = Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model");
+        let largest = 3 * 55 * 55 * 4;
+        let mut compute = Compute { max_tensor_bytes: Some(largest * 10), ..Compute::cpu() };
+        assert_eq!(compute.micro_batch(&model, 64).expect("fits"), 10);
+        assert_eq!(compute.micro_batch(&model, 4).expect("fits"), 4);
+        compute.max_tensor_bytes = Some(largest - 1);
+        assert!(matches!(compute.micro_batch(&model, 4), Err(Error::Limit { .. })));
+    }
+
+    #[test]
+    fn the_gradient_check_passes_the_cpu_against_itself() {
+        let model = Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model");
+        let cpu = Compute::cpu();
+        verify(&cpu, &model, 4).expect("the CPU agrees with itself");
+    }
+}

@@ -1,0 +1,16 @@
+//! Training on Burn: the only floor that knows it. Models come in and go out as plain data.
+
+mod batch;
+mod checkpoint;
+mod device;
+mod loss;
+mod network;
+mod optimiser;
+mod recipe;
+mod trainer;
+
+pub use checkpoint::Checkpoint;
+pub use device::{Adapter, Choice, Compute, adapters, gradients_differ_by, open};
+pub use network::{Mode, Network};
+pub use recipe::{Recipe, Schedule};
+pub use trainer::{EpochLog, Event, TrainData, TrainOutcome, Trainer};

@@ -1,0 +1,296 @@
+//! The training loop: draw, gather, step, validate, checkpoint. The same start, recipe and tiles give the same weights on
+//! the CPU, bit for bit, however often the run was killed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, Tensor};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, variation_seed};
+use super::checkpoint::{Checkpoint, Place, run_id};
+use super::device::Compute;
+use super::loss::{Score, cross_entropy};
+use super::network::{Mode, Network, values};
+use super::optimiser::Optimiser;
+use super::recipe::Recipe;
+use crate::dataset::{Augmentation, Sampler, Tile};
+use crate::engine::{LANES, LaneEngine};
+use crate::error::{Error, Result};
+use crate::model::{Model, TileHash, Weights};
+
+/// What one epoch came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochLog {
+    /// From 1.
+    pub epoch: u64,
+    /// Mean over the epoch's patches, while they were learned.
+    pub train_loss: f64,
+    pub validation_loss: f64,
+    pub validation_accuracy: f64,
+    pub validation_dice: f64,
+    pub learning_rate: f64,
+}
+
+/// What a run tells while it goes.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A checkpoint of this run was found.
+    Resumed { epoch: u64, step: u64 },
+    /// A step is done.
+    Step { done: u64, total: u64, epoch: u64, loss: f64, patches_per_s: f64 },
+    /// An epoch is done.
+    Epoch(EpochLog),
+}
+
+/// Labelled tiles to draw from.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainData<'a> {
+    pub tiles: &'a [Tile],
+}
+
+/// A trained model and how it got there.
+#[derive(Debug, Clone)]
+pub struct TrainOutcome {
+    pub model: Model,
+    pub history: Vec<EpochLog>,
+    /// Seconds of this process, without what an earlier one did.
+    pub seconds: f64,
+}
+
+/// A run to be started or resumed.
+pub struct Trainer<'a> {
+    pub start: &'a Model,
+    pub data: TrainData<'a>,
+    pub recipe: &'a Recipe,
+    pub compute: &'a Compute,
+    /// Where the run is kept while it goes; removed at the end by the caller.
+    pub checkpoint: Option<&'a Path>,
+    /// Time between checkpoints; zero is after every step.
+    pub checkpoint_every: Duration,
+    pub cancel: &'a AtomicBool,
+}
+
+/// The moving parts of a run.
+struct Run<'a> {
+    job: &'a Trainer<'a>,
+    device: Device,
+    sampler: Sampler,
+    network: Network,
+    optimiser: Optimiser,
+    place: Place,
+    micro_batch: usize,
+    saved: Instant,
+    began: Instant,
+    patches: u64,
+}
+
+impl Trainer<'_> {
+    /// Trains to the end of the recipe.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] after a checkpoint when asked to stop; [`Error::Malformed`] with advice when the loss is no
+    /// longer a number; whatever data, device and disk refuse.
+    pub fn run(&self, on_event: &mut dyn FnMut(Event)) -> Result<TrainOutcome> {
+        self.recipe.validate()?;
+        let began = Instant::now();
+        let mut run = self.prepare(on_event)?;
+        while run.place.epoch < self.recipe.epochs {
+            run.epoch(on_event)?;
+        }
+        let model = self.finish(run.network.weights()?, &run.place.history)?;
+        Ok(TrainOutcome { model, history: run.place.history, seconds: began.elapsed().as_secs_f64() })
+    }
+
+    fn prepare(&self, on_event: &mut dyn FnMut(Event)) -> Result<Run<'_>> {
+        let hashes: Vec<String> = self.data.tiles.iter().map(|t| t.sha256.clone()).collect();
+        let id = run_id(self.recipe, &self.start.fingerprint(), &hashes);
+        let recipe = self.recipe;
+        let sampler = Sampler::draw(self.data.tiles, recipe.patches, recipe.prior, recipe.seed)?;
+        let device = self.compute.device.clone().autodiff();
+        let mut run = Run {
+            job: self,
+            network: Network::new(self.start, &device),
+            optimiser: Optimiser::new(recipe.weight_decay),
+            place: Place { run: id.clone(), epoch: 0, step: 0, steps: 0, loss_sum: 0.0, history: Vec::new() },
+            micro_batch: self.compute.micro_batch(self.start, recipe.batch)?,
+            saved: Instant::now(),
+            began: Instant::now(),
+            patches: 0,
+            device,
+            sampler,
+        };
+        if let Some(found) = self.checkpoint.filter(|p| p.exists()).map(Checkpoint::load).transpose()? {
+            if found.place.run != id {
+                return Err(Error::mismatch(
+                    "The checkpoint belongs to another run (other recipe, data or start); use --fresh to replace it",
+                ));
+            }
+            run.network = Network::new(&self.start.with_weights(found.weights)?, &run.device);
+            run.optimiser.restore(&found.moments, found.place.steps, &run.device);
+            run.place = found.place;
+            on_event(Event::Resumed { epoch: run.place.epoch, step: run.place.step });
+        }
+        Ok(run)
+    }
+
+    /// The trained weights with a card that says how.
+    fn finish(&self, weights: Weights, history: &[EpochLog]) -> Result<Model> {
+        let mut model = self.start.with_weights(weights)?;
+        let tiles: Vec<&str> = self.data.tiles.iter().map(|t| t.name.as_str()).collect();
+        let card = model.card_mut();
+        card.head = self.recipe.head;
+        card.parent = Some(self.start.fingerprint());
+        card.metrics.clear();
+        card.history.push(serde_json::json!({
+            "step": "train",
+            "recipe": self.recipe,
+            "tiles": tiles,
+            "device": self.compute.name,
+            "last_epoch": history.last(),
+        }));
+        for tile in self.data.tiles {
+            let known = TileHash { name: tile.name.clone(), sha256: tile.sha256.clone() };
+            if !card.data.contains(&known) {
+                card.data.push(known);
+            }
+        }
+        Ok(model)
+    }
+}
+
+impl Run<'_> {
+    fn steps_in_epoch(&self) -> u64 {
+        self.sampler.train.len().div_ceil(self.job.recipe.batch) as u64
+    }
+
+    fn epoch(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<()> {
+        let (recipe, steps) = (self.job.recipe, self.steps_in_epoch());
+        let total = steps * recipe.epochs;
+        while self.place.step < steps {
+            if self.job.cancel.load(Ordering::Relaxed) {
+                self.save()?;
+                let kept = self.job.checkpoint.map(|_| "a checkpoint is kept; the same command goes on from it");
+                return Err(Error::Cancelled { after: kept.unwrap_or_default().into() });
+            }
+            let rate = recipe.learning_rate * recipe.schedule.factor(self.place.steps as f64 / total as f64);
+            let loss = self.step(rate)?;
+            on_event(Event::Step {
+                done: self.place.steps,
+                total,
+                epoch: self.place.epoch + 1,
+                loss,
+                patches_per_s: self.patches as f64 / self.began.elapsed().as_secs_f64(),
+            });
+            if self.saved.elapsed() >= self.job.checkpoint_every {
+                self.save()?;
+            }
+        }
+        self.close_epoch(on_event)
+    }
+
+    /// One optimiser step; gives the batch's mean loss.
+    fn step(&mut self, rate: f64) -> Result<f64> {
+        let recipe = self.job.recipe;
+        let first = self.place.step as usize * recipe.batch;
+        let last = (first + recipe.batch).min(self.sampler.train.len());
+        let epoch = self.place.epoch;
+        let places: Vec<_> = (first..last)
+            .map(|i| (self.sampler.training_place(epoch, i), variation_seed(recipe.seed, epoch, i)))
+            .collect();
+        let batch = Batch::gather(self.job.data.tiles, &places, recipe.augmentation);
+        let (loss, mut gradients) = self.loss_and_gradients(&batch)?;
+        if !loss.is_finite() {
+            return Err(Error::malformed(format!(
+                "The loss is no longer a number at step {}; try a smaller learning rate than {}",
+                self.place.steps + 1,
+                recipe.learning_rate
+            )));
+        }
+        self.optimiser.step(&mut self.network, rate, &mut gradients)?;
+        self.place.step += 1;
+        self.place.steps += 1;
+        self.place.loss_sum += loss * batch.len() as f64;
+        self.patches += batch.len() as u64;
+        Ok(loss)
+    }
+
+    /// In parts that fit the device; each part weighs as much as it has patches.
+    fn loss_and_gradients(&mut self, batch: &Batch) -> Result<(f64, BTreeMap<String, Tensor<1>>)> {
+        let mut sum = 0.0;
+        let mut total: BTreeMap<String, Tensor<1>> = BTreeMap::new();
+        let classes = self.job.start.card().architecture.classes();
+        for from in (0..batch.len()).step_by(self.micro_batch) {
+            let to = (from + self.micro_batch).min(batch.len());
+            let whole = to - from == batch.len();
+            let part = if whole { batch.clone() } else { batch.slice(from, to) };
+            let logits = self.network.forward(part.input(&self.device), Mode::Train);
+            let targets = part.targets(classes, &self.device);
+            let loss = cross_entropy(logits, targets, self.job.recipe.head);
+            let share = part.len() as f64 / batch.len() as f64;
+            let found = if whole { loss.backward() } else { (loss.clone() * share).backward() };
+            sum += f64::from(values(loss.inner())?.first().copied().unwrap_or(f32::NAN)) * share;
+            for (name, gradient) in self.network.gradients(&found) {
+                let sum = match total.remove(&name) {
+                    Some(before) => before + gradient,
+                    None => gradient,
+                };
+                total.insert(name, sum);
+            }
+        }
+        Ok((sum, total))
+    }
+
+    fn close_epoch(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<()> {
+        let recipe = self.job.recipe;
+        let score = self.validate()?;
+        let log = EpochLog {
+            epoch: self.place.epoch + 1,
+            train_loss: self.place.loss_sum / self.sampler.train.len() as f64,
+            validation_loss: score.mean_loss(),
+            validation_accuracy: score.accuracy(),
+            validation_dice: score.dice(),
+            learning_rate: recipe.learning_rate
+                * recipe.schedule.factor(self.place.epoch as f64 / recipe.epochs as f64),
+        };
+        self.place.history.push(log.clone());
+        self.place.epoch += 1;
+        self.place.step = 0;
+        self.place.loss_sum = 0.0;
+        on_event(Event::Epoch(log));
+        Ok(())
+    }
+
+    /// Scores the validation patches, unvaried, with the exact CPU engine on all cores.
+    fn validate(&self) -> Result<Score> {
+        let model = self.job.start.with_weights(self.network.weights()?)?;
+        let engine = LaneEngine::new(&model)?;
+        let head = self.job.recipe.head;
+        let scores: Vec<Score> = self
+            .sampler
+            .validation
+            .par_chunks(LANES)
+            .map(|places| {
+                let places: Vec<_> = places.iter().map(|&p| (p, 0)).collect();
+                let batch = Batch::gather(self.job.data.tiles, &places, Augmentation::NONE);
+                let patches: Vec<Vec<f32>> =
+                    batch.patches.chunks(batch.patches.len() / batch.len()).map(<[f32]>::to_vec).collect();
+                let mut score = Score::default();
+                score.add(&engine.run_patches(&patches), &batch.classes, head);
+                score
+            })
+            .collect();
+        Ok(scores.into_iter().fold(Score::default(), Score::plus))
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let Some(path) = self.job.checkpoint else { return Ok(()) };
+        let (weights, moments) = (self.network.weights()?, self.optimiser.moments()?);
+        Checkpoint { place: self.place.clone(), weights, moments }.save(path)?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+}
