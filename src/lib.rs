@@ -1,7 +1,7 @@
 //! prunella trains, structurally prunes and fine-tunes small networks that segment nuclei in H&E tissue.
 //!
-//! The floors, imports going down only: `cli` · `train` · `engine` `prune` `metrics` `dataset` `report` · `raster` `model` ·
-//! `platform` · `error`. Everything but `cli`, `train`, `dataset` and `report` also compiles to wasm32.
+//! The floors, imports going down only: `cli` · `demo` · `train` · `engine` `prune` `metrics` `dataset` `report` · `raster` `model` ·
+//! `platform` · `error`. Everything but `cli`, `demo`, `train`, `dataset` and `report` also compiles to wasm32.
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,8 @@
 pub mod cli;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod dataset;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod demo;
 pub mod engine;
 pub mod error;
 pub mod metrics;

@@ -3,7 +3,13 @@
 //!
 //! Exit codes: 0 done, 1 nothing found, 2 error.
 
+mod data;
+mod demo;
+mod evaluate;
+mod info;
 mod output;
+mod prune;
+mod segment;
 mod tiles;
 mod train;
 
@@ -35,8 +41,16 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Demo(demo::DemoArguments),
     Train(train::TrainArguments),
     Finetune(train::FinetuneArguments),
+    Prune(prune::PruneArguments),
+    Segment(segment::SegmentArguments),
+    Evaluate(evaluate::EvaluateArguments),
+    Info(info::InfoArguments),
+    Data(data::DataArguments),
+    /// List what can compute here, and which adapters are software.
+    Devices,
 }
 
 /// Runs the program with the process's arguments.
@@ -56,7 +70,14 @@ pub fn main() -> ExitCode {
 
 fn run(verb: Verb, output: &Output) -> Result<Outcome> {
     match verb {
+        Verb::Demo(a) => demo::demo(&a, output),
         Verb::Train(a) => train::train(&a, output),
         Verb::Finetune(a) => train::finetune(&a, output),
+        Verb::Prune(a) => prune::prune(&a, output),
+        Verb::Segment(a) => segment::segment_images(&a, output),
+        Verb::Evaluate(a) => evaluate::evaluate(&a, output),
+        Verb::Info(a) => info::info(&a, output),
+        Verb::Data(a) => data::data(&a, output),
+        Verb::Devices => info::devices(output),
     }
 }

@@ -12,7 +12,8 @@ use crate::dataset::{Augmentation, Prior};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Head, Model, Precision};
 use crate::platform::write_atomic;
-use crate::report::{Line, training_curves};
+use crate::demo::points;
+use crate::report::history_curves;
 use crate::train::{Choice, EpochLog, Event, Recipe, Schedule, TrainData, Trainer, open};
 
 /// Train a network from random weights.
@@ -226,19 +227,7 @@ pub fn show(event: &Event, bar: &indicatif::ProgressBar, output: &Output) {
 fn write_logs(out: &Path, history: &[EpochLog]) -> Result<()> {
     let lines: Vec<String> = history.iter().map(|log| serde_json::json!(log).to_string() + "\n").collect();
     write_atomic(&beside(out, "log.jsonl"), lines.concat().as_bytes())?;
-    write_atomic(&beside(out, "curves.svg"), curves(history)?.as_bytes())
-}
-
-/// Losses and validation scores over epochs.
-pub fn curves(history: &[EpochLog]) -> Result<String> {
-    let line = |name: &str, of: fn(&EpochLog) -> f64| Line {
-        name: name.into(),
-        points: history.iter().map(|l| (l.epoch as f64, of(l))).collect(),
-    };
-    training_curves(
-        &[line("training", |l| l.train_loss), line("validation", |l| l.validation_loss)],
-        &[line("accuracy", |l| l.validation_accuracy), line("Dice", |l| l.validation_dice)],
-    )
+    write_atomic(&beside(out, "curves.svg"), history_curves(&points(history))?.as_bytes())
 }
 
 /// `model.safetensors` → `model.safetensors.checkpoint`.

@@ -2,11 +2,10 @@
 
 use super::discover::{LabelSource, TileFiles};
 use super::imagescope::{parse_imagescope, rasterise};
-use super::label_components;
 use crate::error::{At as _, Error, Report, Result};
 use crate::model::sha256_hex;
 use crate::platform::read_file;
-use crate::raster::{DecodeLimits, LabelMap, RgbImage, decode_image, decode_labels};
+use crate::raster::{DecodeLimits, LabelMap, RgbImage, decode_image, decode_labels, label_components};
 
 /// Largest image, label or XML file.
 pub const MAX_FILE_BYTES: u64 = 2_000_000_000;

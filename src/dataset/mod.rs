@@ -1,7 +1,6 @@
 //! Labelled tiles on disk, and the patches drawn from them.
 
 mod augment;
-mod binary;
 mod check;
 mod discover;
 mod imagescope;
@@ -13,7 +12,6 @@ mod sampler;
 mod split;
 
 pub use augment::{Augmentation, PATCH_VALUES, augmented_patch, plain_patch};
-pub use binary::label_components;
 pub use check::{DataReport, TileReport, check};
 pub use discover::{LabelSource, TileFiles, discover};
 pub use imagescope::{Region, parse_imagescope, rasterise};

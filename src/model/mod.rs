@@ -56,6 +56,7 @@ impl Model {
     pub fn new(card: Card, weights: Weights) -> Result<Self> {
         card.validate()?;
         let graph = Graph::new(&card.architecture);
+        check_kept(&card, &graph)?;
         let specs = graph.arrays();
         for spec in &specs {
             let array = weights
@@ -138,6 +139,16 @@ impl Model {
         }
         hex(&hash.finalize())
     }
+}
+
+/// The card's kept filters must belong to layers of this network, as many as there are.
+fn check_kept(card: &Card, graph: &Graph) -> Result<()> {
+    for (layer, kept) in &card.kept {
+        if !graph.nodes.iter().any(|n| n.name == *layer && n.shape.channels == kept.0.len()) {
+            return Err(Error::mismatch(format!("The card's kept filters of '{layer}' do not fit the network")));
+        }
+    }
+    Ok(())
 }
 
 /// SHA-256 of some bytes, hexadecimal.

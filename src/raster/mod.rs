@@ -1,6 +1,7 @@
 //! Pixels: one row-major plane type for images, masks, probabilities and labels. Rows run down, columns right.
 
 mod codec;
+mod components;
 mod draw;
 mod mirror;
 mod polygon;
@@ -9,6 +10,7 @@ pub use codec::{
     DecodeLimits, LabelDepth, decode_image, decode_labels, encode_labels_png, encode_mask_png, encode_probability_png,
     encode_rgb_png,
 };
+pub use components::label_components;
 pub use draw::{Rgb, outline_mask, overlay, side_by_side};
 pub use mirror::{mirror_index, mirrored_window};
 pub use polygon::{Point, fill_polygon};

@@ -1,5 +1,7 @@
-//! Results as pictures: SVG curves and self-contained HTML.
+//! Results as pictures: SVG curves and self-contained HTML. Only plain numbers come in.
 
 mod curves;
+mod demo;
 
-pub use curves::{Line, training_curves};
+pub use curves::history_curves;
+pub use demo::{DemoPage, DemoRow, Picture, render_demo};

@@ -7,10 +7,12 @@ mod loss;
 mod network;
 mod optimiser;
 mod recipe;
+mod replay;
 mod trainer;
 
 pub use checkpoint::Checkpoint;
 pub use device::{Adapter, Choice, Compute, adapters, gradients_differ_by, open};
 pub use network::{Mode, Network};
 pub use recipe::{Recipe, Schedule};
+pub use replay::{logits, replay};
 pub use trainer::{EpochLog, Event, TrainData, TrainOutcome, Trainer};

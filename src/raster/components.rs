@@ -1,6 +1,6 @@
 //! Connected parts of a mask.
 
-use crate::raster::{LabelMap, Mask, Plane};
+use super::{LabelMap, Mask, Plane};
 
 /// Numbers the 8-connected parts of a mask 1, 2, … in the order of their first pixel, row by row. Linear time.
 #[must_use]

@@ -1,0 +1,138 @@
+//! `prunella evaluate`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::Outcome;
+use super::output::Output;
+use super::segment::{EngineArguments, timed_segment, write_pictures};
+use super::tiles::{TileArguments, load};
+use crate::dataset::Tile;
+use crate::error::Result;
+use crate::metrics::{ObjectScores, PixelCounts, PixelScores, score_objects};
+use crate::model::{Model, Precision};
+use crate::raster::{ProbabilityMap, label_components};
+
+/// Score a model on labelled tiles.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  prunella evaluate --model models/dcnn-00.safetensors --data kumar --split test
+  prunella evaluate --model m.safetensors --data my-tiles --out pictures --json")]
+pub struct EvaluateArguments {
+    #[arg(long, short)]
+    model: PathBuf,
+    #[command(flatten)]
+    tiles: TileArguments,
+    #[command(flatten)]
+    how: EngineArguments,
+    /// Write probability maps, masks and overlays into this folder.
+    #[arg(long, short)]
+    out: Option<PathBuf>,
+    /// Write the pooled scores into the model's card under this name.
+    #[arg(long, value_name = "NAME")]
+    record: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct TileScores {
+    name: String,
+    pixels: PixelScores,
+    objects: ObjectScores,
+    milliseconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Evaluation {
+    model: PathBuf,
+    parameters: usize,
+    pruning_ratio: f64,
+    /// All pixels of all tiles together.
+    pooled: PixelScores,
+    /// Means over tiles of the object scores; connected parts of the mask are the objects.
+    mean_aji: Option<f64>,
+    mean_aji_plus: Option<f64>,
+    mean_pq: Option<f64>,
+    mean_dice: Option<f64>,
+    milliseconds: f64,
+    tiles: Vec<TileScores>,
+}
+
+/// `prunella evaluate`.
+pub fn evaluate(arguments: &EvaluateArguments, output: &Output) -> Result<Outcome> {
+    let mut model = Model::load(&arguments.model)?;
+    let tiles = load(&arguments.tiles, output)?;
+    if tiles.is_empty() {
+        output.remark("No labelled tiles were found there; 'prunella data check' says what is.");
+        return Ok(Outcome::Nothing);
+    }
+    let mut counts = PixelCounts::default();
+    let mut scores = Vec::new();
+    for tile in &tiles {
+        let (map, milliseconds) = timed_segment(&model, &tile.image, &arguments.how, output, &tile.name)?;
+        let (of_tile, score) = score(tile, &map, arguments.how.threshold, milliseconds)?;
+        counts = counts.plus(of_tile);
+        scores.push(score);
+        if let Some(folder) = &arguments.out {
+            write_pictures(folder, &tile.name, &tile.image, &map, arguments.how.threshold)?;
+        }
+    }
+    let result = summarise(arguments, &model, &counts, scores);
+    if let Some(name) = &arguments.record {
+        let entry = serde_json::json!({ "pixels": result.pooled, "aji": result.mean_aji, "pq": result.mean_pq, "tiles": tiles.len() });
+        model.card_mut().metrics.insert(name.clone(), entry);
+        let half = model.to_bytes(Precision::F16)?.len() as u64 >= std::fs::metadata(&arguments.model).map_or(0, |m| m.len());
+        model.save(&arguments.model, if half { Precision::F16 } else { Precision::F32 })?;
+    }
+    output.result(&result, &describe(&result))?;
+    Ok(Outcome::Done)
+}
+
+/// Pixel counts and scores of one tile.
+///
+/// # Errors
+/// When map and labels differ in size.
+pub fn score_tile(tile: &Tile, map: &ProbabilityMap, threshold: f32) -> Result<(PixelCounts, ObjectScores)> {
+    let counts = PixelCounts::of(map, &tile.labels.foreground(), threshold)?;
+    Ok((counts, score_objects(&label_components(&map.map(|p| p > threshold)), &tile.labels)?))
+}
+
+fn score(tile: &Tile, map: &ProbabilityMap, threshold: f32, milliseconds: f64) -> Result<(PixelCounts, TileScores)> {
+    let (counts, objects) = score_tile(tile, map, threshold)?;
+    Ok((counts, TileScores { name: tile.name.clone(), pixels: counts.scores(), objects, milliseconds }))
+}
+
+fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let known: Vec<f64> = values.flatten().collect();
+    (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+}
+
+fn summarise(arguments: &EvaluateArguments, model: &Model, counts: &PixelCounts, tiles: Vec<TileScores>) -> Evaluation {
+    Evaluation {
+        model: arguments.model.clone(),
+        parameters: model.graph().parameters(),
+        pruning_ratio: model.card().pruning_ratio,
+        pooled: counts.scores(),
+        mean_aji: mean(tiles.iter().map(|t| t.objects.aji)),
+        mean_aji_plus: mean(tiles.iter().map(|t| t.objects.aji_plus)),
+        mean_pq: mean(tiles.iter().map(|t| t.objects.pq)),
+        mean_dice: mean(tiles.iter().map(|t| t.pixels.dice)),
+        milliseconds: tiles.iter().map(|t| t.milliseconds).sum(),
+        tiles,
+    }
+}
+
+fn describe(e: &Evaluation) -> String {
+    let number = |v: Option<f64>| v.map_or("    –".to_owned(), |v| format!("{v:.3}"));
+    let row = |name: &str, p: &PixelScores, aji: Option<f64>, pq: Option<f64>| {
+        let columns = [p.sensitivity, p.specificity, p.precision, p.dice, p.accuracy, p.cross_entropy, aji, pq].map(number);
+        format!("{name:<32} {}\n", columns.map(|c| format!("{c:>6}")).join(" "))
+    };
+    let mut text = format!("{:<32}   sens   spec   prec   Dice    acc    CE    AJI     PQ\n", "tile");
+    e.tiles.iter().for_each(|t| text += &row(&t.name, &t.pixels, t.objects.aji, t.objects.pq));
+    text += &row("all pixels (AJI, PQ: mean)", &e.pooled, e.mean_aji, e.mean_pq);
+    let (tiles, seconds) = (e.tiles.len(), e.milliseconds / 1000.0);
+    text += &(format!("{} parameters, {seconds:.2} s for {tiles} tiles", e.parameters) + "\n");
+    text
+}

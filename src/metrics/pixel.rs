@@ -1,0 +1,130 @@
+//! Pixel metrics of the paper. "Positive" is nucleus.
+
+use serde::Serialize;
+
+use super::ratio;
+use crate::error::{Error, Result};
+use crate::raster::{Mask, ProbabilityMap};
+
+/// Counts over any number of pixels; add tiles up for pooled scores.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct PixelCounts {
+    pub true_positive: u64,
+    pub false_positive: u64,
+    pub false_negative: u64,
+    pub true_negative: u64,
+    /// Sum over pixels of −ln(probability of the right class).
+    pub cross_entropy_sum: f64,
+}
+
+/// The paper's scores. `None` where a denominator is zero.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PixelScores {
+    /// TP / (TP + FN); the paper's sensitivity and recall. None without a nucleus pixel.
+    pub sensitivity: Option<f64>,
+    /// TN / (TN + FP).
+    pub specificity: Option<f64>,
+    /// TP / (TP + FP). None when nothing was called.
+    pub precision: Option<f64>,
+    /// 2 TP / (2 TP + FP + FN). None when there is no nucleus and none was called.
+    pub dice: Option<f64>,
+    pub accuracy: Option<f64>,
+    /// Mean over pixels, in nats.
+    pub cross_entropy: Option<f64>,
+}
+
+/// Probabilities are kept this far from 0 and 1 before the logarithm.
+const SMALLEST_PROBABILITY: f64 = 1e-12;
+
+impl PixelCounts {
+    /// Counts a tile: a pixel is called nucleus when its probability is above `threshold`.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when the sizes differ.
+    pub fn of(probability: &ProbabilityMap, truth: &Mask, threshold: f32) -> Result<Self> {
+        if !probability.same_size(truth) {
+            return Err(Error::mismatch("The prediction and the truth have different sizes"));
+        }
+        let mut counts = Self::default();
+        for (&p, &cell) in probability.data().iter().zip(truth.data()) {
+            counts.add(p > threshold, cell);
+            let right = f64::from(if cell { p } else { 1.0 - p });
+            counts.cross_entropy_sum -= right.max(SMALLEST_PROBABILITY).ln();
+        }
+        Ok(counts)
+    }
+
+    /// Counts two masks; the cross-entropy stays 0.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when the sizes differ.
+    pub fn of_masks(called: &Mask, truth: &Mask) -> Result<Self> {
+        if !called.same_size(truth) {
+            return Err(Error::mismatch("The prediction and the truth have different sizes"));
+        }
+        let mut counts = Self::default();
+        called.data().iter().zip(truth.data()).for_each(|(&called, &cell)| counts.add(called, cell));
+        Ok(counts)
+    }
+
+    fn add(&mut self, called: bool, cell: bool) {
+        match (called, cell) {
+            (true, true) => self.true_positive += 1,
+            (true, false) => self.false_positive += 1,
+            (false, true) => self.false_negative += 1,
+            (false, false) => self.true_negative += 1,
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            true_positive: self.true_positive + other.true_positive,
+            false_positive: self.false_positive + other.false_positive,
+            false_negative: self.false_negative + other.false_negative,
+            true_negative: self.true_negative + other.true_negative,
+            cross_entropy_sum: self.cross_entropy_sum + other.cross_entropy_sum,
+        }
+    }
+
+    /// The scores of these counts.
+    #[must_use]
+    pub fn scores(&self) -> PixelScores {
+        let [tp, fp, fne, tn] =
+            [self.true_positive, self.false_positive, self.false_negative, self.true_negative].map(|n| n as f64);
+        let all = tp + fp + fne + tn;
+        PixelScores {
+            sensitivity: ratio(tp, tp + fne),
+            specificity: ratio(tn, tn + fp),
+            precision: ratio(tp, tp + fp),
+            dice: ratio(2.0 * tp, 2.0 * tp + fp + fne),
+            accuracy: ratio(tp + tn, all),
+            cross_entropy: ratio(self.cross_entropy_sum, all),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raster::Plane;
+
+    #[test]
+    fn counts_scores_and_cross_entropy_of_a_tiny_case() {
+        let p = Plane::from_vec(4, 1, vec![0.9, 0.8, 0.3, 0.1]).expect("plane");
+        let t = Plane::from_vec(4, 1, vec![true, false, true, false]).expect("plane");
+        let s = PixelCounts::of(&p, &t, 0.5).expect("counts").scores();
+        assert_eq!((s.sensitivity, s.specificity, s.dice, s.accuracy), (Some(0.5), Some(0.5), Some(0.5), Some(0.5)));
+        let expected = -(0.9f64.ln() + 0.2f64.ln() + 0.3f64.ln() + 0.9f64.ln()) / 4.0;
+        assert!((s.cross_entropy.expect("defined") - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn undefined_scores_are_none_and_sizes_must_match() {
+        let none = Plane::filled(2, 1, false);
+        let s = PixelCounts::of_masks(&none, &none).expect("counts").scores();
+        assert_eq!((s.sensitivity, s.precision, s.dice, s.accuracy), (None, None, None, Some(1.0)));
+        assert!(PixelCounts::of_masks(&none, &Plane::filled(1, 1, false)).is_err());
+    }
+}

@@ -1,0 +1,132 @@
+//! The program as a user meets it: results, exit codes, sentences.
+
+use prunella::model::{Architecture, Model, Precision, dcnn};
+use prunella::raster::{DecodeLimits, Plane, decode_image, encode_rgb_png};
+
+use crate::support::{run, run_json, text, tiles};
+
+fn saved(architecture: Architecture, folder: &std::path::Path) -> std::path::PathBuf {
+    let path = folder.join("model.safetensors");
+    Model::random(architecture, 3).expect("model").save(&path, Precision::F32).expect("saved");
+    path
+}
+
+#[test]
+fn info_counts_parameters_as_a_number() {
+    let dir = tempfile::tempdir().expect("folder");
+    let model = saved(Architecture::paper_dcnn(), dir.path());
+    let value = run_json(&["info", text(&model)]);
+    assert_eq!(value["parameters"].as_u64(), Some(916_959));
+    assert_eq!(value["receptive_field_px"].as_u64(), Some(55));
+    let (_, out, _) = run(&["info", text(&model)]);
+    assert!(out.contains("916959 parameters") && out.contains("fc1"), "{out}");
+}
+
+#[test]
+fn prune_writes_a_smaller_model_and_a_plan_that_gives_the_same_again() {
+    let dir = tempfile::tempdir().expect("folder");
+    let model = saved(Architecture::paper_dcnn(), dir.path());
+    let at = |name: &str| dir.path().join(name);
+    let (half, plan, again) = (at("half.safetensors"), at("plan.json"), at("again.safetensors"));
+    let value =
+        run_json(&["prune", text(&model), "--ratio", "0.5", "--out", text(&half), "--save-plan", text(&plan)]);
+    assert_eq!(value["parameters"].as_u64(), Some(416_541));
+    run_json(&["prune", text(&model), "--plan", text(&plan), "--out", text(&again)]);
+    assert_eq!(std::fs::read(&half).expect("half"), std::fs::read(&again).expect("again"));
+    let (code, _, err) = run(&["prune", text(&model), "--ratio", "1.5", "--out", text(&half)]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("between 0 and 1"), "{err}");
+}
+
+#[test]
+fn segment_writes_three_pictures_of_the_images_size_whatever_the_block() {
+    let dir = tempfile::tempdir().expect("folder");
+    let model = saved(dcnn([3, 5, 8], 16, 2), dir.path());
+    let data = tiles(1, 90);
+    let image = data.path().join("tile0.png");
+    let result = |block: &str| {
+        let out = dir.path().join(block);
+        run_json(&["segment", text(&image), "--model", text(&model), "--out", text(&out), "--block", block]);
+        ["probability", "mask", "overlay"].map(|what| std::fs::read(out.join(format!("tile0.{what}.png"))).expect("picture"))
+    };
+    let pictures = result("128");
+    assert_eq!(pictures, result("31"), "blocks leave no seam");
+    let overlay = decode_image(&pictures[2], DecodeLimits::default()).expect("overlay");
+    assert_eq!((overlay.width(), overlay.height()), (90, 90));
+}
+
+#[test]
+fn evaluate_scores_a_folder_and_records_the_scores_in_the_card() {
+    let dir = tempfile::tempdir().expect("folder");
+    let model = saved(dcnn([3, 5, 8], 16, 2), dir.path());
+    let data = tiles(2, 70);
+    let value = run_json(&["evaluate", "--model", text(&model), "--data", text(data.path()), "--record", "phantom"]);
+    assert_eq!(value["tiles"].as_array().map(Vec::len), Some(2));
+    assert!(value["pooled"]["accuracy"].as_f64().is_some_and(|a| (0.0..=1.0).contains(&a)));
+    let card = Model::load(&model).expect("model").card().clone();
+    assert_eq!(card.metrics["phantom"]["tiles"].as_u64(), Some(2));
+}
+
+#[test]
+fn nothing_found_is_exit_code_one() {
+    let dir = tempfile::tempdir().expect("folder");
+    let model = saved(dcnn([3, 5, 8], 16, 2), dir.path());
+    let empty = tempfile::tempdir().expect("folder");
+    let (code, _, err) = run(&["evaluate", "--model", text(&model), "--data", text(empty.path())]);
+    assert_eq!(code, Some(1), "{err}");
+    assert_eq!(run(&["data", "check", text(empty.path())]).0, Some(1));
+}
+
+#[test]
+fn errors_are_one_sentence_with_the_file_last_and_exit_code_two() {
+    let dir = tempfile::tempdir().expect("folder");
+    let model = saved(dcnn([3, 5, 8], 16, 2), dir.path());
+    let broken = dir.path().join("broken.png");
+    let png = encode_rgb_png(&Plane::filled(20, 20, [9; 3])).expect("png");
+    std::fs::write(&broken, &png[..50]).expect("file");
+    let cases: [&[&str]; 4] = [
+        &["info", text(&broken)],
+        &["info", "/no/such/file"],
+        &["segment", text(&broken), "--model", text(&model), "--out", text(dir.path())],
+        &["train", "--data", "/no/such/folder", "--out", text(&broken)],
+    ];
+    for case in cases {
+        let (code, out, err) = run(case);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{case:?}: {err}");
+        let lines: Vec<&str> = err.lines().filter(|l| l.starts_with("error: ")).collect();
+        assert_eq!(lines.len(), 1, "{case:?}: {err}");
+        assert!(lines[0].ends_with(')') && !err.contains("panicked"), "{case:?}: {err}");
+    }
+}
+
+#[test]
+fn every_verb_explains_itself_with_an_example() {
+    for verb in ["demo", "train", "finetune", "prune", "segment", "evaluate", "info"] {
+        let (code, out, _) = run(&[verb, "--help"]);
+        assert_eq!(code, Some(0));
+        assert!(out.contains("Examples:") && out.contains(&format!("prunella {verb}")), "{verb}: {out}");
+    }
+}
+
+#[test]
+fn devices_always_has_the_cpu() {
+    let value = run_json(&["devices"]);
+    assert!(value["cpu_threads"].as_u64().is_some_and(|n| n > 0));
+    assert!(value["adapters"].is_array());
+}
+
+#[test]
+fn the_demo_learns_prunes_and_reports() {
+    let dir = tempfile::tempdir().expect("folder");
+    let out = dir.path().join("demo");
+    let rows = run_json(&["demo", "--out", text(&out), "--device", "cpu"]);
+    let file: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(out.join("summary.json")).expect("summary")).expect("JSON");
+    assert_eq!(rows, file);
+    let dice: Vec<f64> = rows.as_array().expect("rows").iter().filter_map(|r| r["dice"].as_f64()).collect();
+    assert_eq!(dice.len(), 3);
+    assert!(dice[0] >= 0.85 && dice[2] >= dice[0] - 0.05, "{dice:?}");
+    for file in ["report.html", "models/dcnn-90.safetensors", "pictures/delta-90.png"] {
+        assert!(out.join(file).is_file(), "{file}");
+    }
+}

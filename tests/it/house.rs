@@ -1,0 +1,125 @@
+//! The house rules that no compiler checks: floors, foreign crates, file lengths. Each rule is shown to catch a break.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::root;
+
+const MAX_LINES: usize = 400;
+
+/// Floor of each module; imports go to lower floors only.
+const FLOORS: [(&str, u8); 13] = [
+    ("error", 1),
+    ("platform", 2),
+    ("raster", 3),
+    ("model", 3),
+    ("engine", 4),
+    ("prune", 4),
+    ("metrics", 4),
+    ("dataset", 4),
+    ("report", 4),
+    ("train", 5),
+    ("demo", 6),
+    ("cli", 7),
+    ("lib", 8),
+];
+
+/// Foreign crates and the modules that may touch them.
+const FOREIGN: [(&str, &[&str]); 13] = [
+    ("burn", &["train"]),
+    ("wgpu", &["train/device"]),
+    ("pollster", &["train/device"]),
+    ("clap", &["cli"]),
+    ("indicatif", &["cli"]),
+    ("ctrlc", &["cli/output"]),
+    ("quick_xml", &["dataset/imagescope"]),
+    ("plotters", &["report"]),
+    ("pathfinding", &["metrics"]),
+    ("pulp", &["engine/kernel"]),
+    ("tempfile", &["platform/native"]),
+    ("safetensors", &["model/file", "train/checkpoint"]),
+    ("tiff", &["raster/codec"]),
+];
+
+fn sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join("src")];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).expect("src can be read") {
+            let path: PathBuf = entry.expect("entry").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let name = path.strip_prefix(root().join("src")).expect("inside").with_extension("");
+                found.push((name.display().to_string(), std::fs::read_to_string(&path).expect("source")));
+            }
+        }
+    }
+    found
+}
+
+/// Program text without tests and comments.
+fn code(text: &str) -> String {
+    let program = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    program.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn module(file: &str) -> &str {
+    file.split('/').next().unwrap_or(file)
+}
+
+fn floor(module: &str) -> Option<u8> {
+    FLOORS.iter().find(|(m, _)| *m == module).map(|(_, f)| *f)
+}
+
+/// Imports that go up or sideways.
+fn broken_floors(file: &str, text: &str) -> Vec<String> {
+    let own = module(file);
+    let Some(here) = floor(own) else { return vec![format!("{file}: module '{own}' has no floor")] };
+    let text = code(text);
+    let uses = text.split("crate::").skip(1).map(|rest| {
+        rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned()
+    });
+    uses.filter(|m| m != own && m != "Error" && floor(m).is_none_or(|f| f >= here))
+        .map(|m| format!("{file} (floor {here}) uses {m}"))
+        .collect()
+}
+
+fn broken_foreign(file: &str, text: &str) -> Vec<String> {
+    let text = code(text);
+    let names = |name: &str| {
+        let call = format!("{name}::");
+        let free = |at: usize| !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+        text.match_indices(&call).any(|(at, _)| free(at))
+    };
+    FOREIGN
+        .iter()
+        .filter(|(name, homes)| names(name) && !homes.iter().any(|h| Path::new(file).starts_with(h)))
+        .map(|(name, _)| format!("{file} touches {name}"))
+        .collect()
+}
+
+fn too_long(file: &str, text: &str) -> Vec<String> {
+    let lines = text.lines().count();
+    if lines > MAX_LINES { vec![format!("{file} has {lines} lines")] } else { Vec::new() }
+}
+
+#[test]
+fn imports_go_down_foreign_crates_stay_home_and_files_stay_short() {
+    let all = sources();
+    assert!(all.len() > 40, "the sources were found");
+    for rule in [broken_floors, broken_foreign, too_long] {
+        let broken: Vec<String> = all.iter().filter(|(f, _)| f != "main").flat_map(|(f, t)| rule(f, t)).collect();
+        assert!(broken.is_empty(), "{broken:#?}");
+    }
+}
+
+#[test]
+fn the_rules_catch_what_they_are_for() {
+    assert_eq!(broken_floors("model/graph", "use crate::engine::x;").len(), 1, "up");
+    assert_eq!(broken_floors("engine/mod", "use crate::prune::x;").len(), 1, "sideways");
+    assert_eq!(broken_floors("news/mod", "").len(), 1, "a module without a floor");
+    assert!(broken_floors("engine/mod", "use crate::model::x; // crate::cli\n").len() <= 1);
+    assert_eq!(broken_foreign("engine/dense", "use burn::tensor::Tensor;").len(), 1);
+    assert!(broken_foreign("train/network", "use burn::tensor::Tensor;").is_empty());
+    assert_eq!(too_long("x", &"a\n".repeat(MAX_LINES + 1)).len(), 1);
+}

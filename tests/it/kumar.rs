@@ -1,0 +1,47 @@
+//! Real tiles, where they are: the defects of the data set are named, and nothing dies of them.
+
+use crate::support::{kumar, run_json, text};
+
+/// The tile whose annotation the data's own notes do not count among the good ones.
+const TILES_WITH_XML: usize = 13;
+
+#[test]
+fn every_known_defect_is_reported_and_annotations_agree_with_label_maps() {
+    let Some(folder) = kumar("every_known_defect_is_reported_and_annotations_agree_with_label_maps") else { return };
+    let report = run_json(&["data", "check", text(&folder)]);
+    let tiles = report["tiles"].as_array().expect("tiles");
+    assert_eq!(tiles.len(), 30);
+    assert!(tiles.iter().all(|t| t["error"].is_null()));
+    assert_eq!(report["paper_split_complete"], true);
+    let notes = |code: &str| {
+        let tile = tiles.iter().find(|t| t["name"].as_str().is_some_and(|n| n.contains(code))).expect("tile");
+        tile["notes"].to_string()
+    };
+    for (code, defect) in [
+        ("50-5931", "2 vertices"),
+        ("E2-A1B5", "2 vertices"),
+        ("AR-A1AK", "covers no pixel"),
+        ("NH-A8F7", "no pixel size"),
+        ("B0-5710", "outside the image"),
+    ] {
+        assert!(notes(code).contains(defect), "{code}: {}", notes(code));
+    }
+    let ious: Vec<f64> = tiles.iter().filter_map(|t| t["xml_iou"].as_f64()).collect();
+    assert_eq!(ious.len(), TILES_WITH_XML);
+    assert!(ious.iter().filter(|&&iou| iou >= 0.97).count() >= 12, "{ious:?}");
+    let fraction = |split: &str| {
+        let of: Vec<f64> =
+            tiles.iter().filter(|t| t["split"] == split).filter_map(|t| t["cell_fraction"].as_f64()).collect();
+        of.iter().sum::<f64>() / of.len() as f64
+    };
+    // The paper's class prior: 0.250 in training, 0.181 in testing.
+    assert!((fraction("train") - 0.250).abs() < 0.001 && (fraction("test") - 0.181).abs() < 0.001);
+}
+
+#[test]
+fn samples_of_the_training_tiles_are_representative() {
+    let Some(folder) = kumar("samples_of_the_training_tiles_are_representative") else { return };
+    let rows = run_json(&["data", "sample", "--data", text(&folder), "--split", "train", "--sizes", "916,9159"]);
+    let similar = |i: usize| rows[i]["representativeness"]["similar"].as_bool();
+    assert_eq!((similar(0), similar(1)), (Some(true), Some(true)), "{rows}");
+}

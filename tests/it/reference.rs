@@ -1,0 +1,200 @@
+//! Against PyTorch and the HoVer-Net authors' scorer: pruning, logits, dense logits, training losses, scores.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use prunella::dataset::PATCH_VALUES;
+use prunella::engine::{Block, DenseEngine, LANES, LaneEngine, patch_logits};
+use prunella::metrics::{PixelCounts, score_objects};
+use prunella::model::{Architecture, Card, Model, Weights, array_bytes, read_arrays};
+use prunella::prune::{PruningPlan, apply};
+use prunella::raster::{DecodeLimits, LabelMap, Plane, RgbImage, decode_labels};
+use prunella::train::{Compute, logits, replay};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use crate::compare::close;
+use crate::support::reference;
+
+/// Logits here are near 0.05 and come from sums of up to 1800 products in another order.
+const LOGIT_ATOL: f64 = 2e-6;
+const LOGIT_RTOL: f64 = 1e-4;
+
+fn read(folder: &Path, name: &str) -> Vec<u8> {
+    std::fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+fn report(folder: &Path) -> Value {
+    serde_json::from_slice(&read(folder, "reference.json")).expect("reference.json")
+}
+
+fn parent(folder: &Path, family: &str) -> Model {
+    let architecture = if family == "dcnn" { Architecture::paper_dcnn() } else { Architecture::paper_dccn() };
+    let arrays = read_arrays(&read(folder, &format!("{family}.safetensors"))).expect("arrays");
+    Model::new(Card::new(architecture), arrays).expect("the reference weights fit the architecture")
+}
+
+fn pruned(model: &Model, ratio: f64) -> Model {
+    let (plan, _) = PruningPlan::l1(model, ratio).expect("plan");
+    apply(model, &plan).expect("pruned")
+}
+
+fn floats(value: &Value) -> Vec<f32> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(floats).collect(),
+        other => vec![other.as_f64().expect("number") as f32],
+    }
+}
+
+fn patches(folder: &Path) -> Vec<f32> {
+    let bytes = read(folder, "patches.safetensors");
+    let tensors = SafeTensors::deserialize(&bytes).expect("patches");
+    let view = tensors.tensor("patches").expect("patches");
+    view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+#[test]
+fn kept_filters_parameters_and_logits_equal_pytorch_at_every_ratio() {
+    let Some(folder) = reference("kept_filters_parameters_and_logits_equal_pytorch_at_every_ratio") else { return };
+    let (report, patches) = (report(&folder), patches(&folder));
+    for family in ["dcnn", "dccn"] {
+        let model = parent(&folder, family);
+        for tenths in 0..10 {
+            let ratio = f64::from(tenths) / 10.0;
+            let want = &report[family][format!("{ratio:.1}")];
+            let small = pruned(&model, ratio);
+            assert_eq!(Some(small.graph().parameters() as u64), want["parameters"].as_u64(), "{family} {ratio}");
+            let (plan, _) = PruningPlan::l1(&model, ratio).expect("plan");
+            for (layer, kept) in want["kept"].as_object().expect("kept") {
+                let kept: Vec<usize> = serde_json::from_value(kept.clone()).expect("indices");
+                assert_eq!(plan.kept[layer].0, kept, "{family} {ratio} {layer}");
+            }
+            let want = floats(&want["logits"]);
+            let engine = LaneEngine::new(&small).expect("engine");
+            let each: Vec<Vec<f32>> = patches.chunks_exact(PATCH_VALUES).map(<[f32]>::to_vec).collect();
+            let got = engine.run_patches(&each);
+            close(&got, &want, LOGIT_ATOL, LOGIT_RTOL).unwrap_or_else(|e| panic!("{family} {ratio}: {e}"));
+            let burn = logits(&small, &patches, &Compute::cpu().device).expect("Burn");
+            close(&burn, &want, LOGIT_ATOL, LOGIT_RTOL).unwrap_or_else(|e| panic!("Burn {family} {ratio}: {e}"));
+            let first = patch_logits(&small, &patches[..PATCH_VALUES]);
+            close(&first, &got[..2], 0.0, 0.0).unwrap_or_else(|e| panic!("definition {family} {ratio}: {e}"));
+        }
+    }
+}
+
+/// Kilobytes of arrays in the decoded table of the paper.
+const KB: [[f64; 10]; 2] = [
+    [3581.9, 3165.6, 2758.4, 2369.0, 1989.6, 1627.1, 1275.7, 940.0, 616.4, 307.7],
+    [18938.3, 15566.9, 12405.1, 9610.0, 7163.5, 4849.1, 3224.3, 1882.7, 901.5, 275.2],
+];
+
+#[test]
+fn sizes_equal_the_decoded_table_and_the_dcnns_files_stay_within_one_percent() {
+    for (architecture, table) in [Architecture::paper_dcnn(), Architecture::paper_dccn()].into_iter().zip(KB) {
+        let model = Model::random(architecture, 1).expect("model");
+        for (tenths, want) in table.into_iter().enumerate() {
+            let small = pruned(&model, tenths as f64 / 10.0);
+            let arrays = array_bytes(&small, prunella::model::Precision::F32) as f64 / 1024.0;
+            assert!((arrays - want).abs() < 0.06, "{arrays} against {want}");
+            let file = small.to_bytes(prunella::model::Precision::F32).expect("bytes").len() as f64 / 1024.0;
+            let overhead = file - arrays;
+            let allowed = if small.card().architecture.family() == "dcnn" { 0.01 * want } else { 64.0 };
+            assert!(overhead < allowed, "{overhead} KB of header on {want} KB at {tenths}");
+        }
+    }
+}
+
+/// A field of f32 pixels (channel, row, column) back to 8 bits, which it came from.
+fn field(bytes: &[u8]) -> RgbImage {
+    let tensors = SafeTensors::deserialize(bytes).expect("field");
+    let view = tensors.tensor("field").expect("field");
+    let (h, w) = (view.shape()[1], view.shape()[2]);
+    let value = |i: usize| f32::from_le_bytes(view.data()[i * 4..i * 4 + 4].try_into().expect("4 bytes"));
+    let byte = |i: usize| (value(i) * 255.0).round() as u8;
+    Plane::from_vec(w, h, (0..h * w).map(|i| [byte(i), byte(h * w + i), byte(2 * h * w + i)]).collect()).expect("plane")
+}
+
+#[test]
+fn dense_logits_equal_pytorch_patch_by_patch() {
+    let Some(folder) = reference("dense_logits_equal_pytorch_patch_by_patch") else { return };
+    let model = parent(&folder, "dcnn");
+    for percent in [0, 50, 90] {
+        let bytes = read(&folder, &format!("dense_dcnn_{percent}.safetensors"));
+        let image = field(&bytes);
+        let want = logits_of(&bytes, "logits");
+        let small = pruned(&model, f64::from(percent) / 100.0);
+        let block = Block { row: 0, column: 0, width: image.width(), height: image.height() };
+        let got = DenseEngine::new(&small).expect("engine").run(&image, block);
+        close(&got, &want, LOGIT_ATOL, LOGIT_RTOL).unwrap_or_else(|e| panic!("δ = {percent} %: {e}"));
+    }
+}
+
+#[test]
+fn the_dccn_equals_pytorch_on_a_field() {
+    let Some(folder) = reference("the_dccn_equals_pytorch_on_a_field") else { return };
+    let image = field(&read(&folder, "dense_dcnn_0.safetensors"));
+    let want = logits_of(&read(&folder, "dense_dccn_0.safetensors"), "logits_first_2048_pixels_row_major");
+    let engine = LaneEngine::new(&parent(&folder, "dccn")).expect("engine");
+    for first in (0..2048).step_by(8 * LANES) {
+        let places: Vec<(usize, usize)> = (first..first + LANES).map(|i| (i / 96, i % 96)).collect();
+        let got = engine.run(&image, &places);
+        let want = &want[first * 2..(first + LANES) * 2];
+        close(&got, want, 2e-6, 1e-4).unwrap_or_else(|e| panic!("from pixel {first}: {e}"));
+    }
+}
+
+fn logits_of(bytes: &[u8], name: &str) -> Vec<f32> {
+    let mut only: Weights = read_arrays(bytes).expect("arrays");
+    only.remove(name).expect("logits").data
+}
+
+#[test]
+fn training_on_the_same_batches_gives_pytorchs_losses() {
+    let Some(folder) = reference("training_on_the_same_batches_gives_pytorchs_losses") else { return };
+    let report = report(&folder);
+    for (family, batch) in [("dcnn", 64), ("dccn", 16)] {
+        let bytes = read(&folder, &format!("trajectory_{family}.safetensors"));
+        let tensors = SafeTensors::deserialize(&bytes).expect("batches");
+        let patches = tensors.tensor("patches_u8").expect("patches").data().to_vec();
+        let labels = tensors.tensor("labels").expect("labels").data().to_vec();
+        let batches: Vec<(Vec<f32>, Vec<usize>)> = patches
+            .chunks_exact(batch * PATCH_VALUES)
+            .zip(labels.chunks_exact(batch * 8))
+            .take(5)
+            .map(|(p, l)| {
+                let values = p.iter().map(|&v| f32::from(v) / 255.0).collect();
+                (values, l.chunks_exact(8).map(|b| usize::from(b[0])).collect())
+            })
+            .collect();
+        let losses = replay(&parent(&folder, family), &batches, 1e-3, &Compute::cpu().device).expect("losses");
+        let want = floats(&report[family]["trajectory"]["losses"]);
+        let got: Vec<f32> = losses.iter().map(|&l| l as f32).collect();
+        println!("{got:?} {want:?}"); close(&got, &want[..5], 0.0, 1e-3).unwrap_or_else(|e| panic!("{family}: {e}"));
+    }
+}
+
+fn labels(folder: &Path, name: &str) -> LabelMap {
+    decode_labels(&read(folder, &format!("metrics/{name}.png")), DecodeLimits::default()).expect("labels")
+}
+
+#[test]
+fn scores_equal_the_hover_net_authors_scorer() {
+    let Some(folder) = reference("scores_equal_the_hover_net_authors_scorer") else { return };
+    let table: BTreeMap<String, BTreeMap<String, f64>> =
+        serde_json::from_slice(&read(&folder, "metrics/metrics.json")).expect("metrics.json");
+    assert_eq!(table.len(), 16);
+    for (case, want) in table {
+        let (called, truth) = (labels(&folder, &format!("{case}_pred")), labels(&folder, &format!("{case}_true")));
+        let o = score_objects(&called, &truth).expect("scores");
+        let p = PixelCounts::of_masks(&called.foreground(), &truth.foreground()).expect("counts").scores();
+        let got = [
+            ("aji", o.aji), ("aji_plus", o.aji_plus), ("dice1", o.dice), ("dice2", o.dice2), ("dq", o.dq), ("sq", o.sq),
+            ("pq", o.pq), ("sensitivity", p.sensitivity), ("specificity", p.specificity), ("precision", p.precision),
+            ("accuracy", p.accuracy), ("n_true", Some(o.true_objects as f64)), ("n_pred", Some(o.called_objects as f64)),
+        ];
+        for (name, value) in got {
+            let value = value.unwrap_or_else(|| panic!("{case} {name} is undefined"));
+            assert!((value - want[name]).abs() < 1e-6, "{case} {name}: {value} against {}", want[name]);
+        }
+    }
+}
