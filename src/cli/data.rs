@@ -54,14 +54,14 @@ struct SampleArguments {
 }
 
 /// `prunella data …`.
-pub fn data(arguments: &DataArguments, output: &Output) -> Result<Outcome> {
+pub fn data(arguments: &DataArguments, output: Output) -> Result<Outcome> {
     match &arguments.verb {
         DataVerb::Check(a) => check_folder(a, output),
         DataVerb::Sample(a) => sample(a, output),
     }
 }
 
-fn check_folder(arguments: &CheckArguments, output: &Output) -> Result<Outcome> {
+fn check_folder(arguments: &CheckArguments, output: Output) -> Result<Outcome> {
     let report = check(&arguments.folder, |tile, _| {
         let Some(folder) = &arguments.overlays else { return Ok(()) };
         let picture = overlay(&tile.image, &outline_mask(&tile.labels), [0, 200, 0]);
@@ -76,14 +76,21 @@ fn check_folder(arguments: &CheckArguments, output: &Output) -> Result<Outcome> 
 fn describe(report: &DataReport) -> String {
     let mut text = String::new();
     let mut line = |s: String| text += &(s + "\n");
-    line(format!("{:<32} {:<9} {:>11} {:>7} {:>6} {:>8} {:>8}", "tile", "split", "pixels", "nuclei", "cells", "µm/px", "XML IoU"));
+    line(format!(
+        "{:<32} {:<9} {:>11} {:>7} {:>6} {:>8} {:>8}",
+        "tile", "split", "pixels", "nuclei", "cells", "µm/px", "XML IoU"
+    ));
     let or_dash = |v: Option<f64>, digits: usize| v.map_or("–".to_owned(), |v| format!("{v:.digits$}"));
     for t in &report.tiles {
         let split = t.split.map_or("–".to_owned(), |s| format!("{s:?}").to_lowercase());
         let pixels = format!("{}×{}", t.width, t.height);
         line(format!(
             "{:<32} {split:<9} {pixels:>11} {:>7} {:>5.1}% {:>8} {:>8}",
-            t.name, t.nuclei, t.cell_fraction * 100.0, or_dash(t.mpp_um, 4), or_dash(t.xml_iou, 3)
+            t.name,
+            t.nuclei,
+            t.cell_fraction * 100.0,
+            or_dash(t.mpp_um, 4),
+            or_dash(t.xml_iou, 3)
         ));
         t.notes.iter().for_each(|n| line(format!("    {n}")));
         t.error.iter().for_each(|e| line(format!("    cannot be used: {e}")));
@@ -98,7 +105,7 @@ fn describe(report: &DataReport) -> String {
     text
 }
 
-fn sample(arguments: &SampleArguments, output: &Output) -> Result<Outcome> {
+fn sample(arguments: &SampleArguments, output: Output) -> Result<Outcome> {
     let tiles = super::tiles::load(&arguments.tiles, output)?;
     let Some(&largest) = arguments.sizes.iter().max() else { return Ok(Outcome::Nothing) };
     if tiles.is_empty() {
@@ -114,7 +121,12 @@ fn sample(arguments: &SampleArguments, output: &Output) -> Result<Outcome> {
         let cells = part.iter().filter(|p| p.cell).count() as f64 / part.len().max(1) as f64;
         let [a, b, c] = r.sample_bits;
         let verdict = if r.similar { "similar" } else { "NOT similar to the whole" };
-        text += &(format!("{size:>9} {:>6.1}% {:>24} {:>9.3} {verdict}", cells * 100.0, format!("{a:.3} {b:.3} {c:.3}"), r.distance) + "\n");
+        text += &(format!(
+            "{size:>9} {:>6.1}% {:>24} {:>9.3} {verdict}",
+            cells * 100.0,
+            format!("{a:.3} {b:.3} {c:.3}"),
+            r.distance
+        ) + "\n");
         rows.push(serde_json::json!({ "patches": size, "cell_fraction": cells, "representativeness": r }));
     }
     output.result(&rows, &text)?;

@@ -29,7 +29,7 @@ pub struct DemoArguments {
 }
 
 /// `prunella demo`.
-pub fn demo(arguments: &DemoArguments, output: &Output) -> Result<Outcome> {
+pub fn demo(arguments: &DemoArguments, output: Output) -> Result<Outcome> {
     let begun = Instant::now();
     let (compute, why) = open(arguments.device, &start(arguments.seed)?, BATCH)?;
     output.remark(&why);
@@ -45,7 +45,8 @@ pub fn demo(arguments: &DemoArguments, output: &Output) -> Result<Outcome> {
     })?;
     bar.finish_and_clear();
     report.notes.iter().for_each(|n| output.remark(n));
-    let mut text = format!("{:>5} {:>11} {:>9} {:>7} {:>9} {:>8}\n", "δ", "parameters", "bytes", "Dice", "accuracy", "ms");
+    let mut text =
+        format!("{:>5} {:>11} {:>9} {:>7} {:>9} {:>8}\n", "δ", "parameters", "bytes", "Dice", "accuracy", "ms");
     for r in &rows {
         text += &format!(
             "{:>5} {:>11} {:>9} {:>7.3} {:>9.3} {:>8.1}\n",

@@ -60,7 +60,7 @@ struct Evaluation {
 }
 
 /// `prunella evaluate`.
-pub fn evaluate(arguments: &EvaluateArguments, output: &Output) -> Result<Outcome> {
+pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Outcome> {
     let mut model = Model::load(&arguments.model)?;
     let tiles = load(&arguments.tiles, output)?;
     if tiles.is_empty() {
@@ -82,7 +82,8 @@ pub fn evaluate(arguments: &EvaluateArguments, output: &Output) -> Result<Outcom
     if let Some(name) = &arguments.record {
         let entry = serde_json::json!({ "pixels": result.pooled, "aji": result.mean_aji, "pq": result.mean_pq, "tiles": tiles.len() });
         model.card_mut().metrics.insert(name.clone(), entry);
-        let half = model.to_bytes(Precision::F16)?.len() as u64 >= std::fs::metadata(&arguments.model).map_or(0, |m| m.len());
+        let half =
+            model.to_bytes(Precision::F16)?.len() as u64 >= std::fs::metadata(&arguments.model).map_or(0, |m| m.len());
         model.save(&arguments.model, if half { Precision::F16 } else { Precision::F32 })?;
     }
     output.result(&result, &describe(&result))?;
@@ -126,7 +127,8 @@ fn summarise(arguments: &EvaluateArguments, model: &Model, counts: &PixelCounts,
 fn describe(e: &Evaluation) -> String {
     let number = |v: Option<f64>| v.map_or("    –".to_owned(), |v| format!("{v:.3}"));
     let row = |name: &str, p: &PixelScores, aji: Option<f64>, pq: Option<f64>| {
-        let columns = [p.sensitivity, p.specificity, p.precision, p.dice, p.accuracy, p.cross_entropy, aji, pq].map(number);
+        let columns =
+            [p.sensitivity, p.specificity, p.precision, p.dice, p.accuracy, p.cross_entropy, aji, pq].map(number);
         format!("{name:<32} {}\n", columns.map(|c| format!("{c:>6}")).join(" "))
     };
     let mut text = format!("{:<32}   sens   spec   prec   Dice    acc    CE    AJI     PQ\n", "tile");

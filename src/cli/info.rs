@@ -22,7 +22,7 @@ pub struct InfoArguments {
 }
 
 /// `prunella info`.
-pub fn info(arguments: &InfoArguments, output: &Output) -> Result<Outcome> {
+pub fn info(arguments: &InfoArguments, output: Output) -> Result<Outcome> {
     let model = Model::load(&arguments.model)?;
     let bytes = std::fs::metadata(&arguments.model).map_or(0, |m| m.len());
     let (graph, card) = (model.graph(), model.card());
@@ -31,8 +31,10 @@ pub fn info(arguments: &InfoArguments, output: &Output) -> Result<Outcome> {
         .nodes
         .iter()
         .filter(|n| is_layer(n))
-        .map(|n| json!({ "name": n.name, "shape": [n.shape.channels, n.shape.height, n.shape.width],
-                         "parameters": parameters_of(&model, n), "macs": graph.macs_of(n) }))
+        .map(|n| {
+            json!({ "name": n.name, "shape": [n.shape.channels, n.shape.height, n.shape.width],
+                         "parameters": parameters_of(&model, n), "macs": graph.macs_of(n) })
+        })
         .collect();
     let value = json!({
         "family": card.architecture.family(), "parameters": graph.parameters(), "macs_per_patch": graph.macs(),
@@ -62,10 +64,17 @@ fn describe(model: &Model, bytes: u64) -> String {
         line(format!("{:<44} {shape:>14} {:>12} {:>14}", node.name, parameters_of(model, node), graph.macs_of(node)));
     }
     line(String::new());
-    line(format!("{} with {} parameters, {} MACs a patch, {bytes} bytes on disk", card.architecture.family().to_uppercase(), graph.parameters(), graph.macs()));
+    line(format!(
+        "{} with {} parameters, {} MACs a patch, {bytes} bytes on disk",
+        card.architecture.family().to_uppercase(),
+        graph.parameters(),
+        graph.macs()
+    ));
     line(format!(
         "reads {0}×{0} RGB patches at {1} µm a pixel and classifies the centre pixel as {2}",
-        card.input_size_px, card.mpp_um, card.classes.join(" or ")
+        card.input_size_px,
+        card.mpp_um,
+        card.classes.join(" or ")
     ));
     line(format!("pruning ratio {}", card.pruning_ratio));
     for (data, score) in &card.metrics {
@@ -77,7 +86,7 @@ fn describe(model: &Model, bytes: u64) -> String {
 }
 
 /// `prunella devices`: what can compute here.
-pub fn devices(output: &Output) -> Result<Outcome> {
+pub fn devices(output: Output) -> Result<Outcome> {
     let all = adapters();
     let mut text = format!("cpu      {} threads; always there\n", rayon::current_num_threads());
     for a in &all {

@@ -58,7 +58,7 @@ enum Verb {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output::new(arguments.json);
-    match run(arguments.verb, &output) {
+    match run(arguments.verb, output) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Nothing) => ExitCode::from(1),
         Err(error) => {
@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(verb: Verb, output: &Output) -> Result<Outcome> {
+fn run(verb: Verb, output: Output) -> Result<Outcome> {
     match verb {
         Verb::Demo(a) => demo::demo(&a, output),
         Verb::Train(a) => train::train(&a, output),

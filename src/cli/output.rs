@@ -21,6 +21,7 @@ impl Output {
     }
 
     /// A sentence for the person watching, on standard error.
+    #[allow(clippy::unused_self, reason = "both streams belong to the command's output")]
     pub fn remark(self, sentence: &str) {
         // A closed standard error is no reason to lose the work.
         drop(writeln!(std::io::stderr(), "{sentence}"));
@@ -47,6 +48,7 @@ impl Output {
     }
 
     /// A progress bar with time left, on standard error.
+    #[allow(clippy::unused_self, reason = "both streams belong to the command's output")]
     pub fn bar(self, total: u64, what: &str) -> ProgressBar {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(4));
         let style = ProgressStyle::with_template("{prefix} {bar:28} {percent:>3} % · {msg} · {eta} left");

@@ -42,7 +42,7 @@ pub struct PruneArguments {
 const MAX_PLAN_BYTES: u64 = 10_000_000;
 
 /// `prunella prune`.
-pub fn prune(arguments: &PruneArguments, output: &Output) -> Result<Outcome> {
+pub fn prune(arguments: &PruneArguments, output: Output) -> Result<Outcome> {
     let model = Model::load(&arguments.model)?;
     let plan = match (&arguments.plan, arguments.ratio) {
         (Some(path), _) => serde_json::from_slice(&read_file(path, MAX_PLAN_BYTES)?)
@@ -69,7 +69,11 @@ pub fn prune(arguments: &PruneArguments, output: &Output) -> Result<Outcome> {
     });
     let text = format!(
         "{}: {} of {} parameters and {} of {} MACs a patch remain ({bytes} bytes)",
-        arguments.out.display(), after.parameters(), before.parameters(), after.macs(), before.macs()
+        arguments.out.display(),
+        after.parameters(),
+        before.parameters(),
+        after.macs(),
+        before.macs()
     );
     output.result(&value, &text)?;
     Ok(Outcome::Done)

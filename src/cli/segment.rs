@@ -81,7 +81,7 @@ struct ImageResult {
 }
 
 /// `prunella segment`.
-pub fn segment_images(arguments: &SegmentArguments, output: &Output) -> Result<Outcome> {
+pub fn segment_images(arguments: &SegmentArguments, output: Output) -> Result<Outcome> {
     let model = Model::load(&arguments.model)?;
     let names = result_names(&arguments.images)?;
     let mut results = Vec::new();
@@ -117,7 +117,7 @@ pub fn timed_segment(
     model: &Model,
     image: &RgbImage,
     how: &EngineArguments,
-    output: &Output,
+    output: Output,
     name: &str,
 ) -> Result<(ProbabilityMap, f64)> {
     let bar = output.bar(1, name);

@@ -56,7 +56,7 @@ impl TileArguments {
 ///
 /// # Errors
 /// When the folder cannot be read, or a part of the paper's split is asked for and incomplete.
-pub fn load(arguments: &TileArguments, output: &Output) -> Result<Vec<Tile>> {
+pub fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile>> {
     let (files, report) = discover(&arguments.data)?;
     report.notes.iter().for_each(|n| output.remark(n));
     let mut tiles = Vec::new();

@@ -9,10 +9,10 @@ use super::Outcome;
 use super::output::{Output, stop_flag};
 use super::tiles::{TileArguments, load};
 use crate::dataset::{Augmentation, Prior};
+use crate::demo::points;
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Head, Model, Precision};
 use crate::platform::write_atomic;
-use crate::demo::points;
 use crate::report::history_curves;
 use crate::train::{Choice, EpochLog, Event, Recipe, Schedule, TrainData, Trainer, open};
 
@@ -131,7 +131,7 @@ impl CommonArguments {
 }
 
 /// `prunella train`.
-pub fn train(arguments: &TrainArguments, output: &Output) -> Result<Outcome> {
+pub fn train(arguments: &TrainArguments, output: Output) -> Result<Outcome> {
     let architecture = match arguments.network {
         Family::Dcnn => Architecture::paper_dcnn(),
         Family::Dccn => Architecture::paper_dccn(),
@@ -140,11 +140,11 @@ pub fn train(arguments: &TrainArguments, output: &Output) -> Result<Outcome> {
 }
 
 /// `prunella finetune`.
-pub fn finetune(arguments: &FinetuneArguments, output: &Output) -> Result<Outcome> {
+pub fn finetune(arguments: &FinetuneArguments, output: Output) -> Result<Outcome> {
     fit(&Model::load(&arguments.model)?, &arguments.common, output)
 }
 
-fn fit(start: &Model, arguments: &CommonArguments, output: &Output) -> Result<Outcome> {
+fn fit(start: &Model, arguments: &CommonArguments, output: Output) -> Result<Outcome> {
     let recipe = arguments.recipe(start.card().head);
     recipe.validate()?;
     let tiles = load(&arguments.tiles, output)?;
@@ -187,8 +187,13 @@ fn fit(start: &Model, arguments: &CommonArguments, output: &Output) -> Result<Ou
     let text = last.map_or(String::new(), |l| {
         format!(
             "{}: {} parameters, validation accuracy {:.4}, Dice {:.4}, cross-entropy {:.4} after {} epochs ({:.0} s)",
-            arguments.out.display(), model.graph().parameters(), l.validation_accuracy, l.validation_dice,
-            l.validation_loss, l.epoch, outcome.seconds
+            arguments.out.display(),
+            model.graph().parameters(),
+            l.validation_accuracy,
+            l.validation_dice,
+            l.validation_loss,
+            l.epoch,
+            outcome.seconds
         )
     });
     let value = serde_json::json!({
@@ -200,7 +205,7 @@ fn fit(start: &Model, arguments: &CommonArguments, output: &Output) -> Result<Ou
 }
 
 /// Moves the bar along with the run.
-pub fn show(event: &Event, bar: &indicatif::ProgressBar, output: &Output) {
+pub fn show(event: &Event, bar: &indicatif::ProgressBar, output: Output) {
     match event {
         Event::Resumed { epoch, step } => {
             output.remark(&format!("Going on from a checkpoint in epoch {}, step {step}", epoch + 1));

@@ -175,6 +175,6 @@ mod tests {
         for (r, c) in (0..3).flat_map(|r| (0..3).map(move |c| (r, c))) {
             assert!((matrix[r][c] - f32::from(u8::from(r == c))).abs() < 1e-5);
         }
-        assert_eq!(offset, [0.0; 3]);
+        assert!(offset.iter().all(|o| o.abs() < 1e-9));
     }
 }

@@ -61,7 +61,9 @@ pub fn check(folder: &Path, mut look: impl FnMut(&Tile, &TileReport) -> Result<(
         }
         tiles.push(report);
     }
-    let has = |split: Split| split.codes().len() == tiles.iter().filter(|t| t.split == Some(split) && t.error.is_none()).count();
+    let has = |split: Split| {
+        split.codes().len() == tiles.iter().filter(|t| t.split == Some(split) && t.error.is_none()).count()
+    };
     let paper_split_complete = [Split::Pretrain, Split::Train, Split::Test].into_iter().all(has);
     Ok(DataReport { tiles, notes: report.notes, paper_split_complete })
 }
@@ -117,7 +119,12 @@ fn compare_annotation(files: &TileFiles, tile: &Tile, out: &mut TileReport) {
     }
     out.mpp_um = out.mpp_um.or(mpp);
     let (drawn, Report { notes }) = rasterise(&regions, tile.image.width(), tile.image.height(), XML_TO_LABELS_PX);
-    notes.into_iter().filter(|n| !out.notes.contains(n)).collect::<Vec<_>>().into_iter().for_each(|n| out.notes.push(n));
+    notes
+        .into_iter()
+        .filter(|n| !out.notes.contains(n))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .for_each(|n| out.notes.push(n));
     let unlabelled = regions_without_label(&drawn, &tile.labels);
     if unlabelled > 0 {
         out.notes.push(format!("{unlabelled} regions of the annotation have no label in the label map"));

@@ -77,7 +77,18 @@ fn walk(folder: &Path, depth: usize, visit: &mut dyn FnMut(PathBuf) -> Result<()
 
 /// Endings that mark a label file beside its image, longest first.
 const LABEL_ENDINGS: [&str; 12] = [
-    "_instances", "-labels", "_labels", "_binary", "-label", "_label", "-mask", "_mask", ".mask", "_inst", "_bin", "_gt",
+    "_instances",
+    "-labels",
+    "_labels",
+    "_binary",
+    "-label",
+    "_label",
+    "-mask",
+    "_mask",
+    ".mask",
+    "_inst",
+    "_bin",
+    "_gt",
 ];
 
 fn sort_in(path: PathBuf, root: &Path, by_name: &mut BTreeMap<String, Found>) {

@@ -76,19 +76,20 @@ fn attribute(element: &BytesStart<'_>, name: &str) -> Result<Option<String>> {
 fn coordinate(element: &BytesStart<'_>, name: &str) -> Result<f64> {
     let text = attribute(element, name)?;
     let text = text.ok_or_else(|| Error::malformed(format!("A vertex has no {name}")))?;
-    let value: f64 = text.parse().map_err(|_| Error::malformed(format!("A vertex has {name}='{text}', not a number")))?;
+    let value: f64 =
+        text.parse().map_err(|_| Error::malformed(format!("A vertex has {name}='{text}', not a number")))?;
     if value.is_finite() { Ok(value) } else { Err(Error::malformed(format!("A vertex has {name}='{text}'"))) }
 }
 
 /// Labels 1, 2, … in file order; a pixel belongs to the last region that holds its centre (half-pixel rule), and negative
 /// regions cut holes. `shift` is added to every vertex first. Regions that fill nothing are reported and get no number.
-#[must_use]
 pub fn rasterise(regions: &[Region], width: usize, height: usize, shift: f64) -> (LabelMap, Report) {
     let mut labels = Plane::filled(width, height, 0u32);
     let mut report = Report::default();
     let mut next = 0;
     let beyond = |v: f64, side: usize| (-v).max(v - side as f64);
-    let outside_px = |r: &Region| r.vertices.iter().map(|p| beyond(p.x, width).max(beyond(p.y, height))).fold(0.0, f64::max);
+    let outside_px =
+        |r: &Region| r.vertices.iter().map(|p| beyond(p.x, width).max(beyond(p.y, height))).fold(0.0, f64::max);
     let far: Vec<f64> = regions.iter().map(outside_px).filter(|&px| px > OUTSIDE_PX).collect();
     if !far.is_empty() {
         let most = far.iter().copied().fold(0.0, f64::max);
@@ -117,7 +118,10 @@ mod tests {
     use super::*;
 
     fn xml(regions: &str) -> Vec<u8> {
-        format!("<Annotations MicronsPerPixel=\"0.252\"><Annotation><Regions>{regions}</Regions></Annotation></Annotations>").into_bytes()
+        format!(
+            "<Annotations MicronsPerPixel=\"0.252\"><Annotation><Regions>{regions}</Regions></Annotation></Annotations>"
+        )
+        .into_bytes()
     }
 
     fn region(id: u32, negative: u8, points: &[(f64, f64)]) -> String {
@@ -138,7 +142,8 @@ mod tests {
 
     #[test]
     fn degenerate_regions_are_reported_and_leave_no_gap_in_the_numbers() {
-        let text = region(1, 0, &SQUARE[..2]) + &region(2, 0, &SQUARE) + &region(3, 0, &[(-9., -9.), (2., -9.), (2., 2.)]);
+        let text =
+            region(1, 0, &SQUARE[..2]) + &region(2, 0, &SQUARE) + &region(3, 0, &[(-9., -9.), (2., -9.), (2., 2.)]);
         let (regions, _) = parse_imagescope(&xml(&text)).expect("regions");
         let (labels, report) = rasterise(&regions, 6, 6, 0.0);
         assert_eq!(labels.renumbered().1, labels.data().iter().copied().max().unwrap_or(0));
@@ -154,7 +159,12 @@ mod tests {
 
     #[test]
     fn broken_files_are_sentences() {
-        for bad in [&b"<Annotations><Annotation>"[..0], b"<svg/>", b"<Annotations><Region", &xml("<Region><Vertex X=\"a\" Y=\"1\"/></Region>")] {
+        for bad in [
+            &b"<Annotations><Annotation>"[..0],
+            b"<svg/>",
+            b"<Annotations><Region",
+            &xml("<Region><Vertex X=\"a\" Y=\"1\"/></Region>"),
+        ] {
             assert!(parse_imagescope(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }
     }

@@ -71,7 +71,8 @@ impl Demo<'_> {
     /// Whatever training, segmentation or the disk refuse.
     pub fn run(&self, watch: &mut dyn FnMut(Stage<'_>)) -> Result<(Vec<DemoRow>, Report)> {
         watch(Stage::Begin("Drawing procedural tissue"));
-        let tiles = |count, px, first| (0..count).map(|i| phantom::tile(px, px, self.seed * 1000 + first + i)).collect();
+        let tiles =
+            |count, px, first| (0..count).map(|i| phantom::tile(px, px, self.seed * 1000 + first + i)).collect();
         let training: Vec<Tile> = tiles(TRAINING_TILES, TRAINING_PX, 0);
         let held_out: Vec<Tile> = tiles(HELD_OUT_TILES, HELD_OUT_PX, 500);
         let mut report = Report::default();
@@ -180,9 +181,8 @@ impl Demo<'_> {
 /// Epoch, training loss, validation loss, accuracy, Dice.
 #[must_use]
 pub fn points(history: &[EpochLog]) -> Vec<[f64; 5]> {
-    let point = |l: &EpochLog| {
-        [l.epoch as f64, l.train_loss, l.validation_loss, l.validation_accuracy, l.validation_dice]
-    };
+    let point =
+        |l: &EpochLog| [l.epoch as f64, l.train_loss, l.validation_loss, l.validation_accuracy, l.validation_dice];
     history.iter().map(point).collect()
 }
 

@@ -117,7 +117,9 @@ impl DenseEngine {
                 relu: false,
             };
             weighted_sums(&second, &mut row_logits);
-            logits.extend((0..width).flat_map(|x| (0..classes).map(move |c| (c, x))).map(|(c, x)| row_logits[c * width + x]));
+            logits.extend(
+                (0..width).flat_map(|x| (0..classes).map(move |c| (c, x))).map(|(c, x)| row_logits[c * width + x]),
+            );
         }
         logits
     }
@@ -142,10 +144,7 @@ fn read_block(image: &RgbImage, block: Block) -> Planes {
 fn taps(planes: &Planes, kernel: usize, dilation: usize) -> Vec<usize> {
     let plane = planes.height * planes.step;
     let window = |c: usize| (0..kernel * kernel).map(move |k| (c, k / kernel, k % kernel));
-    (0..planes.channels)
-        .flat_map(window)
-        .map(|(c, dy, dx)| c * plane + (dy * planes.step + dx) * dilation)
-        .collect()
+    (0..planes.channels).flat_map(window).map(|(c, dy, dx)| c * plane + (dy * planes.step + dx) * dilation).collect()
 }
 
 fn convolve(planes: &Planes, packed: &Packed, kernel: usize, dilation: usize) -> Planes {

@@ -1,6 +1,8 @@
 //! The one inner loop of the CPU engine: a group of filters times a run of neighbouring outputs, held in registers. The
 //! sum runs over the taps in the order given, one fused multiply-add each, so the vector width changes no bit.
 
+#![allow(clippy::inline_always, reason = "only inlined code is compiled for the vector instructions that pulp found")]
+
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 use super::program::{Group, Packed};
@@ -152,14 +154,28 @@ mod tests {
             for run_len in [1, 7, 33, 70] {
                 let runs = [(5, 0), (100, run_len)];
                 let mut target = vec![0.0; filters * 200];
-                let sums =
-                    Sums { packed: &packed, source: &source, taps: &taps, runs: &runs, run_len, filter_step: 200, relu: true };
+                let sums = Sums {
+                    packed: &packed,
+                    source: &source,
+                    taps: &taps,
+                    runs: &runs,
+                    run_len,
+                    filter_step: 200,
+                    relu: true,
+                };
                 weighted_sums(&sums, &mut target);
-                for (f, (from, to), i) in (0..filters).flat_map(|f| runs.into_iter().flat_map(move |r| (0..run_len).map(move |i| (f, r, i)))) {
-                    let sum = taps.iter().enumerate().fold(0.0f32, |s, (k, t)| {
-                        crate::platform::madd(weights[f * 4 + k], source[from + i + t], s)
-                    });
-                    assert_eq!(target[f * 200 + to + i].to_bits(), sum.max(0.0).to_bits(), "{filters} {run_len} {f} {i}");
+                for (f, (from, to), i) in
+                    (0..filters).flat_map(|f| runs.into_iter().flat_map(move |r| (0..run_len).map(move |i| (f, r, i))))
+                {
+                    let sum = taps
+                        .iter()
+                        .enumerate()
+                        .fold(0.0f32, |s, (k, t)| crate::platform::madd(weights[f * 4 + k], source[from + i + t], s));
+                    assert_eq!(
+                        target[f * 200 + to + i].to_bits(),
+                        sum.max(0.0).to_bits(),
+                        "{filters} {run_len} {f} {i}"
+                    );
                 }
             }
         }

@@ -221,7 +221,12 @@ mod tests {
             for (i, (row, column)) in places.into_iter().enumerate() {
                 let single = patch_logits(&model, &patch_at(&image, row, column));
                 let bits = |v: &[f32]| v.iter().map(|z| z.to_bits()).collect::<Vec<_>>();
-                assert_eq!(bits(&batch[i * 2..][..2]), bits(&single), "{} ({row}, {column})", model.card().architecture.family());
+                assert_eq!(
+                    bits(&batch[i * 2..][..2]),
+                    bits(&single),
+                    "{} ({row}, {column})",
+                    model.card().architecture.family()
+                );
             }
         }
     }

@@ -132,7 +132,12 @@ fn segment_lanes(
         let first = b * LANES;
         let count = LANES.min(columns * rows - first);
         let places: Vec<(usize, usize)> = (first..first + count)
-            .map(|i| (grid_place(i / columns, options.stride, image.height()), grid_place(i % columns, options.stride, image.width())))
+            .map(|i| {
+                (
+                    grid_place(i / columns, options.stride, image.height()),
+                    grid_place(i % columns, options.stride, image.width()),
+                )
+            })
             .collect();
         let logits = engine.run(image, &places);
         let mut all = coarse.lock().map_err(|_| Error::gpu("A worker stopped while writing its result"))?;

@@ -134,6 +134,7 @@ mod tests {
     fn the_patch_is_centred_on_its_pixel() {
         let image = super::super::tests::picture(60, 60);
         let patch = patch_at(&image, 30, 29);
-        assert_eq!(patch[CENTRE_PX * PATCH_PX + CENTRE_PX], f32::from(image.get(30, 29)[0]) / 255.0);
+        let centre = f32::from(image.get(30, 29)[0]) / 255.0;
+        assert_eq!(patch[CENTRE_PX * PATCH_PX + CENTRE_PX].to_bits(), centre.to_bits());
     }
 }

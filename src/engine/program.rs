@@ -7,8 +7,7 @@ pub fn norm_affine(model: &Model, node: &Node) -> (Vec<f32>, Vec<f32>) {
     let array = |suffix: &str| model.array(&format!("{}.{suffix}", node.name));
     let (weight, bias) = (array("weight"), array("bias"));
     let (mean, variance) = (array("running_mean"), array("running_var"));
-    let scale: Vec<f32> =
-        weight.iter().zip(variance).map(|(w, v)| w / (v + BATCH_NORM_EPSILON).sqrt()).collect();
+    let scale: Vec<f32> = weight.iter().zip(variance).map(|(w, v)| w / (v + BATCH_NORM_EPSILON).sqrt()).collect();
     let shift = bias.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
     (scale, shift)
 }

@@ -65,9 +65,11 @@ impl Model {
         if bytes.len() as u64 > limits.max_bytes {
             return Err(Error::limit(format!("The model file is larger than {} MB", limits.max_bytes / 1_000_000)));
         }
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| broken(&e))?;
         let card = header.metadata().as_ref().and_then(|m| m.get(CARD_KEY)).ok_or_else(|| {
-            Error::unsupported("The file has no prunella card, so its architecture is unknown; was it saved by prunella?")
+            Error::unsupported(
+                "The file has no prunella card, so its architecture is unknown; was it saved by prunella?",
+            )
         })?;
         let card: Card = serde_json::from_str(card)
             .map_err(|e| Error::malformed(format!("The model's card cannot be understood: {e}")))?;
@@ -87,14 +89,18 @@ pub fn array_bytes(model: &Model, precision: Precision) -> usize {
 /// # Errors
 /// [`Error::Malformed`] for a broken file, a value that is not finite; [`Error::Unsupported`] for other types.
 pub fn read_arrays(bytes: &[u8]) -> Result<Weights> {
-    let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
+    let tensors = SafeTensors::deserialize(bytes).map_err(|e| broken(&e))?;
     let mut weights = Weights::new();
     for (name, view) in tensors.tensors() {
         let data: Vec<f32> = match view.dtype() {
             Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            Dtype::F16 => view.data().chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            Dtype::F16 => {
+                view.data().chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+            }
             other => {
-                return Err(Error::unsupported(format!("Array '{name}' has type {other:?}; F32 and F16 are supported")));
+                return Err(Error::unsupported(format!(
+                    "Array '{name}' has type {other:?}; F32 and F16 are supported"
+                )));
             }
         };
         if let Some(at) = data.iter().position(|v| !v.is_finite()) {
@@ -112,7 +118,7 @@ fn value_bytes(values: &[f32], precision: Precision) -> Vec<u8> {
     }
 }
 
-fn broken(e: safetensors::SafeTensorError) -> Error {
+fn broken(e: &safetensors::SafeTensorError) -> Error {
     Error::malformed(format!("The file is not a whole safetensors file: {e}"))
 }
 

@@ -11,17 +11,31 @@ pub enum Op {
     /// The patch, RGB.
     Input,
     /// Cross-correlation; the sum runs channel, row, column.
-    Conv { filters: usize, kernel: usize, stride: usize, padding: usize, bias: bool },
+    Conv {
+        filters: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        bias: bool,
+    },
     /// Per channel, with [`BATCH_NORM_EPSILON`].
     BatchNorm,
     Relu,
     /// Padding never wins a maximum.
-    MaxPool { kernel: usize, stride: usize, padding: usize },
-    AvgPool { kernel: usize },
+    MaxPool {
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    },
+    AvgPool {
+        kernel: usize,
+    },
     /// First input's channels, then the second's.
     Concat,
     /// On the flattened input, in channel, row, column order.
-    Linear { units: usize },
+    Linear {
+        units: usize,
+    },
 }
 
 /// Added to the variance before its square root (PyTorch's default).
@@ -304,11 +318,9 @@ mod tests {
     }
 
     /// The decoded table of the paper: parameters at δ = 0, 0.1 … 0.9.
-    const DCNN: [usize; 10] =
-        [916_959, 810_385, 706_142, 606_453, 509_345, 416_541, 326_568, 240_649, 157_811, 78_777];
-    const DCCN: [usize; 10] = [
-        4_794_754, 3_936_757, 3_132_549, 2_422_197, 1_801_096, 1_214_658, 803_765, 465_525, 219_541, 64_408,
-    ];
+    const DCNN: [usize; 10] = [916_959, 810_385, 706_142, 606_453, 509_345, 416_541, 326_568, 240_649, 157_811, 78_777];
+    const DCCN: [usize; 10] =
+        [4_794_754, 3_936_757, 3_132_549, 2_422_197, 1_801_096, 1_214_658, 803_765, 465_525, 219_541, 64_408];
 
     #[test]
     fn all_twenty_parameter_counts_of_the_paper_come_out() {

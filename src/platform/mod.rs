@@ -12,6 +12,7 @@ pub use web::for_each_index;
 
 /// `a * b + c`. Natively the product is not rounded (IEEE fused multiply-add, the same on every machine); wasm has no
 /// such instruction and rounds twice. Definition and fast path share this function, so they agree bit for bit on each.
+#[allow(clippy::inline_always, reason = "one instruction in the innermost loops")]
 #[inline(always)]
 #[must_use]
 pub fn madd(a: f32, b: f32, c: f32) -> f32 {

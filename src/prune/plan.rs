@@ -43,7 +43,8 @@ impl PruningPlan {
             let mut keep = keep_count(filters, ratio);
             if keep == 0 {
                 keep = 1;
-                report.note(format!("Layer {} would lose all {filters} filters; it keeps the strongest one", node.name));
+                report
+                    .note(format!("Layer {} would lose all {filters} filters; it keeps the strongest one", node.name));
             }
             let norms = filter_l1_norms(model, node);
             let mut order: Vec<usize> = (0..filters).collect();

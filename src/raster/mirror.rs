@@ -15,15 +15,8 @@ pub fn mirror_index(index: isize, len: usize) -> usize {
 
 /// The rectangle at (`row`, `column`), which may lie partly or wholly outside, with mirrored borders.
 #[must_use]
-pub fn mirrored_window<T: Copy>(
-    plane: &Plane<T>,
-    row: isize,
-    column: isize,
-    width: usize,
-    height: usize,
-) -> Vec<T> {
-    let columns: Vec<usize> =
-        (0..width).map(|x| mirror_index(column + x.cast_signed(), plane.width())).collect();
+pub fn mirrored_window<T: Copy>(plane: &Plane<T>, row: isize, column: isize, width: usize, height: usize) -> Vec<T> {
+    let columns: Vec<usize> = (0..width).map(|x| mirror_index(column + x.cast_signed(), plane.width())).collect();
     let mut out = Vec::with_capacity(width * height);
     for y in 0..height {
         let source = plane.row(mirror_index(row + y.cast_signed(), plane.height()));

@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn the_page_holds_every_number_and_picture_and_refers_to_nothing_outside() {
-        let row = DemoRow { pruning_ratio: 0.5, parameters: 123, bytes: 456, dice: 0.875, accuracy: 0.9, segment_ms: 1.5 };
+        let row =
+            DemoRow { pruning_ratio: 0.5, parameters: 123, bytes: 456, dice: 0.875, accuracy: 0.9, segment_ms: 1.5 };
         let picture = Picture { caption: "a <b>".into(), png: vec![1, 2, 3] };
         let curves = [("δ = 0".to_owned(), "<svg></svg>".to_owned())];
         let html = render_demo(&DemoPage { device: "CPU", rows: &[row], curves: &curves, pictures: &[picture] });

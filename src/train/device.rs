@@ -18,6 +18,8 @@ use crate::model::{Head, Model};
 const GRADIENT_TOLERANCE: f64 = 2e-3;
 /// Length of the sum that catches drivers whose loops stop early (seen at 262 128).
 const LARGE_SUM: usize = 1 << 20;
+/// Sums side by side, as many as a small layer has filters.
+const SUM_ROWS: usize = 4;
 /// Share of an adapter's largest binding that one tensor may take.
 const BINDING_SHARE: u64 = 2;
 
@@ -152,7 +154,11 @@ pub fn open(choice: Choice, model: &Model, batch: usize) -> Result<(Compute, Str
         Choice::Gpu(index) => {
             let all = adapters();
             let adapter = all.get(index.unwrap_or(0)).ok_or_else(|| {
-                Error::gpu(format!("There is no GPU {}; 'prunella devices' lists {} adapters", index.unwrap_or(0), all.len()))
+                Error::gpu(format!(
+                    "There is no GPU {}; 'prunella devices' lists {} adapters",
+                    index.unwrap_or(0),
+                    all.len()
+                ))
             })?;
             let compute = open_adapter(adapter);
             verify(&compute, model, batch)?;
@@ -183,12 +189,7 @@ fn open_adapter(adapter: &Adapter) -> Compute {
 fn verify(compute: &Compute, model: &Model, batch: usize) -> Result<()> {
     let batch = compute.micro_batch(model, batch)?;
     let check = || -> Result<()> {
-        let ones = Tensor::<1>::ones([LARGE_SUM], &compute.device);
-        let sum = values(ones.sum())?.first().copied().unwrap_or(f32::NAN);
-        if sum.to_bits() != (LARGE_SUM as f32).to_bits() {
-            let wrong = format!("{} adds {LARGE_SUM} ones up to {sum}", compute.name);
-            return Err(Error::gpu(format!("{wrong}; its driver computes wrongly and is not used")));
-        }
+        check_large_sums(compute)?;
         let difference = gradients_differ_by(model, batch, &Compute::cpu().device, &compute.device)?;
         if difference.is_nan() || difference > GRADIENT_TOLERANCE {
             return Err(Error::gpu(format!(
@@ -200,6 +201,23 @@ fn verify(compute: &Compute, model: &Model, batch: usize) -> Result<()> {
     };
     catch_unwind(AssertUnwindSafe(check))
         .unwrap_or_else(|_| Err(Error::gpu(format!("{} failed while it was tried out", compute.name))))
+}
+
+/// Adds up ones in the three ways that training does: a whole tensor, along an axis, and as a matrix product.
+fn check_large_sums(compute: &Compute) -> Result<()> {
+    let ones = |shape: [usize; 2]| Tensor::<2>::ones(shape, &compute.device);
+    let sums = [
+        values(ones([1, LARGE_SUM]).sum())?,
+        values(ones([SUM_ROWS, LARGE_SUM]).sum_dim(1).reshape([SUM_ROWS]))?,
+        values(ones([1, LARGE_SUM]).matmul(ones([LARGE_SUM, 1])).reshape([1]))?,
+    ];
+    match sums.concat().into_iter().find(|sum| sum.to_bits() != (LARGE_SUM as f32).to_bits()) {
+        None => Ok(()),
+        Some(sum) => Err(Error::gpu(format!(
+            "{} adds {LARGE_SUM} ones up to {sum}; its driver computes wrongly and is not used",
+            compute.name
+        ))),
+    }
 }
 
 /// Largest relative difference, over arrays, between the gradients of two devices on the same noise.

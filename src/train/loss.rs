@@ -1,7 +1,7 @@
 //! Cross-entropy, and the scores of a validation pass.
 
-use burn::tensor::activation::{log_softmax, sigmoid};
 use burn::tensor::Tensor;
+use burn::tensor::activation::{log_softmax, sigmoid};
 
 use crate::model::Head;
 

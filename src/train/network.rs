@@ -37,10 +37,8 @@ impl Network {
     pub fn new(model: &Model, device: &Device) -> Self {
         let specs: BTreeMap<String, ArraySpec> =
             model.graph().arrays().into_iter().map(|s| (s.name.clone(), s)).collect();
-        let arrays = specs
-            .values()
-            .map(|spec| (spec.name.clone(), flat(model.array(&spec.name), spec, device)))
-            .collect();
+        let arrays =
+            specs.values().map(|spec| (spec.name.clone(), flat(model.array(&spec.name), spec, device))).collect();
         Self { graph: model.graph().clone(), specs, arrays }
     }
 
@@ -81,7 +79,9 @@ impl Network {
         let mut values: Vec<Option<Tensor<4>>> = vec![None; graph.nodes.len()];
         values[0] = Some(patches);
         for (i, node) in graph.nodes.iter().enumerate().skip(1) {
-            let input = |n: usize| values[node.inputs[n]].clone().expect("inputs come before their users: Graph keeps that order");
+            let input = |n: usize| {
+                values[node.inputs[n]].clone().expect("inputs come before their users: Graph keeps that order")
+            };
             let value = match node.op {
                 Op::Concat => Tensor::cat(vec![input(0), input(1)], 1),
                 Op::BatchNorm => normalise(node, input(0), arrays, mode),

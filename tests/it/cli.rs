@@ -28,8 +28,7 @@ fn prune_writes_a_smaller_model_and_a_plan_that_gives_the_same_again() {
     let model = saved(Architecture::paper_dcnn(), dir.path());
     let at = |name: &str| dir.path().join(name);
     let (half, plan, again) = (at("half.safetensors"), at("plan.json"), at("again.safetensors"));
-    let value =
-        run_json(&["prune", text(&model), "--ratio", "0.5", "--out", text(&half), "--save-plan", text(&plan)]);
+    let value = run_json(&["prune", text(&model), "--ratio", "0.5", "--out", text(&half), "--save-plan", text(&plan)]);
     assert_eq!(value["parameters"].as_u64(), Some(416_541));
     run_json(&["prune", text(&model), "--plan", text(&plan), "--out", text(&again)]);
     assert_eq!(std::fs::read(&half).expect("half"), std::fs::read(&again).expect("again"));
@@ -47,7 +46,8 @@ fn segment_writes_three_pictures_of_the_images_size_whatever_the_block() {
     let result = |block: &str| {
         let out = dir.path().join(block);
         run_json(&["segment", text(&image), "--model", text(&model), "--out", text(&out), "--block", block]);
-        ["probability", "mask", "overlay"].map(|what| std::fs::read(out.join(format!("tile0.{what}.png"))).expect("picture"))
+        ["probability", "mask", "overlay"]
+            .map(|what| std::fs::read(out.join(format!("tile0.{what}.png"))).expect("picture"))
     };
     let pictures = result("128");
     assert_eq!(pictures, result("31"), "blocks leave no seam");

@@ -76,9 +76,10 @@ fn broken_floors(file: &str, text: &str) -> Vec<String> {
     let own = module(file);
     let Some(here) = floor(own) else { return vec![format!("{file}: module '{own}' has no floor")] };
     let text = code(text);
-    let uses = text.split("crate::").skip(1).map(|rest| {
-        rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned()
-    });
+    let uses = text
+        .split("crate::")
+        .skip(1)
+        .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned());
     uses.filter(|m| m != own && m != "Error" && floor(m).is_none_or(|f| f >= here))
         .map(|m| format!("{file} (floor {here}) uses {m}"))
         .collect()

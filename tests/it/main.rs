@@ -1,7 +1,10 @@
 //! All integration tests in one binary.
 
+#![allow(clippy::panic, reason = "a test says by panicking what is wrong")]
+
 mod cli;
 mod compare;
+mod gpu;
 mod house;
 mod kumar;
 mod reference;

@@ -148,11 +148,16 @@ fn logits_of(bytes: &[u8], name: &str) -> Vec<f32> {
     only.remove(name).expect("logits").data
 }
 
+/// The DCCN's loss jumps to 1.46 in the second step, and from there Adam amplifies rounding: PyTorch in f64 leaves its own
+/// f32 losses by 4 % within these five steps, and with another thread count by 1.4 %. The gradients themselves are as close
+/// to f64 as PyTorch's.
+const DCCN_STEP_TOLERANCES: [f64; 5] = [1e-3, 1e-3, 5e-2, 5e-2, 5e-2];
+
 #[test]
 fn training_on_the_same_batches_gives_pytorchs_losses() {
     let Some(folder) = reference("training_on_the_same_batches_gives_pytorchs_losses") else { return };
     let report = report(&folder);
-    for (family, batch) in [("dcnn", 64), ("dccn", 16)] {
+    for (family, batch, tolerances) in [("dcnn", 64, [1e-3; 5]), ("dccn", 16, DCCN_STEP_TOLERANCES)] {
         let bytes = read(&folder, &format!("trajectory_{family}.safetensors"));
         let tensors = SafeTensors::deserialize(&bytes).expect("batches");
         let patches = tensors.tensor("patches_u8").expect("patches").data().to_vec();
@@ -168,8 +173,9 @@ fn training_on_the_same_batches_gives_pytorchs_losses() {
             .collect();
         let losses = replay(&parent(&folder, family), &batches, 1e-3, &Compute::cpu().device).expect("losses");
         let want = floats(&report[family]["trajectory"]["losses"]);
-        let got: Vec<f32> = losses.iter().map(|&l| l as f32).collect();
-        println!("{got:?} {want:?}"); close(&got, &want[..5], 0.0, 1e-3).unwrap_or_else(|e| panic!("{family}: {e}"));
+        for (step, ((&got, &want), &tolerance)) in losses.iter().zip(&want).zip(&tolerances).enumerate() {
+            close(&[got as f32], &[want], 0.0, tolerance).unwrap_or_else(|e| panic!("{family} step {step}: {e}"));
+        }
     }
 }
 
@@ -188,9 +194,19 @@ fn scores_equal_the_hover_net_authors_scorer() {
         let o = score_objects(&called, &truth).expect("scores");
         let p = PixelCounts::of_masks(&called.foreground(), &truth.foreground()).expect("counts").scores();
         let got = [
-            ("aji", o.aji), ("aji_plus", o.aji_plus), ("dice1", o.dice), ("dice2", o.dice2), ("dq", o.dq), ("sq", o.sq),
-            ("pq", o.pq), ("sensitivity", p.sensitivity), ("specificity", p.specificity), ("precision", p.precision),
-            ("accuracy", p.accuracy), ("n_true", Some(o.true_objects as f64)), ("n_pred", Some(o.called_objects as f64)),
+            ("aji", o.aji),
+            ("aji_plus", o.aji_plus),
+            ("dice1", o.dice),
+            ("dice2", o.dice2),
+            ("dq", o.dq),
+            ("sq", o.sq),
+            ("pq", o.pq),
+            ("sensitivity", p.sensitivity),
+            ("specificity", p.specificity),
+            ("precision", p.precision),
+            ("accuracy", p.accuracy),
+            ("n_true", Some(o.true_objects as f64)),
+            ("n_pred", Some(o.called_objects as f64)),
         ];
         for (name, value) in got {
             let value = value.unwrap_or_else(|| panic!("{case} {name} is undefined"));

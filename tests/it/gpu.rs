@@ -1,0 +1,59 @@
+//! Training devices: a right one is accepted, a wrong one refused. Without any Vulkan adapter these are skipped, said so.
+
+use prunella::model::{Model, dcnn};
+use prunella::train::{Choice, Compute, adapters, gradients_differ_by, open};
+
+use crate::support::{prunella, skip, text, tiles};
+
+/// Mesa's software driver as Debian installs it.
+const LAVAPIPE: &str = "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json";
+
+fn small() -> Model {
+    Model::random(dcnn([3, 5, 8], 16, 2), 1).expect("model")
+}
+
+#[test]
+fn an_adapter_that_computes_right_is_accepted_and_its_gradients_are_the_cpus() {
+    let test = "an_adapter_that_computes_right_is_accepted_and_its_gradients_are_the_cpus";
+    let Some(adapter) = adapters().into_iter().find(|a| !a.name.contains("llvmpipe")) else {
+        return skip(test, "there is no Vulkan or Metal adapter; 'cargo xtask setup' installs a software one");
+    };
+    println!("on {} ({})", adapter.name, adapter.driver);
+    let (compute, said) = open(Choice::Gpu(Some(adapter.index)), &small(), 4).expect("the adapter passes its check");
+    assert!(said.contains(&adapter.name), "{said}");
+    let difference = gradients_differ_by(&small(), 4, &Compute::cpu().device, &compute.device).expect("gradients");
+    assert!(difference < 1e-3, "{difference}");
+}
+
+#[test]
+fn auto_never_takes_a_software_adapter() {
+    if adapters().iter().any(|a| !a.software) {
+        return skip("auto_never_takes_a_software_adapter", "this machine has a real GPU");
+    }
+    let (compute, _) = open(Choice::Auto, &small(), 4).expect("the CPU is always there");
+    assert_eq!(compute.name, Compute::cpu().name);
+}
+
+#[test]
+fn a_driver_that_adds_wrongly_is_refused_in_one_sentence() {
+    let test = "a_driver_that_adds_wrongly_is_refused_in_one_sentence";
+    if !std::path::Path::new(LAVAPIPE).is_file() {
+        return skip(test, "Mesa's lavapipe is not installed (mesa-vulkan-drivers)");
+    }
+    let data = tiles(1, 64);
+    let out = data.path().join("never.safetensors");
+    let fixed = ["--patches", "10", "--epochs", "1", "--batch", "4", "--device", "gpu"];
+    let output = prunella()
+        .args(["train", "--data", text(data.path()), "--out", text(&out)])
+        .args(fixed)
+        .env("VK_DRIVER_FILES", LAVAPIPE)
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() || !said.contains("llvmpipe") {
+        return skip(test, &format!("this lavapipe adds rightly: {said}"));
+    }
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("computes wrongly") || said.contains("is not used"), "{said}");
+    assert!(!out.exists());
+}

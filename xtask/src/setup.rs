@@ -1,0 +1,132 @@
+//! Finds the tools that the checks need and installs what it can: rustup components, `PyPI` and crates.io tools into
+//! `target/tools`, and on Debian and Ubuntu (as root or with sudo) system packages. What it cannot install it names.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::run::{Result, cargo, output_of, root, run, works};
+
+/// Pinned so that a new release cannot change a verdict.
+const CARGO_DENY: &str = "0.20.2";
+const TYPOS: &str = "1.52.0";
+/// Debian's compiler for the web, where rustup cannot add its target.
+const WEB_PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy", "lld-19"];
+/// Chromium brings SwiftShader, a Vulkan driver on the CPU that computes right.
+const VULKAN_PACKAGES: [&str; 2] = ["chromium", "libvulkan1"];
+const SWIFTSHADER: &str = "/usr/lib/chromium/vk_swiftshader_icd.json";
+
+/// How wasm32 code is compiled here.
+pub enum Web {
+    /// By the running toolchain.
+    Rustup,
+    /// By Debian's, which builds its own standard library.
+    Debian,
+}
+
+/// What was found; each absent tool with the reason.
+pub struct Tools {
+    pub web: std::result::Result<Web, String>,
+    pub deny: std::result::Result<PathBuf, String>,
+    pub typos: std::result::Result<PathBuf, String>,
+    /// A Vulkan driver description for the GPU tests; none where a real adapter's is used.
+    pub vulkan: std::result::Result<Option<PathBuf>, String>,
+}
+
+impl Tools {
+    pub fn describe(&self) {
+        let line = |name: &str, missing: Option<&String>| match missing {
+            None => println!("{name}: ready"),
+            Some(why) => println!("{name}: missing: {why}"),
+        };
+        line("wasm32 compiler", self.web.as_ref().err());
+        line("cargo-deny", self.deny.as_ref().err());
+        line("typos", self.typos.as_ref().err());
+        line("Vulkan driver", self.vulkan.as_ref().err());
+    }
+}
+
+/// Sets up everything.
+pub fn everything() -> Result<Tools> {
+    for component in ["rustfmt", "clippy"] {
+        let present = works("cargo", &[if component == "rustfmt" { "fmt" } else { "clippy" }, "--version"]);
+        if !present && !works("rustup", &["component", "add", component]) {
+            return Err(format!("{component} is missing; install it with 'rustup component add {component}'"));
+        }
+    }
+    Ok(Tools { web: web(), deny: deny(), typos: typos(), vulkan: vulkan() })
+}
+
+fn web() -> std::result::Result<Web, String> {
+    const TARGET: &str = "wasm32-unknown-unknown";
+    let sysroot = output_of("rustc", &["--print", "sysroot"]).unwrap_or_default();
+    if PathBuf::from(sysroot).join("lib/rustlib").join(TARGET).is_dir() || works("rustup", &["target", "add", TARGET]) {
+        return Ok(Web::Rustup);
+    }
+    let ready = || works("/usr/bin/cargo", &["clippy", "--version"]) && works("wasm-ld-19", &["--version"]);
+    if !ready() {
+        apt(&WEB_PACKAGES)?;
+    }
+    if ready() { Ok(Web::Debian) } else { Err("'rustup target add wasm32-unknown-unknown' failed".into()) }
+}
+
+fn deny() -> std::result::Result<PathBuf, String> {
+    let own = root().join("target/tools/bin/cargo-deny");
+    for candidate in [PathBuf::from("cargo-deny"), own.clone()] {
+        if output_of(&candidate.to_string_lossy(), &["--version"]).is_some_and(|v| v.ends_with(CARGO_DENY)) {
+            return Ok(candidate);
+        }
+    }
+    let version = format!("cargo-deny@{CARGO_DENY}");
+    // Debug: it runs for a second and builds in half the time.
+    run(&mut cargo(&["install", "--quiet", "--locked", "--debug", "--root", "target/tools", &version]))?;
+    Ok(own)
+}
+
+fn typos() -> std::result::Result<PathBuf, String> {
+    let venv = root().join("target/tools/python");
+    let own = venv.join("bin/typos");
+    for candidate in [PathBuf::from("typos"), own.clone()] {
+        if works(&candidate.to_string_lossy(), &["--version"]) {
+            return Ok(candidate);
+        }
+    }
+    run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", &format!("typos=={TYPOS}")]))?;
+    Ok(own)
+}
+
+fn vulkan() -> std::result::Result<Option<PathBuf>, String> {
+    if std::env::var_os("VK_DRIVER_FILES").is_some() || cfg!(any(target_os = "macos", windows)) {
+        return Ok(None);
+    }
+    let driver = PathBuf::from(SWIFTSHADER);
+    let loader = || output_of("ldconfig", &["-p"]).is_some_and(|list| list.contains("libvulkan.so.1"));
+    if !driver.is_file() || !loader() {
+        apt(&VULKAN_PACKAGES)?;
+    }
+    if driver.is_file() && loader() { Ok(Some(driver)) } else { Err(format!("{SWIFTSHADER} is not there")) }
+}
+
+/// Installs Debian packages, or says which ones to install.
+fn apt(packages: &[&str]) -> Result<()> {
+    let list = packages.join(" ");
+    let advice = format!("on Debian or Ubuntu: apt-get install {list}");
+    if !works("apt-get", &["--version"]) {
+        return Err(advice);
+    }
+    let root_user = output_of("id", &["-u"]).is_some_and(|id| id == "0");
+    if !root_user && !works("sudo", &["-n", "true"]) {
+        return Err(advice);
+    }
+    let apt_get = |arguments: &[&str]| {
+        let mut command = if root_user { Command::new("apt-get") } else { Command::new("sudo") };
+        if !root_user {
+            command.arg("apt-get");
+        }
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    // An outdated list still serves where the network is away.
+    drop(run(&mut apt_get(&["update", "-qq"])));
+    run(&mut apt_get(&[&["install", "-y", "-qq", "--no-install-recommends"], packages].concat())).map_err(|_| advice)
+}

@@ -1,0 +1,117 @@
+//! Everything that must hold, cheapest first. Every check runs even when an earlier one failed; what could not run is said
+//! and counted.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::run::{Result, cargo, root, run};
+use crate::setup::{Tools, Web, everything};
+
+/// Modules' lints for the browser build.
+const WEB_TARGET: &str = "wasm32-unknown-unknown";
+
+#[derive(Default)]
+struct Tally {
+    passed: Vec<String>,
+    failed: Vec<String>,
+    skipped: Vec<String>,
+}
+
+impl Tally {
+    fn check(&mut self, name: &str, check: impl FnOnce() -> Result<()>) {
+        println!("\n== {name}");
+        let begun = Instant::now();
+        match check() {
+            Ok(()) => self.passed.push(format!("{name} ({:.0} s)", begun.elapsed().as_secs_f64())),
+            Err(why) => {
+                println!("FAILED {name}: {why}");
+                self.failed.push(format!("{name}: {why}"));
+            }
+        }
+    }
+
+    /// A check that needs a tool.
+    fn check_with<T>(
+        &mut self,
+        name: &str,
+        tool: &std::result::Result<T, String>,
+        check: impl FnOnce(&T) -> Result<()>,
+    ) {
+        match tool {
+            Ok(tool) => self.check(name, || check(tool)),
+            Err(why) => {
+                println!("\n== {name}\nSKIPPED: {why}");
+                self.skipped.push(format!("{name}: {why}"));
+            }
+        }
+    }
+}
+
+/// Runs all checks.
+pub fn test() -> Result<()> {
+    let tools = everything()?;
+    let skips = root().join("target/skipped-tests.txt");
+    // None from an earlier run.
+    drop(std::fs::remove_file(&skips));
+    let mut tally = Tally::default();
+    tally.check("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
+    tally.check_with("spelling", &tools.typos, |typos| run(&mut Command::new(typos)));
+    tally.check("lints", || {
+        run(cargo(&["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"])
+            .env("CARGO_TERM_COLOR", "never"))
+    });
+    tally.check_with("lints for wasm32", &tools.web, web_lints);
+    tally.check_with("licences, bans and sources", &tools.deny, |deny| {
+        run(Command::new(deny).args(["--log-level", "error", "check", "bans", "licenses", "sources"]))
+    });
+    tally.check("tests", || tests(&tools, &skips));
+    tally.check("documentation", || {
+        run(cargo(&["doc", "--release", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-D warnings"))
+    });
+    let listed = std::fs::read_to_string(&skips).unwrap_or_default();
+    tally.skipped.extend(listed.lines().map(str::to_owned));
+    conclude(&tally)
+}
+
+fn web_lints(web: &Web) -> Result<()> {
+    let lints = ["clippy", "--lib", "--target", WEB_TARGET, "--target-dir", "target/web"];
+    match web {
+        Web::Rustup => run(cargo(&lints).args(["--", "-D", "warnings"])),
+        Web::Debian => {
+            let path = format!("/usr/bin:{}", std::env::var("PATH").unwrap_or_default());
+            run(Command::new("/usr/bin/cargo")
+                .args(lints)
+                .args(["-Z", "build-std=std,panic_abort", "--", "-D", "warnings"])
+                .env("PATH", path)
+                .env("RUSTC", "/usr/bin/rustc")
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env("RUSTFLAGS", "-C linker=wasm-ld-19")
+                .env_remove("RUSTUP_TOOLCHAIN")
+                .env_remove("CARGO"))
+        }
+    }
+}
+
+fn tests(tools: &Tools, skips: &Path) -> Result<()> {
+    let mut command = cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
+    command.env("PRUNELLA_SKIPS", skips);
+    match &tools.vulkan {
+        Ok(Some(driver)) => {
+            let driver: &PathBuf = driver;
+            command.env("VK_DRIVER_FILES", driver);
+        }
+        Ok(None) => {}
+        Err(why) => println!("GPU tests will be skipped: {why}"),
+    }
+    run(&mut command)
+}
+
+fn conclude(tally: &Tally) -> Result<()> {
+    println!("\n== Summary");
+    tally.passed.iter().for_each(|p| println!("passed   {p}"));
+    tally.skipped.iter().for_each(|s| println!("skipped  {s}"));
+    tally.failed.iter().for_each(|f| println!("FAILED   {f}"));
+    println!("{} passed, {} failed, {} skipped", tally.passed.len(), tally.failed.len(), tally.skipped.len());
+    if tally.failed.is_empty() { Ok(()) } else { Err(format!("{} checks failed", tally.failed.len())) }
+}
