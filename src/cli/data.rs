@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::Outcome;
 use super::output::Output;
+use super::segment::OUTLINE;
 use crate::dataset::{DataReport, Prior, Sampler, check, representativeness};
 use crate::error::Result;
 use crate::platform::write_atomic;
@@ -64,7 +65,7 @@ pub fn data(arguments: &DataArguments, output: Output) -> Result<Outcome> {
 fn check_folder(arguments: &CheckArguments, output: Output) -> Result<Outcome> {
     let report = check(&arguments.folder, |tile, _| {
         let Some(folder) = &arguments.overlays else { return Ok(()) };
-        let picture = overlay(&tile.image, &outline_mask(&tile.labels), [0, 200, 0]);
+        let picture = overlay(&tile.image, &outline_mask(&tile.labels), OUTLINE);
         write_atomic(&folder.join(format!("{}.overlay.png", tile.name)), &encode_rgb_png(&picture)?)
     })?;
     let text = describe(&report);

@@ -58,6 +58,11 @@ enum Verb {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output::new(arguments.json);
+    // PRUNELLA_LOG=debug shows what the library does; silent otherwise.
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("PRUNELLA_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
     match run(arguments.verb, output) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Nothing) => ExitCode::from(1),

@@ -21,7 +21,7 @@ use crate::raster::{
 /// Largest image file.
 const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
 /// Colour of outlines in overlays.
-pub const OUTLINE: [u8; 3] = [0, 200, 0];
+pub const OUTLINE: [u8; 3] = [0, 255, 64];
 
 /// Segment images: for each a probability map, a mask and an overlay.
 #[derive(Debug, Args)]

@@ -24,8 +24,8 @@ const TRAINING_TILES: u64 = 8;
 const TRAINING_PX: usize = 240;
 const HELD_OUT_TILES: u64 = 2;
 const HELD_OUT_PX: usize = 400;
-const CALLED: [u8; 3] = [0, 140, 60];
-const TRUE: [u8; 3] = [20, 60, 220];
+const CALLED: [u8; 3] = [0, 255, 64];
+const TRUE: [u8; 3] = [0, 255, 255];
 
 /// What the demo tells while it goes.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ impl Demo<'_> {
         }
     }
 
-    fn measure(&self, ratio: f64, model: Model, history: Vec<EpochLog>, held_out: &[Tile]) -> Result<Candidate> {
+    fn measure(&self, ratio: f64, mut model: Model, history: Vec<EpochLog>, held_out: &[Tile]) -> Result<Candidate> {
         let control = Control { cancel: Some(self.cancel), progress: None };
         let mut counts = PixelCounts::default();
         let mut times = Vec::new();
@@ -138,6 +138,7 @@ impl Demo<'_> {
         }
         times.sort_by(f64::total_cmp);
         let scores = counts.scores();
+        model.card_mut().metrics.insert("phantom, held-out fields".into(), serde_json::json!(scores));
         let row = DemoRow {
             pruning_ratio: ratio,
             parameters: model.graph().parameters(),
@@ -154,11 +155,8 @@ impl Demo<'_> {
         let mut pictures = vec![picture("Held-out field", &field.image)?];
         pictures.push(picture("Truth", &overlay(&field.image, &outline_mask(&field.labels), TRUE))?);
         for c in candidates {
-            let mut model = c.model.clone();
-            let row = serde_json::json!(c.row);
-            model.card_mut().metrics.insert("phantom, held-out fields".into(), row);
             let name = format!("dcnn-{:02}.safetensors", (c.ratio * 100.0).round());
-            model.save(&self.out.join("models").join(name), Precision::F32)?;
+            c.model.save(&self.out.join("models").join(name), Precision::F32)?;
             let objects = label_components(&c.map.map(|p| p > 0.5));
             let drawn = overlay(&field.image, &outline_mask(&objects), CALLED);
             pictures.push(picture(&format!("δ = {}: {} parameters", c.ratio, c.row.parameters), &drawn)?);

@@ -95,6 +95,7 @@ fn segment_dense(
     let head = model.card().head;
     let out = Mutex::new(Plane::filled(image.width(), image.height(), 0.0f32));
     let all = blocks(image.width(), image.height(), options.block_px);
+    tracing::debug!(blocks = all.len(), width = image.width(), height = image.height(), "dense segmentation");
     let done = AtomicU64::new(0);
     for_each_index(all.len(), |i| {
         control.check()?;

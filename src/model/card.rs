@@ -185,6 +185,19 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_index_set_survives_its_text(set in proptest::collection::btree_set(0usize..5000, 0..200)) {
+            let set = IndexSet(set.into_iter().collect());
+            proptest::prop_assert_eq!(IndexSet::try_from(String::from(set.clone())), Ok(set));
+        }
+
+        #[test]
+        fn no_text_makes_reading_an_index_set_panic(text in "[0-9,-]{0,40}") {
+            drop(IndexSet::try_from(text));
+        }
+    }
+
     #[test]
     fn the_sigmoid_head_cannot_leave_its_floor() {
         assert!((Head::Softmax.probability([0.0, 0.0]) - 0.5).abs() < 1e-7);

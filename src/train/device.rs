@@ -191,6 +191,7 @@ fn verify(compute: &Compute, model: &Model, batch: usize) -> Result<()> {
     let check = || -> Result<()> {
         check_large_sums(compute)?;
         let difference = gradients_differ_by(model, batch, &Compute::cpu().device, &compute.device)?;
+        tracing::debug!(device = compute.name, batch, difference, "gradients compared with the CPU's");
         if difference.is_nan() || difference > GRADIENT_TOLERANCE {
             return Err(Error::gpu(format!(
                 "Gradients on {} differ from the CPU's by {difference:.1e} at a batch of {batch}; it is not used",

@@ -290,6 +290,7 @@ impl Run<'_> {
         let Some(path) = self.job.checkpoint else { return Ok(()) };
         let (weights, moments) = (self.network.weights()?, self.optimiser.moments()?);
         Checkpoint { place: self.place.clone(), weights, moments }.save(path)?;
+        tracing::debug!(epoch = self.place.epoch, step = self.place.step, "checkpoint written");
         self.saved = Instant::now();
         Ok(())
     }

@@ -3,7 +3,7 @@
 use prunella::model::{Architecture, Model, Precision, dcnn};
 use prunella::raster::{DecodeLimits, Plane, decode_image, encode_rgb_png};
 
-use crate::support::{run, run_json, text, tiles};
+use crate::support::{run, run_json, skip, text, tiles};
 
 fn saved(architecture: Architecture, folder: &std::path::Path) -> std::path::PathBuf {
     let path = folder.join("model.safetensors");
@@ -97,6 +97,31 @@ fn errors_are_one_sentence_with_the_file_last_and_exit_code_two() {
         assert_eq!(lines.len(), 1, "{case:?}: {err}");
         assert!(lines[0].ends_with(')') && !err.contains("panicked"), "{case:?}: {err}");
     }
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_with_advice() {
+    let data = tiles(1, 64);
+    let out = data.path().join("m.safetensors");
+    let fixed = ["--patches", "60", "--epochs", "2", "--batch", "8", "--device", "cpu", "--learning-rate", "1e30"];
+    let (code, _, err) = run(&[&["train", "--data", text(data.path()), "--out", text(&out)], &fixed[..]].concat());
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains("no longer a number") && err.contains("smaller learning rate"), "{err}");
+}
+
+#[test]
+fn a_model_file_opens_in_pythons_safetensors() {
+    let Some(python) = std::env::var_os("PRUNELLA_PYTHON") else {
+        return skip("a_model_file_opens_in_pythons_safetensors", "PRUNELLA_PYTHON names no Python with safetensors");
+    };
+    let dir = tempfile::tempdir().expect("folder");
+    let model = saved(Architecture::paper_dcnn(), dir.path());
+    let script = "import sys, json; from safetensors import safe_open; f = safe_open(sys.argv[1], 'np'); \
+                  card = json.loads(f.metadata()['prunella']); \
+                  print(card['architecture']['kind'], sum(f.get_tensor(k).size for k in f.keys()))";
+    let output = std::process::Command::new(python).args(["-c", script, text(&model)]).output().expect("Python starts");
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    insta::assert_snapshot!(said, @"dcnn 916959");
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub struct Tools {
     pub web: std::result::Result<Web, String>,
     pub deny: std::result::Result<PathBuf, String>,
     pub typos: std::result::Result<PathBuf, String>,
+    /// A Python with `safetensors`, the other reader of model files.
+    pub python: std::result::Result<PathBuf, String>,
     /// A Vulkan driver description for the GPU tests; none where a real adapter's is used.
     pub vulkan: std::result::Result<Option<PathBuf>, String>,
 }
@@ -41,6 +43,7 @@ impl Tools {
         line("wasm32 compiler", self.web.as_ref().err());
         line("cargo-deny", self.deny.as_ref().err());
         line("typos", self.typos.as_ref().err());
+        line("Python with safetensors", self.python.as_ref().err());
         line("Vulkan driver", self.vulkan.as_ref().err());
     }
 }
@@ -53,7 +56,7 @@ pub fn everything() -> Result<Tools> {
             return Err(format!("{component} is missing; install it with 'rustup component add {component}'"));
         }
     }
-    Ok(Tools { web: web(), deny: deny(), typos: typos(), vulkan: vulkan() })
+    Ok(Tools { web: web(), deny: deny(), typos: python_tool("typos"), python: python_tool("python"), vulkan: vulkan() })
 }
 
 fn web() -> std::result::Result<Web, String> {
@@ -82,17 +85,21 @@ fn deny() -> std::result::Result<PathBuf, String> {
     Ok(own)
 }
 
-fn typos() -> std::result::Result<PathBuf, String> {
+/// A program of a virtual environment that holds the tools that come from Python.
+fn python_tool(name: &str) -> std::result::Result<PathBuf, String> {
     let venv = root().join("target/tools/python");
-    let own = venv.join("bin/typos");
-    for candidate in [PathBuf::from("typos"), own.clone()] {
-        if works(&candidate.to_string_lossy(), &["--version"]) {
-            return Ok(candidate);
-        }
+    let own = venv.join("bin").join(name);
+    let ready = || {
+        works(&venv.join("bin/typos").to_string_lossy(), &["--version"])
+            && works(&venv.join("bin/python").to_string_lossy(), &["-c", "import safetensors, numpy"])
+    };
+    if !ready() {
+        let advice = || "on Debian or Ubuntu: apt-get install python3-venv".to_owned();
+        run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).map_err(|_| advice())?;
+        let tools = [format!("typos=={TYPOS}"), "safetensors".into(), "numpy".into()];
+        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet"]).args(tools))?;
     }
-    run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", &format!("typos=={TYPOS}")]))?;
-    Ok(own)
+    if ready() { Ok(own) } else { Err(format!("{} does not run", own.display())) }
 }
 
 fn vulkan() -> std::result::Result<Option<PathBuf>, String> {

@@ -96,6 +96,9 @@ fn web_lints(web: &Web) -> Result<()> {
 fn tests(tools: &Tools, skips: &Path) -> Result<()> {
     let mut command = cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
     command.env("PRUNELLA_SKIPS", skips);
+    if let Ok(python) = &tools.python {
+        command.env("PRUNELLA_PYTHON", python);
+    }
     match &tools.vulkan {
         Ok(Some(driver)) => {
             let driver: &PathBuf = driver;
