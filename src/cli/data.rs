@@ -110,6 +110,7 @@ fn sample(arguments: &SampleArguments, output: Output) -> Result<Outcome> {
     let tiles = super::tiles::load(&arguments.tiles, output)?;
     let Some(&largest) = arguments.sizes.iter().max() else { return Ok(Outcome::Nothing) };
     if tiles.is_empty() {
+        output.result(&serde_json::json!({ "samples": [] }), "")?;
         return Ok(Outcome::Nothing);
     }
     let prior = if arguments.balanced { Prior::Balanced } else { Prior::Natural };
@@ -130,6 +131,6 @@ fn sample(arguments: &SampleArguments, output: Output) -> Result<Outcome> {
         ) + "\n");
         rows.push(serde_json::json!({ "patches": size, "cell_fraction": cells, "representativeness": r }));
     }
-    output.result(&rows, &text)?;
+    output.result(&serde_json::json!({ "samples": rows }), &text)?;
     Ok(Outcome::Done)
 }

@@ -55,6 +55,6 @@ pub fn demo(arguments: &DemoArguments, output: Output) -> Result<Outcome> {
     }
     let page = arguments.out.join("report.html");
     text += &format!("Open {} to see it ({:.0} s).", page.display(), begun.elapsed().as_secs_f64());
-    output.result(&rows, &text)?;
+    output.result(&serde_json::json!({ "rows": rows, "report": page }), &text)?;
     Ok(Outcome::Done)
 }

@@ -12,7 +12,8 @@ use super::tiles::{TileArguments, load};
 use crate::dataset::Tile;
 use crate::error::Result;
 use crate::metrics::{ObjectScores, PixelCounts, PixelScores, score_objects};
-use crate::model::{Model, Precision};
+use crate::model::{FileLimits, Model, stored_precision};
+use crate::platform::read_file;
 use crate::raster::{ProbabilityMap, label_components};
 
 /// Score a model on labelled tiles.
@@ -65,6 +66,7 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Outcome
     let tiles = load(&arguments.tiles, output)?;
     if tiles.is_empty() {
         output.remark("No labelled tiles were found there; 'prunella data check' says what is.");
+        output.result(&serde_json::json!({ "tiles": [] }), "")?;
         return Ok(Outcome::Nothing);
     }
     let mut counts = PixelCounts::default();
@@ -82,9 +84,8 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Outcome
     if let Some(name) = &arguments.record {
         let entry = serde_json::json!({ "pixels": result.pooled, "aji": result.mean_aji, "pq": result.mean_pq, "tiles": tiles.len() });
         model.card_mut().metrics.insert(name.clone(), entry);
-        let half =
-            model.to_bytes(Precision::F16)?.len() as u64 >= std::fs::metadata(&arguments.model).map_or(0, |m| m.len());
-        model.save(&arguments.model, if half { Precision::F16 } else { Precision::F32 })?;
+        let precision = stored_precision(&read_file(&arguments.model, FileLimits::default().max_bytes)?)?;
+        model.save(&arguments.model, precision)?;
     }
     output.result(&result, &describe(&result))?;
     Ok(Outcome::Done)

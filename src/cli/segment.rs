@@ -105,7 +105,7 @@ pub fn segment_images(arguments: &SegmentArguments, output: Output) -> Result<Ou
         let (share, ms) = (r.cell_fraction * 100.0, r.milliseconds);
         format!("{}: {share:.1} % nuclei in {ms:.0} ms → {}\n", r.image.display(), r.overlay.display())
     };
-    output.result(&results, &results.iter().map(line).collect::<String>())?;
+    output.result(&serde_json::json!({ "images": results }), &results.iter().map(line).collect::<String>())?;
     Ok(Outcome::Done)
 }
 

@@ -35,13 +35,17 @@ pub enum SplitName {
 }
 
 impl TileArguments {
-    fn wants(&self, name: &str) -> bool {
-        let split = self.split.map(|s| match s {
+    fn split(&self) -> Option<Split> {
+        self.split.map(|s| match s {
             SplitName::Pretrain => Split::Pretrain,
             SplitName::Train => Split::Train,
             SplitName::Test => Split::Test,
-        });
-        split.is_none_or(|s| s.contains(name)) && (self.tiles.is_empty() || self.tiles.iter().any(|t| name.contains(t)))
+        })
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.split().is_none_or(|s| s.contains(name))
+            && (self.tiles.is_empty() || self.tiles.iter().any(|t| name.contains(t)))
     }
 
     /// Writes the licence into a card.
@@ -60,7 +64,6 @@ pub fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile>> {
     let (files, report) = discover(&arguments.data)?;
     report.notes.iter().for_each(|n| output.remark(n));
     let mut tiles = Vec::new();
-    let mut broken = 0;
     for files in files.iter().filter(|f| f.labels.is_some() && arguments.wants(&f.name)) {
         match load_tile(files) {
             Ok((tile, report)) => {
@@ -68,13 +71,20 @@ pub fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile>> {
                 tiles.push(tile);
             }
             Err(e) => {
-                broken += 1;
                 output.remark(&format!("{} is left out: {e}", files.name));
             }
         }
     }
-    if broken > 0 && arguments.split.is_some() {
-        return Err(Error::mismatch("A tile of the paper's split cannot be read, so its numbers would not compare"));
+    if let (Some(split), true) = (arguments.split(), arguments.tiles.is_empty()) {
+        let there = |code: &str| tiles.iter().any(|t| split.has(&t.name, code));
+        let missing: Vec<&str> = split.codes().iter().copied().filter(|c| !there(c)).collect();
+        if !missing.is_empty() && !tiles.is_empty() {
+            return Err(Error::mismatch(format!(
+                "The paper's {} tiles are not all usable here, so its numbers would not compare; missing: {}",
+                format!("{split:?}").to_lowercase(),
+                missing.join(", ")
+            )));
+        }
     }
     Ok(tiles)
 }

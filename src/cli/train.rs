@@ -150,6 +150,7 @@ fn fit(start: &Model, arguments: &CommonArguments, output: Output) -> Result<Out
     let tiles = load(&arguments.tiles, output)?;
     if tiles.is_empty() {
         output.remark("No labelled tiles were found there; 'prunella data check' says what is.");
+        output.result(&serde_json::json!({ "tiles": [] }), "")?;
         return Ok(Outcome::Nothing);
     }
     let (compute, why) = open(arguments.device, start, recipe.batch)?;
@@ -170,12 +171,18 @@ fn fit(start: &Model, arguments: &CommonArguments, output: Output) -> Result<Out
         cancel: stop_flag(),
     };
     let bar = output.bar(1, "Training");
-    let mut epochs = Vec::new();
+    let mut history = Vec::new();
     let outcome = trainer.run(&mut |event| {
-        if let Event::Epoch(log) = &event {
-            epochs.push(log.clone());
+        match &event {
+            Event::Resumed { history: before, .. } => history.clone_from(before),
+            Event::Epoch(log) => history.push(log.clone()),
+            Event::Step { .. } => {}
         }
         show(&event, &bar, output);
+        // Kept up to date for whoever watches; a failure shows when the final log is written.
+        if matches!(event, Event::Epoch(_)) {
+            drop(write_logs(&arguments.out, &history));
+        }
     })?;
     bar.finish_and_clear();
     let mut model = outcome.model;
@@ -183,22 +190,33 @@ fn fit(start: &Model, arguments: &CommonArguments, output: Output) -> Result<Out
     model.save(&arguments.out, Precision::F32)?;
     write_logs(&arguments.out, &outcome.history)?;
     drop(std::fs::remove_file(&checkpoint)); // it has served; one left behind is harmless
-    let last = outcome.history.last();
+    tell(&model, &outcome.history, (&compute.name, outcome.seconds), &arguments.out, output)
+}
+
+/// The result of a run.
+fn tell(
+    model: &Model,
+    history: &[EpochLog],
+    (device, seconds): (&str, f64),
+    out: &Path,
+    output: Output,
+) -> Result<Outcome> {
+    let last = history.last();
     let text = last.map_or(String::new(), |l| {
         format!(
             "{}: {} parameters, validation accuracy {:.4}, Dice {:.4}, cross-entropy {:.4} after {} epochs ({:.0} s)",
-            arguments.out.display(),
+            out.display(),
             model.graph().parameters(),
             l.validation_accuracy,
             l.validation_dice,
             l.validation_loss,
             l.epoch,
-            outcome.seconds
+            seconds
         )
     });
     let value = serde_json::json!({
-        "model": arguments.out, "parameters": model.graph().parameters(), "fingerprint": model.fingerprint(),
-        "device": compute.name, "seconds": outcome.seconds, "last_epoch": last,
+        "model": out, "parameters": model.graph().parameters(), "fingerprint": model.fingerprint(),
+        "device": device, "seconds": seconds, "last_epoch": last,
     });
     output.result(&value, &text)?;
     Ok(Outcome::Done)
@@ -207,7 +225,7 @@ fn fit(start: &Model, arguments: &CommonArguments, output: Output) -> Result<Out
 /// Moves the bar along with the run.
 pub fn show(event: &Event, bar: &indicatif::ProgressBar, output: Output) {
     match event {
-        Event::Resumed { epoch, step } => {
+        Event::Resumed { epoch, step, .. } => {
             output.remark(&format!("Going on from a checkpoint in epoch {}, step {step}", epoch + 1));
         }
         Event::Step { done, total, epoch, loss, patches_per_s } => {

@@ -118,7 +118,8 @@ fn pair(name: String, mut found: Found, report: &mut Report) -> Option<TileFiles
     let mut labels: Vec<PathBuf> = found.images.iter().filter(|i| i.1).map(|i| i.0.clone()).collect();
     let mut images: Vec<PathBuf> = found.images.drain(..).filter(|i| !i.1).map(|i| i.0).collect();
     // "tile.tif" beside "tile.png" in one folder: the PNG is the label map.
-    if labels.is_empty() && images.len() == 2 {
+    let beside = images.len() == 2 && images[0].parent() == images[1].parent();
+    if labels.is_empty() && found.xml.is_empty() && beside {
         let png = |p: &PathBuf| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"));
         if let Some(at) = images.iter().position(png) {
             labels.push(images.remove(at));

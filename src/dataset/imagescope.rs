@@ -29,12 +29,22 @@ pub fn parse_imagescope(xml: &[u8]) -> Result<(Vec<Region>, Option<f64>)> {
     let mut reader = Reader::from_reader(xml);
     let (mut regions, mut mpp, mut vertices) = (Vec::<Region>::new(), None, 0usize);
     let mut open = false;
+    let mut depth = 0usize;
     let mut seen_root = false;
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
         let event = reader.read_event_into(&mut buffer);
-        match event.map_err(|e| Error::malformed(format!("The XML is broken: {e}")))? {
+        let event = event.map_err(|e| Error::malformed(format!("The XML is broken: {e}")))?;
+        match &event {
+            Event::Start(_) => depth += 1,
+            Event::End(_) => depth = depth.saturating_sub(1),
+            Event::Eof if depth > 0 => {
+                return Err(Error::malformed("The XML ends before its last element is closed"));
+            }
+            _ => {}
+        }
+        match event {
             Event::Start(e) | Event::Empty(e) => match e.local_name().as_ref() {
                 "Annotations" => {
                     seen_root = true;
@@ -159,6 +169,9 @@ mod tests {
 
     #[test]
     fn broken_files_are_sentences() {
+        let whole = xml(&region(1, 0, &SQUARE));
+        let cut = whole.len() - b"</Vertices></Region></Regions></Annotation></Annotations>".len();
+        assert!(parse_imagescope(&whole[..cut]).expect_err("cut short").to_string().contains("closed"));
         for bad in [
             &b"<Annotations><Annotation>"[..0],
             b"<svg/>",

@@ -23,6 +23,16 @@ pub struct Tile {
     pub mpp_um: Option<f64>,
 }
 
+impl Tile {
+    /// SHA-256 of the label map's size and values, hexadecimal.
+    #[must_use]
+    pub fn labels_sha256(&self) -> String {
+        let size = [self.labels.width() as u32, self.labels.height() as u32];
+        let bytes: Vec<u8> = size.iter().chain(self.labels.data()).flat_map(|v| v.to_le_bytes()).collect();
+        sha256_hex(&bytes)
+    }
+}
+
 /// Reads the files of a tile. Oddities that do not stop go into the report.
 ///
 /// # Errors

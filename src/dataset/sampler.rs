@@ -66,6 +66,9 @@ fn draw_places(tiles: &[Tile], count: usize, prior: Prior, seed: u64) -> Result<
         pixels += (tile.labels.width() * tile.labels.height()) as u64;
         ends.push(pixels);
     }
+    if count as u64 > pixels {
+        return Err(Error::mismatch(format!("The tiles hold {pixels} patches; {count} were asked for")));
+    }
     let order = Permutation::new(pixels, seed);
     // With equal shares the larger half, if any, is background.
     let mut wanted = match prior {

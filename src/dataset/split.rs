@@ -34,6 +34,12 @@ impl Split {
     pub fn contains(self, tile: &str) -> bool {
         self.codes().iter().any(|code| has_code(tile, code))
     }
+
+    /// Whether a tile is the one with this code of the split.
+    #[must_use]
+    pub fn has(self, tile: &str, code: &str) -> bool {
+        self.codes().contains(&code) && has_code(tile, code)
+    }
 }
 
 fn has_code(tile: &str, code: &str) -> bool {

@@ -99,7 +99,12 @@ fn tile<S: Simd, const M: usize, const V: usize>(
         for m in 0..M {
             let w = simd.splat_f32s(weights[m]);
             for v in 0..V {
-                sums[m][v] = simd.mul_add_f32s(w, values[v], sums[m][v]);
+                // As `platform::madd` does: fused natively, rounded twice on wasm.
+                sums[m][v] = if cfg!(target_arch = "wasm32") {
+                    simd.add_f32s(simd.mul_f32s(w, values[v]), sums[m][v])
+                } else {
+                    simd.mul_add_f32s(w, values[v], sums[m][v])
+                };
             }
         }
     }

@@ -164,16 +164,18 @@ fn spread(coarse: &ProbabilityMap, width: usize, height: usize, stride: usize) -
     if stride == 1 {
         return coarse.clone();
     }
-    let along = |i: usize, count: usize| {
-        let at = ((i as f32 - (stride / 2) as f32) / stride as f32).clamp(0.0, (count - 1) as f32);
-        let low = at as usize;
-        (low, (low + 1).min(count - 1), at - low as f32)
+    let along = |i: usize, count: usize, side: usize| {
+        let low = (i.saturating_sub(stride / 2) / stride).min(count - 1);
+        let high = (low + 1).min(count - 1);
+        let (a, b) = (grid_place(low, stride, side), grid_place(high, stride, side));
+        let share = if a == b { 0.0 } else { ((i as f32 - a as f32) / (b - a) as f32).clamp(0.0, 1.0) };
+        (low, high, share)
     };
     let mut out = Plane::filled(width, height, 0.0);
     for row in 0..height {
-        let (r0, r1, fr) = along(row, coarse.height());
+        let (r0, r1, fr) = along(row, coarse.height(), height);
         for column in 0..width {
-            let (c0, c1, fc) = along(column, coarse.width());
+            let (c0, c1, fc) = along(column, coarse.width(), width);
             let mix = |r: usize| coarse.get(r, c0) * (1.0 - fc) + coarse.get(r, c1) * fc;
             out.set(row, column, mix(r0) * (1.0 - fr) + mix(r1) * fr);
         }
@@ -221,7 +223,7 @@ mod tests {
         let image = picture(9, 7);
         let every = probabilities(&model, &image, 1, 128);
         let grid = probabilities(&model, &image, 4, 128);
-        for (row, column) in [(2, 2), (2, 6), (6, 2), (6, 6)] {
+        for (row, column) in [(2, 2), (2, 6), (6, 2), (6, 6), (2, 8), (6, 8)] {
             assert_eq!(grid[row * 9 + column], every[row * 9 + column], "({row}, {column})");
         }
     }

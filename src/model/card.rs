@@ -77,6 +77,9 @@ pub struct TileHash {
     pub name: String,
     /// SHA-256 of the image file, hexadecimal.
     pub sha256: String,
+    /// SHA-256 of its label map's values, hexadecimal.
+    #[serde(default)]
+    pub labels_sha256: String,
 }
 
 /// Everything a model says about itself besides its weights.
@@ -163,6 +166,9 @@ impl Card {
         }
         if self.classes.len() != self.architecture.classes() {
             return Err(Error::mismatch("The card names another number of classes than the network has outputs"));
+        }
+        if !(0.0..=1.0).contains(&self.pruning_ratio) {
+            return Err(Error::malformed("The card's pruning ratio is not between 0 and 1"));
         }
         if !(self.mpp_um.is_finite() && self.mpp_um > 0.0) {
             return Err(Error::malformed("The card's pixel size is not a positive number of micrometres"));

@@ -38,6 +38,12 @@ impl Model {
     /// # Errors
     /// Only when the card cannot be written as JSON (a metric that is not a number).
     pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>> {
+        let largest = if precision == Precision::F16 { f32::from(half::f16::MAX) } else { f32::MAX };
+        for (name, array) in self.weights() {
+            if array.data.iter().any(|v| v.is_nan() || v.abs() > largest) {
+                return Err(Error::malformed(format!("Array '{name}' holds a value that {precision:?} cannot store")));
+            }
+        }
         let card = serde_json::to_string(self.card())
             .map_err(|e| Error::malformed(format!("The card cannot be written: {e}")))?;
         let dtype = match precision {
@@ -76,6 +82,16 @@ impl Model {
         card.validate()?;
         Self::new(card, read_arrays(bytes)?)
     }
+}
+
+/// How the values of a model file are stored (that of the first array).
+///
+/// # Errors
+/// [`Error::Malformed`] for a broken file.
+pub fn stored_precision(bytes: &[u8]) -> Result<Precision> {
+    let tensors = SafeTensors::deserialize(bytes).map_err(|e| broken(&e))?;
+    let half = tensors.iter().next().is_some_and(|(_, view)| view.dtype() == Dtype::F16);
+    Ok(if half { Precision::F16 } else { Precision::F32 })
 }
 
 /// Bytes that the arrays of a model take in a file, without header and card.
@@ -189,6 +205,20 @@ mod tests {
     fn hostile_cards_are_refused_before_memory_is_taken() {
         let model = small();
         let text = serde_json::to_string(model.card()).expect("json");
+        let arrays: Vec<(String, Vec<usize>, Vec<u8>)> = model
+            .weights()
+            .iter()
+            .map(|(n, a)| (n.clone(), a.shape.clone(), value_bytes(&a.data, Precision::F32)))
+            .collect();
+        let with_card = |card: &str| {
+            let view = |(n, s, b): &'_ (String, Vec<usize>, Vec<u8>)| (n.clone(), s.clone(), b.clone());
+            let owned: Vec<_> = arrays.iter().map(view).collect();
+            let views: Vec<_> =
+                owned.iter().map(|(n, s, b)| (n, TensorView::new(Dtype::F32, s.clone(), b).expect("view"))).collect();
+            let metadata = HashMap::from([(CARD_KEY.to_owned(), card.to_owned())]);
+            safetensors::serialize(views, Some(metadata)).expect("bytes")
+        };
+        assert!(Model::from_bytes(&with_card(&text), FileLimits::default()).is_ok(), "the honest card is accepted");
         let lies = [
             text.replace("[2,3,4]", "[2,3,999999999]"),
             text.replace("\"version\":1", "\"version\":2"),
@@ -199,10 +229,8 @@ mod tests {
             "{".to_owned(),
         ];
         for lie in lies {
-            let metadata = HashMap::from([(CARD_KEY.to_owned(), lie.clone())]);
-            let empty: Vec<(String, TensorView<'_>)> = vec![];
-            let bytes = safetensors::serialize(empty, Some(metadata)).expect("bytes");
-            assert!(Model::from_bytes(&bytes, FileLimits::default()).is_err(), "{lie}");
+            assert_ne!(lie, text, "the lie changes something");
+            assert!(Model::from_bytes(&with_card(&lie), FileLimits::default()).is_err(), "{lie}");
         }
     }
 
@@ -217,8 +245,15 @@ mod tests {
         assert!(model.with_weights(weights).expect_err("missing").to_string().contains("'fc2.bias'"));
         let mut weights = model.weights().clone();
         weights.get_mut("fc2.bias").expect("bias").data[0] = f32::NAN;
-        let bytes = model.with_weights(weights).expect("model").to_bytes(Precision::F32).expect("bytes");
-        assert!(Model::from_bytes(&bytes, FileLimits::default()).is_err());
+        assert!(model.with_weights(weights).expect("model").to_bytes(Precision::F32).is_err(), "not written");
+        let mut bytes = model.to_bytes(Precision::F32).expect("bytes");
+        let end = bytes.len();
+        bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+        assert!(Model::from_bytes(&bytes, FileLimits::default()).is_err(), "not read");
+        let mut weights = model.weights().clone();
+        weights.get_mut("fc2.bias").expect("bias").data[0] = 1e6;
+        let large = model.with_weights(weights).expect("model");
+        assert!(large.to_bytes(Precision::F16).is_err() && large.to_bytes(Precision::F32).is_ok());
     }
 
     #[test]

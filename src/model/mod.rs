@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use architecture::{Architecture, CENTRE_PX, DenseBlock, PATCH_PX, dccn, dcnn};
 pub use card::{CARD_VERSION, Card, Head, IndexSet, TileHash};
-pub use file::{FileLimits, Precision, array_bytes, read_arrays};
+pub use file::{FileLimits, Precision, array_bytes, read_arrays, stored_precision};
 pub use graph::{ArraySpec, BATCH_NORM_EPSILON, Graph, Node, Op, Role, Shape};
 
 use crate::error::{Error, Result};

@@ -1,4 +1,5 @@
-//! What differs between a computer and a browser, behind one API. Nothing above this floor asks for the target.
+//! What differs between a computer and a browser, behind one API. Above this floor only `lib.rs` and the model
+//! file's load and save ask for the target.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native;

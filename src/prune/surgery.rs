@@ -30,6 +30,9 @@ pub fn apply(model: &Model, plan: &PruningPlan) -> Result<Model> {
 }
 
 fn check(model: &Model, plan: &PruningPlan) -> Result<()> {
+    if !(0.0..=1.0).contains(&plan.ratio) {
+        return Err(Error::mismatch("The plan's ratio must be between 0 and 1"));
+    }
     let filters: BTreeMap<&str, usize> = model
         .graph()
         .nodes

@@ -15,7 +15,7 @@ pub struct DecodeLimits {
 }
 
 impl Default for DecodeLimits {
-    /// 200 megapixels: a 6000×5000 field six times over, in about 1.2 GB while it is decoded.
+    /// 200 megapixels: a 6000×5000 field six times over, at most about 3 GB while it is decoded.
     fn default() -> Self {
         Self { max_pixels: 200_000_000 }
     }
@@ -87,7 +87,13 @@ fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
     let samples = match bytes {
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => decode_tiff(bytes, limits)?,
         [0x89, b'P', b'N', b'G', ..] => decode_with_image(bytes, ImageFormat::Png, limits)?,
-        [0xFF, 0xD8, ..] => decode_with_image(bytes, ImageFormat::Jpeg, limits)?,
+        [0xFF, 0xD8, ..] => {
+            // The decoder fills what is missing with grey; a missing end marker is the sign.
+            if !bytes.windows(2).rev().any(|w| w == [0xFF, 0xD9]) {
+                return Err(Error::malformed("The JPEG is cut short"));
+            }
+            decode_with_image(bytes, ImageFormat::Jpeg, limits)?
+        }
         [] => return Err(Error::malformed("The file is empty")),
         _ => return Err(Error::unsupported("The file is not a PNG, JPEG or TIFF image")),
     };
@@ -273,6 +279,20 @@ mod tests {
     }
 
     #[test]
+    fn a_jpeg_is_read_and_one_cut_short_is_refused() {
+        let mut bytes = Cursor::new(Vec::new());
+        let grey = image::RgbImage::from_pixel(40, 30, image::Rgb([90, 120, 150]));
+        DynamicImage::ImageRgb8(grey).write_to(&mut bytes, ImageFormat::Jpeg).expect("jpeg");
+        let whole = bytes.into_inner();
+        let read = decode_image(&whole, DecodeLimits::default()).expect("image");
+        assert_eq!((read.width(), read.height()), (40, 30));
+        assert!(read.get(3, 3)[0].abs_diff(90) < 6);
+        for cut in 0..whole.len() - 1 {
+            assert!(decode_image(&whole[..cut], DecodeLimits::default()).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
     fn a_lying_header_is_stopped_by_the_limit_before_memory_is_taken() {
         let mut bytes = encode_rgb_png(&image()).expect("png");
         bytes[16..24].copy_from_slice(&[0, 1, 0x86, 0xA0, 0, 1, 0x86, 0xA0]);
@@ -286,5 +306,42 @@ mod tests {
     #[test]
     fn a_colour_picture_is_no_label_map() {
         assert!(decode_labels(&encode_rgb_png(&image()).expect("png"), DecodeLimits::default()).is_err());
+    }
+
+    fn tiff_of<C: tiff::encoder::colortype::ColorType>(
+        compression: tiff::encoder::Compression,
+        (width, height): (u32, u32),
+        values: &[C::Inner],
+    ) -> Vec<u8>
+    where
+        [C::Inner]: tiff::encoder::TiffValue,
+    {
+        let mut bytes = Cursor::new(Vec::new());
+        let mut encoder = tiff::encoder::TiffEncoder::new(&mut bytes).expect("encoder").with_compression(compression);
+        encoder.write_image::<C>(width, height, values).expect("tiff");
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn tiffs_are_read_whatever_their_compression_and_depth() {
+        use tiff::encoder::Compression::{Lzw, Packbits, Uncompressed};
+        use tiff::encoder::colortype::{Gray8, Gray16, Gray32, RGB8, RGBA8};
+        let limits = DecodeLimits::default();
+        for compression in [Uncompressed, Lzw, Packbits] {
+            let rgb = tiff_of::<RGB8>(compression, (3, 2), image().data().as_flattened());
+            assert_eq!(decode_image(&rgb, limits).expect("image"), image());
+            let deep = tiff_of::<Gray16>(compression, (2, 1), &[0, 40_000]);
+            assert_eq!(decode_labels(&deep, limits).expect("labels").data(), &[0, 40_000]);
+            assert_eq!(decode_image(&deep, limits).expect("image").data(), &[[0; 3], [156; 3]]);
+            let deeper = tiff_of::<Gray32>(compression, (2, 1), &[7, 3_000_000_000]);
+            assert_eq!(decode_labels(&deeper, limits).expect("labels").data(), &[7, 3_000_000_000]);
+            assert!(decode_image(&deeper, limits).is_err());
+        }
+        let clear = tiff_of::<RGBA8>(Uncompressed, (1, 1), &[10, 20, 30, 0]);
+        assert_eq!(decode_image(&clear, limits).expect("image").data(), &[[255; 3]]);
+        let grey = tiff_of::<Gray8>(Uncompressed, (1, 1), &[9]);
+        for cut in 0..grey.len() {
+            drop(decode_image(&grey[..cut], limits));
+        }
     }
 }

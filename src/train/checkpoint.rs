@@ -40,10 +40,11 @@ pub struct Checkpoint {
     pub moments: BTreeMap<String, Moments>,
 }
 
-/// Name of a run: what decides its result.
+/// Name of a run: what decides its result, the program's version included.
 #[must_use]
 pub fn run_id(recipe: &Recipe, start: &str, tiles: &[String]) -> String {
-    sha256_hex(format!("{}|{start}|{}", serde_json::json!(recipe), tiles.join(",")).as_bytes())
+    let version = env!("CARGO_PKG_VERSION");
+    sha256_hex(format!("{version}|{}|{start}|{}", serde_json::json!(recipe), tiles.join(",")).as_bytes())
 }
 
 impl Checkpoint {
@@ -95,5 +96,46 @@ impl Checkpoint {
         }
         let moments = first.into_iter().filter_map(|(n, a)| second.remove(&n).map(|b| (n, (a, b)))).collect();
         Ok(Self { place, weights, moments })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::mix;
+
+    #[test]
+    fn every_number_survives_a_checkpoint_to_the_last_bit() {
+        let number = |i: u64| (mix(i) >> 11) as f64 / (1u64 << 53) as f64;
+        let log = |i: u64| EpochLog {
+            epoch: i,
+            train_loss: number(6 * i),
+            validation_loss: number(6 * i + 1),
+            validation_accuracy: number(6 * i + 2),
+            validation_dice: number(6 * i + 3),
+            learning_rate: number(6 * i + 4) * 1e-6,
+        };
+        let place = Place {
+            run: "run".into(),
+            epoch: 3,
+            step: 4,
+            steps: 5,
+            loss_sum: number(7) * 1e4,
+            history: (0..200).map(log).collect(),
+        };
+        let array = |v: f32| Array { shape: vec![2, 1], data: vec![v, -v] };
+        let stored = Checkpoint {
+            place,
+            weights: Weights::from([("a.weight".to_owned(), array(0.1))]),
+            moments: BTreeMap::from([("a.weight".to_owned(), (vec![0.3, 1e-30], vec![1e-12, 0.7]))]),
+        };
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("checkpoint");
+        stored.save(&path).expect("saved");
+        assert_eq!(Checkpoint::load(&path).expect("loaded"), stored);
+        let bytes = std::fs::read(&path).expect("bytes");
+        for cut in (0..bytes.len()).step_by(37) {
+            assert!(Checkpoint::from_bytes(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
     }
 }

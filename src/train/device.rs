@@ -149,6 +149,9 @@ fn is_software(info: &wgpu::AdapterInfo) -> bool {
 /// # Errors
 /// [`Error::Gpu`] when the asked-for adapter is missing, fails, or computes wrongly.
 pub fn open(choice: Choice, model: &Model, batch: usize) -> Result<(Compute, String)> {
+    if model.card().architecture.classes() != 2 {
+        return Err(Error::unsupported("Training needs a model with two classes, background and nucleus"));
+    }
     match choice {
         Choice::Cpu => Ok((Compute::cpu(), "Training on the CPU, as asked".into())),
         Choice::Gpu(index) => {
@@ -162,7 +165,8 @@ pub fn open(choice: Choice, model: &Model, batch: usize) -> Result<(Compute, Str
             })?;
             let compute = open_adapter(adapter);
             verify(&compute, model, batch)?;
-            Ok((compute, format!("Training on {}", adapter.name)))
+            let said = said_of(&compute, model, batch)?;
+            Ok((compute, said))
         }
         Choice::Auto => {
             let Some(adapter) = adapters().into_iter().find(|a| !a.software) else {
@@ -170,11 +174,27 @@ pub fn open(choice: Choice, model: &Model, batch: usize) -> Result<(Compute, Str
             };
             let compute = open_adapter(&adapter);
             match verify(&compute, model, batch) {
-                Ok(()) => Ok((compute, format!("Training on {}", adapter.name))),
+                Ok(()) => {
+                    let said = said_of(&compute, model, batch)?;
+                    Ok((compute, said))
+                }
                 Err(e) => Ok((Compute::cpu(), format!("{e}; training on the CPU instead"))),
             }
         }
     }
+}
+
+/// Where training runs, and whether batches are cut to fit.
+fn said_of(compute: &Compute, model: &Model, batch: usize) -> Result<String> {
+    let part = compute.micro_batch(model, batch)?;
+    let mut said = format!("Training on {}", compute.name);
+    if part < batch {
+        said += &format!("; batches of {batch} are worked on in parts of {part} to fit its buffers");
+        if model.card().architecture.family() == "dccn" {
+            said += ", and batch normalisation then sees the parts";
+        }
+    }
+    Ok(said)
 }
 
 fn open_adapter(adapter: &Adapter) -> Compute {
@@ -212,11 +232,15 @@ fn check_large_sums(compute: &Compute) -> Result<()> {
         values(ones([SUM_ROWS, LARGE_SUM]).sum_dim(1).reshape([SUM_ROWS]))?,
         values(ones([1, LARGE_SUM]).matmul(ones([LARGE_SUM, 1])).reshape([1]))?,
     ];
-    match sums.concat().into_iter().find(|sum| sum.to_bits() != (LARGE_SUM as f32).to_bits()) {
+    judge_sums(&sums.concat(), &compute.name)
+}
+
+/// Every sum must be exactly [`LARGE_SUM`], which f32 can hold.
+fn judge_sums(sums: &[f32], device: &str) -> Result<()> {
+    match sums.iter().find(|sum| sum.to_bits() != (LARGE_SUM as f32).to_bits()) {
         None => Ok(()),
         Some(sum) => Err(Error::gpu(format!(
-            "{} adds {LARGE_SUM} ones up to {sum}; its driver computes wrongly and is not used",
-            compute.name
+            "{device} adds {LARGE_SUM} ones up to {sum}; its driver computes wrongly and is not used"
         ))),
     }
 }
@@ -232,16 +256,16 @@ pub fn gradients_differ_by(model: &Model, batch: usize, reference: &Device, othe
         classes: (0..batch).map(|i| i % model.card().architecture.classes()).collect(),
     };
     let right = gradients(model, &batch, reference)?;
-    let mut worst = 0.0f64;
-    for (name, a) in gradients(model, &batch, other)? {
-        let b = &right[&name];
-        let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
-        let apart = norm(&mut a.iter().zip(b).map(|(a, b)| f64::from(a - b)));
-        let size = norm(&mut b.iter().map(|&b| f64::from(b)));
-        let relative = apart / (size + 1e-7);
-        worst = if relative.is_nan() { f64::NAN } else { worst.max(relative) };
-    }
-    Ok(worst)
+    let found = gradients(model, &batch, other)?;
+    Ok(found.iter().map(|(name, a)| relative_difference(a, &right[name])).fold(0.0, f64::max))
+}
+
+/// Norm of the difference over the norm of `right`; infinite when a value is no number.
+fn relative_difference(found: &[f32], right: &[f32]) -> f64 {
+    let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
+    let apart = norm(&mut found.iter().zip(right).map(|(a, b)| f64::from(a - b)));
+    let relative = apart / (norm(&mut right.iter().map(|&b| f64::from(b))) + 1e-7);
+    if relative.is_finite() { relative } else { f64::INFINITY }
 }
 
 fn gradients(model: &Model, batch: &Batch, device: &Device) -> Result<BTreeMap<String, Vec<f32>>> {
@@ -275,6 +299,16 @@ mod tests {
         assert_eq!(compute.micro_batch(&model, 4).expect("fits"), 4);
         compute.max_tensor_bytes = Some(largest - 1);
         assert!(matches!(compute.micro_batch(&model, 4), Err(Error::Limit { .. })));
+    }
+
+    #[test]
+    fn a_sum_that_stops_early_and_a_gradient_that_is_no_number_are_refused() {
+        assert!(judge_sums(&[LARGE_SUM as f32; 3], "it").is_ok());
+        let said = judge_sums(&[LARGE_SUM as f32, 262_128.0], "it").expect_err("short").to_string();
+        assert!(said.contains("262128"), "{said}");
+        assert!(relative_difference(&[f32::NAN, 1.0], &[1.0, 1.0]) > GRADIENT_TOLERANCE);
+        assert!(relative_difference(&[1.1], &[1.0]) > GRADIENT_TOLERANCE);
+        assert!(relative_difference(&[1.0], &[1.0]) <= GRADIENT_TOLERANCE);
     }
 
     #[test]

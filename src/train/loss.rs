@@ -33,7 +33,7 @@ impl Score {
         for (z, &class) in logits.chunks_exact(2).zip(classes) {
             let p = f64::from(head.probability([z[0], z[1]]));
             let right = if class == 1 { p } else { 1.0 - p };
-            self.loss -= right.max(1e-12).ln();
+            self.loss -= if right.is_nan() { f64::NAN } else { right.max(1e-12).ln() };
             let called = usize::from(p > 0.5);
             self.patches += 1;
             self.correct += u64::from(called == class);

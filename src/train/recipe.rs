@@ -81,8 +81,8 @@ impl Recipe {
             Self { patches: 0..10, .. } => Err(Error::mismatch("At least 10 patches are needed to train and validate")),
             Self { epochs: 0, .. } => refuse("The number of epochs"),
             Self { batch: 0, .. } => refuse("The batch size"),
-            Self { learning_rate: r, .. } if r.is_nan() || *r <= 0.0 => refuse("The learning rate"),
-            Self { weight_decay: d, .. } if d.is_nan() || *d < 0.0 => refuse("The weight decay"),
+            Self { learning_rate: r, .. } if !r.is_finite() || *r <= 0.0 => refuse("The learning rate"),
+            Self { weight_decay: d, .. } if !d.is_finite() || *d < 0.0 => refuse("The weight decay"),
             _ => Ok(()),
         }
     }
@@ -111,6 +111,7 @@ mod tests {
             Recipe { learning_rate: f64::NAN, ..Recipe::default() },
             Recipe { weight_decay: -1.0, ..Recipe::default() },
         ];
+        assert!(Recipe { learning_rate: f64::INFINITY, ..Recipe::default() }.validate().is_err());
         assert!(bad.iter().all(|r| r.validate().is_err()));
         assert!(Recipe::default().validate().is_ok());
     }

@@ -39,7 +39,7 @@ pub struct EpochLog {
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A checkpoint of this run was found.
-    Resumed { epoch: u64, step: u64 },
+    Resumed { epoch: u64, step: u64, history: Vec<EpochLog> },
     /// A step is done.
     Step { done: u64, total: u64, epoch: u64, loss: f64, patches_per_s: f64 },
     /// An epoch is done.
@@ -106,7 +106,8 @@ impl Trainer<'_> {
     }
 
     fn prepare(&self, on_event: &mut dyn FnMut(Event)) -> Result<Run<'_>> {
-        let hashes: Vec<String> = self.data.tiles.iter().map(|t| t.sha256.clone()).collect();
+        let hashes: Vec<String> =
+            self.data.tiles.iter().map(|t| format!("{}:{}", t.sha256, t.labels_sha256())).collect();
         let id = run_id(self.recipe, &self.start.fingerprint(), &hashes);
         let recipe = self.recipe;
         let sampler = Sampler::draw(self.data.tiles, recipe.patches, recipe.prior, recipe.seed)?;
@@ -132,7 +133,8 @@ impl Trainer<'_> {
             run.network = Network::new(&self.start.with_weights(found.weights)?, &run.device);
             run.optimiser.restore(&found.moments, found.place.steps, &run.device);
             run.place = found.place;
-            on_event(Event::Resumed { epoch: run.place.epoch, step: run.place.step });
+            let history = run.place.history.clone();
+            on_event(Event::Resumed { epoch: run.place.epoch, step: run.place.step, history });
         }
         Ok(run)
     }
@@ -145,6 +147,10 @@ impl Trainer<'_> {
         card.head = self.recipe.head;
         card.parent = Some(self.start.fingerprint());
         card.metrics.clear();
+        let known: Vec<f64> = self.data.tiles.iter().filter_map(|t| t.mpp_um).collect();
+        if !known.is_empty() {
+            card.mpp_um = known.iter().sum::<f64>() / known.len() as f64;
+        }
         card.history.push(serde_json::json!({
             "step": "train",
             "recipe": self.recipe,
@@ -153,7 +159,8 @@ impl Trainer<'_> {
             "last_epoch": history.last(),
         }));
         for tile in self.data.tiles {
-            let known = TileHash { name: tile.name.clone(), sha256: tile.sha256.clone() };
+            let known =
+                TileHash { name: tile.name.clone(), sha256: tile.sha256.clone(), labels_sha256: tile.labels_sha256() };
             if !card.data.contains(&known) {
                 card.data.push(known);
             }
@@ -169,7 +176,7 @@ impl Run<'_> {
 
     fn epoch(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<()> {
         let (recipe, steps) = (self.job.recipe, self.steps_in_epoch());
-        let total = steps * recipe.epochs;
+        let total = steps.saturating_mul(recipe.epochs);
         while self.place.step < steps {
             if self.job.cancel.load(Ordering::Relaxed) {
                 self.save()?;
@@ -203,19 +210,25 @@ impl Run<'_> {
             .collect();
         let batch = Batch::gather(self.job.data.tiles, &places, recipe.augmentation);
         let (loss, mut gradients) = self.loss_and_gradients(&batch)?;
-        if !loss.is_finite() {
-            return Err(Error::malformed(format!(
-                "The loss is no longer a number at step {}; try a smaller learning rate than {}",
-                self.place.steps + 1,
-                recipe.learning_rate
-            )));
-        }
+        self.check_finite(loss)?;
         self.optimiser.step(&mut self.network, rate, &mut gradients)?;
         self.place.step += 1;
         self.place.steps += 1;
         self.place.loss_sum += loss * batch.len() as f64;
         self.patches += batch.len() as u64;
         Ok(loss)
+    }
+
+    /// Refuses to go on, or to keep, what is no longer a number.
+    fn check_finite(&self, loss: f64) -> Result<()> {
+        if loss.is_finite() {
+            return Ok(());
+        }
+        Err(Error::malformed(format!(
+            "The loss is no longer a number at step {}; try a smaller learning rate than {}, with --fresh",
+            self.place.steps + 1,
+            self.job.recipe.learning_rate
+        )))
     }
 
     /// In parts that fit the device; each part weighs as much as it has patches.
@@ -247,6 +260,7 @@ impl Run<'_> {
     fn close_epoch(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<()> {
         let recipe = self.job.recipe;
         let score = self.validate()?;
+        self.check_finite(score.mean_loss())?;
         let log = EpochLog {
             epoch: self.place.epoch + 1,
             train_loss: self.place.loss_sum / self.sampler.train.len() as f64,
@@ -289,6 +303,8 @@ impl Run<'_> {
     fn save(&mut self) -> Result<()> {
         let Some(path) = self.job.checkpoint else { return Ok(()) };
         let (weights, moments) = (self.network.weights()?, self.optimiser.moments()?);
+        let worst = weights.values().flat_map(|a| &a.data).find(|v| !v.is_finite());
+        self.check_finite(worst.copied().map_or(0.0, f64::from))?;
         Checkpoint { place: self.place.clone(), weights, moments }.save(path)?;
         tracing::debug!(epoch = self.place.epoch, step = self.place.step, "checkpoint written");
         self.saved = Instant::now();

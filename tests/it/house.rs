@@ -60,7 +60,7 @@ fn sources() -> Vec<(String, String)> {
 /// Program text without tests and comments.
 fn code(text: &str) -> String {
     let program = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    program.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    program.lines().map(|l| l.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
 fn module(file: &str) -> &str {
@@ -80,7 +80,7 @@ fn broken_floors(file: &str, text: &str) -> Vec<String> {
         .split("crate::")
         .skip(1)
         .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned());
-    uses.filter(|m| m != own && m != "Error" && floor(m).is_none_or(|f| f >= here))
+    uses.filter(|m| m != own && floor(m).is_none_or(|f| f >= here))
         .map(|m| format!("{file} (floor {here}) uses {m}"))
         .collect()
 }
@@ -119,7 +119,7 @@ fn the_rules_catch_what_they_are_for() {
     assert_eq!(broken_floors("model/graph", "use crate::engine::x;").len(), 1, "up");
     assert_eq!(broken_floors("engine/mod", "use crate::prune::x;").len(), 1, "sideways");
     assert_eq!(broken_floors("news/mod", "").len(), 1, "a module without a floor");
-    assert!(broken_floors("engine/mod", "use crate::model::x; // crate::cli\n").len() <= 1);
+    assert!(broken_floors("engine/mod", "use crate::model::x; // crate::cli\n").is_empty());
     assert_eq!(broken_foreign("engine/dense", "use burn::tensor::Tensor;").len(), 1);
     assert!(broken_foreign("train/network", "use burn::tensor::Tensor;").is_empty());
     assert_eq!(too_long("x", &"a\n".repeat(MAX_LINES + 1)).len(), 1);

@@ -2,7 +2,12 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
+
+use prunella::dataset::phantom;
+use prunella::model::{Model, dcnn};
+use prunella::train::{Compute, Recipe, TrainData, Trainer};
 
 use crate::support::{prunella, run, run_json, text, tiles};
 
@@ -67,4 +72,28 @@ fn a_checkpoint_of_another_run_is_not_taken_and_fresh_replaces_it() {
     assert!(err.contains("another run") && err.contains("--fresh"), "{err}");
     other.push("--fresh");
     assert_eq!(run(&other).0, Some(0));
+}
+
+#[test]
+fn a_batch_worked_on_in_parts_trains_like_the_whole() {
+    let tiles = [phantom::tile(96, 96, 1)];
+    let start = Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model");
+    let recipe = Recipe { patches: 80, epochs: 1, batch: 16, learning_rate: 1e-4, ..Recipe::default() };
+    let loss = |compute: &Compute| {
+        let trainer = Trainer {
+            start: &start,
+            data: TrainData { tiles: &tiles },
+            recipe: &recipe,
+            compute,
+            checkpoint: None,
+            checkpoint_every: Duration::MAX,
+            cancel: &AtomicBool::new(false),
+        };
+        trainer.run(&mut |_| {}).expect("trained").history[0].train_loss
+    };
+    let five_patches = 5 * 3 * 55 * 55 * 4;
+    let parts = Compute { max_tensor_bytes: Some(five_patches), ..Compute::cpu() };
+    assert_eq!(parts.micro_batch(&start, 16).expect("fits"), 5);
+    let (whole, parts) = (loss(&Compute::cpu()), loss(&parts));
+    assert!((whole - parts).abs() < 1e-5 * whole, "{whole} against {parts}");
 }

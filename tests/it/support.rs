@@ -55,7 +55,10 @@ pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
 pub fn run_json(arguments: &[&str]) -> serde_json::Value {
     let (code, out, err) = run(&[arguments, &["--json"]].concat());
     assert_eq!(code, Some(0), "{arguments:?}: {err}");
-    serde_json::from_str(&out).unwrap_or_else(|e| panic!("{arguments:?} printed no JSON ({e}): {out}"))
+    let value: serde_json::Value =
+        serde_json::from_str(&out).unwrap_or_else(|e| panic!("{arguments:?} printed no JSON ({e}): {out}"));
+    assert!(value.is_object(), "{arguments:?} printed {out}");
+    value
 }
 
 /// A folder with `count` labelled phantom tiles.
