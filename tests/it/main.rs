@@ -9,4 +9,5 @@ mod house;
 mod kumar;
 mod reference;
 mod resume;
+mod shipped;
 mod support;
