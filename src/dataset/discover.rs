@@ -42,8 +42,9 @@ struct Found {
 /// [`Error::Io`] when the folder cannot be read; [`Error::Limit`] when it holds too many files.
 pub fn discover(folder: &Path) -> Result<(Vec<TileFiles>, Report)> {
     let mut by_name: BTreeMap<String, Found> = BTreeMap::new();
+    let mut report = Report::default();
     let mut count = 0;
-    walk(folder, 0, &mut |path| {
+    walk(folder, 0, &mut report, &mut |path| {
         count += 1;
         if count > MAX_FILES {
             return Err(Error::limit(format!("The folder holds more than {MAX_FILES} files")).at(folder));
@@ -51,12 +52,12 @@ pub fn discover(folder: &Path) -> Result<(Vec<TileFiles>, Report)> {
         sort_in(path, folder, &mut by_name);
         Ok(())
     })?;
-    let mut report = Report::default();
     let tiles = by_name.into_iter().filter_map(|(name, found)| pair(name, found, &mut report)).collect();
     Ok((tiles, report))
 }
 
-fn walk(folder: &Path, depth: usize, visit: &mut dyn FnMut(PathBuf) -> Result<()>) -> Result<()> {
+/// Visits files, links followed; what cannot be read below the root goes into the report.
+fn walk(folder: &Path, depth: usize, report: &mut Report, visit: &mut dyn FnMut(PathBuf) -> Result<()>) -> Result<()> {
     let unreadable = |e| Error::io("The folder cannot be read", e);
     let mut entries: Vec<_> = std::fs::read_dir(folder)
         .map_err(unreadable)
@@ -64,12 +65,18 @@ fn walk(folder: &Path, depth: usize, visit: &mut dyn FnMut(PathBuf) -> Result<()
         .at(folder)?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
-        let kind = entry.file_type().map_err(unreadable).at(folder)?;
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if kind.is_dir() && !hidden && depth < MAX_DEPTH {
-            walk(&entry.path(), depth + 1, visit)?;
-        } else if kind.is_file() && !hidden {
-            visit(entry.path())?;
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        match std::fs::metadata(&path) {
+            Ok(kind) if kind.is_dir() && depth < MAX_DEPTH => match walk(&path, depth + 1, report, visit) {
+                Err(e @ Error::Io { .. }) => report.note(format!("{e}; it is left out")),
+                other => other?,
+            },
+            Ok(kind) if kind.is_file() => visit(path)?,
+            Ok(_) => {}
+            Err(e) => report.note(format!("{} cannot be read ({e}); it is left out", path.display())),
         }
     }
     Ok(())
@@ -187,6 +194,17 @@ mod tests {
         let (tiles, notes) = kinds(&["a.png", "a_mask.png", "lost.xml", "alone.png", "notes.txt"]);
         assert_eq!(tiles, [("a".into(), "raster"), ("alone".into(), "none")]);
         assert_eq!(notes, 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_a_broken_one_is_reported() {
+        let dir = folder(&["real/a.png", "real/a_mask.png"]);
+        std::os::unix::fs::symlink("nowhere", dir.path().join("lost.png")).expect("link");
+        std::os::unix::fs::symlink("real/a.png", dir.path().join("b.png")).expect("link");
+        let (tiles, report) = discover(dir.path()).expect("tiles");
+        assert_eq!(tiles.len(), 2);
+        assert!(report.notes.iter().any(|n| n.contains("lost.png")), "{:?}", report.notes);
     }
 
     #[test]

@@ -117,8 +117,9 @@ pub fn adapters() -> Vec<Adapter> {
                 wgpu::DeviceType::DiscreteGpu => DeviceKind::DiscreteGpu(*nth),
                 wgpu::DeviceType::IntegratedGpu => DeviceKind::IntegratedGpu(*nth),
                 wgpu::DeviceType::VirtualGpu => DeviceKind::VirtualGpu(*nth),
-                wgpu::DeviceType::Cpu => DeviceKind::Cpu,
-                wgpu::DeviceType::Other => return None,
+                // Burn can name only one adapter of this kind.
+                wgpu::DeviceType::Cpu if *nth == 0 => DeviceKind::Cpu,
+                wgpu::DeviceType::Cpu | wgpu::DeviceType::Other => return None,
             };
             *nth += 1;
             Some(Adapter {
