@@ -46,7 +46,9 @@ impl Sampler {
         let places = draw_places(tiles, count, prior, seed)?;
         let (mut train, mut validation) = (Vec::new(), Vec::new());
         for (i, place) in places.into_iter().enumerate() {
-            if i % 10 >= FIRST_VALIDATION_TENTH { validation.push(place) } else { train.push(place) }
+            // Balanced places come in pairs, one of each class, and stay together so that both parts are balanced.
+            let position = if prior == Prior::Balanced { i / 2 } else { i };
+            if position % 10 >= FIRST_VALIDATION_TENTH { validation.push(place) } else { train.push(place) }
         }
         Ok(Self { train, validation, seed })
     }
@@ -141,6 +143,8 @@ mod tests {
             s.train.iter().chain(&s.validation).filter(|p| p.cell).count()
         };
         assert_eq!(cells(Prior::Balanced), 500);
+        let balanced = Sampler::draw(&tiles, 1000, Prior::Balanced, 7).expect("sample");
+        assert_eq!(balanced.train.iter().filter(|p| p.cell).count() * 2, balanced.train.len());
         let area: usize = tiles.iter().map(|t| t.labels.data().iter().filter(|&&l| l > 0).count()).sum();
         let expected = area as f64 / (2.0 * 96.0 * 64.0) * 1000.0;
         assert!((cells(Prior::Natural) as f64 - expected).abs() < 60.0);
