@@ -47,9 +47,7 @@ impl PixelCounts {
         }
         let mut counts = Self::default();
         for (&p, &cell) in probability.data().iter().zip(truth.data()) {
-            counts.add(p > threshold, cell);
-            let right = f64::from(if cell { p } else { 1.0 - p });
-            counts.cross_entropy_sum -= right.max(SMALLEST_PROBABILITY).ln();
+            counts.add_probability(p, cell, threshold);
         }
         Ok(counts)
     }
@@ -65,6 +63,13 @@ impl PixelCounts {
         let mut counts = Self::default();
         called.data().iter().zip(truth.data()).for_each(|(&called, &cell)| counts.add(called, cell));
         Ok(counts)
+    }
+
+    /// Counts one pixel. A probability that is no number makes the cross-entropy none either.
+    pub fn add_probability(&mut self, probability: f32, cell: bool, threshold: f32) {
+        self.add(probability > threshold, cell);
+        let right = f64::from(if cell { probability } else { 1.0 - probability });
+        self.cross_entropy_sum -= if right.is_nan() { f64::NAN } else { right.max(SMALLEST_PROBABILITY).ln() };
     }
 
     fn add(&mut self, called: bool, cell: bool) {

@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use super::batch::{Batch, variation_seed};
 use super::checkpoint::{Checkpoint, Place, run_id};
 use super::device::Compute;
-use super::loss::{Score, cross_entropy};
+use super::loss::cross_entropy;
 use super::network::{Mode, Network, values};
 use super::optimiser::Optimiser;
 use super::recipe::Recipe;
 use crate::dataset::{Augmentation, Sampler, Tile};
 use crate::engine::{LANES, LaneEngine};
 use crate::error::{Error, Result};
+use crate::metrics::PixelCounts;
 use crate::model::{Model, TileHash, Weights};
 
 /// What one epoch came to.
@@ -259,14 +260,16 @@ impl Run<'_> {
 
     fn close_epoch(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<()> {
         let recipe = self.job.recipe;
-        let score = self.validate()?;
-        self.check_finite(score.mean_loss())?;
+        let score = self.validate()?.scores();
+        let validation_loss = score.cross_entropy.unwrap_or(0.0);
+        self.check_finite(validation_loss)?;
         let log = EpochLog {
             epoch: self.place.epoch + 1,
             train_loss: self.place.loss_sum / self.sampler.train.len() as f64,
-            validation_loss: score.mean_loss(),
-            validation_accuracy: score.accuracy(),
-            validation_dice: score.dice(),
+            validation_loss,
+            validation_accuracy: score.accuracy.unwrap_or(0.0),
+            // Nothing to find and nothing called is as right as can be.
+            validation_dice: score.dice.unwrap_or(1.0),
             learning_rate: recipe.learning_rate
                 * recipe.schedule.factor(self.place.epoch as f64 / recipe.epochs as f64),
         };
@@ -279,11 +282,11 @@ impl Run<'_> {
     }
 
     /// Scores the validation patches, unvaried, with the exact CPU engine on all cores.
-    fn validate(&self) -> Result<Score> {
+    fn validate(&self) -> Result<PixelCounts> {
         let model = self.job.start.with_weights(self.network.weights()?)?;
         let engine = LaneEngine::new(&model)?;
         let head = self.job.recipe.head;
-        let scores: Vec<Score> = self
+        let counts: Vec<PixelCounts> = self
             .sampler
             .validation
             .par_chunks(LANES)
@@ -292,12 +295,14 @@ impl Run<'_> {
                 let batch = Batch::gather(self.job.data.tiles, &places, Augmentation::NONE);
                 let patches: Vec<Vec<f32>> =
                     batch.patches.chunks(batch.patches.len() / batch.len()).map(<[f32]>::to_vec).collect();
-                let mut score = Score::default();
-                score.add(&engine.run_patches(&patches), &batch.classes, head);
-                score
+                let mut counts = PixelCounts::default();
+                for (z, &class) in engine.run_patches(&patches).chunks_exact(2).zip(&batch.classes) {
+                    counts.add_probability(head.probability([z[0], z[1]]), class == 1, 0.5);
+                }
+                counts
             })
             .collect();
-        Ok(scores.into_iter().fold(Score::default(), Score::plus))
+        Ok(counts.into_iter().fold(PixelCounts::default(), PixelCounts::plus))
     }
 
     fn save(&mut self) -> Result<()> {
