@@ -69,10 +69,11 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Outcome
         output.result(&serde_json::json!({ "tiles": [] }), "")?;
         return Ok(Outcome::Nothing);
     }
+    let device = arguments.how.open(&model, output)?;
     let mut counts = PixelCounts::default();
     let mut scores = Vec::new();
     for tile in &tiles {
-        let (map, milliseconds) = timed_segment(&model, &tile.image, &arguments.how, output, &tile.name)?;
+        let (map, milliseconds) = timed_segment(&model, &device, &tile.image, &arguments.how, output, &tile.name)?;
         let (of_tile, score) = score(tile, &map, arguments.how.threshold, milliseconds)?;
         counts = counts.plus(of_tile);
         scores.push(score);

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::Outcome;
 use super::output::{Output, stop_flag};
-use crate::engine::{Control, SegmentOptions, segment};
-use crate::error::{At as _, Error, Result};
+use crate::engine::{Choice, Control, Device, SegmentOptions, segment_on};
+use crate::error::{At as _, Error, Report, Result};
 use crate::model::Model;
 use crate::platform::{read_file, write_atomic};
 use crate::raster::{
@@ -51,8 +51,11 @@ pub struct EngineArguments {
     #[arg(long, default_value_t = 1)]
     pub stride: usize,
     /// Side of the blocks worked on at a time, pixels; bounds memory, changes no result.
-    #[arg(long, default_value_t = 128)]
-    pub block: usize,
+    #[arg(long)]
+    pub block: Option<usize>,
+    /// auto (a real GPU that computes right and is faster, else the CPU), cpu, gpu, or gpu:N as 'prunella devices' lists them.
+    #[arg(long, default_value = "auto")]
+    pub device: Choice,
 }
 
 impl EngineArguments {
@@ -65,6 +68,17 @@ impl EngineArguments {
             return Err(Error::mismatch("The threshold must be between 0 and 1"));
         }
         Ok(SegmentOptions { stride: self.stride, block_px: self.block })
+    }
+
+    /// Opens the device and proves it on `model`; says what was passed over.
+    ///
+    /// # Errors
+    /// When a GPU was demanded and none computes right.
+    pub fn open(&self, model: &Model, output: Output) -> Result<Device> {
+        let mut report = Report::default();
+        let device = pollster::block_on(Device::open(self.device, model, &mut report));
+        report.notes.iter().for_each(|n| output.remark(n));
+        device
     }
 }
 
@@ -83,11 +97,12 @@ struct ImageResult {
 /// `prunella segment`.
 pub fn segment_images(arguments: &SegmentArguments, output: Output) -> Result<Outcome> {
     let model = Model::load(&arguments.model)?;
+    let device = arguments.how.open(&model, output)?;
     let names = result_names(&arguments.images)?;
     let mut results = Vec::new();
     for (path, name) in arguments.images.iter().zip(names) {
         let image = decode_image(&read_file(path, MAX_IMAGE_BYTES)?, DecodeLimits::default()).at(path)?;
-        let (map, milliseconds) = timed_segment(&model, &image, &arguments.how, output, &name)?;
+        let (map, milliseconds) = timed_segment(&model, &device, &image, &arguments.how, output, &name)?;
         let files = write_pictures(&arguments.out, &name, &image, &map, arguments.how.threshold)?;
         let cells = map.data().iter().filter(|&&p| p > arguments.how.threshold).count();
         results.push(ImageResult {
@@ -115,6 +130,7 @@ pub fn segment_images(arguments: &SegmentArguments, output: Output) -> Result<Ou
 /// Those of [`segment`].
 pub fn timed_segment(
     model: &Model,
+    device: &Device,
     image: &RgbImage,
     how: &EngineArguments,
     output: Output,
@@ -126,11 +142,13 @@ pub fn timed_segment(
         bar.set_position(done);
         bar.set_message("segmenting");
     };
-    let control = Control { cancel: Some(stop_flag()), progress: Some(&progress) };
+    let control = Control { cancel: Some(stop_flag()), progress: Some(&progress), ..Control::default() };
     let begun = Instant::now();
-    let map = segment(model, image, how.options()?, &control)?;
+    let mut report = Report::default();
+    let map = pollster::block_on(segment_on(device, model, image, how.options()?, &control, &mut report))?;
     let milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
     bar.finish_and_clear();
+    report.notes.iter().for_each(|n| output.remark(n));
     Ok((map, milliseconds))
 }
 

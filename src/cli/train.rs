@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::model::{Architecture, Head, Model, Precision};
 use crate::platform::write_atomic;
 use crate::report::history_curves;
-use crate::train::{Choice, EpochLog, Event, Recipe, Schedule, TrainData, Trainer, open};
+use crate::engine::Choice;
+use crate::train::{EpochLog, Event, Recipe, Schedule, TrainData, Trainer, open};
 
 /// Train a network from random weights.
 #[derive(Debug, Args)]

@@ -122,7 +122,7 @@ impl Demo<'_> {
     }
 
     fn measure(&self, ratio: f64, mut model: Model, history: Vec<EpochLog>, held_out: &[Tile]) -> Result<Candidate> {
-        let control = Control { cancel: Some(self.cancel), progress: None };
+        let control = Control { cancel: Some(self.cancel), ..Control::default() };
         let mut counts = PixelCounts::default();
         let mut times = Vec::new();
         let mut maps = Vec::new();

@@ -126,18 +126,20 @@ impl DenseEngine {
 }
 
 /// The block with its 27 pixels of context, mirrored at the image border, as three planes of value / 255.
-fn read_block(image: &RgbImage, block: Block) -> Planes {
+pub fn block_values(image: &RgbImage, block: Block) -> Vec<f32> {
     let around = PATCH_PX - 1;
     let (width, height) = (block.width + around, block.height + around);
     let start = |at: usize| at.cast_signed() - CENTRE_PX.cast_signed();
     let pixels = mirrored_window(image, start(block.row), start(block.column), width, height);
-    let mut planes = Planes::new(3, height, width, width);
-    for (c, plane) in planes.data.chunks_exact_mut(width * height).take(3).enumerate() {
-        for (value, pixel) in plane.iter_mut().zip(&pixels) {
-            *value = f32::from(pixel[c]) / 255.0;
-        }
-    }
-    planes
+    (0..3).flat_map(|c| pixels.iter().map(move |p| f32::from(p[c]) / 255.0)).collect()
+}
+
+fn read_block(image: &RgbImage, block: Block) -> Planes {
+    let around = PATCH_PX - 1;
+    let (width, height) = (block.width + around, block.height + around);
+    let mut data = block_values(image, block);
+    data.resize(data.len() + SLACK, 0.0);
+    Planes { data, channels: 3, height, width, step: width }
 }
 
 /// Where the inputs of an output lie, relative to it: channel, row, column.

@@ -1,13 +1,17 @@
 //! Answers for every pixel. The exactness ladder, each rung a test:
 //!
 //! 0. dense = patch-wise, bit for bit: the same additions in the same order (`dense`, `lanes` against `patchwise`);
-//! 2. all of them ≈ PyTorch on real weights, within a stated tolerance on logits (`tests/it/reference.rs`).
+//! 1. GPU = CPU, bit for bit, on small-integer networks, where no order of additions can matter (`gpu::tests`);
+//! 2. GPU ≈ CPU ≈ PyTorch on real weights, within a stated tolerance on logits (`gpu::tests`, `tests/it/reference.rs`).
 //!
 //! The image is mirrored by 27 pixels; the DCNN's inner convolutions are valid, so it has an exact dense form. The DCCN
 //! pads inside its patch and has none: it runs patch by patch, 32 at a time, on every pixel or on a grid (`stride`).
 
+mod assemble;
 mod block;
 mod dense;
+mod device;
+pub mod gpu;
 mod kernel;
 mod lanes;
 mod patchwise;
@@ -15,6 +19,7 @@ mod program;
 
 pub use block::{Block, blocks};
 pub use dense::DenseEngine;
+pub use device::{Choice, Device, segment_on};
 pub use lanes::{LANES, LaneEngine};
 pub use patchwise::{patch_at, patch_logits};
 
@@ -25,19 +30,24 @@ use crate::error::{Error, Result};
 use crate::model::{Architecture, Model};
 use crate::platform::for_each_index;
 use crate::raster::{Plane, ProbabilityMap, RgbImage};
+use assemble::{Grid, write_block};
+
+/// Side of a block on the CPU unless another is asked for, pixels.
+const CPU_BLOCK_PX: usize = 128;
 
 /// How to segment.
 #[derive(Debug, Clone, Copy)]
 pub struct SegmentOptions {
     /// Pixels between evaluated pixels (DCCN only; the DCNN answers every pixel at once). 1 is exact.
     pub stride: usize,
-    /// Side of the blocks that are worked on at a time, pixels. It bounds memory and changes no result.
-    pub block_px: usize,
+    /// Side of the blocks that are worked on at a time, pixels; none lets the engine choose. It bounds memory and changes
+    /// no result.
+    pub block_px: Option<usize>,
 }
 
 impl Default for SegmentOptions {
     fn default() -> Self {
-        Self { stride: 1, block_px: 128 }
+        Self { stride: 1, block_px: None }
     }
 }
 
@@ -48,6 +58,8 @@ pub struct Control<'a> {
     pub cancel: Option<&'a AtomicBool>,
     /// Called with (done, total) after each part, from any thread.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+    /// Called with each finished block and its probabilities, row by row (dense networks only).
+    pub block: Option<&'a (dyn Fn(Block, &[f32]) + Sync)>,
 }
 
 impl Control<'_> {
@@ -61,6 +73,18 @@ impl Control<'_> {
         }
         Ok(())
     }
+
+    fn report(&self, done: u64, total: u64) {
+        if let Some(progress) = self.progress {
+            progress(done, total);
+        }
+    }
+
+    fn show(&self, block: Block, probabilities: &[f32]) {
+        if let Some(show) = self.block {
+            show(block, probabilities);
+        }
+    }
 }
 
 /// Probability of "nucleus" for every pixel of an image of any size.
@@ -73,16 +97,21 @@ pub fn segment(
     options: SegmentOptions,
     control: &Control<'_>,
 ) -> Result<ProbabilityMap> {
-    if model.card().architecture.classes() != 2 {
-        return Err(Error::unsupported("Segmentation needs a model with two classes, background and nucleus"));
-    }
-    if options.block_px == 0 || options.stride == 0 {
-        return Err(Error::mismatch("Block size and stride must be at least 1 pixel"));
-    }
+    check_options(model, options)?;
     match model.card().architecture {
         Architecture::Dcnn { .. } => segment_dense(model, image, options, control),
         Architecture::Dccn { .. } => segment_lanes(model, image, options, control),
     }
+}
+
+fn check_options(model: &Model, options: SegmentOptions) -> Result<()> {
+    if model.card().architecture.classes() != 2 {
+        return Err(Error::unsupported("Segmentation needs a model with two classes, background and nucleus"));
+    }
+    if options.block_px == Some(0) || options.stride == 0 {
+        return Err(Error::mismatch("Block size and stride must be at least 1 pixel"));
+    }
+    Ok(())
 }
 
 fn segment_dense(
@@ -94,25 +123,21 @@ fn segment_dense(
     let engine = DenseEngine::new(model)?;
     let head = model.card().head;
     let out = Mutex::new(Plane::filled(image.width(), image.height(), 0.0f32));
-    let all = blocks(image.width(), image.height(), options.block_px);
+    let all = blocks(image.width(), image.height(), options.block_px.unwrap_or(CPU_BLOCK_PX));
     tracing::debug!(blocks = all.len(), width = image.width(), height = image.height(), "dense segmentation");
     let done = AtomicU64::new(0);
     for_each_index(all.len(), |i| {
         control.check()?;
         let block = all[i];
         let logits = engine.run(image, block);
-        let mut plane = out.lock().map_err(|_| Error::gpu("A worker stopped while writing its result"))?;
-        for (y, row) in logits.chunks_exact(block.width * 2).enumerate() {
-            let target = &mut plane.row_mut(block.row + y)[block.column..][..block.width];
-            for (p, z) in target.iter_mut().zip(row.chunks_exact(2)) {
-                *p = head.probability([z[0], z[1]]);
-            }
-        }
+        let mut plane = out.lock().map_err(|_| stopped())?;
+        let values = write_block(&mut plane, block, &logits, head);
         drop(plane);
-        report(control, &done, all.len());
+        control.show(block, &values);
+        control.report(done.fetch_add(1, Ordering::Relaxed) + 1, all.len() as u64);
         Ok(())
     })?;
-    out.into_inner().map_err(|_| Error::gpu("A worker stopped while writing its result"))
+    out.into_inner().map_err(|_| stopped())
 }
 
 fn segment_lanes(
@@ -123,71 +148,25 @@ fn segment_lanes(
 ) -> Result<ProbabilityMap> {
     let engine = LaneEngine::new(model)?;
     let head = model.card().head;
-    let grid = |side: usize| side.div_ceil(options.stride);
-    let (columns, rows) = (grid(image.width()), grid(image.height()));
-    let batches = (columns * rows).div_ceil(LANES);
-    let coarse = Mutex::new(vec![0.0f32; columns * rows]);
+    let grid = Grid::new(image.width(), image.height(), options.stride);
+    let count = grid.len();
+    let batches = count.div_ceil(LANES);
+    let grid = Mutex::new(grid);
     let done = AtomicU64::new(0);
     for_each_index(batches, |b| {
         control.check()?;
         let first = b * LANES;
-        let count = LANES.min(columns * rows - first);
-        let places: Vec<(usize, usize)> = (first..first + count)
-            .map(|i| {
-                (
-                    grid_place(i / columns, options.stride, image.height()),
-                    grid_place(i % columns, options.stride, image.width()),
-                )
-            })
-            .collect();
+        let places = grid.lock().map_err(|_| stopped())?.places(first, LANES.min(count - first));
         let logits = engine.run(image, &places);
-        let mut all = coarse.lock().map_err(|_| Error::gpu("A worker stopped while writing its result"))?;
-        for (p, z) in all[first..].iter_mut().zip(logits.chunks_exact(2)) {
-            *p = head.probability([z[0], z[1]]);
-        }
-        drop(all);
-        report(control, &done, batches);
+        grid.lock().map_err(|_| stopped())?.put(first, &logits, head);
+        control.report(done.fetch_add(1, Ordering::Relaxed) + 1, batches as u64);
         Ok(())
     })?;
-    let coarse = coarse.into_inner().map_err(|_| Error::gpu("A worker stopped while writing its result"))?;
-    let coarse = Plane::from_vec(columns, rows, coarse)?;
-    Ok(spread(&coarse, image.width(), image.height(), options.stride))
+    grid.into_inner().map_err(|_| stopped())?.finish()
 }
 
-/// Image row or column of grid line `index`: the middle of its cell, so that a stride of 1 is every pixel.
-fn grid_place(index: usize, stride: usize, side: usize) -> usize {
-    (index * stride + stride / 2).min(side - 1)
-}
-
-/// Bilinear interpolation between grid points.
-fn spread(coarse: &ProbabilityMap, width: usize, height: usize, stride: usize) -> ProbabilityMap {
-    if stride == 1 {
-        return coarse.clone();
-    }
-    let along = |i: usize, count: usize, side: usize| {
-        let low = (i.saturating_sub(stride / 2) / stride).min(count - 1);
-        let high = (low + 1).min(count - 1);
-        let (a, b) = (grid_place(low, stride, side), grid_place(high, stride, side));
-        let share = if a == b { 0.0 } else { ((i as f32 - a as f32) / (b - a) as f32).clamp(0.0, 1.0) };
-        (low, high, share)
-    };
-    let mut out = Plane::filled(width, height, 0.0);
-    for row in 0..height {
-        let (r0, r1, fr) = along(row, coarse.height(), height);
-        for column in 0..width {
-            let (c0, c1, fc) = along(column, coarse.width(), width);
-            let mix = |r: usize| coarse.get(r, c0) * (1.0 - fc) + coarse.get(r, c1) * fc;
-            out.set(row, column, mix(r0) * (1.0 - fr) + mix(r1) * fr);
-        }
-    }
-    out
-}
-
-fn report(control: &Control<'_>, done: &AtomicU64, total: usize) {
-    let now = done.fetch_add(1, Ordering::Relaxed) + 1;
-    if let Some(progress) = control.progress {
-        progress(now, total as u64);
-    }
+fn stopped() -> Error {
+    Error::gpu("A worker stopped while writing its result")
 }
 
 #[cfg(test)]
@@ -202,7 +181,7 @@ mod tests {
     }
 
     fn probabilities(model: &Model, image: &RgbImage, stride: usize, block_px: usize) -> Vec<u32> {
-        let options = SegmentOptions { stride, block_px };
+        let options = SegmentOptions { stride, block_px: Some(block_px) };
         let map = segment(model, image, options, &Control::default()).expect("probabilities");
         map.data().iter().map(|p| p.to_bits()).collect()
     }
@@ -240,7 +219,7 @@ mod tests {
     fn work_stops_when_asked() {
         let model = Model::random(dcnn([3, 5, 8], 20, 2), 2).expect("model");
         let stop = AtomicBool::new(true);
-        let control = Control { cancel: Some(&stop), progress: None };
+        let control = Control { cancel: Some(&stop), ..Control::default() };
         let result = segment(&model, &picture(9, 9), SegmentOptions::default(), &control);
         assert!(matches!(result, Err(Error::Cancelled { .. })));
     }

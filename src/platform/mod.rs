@@ -4,12 +4,12 @@
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::{for_each_index, read_file, write_atomic};
+pub use native::{for_each_index, read_file, seconds, threads, write_atomic};
 
 #[cfg(target_arch = "wasm32")]
 mod web;
 #[cfg(target_arch = "wasm32")]
-pub use web::for_each_index;
+pub use web::{for_each_index, seconds, threads};
 
 /// `a * b + c`. Natively the product is not rounded (IEEE fused multiply-add, the same on every machine); wasm has no
 /// such instruction and rounds twice. Definition and fast path share this function, so they agree bit for bit on each.

@@ -2,6 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Instant;
 
 use rayon::prelude::*;
 
@@ -62,6 +64,19 @@ fn set_default_permissions(_: &std::fs::File) -> std::io::Result<()> {
 /// Whatever `work` returns.
 pub fn for_each_index(count: usize, work: impl Fn(usize) -> Result<()> + Sync + Send) -> Result<()> {
     (0..count).into_par_iter().try_for_each(work)
+}
+
+/// Seconds since the program first asked.
+#[must_use]
+pub fn seconds() -> f64 {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    BEGUN.get_or_init(Instant::now).elapsed().as_secs_f64()
+}
+
+/// Threads that [`for_each_index`] uses.
+#[must_use]
+pub fn threads() -> usize {
+    rayon::current_num_threads()
 }
 
 #[cfg(test)]

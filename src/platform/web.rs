@@ -9,3 +9,15 @@ use crate::error::Result;
 pub fn for_each_index(count: usize, work: impl Fn(usize) -> Result<()>) -> Result<()> {
     (0..count).try_for_each(work)
 }
+
+/// Seconds since some fixed moment.
+#[must_use]
+pub fn seconds() -> f64 {
+    js_sys::Date::now() / 1000.0
+}
+
+/// The page spreads blocks over workers itself; here there is one thread.
+#[must_use]
+pub fn threads() -> usize {
+    1
+}

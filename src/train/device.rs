@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::str::FromStr;
 
 use burn::tensor::{Device, DeviceKind, Tensor};
 use serde::Serialize;
@@ -11,6 +10,8 @@ use super::batch::Batch;
 use super::loss::cross_entropy;
 use super::network::{Mode, Network, values};
 use crate::dataset::{PATCH_VALUES, mix};
+use crate::engine::Choice;
+use crate::engine::gpu::{Adapter as Engine, AdapterFacts};
 use crate::error::{Error, Result};
 use crate::model::{Head, Model};
 
@@ -23,46 +24,13 @@ const SUM_ROWS: usize = 4;
 /// Share of an adapter's largest binding that one tensor may take.
 const BINDING_SHARE: u64 = 2;
 
-/// What the user asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Choice {
-    /// A real GPU that passes the check, else the CPU.
-    #[default]
-    Auto,
-    /// Adapter number N of `prunella devices`, or the first.
-    Gpu(Option<usize>),
-    Cpu,
-}
-
-impl FromStr for Choice {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "gpu" => Ok(Self::Gpu(None)),
-            _ => text
-                .strip_prefix("gpu:")
-                .and_then(|n| n.parse().ok())
-                .map(|n| Self::Gpu(Some(n)))
-                .ok_or_else(|| format!("'{text}' is not a device; use auto, cpu, gpu or gpu:N")),
-        }
-    }
-}
-
-/// A graphics adapter of this machine.
+/// A graphics adapter that Burn can train on.
 #[derive(Debug, Clone, Serialize)]
 pub struct Adapter {
     /// N of `--device gpu:N`.
     pub index: usize,
-    pub name: String,
-    pub backend: String,
-    pub kind: String,
-    /// Runs on the CPU: slower than prunella's own CPU path.
-    pub software: bool,
-    pub driver: String,
-    pub max_binding_bytes: u64,
+    #[serde(flatten)]
+    pub facts: AdapterFacts,
     #[serde(skip)]
     burn: DeviceKind,
 }
@@ -99,50 +67,28 @@ impl Compute {
     }
 }
 
-/// The adapters Burn can use here, real ones first.
+/// The adapters Burn can use here, real ones first, numbered as the engine numbers them.
 #[must_use]
 pub fn adapters() -> Vec<Adapter> {
-    let backends = if cfg!(target_os = "macos") { wgpu::Backends::METAL } else { wgpu::Backends::VULKAN };
-    let mut settings = wgpu::InstanceDescriptor::new_without_display_handle();
-    settings.backends = backends;
-    let instance = wgpu::Instance::new(settings);
+    let trained_on = if cfg!(target_os = "macos") { "Metal" } else { "Vulkan" };
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let mut found: Vec<Adapter> = pollster::block_on(instance.enumerate_adapters(backends))
-        .iter()
-        .filter_map(|adapter| {
-            let info = adapter.get_info();
-            let kind = format!("{:?}", info.device_type);
-            let nth = counts.entry(kind.clone()).or_default();
-            let burn = match info.device_type {
-                wgpu::DeviceType::DiscreteGpu => DeviceKind::DiscreteGpu(*nth),
-                wgpu::DeviceType::IntegratedGpu => DeviceKind::IntegratedGpu(*nth),
-                wgpu::DeviceType::VirtualGpu => DeviceKind::VirtualGpu(*nth),
+    let all = pollster::block_on(crate::engine::gpu::adapters());
+    let known = all.into_iter().enumerate().filter(|(_, a)| a.facts.backend == trained_on);
+    known
+        .filter_map(|(index, Engine { facts, .. })| {
+            let nth = counts.entry(facts.kind.clone()).or_default();
+            let burn = match facts.kind.as_str() {
+                "DiscreteGpu" => DeviceKind::DiscreteGpu(*nth),
+                "IntegratedGpu" => DeviceKind::IntegratedGpu(*nth),
+                "VirtualGpu" => DeviceKind::VirtualGpu(*nth),
                 // Burn can name only one adapter of this kind.
-                wgpu::DeviceType::Cpu if *nth == 0 => DeviceKind::Cpu,
-                wgpu::DeviceType::Cpu | wgpu::DeviceType::Other => return None,
+                "Cpu" if *nth == 0 => DeviceKind::Cpu,
+                _ => return None,
             };
             *nth += 1;
-            Some(Adapter {
-                index: 0,
-                software: is_software(&info),
-                name: info.name,
-                backend: format!("{:?}", info.backend),
-                kind,
-                driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
-                max_binding_bytes: adapter.limits().max_storage_buffer_binding_size,
-                burn,
-            })
+            Some(Adapter { index, facts, burn })
         })
-        .collect();
-    found.sort_by_key(|a| (a.software, a.kind != "DiscreteGpu"));
-    found.iter_mut().enumerate().for_each(|(i, a)| a.index = i);
-    found
-}
-
-fn is_software(info: &wgpu::AdapterInfo) -> bool {
-    let name = info.name.to_lowercase();
-    let known = ["swiftshader", "llvmpipe", "lavapipe", "basic render", "softpipe"];
-    info.device_type == wgpu::DeviceType::Cpu || known.iter().any(|k| name.contains(k))
+        .collect()
 }
 
 /// Opens a device and proves it on `model` at `batch` patches. The second value says why, for the user.
@@ -157,7 +103,7 @@ pub fn open(choice: Choice, model: &Model, batch: usize) -> Result<(Compute, Str
         Choice::Cpu => Ok((Compute::cpu(), "Training on the CPU, as asked".into())),
         Choice::Gpu(index) => {
             let all = adapters();
-            let adapter = all.get(index.unwrap_or(0)).ok_or_else(|| {
+            let adapter = all.iter().find(|a| a.index == index.unwrap_or(0)).ok_or_else(|| {
                 Error::gpu(format!(
                     "There is no GPU {}; 'prunella devices' lists {} adapters",
                     index.unwrap_or(0),
@@ -170,7 +116,7 @@ pub fn open(choice: Choice, model: &Model, batch: usize) -> Result<(Compute, Str
             Ok((compute, said))
         }
         Choice::Auto => {
-            let Some(adapter) = adapters().into_iter().find(|a| !a.software) else {
+            let Some(adapter) = adapters().into_iter().find(|a| !a.facts.software) else {
                 return Ok((Compute::cpu(), "No GPU found; training on the CPU".into()));
             };
             let compute = open_adapter(&adapter);
@@ -201,8 +147,8 @@ fn said_of(compute: &Compute, model: &Model, batch: usize) -> Result<String> {
 fn open_adapter(adapter: &Adapter) -> Compute {
     Compute {
         device: Device::wgpu(adapter.burn.clone()),
-        name: format!("{} ({})", adapter.name, adapter.backend),
-        max_tensor_bytes: Some(adapter.max_binding_bytes / BINDING_SHARE),
+        name: format!("{} ({})", adapter.facts.name, adapter.facts.backend),
+        max_tensor_bytes: Some(adapter.facts.max_binding_bytes / BINDING_SHARE),
     }
 }
 
@@ -282,14 +228,6 @@ fn gradients(model: &Model, batch: &Batch, device: &Device) -> Result<BTreeMap<S
 mod tests {
     use super::*;
     use crate::model::dcnn;
-
-    #[test]
-    fn devices_are_named_as_documented() {
-        assert_eq!("auto".parse(), Ok(Choice::Auto));
-        assert_eq!("gpu:2".parse(), Ok(Choice::Gpu(Some(2))));
-        assert_eq!("gpu".parse(), Ok(Choice::Gpu(None)));
-        assert!("gpu:x".parse::<Choice>().is_err() && "tpu".parse::<Choice>().is_err());
-    }
 
     #[test]
     fn a_batch_too_large_for_the_device_is_cut_and_a_hopeless_device_is_refused() {

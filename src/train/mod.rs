@@ -11,7 +11,7 @@ mod replay;
 mod trainer;
 
 pub use checkpoint::Checkpoint;
-pub use device::{Adapter, Choice, Compute, adapters, gradients_differ_by, open};
+pub use device::{Adapter, Compute, adapters, gradients_differ_by, open};
 pub use network::{Mode, Network};
 pub use recipe::{Recipe, Schedule};
 pub use replay::{logits, replay};

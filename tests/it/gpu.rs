@@ -1,7 +1,8 @@
 //! Training devices: a right one is accepted, a wrong one refused. Without any Vulkan adapter these are skipped, said so.
 
 use prunella::model::{Model, dcnn};
-use prunella::train::{Choice, Compute, adapters, gradients_differ_by, open};
+use prunella::engine::Choice;
+use prunella::train::{Compute, adapters, gradients_differ_by, open};
 
 use crate::support::{prunella, skip, text, tiles};
 
@@ -15,19 +16,19 @@ fn small() -> Model {
 #[test]
 fn an_adapter_that_computes_right_is_accepted_and_its_gradients_are_the_cpus() {
     let test = "an_adapter_that_computes_right_is_accepted_and_its_gradients_are_the_cpus";
-    let Some(adapter) = adapters().into_iter().find(|a| !a.name.contains("llvmpipe")) else {
+    let Some(adapter) = adapters().into_iter().find(|a| !a.facts.name.contains("llvmpipe")) else {
         return skip(test, "there is no Vulkan or Metal adapter; 'cargo xtask setup' installs a software one");
     };
-    println!("on {} ({})", adapter.name, adapter.driver);
+    println!("on {} ({})", adapter.facts.name, adapter.facts.driver);
     let (compute, said) = open(Choice::Gpu(Some(adapter.index)), &small(), 4).expect("the adapter passes its check");
-    assert!(said.contains(&adapter.name), "{said}");
+    assert!(said.contains(&adapter.facts.name), "{said}");
     let difference = gradients_differ_by(&small(), 4, &Compute::cpu().device, &compute.device).expect("gradients");
     assert!(difference < 1e-3, "{difference}");
 }
 
 #[test]
 fn auto_never_takes_a_software_adapter() {
-    if adapters().iter().any(|a| !a.software) {
+    if adapters().iter().any(|a| !a.facts.software) {
         return skip("auto_never_takes_a_software_adapter", "this machine has a real GPU");
     }
     let (compute, _) = open(Choice::Auto, &small(), 4).expect("the CPU is always there");

@@ -5,6 +5,7 @@
 mod cli;
 mod compare;
 mod gpu;
+mod gpu_engine;
 mod house;
 mod kumar;
 mod reference;

@@ -1,0 +1,172 @@
+//! Where a model runs: the choice among GPU and CPU, and what happens when the GPU fails in the middle of an image.
+
+use std::str::FromStr;
+
+use super::gpu::{Gpu, GpuEngine, adapters, prove_integers, prove_model};
+use super::{Block, Control, SegmentOptions, segment};
+use crate::error::{Error, Report, Result};
+use crate::model::{Architecture, Model};
+use crate::platform::{seconds, threads};
+use crate::raster::{Plane, ProbabilityMap, RgbImage};
+
+/// Side of the block on which GPU and CPU race.
+const RACE_PX: usize = 64;
+/// Block sides that are tried, one after the other, when the device fails.
+const RETRY_SIDES_PX: [usize; 2] = [96, 32];
+
+/// What the user asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// A real GPU that computes right and is faster, else the CPU.
+    #[default]
+    Auto,
+    /// Adapter number N of `prunella devices`, or the first.
+    Gpu(Option<usize>),
+    Cpu,
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "gpu" => Ok(Self::Gpu(None)),
+            _ => text
+                .strip_prefix("gpu:")
+                .and_then(|n| n.parse().ok())
+                .map(|n| Self::Gpu(Some(n)))
+                .ok_or_else(|| format!("'{text}' is not a device; use auto, cpu, gpu or gpu:N")),
+        }
+    }
+}
+
+/// Where segmentation runs.
+#[derive(Debug)]
+pub enum Device {
+    Cpu,
+    Gpu(Gpu),
+}
+
+impl Device {
+    /// For people and results.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Cpu => format!("CPU ({} threads)", threads()),
+            Self::Gpu(gpu) => format!("{} ({})", gpu.facts.name, gpu.facts.backend),
+        }
+    }
+
+    /// Opens what `choice` asks for and proves it on `model`. The report says what was passed over, and why.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when a GPU was demanded and none computes right.
+    pub async fn open(choice: Choice, model: &Model, report: &mut Report) -> Result<Self> {
+        let index = match choice {
+            Choice::Cpu => return Ok(Self::Cpu),
+            Choice::Gpu(index) => Some(index.unwrap_or(0)),
+            Choice::Auto => None,
+        };
+        let all = adapters().await;
+        let Some(adapter) = all.get(index.unwrap_or(0)) else {
+            return if choice == Choice::Auto {
+                Ok(Self::Cpu)
+            } else {
+                Err(Error::gpu("There is no such graphics adapter here; 'prunella devices' lists them"))
+            };
+        };
+        if choice == Choice::Auto && adapter.facts.software {
+            report.note(format!("{} runs on the CPU and is slower than the CPU engine, which is used instead", adapter.facts.name));
+            return Ok(Self::Cpu);
+        }
+        match proven(adapter, model, choice == Choice::Auto).await {
+            Ok(Some(gpu)) => Ok(Self::Gpu(gpu)),
+            Ok(None) => {
+                report.note(format!("The CPU is faster than {} for this model and is used", adapter.facts.name));
+                Ok(Self::Cpu)
+            }
+            Err(e) if choice == Choice::Auto => {
+                report.note(format!("{e}; the CPU is used"));
+                Ok(Self::Cpu)
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// An opened and proven device, or none if it lost the race against the CPU.
+async fn proven(adapter: &super::gpu::Adapter, model: &Model, race: bool) -> Result<Option<Gpu>> {
+    let gpu = Gpu::open(adapter).await?;
+    prove_integers(&gpu).await?;
+    let engine = GpuEngine::new(&gpu, model)?;
+    prove_model(&engine, model).await?;
+    let won = !race || faster(&engine, model).await?;
+    drop(engine);
+    Ok(won.then_some(gpu))
+}
+
+async fn faster(engine: &GpuEngine<'_>, model: &Model) -> Result<bool> {
+    // A batch network answers a few pixels in the time in which a dense one answers a block.
+    let side = if matches!(model.card().architecture, Architecture::Dcnn { .. }) { RACE_PX } else { RACE_PX / 8 };
+    let image = Plane::filled(side, side, [127, 90, 160]);
+    let whole = Block { row: 0, column: 0, width: side, height: side };
+    let gpu_secs = engine.time(&image, whole).await?;
+    let begun = seconds();
+    let options = SegmentOptions { block_px: Some(side / 2), ..SegmentOptions::default() };
+    segment(model, &image, options, &Control::default())?;
+    Ok(gpu_secs < seconds() - begun)
+}
+
+/// Segments on `device`. A GPU that fails is tried again with smaller blocks, then the CPU does the whole image; the
+/// report says so.
+///
+/// # Errors
+/// Those of [`segment`].
+pub async fn segment_on(
+    device: &Device,
+    model: &Model,
+    image: &RgbImage,
+    options: SegmentOptions,
+    control: &Control<'_>,
+    report: &mut Report,
+) -> Result<ProbabilityMap> {
+    super::check_options(model, options)?;
+    let Device::Gpu(gpu) = device else { return segment(model, image, options, control) };
+    let sides = [options.block_px].into_iter().chain(RETRY_SIDES_PX.map(Some));
+    for side in sides {
+        let attempt = SegmentOptions { block_px: side, ..options };
+        let result = match GpuEngine::new(gpu, model) {
+            Ok(engine) => engine.segment(image, attempt, control).await,
+            Err(e) => Err(e),
+        };
+        match result {
+            Err(e @ (Error::Gpu { .. } | Error::Limit { .. })) => {
+                report.note(e.to_string());
+                if gpu.is_lost() {
+                    break;
+                }
+            }
+            Err(e @ Error::Unsupported { .. }) => {
+                report.note(e.to_string());
+                break;
+            }
+            other => return other,
+        }
+    }
+    report.note("The CPU segmented the image instead");
+    segment(model, image, options, control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_asked_for_by_word() {
+        assert_eq!("gpu:2".parse(), Ok(Choice::Gpu(Some(2))));
+        assert_eq!("auto".parse(), Ok(Choice::Auto));
+        assert!("gpu2".parse::<Choice>().expect_err("wrong").contains("gpu:N"));
+    }
+}

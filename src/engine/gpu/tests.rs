@@ -1,0 +1,69 @@
+//! The list of passes against the definition, without a GPU: bit for bit on small-integer networks.
+
+use super::program::Program;
+use super::{arrange, black_and_white, integers, lower, twin};
+use crate::engine::block::Block;
+use crate::engine::dense::block_values;
+use crate::engine::{patch_at, patch_logits};
+use crate::model::{Architecture, Model, PATCH_PX, dccn, dcnn};
+
+const LIMIT: u64 = 1 << 30;
+
+fn integer_model(architecture: Architecture) -> Model {
+    integers(&Model::random(architecture, 3).expect("model")).expect("integers")
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| (v + 0.0).to_bits()).collect()
+}
+
+#[test]
+fn dense_passes_equal_the_definition_on_integers_at_any_width() {
+    for filters in [[1, 1, 1], [3, 5, 8], [17, 18, 33]] {
+        let model = integer_model(dcnn(filters, 21, 2));
+        let image = black_and_white(11, 6).expect("image");
+        let block = Block { row: 1, column: 2, width: 9, height: 5 };
+        let program = lower::dense(&model).expect("program");
+        let around = PATCH_PX - 1;
+        let layout = program.lay_out(block.width + around, block.height + around, 1, LIMIT).expect("layout");
+        let got = twin::run(&program, &layout, &block_values(&image, block));
+        for (i, (y, x)) in [(0, 0), (2, 5), (4, 8)].into_iter().map(|p| (p.0 * 9 + p.1, p)) {
+            let want = patch_logits(&model, &patch_at(&image, block.row + y, block.column + x));
+            assert!(want.iter().any(|z| *z != 0.0), "the network says something");
+            assert_eq!(bits(&got[2 * i..2 * i + 2]), bits(&want), "{filters:?} ({y}, {x})");
+        }
+    }
+}
+
+fn batch_logits(program: &Program, patches: &[Vec<f32>], lanes: usize) -> Vec<f32> {
+    let (input, side) = arrange(program, patches, lanes);
+    let layout = program.lay_out(side, side, lanes, LIMIT).expect("layout");
+    let planes = twin::run(program, &layout, &input);
+    super::interleave(&planes, lanes, patches.len())
+}
+
+#[test]
+fn batch_passes_equal_the_definition_on_integers() {
+    for architecture in [dccn(4, 6, 3, [5, 5, 5], 2), dccn(17, 5, 2, [3, 9, 4], 2)] {
+        let model = integer_model(architecture);
+        let image = black_and_white(60, 58).expect("image");
+        let patches = [patch_at(&image, 30, 31), patch_at(&image, 0, 57)];
+        let got = batch_logits(&lower::batch(&model).expect("program"), &patches, 3);
+        let want: Vec<f32> = patches.iter().flat_map(|p| patch_logits(&model, p)).collect();
+        assert!(want.iter().any(|z| *z != 0.0), "the network says something");
+        assert_eq!(bits(&got), bits(&want));
+    }
+}
+
+#[test]
+fn a_block_beyond_the_limit_is_refused_before_any_buffer_is_made() {
+    let program = lower::dense(&integer_model(dcnn([3, 5, 8], 20, 2))).expect("program");
+    let said = program.lay_out(2000, 2000, 1, 1 << 20).expect_err("too large").to_string();
+    assert!(said.contains("MB"), "{said}");
+    assert!(program.lay_out(20, 20, 1, LIMIT).is_err(), "smaller than the window");
+}
+
+#[test]
+fn the_network_with_padding_has_no_dense_form() {
+    assert!(lower::dense(&integer_model(dccn(2, 2, 2, [2, 2, 2], 2))).is_err());
+}

@@ -1,0 +1,133 @@
+//! Rungs 1 and 2 of the exactness ladder on whatever adapter is here, and what happens when it fails.
+
+use prunella::engine::gpu::{ABSOLUTE, Gpu, GpuEngine, RELATIVE, adapters, black_and_white, integers, prove_integers};
+use prunella::engine::{Block, Control, Device, SegmentOptions, patch_at, patch_logits, segment, segment_on};
+use prunella::error::Report;
+use prunella::model::{Architecture, Model, dccn, dcnn};
+use prunella::raster::{Plane, RgbImage};
+
+use crate::compare::close;
+use crate::support::skip;
+
+/// A device that computes right, or none: then the test is skipped, said so and counted.
+fn device(test: &str) -> Option<Gpu> {
+    let found = pollster::block_on(adapters());
+    let Some(adapter) = found.iter().find(|a| !a.facts.name.contains("llvmpipe")) else {
+        skip(test, "there is no graphics adapter; 'cargo xtask setup' installs a software one");
+        return None;
+    };
+    println!("{test} on {} ({})", adapter.facts.name, adapter.facts.driver);
+    Some(pollster::block_on(Gpu::open(adapter)).expect("the adapter opens"))
+}
+
+fn picture(width: usize, height: usize) -> RgbImage {
+    let pixel = |i: usize| [0, 1, 2].map(|c| ((i * 7919 + c * 104_729) % 251) as u8);
+    Plane::from_vec(width, height, (0..width * height).map(pixel).collect()).expect("plane")
+}
+
+fn logits(gpu: &Gpu, model: &Model, image: &RgbImage, block: Block) -> Vec<f32> {
+    let engine = GpuEngine::new(gpu, model).expect("engine");
+    pollster::block_on(engine.logits(image, block)).expect("logits")
+}
+
+fn definition(model: &Model, image: &RgbImage, block: Block) -> Vec<f32> {
+    let places = (0..block.height).flat_map(|y| (0..block.width).map(move |x| (block.row + y, block.column + x)));
+    places.flat_map(|(y, x)| patch_logits(model, &patch_at(image, y, x))).collect()
+}
+
+#[test]
+fn integers_are_equal_bit_for_bit_at_any_width_size_and_phase() {
+    let Some(gpu) = device("integers_are_equal_bit_for_bit_at_any_width_size_and_phase") else { return };
+    pollster::block_on(prove_integers(&gpu)).expect("the probe passes");
+    let networks = [dcnn([1, 1, 1], 3, 2), dcnn([3, 5, 8], 20, 2), dcnn([17, 18, 33], 37, 2), dccn(5, 6, 3, [5, 9, 5], 2)];
+    for architecture in networks {
+        let model = integers(&Model::random(architecture, 3).expect("model")).expect("integers");
+        let image = black_and_white(19, 10).expect("image");
+        // Every phase of the pools (8 pixels), an odd size, one pixel, and a block at the far corner.
+        let blocks = [(0, 0, 9, 9), (3, 5, 1, 1), (8, 11, 8, 2)];
+        for (row, column, width, height) in blocks {
+            let block = Block { row, column, width, height };
+            let bits = |v: Vec<f32>| v.iter().map(|z| (z + 0.0).to_bits()).collect::<Vec<_>>();
+            let (got, want) = (logits(&gpu, &model, &image, block), definition(&model, &image, block));
+            assert_eq!(bits(got), bits(want), "{:?} {block:?}", model.card().architecture);
+        }
+    }
+}
+
+#[test]
+fn real_weights_agree_within_the_stated_tolerance() {
+    let Some(gpu) = device("real_weights_agree_within_the_stated_tolerance") else { return };
+    let half_dccn = dccn(6, 12, 3, [12, 25, 51], 2);
+    for architecture in [Architecture::paper_dcnn(), dcnn([13, 25, 40], 1024, 2), dcnn([3, 5, 8], 102, 2), half_dccn] {
+        let model = Model::random(architecture, 5).expect("model");
+        let image = picture(23, 9);
+        let block = Block { row: 2, column: 3, width: 5, height: 3 };
+        let got = logits(&gpu, &model, &image, block);
+        close(&got, &definition(&model, &image, block), f64::from(ABSOLUTE), f64::from(RELATIVE)).expect("close");
+    }
+}
+
+#[test]
+fn whole_images_of_any_size_agree_with_the_cpu_whatever_the_blocks() {
+    let Some(gpu) = device("whole_images_of_any_size_agree_with_the_cpu_whatever_the_blocks") else { return };
+    let model = Model::random(dcnn([3, 5, 8], 20, 2), 2).expect("model");
+    let device = Device::Gpu(gpu);
+    for (w, h, block_px) in [(1, 1, None), (40, 1, Some(16)), (1, 40, None), (70, 45, Some(32)), (70, 45, Some(1000))] {
+        let image = picture(w, h);
+        let mut report = Report::default();
+        let options = SegmentOptions { stride: 1, block_px };
+        let control = Control::default();
+        let run = segment_on(&device, &model, &image, options, &control, &mut report);
+        let got = pollster::block_on(run).expect("map");
+        let want = segment(&model, &image, options, &Control::default()).expect("map");
+        assert_eq!(report.notes, Vec::<String>::new(), "the GPU did it all");
+        close(got.data(), want.data(), 1e-5, 0.0).expect("close");
+    }
+}
+
+#[test]
+fn the_dccn_runs_on_a_grid_as_on_the_cpu() {
+    let Some(gpu) = device("the_dccn_runs_on_a_grid_as_on_the_cpu") else { return };
+    let model = Model::random(dccn(4, 6, 3, [5, 5, 5], 2), 2).expect("model");
+    let image = picture(19, 14);
+    let options = SegmentOptions { stride: 4, block_px: None };
+    let engine = GpuEngine::new(&gpu, &model).expect("engine");
+    let got = pollster::block_on(engine.segment(&image, options, &Control::default())).expect("map");
+    let want = segment(&model, &image, options, &Control::default()).expect("map");
+    close(got.data(), want.data(), 1e-5, 0.0).expect("close");
+}
+
+#[test]
+fn a_device_lost_in_the_middle_costs_a_sentence_and_no_pixel() {
+    let Some(gpu) = device("a_device_lost_in_the_middle_costs_a_sentence_and_no_pixel") else { return };
+    let model = Model::random(dcnn([3, 5, 8], 20, 2), 2).expect("model");
+    let image = picture(64, 40);
+    let device = Device::Gpu(gpu);
+    let Device::Gpu(gpu) = &device else { return };
+    let crash = |done: u64, _: u64| {
+        if done == 2 {
+            gpu.destroy();
+        }
+    };
+    let control = Control { progress: Some(&crash), ..Control::default() };
+    let options = SegmentOptions { stride: 1, block_px: Some(16) };
+    let mut report = Report::default();
+    let got = pollster::block_on(segment_on(&device, &model, &image, options, &control, &mut report)).expect("map");
+    let want = segment(&model, &image, options, &Control::default()).expect("map");
+    assert_eq!(got, want, "the CPU's answer, whole");
+    assert!(report.notes.last().is_some_and(|n| n.contains("CPU")), "{:?}", report.notes);
+}
+
+#[test]
+fn a_block_too_large_for_the_device_is_tried_smaller() {
+    let Some(gpu) = device("a_block_too_large_for_the_device_is_tried_smaller") else { return };
+    let model = Model::random(dcnn([80, 1, 1], 2, 2), 2).expect("model");
+    let image = picture(700, 600);
+    let options = SegmentOptions { stride: 1, block_px: Some(700) };
+    let mut report = Report::default();
+    let (device, control) = (Device::Gpu(gpu), Control::default());
+    let run = segment_on(&device, &model, &image, options, &control, &mut report);
+    pollster::block_on(run).expect("map");
+    assert_eq!(report.notes.len(), 1, "{:?}", report.notes);
+    assert!(report.notes[0].contains("needs a buffer"), "{:?}", report.notes);
+}
