@@ -1,6 +1,6 @@
 //! prunella trains, structurally prunes and fine-tunes small networks that segment nuclei in H&E tissue.
 //!
-//! The floors, imports going down only: `cli` · `demo` · `train` · `engine` `prune` `metrics` `dataset` `report` · `raster` `model` ·
+//! The floors, imports going down only: `cli` · `demo` · `train` · `engine` `instances` `prune` `metrics` `dataset` `report` · `raster` `model` ·
 //! `platform` · `error`. Everything but `cli`, `demo`, `train`, `dataset` and `report` also compiles to wasm32.
 
 #![forbid(unsafe_code)]
@@ -13,6 +13,8 @@ pub mod dataset;
 pub mod demo;
 pub mod engine;
 pub mod error;
+pub mod export;
+pub mod instances;
 pub mod metrics;
 pub mod model;
 pub mod platform;

@@ -6,15 +6,17 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Outcome;
+use super::engine::{EngineArguments, timed_segment};
 use super::output::Output;
-use super::segment::{EngineArguments, timed_segment, write_pictures};
+use super::segment::write_pictures;
 use super::tiles::{TileArguments, load};
 use crate::dataset::Tile;
 use crate::error::Result;
+use crate::instances::find;
 use crate::metrics::{ObjectScores, PixelCounts, PixelScores, score_objects};
 use crate::model::{FileLimits, Model, stored_precision};
 use crate::platform::read_file;
-use crate::raster::{ProbabilityMap, label_components};
+use crate::raster::LabelMap;
 
 /// Score a model on labelled tiles.
 #[derive(Debug, Args)]
@@ -51,7 +53,7 @@ struct Evaluation {
     pruning_ratio: f64,
     /// All pixels of all tiles together.
     pooled: PixelScores,
-    /// Means over tiles of the object scores; connected parts of the mask are the objects.
+    /// Means over tiles of the object scores, objects found with the card's parameters.
     mean_aji: Option<f64>,
     mean_aji_plus: Option<f64>,
     mean_pq: Option<f64>,
@@ -70,20 +72,22 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Outcome
         return Ok(Outcome::Nothing);
     }
     let device = arguments.how.open(&model, output)?;
+    let parameters = arguments.how.instances(&model);
     let mut counts = PixelCounts::default();
     let mut scores = Vec::new();
     for tile in &tiles {
         let (map, milliseconds) = timed_segment(&model, &device, &tile.image, &arguments.how, output, &tile.name)?;
-        let (of_tile, score) = score(tile, &map, arguments.how.threshold, milliseconds)?;
+        let of_tile = PixelCounts::of(&map, &tile.labels.foreground(), arguments.how.pixel_threshold())?;
         counts = counts.plus(of_tile);
-        scores.push(score);
+        let (labels, _) = find(&map, &parameters)?;
+        scores.push(score(tile, &labels, of_tile, milliseconds)?);
         if let Some(folder) = &arguments.out {
-            write_pictures(folder, &tile.name, &tile.image, &map, arguments.how.threshold)?;
+            write_pictures(folder, &tile.name, &tile.image, &map, &labels)?;
         }
     }
     let result = summarise(arguments, &model, &counts, scores);
     if let Some(name) = &arguments.record {
-        let entry = serde_json::json!({ "pixels": result.pooled, "aji": result.mean_aji, "pq": result.mean_pq, "tiles": tiles.len() });
+        let entry = serde_json::json!({ "pixels": result.pooled, "aji": result.mean_aji, "aji_plus": result.mean_aji_plus, "pq": result.mean_pq, "tiles": tiles.len() });
         model.card_mut().metrics.insert(name.clone(), entry);
         let precision = stored_precision(&read_file(&arguments.model, FileLimits::default().max_bytes)?)?;
         model.save(&arguments.model, precision)?;
@@ -92,18 +96,9 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Outcome
     Ok(Outcome::Done)
 }
 
-/// Pixel counts and scores of one tile.
-///
-/// # Errors
-/// When map and labels differ in size.
-pub fn score_tile(tile: &Tile, map: &ProbabilityMap, threshold: f32) -> Result<(PixelCounts, ObjectScores)> {
-    let counts = PixelCounts::of(map, &tile.labels.foreground(), threshold)?;
-    Ok((counts, score_objects(&label_components(&map.map(|p| p > threshold)), &tile.labels)?))
-}
-
-fn score(tile: &Tile, map: &ProbabilityMap, threshold: f32, milliseconds: f64) -> Result<(PixelCounts, TileScores)> {
-    let (counts, objects) = score_tile(tile, map, threshold)?;
-    Ok((counts, TileScores { name: tile.name.clone(), pixels: counts.scores(), objects, milliseconds }))
+fn score(tile: &Tile, labels: &LabelMap, counts: PixelCounts, milliseconds: f64) -> Result<TileScores> {
+    let objects = score_objects(labels, &tile.labels)?;
+    Ok(TileScores { name: tile.name.clone(), pixels: counts.scores(), objects, milliseconds })
 }
 
 fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {

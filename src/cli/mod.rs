@@ -5,13 +5,16 @@
 
 mod data;
 mod demo;
+mod engine;
 mod evaluate;
+mod export;
 mod info;
 mod output;
 mod prune;
 mod segment;
 mod tiles;
 mod train;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -47,6 +50,8 @@ enum Verb {
     Prune(prune::PruneArguments),
     Segment(segment::SegmentArguments),
     Evaluate(evaluate::EvaluateArguments),
+    Tune(tune::TuneArguments),
+    Export(export::ExportArguments),
     Info(info::InfoArguments),
     Data(data::DataArguments),
     /// List what can compute here, and which adapters are software.
@@ -81,6 +86,8 @@ fn run(verb: Verb, output: Output) -> Result<Outcome> {
         Verb::Prune(a) => prune::prune(&a, output),
         Verb::Segment(a) => segment::segment_images(&a, output),
         Verb::Evaluate(a) => evaluate::evaluate(&a, output),
+        Verb::Tune(a) => tune::tune(&a, output),
+        Verb::Export(a) => export::export(&a, output),
         Verb::Info(a) => info::info(&a, output),
         Verb::Data(a) => data::data(&a, output),
         Verb::Devices => info::devices(output),

@@ -5,7 +5,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{CENTRE_PX, PATCH_PX};
-use crate::raster::{RgbImage, mirror_index};
+use crate::raster::{RgbImage, STAINS, mirror_index, optical_density_table};
 
 /// How patches are varied. Recorded in the model's history.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -24,9 +24,6 @@ impl Augmentation {
     /// What `--augment` means.
     pub const DEFAULT: Self = Self { turns: true, stain_scale: 0.2, stain_shift: 0.03 };
 }
-
-/// Rows: hematoxylin, eosin, residual, as unit vectors of optical density in R, G, B (Ruifrok & Johnston 2001).
-pub const STAINS: [[f32; 3]; 3] = [[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]];
 
 /// Values in a patch: 3 × 55 × 55.
 pub const PATCH_VALUES: usize = 3 * PATCH_PX * PATCH_PX;
@@ -63,7 +60,7 @@ pub fn augmented_patch(
     let scale = [0; 3].map(|_| 1.0 + augmentation.stain_scale * signed());
     let shift = [0; 3].map(|_| augmentation.stain_shift * signed());
     let (matrix, offset) = stain_change(scale, shift);
-    let density = density_table();
+    let density = optical_density_table().map(|d| d as f32);
     each_pixel(image, row, column, view, |at, pixel| {
         let od = pixel.map(|v| density[usize::from(v)]);
         for c in 0..3 {
@@ -71,11 +68,6 @@ pub fn augmented_patch(
             out[c * PATCH_PX * PATCH_PX + at] = (((-changed).exp() * 256.0 - 1.0) / 255.0).clamp(0.0, 1.0);
         }
     });
-}
-
-/// Optical density of each 8-bit value, −ln((v + 1) / 256).
-fn density_table() -> [f32; 256] {
-    std::array::from_fn(|v| -((v as f32 + 1.0) / 256.0).ln())
 }
 
 /// Row vector × matrix + offset: to stains, scaled and shifted there, and back.

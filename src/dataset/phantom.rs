@@ -5,7 +5,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
-use super::augment::STAINS;
+use crate::raster::STAINS;
 use super::load::Tile;
 use super::permutation::mix;
 use crate::model::sha256_hex;

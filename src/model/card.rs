@@ -82,6 +82,56 @@ pub struct TileHash {
     pub labels_sha256: String,
 }
 
+/// How probabilities become nuclei. Tuned on training tiles (`prunella tune`) at the model's pixel size.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InstanceParameters {
+    /// A pixel is nucleus when its smoothed probability is above this, 0 to 1.
+    pub threshold: f32,
+    /// Passes of the 3×3 binomial filter over the probabilities.
+    pub smoothing: u32,
+    /// Touching nuclei are split where both rise more than this above the saddle between them, pixels.
+    pub split_height_px: f32,
+    /// What a probability of 1 adds to the distance from the border in the search for middles, pixels.
+    pub probability_weight: f32,
+    /// Smaller objects are dropped, pixels.
+    pub min_area_px: u32,
+    /// Smaller holes are filled, pixels.
+    pub max_hole_px: u32,
+}
+
+impl Default for InstanceParameters {
+    fn default() -> Self {
+        Self {
+            threshold: 0.5,
+            smoothing: 2,
+            split_height_px: 1.0,
+            probability_weight: 4.0,
+            min_area_px: 40,
+            max_hole_px: 100,
+        }
+    }
+}
+
+impl InstanceParameters {
+    /// Refuses values out of range.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] naming the value.
+    pub fn validate(&self) -> Result<()> {
+        let within = |name: &str, value: f32, most: f32| {
+            if (0.0..=most).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::mismatch(format!("The {name} must be between 0 and {most}; it is {value}")))
+        };
+        within("threshold", self.threshold, 1.0)?;
+        within("smoothing", self.smoothing as f32, 100.0)?;
+        within("split height", self.split_height_px, 1000.0)?;
+        within("probability weight", self.probability_weight, 1000.0)
+    }
+}
+
 /// Everything a model says about itself besides its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Card {
@@ -102,6 +152,9 @@ pub struct Card {
     /// How 8-bit RGB becomes input; always `rgb/255`.
     pub normalisation: String,
     pub classes: Vec<String>,
+    /// How its probabilities become nuclei.
+    #[serde(default)]
+    pub instances: InstanceParameters,
     /// What was done to the weights, oldest first (initialisation, training, pruning), as each step described itself.
     #[serde(default)]
     pub history: Vec<serde_json::Value>,
@@ -135,6 +188,7 @@ impl Card {
             mpp_um: 0.25,
             normalisation: "rgb/255".into(),
             classes,
+            instances: InstanceParameters::default(),
             history: Vec::new(),
             data: Vec::new(),
             metrics: BTreeMap::new(),
@@ -173,7 +227,7 @@ impl Card {
         if !(self.mpp_um.is_finite() && self.mpp_um > 0.0) {
             return Err(Error::malformed("The card's pixel size is not a positive number of micrometres"));
         }
-        Ok(())
+        self.instances.validate()
     }
 }
 

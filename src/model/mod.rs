@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 
 pub use architecture::{Architecture, CENTRE_PX, DenseBlock, PATCH_PX, dccn, dcnn};
-pub use card::{CARD_VERSION, Card, Head, IndexSet, TileHash};
+pub use card::{CARD_VERSION, Card, Head, IndexSet, InstanceParameters, TileHash};
 pub use file::{FileLimits, Precision, array_bytes, read_arrays, stored_precision};
 pub use graph::{ArraySpec, BATCH_NORM_EPSILON, Graph, Node, Op, Role, Shape};
 

@@ -4,7 +4,7 @@
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::{for_each_index, read_file, seconds, threads, write_atomic};
+pub use native::{for_each_index, read_file, seconds, threads, write_atomic, write_streamed};
 
 #[cfg(target_arch = "wasm32")]
 mod web;

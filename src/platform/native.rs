@@ -1,6 +1,6 @@
 //! Files and threads of a desktop machine.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufWriter, Read as _, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -33,17 +33,28 @@ pub fn read_file(path: &Path, limit_bytes: u64) -> Result<Vec<u8>> {
 /// # Errors
 /// [`Error::Io`] naming the file.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_streamed(path, |file| file.write_all(bytes).map_err(|e| Error::io("The file cannot be written", e)))
+}
+
+/// [`write_atomic`] for what is made bit by bit: `fill` writes as much as it likes, and nothing is kept if it fails.
+///
+/// # Errors
+/// Those of `fill`, and [`Error::Io`] naming the file.
+pub fn write_streamed<T>(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new().prefix(".prunella-").tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        set_default_permissions(file.as_file())?;
-        file.persist(path).map_err(|e| e.error)?;
-        Ok(())
+    let failed = |e| Error::io("The file cannot be written", e).at(path);
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let mut file = tempfile::Builder::new().prefix(".prunella-").tempfile_in(folder).map_err(failed)?;
+    let value = {
+        let mut buffer = BufWriter::new(file.as_file_mut());
+        let value = fill(&mut buffer).at(path)?;
+        buffer.flush().map_err(failed)?;
+        value
     };
-    write().map_err(|e| Error::io("The file cannot be written", e)).at(path)
+    file.as_file().sync_all().map_err(failed)?;
+    set_default_permissions(file.as_file()).map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    Ok(value)
 }
 
 /// Temporary files are private to their owner; results are not.
@@ -91,6 +102,20 @@ mod tests {
         write_atomic(&path, b"two").expect("write again");
         assert_eq!(read_file(&path, 10).expect("read"), b"two");
         assert_eq!(std::fs::read_dir(dir.path().join("a")).expect("list").count(), 1);
+    }
+
+    #[test]
+    fn a_streamed_file_that_fails_half_way_leaves_the_old_one() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let path = dir.path().join("b.txt");
+        write_atomic(&path, b"old").expect("write");
+        let result: Result<()> = write_streamed(&path, |file| {
+            file.write_all(b"half").expect("written");
+            Err(Error::gpu("it broke"))
+        });
+        assert!(result.is_err());
+        assert_eq!(read_file(&path, 10).expect("read"), b"old");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 1);
     }
 
     #[test]

@@ -253,6 +253,24 @@ pub fn encode_labels_png(labels: &LabelMap) -> Result<(Vec<u8>, LabelDepth)> {
     Ok((png(&DynamicImage::ImageLuma16(grey))?, LabelDepth::Bits16))
 }
 
+/// A label map as a file for other programs: 16-bit PNG, or 32-bit TIFF where labels pass 65 535. Gives bytes and extension.
+///
+/// # Errors
+/// [`Error::Limit`] for a plane too large for the format.
+pub fn encode_label_file(labels: &LabelMap) -> Result<(Vec<u8>, &'static str)> {
+    let (w, h) = size32(labels)?;
+    if labels.data().iter().all(|&v| v <= u32::from(u16::MAX)) {
+        let raw = labels.data().iter().map(|&v| v as u16).collect();
+        let grey = image::ImageBuffer::from_raw(w, h, raw).ok_or_else(mismatch)?;
+        return Ok((png(&DynamicImage::ImageLuma16(grey))?, "png"));
+    }
+    let mut bytes = Cursor::new(Vec::new());
+    let failed = |e| Error::limit(format!("The label map cannot be written as TIFF: {e}"));
+    let mut encoder = tiff::encoder::TiffEncoder::new(&mut bytes).map_err(failed)?;
+    encoder.write_image::<tiff::encoder::colortype::Gray32>(w, h, labels.data()).map_err(failed)?;
+    Ok((bytes.into_inner(), "tif"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +286,16 @@ mod tests {
         let labels = Plane::from_vec(2, 1, vec![0, 40_000]).expect("plane");
         let (bytes, depth) = encode_labels_png(&labels).expect("png");
         assert_eq!((decode_labels(&bytes, limits).expect("labels"), depth), (labels, LabelDepth::Bits16));
+    }
+
+    #[test]
+    fn label_files_hold_any_number_of_objects() {
+        let limits = DecodeLimits::default();
+        for (most, extension) in [(3, "png"), (65_535, "png"), (65_536, "tif"), (4_000_000_000, "tif")] {
+            let labels = Plane::from_vec(2, 2, vec![0, 1, 2, most]).expect("plane");
+            let (bytes, name) = encode_label_file(&labels).expect("file");
+            assert_eq!((decode_labels(&bytes, limits).expect("labels"), name), (labels, extension));
+        }
     }
 
     #[test]

@@ -5,15 +5,17 @@ mod components;
 mod draw;
 mod mirror;
 mod polygon;
+mod stain;
 
 pub use codec::{
-    DecodeLimits, LabelDepth, decode_image, decode_labels, encode_labels_png, encode_mask_png, encode_probability_png,
+    DecodeLimits, LabelDepth, decode_image, decode_labels, encode_label_file, encode_labels_png, encode_mask_png, encode_probability_png,
     encode_rgb_png,
 };
 pub use components::label_components;
 pub use draw::{Rgb, outline_mask, overlay, side_by_side};
 pub use mirror::{mirror_index, mirrored_window};
 pub use polygon::{Point, fill_polygon};
+pub use stain::{STAINS, hematoxylin_weights, optical_density_table};
 
 use crate::error::{Error, Result};
 

@@ -1,0 +1,94 @@
+//! How commands run a model over images: device, blocks, threshold.
+
+use std::time::Instant;
+
+use clap::Args;
+
+use super::output::{Output, stop_flag};
+use crate::engine::{Choice, Control, Device, SegmentOptions, segment_on};
+use crate::error::{Error, Report, Result};
+use crate::model::{InstanceParameters, Model};
+use crate::raster::{ProbabilityMap, RgbImage};
+
+/// A pixel is nucleus above this, in pixel scores (the paper's choice).
+const PIXEL_THRESHOLD: f32 = 0.5;
+
+/// How a model is run over images.
+#[derive(Debug, Args)]
+pub struct EngineArguments {
+    /// A pixel is nucleus when its probability is above this [default: the model card's for objects, 0.5 for pixel scores].
+    #[arg(long)]
+    pub threshold: Option<f32>,
+    /// Evaluate every N-th pixel and interpolate (DCCN only; 1 is exact).
+    #[arg(long, default_value_t = 1)]
+    pub stride: usize,
+    /// Side of the blocks worked on at a time, pixels; bounds memory, changes no result.
+    #[arg(long)]
+    pub block: Option<usize>,
+    /// auto (a real GPU that computes right and is faster, else the CPU), cpu, gpu, or gpu:N as 'prunella devices' lists them.
+    #[arg(long, default_value = "auto")]
+    pub device: Choice,
+}
+
+impl EngineArguments {
+    /// Refuses a threshold that is no probability.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`].
+    pub fn options(&self) -> Result<SegmentOptions> {
+        if self.threshold.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
+            return Err(Error::mismatch("The threshold must be between 0 and 1"));
+        }
+        Ok(SegmentOptions { stride: self.stride, block_px: self.block })
+    }
+
+    /// Threshold of pixel scores.
+    pub fn pixel_threshold(&self) -> f32 {
+        self.threshold.unwrap_or(PIXEL_THRESHOLD)
+    }
+
+    /// The model's parameters for objects, with what the command line says instead.
+    pub fn instances(&self, model: &Model) -> InstanceParameters {
+        let tuned = model.card().instances;
+        InstanceParameters { threshold: self.threshold.unwrap_or(tuned.threshold), ..tuned }
+    }
+
+    /// Opens the device and proves it on `model`; says what was passed over.
+    ///
+    /// # Errors
+    /// When a GPU was demanded and none computes right.
+    pub fn open(&self, model: &Model, output: Output) -> Result<Device> {
+        let mut report = Report::default();
+        let device = pollster::block_on(Device::open(self.device, model, &mut report));
+        report.notes.iter().for_each(|n| output.remark(n));
+        device
+    }
+}
+
+/// Segments one image behind a progress bar; also says how long it took.
+///
+/// # Errors
+/// Those of [`segment`].
+pub fn timed_segment(
+    model: &Model,
+    device: &Device,
+    image: &RgbImage,
+    how: &EngineArguments,
+    output: Output,
+    name: &str,
+) -> Result<(ProbabilityMap, f64)> {
+    let bar = output.bar(1, name);
+    let progress = |done: u64, total: u64| {
+        bar.set_length(total);
+        bar.set_position(done);
+        bar.set_message("segmenting");
+    };
+    let control = Control { cancel: Some(stop_flag()), progress: Some(&progress), ..Control::default() };
+    let begun = Instant::now();
+    let mut report = Report::default();
+    let map = pollster::block_on(segment_on(device, model, image, how.options()?, &control, &mut report))?;
+    let milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
+    bar.finish_and_clear();
+    report.notes.iter().for_each(|n| output.remark(n));
+    Ok((map, milliseconds))
+}

@@ -1,0 +1,137 @@
+//! `prunella tune`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::Outcome;
+use super::engine::{EngineArguments, timed_segment};
+use super::output::Output;
+use super::tiles::{TileArguments, load};
+use crate::dataset::Tile;
+use crate::error::Result;
+use crate::instances::find;
+use crate::metrics::score_objects;
+use crate::model::{FileLimits, InstanceParameters, Model, stored_precision};
+use crate::platform::read_file;
+use crate::raster::ProbabilityMap;
+
+/// Choose how probabilities become nuclei on labelled tiles, and write it into the model's card.
+#[derive(Debug, Args)]
+#[command(after_help = "Never tune on the tiles that will be scored.
+
+Examples:
+  prunella tune --model models/dcnn-00.safetensors --data kumar --split train
+  prunella tune --model m.safetensors --data my-tiles --dry-run --json")]
+pub struct TuneArguments {
+    #[arg(long, short)]
+    model: PathBuf,
+    #[command(flatten)]
+    tiles: TileArguments,
+    #[command(flatten)]
+    how: EngineArguments,
+    /// Only say what would be written.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Values tried for each parameter in turn; each turn keeps the best, until a round changes nothing.
+const THRESHOLDS: [f32; 7] = [0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65];
+const SMOOTHINGS: [u32; 6] = [0, 1, 2, 4, 6, 9];
+const SPLITS_PX: [f32; 7] = [0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0];
+const WEIGHTS: [f32; 6] = [0.0, 2.0, 4.0, 8.0, 12.0, 20.0];
+const AREAS_PX: [u32; 5] = [10, 40, 70, 100, 140];
+const HOLES_PX: [u32; 3] = [0, 100, 400];
+const ROUNDS: usize = 3;
+/// Parameters that are tuned.
+const AXES: usize = 6;
+
+/// `prunella tune`: coordinate descent on the mean AJI over the tiles.
+pub fn tune(arguments: &TuneArguments, output: Output) -> Result<Outcome> {
+    let mut model = Model::load(&arguments.model)?;
+    let tiles = load(&arguments.tiles, output)?;
+    if tiles.is_empty() {
+        output.remark("No labelled tiles were found there; 'prunella data check' says what is.");
+        return Ok(Outcome::Nothing);
+    }
+    let device = arguments.how.open(&model, output)?;
+    let mut maps = Vec::new();
+    for tile in &tiles {
+        maps.push(timed_segment(&model, &device, &tile.image, &arguments.how, output, &tile.name)?.0);
+    }
+    let before = mean_aji(&tiles, &maps, &model.card().instances)?;
+    let (best, after) = descend(&tiles, &maps, model.card().instances, before, output)?;
+    model.card_mut().instances = best;
+    let names: Vec<&str> = tiles.iter().map(|t| t.name.as_str()).collect();
+    let step = json!({ "step": "tune", "tiles": names, "mean_aji": after, "parameters": best });
+    model.card_mut().history.push(step.clone());
+    if !arguments.dry_run {
+        let precision = stored_precision(&read_file(&arguments.model, FileLimits::default().max_bytes)?)?;
+        model.save(&arguments.model, precision)?;
+    }
+    let text = format!(
+        "mean AJI {before:.3} → {after:.3} on {} tiles\nthreshold {}, smoothing {}, split height {} px, probability weight {} px, \
+         smallest nucleus {} px, largest hole {} px\n",
+        tiles.len(),
+        best.threshold,
+        best.smoothing,
+        best.split_height_px,
+        best.probability_weight,
+        best.min_area_px,
+        best.max_hole_px
+    );
+    output.result(&step, &text)?;
+    Ok(Outcome::Done)
+}
+
+fn descend(
+    tiles: &[Tile],
+    maps: &[ProbabilityMap],
+    start: InstanceParameters,
+    start_score: f64,
+    output: Output,
+) -> Result<(InstanceParameters, f64)> {
+    let (mut best, mut score) = (start, start_score);
+    let bar = output.bar(ROUNDS as u64, "tuning");
+    for round in 0..ROUNDS {
+        let before = score;
+        for axis in 0..AXES {
+            for candidate in candidates(best)[axis].clone() {
+                bar.set_message(format!("AJI {score:.4}"));
+                let found = mean_aji(tiles, maps, &candidate)?;
+                if found > score {
+                    (best, score) = (candidate, found);
+                }
+            }
+        }
+        bar.set_position(round as u64 + 1);
+        if score - before < 1e-6 {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    Ok((best, score))
+}
+
+/// For each parameter, `p` with every value of it.
+fn candidates(p: InstanceParameters) -> [Vec<InstanceParameters>; AXES] {
+    [
+        THRESHOLDS.iter().map(|&threshold| InstanceParameters { threshold, ..p }).collect(),
+        SMOOTHINGS.iter().map(|&smoothing| InstanceParameters { smoothing, ..p }).collect(),
+        WEIGHTS.iter().map(|&probability_weight| InstanceParameters { probability_weight, ..p }).collect(),
+        SPLITS_PX.iter().map(|&split_height_px| InstanceParameters { split_height_px, ..p }).collect(),
+        AREAS_PX.iter().map(|&min_area_px| InstanceParameters { min_area_px, ..p }).collect(),
+        HOLES_PX.iter().map(|&max_hole_px| InstanceParameters { max_hole_px, ..p }).collect(),
+    ]
+}
+
+fn mean_aji(tiles: &[Tile], maps: &[ProbabilityMap], parameters: &InstanceParameters) -> Result<f64> {
+    let scores: Vec<f64> = tiles
+        .par_iter()
+        .zip(maps)
+        .map(|(tile, map)| Ok(score_objects(&find(map, parameters)?.0, &tile.labels)?.aji.unwrap_or(0.0)))
+        .collect::<Result<_>>()?;
+    Ok(scores.iter().sum::<f64>() / scores.len().max(1) as f64)
+}

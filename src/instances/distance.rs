@@ -1,0 +1,99 @@
+//! Exact squared Euclidean distance to the nearest background pixel (Meijster, Roerdink & Hesselink 2000), in integers and in
+//! linear time. What lies beyond the image is no background: a nucleus cut by the border keeps its middle.
+
+use crate::raster::{Mask, Plane};
+
+/// Distance where there is no background at all.
+pub const FAR: u32 = 1 << 30;
+
+/// Squared distance of every pixel to the nearest pixel outside `mask`; 0 outside.
+pub fn squared_distance(mask: &Mask) -> Plane<u32> {
+    let (w, h) = (mask.width(), mask.height());
+    let mut out = Plane::filled(w, h, 0u32);
+    let far = (w + h) as i64;
+    let mut vertical = vec![far; w * h];
+    for y in 0..h {
+        for x in 0..w {
+            let above = if y == 0 { far } else { vertical[(y - 1) * w + x] };
+            vertical[y * w + x] = if mask.get(y, x) { (above + 1).min(far) } else { 0 };
+        }
+    }
+    for y in (0..h.saturating_sub(1)).rev() {
+        for x in 0..w {
+            vertical[y * w + x] = vertical[y * w + x].min(vertical[(y + 1) * w + x] + 1);
+        }
+    }
+    let mut envelope = Envelope { apex: Vec::with_capacity(w), start: Vec::with_capacity(w) };
+    for y in 0..h {
+        envelope.row(&vertical[y * w..][..w], far, out.row_mut(y));
+    }
+    out
+}
+
+/// Lower envelope of one row's parabolas.
+struct Envelope {
+    apex: Vec<i64>,
+    start: Vec<i64>,
+}
+
+impl Envelope {
+    fn row(&mut self, g: &[i64], far: i64, out: &mut [u32]) {
+        let w = g.len() as i64;
+        let height = |x: i64, i: i64| (x - i).pow(2) + g[i as usize].pow(2);
+        self.apex.clear();
+        self.start.clear();
+        for u in 0..w {
+            while let (Some(&s), Some(&t)) = (self.apex.last(), self.start.last()) {
+                if height(t, s) <= height(t, u) {
+                    break;
+                }
+                self.apex.pop();
+                self.start.pop();
+            }
+            let from = self.apex.last().map_or(0, |&i| {
+                1 + (u * u - i * i + g[u as usize].pow(2) - g[i as usize].pow(2)).div_euclid(2 * (u - i))
+            });
+            if from < w {
+                self.apex.push(u);
+                self.start.push(from);
+            }
+        }
+        let mut q = self.apex.len();
+        for x in (0..w).rev() {
+            while q > 1 && self.start[q - 1] > x {
+                q -= 1;
+            }
+            let d = height(x, self.apex[q - 1]);
+            out[x as usize] = if d >= far * far { FAR } else { d as u32 };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slow(mask: &Mask) -> Plane<u32> {
+        let (w, h) = (mask.width(), mask.height());
+        let holes: Vec<(usize, usize)> =
+            (0..w * h).map(|i| (i / w, i % w)).filter(|&(y, x)| !mask.get(y, x)).collect();
+        let far = |y: usize, x: usize| {
+            holes.iter().map(|&(r, c)| (y.abs_diff(r).pow(2) + x.abs_diff(c).pow(2)) as u32).min().unwrap_or(FAR)
+        };
+        Plane::from_vec(w, h, (0..w * h).map(|i| far(i / w, i % w)).collect()).expect("plane")
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn equals_the_slow_definition(w in 1usize..24, h in 1usize..24, seed in 0u64..1000, every in 2u64..30) {
+            let bit = |i: usize| !(i as u64 * 7919 + seed * 104_729 + i as u64 * i as u64 * 31).is_multiple_of(every);
+            let mask = Plane::from_vec(w, h, (0..w * h).map(bit).collect()).expect("plane");
+            proptest::prop_assert_eq!(squared_distance(&mask), slow(&mask));
+        }
+    }
+
+    #[test]
+    fn without_background_everything_is_far() {
+        assert_eq!(squared_distance(&Plane::filled(4, 3, true)).data(), &[FAR; 12]);
+    }
+}
