@@ -40,15 +40,15 @@ pub struct TuneArguments {
 /// Values tried for each parameter in turn; each turn keeps the best, until a round changes nothing.
 const THRESHOLDS: [f32; 7] = [0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65];
 const SMOOTHINGS: [u32; 6] = [0, 1, 2, 4, 6, 9];
-const SPLITS_PX: [f32; 7] = [0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0];
-const WEIGHTS: [f32; 6] = [0.0, 2.0, 4.0, 8.0, 12.0, 20.0];
-const AREAS_PX: [u32; 5] = [10, 40, 70, 100, 140];
+const SPLITS_PX: [f32; 7] = [0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 6.0];
+const WEIGHTS: [f32; 6] = [0.0, 4.0, 8.0, 12.0, 20.0, 35.0];
+const AREAS_PX: [u32; 5] = [10, 25, 40, 70, 100];
 const HOLES_PX: [u32; 3] = [0, 100, 400];
 const ROUNDS: usize = 3;
 /// Parameters that are tuned.
 const AXES: usize = 6;
 
-/// `prunella tune`: coordinate descent on the mean AJI over the tiles.
+/// `prunella tune`: coordinate descent on the mean of AJI and PQ over the tiles.
 pub fn tune(arguments: &TuneArguments, output: Output) -> Result<Outcome> {
     let mut model = Model::load(&arguments.model)?;
     let tiles = load(&arguments.tiles, output)?;
@@ -61,18 +61,18 @@ pub fn tune(arguments: &TuneArguments, output: Output) -> Result<Outcome> {
     for tile in &tiles {
         maps.push(timed_segment(&model, &device, &tile.image, &arguments.how, output, &tile.name)?.0);
     }
-    let before = mean_aji(&tiles, &maps, &model.card().instances)?;
+    let before = quality(&tiles, &maps, &model.card().instances)?;
     let (best, after) = descend(&tiles, &maps, model.card().instances, before, output)?;
     model.card_mut().instances = best;
     let names: Vec<&str> = tiles.iter().map(|t| t.name.as_str()).collect();
-    let step = json!({ "step": "tune", "tiles": names, "mean_aji": after, "parameters": best });
+    let step = json!({ "step": "tune", "tiles": names, "mean_aji_and_pq": after, "parameters": best });
     model.card_mut().history.push(step.clone());
     if !arguments.dry_run {
         let precision = stored_precision(&read_file(&arguments.model, FileLimits::default().max_bytes)?)?;
         model.save(&arguments.model, precision)?;
     }
     let text = format!(
-        "mean AJI {before:.3} → {after:.3} on {} tiles\nthreshold {}, smoothing {}, split height {} px, probability weight {} px, \
+        "mean of AJI and PQ {before:.3} → {after:.3} on {} tiles\nthreshold {}, smoothing {}, split height {} px, probability weight {} px, \
          smallest nucleus {} px, largest hole {} px\n",
         tiles.len(),
         best.threshold,
@@ -99,8 +99,8 @@ fn descend(
         let before = score;
         for axis in 0..AXES {
             for candidate in candidates(best)[axis].clone() {
-                bar.set_message(format!("AJI {score:.4}"));
-                let found = mean_aji(tiles, maps, &candidate)?;
+                bar.set_message(format!("AJI and PQ {score:.4}"));
+                let found = quality(tiles, maps, &candidate)?;
                 if found > score {
                     (best, score) = (candidate, found);
                 }
@@ -127,11 +127,15 @@ fn candidates(p: InstanceParameters) -> [Vec<InstanceParameters>; AXES] {
     ]
 }
 
-fn mean_aji(tiles: &[Tile], maps: &[ProbabilityMap], parameters: &InstanceParameters) -> Result<f64> {
+/// AJI weighs pixels, PQ counts nuclei: neither specks nor merged nuclei are cheap in both.
+fn quality(tiles: &[Tile], maps: &[ProbabilityMap], parameters: &InstanceParameters) -> Result<f64> {
     let scores: Vec<f64> = tiles
         .par_iter()
         .zip(maps)
-        .map(|(tile, map)| Ok(score_objects(&find(map, parameters)?.0, &tile.labels)?.aji.unwrap_or(0.0)))
+        .map(|(tile, map)| {
+            let s = score_objects(&find(map, parameters)?.0, &tile.labels)?;
+            Ok(f64::midpoint(s.aji.unwrap_or(0.0), s.pq.unwrap_or(0.0)))
+        })
         .collect::<Result<_>>()?;
     Ok(scores.iter().sum::<f64>() / scores.len().max(1) as f64)
 }

@@ -78,7 +78,7 @@ impl Device {
             };
         };
         if choice == Choice::Auto && adapter.facts.software {
-            report.note(format!("{} runs on the CPU and is slower than the CPU engine, which is used instead", adapter.facts.name));
+            tracing::info!(adapter = adapter.facts.name, "a software adapter is slower than the CPU engine and passed over");
             return Ok(Self::Cpu);
         }
         match proven(adapter, model, choice == Choice::Auto).await {

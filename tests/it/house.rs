@@ -7,12 +7,14 @@ use crate::support::root;
 const MAX_LINES: usize = 400;
 
 /// Floor of each module; imports go to lower floors only.
-const FLOORS: [(&str, u8); 13] = [
+const FLOORS: [(&str, u8); 15] = [
     ("error", 1),
     ("platform", 2),
     ("raster", 3),
     ("model", 3),
     ("engine", 4),
+    ("instances", 4),
+    ("export", 4),
     ("prune", 4),
     ("metrics", 4),
     ("dataset", 4),
@@ -24,10 +26,14 @@ const FLOORS: [(&str, u8); 13] = [
 ];
 
 /// Foreign crates and the modules that may touch them.
-const FOREIGN: [(&str, &[&str]); 13] = [
+const FOREIGN: [(&str, &[&str]); 17] = [
     ("burn", &["train"]),
-    ("wgpu", &["train/device"]),
-    ("pollster", &["train/device"]),
+    ("wgpu", &["engine/gpu"]),
+    ("pollster", &["train/device", "cli"]),
+    ("prost", &["export"]),
+    ("geojson", &["instances/export"]),
+    ("uuid", &["instances/export"]),
+    ("js_sys", &["platform/web", "web"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
     ("ctrlc", &["cli/output"]),

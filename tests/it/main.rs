@@ -8,6 +8,7 @@ mod gpu;
 mod gpu_engine;
 mod house;
 mod kumar;
+mod onnx;
 mod reference;
 mod resume;
 mod shipped;

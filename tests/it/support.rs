@@ -41,7 +41,10 @@ pub fn root() -> &'static Path {
 
 /// The built program.
 pub fn prunella() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_prunella"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_prunella"));
+    // Mesa's device-select layer complains on standard error where there is no desktop.
+    command.env("NODEVICE_SELECT", "1");
+    command
 }
 
 /// Runs the program and gives exit code, standard output, standard error.

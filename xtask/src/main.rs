@@ -1,7 +1,9 @@
 //! Development tasks: `cargo xtask test` sets up what is missing and checks everything.
 
+mod bench;
 mod run;
 mod setup;
+mod shaders;
 mod test;
 
 use std::process::ExitCode;
@@ -9,13 +11,18 @@ use std::process::ExitCode;
 const HELP: &str = "cargo xtask <task>
 
   test     set up what is missing, then format, lints (native and wasm32), licences, spelling, tests, docs
-  setup    only set up what 'test' needs";
+  setup    only set up what 'test' needs
+  bench    measure against peers, which are set up first: 'bench segment [--json]'
+  shaders  translate every shader to SPIR-V, Metal and HLSL, and check WebGPU's limits";
 
 fn main() -> ExitCode {
-    let task = std::env::args().nth(1).unwrap_or_default();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let task = arguments.first().cloned().unwrap_or_default();
     let result = match task.as_str() {
         "test" => test::test(),
         "setup" => setup::everything().map(|tools| tools.describe()),
+        "bench" => bench::bench(arguments.get(1).map(String::as_str), arguments.get(2..).unwrap_or_default()),
+        "shaders" => shaders::check_all(),
         _ => {
             println!("{HELP}");
             return if task.is_empty() || task == "help" { ExitCode::SUCCESS } else { ExitCode::from(2) };

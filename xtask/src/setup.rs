@@ -28,7 +28,7 @@ pub struct Tools {
     pub web: std::result::Result<Web, String>,
     pub deny: std::result::Result<PathBuf, String>,
     pub typos: std::result::Result<PathBuf, String>,
-    /// A Python with `safetensors`, the other reader of model files.
+    /// A Python with `safetensors` and `onnxruntime`, the other readers of model files.
     pub python: std::result::Result<PathBuf, String>,
     /// A Vulkan driver description for the GPU tests; none where a real adapter's is used.
     pub vulkan: std::result::Result<Option<PathBuf>, String>,
@@ -43,7 +43,7 @@ impl Tools {
         line("wasm32 compiler", self.web.as_ref().err());
         line("cargo-deny", self.deny.as_ref().err());
         line("typos", self.typos.as_ref().err());
-        line("Python with safetensors", self.python.as_ref().err());
+        line("Python with safetensors and onnxruntime", self.python.as_ref().err());
         line("Vulkan driver", self.vulkan.as_ref().err());
     }
 }
@@ -91,12 +91,12 @@ fn python_tool(name: &str) -> std::result::Result<PathBuf, String> {
     let own = venv.join("bin").join(name);
     let ready = || {
         works(&venv.join("bin/typos").to_string_lossy(), &["--version"])
-            && works(&venv.join("bin/python").to_string_lossy(), &["-c", "import safetensors, numpy"])
+            && works(&venv.join("bin/python").to_string_lossy(), &["-c", "import safetensors, numpy, onnxruntime"])
     };
     if !ready() {
         let advice = || "on Debian or Ubuntu: apt-get install python3-venv".to_owned();
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).map_err(|_| advice())?;
-        let tools = [format!("typos=={TYPOS}"), "safetensors".into(), "numpy".into()];
+        let tools = [format!("typos=={TYPOS}"), "safetensors".into(), "numpy".into(), "onnxruntime".into()];
         run(Command::new(venv.join("bin/pip")).args(["install", "--quiet"]).args(tools))?;
     }
     if ready() { Ok(own) } else { Err(format!("{} does not run", own.display())) }
