@@ -27,16 +27,16 @@ pub struct DenseEngine {
 }
 
 /// `channels` planes of `height` rows, all rows `Planes::step` apart.
-struct Planes {
-    data: Vec<f32>,
-    channels: usize,
-    height: usize,
-    width: usize,
-    step: usize,
+pub struct Planes {
+    pub data: Vec<f32>,
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    pub step: usize,
 }
 
 impl Planes {
-    fn new(channels: usize, height: usize, width: usize, step: usize) -> Self {
+    pub fn new(channels: usize, height: usize, width: usize, step: usize) -> Self {
         Self { data: vec![0.0; channels * height * step + SLACK], channels, height, width, step }
     }
 }
@@ -76,7 +76,7 @@ impl DenseEngine {
     /// Logits of every pixel of `block`, row by row, classes innermost.
     #[must_use]
     pub fn run(&self, image: &RgbImage, block: Block) -> Vec<f32> {
-        let mut planes = read_block(image, block);
+        let mut planes = read_window(image, block, (block.height + PATCH_PX - 1, block.width + PATCH_PX - 1));
         for stage in &self.stages {
             planes = match stage {
                 Stage::Conv { packed, kernel, dilation } => convolve(&planes, packed, *kernel, *dilation),
@@ -128,16 +128,16 @@ impl DenseEngine {
 /// The block with its 27 pixels of context, mirrored at the image border, as three planes of value / 255.
 pub fn block_values(image: &RgbImage, block: Block) -> Vec<f32> {
     let around = PATCH_PX - 1;
-    let (width, height) = (block.width + around, block.height + around);
-    let start = |at: usize| at.cast_signed() - CENTRE_PX.cast_signed();
-    let pixels = mirrored_window(image, start(block.row), start(block.column), width, height);
-    (0..3).flat_map(|c| pixels.iter().map(move |p| f32::from(p[c]) / 255.0)).collect()
+    read_window(image, block, (block.height + around, block.width + around)).data
 }
 
-fn read_block(image: &RgbImage, block: Block) -> Planes {
-    let around = PATCH_PX - 1;
-    let (width, height) = (block.width + around, block.height + around);
-    let mut data = block_values(image, block);
+/// [`block_values`] with as much context below and on the right as makes `height × width`, and the kernel's slack.
+pub fn read_window(image: &RgbImage, block: Block, (height, width): (usize, usize)) -> Planes {
+    let start = |at: usize| at.cast_signed() - CENTRE_PX.cast_signed();
+    let pixels = mirrored_window(image, start(block.row), start(block.column), width, height);
+    let levels: [f32; 256] = std::array::from_fn(|v| v as f32 / 255.0);
+    let mut data = Vec::with_capacity(3 * pixels.len() + SLACK);
+    (0..3).for_each(|c| data.extend(pixels.iter().map(|p| levels[usize::from(p[c])])));
     data.resize(data.len() + SLACK, 0.0);
     Planes { data, channels: 3, height, width, step: width }
 }
@@ -149,7 +149,8 @@ fn taps(planes: &Planes, kernel: usize, dilation: usize) -> Vec<usize> {
     (0..planes.channels).flat_map(window).map(|(c, dy, dx)| c * plane + (dy * planes.step + dx) * dilation).collect()
 }
 
-fn convolve(planes: &Planes, packed: &Packed, kernel: usize, dilation: usize) -> Planes {
+/// Valid convolution with ReLU, taps `dilation` pixels apart.
+pub fn convolve(planes: &Planes, packed: &Packed, kernel: usize, dilation: usize) -> Planes {
     let lost = (kernel - 1) * dilation;
     let mut out = Planes::new(packed.filters, planes.height - lost, planes.width - lost, planes.step);
     let taps = taps(planes, kernel, dilation);
@@ -169,7 +170,8 @@ fn convolve(planes: &Planes, packed: &Packed, kernel: usize, dilation: usize) ->
     out
 }
 
-fn pool(planes: &Planes, dilation: usize) -> Planes {
+/// Maximum of 2×2 pixels `dilation` apart.
+pub fn pool(planes: &Planes, dilation: usize) -> Planes {
     let mut out = Planes::new(planes.channels, planes.height - dilation, planes.width - dilation, planes.step);
     let (from, to) = (planes.height * planes.step, out.height * out.step);
     let larger = |a: f32, b: f32| if b > a { b } else { a };

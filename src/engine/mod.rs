@@ -16,24 +16,29 @@ mod kernel;
 mod lanes;
 mod patchwise;
 mod program;
+mod winograd;
 
 pub use block::{Block, blocks};
 pub use dense::DenseEngine;
 pub use device::{Choice, Device, segment_on};
 pub use lanes::{LANES, LaneEngine};
 pub use patchwise::{patch_at, patch_logits};
+pub use winograd::WinogradEngine;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Model};
-use crate::platform::for_each_index;
+use crate::platform::{for_each_index, threads};
 use crate::raster::{Plane, ProbabilityMap, RgbImage};
 use assemble::{Grid, write_block};
+use winograd::ALIGN_PX;
 
-/// Side of a block on the CPU unless another is asked for, pixels.
-const CPU_BLOCK_PX: usize = 128;
+/// Largest side of a block on the CPU unless another is asked for, pixels. Larger ones compute less context.
+const CPU_BLOCK_PX: usize = 256;
+/// Each thread should get this many blocks, so that none waits long for another.
+const BLOCKS_A_THREAD: usize = 2;
 
 /// How to segment.
 #[derive(Debug, Clone, Copy)]
@@ -120,10 +125,11 @@ fn segment_dense(
     options: SegmentOptions,
     control: &Control<'_>,
 ) -> Result<ProbabilityMap> {
-    let engine = DenseEngine::new(model)?;
+    let engine = WinogradEngine::new(model)?;
     let head = model.card().head;
     let out = Mutex::new(Plane::filled(image.width(), image.height(), 0.0f32));
-    let all = blocks(image.width(), image.height(), options.block_px.unwrap_or(CPU_BLOCK_PX));
+    let side = options.block_px.map_or_else(|| cpu_side(image), |side| side.next_multiple_of(ALIGN_PX));
+    let all = blocks(image.width(), image.height(), side);
     tracing::debug!(blocks = all.len(), width = image.width(), height = image.height(), "dense segmentation");
     let done = AtomicU64::new(0);
     for_each_index(all.len(), |i| {
@@ -138,6 +144,16 @@ fn segment_dense(
         Ok(())
     })?;
     out.into_inner().map_err(|_| stopped())
+}
+
+/// Side of blocks of nearly equal size, enough for all threads.
+fn cpu_side(image: &RgbImage) -> usize {
+    let (w, h) = (image.width(), image.height());
+    let even = |n: usize, most: usize| n.div_ceil(n.div_ceil(most).max(1)).next_multiple_of(ALIGN_PX);
+    let side = |most: usize| even(w, most).max(even(h, most));
+    let count = |side: usize| w.div_ceil(side) * h.div_ceil(side);
+    let sides = (1..=CPU_BLOCK_PX / ALIGN_PX).rev().map(|n| side(n * ALIGN_PX));
+    sides.clone().find(|&s| count(s) >= BLOCKS_A_THREAD * threads()).unwrap_or(ALIGN_PX)
 }
 
 fn segment_lanes(

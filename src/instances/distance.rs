@@ -1,43 +1,46 @@
 //! Exact squared Euclidean distance to the nearest background pixel (Meijster, Roerdink & Hesselink 2000), in integers and in
 //! linear time. What lies beyond the image is no background: a nucleus cut by the border keeps its middle.
 
-use crate::raster::{Mask, Plane};
+use crate::raster::Mask;
 
 /// Distance where there is no background at all.
 pub const FAR: u32 = 1 << 30;
 
-/// Squared distance of every pixel to the nearest pixel outside `mask`; 0 outside.
-pub fn squared_distance(mask: &Mask) -> Plane<u32> {
+/// Calls `each` with every row's squared distances to the nearest pixel outside `mask`; 0 outside. Two bytes a pixel are
+/// held, so columns count up to 65 535 and no further.
+pub fn squared_distances(mask: &Mask, mut each: impl FnMut(usize, &[u32])) {
     let (w, h) = (mask.width(), mask.height());
-    let mut out = Plane::filled(w, h, 0u32);
-    let far = (w + h) as i64;
+    let far = (w + h).min(usize::from(u16::MAX)) as u16;
     let mut vertical = vec![far; w * h];
     for y in 0..h {
-        for x in 0..w {
+        for (x, &on) in mask.row(y).iter().enumerate() {
             let above = if y == 0 { far } else { vertical[(y - 1) * w + x] };
-            vertical[y * w + x] = if mask.get(y, x) { (above + 1).min(far) } else { 0 };
+            vertical[y * w + x] = if on { above.saturating_add(1).min(far) } else { 0 };
         }
     }
-    for y in (0..h.saturating_sub(1)).rev() {
-        for x in 0..w {
-            vertical[y * w + x] = vertical[y * w + x].min(vertical[(y + 1) * w + x] + 1);
-        }
+    for at in (0..w * h.saturating_sub(1)).rev() {
+        vertical[at] = vertical[at].min(vertical[at + w].saturating_add(1));
     }
-    let mut envelope = Envelope { apex: Vec::with_capacity(w), start: Vec::with_capacity(w) };
+    let mut envelope = Envelope { column: Vec::with_capacity(w), apex: Vec::new(), start: Vec::new() };
+    let mut row = vec![0; w];
     for y in 0..h {
-        envelope.row(&vertical[y * w..][..w], far, out.row_mut(y));
+        envelope.row(&vertical[y * w..][..w], i64::from(far), &mut row);
+        each(y, &row);
     }
-    out
 }
 
 /// Lower envelope of one row's parabolas.
 struct Envelope {
+    column: Vec<i64>,
     apex: Vec<i64>,
     start: Vec<i64>,
 }
 
 impl Envelope {
-    fn row(&mut self, g: &[i64], far: i64, out: &mut [u32]) {
+    fn row(&mut self, distances: &[u16], far: i64, out: &mut [u32]) {
+        self.column.clear();
+        self.column.extend(distances.iter().map(|&d| i64::from(d)));
+        let g = &self.column;
         let w = g.len() as i64;
         let height = |x: i64, i: i64| (x - i).pow(2) + g[i as usize].pow(2);
         self.apex.clear();
@@ -72,6 +75,13 @@ impl Envelope {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raster::Plane;
+
+    fn squared_distance(mask: &Mask) -> Plane<u32> {
+        let mut out = Plane::filled(mask.width(), mask.height(), 0);
+        squared_distances(mask, |y, row| out.row_mut(y).copy_from_slice(row));
+        out
+    }
 
     fn slow(mask: &Mask) -> Plane<u32> {
         let (w, h) = (mask.width(), mask.height());

@@ -3,7 +3,7 @@
 //! over the pixels in order of height; union-find does the merging.
 
 use super::Smooth;
-use super::distance::squared_distance;
+use super::distance::squared_distances;
 use crate::raster::{LabelMap, Mask, Plane};
 
 /// Height units in one pixel of distance.
@@ -13,15 +13,16 @@ const MOST_PX: u32 = 200;
 
 /// Height of each pixel of the mask: distance to the background, plus `weight` pixels where the probability is 1.
 pub fn heights(mask: &Mask, smooth: &Smooth, weight: f32) -> Plane<u16> {
-    let distance = squared_distance(mask);
     let mut out = Plane::filled(mask.width(), mask.height(), 0u16);
-    for ((h, &d2), &p) in out.data_mut().iter_mut().zip(distance.data()).zip(smooth.data()) {
-        if d2 > 0 {
-            let distance = (d2.min(MOST_PX * MOST_PX) * UNIT * UNIT).isqrt();
-            let share = (f32::from(p) * weight * UNIT as f32 / f32::from(super::ONE)) as u32;
-            *h = (distance + share).min(u32::from(u16::MAX)) as u16;
+    squared_distances(mask, |y, distances| {
+        for ((h, &d2), &p) in out.row_mut(y).iter_mut().zip(distances).zip(smooth.row(y)) {
+            if d2 > 0 {
+                let distance = (d2.min(MOST_PX * MOST_PX) * UNIT * UNIT).isqrt();
+                let share = (f32::from(p) * weight * UNIT as f32 / f32::from(super::ONE)) as u32;
+                *h = (distance + share).min(u32::from(u16::MAX)) as u16;
+            }
         }
-    }
+    });
     out
 }
 
@@ -31,7 +32,8 @@ pub fn split(mask: &Mask, heights: &Plane<u16>, h_px: f32, min_area: usize) -> L
     let (w, h) = (mask.width(), mask.height());
     let least = (h_px * UNIT as f32 + 0.5) as u32;
     let mut basins = Basins::default();
-    let mut of_pixel = vec![u32::MAX; w * h];
+    let mut out = Plane::filled(w, h, u32::MAX);
+    let of_pixel = out.data_mut();
     for at in by_height(mask, heights) {
         let at = at as usize;
         let height = u32::from(heights.data()[at]);
@@ -61,10 +63,9 @@ pub fn split(mask: &Mask, heights: &Plane<u16>, h_px: f32, min_area: usize) -> L
             None => basins.start(height),
         };
     }
-    let mut label = |b: u32| if b == u32::MAX { 0 } else { basins.root(b) + 1 };
-    let data: Vec<u32> = of_pixel.into_iter().map(&mut label).collect();
-    let mut out = Plane::filled(w, h, 0);
-    out.data_mut().copy_from_slice(&data);
+    for label in of_pixel {
+        *label = if *label == u32::MAX { 0 } else { basins.root(*label) + 1 };
+    }
     out
 }
 

@@ -174,7 +174,8 @@ impl<'g> GpuEngine<'g> {
     }
 
     fn start_block(&self, arena: &mut Arena, image: &RgbImage, block: Block) -> Result<Pending> {
-        self.loaded.submit(self.gpu, arena, &self.block_layout(block)?, &block_values(image, block))
+        let layout = self.block_layout(block)?;
+        self.loaded.submit(self.gpu, arena, &layout, &block_values(image, block)[..layout.slot_len[0]])
     }
 
     fn start_batch(&self, arena: &mut Option<Arena>, image: &RgbImage, places: &[(usize, usize)]) -> Result<Pending> {
