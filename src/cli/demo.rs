@@ -9,8 +9,8 @@ use super::Outcome;
 use super::output::{Output, stop_flag};
 use super::train::show;
 use crate::demo::{BATCH, Demo, Stage, start};
-use crate::error::Result;
 use crate::engine::Choice;
+use crate::error::Result;
 use crate::train::open;
 
 /// Train, prune, fine-tune, evaluate and segment on procedural tissue: everything, in minutes, without data.

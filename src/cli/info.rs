@@ -90,8 +90,12 @@ pub fn devices(output: Output) -> Result<Outcome> {
     let all = adapters();
     let mut text = format!("cpu      {} threads; always there\n", rayon::current_num_threads());
     for a in &all {
-        let software = if a.facts.software { ", software: slower than the CPU path, only used when asked for" } else { "" };
-        text += &(format!("gpu:{}    {} ({} {}, {}){software}", a.index, a.facts.name, a.facts.backend, a.facts.kind, a.facts.driver) + "\n");
+        let software =
+            if a.facts.software { ", software: slower than the CPU path, only used when asked for" } else { "" };
+        text += &(format!(
+            "gpu:{}    {} ({} {}, {}){software}",
+            a.index, a.facts.name, a.facts.backend, a.facts.kind, a.facts.driver
+        ) + "\n");
     }
     if all.is_empty() {
         text.push_str("No graphics adapter was found; training and segmentation use the CPU.\n");

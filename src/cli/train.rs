@@ -10,11 +10,11 @@ use super::output::{Output, stop_flag};
 use super::tiles::{TileArguments, load};
 use crate::dataset::{Augmentation, Prior};
 use crate::demo::points;
+use crate::engine::Choice;
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Head, Model, Precision};
 use crate::platform::write_atomic;
 use crate::report::history_curves;
-use crate::engine::Choice;
 use crate::train::{EpochLog, Event, Recipe, Schedule, TrainData, Trainer, open};
 
 /// Train a network from random weights.

@@ -5,10 +5,10 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
-use crate::raster::STAINS;
 use super::load::Tile;
 use super::permutation::mix;
 use crate::model::sha256_hex;
+use crate::raster::STAINS;
 use crate::raster::{LabelMap, Plane, RgbImage};
 
 /// Share of the picture that nuclei aim to cover.

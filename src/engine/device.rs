@@ -78,7 +78,10 @@ impl Device {
             };
         };
         if choice == Choice::Auto && adapter.facts.software {
-            tracing::info!(adapter = adapter.facts.name, "a software adapter is slower than the CPU engine and passed over");
+            tracing::info!(
+                adapter = adapter.facts.name,
+                "a software adapter is slower than the CPU engine and passed over"
+            );
             return Ok(Self::Cpu);
         }
         match proven(adapter, model, choice == Choice::Auto).await {

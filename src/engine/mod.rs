@@ -56,6 +56,9 @@ impl Default for SegmentOptions {
     }
 }
 
+/// Takes a finished block and its probabilities, row by row.
+pub type ShowBlock = dyn Fn(Block, &[f32]) + Sync;
+
 /// Watches long work from outside: says how far it is and asks it to stop.
 #[derive(Default)]
 pub struct Control<'a> {
@@ -64,7 +67,7 @@ pub struct Control<'a> {
     /// Called with (done, total) after each part, from any thread.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
     /// Called with each finished block and its probabilities, row by row (dense networks only).
-    pub block: Option<&'a (dyn Fn(Block, &[f32]) + Sync)>,
+    pub block: Option<&'a ShowBlock>,
 }
 
 impl Control<'_> {

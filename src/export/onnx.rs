@@ -31,10 +31,9 @@ pub fn to_onnx(model: &Model, form: OnnxForm) -> Result<Vec<u8>> {
     }
     let classes = model.card().architecture.classes().to_string();
     let (input, output) = match form {
-        OnnxForm::Patch => (
-            ValueInfo::float("patches", &["N", "3", "55", "55"]),
-            ValueInfo::float("logits", &["N", &classes]),
-        ),
+        OnnxForm::Patch => {
+            (ValueInfo::float("patches", &["N", "3", "55", "55"]), ValueInfo::float("logits", &["N", &classes]))
+        }
         OnnxForm::Dense => (
             ValueInfo::float("image", &["N", "3", "H", "W"]),
             ValueInfo::float("logits", &["N", &classes, "H-54", "W-54"]),
@@ -96,7 +95,9 @@ impl Writer<'_> {
                 inputs.extend(["weight", "bias", "running_mean", "running_var"].map(array));
                 self.push(index, "BatchNormalization", inputs, vec![Attribute::float("epsilon", BATCH_NORM_EPSILON)]);
             }
-            Op::Conv { padding, .. } | Op::MaxPool { padding, .. } if dense && padding > 0 => return Err(no_dense_form()),
+            Op::Conv { padding, .. } | Op::MaxPool { padding, .. } if dense && padding > 0 => {
+                return Err(no_dense_form());
+            }
             Op::Conv { kernel, stride, padding, bias, .. } => {
                 inputs.push(array("weight"));
                 inputs.extend(bias.then(|| array("bias")));
@@ -147,10 +148,12 @@ impl Writer<'_> {
         let mut out = Vec::new();
         for node in &graph.nodes {
             for spec in graph.arrays_of(node) {
-                let mut dims: Vec<i64> = spec.shape.iter().map(|&d| d as i64).collect();
+                let mut dims: Vec<i64> = spec.shape.iter().map(|&d| d.cast_signed() as i64).collect();
                 if let (Op::Linear { .. }, OnnxForm::Dense, 2) = (node.op, self.form, dims.len()) {
                     let from = graph.input_shape(node);
-                    dims = [spec.shape[0], from.channels, from.height, from.width].map(|d| d as i64).to_vec();
+                    dims = [spec.shape[0], from.channels, from.height, from.width]
+                        .map(|d| d.cast_signed() as i64)
+                        .to_vec();
                 }
                 let raw_data = self.model.array(&spec.name).iter().flat_map(|v| v.to_le_bytes()).collect();
                 out.push(TensorProto { dims, data_type: FLOAT, name: spec.name, raw_data });

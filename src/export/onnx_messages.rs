@@ -92,7 +92,7 @@ impl Attribute {
     }
 
     pub fn ints(name: &str, values: &[usize]) -> Self {
-        let ints = values.iter().map(|&v| v as i64).collect();
+        let ints = values.iter().map(|&v| v.cast_signed() as i64).collect();
         Self { name: name.into(), ints, kind: Self::INTS, ..Self::default() }
     }
 }

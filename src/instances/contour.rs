@@ -158,12 +158,9 @@ mod tests {
     use crate::raster::Plane;
 
     fn traced(rows: &[&str]) -> Vec<Ring> {
-        let labels = Plane::from_vec(
-            rows[0].len(),
-            rows.len(),
-            rows.concat().chars().map(|c| u32::from(c == '#')).collect(),
-        )
-        .expect("plane");
+        let labels =
+            Plane::from_vec(rows[0].len(), rows.len(), rows.concat().chars().map(|c| u32::from(c == '#')).collect())
+                .expect("plane");
         let smooth = labels.map(|l| if l == 1 { 1000 } else { 0 });
         let bounds = Bounds { top: 0, left: 0, bottom: rows.len(), right: rows[0].len() };
         rings(&labels, &smooth, 499, 1, bounds)

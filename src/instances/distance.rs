@@ -41,7 +41,7 @@ impl Envelope {
         self.column.clear();
         self.column.extend(distances.iter().map(|&d| i64::from(d)));
         let g = &self.column;
-        let w = g.len() as i64;
+        let w = g.len().cast_signed() as i64;
         let height = |x: i64, i: i64| (x - i).pow(2) + g[i as usize].pow(2);
         self.apex.clear();
         self.start.clear();
@@ -85,8 +85,7 @@ mod tests {
 
     fn slow(mask: &Mask) -> Plane<u32> {
         let (w, h) = (mask.width(), mask.height());
-        let holes: Vec<(usize, usize)> =
-            (0..w * h).map(|i| (i / w, i % w)).filter(|&(y, x)| !mask.get(y, x)).collect();
+        let holes: Vec<(usize, usize)> = (0..w * h).map(|i| (i / w, i % w)).filter(|&(y, x)| !mask.get(y, x)).collect();
         let far = |y: usize, x: usize| {
             holes.iter().map(|&(r, c)| (y.abs_diff(r).pow(2) + x.abs_diff(c).pow(2)) as u32).min().unwrap_or(FAR)
         };

@@ -4,7 +4,7 @@
 use super::contour::{Bounds, Ring, doubled_area, rings};
 use super::simplify::simplified;
 use super::{ONE, Smooth};
-use crate::raster::{LabelMap, RgbImage, optical_density_table, hematoxylin_weights};
+use crate::raster::{LabelMap, RgbImage, hematoxylin_weights, optical_density_table};
 
 /// A nucleus with outline and measurements.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,10 +71,7 @@ impl<'a> Nuclei<'a> {
         let outline: Vec<Ring> = outline.iter().map(simplified).collect();
         let sums = self.sums(label, bounds);
         let n = sums.count as f64;
-        let centroid = (
-            bounds.left as f64 + sums.x as f64 / n + 0.5,
-            bounds.top as f64 + sums.y as f64 / n + 0.5,
-        );
+        let centroid = (bounds.left as f64 + sums.x as f64 / n + 0.5, bounds.top as f64 + sums.y as f64 / n + 0.5);
         let measurements = self.list(&sums, &outline);
         Nucleus { label, rings: outline, area_px: sums.count, centroid, measurements }
     }
@@ -102,8 +99,9 @@ impl<'a> Nuclei<'a> {
     fn list(&self, sums: &Sums, outline: &[Ring]) -> Vec<(&'static str, f64)> {
         let n = sums.count as f64;
         let area: f64 = outline.iter().map(|r| doubled_area(r) / 2.0).sum();
-        let length = outline.first().map_or(0.0, |r| perimeter(r));
-        let circularity = if length > 0.0 { (4.0 * std::f64::consts::PI * area / (length * length)).min(1.0) } else { 0.0 };
+        let length = outline.first().map_or(0.0, perimeter);
+        let circularity =
+            if length > 0.0 { (4.0 * std::f64::consts::PI * area / (length * length)).min(1.0) } else { 0.0 };
         let (area_name, length_name, unit) = match self.mpp_um {
             Some(mpp) => ("Area um^2", "Perimeter um", mpp),
             None => ("Area px^2", "Perimeter px", 1.0),
@@ -159,7 +157,8 @@ fn perimeter(ring: &Ring) -> f64 {
 fn eccentricity(s: &Sums) -> f64 {
     let n = s.count as f64;
     let moment = |sum: u64, a: u64, b: u64| sum as f64 / n - a as f64 / n * (b as f64 / n);
-    let (xx, yy, xy) = (moment(s.xx, s.x, s.x) + 1.0 / 12.0, moment(s.yy, s.y, s.y) + 1.0 / 12.0, moment(s.xy, s.x, s.y));
+    let (xx, yy, xy) =
+        (moment(s.xx, s.x, s.x) + 1.0 / 12.0, moment(s.yy, s.y, s.y) + 1.0 / 12.0, moment(s.xy, s.x, s.y));
     let root = ((xx - yy).powi(2) + 4.0 * xy * xy).sqrt();
     let (large, small) = (f64::midpoint(xx + yy, root), (xx + yy - root) / 2.0);
     (1.0 - (small / large).clamp(0.0, 1.0)).sqrt()

@@ -125,7 +125,8 @@ mod tests {
 
     #[test]
     fn specks_go_and_holes_are_filled() {
-        let parameters = InstanceParameters { min_area_px: 20, max_hole_px: 30, smoothing: 0, ..InstanceParameters::default() };
+        let parameters =
+            InstanceParameters { min_area_px: 20, max_hole_px: 30, smoothing: 0, ..InstanceParameters::default() };
         let mut map = discs(60, 40, &[(20.0, 20.0, 12.0), (50.0, 20.0, 2.0)]);
         for (row, column) in [(19, 19), (19, 20), (20, 19)] {
             map.set(row, column, 0.0);

@@ -136,7 +136,8 @@ impl Basins {
         }
         let rank = |i: u32| (self.peak[i as usize], u32::MAX - i);
         let (high, low) = if rank(a) > rank(b) { (a, b) } else { (b, a) };
-        if self.peak[low as usize] - height < least || self.area[low as usize].min(self.area[high as usize]) < min_area {
+        if self.peak[low as usize] - height < least || self.area[low as usize].min(self.area[high as usize]) < min_area
+        {
             self.parent[low as usize] = high;
             self.area[high as usize] += self.area[low as usize];
         }

@@ -259,7 +259,7 @@ pub fn encode_labels_png(labels: &LabelMap) -> Result<(Vec<u8>, LabelDepth)> {
 /// [`Error::Limit`] for a plane too large for the format.
 pub fn encode_label_file(labels: &LabelMap) -> Result<(Vec<u8>, &'static str)> {
     let (w, h) = size32(labels)?;
-    if labels.data().iter().all(|&v| v <= u32::from(u16::MAX)) {
+    if labels.data().iter().all(|&v| u16::try_from(v).is_ok()) {
         let raw = labels.data().iter().map(|&v| v as u16).collect();
         let grey = image::ImageBuffer::from_raw(w, h, raw).ok_or_else(mismatch)?;
         return Ok((png(&DynamicImage::ImageLuma16(grey))?, "png"));

@@ -8,8 +8,8 @@ mod polygon;
 mod stain;
 
 pub use codec::{
-    DecodeLimits, LabelDepth, decode_image, decode_labels, encode_label_file, encode_labels_png, encode_mask_png, encode_probability_png,
-    encode_rgb_png,
+    DecodeLimits, LabelDepth, decode_image, decode_labels, encode_label_file, encode_labels_png, encode_mask_png,
+    encode_probability_png, encode_rgb_png,
 };
 pub use components::label_components;
 pub use draw::{Rgb, outline_mask, overlay, side_by_side};

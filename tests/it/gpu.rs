@@ -1,7 +1,7 @@
 //! Training devices: a right one is accepted, a wrong one refused. Without any Vulkan adapter these are skipped, said so.
 
-use prunella::model::{Model, dcnn};
 use prunella::engine::Choice;
+use prunella::model::{Model, dcnn};
 use prunella::train::{Compute, adapters, gradients_differ_by, open};
 
 use crate::support::{prunella, skip, text, tiles};

@@ -1,13 +1,15 @@
 //! Rungs 1 and 2 of the exactness ladder on whatever adapter is here, and what happens when it fails.
 
+use prunella::dataset::phantom;
 use prunella::engine::gpu::{ABSOLUTE, Gpu, GpuEngine, RELATIVE, adapters, black_and_white, integers, prove_integers};
 use prunella::engine::{Block, Control, Device, SegmentOptions, patch_at, patch_logits, segment, segment_on};
 use prunella::error::Report;
+use prunella::instances::find;
 use prunella::model::{Architecture, Model, dccn, dcnn};
-use prunella::raster::{Plane, RgbImage};
+use prunella::raster::{LabelMap, Plane, RgbImage};
 
 use crate::compare::close;
-use crate::support::skip;
+use crate::support::{root, skip};
 
 /// A device that computes right, or none: then the test is skipped, said so and counted.
 fn device(test: &str) -> Option<Gpu> {
@@ -39,7 +41,8 @@ fn definition(model: &Model, image: &RgbImage, block: Block) -> Vec<f32> {
 fn integers_are_equal_bit_for_bit_at_any_width_size_and_phase() {
     let Some(gpu) = device("integers_are_equal_bit_for_bit_at_any_width_size_and_phase") else { return };
     pollster::block_on(prove_integers(&gpu)).expect("the probe passes");
-    let networks = [dcnn([1, 1, 1], 3, 2), dcnn([3, 5, 8], 20, 2), dcnn([17, 18, 33], 37, 2), dccn(5, 6, 3, [5, 9, 5], 2)];
+    let networks =
+        [dcnn([1, 1, 1], 3, 2), dcnn([3, 5, 8], 20, 2), dcnn([17, 18, 33], 37, 2), dccn(5, 6, 3, [5, 9, 5], 2)];
     for architecture in networks {
         let model = integers(&Model::random(architecture, 3).expect("model")).expect("integers");
         let image = black_and_white(19, 10).expect("image");
@@ -130,4 +133,28 @@ fn a_block_too_large_for_the_device_is_tried_smaller() {
     pollster::block_on(run).expect("map");
     assert_eq!(report.notes.len(), 1, "{:?}", report.notes);
     assert!(report.notes[0].contains("needs a buffer"), "{:?}", report.notes);
+}
+
+/// Pixels whose label differs.
+fn differing(a: &LabelMap, b: &LabelMap) -> usize {
+    a.data().iter().zip(b.data()).filter(|(a, b)| a != b).count()
+}
+
+#[test]
+fn both_engines_find_the_same_nuclei() {
+    let Some(gpu) = device("both_engines_find_the_same_nuclei") else { return };
+    let model = Model::load(&root().join("models/dcnn-90.safetensors")).expect("shipped model");
+    let image = phantom::tile(120, 100, 3).image;
+    let (device, control, mut report) = (Device::Gpu(gpu), Control::default(), Report::default());
+    let run = segment_on(&device, &model, &image, SegmentOptions::default(), &control, &mut report);
+    let on_gpu = pollster::block_on(run).expect("map");
+    let on_cpu = segment(&model, &image, SegmentOptions::default(), &control).expect("map");
+    let parameters = model.card().instances;
+    let labels = |map| find(map, &parameters).expect("objects").0;
+    let (one, other) = (labels(&on_gpu), labels(&on_cpu));
+    assert!(one.data().iter().any(|&l| l > 3), "there are nuclei to compare");
+    assert_eq!(differing(&one, &other), 0);
+    let mut wrong = other.clone();
+    wrong.data_mut()[0] += 1;
+    assert_eq!(differing(&wrong, &other), 1, "the comparer sees one pixel");
 }

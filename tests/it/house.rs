@@ -40,7 +40,7 @@ const FOREIGN: [(&str, &[&str]); 17] = [
     ("quick_xml", &["dataset/imagescope"]),
     ("plotters", &["report"]),
     ("pathfinding", &["metrics"]),
-    ("pulp", &["engine/kernel"]),
+    ("pulp", &["engine/kernel", "engine/winograd"]),
     ("tempfile", &["platform/native"]),
     ("safetensors", &["model/file", "train/checkpoint"]),
     ("tiff", &["raster/codec"]),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::panic, reason = "a test says by panicking what is wrong")]
 
+mod bad_input;
 mod cli;
 mod compare;
 mod gpu;

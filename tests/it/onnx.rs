@@ -23,7 +23,8 @@ session.run(['logits'], feed)[0].astype('<f4').tofile(out)
 /// A Python with onnxruntime, or none: then the test is skipped, said so and counted.
 fn python(test: &str) -> Option<String> {
     let python = std::env::var("PRUNELLA_PYTHON").unwrap_or_else(|_| "python3".into());
-    let there = Command::new(&python).args(["-c", "import onnxruntime, numpy"]).output().is_ok_and(|o| o.status.success());
+    let there =
+        Command::new(&python).args(["-c", "import onnxruntime, numpy"]).output().is_ok_and(|o| o.status.success());
     if there {
         return Some(python);
     }
@@ -87,7 +88,10 @@ fn dense_form_equals_the_engine_at_any_size() {
 fn the_command_writes_the_file_beside_the_model_and_refuses_a_dense_dccn() {
     let dir = tempfile::tempdir().expect("temporary folder");
     let path = dir.path().join("m.safetensors");
-    Model::random(dccn(4, 6, 3, [5, 5, 5], 2), 1).expect("model").save(&path, prunella::model::Precision::F32).expect("saved");
+    Model::random(dccn(4, 6, 3, [5, 5, 5], 2), 1)
+        .expect("model")
+        .save(&path, prunella::model::Precision::F32)
+        .expect("saved");
     let said = run_json(&["export", text(&path), "--onnx"]);
     assert!(Path::new(said["file"].as_str().expect("file")).is_file());
     let (code, _, error) = crate::support::run(&["export", text(&path), "--onnx", "--dense"]);

@@ -20,8 +20,9 @@ fn segment(rest: &[String]) -> Result<()> {
     let python = venv.join("bin/python");
     let ready = || works(&python.to_string_lossy(), &["-c", "import onnxruntime, numpy"]);
     if !ready() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))
-            .map_err(|_| "Python 3 with venv is missing; on Debian or Ubuntu: apt-get install python3-venv".to_owned())?;
+        run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).map_err(|_| {
+            "Python 3 with venv is missing; on Debian or Ubuntu: apt-get install python3-venv".to_owned()
+        })?;
         let onnxruntime = format!("onnxruntime=={ONNXRUNTIME}");
         run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", &onnxruntime, "numpy"]))?;
     }

@@ -54,7 +54,8 @@ fn limits(module: &Module) -> Result<()> {
             return Err(format!("{} has workgroups of {threads} threads; {MAX_THREADS} are allowed", entry.name));
         }
     }
-    let storage = module.global_variables.iter().filter(|(_, v)| matches!(v.space, AddressSpace::Storage { .. })).count();
+    let storage =
+        module.global_variables.iter().filter(|(_, v)| matches!(v.space, AddressSpace::Storage { .. })).count();
     if storage > MAX_STORAGE_BUFFERS {
         return Err(format!("{storage} storage buffers; {MAX_STORAGE_BUFFERS} are allowed"));
     }
@@ -77,9 +78,7 @@ fn translations(module: &Module, info: &ModuleInfo) -> Result<()> {
     let mut text = String::new();
     let options = hlsl::Options { fake_missing_bindings: true, ..hlsl::Options::default() };
     let pipeline = hlsl::PipelineOptions::default();
-    hlsl::Writer::new(&mut text, &options, &pipeline)
-        .write(&module, &info, None)
-        .map_err(|e| format!("HLSL: {e}"))?;
+    hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None).map_err(|e| format!("HLSL: {e}"))?;
     Ok(())
 }
 

@@ -75,7 +75,10 @@ fn vectors_for(filters: usize) -> usize {
 }
 
 fn bias_of(model: &Model, node: &Node) -> Vec<f32> {
-    model.weights().get(&format!("{}.bias", node.name)).map_or_else(|| vec![0.0; node.shape.channels], |a| a.data.clone())
+    model
+        .weights()
+        .get(&format!("{}.bias", node.name))
+        .map_or_else(|| vec![0.0; node.shape.channels], |a| a.data.clone())
 }
 
 fn weights_of<'a>(model: &'a Model, node: &Node, kernel: usize) -> Weights<'a> {
@@ -184,7 +187,13 @@ pub fn dense(model: &Model) -> Result<Program> {
     })
 }
 
-fn head(model: &Model, constants: &mut Constants, hidden: &Node, output: &Node, (slot, spread): (usize, usize)) -> Stage {
+fn head(
+    model: &Model,
+    constants: &mut Constants,
+    hidden: &Node,
+    output: &Node,
+    (slot, spread): (usize, usize),
+) -> Stage {
     let kernel = model.graph().input_shape(hidden).height;
     let weights = weights_of(model, hidden, kernel);
     let mut stage = layer_stage(constants, &weights, slot, 3, true);
@@ -212,8 +221,15 @@ struct Place {
 /// # Errors
 /// [`Error::Unsupported`] for a graph whose nodes do not come in the orders that the passes fuse.
 pub fn batch(model: &Model) -> Result<Program> {
-    let mut lowering =
-        Lowering { model, graph: model.graph(), constants: Constants::default(), stages: Vec::new(), slots: vec![0; 3], places: Vec::new(), phased: false };
+    let mut lowering = Lowering {
+        model,
+        graph: model.graph(),
+        constants: Constants::default(),
+        stages: Vec::new(),
+        slots: vec![0; 3],
+        places: Vec::new(),
+        phased: false,
+    };
     for (i, node) in model.graph().nodes.iter().enumerate() {
         let place = lowering.node(i, node)?;
         lowering.places.push(place);
@@ -263,19 +279,24 @@ impl Lowering<'_> {
             }
             (Op::Relu, Some(from)) => {
                 let before = node.inputs[0];
-                let done = matches!(self.graph.nodes[before].op, Op::Conv { .. } | Op::Linear { .. }) || self.folded(before);
+                let done =
+                    matches!(self.graph.nodes[before].op, Op::Conv { .. } | Op::Linear { .. }) || self.folded(before);
                 if done || from.norm_at.is_some() { Ok(from) } else { Err(unfused("a ReLU")) }
             }
             (Op::Concat, Some(from)) => {
                 let second = self.places[node.inputs[1]];
                 if second.slot == from.slot { Ok(from) } else { Err(unfused("a concatenation")) }
             }
-            (Op::Conv { kernel, stride, padding, .. }, Some(from)) => self.layer(index, node, kernel, stride, padding, from),
+            (Op::Conv { kernel, stride, padding, .. }, Some(from)) => {
+                self.layer(index, node, kernel, stride, padding, from)
+            }
             (Op::Linear { .. }, Some(from)) => {
                 let side = self.graph.input_shape(node).height;
                 self.layer(index, node, side, 1, 0, from)
             }
-            (Op::MaxPool { kernel, stride, padding }, Some(from)) => self.pool(index, node, (kernel, stride, padding), false, from),
+            (Op::MaxPool { kernel, stride, padding }, Some(from)) => {
+                self.pool(index, node, (kernel, stride, padding), false, from)
+            }
             (Op::AvgPool { kernel }, Some(from)) => self.pool(index, node, (kernel, kernel, 0), true, from),
             _ => Err(unfused("a node")),
         }
@@ -294,7 +315,15 @@ impl Lowering<'_> {
             && self.users(before) == [norm]
     }
 
-    fn layer(&mut self, index: usize, node: &Node, kernel: usize, stride: usize, padding: usize, from: Place) -> Result<Place> {
+    fn layer(
+        &mut self,
+        index: usize,
+        node: &Node,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        from: Place,
+    ) -> Result<Place> {
         let mut weights = weights_of(self.model, node, kernel);
         let (mut stride, mut padding) = (stride, padding);
         if stride == 2 && from.slot == 0 {
@@ -331,7 +360,14 @@ impl Lowering<'_> {
         Ok(Place { slot: target, norm_at: None })
     }
 
-    fn pool(&mut self, index: usize, node: &Node, window: (usize, usize, usize), mean: bool, from: Place) -> Result<Place> {
+    fn pool(
+        &mut self,
+        index: usize,
+        node: &Node,
+        window: (usize, usize, usize),
+        mean: bool,
+        from: Place,
+    ) -> Result<Place> {
         if from.norm_at.is_some() {
             return Err(unfused("pooling behind a normalisation"));
         }

@@ -190,7 +190,8 @@ impl<'g> GpuEngine<'g> {
 
     /// Side of a block that takes about [`BLOCK_SECS`] here, measured on a small one.
     async fn fitting_side(&self, image: &RgbImage) -> Result<usize> {
-        let probe = |side: usize| Block { row: 0, column: 0, width: side.min(image.width()), height: side.min(image.height()) };
+        let probe =
+            |side: usize| Block { row: 0, column: 0, width: side.min(image.width()), height: side.min(image.height()) };
         let mut secs = self.time(image, probe(MIN_SIDE_PX)).await?;
         let mut side = MIN_SIDE_PX;
         while secs < BLOCK_SECS / 4.0 && side < MAX_SIDE_PX && side < image.width().max(image.height()) {

@@ -6,10 +6,8 @@ use super::context::Gpu;
 use super::program::{Program, Variant};
 
 /// Every shader by name; `cargo xtask shaders` checks the same files.
-pub const SHADERS: [(&str, &str); 2] = [
-    ("layer", include_str!("../../../shaders/layer.wgsl")),
-    ("pool", include_str!("../../../shaders/pool.wgsl")),
-];
+pub const SHADERS: [(&str, &str); 2] =
+    [("layer", include_str!("../../../shaders/layer.wgsl")), ("pool", include_str!("../../../shaders/pool.wgsl"))];
 
 /// Threads of a workgroup along x and y, as both shaders declare.
 pub const WORKGROUP: [u32; 2] = [32, 4];

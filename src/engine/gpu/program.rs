@@ -1,7 +1,7 @@
 //! A network as a list of shader dispatches and the constants they read, before any GPU is known. Plain data: the CPU twin
 //! (`twin`) runs the same list, so a wrong kernel and a wrong list are told apart.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -172,7 +172,7 @@ impl Program {
 
     /// The distinct compiled forms.
     pub fn variants(&self) -> impl Iterator<Item = Variant> {
-        self.stages.iter().map(|s| (s.variant, ())).collect::<BTreeMap<_, _>>().into_keys()
+        self.stages.iter().map(|s| s.variant).collect::<BTreeSet<_>>().into_iter()
     }
 }
 

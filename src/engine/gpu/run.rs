@@ -70,26 +70,33 @@ impl Loaded {
     pub fn arena(&self, gpu: &Gpu, layout: &Layout) -> Result<Arena> {
         use wgpu::BufferUsages as Usage;
         let buffer = |label, bytes: u64, usage| {
-            gpu.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false })
+            gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(label),
+                size: bytes,
+                usage,
+                mapped_at_creation: false,
+            })
         };
-        let slot = |&len: &usize| {
-            buffer("slot", len.max(4) as u64 * 4, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC)
-        };
+        let slot =
+            |&len: &usize| buffer("slot", len.max(4) as u64 * 4, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC);
         let slots: Vec<wgpu::Buffer> = layout.slot_len.iter().map(slot).collect();
         let passes = layout.dispatches.len() as u64;
         let parameters = buffer("parameters", passes * PARAMETER_STEP, Usage::UNIFORM | Usage::COPY_DST);
         let result_bytes = layout.result_len as u64 * 4;
         let staging = std::array::from_fn(|_| buffer("staging", result_bytes, Usage::MAP_READ | Usage::COPY_DST));
-        let groups = layout
-            .dispatches
-            .iter()
-            .map(|d| self.bind(gpu, &parameters, &slots[d.source], &slots[d.target]))
-            .collect();
+        let groups =
+            layout.dispatches.iter().map(|d| self.bind(gpu, &parameters, &slots[d.source], &slots[d.target])).collect();
         gpu.check()?;
         Ok(Arena { slots, capacity: layout.slot_len.clone(), parameters, groups, staging, next: 0 })
     }
 
-    fn bind(&self, gpu: &Gpu, parameters: &wgpu::Buffer, source: &wgpu::Buffer, target: &wgpu::Buffer) -> wgpu::BindGroup {
+    fn bind(
+        &self,
+        gpu: &Gpu,
+        parameters: &wgpu::Buffer,
+        source: &wgpu::Buffer,
+        target: &wgpu::Buffer,
+    ) -> wgpu::BindGroup {
         let window = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: parameters,
             offset: 0,
@@ -109,7 +116,8 @@ impl Loaded {
     /// # Errors
     /// [`Error::Mismatch`] when it does not fit the arena.
     pub fn submit(&self, gpu: &Gpu, arena: &mut Arena, layout: &Layout, input: &[f32]) -> Result<Pending> {
-        if layout.slot_len.iter().zip(&arena.capacity).any(|(len, room)| len > room) || input.len() > layout.slot_len[0] {
+        if layout.slot_len.iter().zip(&arena.capacity).any(|(len, room)| len > room) || input.len() > layout.slot_len[0]
+        {
             return Err(Error::mismatch("The block is larger than the buffers made for it"));
         }
         gpu.queue.write_buffer(&arena.slots[0], 0, bytemuck::cast_slice(input));
@@ -154,7 +162,8 @@ impl Pending {
         if !mapped {
             return Err(Error::gpu(format!("{} gave no result", gpu.facts.name)));
         }
-        let failed = |e: wgpu::MapRangeError| Error::gpu(format!("The result cannot be read from {}: {e}", gpu.facts.name));
+        let failed =
+            |e: wgpu::MapRangeError| Error::gpu(format!("The result cannot be read from {}: {e}", gpu.facts.name));
         let values = {
             let view = self.staging.get_mapped_range(0..self.len as u64 * 4).map_err(failed)?;
             bytemuck::pod_collect_to_vec(&view)
@@ -172,7 +181,9 @@ fn wait(gpu: &Gpu, submission: wgpu::SubmissionIndex) -> Result<()> {
     let until = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
     match gpu.device.poll(until) {
         Ok(_) => Ok(()),
-        Err(e) => Err(gpu.check().err().unwrap_or_else(|| Error::gpu(format!("{} stopped answering: {e}", gpu.facts.name)))),
+        Err(e) => {
+            Err(gpu.check().err().unwrap_or_else(|| Error::gpu(format!("{} stopped answering: {e}", gpu.facts.name))))
+        }
     }
 }
 

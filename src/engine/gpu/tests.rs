@@ -67,3 +67,30 @@ fn a_block_beyond_the_limit_is_refused_before_any_buffer_is_made() {
 fn the_network_with_padding_has_no_dense_form() {
     assert!(lower::dense(&integer_model(dccn(2, 2, 2, [2, 2, 2], 2))).is_err());
 }
+
+/// Names and offsets of a uniform's fields, as the shader's compiler lays them out.
+fn fields(shader: &str) -> Vec<(String, u32)> {
+    let (_, text) = super::SHADERS.into_iter().find(|(name, _)| *name == shader).expect("shader");
+    let module = naga::front::wgsl::parse_str(text).expect("valid WGSL");
+    let uniform =
+        module.global_variables.iter().find(|(_, v)| v.space == naga::AddressSpace::Uniform).expect("uniform");
+    let naga::TypeInner::Struct { members, .. } = &module.types[uniform.1.ty].inner else { return Vec::new() };
+    members.iter().map(|m| (m.name.clone().unwrap_or_default(), m.offset)).collect()
+}
+
+/// The same of a Rust struct.
+macro_rules! offsets {
+    ($kind:ty: $($field:ident)*) => {
+        vec![$((stringify!($field).to_owned(), std::mem::offset_of!($kind, $field) as u32)),*]
+    };
+}
+
+#[test]
+fn parameters_lie_where_the_shaders_read_them() {
+    let layer = offsets!(super::LayerParameters: width height channels filters source_row source_plane source_width source_height
+        target_row target_plane target_base groups step_x step_y padding_x padding_y weights_at bias_at norm_at head_at);
+    assert_eq!(fields("layer"), layer);
+    let pool = offsets!(super::PoolParameters: width height channels lanes source_row source_plane source_width source_height
+        target_row target_plane target_base stride step_x step_y padding_x padding_y);
+    assert_eq!(fields("pool"), pool);
+}

@@ -1,7 +1,7 @@
 //! The shaders again, slowly, on the CPU: same dispatches, same buffers, same order of additions. What the twin computes
 //! wrongly is the list's fault; what only the GPU computes wrongly is the kernel's or the driver's.
 
-use super::program::{Dispatch, Layout, LayerParameters, Parameters, PoolParameters, Program, Variant};
+use super::program::{Dispatch, LayerParameters, Layout, Parameters, PoolParameters, Program, Variant};
 use crate::platform::madd;
 
 /// Runs all passes on `input` and gives the logits.
@@ -51,13 +51,21 @@ fn places(width: u32, height: u32) -> impl Iterator<Item = (usize, usize)> {
 }
 
 /// `shaders/layer.wgsl` for one filter of one output.
-fn sum(variant: Variant, p: &LayerParameters, constants: &[[f32; 4]], source: &[f32], (f, y, x): (usize, usize, usize)) -> f32 {
+fn sum(
+    variant: Variant,
+    p: &LayerParameters,
+    constants: &[[f32; 4]],
+    source: &[f32],
+    (f, y, x): (usize, usize, usize),
+) -> f32 {
     let Variant::Layer { kernel, vectors, padded, normed, relu, .. } = variant else { return f32::NAN };
     let (kernel, width) = (kernel as usize, 4 * vectors as usize);
     let (group, lane) = (f / width, f % width);
     let value = |at: usize, i: usize| constants[at + i / 4][i % 4];
     let mut total = value(p.bias_at as usize + group * vectors as usize, lane);
-    for (c, q, r) in (0..p.channels as usize * kernel * kernel).map(|i| (i / (kernel * kernel), i / kernel % kernel, i % kernel)) {
+    for (c, q, r) in
+        (0..p.channels as usize * kernel * kernel).map(|i| (i / (kernel * kernel), i / kernel % kernel, i % kernel))
+    {
         let row = (y + r * p.step_y as usize).wrapping_sub(p.padding_y as usize);
         let column = (x + q * p.step_x as usize).wrapping_sub(p.padding_x as usize);
         let mut v = 0.0;
@@ -74,7 +82,13 @@ fn sum(variant: Variant, p: &LayerParameters, constants: &[[f32; 4]], source: &[
     if relu { total.max(0.0) } else { total }
 }
 
-fn logits(variant: Variant, p: &LayerParameters, constants: &[[f32; 4]], source: &[f32], (y, x): (usize, usize)) -> [f32; 2] {
+fn logits(
+    variant: Variant,
+    p: &LayerParameters,
+    constants: &[[f32; 4]],
+    source: &[f32],
+    (y, x): (usize, usize),
+) -> [f32; 2] {
     let [b0, b1, ..] = constants[p.head_at as usize];
     (0..p.filters as usize).fold([b0, b1], |[z0, z1], f| {
         let hidden = sum(variant, p, constants, source, (f, y, x));

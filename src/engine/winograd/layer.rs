@@ -75,7 +75,9 @@ impl Layer {
         let depth = channels * pieces * pieces;
         let padded = filters.div_ceil(FILTERS) * FILTERS;
         let mut by_filter = vec![[0.0f32; PRODUCTS]; padded * depth];
-        for (f, c, piece) in (0..filters * depth).map(|n| (n / depth, n % depth / (pieces * pieces), n % (pieces * pieces))) {
+        for (f, c, piece) in
+            (0..filters * depth).map(|n| (n / depth, n % depth / (pieces * pieces), n % (pieces * pieces)))
+        {
             let (top, left) = (piece / pieces * 3, piece % pieces * 3);
             let tap = |r: usize, q: usize| {
                 if r < kernel && q < kernel {
@@ -90,7 +92,9 @@ impl Layer {
         let mut weights = Vec::with_capacity(padded * depth * PRODUCTS);
         for chunk in (0..padded).step_by(CHUNK) {
             let groups = (CHUNK.min(padded - chunk)) / FILTERS;
-            for (k, g, d) in (0..PRODUCTS * groups * depth).map(|n| (n / (groups * depth), n / depth % groups, n % depth)) {
+            for (k, g, d) in
+                (0..PRODUCTS * groups * depth).map(|n| (n / (groups * depth), n / depth % groups, n % depth))
+            {
                 let first = chunk + g * FILTERS;
                 weights.extend((first..first + FILTERS).map(|f| by_filter[f * depth + d][k]));
             }
@@ -355,7 +359,8 @@ fn finish_filter<S: Simd>(
     for (n, m) in vectors.as_chunks::<PRODUCTS>().0.iter().enumerate() {
         let activated = |v| simd.max_f32s(simd.add_f32s(v, bias), zero);
         let outputs = transform::outputs(simd, m);
-        let outputs: [[S::f32s; TILE]; TILE] = std::array::from_fn(|r| std::array::from_fn(|c| activated(outputs[r][c])));
+        let outputs: [[S::f32s; TILE]; TILE] =
+            std::array::from_fn(|r| std::array::from_fn(|c| activated(outputs[r][c])));
         give(n * S::F32_LANES, outputs);
     }
 }

@@ -24,9 +24,14 @@ pub const ALIGN_PX: usize = TILE * 8;
 #[derive(Debug)]
 enum Stage {
     /// Too few taps for tiles to pay.
-    Direct { packed: Packed, kernel: usize },
+    Direct {
+        packed: Packed,
+        kernel: usize,
+    },
     Tiles(Layer),
-    Pool { dilation: usize },
+    Pool {
+        dilation: usize,
+    },
 }
 
 /// A DCNN made ready for blocks.
@@ -114,24 +119,22 @@ impl WinogradEngine {
                 need = (layer.covering(need.0), layer.covering(need.1));
             }
             wanted.push(need);
-            need = grow(need, match stage {
-                Stage::Direct { kernel, .. } => kernel - 1,
-                Stage::Pool { dilation } => *dilation,
-                Stage::Tiles(layer) => layer.context(),
-            });
+            need = grow(
+                need,
+                match stage {
+                    Stage::Direct { kernel, .. } => kernel - 1,
+                    Stage::Pool { dilation } => *dilation,
+                    Stage::Tiles(layer) => layer.context(),
+                },
+            );
         }
         (wanted, need)
     }
 
     fn classify(&self, planes: &Planes, block: Block, whole: (usize, usize)) -> Vec<f32> {
         let cut = self.hidden.cut(&planes.data, (planes.height, planes.width, planes.step), whole.1);
-        let mut logits = Logits {
-            engine: self,
-            block,
-            sums: Vec::new(),
-            lanes: 1,
-            out: vec![0.0; block.width * block.height * 2],
-        };
+        let mut logits =
+            Logits { engine: self, block, sums: Vec::new(), lanes: 1, out: vec![0.0; block.width * block.height * 2] };
         self.hidden.run(&cut, whole, &mut logits);
         logits.out
     }
@@ -221,8 +224,10 @@ impl Sink for Logits<'_> {
     fn take<S: Simd>(&mut self, simd: S, filter: usize, tile: usize, outputs: [[S::f32s; TILE]; TILE]) {
         const PLACES: usize = TILE * TILE;
         self.lanes = S::F32_LANES;
-        let sums: &mut [S::f32s] = bytemuck::cast_slice_mut(&mut self.sums[tile * 2 * PLACES..][..S::F32_LANES * 2 * PLACES]);
-        let (Some((first, rest)), [w0, w1]) = (sums.split_first_chunk_mut::<PLACES>(), self.engine.output[filter]) else {
+        let sums: &mut [S::f32s] =
+            bytemuck::cast_slice_mut(&mut self.sums[tile * 2 * PLACES..][..S::F32_LANES * 2 * PLACES]);
+        let (Some((first, rest)), [w0, w1]) = (sums.split_first_chunk_mut::<PLACES>(), self.engine.output[filter])
+        else {
             return;
         };
         let Some(second) = rest.first_chunk_mut::<PLACES>() else { return };

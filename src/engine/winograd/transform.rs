@@ -24,9 +24,7 @@ const G: [[f64; 3]; WINDOW] = [
 
 /// The 36 transformed values of a 3×3 kernel.
 pub fn weights(kernel: &[[f64; 3]; 3]) -> [f32; PRODUCTS] {
-    let value = |i: usize, j: usize| -> f64 {
-        (0..9).map(|n| G[i][n / 3] * kernel[n / 3][n % 3] * G[j][n % 3]).sum()
-    };
+    let value = |i: usize, j: usize| -> f64 { (0..9).map(|n| G[i][n / 3] * kernel[n / 3][n % 3] * G[j][n % 3]).sum() };
     std::array::from_fn(|k| value(k / WINDOW, k % WINDOW) as f32)
 }
 
