@@ -21,7 +21,7 @@ pub fn squared_distances(mask: &Mask, mut each: impl FnMut(usize, &[u32])) {
     for at in (0..w * h.saturating_sub(1)).rev() {
         vertical[at] = vertical[at].min(vertical[at + w].saturating_add(1));
     }
-    let mut envelope = Envelope { column: Vec::with_capacity(w), apex: Vec::new(), start: Vec::new() };
+    let mut envelope = Envelope { apex: Vec::new(), start: Vec::new() };
     let mut row = vec![0; w];
     for y in 0..h {
         envelope.row(&vertical[y * w..][..w], i64::from(far), &mut row);
@@ -29,23 +29,33 @@ pub fn squared_distances(mask: &Mask, mut each: impl FnMut(usize, &[u32])) {
     }
 }
 
-/// Lower envelope of one row's parabolas.
+/// Lower envelope of the parabolas of one run of a row.
 struct Envelope {
-    column: Vec<i64>,
     apex: Vec<i64>,
     start: Vec<i64>,
 }
 
 impl Envelope {
-    fn row(&mut self, distances: &[u16], far: i64, out: &mut [u32]) {
-        self.column.clear();
-        self.column.extend(distances.iter().map(|&d| i64::from(d)));
-        let g = &self.column;
-        let w = g.len().cast_signed() as i64;
-        let height = |x: i64, i: i64| (x - i).pow(2) + g[i as usize].pow(2);
+    /// Each run of nuclear pixels is worked on alone, with the background pixels at its ends: nothing beyond them is nearer.
+    fn row(&mut self, vertical: &[u16], far: i64, out: &mut [u32]) {
+        out.fill(0);
+        let mut begin = 0;
+        while let Some(first) = vertical[begin..].iter().position(|&d| d > 0).map(|i| begin + i) {
+            let end = vertical[first..].iter().position(|&d| d == 0).map_or(vertical.len(), |i| first + i);
+            let (from, to) = (first.saturating_sub(1), (end + 1).min(vertical.len()));
+            self.run(&vertical[from..to], far, first - from, &mut out[first..end]);
+            begin = end;
+        }
+    }
+
+    /// Distances of the values from `skip` on.
+    fn run(&mut self, vertical: &[u16], far: i64, skip: usize, out: &mut [u32]) {
+        let g = |i: i64| i64::from(vertical[i.unsigned_abs() as usize]);
+        let height = |x: i64, i: i64| (x - i).pow(2) + g(i).pow(2);
+        let width = vertical.len().cast_signed() as i64;
         self.apex.clear();
         self.start.clear();
-        for u in 0..w {
+        for u in 0..width {
             while let (Some(&s), Some(&t)) = (self.apex.last(), self.start.last()) {
                 if height(t, s) <= height(t, u) {
                     break;
@@ -53,21 +63,23 @@ impl Envelope {
                 self.apex.pop();
                 self.start.pop();
             }
-            let from = self.apex.last().map_or(0, |&i| {
-                1 + (u * u - i * i + g[u as usize].pow(2) - g[i as usize].pow(2)).div_euclid(2 * (u - i))
-            });
-            if from < w {
+            let from = self
+                .apex
+                .last()
+                .map_or(0, |&i| 1 + (u * u - i * i + g(u).pow(2) - g(i).pow(2)).div_euclid(2 * (u - i)));
+            if from < width {
                 self.apex.push(u);
                 self.start.push(from);
             }
         }
         let mut q = self.apex.len();
-        for x in (0..w).rev() {
+        for (i, d) in out.iter_mut().enumerate().rev() {
+            let x = (i + skip).cast_signed() as i64;
             while q > 1 && self.start[q - 1] > x {
                 q -= 1;
             }
-            let d = height(x, self.apex[q - 1]);
-            out[x as usize] = if d >= far * far { FAR } else { d as u32 };
+            let nearest = height(x, self.apex[q - 1]);
+            *d = if nearest >= far * far { FAR } else { nearest as u32 };
         }
     }
 }
