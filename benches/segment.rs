@@ -18,7 +18,7 @@ use prunella::dataset::phantom;
 use prunella::engine::gpu::{Gpu, GpuEngine, adapters};
 use prunella::engine::{Control, SegmentOptions, segment};
 use prunella::export::{OnnxForm, to_onnx};
-use prunella::instances::{Provenance, find, nuclei, write_geojson};
+use prunella::instances::{Provenance, find, nuclei, write_nuclei};
 use prunella::model::{Architecture, InstanceParameters, Model, dcnn};
 use prunella::raster::{ProbabilityMap, RgbImage, encode_rgb_png};
 use serde_json::Value;
@@ -150,7 +150,7 @@ fn gpu(table: &mut Table) {
     for (i, adapter) in pollster::block_on(adapters()).iter().enumerate() {
         let facts = &adapter.facts;
         let Ok(gpu) = pollster::block_on(Gpu::open(adapter)) else { continue };
-        let (side, rounds) = if facts.software { (100, 3) } else { (1000, ROUNDS) };
+        let (side, rounds) = if facts.software { (100, 5) } else { (1000, ROUNDS) };
         let image = phantom::tile(side, side, 6).image;
         for (key, name, architecture) in networks() {
             // Software adapters take minutes for what a GPU does in milliseconds.
@@ -185,13 +185,13 @@ fn instances(table: &mut Table) {
         let (found, objects) = timed(|| {
             let (labels, smooth) = find(&map, &parameters).unwrap();
             let all = nuclei(&image, &labels, &smooth, &parameters, Some(0.25)).unwrap();
-            write_geojson(all, &Provenance::default(), std::io::sink()).unwrap()
+            write_nuclei(all, &Provenance::default(), &mut std::io::sink(), &mut std::io::sink()).unwrap()
         });
         count = found;
         objects / (objects + network)
     });
     let share = median(shares.collect());
-    let what = format!("objects + GeoJSON, share of the whole ({count} nuclei, 1000×1000, δ = 0.9)");
+    let what = format!("objects + GeoJSON + CSV, share of the whole ({count} nuclei, 1000×1000, δ = 0.9)");
     table.add("instances_share_d90", share, &what, &format!("{:.1} %", share * 100.0), "≤ 15 %");
 }
 
@@ -209,12 +209,12 @@ fn many_nuclei(table: &mut Table) {
     let (count, secs) = timed(|| {
         let (labels, smooth) = find(&map, &parameters).unwrap();
         let all = nuclei(&image, &labels, &smooth, &parameters, Some(0.25)).unwrap();
-        write_geojson(all, &Provenance::default(), std::io::sink()).unwrap()
+        write_nuclei(all, &Provenance::default(), &mut std::io::sink(), &mut std::io::sink()).unwrap()
     });
     table.add(
         "many_nuclei_s",
         secs,
-        &format!("objects + GeoJSON of {count} nuclei, {SIDE}×{SIDE}"),
+        &format!("objects + GeoJSON + CSV of {count} nuclei, {SIDE}×{SIDE}"),
         &format!("{secs:.1} s"),
         "seconds",
     );

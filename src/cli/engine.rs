@@ -65,6 +65,14 @@ impl EngineArguments {
     }
 }
 
+/// What running a model over one image gave.
+pub struct Segmented {
+    pub map: ProbabilityMap,
+    pub milliseconds: f64,
+    /// The device that computed it in the end.
+    pub ran_on: String,
+}
+
 /// Segments one image behind a progress bar; also says how long it took.
 ///
 /// # Errors
@@ -76,7 +84,7 @@ pub fn timed_segment(
     how: &EngineArguments,
     output: Output,
     name: &str,
-) -> Result<(ProbabilityMap, f64)> {
+) -> Result<Segmented> {
     let bar = output.bar(1, name);
     let progress = |done: u64, total: u64| {
         bar.set_length(total);
@@ -86,9 +94,9 @@ pub fn timed_segment(
     let control = Control { cancel: Some(stop_flag()), progress: Some(&progress), ..Control::default() };
     let begun = Instant::now();
     let mut report = Report::default();
-    let map = pollster::block_on(segment_on(device, model, image, how.options()?, &control, &mut report))?;
+    let (map, ran_on) = pollster::block_on(segment_on(device, model, image, how.options()?, &control, &mut report))?;
     let milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
     bar.finish_and_clear();
     report.notes.iter().for_each(|n| output.remark(n));
-    Ok((map, milliseconds))
+    Ok(Segmented { map, milliseconds, ran_on })
 }

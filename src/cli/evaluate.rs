@@ -76,13 +76,13 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Outcome
     let mut counts = PixelCounts::default();
     let mut scores = Vec::new();
     for tile in &tiles {
-        let (map, milliseconds) = timed_segment(&model, &device, &tile.image, &arguments.how, output, &tile.name)?;
-        let of_tile = PixelCounts::of(&map, &tile.labels.foreground(), arguments.how.pixel_threshold())?;
+        let run = timed_segment(&model, &device, &tile.image, &arguments.how, output, &tile.name)?;
+        let of_tile = PixelCounts::of(&run.map, &tile.labels.foreground(), arguments.how.pixel_threshold())?;
         counts = counts.plus(of_tile);
-        let (labels, _) = find(&map, &parameters)?;
-        scores.push(score(tile, &labels, of_tile, milliseconds)?);
+        let (labels, _) = find(&run.map, &parameters)?;
+        scores.push(score(tile, &labels, of_tile, run.milliseconds)?);
         if let Some(folder) = &arguments.out {
-            write_pictures(folder, &tile.name, &tile.image, &map, &labels)?;
+            write_pictures(folder, &tile.name, &tile.image, &run.map, &labels)?;
         }
     }
     let result = summarise(arguments, &model, &counts, scores);

@@ -1,22 +1,30 @@
-//! `prunella export`.
+//! `prunella export` and `prunella import`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::Outcome;
-use super::output::Output;
+use super::output::{Output, stop_flag};
+use crate::dataset::phantom;
+use crate::engine::{Control, SegmentOptions, segment};
 use crate::error::{Error, Result};
-use crate::export::{OnnxForm, to_onnx};
-use crate::model::Model;
-use crate::platform::write_atomic;
+use crate::export::{LinkPrecision, MAX_CHARACTERS, OnnxForm, from_link, quantised, to_link, to_onnx};
+use crate::metrics::PixelCounts;
+use crate::model::{Model, Precision};
+use crate::platform::{read_file, write_atomic};
 
-/// Write a model for other programs.
+/// Side of the procedural field on which a quantised model is compared with itself, pixels.
+const COMPARED_PX: usize = 256;
+
+/// Write a model for other programs or other people.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella export models/dcnn-90.safetensors --onnx --dense --out nuclei.onnx
-  prunella export dccn.safetensors --onnx")]
+  prunella export dccn.safetensors --onnx
+  prunella export smallest.safetensors --link")]
+#[command(group(clap::ArgGroup::new("format").required(true).args(["onnx", "link"])))]
 pub struct ExportArguments {
     model: PathBuf,
     /// ONNX, opset 17: patches of 3×55×55 (RGB / 255) in, logits out.
@@ -25,22 +33,96 @@ pub struct ExportArguments {
     /// With --onnx: a whole image with 27 mirrored pixels around it in, a map of logits out (DCNN only).
     #[arg(long, requires = "onnx")]
     dense: bool,
-    /// Where it goes [default: the model's name with the format's ending].
+    /// The model inside a link's fragment, '#m=…', on standard output.
+    #[arg(long)]
+    link: bool,
+    /// With --link: how weights travel.
+    #[arg(long, value_enum, default_value_t = PrecisionName::Int8, requires = "link")]
+    precision: PrecisionName,
+    /// Where the ONNX file goes [default: the model's name with the format's ending].
     #[arg(long, short)]
     out: Option<PathBuf>,
 }
 
+/// [`LinkPrecision`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PrecisionName {
+    Int8,
+    F16,
+}
+
+/// Give the model in a link back as a file.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  prunella import 'https://example.org/#m=UAEA…' --out model.safetensors
+  prunella import @link.txt --out model.safetensors")]
+pub struct ImportArguments {
+    /// The link, or @FILE with the link in it.
+    link: String,
+    #[arg(long, short)]
+    out: PathBuf,
+}
+
 /// `prunella export`.
 pub fn export(arguments: &ExportArguments, output: Output) -> Result<Outcome> {
-    if !arguments.onnx {
-        return Err(Error::mismatch("Say which format to export: --onnx"));
-    }
     let model = Model::load(&arguments.model)?;
+    if arguments.link { link(arguments, &model, output) } else { onnx(arguments, &model, output) }
+}
+
+fn onnx(arguments: &ExportArguments, model: &Model, output: Output) -> Result<Outcome> {
     let form = if arguments.dense { OnnxForm::Dense } else { OnnxForm::Patch };
-    let bytes = to_onnx(&model, form)?;
+    let bytes = to_onnx(model, form)?;
     let path = arguments.out.clone().unwrap_or_else(|| arguments.model.with_extension("onnx"));
     write_atomic(&path, &bytes)?;
     let text = format!("{} ({} bytes)", path.display(), bytes.len());
     output.result(&json!({ "file": path, "bytes": bytes.len(), "dense": arguments.dense }), &text)?;
+    Ok(Outcome::Done)
+}
+
+fn link(arguments: &ExportArguments, model: &Model, output: Output) -> Result<Outcome> {
+    let precision = match arguments.precision {
+        PrecisionName::Int8 => LinkPrecision::Int8,
+        PrecisionName::F16 => LinkPrecision::F16,
+    };
+    let text = to_link(model, precision)?;
+    let dice = agreement(model, &quantised(model, precision)?)?;
+    let known = dice.map_or("no nuclei to compare".to_owned(), |d| format!("Dice {d:.4} with the model itself"));
+    output.remark(&format!(
+        "{} parameters in {} characters; {known} on procedural tissue",
+        model.graph().parameters(),
+        text.len()
+    ));
+    let value = json!({
+        "link": text, "characters": text.len(), "parameters": model.graph().parameters(), "dice_with_unquantised": dice,
+    });
+    output.result(&value, &text)?;
+    Ok(Outcome::Done)
+}
+
+/// Dice of the two models' masks on a procedural field; none where neither finds anything.
+fn agreement(model: &Model, other: &Model) -> Result<Option<f64>> {
+    let image = phantom::tile(COMPARED_PX, COMPARED_PX, 1).image;
+    // The DCCN evaluates patch by patch: a grid says enough.
+    let options =
+        SegmentOptions { stride: if model.card().architecture.family() == "dccn" { 8 } else { 1 }, block_px: None };
+    let control = Control { cancel: Some(stop_flag()), ..Control::default() };
+    let one = segment(model, &image, options, &control)?;
+    let two = segment(other, &image, options, &control)?;
+    Ok(PixelCounts::of(&two, &one.map(|p| p > 0.5), 0.5)?.scores().dice)
+}
+
+/// `prunella import`.
+pub fn import(arguments: &ImportArguments, output: Output) -> Result<Outcome> {
+    let text = match arguments.link.strip_prefix('@') {
+        Some(path) => String::from_utf8(read_file(Path::new(path), MAX_CHARACTERS as u64)?)
+            .map_err(|_| Error::malformed("The file holds no link: it is not text"))?,
+        None => arguments.link.clone(),
+    };
+    let model = from_link(&text)?;
+    model.save(&arguments.out, Precision::F32)?;
+    let said = format!("{} ({} parameters)", arguments.out.display(), model.graph().parameters());
+    let value =
+        json!({ "model": arguments.out, "parameters": model.graph().parameters(), "fingerprint": model.fingerprint() });
+    output.result(&value, &said)?;
     Ok(Outcome::Done)
 }

@@ -90,10 +90,11 @@ pub fn devices(output: Output) -> Result<Outcome> {
     let all = adapters();
     let mut text = format!("cpu      {} threads; always there\n", rayon::current_num_threads());
     for a in &all {
+        let trains = if a.trains { "" } else { ", segments only" };
         let software =
             if a.facts.software { ", software: slower than the CPU path, only used when asked for" } else { "" };
         text += &(format!(
-            "gpu:{}    {} ({} {}, {}){software}",
+            "gpu:{}    {} ({} {}, {}){software}{trains}",
             a.index, a.facts.name, a.facts.backend, a.facts.kind, a.facts.driver
         ) + "\n");
     }

@@ -12,6 +12,7 @@ mod info;
 mod output;
 mod prune;
 mod segment;
+mod serve;
 mod tiles;
 mod train;
 mod tune;
@@ -52,6 +53,8 @@ enum Verb {
     Evaluate(evaluate::EvaluateArguments),
     Tune(tune::TuneArguments),
     Export(export::ExportArguments),
+    Import(export::ImportArguments),
+    Serve(serve::ServeArguments),
     Info(info::InfoArguments),
     Data(data::DataArguments),
     /// List what can compute here, and which adapters are software.
@@ -88,6 +91,8 @@ fn run(verb: Verb, output: Output) -> Result<Outcome> {
         Verb::Evaluate(a) => evaluate::evaluate(&a, output),
         Verb::Tune(a) => tune::tune(&a, output),
         Verb::Export(a) => export::export(&a, output),
+        Verb::Import(a) => export::import(&a, output),
+        Verb::Serve(a) => serve::serve(&a, output),
         Verb::Info(a) => info::info(&a, output),
         Verb::Data(a) => data::data(&a, output),
         Verb::Devices => info::devices(output),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::Outcome;
@@ -10,13 +10,14 @@ use super::output::Output;
 use crate::error::{At as _, Error, Result};
 use crate::model::{Model, Precision};
 use crate::platform::{read_file, write_atomic};
-use crate::prune::{PruningPlan, apply};
+use crate::prune::{PruningPlan, Scope, apply};
 
 /// Remove the weakest filters of every convolution.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella prune model.safetensors --ratio 0.5 --out half.safetensors
   prunella prune model.safetensors --ratio 0.9 --out tiny.safetensors --save-plan plan.json
+  prunella prune model.safetensors --ratio 0.9 --scope all --out smallest.safetensors
   prunella prune model.safetensors --plan plan.json --out tiny.safetensors")]
 pub struct PruneArguments {
     /// The model to prune.
@@ -24,6 +25,9 @@ pub struct PruneArguments {
     /// Share of filters to remove from each layer, 0 to 1.
     #[arg(long, required_unless_present = "plan", conflicts_with = "plan")]
     ratio: Option<f64>,
+    /// What is pruned: the filters of convolutions (the paper's rule), or the units of hidden layers as well.
+    #[arg(long, value_enum, default_value_t = ScopeName::Convolutions, conflicts_with = "plan")]
+    scope: ScopeName,
     /// Follow a saved plan instead of choosing filters by L1 norm.
     #[arg(long)]
     plan: Option<PathBuf>,
@@ -38,6 +42,22 @@ pub struct PruneArguments {
     f16: bool,
 }
 
+/// [`Scope`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ScopeName {
+    Convolutions,
+    All,
+}
+
+impl From<ScopeName> for Scope {
+    fn from(name: ScopeName) -> Self {
+        match name {
+            ScopeName::Convolutions => Self::Convolutions,
+            ScopeName::All => Self::All,
+        }
+    }
+}
+
 /// Largest plan file.
 const MAX_PLAN_BYTES: u64 = 10_000_000;
 
@@ -49,7 +69,7 @@ pub fn prune(arguments: &PruneArguments, output: Output) -> Result<Outcome> {
             .map_err(|e| Error::malformed(format!("The plan cannot be understood: {e}")))
             .at(path)?,
         (None, ratio) => {
-            let (plan, report) = PruningPlan::l1(&model, ratio.unwrap_or(0.0))?;
+            let (plan, report) = PruningPlan::l1(&model, ratio.unwrap_or(0.0), arguments.scope.into())?;
             report.notes.iter().for_each(|n| output.remark(n));
             plan
         }

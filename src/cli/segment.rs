@@ -10,8 +10,9 @@ use serde::Serialize;
 use super::Outcome;
 use super::engine::{EngineArguments, timed_segment};
 use super::output::Output;
+use crate::engine::Device;
 use crate::error::{At as _, Error, Result};
-use crate::instances::{Provenance, find, nuclei, write_csv, write_geojson};
+use crate::instances::{Provenance, find, nuclei, write_nuclei};
 use crate::model::{InstanceParameters, Model};
 use crate::platform::{read_file, write_atomic, write_streamed};
 use crate::raster::{
@@ -74,41 +75,66 @@ pub fn segment_images(arguments: &SegmentArguments, output: Output) -> Result<Ou
     let model = Model::load(&arguments.model)?;
     let names = result_names(&arguments.images)?;
     let device = arguments.how.open(&model, output)?;
-    let parameters = arguments.how.instances(&model);
-    let provenance = Provenance { model: model.fingerprint(), mpp_um: arguments.mpp };
-    let mut results = Vec::new();
+    let (mut results, mut failed) = (Vec::new(), 0);
     for (path, name) in arguments.images.iter().zip(names) {
-        let image = decode_image(&read_file(path, MAX_IMAGE_BYTES)?, DecodeLimits::default()).at(path)?;
-        let (map, milliseconds) = timed_segment(&model, &device, &image, &arguments.how, output, &name)?;
-        let begun = Instant::now();
-        let objects = write_objects(&arguments.out, &name, &image, &map, &parameters, &provenance)?;
-        let instances_milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
-        let [probability, mask, overlay] = write_pictures(&arguments.out, &name, &image, &map, &objects.labels)?;
-        let cells = objects.labels.data().iter().filter(|&&l| l > 0).count();
-        results.push(ImageResult {
-            image: path.clone(),
-            width: image.width(),
-            height: image.height(),
-            nuclei: objects.count,
-            cell_fraction: cells as f64 / map.data().len() as f64,
-            device: device.name(),
-            milliseconds,
-            instances_milliseconds,
-            geojson: objects.geojson,
-            csv: objects.csv,
-            labels: objects.file,
-            probability,
-            mask,
-            overlay,
-        });
+        match segment_one(arguments, path, &name, (&model, &device), output) {
+            Ok(result) => results.push(result),
+            // The others are still worth having; only a single image's error, or a request to stop, ends the command.
+            Err(e) if arguments.images.len() == 1 || matches!(e, Error::Cancelled { .. }) => return Err(e),
+            Err(e) => {
+                failed += 1;
+                output.remark(&format!("left out: {e}"));
+            }
+        }
     }
     let line = |r: &ImageResult| {
         let (share, ms, more) = (r.cell_fraction * 100.0, r.milliseconds, r.instances_milliseconds);
         let (image, geojson) = (r.image.display(), r.geojson.display());
         format!("{image}: {} nuclei, {share:.1} % of the area, in {ms:.0} + {more:.0} ms → {geojson}\n", r.nuclei)
     };
-    output.result(&serde_json::json!({ "images": results }), &results.iter().map(line).collect::<String>())?;
-    Ok(Outcome::Done)
+    let value = serde_json::json!({ "images": results, "failed": failed });
+    output.result(&value, &results.iter().map(line).collect::<String>())?;
+    if failed == 0 {
+        return Ok(Outcome::Done);
+    }
+    Err(Error::mismatch(format!(
+        "{failed} of {} images could not be segmented; the messages above say why",
+        arguments.images.len()
+    )))
+}
+
+fn segment_one(
+    arguments: &SegmentArguments,
+    path: &Path,
+    name: &str,
+    (model, device): (&Model, &Device),
+    output: Output,
+) -> Result<ImageResult> {
+    let image = decode_image(&read_file(path, MAX_IMAGE_BYTES)?, DecodeLimits::default()).at(path)?;
+    let run = timed_segment(model, device, &image, &arguments.how, output, name)?;
+    let parameters = arguments.how.instances(model);
+    let provenance = Provenance { model: model.fingerprint(), mpp_um: arguments.mpp };
+    let begun = Instant::now();
+    let objects = write_objects(&arguments.out, name, &image, &run.map, &parameters, &provenance)?;
+    let instances_milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
+    let [probability, mask, overlay] = write_pictures(&arguments.out, name, &image, &run.map, &objects.labels)?;
+    let cells = objects.labels.data().iter().filter(|&&l| l > 0).count();
+    Ok(ImageResult {
+        image: path.to_path_buf(),
+        width: image.width(),
+        height: image.height(),
+        nuclei: objects.count,
+        cell_fraction: cells as f64 / run.map.data().len() as f64,
+        device: run.ran_on,
+        milliseconds: run.milliseconds,
+        instances_milliseconds,
+        geojson: objects.geojson,
+        csv: objects.csv,
+        labels: objects.file,
+        probability,
+        mask,
+        overlay,
+    })
 }
 
 /// One name a result; two images of the same name would overwrite each other.
@@ -116,7 +142,8 @@ fn result_names(images: &[PathBuf]) -> Result<Vec<String>> {
     let mut seen = BTreeSet::new();
     let name = |path: &PathBuf| {
         let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-        if seen.insert(stem.clone()) {
+        // Some file systems know no difference between a and A.
+        if seen.insert(stem.to_lowercase()) {
             return Ok(stem);
         }
         Err(Error::mismatch(format!("Two images are named '{stem}'; their results would overwrite each other")))
@@ -142,11 +169,11 @@ fn write_objects(
     provenance: &Provenance,
 ) -> Result<Objects> {
     let (labels, smooth) = find(map, parameters)?;
-    let each = || nuclei(image, &labels, &smooth, parameters, provenance.mpp_um);
-    let geojson = folder.join(format!("{name}.geojson"));
-    let count = write_streamed(&geojson, |file| write_geojson(each()?, provenance, file))?;
-    let csv = folder.join(format!("{name}.csv"));
-    write_streamed(&csv, |file| write_csv(each()?, file))?;
+    let all = nuclei(image, &labels, &smooth, parameters, provenance.mpp_um)?;
+    let [geojson, csv] = ["geojson", "csv"].map(|ending| folder.join(format!("{name}.{ending}")));
+    let count = write_streamed(&geojson, |features| {
+        write_streamed(&csv, |table| write_nuclei(all, provenance, features, table))
+    })?;
     let (bytes, extension) = encode_label_file(&labels)?;
     let file = folder.join(format!("{name}.labels.{extension}"));
     write_atomic(&file, &bytes)?;

@@ -8,10 +8,11 @@ use serde_json::json;
 
 use super::Outcome;
 use super::engine::{EngineArguments, timed_segment};
-use super::output::Output;
+use super::output::{Output, stop_flag};
 use super::tiles::{TileArguments, load};
 use crate::dataset::Tile;
-use crate::error::Result;
+use crate::engine::Control;
+use crate::error::{Error, Result};
 use crate::instances::find;
 use crate::metrics::score_objects;
 use crate::model::{FileLimits, InstanceParameters, Model, stored_precision};
@@ -54,12 +55,16 @@ pub fn tune(arguments: &TuneArguments, output: Output) -> Result<Outcome> {
     let tiles = load(&arguments.tiles, output)?;
     if tiles.is_empty() {
         output.remark("No labelled tiles were found there; 'prunella data check' says what is.");
+        output.result(&json!({ "tiles": [] }), "")?;
         return Ok(Outcome::Nothing);
+    }
+    if arguments.how.threshold.is_some() {
+        return Err(Error::mismatch("The threshold is one of the values that 'tune' chooses; leave --threshold out"));
     }
     let device = arguments.how.open(&model, output)?;
     let mut maps = Vec::new();
     for tile in &tiles {
-        maps.push(timed_segment(&model, &device, &tile.image, &arguments.how, output, &tile.name)?.0);
+        maps.push(timed_segment(&model, &device, &tile.image, &arguments.how, output, &tile.name)?.map);
     }
     let before = quality(&tiles, &maps, &model.card().instances)?;
     let (best, after) = descend(&tiles, &maps, model.card().instances, before, output)?;
@@ -94,11 +99,13 @@ fn descend(
     output: Output,
 ) -> Result<(InstanceParameters, f64)> {
     let (mut best, mut score) = (start, start_score);
+    let control = Control { cancel: Some(stop_flag()), ..Control::default() };
     let bar = output.bar(ROUNDS as u64, "tuning");
     for round in 0..ROUNDS {
         let before = score;
         for axis in 0..AXES {
             for candidate in candidates(best)[axis].clone() {
+                control.check()?;
                 bar.set_message(format!("AJI and PQ {score:.4}"));
                 let found = quality(tiles, maps, &candidate)?;
                 if found > score {

@@ -10,7 +10,7 @@ use crate::error::{Report, Result};
 use crate::metrics::PixelCounts;
 use crate::model::{Head, Model, Precision, dcnn};
 use crate::platform::write_atomic;
-use crate::prune::{PruningPlan, apply};
+use crate::prune::{PruningPlan, Scope, apply};
 use crate::raster::{ProbabilityMap, RgbImage, encode_rgb_png, label_components, outline_mask, overlay};
 use crate::report::{DemoPage, DemoRow, Picture, history_curves, render_demo};
 use crate::train::{Compute, EpochLog, Event, Recipe, Schedule, TrainData, Trainer};
@@ -81,7 +81,7 @@ impl Demo<'_> {
             let begin = match candidates.first() {
                 None => start(self.seed)?,
                 Some(unpruned) => {
-                    let (plan, notes) = PruningPlan::l1(&unpruned.model, ratio)?;
+                    let (plan, notes) = PruningPlan::l1(&unpruned.model, ratio, Scope::Convolutions)?;
                     report.extend(notes);
                     apply(&unpruned.model, &plan)?
                 }

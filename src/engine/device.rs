@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::gpu::{Gpu, GpuEngine, adapters, prove_integers, prove_model};
-use super::{Block, Control, SegmentOptions, segment};
+use super::{Block, Control, LANES, LaneEngine, SegmentOptions, WinogradEngine, segment};
 use crate::error::{Error, Report, Result};
 use crate::model::{Architecture, Model};
 use crate::platform::{seconds, threads};
@@ -13,6 +13,9 @@ use crate::raster::{Plane, ProbabilityMap, RgbImage};
 const RACE_PX: usize = 64;
 /// Block sides that are tried, one after the other, when the device fails.
 const RETRY_SIDES_PX: [usize; 2] = [96, 32];
+
+/// Where an image was segmented in the end.
+pub type RanOn = String;
 
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -116,13 +119,25 @@ async fn faster(engine: &GpuEngine<'_>, model: &Model) -> Result<bool> {
     let image = Plane::filled(side, side, [127, 90, 160]);
     let whole = Block { row: 0, column: 0, width: side, height: side };
     let gpu_secs = engine.time(&image, whole).await?;
-    let begun = seconds();
-    let options = SegmentOptions { block_px: Some(side / 2), ..SegmentOptions::default() };
-    segment(model, &image, options, &Control::default())?;
-    Ok(gpu_secs < seconds() - begun)
+    Ok(gpu_secs < cpu_secs(model, &image, whole)?)
 }
 
-/// Segments on `device`. A GPU that fails is tried again with smaller blocks, then the CPU does the whole image; the
+/// What the CPU would take, all threads busy, weights packed beforehand as on the GPU.
+fn cpu_secs(model: &Model, image: &RgbImage, whole: Block) -> Result<f64> {
+    if let Architecture::Dccn { .. } = model.card().architecture {
+        let engine = LaneEngine::new(model)?;
+        let begun = seconds();
+        drop(engine.run(image, &[(0, 0); LANES]));
+        let batches = (whole.width * whole.height) as f64 / LANES as f64;
+        return Ok((seconds() - begun) * batches / threads() as f64);
+    }
+    let engine = WinogradEngine::new(model)?;
+    let begun = seconds();
+    drop(engine.run(image, whole));
+    Ok((seconds() - begun) / threads() as f64)
+}
+
+/// Segments on `device` and says where it ran. A GPU that fails is tried again with smaller blocks, then the CPU does the whole image; the
 /// report says so.
 ///
 /// # Errors
@@ -134,10 +149,13 @@ pub async fn segment_on(
     options: SegmentOptions,
     control: &Control<'_>,
     report: &mut Report,
-) -> Result<ProbabilityMap> {
-    super::check_options(model, options)?;
-    let Device::Gpu(gpu) = device else { return segment(model, image, options, control) };
-    let sides = [options.block_px].into_iter().chain(RETRY_SIDES_PX.map(Some));
+) -> Result<(ProbabilityMap, RanOn)> {
+    super::check_options(model, image, options)?;
+    let Device::Gpu(gpu) = device else { return Ok((segment(model, image, options, control)?, device.name())) };
+    // A network that runs in batches has no blocks to make smaller.
+    let blocks = matches!(model.card().architecture, Architecture::Dcnn { .. });
+    let smaller = |side: &usize| blocks && options.block_px.is_none_or(|first| *side < first);
+    let sides = [options.block_px].into_iter().chain(RETRY_SIDES_PX.into_iter().filter(smaller).map(Some));
     for side in sides {
         let attempt = SegmentOptions { block_px: side, ..options };
         let result = match GpuEngine::new(gpu, model) {
@@ -155,11 +173,11 @@ pub async fn segment_on(
                 report.note(e.to_string());
                 break;
             }
-            other => return other,
+            other => return Ok((other?, device.name())),
         }
     }
     report.note("The CPU segmented the image instead");
-    segment(model, image, options, control)
+    Ok((segment(model, image, options, control)?, Device::Cpu.name()))
 }
 
 #[cfg(test)]

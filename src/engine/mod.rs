@@ -1,8 +1,10 @@
 //! Answers for every pixel. The exactness ladder, each rung a test:
 //!
 //! 0. dense = patch-wise, bit for bit: the same additions in the same order (`dense`, `lanes` against `patchwise`);
-//! 1. GPU = CPU, bit for bit, on small-integer networks, where no order of additions can matter (`gpu::tests`);
-//! 2. GPU ≈ CPU ≈ PyTorch on real weights, within a stated tolerance on logits (`gpu::tests`, `tests/it/reference.rs`).
+//! 1. GPU = CPU, bit for bit, on small-integer networks, where no order of additions can matter (`gpu::tests`
+//!    without a GPU, `tests/it/gpu_engine.rs` on one);
+//! 2. GPU ≈ CPU ≈ PyTorch on real weights, within a stated tolerance on logits (`tests/it/gpu_engine.rs`,
+//!    `winograd`, `tests/it/reference.rs`).
 //!
 //! The image is mirrored by 27 pixels; the DCNN's inner convolutions are valid, so it has an exact dense form. The DCCN
 //! pads inside its patch and has none: it runs patch by patch, 32 at a time, on every pixel or on a grid (`stride`).
@@ -20,7 +22,7 @@ mod winograd;
 
 pub use block::{Block, blocks};
 pub use dense::DenseEngine;
-pub use device::{Choice, Device, segment_on};
+pub use device::{Choice, Device, RanOn, segment_on};
 pub use lanes::{LANES, LaneEngine};
 pub use patchwise::{patch_at, patch_logits};
 pub use winograd::WinogradEngine;
@@ -105,16 +107,19 @@ pub fn segment(
     options: SegmentOptions,
     control: &Control<'_>,
 ) -> Result<ProbabilityMap> {
-    check_options(model, options)?;
+    check_options(model, image, options)?;
     match model.card().architecture {
         Architecture::Dcnn { .. } => segment_dense(model, image, options, control),
         Architecture::Dccn { .. } => segment_lanes(model, image, options, control),
     }
 }
 
-fn check_options(model: &Model, options: SegmentOptions) -> Result<()> {
+fn check_options(model: &Model, image: &RgbImage, options: SegmentOptions) -> Result<()> {
     if model.card().architecture.classes() != 2 {
         return Err(Error::unsupported("Segmentation needs a model with two classes, background and nucleus"));
+    }
+    if image.data().is_empty() {
+        return Err(Error::mismatch("The image has no pixels"));
     }
     if options.block_px == Some(0) || options.stride == 0 {
         return Err(Error::mismatch("Block size and stride must be at least 1 pixel"));
@@ -131,7 +136,8 @@ fn segment_dense(
     let engine = WinogradEngine::new(model)?;
     let head = model.card().head;
     let out = Mutex::new(Plane::filled(image.width(), image.height(), 0.0f32));
-    let side = options.block_px.map_or_else(|| cpu_side(image), |side| side.next_multiple_of(ALIGN_PX));
+    let longest = image.width().max(image.height());
+    let side = options.block_px.map_or_else(|| cpu_side(image), |side| side.min(longest).next_multiple_of(ALIGN_PX));
     let all = blocks(image.width(), image.height(), side);
     tracing::debug!(blocks = all.len(), width = image.width(), height = image.height(), "dense segmentation");
     let done = AtomicU64::new(0);

@@ -7,7 +7,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::contour::Ring;
-use super::measure::Nucleus;
+use super::measure::{Nucleus, measurement_names};
 use crate::error::{Error, Result};
 
 /// Colour of the class "Nucleus" in QuPath.
@@ -24,51 +24,36 @@ pub struct Provenance {
     pub mpp_um: Option<f64>,
 }
 
-/// Writes a `FeatureCollection` of detections, as QuPath (0.4 and later) reads it; gives their number.
+/// Writes nuclei as a `FeatureCollection` of detections, as QuPath (0.4 and later) reads it, and as a table with one row a
+/// nucleus and the id of its feature, in one pass; gives their number.
 ///
 /// # Errors
-/// [`Error::Io`] when the target cannot be written.
-pub fn write_geojson<W: Write>(
+/// [`Error::Io`] when a target cannot be written.
+pub fn write_nuclei(
     nuclei: impl Iterator<Item = Nucleus>,
     provenance: &Provenance,
-    target: W,
+    geojson: &mut dyn Write,
+    csv: &mut dyn Write,
 ) -> Result<usize> {
-    let failed = |e: geojson::Error| Error::io("The GeoJSON cannot be written", std::io::Error::other(e));
-    let mut writer = FeatureWriter::from_writer(target);
+    let no_features = |e: geojson::Error| Error::io("The GeoJSON cannot be written", std::io::Error::other(e));
+    let no_table = |e| Error::io("The CSV cannot be written", e);
+    let mut features = FeatureWriter::from_writer(geojson);
+    let names = measurement_names(provenance.mpp_um.is_some()).join(",");
+    writeln!(csv, "label,id,centroid_x_px,centroid_y_px,area_px,{names}").map_err(no_table)?;
     let mut count = 0;
     for nucleus in nuclei {
-        writer.write_feature(&feature(&nucleus, provenance)).map_err(failed)?;
-        count += 1;
-    }
-    writer.finish().map_err(failed)?;
-    Ok(count)
-}
-
-/// Writes one row a nucleus, with the id of its GeoJSON feature; gives their number.
-///
-/// # Errors
-/// [`Error::Io`] when the target cannot be written.
-pub fn write_csv<W: Write>(nuclei: impl Iterator<Item = Nucleus>, mut target: W) -> Result<usize> {
-    let failed = |e| Error::io("The CSV cannot be written", e);
-    let mut count = 0;
-    for nucleus in nuclei {
-        if count == 0 {
-            let names: Vec<&str> = nucleus.measurements.iter().map(|(n, _)| *n).collect();
-            writeln!(target, "label,id,centroid_x_px,centroid_y_px,area_px,{}", names.join(",")).map_err(failed)?;
-        }
         let id = identity(&nucleus);
         let (x, y) = (fixed(nucleus.centroid.0), fixed(nucleus.centroid.1));
         let values: Vec<String> = nucleus.measurements.iter().map(|(_, v)| v.to_string()).collect();
-        writeln!(target, "{},{id},{x},{y},{},{}", nucleus.label, nucleus.area_px, values.join(",")).map_err(failed)?;
+        writeln!(csv, "{},{id},{x},{y},{},{}", nucleus.label, nucleus.area_px, values.join(",")).map_err(no_table)?;
+        features.write_feature(&feature(&nucleus, id, provenance)).map_err(no_features)?;
         count += 1;
     }
-    if count == 0 {
-        writeln!(target, "label,id,centroid_x_px,centroid_y_px,area_px").map_err(failed)?;
-    }
+    features.finish().map_err(no_features)?;
     Ok(count)
 }
 
-fn feature(nucleus: &Nucleus, provenance: &Provenance) -> Feature {
+fn feature(nucleus: &Nucleus, id: String, provenance: &Provenance) -> Feature {
     let measurements: JsonObject = nucleus.measurements.iter().map(|(n, v)| ((*n).to_owned(), json!(v))).collect();
     let mut metadata = JsonObject::new();
     metadata.insert("model".into(), format!("sha256:{}", provenance.model).into());
@@ -83,7 +68,7 @@ fn feature(nucleus: &Nucleus, provenance: &Provenance) -> Feature {
         ("metadata", JsonValue::Object(metadata)),
     ];
     Feature {
-        id: Some(geojson::feature::Id::String(identity(nucleus))),
+        id: Some(geojson::feature::Id::String(id)),
         geometry: Some(GeometryValue::new_polygon(closed(&nucleus.rings)).into()),
         properties: Some(properties.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
         bbox: None,
@@ -136,11 +121,18 @@ mod tests {
         }
     }
 
-    fn text(nuclei: Vec<Nucleus>) -> String {
-        let mut out = Vec::new();
+    /// GeoJSON and CSV.
+    fn texts(nuclei: Vec<Nucleus>) -> [String; 2] {
+        let (mut geojson, mut csv) = (Vec::new(), Vec::new());
         let provenance = Provenance { model: "abc".into(), mpp_um: Some(0.25) };
-        write_geojson(nuclei.into_iter(), &provenance, &mut out).expect("written");
-        String::from_utf8(out).expect("UTF-8")
+        let count = nuclei.len();
+        assert_eq!(write_nuclei(nuclei.into_iter(), &provenance, &mut geojson, &mut csv).expect("written"), count);
+        [geojson, csv].map(|bytes| String::from_utf8(bytes).expect("UTF-8"))
+    }
+
+    fn text(nuclei: Vec<Nucleus>) -> String {
+        let [geojson, _] = texts(nuclei);
+        geojson
     }
 
     #[test]
@@ -173,20 +165,16 @@ mod tests {
     fn ids_depend_on_the_outline_alone_and_tables_share_them() {
         assert_eq!(identity(&square(1, 0.0)), identity(&square(2, 0.0)));
         assert_ne!(identity(&square(1, 0.0)), identity(&square(1, 1.0)));
-        let mut table = Vec::new();
-        assert_eq!(write_csv([square(7, 0.0)].into_iter(), &mut table).expect("written"), 1);
-        let table = String::from_utf8(table).expect("UTF-8");
+        let [_, table] = texts(vec![square(7, 0.0)]);
         assert_eq!(table.lines().count(), 2);
-        assert!(table.starts_with("label,id,centroid_x_px,centroid_y_px,area_px,Area um^2,Circularity\n7,"), "{table}");
-        assert!(table.contains(&identity(&square(1, 0.0))));
+        assert!(table.starts_with("label,id,centroid_x_px,centroid_y_px,area_px,Area um^2,"), "{table}");
+        assert!(table.contains(&format!("\n7,{}", identity(&square(1, 0.0)))), "{table}");
     }
 
     #[test]
     fn no_nuclei_is_an_empty_collection_and_a_header() {
         let parsed: geojson::GeoJson = text(Vec::new()).parse().expect("GeoJSON");
         assert!(matches!(parsed, geojson::GeoJson::FeatureCollection(c) if c.features.is_empty()));
-        let mut table = Vec::new();
-        assert_eq!(write_csv(std::iter::empty(), &mut table).expect("written"), 0);
-        assert!(table.starts_with(b"label,"));
+        assert_eq!(texts(Vec::new())[1].lines().count(), 1);
     }
 }

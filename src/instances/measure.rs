@@ -55,14 +55,9 @@ impl<'a> Nuclei<'a> {
     ) -> Self {
         let weights = hematoxylin_weights();
         let table = optical_density_table();
-        let densities = weights.map(|w| table.map(|d| d * w));
+        // Reported as pathologists and QuPath count it, in powers of ten.
+        let densities = weights.map(|w| table.map(|d| d * w / std::f64::consts::LN_10));
         Self { image, labels, smooth, level, mpp_um, bounds: bounds(labels), densities, next: 0 }
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn count_all(&self) -> usize {
-        self.bounds.iter().flatten().count()
     }
 
     fn measure(&self, label: u32, bounds: Bounds) -> Nucleus {
@@ -102,18 +97,16 @@ impl<'a> Nuclei<'a> {
         let length = outline.first().map_or(0.0, perimeter);
         let circularity =
             if length > 0.0 { (4.0 * std::f64::consts::PI * area / (length * length)).min(1.0) } else { 0.0 };
-        let (area_name, length_name, unit) = match self.mpp_um {
-            Some(mpp) => ("Area um^2", "Perimeter um", mpp),
-            None => ("Area px^2", "Perimeter px", 1.0),
-        };
-        vec![
-            (area_name, rounded(area * unit * unit)),
-            (length_name, rounded(length * unit)),
-            ("Circularity", rounded(circularity)),
-            ("Eccentricity", rounded(eccentricity(sums))),
-            ("Probability mean", rounded(sums.probability as f64 / n / f64::from(ONE))),
-            ("Hematoxylin OD mean", rounded(sums.hematoxylin / n)),
-        ]
+        let unit = self.mpp_um.unwrap_or(1.0);
+        let values = [
+            area * unit * unit,
+            length * unit,
+            circularity,
+            eccentricity(sums),
+            sums.probability as f64 / n / f64::from(ONE),
+            sums.hematoxylin / n,
+        ];
+        measurement_names(self.mpp_um.is_some()).into_iter().zip(values.map(rounded)).collect()
     }
 }
 
@@ -162,6 +155,13 @@ fn eccentricity(s: &Sums) -> f64 {
     let root = ((xx - yy).powi(2) + 4.0 * xy * xy).sqrt();
     let (large, small) = (f64::midpoint(xx + yy, root), (xx + yy - root) / 2.0);
     (1.0 - (small / large).clamp(0.0, 1.0)).sqrt()
+}
+
+/// Names of a nucleus's measurements, in order.
+#[must_use]
+pub fn measurement_names(pixel_size_known: bool) -> [&'static str; 6] {
+    let [area, length] = if pixel_size_known { ["Area um^2", "Perimeter um"] } else { ["Area px^2", "Perimeter px"] };
+    [area, length, "Circularity", "Eccentricity", "Probability mean", "Hematoxylin OD mean"]
 }
 
 /// Four decimals.
@@ -220,7 +220,7 @@ mod tests {
             let first = nuclei(image, &labels, &smooth, &parameters, None).expect("nuclei").next().expect("one");
             value(&first, "Hematoxylin OD mean")
         };
-        assert!(od(&image) > 0.5 && od(&Plane::filled(80, 80, [255; 3])).abs() < 1e-9);
+        assert!(od(&image) > 0.2 && od(&Plane::filled(80, 80, [255; 3])).abs() < 1e-9);
         assert!(nuclei(&Plane::filled(8, 80, [0; 3]), &labels, &smooth, &parameters, None).is_err());
     }
 }

@@ -13,7 +13,7 @@ mod simplify;
 mod watershed;
 
 pub use contour::{Ring, rings};
-pub use export::{Provenance, write_csv, write_geojson};
+pub use export::{Provenance, write_nuclei};
 pub use measure::{Nuclei, Nucleus};
 
 use crate::error::{Error, Result};
@@ -32,6 +32,9 @@ pub type Smooth = Plane<u16>;
 /// [`Error::Mismatch`] for parameters out of range.
 pub fn find(map: &ProbabilityMap, parameters: &InstanceParameters) -> Result<(LabelMap, Smooth)> {
     parameters.validate()?;
+    if map.data().is_empty() {
+        return Err(Error::mismatch("The probability map has no pixels"));
+    }
     let smooth = smoothed(&quantised(map), parameters.smoothing);
     let level = threshold_level(parameters.threshold);
     let mut mask = smooth.map(|v| v > level);

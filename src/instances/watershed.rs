@@ -53,10 +53,9 @@ pub fn split(mask: &Mask, heights: &Plane<u16>, h_px: f32, min_area: usize) -> L
                 count += 1;
             }
         }
-        for i in 1..count {
-            for j in 0..i {
-                basins.meet(met[i], met[j], height, least, min_area);
-            }
+        // Basins are joined through this pixel, so only its own basin takes or is taken: labels stay in one piece.
+        if let Some((_, root)) = own {
+            met[..count].iter().for_each(|&other| basins.meet(root, other, height, least, min_area));
         }
         of_pixel[at] = match own {
             Some((_, root)) => basins.grow(root),
@@ -165,6 +164,28 @@ mod tests {
         let heights = [16, 48, 64, 40, 16, 64, 16];
         assert_eq!(line(&heights, 1.0, 1), [1, 1, 1, 1, 2, 2, 2], "kept by height");
         assert_eq!(line(&heights, 1.0, 3), [1; 7], "joined by area");
+    }
+
+    #[test]
+    fn a_label_is_one_piece_even_where_three_basins_meet() {
+        let heights = [30, 0, 60, 60, 0, 20, 0, 60, 80, 0, 0, 0, 90, 90, 0, 0];
+        let plane = Plane::from_vec(4, 4, heights.to_vec()).expect("plane");
+        assert_one_piece_each(&split(&plane.map(|h| h > 0), &plane, 1.0, 3));
+    }
+
+    fn assert_one_piece_each(labels: &LabelMap) {
+        for label in 1..=labels.data().iter().copied().max().unwrap_or(0) {
+            let pieces = crate::raster::label_components(&labels.map(|l| l == label));
+            assert!(pieces.data().iter().all(|&p| p <= 1), "{label} of {:?}", labels.data());
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_field_gives_labels_of_one_piece(values in proptest::collection::vec(0u16..7, 64), least in 0u16..4, area in 0usize..6) {
+            let plane = Plane::from_vec(8, 8, values.into_iter().map(|v| v * 16).collect()).expect("plane");
+            assert_one_piece_each(&split(&plane.map(|h| h > 0), &plane, f32::from(least), area));
+        }
     }
 
     #[test]

@@ -89,30 +89,30 @@ impl Architecture {
         }
     }
 
-    /// Filters of every convolution, in graph order.
+    /// Filters of every convolution and units of every hidden layer, in graph order: what pruning may change.
     #[must_use]
-    pub fn conv_widths(&self) -> Vec<usize> {
+    pub fn layer_widths(&self) -> Vec<usize> {
         match self {
-            Self::Dcnn { filters, .. } => filters.to_vec(),
+            Self::Dcnn { filters, hidden, .. } => filters.iter().copied().chain([*hidden]).collect(),
             Self::Dccn { stem, blocks, .. } => std::iter::once(*stem)
                 .chain(blocks.iter().flat_map(|b| b.layers.iter().flatten().copied().chain([b.transition])))
                 .collect(),
         }
     }
 
-    /// The same network with other filter counts, in the order of [`Self::conv_widths`].
+    /// The same network with other widths, in the order of [`Self::layer_widths`].
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the count of widths is another.
-    pub fn with_conv_widths(&self, widths: &[usize]) -> Result<Self> {
-        if widths.len() != self.conv_widths().len() {
-            return Err(Error::mismatch(format!("{} widths given for {}", widths.len(), self.conv_widths().len())));
+    pub fn with_layer_widths(&self, widths: &[usize]) -> Result<Self> {
+        if widths.len() != self.layer_widths().len() {
+            return Err(Error::mismatch(format!("{} widths given for {}", widths.len(), self.layer_widths().len())));
         }
         let mut next = widths.iter().copied();
         let mut take = |old: &mut usize| *old = next.next().unwrap_or(*old);
         let mut out = self.clone();
         match &mut out {
-            Self::Dcnn { filters, .. } => filters.iter_mut().for_each(take),
+            Self::Dcnn { filters, hidden, .. } => filters.iter_mut().chain([hidden]).for_each(take),
             Self::Dccn { stem, blocks, .. } => {
                 take(stem);
                 for block in blocks {
@@ -135,14 +135,11 @@ impl Architecture {
             }
             Err(Error::limit(format!("The network's {what} is {n}; 1 to {most} is allowed")))
         };
-        for n in self.conv_widths() {
-            width("number of filters in a layer", n, MAX_WIDTH)?;
+        for n in self.layer_widths() {
+            width("number of filters or units in a layer", n, MAX_WIDTH)?;
         }
         match self {
-            Self::Dcnn { hidden, classes, .. } => {
-                width("hidden layer", *hidden, MAX_WIDTH)?;
-                width("class count", *classes, 16)
-            }
+            Self::Dcnn { classes, .. } => width("class count", *classes, 16),
             Self::Dccn { blocks, classes, .. } => {
                 // The input halves before each block and after: three blocks bring 55 pixels to 1.
                 width("number of dense blocks", blocks.len(), 3)?;

@@ -189,6 +189,16 @@ impl Graph {
         self.nodes.iter().flat_map(|n| self.arrays_of(n)).collect()
     }
 
+    /// Whether pruning may narrow `node`: convolutions and hidden layers, not the layer that gives the logits.
+    #[must_use]
+    pub fn is_prunable(&self, node: &Node) -> bool {
+        match node.op {
+            Op::Conv { .. } => true,
+            Op::Linear { .. } => self.nodes.last().is_some_and(|last| last.name != node.name),
+            _ => false,
+        }
+    }
+
     /// Learned values, as the paper counts them (batch normalisation's running statistics left out).
     #[must_use]
     pub fn parameters(&self) -> usize {

@@ -5,5 +5,5 @@ mod plan;
 mod surgery;
 
 pub use criterion::filter_l1_norms;
-pub use plan::{PruningPlan, keep_count};
+pub use plan::{PruningPlan, Scope, keep_count};
 pub use surgery::apply;

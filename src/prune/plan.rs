@@ -8,6 +8,16 @@ use super::criterion::filter_l1_norms;
 use crate::error::{Error, Report, Result};
 use crate::model::{IndexSet, Model, Op};
 
+/// Which layers a plan may narrow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// Filters of convolutions: the paper's rule.
+    #[default]
+    Convolutions,
+    /// Units of hidden layers as well.
+    All,
+}
+
 /// The filters that each convolution keeps. Layers not named keep all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PruningPlan {
@@ -32,14 +42,18 @@ impl PruningPlan {
     ///
     /// # Errors
     /// [`Error::Mismatch`] for a ratio outside 0 to 1.
-    pub fn l1(model: &Model, ratio: f64) -> Result<(Self, Report)> {
+    pub fn l1(model: &Model, ratio: f64, scope: Scope) -> Result<(Self, Report)> {
         if !(0.0..=1.0).contains(&ratio) {
             return Err(Error::mismatch(format!("The pruning ratio is {ratio}; it must be between 0 and 1")));
         }
         let mut report = Report::default();
         let mut kept = BTreeMap::new();
         for node in &model.graph().nodes {
-            let Op::Conv { filters, .. } = node.op else { continue };
+            let wanted = scope == Scope::All || matches!(node.op, Op::Conv { .. });
+            if !(wanted && model.graph().is_prunable(node)) {
+                continue;
+            }
+            let filters = node.shape.channels;
             let mut keep = keep_count(filters, ratio);
             if keep == 0 {
                 keep = 1;
@@ -79,7 +93,7 @@ mod tests {
     #[test]
     fn a_layer_is_never_emptied_and_the_report_says_so() {
         let model = Model::random(dcnn([2, 3, 4], 8, 2), 1).expect("model");
-        let (plan, report) = PruningPlan::l1(&model, 1.0).expect("plan");
+        let (plan, report) = PruningPlan::l1(&model, 1.0, Scope::Convolutions).expect("plan");
         assert!(plan.kept.values().all(|k| k.0.len() == 1));
         assert_eq!(report.notes.len(), 3);
     }
@@ -88,7 +102,7 @@ mod tests {
     fn a_ratio_outside_zero_to_one_is_refused() {
         let model = Model::random(Architecture::paper_dcnn(), 1).expect("model");
         for ratio in [-0.1, 1.1, f64::NAN] {
-            assert!(PruningPlan::l1(&model, ratio).is_err(), "{ratio}");
+            assert!(PruningPlan::l1(&model, ratio, Scope::All).is_err(), "{ratio}");
         }
     }
 
@@ -98,7 +112,7 @@ mod tests {
         let mut weights = model.weights().clone();
         weights.get_mut("conv1.weight").expect("array").data.fill(1.0);
         let model = model.with_weights(weights).expect("model");
-        let (plan, _) = PruningPlan::l1(&model, 0.5).expect("plan");
+        let (plan, _) = PruningPlan::l1(&model, 0.5, Scope::Convolutions).expect("plan");
         assert_eq!(plan.kept["conv1"].0, [0, 1]);
     }
 }

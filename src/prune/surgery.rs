@@ -22,7 +22,7 @@ pub fn apply(model: &Model, plan: &PruningPlan) -> Result<Model> {
         .nodes
         .iter()
         .zip(&kept)
-        .filter(|(n, _)| matches!(n.op, Op::Conv { .. }))
+        .filter(|(n, _)| model.graph().is_prunable(n))
         .map(|(_, k)| k.len())
         .collect();
     let card = pruned_card(model, plan, &widths)?;
@@ -37,7 +37,8 @@ fn check(model: &Model, plan: &PruningPlan) -> Result<()> {
         .graph()
         .nodes
         .iter()
-        .filter_map(|n| if let Op::Conv { filters, .. } = n.op { Some((n.name.as_str(), filters)) } else { None })
+        .filter(|n| model.graph().is_prunable(n))
+        .map(|n| (n.name.as_str(), n.shape.channels))
         .collect();
     for (layer, kept) in &plan.kept {
         let Some(&count) = filters.get(layer.as_str()) else {
@@ -59,13 +60,13 @@ fn kept_channels(graph: &Graph, plan: &PruningPlan) -> Vec<Vec<usize>> {
     for node in &graph.nodes {
         let all = || (0..node.shape.channels).collect();
         kept.push(match node.op {
-            Op::Conv { .. } => plan.kept.get(&node.name).map_or_else(all, |k| k.0.clone()),
+            Op::Conv { .. } | Op::Linear { .. } => plan.kept.get(&node.name).map_or_else(all, |k| k.0.clone()),
             Op::Concat => {
                 let first = node.inputs[0];
                 let shift = graph.nodes[first].shape.channels;
                 kept[first].iter().copied().chain(kept[node.inputs[1]].iter().map(|c| c + shift)).collect()
             }
-            Op::Input | Op::Linear { .. } => all(),
+            Op::Input => all(),
             Op::BatchNorm | Op::Relu | Op::MaxPool { .. } | Op::AvgPool { .. } => kept[node.inputs[0]].clone(),
         });
     }
@@ -102,7 +103,7 @@ fn cut_node(model: &Model, index: usize, kept: &[Vec<usize>], weights: &mut Weig
 
 fn pruned_card(model: &Model, plan: &PruningPlan, widths: &[usize]) -> Result<Card> {
     let mut card = model.card().clone();
-    card.architecture = card.architecture.with_conv_widths(widths)?;
+    card.architecture = card.architecture.with_layer_widths(widths)?;
     if plan.kept.iter().all(|(layer, kept)| is_whole(model, layer, kept)) {
         return Ok(card);
     }
@@ -131,6 +132,7 @@ fn is_whole(model: &Model, layer: &str, kept: &IndexSet) -> bool {
 mod tests {
     use super::*;
     use crate::model::{Architecture, dcnn};
+    use crate::prune::Scope;
 
     fn set(indices: &[usize]) -> IndexSet {
         IndexSet(indices.to_vec())
@@ -141,7 +143,7 @@ mod tests {
         for architecture in [Architecture::paper_dcnn(), Architecture::paper_dccn()] {
             let model = Model::random(architecture, 5).expect("model");
             assert_eq!(apply(&model, &PruningPlan::identity()).expect("pruned"), model);
-            let (zero, _) = PruningPlan::l1(&model, 0.0).expect("plan");
+            let (zero, _) = PruningPlan::l1(&model, 0.0, Scope::All).expect("plan");
             assert_eq!(apply(&model, &zero).expect("pruned"), model);
         }
     }
@@ -157,6 +159,22 @@ mod tests {
         let first_row = &model.array("fc1.weight")[9..18];
         assert_eq!(&small.array("fc1.weight")[..9], first_row);
         assert_eq!(small.card().kept["conv3"], set(&[1]));
+    }
+
+    #[test]
+    fn a_removed_hidden_unit_takes_its_reader_along_and_changes_nothing_else() {
+        let model = Model::random(dcnn([2, 2, 2], 20, 2), 1).expect("model");
+        let (plan, _) = PruningPlan::l1(&model, 0.9, Scope::All).expect("plan");
+        let small = apply(&model, &plan).expect("pruned");
+        assert_eq!(small.card().architecture, dcnn([1, 1, 1], 2, 2));
+        let mut only = PruningPlan::identity();
+        only.kept.insert("fc1".into(), plan.kept["fc1"].clone());
+        let narrow = apply(&model, &only).expect("pruned");
+        let [a, b] = plan.kept["fc1"].0[..] else { unreachable!("two units stay") };
+        assert_eq!(narrow.array("fc2.weight"), [a, b, 20 + a, 20 + b].map(|i| model.array("fc2.weight")[i]));
+        assert_eq!(narrow.array("conv3.weight"), model.array("conv3.weight"));
+        only.kept.insert("fc2".into(), set(&[0]));
+        assert!(apply(&model, &only).is_err(), "the logits stay");
     }
 
     #[test]

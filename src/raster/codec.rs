@@ -88,8 +88,10 @@ fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => decode_tiff(bytes, limits)?,
         [0x89, b'P', b'N', b'G', ..] => decode_with_image(bytes, ImageFormat::Png, limits)?,
         [0xFF, 0xD8, ..] => {
-            // The decoder fills what is missing with grey; a missing end marker is the sign.
-            if !bytes.windows(2).rev().any(|w| w == [0xFF, 0xD9]) {
+            // The decoder fills what is missing with grey; a missing end marker is the sign. It must come after the last
+            // scan begins: a thumbnail in the header has an end of its own.
+            let scan = bytes.windows(2).rposition(|w| w == [0xFF, 0xDA]).unwrap_or(0);
+            if !bytes[scan..].windows(2).any(|w| w == [0xFF, 0xD9]) {
                 return Err(Error::malformed("The JPEG is cut short"));
             }
             decode_with_image(bytes, ImageFormat::Jpeg, limits)?

@@ -3,7 +3,7 @@
 /// Rows: hematoxylin, eosin, residual, as unit vectors of optical density in R, G, B (Ruifrok & Johnston 2001).
 pub const STAINS: [[f32; 3]; 3] = [[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]];
 
-/// Optical density of each 8-bit value, −ln((v + 1) / 256): 0 for 255.
+/// Optical density of each 8-bit value in natural units, −ln((v + 1) / 256): 0 for 255.
 #[must_use]
 pub fn optical_density_table() -> [f64; 256] {
     std::array::from_fn(|v| -((v as f64 + 1.0) / 256.0).ln())

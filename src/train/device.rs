@@ -24,15 +24,17 @@ const SUM_ROWS: usize = 4;
 /// Share of an adapter's largest binding that one tensor may take.
 const BINDING_SHARE: u64 = 2;
 
-/// A graphics adapter that Burn can train on.
+/// A graphics adapter.
 #[derive(Debug, Clone, Serialize)]
 pub struct Adapter {
     /// N of `--device gpu:N`.
     pub index: usize,
     #[serde(flatten)]
     pub facts: AdapterFacts,
+    /// Whether Burn can train on it; segmentation runs on any.
+    pub trains: bool,
     #[serde(skip)]
-    burn: DeviceKind,
+    burn: Option<DeviceKind>,
 }
 
 /// A device ready to train on.
@@ -67,28 +69,28 @@ impl Compute {
     }
 }
 
-/// The adapters Burn can use here, real ones first, numbered as the engine numbers them.
+/// All adapters, real ones first, numbered as `--device gpu:N` takes them. Burn trains on those of one interface and can
+/// name only one software adapter.
 #[must_use]
 pub fn adapters() -> Vec<Adapter> {
     let trained_on = if cfg!(target_os = "macos") { "Metal" } else { "Vulkan" };
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let all = pollster::block_on(crate::engine::gpu::adapters());
-    let known = all.into_iter().enumerate().filter(|(_, a)| a.facts.backend == trained_on);
-    known
-        .filter_map(|(index, Engine { facts, .. })| {
+    let mut describe = |(index, Engine { facts, .. }): (usize, Engine)| {
+        let mut burn = None;
+        if facts.backend == trained_on {
             let nth = counts.entry(facts.kind.clone()).or_default();
-            let burn = match facts.kind.as_str() {
-                "DiscreteGpu" => DeviceKind::DiscreteGpu(*nth),
-                "IntegratedGpu" => DeviceKind::IntegratedGpu(*nth),
-                "VirtualGpu" => DeviceKind::VirtualGpu(*nth),
-                // Burn can name only one adapter of this kind.
-                "Cpu" if *nth == 0 => DeviceKind::Cpu,
-                _ => return None,
+            burn = match facts.kind.as_str() {
+                "DiscreteGpu" => Some(DeviceKind::DiscreteGpu(*nth)),
+                "IntegratedGpu" => Some(DeviceKind::IntegratedGpu(*nth)),
+                "VirtualGpu" => Some(DeviceKind::VirtualGpu(*nth)),
+                "Cpu" if *nth == 0 => Some(DeviceKind::Cpu),
+                _ => None,
             };
             *nth += 1;
-            Some(Adapter { index, facts, burn })
-        })
-        .collect()
+        }
+        Adapter { index, facts, trains: burn.is_some(), burn }
+    };
+    pollster::block_on(crate::engine::gpu::adapters()).into_iter().enumerate().map(&mut describe).collect()
 }
 
 /// Opens a device and proves it on `model` at `batch` patches. The second value says why, for the user.
@@ -110,16 +112,16 @@ pub fn open(choice: Choice, model: &Model, batch: usize) -> Result<(Compute, Str
                     all.len()
                 ))
             })?;
-            let compute = open_adapter(adapter);
+            let compute = open_adapter(adapter)?;
             verify(&compute, model, batch)?;
             let said = said_of(&compute, model, batch)?;
             Ok((compute, said))
         }
         Choice::Auto => {
-            let Some(adapter) = adapters().into_iter().find(|a| !a.facts.software) else {
+            let Some(adapter) = adapters().into_iter().find(|a| a.trains && !a.facts.software) else {
                 return Ok((Compute::cpu(), "No GPU found; training on the CPU".into()));
             };
-            let compute = open_adapter(&adapter);
+            let compute = open_adapter(&adapter)?;
             match verify(&compute, model, batch) {
                 Ok(()) => {
                     let said = said_of(&compute, model, batch)?;
@@ -144,12 +146,13 @@ fn said_of(compute: &Compute, model: &Model, batch: usize) -> Result<String> {
     Ok(said)
 }
 
-fn open_adapter(adapter: &Adapter) -> Compute {
-    Compute {
-        device: Device::wgpu(adapter.burn.clone()),
-        name: format!("{} ({})", adapter.facts.name, adapter.facts.backend),
-        max_tensor_bytes: Some(adapter.facts.max_binding_bytes / BINDING_SHARE),
-    }
+fn open_adapter(adapter: &Adapter) -> Result<Compute> {
+    let name = format!("{} ({})", adapter.facts.name, adapter.facts.backend);
+    let Some(burn) = adapter.burn.clone() else {
+        return Err(Error::gpu(format!("{name} can segment but not train; 'prunella devices' says which can")));
+    };
+    let max_tensor_bytes = Some(adapter.facts.max_binding_bytes / BINDING_SHARE);
+    Ok(Compute { device: Device::wgpu(burn), name, max_tensor_bytes })
 }
 
 /// Compares gradients at the batch size in use, and a large sum, with the CPU.

@@ -162,7 +162,11 @@ impl Trainer<'_> {
         for tile in self.data.tiles {
             let known =
                 TileHash { name: tile.name.clone(), sha256: tile.sha256.clone(), labels_sha256: tile.labels_sha256() };
-            if !card.data.contains(&known) {
+            // Cards of older models do not say which labels they saw.
+            let unsure = |t: &&mut TileHash| t.sha256 == known.sha256 && t.labels_sha256.is_empty();
+            if let Some(old) = card.data.iter_mut().find(unsure) {
+                *old = known;
+            } else if !card.data.contains(&known) {
                 card.data.push(known);
             }
         }

@@ -67,6 +67,7 @@ fn broken_pictures_are_one_sentence_and_leave_nothing_behind() {
         ("zero.png", sized(0, 9)),
         ("bomb.png", sized(100_000, 100_000)),
         ("cut.png", whole[..whole.len() / 2].to_vec()),
+        ("thumbnail.jpg", with_thumbnail_cut_short()),
         ("empty.png", Vec::new()),
         ("words.jpg", b"this is no picture".to_vec()),
     ];
@@ -81,6 +82,60 @@ fn broken_pictures_are_one_sentence_and_leave_nothing_behind() {
         assert!(stderr.starts_with("error: ") && stderr.contains(name), "{name}: {stderr}");
         assert!(!out.exists() || std::fs::read_dir(&out).expect("list").count() == 0, "{name}");
     }
+}
+
+/// Half a JPEG whose header holds the end marker of a thumbnail.
+fn with_thumbnail_cut_short() -> Vec<u8> {
+    let whole = bytes(&DynamicImage::new_rgb8(64, 64), ImageFormat::Jpeg);
+    let thumbnail = [0xFF, 0xE1, 0, 6, 0xFF, 0xD8, 0xFF, 0xD9];
+    [&whole[..2], &thumbnail, &whole[2..whole.len() - 8]].concat()
+}
+
+#[test]
+fn one_broken_picture_does_not_cost_the_others_their_report() {
+    let dir = tempfile::tempdir().expect("folder");
+    let model = model(dir.path());
+    let (good, missing) = (dir.path().join("good.png"), dir.path().join("missing.png"));
+    std::fs::write(&good, bytes(&DynamicImage::new_rgb8(20, 9), ImageFormat::Png)).expect("written");
+    let out = dir.path().join("out");
+    let arguments = [
+        "segment",
+        text(&good),
+        text(&missing),
+        "--model",
+        text(&model),
+        "--out",
+        text(&out),
+        "--device",
+        "cpu",
+        "--json",
+    ];
+    let (code, stdout, stderr) = run(&arguments);
+    assert_eq!(code, Some(2), "{stderr}");
+    let said: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!((said["images"].as_array().map(Vec::len), said["failed"].as_u64()), (Some(1), Some(1)));
+    assert!(stderr.contains("missing.png"), "{stderr}");
+}
+
+#[test]
+fn a_block_of_any_size_is_only_a_block() {
+    let dir = tempfile::tempdir().expect("folder");
+    let model = model(dir.path());
+    let path = dir.path().join("a.png");
+    std::fs::write(&path, bytes(&DynamicImage::new_rgb8(20, 9), ImageFormat::Png)).expect("written");
+    let block = usize::MAX.to_string();
+    run_json(&[
+        "segment",
+        text(&path),
+        "--model",
+        text(&model),
+        "--out",
+        text(dir.path()),
+        "--device",
+        "cpu",
+        "--block",
+        &block,
+    ]);
 }
 
 /// PNG's checksum, bit by bit.

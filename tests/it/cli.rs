@@ -143,7 +143,9 @@ fn a_model_file_opens_in_pythons_safetensors() {
 
 #[test]
 fn every_verb_explains_itself_with_an_example() {
-    for verb in ["demo", "train", "finetune", "prune", "segment", "evaluate", "tune", "export", "info"] {
+    for verb in
+        ["demo", "train", "finetune", "prune", "segment", "evaluate", "tune", "export", "import", "serve", "info"]
+    {
         let (code, out, _) = run(&[verb, "--help"]);
         assert_eq!(code, Some(0));
         assert!(out.contains("Examples:") && out.contains(&format!("prunella {verb}")), "{verb}: {out}");

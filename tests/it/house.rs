@@ -26,11 +26,16 @@ const FLOORS: [(&str, u8); 15] = [
 ];
 
 /// Foreign crates and the modules that may touch them.
-const FOREIGN: [(&str, &[&str]); 17] = [
+const FOREIGN: [(&str, &[&str]); 22] = [
     ("burn", &["train"]),
     ("wgpu", &["engine/gpu"]),
     ("pollster", &["train/device", "cli"]),
     ("prost", &["export"]),
+    ("flate2", &["export/link"]),
+    ("axum", &["cli/serve"]),
+    ("tokio", &["cli/serve"]),
+    ("tower_http", &["cli/serve"]),
+    ("open", &["cli/serve"]),
     ("geojson", &["instances/export"]),
     ("uuid", &["instances/export"]),
     ("js_sys", &["platform/web", "web"]),

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use prunella::dataset::PATCH_VALUES;
-use prunella::engine::{Block, DenseEngine, LANES, LaneEngine, patch_logits};
+use prunella::engine::gpu::{ABSOLUTE, GpuEngine, RELATIVE};
+use prunella::engine::{Block, DenseEngine, LANES, LaneEngine, WinogradEngine, patch_logits};
 use prunella::metrics::{PixelCounts, score_objects};
 use prunella::model::{Architecture, Card, Model, Weights, array_bytes, read_arrays};
-use prunella::prune::{PruningPlan, apply};
+use prunella::prune::{PruningPlan, Scope, apply};
 use prunella::raster::{DecodeLimits, LabelMap, Plane, RgbImage, decode_labels};
 use prunella::train::{Compute, logits, replay};
 use safetensors::SafeTensors;
@@ -16,6 +17,8 @@ use serde_json::Value;
 use crate::compare::close;
 use crate::support::reference;
 
+/// Winograd tiles multiply by up to 8 on the way.
+const TILES_TOLERANCE: f64 = 5e-5;
 /// Logits here are near 0.05 and come from sums of up to 1800 products in another order.
 const LOGIT_ATOL: f64 = 2e-6;
 const LOGIT_RTOL: f64 = 1e-4;
@@ -35,7 +38,7 @@ fn parent(folder: &Path, family: &str) -> Model {
 }
 
 fn pruned(model: &Model, ratio: f64) -> Model {
-    let (plan, _) = PruningPlan::l1(model, ratio).expect("plan");
+    let (plan, _) = PruningPlan::l1(model, ratio, Scope::Convolutions).expect("plan");
     apply(model, &plan).expect("pruned")
 }
 
@@ -64,7 +67,7 @@ fn kept_filters_parameters_and_logits_equal_pytorch_at_every_ratio() {
             let want = &report[family][format!("{ratio:.1}")];
             let small = pruned(&model, ratio);
             assert_eq!(Some(small.graph().parameters() as u64), want["parameters"].as_u64(), "{family} {ratio}");
-            let (plan, _) = PruningPlan::l1(&model, ratio).expect("plan");
+            let (plan, _) = PruningPlan::l1(&model, ratio, Scope::Convolutions).expect("plan");
             for (layer, kept) in want["kept"].as_object().expect("kept") {
                 let kept: Vec<usize> = serde_json::from_value(kept.clone()).expect("indices");
                 assert_eq!(plan.kept[layer].0, kept, "{family} {ratio} {layer}");
@@ -126,6 +129,36 @@ fn dense_logits_equal_pytorch_patch_by_patch() {
         let block = Block { row: 0, column: 0, width: image.width(), height: image.height() };
         let got = DenseEngine::new(&small).expect("engine").run(&image, block);
         close(&got, &want, LOGIT_ATOL, LOGIT_RTOL).unwrap_or_else(|e| panic!("δ = {percent} %: {e}"));
+        let fast = WinogradEngine::new(&small).expect("engine").run(&image, block);
+        close(&fast, &want, TILES_TOLERANCE, TILES_TOLERANCE).unwrap_or_else(|e| panic!("tiles, δ = {percent} %: {e}"));
+    }
+}
+
+/// Logits of a part of the field.
+fn part(logits: &[f32], width: usize, block: Block) -> Vec<f32> {
+    let rows = logits.chunks_exact(width * 2).skip(block.row).take(block.height);
+    rows.flat_map(|row| row[block.column * 2..][..block.width * 2].iter().copied()).collect()
+}
+
+#[test]
+fn the_gpu_equals_pytorch_pruned_or_not() {
+    let test = "the_gpu_equals_pytorch_pruned_or_not";
+    let (Some(folder), Some(gpu)) = (reference(test), crate::gpu_engine::device(test)) else { return };
+    let image = field(&read(&folder, "dense_dcnn_0.safetensors"));
+    let mut cases: Vec<(String, Model, Vec<f32>, Block)> = [0, 50, 90]
+        .map(|percent| {
+            let want = logits_of(&read(&folder, &format!("dense_dcnn_{percent}.safetensors")), "logits");
+            let small = pruned(&parent(&folder, "dcnn"), f64::from(percent) / 100.0);
+            (format!("dcnn δ = {percent} %"), small, want, Block { row: 5, column: 11, width: 13, height: 9 })
+        })
+        .into();
+    let want = logits_of(&read(&folder, "dense_dccn_0.safetensors"), "logits_first_2048_pixels_row_major");
+    cases.push(("dccn".into(), parent(&folder, "dccn"), want, Block { row: 2, column: 40, width: 8, height: 1 }));
+    for (name, model, want, block) in cases {
+        let engine = GpuEngine::new(&gpu, &model).expect("engine");
+        let got = pollster::block_on(engine.logits(&image, block)).expect("logits");
+        let want = part(&want, image.width(), block);
+        close(&got, &want, f64::from(ABSOLUTE), f64::from(RELATIVE)).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod context;
 mod lower;
+mod pack;
 mod pipelines;
 mod probe;
 mod program;
@@ -31,7 +32,7 @@ use run::{Arena, Loaded, Pending};
 
 /// Smallest side of a block; below it the context costs more than the block.
 const MIN_SIDE_PX: usize = 32;
-/// Largest side of a block: its widest layer takes about 62 MB.
+/// Largest side of a block: its widest layer takes about 61 MB.
 const MAX_SIDE_PX: usize = 384;
 /// What one submission should take: long enough to hide its overhead, short enough for a screen that is drawn meanwhile.
 const BLOCK_SECS: f64 = 0.1;
@@ -195,8 +196,12 @@ impl<'g> GpuEngine<'g> {
         let mut secs = self.time(image, probe(MIN_SIDE_PX)).await?;
         let mut side = MIN_SIDE_PX;
         while secs < BLOCK_SECS / 4.0 && side < MAX_SIDE_PX && side < image.width().max(image.height()) {
-            side = (side * 2).min(MAX_SIDE_PX);
-            secs = self.time(image, probe(side)).await?;
+            let larger = (side * 2).min(MAX_SIDE_PX);
+            secs = match self.time(image, probe(larger)).await {
+                Err(Error::Limit { .. }) => break,
+                other => other?,
+            };
+            side = larger;
         }
         Ok(side)
     }

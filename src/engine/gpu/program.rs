@@ -155,7 +155,7 @@ impl Program {
             let from = extents[stage.source];
             let to = stage.result_of(from)?;
             extents[stage.target] = to;
-            let needs = self.slot_channels[stage.target] * to.height * to.width * lanes;
+            let needs = (stage.first_channel + stage.filters) * to.height * to.width * lanes;
             slot_len[stage.target] = needs.max(slot_len[stage.target]);
             dispatches.push(stage.dispatch(from, to, lanes));
         }

@@ -92,7 +92,7 @@ impl WinogradEngine {
         })
     }
 
-    /// Logits of every pixel of `block`, row by row, classes innermost. Its origin should be a multiple of [`ALIGN_PX`].
+    /// Logits of every pixel of `block`, row by row, classes innermost. Its origin should be a multiple of 32 pixels.
     #[must_use]
     pub fn run(&self, image: &RgbImage, block: Block) -> Vec<f32> {
         let whole = (self.hidden.covering(block.height), self.hidden.covering(block.width));

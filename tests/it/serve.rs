@@ -1,0 +1,80 @@
+//! The folder server: ranges answered, nothing outside the folder, no other name.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use crate::support::{prunella, run, text};
+
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(folder: &Path) -> Self {
+        let mut child = prunella()
+            .args(["serve", text(folder), "--no-open"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("output")).read_line(&mut line).expect("an address");
+        let address = line.trim().trim_start_matches("http://").trim_end_matches('/').to_owned();
+        Self { child, address }
+    }
+
+    /// Status line and headers, then the body.
+    fn get(&self, path: &str, headers: &str) -> (String, Vec<u8>) {
+        let mut stream = TcpStream::connect(&self.address).expect("connected");
+        let host = if headers.contains("Host:") { String::new() } else { format!("Host: {}\r\n", self.address) };
+        write!(stream, "GET {path} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n").expect("sent");
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).expect("answered");
+        let end = all.windows(4).position(|w| w == b"\r\n\r\n").expect("headers end");
+        (String::from_utf8_lossy(&all[..end]).to_lowercase(), all[end + 4..].to_vec())
+    }
+
+    fn status(&self, path: &str, headers: &str) -> String {
+        self.get(path, headers).0.split(' ').nth(1).unwrap_or_default().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn files_and_ranges_are_served_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("folder");
+    let folder = dir.path().join("shown");
+    std::fs::create_dir(&folder).expect("folder");
+    std::fs::write(folder.join("a b.txt"), b"0123456789").expect("file");
+    std::fs::write(dir.path().join("secret.txt"), b"secret").expect("file");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(dir.path().join("secret.txt"), folder.join("link.txt")).expect("link");
+    let server = Server::start(&folder);
+    let (head, body) = server.get("/a%20b.txt", "");
+    assert!(head.starts_with("http/1.1 200") && head.contains("nosniff") && head.contains("accept-ranges"), "{head}");
+    assert_eq!(body, b"0123456789");
+    let (head, body) = server.get("/a%20b.txt", "Range: bytes=2-4\r\n");
+    assert!(head.starts_with("http/1.1 206") && head.contains("content-range: bytes 2-4/10"), "{head}");
+    assert_eq!(body, b"234");
+    let (head, body) = server.get("/", "");
+    assert!(head.starts_with("http/1.1 200") && String::from_utf8_lossy(&body).contains("a b.txt"), "{head}");
+    for path in ["/../secret.txt", "/%2e%2e/secret.txt", "/link.txt", "/nothing", "/%00"] {
+        assert_eq!(server.status(path, ""), "404", "{path}");
+    }
+    assert_eq!(server.status("/a%20b.txt", "Host: evil.example\r\n"), "403");
+}
+
+#[test]
+fn what_is_no_folder_is_not_served() {
+    let (code, _, stderr) = run(&["serve", "/nowhere/at/all", "--no-open"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("/nowhere/at/all"), "{stderr}");
+}
