@@ -137,8 +137,8 @@ fn cpu_secs(model: &Model, image: &RgbImage, whole: Block) -> Result<f64> {
     Ok((seconds() - begun) / threads() as f64)
 }
 
-/// Segments on `device` and says where it ran. A GPU that fails is tried again with smaller blocks, then the CPU does the whole image; the
-/// report says so.
+/// Segments on `device` and says where it ran. A GPU that fails is tried again with smaller blocks, then the CPU does the
+/// whole image; the report says so.
 ///
 /// # Errors
 /// Those of [`segment`].

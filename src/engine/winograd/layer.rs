@@ -10,7 +10,7 @@ use super::transform::{self, PRODUCTS, TILE, WINDOW};
 
 /// Filters whose products are held before their output transform.
 const CHUNK: usize = 16;
-/// Filters times vectors that the product kernel holds in registers.
+/// Filters that the product kernel holds in registers at a time.
 const FILTERS: usize = 8;
 /// Tiles of a strip, at most: inputs, products and outputs then stay in the second-level cache.
 const STRIP_TILES: usize = 64;
