@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use crate::dataset::{Augmentation, Prior, Tile, phantom};
 use crate::engine::{Control, SegmentOptions, segment};
 use crate::error::{Report, Result};
+use crate::instances::find;
 use crate::metrics::PixelCounts;
 use crate::model::{Head, Model, Precision, dcnn};
 use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
-use crate::raster::{ProbabilityMap, RgbImage, encode_rgb_png, label_components, outline_mask, overlay};
+use crate::raster::{ProbabilityMap, RgbImage, encode_rgb_png, outline_mask, overlay};
 use crate::report::{DemoPage, DemoRow, Picture, history_curves, render_demo};
 use crate::train::{Compute, EpochLog, Event, Recipe, Schedule, TrainData, Trainer};
 
@@ -157,7 +158,7 @@ impl Demo<'_> {
         for c in candidates {
             let name = format!("dcnn-{:02}.safetensors", (c.ratio * 100.0).round());
             c.model.save(&self.out.join("models").join(name), Precision::F32)?;
-            let objects = label_components(&c.map.map(|p| p > 0.5));
+            let (objects, _) = find(&c.map, &c.model.card().instances)?;
             let drawn = overlay(&field.image, &outline_mask(&objects), CALLED);
             pictures.push(picture(&format!("δ = {}: {} parameters", c.ratio, c.row.parameters), &drawn)?);
         }
