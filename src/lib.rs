@@ -1,7 +1,8 @@
 //! prunella trains, structurally prunes and fine-tunes small networks that segment nuclei in H&E tissue.
 //!
-//! The floors, imports going down only: `cli` · `demo` · `train` · `engine` `instances` `prune` `metrics` `dataset` `report` · `raster` `model` ·
-//! `platform` · `error`. Everything but `cli`, `demo`, `train`, `dataset` and `report` also compiles to wasm32.
+//! The floors, imports going down only: `cli` `web` · `demo` · `train` `viewer` · `engine` `instances` `prune` `metrics`
+//! `dataset` `report` · `raster` `model` · `platform` · `error`. Everything but `cli`, `demo`, `train`, `dataset` and `report` also
+//! compiles to wasm32; `web`, the page's face, only does that.
 
 #![forbid(unsafe_code)]
 
@@ -24,3 +25,6 @@ pub mod raster;
 pub mod report;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod train;
+pub mod viewer;
+#[cfg(target_arch = "wasm32")]
+pub mod web;

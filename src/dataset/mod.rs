@@ -16,7 +16,7 @@ pub use check::{DataReport, TileReport, check};
 pub use discover::{LabelSource, TileFiles, discover};
 pub use imagescope::{Region, parse_imagescope, rasterise};
 pub use load::{Tile, load_tile};
-pub use permutation::{Permutation, mix};
+pub use permutation::Permutation;
 pub use representativeness::{Representativeness, representativeness};
 pub use sampler::{Place, Prior, Sampler};
 pub use split::{PAPER_PRETRAIN, PAPER_TEST, PAPER_TRAIN, Split, recognised_split};

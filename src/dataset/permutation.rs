@@ -1,6 +1,8 @@
 //! A seeded shuffle of `0..len` that is computed, not stored: a Feistel network on the index bits, walked until the
 //! result is in range. Integers only, so it is the same on each platform.
 
+use crate::platform::mix;
+
 const ROUNDS: u64 = 6;
 
 /// A pseudo-random permutation of `0..len`.
@@ -38,15 +40,6 @@ impl Permutation {
         }
         (left << self.half_bits) | right
     }
-}
-
-/// A good 64-bit hash (the finaliser of SplitMix64).
-#[must_use]
-pub fn mix(mut x: u64) -> u64 {
-    x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]

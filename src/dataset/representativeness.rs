@@ -4,9 +4,10 @@
 use serde::Serialize;
 
 use super::load::Tile;
-use super::permutation::{Permutation, mix};
+use super::permutation::Permutation;
 use super::sampler::Place;
 use crate::model::{CENTRE_PX, PATCH_PX};
+use crate::platform::mix;
 use crate::raster::mirrored_window;
 
 /// Grey levels of the joint histogram.

@@ -2,8 +2,9 @@
 //! prefix. Only places are kept, never patches.
 
 use super::load::Tile;
-use super::permutation::{Permutation, mix};
+use super::permutation::Permutation;
 use crate::error::{Error, Result};
+use crate::platform::mix;
 
 /// Of ten neighbours in the sequence, those at these positions and after go to validation (70 % / 30 %).
 const FIRST_VALIDATION_TENTH: usize = 7;

@@ -76,7 +76,7 @@ impl DenseEngine {
     /// Logits of every pixel of `block`, row by row, classes innermost.
     #[must_use]
     pub fn run(&self, image: &RgbImage, block: Block) -> Vec<f32> {
-        let mut planes = read_window(image, block, (block.height + PATCH_PX - 1, block.width + PATCH_PX - 1));
+        let mut planes = read_window(image, block, around(block));
         for stage in &self.stages {
             planes = match stage {
                 Stage::Conv { packed, kernel, dilation } => convolve(&planes, packed, *kernel, *dilation),
@@ -127,14 +127,26 @@ impl DenseEngine {
 
 /// The block with its 27 pixels of context, mirrored at the image border, as three planes of value / 255.
 pub fn block_values(image: &RgbImage, block: Block) -> Vec<f32> {
-    let around = PATCH_PX - 1;
-    read_window(image, block, (block.height + around, block.width + around)).data
+    read_window(image, block, around(block)).data
 }
 
-/// [`block_values`] with as much context below and on the right as makes `height × width`, and the kernel's slack.
-pub fn read_window(image: &RgbImage, block: Block, (height, width): (usize, usize)) -> Planes {
+/// Pixels that a block reads, mirrored at the image's borders: from 27 pixels up and left of it.
+pub fn window_pixels(image: &RgbImage, block: Block, (height, width): (usize, usize)) -> Vec<[u8; 3]> {
     let start = |at: usize| at.cast_signed() - CENTRE_PX.cast_signed();
-    let pixels = mirrored_window(image, start(block.row), start(block.column), width, height);
+    mirrored_window(image, start(block.row), start(block.column), width, height)
+}
+
+fn read_window(image: &RgbImage, block: Block, size: (usize, usize)) -> Planes {
+    input_planes(&window_pixels(image, block, size), size)
+}
+
+/// Height and width of a block with all its patches.
+pub fn around(block: Block) -> (usize, usize) {
+    (block.height + PATCH_PX - 1, block.width + PATCH_PX - 1)
+}
+
+/// Pixels as planes of red, green and blue, 0 to 1.
+pub fn input_planes(pixels: &[[u8; 3]], (height, width): (usize, usize)) -> Planes {
     let levels: [f32; 256] = std::array::from_fn(|v| v as f32 / 255.0);
     let mut data = Vec::with_capacity(3 * pixels.len() + SLACK);
     (0..3).for_each(|c| data.extend(pixels.iter().map(|p| levels[usize::from(p[c])])));

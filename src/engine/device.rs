@@ -151,7 +151,28 @@ pub async fn segment_on(
     report: &mut Report,
 ) -> Result<(ProbabilityMap, RanOn)> {
     super::check_options(model, image, options)?;
-    let Device::Gpu(gpu) = device else { return Ok((segment(model, image, options, control)?, device.name())) };
+    if let Device::Gpu(gpu) = device {
+        if let Some(map) = segment_on_gpu(gpu, model, image, options, control, report).await? {
+            return Ok((map, device.name()));
+        }
+        report.note("The CPU segmented the image instead");
+    }
+    Ok((segment(model, image, options, control)?, Device::Cpu.name()))
+}
+
+/// Segments on a GPU, with smaller blocks where it fails; none when the CPU has to do it. The report says why.
+///
+/// # Errors
+/// [`Error::Cancelled`] when asked to stop, and whatever no device could do.
+pub async fn segment_on_gpu(
+    gpu: &Gpu,
+    model: &Model,
+    image: &RgbImage,
+    options: SegmentOptions,
+    control: &Control<'_>,
+    report: &mut Report,
+) -> Result<Option<ProbabilityMap>> {
+    super::check_options(model, image, options)?;
     // A network that runs in batches has no blocks to make smaller.
     let blocks = matches!(model.card().architecture, Architecture::Dcnn { .. });
     let smaller = |side: &usize| blocks && options.block_px.is_none_or(|first| *side < first);
@@ -173,11 +194,10 @@ pub async fn segment_on(
                 report.note(e.to_string());
                 break;
             }
-            other => return Ok((other?, device.name())),
+            other => return other.map(Some),
         }
     }
-    report.note("The CPU segmented the image instead");
-    Ok((segment(model, image, options, control)?, Device::Cpu.name()))
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 use super::program::{Group, Packed};
+use crate::platform::FUSED;
 
 /// Values that may be read, and are ignored, past the end of the last run: sources need this much slack.
 pub const SLACK: usize = 32;
@@ -99,16 +100,17 @@ fn tile<S: Simd, const M: usize, const V: usize>(
         for m in 0..M {
             let w = simd.splat_f32s(weights[m]);
             for v in 0..V {
-                // As `platform::madd` does: fused natively, rounded twice on wasm.
-                sums[m][v] = if cfg!(target_arch = "wasm32") {
-                    simd.add_f32s(simd.mul_f32s(w, values[v]), sums[m][v])
-                } else {
-                    simd.mul_add_f32s(w, values[v], sums[m][v])
-                };
+                sums[m][v] = madd(simd, w, values[v], sums[m][v]);
             }
         }
     }
     sums
+}
+
+/// `platform::madd` on vectors.
+#[inline(always)]
+pub fn madd<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+    if FUSED { simd.mul_add_f32s(a, b, c) } else { simd.add_f32s(simd.mul_f32s(a, b), c) }
 }
 
 #[inline(always)]

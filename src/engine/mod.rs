@@ -18,13 +18,15 @@ mod kernel;
 mod lanes;
 mod patchwise;
 mod program;
+mod window;
 mod winograd;
 
 pub use block::{Block, blocks};
 pub use dense::DenseEngine;
-pub use device::{Choice, Device, RanOn, segment_on};
+pub use device::{Choice, Device, RanOn, segment_on, segment_on_gpu};
 pub use lanes::{LANES, LaneEngine};
 pub use patchwise::{patch_at, patch_logits};
+pub use window::WindowEngine;
 pub use winograd::WinogradEngine;
 
 use std::sync::Mutex;
@@ -137,7 +139,9 @@ fn segment_dense(
     let head = model.card().head;
     let out = Mutex::new(Plane::filled(image.width(), image.height(), 0.0f32));
     let longest = image.width().max(image.height());
-    let side = options.block_px.map_or_else(|| cpu_side(image), |side| side.min(longest).next_multiple_of(ALIGN_PX));
+    let side = options
+        .block_px
+        .map_or_else(|| cpu_side(image, threads()), |side| side.min(longest).next_multiple_of(ALIGN_PX));
     let all = blocks(image.width(), image.height(), side);
     tracing::debug!(blocks = all.len(), width = image.width(), height = image.height(), "dense segmentation");
     let done = AtomicU64::new(0);
@@ -155,14 +159,14 @@ fn segment_dense(
     out.into_inner().map_err(|_| stopped())
 }
 
-/// Side of blocks of nearly equal size, enough for all threads.
-fn cpu_side(image: &RgbImage) -> usize {
+/// Side of blocks of nearly equal size, enough for all workers.
+fn cpu_side(image: &RgbImage, workers: usize) -> usize {
     let (w, h) = (image.width(), image.height());
     let even = |n: usize, most: usize| n.div_ceil(n.div_ceil(most).max(1)).next_multiple_of(ALIGN_PX);
     let side = |most: usize| even(w, most).max(even(h, most));
     let count = |side: usize| w.div_ceil(side) * h.div_ceil(side);
     let sides = (1..=CPU_BLOCK_PX / ALIGN_PX).rev().map(|n| side(n * ALIGN_PX));
-    sides.clone().find(|&s| count(s) >= BLOCKS_A_THREAD * threads()).unwrap_or(ALIGN_PX)
+    sides.clone().find(|&s| count(s) >= BLOCKS_A_THREAD * workers).unwrap_or(ALIGN_PX)
 }
 
 fn segment_lanes(

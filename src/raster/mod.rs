@@ -4,6 +4,7 @@ mod codec;
 mod components;
 mod draw;
 mod mirror;
+mod phantom;
 mod polygon;
 mod stain;
 
@@ -14,6 +15,7 @@ pub use codec::{
 pub use components::label_components;
 pub use draw::{Rgb, outline_mask, overlay, side_by_side};
 pub use mirror::{mirror_index, mirrored_window};
+pub use phantom::phantom;
 pub use polygon::{Point, fill_polygon};
 pub use stain::{STAINS, hematoxylin_weights, optical_density_table};
 

@@ -4,8 +4,9 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
-use crate::dataset::{Augmentation, PATCH_VALUES, Place, Tile, augmented_patch, mix, plain_patch};
+use crate::dataset::{Augmentation, PATCH_VALUES, Place, Tile, augmented_patch, plain_patch};
 use crate::model::PATCH_PX;
+use crate::platform::mix;
 
 /// Input and targets of one step, on the host.
 #[derive(Debug, Clone, PartialEq)]

@@ -102,7 +102,7 @@ impl Checkpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::mix;
+    use crate::platform::mix;
 
     #[test]
     fn every_number_survives_a_checkpoint_to_the_last_bit() {

@@ -9,11 +9,12 @@ use serde::Serialize;
 use super::batch::Batch;
 use super::loss::cross_entropy;
 use super::network::{Mode, Network, values};
-use crate::dataset::{PATCH_VALUES, mix};
+use crate::dataset::PATCH_VALUES;
 use crate::engine::Choice;
 use crate::engine::gpu::{Adapter as Engine, AdapterFacts};
 use crate::error::{Error, Result};
 use crate::model::{Head, Model};
+use crate::platform::mix;
 
 /// Largest relative difference between a device's gradients and the CPU's.
 const GRADIENT_TOLERANCE: f64 = 2e-3;

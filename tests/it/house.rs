@@ -7,7 +7,7 @@ use crate::support::root;
 const MAX_LINES: usize = 400;
 
 /// Floor of each module; imports go to lower floors only.
-const FLOORS: [(&str, u8); 15] = [
+const FLOORS: [(&str, u8); 17] = [
     ("error", 1),
     ("platform", 2),
     ("raster", 3),
@@ -20,15 +20,17 @@ const FLOORS: [(&str, u8); 15] = [
     ("dataset", 4),
     ("report", 4),
     ("train", 5),
+    ("viewer", 5),
     ("demo", 6),
     ("cli", 7),
+    ("web", 7),
     ("lib", 8),
 ];
 
 /// Foreign crates and the modules that may touch them.
-const FOREIGN: [(&str, &[&str]); 22] = [
+const FOREIGN: [(&str, &[&str]); 26] = [
     ("burn", &["train"]),
-    ("wgpu", &["engine/gpu"]),
+    ("wgpu", &["engine/gpu", "viewer/painter", "web/eye"]),
     ("pollster", &["train/device", "cli"]),
     ("prost", &["export"]),
     ("flate2", &["export/link"]),
@@ -39,6 +41,10 @@ const FOREIGN: [(&str, &[&str]); 22] = [
     ("geojson", &["instances/export"]),
     ("uuid", &["instances/export"]),
     ("js_sys", &["platform/web", "web"]),
+    ("wasm_bindgen", &["web"]),
+    ("wasm_bindgen_futures", &["web"]),
+    ("web_sys", &["web"]),
+    ("console_error_panic_hook", &["web"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
     ("ctrlc", &["cli/output"]),

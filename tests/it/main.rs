@@ -7,6 +7,7 @@ mod cli;
 mod compare;
 mod gpu;
 mod gpu_engine;
+mod gpu_viewer;
 mod house;
 mod kumar;
 mod link;

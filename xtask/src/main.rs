@@ -5,6 +5,7 @@ mod run;
 mod setup;
 mod shaders;
 mod test;
+mod web;
 
 use std::process::ExitCode;
 
@@ -13,6 +14,7 @@ const HELP: &str = "cargo xtask <task>
   test     set up what is missing, then format, lints (native and wasm32), licences, spelling, tests, docs
   setup    only set up what 'test' needs
   bench    measure against peers, which are set up first: 'bench segment [--json]'
+  web      build the page as a static folder: target/page
   shaders  translate every shader to SPIR-V, Metal and HLSL, and check WebGPU's limits";
 
 fn main() -> ExitCode {
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
         "test" => test::test(),
         "setup" => setup::everything().map(|tools| tools.describe()),
         "bench" => bench::bench(arguments.get(1).map(String::as_str), arguments.get(2..).unwrap_or_default()),
+        "web" => web::web().map(drop),
         "shaders" => shaders::check_all(),
         _ => {
             println!("{HELP}");

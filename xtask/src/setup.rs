@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::run::{Result, cargo, output_of, root, run, works};
+use crate::web::TARGET;
 
 /// Pinned so that a new release cannot change a verdict.
 const CARGO_DENY: &str = "0.20.2";
@@ -59,8 +60,8 @@ pub fn everything() -> Result<Tools> {
     Ok(Tools { web: web(), deny: deny(), typos: python_tool("typos"), python: python_tool("python"), vulkan: vulkan() })
 }
 
-fn web() -> std::result::Result<Web, String> {
-    const TARGET: &str = "wasm32-unknown-unknown";
+/// A compiler for the web, set up if need be.
+pub fn web() -> std::result::Result<Web, String> {
     let sysroot = output_of("rustc", &["--print", "sysroot"]).unwrap_or_default();
     if PathBuf::from(sysroot).join("lib/rustlib").join(TARGET).is_dir() || works("rustup", &["target", "add", TARGET]) {
         return Ok(Web::Rustup);

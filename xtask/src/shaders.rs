@@ -36,8 +36,8 @@ fn name(path: &Path) -> String {
 }
 
 fn check(text: &str) -> Result<()> {
-    if !text.starts_with("// One thread ") {
-        return Err("the first line does not say what one thread computes".into());
+    if !["// One thread ", "// One fragment "].iter().any(|mapping| text.starts_with(mapping)) {
+        return Err("the first line does not say what one thread or fragment computes".into());
     }
     let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::empty())

@@ -7,9 +7,7 @@ use std::time::Instant;
 
 use crate::run::{Result, cargo, root, run};
 use crate::setup::{Tools, Web, everything};
-
-/// Modules' lints for the browser build.
-const WEB_TARGET: &str = "wasm32-unknown-unknown";
+use crate::web;
 
 /// The program and these tasks.
 const PACKAGES: [&str; 2] = ["prunella", "xtask"];
@@ -81,21 +79,10 @@ pub fn test() -> Result<()> {
 }
 
 fn web_lints(web: &Web) -> Result<()> {
-    let lints = ["clippy", "--lib", "--target", WEB_TARGET, "--target-dir", "target/web"];
+    let lints = ["clippy", "--lib", "--target", web::TARGET, "--target-dir", web::TARGET_DIR];
     match web {
         Web::Rustup => run(cargo(&lints).args(["--", "-D", "warnings"])),
-        Web::Debian => {
-            let path = format!("/usr/bin:{}", std::env::var("PATH").unwrap_or_default());
-            run(Command::new("/usr/bin/cargo")
-                .args(lints)
-                .args(["-Z", "build-std=std,panic_abort", "--", "-D", "warnings"])
-                .env("PATH", path)
-                .env("RUSTC", "/usr/bin/rustc")
-                .env("RUSTC_BOOTSTRAP", "1")
-                .env("RUSTFLAGS", "-C linker=wasm-ld-19")
-                .env_remove("RUSTUP_TOOLCHAIN")
-                .env_remove("CARGO"))
-        }
+        Web::Debian => run(web::debian(&lints, "").args(["-Z", "build-std=std,panic_abort", "--", "-D", "warnings"])),
     }
 }
 

@@ -6,6 +6,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::super::kernel::madd;
 use super::transform::{self, PRODUCTS, TILE, WINDOW};
 
 /// Filters whose products are held before their output transform.
@@ -338,7 +339,7 @@ fn product_tile<S: Simd, const V: usize>(
         for f in 0..FILTERS {
             let weight = simd.splat_f32s(w[f]);
             for v in 0..V {
-                sums[f][v] = simd.mul_add_f32s(weight, values[v], sums[f][v]);
+                sums[f][v] = madd(simd, weight, values[v], sums[f][v]);
             }
         }
     }

@@ -10,7 +10,8 @@ mod transform;
 use pulp::Simd;
 
 use super::block::Block;
-use super::dense::{Planes, convolve, pool, read_window};
+use super::dense::{Planes, convolve, input_planes, pool, window_pixels};
+use super::kernel::madd;
 use super::program::Packed;
 use crate::error::{Error, Result};
 use crate::model::{Model, Node, Op};
@@ -95,9 +96,26 @@ impl WinogradEngine {
     /// Logits of every pixel of `block`, row by row, classes innermost. Its origin should be a multiple of 32 pixels.
     #[must_use]
     pub fn run(&self, image: &RgbImage, block: Block) -> Vec<f32> {
-        let whole = (self.hidden.covering(block.height), self.hidden.covering(block.width));
+        self.run_window(&window_pixels(image, block, self.window(block)), block)
+    }
+
+    /// Height and width of what a block reads; it begins 27 pixels up and left of the block.
+    #[must_use]
+    pub fn window(&self, block: Block) -> (usize, usize) {
+        self.extents(self.whole(block)).1
+    }
+
+    /// Whole tiles that cover a block.
+    fn whole(&self, block: Block) -> (usize, usize) {
+        (self.hidden.covering(block.height), self.hidden.covering(block.width))
+    }
+
+    /// [`Self::run`] on pixels that were cut out before, [`Self::window`] of them.
+    #[must_use]
+    pub fn run_window(&self, pixels: &[[u8; 3]], block: Block) -> Vec<f32> {
+        let whole = self.whole(block);
         let (mut wanted, input) = self.extents(whole);
-        let mut planes = read_window(image, block, input);
+        let mut planes = input_planes(pixels, input);
         for stage in &self.stages {
             let to = wanted.pop().unwrap_or(input);
             planes = match stage {
@@ -233,8 +251,8 @@ impl Sink for Logits<'_> {
         let Some(second) = rest.first_chunk_mut::<PLACES>() else { return };
         let (w0, w1) = (simd.splat_f32s(w0), simd.splat_f32s(w1));
         for (place, &hidden) in outputs.as_flattened().iter().enumerate() {
-            first[place] = simd.mul_add_f32s(w0, hidden, first[place]);
-            second[place] = simd.mul_add_f32s(w1, hidden, second[place]);
+            first[place] = madd(simd, w0, hidden, first[place]);
+            second[place] = madd(simd, w1, hidden, second[place]);
         }
     }
 

@@ -5,6 +5,8 @@
 
 use pulp::Simd;
 
+use super::super::kernel::madd;
+
 /// Products of a tile.
 pub const PRODUCTS: usize = 36;
 /// Outputs along a side of a tile.
@@ -39,12 +41,12 @@ pub fn input<S: Simd>(simd: S, d: [S::f32s; WINDOW]) -> [S::f32s; WINDOW] {
     let across = simd.sub_f32s(d4, d2);
     let turn = simd.mul_f32s(two, simd.sub_f32s(d3, d1));
     [
-        simd.mul_add_f32s(four, d0, simd.mul_add_f32s(minus_five, d2, d4)),
-        simd.mul_add_f32s(minus_four, simd.add_f32s(d1, d2), simd.add_f32s(d3, d4)),
-        simd.mul_add_f32s(four, simd.sub_f32s(d1, d2), simd.sub_f32s(d4, d3)),
+        madd(simd, four, d0, madd(simd, minus_five, d2, d4)),
+        madd(simd, minus_four, simd.add_f32s(d1, d2), simd.add_f32s(d3, d4)),
+        madd(simd, four, simd.sub_f32s(d1, d2), simd.sub_f32s(d4, d3)),
         simd.add_f32s(across, turn),
         simd.sub_f32s(across, turn),
-        simd.mul_add_f32s(four, d1, simd.mul_add_f32s(minus_five, d3, d5)),
+        madd(simd, four, d1, madd(simd, minus_five, d3, d5)),
     ]
 }
 
@@ -57,9 +59,9 @@ pub fn output<S: Simd>(simd: S, m: [S::f32s; WINDOW]) -> [S::f32s; TILE] {
     let (s2, d2) = (simd.add_f32s(m3, m4), simd.sub_f32s(m3, m4));
     [
         simd.add_f32s(m0, simd.add_f32s(s1, s2)),
-        simd.mul_add_f32s(two, d2, d1),
-        simd.mul_add_f32s(four, s2, s1),
-        simd.add_f32s(simd.mul_add_f32s(eight, d2, d1), m5),
+        madd(simd, two, d2, d1),
+        madd(simd, four, s2, s1),
+        simd.add_f32s(madd(simd, eight, d2, d1), m5),
     ]
 }
 

@@ -1,0 +1,126 @@
+//! The CPU engine for someone who holds the pixels of one block alone: a worker of the page, which has no memory in common
+//! with the one that holds the image. Cutting out is done once, by the owner, so the answer is that of [`super::segment`].
+
+use super::dense::{around, window_pixels};
+use super::{Block, LANES, LaneEngine, WinogradEngine, blocks, cpu_side};
+use crate::error::{Error, Result};
+use crate::model::{Architecture, Head, Model, PATCH_PX};
+use crate::raster::{Plane, RgbImage};
+
+/// Side of blocks of a network that runs patch by patch, pixels.
+const PATCHWISE_BLOCK_PX: usize = 16;
+
+/// A model made ready for blocks that come as pixels.
+#[derive(Debug)]
+pub struct WindowEngine {
+    kind: Kind,
+    head: Head,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tiles(WinogradEngine),
+    Patches(LaneEngine),
+}
+
+impl WindowEngine {
+    /// Packs the weights of a model with two classes.
+    ///
+    /// # Errors
+    /// Those of the engines.
+    pub fn new(model: &Model) -> Result<Self> {
+        let kind = match model.card().architecture {
+            Architecture::Dcnn { .. } => Kind::Tiles(WinogradEngine::new(model)?),
+            Architecture::Dccn { .. } => Kind::Patches(LaneEngine::new(model)?),
+        };
+        if model.card().architecture.classes() != 2 {
+            return Err(Error::unsupported("Segmentation needs a model with two classes, background and nucleus"));
+        }
+        Ok(Self { kind, head: model.card().head })
+    }
+
+    /// The image in blocks, enough for `workers`.
+    #[must_use]
+    pub fn blocks(&self, image: &RgbImage, workers: usize) -> Vec<Block> {
+        let side = match self.kind {
+            Kind::Tiles(_) => cpu_side(image, workers),
+            Kind::Patches(_) => PATCHWISE_BLOCK_PX,
+        };
+        blocks(image.width(), image.height(), side)
+    }
+
+    /// What [`Self::run`] needs of the image for a block, mirrored at its borders.
+    #[must_use]
+    pub fn cut(&self, image: &RgbImage, block: Block) -> Vec<[u8; 3]> {
+        window_pixels(image, block, self.window(block))
+    }
+
+    /// Height and width of what [`Self::cut`] gives.
+    fn window(&self, block: Block) -> (usize, usize) {
+        match &self.kind {
+            Kind::Tiles(engine) => engine.window(block),
+            Kind::Patches(_) => around(block),
+        }
+    }
+
+    /// Probabilities of a block, row by row.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when the pixels are not what [`Self::cut`] gives.
+    pub fn run(&self, pixels: Vec<[u8; 3]>, block: Block) -> Result<Vec<f32>> {
+        let (height, width) = self.window(block);
+        if pixels.len() != height * width {
+            return Err(Error::mismatch("The pixels are not those of the block"));
+        }
+        let logits = match &self.kind {
+            Kind::Tiles(engine) => engine.run_window(&pixels, block),
+            Kind::Patches(engine) => patches(engine, &Plane::from_vec(width, height, pixels)?, block),
+        };
+        Ok(logits.chunks_exact(2).map(|z| self.head.probability([z[0], z[1]])).collect())
+    }
+}
+
+/// Every pixel of a block from its window.
+fn patches(engine: &LaneEngine, window: &RgbImage, block: Block) -> Vec<f32> {
+    let middle = PATCH_PX / 2;
+    let places: Vec<(usize, usize)> =
+        (0..block.height).flat_map(|row| (0..block.width).map(move |column| (middle + row, middle + column))).collect();
+    places.chunks(LANES).flat_map(|batch| engine.run(window, batch)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::picture;
+    use super::super::{Control, SegmentOptions, segment};
+    use super::*;
+    use crate::model::{dccn, dcnn};
+
+    #[test]
+    fn blocks_from_cut_pixels_equal_the_whole_image_bit_for_bit() {
+        for (architecture, (w, h)) in [
+            (dcnn([3, 5, 8], 20, 2), (150, 71)),
+            (dccn(4, 6, 3, [5, 5, 5], 2), (18, 7)),
+            (dcnn([3, 5, 8], 20, 2), (1, 40)),
+        ] {
+            let model = Model::random(architecture, 2).expect("model");
+            let image = picture(w, h);
+            let whole = segment(&model, &image, SegmentOptions::default(), &Control::default()).expect("whole");
+            let engine = WindowEngine::new(&model).expect("engine");
+            let all = engine.blocks(&image, 3);
+            assert!(all.len() > 1 || w == 1);
+            for block in all {
+                let values = engine.run(engine.cut(&image, block), block).expect("block");
+                for (row, line) in values.chunks_exact(block.width).enumerate() {
+                    assert_eq!(line, &whole.row(block.row + row)[block.column..][..block.width], "{block:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pixels_of_another_block_are_refused() {
+        let engine = WindowEngine::new(&Model::random(dcnn([3, 5, 8], 20, 2), 2).expect("model")).expect("engine");
+        let block = Block { row: 0, column: 0, width: 32, height: 32 };
+        assert!(engine.run(vec![[0; 3]; 5], block).is_err());
+    }
+}

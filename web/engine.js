@@ -1,0 +1,163 @@
+// The page's side of the workers: calls with promises, events, and which device runs.
+import { file, moduleUrl } from "./assets.js";
+
+/** Most CPU workers; more would only compete for memory. */
+const MAX_HELPERS = 8;
+
+/**
+ * @typedef {{ block?: number[], slot: number, count?: number, restart?: boolean }} EngineEvent
+ * @typedef {{ ms: number, onGpu: boolean, notes: string[], lost: boolean }} Filled
+ * @typedef {{ name: string, gpu: boolean, software: boolean, notes: string[] }} DeviceFacts
+ */
+
+/** The adapter in words, as far as the browser tells. */
+async function adapterName() {
+  const gpu = /** @type {any} */ (navigator).gpu;
+  const info = (await gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null))?.info;
+  return info ? info.description || [info.vendor, info.architecture].filter(Boolean).join(" ") : "";
+}
+
+/** Everything that computes. */
+export class Engine {
+  /** @type {Map<number, { resolve: (value: any) => void, reject: (e: Error) => void }>} */
+  #waiting = new Map();
+  #last = 0;
+  #turn = 0;
+  /** @type {MessagePort} */
+  #port;
+  /** @type {Promise<unknown>} */
+  #running = Promise.resolve();
+  /** @type {(event: EngineEvent) => void} */
+  onevent = () => {};
+  /** @type {DeviceFacts} */
+  device = { name: "", gpu: false, software: false, notes: [] };
+  helpers = 1;
+
+  /** @param {MessagePort} port @param {number} helpers */
+  constructor(port, helpers) {
+    this.#port = port;
+    this.helpers = helpers;
+    port.onmessage = ({ data }) => this.#receive(data);
+  }
+
+  /**
+   * Starts the workers on a compiled module.
+   * @param {WebAssembly.Module} module
+   */
+  static start(module) {
+    const cores = navigator.hardwareConcurrency || 2;
+    // Where there are many, one is left to the page.
+    const helpers = Math.max(1, Math.min(MAX_HELPERS, cores > 4 ? cores - 1 : cores));
+    const ports = [];
+    for (let i = 0; i < helpers; i++) {
+      const { port1, port2 } = new MessageChannel();
+      ports.push(port1);
+      new Worker(moduleUrl("worker.js"), { type: "module" }).postMessage({ role: "block", module, port: port2 }, [port2]);
+    }
+    const { port1, port2 } = new MessageChannel();
+    const session = new Worker(moduleUrl("worker.js"), { type: "module" });
+    const engine = new Engine(port1, helpers);
+    session.onerror = () => engine.#fail(new Error("The worker stopped, perhaps for want of memory. Reload the page."));
+    session.postMessage({ role: "session", module, port: port2, ports }, [port2, ...ports]);
+    return engine;
+  }
+
+  /** The compiled wasm. */
+  static async module() {
+    const response = await file("web/prunella_bg.wasm");
+    try {
+      return await WebAssembly.compileStreaming(response.clone());
+    } catch {
+      // A host that serves wasm under another type.
+      return WebAssembly.compile(await response.arrayBuffer());
+    }
+  }
+
+  /** @param {any} data */
+  #receive(data) {
+    if (data.id === undefined) {
+      if (!data.ready) this.onevent(data);
+      return;
+    }
+    const call = this.#waiting.get(data.id);
+    this.#waiting.delete(data.id);
+    if (data.error !== undefined) call?.reject(Object.assign(new Error(data.error), { name: data.name }));
+    else call?.resolve(data.value);
+  }
+
+  /** @param {Error} error */
+  #fail(error) {
+    for (const call of this.#waiting.values()) call.reject(error);
+    this.#waiting.clear();
+  }
+
+  /**
+   * Calls a method of the session.
+   * @param {string} name
+   * @param {...any} args
+   * @returns {Promise<any>}
+   */
+  call(name, ...args) {
+    const id = (this.#last += 1);
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      this.#port.postMessage({ id, name, args });
+    });
+  }
+
+  /** As `call`, for what comes as JSON. @param {string} name @param {...any} args @returns {Promise<any>} */
+  async ask(name, ...args) {
+    return JSON.parse(await this.call(name, ...args));
+  }
+
+  /**
+   * Opens what was asked for, proven on a model.
+   * @param {string} choice auto, gpu or cpu
+   * @param {number} model
+   */
+  async open(choice, model) {
+    const adapters = choice === "cpu" ? [] : await this.ask("adapters").catch(() => []);
+    const seen = adapters[0];
+    try {
+      this.device = await this.ask("openDevice", choice, model);
+    } catch (e) {
+      this.device = { name: "", gpu: false, software: false, notes: [/** @type {Error} */ (e).message] };
+    }
+    const name = await adapterName();
+    if (this.device.gpu && name) this.device.name = `${name} (WebGPU)`;
+    if (!this.device.gpu && seen?.software && choice === "auto") {
+      this.device.notes.push(`The only WebGPU adapter${name ? `, ${name},` : ""} is a software one and slower than the processor itself, so it is passed over.`);
+    } else if (!this.device.gpu && !seen && choice !== "cpu") {
+      this.device.notes.push("This browser offers no WebGPU.");
+    }
+    return this.device;
+  }
+
+  /**
+   * Segments into a slot. Only one runs at a time; the one before is cancelled.
+   * @param {number} slot
+   * @param {number} model
+   * @returns {Promise<Filled>}
+   */
+  async fill(slot, model) {
+    const turn = (this.#turn += 1);
+    await this.stop();
+    // Another was asked for while the one before was ending.
+    if (turn !== this.#turn) throw Object.assign(new Error("Cancelled."), { name: "AbortError" });
+    const run = this.call("fill", { slot, model, gpu: this.device.gpu });
+    this.#running = run;
+    const filled = await run;
+    if (filled.lost) {
+      // Another device may be had for the next image; for this one the processor has done the work.
+      await this.open("auto", model);
+    }
+    return filled;
+  }
+
+  /** Cancels what runs and waits for its end. */
+  async stop() {
+    const running = this.#running;
+    await this.call("cancel");
+    await running.catch(() => {});
+  }
+}

@@ -1,0 +1,69 @@
+// How much a pruned model agrees with the unpruned one, on a window in the middle of the view.
+
+/** Side of the window, pixels: small enough to answer while the slider moves. */
+const SIDE = { gpu: 256, cpu: 128 };
+/** Slots of the session that belong to the window. */
+const HERE = 2;
+const WHOLE = 3;
+
+const note = () => /** @type {HTMLElement} */ (document.getElementById("agreement"));
+
+/** Compares models on a window. */
+export class Trial {
+  /** Whether anyone asked for it yet. */
+  wanted = false;
+  /** What the unpruned answer in the window belongs to. */
+  #known = "";
+
+  /** @param {import("./main.js").PageType} page */
+  constructor(page) {
+    this.page = page;
+  }
+
+  /** Forgets what it knows. */
+  clear() {
+    this.#known = "";
+    note().textContent = "–";
+  }
+
+  /** Cuts the window where the view is. */
+  async #place() {
+    const { stage, engine } = this.page;
+    const [x, y] = stage.eye.state();
+    const side = engine.device.gpu && !engine.device.software ? SIDE.gpu : SIDE.cpu;
+    const key = [x, y].map((v) => Math.round(v / 32)).join();
+    if (this.#known.startsWith(`${key}:`)) return key;
+    await engine.call("setTrial", x, y, side);
+    this.#known = "";
+    return key;
+  }
+
+  /** Dice of one model with another, on the window. @param {number} model @param {number} other */
+  async agreement(model, other) {
+    const { engine } = this.page;
+    const key = await this.#place();
+    if (this.#known !== `${key}:${other}`) {
+      await engine.fill(WHOLE, other);
+      await engine.call("find", WHOLE, -1);
+      this.#known = `${key}:${other}`;
+    }
+    const done = await engine.fill(HERE, model);
+    await engine.call("find", HERE, -1);
+    return { dice: /** @type {number} */ (await engine.call("dice", HERE, WHOLE)), ms: done.ms };
+  }
+
+  /** Shows the agreement of the chosen model with the unpruned one. */
+  async run() {
+    const { page } = this;
+    if (page.stage.width === 0 || !page.chosen) return;
+    const { facts } = page.chosen;
+    const whole = await page.models.unpruned();
+    if (whole.id === facts.id) {
+      note().textContent = "1 (itself)";
+      return;
+    }
+    note().textContent = "…";
+    const { dice } = await this.agreement(facts.id, whole.id);
+    note().textContent = dice.toFixed(3);
+  }
+}

@@ -1,0 +1,139 @@
+// A worker: either the one that holds image, models and answers, or one that computes blocks on the CPU.
+import init, { BlockWorker, Session } from "./prunella.js";
+
+/** @typedef {{ port: MessagePort, model: number }} Helper */
+
+/** @type {Session} */
+let session;
+/** @type {Helper[]} */
+let helpers = [];
+let stopped = false;
+
+self.onmessage = async ({ data }) => {
+  await init({ module_or_path: data.module });
+  if (data.role === "block") {
+    serveBlocks(data.port);
+  } else {
+    session = new Session();
+    helpers = data.ports.map((/** @type {MessagePort} */ port) => ({ port, model: 0 }));
+    serveCalls(data.port);
+  }
+};
+
+/** Computes one block after the other. @param {MessagePort} port */
+function serveBlocks(port) {
+  /** @type {BlockWorker | undefined} */
+  let worker;
+  port.onmessage = ({ data }) => {
+    try {
+      if (data.model) {
+        worker?.free();
+        worker = new BlockWorker(data.model);
+      }
+      const [row, column, width, height] = data.block;
+      const begun = performance.now();
+      const values = /** @type {BlockWorker} */ (worker).run(data.pixels, row, column, width, height);
+      port.postMessage({ values, ms: performance.now() - begun }, [values.buffer]);
+    } catch (e) {
+      port.postMessage({ error: sentence(e) });
+    }
+  };
+}
+
+/** @param {unknown} e */
+const sentence = (e) => (e instanceof Error ? e.message : String(e));
+
+/** Answers the page's calls, each a method of the session or one of those below. @param {MessagePort} port */
+function serveCalls(port) {
+  /** @param {object} event */
+  const tell = (event) => port.postMessage(event);
+  port.onmessage = async ({ data }) => {
+    const { id, name, args } = data;
+    try {
+      const call = name === "fill" ? () => fill(tell, args[0]) : name === "cancel" ? cancel : () => /** @type {any} */ (session)[name](...args);
+      const value = await call();
+      const bytes = ArrayBuffer.isView(value) ? [value.buffer] : [];
+      port.postMessage({ id, value }, bytes);
+    } catch (e) {
+      const name = e instanceof Error ? e.name : "Error";
+      port.postMessage({ id, error: sentence(e), name });
+    }
+  };
+  tell({ ready: true });
+}
+
+function cancel() {
+  stopped = true;
+  session.cancel();
+}
+
+/**
+ * Segments: on the GPU if one is open, else and after its failure on the CPU workers. Tells of each finished block.
+ * @param {(event: object) => void} tell
+ * @param {{ slot: number, model: number, gpu: boolean }} job
+ */
+async function fill(tell, { slot, model, gpu }) {
+  stopped = false;
+  const begun = performance.now();
+  session.begin(slot, model);
+  let notes = [];
+  let lost = false;
+  if (gpu) {
+    const notify = (/** @type {number[]} */ ...block) => tell({ block, slot });
+    const told = JSON.parse(await session.compute(slot, model, notify));
+    if (told.done) return { ms: performance.now() - begun, onGpu: true, notes: told.notes, lost: false };
+    ({ notes, lost } = told);
+    tell({ restart: true, slot });
+    session.begin(slot, model);
+    if (stopped) cancel();
+  }
+  await fillByHelpers(tell, slot, model);
+  return { ms: performance.now() - begun, onGpu: false, notes, lost };
+}
+
+/**
+ * @param {(event: object) => void} tell
+ * @param {number} slot
+ * @param {number} model
+ */
+async function fillByHelpers(tell, slot, model) {
+  const numbers = session.cpuBlocks(slot, model, helpers.length);
+  const count = numbers.length / 4;
+  let next = 0;
+  const work = async (/** @type {Helper} */ helper) => {
+    while (next < count && !stopped) {
+      const block = numbers.subarray(next * 4, next * 4 + 4);
+      next += 1;
+      const [row, column, width, height] = block;
+      const values = await ask(helper, model, session.cut(slot, row, column, width, height), block);
+      session.put(slot, row, column, width, height, values);
+      tell({ block: [...block], slot, count });
+    }
+  };
+  await Promise.all(helpers.map(work));
+  if (stopped) throw Object.assign(new Error("Cancelled."), { name: "AbortError" });
+}
+
+/**
+ * One block by one helper.
+ * @param {Helper} helper
+ * @param {number} model
+ * @param {Uint8Array} pixels
+ * @param {Uint32Array} block
+ * @returns {Promise<Float32Array>}
+ */
+function ask(helper, model, pixels, block) {
+  const file = helper.model === model ? undefined : session.modelFile(model);
+  helper.model = model;
+  return new Promise((resolve, reject) => {
+    helper.port.onmessage = ({ data }) => {
+      if (data.error) {
+        helper.model = 0;
+        reject(new Error(data.error));
+      } else {
+        resolve(data.values);
+      }
+    };
+    helper.port.postMessage({ model: file, pixels, block: [...block] }, [pixels.buffer]);
+  });
+}
