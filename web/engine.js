@@ -1,5 +1,5 @@
 // The page's side of the workers: calls with promises, events, and which device runs.
-import { file, moduleUrl } from "./assets.js";
+import { file, moduleUrl, single } from "./assets.js";
 
 /** Most CPU workers; more would only compete for memory. */
 const MAX_HELPERS = 8;
@@ -9,6 +9,9 @@ const MAX_HELPERS = 8;
  * @typedef {{ ms: number, onGpu: boolean, notes: string[], lost: boolean }} Filled
  * @typedef {{ name: string, gpu: boolean, software: boolean, notes: string[] }} DeviceFacts
  */
+
+/** A new worker. A file on a disk has plain ones only. */
+const worker = () => new Worker(moduleUrl("worker.js"), { type: single() ? "classic" : "module" });
 
 /** The adapter in words, as far as the browser tells. */
 async function adapterName() {
@@ -43,19 +46,20 @@ export class Engine {
   /**
    * Starts the workers on a compiled module.
    * @param {WebAssembly.Module} module
+   * @param {number} [most] CPU workers
    */
-  static start(module) {
+  static start(module, most = MAX_HELPERS) {
     const cores = navigator.hardwareConcurrency || 2;
     // Where there are many, one is left to the page.
-    const helpers = Math.max(1, Math.min(MAX_HELPERS, cores > 4 ? cores - 1 : cores));
+    const helpers = Math.max(1, Math.min(most, MAX_HELPERS, cores > 4 ? cores - 1 : cores));
     const ports = [];
     for (let i = 0; i < helpers; i++) {
       const { port1, port2 } = new MessageChannel();
       ports.push(port1);
-      new Worker(moduleUrl("worker.js"), { type: "module" }).postMessage({ role: "block", module, port: port2 }, [port2]);
+      worker().postMessage({ role: "block", module, port: port2 }, [port2]);
     }
     const { port1, port2 } = new MessageChannel();
-    const session = new Worker(moduleUrl("worker.js"), { type: "module" });
+    const session = worker();
     const engine = new Engine(port1, helpers);
     session.onerror = () => engine.#fail(new Error("The worker stopped, perhaps for want of memory. Reload the page."));
     session.postMessage({ role: "session", module, port: port2, ports }, [port2, ...ports]);

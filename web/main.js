@@ -9,6 +9,7 @@ import { fragment, load, nameOf, read } from "./share.js";
 import { ShareDialog } from "./dialog.js";
 import { Stage } from "./stage.js";
 import { Trial } from "./trial.js";
+import { wire } from "./wire.js";
 
 /** Shortest side of the view at which a chosen nucleus is shown, pixels of the screen for one of the image. */
 const FIND_SCALE = 4;
@@ -70,7 +71,7 @@ class Page {
     if (e?.name === "AbortError") return;
     byId("alert").textContent = e?.message ?? String(error);
     byId("alert").hidden = false;
-    this.busy(false);
+    if (document.documentElement.dataset.state !== "loading") this.busy(false);
   }
 
   forgive() {
@@ -134,6 +135,7 @@ class Page {
     byId("image-facts").textContent = `${name}, ${size.width} × ${size.height} pixels`;
     byId("invite").hidden = true;
     this.results.clear();
+    this.results.mpp = this.mpp;
     this.trial.clear();
     this.stage.start(size.width, size.height);
     await this.run();
@@ -178,6 +180,8 @@ class Page {
       return true;
     } catch (e) {
       this.fail(e);
+      // A single file has no other model to offer.
+      if (single() && !this.models.own) throw e;
       return false;
     }
   }
@@ -391,7 +395,6 @@ class Page {
   /** Does what the address asks for. */
   async obey() {
     const { wish } = this;
-    if (wish.refused.length > 0) this.say(`The link's ${wish.refused.join(", ")} made no sense and is left out.`);
     if (wish.ratio !== undefined) input("ratio").value = String(wish.ratio);
     input("hidden-too").checked = wish.hiddenToo;
     if (wish.mpp !== undefined) input("mpp").value = String(wish.mpp);
@@ -411,13 +414,13 @@ class Page {
       await this.chooseModel();
       await this.openDevice();
     }
-    this.results.mpp = this.mpp;
     await this.#wishedImage();
     if (wish.view && this.stage.width > 0) {
       const [x, y, scale] = wish.view;
       this.stage.eye.setState(x, y, scale * this.stage.ratio);
       this.stage.invalidate();
     }
+    if (wish.refused.length > 0) this.say(`In the link, ${wish.refused.join(", ")} made no sense and is left out.`);
   }
 
   async #wishedModel() {
@@ -462,11 +465,12 @@ export const secs = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : ms < 60e3 ? `$
 async function begin() {
   document.documentElement.dataset.state = "loading";
   const module = await Engine.module();
-  const engine = Engine.start(module);
+  const engine = Engine.start(module, read(new URL(location.href)).workers);
   await initWasm({ module_or_path: module });
   byId("version").textContent = version();
   const page = new Page(engine);
-  const { wire } = await import("./wire.js");
+  // For the console, and for tests.
+  Object.assign(globalThis, { prunella: page });
   if (page.wish.device !== "cpu") await page.stage.attach();
   byId("painter").textContent = `Drawn by ${page.stage.painter}`;
   byId("painter").dataset.gpu = String(page.stage.eye.painted);

@@ -79,6 +79,7 @@ export class Models {
       const facts = await this.engine.ask("addModel", new Uint8Array(await response.arrayBuffer()));
       return { facts, kind: "tuned" };
     }
+    if (percent === 0) throw new Error("There is no model.");
     const base = await this.unpruned();
     return { facts: await this.engine.ask("prune", base.id, percent / 100, hiddenToo), kind: "cut" };
   }

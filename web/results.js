@@ -29,7 +29,7 @@ export class Results {
   /** Forgets everything. */
   clear() {
     this.nuclei = [];
-    for (const id of ["count", "share", "median"]) byId(id).textContent = "–";
+    for (const id of ["count", "area-share", "median"]) byId(id).textContent = "–";
     byId("histogram").replaceChildren();
     byId("table").replaceChildren();
   }
@@ -37,7 +37,7 @@ export class Results {
   /** @param {{ count: number, share: number }} summary */
   summary({ count, share }) {
     byId("count").textContent = count.toLocaleString("en");
-    byId("share").textContent = `${(share * 100).toFixed(1)} %`;
+    byId("area-share").textContent = `${(share * 100).toFixed(1)} %`;
   }
 
   /** @param {Float64Array} rows */

@@ -12,6 +12,7 @@ const MAX_IMAGE_BYTES = 400e6;
  * @property {string} [imageUrl]
  * @property {string} [folder]
  * @property {"auto" | "gpu" | "cpu"} device
+ * @property {number} [workers] most CPU workers
  * @property {boolean} sample
  * @property {number} [ratio] per cent
  * @property {boolean} hiddenToo
@@ -61,6 +62,7 @@ export function read(url) {
     imageUrl: query.get("image_url") ?? undefined,
     folder: query.get("folder") ?? undefined,
     device: device === "gpu" || device === "cpu" ? device : "auto",
+    workers: number(query.get("workers"), 1, 64) || undefined,
     sample: fragment.get("i") === "sample",
     ratio: one("r", "the share of filters to remove", 0, 90),
     hiddenToo: fragment.get("u") === "1",

@@ -7,10 +7,11 @@ use serde_json::json;
 
 use super::Outcome;
 use super::output::{Output, stop_flag};
+use super::page::{no_page, page_files, page_folder};
 use crate::dataset::phantom;
 use crate::engine::{Control, SegmentOptions, segment};
 use crate::error::{Error, Result};
-use crate::export::{LinkPrecision, MAX_CHARACTERS, OnnxForm, from_link, quantised, to_link, to_onnx};
+use crate::export::{LinkPrecision, MAX_CHARACTERS, OnnxForm, from_link, quantised, to_html, to_link, to_onnx};
 use crate::metrics::PixelCounts;
 use crate::model::{Model, Precision};
 use crate::platform::{read_file, write_atomic};
@@ -23,8 +24,9 @@ const COMPARED_PX: usize = 256;
 #[command(after_help = "Examples:
   prunella export models/dcnn-90.safetensors --onnx --dense --out nuclei.onnx
   prunella export dccn.safetensors --onnx
-  prunella export smallest.safetensors --link")]
-#[command(group(clap::ArgGroup::new("format").required(true).args(["onnx", "link"])))]
+  prunella export smallest.safetensors --link
+  prunella export smallest.safetensors --html --out nuclei.html")]
+#[command(group(clap::ArgGroup::new("format").required(true).args(["onnx", "link", "html"])))]
 pub struct ExportArguments {
     model: PathBuf,
     /// ONNX, opset 17: patches of 3×55×55 (RGB / 255) in, logits out.
@@ -36,10 +38,16 @@ pub struct ExportArguments {
     /// The model inside a link's fragment, '#m=…', on standard output.
     #[arg(long)]
     link: bool,
+    /// The page and the model in one HTML file that runs from a disk or a mail.
+    #[arg(long)]
+    html: bool,
+    /// With --html: folder of the built page [default: 'page' beside the program].
+    #[arg(long, requires = "html")]
+    page: Option<PathBuf>,
     /// With --link: how weights travel.
     #[arg(long, value_enum, default_value_t = PrecisionName::Int8, requires = "link")]
     precision: PrecisionName,
-    /// Where the ONNX file goes [default: the model's name with the format's ending].
+    /// Where the file goes [default: the model's name with the format's ending].
     #[arg(long, short)]
     out: Option<PathBuf>,
 }
@@ -66,7 +74,21 @@ pub struct ImportArguments {
 /// `prunella export`.
 pub fn export(arguments: &ExportArguments, output: Output) -> Result<Outcome> {
     let model = Model::load(&arguments.model)?;
-    if arguments.link { link(arguments, &model, output) } else { onnx(arguments, &model, output) }
+    match arguments {
+        a if a.link => link(a, &model, output),
+        a if a.html => html(a, &model, output),
+        a => onnx(a, &model, output),
+    }
+}
+
+fn html(arguments: &ExportArguments, model: &Model, output: Output) -> Result<Outcome> {
+    let folder = page_folder(arguments.page.as_deref()).ok_or_else(no_page)?;
+    let text = to_html(&page_files(&folder)?, model)?;
+    let path = arguments.out.clone().unwrap_or_else(|| arguments.model.with_extension("html"));
+    write_atomic(&path, text.as_bytes())?;
+    let said = format!("{} ({} bytes); it needs no other file and no network", path.display(), text.len());
+    output.result(&json!({ "file": path, "bytes": text.len() }), &said)?;
+    Ok(Outcome::Done)
 }
 
 fn onnx(arguments: &ExportArguments, model: &Model, output: Output) -> Result<Outcome> {

@@ -10,6 +10,7 @@ mod evaluate;
 mod export;
 mod info;
 mod output;
+mod page;
 mod prune;
 mod segment;
 mod serve;

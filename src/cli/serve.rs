@@ -1,4 +1,4 @@
-//! `prunella serve`: a folder in the browser, on this machine only. Byte ranges are answered, so large images are read in
+//! `prunella serve`: the page and a folder in the browser, on this machine only. Byte ranges are answered, so large images are read in
 //! parts; nothing outside the folder is, not through links either.
 
 use std::net::Ipv4Addr;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse as _, Response};
 use clap::Args;
 use serde_json::json;
@@ -18,12 +18,17 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::Outcome;
 use super::output::{Output, stop_flag};
+use super::page::{no_page, page_folder};
 use crate::error::{At as _, Error, Result};
 
+/// Where the folder's files are; the page is above them.
+const FILES: &str = "/files";
+/// Endings of images that the page opens.
+const IMAGES: [&str; 5] = ["png", "jpg", "jpeg", "tif", "tiff"];
 /// How often a request to stop is looked for.
 const STOP_EVERY: Duration = Duration::from_millis(100);
 
-/// Show a folder of results in the browser: served on this machine only, until Ctrl-C.
+/// Show the page and a folder's images in the browser: served on this machine only, until Ctrl-C.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella serve prunella-demo
@@ -35,6 +40,9 @@ pub struct ServeArguments {
     /// Port to listen on; any free one by default.
     #[arg(long, default_value_t = 0)]
     port: u16,
+    /// Folder of the built page [default: 'page' beside the program].
+    #[arg(long)]
+    page: Option<PathBuf>,
     /// Only print the address.
     #[arg(long)]
     no_open: bool,
@@ -50,17 +58,25 @@ pub fn serve(arguments: &ServeArguments, output: Output) -> Result<Outcome> {
     if !folder.is_dir() {
         return Err(Error::mismatch("Only a folder can be served").at(&arguments.folder));
     }
+    let page = match (&arguments.page, page_folder(arguments.page.as_deref())) {
+        (Some(_), None) => return Err(no_page()),
+        (_, page) => page.map(|p| p.canonicalize().unwrap_or(p)),
+    };
     let failed = |e| Error::io("The server cannot start", e);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port)).await.map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
-        let address = format!("http://127.0.0.1:{port}/");
+        let start = if page.is_some() { format!("?folder={}/", &FILES[1..]) } else { format!("{}/", &FILES[1..]) };
+        let address = format!("http://127.0.0.1:{port}/{start}");
+        if page.is_none() {
+            output.remark("The page is not built ('cargo xtask web' does that), so only the folder is shown");
+        }
         output.result(&json!({ "address": address, "folder": folder }), &address)?;
         if !arguments.no_open && open::that_detached(&address).is_err() {
             output.remark("No browser could be opened; go to the address above");
         }
-        axum::serve(listener, router(&folder)).with_graceful_shutdown(stopped()).await.map_err(failed)
+        axum::serve(listener, router(&folder, page.as_deref())).with_graceful_shutdown(stopped()).await.map_err(failed)
     })?;
     Ok(Outcome::Done)
 }
@@ -73,23 +89,34 @@ async fn stopped() {
     }
 }
 
-fn router(folder: &Path) -> Router {
+fn router(folder: &Path, page: Option<&Path>) -> Router {
     let fixed = |name: HeaderName, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
-    Router::new()
-        .fallback_service(ServeDir::new(folder))
-        .layer(from_fn_with_state(Arc::new(folder.to_path_buf()), guard))
+    let shown = |folder: &Path| {
+        let folder = Arc::new(folder.to_path_buf());
+        Router::new().fallback_service(ServeDir::new(folder.as_path())).layer(from_fn_with_state(folder, inside_only))
+    };
+    let files = Router::new().nest_service(FILES, shown(folder));
+    let all = match page {
+        Some(page) => files.fallback_service(shown(page)),
+        None => files,
+    };
+    all.layer(from_fn(own_name_only))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::CACHE_CONTROL, "no-cache"))
 }
 
-/// Lets through what asks for this machine by name and for a file whose true place is inside the folder.
-async fn guard(State(folder): State<Arc<PathBuf>>, request: Request, next: Next) -> Response {
+/// Lets through what asks for this machine by name: a page elsewhere may have had its name pointed here.
+async fn own_name_only(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    if !matches!(name, "127.0.0.1" | "localhost") {
-        // A page elsewhere whose name was pointed at this machine.
-        return (StatusCode::FORBIDDEN, "This server answers to 127.0.0.1 only.").into_response();
+    if matches!(name, "127.0.0.1" | "localhost") {
+        return next.run(request).await;
     }
+    (StatusCode::FORBIDDEN, "This server answers to 127.0.0.1 only.").into_response()
+}
+
+/// Lets through what asks for a file whose true place is inside the folder; shows folders without a page of their own.
+async fn inside_only(State(folder): State<Arc<PathBuf>>, request: Request, next: Next) -> Response {
     let path = decoded(request.uri().path());
     let inside = path
         .as_deref()
@@ -97,12 +124,39 @@ async fn guard(State(folder): State<Arc<PathBuf>>, request: Request, next: Next)
         .filter(|p| p.starts_with(folder.as_path()));
     match inside {
         None => (StatusCode::NOT_FOUND, "There is no such file here.").into_response(),
+        Some(place) if place.is_dir() && request.uri().query() == Some("list") => list(&place),
         Some(place) if place.is_dir() && !place.join("index.html").is_file() => match listing(&place) {
             Some(page) if request.uri().path().ends_with('/') => page.into_response(),
             _ => next.run(request).await,
         },
         Some(_) => next.run(request).await,
     }
+}
+
+/// Names of what lies in a folder, folders with a slash; hidden ones are left out.
+fn names(folder: &Path) -> Vec<String> {
+    let entry = |entry: std::io::Result<std::fs::DirEntry>| {
+        let entry = entry.ok()?;
+        let slash = if entry.path().is_dir() { "/" } else { "" };
+        Some(format!("{}{slash}", entry.file_name().to_str()?)).filter(|n| !n.starts_with('.'))
+    };
+    let mut names: Vec<String> = std::fs::read_dir(folder).into_iter().flatten().filter_map(entry).collect();
+    names.sort();
+    names
+}
+
+/// The images of a folder, as the page reads them.
+fn list(folder: &Path) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], json!(images(folder)).to_string()).into_response()
+}
+
+/// Images of a folder that the page opens.
+fn images(folder: &Path) -> Vec<String> {
+    let opens = |name: &String| {
+        let ending = Path::new(name).extension().map(|e| e.to_string_lossy().to_lowercase());
+        ending.is_some_and(|e| IMAGES.contains(&e.as_str()))
+    };
+    names(folder).into_iter().filter(opens).collect()
 }
 
 /// A path without %-escapes; none if it is not text.
@@ -124,15 +178,8 @@ fn decoded(path: &str) -> Option<String> {
 
 /// Links to what lies in a folder.
 fn listing(folder: &Path) -> Option<Html<String>> {
-    let mut names: Vec<String> = std::fs::read_dir(folder)
-        .ok()?
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let slash = if entry.path().is_dir() { "/" } else { "" };
-            Some(format!("{}{slash}", entry.file_name().to_str()?)).filter(|n| !n.starts_with('.'))
-        })
-        .collect();
-    names.sort();
+    std::fs::read_dir(folder).ok()?;
+    let names = names(folder);
     let safe = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
     let link = |text: &str| safe(&text.replace('%', "%25").replace('?', "%3F").replace('#', "%23"));
     let items: String = names.iter().map(|n| format!("<li><a href=\"./{}\">{}</a></li>\n", link(n), safe(n))).collect();

@@ -10,6 +10,9 @@ use crate::raster::{Plane, RgbImage};
 /// Side of blocks of a network that runs patch by patch, pixels.
 const PATCHWISE_BLOCK_PX: usize = 16;
 
+/// Side of the first blocks, pixels.
+const FIRST_BLOCK_PX: usize = 64;
+
 /// A model made ready for blocks that come as pixels.
 #[derive(Debug)]
 pub struct WindowEngine {
@@ -39,14 +42,17 @@ impl WindowEngine {
         Ok(Self { kind, head: model.card().head })
     }
 
-    /// The image in blocks, enough for `workers`.
+    /// The image in blocks, enough for `workers`. The first are small, so that something is to be seen soon.
     #[must_use]
     pub fn blocks(&self, image: &RgbImage, workers: usize) -> Vec<Block> {
-        let side = match self.kind {
-            Kind::Tiles(_) => cpu_side(image, workers),
-            Kind::Patches(_) => PATCHWISE_BLOCK_PX,
-        };
-        blocks(image.width(), image.height(), side)
+        let Kind::Tiles(_) = self.kind else { return blocks(image.width(), image.height(), PATCHWISE_BLOCK_PX) };
+        let all = blocks(image.width(), image.height(), cpu_side(image, workers));
+        let (first, rest) = all.split_at(1.min(all.len()));
+        let pieces = first.iter().flat_map(|block| {
+            let within = blocks(block.width, block.height, FIRST_BLOCK_PX).into_iter();
+            within.map(|b| Block { row: block.row + b.row, column: block.column + b.column, ..b })
+        });
+        pieces.chain(rest.iter().copied()).collect()
     }
 
     /// What [`Self::run`] needs of the image for a block, mirrored at its borders.

@@ -1,8 +1,10 @@
 //! Models for other programs and other people.
 
+mod html;
 mod link;
 mod onnx;
 mod onnx_messages;
 
+pub use html::{PageFiles, to_html};
 pub use link::{LinkPrecision, MAX_CHARACTERS, from_link, quantised, to_link};
 pub use onnx::{OnnxForm, to_onnx};

@@ -33,7 +33,7 @@ const FOREIGN: [(&str, &[&str]); 26] = [
     ("wgpu", &["engine/gpu", "viewer/painter", "web/eye"]),
     ("pollster", &["train/device", "cli"]),
     ("prost", &["export"]),
-    ("flate2", &["export/link"]),
+    ("flate2", &["export/link", "export/html"]),
     ("axum", &["cli/serve"]),
     ("tokio", &["cli/serve"]),
     ("tower_http", &["cli/serve"]),

@@ -21,7 +21,7 @@ impl Server {
             .expect("the program starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("output")).read_line(&mut line).expect("an address");
-        let address = line.trim().trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let address = line.trim().trim_start_matches("http://").split('/').next().expect("a host").to_owned();
         Self { child, address }
     }
 
@@ -58,18 +58,25 @@ fn files_and_ranges_are_served_and_nothing_else() {
     #[cfg(unix)]
     std::os::unix::fs::symlink(dir.path().join("secret.txt"), folder.join("link.txt")).expect("link");
     let server = Server::start(&folder);
-    let (head, body) = server.get("/a%20b.txt", "");
+    let (head, body) = server.get("/files/a%20b.txt", "");
     assert!(head.starts_with("http/1.1 200") && head.contains("nosniff") && head.contains("accept-ranges"), "{head}");
     assert_eq!(body, b"0123456789");
-    let (head, body) = server.get("/a%20b.txt", "Range: bytes=2-4\r\n");
+    let (head, body) = server.get("/files/a%20b.txt", "Range: bytes=2-4\r\n");
     assert!(head.starts_with("http/1.1 206") && head.contains("content-range: bytes 2-4/10"), "{head}");
     assert_eq!(body, b"234");
-    let (head, body) = server.get("/", "");
+    let (head, body) = server.get("/files/", "");
     assert!(head.starts_with("http/1.1 200") && String::from_utf8_lossy(&body).contains("a b.txt"), "{head}");
-    for path in ["/../secret.txt", "/%2e%2e/secret.txt", "/link.txt", "/nothing", "/%00"] {
+    for path in [
+        "/files/../secret.txt",
+        "/files/%2e%2e/secret.txt",
+        "/files/link.txt",
+        "/files/nothing",
+        "/files/%00",
+        "/a%20b.txt",
+    ] {
         assert_eq!(server.status(path, ""), "404", "{path}");
     }
-    assert_eq!(server.status("/a%20b.txt", "Host: evil.example\r\n"), "403");
+    assert_eq!(server.status("/files/a%20b.txt", "Host: evil.example\r\n"), "403");
 }
 
 #[test]

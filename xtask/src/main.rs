@@ -13,7 +13,7 @@ const HELP: &str = "cargo xtask <task>
 
   test     set up what is missing, then format, lints (native and wasm32), licences, spelling, tests, docs
   setup    only set up what 'test' needs
-  bench    measure against peers, which are set up first: 'bench segment [--json]'
+  bench    measure against peers, which are set up first: 'bench segment|web [--json]'
   web      build the page as a static folder: target/page
   shaders  translate every shader to SPIR-V, Metal and HLSL, and check WebGPU's limits";
 

@@ -14,6 +14,14 @@ const TYPOS: &str = "1.52.0";
 const WEB_PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy", "lld-19"];
 /// Chromium brings SwiftShader, a Vulkan driver on the CPU that computes right.
 const VULKAN_PACKAGES: [&str; 2] = ["chromium", "libvulkan1"];
+/// node's test runner is used.
+const NODE: u32 = 20;
+const CHROMIUMS: [&str; 4] = [
+    "/usr/bin/chromium",
+    "/usr/bin/chromium-browser",
+    "/usr/bin/google-chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+];
 const SWIFTSHADER: &str = "/usr/lib/chromium/vk_swiftshader_icd.json";
 
 /// How wasm32 code is compiled here.
@@ -31,6 +39,8 @@ pub struct Tools {
     pub typos: std::result::Result<PathBuf, String>,
     /// A Python with `safetensors` and `onnxruntime`, the other readers of model files.
     pub python: std::result::Result<PathBuf, String>,
+    /// A browser; node and its packages are there too.
+    pub browser: std::result::Result<PathBuf, String>,
     /// A Vulkan driver description for the GPU tests; none where a real adapter's is used.
     pub vulkan: std::result::Result<Option<PathBuf>, String>,
 }
@@ -45,6 +55,7 @@ impl Tools {
         line("cargo-deny", self.deny.as_ref().err());
         line("typos", self.typos.as_ref().err());
         line("Python with safetensors and onnxruntime", self.python.as_ref().err());
+        line("Chromium with node", self.browser.as_ref().err());
         line("Vulkan driver", self.vulkan.as_ref().err());
     }
 }
@@ -57,7 +68,14 @@ pub fn everything() -> Result<Tools> {
             return Err(format!("{component} is missing; install it with 'rustup component add {component}'"));
         }
     }
-    Ok(Tools { web: web(), deny: deny(), typos: python_tool("typos"), python: python_tool("python"), vulkan: vulkan() })
+    Ok(Tools {
+        web: web(),
+        deny: deny(),
+        typos: python_tool("typos"),
+        python: python_tool("python"),
+        browser: browser(),
+        vulkan: vulkan(),
+    })
 }
 
 /// A compiler for the web, set up if need be.
@@ -113,6 +131,26 @@ fn vulkan() -> std::result::Result<Option<PathBuf>, String> {
         apt(&VULKAN_PACKAGES)?;
     }
     if driver.is_file() && loader() { Ok(Some(driver)) } else { Err(format!("{SWIFTSHADER} is not there")) }
+}
+
+/// A Chromium that the page is tried in, with node and the packages of `tests/e2e`.
+pub fn browser() -> std::result::Result<PathBuf, String> {
+    let major = || output_of("node", &["--version"])?.trim_start_matches('v').split('.').next()?.parse::<u32>().ok();
+    if major().is_none_or(|v| v < NODE) || !works("npm", &["--version"]) {
+        apt(&["nodejs", "npm"])?;
+    }
+    if major().is_none_or(|v| v < NODE) {
+        return Err(format!("node {NODE} or later is missing; see https://nodejs.org"));
+    }
+    let given = std::env::var_os("PRUNELLA_CHROMIUM").map(PathBuf::from);
+    let found = || given.clone().into_iter().chain(CHROMIUMS.map(PathBuf::from)).find(|p| p.is_file());
+    if found().is_none() {
+        apt(&["chromium"])?;
+    }
+    let chromium = found().ok_or("Chromium is missing; install it or name it in PRUNELLA_CHROMIUM")?;
+    run(Command::new("npm").args(["ci", "--silent", "--no-audit", "--no-fund", "--prefix", "tests/e2e"]))
+        .map_err(|e| format!("the packages of tests/e2e cannot be installed: {e}"))?;
+    Ok(chromium)
 }
 
 /// Installs Debian packages, or says which ones to install.

@@ -69,7 +69,16 @@ pub fn test() -> Result<()> {
     tally.check_with("licences, bans and sources", &tools.deny, |deny| {
         run(Command::new(deny).args(["--log-level", "error", "check", "bans", "licenses", "sources"]))
     });
+    tally.check_with("page: build and weight", &tools.web, |_| web::web().map(drop));
     tally.check("tests", || tests(&tools, &skips));
+    tally.check_with("page: types", &tools.browser, |_| {
+        run(Command::new("tests/e2e/node_modules/.bin/tsc").args(["--project", "web"]))
+    });
+    tally.check_with("page: in a browser", &tools.browser, |browser| {
+        run(Command::new("node")
+            .args(["--test", "--test-concurrency=1", "--test-reporter=spec", "tests/e2e/"])
+            .env("PRUNELLA_CHROMIUM", browser))
+    });
     tally.check("documentation", || {
         run(cargo(&["doc", "--release", "--no-deps", "--package", "prunella"]).env("RUSTDOCFLAGS", "-D warnings"))
     });

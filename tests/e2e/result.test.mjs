@@ -1,0 +1,148 @@
+// An image goes in, and out come the same bytes as from the native program, on either device.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { counted, drop, idle, launch, native, open, root, saved, serve, shots, slide, tissue } from "./harness.mjs";
+
+let browser, host;
+before(async () => {
+  [browser, host] = [await launch(), await serve((await import("./harness.mjs")).site)];
+});
+after(async () => {
+  await browser.close();
+  host.close();
+});
+
+/** Endings of the native command's files, and the page's buttons. */
+const FILES = { geojson: "geojson", csv: "csv", labels: "labels.png", overlay: "overlay.png", probability: "probability.png" };
+
+async function equal(page, want, kinds) {
+  for (const kind of kinds) {
+    const got = await saved(page, `[data-file=${kind}]`);
+    assert.equal(got.name, `field.${FILES[kind]}`);
+    assert.ok(got.bytes.equals(want(FILES[kind])), `${kind} differs from the native one`);
+  }
+}
+
+test("on the processor, a dropped image gives the native files", async () => {
+  const image = tissue(10, 20, 200, 160);
+  const { context, page, said } = await open(browser, `${host.address}?device=cpu#p=0.25`);
+  await drop(page, "field.png", image);
+  assert.ok((await counted(page)) > 5);
+  assert.match(await page.textContent("#device"), /processor \(\d+ worker/);
+  assert.equal(await page.getAttribute("#device", "data-gpu"), "false");
+  // A probability may differ in its last bit, which 8 bits seldom show; the rest is decided on integers.
+  await equal(page, native(image, "dcnn-50", ["--mpp", "0.25"]), ["geojson", "csv", "labels", "overlay"]);
+  assert.match(await page.textContent("#median"), /µm²/);
+  await page.screenshot({ path: join(shots, "processor.png") });
+  assert.deepEqual(said, { errors: [], elsewhere: [] });
+  await context.close();
+});
+
+test("on WebGPU, the same, block by block", async () => {
+  const image = tissue(30, 40, 110, 90);
+  const { context, page, said } = await open(browser, `${host.address}?device=gpu#r=90&u=1`);
+  assert.equal(await page.getAttribute("#device", "data-gpu"), "true", "an adapter is really used");
+  assert.match(await page.textContent("#device"), /swiftshader|WebGPU/i);
+  await drop(page, "field.png", image);
+  await counted(page);
+  await equal(page, native(image, "dcnn-90-all"), ["geojson", "csv", "labels"]);
+  assert.equal(await page.getAttribute("#device", "data-gpu"), "true", "and no other took its place");
+  assert.deepEqual(said, { errors: [], elsewhere: [] });
+  await context.close();
+});
+
+test("a device that is lost in the middle costs nothing but time", async () => {
+  const image = tissue(30, 40, 150, 120);
+  const { context, page } = await open(browser, `${host.address}?device=gpu#r=90&u=1`);
+  await page.evaluate(() => {
+    const { engine } = globalThis.prunella;
+    const before = engine.onevent;
+    let lost = false;
+    engine.onevent = (event) => {
+      if (!lost && event.block) {
+        lost = true;
+        void engine.call("loseDevice");
+      }
+      before(event);
+    };
+  });
+  await drop(page, "field.png", image);
+  await counted(page);
+  await equal(page, native(image, "dcnn-90-all"), ["geojson"]);
+  await context.close();
+});
+
+test("the viewer's shader is one that the browser's own compiler takes", async () => {
+  const { context, page } = await open(browser, `${host.address}?device=cpu`);
+  const shader = readFileSync(join(root, "shaders/viewer.wgsl"), "utf8");
+  const told = await page.evaluate(async (code) => {
+    const device = await (await navigator.gpu.requestAdapter()).requestDevice();
+    const compile = async (text) => {
+      device.pushErrorScope("validation");
+      const module = device.createShaderModule({ code: text });
+      const messages = (await module.getCompilationInfo()).messages.filter((m) => m.type === "error").map((m) => m.message);
+      await device.popErrorScope();
+      return messages;
+    };
+    return [await compile(code), await compile(`${code}\nfn broken( {`)];
+  }, shader);
+  assert.deepEqual(told[0], []);
+  assert.notEqual(told[1].length, 0, "a broken shader is noticed");
+  await context.close();
+});
+
+test("threshold, table, click and comparison follow the hand", async () => {
+  const { context, page, said } = await open(browser, `${host.address}?device=cpu#r=90&u=1`);
+  await drop(page, "field.png", tissue(0, 0, 160, 160));
+  const all = await counted(page);
+  await slide(page, "#threshold", 90);
+  await page.waitForFunction((n) => document.getElementById("count").textContent !== String(n), all);
+  assert.ok(Number(await page.textContent("#count")) < all, "fewer nuclei above 0.9");
+  await slide(page, "#threshold", 50);
+  await page.click("summary");
+  await page.waitForSelector("#table tbody tr");
+  const rows = page.locator("#table tbody tr");
+  await page.waitForFunction(() => document.querySelectorAll("#table tbody tr").length > 3);
+  await rows.first().locator("button").click();
+  assert.match((await rows.first().getAttribute("class")) ?? "", /chosen/);
+  await page.waitForTimeout(600);
+  assert.match(page.url(), /v=[\d.]+,[\d.]+,4/, "the view went there");
+  await page.click("#compare");
+  await idle(page);
+  await page.waitForFunction(() => globalThis.prunella.stage.answers[1]);
+  await page.click("#zoom-fit");
+  await page.waitForTimeout(900);
+  await page.screenshot({ path: join(shots, "compare.png") });
+  assert.deepEqual(said, { errors: [], elsewhere: [] });
+  await context.close();
+});
+
+test("the slider prunes in the page and says what it costs", async () => {
+  const { context, page } = await open(browser, `${host.address}?device=cpu#r=90`);
+  assert.equal(await page.textContent("#parameters"), "78,777");
+  assert.match(await page.textContent("#model-kind"), /Trained again/);
+  await drop(page, "field.png", tissue(0, 0, 128, 128));
+  await counted(page);
+  await slide(page, "#ratio", 80);
+  await page.waitForFunction(() => /^0\.\d+$|^1/.test(document.getElementById("agreement").textContent), null, { timeout: 60_000 });
+  await idle(page);
+  assert.match(await page.textContent("#model-kind"), /not trained again/);
+  const cut = Number((await page.textContent("#parameters")).replaceAll(",", ""));
+  assert.ok(cut > 78_777 && cut < 916_959, `${cut} parameters`);
+  assert.match(page.url(), /r=80/);
+  await context.close();
+});
+
+test("work can be cancelled, and what was finished stays", async () => {
+  const { context, page } = await open(browser, `${host.address}?device=cpu#r=0`);
+  await drop(page, "field.png", tissue(0, 0, 400, 400));
+  await page.waitForFunction(() => document.getElementById("progress").value > 0.02, null, { timeout: 60_000 });
+  assert.equal(await page.isVisible("#progress-row"), true);
+  await page.click("#cancel");
+  await page.waitForFunction(() => /Cancelled|nuclei/.test(document.getElementById("status").textContent));
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.state), "idle");
+  assert.equal(await page.isVisible("#alert"), false);
+  await context.close();
+});
