@@ -24,6 +24,8 @@ pub mod raster;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod report;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod study;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod train;
 pub mod viewer;
 #[cfg(target_arch = "wasm32")]

@@ -14,6 +14,7 @@ mod page;
 mod prune;
 mod segment;
 mod serve;
+mod study;
 mod tiles;
 mod train;
 mod tune;
@@ -56,6 +57,8 @@ enum Verb {
     Export(export::ExportArguments),
     Import(export::ImportArguments),
     Serve(serve::ServeArguments),
+    Study(study::StudyArguments),
+    Advise(study::AdviseArguments),
     Info(info::InfoArguments),
     Data(data::DataArguments),
     /// List what can compute here, and which adapters are software.
@@ -94,6 +97,8 @@ fn run(verb: Verb, output: Output) -> Result<Outcome> {
         Verb::Export(a) => export::export(&a, output),
         Verb::Import(a) => export::import(&a, output),
         Verb::Serve(a) => serve::serve(&a, output),
+        Verb::Study(a) => study::study(&a, output),
+        Verb::Advise(a) => study::advice(&a, output),
         Verb::Info(a) => info::info(&a, output),
         Verb::Data(a) => data::data(&a, output),
         Verb::Devices => info::devices(output),

@@ -18,7 +18,7 @@ pub struct PixelCounts {
 }
 
 /// The paper's scores. `None` where a denominator is zero.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, serde::Deserialize)]
 pub struct PixelScores {
     /// TP / (TP + FN); the paper's sensitivity and recall. None without a nucleus pixel.
     pub sensitivity: Option<f64>,

@@ -35,7 +35,7 @@ pub struct DemoPage<'a> {
     pub pictures: &'a [Picture],
 }
 
-const STYLE: &str = "
+pub(super) const STYLE: &str = "
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0; } p { max-width: 45rem; }
@@ -88,7 +88,7 @@ fn table(rows: &[DemoRow]) -> String {
     out + "</tbody></table>"
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

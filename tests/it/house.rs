@@ -7,7 +7,7 @@ use crate::support::root;
 const MAX_LINES: usize = 400;
 
 /// Floor of each module; imports go to lower floors only.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("error", 1),
     ("platform", 2),
     ("raster", 3),
@@ -22,13 +22,14 @@ const FLOORS: [(&str, u8); 17] = [
     ("train", 5),
     ("viewer", 5),
     ("demo", 6),
+    ("study", 6),
     ("cli", 7),
     ("web", 7),
     ("lib", 8),
 ];
 
 /// Foreign crates and the modules that may touch them.
-const FOREIGN: [(&str, &[&str]); 26] = [
+const FOREIGN: [(&str, &[&str]); 27] = [
     ("burn", &["train"]),
     ("wgpu", &["engine/gpu", "viewer/painter", "web/eye"]),
     ("pollster", &["train/device", "cli"]),
@@ -46,6 +47,7 @@ const FOREIGN: [(&str, &[&str]); 26] = [
     ("web_sys", &["web"]),
     ("console_error_panic_hook", &["web"]),
     ("clap", &["cli"]),
+    ("toml", &["study/design"]),
     ("indicatif", &["cli"]),
     ("ctrlc", &["cli/output"]),
     ("quick_xml", &["dataset/imagescope"]),

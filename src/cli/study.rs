@@ -1,0 +1,368 @@
+//! `prunella study` and `prunella advise`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::Outcome;
+use super::output::{Output, stop_flag};
+use super::tiles::{TileArguments, load};
+use super::train::show;
+use crate::engine::{Choice, Control};
+use crate::error::{At as _, Error, Result};
+use crate::platform::{read_file, write_atomic};
+use crate::study::{
+    Advice, Cell, CellRun, Data, Design, Group, Question, Study, advise, cost, groups, report, snakefile,
+};
+
+/// Largest design file.
+const MAX_DESIGN_BYTES: u64 = 1_000_000;
+/// How often finished jobs are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Runs whose median Table 8's time is.
+const COST_RUNS: usize = 7;
+
+/// Answer the paper's question for a data set: how far to prune, and how many patches?
+#[derive(Debug, Args)]
+pub struct StudyArguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    Run(RunArguments),
+    /// Write report.html and results.csv from what is finished.
+    Report {
+        /// The study's folder.
+        folder: PathBuf,
+    },
+    Plan(PlanArguments),
+    Cell(CellArguments),
+}
+
+/// Train and score every cell of a design; a killed run goes on where it was.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  prunella study run smoke --out smoke
+  prunella study run paper-table6 --data kumar --out table6 --jobs 2
+  prunella study run my-design.toml --data tiles --out mine
+  prunella study run paper-cost --out cost
+
+Built in: smoke, paper-table4 to paper-table7, paper-seeds, paper-cost.")]
+struct RunArguments {
+    /// A built-in design or a TOML file.
+    design: String,
+    #[arg(long, short)]
+    out: PathBuf,
+    /// Folder with labelled tiles named as in the paper's Table 1.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Cells worked on at a time, each in a process with its share of the cores.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    #[arg(long, default_value = "auto")]
+    device: Choice,
+}
+
+/// Write a Snakemake workflow for many machines.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  prunella study plan smoke --out smoke && cd smoke && snakemake --cores all
+  prunella study plan paper-table6 --data /data/kumar --out table6
+  cd table6 && snakemake --executor slurm --jobs 50")]
+struct PlanArguments {
+    design: String,
+    #[arg(long, short)]
+    out: PathBuf,
+    /// Folder with labelled tiles, as the machines see it.
+    #[arg(long)]
+    data: Option<PathBuf>,
+}
+
+/// Do one cell, or one pre-training, of the study in a folder: what workflows call.
+#[derive(Debug, Args)]
+struct CellArguments {
+    folder: PathBuf,
+    /// Which cell.
+    #[arg(long, required_unless_present = "pretrain", conflicts_with = "pretrain")]
+    id: Option<String>,
+    /// Only the pre-training of this network.
+    #[arg(long)]
+    pretrain: Option<String>,
+    #[arg(long)]
+    data: Option<PathBuf>,
+    #[arg(long, default_value = "auto")]
+    device: Choice,
+}
+
+/// Say how far to prune, or how many patches to label.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  prunella advise --patches 9000
+  prunella advise --accuracy 0.92 --margin 0.005
+  prunella advise --patches 9000 --study my-study")]
+#[command(group(clap::ArgGroup::new("question").required(true).args(["patches", "accuracy"])))]
+pub struct AdviseArguments {
+    /// Labelled patches that there are.
+    #[arg(long)]
+    patches: Option<usize>,
+    /// Accuracy that is needed, 0 to 1.
+    #[arg(long)]
+    accuracy: Option<f64>,
+    /// Accuracy that may be lost to pruning.
+    #[arg(long, default_value_t = 0.005)]
+    margin: f64,
+    /// A study's folder; the paper's Table 6 without one.
+    #[arg(long)]
+    study: Option<PathBuf>,
+    /// Which network of the study.
+    #[arg(long)]
+    network: Option<String>,
+}
+
+/// `prunella study`.
+pub fn study(arguments: &StudyArguments, output: Output) -> Result<Outcome> {
+    match &arguments.task {
+        Task::Run(a) => run(a, output),
+        Task::Report { folder } => written(&Study::open(folder)?, output),
+        Task::Plan(a) => plan(a, output),
+        Task::Cell(a) => cell(a, output),
+    }
+}
+
+/// A design by name or from a file.
+fn design(name: &str) -> Result<Design> {
+    let path = Path::new(name);
+    if !path.is_file() {
+        return Design::built_in(name);
+    }
+    let text = String::from_utf8(read_file(path, MAX_DESIGN_BYTES)?)
+        .map_err(|_| Error::malformed("The design is not text").at(path))?;
+    Design::parse(&text).at(path)
+}
+
+/// The tiles that a design wants.
+fn tiles(design: &Design, data: Option<&Path>, output: Output) -> Result<Data> {
+    match data {
+        _ if design.data.phantom => Ok(Data::phantom()),
+        None => Err(Error::mismatch("This design needs labelled tiles; name their folder with --data")),
+        Some(folder) => {
+            let wanted = TileArguments { data: folder.to_path_buf(), split: None, tiles: Vec::new(), licence: None };
+            Data::of_tiles(load(&wanted, output)?)
+        }
+    }
+}
+
+fn run(arguments: &RunArguments, output: Output) -> Result<Outcome> {
+    let design = design(&arguments.design)?;
+    if design.cost {
+        return measured(&design, &arguments.out, output);
+    }
+    if arguments.jobs == 0 {
+        return Err(Error::mismatch("At least one job is needed"));
+    }
+    let study = Study::begin(design, &arguments.out)?;
+    let missing = study.missing()?;
+    let all = study.design.cells().len();
+    if missing.len() < all {
+        output.remark(&format!("{} of {all} cells are finished already", all - missing.len()));
+    }
+    if arguments.jobs == 1 || missing.len() < 2 {
+        one_after_the_other(arguments, &study, &missing, output)?;
+    } else {
+        side_by_side(arguments, &study, &missing, output)?;
+    }
+    written(&study, output)
+}
+
+fn one_after_the_other(arguments: &RunArguments, study: &Study, missing: &[Cell], output: Output) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let data = tiles(&study.design, arguments.data.as_deref(), output)?;
+    let runner = CellRun { study, data: &data, device: arguments.device, cancel: stop_flag() };
+    let begun = Instant::now();
+    for (i, cell) in missing.iter().enumerate() {
+        let bar = output.bar(1, &cell.id);
+        runner.run(cell, &mut |_, event| {
+            if !matches!(event, crate::train::Event::Epoch(_)) {
+                show(event, &bar, output);
+            }
+        })?;
+        bar.finish_and_clear();
+        told(study, cell, i + 1, missing.len(), begun, output)?;
+    }
+    Ok(())
+}
+
+/// A line for a finished cell.
+fn told(study: &Study, cell: &Cell, done: usize, all: usize, begun: Instant, output: Output) -> Result<()> {
+    let Some(result) = study.result(cell)? else { return Ok(()) };
+    let number = |v: Option<f64>| v.map_or("–".to_owned(), |v| format!("{v:.4}"));
+    let left = begun.elapsed().as_secs_f64() / done as f64 * (all - done) as f64;
+    output.remark(&format!(
+        "{done}/{all} {}: accuracy {}, Dice {} ({left:.0} s left at this pace)",
+        cell.id,
+        number(result.scores.accuracy),
+        number(result.scores.dice)
+    ));
+    Ok(())
+}
+
+/// Processes, each with its share of the cores: training scales badly over threads.
+fn side_by_side(arguments: &RunArguments, study: &Study, missing: &[Cell], output: Output) -> Result<()> {
+    let program = std::env::current_exe().map_err(|e| Error::io("The program cannot find itself", e))?;
+    let threads = (crate::platform::threads() / arguments.jobs).max(1);
+    let start = |what: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(["study", "cell"]).arg(&study.folder).args(what);
+        if let Some(data) = &arguments.data {
+            command.arg("--data").arg(data);
+        }
+        if let Choice::Cpu = arguments.device {
+            command.args(["--device", "cpu"]);
+        }
+        command.env("RAYON_NUM_THREADS", threads.to_string()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().map_err(|e| Error::io("A job cannot be started", e))
+    };
+    for network in &study.design.networks {
+        if study.design.pretrain_recipe(*network).is_some() && missing.iter().any(|c| c.network == *network) {
+            output.remark(&format!("Pre-training {}", network.name()));
+            finish(start(&["--pretrain", network.name()])?, network.name())?;
+        }
+    }
+    let begun = Instant::now();
+    let mut waiting = missing.iter();
+    let mut running: Vec<(Child, &Cell)> = Vec::new();
+    let mut done = 0;
+    loop {
+        while running.len() < arguments.jobs {
+            let Some(cell) = waiting.next() else { break };
+            running.push((start(&["--id", &cell.id])?, cell));
+        }
+        if running.is_empty() {
+            return Ok(());
+        }
+        let ended = running.iter_mut().position(|(job, _)| matches!(job.try_wait(), Ok(Some(_)) | Err(_)));
+        if let Some(i) = ended {
+            let (job, cell) = running.swap_remove(i);
+            finish(job, &cell.id).inspect_err(|_| running.iter_mut().for_each(|(job, _)| drop(job.kill())))?;
+            done += 1;
+            told(study, cell, done, missing.len(), begun, output)?;
+        } else {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        let asked = Control { cancel: Some(stop_flag()), ..Control::default() }.check();
+        if let Err(e) = asked {
+            // They keep a checkpoint every few seconds and go on from there.
+            running.iter_mut().for_each(|(job, _)| drop(job.kill()));
+            return Err(e);
+        }
+    }
+}
+
+/// The end of a job, with its last words if it failed.
+fn finish(job: Child, name: &str) -> Result<()> {
+    let ended = job.wait_with_output().map_err(|e| Error::io("A job cannot be waited for", e))?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&ended.stderr);
+    Err(Error::mismatch(format!("{name} failed: {}", said.lines().last().unwrap_or("it said nothing"))))
+}
+
+/// Writes table and report.
+fn written(study: &Study, output: Output) -> Result<Outcome> {
+    let table = study.write_table()?;
+    let page = study.folder.join("report.html");
+    write_atomic(&page, report(study)?.as_bytes())?;
+    let (finished, all) = (study.results()?.len(), study.design.cells().len());
+    let text = format!("{finished} of {all} cells: {}, {}", page.display(), table.display());
+    output.result(&json!({ "finished": finished, "cells": all, "report": page, "table": table }), &text)?;
+    Ok(if finished == 0 { Outcome::Nothing } else { Outcome::Done })
+}
+
+fn plan(arguments: &PlanArguments, output: Output) -> Result<Outcome> {
+    let study = Study::begin(design(&arguments.design)?, &arguments.out)?;
+    let data = arguments.data.as_deref().map(|d| d.canonicalize().unwrap_or_else(|_| d.to_path_buf()));
+    if data.is_none() && !study.design.data.phantom {
+        return Err(Error::mismatch("This design needs labelled tiles; name their folder with --data"));
+    }
+    let text = snakefile(&study.design, data.as_deref().map(|d| d.to_string_lossy()).as_deref());
+    let file = arguments.out.join("Snakefile");
+    write_atomic(&file, text.as_bytes())?;
+    let cells = study.design.cells().len();
+    output.result(&json!({ "workflow": file, "cells": cells }), &format!("{} ({cells} cells)", file.display()))?;
+    Ok(Outcome::Done)
+}
+
+fn cell(arguments: &CellArguments, output: Output) -> Result<Outcome> {
+    let study = Study::open(&arguments.folder)?;
+    let data = tiles(&study.design, arguments.data.as_deref(), output)?;
+    let runner = CellRun { study: &study, data: &data, device: arguments.device, cancel: stop_flag() };
+    if let Some(name) = &arguments.pretrain {
+        let network = study.design.networks.iter().find(|n| n.name() == name);
+        let network = network.ok_or_else(|| Error::mismatch(format!("The design has no network '{name}'")))?;
+        let model = runner.pretrained(*network, &mut |_, _| {})?;
+        output.result(&json!({ "fingerprint": model.fingerprint() }), &model.fingerprint())?;
+        return Ok(Outcome::Done);
+    }
+    let id = arguments.id.as_deref().unwrap_or_default();
+    let cells = study.design.cells();
+    let cell = cells.iter().find(|c| c.id == id);
+    let cell = cell.ok_or_else(|| Error::mismatch(format!("The design has no cell '{id}'")))?;
+    let result = runner.run(cell, &mut |_, _| {})?;
+    output.result(&json!(result), &study.result_file(cell).display().to_string())?;
+    Ok(Outcome::Done)
+}
+
+fn measured(design: &Design, folder: &Path, output: Output) -> Result<Outcome> {
+    let rows = cost(design, COST_RUNS)?;
+    let mut table = "network,pruning_ratio,bytes,ms_per_patch\n".to_owned();
+    for (network, ratio, bytes, ms) in &rows {
+        table.push_str(&format!("{},{ratio},{bytes},{ms:.4}\n", network.name()));
+    }
+    let file = folder.join("cost.csv");
+    write_atomic(&file, table.as_bytes())?;
+    output.result(&json!({ "table": file }), &format!("{table}{}", file.display()))?;
+    Ok(Outcome::Done)
+}
+
+/// `prunella advise`.
+pub fn advice(arguments: &AdviseArguments, output: Output) -> Result<Outcome> {
+    let question = match (arguments.patches, arguments.accuracy) {
+        (Some(patches), _) => Question::Patches(patches),
+        (None, accuracy) => Question::Accuracy(accuracy.unwrap_or_default()),
+    };
+    let of_study = |folder: &PathBuf| -> Result<Vec<Group>> {
+        let study = Study::open(folder)?;
+        let first = study.design.networks.first().map_or("", |n| n.name());
+        let wanted = arguments.network.as_deref().unwrap_or(first);
+        let found: Vec<Group> = groups(&study)?.into_iter().filter(|g| g.network.name() == wanted).collect();
+        if found.is_empty() {
+            return Err(Error::mismatch(format!("The study has no finished cell of '{wanted}'")).at(folder));
+        }
+        Ok(found)
+    };
+    let known = arguments.study.as_ref().map(of_study).transpose()?.unwrap_or_default();
+    let Some(advice) = advise(question, arguments.margin, &known) else {
+        output.remark(
+            "Nothing that is known reaches that; label more patches, ask for less, or run a study of your own.",
+        );
+        output.result(&json!({ "advice": null }), "")?;
+        return Ok(Outcome::Nothing);
+    };
+    let Advice { pruning_ratio, patches, accuracy, error, unpruned_accuracy, enough_patches, source } = &advice;
+    let text = format!(
+        "Remove {:.0} % of the filters: with {patches} patches accuracy is {accuracy:.3} ± {error:.3}, unpruned {unpruned_accuracy:.3}.\n\
+         Beyond {enough_patches} patches the unpruned network gains less than {}.\nFrom {source}.",
+        pruning_ratio * 100.0,
+        arguments.margin
+    );
+    output.result(&json!({ "advice": advice }), &text)?;
+    Ok(Outcome::Done)
+}

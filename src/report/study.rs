@@ -1,0 +1,176 @@
+//! A study's report: one HTML file with tables in the paper's layout, figures and pictures.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::demo::{STYLE, escape};
+
+/// Mean and standard deviation over seeds.
+type Spread = Option<(f64, Option<f64>)>;
+
+/// One configuration: sensitivity, specificity, Dice, accuracy, cross-entropy.
+#[derive(Debug, Clone)]
+pub struct StudyRow {
+    pub network: String,
+    pub pruning_ratio: f64,
+    pub r: Option<f64>,
+    pub n_train: usize,
+    pub seeds: usize,
+    pub parameters: usize,
+    pub bytes: usize,
+    pub macs: u64,
+    pub ours: [Spread; 5],
+    pub paper: Option<[f64; 5]>,
+    /// Distance of accuracy and cross-entropy from the paper's, in its standard errors.
+    pub apart: Option<(f64, f64)>,
+}
+
+/// A figure.
+#[derive(Debug, Clone)]
+pub struct Panel {
+    pub title: String,
+    pub svg: String,
+}
+
+/// What the report shows.
+#[derive(Debug)]
+pub struct StudyPage<'a> {
+    pub name: &'a str,
+    pub design: &'a str,
+    /// Cells that are not finished.
+    pub missing: usize,
+    pub rows: &'a [StudyRow],
+    pub panels: &'a [Panel],
+    /// Caption and PNG.
+    pub pictures: &'a [(String, Vec<u8>)],
+}
+
+/// The report as one HTML document.
+#[must_use]
+pub fn render_study(page: &StudyPage<'_>) -> String {
+    let name = escape(page.name);
+    let mut html = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Study {name}</title>\
+         <style>{STYLE}</style></head><body><h1>Study {name}</h1>"
+    );
+    let mut add = |part: &str| html.push_str(part);
+    if page.missing > 0 {
+        add(&format!("<p><strong>{} cells are not finished.</strong></p>", page.missing));
+    }
+    add(
+        "<p>Scores over all pixels of the test tiles; ± is the standard deviation over seeds. Beside them the paper's, where it \
+         has the same network, ratio and size; the last columns are the differences in accuracy and cross-entropy, in the \
+         paper's standard errors.</p>",
+    );
+    add(&table(page.rows));
+    add("<h2>What the last patches and filters bring</h2>");
+    add(&summary(page.rows));
+    for panel in page.panels {
+        add(&format!("<h2>{}</h2>{}", escape(&panel.title), panel.svg));
+    }
+    if !page.pictures.is_empty() {
+        add("<h2>Answers on a piece of the first test tile</h2><div class=\"grid\">");
+        for (caption, png) in page.pictures {
+            let (data, caption) = (STANDARD.encode(png), escape(caption));
+            add(&format!(
+                "<figure><img alt=\"{caption}\" src=\"data:image/png;base64,{data}\"><figcaption>{caption}</figcaption></figure>"
+            ));
+        }
+        add("</div>");
+    }
+    add(&format!("<h2>Design</h2><pre>{}</pre></body></html>\n", escape(page.design)));
+    html
+}
+
+fn spread(value: Spread) -> String {
+    match value {
+        None => "–".to_owned(),
+        Some((mean, None)) => format!("{mean:.3}"),
+        Some((mean, Some(deviation))) => format!("{mean:.3} ± {deviation:.3}"),
+    }
+}
+
+fn table(rows: &[StudyRow]) -> String {
+    let mut out = String::from(
+        "<table><thead><tr><th>network</th><th>δ</th><th>r</th><th>N</th><th>seeds</th><th>sensitivity</th>\
+         <th>specificity</th><th>Dice</th><th>accuracy</th><th>cross-entropy</th><th>paper: Dice</th><th>accuracy</th>\
+         <th>cross-entropy</th><th>Δ accuracy, SE</th><th>Δ cross-entropy, SE</th></tr></thead><tbody>",
+    );
+    for row in rows {
+        let r = row.r.map_or("–".to_owned(), |r| r.to_string());
+        let ours: String = row.ours.iter().map(|s| format!("<td>{}</td>", spread(*s))).collect();
+        let paper = |i: usize| row.paper.map_or("–".to_owned(), |p| format!("{:.3}", p[i]));
+        let apart = row.apart.map(|(a, c)| [format!("{a:+.1}"), format!("{c:+.1}")]);
+        let [accuracy, entropy] = apart.unwrap_or_else(|| ["–".to_owned(), "–".to_owned()]);
+        out.push_str(&format!(
+            "<tr><td>{}</td><td>{}</td><td>{r}</td><td>{}</td><td>{}</td>{ours}<td>{}</td><td>{}</td><td>{}</td>\
+             <td>{accuracy}</td><td>{entropy}</td></tr>\n",
+            row.network,
+            row.pruning_ratio,
+            row.n_train,
+            row.seeds,
+            paper(2),
+            paper(3),
+            paper(4)
+        ));
+    }
+    out + "</tbody></table>"
+}
+
+/// The paper's Tables 9 and 10: each configuration against the unpruned network with the most patches.
+fn summary(rows: &[StudyRow]) -> String {
+    let mut out = String::from(
+        "<table><thead><tr><th>network</th><th>δ</th><th>N</th><th>parameters</th><th>bytes</th><th>MACs a patch</th>\
+         <th>accuracy kept</th><th>Dice kept</th></tr></thead><tbody>",
+    );
+    for row in rows {
+        let whole =
+            rows.iter().filter(|w| w.network == row.network && w.pruning_ratio == 0.0).max_by_key(|w| w.n_train);
+        let kept = |i: usize| {
+            let share = row.ours[i].zip(whole.and_then(|w| w.ours[i])).map(|(a, b)| a.0 / b.0 * 100.0);
+            share.filter(|s| s.is_finite()).map_or("–".to_owned(), |s| format!("{s:.1} %"))
+        };
+        out.push_str(&format!(
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+            row.network,
+            row.pruning_ratio,
+            row.n_train,
+            row.parameters,
+            row.bytes,
+            row.macs,
+            kept(3),
+            kept(2)
+        ));
+    }
+    out + "</tbody></table>"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_has_our_numbers_the_papers_and_what_is_missing() {
+        let row = |ratio: f64, accuracy: f64| StudyRow {
+            network: "dcnn".into(),
+            pruning_ratio: ratio,
+            r: Some(0.01),
+            n_train: 9159,
+            seeds: 2,
+            parameters: 916_959,
+            bytes: 3_700_000,
+            macs: 24_000_000,
+            ours: [None, Some((0.9, None)), Some((0.75, Some(0.01))), Some((accuracy, Some(0.002))), Some((0.2, None))],
+            paper: (ratio == 0.0).then_some([0.789, 0.946, 0.768, 0.921, 0.22]),
+            apart: (ratio == 0.0).then_some((-3.0, 1.5)),
+        };
+        let rows = [row(0.0, 0.92), row(0.9, 0.874)];
+        let page = StudyPage { name: "a <b>", design: "x = 1", missing: 3, rows: &rows, panels: &[], pictures: &[] };
+        let html = render_study(&page);
+        for part in ["a &lt;b&gt;", "3 cells are not finished", "0.750 ± 0.010", "0.768", "-3.0", "+1.5", "95.0 %"] {
+            assert!(html.contains(part), "{part}");
+        }
+        assert_eq!(html, render_study(&page));
+    }
+}

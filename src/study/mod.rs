@@ -1,0 +1,19 @@
+//! The paper's question for any data set: how far may a network be pruned, and how many patches does it need? A [`Design`] lists
+//! [`Cell`]s; each is trained and scored once and its result written to a file of its own, so that a killed study goes on
+//! with nothing repeated, and any machine may do any cell. Tables, figures and advice are made from these results alone.
+
+mod advise;
+mod design;
+mod paper;
+mod run;
+mod store;
+mod summary;
+mod workflow;
+
+pub use advise::{Advice, Question, advise};
+pub use design::{BUILT_IN, Cell, Design, Scale};
+pub use paper::{PaperRow, paper_table, standard_errors};
+pub use run::{CellRun, Data, Watch, cost};
+pub use store::{CellResult, Study};
+pub use summary::{Group, groups, report};
+pub use workflow::snakefile;

@@ -1,0 +1,206 @@
+//! One cell: shared pre-training, pruning, training, scores on every pixel of the test tiles.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use super::design::{Cell, Design, Network};
+use super::store::{CellResult, Study};
+use crate::dataset::{Split, Tile, phantom};
+use crate::engine::{Choice, Control, LANES, LaneEngine, SegmentOptions, segment};
+use crate::error::{Error, Result};
+use crate::instances::find;
+use crate::metrics::PixelCounts;
+use crate::model::{Architecture, Model, Precision};
+use crate::platform::write_atomic;
+use crate::prune::{PruningPlan, Scope, apply};
+use crate::raster::{Plane, ProbabilityMap, encode_rgb_png, outline_mask, overlay};
+use crate::train::{Event, TrainData, Trainer, open};
+
+/// Between checkpoints of a cell's training.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
+/// The DCCN is scored on a grid; every pixel would take hours.
+const DCCN_STRIDE: usize = 8;
+/// Side of the picture of a cell, pixels.
+const PICTURE_PX: usize = 200;
+/// Procedural tissue: tiles to train and test on, and their sides.
+const PHANTOM: [(u64, usize); 2] = [(8, 240), (2, 400)];
+const CALLED: [u8; 3] = [0, 255, 64];
+
+/// Tiles of a study.
+#[derive(Debug, Default)]
+pub struct Data {
+    pub pretrain: Vec<Tile>,
+    pub train: Vec<Tile>,
+    pub test: Vec<Tile>,
+}
+
+impl Data {
+    /// Procedural tissue.
+    #[must_use]
+    pub fn phantom() -> Self {
+        let tiles = |(count, px): (u64, usize), first: u64| -> Vec<Tile> {
+            (0..count).map(|i| phantom::tile(px, px, first + i)).collect()
+        };
+        let [train, test] = PHANTOM;
+        Self { pretrain: tiles(train, 1000), train: tiles(train, 2000), test: tiles(test, 3000) }
+    }
+
+    /// Tiles by the paper's Table 1.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when a part has no tile.
+    pub fn of_tiles(tiles: Vec<Tile>) -> Result<Self> {
+        let mut data = Self::default();
+        for tile in tiles {
+            let part = [Split::Pretrain, Split::Train, Split::Test].into_iter().find(|s| s.contains(&tile.name));
+            match part {
+                Some(Split::Pretrain) => data.pretrain.push(tile),
+                Some(Split::Train) => data.train.push(tile),
+                Some(Split::Test) => data.test.push(tile),
+                None => {}
+            }
+        }
+        if data.train.is_empty() || data.test.is_empty() {
+            return Err(Error::mismatch("The folder lacks tiles of the paper's training or test part"));
+        }
+        Ok(data)
+    }
+}
+
+/// Told while a cell is worked on.
+pub type Watch<'a> = dyn FnMut(&str, &Event) + 'a;
+
+/// Works on cells of one study.
+pub struct CellRun<'a> {
+    pub study: &'a Study,
+    pub data: &'a Data,
+    pub device: Choice,
+    pub cancel: &'a AtomicBool,
+}
+
+impl CellRun<'_> {
+    /// The network that all cells of a kind are pruned from; trained once and kept.
+    ///
+    /// # Errors
+    /// Those of training.
+    pub fn pretrained(&self, network: Network, watch: &mut Watch<'_>) -> Result<Model> {
+        let design = &self.study.design;
+        let fresh = Model::random(network.architecture(), 1)?;
+        let Some(recipe) = design.pretrain_recipe(network) else { return Ok(fresh) };
+        let id = design.pretrain_id(network);
+        let file = self.study.folder.join("pretrained").join(format!("{id}.safetensors"));
+        if file.is_file() {
+            return Model::load(&file);
+        }
+        let model = self.trained(&fresh, &self.data.pretrain, &recipe, &file, &mut |event| watch(&id, event))?;
+        model.save(&file, Precision::F32)?;
+        Ok(model)
+    }
+
+    /// Trains and scores a cell and keeps its result; a finished one is only read.
+    ///
+    /// # Errors
+    /// Those of training and segmentation; [`Error::Cancelled`] when asked to stop, with a checkpoint to go on from.
+    pub fn run(&self, cell: &Cell, watch: &mut Watch<'_>) -> Result<CellResult> {
+        if let Some(done) = self.study.result(cell)? {
+            return Ok(done);
+        }
+        let whole = self.pretrained(cell.network, watch)?;
+        let (plan, _) = PruningPlan::l1(&whole, cell.pruning_ratio, Scope::Convolutions)?;
+        let start = apply(&whole, &plan)?;
+        let recipe = self.study.design.recipe(cell);
+        let file = self.study.model_file(cell);
+        let model = self.trained(&start, &self.data.train, &recipe, &file, &mut |event| watch(&cell.id, event))?;
+        let (counts, first) = self.score(&model)?;
+        self.picture(cell, &model, &first)?;
+        model.save(&file, Precision::F32)?;
+        let result = CellResult {
+            cell: cell.clone(),
+            parameters: model.graph().parameters(),
+            bytes: model.to_bytes(Precision::F32)?.len(),
+            macs: model.graph().macs(),
+            scores: counts.scores(),
+            fingerprint: model.fingerprint(),
+        };
+        self.study.keep(&result)?;
+        Ok(result)
+    }
+
+    fn trained(
+        &self,
+        start: &Model,
+        tiles: &[Tile],
+        recipe: &crate::train::Recipe,
+        file: &Path,
+        watch: &mut dyn FnMut(&Event),
+    ) -> Result<Model> {
+        let (compute, _) = open(self.device, start, recipe.batch)?;
+        let checkpoint = file.with_extension("checkpoint");
+        let trainer = Trainer {
+            start,
+            data: TrainData { tiles },
+            recipe,
+            compute: &compute,
+            checkpoint: Some(&checkpoint),
+            checkpoint_every: CHECKPOINT_EVERY,
+            cancel: self.cancel,
+        };
+        let outcome = trainer.run(&mut |event| watch(&event))?;
+        drop(std::fs::remove_file(&checkpoint)); // it has served; one left behind is harmless
+        Ok(outcome.model)
+    }
+
+    /// Counts over all test tiles, and the answer on the first.
+    fn score(&self, model: &Model) -> Result<(PixelCounts, ProbabilityMap)> {
+        let stride = if matches!(model.card().architecture, Architecture::Dccn { .. }) { DCCN_STRIDE } else { 1 };
+        let options = SegmentOptions { stride, block_px: None };
+        let control = Control { cancel: Some(self.cancel), ..Control::default() };
+        let mut counts = PixelCounts::default();
+        let mut first = None;
+        for tile in &self.data.test {
+            let map = segment(model, &tile.image, options, &control)?;
+            counts = counts.plus(PixelCounts::of(&map, &tile.labels.foreground(), 0.5)?);
+            first.get_or_insert(map);
+        }
+        let first = first.ok_or_else(|| Error::mismatch("There are no test tiles"))?;
+        Ok((counts, first))
+    }
+
+    fn picture(&self, cell: &Cell, model: &Model, map: &ProbabilityMap) -> Result<()> {
+        let Some(tile) = self.data.test.first() else { return Ok(()) };
+        let (labels, _) = find(map, &model.card().instances)?;
+        let drawn = overlay(&tile.image, &outline_mask(&labels), CALLED);
+        let (w, h) = (PICTURE_PX.min(drawn.width()), PICTURE_PX.min(drawn.height()));
+        let piece = drawn.crop((drawn.height() - h) / 2, (drawn.width() - w) / 2, w, h);
+        write_atomic(&self.study.picture_file(cell), &encode_rgb_png(&piece)?)
+    }
+}
+
+/// Bytes of the file and milliseconds a patch on the CPU, patch by patch, for each network and ratio (the paper's Table 8).
+///
+/// # Errors
+/// None in practice.
+pub fn cost(design: &Design, runs: usize) -> Result<Vec<(Network, f64, usize, f64)>> {
+    let mut rows = Vec::new();
+    for &network in &design.networks {
+        let whole = Model::random(network.architecture(), 1)?;
+        for &ratio in &design.ratios {
+            let (plan, _) = PruningPlan::l1(&whole, ratio, Scope::Convolutions)?;
+            let model = apply(&whole, &plan)?;
+            let engine = LaneEngine::new(&model)?;
+            let image = Plane::filled(64, 64, [127, 90, 160]);
+            let places: Vec<(usize, usize)> = (0..LANES).map(|i| (i, i)).collect();
+            let mut times: Vec<f64> = (0..runs.max(1))
+                .map(|_| {
+                    let begun = Instant::now();
+                    drop(engine.run(&image, &places));
+                    begun.elapsed().as_secs_f64() * 1000.0 / LANES as f64
+                })
+                .collect();
+            times.sort_by(f64::total_cmp);
+            rows.push((network, ratio, model.to_bytes(Precision::F32)?.len(), times[times.len() / 2]));
+        }
+    }
+    Ok(rows)
+}

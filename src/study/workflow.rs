@@ -1,0 +1,88 @@
+//! A study as a Snakemake workflow: each cell a rule's job, pre-training shared, the report last.
+
+use super::design::Design;
+
+/// The Snakefile of a design whose folder holds `design.toml`. Paths are relative to that folder.
+///
+/// # Errors
+/// None at present.
+#[must_use]
+pub fn snakefile(design: &Design, data: Option<&str>) -> String {
+    let mut pretrained = Vec::new();
+    let mut cells = Vec::new();
+    for cell in design.cells() {
+        let needs = design.pretrain_recipe(cell.network).map(|_| design.pretrain_id(cell.network));
+        if let Some(id) = &needs {
+            let line = format!("    \"{id}\": \"{}\",", cell.network.name());
+            if !pretrained.contains(&line) {
+                pretrained.push(line);
+            }
+        }
+        cells.push(format!("    \"{}\": \"{}\",", cell.id, needs.unwrap_or_default()));
+    }
+    let data = data.map_or(String::new(), |d| format!(" --data {}", quoted(d)));
+    format!(
+        r#"# Made by `prunella study plan`; run it with: snakemake --cores all
+# On Slurm: snakemake --executor slurm --jobs 50 --default-resources slurm_partition=main
+import os
+
+PRUNELLA = os.environ.get("PRUNELLA", "prunella")
+# Pre-trainings and their networks; cells and the pre-training each needs.
+PRETRAINED = {{
+{pretrained}
+}}
+CELLS = {{
+{cells}
+}}
+
+localrules: report
+
+rule report:
+    input: expand("cells/{{cell}}.json", cell=CELLS)
+    output: "report.html", "results.csv"
+    shell: "{{PRUNELLA}} study report ."
+
+rule pretrain:
+    output: "pretrained/{{id}}.safetensors"
+    wildcard_constraints: id="|".join(PRETRAINED) or "none"
+    params: network=lambda w: PRETRAINED[w.id]
+    threads: 2
+    retries: 2
+    resources: mem_mb=4000, runtime=720
+    shell: "RAYON_NUM_THREADS={{threads}} {{PRUNELLA}} study cell . --pretrain {{params.network}}{data}"
+
+rule cell:
+    input: lambda w: [f"pretrained/{{CELLS[w.id]}}.safetensors"] if CELLS[w.id] else []
+    output: "cells/{{id}}.json"
+    wildcard_constraints: id="|".join(CELLS)
+    threads: 1
+    retries: 2
+    resources: mem_mb=4000, runtime=720
+    shell: "RAYON_NUM_THREADS={{threads}} {{PRUNELLA}} study cell . --id {{wildcards.id}}{data}"
+"#,
+        pretrained = pretrained.join("\n"),
+        cells = cells.join("\n"),
+    )
+}
+
+/// A path as a shell word inside a Snakemake string.
+fn quoted(path: &str) -> String {
+    let safe = path.replace('\\', "\\\\").replace('"', "\\\"").replace('{', "{{").replace('}', "}}");
+    format!("'{}'", safe.replace('\'', "'\\\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cell_and_its_pre_training_is_in_the_workflow() {
+        let design = Design::built_in("smoke").expect("design");
+        let text = snakefile(&design, Some("/data/kumar tiles"));
+        for cell in design.cells() {
+            assert!(text.contains(&format!("\"{}\"", cell.id)), "{}", cell.id);
+        }
+        assert!(text.contains("--data '/data/kumar tiles'"));
+        assert_eq!(text.matches("small-pretrained-").count(), 1 + design.cells().len());
+    }
+}
