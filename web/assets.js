@@ -30,7 +30,7 @@ export async function file(path) {
     return new Response(stream, { headers: { "Content-Type": path.endsWith(".wasm") ? "application/wasm" : "" } });
   }
   if (single()) throw new Error("This file holds one model only; the page itself has the others.");
-  const response = await fetch(new URL(`../${path}`, import.meta.url));
-  if (!response.ok) throw new Error(`${path} cannot be loaded (${response.status}).`);
+  const response = await fetch(new URL(`../${path}`, import.meta.url)).catch(() => undefined);
+  if (!response?.ok) throw new Error(`${path} cannot be loaded (${response?.status ?? "no network"}).`);
   return response;
 }

@@ -25,11 +25,11 @@ export class Engine {
   /** @type {Map<number, { resolve: (value: any) => void, reject: (e: Error) => void }>} */
   #waiting = new Map();
   #last = 0;
-  #turn = 0;
   /** @type {MessagePort} */
   #port;
-  /** @type {Promise<unknown>} */
-  #running = Promise.resolve();
+  /** @type {Error | undefined} Why nothing can be computed any more. */
+  #dead;
+  onfatal = (/** @type {Error} */ _error) => {};
   /** @type {(event: EngineEvent) => void} */
   onevent = () => {};
   /** @type {DeviceFacts} */
@@ -61,7 +61,7 @@ export class Engine {
     const { port1, port2 } = new MessageChannel();
     const session = worker();
     const engine = new Engine(port1, helpers);
-    session.onerror = () => engine.#fail(new Error("The worker stopped, perhaps for want of memory. Reload the page."));
+    session.onerror = () => engine.#fail(new Error("The worker could not start. Reload the page."));
     session.postMessage({ role: "session", module, port: port2, ports }, [port2, ...ports]);
     return engine;
   }
@@ -79,6 +79,7 @@ export class Engine {
 
   /** @param {any} data */
   #receive(data) {
+    if (data.fatal) return this.#fail(new Error(data.fatal));
     if (data.id === undefined) {
       if (!data.ready) this.onevent(data);
       return;
@@ -91,6 +92,8 @@ export class Engine {
 
   /** @param {Error} error */
   #fail(error) {
+    this.#dead = error;
+    this.onfatal(error);
     for (const call of this.#waiting.values()) call.reject(error);
     this.#waiting.clear();
   }
@@ -102,10 +105,13 @@ export class Engine {
    * @returns {Promise<any>}
    */
   call(name, ...args) {
+    if (this.#dead) return Promise.reject(this.#dead);
     const id = (this.#last += 1);
+    // Files are handed over, not copied.
+    const files = args.filter((a) => a instanceof Uint8Array).map((a) => a.buffer);
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
-      this.#port.postMessage({ id, name, args });
+      this.#port.postMessage({ id, name, args }, files);
     });
   }
 
@@ -138,19 +144,13 @@ export class Engine {
   }
 
   /**
-   * Segments into a slot. Only one runs at a time; the one before is cancelled.
+   * Segments into a slot. The page sees to it that only one runs at a time.
    * @param {number} slot
    * @param {number} model
    * @returns {Promise<Filled>}
    */
   async fill(slot, model) {
-    const turn = (this.#turn += 1);
-    await this.stop();
-    // Another was asked for while the one before was ending.
-    if (turn !== this.#turn) throw Object.assign(new Error("Cancelled."), { name: "AbortError" });
-    const run = this.call("fill", { slot, model, gpu: this.device.gpu });
-    this.#running = run;
-    const filled = await run;
+    const filled = await this.call("fill", { slot, model, gpu: this.device.gpu });
     if (filled.lost) {
       // Another device may be had for the next image; for this one the processor has done the work.
       await this.open("auto", model);
@@ -158,10 +158,8 @@ export class Engine {
     return filled;
   }
 
-  /** Cancels what runs and waits for its end. */
-  async stop() {
-    const running = this.#running;
-    await this.call("cancel");
-    await running.catch(() => {});
+  /** Asks what runs to end; its caller hears of it by an AbortError. */
+  stop() {
+    return this.call("cancel");
   }
 }

@@ -19,7 +19,8 @@ export function handle(stage, choose) {
   /** Device pixels of the canvas. @param {{ clientX: number, clientY: number }} e */
   const at = (e) => {
     const box = canvas.getBoundingClientRect();
-    return { x: (e.clientX - box.left) * stage.ratio, y: (e.clientY - box.top) * stage.ratio };
+    const ratio = canvas.width / Math.max(1, box.width);
+    return { x: (e.clientX - box.left) * ratio, y: (e.clientY - box.top) * ratio };
   };
   const spread = () => {
     const [a, b] = [...fingers.values()];

@@ -5,7 +5,7 @@ import { Engine } from "./engine.js";
 import { handle } from "./hands.js";
 import { Models } from "./models.js";
 import { Results } from "./results.js";
-import { fragment, load, nameOf, read } from "./share.js";
+import { MAX_IMAGE_BYTES, fragment, load, nameOf, read } from "./share.js";
 import { ShareDialog } from "./dialog.js";
 import { Stage } from "./stage.js";
 import { Trial } from "./trial.js";
@@ -27,6 +27,10 @@ class Page {
   /** @type {string} */
   imageName = "image";
   sample = false;
+  /** Whether the image and the model came from the address's query. */
+  #linked = { image: false, model: false };
+  /** Whether the pixel size is the sample's own. */
+  #samplesMpp = false;
   comparing = false;
   /** @type {number | undefined} Threshold that was chosen; the model's own otherwise. */
   threshold;
@@ -34,10 +38,20 @@ class Page {
   link;
   /** @type {import("./models.js").Chosen | undefined} */
   chosen;
+  /** Whether the image is being segmented. */
+  segmenting = false;
+  /** Whether only a part of the image was segmented. */
+  #partial = false;
   /** @type {number[]} Finished and whole area of what runs, and when it began. */
   #progress = [0, 1, 0];
   #timers = new Map();
   #finding = false;
+  /** The newest work of each kind; older ones give up. */
+  #turns = { main: 0, trial: 0, share: 0 };
+  /** @type {Promise<unknown>} All work, one after the other. */
+  #chain = Promise.resolve();
+  /** The fragment that this page wrote last. */
+  #written = location.hash;
 
   /** @param {Engine} engine */
   constructor(engine) {
@@ -50,14 +64,67 @@ class Page {
     engine.onevent = (event) => this.#event(event);
     this.stage.onmove = () => {
       this.#scaleBar();
-      this.later("address", ADDRESS_MS, () => this.address());
+      this.addressSoon();
     };
+    // Another link was put into the address of this tab.
+    addEventListener("hashchange", () => {
+      if (location.hash !== this.#written) location.reload();
+    });
   }
 
   /** Runs `work` after a pause, once. @param {string} what @param {number} ms @param {() => void} work */
   later(what, ms, work) {
     clearTimeout(this.#timers.get(what));
     this.#timers.set(what, setTimeout(work, ms));
+  }
+
+  // ---- one thing at a time
+
+  /**
+   * The person's wish: ends what runs, waits for its end, then works. `check` throws once another wish has come.
+   * @param {(check: () => void) => Promise<void>} work
+   */
+  async main(work) {
+    const turn = (this.#turns.main += 1);
+    this.busy(true);
+    void this.engine.stop();
+    try {
+      await this.#queue(() => turn === this.#turns.main, work);
+    } catch (e) {
+      this.fail(e);
+    } finally {
+      if (turn === this.#turns.main) this.busy(false);
+    }
+  }
+
+  /**
+   * Work that can wait: begins when nothing else runs, and gives up when a wish or newer work of its kind comes. Gives false
+   * if it gave up.
+   * @param {"trial" | "share"} kind
+   * @param {(check: () => void) => Promise<void>} work
+   */
+  async side(kind, work) {
+    const [turn, main] = [(this.#turns[kind] += 1), this.#turns.main];
+    try {
+      await this.#queue(() => turn === this.#turns[kind] && main === this.#turns.main, work);
+    } catch (e) {
+      if (/** @type {Error} */ (e).name === "AbortError") return false;
+      this.fail(e);
+    }
+    return true;
+  }
+
+  /** @param {() => boolean} live @param {(check: () => void) => Promise<void>} work */
+  #queue(live, work) {
+    const check = () => {
+      if (!live()) throw Object.assign(new Error("Cancelled."), { name: "AbortError" });
+    };
+    const run = this.#chain.then(() => {
+      check();
+      return work(check);
+    });
+    this.#chain = run.catch(() => {});
+    return run;
   }
 
   /** @param {string} sentence */
@@ -71,7 +138,6 @@ class Page {
     if (e?.name === "AbortError") return;
     byId("alert").textContent = e?.message ?? String(error);
     byId("alert").hidden = false;
-    if (document.documentElement.dataset.state !== "loading") this.busy(false);
   }
 
   forgive() {
@@ -80,8 +146,12 @@ class Page {
 
   /** @param {boolean} on */
   busy(on) {
-    document.documentElement.dataset.state = on ? "busy" : "idle";
+    const root = document.documentElement.dataset;
+    if (root.state !== "loading") root.state = on ? "busy" : "idle";
+    const had = document.activeElement === byId("cancel");
     byId("progress-row").hidden = !on;
+    // What had the focus is gone.
+    if (had && !on) byId("canvas").focus();
   }
 
   get ratio() {
@@ -99,38 +169,45 @@ class Page {
 
   // ---- images
 
-  /** @param {Blob} blob @param {string} name */
-  async openBlob(blob, name) {
+  /** @param {Blob} blob @param {string} name @param {boolean} [linked] the address says where it is */
+  openBlob(blob, name, linked = false) {
     this.forgive();
-    try {
+    return this.main(async (check) => {
       this.say("Reading the image…");
-      this.busy(true);
-      await this.engine.stop();
-      const size = await this.engine.ask("openImage", new Uint8Array(await blob.arrayBuffer()));
-      this.sample = false;
-      await this.#opened(size, name);
-    } catch (e) {
-      this.say("");
-      this.fail(e);
-    }
+      try {
+        if (blob.size > MAX_IMAGE_BYTES) throw new Error(`The image is larger than ${MAX_IMAGE_BYTES / 1e6} MB, the most this page takes.`);
+        const content = new Uint8Array(await blob.arrayBuffer());
+        check();
+        const size = await this.engine.ask("openImage", content);
+        this.sample = false;
+        this.#linked.image = linked;
+        if (this.#samplesMpp) input("mpp").value = "";
+        this.#samplesMpp = false;
+        this.#opened(size, name);
+      } finally {
+        this.say("");
+      }
+      await this.#segment(check);
+    });
   }
 
-  async openSample() {
+  openSample() {
     this.forgive();
-    try {
-      this.busy(true);
-      await this.engine.stop();
+    return this.main(async (check) => {
       const size = await this.engine.ask("openSample");
       this.sample = true;
-      input("mpp").value = "0.25";
-      await this.#opened(size, "sample");
-    } catch (e) {
-      this.fail(e);
-    }
+      this.#linked.image = false;
+      if (this.mpp === 0) {
+        input("mpp").value = "0.25";
+        this.#samplesMpp = true;
+      }
+      this.#opened(size, "sample");
+      await this.#segment(check);
+    });
   }
 
   /** @param {{ width: number, height: number }} size @param {string} name */
-  async #opened(size, name) {
+  #opened(size, name) {
     this.imageName = name.replace(/\.[^.]*$/, "") || "image";
     byId("image-facts").textContent = `${name}, ${size.width} × ${size.height} pixels`;
     byId("invite").hidden = true;
@@ -138,15 +215,33 @@ class Page {
     this.results.mpp = this.mpp;
     this.trial.clear();
     this.stage.start(size.width, size.height);
-    await this.run();
+    if (this.wish.view) {
+      const [x, y, scale] = this.wish.view;
+      this.stage.eye.setState(x, y, scale * this.stage.ratio);
+      this.wish.view = undefined;
+    }
   }
 
   // ---- models
 
-  /** Takes over slider and switch; shows what model that is. */
-  async chooseModel() {
+  /** Takes over slider and switch and shows what model that is. On failure they go back. @param {() => void} check */
+  async chooseModel(check) {
     this.say("Preparing the model…");
-    this.chosen = await this.models.choose(this.ratio, this.hiddenToo);
+    try {
+      const chosen = await this.models.choose(this.ratio, this.hiddenToo);
+      check();
+      this.chosen = chosen;
+      this.at = { ratio: this.ratio, hiddenToo: this.hiddenToo };
+    } catch (e) {
+      if (/** @type {Error} */ (e).name !== "AbortError") {
+        input("ratio").value = String(this.at.ratio);
+        input("hidden-too").checked = this.at.hiddenToo;
+        byId("ratio-text").textContent = `${this.ratio} %`;
+      }
+      throw e;
+    } finally {
+      this.say("");
+    }
     const { facts, kind } = this.chosen;
     byId("ratio-text").textContent = `${this.ratio} %`;
     const words = {
@@ -158,37 +253,52 @@ class Page {
     byId("parameters").textContent = facts.parameters.toLocaleString("en");
     byId("bytes").textContent = bytes(facts.bytes);
     byId("licence").textContent = facts.licence ?? "licence not stated";
+    byId("left-side").textContent = `${this.ratio} % removed`;
+    byId("right-side").textContent = this.models.own ? "as it was given" : "unpruned";
     if (this.threshold === undefined) this.#thresholdShown(facts.threshold);
-    this.say("");
+    this.addressSoon();
     return this.chosen;
   }
 
-  /** Takes a model from outside. @param {() => Promise<any>} add gives its facts @param {string} [link] */
-  async bringModel(add, link) {
+  at = { ratio: 50, hiddenToo: false };
+
+  /** Takes a model from outside, and segments the open image with it. @param {() => Promise<any>} add gives its facts @param {{ link?: string, linked?: boolean, ratio?: number, hiddenToo?: boolean }} [from] */
+  async bringModel(add, { link, linked = false, ratio = 0, hiddenToo = false } = {}) {
     this.forgive();
-    try {
+    let done = false;
+    await this.main(async (check) => {
       const facts = await add();
       this.models.bring(facts);
       this.link = link;
+      this.#linked.model = linked;
       this.threshold = undefined;
-      input("ratio").value = "0";
-      input("hidden-too").checked = false;
+      input("ratio").value = String(ratio);
+      input("hidden-too").checked = hiddenToo;
       byId("own-models").hidden = single();
       this.trial.clear();
-      await this.chooseModel();
+      await this.chooseModel(check);
       await this.openDevice();
-      return true;
-    } catch (e) {
-      this.fail(e);
-      // A single file has no other model to offer.
-      if (single() && !this.models.own) throw e;
-      return false;
-    }
+      done = true;
+      await this.#segment(check);
+    });
+    return done;
+  }
+
+  /** Back to the models that ship. */
+  backToOwn() {
+    this.models.back();
+    this.link = undefined;
+    this.#linked.model = false;
+    this.threshold = undefined;
+    input("ratio").value = "50";
+    byId("own-models").hidden = true;
+    this.trial.clear();
+    return this.run();
   }
 
   async openDevice() {
-    const { facts } = this.chosen ?? (await this.chooseModel());
-    const device = await this.engine.open(this.wish.device, facts.id);
+    if (!this.chosen) return;
+    const device = await this.engine.open(this.wish.device, this.chosen.facts.id);
     const workers = this.engine.helpers === 1 ? "1 worker" : `${this.engine.helpers} workers`;
     const where = device.gpu ? `${device.name}${device.software ? ": a software adapter, slow" : ""}` : `the processor (${workers})`;
     byId("device").textContent = `Runs on ${where}`;
@@ -199,34 +309,52 @@ class Page {
 
   // ---- segmentation
 
-  /** Segments the image with the chosen model, and with the unpruned one if they are compared. */
-  async run() {
-    if (this.stage.width === 0) return;
+  /** Takes over the model and segments the open image with it. */
+  run() {
     this.forgive();
+    return this.main(async (check) => {
+      await this.chooseModel(check);
+      await this.#segment(check);
+    });
+  }
+
+  /** Segments with the chosen model, and with the unpruned one if they are compared. @param {() => void} check */
+  async #segment(check) {
+    if (this.stage.width === 0) return;
+    const { facts } = this.chosen ?? (await this.chooseModel(check));
+    this.segmenting = true;
+    this.#partial = true;
     try {
-      const { facts } = await this.chooseModel();
-      this.busy(true);
       this.stage.clear(0);
       this.stage.clear(1);
       byId("time").textContent = "…";
       const done = await this.#fill(0, facts.id);
+      check();
       const perMpx = done.ms / ((this.stage.width * this.stage.height) / 1e6);
       byId("time").textContent = `${secs(done.ms)} (${secs(perMpx)} a megapixel)`;
+      this.#partial = false;
       await this.find();
-      if (this.comparing) await this.#fillOther();
-      this.busy(false);
-      if (this.trial.wanted) await this.trial.run();
-      this.address();
-    } catch (e) {
-      this.fail(e);
+      check();
+      if (this.comparing) await this.#fillOther(check);
+    } finally {
+      this.segmenting = false;
     }
+    this.addressSoon();
+    if (this.trial.wanted) void this.side("trial", (still) => this.trial.run(still));
   }
 
-  async #fillOther() {
-    const whole = await this.models.unpruned();
-    await this.#fill(1, whole.id);
-    await this.engine.call("find", 1, -1);
-    this.stage.changed(1);
+  /** @param {() => void} check */
+  async #fillOther(check) {
+    try {
+      const whole = await this.models.unpruned();
+      check();
+      await this.#fill(1, whole.id);
+      await this.engine.call("find", 1, this.threshold ?? -1);
+      this.stage.changed(1);
+    } catch (e) {
+      this.stage.clear(1);
+      throw e;
+    }
   }
 
   /** @param {number} slot @param {number} model */
@@ -236,6 +364,7 @@ class Page {
     const done = await this.engine.fill(slot, model);
     if (done.notes.length > 0) this.say(done.notes.join(" "));
     if (done.lost) await this.openDevice();
+    document.documentElement.dataset.lost = String(done.lost);
     this.stage.changed(slot);
     return done;
   }
@@ -264,11 +393,12 @@ class Page {
     byId("progress-text").textContent = `${Math.round(share * 100)} %${left > 1000 ? `, ${secs(left)} left` : ""}`;
   }
 
-  async cancel() {
-    await this.engine.stop();
-    this.busy(false);
-    this.say("Cancelled. What was finished is shown.");
-    if (this.stage.answers[0]) await this.find();
+  /** Ends what runs; what was finished is shown, and said to be a part. */
+  cancel() {
+    return this.main(async () => {
+      if (this.stage.answers[0]) await this.find();
+      else this.say("Cancelled.");
+    });
   }
 
   /** Finds nuclei at the threshold; the last one asked for wins. */
@@ -281,10 +411,20 @@ class Page {
     try {
       const summary = await this.engine.ask("find", 0, this.threshold ?? -1);
       this.results.summary(summary);
+      this.results.choose(0);
       this.stage.show({ preview: -1, chosen: 0 });
       this.stage.changed(0);
-      this.say(`${summary.count.toLocaleString("en")} nuclei.`);
-      this.later("table", TABLE_MS, async () => this.results.list(await this.engine.call("table", 0)));
+      const count = `${summary.count.toLocaleString("en")} nuclei`;
+      this.say(this.#partial ? `Cancelled: ${count} in the part that was finished; files hold that part alone.` : `${count}.`);
+      if (this.stage.answers[1] && !this.segmenting) {
+        await this.engine.call("find", 1, this.threshold ?? -1);
+        this.stage.changed(1);
+      }
+      this.later("table", TABLE_MS, async () => {
+        // Blocks that came meanwhile make the list an old one; the next search makes it anew.
+        const rows = await this.engine.call("table", 0).catch(() => undefined);
+        if (rows) this.results.list(rows);
+      });
     } catch (e) {
       this.fail(e);
     } finally {
@@ -303,7 +443,8 @@ class Page {
   /** @param {number} label */
   choose(label) {
     this.stage.show({ chosen: label });
-    this.results.choose(label);
+    const words = this.results.choose(label);
+    if (words) this.say(words);
   }
 
   #scaleBar() {
@@ -327,17 +468,18 @@ class Page {
   moveThreshold() {
     this.threshold = Number(input("threshold").value) / 100;
     this.#thresholdShown(this.threshold);
-    if (!this.stage.answers[0]) return;
+    this.addressSoon();
+    // What is being segmented is searched when it is whole.
+    if (!this.stage.answers[0] || this.segmenting) return;
     this.stage.show({ preview: this.threshold });
     void this.find();
-    this.later("address", ADDRESS_MS, () => this.address());
   }
 
   layersChanged() {
     const of = (/** @type {string} */ id) => Number(input(id).value) / 100;
     const divider = this.comparing ? of("divider") : -1;
     this.stage.show({ outline: of("outline"), mask: of("mask"), heat: of("heat"), divider });
-    this.later("address", ADDRESS_MS, () => this.address());
+    this.addressSoon();
   }
 
   /** @param {boolean} on */
@@ -346,17 +488,10 @@ class Page {
     byId("compare").setAttribute("aria-pressed", String(on));
     byId("divider").hidden = !on;
     byId("sides").hidden = !on;
-    byId("left-side").textContent = `${this.ratio} % removed`;
-    byId("right-side").textContent = "unpruned";
     this.layersChanged();
-    if (!on || this.stage.width === 0 || this.stage.answers[1]) return;
-    try {
-      this.busy(true);
-      await this.#fillOther();
-      this.busy(false);
-    } catch (e) {
-      this.fail(e);
-    }
+    // A segmentation that runs does this at its end.
+    if (!on || this.stage.width === 0 || this.stage.answers[1] || this.segmenting) return;
+    await this.main((check) => this.#fillOther(check));
   }
 
   // ---- the address
@@ -380,14 +515,24 @@ class Page {
     });
   }
 
+  /** Writes the address when nothing has moved for a moment. */
+  addressSoon() {
+    if (document.documentElement.dataset.state !== "loading") this.later("address", ADDRESS_MS, () => this.address());
+  }
+
   address() {
-    if (this.stage.width === 0) return;
     const url = new URL(location.href);
     url.hash = this.fragment();
-    // A page on the disk may not change its address everywhere.
+    if (!this.#linked.image) url.searchParams.delete("image_url");
+    if (!this.#linked.model) {
+      url.searchParams.delete("model");
+      url.searchParams.delete("sha256");
+    }
+    this.#written = url.hash;
     try {
       history.replaceState(null, "", url);
     } catch {
+      // A page on the disk may change its fragment alone.
       location.hash = url.hash;
     }
   }
@@ -401,55 +546,55 @@ class Page {
     ["outline", "mask", "heat"].forEach((id, i) => {
       if (wish.layers) input(id).value = String(wish.layers[i]);
     });
-    const brought = await this.#wishedModel();
-    if (brought && wish.ratio !== undefined) input("ratio").value = String(wish.ratio);
-    this.threshold = wish.threshold;
-    if (wish.threshold !== undefined) this.#thresholdShown(wish.threshold);
     if (wish.divider !== undefined) {
       input("divider").value = String(wish.divider);
       await this.compare(true);
     }
     this.layersChanged();
+    let brought = await this.#wishedModel();
+    if (!brought && single()) brought = await this.#ownModel();
+    this.threshold = wish.threshold;
+    if (wish.threshold !== undefined) this.#thresholdShown(wish.threshold);
     if (!brought) {
-      await this.chooseModel();
-      await this.openDevice();
+      await this.main(async (check) => {
+        await this.chooseModel(check);
+        await this.openDevice();
+      });
     }
     await this.#wishedImage();
-    if (wish.view && this.stage.width > 0) {
-      const [x, y, scale] = wish.view;
-      this.stage.eye.setState(x, y, scale * this.stage.ratio);
-      this.stage.invalidate();
-    }
     if (wish.refused.length > 0) this.say(`In the link, ${wish.refused.join(", ")} made no sense and is left out.`);
   }
 
+  /** The model of a single file. */
+  async #ownModel() {
+    const response = await file("models/model.safetensors");
+    const { ratio = 0, hiddenToo } = this.wish;
+    return this.bringModel(async () => this.engine.ask("addModel", new Uint8Array(await response.arrayBuffer())), { ratio, hiddenToo });
+  }
+
   async #wishedModel() {
-    const { wish } = this;
-    if (wish.link) return this.bringModel(() => this.engine.ask("addLink", wish.link), wish.link);
-    if (single()) {
-      const response = await file("models/model.safetensors");
-      return this.bringModel(async () => this.engine.ask("addModel", new Uint8Array(await response.arrayBuffer())));
-    }
-    if (!wish.modelUrl) return false;
-    const address = wish.modelUrl;
-    return this.bringModel(async () => {
-      const got = await load(address, "model");
-      if (wish.sha256 && sha256(got) !== wish.sha256) throw new Error("The model is not the one that the link means: its SHA-256 differs. It was not used.");
+    const { link, modelUrl, sha256: wanted, ratio = 0, hiddenToo } = this.wish;
+    if (link) return this.bringModel(() => this.engine.ask("addLink", link), { link, ratio, hiddenToo });
+    if (!modelUrl || single()) return false;
+    const add = async () => {
+      const got = await load(modelUrl, "model");
+      if (wanted && sha256(got) !== wanted) throw new Error("The model is not the one that the link means: its SHA-256 differs. It was not used.");
       return this.engine.ask("addModel", got);
-    });
+    };
+    return this.bringModel(add, { linked: true, ratio, hiddenToo });
   }
 
   async #wishedImage() {
     const { wish } = this;
     try {
       if (wish.imageUrl) {
-        const name = nameOf(new URL(wish.imageUrl, location.href).href);
         const got = await load(wish.imageUrl, "image", (share) => this.say(`Loading the image: ${Math.round(share * 100)} %`));
-        await this.openBlob(new Blob([/** @type {BlobPart} */ (got)]), name);
+        await this.openBlob(new Blob([/** @type {BlobPart} */ (got)]), nameOf(wish.imageUrl), true);
       } else if (wish.sample) {
         await this.openSample();
       }
     } catch (e) {
+      this.say("");
       this.fail(e);
     }
   }
@@ -468,6 +613,11 @@ async function begin() {
   const engine = Engine.start(module, read(new URL(location.href)).workers);
   await initWasm({ module_or_path: module });
   byId("version").textContent = version();
+  engine.onfatal = (error) => {
+    page.fail(error);
+    page.busy(false);
+    document.documentElement.dataset.state = "failed";
+  };
   const page = new Page(engine);
   // For the console, and for tests.
   Object.assign(globalThis, { prunella: page });
@@ -476,8 +626,10 @@ async function begin() {
   byId("painter").dataset.gpu = String(page.stage.eye.painted);
   wire(page, handle);
   await page.obey();
-  if (document.documentElement.dataset.state === "loading") page.busy(false);
-  if (!single() && "serviceWorker" in navigator && location.protocol.startsWith("http")) {
+  document.documentElement.dataset.state = "idle";
+  page.busy(false);
+  // An address of `prunella serve` belongs to another program tomorrow.
+  if (!single() && !page.wish.folder && "serviceWorker" in navigator && location.protocol.startsWith("http")) {
     navigator.serviceWorker.register("./sw.js").catch(() => {});
   }
 }

@@ -34,14 +34,20 @@ export class Models {
 
   /** Takes a model instead of those that ship. @param {Facts} facts */
   bring(facts) {
-    this.#made.clear();
+    this.back();
     this.own = facts;
   }
 
   /** Back to those that ship. */
   back() {
+    for (const model of this.#made.values()) this.#drop(model);
     this.#made.clear();
     this.own = undefined;
+  }
+
+  /** @param {Promise<Chosen>} model */
+  #drop(model) {
+    void model.then((m) => this.engine.call("dropModel", m.facts.id)).catch(() => {});
   }
 
   /** The model before any filter is removed here. */
@@ -66,7 +72,7 @@ export class Models {
       if (this.#made.size <= KEPT) break;
       if (oldest === "0" || oldest === key) continue;
       this.#made.delete(oldest);
-      void model.then((m) => this.engine.call("dropModel", m.facts.id)).catch(() => {});
+      this.#drop(model);
     }
     return made;
   }

@@ -105,6 +105,7 @@ export class Results {
     for (const [field, title] of columns) {
       const th = document.createElement("th");
       th.scope = "col";
+      th.dataset.field = field;
       const sorted = this.#sort === field;
       th.setAttribute("aria-sort", sorted ? (this.#down ? "descending" : "ascending") : "none");
       const button = Object.assign(document.createElement("button"), { type: "button", textContent: sorted ? `${title} ${this.#down ? "↓" : "↑"}` : title });
@@ -112,6 +113,8 @@ export class Results {
         this.#down = sorted ? !this.#down : true;
         this.#sort = field;
         this.#table();
+        // The button is a new one.
+        /** @type {HTMLElement | null} */ (place.querySelector(`th[data-field=${field}] button`))?.focus();
       };
       th.append(button);
       head.append(th);
@@ -123,8 +126,10 @@ export class Results {
     if (order.length > this.#rows) {
       const more = Object.assign(document.createElement("button"), { type: "button", textContent: `Show more of ${order.length}` });
       more.onclick = () => {
+        const before = this.#rows;
         this.#rows *= 4;
         this.#table();
+        /** @type {HTMLElement | undefined} */ (place.querySelectorAll("tbody button")[before])?.focus();
       };
       place.append(more);
     }
@@ -145,14 +150,17 @@ export class Results {
     return row;
   }
 
-  /** Marks a nucleus in the table. @param {number} label */
+  /** Marks a nucleus in the table and says what it is. @param {number} label @returns {string | undefined} */
   choose(label) {
     this.#chosen = label;
-    for (const row of byId("table").querySelectorAll("tr")) {
-      const on = row.dataset.label === String(label) && label > 0;
+    for (const row of byId("table").querySelectorAll("tbody tr")) {
+      const on = /** @type {HTMLElement} */ (row).dataset.label === String(label);
       row.classList.toggle("chosen", on);
+      row.setAttribute("aria-current", String(on));
       if (on) row.scrollIntoView({ block: "nearest" });
     }
+    const nucleus = this.nuclei.find((n) => n.label === label);
+    return nucleus && `Nucleus ${label}: area ${this.area(nucleus.area)}, mean probability ${nucleus.probability.toFixed(2)}.`;
   }
 }
 

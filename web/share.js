@@ -2,7 +2,7 @@
 
 /** Largest files that are fetched from an address, bytes. */
 const MAX_MODEL_BYTES = 64e6;
-const MAX_IMAGE_BYTES = 400e6;
+export const MAX_IMAGE_BYTES = 400e6;
 
 /**
  * @typedef {object} Wish What an address asks for; what it does not say is undefined.
@@ -90,7 +90,7 @@ export function fragment(state) {
     state.view ? `v=${state.view.map(short).join(",")}` : undefined,
     state.layers.join() === "100,0,0" ? undefined : `l=${state.layers.map(short).join(",")}`,
     state.divider === undefined ? undefined : `c=${short(state.divider)}`,
-    state.mpp ? `p=${short(state.mpp)}` : undefined,
+    state.mpp ? `p=${Number(state.mpp.toPrecision(7))}` : undefined,
   ];
   return parts.filter((p) => p !== undefined).join("&");
 }
@@ -136,4 +136,12 @@ export async function load(address, what, progress = () => {}) {
 }
 
 /** Last part of an address, for names of files. @param {string} address */
-export const nameOf = (address) => decodeURIComponent(new URL(address, location.href).pathname.split("/").pop() || "image");
+export function nameOf(address) {
+  try {
+    const last = new URL(address, location.href).pathname.split("/").pop() ?? "";
+    return decodeURIComponent(last) || "image";
+  } catch {
+    // Not every path can be decoded.
+    return "image";
+  }
+}

@@ -31,6 +31,8 @@ export class Stage {
 
   /** @type {Set<string>[]} Data that is here and not outdated, for each answer. */
   #fresh = [new Set(), new Set()];
+  /** @type {Set<string>} Tiles of the image that cannot be had. */
+  #failed = new Set();
   /** @type {Set<string>} Asked for at this moment. */
   #asked = new Set();
   /** @type {Map<string, ImageBitmap>} */
@@ -47,7 +49,12 @@ export class Stage {
     this.eye = new Eye(1, 1);
     // The frame stays when the canvas must be replaced.
     new ResizeObserver(() => this.#resize()).observe(/** @type {HTMLElement} */ (canvas.parentElement));
-    this.#resize();
+    const watch = () => {
+      this.#resize();
+      // A query of one ratio is true once; the next asks for the next.
+      matchMedia(`(resolution: ${devicePixelRatio}dppx)`).addEventListener("change", watch, { once: true });
+    };
+    watch();
   }
 
   /** Draws by WebGPU if there is any. */
@@ -98,6 +105,7 @@ export class Stage {
     this.#generation += 1;
     this.#fresh.forEach((set) => set.clear());
     this.#asked.clear();
+    this.#failed.clear();
     for (const bitmap of this.#bitmaps.values()) bitmap.close();
     this.#bitmaps.clear();
     this.invalidate();
@@ -193,7 +201,11 @@ export class Stage {
     const shown = this.layers.divider >= 0 && this.answers[1] ? [0, 1] : [0];
     for (const key of keys) {
       if (this.eye.painted) {
-        if (!this.eye.hasTile(key.level, key.row, key.column)) this.#fetch(key, -1);
+        if (!this.eye.hasTile(key.level, key.row, key.column)) {
+          // Its data went with it.
+          this.#fresh.forEach((set) => set.delete(name(key)));
+          this.#fetch(key, -1);
+        }
         for (const answer of shown) if (this.answers[answer] && !this.#fresh[answer].has(name(key))) this.#fetch(key, answer);
       } else {
         for (const answer of shown) if (!this.#fresh[answer].has(name(key))) this.#fetch(key, answer);
@@ -204,7 +216,7 @@ export class Stage {
   /** Asks for a tile: of the image (-1), of an answer, or drawn. @param {Key} key @param {number} answer */
   async #fetch(key, answer) {
     const mark = `${answer}:${name(key)}`;
-    if (this.#asked.size >= AT_ONCE || this.#asked.has(mark)) return;
+    if (this.#asked.size >= AT_ONCE || this.#asked.has(mark) || (answer < 0 && this.#failed.has(name(key)))) return;
     const generation = this.#generation;
     const { level, row, column } = key;
     this.#asked.add(mark);
@@ -224,7 +236,7 @@ export class Stage {
       }
     } catch {
       // The answer or the image went away meanwhile; what takes its place asks anew.
-      this.#fresh[Math.max(0, answer)].delete(name(key));
+      if (answer < 0) this.#failed.add(name(key));
     } finally {
       if (generation === this.#generation) {
         this.#asked.delete(mark);

@@ -1,21 +1,23 @@
 // Keeps the page for use without a network. `cargo xtask web` writes the version and the list of files.
 const VERSION = "dev";
 const FILES = [];
-const CACHE = `prunella-${VERSION}`;
+const LATER = [];
+// Other deployments may live on the same host.
+const MINE = `prunella ${self.registration.scope} `;
+const CACHE = MINE + VERSION;
 
 self.addEventListener("install", (event) => {
   const keep = async () => {
     const cache = await caches.open(CACHE);
-    // From the network, not from the browser's own store: a version is whole or not there.
+    // From the network, not from the browser's own store. A newer version takes over when no tab shows this one any more.
     await cache.addAll([...FILES, "./"].map((file) => new Request(file, { cache: "no-cache" })));
-    await self.skipWaiting();
   };
   event.waitUntil(keep());
 });
 
 self.addEventListener("activate", (event) => {
   const tidy = async () => {
-    const old = (await caches.keys()).filter((name) => name.startsWith("prunella-") && name !== CACHE);
+    const old = (await caches.keys()).filter((name) => name.startsWith(MINE) && name !== CACHE);
     await Promise.all(old.map((name) => caches.delete(name)));
     await self.clients.claim();
   };
@@ -35,7 +37,7 @@ self.addEventListener("fetch", (event) => {
     if (kept) return kept;
     const fresh = await fetch(request);
     // Models of later choice are kept once they were used.
-    if (fresh.ok && url.pathname.endsWith(".safetensors")) await cache.put(request, fresh.clone());
+    if (fresh.ok && LATER.includes(`.${url.pathname.slice(here.pathname.length - 1)}`)) await cache.put(request, fresh.clone());
     return fresh;
   };
   event.respondWith(answer());

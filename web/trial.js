@@ -38,32 +38,42 @@ export class Trial {
     return key;
   }
 
-  /** Dice of one model with another, on the window. @param {number} model @param {number} other */
-  async agreement(model, other) {
-    const { engine } = this.page;
+  /** Dice of one model with another, on the window. @param {number} model @param {number} other @param {() => void} check */
+  async agreement(model, other, check) {
+    const { engine, threshold = -1 } = this.page;
     const key = await this.#place();
-    if (this.#known !== `${key}:${other}`) {
+    check();
+    const whole = `${key}:${other}`;
+    if (this.#known !== whole) {
+      this.#known = "";
       await engine.fill(WHOLE, other);
-      await engine.call("find", WHOLE, -1);
-      this.#known = `${key}:${other}`;
+      check();
+      this.#known = whole;
     }
-    const done = await engine.fill(HERE, model);
-    await engine.call("find", HERE, -1);
-    return { dice: /** @type {number} */ (await engine.call("dice", HERE, WHOLE)), ms: done.ms };
+    await engine.fill(HERE, model);
+    check();
+    await engine.call("find", WHOLE, threshold);
+    await engine.call("find", HERE, threshold);
+    return /** @type {number} */ (await engine.call("dice", HERE, WHOLE));
   }
 
-  /** Shows the agreement of the chosen model with the unpruned one. */
-  async run() {
+  /** Shows the agreement of the chosen model with the unpruned one. @param {() => void} check */
+  async run(check) {
     const { page } = this;
     if (page.stage.width === 0 || !page.chosen) return;
     const { facts } = page.chosen;
     const whole = await page.models.unpruned();
+    check();
     if (whole.id === facts.id) {
       note().textContent = "1 (itself)";
       return;
     }
     note().textContent = "…";
-    const { dice } = await this.agreement(facts.id, whole.id);
-    note().textContent = dice.toFixed(3);
+    try {
+      note().textContent = (await this.agreement(facts.id, whole.id, check)).toFixed(3);
+    } catch (e) {
+      note().textContent = "–";
+      throw e;
+    }
   }
 }

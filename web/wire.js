@@ -88,7 +88,7 @@ function images(page) {
     page.results.mpp = page.mpp;
     page.results.refresh();
     page.stage.invalidate();
-    page.address();
+    page.addressSoon();
   };
   if (page.wish.folder && !single()) void folder(page, page.wish.folder);
 }
@@ -121,7 +121,7 @@ async function folder(page, address) {
 /** @param {import("./main.js").PageType} page @param {File} chosen */
 async function bring(page, chosen) {
   const content = new Uint8Array(await chosen.arrayBuffer());
-  if (await page.bringModel(() => page.engine.ask("addModel", content))) await page.run();
+  await page.bringModel(() => page.engine.ask("addModel", content));
 }
 
 /** @param {import("./main.js").PageType} page */
@@ -129,13 +129,11 @@ function models(page) {
   input("ratio").oninput = () => {
     byId("ratio-text").textContent = `${input("ratio").value} %`;
     page.trial.wanted = true;
-    page.later("slider", 120, async () => {
-      try {
-        await page.chooseModel();
-        await page.trial.run();
-      } catch (e) {
-        page.fail(e);
-      }
+    page.later("slider", 120, () => {
+      void page.side("trial", async (check) => {
+        await page.chooseModel(check);
+        await page.trial.run(check);
+      });
     });
   };
   const settled = () => {
@@ -151,15 +149,7 @@ function models(page) {
     input("model-file").value = "";
     if (chosen) void bring(page, chosen);
   };
-  byId("own-models").onclick = async () => {
-    page.models.back();
-    page.link = undefined;
-    page.threshold = undefined;
-    input("ratio").value = "50";
-    byId("own-models").hidden = true;
-    page.trial.clear();
-    await page.run();
-  };
+  byId("own-models").onclick = () => void page.backToOwn();
 }
 
 /** @param {import("./main.js").PageType} page */
@@ -180,7 +170,8 @@ function results(page) {
   }
   byId("save-model").onclick = async () => {
     try {
-      const { facts } = page.chosen ?? (await page.chooseModel());
+      if (!page.chosen) throw new Error("There is no model yet.");
+      const { facts } = page.chosen;
       const name = `${facts.family}-${Math.round(facts.ratio * 100)}.safetensors`;
       save(await page.engine.call("modelFile", facts.id), name, "application/octet-stream");
     } catch (e) {

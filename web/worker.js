@@ -1,7 +1,7 @@
 // A worker: either the one that holds image, models and answers, or one that computes blocks on the CPU.
 import init, { BlockWorker, Session } from "./prunella.js";
 
-/** @typedef {{ port: MessagePort, model: number }} Helper */
+/** @typedef {{ port: MessagePort, model: number, waiting: Map<number, (data: any) => void> }} Helper */
 
 /** @type {Session} */
 let session;
@@ -9,16 +9,35 @@ let session;
 let helpers = [];
 let stopped = false;
 
+/** Requests to helpers, numbered: a late reply must not answer a later question. */
+let requests = 0;
+
 self.onmessage = async ({ data }) => {
-  await init({ module_or_path: data.module });
+  try {
+    await init({ module_or_path: data.module });
+  } catch (e) {
+    if (data.role === "session") data.port.postMessage({ fatal: `The page's engine cannot start: ${sentence(e)}` });
+    else data.port.onmessage = (/** @type {MessageEvent} */ m) => data.port.postMessage({ request: m.data.request, error: sentence(e) });
+    return;
+  }
   if (data.role === "block") {
     serveBlocks(data.port);
   } else {
     session = new Session();
-    helpers = data.ports.map((/** @type {MessagePort} */ port) => ({ port, model: 0 }));
+    helpers = data.ports.map(helper);
     serveCalls(data.port);
   }
 };
+
+/** @param {MessagePort} port @returns {Helper} */
+function helper(port) {
+  const waiting = new Map();
+  port.onmessage = ({ data }) => {
+    waiting.get(data.request)?.(data);
+    waiting.delete(data.request);
+  };
+  return { port, model: 0, waiting };
+}
 
 /** Computes one block after the other. @param {MessagePort} port */
 function serveBlocks(port) {
@@ -31,11 +50,10 @@ function serveBlocks(port) {
         worker = new BlockWorker(data.model);
       }
       const [row, column, width, height] = data.block;
-      const begun = performance.now();
       const values = /** @type {BlockWorker} */ (worker).run(data.pixels, row, column, width, height);
-      port.postMessage({ values, ms: performance.now() - begun }, [values.buffer]);
+      port.postMessage({ request: data.request, values }, [values.buffer]);
     } catch (e) {
-      port.postMessage({ error: sentence(e) });
+      port.postMessage({ request: data.request, error: sentence(e) });
     }
   };
 }
@@ -55,6 +73,11 @@ function serveCalls(port) {
       const bytes = ArrayBuffer.isView(value) ? [value.buffer] : [];
       port.postMessage({ id, value }, bytes);
     } catch (e) {
+      if (e instanceof WebAssembly.RuntimeError) {
+        // Its memory may be in any state.
+        port.postMessage({ fatal: "The engine stopped, perhaps for want of memory. Reload the page and take a smaller image." });
+        return;
+      }
       const name = e instanceof Error ? e.name : "Error";
       port.postMessage({ id, error: sentence(e), name });
     }
@@ -110,7 +133,14 @@ async function fillByHelpers(tell, slot, model) {
       tell({ block: [...block], slot, count });
     }
   };
-  await Promise.all(helpers.map(work));
+  const failing = (/** @type {unknown} */ e) => {
+    // The others end after the block they have.
+    stopped = true;
+    throw e;
+  };
+  const ended = await Promise.allSettled(helpers.map((h) => work(h).catch(failing)));
+  const failed = ended.find((e) => e.status === "rejected");
+  if (failed?.status === "rejected") throw failed.reason;
   if (stopped) throw Object.assign(new Error("Cancelled."), { name: "AbortError" });
 }
 
@@ -125,15 +155,16 @@ async function fillByHelpers(tell, slot, model) {
 function ask(helper, model, pixels, block) {
   const file = helper.model === model ? undefined : session.modelFile(model);
   helper.model = model;
+  const request = (requests += 1);
   return new Promise((resolve, reject) => {
-    helper.port.onmessage = ({ data }) => {
+    helper.waiting.set(request, (data) => {
       if (data.error) {
         helper.model = 0;
         reject(new Error(data.error));
       } else {
         resolve(data.values);
       }
-    };
-    helper.port.postMessage({ model: file, pixels, block: [...block] }, [pixels.buffer]);
+    });
+    helper.port.postMessage({ request, model: file, pixels, block: [...block] }, [pixels.buffer]);
   });
 }

@@ -95,7 +95,12 @@ fn router(folder: &Path, page: Option<&Path>) -> Router {
         let folder = Arc::new(folder.to_path_buf());
         Router::new().fallback_service(ServeDir::new(folder.as_path())).layer(from_fn_with_state(folder, inside_only))
     };
-    let files = Router::new().nest_service(FILES, shown(folder));
+    // A page that lies in the folder may be a stranger's: it gets no part in this origin.
+    let alone = HeaderName::from_static("cross-origin-resource-policy");
+    let folder = shown(folder)
+        .layer(fixed(header::CONTENT_SECURITY_POLICY, "sandbox allow-scripts"))
+        .layer(fixed(alone, "same-origin"));
+    let files = Router::new().nest_service(FILES, folder);
     let all = match page {
         Some(page) => files.fallback_service(shown(page)),
         None => files,

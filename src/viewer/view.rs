@@ -6,6 +6,8 @@ use super::pyramid::{TILE, TileKey, level_count};
 const MAX_SCALE: f64 = 40.0;
 /// The image may shrink to this share of the screen.
 const MIN_FILL: f64 = 0.3;
+/// Most tiles in one picture: fewer than are kept.
+const MAX_VISIBLE: usize = 128;
 /// Seconds in which two thirds of a movement are done.
 const EASE_SECS: f64 = 0.08;
 /// A movement closer to its end than this is over: screen pixels, and relative scale.
@@ -167,11 +169,15 @@ impl View {
         }
     }
 
-    /// The level whose pixels are nearest to the screen's, not coarser than they.
+    /// The level whose pixels are nearest to the screen's, not coarser than they, unless that takes too many tiles.
     #[must_use]
     pub fn level(&self) -> u32 {
         let deepest = level_count(self.image.0 as usize, self.image.1 as usize) - 1;
-        (1.0 / self.now.scale).log2().floor().clamp(0.0, f64::from(deepest)) as u32
+        let mut level = (1.0 / self.now.scale).log2().floor().clamp(0.0, f64::from(deepest)) as u32;
+        while level < deepest && self.visible(level).len() > MAX_VISIBLE {
+            level += 1;
+        }
+        level
     }
 
     /// Tiles of a level that the screen shows, middle first.
@@ -246,6 +252,14 @@ mod tests {
         assert_eq!(view.state(), [470.0, 520.0, 1.0]);
         view.pan(1e9, 1e9);
         assert_eq!(view.state(), [0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn a_large_screen_takes_a_coarser_level_rather_than_more_tiles_than_are_kept() {
+        let mut view = View::new((20_000, 20_000), (4000.0, 3000.0));
+        view.set_state([10_000.0, 10_000.0, 0.55]);
+        assert!(view.visible(0).len() > MAX_VISIBLE && view.visible(view.level()).len() <= MAX_VISIBLE);
+        assert_eq!(view.level(), 1);
     }
 
     #[test]

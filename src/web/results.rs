@@ -82,7 +82,9 @@ impl Session {
         let (labels, smooth) = find(&slot.map, &parameters).thrown()?;
         let count = labels.data().iter().copied().max().unwrap_or(0);
         let cells = labels.data().iter().filter(|&&l| l > 0).count();
-        let share = cells as f64 / labels.data().len() as f64;
+        // Of a part, the share is that of the part.
+        let known = slot.known.data().iter().filter(|k| **k).count();
+        let share = cells as f64 / known.max(1) as f64;
         slot.found = Some(Found { labels, smooth, parameters });
         Ok(json!({ "count": count, "share": share, "seconds": seconds() - begun, "threshold": parameters.threshold })
             .to_string())

@@ -51,14 +51,28 @@ test("a shared link gives another person the same answer", async () => {
 test("the address reproduces view, threshold, slider and image", async () => {
   const start = `${host.address}?device=cpu&image_url=${encodeURIComponent("/there/field.png")}#r=90&u=1&t=0.6&v=40,30,5&l=80,30,20&p=0.25`;
   const { context, page } = await open(browser, start);
-  const count = await counted(page);
-  await page.waitForTimeout(500);
+  await counted(page);
+  // The hand changes what the link said, and the address follows.
+  await slide(page, "#threshold", 55);
+  await slide(page, "#heat", 35);
+  await page.click("#zoom-in");
+  await idle(page);
+  await page.waitForTimeout(900);
+  const count = Number(await page.textContent("#count"));
   const url = page.url();
-  for (const part of ["t=0.6", "v=40,30,5", "l=80,30,20", "r=90", "u=1", "p=0.25"]) assert.ok(url.includes(part), `${part} in ${url}`);
+  for (const part of ["image_url=", "t=0.55", "v=40,30,7.5", "l=80,30,35", "r=90", "u=1", "p=0.25"]) assert.ok(url.includes(part), `${part} in ${url}`);
   await context.close();
   const again = await open(browser, url);
   assert.equal(await counted(again.page), count);
-  assert.equal(await again.page.inputValue("#threshold"), "60");
+  assert.equal(await again.page.inputValue("#threshold"), "55");
+  // Another image is no longer the one that the address names.
+  await drop(again.page, "other.png", tissue(0, 0, 64, 64));
+  await counted(again.page);
+  await again.page.waitForTimeout(500);
+  assert.ok(!again.page.url().includes("image_url"), again.page.url());
+  // Another link in the same tab is followed.
+  await again.page.evaluate(() => (location.hash = "#r=0&i=sample&t=0.4"));
+  await again.page.waitForFunction(() => document.getElementById("threshold")?.value === "40" && document.getElementById("ratio-text").textContent === "0 %");
   await again.context.close();
 });
 

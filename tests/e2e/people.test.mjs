@@ -119,6 +119,8 @@ test("after the first visit no network is needed", async () => {
   // A model that was never used is not here, and the page says so.
   await slide(page, "#ratio", 90);
   await page.waitForFunction(() => !document.getElementById("alert").hidden, null, { timeout: 30_000 });
+  assert.match(await page.textContent("#alert"), /cannot be loaded/);
+  assert.equal(await page.inputValue("#ratio"), "50", "the slider says which model is used");
   await context.close();
 });
 

@@ -71,6 +71,7 @@ test("a device that is lost in the middle costs nothing but time", async () => {
   await drop(page, "field.png", image);
   await counted(page);
   await equal(page, native(image, "dcnn-90-all"), ["geojson"]);
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.lost), "true", "the device was really lost");
   await context.close();
 });
 
@@ -107,8 +108,7 @@ test("threshold, table, click and comparison follow the hand", async () => {
   await page.waitForFunction(() => document.querySelectorAll("#table tbody tr").length > 3);
   await rows.first().locator("button").click();
   assert.match((await rows.first().getAttribute("class")) ?? "", /chosen/);
-  await page.waitForTimeout(600);
-  assert.match(page.url(), /v=[\d.]+,[\d.]+,4/, "the view went there");
+  await page.waitForFunction(() => /v=[\d.]+,[\d.]+,4/.test(location.hash), null, { timeout: 10_000 });
   await page.click("#compare");
   await idle(page);
   await page.waitForFunction(() => globalThis.prunella.stage.answers[1]);
@@ -141,8 +141,35 @@ test("work can be cancelled, and what was finished stays", async () => {
   await page.waitForFunction(() => document.getElementById("progress").value > 0.02, null, { timeout: 60_000 });
   assert.equal(await page.isVisible("#progress-row"), true);
   await page.click("#cancel");
-  await page.waitForFunction(() => /Cancelled|nuclei/.test(document.getElementById("status").textContent));
-  assert.equal(await page.evaluate(() => document.documentElement.dataset.state), "idle");
+  await idle(page);
+  assert.match(await page.textContent("#status"), /^Cancelled: \d+ nuclei in the part/);
+  assert.ok((await page.evaluate(() => document.getElementById("progress").value)) < 1);
   assert.equal(await page.isVisible("#alert"), false);
+  await context.close();
+});
+
+test("a second wish during a segmentation ends it, and never mixes answers", async () => {
+  const { context, page, said } = await open(browser, `${host.address}?device=cpu#r=0`);
+  const image = tissue(0, 0, 256, 192);
+  await drop(page, "field.png", tissue(100, 100, 200, 200));
+  await page.waitForFunction(() => document.getElementById("progress").value > 0.02, null, { timeout: 60_000 });
+  // Another image, the slider to and fro, the dialog and a comparison, all while blocks are under way.
+  await drop(page, "field.png", image);
+  for (const value of [40, 90, 70, 90]) {
+    await page.$eval("#ratio", (input, value) => { input.value = value; input.dispatchEvent(new Event("input")); }, String(value));
+    await page.waitForTimeout(130);
+  }
+  await slide(page, "#ratio", 90);
+  await page.waitForTimeout(300);
+  await page.click("#share-open");
+  await page.waitForFunction(() => /Dice/.test(document.getElementById("share-cost").textContent), null, { timeout: 120_000 });
+  await page.keyboard.press("Escape");
+  await page.click("#compare");
+  await counted(page);
+  await page.waitForFunction(() => globalThis.prunella.stage.answers[1]);
+  await idle(page);
+  assert.equal(await page.textContent("#parameters"), "78,777");
+  await equal(page, native(image, "dcnn-90"), ["geojson", "labels"]);
+  assert.deepEqual(said, { errors: [], elsewhere: [] });
   await context.close();
 });

@@ -142,20 +142,22 @@ fn all_files(folder: &Path) -> Result<Vec<String>> {
 fn version(folder: &Path) -> Result<()> {
     let place = folder.join("sw.js");
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    let mut files = Vec::new();
+    let (mut files, mut later_files) = (Vec::new(), Vec::new());
     for name in all_files(folder)? {
         for byte in name.bytes().chain(read(&folder.join(&name))?) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
         let later = MODELS[1..].iter().any(|m| name == format!("models/{m}.safetensors"));
-        if name != "sw.js" && !later {
-            files.push(format!("\"./{name}\""));
+        let list = if later { &mut later_files } else { &mut files };
+        if name != "sw.js" {
+            list.push(format!("\"./{name}\""));
         }
     }
     let text = String::from_utf8(read(&place)?).map_err(|e| e.to_string())?;
     let text = text
         .replace("\"dev\"", &format!("\"{hash:016x}\""))
-        .replace("const FILES = [];", &format!("const FILES = [{}];", files.join(", ")));
+        .replace("const FILES = [];", &format!("const FILES = [{}];", files.join(", ")))
+        .replace("const LATER = [];", &format!("const LATER = [{}];", later_files.join(", ")));
     std::fs::write(&place, text).map_err(|e| e.to_string())
 }
 
