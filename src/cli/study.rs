@@ -145,11 +145,19 @@ fn design(name: &str) -> Result<Design> {
     Design::parse(&text).at(path)
 }
 
+/// Says what is missing before anything is written.
+fn check_data(design: &Design, data: Option<&Path>) -> Result<()> {
+    if design.data.phantom || data.is_some() {
+        return Ok(());
+    }
+    Err(Error::mismatch("This design needs labelled tiles; name their folder with --data"))
+}
+
 /// The tiles that a design wants.
 fn tiles(design: &Design, data: Option<&Path>, output: Output) -> Result<Data> {
     match data {
         _ if design.data.phantom => Ok(Data::phantom()),
-        None => Err(Error::mismatch("This design needs labelled tiles; name their folder with --data")),
+        None => check_data(design, data).map(|()| Data::default()),
         Some(folder) => {
             let wanted = TileArguments { data: folder.to_path_buf(), split: None, tiles: Vec::new(), licence: None };
             Data::of_tiles(load(&wanted, output)?)
@@ -165,6 +173,7 @@ fn run(arguments: &RunArguments, output: Output) -> Result<Outcome> {
     if arguments.jobs == 0 {
         return Err(Error::mismatch("At least one job is needed"));
     }
+    check_data(&design, arguments.data.as_deref())?;
     let study = Study::begin(design, &arguments.out)?;
     let missing = study.missing()?;
     let all = study.design.cells().len();
@@ -287,11 +296,10 @@ fn written(study: &Study, output: Output) -> Result<Outcome> {
 }
 
 fn plan(arguments: &PlanArguments, output: Output) -> Result<Outcome> {
-    let study = Study::begin(design(&arguments.design)?, &arguments.out)?;
+    let design = design(&arguments.design)?;
+    check_data(&design, arguments.data.as_deref())?;
+    let study = Study::begin(design, &arguments.out)?;
     let data = arguments.data.as_deref().map(|d| d.canonicalize().unwrap_or_else(|_| d.to_path_buf()));
-    if data.is_none() && !study.design.data.phantom {
-        return Err(Error::mismatch("This design needs labelled tiles; name their folder with --data"));
-    }
     let text = snakefile(&study.design, data.as_deref().map(|d| d.to_string_lossy()).as_deref());
     let file = arguments.out.join("Snakefile");
     write_atomic(&file, text.as_bytes())?;

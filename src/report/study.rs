@@ -52,7 +52,7 @@ pub fn render_study(page: &StudyPage<'_>) -> String {
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Study {name}</title>\
-         <style>{STYLE}</style></head><body><h1>Study {name}</h1>"
+         <style>{STYLE} td {{ white-space: nowrap; }} .wide {{ overflow-x: auto; }}</style></head><body><h1>Study {name}</h1>"
     );
     let mut add = |part: &str| html.push_str(part);
     if page.missing > 0 {
@@ -92,30 +92,33 @@ fn spread(value: Spread) -> String {
 }
 
 fn table(rows: &[StudyRow]) -> String {
-    let mut out = String::from(
-        "<table><thead><tr><th>network</th><th>δ</th><th>r</th><th>N</th><th>seeds</th><th>sensitivity</th>\
-         <th>specificity</th><th>Dice</th><th>accuracy</th><th>cross-entropy</th><th>paper: Dice</th><th>accuracy</th>\
-         <th>cross-entropy</th><th>Δ accuracy, SE</th><th>Δ cross-entropy, SE</th></tr></thead><tbody>",
-    );
+    let head = |names: &[&str]| names.iter().map(|n| format!("<th>{n}</th>")).collect::<String>();
+    // A study of another network has no paper beside it.
+    let paper_known = rows.iter().any(|r| r.paper.is_some());
+    let mut out = String::from("<div class=\"wide\"><table><thead><tr>");
+    out.push_str(&head(&["network", "δ", "r", "N", "seeds", "sensitivity", "specificity", "Dice", "accuracy"]));
+    out.push_str(&head(&["cross-entropy"]));
+    if paper_known {
+        out.push_str(&head(&["paper: Dice", "accuracy", "cross-entropy", "Δ accuracy, SE", "Δ cross-entropy, SE"]));
+    }
+    out.push_str("</tr></thead><tbody>");
     for row in rows {
         let r = row.r.map_or("–".to_owned(), |r| r.to_string());
         let ours: String = row.ours.iter().map(|s| format!("<td>{}</td>", spread(*s))).collect();
-        let paper = |i: usize| row.paper.map_or("–".to_owned(), |p| format!("{:.3}", p[i]));
-        let apart = row.apart.map(|(a, c)| [format!("{a:+.1}"), format!("{c:+.1}")]);
-        let [accuracy, entropy] = apart.unwrap_or_else(|| ["–".to_owned(), "–".to_owned()]);
         out.push_str(&format!(
-            "<tr><td>{}</td><td>{}</td><td>{r}</td><td>{}</td><td>{}</td>{ours}<td>{}</td><td>{}</td><td>{}</td>\
-             <td>{accuracy}</td><td>{entropy}</td></tr>\n",
-            row.network,
-            row.pruning_ratio,
-            row.n_train,
-            row.seeds,
-            paper(2),
-            paper(3),
-            paper(4)
+            "<tr><td>{}</td><td>{}</td><td>{r}</td><td>{}</td><td>{}</td>{ours}",
+            row.network, row.pruning_ratio, row.n_train, row.seeds
         ));
+        if paper_known {
+            let paper = |i: usize| row.paper.map_or("–".to_owned(), |p| format!("{:.3}", p[i]));
+            let apart = row.apart.map(|(a, c)| [format!("{a:+.1}"), format!("{c:+.1}")]);
+            let [accuracy, entropy] = apart.unwrap_or_else(|| ["–".to_owned(), "–".to_owned()]);
+            let cells = [paper(2), paper(3), paper(4), accuracy, entropy];
+            out.push_str(&cells.map(|c| format!("<td>{c}</td>")).concat());
+        }
+        out.push_str("</tr>\n");
     }
-    out + "</tbody></table>"
+    out + "</tbody></table></div>"
 }
 
 /// The paper's Tables 9 and 10: each configuration against the unpruned network with the most patches.

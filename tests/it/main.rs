@@ -16,4 +16,5 @@ mod reference;
 mod resume;
 mod serve;
 mod shipped;
+mod study;
 mod support;

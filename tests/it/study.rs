@@ -1,0 +1,95 @@
+//! Studies: killed and resumed, done side by side, planned for other machines; the report is the same bytes each time.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::support::{prunella, run, text};
+
+/// Seconds on two cores: the small network, few patches.
+const TINY: &str = r#"
+name = "tiny"
+networks = ["small"]
+ratios = [0.0, 0.9]
+patches = [200, 400]
+
+[pretrain]
+patches = 300
+epochs = 1
+
+[train]
+epochs = 2
+batch = 32
+learning_rate = 2e-3
+
+[data]
+phantom = true
+"#;
+
+fn report(folder: &Path) -> (String, String) {
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect(name);
+    (read("report.html"), read("results.csv"))
+}
+
+#[test]
+fn a_study_killed_three_times_and_one_done_side_by_side_give_the_same_bytes() {
+    let dir = tempfile::tempdir().expect("folder");
+    let design = dir.path().join("tiny.toml");
+    std::fs::write(&design, TINY).expect("design");
+    let folder = |name: &str| dir.path().join(name);
+    let arguments =
+        |out: &Path| ["study", "run", text(&design), "--device", "cpu", "--out", text(out)].map(str::to_owned).to_vec();
+    let (code, _, stderr) = run(&arguments(&folder("whole")).iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(code, Some(0), "{stderr}");
+    for milliseconds in [300, 900, 1700] {
+        let mut child = prunella()
+            .args(arguments(&folder("killed")))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+    }
+    for (name, more) in [("killed", &[][..]), ("killed", &[]), ("beside", &["--jobs", "2"])] {
+        let mut all = arguments(&folder(name));
+        all.extend(more.iter().map(|m| (*m).to_owned()));
+        let (code, _, stderr) = run(&all.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(code, Some(0), "{stderr}");
+        assert_eq!(report(&folder(name)), report(&folder("whole")), "{name}");
+    }
+    let (_, table) = report(&folder("whole"));
+    assert_eq!(table.lines().count(), 5, "{table}");
+    // Another design does not mix with this one.
+    let (code, _, stderr) = run(&["study", "run", "smoke", "--out", text(&folder("whole"))]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("Another design"), "{stderr}");
+    let (code, stdout, _) = run(&["advise", "--patches", "400", "--study", text(&folder("whole")), "--margin", "1"]);
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("Remove 90 %") && stdout.contains("this study"), "{stdout}");
+}
+
+#[test]
+fn plans_cells_and_designs_explain_themselves() {
+    let dir = tempfile::tempdir().expect("folder");
+    let (out, none) = (dir.path().join("plan"), dir.path().join("none"));
+    let (code, _, stderr) = run(&["study", "plan", "smoke", "--out", text(&out)]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let workflow = std::fs::read_to_string(out.join("Snakefile")).expect("workflow");
+    assert!(workflow.contains("rule pretrain") && workflow.contains("small-d90-n600-s1-"));
+    for (arguments, word) in [
+        (vec!["study", "run", "no-such-design", "--out", text(&none)], "paper-table4"),
+        (vec!["study", "run", "paper-table6", "--out", text(&none)], "--data"),
+        (vec!["study", "plan", "paper-table6", "--data", ".", "--out", text(&out)], "Another design"),
+        (vec!["study", "cell", text(&out), "--id", "no-such-cell"], "no cell"),
+        (vec!["study", "report", "/nowhere"], "/nowhere"),
+    ] {
+        let (code, _, stderr) = run(&arguments);
+        assert_eq!(code, Some(2), "{arguments:?}");
+        assert!(stderr.contains(word), "{stderr}");
+    }
+    assert!(!none.exists(), "nothing is written when nothing can be done");
+    let (code, stdout, _) = run(&["study", "report", text(&out)]);
+    assert_eq!(code, Some(1), "{stdout}");
+}
