@@ -1,7 +1,7 @@
 //! prunella trains, structurally prunes and fine-tunes small networks that segment nuclei in H&E tissue.
 //!
-//! The floors, imports going down only: `cli` `web` · `demo` · `train` `viewer` · `engine` `instances` `prune` `metrics`
-//! `dataset` `report` · `raster` `model` · `platform` · `error`. Everything but `cli`, `demo`, `train`, `dataset` and `report` also
+//! The floors, imports going down only: `cli` `web` · `demo` `study` · `train` `viewer` · `engine` `instances` `prune` `metrics`
+//! `dataset` `report` · `raster` `model` · `platform` · `error`. Everything but `cli`, `demo`, `study`, `train`, `dataset` and `report` also
 //! compiles to wasm32; `web`, the page's face, only does that.
 
 #![forbid(unsafe_code)]
