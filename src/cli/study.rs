@@ -367,7 +367,7 @@ pub fn advice(arguments: &AdviseArguments, output: Output) -> Result<Outcome> {
     let Advice { pruning_ratio, patches, accuracy, error, unpruned_accuracy, enough_patches, source } = &advice;
     let text = format!(
         "Remove {:.0} % of the filters: with {patches} patches accuracy is {accuracy:.3} ± {error:.3}, unpruned {unpruned_accuracy:.3}.\n\
-         Beyond {enough_patches} patches the unpruned network gains less than {}.\nFrom {source}.",
+         Beyond {enough_patches} patches the unpruned network gains no more than {}.\nFrom {source}.",
         pruning_ratio * 100.0,
         arguments.margin
     );

@@ -34,7 +34,7 @@ pub struct Advice {
     pub error: f64,
     /// Of the unpruned network with as many patches.
     pub unpruned_accuracy: f64,
-    /// Beyond this many patches the unpruned network gains less than the margin.
+    /// Beyond this many patches the unpruned network gains no more than the margin.
     pub enough_patches: usize,
     /// Where the numbers come from.
     pub source: String,
@@ -54,7 +54,7 @@ pub fn advise(question: Question, margin: f64, groups: &[Group]) -> Option<Advic
     sizes.sort_unstable();
     sizes.dedup();
     let best = sizes.iter().filter_map(|n| unpruned(*n)).map(|p| p.accuracy).fold(f64::MIN, f64::max);
-    let enough = *sizes.iter().find(|n| unpruned(**n).is_some_and(|p| best - p.accuracy < margin))?;
+    let enough = *sizes.iter().find(|n| unpruned(**n).is_some_and(|p| best - p.accuracy <= margin))?;
     let n = match question {
         // The largest known size that is not larger than what there is.
         Question::Patches(have) => *sizes.iter().rfind(|n| **n <= have).or(sizes.first())?,

@@ -259,7 +259,7 @@ mod tests {
         let mut view = View::new((20_000, 20_000), (4000.0, 3000.0));
         view.set_state([10_000.0, 10_000.0, 0.55]);
         assert!(view.visible(0).len() > MAX_VISIBLE && view.visible(view.level()).len() <= MAX_VISIBLE);
-        assert_eq!(view.level(), 1);
+        assert_eq!(view.level(), 2);
     }
 
     #[test]
