@@ -27,6 +27,7 @@ const COMPARED_PX: usize = 256;
   prunella export smallest.safetensors --link
   prunella export smallest.safetensors --html --out nuclei.html")]
 #[command(group(clap::ArgGroup::new("format").required(true).args(["onnx", "link", "html"])))]
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct ExportArguments {
     model: PathBuf,
     /// ONNX, opset 17: patches of 3×55×55 (RGB / 255) in, logits out.

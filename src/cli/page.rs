@@ -36,7 +36,7 @@ pub fn page_files(folder: &Path) -> Result<PageFiles> {
     let read = |name: &str| read_file(&folder.join(name), MAX_PAGE_FILE_BYTES);
     let text = |name: &str| {
         String::from_utf8(read(name)?)
-            .map_err(|_| Error::malformed("The page's file is not text").at(&folder.join(name)))
+            .map_err(|_| Error::malformed("The page's file is not text").at(folder.join(name)))
     };
     let mut page = PageFiles {
         index: text("index.html")?,

@@ -88,21 +88,22 @@ pub fn study_grid(cells: &[(f64, usize, f64)]) -> Result<String> {
     sizes.sort_unstable();
     sizes.dedup();
     let (low, high) = cells.iter().fold((f64::MAX, f64::MIN), |(l, h), c| (l.min(c.2), h.max(c.2)));
-    let (left, top, w, h) = (70, 26, 84, 30);
-    let size = (left + w * sizes.len() as i32 + 10, top + h * ratios.len() as i32 + 30);
-    svg((size.0 as u32, size.1 as u32), |root| {
+    let (left, top, w, h) = (70i32, 26i32, 84i32, 30i32);
+    let place = |index: usize, from: i32, step: i32| from + step * i32::try_from(index).unwrap_or(0);
+    let size = (place(sizes.len(), left + 10, w), place(ratios.len(), top + 30, h));
+    svg((size.0.unsigned_abs(), size.1.unsigned_abs()), |root| {
         let label = |text: String, x: i32, y: i32| Text::new(text, (x, y), ("sans-serif", 13));
         root.draw(&label("δ  \\  patches".to_owned(), 4, 6))?;
         for (i, n) in sizes.iter().enumerate() {
-            root.draw(&label(n.to_string(), left + w * i as i32 + 6, 6))?;
+            root.draw(&label(n.to_string(), place(i, left + 6, w), 6))?;
         }
         for (j, ratio) in ratios.iter().enumerate() {
-            root.draw(&label(ratio.to_string(), 20, top + h * j as i32 + 8))?;
+            root.draw(&label(ratio.to_string(), 20, place(j, top + 8, h)))?;
         }
         for &(ratio, n, value) in cells {
-            let find = |i: Option<usize>| i.unwrap_or(0) as i32;
-            let x = left + w * find(sizes.iter().position(|s| *s == n));
-            let y = top + h * find(ratios.iter().position(|r| r.to_bits() == ratio.to_bits()));
+            let x = place(sizes.iter().position(|s| *s == n).unwrap_or(0), left, w);
+            let row = ratios.iter().position(|r| r.to_bits() == ratio.to_bits());
+            let y = place(row.unwrap_or(0), top, h);
             let share = if high > low { (value - low) / (high - low) } else { 1.0 };
             let fill = ViridisRGB.get_color(share);
             root.draw(&Rectangle::new([(x, y), (x + w - 2, y + h - 2)], fill.filled()))?;

@@ -120,7 +120,7 @@ fn files_of(folder: &Path) -> Result<Vec<String>> {
         .flatten()
         .filter(|e| e.path().is_file())
         .map(|e| e.file_name().to_string_lossy().into_owned())
-        .filter(|n| !n.ends_with(".json"))
+        .filter(|n| Path::new(n).extension().is_none_or(|e| e != "json"))
         .collect();
     names.sort();
     Ok(names)
@@ -133,7 +133,7 @@ fn all_files(folder: &Path) -> Result<Vec<String>> {
         found.extend(files_of(&folder.join(sub))?.into_iter().map(|n| format!("{sub}/{n}")));
     }
     // Type descriptions are for editors.
-    found.retain(|n| !n.ends_with(".d.ts"));
+    found.retain(|n| Path::new(n).extension().is_none_or(|e| e != "ts"));
     Ok(found)
 }
 
