@@ -35,7 +35,7 @@ pub struct StudyArguments {
 #[derive(Debug, Subcommand)]
 enum Task {
     Run(RunArguments),
-    /// Write report.html and results.csv from what is finished.
+    /// Write report.html, its figures and the table (CSV, JSON) from what is finished.
     Report {
         /// The study's folder.
         folder: PathBuf,
@@ -288,8 +288,15 @@ fn finish(job: Child, name: &str) -> Result<()> {
 fn written(study: &Study, output: Output) -> Result<Outcome> {
     let table = study.write_table()?;
     let page = study.folder.join("report.html");
-    write_atomic(&page, report(study)?.as_bytes())?;
-    let (finished, all) = (study.results()?.len(), study.design.cells().len());
+    let report = report(study)?;
+    write_atomic(&page, report.html.as_bytes())?;
+    for (name, svg) in &report.figures {
+        write_atomic(&study.folder.join("figures").join(name), svg.as_bytes())?;
+    }
+    let results = study.results()?;
+    let text = serde_json::to_vec_pretty(&results).map_err(|e| Error::malformed(e.to_string()))?;
+    write_atomic(&study.folder.join("results.json"), &text)?;
+    let (finished, all) = (results.len(), study.design.cells().len());
     let text = format!("{finished} of {all} cells: {}, {}", page.display(), table.display());
     output.result(&json!({ "finished": finished, "cells": all, "report": page, "table": table }), &text)?;
     Ok(if finished == 0 { Outcome::Nothing } else { Outcome::Done })

@@ -15,5 +15,5 @@ pub use design::{BUILT_IN, Cell, Design, Scale};
 pub use paper::{PaperRow, paper_table, standard_errors};
 pub use run::{CellRun, Data, Watch, cost};
 pub use store::{CellResult, Study};
-pub use summary::{Group, groups, report};
+pub use summary::{Group, StudyReport, groups, report};
 pub use workflow::snakefile;

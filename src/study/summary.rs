@@ -120,11 +120,19 @@ fn paper_row(network: Network, scale: Scale, ratio: f64, n_train: usize) -> Opti
         .find(|row| (row.pruning_ratio - ratio).abs() < 1e-9 && row.n_train.abs_diff(n_train) <= 1)
 }
 
-/// The report as one HTML file; the same results give the same bytes.
+/// A report and its figures on their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StudyReport {
+    pub html: String,
+    /// Name of the file and SVG.
+    pub figures: Vec<(String, String)>,
+}
+
+/// The report as one HTML file, and its figures; the same results give the same bytes.
 ///
 /// # Errors
 /// When a result or picture cannot be read.
-pub fn report(study: &Study) -> Result<String> {
+pub fn report(study: &Study) -> Result<StudyReport> {
     let groups = groups(study)?;
     let mut panels = Vec::new();
     for network in &study.design.networks {
@@ -136,6 +144,10 @@ pub fn report(study: &Study) -> Result<String> {
         panels.push(Panel { title: format!("{name}: accuracy"), svg: curves(&own, "Accuracy", |g| g.accuracy)? });
         panels.push(Panel { title: format!("{name}: Dice"), svg: curves(&own, "Dice", |g| g.dice)? });
         panels.push(Panel { title: format!("{name}: accuracy as a grid"), svg: study_grid(&cells(&own))? });
+        let bytes = costs(&own, "Bytes of the model file", |g| g.bytes as f64)?;
+        panels.push(Panel { title: format!("{name}: accuracy against bytes"), svg: bytes });
+        let macs = costs(&own, "Multiply-adds a patch", |g| g.macs as f64)?;
+        panels.push(Panel { title: format!("{name}: accuracy against MACs"), svg: macs });
     }
     let rows: Vec<StudyRow> = groups.iter().map(row).collect();
     let mut pictures = Vec::new();
@@ -148,28 +160,44 @@ pub fn report(study: &Study) -> Result<String> {
     }
     let missing = study.missing()?.len();
     let design = study.design.to_toml()?;
-    Ok(render_study(&StudyPage {
+    let html = render_study(&StudyPage {
         name: &study.design.name,
         design: &design,
         missing,
         rows: &rows,
         panels: &panels,
         pictures: &pictures,
-    }))
+    });
+    let file = |title: &str| title.replace(": ", "-").replace(' ', "-").to_lowercase() + ".svg";
+    Ok(StudyReport { html, figures: panels.into_iter().map(|p| (file(&p.title), p.svg)).collect() })
+}
+
+/// Accuracy against what a network costs, a line for each sample size: the upper left is best.
+fn costs(groups: &[&Group], what: &str, of: fn(&Group) -> f64) -> Result<String> {
+    let mut lines: Vec<Curve> = Vec::new();
+    for group in groups {
+        let Some(spread) = group.accuracy else { continue };
+        put(&mut lines, format!("{} patches", group.n_train), of(group), spread);
+    }
+    study_curves(what, "Accuracy", &lines)
 }
 
 fn curves(groups: &[&Group], what: &str, of: fn(&Group) -> Option<Spread>) -> Result<String> {
     let mut lines: Vec<Curve> = Vec::new();
     for group in groups {
         let Some(spread) = of(group) else { continue };
-        let point = (group.n_train as f64, spread.mean, spread.deviation.unwrap_or(0.0));
-        let name = format!("δ = {}", group.pruning_ratio);
-        match lines.iter_mut().find(|l| l.name == name) {
-            Some(line) => line.points.push(point),
-            None => lines.push(Curve { name, points: vec![point] }),
-        }
+        put(&mut lines, format!("δ = {}", group.pruning_ratio), group.n_train as f64, spread);
     }
     study_curves("Training patches", what, &lines)
+}
+
+/// Adds a point to the line of that name.
+fn put(lines: &mut Vec<Curve>, name: String, x: f64, y: Spread) {
+    let point = (x, y.mean, y.deviation.unwrap_or(0.0));
+    match lines.iter_mut().find(|l| l.name == name) {
+        Some(line) => line.points.push(point),
+        None => lines.push(Curve { name, points: vec![point] }),
+    }
 }
 
 /// Ratio, size and accuracy of each configuration.
