@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { PNG } from "pngjs";
 import { counted, drop, idle, launch, native, open, root, saved, serve, shots, slide, tissue } from "./harness.mjs";
 
 let browser, host;
@@ -169,7 +170,13 @@ test("a second wish during a segmentation ends it, and never mixes answers", asy
   await page.waitForFunction(() => globalThis.prunella.stage.answers[1]);
   await idle(page);
   assert.equal(await page.textContent("#parameters"), "78,777");
-  await equal(page, native(image, "dcnn-90"), ["geojson", "labels"]);
+  await equal(page, native(image, "dcnn-90"), ["labels"]);
+  // wasm rounds twice where a processor fuses: a probability in tens of thousands falls on the other side of an 8-bit edge.
+  const levels = (bytes) => PNG.sync.read(bytes).data.filter((_, i) => i % 4 === 0);
+  const [here, there] = [levels((await saved(page, "[data-file=probability]")).bytes), levels(native(image, "dcnn-90")("probability.png"))];
+  assert.equal(here.length, 256 * 192);
+  const apart = [...here].map((v, i) => Math.abs(v - there[i]));
+  assert.ok(Math.max(...apart) <= 1 && apart.filter((d) => d > 0).length <= 5, `${apart.filter((d) => d > 0).length} levels differ`);
   assert.deepEqual(said, { errors: [], elsewhere: [] });
   await context.close();
 });
