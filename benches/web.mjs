@@ -42,7 +42,7 @@ async function race(query, fragment, model, side, provider) {
       const { prunella } = globalThis;
       const bytes = Uint8Array.from(atob(image), (c) => c.charCodeAt(0));
       await prunella.engine.call("openImage", bytes);
-      const { facts } = await prunella.chooseModel();
+      const { facts } = prunella.chosen;
       const ours = async () => (await prunella.engine.fill(0, facts.id)).ms;
       const ort = await import(provider === "webgpu" ? "/ort/ort.webgpu.bundle.min.mjs" : "/ort/ort.wasm.bundle.min.mjs");
       ort.env.wasm.wasmPaths = "/ort/";
