@@ -8,10 +8,10 @@
     reason = "a benchmark prints, and stops when it cannot measure"
 )]
 
+mod side_by_side;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use prunella::dataset::phantom;
@@ -21,40 +21,12 @@ use prunella::export::{OnnxForm, to_onnx};
 use prunella::instances::{Provenance, find, nuclei, write_nuclei};
 use prunella::model::{Architecture, InstanceParameters, Model, dcnn};
 use prunella::raster::{ProbabilityMap, RgbImage, encode_rgb_png};
-use serde_json::Value;
+use side_by_side::{Peer, median};
 
 /// Rounds of each comparison.
 const ROUNDS: usize = 7;
 /// Side of the field of the CPU comparison, pixels.
 const FIELD_PX: usize = 400;
-
-struct Peer {
-    _child: Child,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
-}
-
-impl Peer {
-    fn start() -> Self {
-        let python = std::env::var_os("PRUNELLA_BENCH_PYTHON")
-            .unwrap_or_else(|| panic!("run 'cargo xtask bench segment', which sets up onnxruntime"));
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/peer.py");
-        let mut child = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (to, from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { _child: child, to, from }
-    }
-
-    fn ask(&mut self, question: &str) -> Value {
-        writeln!(self.to, "{question}").unwrap();
-        let mut line = String::new();
-        self.from.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|e| panic!("'{question}' was answered with '{line}' ({e})"))
-    }
-
-    fn seconds(&mut self, question: &str) -> f64 {
-        self.ask(question)["seconds"].as_f64().unwrap()
-    }
-}
 
 /// A network of the comparison: name in JSON, name for people, shape.
 fn networks() -> [(&'static str, &'static str, Architecture); 4] {
@@ -70,11 +42,6 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
     let begun = Instant::now();
     let value = work();
     (value, begun.elapsed().as_secs_f64())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn segment_secs(model: &Model, image: &RgbImage) -> f64 {
@@ -222,7 +189,7 @@ fn many_nuclei(table: &mut Table) {
 
 fn memory(table: &mut Table, folder: &std::path::Path) {
     // A fresh process: a child's peak counts its parent's memory until it has started.
-    let mut peer = Peer::start();
+    let mut peer = Peer::start("peer.py", &[]);
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let image = folder.join("large.png");
     let tile = phantom::tile(1000, 1000, 8).image;
@@ -247,7 +214,7 @@ fn memory(table: &mut Table, folder: &std::path::Path) {
 fn main() {
     let json = std::env::args().any(|a| a == "--json");
     let folder = tempfile::tempdir().unwrap();
-    let mut peer = Peer::start();
+    let mut peer = Peer::start("peer.py", &[]);
     let mut table = Table::default();
     cpu(&mut table, &mut peer, folder.path());
     patchwise(&mut table, &mut peer, folder.path());

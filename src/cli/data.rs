@@ -6,10 +6,10 @@ use clap::{Args, Subcommand};
 
 use super::Outcome;
 use super::output::Output;
-use super::segment::OUTLINE;
 use crate::dataset::{DataReport, Prior, Sampler, check, representativeness};
 use crate::error::Result;
 use crate::platform::write_atomic;
+use crate::raster::OUTLINE;
 use crate::raster::{encode_rgb_png, outline_mask, overlay};
 
 /// Look at labelled tiles.

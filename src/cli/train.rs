@@ -33,10 +33,17 @@ pub struct TrainArguments {
 /// Train an existing model further, after pruning or on other tiles.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  prunella finetune half.safetensors --data kumar --split train --patches 9159 --epochs 30 --augment --out half-tuned.safetensors")]
+  prunella finetune half.safetensors --data kumar --split train --patches 9159 --epochs 30 --augment --out half-tuned.safetensors
+  prunella finetune tenth.safetensors --teacher whole.safetensors --data kumar --split train --augment --out tenth-tuned.safetensors")]
 pub struct FinetuneArguments {
     /// The model to start from.
     model: PathBuf,
+    /// A better model that teaches what it believes of each patch, beside the labels. DCNNs on the CPU only.
+    #[arg(long, value_name = "MODEL")]
+    teacher: Option<PathBuf>,
+    /// Share of the teacher in what is taught, 0 to 1.
+    #[arg(long, default_value_t = 0.5, requires = "teacher", value_name = "SHARE")]
+    distil: f32,
     #[command(flatten)]
     common: CommonArguments,
 }
@@ -57,6 +64,23 @@ enum ScheduleName {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum AugmentName {
+    None,
+    Default,
+    Strong,
+}
+
+impl AugmentName {
+    fn resolve(self) -> Augmentation {
+        match self {
+            Self::None => Augmentation::NONE,
+            Self::Default => Augmentation::DEFAULT,
+            Self::Strong => Augmentation::STRONG,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum HeadName {
     Softmax,
     Sigmoid,
@@ -72,8 +96,13 @@ struct CommonArguments {
     /// Patches to draw; 70 % of them train, 30 % validate.
     #[arg(long, default_value_t = 9_159)]
     patches: usize,
+    /// Draw the patches in squares of this side (a multiple of 8) and learn every pixel of a square at once: many times
+    /// faster a patch, from neighbours that say much the same. DCNN on the CPU only.
+    #[arg(long, default_value_t = 1, value_name = "PIXELS")]
+    spread: usize,
     #[arg(long, default_value_t = 30)]
     epochs: u64,
+    /// Patches, or squares, in a step. The CPU works on 32 at a time, one such group a thread.
     #[arg(long, default_value_t = 64)]
     batch: usize,
     #[arg(long, default_value_t = 1e-3)]
@@ -86,9 +115,9 @@ struct CommonArguments {
     /// Draw both classes equally often instead of as they cover the tiles.
     #[arg(long)]
     balanced: bool,
-    /// Vary patches: flips, quarter turns, stain jitter in optical density.
-    #[arg(long)]
-    augment: bool,
+    /// Vary patches: flips, quarter turns, stain jitter in optical density; strong adds any angle and size, and more jitter.
+    #[arg(long, value_enum, num_args = 0..=1, default_value_t = AugmentName::None, default_missing_value = "default")]
+    augment: AugmentName,
     /// How logits become probabilities; sigmoid is the paper's DCCN.
     #[arg(long, value_enum)]
     head: Option<HeadName>,
@@ -110,6 +139,7 @@ impl CommonArguments {
     fn recipe(&self, head: Head) -> Recipe {
         Recipe {
             patches: self.patches,
+            spread: self.spread,
             epochs: self.epochs,
             batch: self.batch,
             learning_rate: self.learning_rate,
@@ -120,12 +150,13 @@ impl CommonArguments {
             },
             weight_decay: self.weight_decay,
             prior: if self.balanced { Prior::Balanced } else { Prior::Natural },
-            augmentation: if self.augment { Augmentation::DEFAULT } else { Augmentation::NONE },
+            augmentation: self.augment.resolve(),
             head: match self.head {
                 None => head,
                 Some(HeadName::Softmax) => Head::Softmax,
                 Some(HeadName::Sigmoid) => Head::Sigmoid,
             },
+            distil: 0.0,
             seed: self.seed,
         }
     }
@@ -137,16 +168,20 @@ pub fn train(arguments: &TrainArguments, output: Output) -> Result<Outcome> {
         Family::Dcnn => Architecture::paper_dcnn(),
         Family::Dccn => Architecture::paper_dccn(),
     };
-    fit(&Model::random(architecture, arguments.common.seed)?, &arguments.common, output)
+    let start = Model::random(architecture, arguments.common.seed)?;
+    fit(&start, None, &arguments.common, output)
 }
 
 /// `prunella finetune`.
 pub fn finetune(arguments: &FinetuneArguments, output: Output) -> Result<Outcome> {
-    fit(&Model::load(&arguments.model)?, &arguments.common, output)
+    let teacher = arguments.teacher.as_deref().map(Model::load).transpose()?;
+    let taught = teacher.as_ref().map(|teacher| (teacher, arguments.distil));
+    fit(&Model::load(&arguments.model)?, taught, &arguments.common, output)
 }
 
-fn fit(start: &Model, arguments: &CommonArguments, output: Output) -> Result<Outcome> {
-    let recipe = arguments.recipe(start.card().head);
+/// Trains `start`, perhaps with a teacher and its share.
+fn fit(start: &Model, taught: Option<(&Model, f32)>, arguments: &CommonArguments, output: Output) -> Result<Outcome> {
+    let recipe = Recipe { distil: taught.map_or(0.0, |t| t.1), ..arguments.recipe(start.card().head) };
     recipe.validate()?;
     let tiles = load(&arguments.tiles, output)?;
     if tiles.is_empty() {
@@ -167,6 +202,7 @@ fn fit(start: &Model, arguments: &CommonArguments, output: Output) -> Result<Out
         data: TrainData { tiles: &tiles },
         recipe: &recipe,
         compute: &compute,
+        teacher: taught.map(|t| t.0),
         checkpoint: Some(&checkpoint),
         checkpoint_every: every,
         cancel: stop_flag(),

@@ -91,6 +91,44 @@ fn coordinate(element: &BytesStart<'_>, name: &str) -> Result<f64> {
     if value.is_finite() { Ok(value) } else { Err(Error::malformed(format!("A vertex has {name}='{text}'"))) }
 }
 
+/// Regions as ImageScope writes them: one annotation, vertices in order, holes marked as negative.
+///
+/// # Errors
+/// None in practice; the writer's.
+pub fn write_imagescope(regions: &[Region], mpp_um: Option<f64>) -> Result<Vec<u8>> {
+    let failed = |e: std::io::Error| Error::io("The XML cannot be written", e);
+    let mut writer = quick_xml::Writer::new_with_indent(Vec::new(), b' ', 1);
+    let mpp = mpp_um.map(|m| m.to_string());
+    let attributes = mpp.iter().map(|m| ("MicronsPerPixel", m.as_str()));
+    let root = writer.create_element("Annotations").with_attributes(attributes);
+    let written = root.write_inner_content(|w| {
+        w.create_element("Annotation").with_attributes([("Id", "1"), ("Type", "4")]).write_inner_content(|w| {
+            w.create_element("Regions").write_inner_content(|w| {
+                for region in regions {
+                    let negative = if region.negative { "1" } else { "0" };
+                    let names = [("Id", region.id.as_str()), ("Type", "0"), ("NegativeROA", negative)];
+                    w.create_element("Region").with_attributes(names).write_inner_content(|w| {
+                        w.create_element("Vertices").write_inner_content(|w| {
+                            for vertex in &region.vertices {
+                                let (x, y) = (vertex.x.to_string(), vertex.y.to_string());
+                                let place = [("X", x.as_str()), ("Y", y.as_str()), ("Z", "0")];
+                                w.create_element("Vertex").with_attributes(place).write_empty()?;
+                            }
+                            Ok(())
+                        })?;
+                        Ok(())
+                    })?;
+                }
+                Ok(())
+            })?;
+            Ok(())
+        })?;
+        Ok(())
+    });
+    written.map_err(failed)?;
+    Ok(writer.into_inner())
+}
+
 /// Labels 1, 2, … in file order; a pixel belongs to the last region that holds its centre (half-pixel rule), and negative
 /// regions cut holes. `shift` is added to every vertex first. Regions that fill nothing are reported and get no number.
 pub fn rasterise(regions: &[Region], width: usize, height: usize, shift: f64) -> (LabelMap, Report) {

@@ -54,6 +54,40 @@ impl Sampler {
         Ok(Self { train, validation, seed })
     }
 
+    /// Draws squares of `spread` × `spread` pixels, on a grid, that hold at least `pixels` together. Places are their first
+    /// pixels; as in [`Self::draw`], a smaller sample is a prefix.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when the tiles hold fewer.
+    pub fn draw_squares(tiles: &[Tile], pixels: usize, spread: usize, seed: u64) -> Result<Self> {
+        let count = pixels.div_ceil(spread * spread);
+        let grid = |tile: &Tile| (tile.labels.width() / spread, tile.labels.height() / spread);
+        let mut ends = Vec::with_capacity(tiles.len());
+        let mut squares = 0u64;
+        for (w, h) in tiles.iter().map(grid) {
+            squares += (w * h) as u64;
+            ends.push(squares);
+        }
+        if count as u64 > squares {
+            return Err(Error::mismatch(format!(
+                "The tiles hold {squares} squares of {spread}×{spread} pixels; {count} were asked for"
+            )));
+        }
+        let order = Permutation::new(squares, seed);
+        let (mut train, mut validation) = (Vec::new(), Vec::new());
+        for i in 0..count {
+            let square = order.get(i as u64);
+            let tile = ends.partition_point(|&end| end <= square);
+            let index = (square - if tile == 0 { 0 } else { ends[tile - 1] }) as usize;
+            let across = grid(&tiles[tile]).0;
+            let (row, column) = (index / across * spread, index % across * spread);
+            let cell = tiles[tile].labels.get(row, column) > 0;
+            let place = Place { tile: tile as u32, row: row as u32, column: column as u32, cell };
+            if i % 10 >= FIRST_VALIDATION_TENTH { validation.push(place) } else { train.push(place) }
+        }
+        Ok(Self { train, validation, seed })
+    }
+
     /// Training place number `index` of `epoch`: each place once an epoch, in an order of its own.
     #[must_use]
     pub fn training_place(&self, epoch: u64, index: usize) -> Place {
@@ -134,6 +168,21 @@ mod tests {
             assert_eq!(small.train, large.train[..210]);
             assert_eq!(small.validation, large.validation[..90]);
         }
+    }
+
+    #[test]
+    fn squares_lie_on_a_grid_once_each_and_a_smaller_sample_is_a_prefix() {
+        let tiles = tiles();
+        let (small, large) = (80 * 64, 160 * 64);
+        let small = Sampler::draw_squares(&tiles, small, 8, 7).expect("sample");
+        let large = Sampler::draw_squares(&tiles, large, 8, 7).expect("sample");
+        assert_eq!(small.train, large.train[..56]);
+        assert_eq!(small.validation, large.validation[..24]);
+        let all: std::collections::BTreeSet<_> =
+            large.train.iter().chain(&large.validation).map(|p| (p.tile, p.row, p.column)).collect();
+        assert_eq!(all.len(), 160);
+        assert!(all.iter().all(|&(_, r, c)| r % 8 == 0 && c % 8 == 0));
+        assert!(Sampler::draw_squares(&tiles, 193 * 64, 8, 7).is_err());
     }
 
     #[test]

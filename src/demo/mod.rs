@@ -12,7 +12,7 @@ use crate::metrics::PixelCounts;
 use crate::model::{Head, Model, Precision, dcnn};
 use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
-use crate::raster::{ProbabilityMap, RgbImage, encode_rgb_png, outline_mask, overlay};
+use crate::raster::{OUTLINE, ProbabilityMap, RgbImage, encode_rgb_png, outline_mask, overlay};
 use crate::report::{DemoPage, DemoRow, Picture, history_curves, render_demo};
 use crate::train::{Compute, EpochLog, Event, Recipe, Schedule, TrainData, Trainer};
 
@@ -25,7 +25,6 @@ const TRAINING_TILES: u64 = 8;
 const TRAINING_PX: usize = 240;
 const HELD_OUT_TILES: u64 = 2;
 const HELD_OUT_PX: usize = 400;
-const CALLED: [u8; 3] = [0, 255, 64];
 const TRUE: [u8; 3] = [0, 255, 255];
 
 /// What the demo tells while it goes.
@@ -95,6 +94,7 @@ impl Demo<'_> {
                 data: TrainData { tiles: &training },
                 recipe: &recipe,
                 compute: self.compute,
+                teacher: None,
                 checkpoint: None,
                 checkpoint_every: Duration::MAX,
                 cancel: self.cancel,
@@ -110,13 +110,15 @@ impl Demo<'_> {
     fn recipe(&self, ratio: f64) -> Recipe {
         Recipe {
             patches: 6000,
+            spread: 1,
+            distil: 0.0,
             epochs: if ratio == 0.0 { 6 } else { 5 },
             batch: BATCH,
             learning_rate: if ratio < 0.9 { 2e-3 } else { 4e-3 },
             schedule: Schedule::OneCycle,
             weight_decay: 1e-2,
             prior: Prior::Natural,
-            augmentation: Augmentation { turns: true, stain_scale: 0.05, stain_shift: 0.01 },
+            augmentation: Augmentation { stain_scale: 0.05, stain_shift: 0.01, ..Augmentation::DEFAULT },
             head: Head::Softmax,
             seed: self.seed,
         }
@@ -159,7 +161,7 @@ impl Demo<'_> {
             let name = format!("dcnn-{:02}.safetensors", (c.ratio * 100.0).round());
             c.model.save(&self.out.join("models").join(name), Precision::F32)?;
             let (objects, _) = find(&c.map, &c.model.card().instances)?;
-            let drawn = overlay(&field.image, &outline_mask(&objects), CALLED);
+            let drawn = overlay(&field.image, &outline_mask(&objects), OUTLINE);
             pictures.push(picture(&format!("δ = {}: {} parameters", c.ratio, c.row.parameters), &drawn)?);
         }
         let names = ["field", "truth", "delta-00", "delta-50", "delta-90"];

@@ -9,8 +9,10 @@
 //! The image is mirrored by 27 pixels; the DCNN's inner convolutions are valid, so it has an exact dense form. The DCCN
 //! pads inside its patch and has none: it runs patch by patch, 32 at a time, on every pixel or on a grid (`stride`).
 
+mod adjoint;
 mod assemble;
 mod block;
+mod buffer;
 mod dense;
 mod device;
 pub mod gpu;
@@ -21,11 +23,15 @@ mod program;
 mod window;
 mod winograd;
 
+pub use adjoint::Conv;
 pub use block::{Block, blocks};
+pub use buffer::Buffer;
 pub use dense::DenseEngine;
 pub use device::{Choice, Device, RanOn, segment_on, segment_on_gpu};
+pub use kernel::{SLACK, Sums, weighted_sums};
 pub use lanes::{LANES, LaneEngine};
 pub use patchwise::{patch_at, patch_logits};
+pub use program::Packed;
 pub use window::WindowEngine;
 pub use winograd::WinogradEngine;
 

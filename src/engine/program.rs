@@ -35,12 +35,24 @@ impl Packed {
     /// Packs a row-major `[filter][tap]` matrix; a missing bias is zero.
     pub fn new(weights: &[f32], bias: Option<&[f32]>, filters: usize) -> Self {
         let taps = weights.len() / filters;
+        Self::strided(weights, bias, filters, taps, &(0..taps))
+    }
+
+    /// Packs weights that lie `step` apart from filter to filter and begin at `starts`, one a tap.
+    pub fn strided(
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        filters: usize,
+        step: usize,
+        starts: &(impl Iterator<Item = usize> + Clone),
+    ) -> Self {
         let mut groups = Vec::new();
         let mut first = 0;
         while first < filters {
             let width = GROUPS.into_iter().find(|&g| g <= filters - first).unwrap_or(1);
             let rows = first..first + width;
-            let packed = (0..taps).flat_map(|t| rows.clone().map(move |f| weights[f * taps + t])).collect();
+            let mut packed = Vec::with_capacity(weights.len() / filters * width);
+            starts.clone().for_each(|t| packed.extend(rows.clone().map(|f| weights[f * step + t])));
             let bias = rows.clone().map(|f| bias.map_or(0.0, |b| b[f])).collect();
             groups.push(Group { first, width, weights: packed, bias });
             first += width;

@@ -4,41 +4,60 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
-use crate::dataset::{Augmentation, PATCH_VALUES, Place, Tile, augmented_patch, plain_patch};
+use crate::dataset::{Augmentation, PATCH_VALUES, Place, Tile, Window, augmented_window, plain_window, window_classes};
 use crate::model::PATCH_PX;
 use crate::platform::mix;
 
 /// Input and targets of one step, on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// `[patches, 3, 55, 55]`
+    /// Side of the square of answers in each window; 1 for patches.
+    pub spread: usize,
+    /// `[windows, 3, side, side]`; the side is 54 + spread.
     pub patches: Vec<f32>,
-    /// Class of each centre pixel.
+    /// Class of each answered pixel, window by window.
     pub classes: Vec<usize>,
+    /// Probability of nucleus that each pixel is taught instead, where a teacher had a say; else empty.
+    pub soft: Vec<f32>,
 }
 
 impl Batch {
-    /// Gathers `places`, each varied by its own seed.
-    pub fn gather(tiles: &[Tile], places: &[(Place, u64)], augmentation: Augmentation) -> Self {
-        let mut patches = vec![0.0; places.len() * PATCH_VALUES];
-        patches.par_chunks_mut(PATCH_VALUES).zip(places).for_each(|(out, (place, seed))| {
-            let image = &tiles[place.tile as usize].image;
+    /// Patches of 3×55×55 and the class of each centre.
+    pub fn of_patches(patches: Vec<f32>, classes: Vec<usize>) -> Self {
+        Self { spread: 1, patches, classes, soft: Vec::new() }
+    }
+
+    /// Gathers the windows of `places`, each varied by its own seed.
+    pub fn gather(tiles: &[Tile], places: &[(Place, u64)], spread: usize, augmentation: Augmentation) -> Self {
+        let values = 3 * (PATCH_PX - 1 + spread).pow(2);
+        let mut patches = vec![0.0; places.len() * values];
+        let mut classes = vec![0; places.len() * spread * spread];
+        let squares = classes.par_chunks_mut(spread * spread);
+        patches.par_chunks_mut(values).zip(squares).zip(places).for_each(|((out, classes), (place, seed))| {
+            let tile = &tiles[place.tile as usize];
             let (row, column) = (place.row as usize, place.column as usize);
+            let window = Window::context(row, column, spread);
             if augmentation == Augmentation::NONE {
-                plain_patch(image, row, column, out);
+                plain_window(&tile.image, window, out);
             } else {
-                augmented_patch(image, row, column, augmentation, *seed, out);
+                augmented_window(&tile.image, window, augmentation, *seed, out);
             }
+            window_classes(&tile.labels, Window::inside(row, column, spread), augmentation, *seed, classes);
         });
-        Self { patches, classes: places.iter().map(|(p, _)| usize::from(p.cell)).collect() }
+        Self { spread, patches, classes, soft: Vec::new() }
     }
 
-    /// Patches in the batch.
+    /// Windows in the batch.
     pub fn len(&self) -> usize {
-        self.classes.len()
+        self.classes.len() / (self.spread * self.spread)
     }
 
-    /// The input on a device.
+    /// What a pixel is taught: probability of nucleus.
+    pub fn target(&self, pixel: usize) -> Option<f32> {
+        self.soft.get(pixel).copied().or_else(|| self.classes.get(pixel).map(|&c| c as f32))
+    }
+
+    /// Patches on a device.
     pub fn input(&self, device: &Device) -> Tensor<4> {
         let shape = [self.len(), 3, PATCH_PX, PATCH_PX];
         Tensor::from_data(TensorData::new(self.patches.clone(), shape), device)
@@ -51,11 +70,13 @@ impl Batch {
         Tensor::from_data(TensorData::new(one_hot, [self.len(), classes]), device)
     }
 
-    /// A part of the batch.
+    /// A part of a batch of patches.
     pub fn slice(&self, from: usize, to: usize) -> Self {
         Self {
+            spread: 1,
             patches: self.patches[from * PATCH_VALUES..to * PATCH_VALUES].to_vec(),
             classes: self.classes[from..to].to_vec(),
+            soft: Vec::new(),
         }
     }
 }

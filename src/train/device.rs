@@ -7,8 +7,9 @@ use burn::tensor::{Device, DeviceKind, Tensor};
 use serde::Serialize;
 
 use super::batch::Batch;
-use super::loss::cross_entropy;
-use super::network::{Mode, Network, values};
+use super::gradients::{burn_gradients, lane_gradients};
+use super::lanes::LaneNetwork;
+use super::network::{Network, values};
 use crate::dataset::PATCH_VALUES;
 use crate::engine::Choice;
 use crate::engine::gpu::{Adapter as Engine, AdapterFacts};
@@ -47,13 +48,24 @@ pub struct Compute {
     pub name: String,
     /// Largest tensor the device takes, bytes; none for the CPU.
     pub max_tensor_bytes: Option<u64>,
+    /// Gradients come from this crate's CPU kernels; Burn then only keeps the weights and takes the optimiser's step.
+    pub lanes: bool,
 }
 
 impl Compute {
     /// Burn's pure-Rust CPU backend.
     #[must_use]
     pub fn cpu() -> Self {
-        Self { device: Device::flex(), name: "CPU (Burn flex)".into(), max_tensor_bytes: None }
+        Self { device: Device::flex(), name: "CPU (Burn flex)".into(), max_tensor_bytes: None, lanes: false }
+    }
+
+    /// The CPU by the faster of two ways: this crate's own kernels where the network is a chain, else Burn's.
+    #[must_use]
+    pub fn fastest_cpu(model: &Model) -> Self {
+        if LaneNetwork::of(model.graph()).is_none() {
+            return Self::cpu();
+        }
+        Self { name: "CPU (32 windows side by side)".into(), lanes: true, ..Self::cpu() }
     }
 
     /// Patches that fit the device at once, at most `batch`. A batch is worked on in parts of this size.
@@ -103,7 +115,7 @@ pub fn open(choice: Choice, model: &Model, batch: usize) -> Result<(Compute, Str
         return Err(Error::unsupported("Training needs a model with two classes, background and nucleus"));
     }
     match choice {
-        Choice::Cpu => Ok((Compute::cpu(), "Training on the CPU, as asked".into())),
+        Choice::Cpu => Ok((Compute::fastest_cpu(model), "Training on the CPU, as asked".into())),
         Choice::Gpu(index) => {
             let all = adapters();
             let adapter = all.iter().find(|a| a.index == index.unwrap_or(0)).ok_or_else(|| {
@@ -120,7 +132,7 @@ pub fn open(choice: Choice, model: &Model, batch: usize) -> Result<(Compute, Str
         }
         Choice::Auto => {
             let Some(adapter) = adapters().into_iter().find(|a| a.trains && !a.facts.software) else {
-                return Ok((Compute::cpu(), "No GPU found; training on the CPU".into()));
+                return Ok((Compute::fastest_cpu(model), "No GPU found; training on the CPU".into()));
             };
             let compute = open_adapter(&adapter)?;
             match verify(&compute, model, batch) {
@@ -128,7 +140,7 @@ pub fn open(choice: Choice, model: &Model, batch: usize) -> Result<(Compute, Str
                     let said = said_of(&compute, model, batch)?;
                     Ok((compute, said))
                 }
-                Err(e) => Ok((Compute::cpu(), format!("{e}; training on the CPU instead"))),
+                Err(e) => Ok((Compute::fastest_cpu(model), format!("{e}; training on the CPU instead"))),
             }
         }
     }
@@ -153,7 +165,7 @@ fn open_adapter(adapter: &Adapter) -> Result<Compute> {
         return Err(Error::gpu(format!("{name} can segment but not train; 'prunella devices' says which can")));
     };
     let max_tensor_bytes = Some(adapter.facts.max_binding_bytes / BINDING_SHARE);
-    Ok(Compute { device: Device::wgpu(burn), name, max_tensor_bytes })
+    Ok(Compute { device: Device::wgpu(burn), name, max_tensor_bytes, lanes: false })
 }
 
 /// Compares gradients at the batch size in use, and a large sum, with the CPU.
@@ -161,7 +173,7 @@ fn verify(compute: &Compute, model: &Model, batch: usize) -> Result<()> {
     let batch = compute.micro_batch(model, batch)?;
     let check = || -> Result<()> {
         check_large_sums(compute)?;
-        let difference = gradients_differ_by(model, batch, &Compute::cpu().device, &compute.device)?;
+        let difference = gradients_differ_by(model, batch, &Compute::cpu(), compute)?;
         tracing::debug!(device = compute.name, batch, difference, "gradients compared with the CPU's");
         if difference.is_nan() || difference > GRADIENT_TOLERANCE {
             return Err(Error::gpu(format!(
@@ -200,12 +212,11 @@ fn judge_sums(sums: &[f32], device: &str) -> Result<()> {
 ///
 /// # Errors
 /// When a device does not return its data.
-pub fn gradients_differ_by(model: &Model, batch: usize, reference: &Device, other: &Device) -> Result<f64> {
+pub fn gradients_differ_by(model: &Model, batch: usize, reference: &Compute, other: &Compute) -> Result<f64> {
     let noise = |i: usize| (mix(i as u64) >> 40) as f32 / (1u32 << 24) as f32;
-    let batch = Batch {
-        patches: (0..batch * PATCH_VALUES).map(noise).collect(),
-        classes: (0..batch).map(|i| i % model.card().architecture.classes()).collect(),
-    };
+    let classes = model.card().architecture.classes();
+    let batch =
+        Batch::of_patches((0..batch * PATCH_VALUES).map(noise).collect(), (0..batch).map(|i| i % classes).collect());
     let right = gradients(model, &batch, reference)?;
     let found = gradients(model, &batch, other)?;
     Ok(found.iter().map(|(name, a)| relative_difference(a, &right[name])).fold(0.0, f64::max))
@@ -219,19 +230,19 @@ fn relative_difference(found: &[f32], right: &[f32]) -> f64 {
     if relative.is_finite() { relative } else { f64::INFINITY }
 }
 
-fn gradients(model: &Model, batch: &Batch, device: &Device) -> Result<BTreeMap<String, Vec<f32>>> {
-    let device = device.clone().autodiff();
-    let mut network = Network::new(model, &device);
-    let logits = network.forward(batch.input(&device), Mode::Train);
-    let targets = batch.targets(model.card().architecture.classes(), &device);
-    let found = cross_entropy(logits, targets, Head::Softmax).backward();
-    network.gradients(&found).into_iter().map(|(name, g)| Ok((name, values(g)?))).collect()
+fn gradients(model: &Model, batch: &Batch, compute: &Compute) -> Result<BTreeMap<String, Vec<f32>>> {
+    let mut network = Network::new(model, &compute.device.clone().autodiff());
+    let (_, found) = match LaneNetwork::of(model.graph()).filter(|_| compute.lanes) {
+        Some(lanes) => lane_gradients(&lanes, &network, batch, Head::Softmax)?,
+        None => burn_gradients(&mut network, batch, Head::Softmax)?,
+    };
+    found.into_iter().map(|(name, g)| Ok((name, values(g)?))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::dcnn;
+    use crate::model::{Architecture, dcnn};
 
     #[test]
     fn a_batch_too_large_for_the_device_is_cut_and_a_hopeless_device_is_refused() {
@@ -259,5 +270,16 @@ mod tests {
         let model = Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model");
         let cpu = Compute::cpu();
         verify(&cpu, &model, 4).expect("the CPU agrees with itself");
+    }
+
+    #[test]
+    fn the_kernels_have_the_frameworks_gradients() {
+        for (architecture, batch) in [(dcnn([3, 5, 8], 20, 2), 5), (Architecture::paper_dcnn(), 33)] {
+            let model = Model::random(architecture, 1).expect("model");
+            let (burn, ours) = (Compute::cpu(), Compute::fastest_cpu(&model));
+            assert!(ours.lanes && !burn.lanes);
+            let apart = gradients_differ_by(&model, batch, &burn, &ours).expect("gradients");
+            assert!(apart < 2e-5, "{apart}");
+        }
     }
 }

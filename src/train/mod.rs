@@ -3,16 +3,18 @@
 mod batch;
 mod checkpoint;
 mod device;
+mod gradients;
+mod lane_layers;
+mod lanes;
 mod loss;
 mod network;
 mod optimiser;
 mod recipe;
-mod replay;
 mod trainer;
 
 pub use checkpoint::Checkpoint;
 pub use device::{Adapter, Compute, adapters, gradients_differ_by, open};
+pub use gradients::{logits, replay};
 pub use network::{Mode, Network};
-pub use recipe::{Recipe, Schedule};
-pub use replay::{logits, replay};
+pub use recipe::{Recipe, Schedule, is_single};
 pub use trainer::{EpochLog, Event, TrainData, TrainOutcome, Trainer};

@@ -29,6 +29,7 @@ pub struct Network {
     graph: Graph,
     specs: BTreeMap<String, ArraySpec>,
     arrays: BTreeMap<String, Tensor<1>>,
+    device: Device,
 }
 
 impl Network {
@@ -39,7 +40,13 @@ impl Network {
             model.graph().arrays().into_iter().map(|s| (s.name.clone(), s)).collect();
         let arrays =
             specs.values().map(|spec| (spec.name.clone(), flat(model.array(&spec.name), spec, device))).collect();
-        Self { graph: model.graph().clone(), specs, arrays }
+        Self { graph: model.graph().clone(), specs, arrays, device: device.clone() }
+    }
+
+    /// Where it lives.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The arrays as plain data.
@@ -75,7 +82,7 @@ impl Network {
 
     /// Logits `[patches, classes]` of patches `[patches, 3, 55, 55]`.
     pub fn forward(&mut self, patches: Tensor<4>, mode: Mode) -> Tensor<2> {
-        let Self { graph, specs, arrays } = self;
+        let Self { graph, specs, arrays, .. } = self;
         let mut values: Vec<Option<Tensor<4>>> = vec![None; graph.nodes.len()];
         values[0] = Some(patches);
         for (i, node) in graph.nodes.iter().enumerate().skip(1) {

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::batch::{Batch, variation_seed};
 use super::checkpoint::{Checkpoint, Place, run_id};
 use super::device::Compute;
-use super::loss::cross_entropy;
-use super::network::{Mode, Network, values};
+use super::gradients::{burn_gradients, lane_gradients};
+use super::lanes::LaneNetwork;
+use super::network::Network;
 use super::optimiser::Optimiser;
 use super::recipe::Recipe;
 use crate::dataset::{Augmentation, Sampler, Tile};
@@ -22,6 +23,9 @@ use crate::engine::{LANES, LaneEngine};
 use crate::error::{Error, Result};
 use crate::metrics::PixelCounts;
 use crate::model::{Model, TileHash, Weights};
+
+/// Batches of squares that are validated at a time.
+const SQUARE_BATCHES: usize = 8;
 
 /// What one epoch came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,6 +72,8 @@ pub struct Trainer<'a> {
     pub data: TrainData<'a>,
     pub recipe: &'a Recipe,
     pub compute: &'a Compute,
+    /// Teaches what it believes, with [`Recipe::distil`] as its share.
+    pub teacher: Option<&'a Model>,
     /// Where the run is kept while it goes; removed at the end by the caller.
     pub checkpoint: Option<&'a Path>,
     /// Time between checkpoints; zero is after every step.
@@ -81,6 +87,9 @@ struct Run<'a> {
     device: Device,
     sampler: Sampler,
     network: Network,
+    /// Computes gradients instead of Burn.
+    lanes: Option<LaneNetwork>,
+    teacher: Option<(LaneNetwork, &'a Model)>,
     optimiser: Optimiser,
     place: Place,
     micro_batch: usize,
@@ -109,13 +118,17 @@ impl Trainer<'_> {
     fn prepare(&self, on_event: &mut dyn FnMut(Event)) -> Result<Run<'_>> {
         let hashes: Vec<String> =
             self.data.tiles.iter().map(|t| format!("{}:{}", t.sha256, t.labels_sha256())).collect();
-        let id = run_id(self.recipe, &self.start.fingerprint(), &hashes);
+        let taught = self.teacher.map_or(String::new(), |t| format!(" taught by {}", t.fingerprint()));
+        let id = run_id(self.recipe, &(self.start.fingerprint() + &taught), &hashes);
         let recipe = self.recipe;
-        let sampler = Sampler::draw(self.data.tiles, recipe.patches, recipe.prior, recipe.seed)?;
+        let lanes = LaneNetwork::of(self.start.graph()).filter(|_| self.compute.lanes);
+        let sampler = self.draw(lanes.as_ref())?;
         let device = self.compute.device.clone().autodiff();
         let mut run = Run {
             job: self,
             network: Network::new(self.start, &device),
+            teacher: self.teaching(lanes.is_some())?,
+            lanes,
             optimiser: Optimiser::new(recipe.weight_decay),
             place: Place { run: id.clone(), epoch: 0, step: 0, steps: 0, loss_sum: 0.0, history: Vec::new() },
             micro_batch: self.compute.micro_batch(self.start, recipe.batch)?,
@@ -140,6 +153,29 @@ impl Trainer<'_> {
         Ok(run)
     }
 
+    fn teaching(&self, lanes: bool) -> Result<Option<(LaneNetwork, &Model)>> {
+        let Some(teacher) = self.teacher else { return Ok(None) };
+        match LaneNetwork::of(teacher.graph()) {
+            Some(network) if lanes => Ok(Some((network, teacher))),
+            _ => Err(Error::unsupported("Learning from a teacher needs two DCNNs and --device cpu")),
+        }
+    }
+
+    fn draw(&self, lanes: Option<&LaneNetwork>) -> Result<Sampler> {
+        let recipe = self.recipe;
+        if recipe.spread == 1 {
+            return Sampler::draw(self.data.tiles, recipe.patches, recipe.prior, recipe.seed);
+        }
+        let Some(lanes) = lanes else {
+            return Err(Error::unsupported("Learning whole squares (--spread) needs a DCNN and --device cpu"));
+        };
+        let step = lanes.spread_step();
+        if !recipe.spread.is_multiple_of(step) {
+            return Err(Error::mismatch(format!("The side of the squares (--spread) must be a multiple of {step}")));
+        }
+        Sampler::draw_squares(self.data.tiles, recipe.patches, recipe.spread, recipe.seed)
+    }
+
     /// The trained weights with a card that says how.
     fn finish(&self, weights: Weights, history: &[EpochLog]) -> Result<Model> {
         let mut model = self.start.with_weights(weights)?;
@@ -157,6 +193,7 @@ impl Trainer<'_> {
             "recipe": self.recipe,
             "tiles": tiles,
             "device": self.compute.name,
+            "teacher": self.teacher.map(Model::fingerprint),
             "last_epoch": history.last(),
         }));
         for tile in self.data.tiles {
@@ -213,14 +250,25 @@ impl Run<'_> {
         let places: Vec<_> = (first..last)
             .map(|i| (self.sampler.training_place(epoch, i), variation_seed(recipe.seed, epoch, i)))
             .collect();
-        let batch = Batch::gather(self.job.data.tiles, &places, recipe.augmentation);
-        let (loss, mut gradients) = self.loss_and_gradients(&batch)?;
+        let mut batch = Batch::gather(self.job.data.tiles, &places, recipe.spread, recipe.augmentation);
+        if let Some((network, teacher)) = &self.teacher {
+            let believed = network.logits(teacher.weights(), &batch);
+            let mix = |(z, &class): ([f32; 2], &usize)| {
+                let probability = teacher.card().head.probability(z);
+                recipe.distil * probability + (1.0 - recipe.distil) * class as f32
+            };
+            batch.soft = believed.into_iter().zip(&batch.classes).map(mix).collect();
+        }
+        let (loss, mut gradients) = match &self.lanes {
+            Some(lanes) => lane_gradients(lanes, &self.network, &batch, recipe.head)?,
+            None => self.in_parts(&batch)?,
+        };
         self.check_finite(loss)?;
         self.optimiser.step(&mut self.network, rate, &mut gradients)?;
         self.place.step += 1;
         self.place.steps += 1;
         self.place.loss_sum += loss * batch.len() as f64;
-        self.patches += batch.len() as u64;
+        self.patches += batch.classes.len() as u64;
         Ok(loss)
     }
 
@@ -237,21 +285,20 @@ impl Run<'_> {
     }
 
     /// In parts that fit the device; each part weighs as much as it has patches.
-    fn loss_and_gradients(&mut self, batch: &Batch) -> Result<(f64, BTreeMap<String, Tensor<1>>)> {
+    fn in_parts(&mut self, batch: &Batch) -> Result<(f64, BTreeMap<String, Tensor<1>>)> {
+        let head = self.job.recipe.head;
+        if batch.len() <= self.micro_batch {
+            return burn_gradients(&mut self.network, batch, head);
+        }
         let mut sum = 0.0;
         let mut total: BTreeMap<String, Tensor<1>> = BTreeMap::new();
-        let classes = self.job.start.card().architecture.classes();
         for from in (0..batch.len()).step_by(self.micro_batch) {
-            let to = (from + self.micro_batch).min(batch.len());
-            let whole = to - from == batch.len();
-            let part = if whole { batch.clone() } else { batch.slice(from, to) };
-            let logits = self.network.forward(part.input(&self.device), Mode::Train);
-            let targets = part.targets(classes, &self.device);
-            let loss = cross_entropy(logits, targets, self.job.recipe.head);
+            let part = batch.slice(from, (from + self.micro_batch).min(batch.len()));
             let share = part.len() as f64 / batch.len() as f64;
-            let found = if whole { loss.backward() } else { (loss.clone() * share).backward() };
-            sum += f64::from(values(loss.inner())?.first().copied().unwrap_or(f32::NAN)) * share;
-            for (name, gradient) in self.network.gradients(&found) {
+            let (loss, gradients) = burn_gradients(&mut self.network, &part, head)?;
+            sum += loss * share;
+            for (name, gradient) in gradients {
+                let gradient = gradient * share;
                 let sum = match total.remove(&name) {
                     Some(before) => before + gradient,
                     None => gradient,
@@ -287,16 +334,19 @@ impl Run<'_> {
 
     /// Scores the validation patches, unvaried, with the exact CPU engine on all cores.
     fn validate(&self) -> Result<PixelCounts> {
+        let head = self.job.recipe.head;
+        if let Some(lanes) = self.lanes.as_ref().filter(|_| self.job.recipe.spread > 1) {
+            return self.validate_squares(lanes);
+        }
         let model = self.job.start.with_weights(self.network.weights()?)?;
         let engine = LaneEngine::new(&model)?;
-        let head = self.job.recipe.head;
         let counts: Vec<PixelCounts> = self
             .sampler
             .validation
             .par_chunks(LANES)
             .map(|places| {
                 let places: Vec<_> = places.iter().map(|&p| (p, 0)).collect();
-                let batch = Batch::gather(self.job.data.tiles, &places, Augmentation::NONE);
+                let batch = Batch::gather(self.job.data.tiles, &places, 1, Augmentation::NONE);
                 let patches: Vec<Vec<f32>> =
                     batch.patches.chunks(batch.patches.len() / batch.len()).map(<[f32]>::to_vec).collect();
                 let mut counts = PixelCounts::default();
@@ -307,6 +357,20 @@ impl Run<'_> {
             })
             .collect();
         Ok(counts.into_iter().fold(PixelCounts::default(), PixelCounts::plus))
+    }
+
+    /// The same for squares.
+    fn validate_squares(&self, lanes: &LaneNetwork) -> Result<PixelCounts> {
+        let (weights, recipe) = (self.network.weights()?, self.job.recipe);
+        let mut counts = PixelCounts::default();
+        for places in self.sampler.validation.chunks(LANES * SQUARE_BATCHES) {
+            let places: Vec<_> = places.iter().map(|&p| (p, 0)).collect();
+            let batch = Batch::gather(self.job.data.tiles, &places, recipe.spread, Augmentation::NONE);
+            for (z, &class) in lanes.logits(&weights, &batch).into_iter().zip(&batch.classes) {
+                counts.add_probability(recipe.head.probability(z), class == 1, 0.5);
+            }
+        }
+        Ok(counts)
     }
 
     fn save(&mut self) -> Result<()> {

@@ -22,7 +22,7 @@ fn an_adapter_that_computes_right_is_accepted_and_its_gradients_are_the_cpus() {
     println!("on {} ({})", adapter.facts.name, adapter.facts.driver);
     let (compute, said) = open(Choice::Gpu(Some(adapter.index)), &small(), 4).expect("the adapter passes its check");
     assert!(said.contains(&adapter.facts.name), "{said}");
-    let difference = gradients_differ_by(&small(), 4, &Compute::cpu().device, &compute.device).expect("gradients");
+    let difference = gradients_differ_by(&small(), 4, &Compute::cpu(), &compute).expect("gradients");
     assert!(difference < 1e-3, "{difference}");
 }
 
@@ -32,7 +32,7 @@ fn auto_never_takes_a_software_adapter() {
         return skip("auto_never_takes_a_software_adapter", "this machine has a real GPU");
     }
     let (compute, _) = open(Choice::Auto, &small(), 4).expect("the CPU is always there");
-    assert_eq!(compute.name, Compute::cpu().name);
+    assert!(compute.name.starts_with("CPU"), "{}", compute.name);
 }
 
 #[test]

@@ -182,9 +182,9 @@ fn logits_of(bytes: &[u8], name: &str) -> Vec<f32> {
 }
 
 /// The DCCN's loss jumps to 1.46 in the second step, and from there Adam amplifies rounding: PyTorch in f64 leaves its own
-/// f32 losses by 4 % within these five steps, and with another thread count by 1.4 %. The gradients themselves are as close
-/// to f64 as PyTorch's.
-const DCCN_STEP_TOLERANCES: [f64; 5] = [1e-3, 1e-3, 5e-2, 5e-2, 5e-2];
+/// f32 losses by 4 % within these five steps, and with another thread count by 1.4 %; ours depend on the vector width by as
+/// much (2.4 % with AVX-512, 8.5 % with AVX2). The gradients themselves are as close to f64 as PyTorch's.
+const DCCN_STEP_TOLERANCES: [f64; 5] = [1e-3, 1e-3, 0.15, 0.15, 0.15];
 
 #[test]
 fn training_on_the_same_batches_gives_pytorchs_losses() {
@@ -204,10 +204,14 @@ fn training_on_the_same_batches_gives_pytorchs_losses() {
                 (values, l.chunks_exact(8).map(|b| usize::from(b[0])).collect())
             })
             .collect();
-        let losses = replay(&parent(&folder, family), &batches, 1e-3, &Compute::cpu().device).expect("losses");
+        let model = parent(&folder, family);
         let want = floats(&report[family]["trajectory"]["losses"]);
-        for (step, ((&got, &want), &tolerance)) in losses.iter().zip(&want).zip(&tolerances).enumerate() {
-            close(&[got as f32], &[want], 0.0, tolerance).unwrap_or_else(|e| panic!("{family} step {step}: {e}"));
+        for compute in [Compute::cpu(), Compute::fastest_cpu(&model)] {
+            let losses = replay(&model, &batches, 1e-3, &compute).expect("losses");
+            for (step, ((&got, &want), &tolerance)) in losses.iter().zip(&want).zip(&tolerances).enumerate() {
+                close(&[got as f32], &[want], 0.0, tolerance)
+                    .unwrap_or_else(|e| panic!("{family} on {}, step {step}: {e}", compute.name));
+            }
         }
     }
 }

@@ -85,6 +85,7 @@ fn a_batch_worked_on_in_parts_trains_like_the_whole() {
             data: TrainData { tiles: &tiles },
             recipe: &recipe,
             compute,
+            teacher: None,
             checkpoint: None,
             checkpoint_every: Duration::MAX,
             cancel: &AtomicBool::new(false),

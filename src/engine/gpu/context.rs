@@ -75,15 +75,61 @@ fn is_software(info: &wgpu::AdapterInfo) -> bool {
     info.device_type == wgpu::DeviceType::Cpu || known.iter().any(|k| told.iter().any(|t| t.contains(k)))
 }
 
+/// What went wrong on a device, as its handlers heard it.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    first: Arc<Mutex<Option<String>>>,
+    lost: Arc<AtomicBool>,
+}
+
+impl Faults {
+    /// Listens to a device.
+    #[must_use]
+    pub fn watch(device: &wgpu::Device) -> Self {
+        let (faults, error, lost) = {
+            let own = Self::default();
+            (own.clone(), own.clone(), own)
+        };
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| error.note(e.to_string())));
+        device.set_device_lost_callback(move |reason, message| {
+            lost.lost.store(true, Ordering::Relaxed);
+            lost.note(format!("the device was lost ({reason:?}: {message})"));
+        });
+        faults
+    }
+
+    fn note(&self, what: String) {
+        if let Ok(mut first) = self.first.lock() {
+            first.get_or_insert(what);
+        }
+    }
+
+    /// The first thing that went wrong since the last time this was asked.
+    #[must_use]
+    pub fn take(&self) -> Option<String> {
+        self.first.lock().ok().and_then(|mut first| first.take())
+    }
+
+    /// The same, without forgetting it.
+    #[must_use]
+    pub fn first(&self) -> Option<String> {
+        self.first.lock().map_or_else(|_| Some("a handler failed".to_owned()), |first| first.clone())
+    }
+
+    /// Whether the device is gone for good.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
 /// An open device.
 #[derive(Debug)]
 pub struct Gpu {
     pub facts: AdapterFacts,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    /// The first thing that went wrong.
-    fault: Arc<Mutex<Option<String>>>,
-    lost: Arc<AtomicBool>,
+    faults: Faults,
     /// Largest buffer, bytes.
     pub(super) max_buffer_bytes: u64,
 }
@@ -104,26 +150,10 @@ impl Gpu {
             .request_device(&wanted)
             .await
             .map_err(|e| Error::gpu(format!("{} cannot be opened: {e}", adapter.facts.name)))?;
-        let fault = Arc::new(Mutex::new(None));
-        let keep = |fault: &Arc<Mutex<Option<String>>>| {
-            let fault = Arc::clone(fault);
-            move |what: String| {
-                if let Ok(mut first) = fault.lock() {
-                    first.get_or_insert(what);
-                }
-            }
-        };
-        let (error, lost) = (keep(&fault), keep(&fault));
-        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| error(e.to_string())));
-        let gone = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&gone);
-        device.set_device_lost_callback(move |reason, message| {
-            told.store(true, Ordering::Relaxed);
-            lost(format!("the device was lost ({reason:?}: {message})"));
-        });
+        let faults = Faults::watch(&device);
         let limits = device.limits();
         let max_buffer_bytes = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
-        Ok(Self { facts: adapter.facts.clone(), device, queue, fault, lost: gone, max_buffer_bytes })
+        Ok(Self { facts: adapter.facts.clone(), device, queue, faults, max_buffer_bytes })
     }
 
     /// Whether anything has gone wrong since the last time this was asked.
@@ -131,14 +161,13 @@ impl Gpu {
     /// # Errors
     /// [`Error::Gpu`] with what the driver said.
     pub fn check(&self) -> Result<()> {
-        let said = self.fault.lock().ok().and_then(|mut f| f.take());
-        said.map_or(Ok(()), |what| Err(Error::gpu(format!("{} failed: {what}", self.facts.name))))
+        self.faults.take().map_or(Ok(()), |what| Err(Error::gpu(format!("{} failed: {what}", self.facts.name))))
     }
 
     /// Whether the device is gone for good; another must be opened.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
+        self.faults.is_lost()
     }
 
     /// Gives the device up, as a driver's crash would. What is still under way fails.

@@ -13,7 +13,7 @@ mod tests;
 #[cfg(test)]
 mod twin;
 
-pub use context::{Adapter, AdapterFacts, Gpu, adapters};
+pub use context::{Adapter, AdapterFacts, Faults, Gpu, adapters};
 pub use pipelines::SHADERS;
 pub use probe::{ABSOLUTE, RELATIVE, black_and_white, integers, prove_integers, prove_model};
 pub use program::{LayerParameters, PoolParameters};

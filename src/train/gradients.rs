@@ -1,0 +1,73 @@
+//! Loss and gradients of one batch by either of the trainer's two ways, and given batches through its own parts: how its
+//! numbers are compared with other implementations.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::batch::Batch;
+use super::device::Compute;
+use super::lanes::LaneNetwork;
+use super::loss::cross_entropy;
+use super::network::{Mode, Network, values};
+use super::optimiser::Optimiser;
+use crate::error::Result;
+use crate::model::{Head, Model};
+
+/// Logits of patches (3×55×55 each), classes innermost, with running statistics.
+///
+/// # Errors
+/// When the device does not return its data.
+pub fn logits(model: &Model, patches: &[f32], device: &Device) -> Result<Vec<f32>> {
+    let batch = Batch::of_patches(patches.to_vec(), vec![0; patches.len() / crate::dataset::PATCH_VALUES]);
+    let out = Network::new(model, device).forward(batch.input(device), Mode::Evaluate);
+    let count: usize = out.dims().iter().product();
+    values(out.reshape([count]))
+}
+
+/// Losses of Adam steps over `batches` (patches and classes), in order, each taken before its step.
+///
+/// # Errors
+/// When the device does not return its data.
+pub fn replay(model: &Model, batches: &[(Vec<f32>, Vec<usize>)], rate: f64, compute: &Compute) -> Result<Vec<f64>> {
+    let device = compute.device.clone().autodiff();
+    let lanes = LaneNetwork::of(model.graph()).filter(|_| compute.lanes);
+    let mut network = Network::new(model, &device);
+    let mut optimiser = Optimiser::new(0.0);
+    let mut losses = Vec::with_capacity(batches.len());
+    for (patches, classes) in batches {
+        let batch = Batch::of_patches(patches.clone(), classes.clone());
+        let (loss, mut gradients) = match &lanes {
+            Some(lanes) => lane_gradients(lanes, &network, &batch, Head::Softmax)?,
+            None => burn_gradients(&mut network, &batch, Head::Softmax)?,
+        };
+        losses.push(loss);
+        optimiser.step(&mut network, rate, &mut gradients)?;
+    }
+    Ok(losses)
+}
+
+/// Mean loss of a batch and its gradients by array, from Burn.
+pub fn burn_gradients(network: &mut Network, batch: &Batch, head: Head) -> Result<(f64, BTreeMap<String, Tensor<1>>)> {
+    let logits = network.forward(batch.input(network.device()), Mode::Train);
+    let [_, classes] = logits.dims();
+    let loss = cross_entropy(logits, batch.targets(classes, network.device()), head);
+    let gradients = network.gradients(&loss.backward());
+    Ok((f64::from(values(loss.inner())?.first().copied().unwrap_or(f32::NAN)), gradients))
+}
+
+/// The same from this crate's CPU kernels.
+pub fn lane_gradients(
+    lanes: &LaneNetwork,
+    network: &Network,
+    batch: &Batch,
+    head: Head,
+) -> Result<(f64, BTreeMap<String, Tensor<1>>)> {
+    let found = lanes.gradients(&network.weights()?, batch, head);
+    let device = network.device().clone().inner();
+    let tensor = |(name, values): (String, Vec<f32>)| {
+        let count = values.len();
+        (name, Tensor::from_data(TensorData::new(values, [count]), &device))
+    };
+    Ok((found.loss, found.arrays.into_iter().map(tensor).collect()))
+}
