@@ -1,4 +1,4 @@
-//! `prunella study` and `prunella advise`.
+//! `prunella study`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,9 +14,7 @@ use super::train::show;
 use crate::engine::{Choice, Control};
 use crate::error::{At as _, Error, Result};
 use crate::platform::{read_file, write_atomic};
-use crate::study::{
-    Advice, Cell, CellRun, Data, Design, Group, Question, Study, advise, cost, groups, report, snakefile,
-};
+use crate::study::{Cell, CellRun, Data, Design, Network, Study, cost, paper_cost, report, snakefile};
 
 /// Largest design file.
 const MAX_DESIGN_BYTES: u64 = 1_000_000;
@@ -49,6 +47,7 @@ enum Task {
 #[command(after_help = "Examples:
   prunella study run smoke --out smoke
   prunella study run paper-table6 --data kumar --out table6 --jobs 2
+  prunella study run paper-table7 --data kumar --out table7 --device gpu:0,gpu:1
   prunella study run my-design.toml --data tiles --out mine
   prunella study run paper-cost --out cost
 
@@ -61,11 +60,12 @@ struct RunArguments {
     /// Folder with labelled tiles named as in the paper's Table 1.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Cells worked on at a time, each in a process with its share of the cores.
-    #[arg(long, default_value_t = 1)]
-    jobs: usize,
-    #[arg(long, default_value = "auto")]
-    device: Choice,
+    /// Cells worked on at a time, each in a process with its share of the cores; one a device unless said otherwise.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// auto, cpu, gpu or gpu:N; several with commas, and jobs take turns on them.
+    #[arg(long, default_value = "auto", value_delimiter = ',')]
+    device: Vec<Choice>,
 }
 
 /// Write a Snakemake workflow for many machines.
@@ -97,31 +97,6 @@ struct CellArguments {
     data: Option<PathBuf>,
     #[arg(long, default_value = "auto")]
     device: Choice,
-}
-
-/// Say how far to prune, or how many patches to label.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  prunella advise --patches 9000
-  prunella advise --accuracy 0.92 --margin 0.005
-  prunella advise --patches 9000 --study my-study")]
-#[command(group(clap::ArgGroup::new("question").required(true).args(["patches", "accuracy"])))]
-pub struct AdviseArguments {
-    /// Labelled patches that there are.
-    #[arg(long)]
-    patches: Option<usize>,
-    /// Accuracy that is needed, 0 to 1.
-    #[arg(long)]
-    accuracy: Option<f64>,
-    /// Accuracy that may be lost to pruning.
-    #[arg(long, default_value_t = 0.005)]
-    margin: f64,
-    /// A study's folder; the paper's Table 6 without one.
-    #[arg(long)]
-    study: Option<PathBuf>,
-    /// Which network of the study.
-    #[arg(long)]
-    network: Option<String>,
 }
 
 /// `prunella study`.
@@ -170,7 +145,8 @@ fn run(arguments: &RunArguments, output: Output) -> Result<Outcome> {
     if design.cost {
         return measured(&design, &arguments.out, output);
     }
-    if arguments.jobs == 0 {
+    let jobs = arguments.jobs.unwrap_or(arguments.device.len());
+    if jobs == 0 {
         return Err(Error::mismatch("At least one job is needed"));
     }
     check_data(&design, arguments.data.as_deref())?;
@@ -180,10 +156,10 @@ fn run(arguments: &RunArguments, output: Output) -> Result<Outcome> {
     if missing.len() < all {
         output.remark(&format!("{} of {all} cells are finished already", all - missing.len()));
     }
-    if arguments.jobs == 1 || missing.len() < 2 {
+    if jobs == 1 || missing.len() < 2 {
         one_after_the_other(arguments, &study, &missing, output)?;
     } else {
-        side_by_side(arguments, &study, &missing, output)?;
+        side_by_side(arguments, jobs, &study, &missing, output)?;
     }
     written(&study, output)
 }
@@ -193,7 +169,8 @@ fn one_after_the_other(arguments: &RunArguments, study: &Study, missing: &[Cell]
         return Ok(());
     }
     let data = tiles(&study.design, arguments.data.as_deref(), output)?;
-    let runner = CellRun { study, data: &data, device: arguments.device, cancel: stop_flag() };
+    let device = arguments.device.first().copied().unwrap_or_default();
+    let runner = CellRun { study, data: &data, device, cancel: stop_flag() };
     let begun = Instant::now();
     for (i, cell) in missing.iter().enumerate() {
         let bar = output.bar(1, &cell.id);
@@ -222,44 +199,40 @@ fn told(study: &Study, cell: &Cell, done: usize, all: usize, begun: Instant, out
     Ok(())
 }
 
+/// A cell in a process of its own.
+struct Job<'a> {
+    process: Child,
+    cell: &'a Cell,
+    /// Place among the jobs that run at a time; it decides the device.
+    seat: usize,
+}
+
 /// Processes, each with its share of the cores: training scales badly over threads.
-fn side_by_side(arguments: &RunArguments, study: &Study, missing: &[Cell], output: Output) -> Result<()> {
-    let program = std::env::current_exe().map_err(|e| Error::io("The program cannot find itself", e))?;
-    let threads = (crate::platform::threads() / arguments.jobs).max(1);
-    let start = |what: &[&str]| {
-        let mut command = Command::new(&program);
-        command.args(["study", "cell"]).arg(&study.folder).args(what);
-        if let Some(data) = &arguments.data {
-            command.arg("--data").arg(data);
-        }
-        if let Choice::Cpu = arguments.device {
-            command.args(["--device", "cpu"]);
-        }
-        command.env("RAYON_NUM_THREADS", threads.to_string()).stdout(Stdio::null()).stderr(Stdio::piped());
-        command.spawn().map_err(|e| Error::io("A job cannot be started", e))
-    };
+fn side_by_side(arguments: &RunArguments, jobs: usize, study: &Study, missing: &[Cell], output: Output) -> Result<()> {
     for network in &study.design.networks {
         if study.design.pretrain_recipe(*network).is_some() && missing.iter().any(|c| c.network == *network) {
             output.remark(&format!("Pre-training {}", network.name()));
-            finish(start(&["--pretrain", network.name()])?, network.name())?;
+            finish(start(arguments, study, 1, 0, &["--pretrain", network.name()])?, network.name())?;
         }
     }
     let begun = Instant::now();
     let mut waiting = missing.iter();
-    let mut running: Vec<(Child, &Cell)> = Vec::new();
+    let mut running: Vec<Job<'_>> = Vec::new();
     let mut done = 0;
     loop {
-        while running.len() < arguments.jobs {
+        while let Some(seat) = (0..jobs).find(|seat| running.iter().all(|job| job.seat != *seat)) {
             let Some(cell) = waiting.next() else { break };
-            running.push((start(&["--id", &cell.id])?, cell));
+            let process = start(arguments, study, jobs, seat, &["--id", &cell.id])?;
+            running.push(Job { process, cell, seat });
         }
         if running.is_empty() {
             return Ok(());
         }
-        let ended = running.iter_mut().position(|(job, _)| matches!(job.try_wait(), Ok(Some(_)) | Err(_)));
+        let stop = |running: &mut Vec<Job<'_>>| running.iter_mut().for_each(|job| drop(job.process.kill()));
+        let ended = running.iter_mut().position(|job| matches!(job.process.try_wait(), Ok(Some(_)) | Err(_)));
         if let Some(i) = ended {
-            let (job, cell) = running.swap_remove(i);
-            finish(job, &cell.id).inspect_err(|_| running.iter_mut().for_each(|(job, _)| drop(job.kill())))?;
+            let Job { process, cell, .. } = running.swap_remove(i);
+            finish(process, &cell.id).inspect_err(|_| stop(&mut running))?;
             done += 1;
             told(study, cell, done, missing.len(), begun, output)?;
         } else {
@@ -268,10 +241,24 @@ fn side_by_side(arguments: &RunArguments, study: &Study, missing: &[Cell], outpu
         let asked = Control { cancel: Some(stop_flag()), ..Control::default() }.check();
         if let Err(e) = asked {
             // They keep a checkpoint every few seconds and go on from there.
-            running.iter_mut().for_each(|(job, _)| drop(job.kill()));
+            stop(&mut running);
             return Err(e);
         }
     }
+}
+
+/// Starts `prunella study cell` on the device of a seat, with that many to share the cores.
+fn start(arguments: &RunArguments, study: &Study, jobs: usize, seat: usize, what: &[&str]) -> Result<Child> {
+    let program = std::env::current_exe().map_err(|e| Error::io("The program cannot find itself", e))?;
+    let device = arguments.device[seat % arguments.device.len()];
+    let threads = (crate::platform::threads() / jobs).max(1);
+    let mut command = Command::new(&program);
+    command.args(["study", "cell"]).arg(&study.folder).args(what).args(["--device", &device.to_string()]);
+    if let Some(data) = &arguments.data {
+        command.arg("--data").arg(data);
+    }
+    command.env("RAYON_NUM_THREADS", threads.to_string()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.spawn().map_err(|e| Error::io("A job cannot be started", e))
 }
 
 /// The end of a job, with its last words if it failed.
@@ -337,47 +324,14 @@ fn cell(arguments: &CellArguments, output: Output) -> Result<Outcome> {
 
 fn measured(design: &Design, folder: &Path, output: Output) -> Result<Outcome> {
     let rows = cost(design, COST_RUNS)?;
-    let mut table = "network,pruning_ratio,bytes,ms_per_patch\n".to_owned();
+    let mut table = "network,pruning_ratio,bytes,ms_per_patch,paper_bytes,paper_ms_per_patch\n".to_owned();
     for (network, ratio, bytes, ms) in &rows {
-        table.push_str(&format!("{},{ratio},{bytes},{ms:.4}\n", network.name()));
+        let paper = paper_cost(*network == Network::Dccn, *ratio).filter(|_| *network != Network::Small);
+        let paper = paper.map_or(",".to_owned(), |(kb, ms)| format!("{},{ms}", kb * 1024.0));
+        table.push_str(&format!("{},{ratio},{bytes},{ms:.4},{paper}\n", network.name()));
     }
     let file = folder.join("cost.csv");
     write_atomic(&file, table.as_bytes())?;
     output.result(&json!({ "table": file }), &format!("{table}{}", file.display()))?;
-    Ok(Outcome::Done)
-}
-
-/// `prunella advise`.
-pub fn advice(arguments: &AdviseArguments, output: Output) -> Result<Outcome> {
-    let question = match (arguments.patches, arguments.accuracy) {
-        (Some(patches), _) => Question::Patches(patches),
-        (None, accuracy) => Question::Accuracy(accuracy.unwrap_or_default()),
-    };
-    let of_study = |folder: &PathBuf| -> Result<Vec<Group>> {
-        let study = Study::open(folder)?;
-        let first = study.design.networks.first().map_or("", |n| n.name());
-        let wanted = arguments.network.as_deref().unwrap_or(first);
-        let found: Vec<Group> = groups(&study)?.into_iter().filter(|g| g.network.name() == wanted).collect();
-        if found.is_empty() {
-            return Err(Error::mismatch(format!("The study has no finished cell of '{wanted}'")).at(folder));
-        }
-        Ok(found)
-    };
-    let known = arguments.study.as_ref().map(of_study).transpose()?.unwrap_or_default();
-    let Some(advice) = advise(question, arguments.margin, &known) else {
-        output.remark(
-            "Nothing that is known reaches that; label more patches, ask for less, or run a study of your own.",
-        );
-        output.result(&json!({ "advice": null }), "")?;
-        return Ok(Outcome::Nothing);
-    };
-    let Advice { pruning_ratio, patches, accuracy, error, unpruned_accuracy, enough_patches, source } = &advice;
-    let text = format!(
-        "Remove {:.0} % of the filters: with {patches} patches accuracy is {accuracy:.3} ± {error:.3}, unpruned {unpruned_accuracy:.3}.\n\
-         Beyond {enough_patches} patches the unpruned network gains no more than {}.\nFrom {source}.",
-        pruning_ratio * 100.0,
-        arguments.margin
-    );
-    output.result(&json!({ "advice": advice }), &text)?;
     Ok(Outcome::Done)
 }

@@ -7,5 +7,5 @@ mod study_curves;
 
 pub use curves::history_curves;
 pub use demo::{DemoPage, DemoRow, Picture, render_demo};
-pub use study::{Panel, StudyPage, StudyRow, render_study};
+pub use study::{CellPicture, Panel, StudyPage, StudyRow, render_study};
 pub use study_curves::{Curve, study_curves, study_grid};

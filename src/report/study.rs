@@ -41,8 +41,17 @@ pub struct StudyPage<'a> {
     pub missing: usize,
     pub rows: &'a [StudyRow],
     pub panels: &'a [Panel],
-    /// Caption and PNG.
-    pub pictures: &'a [(String, Vec<u8>)],
+    pub pictures: &'a [CellPicture],
+}
+
+/// A configuration's answer on the same piece of tissue.
+#[derive(Debug, Clone)]
+pub struct CellPicture {
+    pub network: String,
+    pub pruning_ratio: f64,
+    /// Sample size: patches, or relative to the network where it shrinks with the ratio.
+    pub size: f64,
+    pub png: Vec<u8>,
 }
 
 /// The report as one HTML document.
@@ -69,18 +78,46 @@ pub fn render_study(page: &StudyPage<'_>) -> String {
     for panel in page.panels {
         add(&format!("<h2>{}</h2>{}", escape(&panel.title), panel.svg));
     }
-    if !page.pictures.is_empty() {
-        add("<h2>Answers on a piece of the first test tile</h2><div class=\"grid\">");
-        for (caption, png) in page.pictures {
-            let (data, caption) = (STANDARD.encode(png), escape(caption));
-            add(&format!(
-                "<figure><img alt=\"{caption}\" src=\"data:image/png;base64,{data}\"><figcaption>{caption}</figcaption></figure>"
-            ));
-        }
-        add("</div>");
-    }
+    add(&grids(page.pictures));
     add(&format!("<h2>Design</h2><pre>{}</pre></body></html>\n", escape(page.design)));
     html
+}
+
+/// Answers by ratio (down) and sample size (across), a grid a network: the paper's Figure 9.
+fn grids(pictures: &[CellPicture]) -> String {
+    let mut networks: Vec<&str> = pictures.iter().map(|p| p.network.as_str()).collect();
+    networks.dedup();
+    let mut out = String::new();
+    for network in networks {
+        let own: Vec<&CellPicture> = pictures.iter().filter(|p| p.network == network).collect();
+        let mut ratios: Vec<f64> = own.iter().map(|p| p.pruning_ratio).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios.dedup();
+        let mut sizes: Vec<f64> = own.iter().map(|p| p.size).collect();
+        sizes.sort_by(f64::total_cmp);
+        sizes.dedup();
+        out += &format!("<h2>{}: answers on a piece of the first test tile</h2>", escape(network));
+        out += "<div class=\"wide\"><table><thead><tr><th>δ \\ patches or r</th>";
+        sizes.iter().for_each(|n| out += &format!("<th scope=\"col\">{n}</th>"));
+        out += "</tr></thead><tbody>";
+        for ratio in ratios {
+            out += &format!("<tr><th scope=\"row\">{ratio}</th>");
+            for &n in &sizes {
+                let here = own
+                    .iter()
+                    .find(|p| p.size.to_bits() == n.to_bits() && p.pruning_ratio.to_bits() == ratio.to_bits());
+                let image = here.map(|p| {
+                    let (data, alt) =
+                        (STANDARD.encode(&p.png), format!("Nuclei found at δ = {ratio}, sample size {n}"));
+                    format!("<img alt=\"{alt}\" src=\"data:image/png;base64,{data}\">")
+                });
+                out += &format!("<td>{}</td>", image.unwrap_or_default());
+            }
+            out += "</tr>\n";
+        }
+        out += "</tbody></table></div>";
+    }
+    out
 }
 
 fn spread(value: Spread) -> String {
@@ -169,8 +206,12 @@ mod tests {
             apart: (ratio == 0.0).then_some((-3.0, 1.5)),
         };
         let rows = [row(0.0, 0.92), row(0.9, 0.874)];
-        let page = StudyPage { name: "a <b>", design: "x = 1", missing: 3, rows: &rows, panels: &[], pictures: &[] };
+        let picture = |pruning_ratio, size| CellPicture { network: "dcnn".into(), pruning_ratio, size, png: vec![1] };
+        let pictures = [picture(0.9, 100.0), picture(0.0, 9159.0), picture(0.0, 100.0)];
+        let page =
+            StudyPage { name: "a <b>", design: "x = 1", missing: 3, rows: &rows, panels: &[], pictures: &pictures };
         let html = render_study(&page);
+        assert_eq!((html.matches("<img").count(), html.matches("<td></td>").count()), (3, 1), "a grid of two by two");
         for part in ["a &lt;b&gt;", "3 cells are not finished", "0.750 ± 0.010", "0.768", "-3.0", "+1.5", "95.0 %"] {
             assert!(html.contains(part), "{part}");
         }

@@ -80,12 +80,12 @@ pub fn study_curves(x: &str, y: &str, curves: &[Curve]) -> Result<String> {
 ///
 /// # Errors
 /// When the drawing library refuses.
-pub fn study_grid(cells: &[(f64, usize, f64)]) -> Result<String> {
+pub fn study_grid(cells: &[(f64, f64, f64)]) -> Result<String> {
     let mut ratios: Vec<f64> = cells.iter().map(|c| c.0).collect();
     ratios.sort_by(f64::total_cmp);
     ratios.dedup();
-    let mut sizes: Vec<usize> = cells.iter().map(|c| c.1).collect();
-    sizes.sort_unstable();
+    let mut sizes: Vec<f64> = cells.iter().map(|c| c.1).collect();
+    sizes.sort_by(f64::total_cmp);
     sizes.dedup();
     let (low, high) = cells.iter().fold((f64::MAX, f64::MIN), |(l, h), c| (l.min(c.2), h.max(c.2)));
     let (left, top, w, h) = (70i32, 26i32, 84i32, 30i32);
@@ -93,7 +93,7 @@ pub fn study_grid(cells: &[(f64, usize, f64)]) -> Result<String> {
     let size = (place(sizes.len(), left + 10, w), place(ratios.len(), top + 30, h));
     svg((size.0.unsigned_abs(), size.1.unsigned_abs()), |root| {
         let label = |text: String, x: i32, y: i32| Text::new(text, (x, y), ("sans-serif", 13));
-        root.draw(&label("δ  \\  patches".to_owned(), 4, 6))?;
+        root.draw(&label("δ  \\  size".to_owned(), 4, 6))?;
         for (i, n) in sizes.iter().enumerate() {
             root.draw(&label(n.to_string(), place(i, left + 6, w), 6))?;
         }
@@ -101,7 +101,7 @@ pub fn study_grid(cells: &[(f64, usize, f64)]) -> Result<String> {
             root.draw(&label(ratio.to_string(), 20, place(j, top + 8, h)))?;
         }
         for &(ratio, n, value) in cells {
-            let x = place(sizes.iter().position(|s| *s == n).unwrap_or(0), left, w);
+            let x = place(sizes.iter().position(|s| s.to_bits() == n.to_bits()).unwrap_or(0), left, w);
             let row = ratios.iter().position(|r| r.to_bits() == ratio.to_bits());
             let y = place(row.unwrap_or(0), top, h);
             let share = if high > low { (value - low) / (high - low) } else { 1.0 };
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_grid_has_a_field_for_each_cell() {
-        let svg = study_grid(&[(0.0, 100, 0.9), (0.5, 100, 0.8), (0.5, 1000, 0.85)]).expect("svg");
+        let svg = study_grid(&[(0.0, 100.0, 0.9), (0.5, 100.0, 0.8), (0.5, 1000.0, 0.85)]).expect("svg");
         assert_eq!(svg.matches("<rect").count(), 4, "three fields and the background");
         assert!(svg.contains("0.850") && study_grid(&[]).is_ok());
     }

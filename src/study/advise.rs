@@ -1,7 +1,11 @@
 //! From results to advice: how far to prune with so many patches, and how many patches for so much accuracy.
 
+use super::design::Network;
 use super::paper::{paper_table, standard_errors};
 use super::summary::Group;
+
+/// Known sizes up to this much larger than what there is speak for it.
+const NEARLY: f64 = 1.05;
 
 /// One known configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,8 +60,8 @@ pub fn advise(question: Question, margin: f64, groups: &[Group]) -> Option<Advic
     let best = sizes.iter().filter_map(|n| unpruned(*n)).map(|p| p.accuracy).fold(f64::MIN, f64::max);
     let enough = *sizes.iter().find(|n| unpruned(**n).is_some_and(|p| best - p.accuracy <= margin))?;
     let n = match question {
-        // The largest known size that is not larger than what there is.
-        Question::Patches(have) => *sizes.iter().rfind(|n| **n <= have).or(sizes.first())?,
+        // The largest known size that is not, or hardly, larger than what there is.
+        Question::Patches(have) => *sizes.iter().rfind(|n| **n as f64 <= have as f64 * NEARLY).or(sizes.first())?,
         Question::Accuracy(wanted) => {
             *sizes.iter().find(|n| farthest(**n).is_some_and(|(p, _)| p.accuracy >= wanted))?
         }
@@ -81,7 +85,7 @@ pub fn advise(question: Question, margin: f64, groups: &[Group]) -> Option<Advic
 fn known(groups: &[Group]) -> (Vec<Point>, String) {
     let point = |g: &Group| {
         let accuracy = g.accuracy?;
-        let error = accuracy.deviation.unwrap_or(standard_errors(false).0);
+        let error = accuracy.deviation.unwrap_or(standard_errors(g.network == Network::Dccn).0);
         Some(Point { ratio: g.pruning_ratio, n: g.n_train, accuracy: accuracy.mean, error })
     };
     if groups.is_empty() {
@@ -104,6 +108,7 @@ mod tests {
         assert_eq!(advice.patches, 9159);
         assert!((advice.unpruned_accuracy - 0.921).abs() < 1e-9);
         assert!(advice.accuracy >= 0.921 - 0.007 && advice.pruning_ratio >= 0.5, "{advice:?}");
+        assert_eq!(advise(Question::Patches(9_000), 0.007, &[]), Some(advice), "a little less is the same");
         let advice = advise(Question::Accuracy(0.93), 0.005, &[]).expect("advice");
         assert!(advice.accuracy >= 0.93 && advice.patches >= 91_593, "{advice:?}");
         assert_eq!(advise(Question::Accuracy(0.99), 0.005, &[]), None);

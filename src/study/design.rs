@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::{Augmentation, Prior};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Head, dcnn, sha256_hex};
-use crate::train::{Recipe, Schedule};
+use crate::train::{Recipe, Schedule, is_single};
 
 /// Designs that come with the program, by name.
 pub const BUILT_IN: [(&str, &str); 7] = [
@@ -84,16 +84,28 @@ pub struct Pretrain {
     pub epochs: u64,
 }
 
+/// How patches are varied: [`Augmentation`]'s constants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Augment {
+    None,
+    Default,
+    Strong,
+}
+
 /// Training of every cell.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Training {
     pub epochs: u64,
+    /// As in [`Recipe`].
+    #[serde(skip_serializing_if = "is_single")]
+    pub spread: usize,
     pub batch: usize,
     pub learning_rate: f64,
     pub schedule: Schedule,
     pub weight_decay: f64,
-    pub augment: bool,
+    pub augment: Augment,
     pub balanced: bool,
 }
 
@@ -101,11 +113,12 @@ impl Default for Training {
     fn default() -> Self {
         Self {
             epochs: 30,
+            spread: 1,
             batch: 64,
             learning_rate: 1e-3,
             schedule: Schedule::OneCycle,
             weight_decay: 0.0,
-            augment: false,
+            augment: Augment::None,
             balanced: false,
         }
     }
@@ -274,16 +287,22 @@ impl Design {
     }
 
     fn common(&self, network: Network) -> Recipe {
-        let Training { epochs, batch, learning_rate, schedule, weight_decay, augment, balanced } = self.train;
+        let Training { epochs, spread, batch, learning_rate, schedule, weight_decay, augment, balanced } = self.train;
         Recipe {
             patches: 0,
+            spread,
+            distil: 0.0,
             epochs,
             batch,
             learning_rate,
             schedule,
             weight_decay,
             prior: if balanced { Prior::Balanced } else { Prior::Natural },
-            augmentation: if augment { Augmentation::DEFAULT } else { Augmentation::NONE },
+            augmentation: match augment {
+                Augment::None => Augmentation::NONE,
+                Augment::Default => Augmentation::DEFAULT,
+                Augment::Strong => Augmentation::STRONG,
+            },
             head: network.head(),
             seed: 1,
         }

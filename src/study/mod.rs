@@ -11,8 +11,8 @@ mod summary;
 mod workflow;
 
 pub use advise::{Advice, Question, advise};
-pub use design::{BUILT_IN, Cell, Design, Scale};
-pub use paper::{PaperRow, paper_table, standard_errors};
+pub use design::{BUILT_IN, Cell, Design, Network, Scale};
+pub use paper::{PaperRow, paper_cost, paper_table, standard_errors};
 pub use run::{CellRun, Data, Watch, cost};
 pub use store::{CellResult, Study};
 pub use summary::{Group, StudyReport, groups, report};

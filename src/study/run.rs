@@ -14,7 +14,7 @@ use crate::metrics::PixelCounts;
 use crate::model::{Architecture, Model, Precision};
 use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
-use crate::raster::{Plane, ProbabilityMap, encode_rgb_png, outline_mask, overlay};
+use crate::raster::{OUTLINE, Plane, ProbabilityMap, encode_rgb_png, outline_mask, overlay};
 use crate::train::{Event, TrainData, Trainer, open};
 
 /// Between checkpoints of a cell's training.
@@ -25,7 +25,6 @@ const DCCN_STRIDE: usize = 8;
 const PICTURE_PX: usize = 200;
 /// Procedural tissue: tiles to train and test on, and their sides.
 const PHANTOM: [(u64, usize); 2] = [(8, 240), (2, 400)];
-const CALLED: [u8; 3] = [0, 255, 64];
 
 /// Tiles of a study.
 #[derive(Debug, Default)]
@@ -142,6 +141,7 @@ impl CellRun<'_> {
             data: TrainData { tiles },
             recipe,
             compute: &compute,
+            teacher: None,
             checkpoint: Some(&checkpoint),
             checkpoint_every: CHECKPOINT_EVERY,
             cancel: self.cancel,
@@ -170,7 +170,7 @@ impl CellRun<'_> {
     fn picture(&self, cell: &Cell, model: &Model, map: &ProbabilityMap) -> Result<()> {
         let Some(tile) = self.data.test.first() else { return Ok(()) };
         let (labels, _) = find(map, &model.card().instances)?;
-        let drawn = overlay(&tile.image, &outline_mask(&labels), CALLED);
+        let drawn = overlay(&tile.image, &outline_mask(&labels), OUTLINE);
         let (w, h) = (PICTURE_PX.min(drawn.width()), PICTURE_PX.min(drawn.height()));
         let piece = drawn.crop((drawn.height() - h) / 2, (drawn.width() - w) / 2, w, h);
         write_atomic(&self.study.picture_file(cell), &encode_rgb_png(&piece)?)

@@ -6,7 +6,7 @@ use super::store::{CellResult, Study};
 use crate::error::Result;
 use crate::metrics::PixelScores;
 use crate::platform::read_file;
-use crate::report::{Curve, Panel, StudyPage, StudyRow, render_study, study_curves, study_grid};
+use crate::report::{CellPicture, Curve, Panel, StudyPage, StudyRow, render_study, study_curves, study_grid};
 
 /// Largest picture of a cell.
 const MAX_PICTURE_BYTES: u64 = 10_000_000;
@@ -143,7 +143,7 @@ pub fn report(study: &Study) -> Result<StudyReport> {
         let name = network.name();
         panels.push(Panel { title: format!("{name}: accuracy"), svg: curves(&own, "Accuracy", |g| g.accuracy)? });
         panels.push(Panel { title: format!("{name}: Dice"), svg: curves(&own, "Dice", |g| g.dice)? });
-        panels.push(Panel { title: format!("{name}: accuracy as a grid"), svg: study_grid(&cells(&own))? });
+        panels.push(Panel { title: format!("{name}: accuracy as a grid"), svg: study_grid(&cells(study, &own))? });
         let bytes = costs(&own, "Bytes of the model file", |g| g.bytes as f64)?;
         panels.push(Panel { title: format!("{name}: accuracy against bytes"), svg: bytes });
         let macs = costs(&own, "Multiply-adds a patch", |g| g.macs as f64)?;
@@ -154,8 +154,12 @@ pub fn report(study: &Study) -> Result<StudyReport> {
     for group in &groups {
         let file = study.picture_file(&group.first.cell);
         if file.is_file() {
-            let caption = format!("{} δ = {}, {} patches", group.network.name(), group.pruning_ratio, group.n_train);
-            pictures.push((caption, read_file(&file, MAX_PICTURE_BYTES)?));
+            pictures.push(CellPicture {
+                network: group.network.name().to_owned(),
+                pruning_ratio: group.pruning_ratio,
+                size: size(study, group),
+                png: read_file(&file, MAX_PICTURE_BYTES)?,
+            });
         }
     }
     let missing = study.missing()?.len();
@@ -170,6 +174,11 @@ pub fn report(study: &Study) -> Result<StudyReport> {
     });
     let file = |title: &str| title.replace(": ", "-").replace(' ', "-").to_lowercase() + ".svg";
     Ok(StudyReport { html, figures: panels.into_iter().map(|p| (file(&p.title), p.svg)).collect() })
+}
+
+/// What a configuration's sample size is called in grids.
+fn size(study: &Study, group: &Group) -> f64 {
+    group.r.filter(|_| study.design.scale == Scale::Scaled).unwrap_or(group.n_train as f64)
 }
 
 /// Accuracy against what a network costs, a line for each sample size: the upper left is best.
@@ -201,8 +210,8 @@ fn put(lines: &mut Vec<Curve>, name: String, x: f64, y: Spread) {
 }
 
 /// Ratio, size and accuracy of each configuration.
-fn cells(groups: &[&Group]) -> Vec<(f64, usize, f64)> {
-    groups.iter().filter_map(|g| Some((g.pruning_ratio, g.n_train, g.accuracy?.mean))).collect()
+fn cells(study: &Study, groups: &[&Group]) -> Vec<(f64, f64, f64)> {
+    groups.iter().filter_map(|g| Some((g.pruning_ratio, size(study, g), g.accuracy?.mean))).collect()
 }
 
 fn row(group: &Group) -> StudyRow {

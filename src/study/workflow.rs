@@ -24,6 +24,7 @@ pub fn snakefile(design: &Design, data: Option<&str>) -> String {
     format!(
         r#"# Made by `prunella study plan`; run it with: snakemake --cores all
 # On Slurm: snakemake --executor slurm --jobs 50 --default-resources slurm_partition=main
+# On a Slurm that keeps no accounts, add: --slurm-no-account --slurm-status-command squeue
 import os
 
 PRUNELLA = os.environ.get("PRUNELLA", "prunella")
