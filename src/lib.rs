@@ -1,7 +1,7 @@
 //! prunella trains, structurally prunes and fine-tunes small networks that segment nuclei in H&E tissue.
 //!
 //! The floors, imports going down only: `cli` `web` · `demo` `study` · `train` `viewer` · `engine` `instances` `prune` `metrics`
-//! `dataset` `report` · `raster` `model` · `platform` · `error`. Everything but `cli`, `demo`, `study`, `train`, `dataset` and `report` also
+//! `slide` `dataset` `report` · `raster` `model` · `platform` · `error`. Everything but `cli`, `demo`, `study`, `train`, `dataset` and `report` also
 //! compiles to wasm32; `web`, the page's face, only does that.
 
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ pub mod prune;
 pub mod raster;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod report;
+pub mod slide;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod study;
 #[cfg(not(target_arch = "wasm32"))]
@@ -30,3 +31,5 @@ pub mod train;
 pub mod viewer;
 #[cfg(target_arch = "wasm32")]
 pub mod web;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod whole_slide;

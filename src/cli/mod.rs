@@ -3,6 +3,8 @@
 //!
 //! Exit codes: 0 done, 1 nothing found, 2 error.
 
+mod advise;
+mod convert;
 mod data;
 mod demo;
 mod engine;
@@ -14,6 +16,7 @@ mod page;
 mod prune;
 mod segment;
 mod serve;
+mod slide;
 mod study;
 mod tiles;
 mod train;
@@ -57,8 +60,10 @@ enum Verb {
     Export(export::ExportArguments),
     Import(export::ImportArguments),
     Serve(serve::ServeArguments),
+    Slide(slide::SlideArguments),
+    Convert(convert::ConvertArguments),
     Study(study::StudyArguments),
-    Advise(study::AdviseArguments),
+    Advise(advise::AdviseArguments),
     Info(info::InfoArguments),
     Data(data::DataArguments),
     /// List what can compute here, and which adapters are software.
@@ -97,8 +102,10 @@ fn run(verb: Verb, output: Output) -> Result<Outcome> {
         Verb::Export(a) => export::export(&a, output),
         Verb::Import(a) => export::import(&a, output),
         Verb::Serve(a) => serve::serve(&a, output),
+        Verb::Convert(a) => convert::convert(&a, output),
+        Verb::Slide(a) => slide::slide(&a, output),
         Verb::Study(a) => study::study(&a, output),
-        Verb::Advise(a) => study::advice(&a, output),
+        Verb::Advise(a) => advise::advice(&a, output),
         Verb::Info(a) => info::info(&a, output),
         Verb::Data(a) => data::data(&a, output),
         Verb::Devices => info::devices(output),

@@ -14,7 +14,7 @@ mod watershed;
 
 pub use contour::{Ring, rings};
 pub use export::{Provenance, write_nuclei};
-pub use measure::{Nuclei, Nucleus};
+pub use measure::{Nuclei, Nucleus, measurement_names};
 
 use crate::error::{Error, Result};
 use crate::model::InstanceParameters;
@@ -64,7 +64,13 @@ pub fn nuclei<'a>(
 /// Probabilities rounded to 8 bits.
 #[must_use]
 pub fn quantised(map: &ProbabilityMap) -> Plane<u8> {
-    map.map(|p| (p.clamp(0.0, 1.0) * 255.0 + 0.5) as u8)
+    map.map(eight_bits)
+}
+
+/// A probability as decisions see it.
+#[must_use]
+pub fn eight_bits(probability: f32) -> u8 {
+    (probability.clamp(0.0, 1.0) * 255.0 + 0.5) as u8
 }
 
 /// A pixel belongs to a nucleus when its smoothed probability is above this.

@@ -5,6 +5,9 @@ use super::{LabelMap, Mask, Plane, RgbImage};
 /// An 8-bit colour.
 pub type Rgb = [u8; 3];
 
+/// Colour of found nuclei's outlines on tissue, in every picture.
+pub const OUTLINE: Rgb = [0, 255, 64];
+
 /// Pixels of each object that touch a pixel of another object or background (4-neighbours), or the image border.
 #[must_use]
 pub fn outline_mask(labels: &LabelMap) -> Mask {

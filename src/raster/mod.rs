@@ -13,7 +13,7 @@ pub use codec::{
     encode_probability_png, encode_rgb_png,
 };
 pub use components::label_components;
-pub use draw::{Rgb, outline_mask, overlay, side_by_side};
+pub use draw::{OUTLINE, Rgb, outline_mask, overlay, side_by_side};
 pub use mirror::{mirror_index, mirrored_window};
 pub use phantom::phantom;
 pub use polygon::{Point, fill_polygon};

@@ -1,4 +1,4 @@
-//! Benchmarks with their peers: `cargo xtask bench segment|web [--json]`.
+//! Benchmarks with their peers: `cargo xtask bench segment|train|slide|web [--json]`.
 
 use std::process::Command;
 
@@ -7,14 +7,19 @@ use crate::{setup, web};
 
 /// Pinned, so that a table means the same tomorrow.
 const ONNXRUNTIME: &str = "1.31.0";
+const TORCH: &str = "2.15.0";
 const ONNXRUNTIME_WEB: &str = "1.30.0";
 
 /// Runs the named benchmark.
 pub fn bench(name: Option<&str>, rest: &[String]) -> Result<()> {
     match name {
-        Some("segment") => segment(rest),
+        Some("segment") => {
+            native("segment", &[&format!("onnxruntime=={ONNXRUNTIME}"), "numpy"], "onnxruntime, numpy", rest)
+        }
+        Some("train") => native("train", &[&format!("torch=={TORCH}"), "numpy"], "torch, numpy", rest),
+        Some("slide") => native("slide", &["openslide-python", "openslide-bin"], "openslide", rest),
         Some("web") => web(rest),
-        _ => Err("Say which benchmark: segment or web".into()),
+        _ => Err("Say which benchmark: segment, train, slide or web".into()),
     }
 }
 
@@ -33,20 +38,18 @@ fn web(rest: &[String]) -> Result<()> {
         .env("PRUNELLA_CHROMIUM", browser))
 }
 
-fn segment(rest: &[String]) -> Result<()> {
-    let venv = root().join("target/tools/bench");
+/// A benchmark of Cargo's with a peer in Python, which gets an environment of its own.
+fn native(name: &str, packages: &[&str], modules: &str, rest: &[String]) -> Result<()> {
+    let venv = root().join("target/tools").join(format!("bench-{name}"));
     let python = venv.join("bin/python");
-    let ready = || works(&python.to_string_lossy(), &["-c", "import onnxruntime, numpy"]);
+    let ready = || works(&python.to_string_lossy(), &["-c", &format!("import {modules}")]);
     if !ready() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).map_err(|_| {
             "Python 3 with venv is missing; on Debian or Ubuntu: apt-get install python3-venv".to_owned()
         })?;
-        let onnxruntime = format!("onnxruntime=={ONNXRUNTIME}");
-        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", &onnxruntime, "numpy"]))?;
+        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet"]).args(packages))?;
     }
-    let mut arguments = vec!["bench", "--quiet", "--package", "prunella", "--bench", "segment", "--"];
+    let mut arguments = vec!["bench", "--quiet", "--package", "prunella", "--bench", name, "--"];
     arguments.extend(rest.iter().map(String::as_str));
-    let mut command = cargo(&arguments);
-    command.env("PRUNELLA_BENCH_PYTHON", &python);
-    run(&mut command)
+    run(cargo(&arguments).env("PRUNELLA_BENCH_PYTHON", &python))
 }

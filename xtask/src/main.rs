@@ -1,6 +1,7 @@
 //! Development tasks: `cargo xtask test` sets up what is missing and checks everything.
 
 mod bench;
+mod fuzz;
 mod run;
 mod setup;
 mod shaders;
@@ -13,7 +14,8 @@ const HELP: &str = "cargo xtask <task>
 
   test     set up what is missing, then format, lints (native and wasm32), licences, spelling, tests, docs
   setup    only set up what 'test' needs
-  bench    measure against peers, which are set up first: 'bench segment|web [--json]'
+  bench    measure against peers, which are set up first: 'bench segment|train|slide|web [--json]'
+  fuzz     feed the readers hostile input: 'fuzz [slide|annotations|model|link] [SECONDS]'
   web      build the page as a static folder: target/page
   shaders  translate every shader to SPIR-V, Metal and HLSL, and check WebGPU's limits";
 
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     let result = match task.as_str() {
         "test" => test::test(),
         "setup" => setup::everything().map(|tools| tools.describe()),
+        "fuzz" => fuzz::fuzz(arguments.get(1..).unwrap_or_default()),
         "bench" => bench::bench(arguments.get(1).map(String::as_str), arguments.get(2..).unwrap_or_default()),
         "web" => web::web().map(drop),
         "shaders" => shaders::check_all(),

@@ -37,7 +37,7 @@ pub struct Tools {
     pub web: std::result::Result<Web, String>,
     pub deny: std::result::Result<PathBuf, String>,
     pub typos: std::result::Result<PathBuf, String>,
-    /// A Python with `safetensors` and `onnxruntime`, the other readers of model files.
+    /// A Python with `safetensors`, `onnxruntime` and `openslide`, the other readers of models and slides.
     pub python: std::result::Result<PathBuf, String>,
     /// A browser; node and its packages are there too.
     pub browser: std::result::Result<PathBuf, String>,
@@ -54,7 +54,7 @@ impl Tools {
         line("wasm32 compiler", self.web.as_ref().err());
         line("cargo-deny", self.deny.as_ref().err());
         line("typos", self.typos.as_ref().err());
-        line("Python with safetensors and onnxruntime", self.python.as_ref().err());
+        line("Python with safetensors, onnxruntime and openslide", self.python.as_ref().err());
         line("Chromium with node", self.browser.as_ref().err());
         line("Vulkan driver", self.vulkan.as_ref().err());
     }
@@ -110,12 +110,16 @@ fn python_tool(name: &str) -> std::result::Result<PathBuf, String> {
     let own = venv.join("bin").join(name);
     let ready = || {
         works(&venv.join("bin/typos").to_string_lossy(), &["--version"])
-            && works(&venv.join("bin/python").to_string_lossy(), &["-c", "import safetensors, numpy, onnxruntime"])
+            && works(
+                &venv.join("bin/python").to_string_lossy(),
+                &["-c", "import safetensors, numpy, onnxruntime, openslide"],
+            )
     };
     if !ready() {
         let advice = || "on Debian or Ubuntu: apt-get install python3-venv".to_owned();
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).map_err(|_| advice())?;
-        let tools = [format!("typos=={TYPOS}"), "safetensors".into(), "numpy".into(), "onnxruntime".into()];
+        let readers = ["safetensors", "numpy", "onnxruntime", "openslide-python", "openslide-bin"];
+        let tools = [format!("typos=={TYPOS}")].into_iter().chain(readers.map(str::to_owned));
         run(Command::new(venv.join("bin/pip")).args(["install", "--quiet"]).args(tools))?;
     }
     if ready() { Ok(own) } else { Err(format!("{} does not run", own.display())) }

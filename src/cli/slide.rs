@@ -1,0 +1,266 @@
+//! `prunella slide`.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::Outcome;
+use super::engine::EngineArguments;
+use super::output::{Output, stop_flag};
+use crate::engine::SegmentOptions;
+use crate::error::{At as _, Error, Result};
+use crate::instances::Provenance;
+use crate::model::Model;
+use crate::platform::{read_file, write_atomic, write_streamed};
+use crate::raster::encode_rgb_png;
+use crate::slide::{SlideReader, source};
+use crate::whole_slide::{BLOCK_PX, Parts, Pixels as _, Region, SlideRun, SlideView, Tissue};
+
+/// Smaller blocks would be all context.
+const LEAST_BLOCK_PX: usize = 64;
+/// Longest GeoJSON of a region.
+const MAX_TEXT_BYTES: u64 = 100_000_000;
+
+/// Look at whole slides: Aperio SVS, pyramidal TIFF, OME-TIFF, on disk or by HTTP.
+#[derive(Debug, Args)]
+pub struct SlideArguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Levels, pixel size and tiles of a slide.
+    #[command(after_help = "Examples:
+  prunella slide info biopsy.svs
+  prunella slide info https://example.org/biopsy.svs --json")]
+    Info {
+        /// File or http(s) address.
+        slide: String,
+    },
+    Region(RegionArguments),
+    Segment(SegmentArguments),
+}
+
+/// Find the nuclei of a whole slide: QuPath GeoJSON and CSV in pixels of its finest level.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  prunella slide segment biopsy.svs --model models/dcnn-90.safetensors --out result
+  prunella slide segment biopsy.svs --model m.safetensors --region 12000,8000,4000,4000 --out result
+  prunella slide segment mosaic.tif --mpp 0.25 --model m.safetensors --inside annotations.geojson --out result
+
+A killed run goes on where it was when the same command is given again.")]
+struct SegmentArguments {
+    /// File or http(s) address.
+    slide: String,
+    #[arg(long, short)]
+    model: PathBuf,
+    /// Folder for the results.
+    #[arg(long, short)]
+    out: PathBuf,
+    /// Pixel size of the finest level, micrometres; asked for when the slide does not say.
+    #[arg(long, value_name = "UM")]
+    mpp: Option<f64>,
+    /// Only this rectangle: x,y,width,height in pixels of the finest level.
+    #[arg(long, value_name = "X,Y,W,H", conflicts_with = "inside")]
+    region: Option<Region>,
+    /// Only inside the polygons of this GeoJSON file, such as QuPath's annotations.
+    #[arg(long, value_name = "GEOJSON")]
+    inside: Option<PathBuf>,
+    /// Look at glass too.
+    #[arg(long)]
+    glass: bool,
+    #[command(flatten)]
+    how: EngineArguments,
+}
+
+/// Save a rectangle of a slide as PNG.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  prunella slide region biopsy.svs --x 12000 --y 8000 --width 1024 --height 768 --out piece.png
+  prunella slide region biopsy.svs --level 2 --width 900 --height 700 --out overview.png")]
+struct RegionArguments {
+    /// File or http(s) address.
+    slide: String,
+    #[arg(long, default_value_t = 0)]
+    level: usize,
+    /// First column, pixels of the level; may lie outside, where there is glass.
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    x: isize,
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    y: isize,
+    #[arg(long)]
+    width: usize,
+    #[arg(long)]
+    height: usize,
+    #[arg(long, short)]
+    out: PathBuf,
+}
+
+/// `prunella slide`.
+pub fn slide(arguments: &SlideArguments, output: Output) -> Result<Outcome> {
+    match &arguments.task {
+        Task::Info { slide } => info(slide, output),
+        Task::Region(a) => region(a, output),
+        Task::Segment(a) => segment(a, output),
+    }
+}
+
+fn segment(a: &SegmentArguments, output: Output) -> Result<Outcome> {
+    let begun = Instant::now();
+    let reader = open(&a.slide)?;
+    let model = Model::load(&a.model)?;
+    let mpp = pixel_size(a, &reader)?;
+    let view = SlideView::new(&reader, mpp, model.card().mpp_um)?;
+    let region = a.region()?;
+    let tissue =
+        if a.glass { Tissue::everywhere(&view) } else { Tissue::of_slide(&reader, view.width(), view.height())? };
+    let device = a.how.open(&model, output)?;
+    let options = a.how.options()?;
+    if options.block_px.is_some_and(|px| px < LEAST_BLOCK_PX) {
+        return Err(Error::mismatch(format!("Blocks of a slide are at least {LEAST_BLOCK_PX} pixels wide")));
+    }
+    let run = SlideRun {
+        pixels: &view,
+        tissue: &tissue,
+        region: &region,
+        model: &model,
+        device: &device,
+        options: SegmentOptions { block_px: None, ..options },
+        parameters: a.how.instances(&model),
+        scale: view.scale,
+        mpp_um: Some(mpp),
+        block_px: options.block_px.unwrap_or(BLOCK_PX),
+        cancel: stop_flag(),
+    };
+    let name = name_of(&a.slide);
+    let id = identity(a, &run, &reader, mpp)?;
+    let parts = Parts::open(&a.out.join(format!("{name}.parts")), &id)?;
+    let bar = output.bar(1, &name);
+    let found = run.compute(&parts, &|done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+        bar.set_message("blocks");
+    })?;
+    bar.finish_and_clear();
+    let provenance = Provenance { model: model.fingerprint(), mpp_um: Some(mpp) };
+    let [geojson, csv] = ["geojson", "csv"].map(|ending| a.out.join(format!("{name}.{ending}")));
+    let count = write_streamed(&geojson, |features| {
+        write_streamed(&csv, |table| run.write(&parts, &provenance, features, table))
+    })?;
+    parts.remove();
+    let secs = begun.elapsed().as_secs_f64();
+    let value = json!({
+        "slide": a.slide, "nuclei": count, "blocks": found.blocks, "skipped_blocks": found.skipped,
+        "resumed_blocks": found.resumed, "tissue_share": tissue.share(), "device": device.name(), "mpp_um": mpp, "scale": view.scale,
+        "seconds": secs, "read_seconds": found.read_secs, "decode_seconds": reader.decode_secs(),
+        "network_seconds": found.network_secs, "object_seconds": found.object_secs, "geojson": geojson, "csv": csv,
+    });
+    let (seen, place) = (found.blocks - found.skipped, geojson.display());
+    let times = format!(
+        "network {:.1}, objects {:.1}; reading beside it {:.1}",
+        found.network_secs, found.object_secs, found.read_secs
+    );
+    let text =
+        format!("{}: {count} nuclei in {seen} of {} blocks, {secs:.1} s ({times}) → {place}", a.slide, found.blocks);
+    output.result(&value, &text)?;
+    Ok(if count == 0 { Outcome::Nothing } else { Outcome::Done })
+}
+
+impl SegmentArguments {
+    fn region(&self) -> Result<Region> {
+        match (&self.region, &self.inside) {
+            (Some(rectangle), _) => Ok(rectangle.clone()),
+            (None, None) => Ok(Region::Everything),
+            (None, Some(file)) => Region::from_geojson(&text_of(file)?).at(file),
+        }
+    }
+}
+
+/// Of the finest level, µm.
+fn pixel_size(a: &SegmentArguments, reader: &SlideReader) -> Result<f64> {
+    let mpp = a.mpp.or(reader.slide.mpp_um).ok_or_else(|| {
+        Error::mismatch("The slide does not say how large its pixels are; state it with --mpp, in micrometres")
+            .at(&a.slide)
+    })?;
+    if mpp.is_finite() && mpp > 0.0 {
+        return Ok(mpp);
+    }
+    Err(Error::mismatch("The pixel size must be a positive number of micrometres"))
+}
+
+/// All that decides a block's nuclei: finished blocks of another run are not taken.
+fn identity(a: &SegmentArguments, run: &SlideRun<'_>, reader: &SlideReader, mpp: f64) -> Result<String> {
+    Ok(format!(
+        "prunella {} {} {} {:?} {:?} {} {} {} {} {mpp}\n",
+        env!("CARGO_PKG_VERSION"),
+        run.model.fingerprint(),
+        reader.identity()?,
+        run.parameters,
+        run.region,
+        run.scale,
+        run.block_px,
+        run.options.stride,
+        a.glass
+    ))
+}
+
+fn text_of(file: &Path) -> Result<String> {
+    String::from_utf8(read_file(file, MAX_TEXT_BYTES)?).map_err(|_| Error::malformed("The file is not text").at(file))
+}
+
+/// Name of the results: the slide's, without folders, query and ending.
+fn name_of(place: &str) -> String {
+    let path = place.split(['?', '#']).next().unwrap_or(place);
+    let last = path.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or(path);
+    let stem = last.rsplit_once('.').map_or(last, |(stem, _)| stem);
+    let stem = stem.strip_suffix(".ome").unwrap_or(stem);
+    if stem.is_empty() { "slide".to_owned() } else { stem.to_owned() }
+}
+
+fn info(place: &str, output: Output) -> Result<Outcome> {
+    let reader = open(place)?;
+    let slide = &reader.slide;
+    let level = |(i, l): (usize, &crate::slide::Level)| {
+        json!({
+            "width": l.width, "height": l.height, "downsample": slide.downsample(i),
+            "tile_width": l.tile_width, "tile_height": l.tile_height, "packing": format!("{:?}", l.packing),
+        })
+    };
+    let value = json!({
+        "kind": slide.kind, "mpp_um": slide.mpp_um, "magnification": slide.magnification, "set_aside": slide.set_aside,
+        "levels": slide.levels.iter().enumerate().map(level).collect::<Vec<_>>(),
+    });
+    let mpp = slide.mpp_um.map_or("pixel size not stated".to_owned(), |m| format!("{m} µm a pixel"));
+    let mut text = format!("{:?}, {mpp}, {} other images\n", slide.kind, slide.set_aside);
+    for (i, l) in slide.levels.iter().enumerate() {
+        text += &format!(
+            "level {i}: {} × {} pixels, 1:{:.2}, tiles of {} × {}, {:?}\n",
+            l.width,
+            l.height,
+            slide.downsample(i),
+            l.tile_width,
+            l.tile_height,
+            l.packing
+        );
+    }
+    output.result(&value, &text)?;
+    Ok(Outcome::Done)
+}
+
+fn region(a: &RegionArguments, output: Output) -> Result<Outcome> {
+    let image = open(&a.slide)?.region(a.level, a.x, a.y, a.width, a.height)?;
+    write_atomic(&a.out, &encode_rgb_png(&image)?)?;
+    output.result(&json!({ "image": a.out }), &a.out.display().to_string())?;
+    Ok(Outcome::Done)
+}
+
+/// Opens a slide and names it in errors.
+///
+/// # Errors
+/// Those of the source; whatever the file does wrong.
+pub fn open(place: &str) -> Result<SlideReader> {
+    source(place).and_then(SlideReader::open).map_err(|e: Error| e.at(place))
+}
