@@ -1,12 +1,10 @@
 // The dialog that makes a link with the model inside and says what that costs.
+import { byId } from "./dom.js";
 
 /** Longest link that chat programs and mail carry well, characters. */
 const COMFORTABLE = 32_000;
 /** Addresses that other computers know. */
 const PUBLIC = /^https?:\/\/(?!(127\.|localhost|\[::1\]))/;
-
-/** @param {string} id */
-const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 export class ShareDialog {
   #turn = 0;
@@ -53,7 +51,7 @@ export class ShareDialog {
         say(`${length}${long}${here} ${words}`);
       };
       // What comes between only postpones it.
-      while (turn === this.#turn && !(await page.side("share", measure)));
+      while (turn === this.#turn && !(await page.queue.side("share", measure)));
     } catch (e) {
       say(/** @type {Error} */ (e).message);
     }
@@ -64,7 +62,7 @@ export class ShareDialog {
     const url = new URL(location.href);
     // The model is in the fragment; another one in the query would contradict it.
     for (const own of ["model", "sha256", "device", "workers", "folder"]) url.searchParams.delete(own);
-    url.hash = this.page.fragment(link);
+    url.hash = this.page.address.fragment(link);
     return url.protocol === "file:" ? url.hash : url.href;
   }
 

@@ -1,4 +1,5 @@
 // Numbers, histogram and table of the nuclei.
+import { byId } from "./dom.js";
 
 /** Values of a nucleus in the session's list: label, x, y, area, probability, circularity. */
 const FIELDS = 6;
@@ -7,9 +8,6 @@ const ROWS = 100;
 const SVG = "http://www.w3.org/2000/svg";
 
 /** @typedef {{ label: number, x: number, y: number, area: number, probability: number, circularity: number }} Nucleus */
-
-/** @param {string} id */
-const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 /** The list of nuclei and what shows it. */
 export class Results {

@@ -296,12 +296,4 @@ export class Stage {
     }
     context.restore();
   }
-
-  /** Whether all that the view shows is here and drawn. */
-  get complete() {
-    if (this.width === 0 || this.#asked.size > 0) return false;
-    return this.#visible(this.eye.level()).every((k) =>
-      this.eye.painted ? this.eye.hasTile(k.level, k.row, k.column) : this.#fresh[0].has(name(k)),
-    );
-  }
 }

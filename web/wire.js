@@ -1,10 +1,6 @@
 // Which button does what.
 import { single } from "./assets.js";
-
-/** @param {string} id */
-const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
-/** @param {string} id */
-const input = (id) => /** @type {HTMLInputElement} */ (document.getElementById(id));
+import { byId, input } from "./dom.js";
 
 /** Files of a result: ending after the image's name, and type. */
 const FILES = /** @type {Record<string, [string, string]>} */ ({
@@ -50,7 +46,7 @@ export function wire(page, handle) {
     page.stage.eye.fit();
     page.stage.invalidate();
   };
-  byId("cancel").onclick = () => void page.cancel();
+  byId("cancel").onclick = () => void page.answers.cancel();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => page.stage.invalidate());
 }
 
@@ -88,9 +84,9 @@ function images(page) {
     page.results.mpp = page.mpp;
     page.results.refresh();
     page.stage.invalidate();
-    page.addressSoon();
+    page.address.soon();
   };
-  if (page.wish.folder && !single()) void folder(page, page.wish.folder);
+  if (page.address.wish.folder && !single()) void folder(page, page.address.wish.folder);
 }
 
 /** Images beside the page, as `prunella serve` lists them. @param {import("./main.js").PageType} page @param {string} address */
@@ -130,7 +126,7 @@ function models(page) {
     byId("ratio-text").textContent = `${input("ratio").value} %`;
     page.trial.wanted = true;
     page.later("slider", 120, () => {
-      void page.side("trial", async (check) => {
+      void page.queue.side("trial", async (check) => {
         await page.chooseModel(check);
         await page.trial.run(check);
       });

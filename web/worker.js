@@ -130,7 +130,7 @@ async function fillByHelpers(tell, slot, model) {
       const [row, column, width, height] = block;
       const values = await ask(helper, model, session.cut(slot, row, column, width, height), block);
       session.put(slot, row, column, width, height, values);
-      tell({ block: [...block], slot, count });
+      tell({ block: [...block], slot });
     }
   };
   const failing = (/** @type {unknown} */ e) => {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::instances::quantised;
+use crate::instances::eight_bits;
 use crate::raster::{LabelMap, Plane, ProbabilityMap, RgbImage};
 
 /// Side of a tile, pixels of its level.
@@ -138,10 +138,6 @@ pub fn data_tile(answer: &Answer<'_>, key: TileKey) -> Result<Vec<u8>> {
         out.extend_from_slice(&[eight_bits(map.get(y, x)), low, high, known]);
     })?;
     Ok(out)
-}
-
-fn eight_bits(probability: f32) -> u8 {
-    quantised(&Plane::filled(1, 1, probability)).get(0, 0)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use wasm_bindgen::prelude::*;
 
 use super::Thrown as _;
-use crate::engine::{Block, WindowEngine};
+use crate::engine::WindowEngine;
 use crate::error::Error;
 use crate::model::{FileLimits, Model};
 
@@ -31,8 +31,7 @@ impl BlockWorker {
     /// # Errors
     /// A sentence when the pixels are not those of the block.
     pub fn run(&self, pixels: &[u8], row: u32, column: u32, width: u32, height: u32) -> Result<Vec<f32>, JsValue> {
-        let block =
-            Block { row: row as usize, column: column as usize, width: width as usize, height: height as usize };
+        let block = super::block(row, column, width, height);
         let (pixels, rest) = pixels.as_chunks::<3>();
         if !rest.is_empty() {
             return Err(super::thrown(&Error::mismatch("The pixels are not red, green and blue")));

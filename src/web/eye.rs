@@ -1,12 +1,12 @@
 //! What the page itself holds: the view and, where there is a GPU, its painter.
 
 use std::cell::{Cell, RefCell};
-use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 use web_sys::HtmlCanvasElement;
 
+use crate::engine::gpu::Faults;
 use crate::error::{Error, Result};
 use crate::viewer::{Layers, Painter, TileKey, View};
 
@@ -30,7 +30,7 @@ struct Screen {
     config: wgpu::SurfaceConfiguration,
     painter: Painter,
     /// What went wrong, if anything did: nothing more is drawn then.
-    fault: Arc<Mutex<Option<String>>>,
+    faults: Faults,
 }
 
 #[wasm_bindgen]
@@ -217,7 +217,7 @@ impl Eye {
     pub fn draw(&self) -> bool {
         let mut screen = self.screen.borrow_mut();
         let Some(screen) = screen.as_mut() else { return true };
-        if screen.fault.lock().map_or(true, |f| f.is_some()) {
+        if screen.faults.first().is_some() {
             return false;
         }
         match screen.surface.get_current_texture() {
@@ -240,7 +240,7 @@ impl Eye {
     #[must_use]
     #[wasm_bindgen(getter)]
     pub fn fault(&self) -> Option<String> {
-        self.screen.borrow().as_ref().and_then(|s| s.fault.lock().ok().and_then(|f| f.clone()))
+        self.screen.borrow().as_ref().and_then(|s| s.faults.first())
     }
 
     /// Gives WebGPU up; the page draws by itself.
@@ -274,23 +274,12 @@ async fn open(canvas: HtmlCanvasElement, (width, height): (f64, f64)) -> Result<
         .request_device(&wgpu::DeviceDescriptor::default())
         .await
         .map_err(|e| failed("The adapter cannot be opened", &e))?;
-    let fault = Arc::new(Mutex::new(None));
-    let keep = |fault: &Arc<Mutex<Option<String>>>| {
-        let fault = Arc::clone(fault);
-        move |what: String| {
-            if let Ok(mut first) = fault.lock() {
-                first.get_or_insert(what);
-            }
-        }
-    };
-    let (error, lost) = (keep(&fault), keep(&fault));
-    device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| error(e.to_string())));
-    device.set_device_lost_callback(move |reason, message| lost(format!("{reason:?}: {message}")));
+    let faults = Faults::watch(&device);
     let config = surface
         .get_default_config(&adapter, width.max(1.0) as u32, height.max(1.0) as u32)
         .ok_or_else(|| Error::gpu("The adapter cannot draw on the canvas"))?;
     surface.configure(&device, &config);
     let told = json!({ "name": info.name, "kind": format!("{:?}", info.device_type) }).to_string();
     let painter = Painter::new(device.clone(), queue.clone(), config.format);
-    Ok((Screen { surface, device, queue, config, painter, fault }, told))
+    Ok((Screen { surface, device, queue, config, painter, faults }, told))
 }

@@ -15,6 +15,7 @@ pub use session::Session;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
+use crate::engine::Block;
 use crate::error::Error;
 
 /// Makes a panic readable. Called when the module is loaded.
@@ -53,6 +54,12 @@ impl<T> Thrown<T> for crate::error::Result<T> {
     fn thrown(self) -> Result<T, JsValue> {
         self.map_err(|e| thrown(&e))
     }
+}
+
+/// A block from the script's numbers.
+fn block(row: u32, column: u32, width: u32, height: u32) -> Block {
+    let [row, column, width, height] = [row, column, width, height].map(|v| v as usize);
+    Block { row, column, width, height }
 }
 
 fn json(value: &impl Serialize) -> Result<String, JsValue> {

@@ -11,12 +11,9 @@ use crate::metrics::PixelCounts;
 use crate::model::InstanceParameters;
 use crate::platform::seconds;
 use crate::raster::{
-    LabelMap, encode_label_file, encode_mask_png, encode_probability_png, encode_rgb_png, outline_mask, overlay,
+    LabelMap, OUTLINE, encode_label_file, encode_probability_png, encode_rgb_png, outline_mask, overlay,
 };
 use crate::viewer::{Answer, TileKey, compose, data_tile};
-
-/// Colour of outlines in overlays, as natively.
-const OUTLINE: [u8; 3] = [0, 255, 64];
 
 /// Nuclei of an answer at one threshold.
 #[derive(Debug)]
@@ -57,7 +54,6 @@ impl Slot {
             "geojson" => self.objects(mpp).map(|[features, _]| features),
             "csv" => self.objects(mpp).map(|[_, table]| table),
             "labels" => Ok(encode_label_file(&self.found()?.labels)?.0),
-            "mask" => encode_mask_png(&self.found()?.labels.foreground()),
             "probability" => encode_probability_png(&self.map),
             "overlay" => encode_rgb_png(&overlay(&self.image, &outline_mask(&self.found()?.labels), OUTLINE)),
             _ => Err(Error::mismatch("There is no such file")),
@@ -179,7 +175,7 @@ impl Session {
         compose(&image, data.as_deref(), slot as usize, &layers).thrown()
     }
 
-    /// A result's file: geojson, csv, labels, mask, probability or overlay. `mpp` is 0 when the pixel size is not known.
+    /// A result's file: geojson, csv, labels, probability or overlay. `mpp` is 0 when the pixel size is not known.
     ///
     /// # Errors
     /// A sentence.

@@ -283,8 +283,7 @@ impl Session {
         height: u32,
     ) -> std::result::Result<Vec<u8>, JsValue> {
         let state = self.state.borrow();
-        let block =
-            Block { row: row as usize, column: column as usize, width: width as usize, height: height as usize };
+        let block = super::block(row, column, width, height);
         let missing = || super::thrown(&Error::mismatch("Blocks were not asked for"));
         let (_, engine) = state.engine.as_ref().ok_or_else(missing)?;
         let pixels = engine.cut(&state.slot(slot).thrown()?.image, block);
@@ -304,21 +303,13 @@ impl Session {
         height: u32,
         values: &[f32],
     ) -> std::result::Result<(), JsValue> {
-        let block =
-            Block { row: row as usize, column: column as usize, width: width as usize, height: height as usize };
+        let block = super::block(row, column, width, height);
         self.state.borrow_mut().take_block(slot, block, values).thrown()
     }
 
     /// Stops what the GPU is doing after the block under way.
     pub fn cancel(&self) {
         self.cancel.store(true, Ordering::Relaxed);
-    }
-
-    /// Forgets an answer.
-    pub fn forget(&self, slot: u32) {
-        if let Some(place) = self.state.borrow_mut().slots.get_mut(slot as usize) {
-            *place = None;
-        }
     }
 
     /// Loses the GPU, as a driver's crash would: to see what then happens.
