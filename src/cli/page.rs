@@ -9,14 +9,14 @@ use crate::platform::read_file;
 /// Largest of the page's files.
 const MAX_PAGE_FILE_BYTES: u64 = 50_000_000;
 
-/// The page's folder: the one given, that of `PRUNELLA_PAGE`, or `page` beside the program or one folder up.
+/// The page's folder: the one given, or `page` beside the program or one folder up.
 pub fn page_folder(given: Option<&Path>) -> Option<PathBuf> {
     if let Some(folder) = given {
         return is_page(folder).then(|| folder.to_path_buf());
     }
     let program = std::env::current_exe().ok();
-    let beside = program.iter().flat_map(|p| p.ancestors().skip(1).take(2)).map(|folder| folder.join("page"));
-    std::env::var_os("PRUNELLA_PAGE").map(PathBuf::from).into_iter().chain(beside).find(|folder| is_page(folder))
+    let mut beside = program.iter().flat_map(|p| p.ancestors().skip(1).take(2)).map(|folder| folder.join("page"));
+    beside.find(|folder| is_page(folder))
 }
 
 fn is_page(folder: &Path) -> bool {

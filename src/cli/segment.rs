@@ -16,14 +16,12 @@ use crate::instances::{Provenance, find, nuclei, write_nuclei};
 use crate::model::{InstanceParameters, Model};
 use crate::platform::{read_file, write_atomic, write_streamed};
 use crate::raster::{
-    DecodeLimits, LabelMap, ProbabilityMap, RgbImage, decode_image, encode_label_file, encode_mask_png,
+    DecodeLimits, LabelMap, OUTLINE, ProbabilityMap, RgbImage, decode_image, encode_label_file, encode_mask_png,
     encode_probability_png, encode_rgb_png, outline_mask, overlay,
 };
 
 /// Largest image file.
 const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
-/// Colour of outlines in overlays.
-pub const OUTLINE: [u8; 3] = [0, 255, 64];
 
 /// Segment images: nuclei as QuPath GeoJSON, CSV and label map, with probability map, mask and overlay.
 #[derive(Debug, Args)]
