@@ -12,6 +12,8 @@ pub mod cli;
 pub mod dataset;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod demo;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod desktop;
 pub mod engine;
 pub mod error;
 pub mod export;
@@ -31,5 +33,4 @@ pub mod train;
 pub mod viewer;
 #[cfg(target_arch = "wasm32")]
 pub mod web;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod whole_slide;

@@ -34,7 +34,7 @@ export class Address {
     const ratio = this.link || page.models.own ? (page.ratio === 0 ? undefined : page.ratio) : page.ratio;
     return fragment({
       link,
-      sample: page.sample,
+      sample: page.opening.sample,
       ratio: link && link !== this.link ? undefined : ratio,
       hiddenToo: link && link !== this.link ? false : page.hiddenToo,
       threshold: page.threshold,
@@ -118,10 +118,11 @@ export class Address {
     const { wish, page } = this;
     try {
       if (wish.imageUrl) {
+        if (await page.opening.address(new URL(wish.imageUrl, location.href).href, nameOf(wish.imageUrl))) return;
         const got = await load(wish.imageUrl, "image", (share) => page.say(`Loading the image: ${Math.round(share * 100)} %`));
-        await page.openBlob(new Blob([/** @type {BlobPart} */ (got)]), nameOf(wish.imageUrl), true);
+        await page.opening.blob(new Blob([/** @type {BlobPart} */ (got)]), nameOf(wish.imageUrl), true);
       } else if (wish.sample) {
-        await page.openSample();
+        await page.opening.takeSample();
       }
     } catch (e) {
       page.say("");

@@ -21,6 +21,10 @@ export class Answers {
   /** Segments the whole image. @param {() => void} check */
   async segment(check) {
     if (this.page.stage.width === 0) return;
+    if (this.page.slide.facts) {
+      await this.page.slide.unasked(check);
+      return;
+    }
     const { facts } = this.page.chosen ?? (await this.page.chooseModel(check));
     this.running = true;
     this.#partial = true;
@@ -45,6 +49,10 @@ export class Answers {
 
   /** @param {() => void} check */
   async fillOther(check) {
+    if (this.page.slide.facts) {
+      await this.page.slide.other(undefined, check);
+      return;
+    }
     try {
       const whole = await this.page.models.unpruned();
       check();
@@ -70,6 +78,10 @@ export class Answers {
 
   /** @param {import("./engine.js").EngineEvent} event */
   show(event) {
+    if (event.slide) {
+      this.page.slide.show(event.slide);
+      return;
+    }
     if (event.slot > 1) return;
     if (event.restart) {
       this.#progress.restart();
@@ -86,13 +98,16 @@ export class Answers {
   /** Ends what runs; what was finished is shown, and said to be a part. */
   cancel() {
     return this.page.queue.main(async () => {
-      if (this.page.stage.answers[0]) await this.find();
+      if (this.page.slide.facts) await this.page.slide.cancelled();
+      else if (this.page.stage.answers[0]) await this.find();
       else this.page.say("Cancelled.");
     });
   }
 
   /** Finds nuclei at the threshold; the last one asked for wins. */
   async find() {
+    // Of a slide no probabilities are kept.
+    if (this.page.slide.facts) return;
     if (this.#finding) {
       this.page.later("find", 30, () => void this.find());
       return;

@@ -5,7 +5,7 @@ import { file, moduleUrl, single } from "./assets.js";
 const MAX_HELPERS = 8;
 
 /**
- * @typedef {{ block?: number[], slot: number, restart?: boolean }} EngineEvent
+ * @typedef {{ block?: number[], slot: number, restart?: boolean, slide?: import("./slide.js").SlideEvent }} EngineEvent
  * @typedef {{ ms: number, onGpu: boolean, notes: string[], lost: boolean }} Filled
  * @typedef {{ name: string, gpu: boolean, software: boolean, notes: string[] }} DeviceFacts
  */

@@ -7,10 +7,12 @@ import { byId, bytes, input } from "./dom.js";
 import { Engine } from "./engine.js";
 import { handle } from "./hands.js";
 import { Models } from "./models.js";
+import { Opening } from "./opening.js";
 import { Results } from "./results.js";
 import { Queue } from "./queue.js";
-import { MAX_IMAGE_BYTES, read } from "./share.js";
+import { read } from "./share.js";
 import { ShareDialog } from "./dialog.js";
+import { SlideAnswers } from "./slide.js";
 import { Stage } from "./stage.js";
 import { Trial } from "./trial.js";
 import { wire } from "./wire.js";
@@ -19,11 +21,6 @@ import { wire } from "./wire.js";
 const FIND_SCALE = 4;
 
 class Page {
-  /** @type {string} */
-  imageName = "image";
-  sample = false;
-  /** Whether the pixel size is the sample's own. */
-  #samplesMpp = false;
   comparing = false;
   /** @type {number | undefined} Threshold that was chosen; the model's own otherwise. */
   threshold;
@@ -43,6 +40,9 @@ class Page {
     this.address = new Address(this);
     this.queue = new Queue({ busy: (on) => this.busy(on), stop: () => void engine.stop(), fail: (error) => this.fail(error) });
     this.answers = new Answers(this);
+    this.opening = new Opening(this);
+    this.slide = new SlideAnswers(this);
+    this.stage.onfail = (error) => this.fail(error);
     engine.onevent = (event) => this.answers.show(event);
     this.stage.onmove = () => {
       this.#scaleBar();
@@ -94,62 +94,6 @@ class Page {
   get mpp() {
     const value = Number(input("mpp").value);
     return value > 0 ? value : 0;
-  }
-
-  // ---- images
-
-  /** @param {Blob} blob @param {string} name @param {boolean} [linked] the address says where it is */
-  openBlob(blob, name, linked = false) {
-    this.forgive();
-    return this.queue.main(async (check) => {
-      this.say("Reading the image…");
-      try {
-        if (blob.size > MAX_IMAGE_BYTES) throw new Error(`The image is larger than ${MAX_IMAGE_BYTES / 1e6} MB, the most this page takes.`);
-        const content = new Uint8Array(await blob.arrayBuffer());
-        check();
-        const size = await this.engine.ask("openImage", content);
-        this.sample = false;
-        this.address.linked.image = linked;
-        if (this.#samplesMpp) input("mpp").value = "";
-        this.#samplesMpp = false;
-        this.#opened(size, name);
-      } finally {
-        this.say("");
-      }
-      await this.answers.segment(check);
-    });
-  }
-
-  openSample() {
-    this.forgive();
-    return this.queue.main(async (check) => {
-      const size = await this.engine.ask("openSample");
-      this.sample = true;
-      this.address.linked.image = false;
-      if (this.mpp === 0) {
-        input("mpp").value = "0.25";
-        this.#samplesMpp = true;
-      }
-      this.#opened(size, "sample");
-      await this.answers.segment(check);
-    });
-  }
-
-  /** @param {{ width: number, height: number }} size @param {string} name */
-  #opened(size, name) {
-    this.imageName = name.replace(/\.[^.]*$/, "") || "image";
-    byId("image-facts").textContent = `${name}, ${size.width} × ${size.height} pixels`;
-    byId("invite").hidden = true;
-    this.results.clear();
-    this.results.mpp = this.mpp;
-    this.trial.clear();
-    this.stage.start(size.width, size.height);
-    const { wish } = this.address;
-    if (wish.view) {
-      const [x, y, scale] = wish.view;
-      this.stage.eye.setState(x, y, scale * this.stage.ratio);
-      wish.view = undefined;
-    }
   }
 
   // ---- models
@@ -255,6 +199,15 @@ class Page {
     this.choose(nucleus.label);
   }
 
+  /** @param {"view" | "slide"} extent */
+  segmentSlide(extent) {
+    this.forgive();
+    return this.queue.main(async (check) => {
+      await this.chooseModel(check);
+      await this.slide.segment(extent, check);
+    });
+  }
+
   /** @param {number} label */
   choose(label) {
     this.stage.show({ chosen: label });
@@ -290,6 +243,11 @@ class Page {
     this.threshold = Number(input("threshold").value) / 100;
     this.#thresholdShown(this.threshold);
     this.address.soon();
+    if (this.slide.facts) {
+      // Of a slide no probabilities are kept: the view is segmented again.
+      this.later("threshold", 400, () => void this.run());
+      return;
+    }
     // What is being segmented is searched when it is whole.
     if (!this.stage.answers[0] || this.answers.running) return;
     this.stage.show({ preview: this.threshold });

@@ -23,6 +23,8 @@ export class Stage {
   layers = { outline: 1, mask: 0, heat: 0, preview: -1, chosen: 0, divider: -1 };
   width = 0;
   height = 0;
+  /** Whether it is a slide: its tiles are read when they are needed, coarse ones first. */
+  slide = false;
   /** Which answers there are. */
   answers = [false, false];
   /** How the canvas is drawn on, in words. */
@@ -92,9 +94,9 @@ export class Stage {
     this.invalidate();
   }
 
-  /** Another image. @param {number} width @param {number} height */
-  start(width, height) {
-    [this.width, this.height] = [width, height];
+  /** Another image. @param {number} width @param {number} height @param {boolean} [slide] */
+  start(width, height, slide = false) {
+    [this.width, this.height, this.slide] = [width, height, slide];
     this.eye.start(width, height);
     this.answers = [false, false];
     this.layers.chosen = 0;
@@ -187,6 +189,8 @@ export class Stage {
   }
 
   onreplaced = () => {};
+  /** A tile of a slide cannot be had. @type {(error: Error) => void} */
+  onfail = () => {};
 
   /** Tiles that the view needs, middle first. @param {number} level @returns {Key[]} */
   #visible(level) {
@@ -196,8 +200,18 @@ export class Stage {
     return keys;
   }
 
+  /** Tiles that are wanted now. Of a slide coarse ones come first, for fine ones take a while. */
+  #wanted() {
+    const level = this.eye.level();
+    const keys = this.#visible(level);
+    if (!this.slide) return keys;
+    const far = Math.max(0, Math.ceil(Math.log2(Math.max(this.width, this.height) / TILE)));
+    return [...this.#visible(Math.min(level + 2, far)), ...keys];
+  }
+
   #request() {
-    const keys = this.#visible(this.eye.level());
+    const keys = this.#wanted();
+    if (this.slide) this.#giveUp(keys);
     const shown = this.layers.divider >= 0 && this.answers[1] ? [0, 1] : [0];
     for (const key of keys) {
       if (this.eye.painted) {
@@ -213,6 +227,13 @@ export class Stage {
     }
   }
 
+  /** Of a slide, tiles that left the view are not read any more. @param {Key[]} keys */
+  #giveUp(keys) {
+    const wanted = new Set(keys.map(name));
+    const marks = [...this.#asked].filter((mark) => !wanted.has(mark.slice(mark.indexOf(":") + 1)));
+    if (marks.length > 0) void this.engine.call("slideGiveUp", marks);
+  }
+
   /** Asks for a tile: of the image (-1), of an answer, or drawn. @param {Key} key @param {number} answer */
   async #fetch(key, answer) {
     const mark = `${answer}:${name(key)}`;
@@ -223,20 +244,27 @@ export class Stage {
     if (answer >= 0) this.#fresh[answer].add(name(key));
     try {
       if (answer < 0) {
-        const tile = await this.engine.call("imageTile", level, row, column);
+        const tile = this.slide ? await this.engine.call("slideTile", mark, [level, row, column]) : await this.engine.call("imageTile", level, row, column);
         if (generation === this.#generation) this.eye.putTile(level, row, column, tile);
       } else if (this.eye.painted) {
         const tile = await this.engine.call("dataTile", answer, level, row, column);
         if (generation === this.#generation && this.answers[answer]) this.eye.putData(answer, level, row, column, tile);
       } else {
         const { outline, mask, heat, preview, chosen } = this.layers;
-        const rgba = await this.engine.call("drawnTile", answer, level, row, column, outline, mask, heat, preview, chosen);
+        const rgba = this.slide
+          ? await this.engine.call("slideDrawn", mark, answer, [level, row, column], [outline, mask, heat], chosen)
+          : await this.engine.call("drawnTile", answer, level, row, column, outline, mask, heat, preview, chosen);
         const bitmap = await createImageBitmap(new ImageData(new Uint8ClampedArray(rgba.buffer), TILE, TILE));
         if (generation === this.#generation) this.#keep(`${answer}:${name(key)}`, bitmap);
       }
-    } catch {
+    } catch (e) {
       // The answer or the image went away meanwhile; what takes its place asks anew.
-      if (answer < 0) this.#failed.add(name(key));
+      if (/** @type {Error} */ (e).name === "AbortError") {
+        if (answer >= 0 && generation === this.#generation) this.#fresh[answer].delete(name(key));
+      } else {
+        if (answer < 0) this.#failed.add(name(key));
+        if (this.slide && generation === this.#generation) this.onfail(/** @type {Error} */ (e));
+      }
     } finally {
       if (generation === this.#generation) {
         this.#asked.delete(mark);

@@ -33,7 +33,9 @@ export class Trial {
     const side = engine.device.gpu && !engine.device.software ? SIDE.gpu : SIDE.cpu;
     const key = [x, y].map((v) => Math.round(v / 32)).join();
     if (this.#known.startsWith(`${key}:`)) return key;
-    await engine.call("setTrial", x, y, side);
+    const { mpp, slide, chosen } = this.page;
+    if (slide.facts) await engine.call("slideTrial", x, y, side, chosen?.facts.id, mpp);
+    else await engine.call("setTrial", x, y, side);
     this.#known = "";
     return key;
   }

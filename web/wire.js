@@ -46,6 +46,8 @@ export function wire(page, handle) {
     page.stage.eye.fit();
     page.stage.invalidate();
   };
+  byId("segment-view").onclick = () => void page.segmentSlide("view");
+  byId("segment-slide").onclick = () => void page.segmentSlide("slide");
   byId("cancel").onclick = () => void page.answers.cancel();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => page.stage.invalidate());
 }
@@ -55,11 +57,11 @@ function images(page) {
   const choose = () => input("file").click();
   byId("choose").onclick = choose;
   byId("open").onclick = choose;
-  byId("sample").onclick = () => void page.openSample();
-  byId("sample-again").onclick = () => void page.openSample();
+  byId("sample").onclick = () => void page.opening.takeSample();
+  byId("sample-again").onclick = () => void page.opening.takeSample();
   input("file").onchange = () => {
     const [chosen] = input("file").files ?? [];
-    if (chosen) void page.openBlob(chosen, chosen.name);
+    if (chosen) void page.opening.blob(chosen, chosen.name);
     // The same file may be chosen again.
     input("file").value = "";
   };
@@ -67,7 +69,7 @@ function images(page) {
     const dropped = data?.files[0];
     if (!dropped) return;
     if (dropped.name.endsWith(".safetensors")) void bring(page, dropped);
-    else void page.openBlob(dropped, dropped.name);
+    else void page.opening.blob(dropped, dropped.name);
   };
   document.addEventListener("dragover", (e) => {
     e.preventDefault();
@@ -100,8 +102,9 @@ async function folder(page, address) {
       const url = new URL(name.split("/").map(encodeURIComponent).join("/"), base);
       const button = Object.assign(document.createElement("button"), { type: "button", textContent: name });
       button.onclick = async () => {
+        if (await page.opening.address(url.href, name)) return;
         const got = await fetch(url).catch(() => undefined);
-        if (got?.ok) void page.openBlob(await got.blob(), name);
+        if (got?.ok) void page.opening.blob(await got.blob(), name);
         else page.fail(new Error(`${name} cannot be loaded.`));
       };
       const item = document.createElement("li");
@@ -158,7 +161,7 @@ function results(page) {
       try {
         page.forgive();
         const [ending, type] = FILES[kind];
-        save(await page.engine.call("file", 0, kind, page.mpp), `${page.imageName}.${ending}`, type);
+        save(await page.engine.call("file", 0, kind, page.mpp), `${page.opening.name}.${ending}`, type);
       } catch (e) {
         page.fail(e);
       }

@@ -1,5 +1,6 @@
 // A worker: either the one that holds image, models and answers, or one that computes blocks on the CPU.
 import init, { BlockWorker, Session } from "./prunella.js";
+import { Slides } from "./slides.js";
 
 /** @typedef {{ port: MessagePort, model: number, waiting: Map<number, (data: any) => void> }} Helper */
 
@@ -65,11 +66,38 @@ const sentence = (e) => (e instanceof Error ? e.message : String(e));
 function serveCalls(port) {
   /** @param {object} event */
   const tell = (event) => port.postMessage(event);
+  const slides = new Slides(session, (job) => fill(tell, job, false), tell);
+  /** @type {Record<string, (...args: any[]) => unknown>} */
+  const own = {
+    fill: (job) => fill(tell, job),
+    cancel: () => {
+      stopped = true;
+      slides.stop();
+      session.cancel();
+    },
+    openSlide: (place) => slides.open(place),
+    openImage: (bytes) => {
+      const size = session.openImage(bytes);
+      slides.close();
+      return size;
+    },
+    openSample: () => {
+      slides.close();
+      return session.openSample();
+    },
+    slideTile: (mark, key) => slides.image(mark, key),
+    slideDrawn: (mark, slot, key, layers, chosen) => slides.drawn(mark, slot, key, layers, chosen),
+    slideGiveUp: (marks) => slides.giveUp(marks),
+    slideTrial: (x, y, side, model, mpp) => slides.trial(x, y, side, model, mpp),
+    slideSegment: (job) => {
+      stopped = false;
+      return slides.segment(job);
+    },
+  };
   port.onmessage = async ({ data }) => {
     const { id, name, args } = data;
     try {
-      const call = name === "fill" ? () => fill(tell, args[0]) : name === "cancel" ? cancel : () => /** @type {any} */ (session)[name](...args);
-      const value = await call();
+      const value = await (own[name] ? own[name](...args) : /** @type {any} */ (session)[name](...args));
       const bytes = ArrayBuffer.isView(value) ? [value.buffer] : [];
       port.postMessage({ id, value }, bytes);
     } catch (e) {
@@ -85,18 +113,14 @@ function serveCalls(port) {
   tell({ ready: true });
 }
 
-function cancel() {
-  stopped = true;
-  session.cancel();
-}
-
 /**
  * Segments: on the GPU if one is open, else and after its failure on the CPU workers. Tells of each finished block.
  * @param {(event: object) => void} tell
  * @param {{ slot: number, model: number, gpu: boolean }} job
+ * @param {boolean} [afresh] whether it is a work of its own, not a part of one that may have been stopped
  */
-async function fill(tell, { slot, model, gpu }) {
-  stopped = false;
+async function fill(tell, { slot, model, gpu }, afresh = true) {
+  if (afresh) stopped = false;
   const begun = performance.now();
   session.begin(slot, model);
   let notes = [];
@@ -107,8 +131,7 @@ async function fill(tell, { slot, model, gpu }) {
     if (told.done) return { ms: performance.now() - begun, onGpu: true, notes: told.notes, lost: false };
     ({ notes, lost } = told);
     tell({ restart: true, slot });
-    session.begin(slot, model);
-    if (stopped) cancel();
+    session.restart(slot);
   }
   await fillByHelpers(tell, slot, model);
   return { ms: performance.now() - begun, onGpu: false, notes, lost };

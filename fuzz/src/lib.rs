@@ -8,6 +8,8 @@ pub mod dataset;
 pub mod error;
 #[path = "../../src/export/mod.rs"]
 pub mod export;
+#[path = "../../src/instances/mod.rs"]
+pub mod instances;
 #[path = "../../src/model/mod.rs"]
 pub mod model;
 #[path = "../../src/platform/mod.rs"]
@@ -43,7 +45,7 @@ pub fn annotations(data: &[u8]) {
         assert_eq!(again.len(), regions.len());
     }
     if let Ok(text) = std::str::from_utf8(data) {
-        drop(dataset::polygons(text));
+        drop(instances::polygons(text));
     }
 }
 

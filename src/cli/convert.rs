@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::Outcome;
 use super::output::Output;
-use crate::dataset::{Region, parse_imagescope, polygons, rasterise, write_imagescope};
+use crate::dataset::{Region, parse_imagescope, rasterise, write_imagescope};
 use crate::error::{At as _, Error, Report, Result};
-use crate::instances::{Nucleus, ONE, Provenance, nuclei, write_nuclei};
+use crate::instances::{Nucleus, ONE, Provenance, nuclei, polygons, write_nuclei};
 use crate::model::InstanceParameters;
 use crate::platform::{read_file, write_atomic};
 use crate::raster::{DecodeLimits, LabelMap, Plane, Point, decode_labels, encode_label_file};

@@ -21,6 +21,7 @@ mod study;
 mod tiles;
 mod train;
 mod tune;
+mod view;
 
 use std::process::ExitCode;
 
@@ -61,6 +62,7 @@ enum Verb {
     Import(export::ImportArguments),
     Serve(serve::ServeArguments),
     Slide(slide::SlideArguments),
+    View(view::ViewArguments),
     Convert(convert::ConvertArguments),
     Study(study::StudyArguments),
     Advise(advise::AdviseArguments),
@@ -104,6 +106,7 @@ fn run(verb: Verb, output: Output) -> Result<Outcome> {
         Verb::Serve(a) => serve::serve(&a, output),
         Verb::Convert(a) => convert::convert(&a, output),
         Verb::Slide(a) => slide::slide(&a, output),
+        Verb::View(a) => view::view(&a, output),
         Verb::Study(a) => study::study(&a, output),
         Verb::Advise(a) => advise::advice(&a, output),
         Verb::Info(a) => info::info(&a, output),

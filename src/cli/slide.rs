@@ -16,7 +16,7 @@ use crate::model::Model;
 use crate::platform::{read_file, write_atomic, write_streamed};
 use crate::raster::encode_rgb_png;
 use crate::slide::{SlideReader, source};
-use crate::whole_slide::{BLOCK_PX, Parts, Pixels as _, Region, SlideRun, SlideView, Tissue};
+use crate::whole_slide::{BLOCK_PX, Parts, Pixels as _, Region, Sampling, SlideRun, SlideView, Tissue, Wanted};
 
 /// Smaller blocks would be all context.
 const LEAST_BLOCK_PX: usize = 64;
@@ -113,10 +113,10 @@ fn segment(a: &SegmentArguments, output: Output) -> Result<Outcome> {
     let reader = open(&a.slide)?;
     let model = Model::load(&a.model)?;
     let mpp = pixel_size(a, &reader)?;
-    let view = SlideView::new(&reader, mpp, model.card().mpp_um)?;
-    let region = a.region()?;
-    let tissue =
-        if a.glass { Tissue::everywhere(&view) } else { Tissue::of_slide(&reader, view.width(), view.height())? };
+    let sampling = Sampling::new(&reader.slide, mpp, model.card().mpp_um)?;
+    let scale = sampling.scale;
+    let view = SlideView::new(&reader, sampling);
+    let tissue = if a.glass { Tissue::everywhere(view.width(), view.height()) } else { view.tissue()? };
     let device = a.how.open(&model, output)?;
     let options = a.how.options()?;
     if options.block_px.is_some_and(|px| px < LEAST_BLOCK_PX) {
@@ -125,13 +125,10 @@ fn segment(a: &SegmentArguments, output: Output) -> Result<Outcome> {
     let run = SlideRun {
         pixels: &view,
         tissue: &tissue,
-        region: &region,
         model: &model,
         device: &device,
         options: SegmentOptions { block_px: None, ..options },
-        parameters: a.how.instances(&model),
-        scale: view.scale,
-        mpp_um: Some(mpp),
+        wanted: Wanted { parameters: a.how.instances(&model), region: a.region()?, scale, mpp_um: Some(mpp) },
         block_px: options.block_px.unwrap_or(BLOCK_PX),
         cancel: stop_flag(),
     };
@@ -154,7 +151,7 @@ fn segment(a: &SegmentArguments, output: Output) -> Result<Outcome> {
     let secs = begun.elapsed().as_secs_f64();
     let value = json!({
         "slide": a.slide, "nuclei": count, "blocks": found.blocks, "skipped_blocks": found.skipped,
-        "resumed_blocks": found.resumed, "tissue_share": tissue.share(), "device": device.name(), "mpp_um": mpp, "scale": view.scale,
+        "resumed_blocks": found.resumed, "tissue_share": tissue.share(), "device": device.name(), "mpp_um": mpp, "scale": scale,
         "seconds": secs, "read_seconds": found.read_secs, "decode_seconds": reader.decode_secs(),
         "network_seconds": found.network_secs, "object_seconds": found.object_secs, "geojson": geojson, "csv": csv,
     });
@@ -198,9 +195,9 @@ fn identity(a: &SegmentArguments, run: &SlideRun<'_>, reader: &SlideReader, mpp:
         env!("CARGO_PKG_VERSION"),
         run.model.fingerprint(),
         reader.identity()?,
-        run.parameters,
-        run.region,
-        run.scale,
+        run.wanted.parameters,
+        run.wanted.region,
+        run.wanted.scale,
         run.block_px,
         run.options.stride,
         a.glass

@@ -33,7 +33,7 @@ pub use lanes::{LANES, LaneEngine};
 pub use patchwise::{patch_at, patch_logits};
 pub use program::Packed;
 pub use window::WindowEngine;
-pub use winograd::WinogradEngine;
+pub use winograd::{ALIGN_PX, WinogradEngine};
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,7 +43,6 @@ use crate::model::{Architecture, Model};
 use crate::platform::{for_each_index, threads};
 use crate::raster::{Plane, ProbabilityMap, RgbImage};
 use assemble::{Grid, write_block};
-use winograd::ALIGN_PX;
 
 /// Largest side of a block on the CPU unless another is asked for, pixels. Larger ones compute less context.
 const CPU_BLOCK_PX: usize = 256;

@@ -20,7 +20,8 @@ const { order, sources, files } = JSON.parse(document.getElementById("bundle").t
 const modules = {};
 // A worker of a file on a disk can be no module, so it carries the bindings with it, as a plain script.
 const bindings = (sources["prunella.js"] ?? "").replace(/^export \{.*$/gm, "").replace(/^export /gm, "").replaceAll("import.meta.url", "undefined");
-sources["worker.js"] = `${bindings}\nconst init = __wbg_init;\n${(sources["worker.js"] ?? "").replace(/^import .*$/gm, "")}`;
+const plain = (name) => (sources[name] ?? "").replace(/^import .*$/gm, "").replace(/^export /gm, "");
+sources["worker.js"] = [bindings, "const init = __wbg_init;", ...["source.js", "slides.js", "worker.js"].map(plain)].join("\n");
 for (const name of order) {
   const text = sources[name].replace(/^(import .* from )"\.\/([\w.-]+)";$/gm, (_, before, other) => `${before}"${modules[other]}";`);
   modules[name] = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));

@@ -8,6 +8,7 @@ mod contour;
 mod distance;
 mod export;
 mod measure;
+mod polygons;
 mod regions;
 mod simplify;
 mod watershed;
@@ -15,6 +16,7 @@ mod watershed;
 pub use contour::{Ring, rings};
 pub use export::{Provenance, write_nuclei};
 pub use measure::{Nuclei, Nucleus, measurement_names};
+pub use polygons::{Polygon, polygons};
 
 use crate::error::{Error, Result};
 use crate::model::InstanceParameters;

@@ -11,6 +11,7 @@ mod reader;
 #[cfg(not(target_arch = "wasm32"))]
 mod source;
 mod tiff;
+mod tiles;
 
 pub use bytes::{NEAR, PAGE, Read, Sparse, Stop, merged};
 pub use decode::{GLASS, decode_tile};
@@ -20,3 +21,4 @@ pub use opening::{Kind, Slide};
 pub use reader::SlideReader;
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::{ByteSource, FileSource, HttpSource, source};
+pub use tiles::{Rect, TileCache, TilePlace};

@@ -1,66 +1,30 @@
 //! Pixels of a slide from any source: tiles are fetched in few requests, decoded on all cores and kept while there is room.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::bytes::{Read, Sparse, Stop, merged};
-use super::decode::{GLASS, decode_tile};
+use super::decode::decode_tile;
 use super::opening::Slide;
 use super::source::ByteSource;
+use super::tiles::{Rect, TileCache, TilePlace};
 use crate::error::{Error, Result};
 use crate::platform::for_each_index;
-use crate::raster::{Plane, RgbImage};
+use crate::raster::RgbImage;
 
 /// Room for decoded tiles, bytes.
 const CACHE_BYTES: usize = 128 << 20;
 /// First bytes that tell one slide from another.
 const IDENTITY_BYTES: u64 = 16 * 1024;
-/// Most pixels of one region.
-const MAX_REGION_PX: usize = 256 << 20;
 /// Rounds of fetching before a reader is believed to run in a circle.
 const MAX_ROUNDS: usize = 1000;
-
-/// Level, column and row of a tile.
-type Key = (usize, usize, usize);
-
-/// Decoded tiles, the ones used longest ago leaving first.
-#[derive(Default)]
-struct Cache {
-    tiles: HashMap<Key, (Arc<RgbImage>, u64)>,
-    bytes: usize,
-    clock: u64,
-}
-
-impl Cache {
-    fn get(&mut self, key: Key) -> Option<Arc<RgbImage>> {
-        self.clock += 1;
-        let (tile, used) = self.tiles.get_mut(&key)?;
-        *used = self.clock;
-        Some(tile.clone())
-    }
-
-    fn put(&mut self, key: Key, tile: Arc<RgbImage>) {
-        self.clock += 1;
-        self.bytes += tile.data().len() * 3;
-        if let Some((old, _)) = self.tiles.insert(key, (tile, self.clock)) {
-            self.bytes -= old.data().len() * 3;
-        }
-        while self.bytes > CACHE_BYTES && self.tiles.len() > 1 {
-            let Some(oldest) = self.tiles.iter().min_by_key(|(_, (_, used))| *used).map(|(k, _)| *k) else { break };
-            if let Some((tile, _)) = self.tiles.remove(&oldest) {
-                self.bytes -= tile.data().len() * 3;
-            }
-        }
-    }
-}
 
 /// An open slide.
 pub struct SlideReader {
     pub slide: Slide,
     source: Box<dyn ByteSource>,
     bytes: Mutex<Sparse>,
-    cache: Mutex<Cache>,
+    cache: Mutex<TileCache>,
     decode_ns: AtomicU64,
 }
 
@@ -72,7 +36,7 @@ impl SlideReader {
     pub fn open(source: Box<dyn ByteSource>) -> Result<Self> {
         let mut bytes = Sparse::new(source.len());
         let slide = complete(source.as_ref(), &mut bytes, Slide::open)?;
-        let (bytes, cache) = (Mutex::new(bytes), Mutex::new(Cache::default()));
+        let (bytes, cache) = (Mutex::new(bytes), Mutex::new(TileCache::new(CACHE_BYTES)));
         Ok(Self { slide, source, bytes, cache, decode_ns: AtomicU64::new(0) })
     }
 
@@ -101,39 +65,17 @@ impl SlideReader {
         if level >= levels {
             return Err(Error::mismatch(format!("The slide has {levels} levels; there is no level {level}")));
         }
-        if width.checked_mul(height).is_none_or(|n| n == 0 || n > MAX_REGION_PX) {
-            return Err(Error::limit(format!("A region of {width}×{height} pixels is out of range")));
-        }
-        let mut out = Plane::filled(width, height, GLASS);
+        let rect = Rect { x, y, width, height };
+        rect.check()?;
         let grid = &self.slide.levels[level];
-        let inside = |from: isize, len: usize, whole: usize| {
-            let end = from.saturating_add_unsigned(len).clamp(0, whole.cast_signed());
-            (from.clamp(0, whole.cast_signed()).cast_unsigned(), end.cast_unsigned())
-        };
-        let ((left, right), (top, bottom)) = (inside(x, width, grid.width), inside(y, height, grid.height));
-        if left >= right || top >= bottom {
-            return Ok(out);
-        }
-        let (tw, th) = (grid.tile_width, grid.tile_height);
-        let keys: Vec<Key> = (top / th..=(bottom - 1) / th)
-            .flat_map(|row| (left / tw..=(right - 1) / tw).map(move |column| (level, column, row)))
-            .collect();
-        for (key, tile) in keys.iter().zip(self.tiles(&keys)?) {
-            let Some(tile) = tile else { continue };
-            let (tile_left, tile_top) = (key.1 * tw, key.2 * th);
-            let (from, to) = (left.max(tile_left), right.min(tile_left + tile.width()));
-            for row in top.max(tile_top)..bottom.min(tile_top + tile.height()) {
-                let target = from.cast_signed() - x;
-                let line =
-                    &mut out.row_mut((row.cast_signed() - y).cast_unsigned())[target.cast_unsigned()..][..to - from];
-                line.copy_from_slice(&tile.row(row - tile_top)[from - tile_left..to - tile_left]);
-            }
-        }
-        Ok(out)
+        let places = rect.tiles(level, grid);
+        let tiles = self.tiles(&places)?;
+        let present: Vec<_> = places.into_iter().zip(tiles).filter_map(|(p, tile)| Some((p, tile?))).collect();
+        Ok(rect.assemble(grid, &present))
     }
 
     /// Tiles in the order asked for; none for those that were left out of the file.
-    fn tiles(&self, keys: &[Key]) -> Result<Vec<Option<Arc<RgbImage>>>> {
+    fn tiles(&self, keys: &[TilePlace]) -> Result<Vec<Option<Arc<RgbImage>>>> {
         let broken = || Error::malformed("Reading the slide failed before");
         let mut found: Vec<Option<Arc<RgbImage>>> = Vec::with_capacity(keys.len());
         {
@@ -146,7 +88,7 @@ impl SlideReader {
         }
         let mut bytes = self.bytes.lock().map_err(|_| broken())?;
         let places = |bytes: &Sparse| -> Read<Vec<Option<std::ops::Range<u64>>>> {
-            let range = |i: &usize| self.slide.levels[keys[*i].0].tile_range(bytes, keys[*i].1, keys[*i].2);
+            let range = |i: &usize| self.slide.levels[keys[*i].level].tile_range(bytes, keys[*i].column, keys[*i].row);
             missing.iter().map(range).collect()
         };
         let places = complete(self.source.as_ref(), &mut bytes, places)?;
@@ -167,7 +109,7 @@ impl SlideReader {
         for_each_index(packed.len(), |i| {
             let key = keys[present[i].0];
             let begun = std::time::Instant::now();
-            let tile = decode_tile(&self.slide.levels[key.0], key.2, &packed[i])?;
+            let tile = decode_tile(&self.slide.levels[key.level], key.row, &packed[i])?;
             self.decode_ns.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
             *decoded[i].lock().map_err(|_| broken())? = Some(Arc::new(tile));
             Ok(())

@@ -168,6 +168,10 @@ impl Painter {
                 })],
                 ..wgpu::RenderPassDescriptor::default()
             });
+            // What is beside the view on the target belongs to others.
+            let ((w, h), whole) = (view.screen(), target.texture().size());
+            let (w, h) = ((w as f32).min(whole.width as f32), (h as f32).min(whole.height as f32));
+            pass.set_viewport(0.0, 0.0, w, h, 0.0, 1.0);
             pass.set_pipeline(&self.pipeline);
             pass.set_bind_group(0, &self.frame_group, &[]);
             for (i, key) in keys.iter().enumerate() {

@@ -7,6 +7,8 @@ mod eye;
 mod models;
 mod results;
 mod session;
+mod slide;
+mod slide_source;
 
 pub use block::BlockWorker;
 pub use eye::Eye;

@@ -13,7 +13,7 @@ use crate::platform::seconds;
 use crate::raster::{
     LabelMap, OUTLINE, encode_label_file, encode_probability_png, encode_rgb_png, outline_mask, overlay,
 };
-use crate::viewer::{Answer, TileKey, compose, data_tile};
+use crate::viewer::{Answer, TileKey, compose, data_tile, findings_tile};
 
 /// Nuclei of an answer at one threshold.
 #[derive(Debug)]
@@ -92,6 +92,9 @@ impl Session {
     /// A sentence.
     pub fn table(&self, slot: u32) -> std::result::Result<Vec<f64>, JsValue> {
         let state = self.state.borrow();
+        if let Some(answer) = state.slide_answer(slot) {
+            return Ok(answer.table());
+        }
         let slot = state.slot(slot).thrown()?;
         let found = slot.found().thrown()?;
         let all = nuclei(&slot.image, &found.labels, &found.smooth, &found.parameters, None).thrown()?;
@@ -111,6 +114,9 @@ impl Session {
     #[wasm_bindgen(js_name = labelAt)]
     pub fn label_at(&self, slot: u32, x: u32, y: u32) -> u32 {
         let state = self.state.borrow();
+        if let Some(answer) = state.slide_answer(slot) {
+            return answer.findings.label_at(f64::from(x) + 0.5, f64::from(y) + 0.5);
+        }
         let Ok(found) = state.slot(slot).and_then(Slot::found) else { return 0 };
         let (x, y) = (x as usize, y as usize);
         if x < found.labels.width() && y < found.labels.height() { found.labels.get(y, x) } else { 0 }
@@ -145,6 +151,9 @@ impl Session {
     #[wasm_bindgen(js_name = dataTile)]
     pub fn data_tile(&self, slot: u32, level: u32, row: u32, column: u32) -> std::result::Result<Vec<u8>, JsValue> {
         let state = self.state.borrow();
+        if let (Some(answer), Some(slide)) = (state.slide_answer(slot), &state.slide) {
+            return findings_tile(slide.tiles.size(), &answer.findings, TileKey { level, row, column }).thrown();
+        }
         data_tile(&state.slot(slot).thrown()?.answer(), TileKey { level, row, column }).thrown()
     }
 
@@ -180,6 +189,15 @@ impl Session {
     /// # Errors
     /// A sentence.
     pub fn file(&self, slot: u32, kind: &str, mpp: f64) -> std::result::Result<Vec<u8>, JsValue> {
-        self.state.borrow().slot(slot).and_then(|s| s.file(kind, mpp)).thrown()
+        let state = self.state.borrow();
+        let Some(answer) = state.slide_answer(slot) else {
+            return state.slot(slot).and_then(|s| s.file(kind, mpp)).thrown();
+        };
+        let [features, table] = answer.files().thrown()?;
+        match kind {
+            "geojson" => Ok(features),
+            "csv" => Ok(table),
+            _ => Err(super::thrown(&Error::unsupported("A slide is too large for this file; take GeoJSON or CSV"))),
+        }
     }
 }

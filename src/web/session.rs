@@ -10,22 +10,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
+use super::slide::{SlideAnswer, WebSlide};
 use super::{Thrown as _, json};
 use crate::engine::{Block, Choice, Control, Device, SegmentOptions, WindowEngine, gpu, segment_on_gpu};
 use crate::error::{Error, Report, Result};
 use crate::model::{InstanceParameters, Model};
 use crate::platform::seconds;
 use crate::raster::{DecodeLimits, Plane, ProbabilityMap, RgbImage, decode_image, phantom};
-use crate::viewer::Pyramid;
+use crate::viewer::{ANSWERS, Pyramid};
 
 /// Largest image of the page: 36 megapixels take about 0.6 GB with everything that is made of them.
 const MAX_PIXELS: u64 = 36_000_000;
 /// The built-in sample.
 const SAMPLE: (usize, usize, u64) = (512, 384, 20);
-/// Answers that are kept: two of the image, two of the trial window.
-const SLOTS: usize = 4;
-/// Slots from here on belong to the trial window.
+/// Answers that are kept: two of the image, two of the trial window, one of a slide's block.
+const SLOTS: usize = 5;
+/// Slots from here on belong to the trial window,
 const TRIAL: usize = 2;
+/// and this one to the block of a slide that is worked on.
+pub const BLOCK: usize = 4;
 
 /// An answer while it grows and when it is whole.
 #[derive(Debug)]
@@ -41,7 +44,13 @@ pub struct Slot {
 #[derive(Default)]
 pub struct State {
     pub pyramid: Option<Pyramid>,
-    trial: Option<Arc<RgbImage>>,
+    /// Instead of an image in memory.
+    pub slide: Option<Rc<WebSlide>>,
+    /// What was found in the slide, for each answer.
+    pub slide_answers: [Option<SlideAnswer>; ANSWERS],
+    /// Pixels of the slide's next block.
+    pub piece: Option<Arc<RgbImage>>,
+    pub trial: Option<Arc<RgbImage>>,
     models: BTreeMap<u32, Rc<Model>>,
     last_model: u32,
     device: Option<Rc<Device>>,
@@ -80,6 +89,11 @@ impl State {
         self.slots.get_mut(slot as usize).and_then(Option::as_mut).ok_or_else(missing)
     }
 
+    /// What was found in the slide, if one is open and anything was.
+    pub fn slide_answer(&self, slot: u32) -> Option<&SlideAnswer> {
+        self.slide_answers.get(slot as usize).and_then(Option::as_ref)
+    }
+
     pub fn image(&self) -> Result<&Arc<RgbImage>> {
         self.pyramid.as_ref().map(Pyramid::image).ok_or_else(|| Error::mismatch("There is no image yet"))
     }
@@ -99,10 +113,22 @@ impl State {
         self.models.remove(&id);
     }
 
+    /// Forgets what was open and what was found in it.
+    pub fn forget_picture(&mut self) {
+        self.slots = Default::default();
+        self.slide_answers = Default::default();
+        (self.pyramid, self.slide, self.piece, self.trial) = (None, None, None, None);
+    }
+
+    /// Takes a window for trials; what was found in the last one goes.
+    pub fn take_trial(&mut self, image: RgbImage) {
+        self.trial = Some(Arc::new(image));
+        self.slots[TRIAL..BLOCK].iter_mut().for_each(|slot| *slot = None);
+    }
+
     fn take_image(&mut self, image: RgbImage) -> String {
         let size = json!({ "width": image.width(), "height": image.height() });
-        self.slots = Default::default();
-        self.trial = None;
+        self.forget_picture();
         self.pyramid = Some(Pyramid::new(Arc::new(image)));
         size.to_string()
     }
@@ -163,9 +189,7 @@ impl Session {
         let start =
             |middle: f64, len: usize, whole: usize| ((middle - len as f64 / 2.0).max(0.0) as usize).min(whole - len);
         let (column, row) = (start(x, width, image.width()), start(y, height, image.height()));
-        state.trial = Some(Arc::new(image.crop(row, column, width, height)));
-        let gone = &mut state.slots[TRIAL..];
-        gone.iter_mut().for_each(|slot| *slot = None);
+        state.take_trial(image.crop(row, column, width, height));
         Ok(json!({ "x": column, "y": row, "width": width, "height": height }).to_string())
     }
 
@@ -203,10 +227,11 @@ impl Session {
         self.cancel.store(false, Ordering::Relaxed);
         let mut state = self.state.borrow_mut();
         let model = state.model(id).thrown()?;
-        let image = if (slot as usize) < TRIAL {
-            Arc::clone(state.image().thrown()?)
-        } else {
-            state.trial.clone().ok_or_else(|| super::thrown(&Error::mismatch("There is no trial window")))?
+        let missing = || super::thrown(&Error::mismatch("There is no such picture"));
+        let image = match slot as usize {
+            0..TRIAL => Arc::clone(state.image().thrown()?),
+            BLOCK => state.piece.take().ok_or_else(missing)?,
+            _ => state.trial.clone().ok_or_else(missing)?,
         };
         let (w, h) = (image.width(), image.height());
         let place =
@@ -219,6 +244,19 @@ impl Session {
             parameters: model.card().instances,
             found: None,
         });
+        Ok(())
+    }
+
+    /// Empties an answer that was begun, for another attempt.
+    ///
+    /// # Errors
+    /// When it was not begun.
+    pub fn restart(&self, slot: u32) -> std::result::Result<(), JsValue> {
+        let mut state = self.state.borrow_mut();
+        let slot = state.slot_mut(slot).thrown()?;
+        slot.map.data_mut().fill(0.0);
+        slot.known.data_mut().fill(false);
+        slot.found = None;
         Ok(())
     }
 

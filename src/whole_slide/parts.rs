@@ -2,53 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
+use super::kept::Kept;
 use crate::error::{At as _, Error, Result};
-use crate::instances::{Nucleus, measurement_names};
 use crate::model::sha256_hex;
 use crate::platform::{read_file, write_atomic};
-use crate::raster::Point;
 
 /// Largest file of a block.
 const MAX_PART_BYTES: u64 = 1 << 30;
-
-/// A nucleus as it is kept.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
-    rings: Vec<Vec<[f64; 2]>>,
-    area_px: u64,
-    centroid: (f64, f64),
-    measurements: Vec<f64>,
-}
-
-impl Kept {
-    /// A nucleus moved to the slide: work pixels × scale + nothing, from the window's first pixel on.
-    #[must_use]
-    pub fn new(nucleus: &Nucleus, left: usize, top: usize, scale: f64) -> Self {
-        let place = |x: f64, y: f64| ((x + left as f64) * scale, (y + top as f64) * scale);
-        let ring = |r: &Vec<Point>| r.iter().map(|p| place(p.x, p.y)).map(|(x, y)| [x, y]).collect();
-        Self {
-            rings: nucleus.rings.iter().map(ring).collect(),
-            area_px: (nucleus.area_px as f64 * scale * scale).round() as u64,
-            centroid: place(nucleus.centroid.0, nucleus.centroid.1),
-            measurements: nucleus.measurements.iter().map(|(_, v)| *v).collect(),
-        }
-    }
-
-    /// With its number in the whole.
-    #[must_use]
-    pub fn numbered(self, label: u32, mpp_known: bool) -> Nucleus {
-        let ring = |r: Vec<[f64; 2]>| r.into_iter().map(|[x, y]| Point { x, y }).collect();
-        Nucleus {
-            label,
-            rings: self.rings.into_iter().map(ring).collect(),
-            area_px: self.area_px,
-            centroid: self.centroid,
-            measurements: measurement_names(mpp_known).into_iter().zip(self.measurements).collect(),
-        }
-    }
-}
 
 /// The folder of a run's finished blocks.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The part of a slide that is wanted.
 
-use crate::dataset::polygons;
 use crate::error::{Error, Result};
+use crate::instances::polygons;
 use crate::raster::Point;
 
 /// Most corners of all outlines.

@@ -23,6 +23,12 @@ pub struct Weights {
 }
 
 impl Axis {
+    /// `source` pixels as `len`.
+    #[must_use]
+    pub fn new(len: usize, source: usize) -> Self {
+        Self { step: source as f64 / len as f64, len, source }
+    }
+
     /// Whether output is source.
     #[must_use]
     pub fn is_same(&self) -> bool {
@@ -100,7 +106,7 @@ mod tests {
     #[test]
     fn shares_add_up_to_one_and_stay_inside() {
         for (len, source) in [(100, 50), (100, 99), (37, 100), (1, 5), (5, 1), (64, 64)] {
-            let axis = Axis { step: f64::from(source) / f64::from(len), len: len as usize, source: source as usize };
+            let axis = Axis::new(len, source);
             for i in 0..axis.len {
                 let w = axis.at(i);
                 assert!((w.shares.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{len} {source} {i}");
@@ -114,8 +120,8 @@ mod tests {
         let source =
             Plane::from_vec(50, 1, (0..50).map(|i| [(i * 37 % 251) as u8, i as u8, 9]).collect()).expect("row");
         for len in [23, 50, 88] {
-            let axis = Axis { step: 50.0 / len as f64, len, source: 50 };
-            let row = Axis { step: 1.0, len: 1, source: 1 };
+            let axis = Axis::new(len, 50);
+            let row = Axis::new(1, 1);
             let cut = |from: usize, count: usize| {
                 let (first, last) = axis.needs(from, count);
                 let piece = source.crop(0, first, last - first, 1);
@@ -134,11 +140,11 @@ mod tests {
     #[test]
     fn averages_keep_the_mean_and_lines_keep_the_ends() {
         let source = Plane::from_vec(8, 1, [0, 80, 160, 240, 10, 20, 30, 40].map(|v| [v; 3]).to_vec()).expect("row");
-        let row = Axis { step: 1.0, len: 1, source: 1 }.weights(0, 1, 0);
-        let half = Axis { step: 2.0, len: 4, source: 8 };
+        let row = Axis::new(1, 1).weights(0, 1, 0);
+        let half = Axis::new(4, 8);
         let small = resampled(&source, &half.weights(0, 4, 0), &row).expect("small");
         assert_eq!(small.data().iter().map(|p| p[0]).collect::<Vec<_>>(), [40, 200, 15, 35]);
-        let double = Axis { step: 0.5, len: 16, source: 8 };
+        let double = Axis::new(16, 8);
         let large = resampled(&source, &double.weights(0, 16, 0), &row).expect("large");
         assert_eq!([large.get(0, 0)[0], large.get(0, 1)[0], large.get(0, 15)[0]], [0, 20, 40]);
     }

@@ -1,9 +1,8 @@
 //! Where there is tissue: glass is bright and without colour.
 
-use super::pixels::Pixels;
 use crate::error::Result;
 use crate::raster::{Mask, Plane, RgbImage};
-use crate::slide::SlideReader;
+use crate::slide::{Rect, Slide};
 
 /// Longest side of the picture that is looked at, pixels.
 const LOOK_PX: usize = 2048;
@@ -22,31 +21,55 @@ pub struct Tissue {
     height: usize,
 }
 
-impl Tissue {
-    /// Looks at the coarsest level that still shows enough.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn of_slide(reader: &SlideReader, width: usize, height: usize) -> Result<Self> {
-        let levels = &reader.slide.levels;
+/// The coarsest level that still shows enough, in strips of rows: the only level of a flat slide is the slide itself.
+#[derive(Debug)]
+pub struct Glance {
+    pub level: usize,
+    /// Every so-many-th pixel is looked at.
+    step: usize,
+    size: (usize, usize),
+    strip: usize,
+    pixels: Vec<[u8; 3]>,
+}
+
+impl Glance {
+    /// What to look at.
+    #[must_use]
+    pub fn new(slide: &Slide) -> Self {
+        let levels = &slide.levels;
         let fits = |l: &usize| levels[*l].width.max(levels[*l].height) <= LOOK_PX;
         let level = (0..levels.len()).find(fits).unwrap_or(levels.len() - 1);
         let own = &levels[level];
-        // Strips of rows: the coarsest level of a flat slide is the slide itself.
         let step = own.width.max(own.height).div_ceil(LOOK_PX);
-        let (w, h) = (own.width.div_ceil(step), own.height.div_ceil(step));
-        let mut pixels = Vec::with_capacity(w * h);
         let strip = (own.tile_height.div_ceil(step) * step).max(step);
-        for top in (0..own.height).step_by(strip) {
-            let rows = strip.min(own.height - top);
-            let image = reader.region(level, 0, top.cast_signed(), own.width, rows)?;
-            for y in (0..rows).step_by(step) {
-                pixels.extend((0..own.width).step_by(step).map(|x| image.get(y, x)));
-            }
-        }
-        Ok(Self::of(&Plane::from_vec(w, h, pixels)?, width, height))
+        Self { level, step, size: (own.width, own.height), strip, pixels: Vec::new() }
     }
 
+    /// Strips of the level, from the top.
+    pub fn strips(&self) -> impl Iterator<Item = Rect> + use<> {
+        let ((width, height), strip) = (self.size, self.strip);
+        let rect = move |top: usize| Rect { x: 0, y: top.cast_signed(), width, height: strip.min(height - top) };
+        (0..height).step_by(strip).map(rect)
+    }
+
+    /// Takes the next strip.
+    pub fn add(&mut self, strip: &RgbImage) {
+        for y in (0..strip.height()).step_by(self.step) {
+            self.pixels.extend((0..strip.width()).step_by(self.step).map(|x| strip.get(y, x)));
+        }
+    }
+
+    /// Tissue, for a picture of `width × height` of the whole.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`](crate::error::Error::Mismatch) when strips are missing.
+    pub fn tissue(self, width: usize, height: usize) -> Result<Tissue> {
+        let (w, h) = (self.size.0.div_ceil(self.step), self.size.1.div_ceil(self.step));
+        Ok(Tissue::of(&Plane::from_vec(w, h, self.pixels)?, width, height))
+    }
+}
+
+impl Tissue {
     /// From a small picture of the whole.
     #[must_use]
     pub fn of(picture: &RgbImage, width: usize, height: usize) -> Self {
@@ -69,8 +92,8 @@ impl Tissue {
 
     /// Everything is tissue.
     #[must_use]
-    pub fn everywhere(pixels: &dyn Pixels) -> Self {
-        Self { mask: Plane::filled(1, 1, true), width: pixels.width(), height: pixels.height() }
+    pub fn everywhere(width: usize, height: usize) -> Self {
+        Self { mask: Plane::filled(1, 1, true), width, height }
     }
 
     /// Whether a rectangle holds any.

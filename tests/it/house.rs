@@ -7,7 +7,7 @@ use crate::support::root;
 const MAX_LINES: usize = 400;
 
 /// Floor of each module; imports go to lower floors only.
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 21] = [
     ("error", 1),
     ("platform", 2),
     ("raster", 3),
@@ -21,27 +21,28 @@ const FLOORS: [(&str, u8); 20] = [
     ("report", 4),
     ("slide", 4),
     ("train", 5),
-    ("viewer", 5),
     ("whole_slide", 5),
+    ("viewer", 6),
     ("demo", 6),
     ("study", 6),
-    ("cli", 7),
+    ("desktop", 7),
+    ("cli", 8),
     ("web", 7),
-    ("lib", 8),
+    ("lib", 9),
 ];
 
 /// Foreign crates and the modules that may touch them.
-const FOREIGN: [(&str, &[&str]); 31] = [
+const FOREIGN: [(&str, &[&str]); 35] = [
     ("burn", &["train"]),
-    ("wgpu", &["engine/gpu", "viewer/painter", "web/eye"]),
-    ("pollster", &["train/device", "whole_slide/run", "cli"]),
+    ("wgpu", &["engine/gpu", "viewer/painter", "web/eye", "desktop/screen"]),
+    ("pollster", &["train/device", "whole_slide/run", "desktop/job", "desktop/screen", "cli"]),
     ("prost", &["export"]),
     ("flate2", &["export/link", "export/html", "slide/decode"]),
     ("axum", &["cli/serve"]),
     ("tokio", &["cli/serve"]),
     ("tower_http", &["cli/serve"]),
     ("open", &["cli/serve"]),
-    ("geojson", &["instances/export", "dataset/polygons"]),
+    ("geojson", &["instances/export", "instances/polygons"]),
     ("uuid", &["instances/export"]),
     ("js_sys", &["platform/web", "web"]),
     ("wasm_bindgen", &["web"]),
@@ -49,6 +50,10 @@ const FOREIGN: [(&str, &[&str]); 31] = [
     ("web_sys", &["web"]),
     ("console_error_panic_hook", &["web"]),
     ("clap", &["cli"]),
+    ("egui", &["desktop/panel", "desktop/screen", "desktop/window"]),
+    ("egui_wgpu", &["desktop/screen"]),
+    ("egui_winit", &["desktop/window"]),
+    ("winit", &["desktop/window", "desktop/screen"]),
     ("toml", &["study/design"]),
     ("indicatif", &["cli"]),
     ("ctrlc", &["cli/output"]),

@@ -18,6 +18,7 @@ mod serve;
 mod shipped;
 mod slide_maker;
 mod slide_server;
+mod slide_view;
 mod slides;
 mod slides_real;
 mod study;

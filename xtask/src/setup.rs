@@ -14,6 +14,17 @@ const TYPOS: &str = "1.52.0";
 const WEB_PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy", "lld-19"];
 /// Chromium brings SwiftShader, a Vulkan driver on the CPU that computes right.
 const VULKAN_PACKAGES: [&str; 2] = ["chromium", "libvulkan1"];
+/// A display without a screen, a hand for it, a driver that draws in its windows, and what winit loads at run time.
+const WINDOW_PACKAGES: [&str; 8] = [
+    "xvfb",
+    "xdotool",
+    "imagemagick",
+    "mesa-vulkan-drivers",
+    "libxkbcommon-x11-0",
+    "libxcursor1",
+    "libxi6",
+    "libxrandr2",
+];
 /// node's test runner is used.
 const NODE: u32 = 20;
 const CHROMIUMS: [&str; 4] = [
@@ -43,6 +54,8 @@ pub struct Tools {
     pub browser: std::result::Result<PathBuf, String>,
     /// A Vulkan driver description for the GPU tests; none where a real adapter's is used.
     pub vulkan: std::result::Result<Option<PathBuf>, String>,
+    /// A display for the window's test; its absence is that test's to tell.
+    pub window: Result<()>,
 }
 
 impl Tools {
@@ -57,6 +70,7 @@ impl Tools {
         line("Python with safetensors, onnxruntime and openslide", self.python.as_ref().err());
         line("Chromium with node", self.browser.as_ref().err());
         line("Vulkan driver", self.vulkan.as_ref().err());
+        line("display for the window", self.window.as_ref().err());
     }
 }
 
@@ -75,6 +89,7 @@ pub fn everything() -> Result<Tools> {
         python: python_tool("python"),
         browser: browser(),
         vulkan: vulkan(),
+        window: window(),
     })
 }
 
@@ -135,6 +150,23 @@ fn vulkan() -> std::result::Result<Option<PathBuf>, String> {
         apt(&VULKAN_PACKAGES)?;
     }
     if driver.is_file() && loader() { Ok(Some(driver)) } else { Err(format!("{SWIFTSHADER} is not there")) }
+}
+
+fn window() -> Result<()> {
+    if cfg!(any(target_os = "macos", windows)) {
+        return Ok(());
+    }
+    let driver = PathBuf::from("/usr/share/vulkan/icd.d");
+    let ready = || {
+        let drawn = std::fs::read_dir(&driver).is_ok_and(|mut all| {
+            all.any(|entry| entry.is_ok_and(|e| e.file_name().to_string_lossy().starts_with("lvp")))
+        });
+        drawn && works("xdotool", &["version"]) && works("import", &["-version"]) && works("which", &["Xvfb"])
+    };
+    if !ready() {
+        apt(&WINDOW_PACKAGES)?;
+    }
+    if ready() { Ok(()) } else { Err("Xvfb, xdotool, ImageMagick or Mesa's Vulkan driver is missing".into()) }
 }
 
 /// A Chromium that the page is tried in, with node and the packages of `tests/e2e`.

@@ -1,0 +1,282 @@
+//! Slides in a session: tiles as the view needs them, blocks one after the other, nuclei kept and written. The script asks for
+//! one block at a time and fills it as it fills an image: on the GPU or by its workers.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use js_sys::Function;
+use serde_json::json;
+use wasm_bindgen::prelude::*;
+
+use super::session::{BLOCK, Session};
+use super::slide_source::WebSlide;
+use super::{Thrown as _, eye};
+use crate::engine::Block;
+use crate::error::{Error, Result};
+use crate::instances::{Provenance, write_nuclei};
+use crate::model::InstanceParameters;
+use crate::viewer::{TileKey, compose, findings_tile};
+use crate::whole_slide::{Findings, Region, Sampling, Wanted};
+
+/// A TIFF without tiles is an image while it has no more pixels than this.
+const MAX_IMAGE_PX: usize = 36_000_000;
+/// Side of a block, pixels: small enough for answers to come soon and for memory to stay low.
+const BLOCK_PX: usize = 1024;
+
+/// What was found in a slide, and how it was looked at.
+pub struct SlideAnswer {
+    pub findings: Findings,
+    sampling: Sampling,
+    wanted: Wanted,
+    fingerprint: String,
+}
+
+impl SlideAnswer {
+    fn is_of(&self, fingerprint: &str, mpp: f64, parameters: &InstanceParameters) -> bool {
+        self.fingerprint == fingerprint && self.wanted.mpp_um == Some(mpp) && self.wanted.parameters == *parameters
+    }
+
+    /// GeoJSON and CSV.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn files(&self) -> Result<[Vec<u8>; 2]> {
+        let provenance = Provenance { model: self.fingerprint.clone(), mpp_um: self.wanted.mpp_um };
+        let (mut features, mut table) = (Vec::new(), Vec::new());
+        write_nuclei(self.findings.nuclei(true), &provenance, &mut features, &mut table)?;
+        Ok([features, table])
+    }
+
+    /// Label, centroid x and y, area in pixels, mean probability, circularity of each nucleus.
+    pub fn table(&self) -> Vec<f64> {
+        let row = |(label, kept): (u32, &crate::whole_slide::Kept)| {
+            let (x, y) = kept.centroid;
+            [f64::from(label), x, y, kept.area_px as f64, kept.probability(), kept.circularity()]
+        };
+        self.findings.all().flat_map(row).collect()
+    }
+}
+
+impl Session {
+    fn slide(&self) -> Result<Rc<WebSlide>> {
+        self.state.borrow().slide.clone().ok_or_else(|| Error::mismatch("There is no slide open"))
+    }
+
+    /// Does something with an answer of the slide.
+    fn with_answer<T>(&self, slot: u32, work: impl FnOnce(&mut SlideAnswer) -> Result<T>) -> Result<T> {
+        let mut state = self.state.borrow_mut();
+        let answer = state.slide_answers.get_mut(slot as usize).and_then(Option::as_mut);
+        work(answer.ok_or_else(|| Error::mismatch("Nothing of the slide is segmented yet"))?)
+    }
+
+    async fn opened(&self, len: f64, read: &Function) -> Result<Option<serde_json::Value>> {
+        let slide = WebSlide::open(len as u64, read).await?;
+        let first = &slide.slide.levels[0];
+        if !first.is_tiled() && first.width * first.height <= MAX_IMAGE_PX {
+            return Ok(None);
+        }
+        let told = json!({
+            "width": first.width, "height": first.height, "levels": slide.slide.levels.len(),
+            "mpp": slide.slide.mpp_um, "magnification": slide.slide.magnification,
+        });
+        let mut state = self.state.borrow_mut();
+        state.forget_picture();
+        state.slide = Some(Rc::new(slide));
+        Ok(Some(told))
+    }
+
+    async fn begun(&self, slot: u32, id: u32, mpp: f64, threshold: f32, read: &Function) -> Result<()> {
+        let (slide, model) = (self.slide()?, self.state.borrow().model(id)?);
+        let (own, fingerprint) = (model.card().instances, model.fingerprint());
+        let parameters =
+            InstanceParameters { threshold: if threshold < 0.0 { own.threshold } else { threshold }, ..own };
+        if self.with_answer(slot, |a| Ok(a.is_of(&fingerprint, mpp, &parameters))).unwrap_or(false) {
+            return Ok(());
+        }
+        let sampling = Sampling::new(&slide.slide, mpp, model.card().mpp_um)?;
+        let tissue = slide.tissue((sampling.width(), sampling.height()), read).await?;
+        let wanted = Wanted { parameters, region: Region::Everything, scale: sampling.scale, mpp_um: Some(mpp) };
+        let findings = Findings::new(&sampling, &tissue, BLOCK_PX);
+        let mut state = self.state.borrow_mut();
+        let place = state.slide_answers.get_mut(slot as usize).ok_or_else(|| Error::mismatch("No such slot"))?;
+        *place = Some(SlideAnswer { findings, sampling, wanted, fingerprint });
+        Ok(())
+    }
+
+    async fn piece(&self, slot: u32, index: u32, read: &Function) -> Result<()> {
+        let slide = self.slide()?;
+        let needed = |a: &mut SlideAnswer| Ok((a.findings.cut(index as usize)?.read, a.sampling.clone()));
+        let (block, sampling) = self.with_answer(slot, needed)?;
+        let pixels = slide.region(sampling.level, sampling.needs(block), read).await?;
+        self.state.borrow_mut().piece = Some(Arc::new(sampling.apply(pixels, block)?));
+        Ok(())
+    }
+
+    fn taken(&self, slot: u32, index: u32) -> Result<String> {
+        let mut state = self.state.borrow_mut();
+        let answered = state.slots[BLOCK].take().ok_or_else(|| Error::mismatch("The block is not computed"))?;
+        let missing = || Error::mismatch("The slide's answer went away");
+        let answer = state.slide_answers.get_mut(slot as usize).and_then(Option::as_mut).ok_or_else(missing)?;
+        let cut = answer.findings.cut(index as usize)?;
+        let kept = cut.nuclei(&answered.image, &answered.map, &answer.wanted)?;
+        answer.findings.take(index as usize, kept);
+        let (done, wanted) = answer.findings.progress();
+        Ok(json!({
+            "bounds": answer.findings.bounds(index as usize), "count": answer.findings.count(),
+            "share": answer.findings.area_share(), "done": done, "wanted": wanted,
+        })
+        .to_string())
+    }
+
+    async fn tile(&self, key: TileKey, read: &Function) -> Result<Vec<u8>> {
+        let slide = self.slide()?;
+        let source = slide.tiles.source(key)?;
+        slide.tiles.tile(key, &slide.region(source.level, source.rect, read).await?)
+    }
+
+    async fn trial(&self, x: f64, y: f64, side: u32, id: u32, mpp: f64, read: &Function) -> Result<()> {
+        let (slide, model_mpp) = (self.slide()?, self.state.borrow().model(id)?.card().mpp_um);
+        let sampling = Sampling::new(&slide.slide, if mpp > 0.0 { mpp } else { model_mpp }, model_mpp)?;
+        let side = side.max(1) as usize;
+        let (width, height) = (side.min(sampling.width()), side.min(sampling.height()));
+        let start = |middle: f64, len: usize, whole: usize| {
+            ((middle / sampling.scale - len as f64 / 2.0).max(0.0) as usize).min(whole - len)
+        };
+        let (column, row) = (start(x, width, sampling.width()), start(y, height, sampling.height()));
+        let block = Block { row, column, width, height };
+        let pixels = slide.region(sampling.level, sampling.needs(block), read).await?;
+        let image = sampling.apply(pixels, block)?;
+        self.state.borrow_mut().take_trial(image);
+        Ok(())
+    }
+}
+
+#[wasm_bindgen]
+impl Session {
+    /// Opens a slide of `len` bytes that `read(start, end)` gives as promises; its facts as JSON, or null when the file is an
+    /// image that fits memory and should be opened as such.
+    ///
+    /// # Errors
+    /// A sentence; what was open stays open.
+    #[wasm_bindgen(js_name = openSlide)]
+    pub async fn open_slide(&self, len: f64, read: Function) -> std::result::Result<String, JsValue> {
+        Ok(self.opened(len, &read).await.thrown()?.map_or_else(|| "null".to_owned(), |told| told.to_string()))
+    }
+
+    /// Prepares an answer of the slide; what the same model found before with the same settings is kept. A threshold below 0
+    /// is the model's own.
+    ///
+    /// # Errors
+    /// A sentence.
+    #[wasm_bindgen(js_name = slideBegin)]
+    pub async fn slide_begin(
+        &self,
+        slot: u32,
+        id: u32,
+        mpp: f64,
+        threshold: f32,
+        read: Function,
+    ) -> std::result::Result<(), JsValue> {
+        self.begun(slot, id, mpp, threshold, &read).await.thrown()
+    }
+
+    /// Blocks that are not finished and touch a rectangle, in pixels of the finest level; those in its middle first.
+    ///
+    /// # Errors
+    /// Before [`Self::slide_begin`].
+    #[wasm_bindgen(js_name = slideMissing)]
+    pub fn slide_missing(
+        &self,
+        slot: u32,
+        left: f64,
+        top: f64,
+        right: f64,
+        bottom: f64,
+    ) -> std::result::Result<Vec<u32>, JsValue> {
+        let all = self.with_answer(slot, |a| Ok(a.findings.missing([left, top, right, bottom])));
+        Ok(all.thrown()?.into_iter().map(|i| i as u32).collect())
+    }
+
+    /// Reads a block's pixels; the next `begin` of its slot takes them.
+    ///
+    /// # Errors
+    /// A sentence.
+    #[wasm_bindgen(js_name = slidePiece)]
+    pub async fn slide_piece(&self, slot: u32, index: u32, read: Function) -> std::result::Result<(), JsValue> {
+        self.piece(slot, index, &read).await.thrown()
+    }
+
+    /// Keeps the nuclei of the block that was computed; gives its place, the numbers so far and the progress as JSON.
+    ///
+    /// # Errors
+    /// A sentence.
+    #[wasm_bindgen(js_name = slideTake)]
+    pub fn slide_take(&self, slot: u32, index: u32) -> std::result::Result<String, JsValue> {
+        self.taken(slot, index).thrown()
+    }
+
+    /// Forgets what was found.
+    #[wasm_bindgen(js_name = slideForget)]
+    pub fn slide_forget(&self, slot: u32) {
+        if let Some(place) = self.state.borrow_mut().slide_answers.get_mut(slot as usize) {
+            *place = None;
+        }
+    }
+
+    /// As `imageTile`.
+    ///
+    /// # Errors
+    /// When there is no such tile or it cannot be read.
+    #[wasm_bindgen(js_name = slideTile)]
+    pub async fn slide_tile(
+        &self,
+        level: u32,
+        row: u32,
+        column: u32,
+        read: Function,
+    ) -> std::result::Result<Vec<u8>, JsValue> {
+        self.tile(TileKey { level, row, column }, &read).await.thrown()
+    }
+
+    /// As `drawnTile`, with the layers as a list: outline, mask, heat.
+    ///
+    /// # Errors
+    /// As [`Self::slide_tile`].
+    #[wasm_bindgen(js_name = slideDrawn)]
+    #[allow(clippy::too_many_arguments, reason = "numbers across the border to the script")]
+    pub async fn slide_drawn(
+        &self,
+        slot: u32,
+        level: u32,
+        row: u32,
+        column: u32,
+        layers: Vec<f32>,
+        chosen: u32,
+        read: Function,
+    ) -> std::result::Result<Vec<u8>, JsValue> {
+        let key = TileKey { level, row, column };
+        let image = self.tile(key, &read).await.thrown()?;
+        let size = self.slide().thrown()?.tiles.size();
+        let data = self.with_answer(slot, |a| findings_tile(size, &a.findings, key)).ok();
+        let strength = |i: usize| layers.get(i).copied().unwrap_or(0.0);
+        let layers = eye::layers([strength(0), strength(1), strength(2), -1.0], chosen, -1.0);
+        compose(&image, data.as_deref(), slot as usize, &layers).thrown()
+    }
+
+    /// As `setTrial`, for the pixel size of a model.
+    ///
+    /// # Errors
+    /// A sentence.
+    #[wasm_bindgen(js_name = slideTrial)]
+    pub async fn slide_trial(
+        &self,
+        x: f64,
+        y: f64,
+        side: u32,
+        id: u32,
+        mpp: f64,
+        read: Function,
+    ) -> std::result::Result<(), JsValue> {
+        self.trial(x, y, side, id, mpp, &read).await.thrown()
+    }
+}

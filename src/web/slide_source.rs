@@ -1,0 +1,142 @@
+//! A slide in a browser: its bytes come from a function of the script, range by range, a file's or a server's.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use js_sys::{Function, Promise, Uint8Array};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+use crate::error::{Error, Result};
+use crate::raster::RgbImage;
+use crate::slide::{Read, Rect, Slide, Sparse, Stop, TileCache, TilePlace, decode_tile, merged};
+use crate::viewer::SlideTiles;
+use crate::whole_slide::{Glance, Tissue};
+
+/// Room for decoded tiles, bytes.
+const CACHE_BYTES: usize = 96 << 20;
+/// Rounds of fetching before a reader is believed to run in a circle.
+const MAX_ROUNDS: usize = 1000;
+
+/// An open slide.
+pub struct WebSlide {
+    pub slide: Slide,
+    pub tiles: SlideTiles,
+    bytes: RefCell<Sparse>,
+    cache: RefCell<TileCache>,
+    /// Once it was looked for: size of the picture and where there is tissue.
+    tissue: RefCell<Option<((usize, usize), Rc<Tissue>)>>,
+}
+
+impl WebSlide {
+    /// Reads the directories of a file of `len` bytes.
+    ///
+    /// # Errors
+    /// Those of the source; whatever the file does wrong.
+    pub async fn open(len: u64, read: &Function) -> Result<Self> {
+        let bytes = RefCell::new(Sparse::new(len));
+        let slide = complete(&bytes, read, Slide::open).await?;
+        let (tiles, cache) = (SlideTiles::new(&slide), RefCell::new(TileCache::new(CACHE_BYTES)));
+        Ok(Self { slide, tiles, bytes, cache, tissue: RefCell::default() })
+    }
+
+    /// A rectangle of a level; outside there is glass.
+    ///
+    /// # Errors
+    /// Those of the source and of broken tiles.
+    pub async fn region(&self, level: usize, rect: Rect, read: &Function) -> Result<RgbImage> {
+        rect.check()?;
+        let grid = &self.slide.levels[level];
+        let places = rect.tiles(level, grid);
+        let mut present: Vec<(TilePlace, Arc<RgbImage>)> = Vec::with_capacity(places.len());
+        let mut missing = Vec::new();
+        for place in places {
+            match self.cache.borrow_mut().get(place) {
+                Some(tile) => present.push((place, tile)),
+                None => missing.push(place),
+            }
+        }
+        let find = |bytes: &Sparse| -> Read<Vec<Option<Range<u64>>>> {
+            missing.iter().map(|p| grid.tile_range(bytes, p.column, p.row)).collect()
+        };
+        let found = complete(&self.bytes, read, find).await?;
+        let wanted: Vec<(TilePlace, Range<u64>)> =
+            missing.iter().zip(found).filter_map(|(place, range)| Some((*place, range?))).collect();
+        let ranges: Vec<Range<u64>> = wanted.iter().map(|(_, range)| range.clone()).collect();
+        for (whole, members) in merged(&ranges) {
+            let got = fetch(read, whole.clone()).await?;
+            for member in members {
+                let (place, range) = &wanted[member];
+                let part = (range.start - whole.start) as usize..(range.end - whole.start) as usize;
+                let tile = Arc::new(decode_tile(grid, place.row, got.get(part).ok_or_else(cut_short)?)?);
+                self.cache.borrow_mut().put(*place, Arc::clone(&tile));
+                present.push((*place, tile));
+            }
+        }
+        Ok(rect.assemble(grid, &present))
+    }
+
+    /// Where there is tissue, for a picture of that size.
+    ///
+    /// # Errors
+    /// When the level that shows it cannot be read.
+    pub async fn tissue(&self, size: (usize, usize), read: &Function) -> Result<Rc<Tissue>> {
+        if let Some((of, tissue)) = &*self.tissue.borrow()
+            && *of == size
+        {
+            return Ok(Rc::clone(tissue));
+        }
+        let mut glance = Glance::new(&self.slide);
+        for rect in glance.strips() {
+            glance.add(&self.region(glance.level, rect, read).await?);
+        }
+        let tissue = Rc::new(glance.tissue(size.0, size.1)?);
+        self.tissue.replace(Some((size, Rc::clone(&tissue))));
+        Ok(tissue)
+    }
+}
+
+fn cut_short() -> Error {
+    Error::malformed("The slide's bytes came cut short")
+}
+
+/// The bytes of a range, from the script.
+async fn fetch(read: &Function, range: Range<u64>) -> Result<Vec<u8>> {
+    let asked = read.call2(&JsValue::NULL, &(range.start as f64).into(), &(range.end as f64).into());
+    let value = match asked {
+        Ok(promise) => JsFuture::from(Promise::resolve(&promise)).await,
+        Err(e) => Err(e),
+    };
+    let bytes = Uint8Array::new(&value.map_err(|e| failed(&e))?).to_vec();
+    if bytes.len() as u64 == range.end - range.start { Ok(bytes) } else { Err(cut_short()) }
+}
+
+/// The script's error as ours.
+fn failed(value: &JsValue) -> Error {
+    let error = value.dyn_ref::<js_sys::Error>();
+    if error.is_some_and(|e| e.name() == "AbortError") {
+        return Error::Cancelled { after: String::new() };
+    }
+    let words = error.map_or_else(|| format!("{value:?}"), |e| e.message().into());
+    Error::malformed(words)
+}
+
+/// Runs a reader until nothing is missing.
+async fn complete<T>(bytes: &RefCell<Sparse>, read: &Function, reader: impl Fn(&Sparse) -> Read<T>) -> Result<T> {
+    for _ in 0..MAX_ROUNDS {
+        let answer = reader(&bytes.borrow());
+        match answer {
+            Ok(value) => return Ok(value),
+            Err(Stop::Fail(error)) => return Err(error),
+            Err(Stop::Need(ranges)) => {
+                for (range, _) in merged(&ranges) {
+                    let got = fetch(read, range.clone()).await?;
+                    bytes.borrow_mut().feed(range.start, &got);
+                }
+            }
+        }
+    }
+    Err(Error::malformed("The slide's directories lead nowhere"))
+}

@@ -1,0 +1,206 @@
+//! The nuclei of a slide while its blocks are finished in any order: numbered in the order of blocks, as the command line does,
+//! found by place, and drawn or written from here.
+
+use std::collections::BTreeMap;
+
+use super::cut::{Cut, MARGIN_PX};
+use super::kept::Kept;
+use super::sampling::Sampling;
+use super::tissue::Tissue;
+use crate::engine::{Block, blocks};
+use crate::error::{Error, Result};
+use crate::instances::Nucleus;
+
+/// Left, top, right and bottom in pixels of the finest level.
+pub type Bounds = [f64; 4];
+
+/// Blocks, which of them are wanted, and what the finished ones hold.
+#[derive(Debug)]
+pub struct Findings {
+    width: usize,
+    height: usize,
+    scale: f64,
+    blocks: Vec<Block>,
+    wanted: Vec<bool>,
+    kept: BTreeMap<usize, Vec<Kept>>,
+    /// Of each block's first nucleus, less one.
+    offsets: Vec<u32>,
+}
+
+impl Findings {
+    /// Nothing yet of a slide seen through a sampling, in blocks of `block_px`; glass is not wanted.
+    #[must_use]
+    pub fn new(sampling: &Sampling, tissue: &Tissue, block_px: usize) -> Self {
+        Self::of_size((sampling.width(), sampling.height()), sampling.scale, tissue, block_px)
+    }
+
+    /// The same of a picture of that size, whose pixels span `scale` of the finest level's.
+    #[must_use]
+    pub fn of_size((width, height): (usize, usize), scale: f64, tissue: &Tissue, block_px: usize) -> Self {
+        let blocks = blocks(width, height, block_px);
+        let wanted = blocks.iter().map(|b| tissue.touches(b.column, b.row, b.width, b.height)).collect();
+        let offsets = vec![0; blocks.len()];
+        Self { width, height, scale, blocks, wanted, kept: BTreeMap::new(), offsets }
+    }
+
+    /// Finished and wanted blocks.
+    #[must_use]
+    pub fn progress(&self) -> (usize, usize) {
+        (self.kept.len(), self.wanted.iter().filter(|w| **w).count())
+    }
+
+    /// Blocks that are wanted, not finished and touch a rectangle, those near its middle first.
+    #[must_use]
+    pub fn missing(&self, [left, top, right, bottom]: Bounds) -> Vec<usize> {
+        let middle = (f64::midpoint(left, right), f64::midpoint(top, bottom));
+        let touches = |[l, t, r, b]: Bounds| l < right && r > left && t < bottom && b > top;
+        let mut found: Vec<usize> = (0..self.blocks.len())
+            .filter(|i| self.wanted[*i] && !self.kept.contains_key(i) && touches(self.bounds(*i)))
+            .collect();
+        let away = |i: &usize| {
+            let [l, t, r, b] = self.bounds(*i);
+            (f64::midpoint(l, r) - middle.0).hypot(f64::midpoint(t, b) - middle.1)
+        };
+        found.sort_by(|a, b| away(a).total_cmp(&away(b)));
+        found
+    }
+
+    /// The rectangles of a block.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when there is no such block.
+    pub fn cut(&self, index: usize) -> Result<Cut> {
+        let block = self.blocks.get(index).ok_or_else(|| Error::mismatch(format!("There is no block {index}")))?;
+        Ok(Cut::new(*block, self.width, self.height))
+    }
+
+    /// Where a block lies in the slide.
+    #[must_use]
+    pub fn bounds(&self, index: usize) -> Bounds {
+        let Block { row, column, width, height } = self.blocks[index];
+        [column, row, column + width, row + height].map(|v| v as f64 * self.scale)
+    }
+
+    /// Takes the nuclei of a finished block.
+    pub fn take(&mut self, index: usize, nuclei: Vec<Kept>) {
+        self.kept.insert(index, nuclei);
+        let mut sum = 0;
+        for (i, offset) in self.offsets.iter_mut().enumerate() {
+            *offset = sum;
+            sum += self.kept.get(&i).map_or(0, |k| k.len() as u32);
+        }
+    }
+
+    /// Number of nuclei.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.kept.values().map(Vec::len).sum()
+    }
+
+    /// Share of the finished blocks' area that nuclei cover.
+    #[must_use]
+    pub fn area_share(&self) -> f64 {
+        let covered: u64 = self.kept.values().flatten().map(|k| k.area_px).sum();
+        let seen: f64 = self.kept.keys().map(|i| self.bounds(*i)).map(|[l, t, r, b]| (r - l) * (b - t)).sum();
+        if seen > 0.0 { covered as f64 / seen } else { 0.0 }
+    }
+
+    /// All, with their numbers.
+    pub fn all(&self) -> impl Iterator<Item = (u32, &Kept)> {
+        self.kept.iter().flat_map(|(block, nuclei)| self.numbered(*block, nuclei))
+    }
+
+    /// All as they are written.
+    pub fn nuclei(&self, mpp_known: bool) -> impl Iterator<Item = Nucleus> {
+        self.all().map(move |(label, kept)| kept.clone().numbered(label, mpp_known))
+    }
+
+    fn numbered<'a>(&self, block: usize, nuclei: &'a [Kept]) -> impl Iterator<Item = (u32, &'a Kept)> + use<'a> {
+        (self.offsets[block] + 1..).zip(nuclei)
+    }
+
+    /// Those that may reach into a rectangle: the nuclei of a block reach beyond it by less than the context around it.
+    pub fn near(&self, [left, top, right, bottom]: Bounds) -> impl Iterator<Item = (u32, &Kept)> {
+        let reach = MARGIN_PX as f64 * self.scale;
+        let blocks = self.blocks_in([left - reach, top - reach, right + reach, bottom + reach]);
+        let all = blocks.filter_map(|i| Some(self.numbered(i, self.kept.get(&i)?))).flatten();
+        all.filter(move |(_, kept)| {
+            let [l, t, r, b] = kept.bounds();
+            l < right && r > left && t < bottom && b > top
+        })
+    }
+
+    /// Finished blocks that touch a rectangle.
+    pub fn known(&self, bounds: Bounds) -> impl Iterator<Item = Bounds> {
+        self.blocks_in(bounds).filter(|i| self.kept.contains_key(i)).map(|i| self.bounds(i))
+    }
+
+    /// Blocks that touch a rectangle: they lie in a grid.
+    fn blocks_in(&self, [left, top, right, bottom]: Bounds) -> impl Iterator<Item = usize> {
+        let side = self.blocks.first().map_or((1, 1), |b| (b.width.max(1), b.height.max(1)));
+        let across = self.width.div_ceil(side.0).max(1);
+        let span = |from: f64, to: f64, side: usize, whole: usize| {
+            let last = whole.div_ceil(side).max(1) - 1;
+            let at = |v: f64| (v / self.scale / side as f64).floor().clamp(0.0, last as f64) as usize;
+            at(from)..=at(to)
+        };
+        let (columns, rows) = (span(left, right, side.0, self.width), span(top, bottom, side.1, self.height));
+        rows.flat_map(move |row| columns.clone().map(move |column| row * across + column))
+    }
+
+    /// Number of the nucleus at a place, 0 for none.
+    #[must_use]
+    pub fn label_at(&self, x: f64, y: f64) -> u32 {
+        self.near([x, y, x, y]).find(|(_, k)| k.holds(x, y)).map_or(0, |(label, _)| label)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instances::Nucleus;
+    use crate::raster::Point;
+
+    fn disc(x: f64, y: f64, r: f64) -> Kept {
+        let ring = [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)].map(|(x, y)| Point { x, y });
+        let nucleus = Nucleus {
+            label: 1,
+            rings: vec![ring.to_vec()],
+            area_px: (4.0 * r * r) as u64,
+            centroid: (x, y),
+            measurements: vec![("Area", 1.0); 6],
+        };
+        Kept::new(&nucleus, 0, 0, 1.0)
+    }
+
+    fn findings() -> Findings {
+        Findings::of_size((1000, 600), 1.0, &Tissue::everywhere(1000, 600), 400)
+    }
+
+    #[test]
+    fn numbers_follow_the_blocks_in_whatever_order_they_come() {
+        let mut found = findings();
+        assert_eq!(found.progress(), (0, 6));
+        found.take(4, vec![disc(500.0, 450.0, 5.0)]);
+        found.take(0, vec![disc(100.0, 100.0, 9.0), disc(398.0, 50.0, 9.0)]);
+        assert_eq!(found.count(), 3);
+        assert_eq!(found.all().map(|(n, _)| n).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(found.label_at(500.0, 450.0), 3);
+        assert_eq!(found.label_at(404.0, 50.0), 2, "it reaches over the border of its block");
+        assert_eq!(found.label_at(300.0, 300.0), 0);
+        assert_eq!(found.known([0.0, 0.0, 1000.0, 600.0]).count(), 2);
+        assert!(found.area_share() > 0.0);
+    }
+
+    #[test]
+    fn the_middle_of_a_view_comes_first_and_finished_blocks_do_not_come_again() {
+        let mut found = findings();
+        let view = [380.0, 0.0, 900.0, 500.0];
+        assert_eq!(found.missing(view).len(), 6);
+        assert_eq!(found.missing(view)[0], 1);
+        found.take(1, Vec::new());
+        assert!(!found.missing(view).contains(&1));
+        assert_eq!(found.missing([0.0, 0.0, 10.0, 10.0]), [0]);
+        assert!(found.cut(6).is_err());
+    }
+}

@@ -1,0 +1,78 @@
+//! A slide as a model sees it: at the model's pixel size, from the level that costs least.
+
+use super::resample::{Axis, resampled};
+use crate::engine::Block;
+use crate::error::{Error, Result};
+use crate::raster::RgbImage;
+use crate::slide::{Rect, Slide};
+
+/// Pixel sizes that differ by less than this share are taken as equal.
+const SAME: f64 = 0.05;
+/// Side ratios beyond this say that a pixel size is wrong.
+const MAX_FACTOR: f64 = 16.0;
+
+/// Which level is read and how its pixels become the model's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    pub level: usize,
+    /// Pixels of the finest level that one of the model's spans.
+    pub scale: f64,
+    across: Axis,
+    down: Axis,
+}
+
+impl Sampling {
+    /// Looks at a slide of `slide_mpp` with pixels of `model_mpp` micrometres.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] for sizes so far apart that one must be wrong.
+    pub fn new(slide: &Slide, slide_mpp: f64, model_mpp: f64) -> Result<Self> {
+        let scale = model_mpp / slide_mpp;
+        if !(1.0 / MAX_FACTOR..=MAX_FACTOR).contains(&scale) {
+            return Err(Error::mismatch(format!(
+                "The slide's pixels of {slide_mpp} µm and the model's of {model_mpp} µm are too far apart; \
+                 state the slide's pixel size (--mpp)"
+            )));
+        }
+        let scale = if (scale - 1.0).abs() < SAME { 1.0 } else { scale };
+        let level = slide.level_for(scale);
+        let (first, own) = (&slide.levels[0], &slide.levels[level]);
+        let len = |whole: usize| ((whole as f64 / scale).round() as usize).max(1);
+        let across = Axis::new(len(first.width), own.width);
+        Ok(Self { level, scale, across, down: Axis::new(len(first.height), own.height) })
+    }
+
+    /// Width of the whole in the model's pixels.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.across.len
+    }
+
+    /// Height of the whole in the model's pixels.
+    #[must_use]
+    pub fn height(&self) -> usize {
+        self.down.len
+    }
+
+    /// What must be read of [`Self::level`] for a rectangle.
+    #[must_use]
+    pub fn needs(&self, block: Block) -> Rect {
+        let ((left, right), (top, bottom)) =
+            (self.across.needs(block.column, block.width), self.down.needs(block.row, block.height));
+        Rect { x: left.cast_signed(), y: top.cast_signed(), width: right - left, height: bottom - top }
+    }
+
+    /// The rectangle from what [`Self::needs`] named.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn apply(&self, source: RgbImage, block: Block) -> Result<RgbImage> {
+        if self.across.is_same() && self.down.is_same() {
+            return Ok(source);
+        }
+        let rect = self.needs(block);
+        let columns = self.across.weights(block.column, block.width, rect.x.cast_unsigned());
+        let rows = self.down.weights(block.row, block.height, rect.y.cast_unsigned());
+        resampled(&source, &columns, &rows)
+    }
+}
