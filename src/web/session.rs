@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use super::slide::{SlideAnswer, WebSlide};
+use super::slide::SlideAnswer;
+use super::slide_source::WebSlide;
 use super::{Thrown as _, json};
 use crate::engine::{Block, Choice, Control, Device, SegmentOptions, WindowEngine, gpu, segment_on_gpu};
 use crate::error::{Error, Report, Result};

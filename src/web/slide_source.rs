@@ -1,6 +1,7 @@
 //! A slide in a browser: its bytes come from a function of the script, range by range, a file's or a server's.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use wasm_bindgen_futures::JsFuture;
 
 use crate::error::{Error, Result};
 use crate::raster::RgbImage;
-use crate::slide::{Read, Rect, Slide, Sparse, Stop, TileCache, TilePlace, decode_tile, merged};
+use crate::slide::{Level, Read, Rect, Slide, Sparse, Stop, TileCache, TilePlace, decode_tile, merged};
 use crate::viewer::SlideTiles;
 use crate::whole_slide::{Glance, Tissue};
 
@@ -26,6 +27,8 @@ pub struct WebSlide {
     pub tiles: SlideTiles,
     bytes: RefCell<Sparse>,
     cache: RefCell<TileCache>,
+    /// Tiles that are under way, and what will say that they are not any more.
+    busy: RefCell<HashMap<TilePlace, Promise>>,
     /// Once it was looked for: size of the picture and where there is tissue.
     tissue: RefCell<Option<((usize, usize), Rc<Tissue>)>>,
 }
@@ -39,7 +42,7 @@ impl WebSlide {
         let bytes = RefCell::new(Sparse::new(len));
         let slide = complete(&bytes, read, Slide::open).await?;
         let (tiles, cache) = (SlideTiles::new(&slide), RefCell::new(TileCache::new(CACHE_BYTES)));
-        Ok(Self { slide, tiles, bytes, cache, tissue: RefCell::default() })
+        Ok(Self { slide, tiles, bytes, cache, busy: RefCell::default(), tissue: RefCell::default() })
     }
 
     /// A rectangle of a level; outside there is glass.
@@ -49,33 +52,58 @@ impl WebSlide {
     pub async fn region(&self, level: usize, rect: Rect, read: &Function) -> Result<RgbImage> {
         rect.check()?;
         let grid = &self.slide.levels[level];
-        let places = rect.tiles(level, grid);
-        let mut present: Vec<(TilePlace, Arc<RgbImage>)> = Vec::with_capacity(places.len());
-        let mut missing = Vec::new();
-        for place in places {
-            match self.cache.borrow_mut().get(place) {
-                Some(tile) => present.push((place, tile)),
-                None => missing.push(place),
+        let mut wanted = rect.tiles(level, grid);
+        let mut present: Vec<(TilePlace, Arc<RgbImage>)> = Vec::with_capacity(wanted.len());
+        while !wanted.is_empty() {
+            let (mut missing, mut elsewhere) = (Vec::new(), Vec::new());
+            for place in std::mem::take(&mut wanted) {
+                if let Some(tile) = self.cache.borrow_mut().get(place) {
+                    present.push((place, tile));
+                } else if let Some(promise) = self.busy.borrow().get(&place) {
+                    elsewhere.push(promise.clone());
+                    wanted.push(place);
+                } else {
+                    missing.push(place);
+                }
+            }
+            if !missing.is_empty() {
+                present.extend(self.fetched(grid, &missing, read).await?);
+            }
+            for promise in elsewhere {
+                // It never fails; whether the tile is here now shows in the next round.
+                drop(JsFuture::from(promise).await);
             }
         }
+        Ok(rect.assemble(grid, &present))
+    }
+
+    /// Fetches and decodes tiles; whoever wants the same ones meanwhile waits for these. Tiles left out of the file are not given.
+    async fn fetched(
+        &self,
+        grid: &Level,
+        missing: &[TilePlace],
+        read: &Function,
+    ) -> Result<Vec<(TilePlace, Arc<RgbImage>)>> {
+        let _busy = Busy::mark(&self.busy, missing);
         let find = |bytes: &Sparse| -> Read<Vec<Option<Range<u64>>>> {
             missing.iter().map(|p| grid.tile_range(bytes, p.column, p.row)).collect()
         };
         let found = complete(&self.bytes, read, find).await?;
-        let wanted: Vec<(TilePlace, Range<u64>)> =
+        let places: Vec<(TilePlace, Range<u64>)> =
             missing.iter().zip(found).filter_map(|(place, range)| Some((*place, range?))).collect();
-        let ranges: Vec<Range<u64>> = wanted.iter().map(|(_, range)| range.clone()).collect();
+        let mut present = Vec::with_capacity(places.len());
+        let ranges: Vec<Range<u64>> = places.iter().map(|(_, range)| range.clone()).collect();
         for (whole, members) in merged(&ranges) {
             let got = fetch(read, whole.clone()).await?;
             for member in members {
-                let (place, range) = &wanted[member];
+                let (place, range) = &places[member];
                 let part = (range.start - whole.start) as usize..(range.end - whole.start) as usize;
                 let tile = Arc::new(decode_tile(grid, place.row, got.get(part).ok_or_else(cut_short)?)?);
                 self.cache.borrow_mut().put(*place, Arc::clone(&tile));
                 present.push((*place, tile));
             }
         }
-        Ok(rect.assemble(grid, &present))
+        Ok(present)
     }
 
     /// Where there is tissue, for a picture of that size.
@@ -95,6 +123,32 @@ impl WebSlide {
         let tissue = Rc::new(glance.tissue(size.0, size.1)?);
         self.tissue.replace(Some((size, Rc::clone(&tissue))));
         Ok(tissue)
+    }
+}
+
+/// Tiles that are under way; when it goes, whatever the reason, those that wait go on.
+struct Busy<'a> {
+    all: &'a RefCell<HashMap<TilePlace, Promise>>,
+    places: Vec<TilePlace>,
+    done: Option<Function>,
+}
+
+impl<'a> Busy<'a> {
+    fn mark(all: &'a RefCell<HashMap<TilePlace, Promise>>, places: &[TilePlace]) -> Self {
+        let mut done = None;
+        let promise = Promise::new(&mut |resolve, _| done = Some(resolve));
+        all.borrow_mut().extend(places.iter().map(|place| (*place, promise.clone())));
+        Self { all, places: places.to_vec(), done }
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut all = self.all.borrow_mut();
+        self.places.iter().for_each(|place| drop(all.remove(place)));
+        if let Some(done) = &self.done {
+            drop(done.call0(&JsValue::NULL));
+        }
     }
 }
 

@@ -50,6 +50,8 @@ fn build() -> Result<Page> {
     make(&folder.join("models"))?;
     let mut bindgen = Bindgen::new();
     bindgen.input_path(&wasm).web(true).map_err(|e| e.to_string())?.typescript(true).remove_producers_section(true);
+    // Names of functions are for debuggers and a sixth of the file.
+    bindgen.remove_name_section(true);
     bindgen.generate(folder.join("web")).map_err(|e| format!("The bindings cannot be made: {e:#}"))?;
     for name in MODELS {
         let file = format!("{name}.safetensors");
