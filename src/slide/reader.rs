@@ -13,7 +13,7 @@ use crate::platform::for_each_index;
 use crate::raster::RgbImage;
 
 /// Room for decoded tiles, bytes.
-const CACHE_BYTES: usize = 128 << 20;
+const CACHE_BYTES: usize = 64 << 20;
 /// First bytes that tell one slide from another.
 const IDENTITY_BYTES: u64 = 16 * 1024;
 /// Rounds of fetching before a reader is believed to run in a circle.

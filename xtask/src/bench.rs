@@ -17,7 +17,10 @@ pub fn bench(name: Option<&str>, rest: &[String]) -> Result<()> {
             native("segment", &[&format!("onnxruntime=={ONNXRUNTIME}"), "numpy"], "onnxruntime, numpy", rest)
         }
         Some("train") => native("train", &[&format!("torch=={TORCH}"), "numpy"], "torch, numpy", rest),
-        Some("slide") => native("slide", &["openslide-python", "openslide-bin"], "openslide", rest),
+        Some("slide") => {
+            native("slide", &["openslide-python", "openslide-bin"], "openslide", rest)?;
+            slide_page(rest)
+        }
         Some("web") => web(rest),
         _ => Err("Say which benchmark: segment, train, slide or web".into()),
     }
@@ -36,6 +39,13 @@ fn web(rest: &[String]) -> Result<()> {
         .arg(peers.join("node_modules"))
         .args(rest)
         .env("PRUNELLA_CHROMIUM", browser))
+}
+
+/// The page on a slide.
+fn slide_page(rest: &[String]) -> Result<()> {
+    let browser = setup::browser()?;
+    web::web()?;
+    run(Command::new("node").arg("benches/slide_page.mjs").args(rest).env("PRUNELLA_CHROMIUM", browser))
 }
 
 /// A benchmark of Cargo's with a peer in Python, which gets an environment of its own.

@@ -21,8 +21,7 @@ pub fn fuzz(rest: &[String]) -> Result<()> {
     // A target folder of its own, and an explicit target, so that build scripts are built without coverage.
     let host = crate::run::output_of("rustc", &["--print", "host-tuple"]).ok_or("rustc does not say its host")?;
     run(Command::new("cargo")
-        .args(["build", "--quiet", "--release", "--target", &host])
-        .current_dir(&folder)
+        .args(["build", "--quiet", "--release", "--manifest-path", "fuzz/Cargo.toml", "--target", &host])
         .env("RUSTFLAGS", COVERAGE)
         .env("CARGO_TARGET_DIR", root().join("target/fuzz")))?;
     for target in wanted {
