@@ -1,6 +1,7 @@
 // The answers: segments the open image with the chosen model, and with the unpruned one if they are compared.
 import { byId, secs } from "./dom.js";
 import { Progress } from "./progress.js";
+import { MATCHED } from "./slide.js";
 
 /** Pause after the last move before the table changes, milliseconds. */
 const TABLE_MS = 200;
@@ -120,7 +121,7 @@ export class Answers {
       this.page.stage.show({ preview: -1, chosen: 0 });
       this.page.stage.changed(0);
       const count = `${summary.count.toLocaleString("en")} nuclei`;
-      this.page.say(this.#partial ? `Cancelled: ${count} in the part that was finished; files hold that part alone.` : `${count}.`);
+      this.page.say(this.#partial ? `Cancelled: ${count} in the part that was finished; files hold that part alone.` : `${count}.${this.page.opening.matched ? ` ${MATCHED}` : ""}`);
       if (this.page.stage.answers[1] && !this.running) {
         await this.page.engine.call("find", 1, this.page.threshold ?? -1);
         this.page.stage.changed(1);

@@ -6,6 +6,8 @@ export class Opening {
   /** Of the image, without ending: what files are named after. */
   name = "image";
   sample = false;
+  /** Whether the image's colours are matched for the model. */
+  matched = false;
   /** Whether the pixel size is the sample's own. */
   #samplesMpp = false;
 
@@ -93,11 +95,12 @@ export class Opening {
     this.#opened(facts, name, facts);
   }
 
-  /** @param {{ width: number, height: number }} size @param {string} name @param {import("./slide.js").SlideFacts} [slide] */
+  /** @param {{ width: number, height: number, matched?: boolean }} size @param {string} name @param {import("./slide.js").SlideFacts} [slide] */
   #opened(size, name, slide) {
     const { page } = this;
     this.name = name.replace(/(\.ome)?\.[^.]*$/, "") || "image";
     const levels = slide ? `, ${slide.levels} ${slide.levels === 1 ? "level" : "levels"}` : "";
+    this.matched = Boolean(size.matched);
     byId("image-facts").textContent = `${name}, ${size.width} × ${size.height} pixels${levels}`;
     byId("invite").hidden = true;
     page.slide.opened(slide);

@@ -6,6 +6,9 @@ const UNASKED_PX = 4e6;
 /** Pause between two lists of nuclei while blocks come, milliseconds. */
 const LIST_MS = 1500;
 
+/** Said when colours are changed for the model's eyes. */
+export const MATCHED = "The stain is unlike any that the model learned from: its colours are matched for the model.";
+
 /**
  * @typedef {{ width: number, height: number, levels: number, mpp: number | null, magnification: number | null }} SlideFacts
  * @typedef {{ slot: number, of: number, at: number, bounds?: number[], count?: number, share?: number }} SlideEvent
@@ -65,7 +68,8 @@ export class SlideAnswers {
       check();
       await this.#list();
       const count = page.results.nuclei.length.toLocaleString("en");
-      page.say([`${count} nuclei, ${done.blocks} blocks in ${secs(done.ms)}.`, ...done.notes].join(" "));
+      const stain = done.matched ? [MATCHED] : [];
+      page.say([`${count} nuclei, ${done.blocks} blocks in ${secs(done.ms)}.`, ...stain, ...done.notes].join(" "));
       if (page.comparing) await this.other(bounds, check);
     } finally {
       page.answers.running = false;

@@ -102,7 +102,7 @@ export class Slides {
     const signal = this.#begin();
     const read = this.#read(signal);
     const { session } = this;
-    await session.slideBegin(slot, model, mpp, threshold, read);
+    const matched = await session.slideBegin(slot, model, mpp, threshold, read);
     const missing = session.slideMissing(slot, .../** @type {[number, number, number, number]} */ (bounds));
     this.tell({ slide: { slot, of: missing.length, at: 0 } });
     /** @type {string[]} */
@@ -122,6 +122,6 @@ export class Slides {
       const told = JSON.parse(session.slideTake(slot, missing[i]));
       this.tell({ slide: { slot, of: missing.length, at: i + 1, ...told } });
     }
-    return { ms: performance.now() - begun, blocks: missing.length, notes, lost };
+    return { ms: performance.now() - begun, blocks: missing.length, notes, lost, matched };
   }
 }

@@ -1,5 +1,6 @@
 //! How commands run a model over images: device, blocks, threshold.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use clap::Args;
@@ -8,7 +9,7 @@ use super::output::{Output, stop_flag};
 use crate::engine::{Choice, Control, Device, SegmentOptions, segment_on};
 use crate::error::{Error, Report, Result};
 use crate::model::{InstanceParameters, Model};
-use crate::raster::{ProbabilityMap, RgbImage};
+use crate::raster::{Colours, Matching, ProbabilityMap, RgbImage, Stain};
 
 /// A pixel is nucleus above this, in pixel scores (the paper's choice).
 const PIXEL_THRESHOLD: f32 = 0.5;
@@ -28,6 +29,9 @@ pub struct EngineArguments {
     /// auto (a real GPU that computes right and is faster, else the CPU), cpu, gpu, or gpu:N as 'prunella devices' lists them.
     #[arg(long, default_value = "auto")]
     pub device: Choice,
+    /// auto (colours of a stain that the model never saw are matched to those it did), keep or match.
+    #[arg(long, default_value = "auto")]
+    pub stain: Matching,
 }
 
 impl EngineArguments {
@@ -71,6 +75,8 @@ pub struct Segmented {
     pub milliseconds: f64,
     /// The device that computed it in the end.
     pub ran_on: String,
+    /// Whether the model saw other colours than the image's own.
+    pub stain_matched: bool,
 }
 
 /// Segments one image behind a progress bar; also says how long it took.
@@ -92,11 +98,13 @@ pub fn timed_segment(
         bar.set_message("segmenting");
     };
     let control = Control { cancel: Some(stop_flag()), progress: Some(&progress), ..Control::default() };
+    let colours = Colours::wanted(how.stain, Stain::of([image]));
+    let seen = colours.as_ref().map_or(Cow::Borrowed(image), |c| Cow::Owned(c.apply(image)));
     let begun = Instant::now();
     let mut report = Report::default();
-    let (map, ran_on) = pollster::block_on(segment_on(device, model, image, how.options()?, &control, &mut report))?;
+    let (map, ran_on) = pollster::block_on(segment_on(device, model, &seen, how.options()?, &control, &mut report))?;
     let milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
     bar.finish_and_clear();
     report.notes.iter().for_each(|n| output.remark(n));
-    Ok(Segmented { map, milliseconds, ran_on })
+    Ok(Segmented { map, milliseconds, ran_on, stain_matched: colours.is_some() })
 }

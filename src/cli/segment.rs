@@ -10,15 +10,16 @@ use serde::Serialize;
 use super::Outcome;
 use super::engine::{EngineArguments, timed_segment};
 use super::output::Output;
-use crate::engine::Device;
+use crate::engine::{Block, Device};
 use crate::error::{At as _, Error, Result};
-use crate::instances::{Provenance, find, nuclei, write_nuclei};
-use crate::model::{InstanceParameters, Model};
+use crate::instances::{Nucleus, Provenance, find, nuclei, write_nuclei};
+use crate::model::Model;
 use crate::platform::{read_file, write_atomic, write_streamed};
 use crate::raster::{
-    DecodeLimits, LabelMap, OUTLINE, ProbabilityMap, RgbImage, decode_image, encode_label_file, encode_mask_png,
-    encode_probability_png, encode_rgb_png, outline_mask, overlay,
+    DecodeLimits, LabelMap, Matching, OUTLINE, Plane, ProbabilityMap, RgbImage, decode_image, encode_label_file,
+    encode_mask_png, encode_probability_png, encode_rgb_png, outline_mask, overlay,
 };
+use crate::whole_slide::{Kept, Sampling};
 
 /// Largest image file.
 const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
@@ -38,7 +39,8 @@ pub struct SegmentArguments {
     /// Folder for the results.
     #[arg(long, short)]
     out: PathBuf,
-    /// Pixel size of the images, micrometres; without it lengths are given in pixels.
+    /// Pixel size of the images, micrometres. The model sees them at its own; without this they are taken to have that already,
+    /// and lengths are given in pixels.
     #[arg(long, value_name = "UM")]
     mpp: Option<f64>,
     #[command(flatten)]
@@ -72,6 +74,12 @@ pub fn segment_images(arguments: &SegmentArguments, output: Output) -> Result<Ou
     }
     let model = Model::load(&arguments.model)?;
     let names = result_names(&arguments.images)?;
+    if arguments.mpp.is_none() {
+        output.remark(&format!(
+            "The pixel size is not known and taken to be the model's, {} µm; --mpp states it",
+            model.card().mpp_um
+        ));
+    }
     let device = arguments.how.open(&model, output)?;
     let (mut results, mut failed) = (Vec::new(), 0);
     for (path, name) in arguments.images.iter().zip(names) {
@@ -109,20 +117,35 @@ fn segment_one(
     output: Output,
 ) -> Result<ImageResult> {
     let image = decode_image(&read_file(path, MAX_IMAGE_BYTES)?, DecodeLimits::default()).at(path)?;
-    let run = timed_segment(model, device, &image, &arguments.how, output, name)?;
+    let model_mpp = model.card().mpp_um;
+    let size = (image.width(), image.height());
+    let sampling = Sampling::of_image(size, arguments.mpp.unwrap_or(model_mpp), model_mpp).at(path)?;
+    let whole = Block { row: 0, column: 0, width: sampling.width(), height: sampling.height() };
+    let work = if sampling.is_same() { image.clone() } else { sampling.apply(image.clone(), whole)? };
+    let run = timed_segment(model, device, &work, &arguments.how, output, name)?;
+    if run.stain_matched && arguments.how.stain == Matching::Auto {
+        output.remark(&format!("{name}: the stain is unlike any that the model learned from; its colours are matched"));
+    }
     let parameters = arguments.how.instances(model);
     let provenance = Provenance { model: model.fingerprint(), mpp_um: arguments.mpp };
     let begun = Instant::now();
-    let objects = write_objects(&arguments.out, name, &image, &run.map, &parameters, &provenance)?;
+    let (labels, smooth) = find(&run.map, &parameters)?;
+    let all = nuclei(&work, &labels, &smooth, &parameters, arguments.mpp.map(|m| m * sampling.scale))?;
+    // Outlines lie in the image as it is.
+    let moved = |n: Nucleus| Kept::new(&n, 0, 0, sampling.scale).numbered(n.label, arguments.mpp.is_some());
+    let placed = all.map(|n| if sampling.is_same() { n } else { moved(n) });
+    let labels = enlarged(&labels, size);
+    let objects = write_objects(&arguments.out, name, placed, &labels, &provenance)?;
     let instances_milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
-    let [probability, mask, overlay] = write_pictures(&arguments.out, name, &image, &run.map, &objects.labels)?;
-    let cells = objects.labels.data().iter().filter(|&&l| l > 0).count();
+    let map = enlarged(&run.map, size);
+    let [probability, mask, overlay] = write_pictures(&arguments.out, name, &image, &map, &labels)?;
+    let cells = labels.data().iter().filter(|&&l| l > 0).count();
     Ok(ImageResult {
         image: path.to_path_buf(),
         width: image.width(),
         height: image.height(),
         nuclei: objects.count,
-        cell_fraction: cells as f64 / run.map.data().len() as f64,
+        cell_fraction: cells as f64 / labels.data().len() as f64,
         device: run.ran_on,
         milliseconds: run.milliseconds,
         instances_milliseconds,
@@ -149,33 +172,44 @@ fn result_names(images: &[PathBuf]) -> Result<Vec<String>> {
     images.iter().map(name).collect()
 }
 
+/// A plane as large as the image again, each pixel the nearest one.
+fn enlarged<T: Copy>(plane: &Plane<T>, (width, height): (usize, usize)) -> Plane<T> {
+    if (plane.width(), plane.height()) == (width, height) {
+        return plane.clone();
+    }
+    let place = |at: usize, len: usize, own: usize| ((at * 2 + 1) * own / (len * 2)).min(own - 1);
+    let first = plane.get(0, 0);
+    let mut out = Plane::filled(width, height, first);
+    for y in 0..height {
+        let row = plane.row(place(y, height, plane.height()));
+        out.row_mut(y).iter_mut().enumerate().for_each(|(x, v)| *v = row[place(x, width, plane.width())]);
+    }
+    out
+}
+
 struct Objects {
-    labels: LabelMap,
     count: usize,
     geojson: PathBuf,
     csv: PathBuf,
     file: PathBuf,
 }
 
-/// Finds the nuclei and writes GeoJSON, CSV and label map.
+/// Writes GeoJSON, CSV and label map.
 fn write_objects(
     folder: &Path,
     name: &str,
-    image: &RgbImage,
-    map: &ProbabilityMap,
-    parameters: &InstanceParameters,
+    all: impl Iterator<Item = Nucleus>,
+    labels: &LabelMap,
     provenance: &Provenance,
 ) -> Result<Objects> {
-    let (labels, smooth) = find(map, parameters)?;
-    let all = nuclei(image, &labels, &smooth, parameters, provenance.mpp_um)?;
     let [geojson, csv] = ["geojson", "csv"].map(|ending| folder.join(format!("{name}.{ending}")));
     let count = write_streamed(&geojson, |features| {
         write_streamed(&csv, |table| write_nuclei(all, provenance, features, table))
     })?;
-    let (bytes, extension) = encode_label_file(&labels)?;
+    let (bytes, extension) = encode_label_file(labels)?;
     let file = folder.join(format!("{name}.labels.{extension}"));
     write_atomic(&file, &bytes)?;
-    Ok(Objects { labels, count, geojson, csv, file })
+    Ok(Objects { count, geojson, csv, file })
 }
 
 /// Probability map, mask and overlay as PNG; gives their paths in this order.

@@ -14,9 +14,11 @@ use crate::error::{At as _, Error, Result};
 use crate::instances::Provenance;
 use crate::model::Model;
 use crate::platform::{read_file, write_atomic, write_streamed};
-use crate::raster::encode_rgb_png;
+use crate::raster::{Colours, Matching, encode_rgb_png};
 use crate::slide::{SlideReader, source};
-use crate::whole_slide::{BLOCK_PX, Parts, Pixels as _, Region, Sampling, SlideRun, SlideView, Tissue, Wanted};
+use crate::whole_slide::{
+    BLOCK_PX, Parts, Pixels as _, Region, Sampling, SlideRun, SlideView, Tissue, Wanted, stain_of,
+};
 
 /// Smaller blocks would be all context.
 const LEAST_BLOCK_PX: usize = 64;
@@ -117,6 +119,13 @@ fn segment(a: &SegmentArguments, output: Output) -> Result<Outcome> {
     let scale = sampling.scale;
     let view = SlideView::new(&reader, sampling);
     let tissue = if a.glass { Tissue::everywhere(view.width(), view.height()) } else { view.tissue()? };
+    let colours = Colours::wanted(a.how.stain, stain_of(&view, &tissue)?);
+    if colours.is_some() && a.how.stain == Matching::Auto {
+        output.remark(
+            "The stain is unlike any that the model learned from; its colours are matched (--stain keep does not)",
+        );
+    }
+    let matched = colours.is_some();
     let device = a.how.open(&model, output)?;
     let options = a.how.options()?;
     if options.block_px.is_some_and(|px| px < LEAST_BLOCK_PX) {
@@ -128,7 +137,7 @@ fn segment(a: &SegmentArguments, output: Output) -> Result<Outcome> {
         model: &model,
         device: &device,
         options: SegmentOptions { block_px: None, ..options },
-        wanted: Wanted { parameters: a.how.instances(&model), region: a.region()?, scale, mpp_um: Some(mpp) },
+        wanted: Wanted { parameters: a.how.instances(&model), region: a.region()?, scale, mpp_um: Some(mpp), colours },
         block_px: options.block_px.unwrap_or(BLOCK_PX),
         cancel: stop_flag(),
     };
@@ -148,22 +157,31 @@ fn segment(a: &SegmentArguments, output: Output) -> Result<Outcome> {
         write_streamed(&csv, |table| run.write(&parts, &provenance, features, table))
     })?;
     parts.remove();
-    let secs = begun.elapsed().as_secs_f64();
     let value = json!({
         "slide": a.slide, "nuclei": count, "blocks": found.blocks, "skipped_blocks": found.skipped,
-        "resumed_blocks": found.resumed, "tissue_share": tissue.share(), "device": device.name(), "mpp_um": mpp, "scale": scale,
-        "seconds": secs, "read_seconds": found.read_secs, "decode_seconds": reader.decode_secs(),
+        "resumed_blocks": found.resumed, "tissue_share": tissue.share(), "device": device.name(), "mpp_um": mpp,
+        "scale": scale, "stain_matched": matched, "seconds": begun.elapsed().as_secs_f64(),
+        "read_seconds": found.read_secs, "decode_seconds": reader.decode_secs(),
         "network_seconds": found.network_secs, "object_seconds": found.object_secs, "geojson": geojson, "csv": csv,
     });
-    let (seen, place) = (found.blocks - found.skipped, geojson.display());
-    let times = format!(
-        "network {:.1}, objects {:.1}; reading beside it {:.1}",
-        found.network_secs, found.object_secs, found.read_secs
-    );
-    let text =
-        format!("{}: {count} nuclei in {seen} of {} blocks, {secs:.1} s ({times}) → {place}", a.slide, found.blocks);
-    output.result(&value, &text)?;
+    output.result(&value, &described(&value, &found))?;
     Ok(if count == 0 { Outcome::Nothing } else { Outcome::Done })
+}
+
+fn described(value: &serde_json::Value, found: &crate::whole_slide::Outcome) -> String {
+    let secs = |name: &str| value[name].as_f64().unwrap_or_default();
+    format!(
+        "{}: {} nuclei in {} of {} blocks, {:.1} s (network {:.1}, objects {:.1}; reading beside it {:.1}) → {}",
+        value["slide"].as_str().unwrap_or_default(),
+        value["nuclei"],
+        found.blocks - found.skipped,
+        found.blocks,
+        secs("seconds"),
+        found.network_secs,
+        found.object_secs,
+        found.read_secs,
+        value["geojson"].as_str().unwrap_or_default()
+    )
 }
 
 impl SegmentArguments {
@@ -191,7 +209,7 @@ fn pixel_size(a: &SegmentArguments, reader: &SlideReader) -> Result<f64> {
 /// All that decides a block's nuclei: finished blocks of another run are not taken.
 fn identity(a: &SegmentArguments, run: &SlideRun<'_>, reader: &SlideReader, mpp: f64) -> Result<String> {
     Ok(format!(
-        "prunella {} {} {} {:?} {:?} {} {} {} {} {mpp}\n",
+        "prunella {} {} {} {:?} {:?} {} {} {} {} {mpp} {:?}\n",
         env!("CARGO_PKG_VERSION"),
         run.model.fingerprint(),
         reader.identity()?,
@@ -200,7 +218,8 @@ fn identity(a: &SegmentArguments, run: &SlideRun<'_>, reader: &SlideReader, mpp:
         run.wanted.scale,
         run.block_px,
         run.options.stride,
-        a.glass
+        a.glass,
+        run.wanted.colours
     ))
 }
 

@@ -34,6 +34,7 @@ pub struct Task {
 pub enum Told {
     /// Where it computes, and what was passed over.
     Device(String, Vec<String>),
+    Said(&'static str),
     /// A block is finished.
     Block {
         bounds: Bounds,
@@ -96,6 +97,9 @@ fn run(task: &Task, found: &Found, cancel: &AtomicBool, tell: &Teller) -> Result
     let lock = || found.lock().unwrap_or_else(PoisonError::into_inner);
     if lock().is_none() {
         let begun = task.subject.begin(task.mpp_um, task.model.card().mpp_um)?;
+        if begun.1.colours.is_some() {
+            tell.tell(Told::Said("The stain is unlike any that the model learned from: its colours are matched."));
+        }
         *lock() = Some(begun);
     }
     let mut report = Report::default();
@@ -113,11 +117,17 @@ fn run(task: &Task, found: &Found, cancel: &AtomicBool, tell: &Teller) -> Result
             (findings.cut(*index)?, eyepiece.clone())
         };
         let image = task.subject.region(&eyepiece, cut.read)?;
+        let wanted = Wanted {
+            parameters: task.parameters,
+            region: Region::Everything,
+            scale: eyepiece.scale(),
+            mpp_um: task.mpp_um,
+            colours: eyepiece.colours,
+        };
         let control = Control { cancel: Some(cancel), ..Control::default() };
-        let answer = segment_on(&device, &task.model, &image, SegmentOptions::default(), &control, &mut report);
+        let seen = wanted.seen(&image);
+        let answer = segment_on(&device, &task.model, &seen, SegmentOptions::default(), &control, &mut report);
         let (map, _) = pollster::block_on(answer)?;
-        let scale = eyepiece.scale();
-        let wanted = Wanted { parameters: task.parameters, region: Region::Everything, scale, mpp_um: task.mpp_um };
         let kept = cut.nuclei(&image, &map, &wanted)?;
         let bounds = {
             let mut state = lock();

@@ -22,6 +22,7 @@ impl Desk {
                         self.said = notes.join(" ");
                     }
                 }
+                Told::Said(words) => words.clone_into(&mut self.said),
                 Told::Block { bounds, done, of } => {
                     self.progress = Some(Progress { done, of });
                     // Numbers follow the blocks, so the chosen one may have another now.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::engine::Block;
 use crate::error::{At as _, Result};
 use crate::platform::read_file;
-use crate::raster::{DecodeLimits, RgbImage, decode_image};
+use crate::raster::{Colours, DecodeLimits, Matching, RgbImage, Stain, decode_image};
 use crate::slide::{SlideReader, source};
 use crate::viewer::{Pyramid, SlideTiles, TileKey};
 use crate::whole_slide::{Findings, Pixels, Sampling, SlideView, Tissue};
@@ -80,35 +80,45 @@ impl Subject {
         }
     }
 
-    /// How a model of `model_mpp` sees it: nothing found yet, and what to read blocks with. An image is taken as it is.
+    /// How a model of `model_mpp` sees it: nothing found yet, and what to read blocks with.
     ///
     /// # Errors
     /// Pixel sizes too far apart; a slide that cannot be read.
     pub fn begin(&self, mpp: Option<f64>, model_mpp: f64) -> Result<(Findings, Eyepiece)> {
-        match self {
+        let mpp = mpp.unwrap_or(model_mpp);
+        let (sampling, tissue) = match self {
             Self::Image(_) => {
-                let (w, h) = self.size();
-                Ok((Findings::of_size((w, h), 1.0, &Tissue::everywhere(w, h), BLOCK_PX), Eyepiece { sampling: None }))
+                let sampling = Sampling::of_image(self.size(), mpp, model_mpp)?;
+                let tissue = Tissue::everywhere(sampling.width(), sampling.height());
+                (sampling, tissue)
             }
             Self::Slide { reader, .. } => {
-                let sampling = Sampling::new(&reader.slide, mpp.unwrap_or(model_mpp), model_mpp)?;
+                let sampling = Sampling::new(&reader.slide, mpp, model_mpp)?;
                 let tissue = SlideView::new(reader, sampling.clone()).tissue()?;
-                Ok((Findings::new(&sampling, &tissue, BLOCK_PX), Eyepiece { sampling: Some(sampling) }))
+                (sampling, tissue)
             }
-        }
+        };
+        let findings = Findings::new(&sampling, &tissue, BLOCK_PX);
+        let mut eyepiece = Eyepiece { sampling, colours: None };
+        let windows: Vec<RgbImage> =
+            tissue.windows().into_iter().map(|w| self.region(&eyepiece, w)).collect::<Result<_>>()?;
+        eyepiece.colours = Colours::wanted(Matching::Auto, Stain::of(&windows));
+        Ok((findings, eyepiece))
     }
 
-    /// A rectangle in the model's pixels.
+    /// A rectangle in the model's pixels, in the picture's own colours.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn region(&self, eyepiece: &Eyepiece, block: Block) -> Result<RgbImage> {
-        match (self, &eyepiece.sampling) {
-            (Self::Slide { reader, .. }, Some(sampling)) => SlideView::new(reader, sampling.clone()).region(block),
-            (Self::Slide { reader, .. }, None) => {
-                reader.region(0, block.column.cast_signed(), block.row.cast_signed(), block.width, block.height)
+        let sampling = &eyepiece.sampling;
+        match self {
+            Self::Slide { reader, .. } => SlideView::new(reader, sampling.clone()).region(block),
+            Self::Image(pyramid) => {
+                let r = sampling.needs(block);
+                let source = pyramid.image().crop(r.y.cast_unsigned(), r.x.cast_unsigned(), r.width, r.height);
+                sampling.apply(source, block)
             }
-            (Self::Image(pyramid), _) => pyramid.image().region(block),
         }
     }
 }
@@ -116,14 +126,16 @@ impl Subject {
 /// How pixels are read for a model.
 #[derive(Debug, Clone)]
 pub struct Eyepiece {
-    sampling: Option<Sampling>,
+    sampling: Sampling,
+    /// What the model sees instead of the picture's own colours.
+    pub colours: Option<Colours>,
 }
 
 impl Eyepiece {
     /// Pixels of the finest level that one of the model's spans.
     #[must_use]
     pub fn scale(&self) -> f64 {
-        self.sampling.as_ref().map_or(1.0, |s| s.scale)
+        self.sampling.scale
     }
 }
 

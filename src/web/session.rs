@@ -17,7 +17,7 @@ use crate::engine::{Block, Choice, Control, Device, SegmentOptions, WindowEngine
 use crate::error::{Error, Report, Result};
 use crate::model::{InstanceParameters, Model};
 use crate::platform::seconds;
-use crate::raster::{DecodeLimits, Plane, ProbabilityMap, RgbImage, decode_image, phantom};
+use crate::raster::{Colours, DecodeLimits, Matching, Plane, ProbabilityMap, RgbImage, Stain, decode_image, phantom};
 use crate::viewer::{ANSWERS, Pyramid};
 
 /// Largest image of the page: 36 megapixels take about 0.6 GB with everything that is made of them.
@@ -31,10 +31,19 @@ const TRIAL: usize = 2;
 /// and this one to the block of a slide that is worked on.
 pub const BLOCK: usize = 4;
 
+/// Pixels as they are, and as the model sees them.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    pub image: Arc<RgbImage>,
+    pub seen: Arc<RgbImage>,
+}
+
 /// An answer while it grows and when it is whole.
 #[derive(Debug)]
 pub struct Slot {
     pub image: Arc<RgbImage>,
+    /// The same in the colours that the model sees.
+    pub seen: Arc<RgbImage>,
     pub map: ProbabilityMap,
     pub known: Plane<bool>,
     pub fingerprint: String,
@@ -45,13 +54,15 @@ pub struct Slot {
 #[derive(Default)]
 pub struct State {
     pub pyramid: Option<Pyramid>,
+    /// What the model sees instead of the image's own colours.
+    colours: Option<Colours>,
     /// Instead of an image in memory.
     pub slide: Option<Rc<WebSlide>>,
     /// What was found in the slide, for each answer.
     pub slide_answers: [Option<SlideAnswer>; ANSWERS],
     /// Pixels of the slide's next block.
-    pub piece: Option<Arc<RgbImage>>,
-    pub trial: Option<Arc<RgbImage>>,
+    pub piece: Option<Picture>,
+    pub trial: Option<Picture>,
     models: BTreeMap<u32, Rc<Model>>,
     last_model: u32,
     device: Option<Rc<Device>>,
@@ -95,6 +106,13 @@ impl State {
         self.slide_answers.get(slot as usize).and_then(Option::as_ref)
     }
 
+    /// The image and what the model sees of it.
+    fn seen(&self) -> Result<Picture> {
+        let image = Arc::clone(self.image()?);
+        let seen = self.colours.as_ref().map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
+        Ok(Picture { image, seen })
+    }
+
     pub fn image(&self) -> Result<&Arc<RgbImage>> {
         self.pyramid.as_ref().map(Pyramid::image).ok_or_else(|| Error::mismatch("There is no image yet"))
     }
@@ -119,17 +137,20 @@ impl State {
         self.slots = Default::default();
         self.slide_answers = Default::default();
         (self.pyramid, self.slide, self.piece, self.trial) = (None, None, None, None);
+        self.colours = None;
     }
 
     /// Takes a window for trials; what was found in the last one goes.
-    pub fn take_trial(&mut self, image: RgbImage) {
-        self.trial = Some(Arc::new(image));
+    pub fn take_trial(&mut self, picture: Picture) {
+        self.trial = Some(picture);
         self.slots[TRIAL..BLOCK].iter_mut().for_each(|slot| *slot = None);
     }
 
     fn take_image(&mut self, image: RgbImage) -> String {
-        let size = json!({ "width": image.width(), "height": image.height() });
+        let mut size = json!({ "width": image.width(), "height": image.height() });
         self.forget_picture();
+        self.colours = Colours::wanted(Matching::Auto, Stain::of([&image]));
+        size["matched"] = self.colours.is_some().into();
         self.pyramid = Some(Pyramid::new(Arc::new(image)));
         size.to_string()
     }
@@ -190,7 +211,9 @@ impl Session {
         let start =
             |middle: f64, len: usize, whole: usize| ((middle - len as f64 / 2.0).max(0.0) as usize).min(whole - len);
         let (column, row) = (start(x, width, image.width()), start(y, height, image.height()));
-        state.take_trial(image.crop(row, column, width, height));
+        let image = Arc::new(image.crop(row, column, width, height));
+        let seen = state.colours.as_ref().map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
+        state.take_trial(Picture { image, seen });
         Ok(json!({ "x": column, "y": row, "width": width, "height": height }).to_string())
     }
 
@@ -229,16 +252,18 @@ impl Session {
         let mut state = self.state.borrow_mut();
         let model = state.model(id).thrown()?;
         let missing = || super::thrown(&Error::mismatch("There is no such picture"));
-        let image = match slot as usize {
-            0..TRIAL => Arc::clone(state.image().thrown()?),
+        let picture = match slot as usize {
+            0..TRIAL => state.seen().thrown()?,
             BLOCK => state.piece.take().ok_or_else(missing)?,
             _ => state.trial.clone().ok_or_else(missing)?,
         };
+        let Picture { image, seen } = picture;
         let (w, h) = (image.width(), image.height());
         let place =
             state.slots.get_mut(slot as usize).ok_or_else(|| super::thrown(&Error::mismatch("No such slot")))?;
         *place = Some(Slot {
             image,
+            seen,
             map: Plane::filled(w, h, 0.0),
             known: Plane::filled(w, h, false),
             fingerprint: model.fingerprint(),
@@ -270,7 +295,7 @@ impl Session {
         let (model, image, device) = {
             let state = self.state.borrow();
             let device = state.device.clone().ok_or_else(|| super::thrown(&Error::mismatch("No device is open")))?;
-            (state.model(id).thrown()?, Arc::clone(&state.slot(slot).thrown()?.image), device)
+            (state.model(id).thrown()?, Arc::clone(&state.slot(slot).thrown()?.seen), device)
         };
         let Device::Gpu(gpu) = &*device else {
             return Ok(json!({ "done": false, "notes": [], "lost": false }).to_string());
@@ -325,7 +350,7 @@ impl Session {
         let block = super::block(row, column, width, height);
         let missing = || super::thrown(&Error::mismatch("Blocks were not asked for"));
         let (_, engine) = state.engine.as_ref().ok_or_else(missing)?;
-        let pixels = engine.cut(&state.slot(slot).thrown()?.image, block);
+        let pixels = engine.cut(&state.slot(slot).thrown()?.seen, block);
         Ok(pixels.as_flattened().to_vec())
     }
 

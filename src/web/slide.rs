@@ -8,13 +8,14 @@ use js_sys::Function;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use super::session::{BLOCK, Session};
+use super::session::{BLOCK, Picture, Session};
 use super::slide_source::WebSlide;
 use super::{Thrown as _, eye};
 use crate::engine::Block;
 use crate::error::{Error, Result};
 use crate::instances::{Provenance, write_nuclei};
 use crate::model::InstanceParameters;
+use crate::raster::{Colours, Matching, Stain};
 use crate::viewer::{TileKey, compose, findings_tile};
 use crate::whole_slide::{Findings, Region, Sampling, Wanted};
 
@@ -85,30 +86,40 @@ impl Session {
         Ok(Some(told))
     }
 
-    async fn begun(&self, slot: u32, id: u32, mpp: f64, threshold: f32, read: &Function) -> Result<()> {
+    /// Gives whether the colours are matched.
+    async fn begun(&self, slot: u32, id: u32, mpp: f64, threshold: f32, read: &Function) -> Result<bool> {
         let (slide, model) = (self.slide()?, self.state.borrow().model(id)?);
         let (own, fingerprint) = (model.card().instances, model.fingerprint());
         let parameters =
             InstanceParameters { threshold: if threshold < 0.0 { own.threshold } else { threshold }, ..own };
-        if self.with_answer(slot, |a| Ok(a.is_of(&fingerprint, mpp, &parameters))).unwrap_or(false) {
-            return Ok(());
+        let kept =
+            |a: &mut SlideAnswer| Ok(a.is_of(&fingerprint, mpp, &parameters).then_some(a.wanted.colours.is_some()));
+        if let Some(matched) = self.with_answer(slot, kept).unwrap_or(None) {
+            return Ok(matched);
         }
         let sampling = Sampling::new(&slide.slide, mpp, model.card().mpp_um)?;
         let tissue = slide.tissue((sampling.width(), sampling.height()), read).await?;
-        let wanted = Wanted { parameters, region: Region::Everything, scale: sampling.scale, mpp_um: Some(mpp) };
+        let colours = Colours::wanted(Matching::Auto, slide.stain(&sampling, &tissue, read).await?);
+        let wanted =
+            Wanted { parameters, region: Region::Everything, scale: sampling.scale, mpp_um: Some(mpp), colours };
         let findings = Findings::new(&sampling, &tissue, BLOCK_PX);
         let mut state = self.state.borrow_mut();
         let place = state.slide_answers.get_mut(slot as usize).ok_or_else(|| Error::mismatch("No such slot"))?;
+        let matched = wanted.colours.is_some();
         *place = Some(SlideAnswer { findings, sampling, wanted, fingerprint });
-        Ok(())
+        Ok(matched)
     }
 
     async fn piece(&self, slot: u32, index: u32, read: &Function) -> Result<()> {
         let slide = self.slide()?;
-        let needed = |a: &mut SlideAnswer| Ok((a.findings.cut(index as usize)?.read, a.sampling.clone()));
-        let (block, sampling) = self.with_answer(slot, needed)?;
+        let needed = |a: &mut SlideAnswer| {
+            Ok((a.findings.cut(index as usize)?.read, a.sampling.clone(), a.wanted.colours.clone()))
+        };
+        let (block, sampling, colours) = self.with_answer(slot, needed)?;
         let pixels = slide.region(sampling.level, sampling.needs(block), read).await?;
-        self.state.borrow_mut().piece = Some(Arc::new(sampling.apply(pixels, block)?));
+        let image = Arc::new(sampling.apply(pixels, block)?);
+        let seen = colours.map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
+        self.state.borrow_mut().piece = Some(Picture { image, seen });
         Ok(())
     }
 
@@ -145,8 +156,11 @@ impl Session {
         let (column, row) = (start(x, width, sampling.width()), start(y, height, sampling.height()));
         let block = Block { row, column, width, height };
         let pixels = slide.region(sampling.level, sampling.needs(block), read).await?;
-        let image = sampling.apply(pixels, block)?;
-        self.state.borrow_mut().take_trial(image);
+        let image = Arc::new(sampling.apply(pixels, block)?);
+        // Of the window alone: enough to compare two models on.
+        let colours = Colours::wanted(Matching::Auto, Stain::of([&*image]));
+        let seen = colours.map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
+        self.state.borrow_mut().take_trial(Picture { image, seen });
         Ok(())
     }
 }
@@ -164,7 +178,7 @@ impl Session {
     }
 
     /// Prepares an answer of the slide; what the same model found before with the same settings is kept. A threshold below 0
-    /// is the model's own.
+    /// is the model's own. Gives whether the slide's colours are matched to those that the model learned from.
     ///
     /// # Errors
     /// A sentence.
@@ -176,7 +190,7 @@ impl Session {
         mpp: f64,
         threshold: f32,
         read: Function,
-    ) -> std::result::Result<(), JsValue> {
+    ) -> std::result::Result<bool, JsValue> {
         self.begun(slot, id, mpp, threshold, &read).await.thrown()
     }
 

@@ -11,10 +11,10 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::error::{Error, Result};
-use crate::raster::RgbImage;
+use crate::raster::{RgbImage, Stain};
 use crate::slide::{Level, Read, Rect, Slide, Sparse, Stop, TileCache, TilePlace, decode_tile, merged};
 use crate::viewer::SlideTiles;
-use crate::whole_slide::{Glance, Tissue};
+use crate::whole_slide::{Glance, Sampling, Tissue};
 
 /// Room for decoded tiles, bytes.
 const CACHE_BYTES: usize = 96 << 20;
@@ -149,6 +149,21 @@ impl Drop for Busy<'_> {
         if let Some(done) = &self.done {
             drop(done.call0(&JsValue::NULL));
         }
+    }
+}
+
+impl WebSlide {
+    /// The stain, from windows that show tissue.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn stain(&self, sampling: &Sampling, tissue: &Tissue, read: &Function) -> Result<Option<Stain>> {
+        let mut windows = Vec::new();
+        for window in tissue.windows() {
+            let pixels = self.region(sampling.level, sampling.needs(window), read).await?;
+            windows.push(sampling.apply(pixels, window)?);
+        }
+        Ok(Stain::of(&windows))
     }
 }
 

@@ -1,12 +1,14 @@
 //! A block with everything around it that decides its nuclei, and what it keeps of them.
 
+use std::borrow::Cow;
+
 use super::kept::Kept;
 use super::region::Region;
 use crate::engine::{ALIGN_PX, Block};
 use crate::error::Result;
 use crate::instances::{find, nuclei};
 use crate::model::{CENTRE_PX, InstanceParameters};
-use crate::raster::{ProbabilityMap, RgbImage};
+use crate::raster::{Colours, ProbabilityMap, RgbImage};
 
 /// Around a block, pixels: nuclei that reach over its border, and their neighbours that they are split from, lie in here whole.
 pub const MARGIN_PX: usize = 96;
@@ -31,6 +33,16 @@ pub struct Wanted {
     pub scale: f64,
     /// Pixel size of the finest level.
     pub mpp_um: Option<f64>,
+    /// What the model sees instead of the slide's own colours; measurements are made on the slide's.
+    pub colours: Option<Colours>,
+}
+
+impl Wanted {
+    /// A piece of the slide as the model sees it.
+    #[must_use]
+    pub fn seen<'a>(&self, image: &'a RgbImage) -> Cow<'a, RgbImage> {
+        self.colours.as_ref().map_or(Cow::Borrowed(image), |colours| Cow::Owned(colours.apply(image)))
+    }
 }
 
 impl Cut {

@@ -22,7 +22,7 @@ pub use kept::Kept;
 #[cfg(not(target_arch = "wasm32"))]
 pub use parts::Parts;
 #[cfg(not(target_arch = "wasm32"))]
-pub use pixels::{Pixels, SlideView};
+pub use pixels::{Pixels, SlideView, stain_of};
 pub use region::Region;
 pub use resample::{Axis, resampled};
 #[cfg(not(target_arch = "wasm32"))]

@@ -4,7 +4,7 @@ use super::sampling::Sampling;
 use super::tissue::{Glance, Tissue};
 use crate::engine::Block;
 use crate::error::Result;
-use crate::raster::RgbImage;
+use crate::raster::{RgbImage, Stain};
 use crate::slide::SlideReader;
 
 /// Pixels by rectangle.
@@ -30,6 +30,15 @@ impl Pixels for RgbImage {
     fn region(&self, block: Block) -> Result<RgbImage> {
         Ok(self.crop(block.row, block.column, block.width, block.height))
     }
+}
+
+/// The stain of a picture, from windows that show tissue.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn stain_of(pixels: &dyn Pixels, tissue: &Tissue) -> Result<Option<Stain>> {
+    let windows: Vec<RgbImage> = tissue.windows().into_iter().map(|w| pixels.region(w)).collect::<Result<_>>()?;
+    Ok(Stain::of(&windows))
 }
 
 /// A slide at a model's pixel size.

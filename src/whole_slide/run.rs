@@ -125,7 +125,8 @@ impl SlideRun<'_> {
         let begun = Instant::now();
         let control = Control { cancel: Some(self.cancel), ..Control::default() };
         let mut report = Report::default();
-        let answer = segment_on(self.device, self.model, &piece.image, self.options, &control, &mut report);
+        let seen = self.wanted.seen(&piece.image);
+        let answer = segment_on(self.device, self.model, &seen, self.options, &control, &mut report);
         let (map, _) = pollster::block_on(answer)?;
         outcome.network_secs += begun.elapsed().as_secs_f64();
         let begun = Instant::now();
@@ -181,6 +182,7 @@ mod tests {
                 region: Region::Everything,
                 scale: 1.0,
                 mpp_um: Some(0.25),
+                colours: None,
             },
             block_px,
             cancel: &cancel,

@@ -27,6 +27,21 @@ impl Sampling {
     /// # Errors
     /// [`Error::Mismatch`] for sizes so far apart that one must be wrong.
     pub fn new(slide: &Slide, slide_mpp: f64, model_mpp: f64) -> Result<Self> {
+        let scale = Self::scale_of(slide_mpp, model_mpp)?;
+        let level = slide.level_for(scale);
+        let (first, own) = (&slide.levels[0], &slide.levels[level]);
+        Ok(Self::of(level, scale, (first.width, first.height), (own.width, own.height)))
+    }
+
+    /// The same for an image of that size.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_image(size: (usize, usize), image_mpp: f64, model_mpp: f64) -> Result<Self> {
+        Ok(Self::of(0, Self::scale_of(image_mpp, model_mpp)?, size, size))
+    }
+
+    fn scale_of(slide_mpp: f64, model_mpp: f64) -> Result<f64> {
         let scale = model_mpp / slide_mpp;
         if !(1.0 / MAX_FACTOR..=MAX_FACTOR).contains(&scale) {
             return Err(Error::mismatch(format!(
@@ -34,12 +49,19 @@ impl Sampling {
                  state the slide's pixel size (--mpp)"
             )));
         }
-        let scale = if (scale - 1.0).abs() < SAME { 1.0 } else { scale };
-        let level = slide.level_for(scale);
-        let (first, own) = (&slide.levels[0], &slide.levels[level]);
+        Ok(if (scale - 1.0).abs() < SAME { 1.0 } else { scale })
+    }
+
+    fn of(level: usize, scale: f64, whole: (usize, usize), own: (usize, usize)) -> Self {
         let len = |whole: usize| ((whole as f64 / scale).round() as usize).max(1);
-        let across = Axis::new(len(first.width), own.width);
-        Ok(Self { level, scale, across, down: Axis::new(len(first.height), own.height) })
+        let (across, down) = (Axis::new(len(whole.0), own.0), Axis::new(len(whole.1), own.1));
+        Self { level, scale, across, down }
+    }
+
+    /// Whether pixels are taken as they are.
+    #[must_use]
+    pub fn is_same(&self) -> bool {
+        self.across.is_same() && self.down.is_same()
     }
 
     /// Width of the whole in the model's pixels.
@@ -67,7 +89,7 @@ impl Sampling {
     /// # Errors
     /// None in practice.
     pub fn apply(&self, source: RgbImage, block: Block) -> Result<RgbImage> {
-        if self.across.is_same() && self.down.is_same() {
+        if self.is_same() {
             return Ok(source);
         }
         let rect = self.needs(block);

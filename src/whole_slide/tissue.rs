@@ -1,5 +1,6 @@
 //! Where there is tissue: glass is bright and without colour.
 
+use crate::engine::{Block, blocks};
 use crate::error::Result;
 use crate::raster::{Mask, Plane, RgbImage};
 use crate::slide::{Rect, Slide};
@@ -12,6 +13,10 @@ const STAINED: u8 = 18;
 const DARK: u32 = 200;
 /// Tissue within this many looked-at pixels counts: thin edges are missed on a coarse level.
 const REACH: usize = 2;
+
+/// Most windows that a stain is read from, and their side, pixels.
+const SAMPLES: usize = 24;
+const SAMPLE_PX: usize = 256;
 
 /// A coarse mask of tissue.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +111,16 @@ impl Tissue {
         let columns = scaled(x, width, self.width, self.mask.width());
         let mut rows = scaled(y, height, self.height, self.mask.height());
         rows.any(|row| self.mask.row(row)[columns.clone()].iter().any(|t| *t))
+    }
+
+    /// Windows that show tissue, evenly chosen over the whole: what its stain is read from.
+    #[must_use]
+    pub fn windows(&self) -> Vec<Block> {
+        let side = SAMPLE_PX.min(self.width).min(self.height);
+        let all = blocks(self.width / side * side, self.height / side * side, side);
+        let shown: Vec<Block> = all.into_iter().filter(|b| self.touches(b.column, b.row, b.width, b.height)).collect();
+        let step = shown.len().div_ceil(SAMPLES).max(1);
+        shown.into_iter().step_by(step).collect()
     }
 
     /// Share of the slide.

@@ -174,3 +174,34 @@ fn the_demo_learns_prunes_and_reports() {
         assert!(out.join(file).is_file(), "{file}");
     }
 }
+
+#[test]
+fn an_image_at_another_pixel_size_is_seen_at_the_models_and_answered_at_its_own() {
+    let dir = tempfile::tempdir().expect("folder");
+    let image = prunella::raster::phantom(300, 220, 20).0;
+    let twice = Plane::from_vec(600, 440, (0..600 * 440).map(|i| image.get(i / 600 / 2, i % 600 / 2)).collect());
+    let model = crate::support::root().join("models/dcnn-90.safetensors");
+    let nuclei = |name: &str, image: &prunella::raster::RgbImage, mpp: &str| {
+        let (file, out) = (dir.path().join(format!("{name}.png")), dir.path().join("out"));
+        std::fs::write(&file, encode_rgb_png(image).expect("png")).expect("image");
+        let all =
+            ["segment", text(&file), "--model", text(&model), "--device", "cpu", "--out", text(&out), "--mpp", mpp];
+        let found = run_json(&all)["images"][0].clone();
+        let table = std::fs::read_to_string(out.join(format!("{name}.csv"))).expect("table");
+        let labels = prunella::raster::decode_labels(
+            &std::fs::read(out.join(format!("{name}.labels.png"))).expect("labels"),
+            DecodeLimits::default(),
+        );
+        let row = |l: &str| l.split(',').skip(2).map(|v| v.parse().expect("number")).collect();
+        let rows: Vec<Vec<f64>> = table.lines().skip(1).map(row).collect();
+        (found["nuclei"].as_u64().expect("count"), rows, labels.expect("label map"))
+    };
+    let (count, rows, _) = nuclei("own", &image, "0.25");
+    let (again, large, labels) = nuclei("twice", &twice.expect("image"), "0.125");
+    assert!(count > 10 && again == count, "{count} {again}");
+    assert_eq!((labels.width(), labels.height()), (600, 440));
+    for (a, b) in rows.iter().zip(&large) {
+        assert!((a[0] * 2.0 - b[0]).abs() < 0.1 && (a[1] * 2.0 - b[1]).abs() < 0.1, "centroids {a:?} {b:?}");
+        assert!((a[3] - b[3]).abs() < 0.01, "areas in micrometres {a:?} {b:?}");
+    }
+}
