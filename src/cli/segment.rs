@@ -74,12 +74,6 @@ pub fn segment_images(arguments: &SegmentArguments, output: Output) -> Result<Ou
     }
     let model = Model::load(&arguments.model)?;
     let names = result_names(&arguments.images)?;
-    if arguments.mpp.is_none() {
-        output.remark(&format!(
-            "The pixel size is not known and taken to be the model's, {} µm; --mpp states it",
-            model.card().mpp_um
-        ));
-    }
     let device = arguments.how.open(&model, output)?;
     let (mut results, mut failed) = (Vec::new(), 0);
     for (path, name) in arguments.images.iter().zip(names) {
@@ -92,6 +86,12 @@ pub fn segment_images(arguments: &SegmentArguments, output: Output) -> Result<Ou
                 output.remark(&format!("left out: {e}"));
             }
         }
+    }
+    if arguments.mpp.is_none() && !results.is_empty() {
+        output.remark(&format!(
+            "The pixel size was not known and taken to be the model's, {} µm; --mpp states it",
+            model.card().mpp_um
+        ));
     }
     let line = |r: &ImageResult| {
         let (share, ms, more) = (r.cell_fraction * 100.0, r.milliseconds, r.instances_milliseconds);

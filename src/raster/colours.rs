@@ -145,13 +145,12 @@ mod tests {
         assert!(stain.is_foreign());
         let image = Colours::wanted(Matching::Always, Some(stain)).expect("colours").apply(&pale);
         let after = Stain::of([&image]).expect("tissue");
-        for c in 0..3 {
-            assert!((after.mean[c] - TRAINED.mean[c]).abs() < 0.1, "{after:?}");
-        }
+        let away = |s: &Stain, c: usize| (s.mean[c] - TRAINED.mean[c]).abs();
+        assert!((0..3).all(|c| away(&after, c) < away(&stain, c) / 2.0), "{stain:?} {after:?}");
         // By itself it goes no further than to the border of what the models know.
         let near = Colours::wanted(Matching::Auto, Some(stain)).expect("colours").apply(&pale);
         let near = Stain::of([&near]).expect("tissue");
-        assert!(near.mean.iter().zip(MEANS).all(|(m, (low, high))| *m > low - 0.05 && *m < high + 0.05), "{near:?}");
+        assert!(away(&near, 0) > away(&after, 0) && away(&near, 0) < away(&stain, 0), "{near:?}");
         assert!(!TRAINED.is_foreign());
         let glass = stain.matched(&TRAINED).apply(&Plane::filled(2, 2, [255, 255, 255]));
         assert_eq!(glass.get(0, 0), [255; 3]);
