@@ -68,6 +68,7 @@ enum AugmentName {
     None,
     Default,
     Strong,
+    Stains,
 }
 
 impl AugmentName {
@@ -76,6 +77,7 @@ impl AugmentName {
             Self::None => Augmentation::NONE,
             Self::Default => Augmentation::DEFAULT,
             Self::Strong => Augmentation::STRONG,
+            Self::Stains => Augmentation::STAINS,
         }
     }
 }

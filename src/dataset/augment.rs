@@ -34,6 +34,8 @@ impl Augmentation {
     pub const NONE: Self = Self { turns: false, stain_scale: 0.0, stain_shift: 0.0, zoom: 0.0, rotate: false };
     /// What `--augment` means.
     pub const DEFAULT: Self = Self { turns: true, stain_scale: 0.2, stain_shift: 0.03, ..Self::NONE };
+    /// What `--augment stains` means: for tissue of clinics whose stains the tiles do not show.
+    pub const STAINS: Self = Self { stain_scale: 0.5, stain_shift: 0.1, ..Self::DEFAULT };
     /// What `--augment strong` means.
     pub const STRONG: Self = Self { stain_scale: 0.3, stain_shift: 0.05, zoom: 0.35, rotate: true, ..Self::DEFAULT };
 }

@@ -91,6 +91,7 @@ pub enum Augment {
     None,
     Default,
     Strong,
+    Stains,
 }
 
 /// Training of every cell.
@@ -302,6 +303,7 @@ impl Design {
                 Augment::None => Augmentation::NONE,
                 Augment::Default => Augmentation::DEFAULT,
                 Augment::Strong => Augmentation::STRONG,
+                Augment::Stains => Augmentation::STAINS,
             },
             head: network.head(),
             seed: 1,
