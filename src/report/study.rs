@@ -61,7 +61,7 @@ pub fn render_study(page: &StudyPage<'_>) -> String {
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Study {name}</title>\
-         <style>{STYLE} td {{ white-space: nowrap; }} .wide {{ overflow-x: auto; }}</style></head><body><h1>Study {name}</h1>"
+         <style>{STYLE} td {{ white-space: nowrap; }} .wide {{ overflow-x: auto; width: max-content; max-width: calc(100vw - 4rem); }}</style></head><body><h1>Study {name}</h1>"
     );
     let mut add = |part: &str| html.push_str(part);
     if page.missing > 0 {

@@ -12,6 +12,21 @@ pub struct Curve {
     pub points: Vec<(f64, f64, f64)>,
 }
 
+/// Part of a figure's width, measured by its values, that is left to the names of lines.
+const LEGEND_SHARE: f64 = 0.25;
+/// Most numbers along an axis that grows by factors.
+const X_LABELS: usize = 6;
+
+/// A large number in few characters.
+fn short(value: f64) -> String {
+    let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
+    let unit = units.into_iter().find(|(size, _)| value >= *size);
+    unit.map_or_else(
+        || format!("{value:.0}"),
+        |(size, name)| format!("{} {name}", (value / size * 10.0).round() / 10.0),
+    )
+}
+
 type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
 
 fn svg(
@@ -46,13 +61,16 @@ pub fn study_curves(x: &str, y: &str, curves: &[Curve]) -> Result<String> {
     let (x0, x1) = points().fold((f64::MAX, f64::MIN), |(l, h), p| (l.min(p.0), h.max(p.0)));
     let (y0, y1) = points().fold((f64::MAX, f64::MIN), |(l, h), p| (l.min(p.1 - p.2), h.max(p.1 + p.2)));
     let (x0, x1, y0, y1) = if x0 > x1 { (1.0, 10.0, 0.0, 1.0) } else { (x0 / 1.3, x1 * 1.3, y0 - 0.01, y1 + 0.01) };
+    // The names of the lines stand to the right of their ends.
+    let x1 = x1 * (x1 / x0).powf(LEGEND_SHARE);
     svg((760, 420), |root| {
         let mut chart = ChartBuilder::on(root)
             .margin(12)
             .x_label_area_size(38)
             .y_label_area_size(52)
             .build_cartesian_2d((x0..x1).log_scale(), y0..y1)?;
-        chart.configure_mesh().x_desc(x).y_desc(y).light_line_style(WHITE).draw()?;
+        let mut mesh = chart.configure_mesh();
+        mesh.x_desc(x).y_desc(y).light_line_style(WHITE).x_labels(X_LABELS).x_label_formatter(&|v| short(*v)).draw()?;
         for (i, curve) in curves.iter().enumerate() {
             let line = colour(i, curves.len());
             let mut sorted = curve.points.clone();
@@ -128,6 +146,11 @@ mod tests {
         assert!(svg.contains("δ = 0.9") && svg.contains("polyline"));
         assert_eq!(svg, study_curves("patches", "Accuracy", &curves).expect("svg"));
         assert!(study_curves("patches", "Accuracy", &[]).is_ok());
+    }
+
+    #[test]
+    fn large_numbers_are_short() {
+        assert_eq!([900.0, 4580.0, 24_293_128.0, 2e9].map(short), ["900", "4.6 k", "24.3 M", "2 G"]);
     }
 
     #[test]
