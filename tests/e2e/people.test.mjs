@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { counted, drop, idle, launch, open, serve, shots, site, slide, tissue } from "./harness.mjs";
+import { tiff } from "./tiff.mjs";
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const field = tissue(50, 60, 128, 96);
@@ -41,6 +42,11 @@ test("axe finds nothing, in light and dark, empty, with results and in the dialo
     await page.click("#share-open");
     await page.waitForFunction(() => /Dice/.test(document.getElementById("share-cost").textContent), null, { timeout: 60_000 });
     assert.deepEqual(await faults(page), [], `${colorScheme}, dialog`);
+    await page.keyboard.press("Escape");
+    await drop(page, "field.svs", tiff(field), "");
+    await idle(page);
+    assert.ok(await page.isVisible("#segment-slide"));
+    assert.deepEqual(await faults(page), [], `${colorScheme}, slide`);
     await page.screenshot({ path: join(shots, `share-${colorScheme}.png`) });
     await context.close();
   }
