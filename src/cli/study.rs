@@ -71,11 +71,14 @@ struct RunArguments {
 /// Write a Snakemake workflow for many machines.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  prunella study plan smoke --out smoke && cd smoke && snakemake --cores all
+  prunella study plan smoke --out smoke && cd smoke && snakemake --cores all --retries 2
   prunella study plan paper-table6 --data /data/kumar --out table6
-  cd table6 && snakemake --executor slurm --jobs 50")]
+  cd table6 && snakemake --executor slurm --jobs 50 --retries 2
+On a Slurm that keeps no accounts, add --slurm-status-command squeue.")]
 struct PlanArguments {
+    /// A built-in design or a TOML file.
     design: String,
+    /// Folder of the study: the Snakefile, and later its results.
     #[arg(long, short)]
     out: PathBuf,
     /// Folder with labelled tiles, as the machines see it.
@@ -86,15 +89,18 @@ struct PlanArguments {
 /// Do one cell, or one pre-training, of the study in a folder: what workflows call.
 #[derive(Debug, Args)]
 struct CellArguments {
+    /// The study's folder.
     folder: PathBuf,
-    /// Which cell.
+    /// Which cell, as the Snakefile and results.csv name it; or --pretrain.
     #[arg(long, required_unless_present = "pretrain", conflicts_with = "pretrain")]
     id: Option<String>,
     /// Only the pre-training of this network.
     #[arg(long)]
     pretrain: Option<String>,
+    /// Folder with labelled tiles.
     #[arg(long)]
     data: Option<PathBuf>,
+    /// auto, cpu, gpu or gpu:N.
     #[arg(long, default_value = "auto")]
     device: Choice,
 }

@@ -80,7 +80,7 @@ impl Desk {
         let mut asks = Vec::new();
         let found = self.counts().is_some();
         // A coarse picture first, so that something is seen at once.
-        for key in self.view.visible(level + 2).into_iter().chain(self.view.visible(level)) {
+        for key in self.view.visible((level + 2).min(self.view.deepest())).into_iter().chain(self.view.visible(level)) {
             if has(key) {
                 if found && key.level == level && !self.fresh.contains(&key) {
                     asks.push(Ask::Data(key, self.blocks.len()));

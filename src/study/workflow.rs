@@ -22,9 +22,10 @@ pub fn snakefile(design: &Design, data: Option<&str>) -> String {
     }
     let data = data.map_or(String::new(), |d| format!(" --data {}", quoted(d)));
     format!(
-        r#"# Made by `prunella study plan`; run it with: snakemake --cores all
-# On Slurm: snakemake --executor slurm --jobs 50 --default-resources slurm_partition=main
-# On a Slurm that keeps no accounts, add: --slurm-no-account --slurm-status-command squeue
+        r#"# Made by `prunella study plan`; run it with: snakemake --cores all --retries 2
+# On Slurm: snakemake --executor slurm --jobs 50 --retries 2 --default-resources slurm_partition=main
+# If sacct says that accounting storage is disabled, add --slurm-status-command squeue: without it finished jobs are never noticed.
+# Short cells end sooner with --slurm-init-seconds-before-status-checks 10.
 import os
 
 PRUNELLA = os.environ.get("PRUNELLA", "prunella")
@@ -40,7 +41,7 @@ localrules: report
 
 rule report:
     input: expand("cells/{{cell}}.json", cell=CELLS)
-    output: "report.html", "results.csv"
+    output: "report.html", "results.csv", "results.json"
     shell: "{{PRUNELLA}} study report ."
 
 rule pretrain:
@@ -48,7 +49,6 @@ rule pretrain:
     wildcard_constraints: id="|".join(PRETRAINED) or "none"
     params: network=lambda w: PRETRAINED[w.id]
     threads: 2
-    retries: 2
     resources: mem_mb=4000, runtime=720
     shell: "RAYON_NUM_THREADS={{threads}} {{PRUNELLA}} study cell . --pretrain {{params.network}}{data}"
 
@@ -57,7 +57,6 @@ rule cell:
     output: "cells/{{id}}.json"
     wildcard_constraints: id="|".join(CELLS)
     threads: 1
-    retries: 2
     resources: mem_mb=4000, runtime=720
     shell: "RAYON_NUM_THREADS={{threads}} {{PRUNELLA}} study cell . --id {{wildcards.id}}{data}"
 "#,

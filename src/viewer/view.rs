@@ -172,12 +172,18 @@ impl View {
     /// The level whose pixels are nearest to the screen's, not coarser than they, unless that takes too many tiles.
     #[must_use]
     pub fn level(&self) -> u32 {
-        let deepest = level_count(self.image.0 as usize, self.image.1 as usize) - 1;
+        let deepest = self.deepest();
         let mut level = (1.0 / self.now.scale).log2().floor().clamp(0.0, f64::from(deepest)) as u32;
         while level < deepest && self.visible(level).len() > MAX_VISIBLE {
             level += 1;
         }
         level
+    }
+
+    /// The coarsest level: the whole in one tile.
+    #[must_use]
+    pub fn deepest(&self) -> u32 {
+        level_count(self.image.0 as usize, self.image.1 as usize) - 1
     }
 
     /// Tiles of a level that the screen shows, middle first.

@@ -21,6 +21,9 @@ const CACHE_BYTES: usize = 96 << 20;
 /// Rounds of fetching before a reader is believed to run in a circle.
 const MAX_ROUNDS: usize = 1000;
 
+/// Size of a picture and where there is tissue in it.
+type Known = ((usize, usize), Rc<Tissue>);
+
 /// An open slide.
 pub struct WebSlide {
     pub slide: Slide,
@@ -29,8 +32,8 @@ pub struct WebSlide {
     cache: RefCell<TileCache>,
     /// Tiles that are under way, and what will say that they are not any more.
     busy: RefCell<HashMap<TilePlace, Promise>>,
-    /// Once it was looked for: size of the picture and where there is tissue.
-    tissue: RefCell<Option<((usize, usize), Rc<Tissue>)>>,
+    /// Once it was looked for.
+    tissue: RefCell<Option<Known>>,
 }
 
 impl WebSlide {
