@@ -96,6 +96,17 @@ export class Answers {
     this.#progress.add(width * height);
   }
 
+  /** What to know of an image's answer. */
+  #remarks() {
+    const { mpp, chosen, opening } = this.page;
+    const said = opening.matched ? [MATCHED] : [];
+    const own = chosen?.facts.mpp ?? 0;
+    if (mpp > 0 && own > 0 && Math.abs(own / mpp - 1) > 0.05) {
+      said.push(`The model expects ${own} µm a pixel and sees the image as it is; prunella segment --mpp ${mpp} resamples.`);
+    }
+    return said;
+  }
+
   /** Ends what runs; what was finished is shown, and said to be a part. */
   cancel() {
     return this.page.queue.main(async () => {
@@ -121,7 +132,7 @@ export class Answers {
       this.page.stage.show({ preview: -1, chosen: 0 });
       this.page.stage.changed(0);
       const count = `${summary.count.toLocaleString("en")} nuclei`;
-      this.page.say(this.#partial ? `Cancelled: ${count} in the part that was finished; files hold that part alone.` : `${count}.${this.page.opening.matched ? ` ${MATCHED}` : ""}`);
+      this.page.say(this.#partial ? `Cancelled: ${count} in the part that was finished; files hold that part alone.` : [`${count}.`, ...this.#remarks()].join(" "));
       if (this.page.stage.answers[1] && !this.running) {
         await this.page.engine.call("find", 1, this.page.threshold ?? -1);
         this.page.stage.changed(1);

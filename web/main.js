@@ -269,7 +269,7 @@ class Page {
     byId("sides").hidden = !on;
     this.layersChanged();
     // A segmentation that runs does this at its end.
-    if (!on || this.stage.width === 0 || this.stage.answers[1] || this.answers.running) return;
+    if (!on || this.stage.width === 0 || (this.stage.answers[1] && !this.slide.facts) || this.answers.running) return;
     await this.queue.main((check) => this.answers.fillOther(check));
   }
 

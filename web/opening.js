@@ -45,9 +45,9 @@ export class Opening {
   /**
    * Opens a slide of a server range by range. False when it is an image, or its server sends only whole files: then it must be
    * loaded whole; true also when it failed and that was told.
-   * @param {string} address @param {string} name
+   * @param {string} address @param {string} name @param {boolean} [linked] the page's own address says so
    */
-  async address(address, name) {
+  async address(address, name, linked = true) {
     const { page } = this;
     page.forgive();
     let settled = true;
@@ -56,7 +56,7 @@ export class Opening {
       check();
       settled = slide !== null && slide !== "whole";
       if (!settled) return;
-      this.#slide(slide, name, true);
+      this.#slide(slide, name, linked);
       await page.answers.segment(check);
     });
     return settled;

@@ -3,6 +3,7 @@ import { byId, input, secs } from "./dom.js";
 
 /** A view with more pixels than this is not segmented without being asked: it would take minutes. */
 const UNASKED_PX = 4e6;
+const NO_SIZE = "The slide does not say how large its pixels are. State it first, in µm.";
 /** Pause between two lists of nuclei while blocks come, milliseconds. */
 const LIST_MS = 1500;
 
@@ -41,9 +42,21 @@ export class SlideAnswers {
     return [Math.max(0, left), Math.max(0, top), Math.min(stage.width, right), Math.min(stage.height, bottom)];
   }
 
+  /** What was found belongs to another model, threshold or pixel size. */
+  async forget() {
+    const { page } = this;
+    for (const slot of [0, 1]) {
+      await page.engine.call("slideForget", slot);
+      page.stage.clear(slot);
+    }
+    page.results.clear();
+  }
+
   /** Segments a small view; says how to go on otherwise. @param {() => void} check */
   async unasked(check) {
     const { page } = this;
+    await this.forget();
+    check();
     if (page.mpp === 0) {
       page.say("The slide does not say how large its pixels are: state it, in µm, and segment the view.");
       return;
@@ -58,7 +71,7 @@ export class SlideAnswers {
     const { page } = this;
     if (page.mpp === 0) {
       input("mpp").focus();
-      throw new Error("The slide does not say how large its pixels are. State it first, in µm.");
+      throw new Error(NO_SIZE);
     }
     const { facts } = page.chosen ?? (await page.chooseModel(check));
     const bounds = extent === "view" ? this.#view() : [0, 0, page.stage.width, page.stage.height];
@@ -79,6 +92,12 @@ export class SlideAnswers {
 
   /** The unpruned model's answer for the same place. @param {number[] | undefined} bounds @param {() => void} check */
   async other(bounds, check) {
+    const [left, top, right, bottom] = bounds ?? this.#view();
+    if (this.page.mpp === 0) throw new Error(NO_SIZE);
+    if (!bounds && (right - left) * (bottom - top) > UNASKED_PX) {
+      this.page.say("Zoom in to compare with the unpruned model.");
+      return;
+    }
     const whole = await this.page.models.unpruned();
     check();
     await this.#fill(1, whole.id, bounds ?? this.#view());
@@ -91,6 +110,8 @@ export class SlideAnswers {
     const { gpu } = page.engine.device;
     const job = { slot, model, gpu, mpp: page.mpp, threshold: page.threshold ?? -1, bounds };
     const done = await page.engine.call("slideSegment", job);
+    // Later blocks gave earlier nuclei other numbers.
+    page.stage.changed(slot);
     if (done.lost) await page.openDevice();
     if (done.blocks > 0 && slot === 0) {
       byId("time").textContent = `${secs(done.ms)} (${secs(done.ms / done.blocks)} a block)`;
@@ -128,6 +149,7 @@ export class SlideAnswers {
 
   /** What was finished before it was cancelled stays. */
   async cancelled() {
+    this.page.stage.changed(0);
     await this.#list();
     this.page.say(`Cancelled: ${this.page.results.nuclei.length.toLocaleString("en")} nuclei in the blocks that were finished.`);
   }

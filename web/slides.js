@@ -30,10 +30,11 @@ export class Slides {
    * @param {{ blob?: Blob, address?: string }} place
    */
   async open({ blob, address = "" }) {
-    const source = blob ? await ofBlob(blob) : await ofAddress(address);
+    const signal = this.#begin();
+    const source = blob ? await ofBlob(blob) : await ofAddress(address, signal);
     if (source === "whole") return "whole";
     if (!isTiff(source.first)) return null;
-    const read = source.reader(new AbortController().signal);
+    const read = source.reader(signal);
     const facts = JSON.parse(await this.session.openSlide(source.length, read));
     if (facts) {
       this.close();

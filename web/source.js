@@ -29,15 +29,15 @@ export async function ofBlob(blob) {
 
 /**
  * A file on a server, or what must be done instead: `whole` when it only sends whole files.
- * @param {string} address
+ * @param {string} address @param {AbortSignal} wish
  * @returns {Promise<Source | "whole">}
  */
-export async function ofAddress(address) {
+export async function ofAddress(address, wish) {
   const url = new URL(address);
   if (!/^https?:$/.test(url.protocol)) throw new Error("The image must come from an http or https address.");
   let length = 0;
   const stop = new AbortController();
-  const answer = await request(url, 0, FIRST, stop.signal);
+  const answer = await request(url, 0, FIRST, AbortSignal.any([stop.signal, wish]));
   if (answer.status !== 206) {
     // Nothing of the body is wanted.
     stop.abort();

@@ -262,7 +262,7 @@ export class Stage {
       if (/** @type {Error} */ (e).name === "AbortError") {
         if (answer >= 0 && generation === this.#generation) this.#fresh[answer].delete(name(key));
       } else {
-        if (answer < 0) this.#failed.add(name(key));
+        if (answer < 0 && generation === this.#generation) this.#failed.add(name(key));
         if (this.slide && generation === this.#generation) this.onfail(/** @type {Error} */ (e));
       }
     } finally {

@@ -87,6 +87,8 @@ function images(page) {
     page.results.refresh();
     page.stage.invalidate();
     page.address.soon();
+    // The model sees a slide at its own pixel size, so another one is another segmentation.
+    if (page.slide.facts) void page.run();
   };
   if (page.address.wish.folder && !single()) void folder(page, page.address.wish.folder);
 }
@@ -102,7 +104,7 @@ async function folder(page, address) {
       const url = new URL(name.split("/").map(encodeURIComponent).join("/"), base);
       const button = Object.assign(document.createElement("button"), { type: "button", textContent: name });
       button.onclick = async () => {
-        if (await page.opening.address(url.href, name)) return;
+        if (await page.opening.address(url.href, name, false)) return;
         const got = await fetch(url).catch(() => undefined);
         if (got?.ok) void page.opening.blob(await got.blob(), name);
         else page.fail(new Error(`${name} cannot be loaded.`));

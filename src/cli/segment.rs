@@ -120,6 +120,15 @@ fn segment_one(
     let model_mpp = model.card().mpp_um;
     let size = (image.width(), image.height());
     let sampling = Sampling::of_image(size, arguments.mpp.unwrap_or(model_mpp), model_mpp).at(path)?;
+    let limit = DecodeLimits::default().max_pixels;
+    if sampling.width() as u64 * sampling.height() as u64 > limit {
+        return Err(Error::limit(format!(
+            "At the model's pixel size the image has {}×{} pixels, more than the {limit} that are taken; is --mpp right?",
+            sampling.width(),
+            sampling.height()
+        )))
+        .at(path);
+    }
     let whole = Block { row: 0, column: 0, width: sampling.width(), height: sampling.height() };
     let work = if sampling.is_same() { image.clone() } else { sampling.apply(image.clone(), whole)? };
     let run = timed_segment(model, device, &work, &arguments.how, output, name)?;

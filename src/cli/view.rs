@@ -88,6 +88,10 @@ fn play(a: &ViewArguments, file: &Path, output: Output) -> Result<Outcome> {
             return Err(Error::malformed(alert.clone()).at(file));
         }
     }
+    desk.apply(&Command::Wait)?;
+    if let Some(alert) = &desk.alert {
+        return Err(Error::malformed(alert.clone()).at(file));
+    }
     let (nuclei, share) = desk.counts().unwrap_or_default();
     let value = json!({ "slide": desk.name, "nuclei": nuclei, "area_share": share, "commands": commands.len() });
     output.result(&value, &format!("{}: {} commands done. {}", desk.name, commands.len(), desk.said))?;

@@ -137,10 +137,7 @@ impl Desk {
     /// A sentence; what was there stays.
     pub fn apply(&mut self, command: &Command) -> Result<()> {
         self.alert = None;
-        if let Some(file) = &mut self.record {
-            let line = serde_json::to_string(command).map_err(|e| Error::malformed(e.to_string()))?;
-            writeln!(file, "{line}").map_err(|e| Error::io("The script cannot be written", e))?;
-        }
+        self.note(command);
         match command {
             Command::Open(place) => self.open(place)?,
             Command::Model(path) => {
@@ -167,6 +164,16 @@ impl Desk {
             moves => self.look(moves),
         }
         Ok(())
+    }
+
+    /// Writes a command into the script that is recorded; a disk that is full ends the recording, not the work.
+    pub(super) fn note(&mut self, command: &Command) {
+        let Some(file) = &mut self.record else { return };
+        let written = serde_json::to_string(command).map(|line| writeln!(file, "{line}"));
+        if !matches!(written, Ok(Ok(()))) {
+            self.record = None;
+            self.alert = Some("The script cannot be written any more.".to_owned());
+        }
     }
 
     fn look(&mut self, command: &Command) {
@@ -246,6 +253,9 @@ impl Desk {
     }
 
     fn stop(&mut self) {
+        // What it finished meanwhile is shown.
+        self.poll();
+        self.fresh.clear();
         if let Some(job) = self.job.take() {
             job.cancel();
             self.progress = None;

@@ -97,10 +97,14 @@ fn run(task: &Task, found: &Found, cancel: &AtomicBool, tell: &Teller) -> Result
     let lock = || found.lock().unwrap_or_else(PoisonError::into_inner);
     if lock().is_none() {
         let begun = task.subject.begin(task.mpp_um, task.model.card().mpp_um)?;
+        if cancel.load(Ordering::Relaxed) {
+            return Err(Error::Cancelled { after: String::new() });
+        }
         if begun.1.colours.is_some() {
             tell.tell(Told::Said("The stain is unlike any that the model learned from: its colours are matched."));
         }
-        *lock() = Some(begun);
+        // Another job may have begun meanwhile; its blocks stay.
+        lock().get_or_insert(begun);
     }
     let mut report = Report::default();
     let device = pollster::block_on(Device::open(task.choice, &task.model, &mut report))?;

@@ -61,6 +61,8 @@ impl Loader {
         wishes.subject = Some((subject, found));
         wishes.turn += 1;
         wishes.waiting.clear();
+        // What is being made is of the turn before, and is not shown.
+        wishes.busy.clear();
     }
 
     /// What is wanted now, the most urgent first; what was wanted before and is not begun is forgotten.
@@ -72,10 +74,10 @@ impl Loader {
         self.wishes.1.notify_all();
     }
 
-    /// What is there since the last time.
-    pub fn loaded(&self) -> Vec<Loaded> {
+    /// What is there since the last time; none stands for a tile of an earlier turn, whose place is asked for again.
+    pub fn loaded(&self) -> Vec<Option<Loaded>> {
         let turn = self.wishes().turn;
-        self.loaded.try_iter().filter(|(of, _)| *of == turn).map(|(_, loaded)| loaded).collect()
+        self.loaded.try_iter().map(|(of, loaded)| (of == turn).then_some(loaded)).collect()
     }
 }
 
@@ -104,8 +106,15 @@ fn work(wishes: &(Mutex<Wishes>, Condvar), send: &Sender<(u64, Loaded)>, wake: &
                 state = wishes.1.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         };
-        let tile = make(ask, &subject, &found);
-        lock().busy.retain(|a| *a != ask);
+        // A tile that breaks must not take the thread with it.
+        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| make(ask, &subject, &found)));
+        let tile = made.unwrap_or_else(|_| Err(Error::malformed("A tile of the slide cannot be shown")));
+        {
+            let mut state = lock();
+            if state.turn == turn {
+                state.busy.retain(|a| *a != ask);
+            }
+        }
         if send.send((turn, (ask, tile))).is_err() {
             return;
         }

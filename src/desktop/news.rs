@@ -1,5 +1,6 @@
 //! What a desk hears from its background threads, and which tiles it asks them for.
 
+use super::command::Command;
 use super::desk::{Change, Desk, Progress};
 use super::job::{Job, Told};
 use super::loader::Ask;
@@ -33,8 +34,9 @@ impl Desk {
                 Told::Ended { seconds, result } => self.ended(seconds, result),
             }
         }
-        for (ask, tile) in self.loader.loaded() {
+        for loaded in self.loader.loaded() {
             seen = true;
+            let Some((ask, tile)) = loaded else { continue };
             match (ask, tile) {
                 (Ask::Image(key), Ok(tile)) => self.changes.push(Change::Image(key, tile)),
                 (Ask::Data(key, blocks), Ok(tile)) => {
@@ -58,6 +60,9 @@ impl Desk {
     fn ended(&mut self, seconds: f64, result: Result<()>) {
         self.job = None;
         self.progress = None;
+        // Later blocks gave earlier nuclei other numbers.
+        self.fresh.clear();
+        self.note(&Command::Wait);
         match result {
             Ok(()) => {
                 let (count, _) = self.counts().unwrap_or_default();

@@ -141,7 +141,7 @@ impl Eyepiece {
 
 fn is_slide(reader: &SlideReader) -> bool {
     let first = &reader.slide.levels[0];
-    first.is_tiled() || first.width * first.height > MAX_IMAGE_PX
+    first.is_tiled() || first.width.saturating_mul(first.height) > MAX_IMAGE_PX
 }
 
 /// First bytes of a file.

@@ -8,7 +8,7 @@ use winit::application::ApplicationHandler;
 use winit::dpi::LogicalSize;
 use winit::event::{ElementState, KeyEvent, MouseButton, MouseScrollDelta, WindowEvent};
 use winit::event_loop::{ActiveEventLoop, EventLoop};
-use winit::keyboard::{Key, NamedKey};
+use winit::keyboard::{Key, ModifiersState, NamedKey};
 use winit::window::{Window, WindowId};
 
 use super::Wake;
@@ -57,6 +57,13 @@ struct Hand {
     at: (f64, f64),
     pressed: Option<(f64, f64)>,
     moved: f64,
+    modifiers: ModifiersState,
+}
+
+impl Hand {
+    fn is_shortcut(&self) -> bool {
+        self.modifiers.intersects(ModifiersState::CONTROL | ModifiersState::ALT | ModifiersState::SUPER)
+    }
 }
 
 struct App {
@@ -98,6 +105,7 @@ impl ApplicationHandler<()> for App {
         }
         match event {
             WindowEvent::CloseRequested => events.exit(),
+            WindowEvent::ModifiersChanged(now) => self.hand.modifiers = now.state(),
             WindowEvent::Resized(size) => {
                 if let Some(shown) = &mut self.shown {
                     shown.screen.resize(size.width, size.height);
@@ -208,6 +216,8 @@ impl App {
             Key::Named(NamedKey::ArrowUp) => glide(0.0, -0.15),
             Key::Named(NamedKey::ArrowDown) => glide(0.0, 0.15),
             Key::Named(NamedKey::Escape) => Command::Cancel,
+            // A held letter is one wish, and shortcuts of the system are not ours.
+            Key::Character(c) if !"+=-0".contains(c) && (event.repeat || self.hand.is_shortcut()) => return,
             Key::Character("+" | "=") => middle(1.5),
             Key::Character("-") => middle(1.0 / 1.5),
             Key::Character("0") => Command::Fit,

@@ -8,6 +8,10 @@ use super::{RgbImage, optical_density_table};
 const TISSUE_OD: f64 = 0.35;
 /// Tissue of fewer pixels says nothing about a stain.
 const LEAST_PIXELS: u64 = 1000;
+/// Tissue varies by more than this; the palest of thirty Kumar tiles varies by 0.12.
+const LEAST_DEVIATION: f64 = 0.05;
+/// Contrast is raised at most so many times.
+const MOST_GAIN: f64 = 3.0;
 /// Below this density a pixel is glass, which stays as bright as it is.
 const GLASS_OD: f64 = 0.1;
 
@@ -69,7 +73,8 @@ impl Stain {
         };
         let mean = [0, 1, 2].map(|c| moment(&counts[c], &|od| od));
         let deviation = [0, 1, 2].map(|c| moment(&counts[c], &|od| (od - mean[c]).powi(2)).sqrt());
-        Some(Self { mean, deviation })
+        // An even field is dark glass, whose noise would become texture.
+        deviation.iter().all(|d| *d > LEAST_DEVIATION).then_some(Self { mean, deviation })
     }
 
     /// Whether the models have seen nothing like it.
@@ -94,7 +99,7 @@ impl Stain {
         let channel = |c: usize| {
             std::array::from_fn(|v| {
                 let od = table[v];
-                let gain = target.deviation[c] / self.deviation[c].max(1e-3);
+                let gain = (target.deviation[c] / self.deviation[c].max(LEAST_DEVIATION)).min(MOST_GAIN);
                 let moved = (od - self.mean[c]) * gain + target.mean[c];
                 let faded = moved * (od / GLASS_OD).min(1.0);
                 (256.0 * (-faded).exp() - 1.0).round().clamp(0.0, 255.0) as u8
@@ -135,12 +140,17 @@ impl Colours {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raster::{Plane, phantom};
+    use crate::raster::Plane;
 
     #[test]
     fn matched_tissue_has_the_trained_mean_and_glass_stays_glass() {
-        // Procedural tissue in pale magenta.
-        let pale = phantom(300, 200, 4).0.map(|[r, g, b]| [r / 4 + 190, g / 2 + 90, b / 4 + 150]);
+        // Pale magenta, with darker nuclei.
+        let pixel = |i: usize| {
+            let [r, g, b] = if i % 7 < 2 { [150, 75, 150] } else { [230, 120, 190] };
+            let grain = (i * 7919 % 25) as u8;
+            [r + grain, g + grain, b + grain]
+        };
+        let pale = Plane::from_vec(200, 100, (0..20_000).map(pixel).collect()).expect("plane");
         let stain = Stain::of([&pale]).expect("tissue");
         assert!(stain.is_foreign());
         let image = Colours::wanted(Matching::Always, Some(stain)).expect("colours").apply(&pale);
@@ -154,6 +164,13 @@ mod tests {
         assert!(!TRAINED.is_foreign());
         let glass = stain.matched(&TRAINED).apply(&Plane::filled(2, 2, [255, 255, 255]));
         assert_eq!(glass.get(0, 0), [255; 3]);
+    }
+
+    #[test]
+    fn a_dark_even_field_is_no_tissue() {
+        let noise = |i: usize| [0, 1, 2].map(|c| (203 + (i * 7919 + c * 31) % 5) as u8);
+        let field = Plane::from_vec(200, 200, (0..40_000).map(noise).collect()).expect("field");
+        assert_eq!(Stain::of([&field]), None);
     }
 
     #[test]

@@ -45,10 +45,11 @@ impl SlideTiles {
         let step = 1usize << level;
         let index = self.slide.level_for(step as f64);
         let own = &self.slide.levels[index];
-        let axis = |whole: usize, source: usize| Axis {
-            step: step as f64 * source as f64 / whole as f64,
-            len: whole.div_ceil(step),
-            source,
+        let axis = |whole: usize, source: usize| {
+            let len = whole.div_ceil(step);
+            // A level that was rounded up as ours is taken pixel by pixel.
+            let step = if len == source { 1.0 } else { step as f64 * source as f64 / whole as f64 };
+            Axis { step, len, source }
         };
         (index, axis(width, own.width), axis(height, own.height))
     }
@@ -66,7 +67,7 @@ impl SlideTiles {
         let part = self.part(key)?;
         let (level, across, down) = self.axes(key.level);
         let ((left, right), (top, bottom)) = (across.needs(part.column, part.width), down.needs(part.row, part.height));
-        if (right - left) * (bottom - top) > MAX_SOURCE_PX {
+        if (right - left).saturating_mul(bottom - top) > MAX_SOURCE_PX {
             return Err(Error::limit("The slide has no level coarse enough for an overview; zoom in"));
         }
         let rect = Rect { x: left.cast_signed(), y: top.cast_signed(), width: right - left, height: bottom - top };

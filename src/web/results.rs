@@ -1,4 +1,5 @@
-//! From an answer to nuclei, tables, tiles and files: the same calls as `prunella segment` makes, so the same bytes.
+//! From an answer to nuclei, tables, tiles and files: the same calls as `prunella segment` makes, so the same bytes, for images
+//! at the model's pixel size (the command line resamples others; the page says that it does not).
 
 use serde_json::json;
 use wasm_bindgen::prelude::*;

@@ -73,7 +73,7 @@ impl Session {
     async fn opened(&self, len: f64, read: &Function) -> Result<Option<serde_json::Value>> {
         let slide = WebSlide::open(len as u64, read).await?;
         let first = &slide.slide.levels[0];
-        if !first.is_tiled() && first.width * first.height <= MAX_IMAGE_PX {
+        if !first.is_tiled() && first.width.saturating_mul(first.height) <= MAX_IMAGE_PX {
             return Ok(None);
         }
         let told = json!({

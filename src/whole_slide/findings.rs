@@ -25,6 +25,8 @@ pub struct Findings {
     kept: BTreeMap<usize, Vec<Kept>>,
     /// Of each block's first nucleus, less one.
     offsets: Vec<u32>,
+    /// Nuclei, pixels that they cover, and pixels of the finished blocks.
+    sums: (usize, u64, f64),
 }
 
 impl Findings {
@@ -40,7 +42,7 @@ impl Findings {
         let blocks = blocks(width, height, block_px);
         let wanted = blocks.iter().map(|b| tissue.touches(b.column, b.row, b.width, b.height)).collect();
         let offsets = vec![0; blocks.len()];
-        Self { width, height, scale, blocks, wanted, kept: BTreeMap::new(), offsets }
+        Self { width, height, scale, blocks, wanted, kept: BTreeMap::new(), offsets, sums: (0, 0, 0.0) }
     }
 
     /// Finished and wanted blocks.
@@ -83,7 +85,13 @@ impl Findings {
 
     /// Takes the nuclei of a finished block.
     pub fn take(&mut self, index: usize, nuclei: Vec<Kept>) {
-        self.kept.insert(index, nuclei);
+        let [l, t, r, b] = self.bounds(index);
+        let covered = |all: &[Kept]| all.iter().map(|k| k.area_px).sum::<u64>();
+        self.sums = (self.sums.0 + nuclei.len(), self.sums.1 + covered(&nuclei), self.sums.2 + (r - l) * (b - t));
+        if let Some(old) = self.kept.insert(index, nuclei) {
+            let (count, area, seen) = self.sums;
+            self.sums = (count - old.len(), area - covered(&old), seen - (r - l) * (b - t));
+        }
         let mut sum = 0;
         for (i, offset) in self.offsets.iter_mut().enumerate() {
             *offset = sum;
@@ -94,14 +102,13 @@ impl Findings {
     /// Number of nuclei.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.kept.values().map(Vec::len).sum()
+        self.sums.0
     }
 
     /// Share of the finished blocks' area that nuclei cover.
     #[must_use]
     pub fn area_share(&self) -> f64 {
-        let covered: u64 = self.kept.values().flatten().map(|k| k.area_px).sum();
-        let seen: f64 = self.kept.keys().map(|i| self.bounds(*i)).map(|[l, t, r, b]| (r - l) * (b - t)).sum();
+        let (_, covered, seen) = self.sums;
         if seen > 0.0 { covered as f64 / seen } else { 0.0 }
     }
 
@@ -182,6 +189,7 @@ mod tests {
         let mut found = findings();
         assert_eq!(found.progress(), (0, 6));
         found.take(4, vec![disc(500.0, 450.0, 5.0)]);
+        found.take(0, vec![disc(1.0, 1.0, 1.0)]);
         found.take(0, vec![disc(100.0, 100.0, 9.0), disc(398.0, 50.0, 9.0)]);
         assert_eq!(found.count(), 3);
         assert_eq!(found.all().map(|(n, _)| n).collect::<Vec<_>>(), [1, 2, 3]);

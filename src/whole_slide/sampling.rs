@@ -10,6 +10,8 @@ use crate::slide::{Rect, Slide};
 const SAME: f64 = 0.05;
 /// Side ratios beyond this say that a pixel size is wrong.
 const MAX_FACTOR: f64 = 16.0;
+/// Most pixels of a whole: beyond, even the list of its blocks is large. Real slides have a twentieth of it.
+const MAX_PX: f64 = 2e11;
 
 /// Which level is read and how its pixels become the model's.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +32,7 @@ impl Sampling {
         let scale = Self::scale_of(slide_mpp, model_mpp)?;
         let level = slide.level_for(scale);
         let (first, own) = (&slide.levels[0], &slide.levels[level]);
-        Ok(Self::of(level, scale, (first.width, first.height), (own.width, own.height)))
+        Self::of(level, scale, (first.width, first.height), (own.width, own.height))
     }
 
     /// The same for an image of that size.
@@ -38,7 +40,7 @@ impl Sampling {
     /// # Errors
     /// As [`Self::new`].
     pub fn of_image(size: (usize, usize), image_mpp: f64, model_mpp: f64) -> Result<Self> {
-        Ok(Self::of(0, Self::scale_of(image_mpp, model_mpp)?, size, size))
+        Self::of(0, Self::scale_of(image_mpp, model_mpp)?, size, size)
     }
 
     fn scale_of(slide_mpp: f64, model_mpp: f64) -> Result<f64> {
@@ -52,10 +54,15 @@ impl Sampling {
         Ok(if (scale - 1.0).abs() < SAME { 1.0 } else { scale })
     }
 
-    fn of(level: usize, scale: f64, whole: (usize, usize), own: (usize, usize)) -> Self {
+    fn of(level: usize, scale: f64, whole: (usize, usize), own: (usize, usize)) -> Result<Self> {
         let len = |whole: usize| ((whole as f64 / scale).round() as usize).max(1);
-        let (across, down) = (Axis::new(len(whole.0), own.0), Axis::new(len(whole.1), own.1));
-        Self { level, scale, across, down }
+        let (width, height) = (len(whole.0), len(whole.1));
+        if width as f64 * height as f64 > MAX_PX {
+            let what =
+                format!("At the model's pixel size there would be {width}×{height} pixels; that is out of range");
+            return Err(Error::limit(what));
+        }
+        Ok(Self { level, scale, across: Axis::new(width, own.0), down: Axis::new(height, own.1) })
     }
 
     /// Whether pixels are taken as they are.

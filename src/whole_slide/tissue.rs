@@ -104,9 +104,12 @@ impl Tissue {
     /// Whether a rectangle holds any.
     #[must_use]
     pub fn touches(&self, x: usize, y: usize, width: usize, height: usize) -> bool {
+        // In 64 bits: the sides of a slide times those of its picture do not fit a browser's numbers.
         let scaled = |from: usize, len: usize, whole: usize, small: usize| {
-            let end = ((from + len) * small).div_ceil(whole).min(small);
-            (from * small / whole).min(small - 1)..end.max(1)
+            let [from, len, whole, n] = [from, len, whole, small].map(|v| v as u64);
+            let first = (from * n / whole).min(n - 1);
+            let end = ((from + len) * n).div_ceil(whole).clamp(first + 1, n);
+            first as usize..end as usize
         };
         let columns = scaled(x, width, self.width, self.mask.width());
         let mut rows = scaled(y, height, self.height, self.mask.height());

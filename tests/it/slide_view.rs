@@ -75,6 +75,36 @@ fn tiles_of_every_level_show_the_slide_and_its_neighbours() {
     assert!(tiles.source(TileKey { level: 9, row: 0, column: 0 }).is_err());
 }
 
+#[test]
+fn levels_of_odd_sizes_rounded_up_or_down_give_every_tile() {
+    for ((w, h), up) in [((1001, 701), true), ((1001, 701), false), ((777, 1), true), ((1, 530), false), ((1, 1), true)]
+    {
+        let whole = phantom(w, h, 3).0;
+        let smaller = |step: usize| {
+            let len = |n: usize| if up { n.div_ceil(step) } else { (n / step).max(1) };
+            let (sw, sh) = (len(w), len(h));
+            let pixel = |i: usize| whole.get((i / sw * step).min(h - 1), (i % sw * step).min(w - 1));
+            Plane::from_vec(sw, sh, (0..sw * sh).map(pixel).collect()).expect("level")
+        };
+        let levels = [whole.clone(), smaller(2), smaller(4)];
+        let style = Style { tile: Some(64), ..PLAIN };
+        let reader = SlideReader::open(Box::new(slide(&levels, style, ""))).expect("slide");
+        let tiles = SlideTiles::new(&reader.slide);
+        for level in 0..4u32 {
+            let count = |n: usize| n.div_ceil(1 << level).div_ceil(TILE) as u32;
+            for (row, column) in (0..count(h)).flat_map(|r| (0..count(w)).map(move |c| (r, c))) {
+                let key = TileKey { level, row, column };
+                // Levels beyond the last one are refused, all others are there.
+                let Ok(source) = tiles.source(key) else { continue };
+                let r = source.rect;
+                let pixels = reader.region(source.level, r.x, r.y, r.width, r.height).expect("pixels");
+                assert_eq!(tiles.tile(key, &pixels).expect("tile").len(), TEXTURE * TEXTURE * 4, "{w}×{h} {key:?}");
+            }
+        }
+        assert!(tiles.source(TileKey { level: 0, row: 0, column: 0 }).is_ok());
+    }
+}
+
 /// Rows of a CSV without their numbers and ids, which follow the blocks.
 fn rows(file: &Path) -> Vec<String> {
     let table = std::fs::read_to_string(file).expect("table");
@@ -231,6 +261,13 @@ fn a_window_shows_the_slide_its_nuclei_and_the_panel() {
     assert!(tool(&["key", "--window", &window, "s"]).is_some() || tool(&["key", "s"]).is_some());
     let outlined = until(|| Some(shot("window.png")).filter(|p| count(p, green) > 1000));
     assert!(outlined.is_some(), "outlines are seen: {}", said());
-    let record = std::fs::read_to_string(dir.path().join("tour.jsonl")).expect("recorded");
-    assert!(record.contains("{\"segment\":\"view\"}"), "{record}");
+    let recorded = || std::fs::read_to_string(dir.path().join("tour.jsonl")).expect("recorded");
+    assert!(until(|| recorded().contains("\"wait\"").then_some(())).is_some(), "{}", recorded());
+    assert!(recorded().contains("{\"segment\":\"view\"}"), "{}", recorded());
+    // What was recorded can be done again without the window.
+    drop(viewer);
+    let script = dir.path().join("again.jsonl");
+    std::fs::write(&script, recorded()).expect("script");
+    let again = run_json(&["view", "--script", text(&script), "--device", "cpu"]);
+    assert!(again["nuclei"].as_u64().is_some_and(|n| n > 20), "{again}");
 }
