@@ -205,6 +205,12 @@ fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     None
 }
 
+/// What was recorded can be done again without the window.
+fn replays(script: &Path) {
+    let again = run_json(&["view", "--script", text(script), "--device", "cpu"]);
+    assert!(again["nuclei"].as_u64().is_some_and(|n| n > 20), "{again}");
+}
+
 #[test]
 fn a_window_shows_the_slide_its_nuclei_and_the_panel() {
     const TEST: &str = "a_window_shows_the_slide_its_nuclei_and_the_panel";
@@ -264,10 +270,6 @@ fn a_window_shows_the_slide_its_nuclei_and_the_panel() {
     let recorded = || std::fs::read_to_string(dir.path().join("tour.jsonl")).expect("recorded");
     assert!(until(|| recorded().contains("\"wait\"").then_some(())).is_some(), "{}", recorded());
     assert!(recorded().contains("{\"segment\":\"view\"}"), "{}", recorded());
-    // What was recorded can be done again without the window.
     drop(viewer);
-    let script = dir.path().join("again.jsonl");
-    std::fs::write(&script, recorded()).expect("script");
-    let again = run_json(&["view", "--script", text(&script), "--device", "cpu"]);
-    assert!(again["nuclei"].as_u64().is_some_and(|n| n > 20), "{again}");
+    replays(&dir.path().join("tour.jsonl"));
 }
