@@ -23,7 +23,7 @@ pub struct Stain {
 }
 
 /// Means over the seven training tiles of the paper's Table 1, which the shipped models learned from.
-pub const TRAINED: Stain = Stain { mean: [0.6343, 1.1585, 0.6725], deviation: [0.3754, 0.5146, 0.2798] };
+const TRAINED: Stain = Stain { mean: [0.6343, 1.1585, 0.6725], deviation: [0.3754, 0.5146, 0.2798] };
 /// What these seven tiles span: lowest and highest mean and deviation.
 const MEANS: [(f64, f64); 3] = [(0.322, 0.967), (0.717, 1.481), (0.460, 0.802)];
 const DEVIATIONS: [(f64, f64); 3] = [(0.237, 0.628), (0.372, 0.773), (0.208, 0.424)];

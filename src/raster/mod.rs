@@ -13,7 +13,7 @@ pub use codec::{
     DecodeLimits, LabelDepth, decode_image, decode_labels, encode_label_file, encode_labels_png, encode_mask_png,
     encode_probability_png, encode_rgb_png,
 };
-pub use colours::{Colours, Matching, Stain, TRAINED};
+pub use colours::{Colours, Matching, Stain};
 pub use components::label_components;
 pub use draw::{OUTLINE, Rgb, outline_mask, overlay, side_by_side};
 pub use mirror::{mirror_index, mirrored_window};
