@@ -37,6 +37,9 @@ enum Task {
     Report {
         /// The study's folder.
         folder: PathBuf,
+        /// A cost.csv of 'study run paper-cost', kept with the study: accuracy is then drawn against milliseconds too.
+        #[arg(long, value_name = "CSV")]
+        times: Option<PathBuf>,
     },
     Plan(PlanArguments),
     Cell(CellArguments),
@@ -109,7 +112,11 @@ struct CellArguments {
 pub fn study(arguments: &StudyArguments, output: Output) -> Result<Outcome> {
     match &arguments.task {
         Task::Run(a) => run(a, output),
-        Task::Report { folder } => written(&Study::open(folder)?, output),
+        Task::Report { folder, times } => {
+            let study = Study::open(folder)?;
+            times.as_deref().map_or(Ok(()), |file| study.take_times(file))?;
+            written(&study, output)
+        }
         Task::Plan(a) => plan(a, output),
         Task::Cell(a) => cell(a, output),
     }

@@ -120,6 +120,9 @@ struct CommonArguments {
     /// Vary patches: flips, quarter turns, stain jitter in optical density; strong adds any angle and size, and more jitter.
     #[arg(long, value_enum, num_args = 0..=1, default_value_t = AugmentName::None, default_missing_value = "default")]
     augment: AugmentName,
+    /// Draw filters that never answer anew, fit a random start to the tiles, and keep filters from falling silent. DCNN only.
+    #[arg(long)]
+    awake: bool,
     /// How logits become probabilities; sigmoid is the paper's DCCN.
     #[arg(long, value_enum)]
     head: Option<HeadName>,
@@ -159,6 +162,7 @@ impl CommonArguments {
                 Some(HeadName::Sigmoid) => Head::Sigmoid,
             },
             distil: 0.0,
+            awake: self.awake,
             seed: self.seed,
         }
     }
@@ -215,7 +219,7 @@ fn fit(start: &Model, taught: Option<(&Model, f32)>, arguments: &CommonArguments
         match &event {
             Event::Resumed { history: before, .. } => history.clone_from(before),
             Event::Epoch(log) => history.push(log.clone()),
-            Event::Step { .. } => {}
+            Event::Step { .. } | Event::Awake { .. } => {}
         }
         show(&event, &bar, output);
         // Kept up to date for whoever watches; a failure shows when the final log is written.
@@ -264,6 +268,10 @@ fn tell(
 /// Moves the bar along with the run.
 pub fn show(event: &Event, bar: &indicatif::ProgressBar, output: Output) {
     match event {
+        Event::Awake { redrawn: 0 } => {}
+        Event::Awake { redrawn } => {
+            output.remark(&format!("{redrawn} filters and units never answered on these tiles and were drawn anew"));
+        }
         Event::Resumed { epoch, step, .. } => {
             output.remark(&format!("Going on from a checkpoint in epoch {}, step {step}", epoch + 1));
         }

@@ -112,6 +112,7 @@ impl Demo<'_> {
             patches: 6000,
             spread: 1,
             distil: 0.0,
+            awake: false,
             epochs: if ratio == 0.0 { 6 } else { 5 },
             batch: BATCH,
             learning_rate: if ratio < 0.9 { 2e-3 } else { 4e-3 },

@@ -8,6 +8,7 @@ mod mirror;
 mod phantom;
 mod polygon;
 mod stain;
+mod views;
 
 pub use codec::{
     DecodeLimits, LabelDepth, decode_image, decode_labels, encode_label_file, encode_labels_png, encode_mask_png,
@@ -20,6 +21,7 @@ pub use mirror::{mirror_index, mirrored_window};
 pub use phantom::phantom;
 pub use polygon::{Point, fill_polygon};
 pub use stain::{STAINS, hematoxylin_weights, optical_density_table};
+pub use views::View8;
 
 use crate::error::{Error, Result};
 

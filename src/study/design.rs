@@ -108,6 +108,9 @@ pub struct Training {
     pub weight_decay: f64,
     pub augment: Augment,
     pub balanced: bool,
+    /// As in [`Recipe`]; of DCNNs only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub awake: bool,
 }
 
 impl Default for Training {
@@ -121,6 +124,7 @@ impl Default for Training {
             weight_decay: 0.0,
             augment: Augment::None,
             balanced: false,
+            awake: false,
         }
     }
 }
@@ -288,11 +292,13 @@ impl Design {
     }
 
     fn common(&self, network: Network) -> Recipe {
-        let Training { epochs, spread, batch, learning_rate, schedule, weight_decay, augment, balanced } = self.train;
+        let Training { epochs, spread, batch, learning_rate, schedule, weight_decay, augment, balanced, awake } =
+            self.train;
         Recipe {
             patches: 0,
             spread,
             distil: 0.0,
+            awake: awake && network != Network::Dccn,
             epochs,
             batch,
             learning_rate,

@@ -8,6 +8,7 @@ mod paper;
 mod run;
 mod store;
 mod summary;
+mod times;
 mod workflow;
 
 pub use advise::{Advice, Question, advise};
@@ -16,4 +17,5 @@ pub use paper::{PaperRow, paper_cost, paper_table, standard_errors};
 pub use run::{CellRun, Data, Watch, cost};
 pub use store::{CellResult, Study};
 pub use summary::{Group, StudyReport, groups, report};
+pub use times::Times;
 pub use workflow::snakefile;

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::design::{Cell, Design};
+use super::times::Times;
 use crate::error::{At as _, Error, Result};
 use crate::metrics::PixelScores;
 use crate::platform::{read_file, write_atomic};
 
 /// Largest file of a cell or design.
 const MAX_BYTES: u64 = 1_000_000;
+/// Name of the table of times in a study's folder.
+const TIMES: &str = "times.csv";
 
 /// What became of a cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +70,31 @@ impl Study {
 
     fn design_file(&self) -> PathBuf {
         self.folder.join("design.toml")
+    }
+
+    /// Times that were given to this study.
+    ///
+    /// # Errors
+    /// When they cannot be read or are none.
+    pub fn times(&self) -> Result<Times> {
+        let file = self.folder.join(TIMES);
+        if !file.is_file() {
+            return Ok(Times::default());
+        }
+        Self::times_of(&file)
+    }
+
+    /// Keeps a table of times for this study's reports.
+    ///
+    /// # Errors
+    /// When the file is no such table or cannot be copied.
+    pub fn take_times(&self, file: &Path) -> Result<()> {
+        Self::times_of(file)?;
+        write_atomic(&self.folder.join(TIMES), &read_file(file, MAX_BYTES)?)
+    }
+
+    fn times_of(file: &Path) -> Result<Times> {
+        Times::parse(&String::from_utf8_lossy(&read_file(file, MAX_BYTES)?)).at(file)
     }
 
     /// Where a cell's result is.

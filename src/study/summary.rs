@@ -133,7 +133,7 @@ pub struct StudyReport {
 /// # Errors
 /// When a result or picture cannot be read.
 pub fn report(study: &Study) -> Result<StudyReport> {
-    let groups = groups(study)?;
+    let (groups, times) = (groups(study)?, study.times()?);
     let mut panels = Vec::new();
     for network in &study.design.networks {
         let own: Vec<&Group> = groups.iter().filter(|g| g.network == *network).collect();
@@ -144,10 +144,14 @@ pub fn report(study: &Study) -> Result<StudyReport> {
         panels.push(Panel { title: format!("{name}: accuracy"), svg: curves(&own, "Accuracy", |g| g.accuracy)? });
         panels.push(Panel { title: format!("{name}: Dice"), svg: curves(&own, "Dice", |g| g.dice)? });
         panels.push(Panel { title: format!("{name}: accuracy as a grid"), svg: study_grid(&cells(study, &own))? });
-        let bytes = costs(&own, "Bytes of the model file", |g| g.bytes as f64)?;
+        let bytes = costs(&own, "Bytes of the model file", &|g| Some(g.bytes as f64))?;
         panels.push(Panel { title: format!("{name}: accuracy against bytes"), svg: bytes });
-        let macs = costs(&own, "Multiply-adds a patch", |g| g.macs as f64)?;
+        let macs = costs(&own, "Multiply-adds a patch", &|g| Some(g.macs as f64))?;
         panels.push(Panel { title: format!("{name}: accuracy against MACs"), svg: macs });
+        if !times.is_empty() {
+            let svg = costs(&own, "Milliseconds a patch", &|g| times.of(g.network, g.pruning_ratio))?;
+            panels.push(Panel { title: format!("{name}: accuracy against milliseconds"), svg });
+        }
     }
     let rows: Vec<StudyRow> = groups.iter().map(row).collect();
     let mut pictures = Vec::new();
@@ -182,11 +186,11 @@ fn size(study: &Study, group: &Group) -> f64 {
 }
 
 /// Accuracy against what a network costs, a line for each sample size: the upper left is best.
-fn costs(groups: &[&Group], what: &str, of: fn(&Group) -> f64) -> Result<String> {
+fn costs(groups: &[&Group], what: &str, of: &dyn Fn(&Group) -> Option<f64>) -> Result<String> {
     let mut lines: Vec<Curve> = Vec::new();
     for group in groups {
-        let Some(spread) = group.accuracy else { continue };
-        put(&mut lines, format!("{} patches", group.n_train), of(group), spread);
+        let (Some(spread), Some(cost)) = (group.accuracy, of(group)) else { continue };
+        put(&mut lines, format!("{} patches", group.n_train), cost, spread);
     }
     study_curves(what, "Accuracy", &lines)
 }

@@ -130,6 +130,26 @@ impl LaneNetwork {
             .collect()
     }
 
+    /// Names of layers with weights, in order.
+    pub fn weighted(&self) -> Vec<String> {
+        let name = |l: &Layer| if let Layer::Weighted { name, .. } = l { Some(name.clone()) } else { None };
+        self.layers.iter().filter_map(name).collect()
+    }
+
+    /// Calls `f(input, channels, output, filters)` of a layer with each full group of patches in a batch.
+    pub fn seen(&self, weights: &Weights, batch: &Batch, layer: &str, mut f: impl FnMut(&[f32], usize, &[f32], usize)) {
+        let found = self.layers.iter().enumerate().find_map(|(i, l)| match l {
+            Layer::Weighted { name, conv, .. } if name == layer => Some((i, conv)),
+            _ => None,
+        });
+        let Some((i, conv)) = found else { return };
+        let packs = self.pack(weights);
+        for group in 0..batch.len() / LANES {
+            let levels = self.forward(&packs, batch, group * LANES);
+            f(&levels[i].fragments[0], conv.channels, &levels[i + 1].fragments[0], conv.filters);
+        }
+    }
+
     fn pack(&self, weights: &Weights) -> Packs {
         let pack = |layer: &Layer| {
             let Layer::Weighted { name, conv, .. } = layer else { return None };

@@ -10,6 +10,7 @@ mod loss;
 mod network;
 mod optimiser;
 mod recipe;
+mod start;
 mod trainer;
 
 pub use checkpoint::Checkpoint;

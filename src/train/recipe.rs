@@ -57,6 +57,10 @@ pub struct Recipe {
     /// Share of the teacher's probability in what a pixel is taught, 0 to 1; the rest is its label. 0 without a teacher.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub distil: f32,
+    /// Silent filters of a DCNN are drawn anew before training, and each filter's gradient loses its mean, so that none falls
+    /// silent again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awake: bool,
     pub head: Head,
     pub seed: u64,
 }
@@ -90,6 +94,7 @@ impl Default for Recipe {
             prior: Prior::Natural,
             augmentation: Augmentation::NONE,
             distil: 0.0,
+            awake: false,
             head: Head::Softmax,
             seed: 1,
         }

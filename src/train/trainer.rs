@@ -18,6 +18,7 @@ use super::lanes::LaneNetwork;
 use super::network::Network;
 use super::optimiser::Optimiser;
 use super::recipe::Recipe;
+use super::start::{begin, centre_gradients};
 use crate::dataset::{Augmentation, Sampler, Tile};
 use crate::engine::{LANES, LaneEngine};
 use crate::error::{Error, Result};
@@ -43,6 +44,8 @@ pub struct EpochLog {
 /// What a run tells while it goes.
 #[derive(Debug, Clone)]
 pub enum Event {
+    /// Filters that were silent have been drawn anew.
+    Awake { redrawn: usize },
     /// A checkpoint of this run was found.
     Resumed { epoch: u64, step: u64, history: Vec<EpochLog> },
     /// A step is done.
@@ -124,9 +127,13 @@ impl Trainer<'_> {
         let lanes = LaneNetwork::of(self.start.graph()).filter(|_| self.compute.lanes);
         let sampler = self.draw(lanes.as_ref())?;
         let device = self.compute.device.clone().autodiff();
+        let (start, redrawn) = begin(self.start, recipe, self.data.tiles, &sampler)?;
+        if let Some(redrawn) = redrawn {
+            on_event(Event::Awake { redrawn });
+        }
         let mut run = Run {
             job: self,
-            network: Network::new(self.start, &device),
+            network: Network::new(&start, &device),
             teacher: self.teaching(lanes.is_some())?,
             lanes,
             optimiser: Optimiser::new(recipe.weight_decay),
@@ -264,6 +271,9 @@ impl Run<'_> {
             None => self.in_parts(&batch)?,
         };
         self.check_finite(loss)?;
+        if recipe.awake {
+            centre_gradients(&mut gradients, self.job.start.graph());
+        }
         self.optimiser.step(&mut self.network, rate, &mut gradients)?;
         self.place.step += 1;
         self.place.steps += 1;
@@ -338,8 +348,7 @@ impl Run<'_> {
         if let Some(lanes) = self.lanes.as_ref().filter(|_| self.job.recipe.spread > 1) {
             return self.validate_squares(lanes);
         }
-        let model = self.job.start.with_weights(self.network.weights()?)?;
-        let engine = LaneEngine::new(&model)?;
+        let engine = LaneEngine::new(&self.job.start.with_weights(self.network.weights()?)?)?;
         let counts: Vec<PixelCounts> = self
             .sampler
             .validation

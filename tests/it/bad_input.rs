@@ -51,6 +51,36 @@ fn every_kind_of_picture_gives_results_of_its_own_size() {
 }
 
 #[test]
+fn with_eight_views_a_picture_on_its_side_gives_the_answer_on_its_side() {
+    let dir = tempfile::tempdir().expect("folder");
+    let model = model(dir.path());
+    let tissue = prunella::dataset::phantom::tile(50, 40, 3).image;
+    let probabilities = |name: &str, picture: DynamicImage, views: &str| -> Vec<Vec<i32>> {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes(&picture, ImageFormat::Png)).expect("written");
+        let how = ["--device", "cpu", "--stain", "keep", "--views", views];
+        let out = dir.path().join(views);
+        run_json(&[&["segment", text(&path), "--model", text(&model), "--out", text(&out)], &how[..]].concat());
+        let map = image::open(out.join(name.replace(".png", ".probability.png"))).expect("map").to_luma16();
+        map.rows().map(|row| row.map(|p| i32::from(p.0[0])).collect()).collect()
+    };
+    let flat: Vec<u8> = tissue.data().as_flattened().to_vec();
+    let upright = image::RgbImage::from_raw(tissue.width() as u32, tissue.height() as u32, flat).expect("picture");
+    let upright = DynamicImage::from(upright);
+    let differ = |views: &str| {
+        let (a, b) =
+            (probabilities("a.png", upright.clone(), views), probabilities("b.png", upright.rotate90(), views));
+        let (rows, columns) = (a.len(), a[0].len());
+        let apart = |(y, x): (usize, usize)| (a[y][x] - b[x][rows - 1 - y]).abs();
+        (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x))).map(apart).max().expect("pixels")
+    };
+    assert!(differ("8") <= 2, "of 65 535: {}", differ("8"));
+    assert!(differ("1") > 20, "one view is another on its side");
+    let (code, _, said) = run(&["segment", "a.png", "--model", text(&model), "--out", "x", "--views", "3"]);
+    assert!(code == Some(2) && said.contains("1, 2, 4 or 8"), "{said}");
+}
+
+#[test]
 fn broken_pictures_are_one_sentence_and_leave_nothing_behind() {
     let dir = tempfile::tempdir().expect("folder");
     let model = model(dir.path());

@@ -61,6 +61,18 @@ fn a_study_killed_three_times_and_one_done_side_by_side_give_the_same_bytes() {
     }
     let (_, table) = report(&folder("whole"));
     assert_eq!(table.lines().count(), 5, "{table}");
+    // Times that were measured once are kept and drawn.
+    let times = dir.path().join("cost.csv");
+    std::fs::write(&times, "network,pruning_ratio,bytes,ms\nsmall,0,9,0.2\nsmall,0.9,9,0.1\n").expect("times");
+    let whole = folder("whole");
+    let (code, _, stderr) = run(&["study", "report", text(&whole), "--times", text(&times)]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let drawn = report(&whole);
+    assert!(drawn.0.contains("accuracy against milliseconds") && drawn.0 != report(&folder("killed")).0);
+    run(&["study", "report", text(&whole)]);
+    assert_eq!(report(&whole), drawn, "the same bytes without being told again");
+    let (code, _, stderr) = run(&["study", "report", text(&whole), "--times", text(&design)]);
+    assert!(code == Some(2) && stderr.contains("paper-cost"), "{stderr}");
     // Another design does not mix with this one.
     let (code, _, stderr) = run(&["study", "run", "smoke", "--out", text(&folder("whole"))]);
     assert_eq!(code, Some(2));
