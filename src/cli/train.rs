@@ -20,7 +20,7 @@ use crate::train::{EpochLog, Event, Recipe, Schedule, TrainData, Trainer, open};
 /// Train a network from random weights.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  prunella train --data kumar --split pretrain --patches 60000 --epochs 1 --augment --out start.safetensors
+  prunella train --data kumar --split pretrain --patches 60000 --epochs 1 --augment --awake --out start.safetensors
   prunella train --data my-tiles --network dccn --head sigmoid --device gpu --out dccn.safetensors")]
 pub struct TrainArguments {
     /// Which of the paper's networks.
@@ -33,7 +33,7 @@ pub struct TrainArguments {
 /// Train an existing model further, after pruning or on other tiles.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  prunella finetune half.safetensors --data kumar --split train --patches 9159 --epochs 30 --augment --out half-tuned.safetensors
+  prunella finetune half.safetensors --data kumar --split train --patches 9159 --epochs 30 --augment --awake --out half-tuned.safetensors
   prunella finetune tenth.safetensors --teacher whole.safetensors --data kumar --split train --augment --out tenth-tuned.safetensors")]
 pub struct FinetuneArguments {
     /// The model to start from.
