@@ -9,7 +9,7 @@ use super::output::{Output, stop_flag};
 use crate::engine::{Choice, Control, Device, SegmentOptions, segment_on};
 use crate::error::{Error, Report, Result};
 use crate::model::{InstanceParameters, Model};
-use crate::raster::{Colours, Matching, ProbabilityMap, RgbImage, Stain, View8};
+use crate::raster::{Colours, Matching, Orientation, ProbabilityMap, RgbImage, Stain};
 
 /// A pixel is nucleus above this, in pixel scores (the paper's choice).
 const PIXEL_THRESHOLD: f32 = 0.5;
@@ -32,9 +32,14 @@ pub struct EngineArguments {
     /// auto (colours of a stain that the model never saw are matched to those it did), keep or match.
     #[arg(long, default_value = "auto")]
     pub stain: Matching,
+}
+
+/// How often an image is seen.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ViewArguments {
     /// See each image 1, 2, 4 or 8 ways, mirrored and turned, and take the mean: a little surer for as many times the work.
     #[arg(long, default_value_t = 1, value_parser = views)]
-    pub views: u8,
+    views: u8,
 }
 
 fn views(text: &str) -> std::result::Result<u8, String> {
@@ -95,7 +100,7 @@ pub fn timed_segment(
     model: &Model,
     device: &Device,
     image: &RgbImage,
-    how: &EngineArguments,
+    (how, views): (&EngineArguments, ViewArguments),
     output: Output,
     name: &str,
 ) -> Result<Segmented> {
@@ -104,7 +109,7 @@ pub fn timed_segment(
     let seen = colours.as_ref().map_or(Cow::Borrowed(image), |c| Cow::Owned(c.apply(image)));
     let begun = Instant::now();
     let mut report = Report::default();
-    let (map, ran_on) = mean_of_views(model, device, &seen, how, &bar, &mut report)?;
+    let (map, ran_on) = mean_of_views(model, device, &seen, (how, views), &bar, &mut report)?;
     let milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
     bar.finish_and_clear();
     report.notes.iter().for_each(|n| output.remark(n));
@@ -116,32 +121,32 @@ fn mean_of_views(
     model: &Model,
     device: &Device,
     image: &RgbImage,
-    how: &EngineArguments,
+    (how, ViewArguments { views }): (&EngineArguments, ViewArguments),
     bar: &indicatif::ProgressBar,
     report: &mut Report,
 ) -> Result<(ProbabilityMap, String)> {
-    let count = u64::from(how.views);
+    let count = u64::from(views);
     let mut sum: Option<(ProbabilityMap, String)> = None;
-    for (index, view) in (0u64..).zip(View8::first(how.views)) {
+    for (index, orientation) in (0u64..).zip(Orientation::first(views)) {
         let progress = |done: u64, total: u64| {
             bar.set_length(total * count);
             bar.set_position(total * index + done);
             bar.set_message("segmenting");
         };
         let control = Control { cancel: Some(stop_flag()), progress: Some(&progress), ..Control::default() };
-        let turned = if index == 0 { Cow::Borrowed(image) } else { Cow::Owned(view.of(image)) };
+        let turned = if index == 0 { Cow::Borrowed(image) } else { Cow::Owned(orientation.of(image)) };
         let (map, ran_on) = pollster::block_on(segment_on(device, model, &turned, how.options()?, &control, report))?;
         sum = Some(match sum {
             None => (map, ran_on),
             Some((before, _)) => {
-                let upright = view.back().of(&map);
+                let upright = orientation.back().of(&map);
                 let added = before.data().iter().zip(upright.data()).map(|(a, b)| a + b).collect();
                 (ProbabilityMap::from_vec(before.width(), before.height(), added)?, ran_on)
             }
         });
     }
     let (map, ran_on) = sum.ok_or_else(|| Error::mismatch("At least one view is needed"))?;
-    let share = 1.0 / f32::from(how.views);
+    let share = 1.0 / f32::from(views);
     let mean = map.data().iter().map(|v| v * share).collect();
     Ok((ProbabilityMap::from_vec(map.width(), map.height(), mean)?, ran_on))
 }

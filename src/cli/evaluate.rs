@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Outcome;
-use super::engine::{EngineArguments, timed_segment};
+use super::engine::{EngineArguments, ViewArguments, timed_segment};
 use super::output::Output;
 use super::segment::write_pictures;
 use super::tiles::{TileArguments, load};
@@ -30,6 +30,8 @@ pub struct EvaluateArguments {
     tiles: TileArguments,
     #[command(flatten)]
     how: EngineArguments,
+    #[command(flatten)]
+    views: ViewArguments,
     /// Write probability maps, masks and overlays into this folder.
     #[arg(long, short)]
     out: Option<PathBuf>,
@@ -76,7 +78,7 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Outcome
     let mut counts = PixelCounts::default();
     let mut scores = Vec::new();
     for tile in &tiles {
-        let run = timed_segment(&model, &device, &tile.image, &arguments.how, output, &tile.name)?;
+        let run = timed_segment(&model, &device, &tile.image, (&arguments.how, arguments.views), output, &tile.name)?;
         let of_tile = PixelCounts::of(&run.map, &tile.labels.foreground(), arguments.how.pixel_threshold())?;
         counts = counts.plus(of_tile);
         let (labels, _) = find(&run.map, &parameters)?;

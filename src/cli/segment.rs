@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Outcome;
-use super::engine::{EngineArguments, timed_segment};
+use super::engine::{EngineArguments, ViewArguments, timed_segment};
 use super::output::Output;
 use crate::engine::{Block, Device};
 use crate::error::{At as _, Error, Result};
@@ -45,6 +45,8 @@ pub struct SegmentArguments {
     mpp: Option<f64>,
     #[command(flatten)]
     how: EngineArguments,
+    #[command(flatten)]
+    views: ViewArguments,
 }
 
 #[derive(Debug, Serialize)]
@@ -131,7 +133,7 @@ fn segment_one(
     }
     let whole = Block { row: 0, column: 0, width: sampling.width(), height: sampling.height() };
     let work = if sampling.is_same() { image.clone() } else { sampling.apply(image.clone(), whole)? };
-    let run = timed_segment(model, device, &work, &arguments.how, output, name)?;
+    let run = timed_segment(model, device, &work, (&arguments.how, arguments.views), output, name)?;
     if run.stain_matched && arguments.how.stain == Matching::Auto {
         output.remark(&format!("{name}: the stain is unlike any that the model learned from; its colours are matched"));
     }

@@ -112,9 +112,6 @@ pub fn slide(arguments: &SlideArguments, output: Output) -> Result<Outcome> {
 
 fn segment(a: &SegmentArguments, output: Output) -> Result<Outcome> {
     let begun = Instant::now();
-    if a.how.views != 1 {
-        return Err(Error::unsupported("Slides are seen one way; --views is for images"));
-    }
     let reader = open(&a.slide)?;
     let model = Model::load(&a.model)?;
     let mpp = pixel_size(a, &reader)?;

@@ -268,9 +268,10 @@ fn tell(
 /// Moves the bar along with the run.
 pub fn show(event: &Event, bar: &indicatif::ProgressBar, output: Output) {
     match event {
-        Event::Awake { redrawn: 0 } => {}
         Event::Awake { redrawn } => {
-            output.remark(&format!("{redrawn} filters and units never answered on these tiles and were drawn anew"));
+            let each: Vec<String> =
+                redrawn.iter().map(|r| format!("{} {} of {}", r.layer, r.silent, r.filters)).collect();
+            output.remark(&format!("Filters that never answer on these tiles are drawn anew: {}", each.join(", ")));
         }
         Event::Resumed { epoch, step, .. } => {
             output.remark(&format!("Going on from a checkpoint in epoch {}, step {step}", epoch + 1));

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::Outcome;
-use super::engine::{EngineArguments, timed_segment};
+use super::engine::{EngineArguments, ViewArguments, timed_segment};
 use super::output::{Output, stop_flag};
 use super::tiles::{TileArguments, load};
 use crate::dataset::Tile;
@@ -33,6 +33,8 @@ pub struct TuneArguments {
     tiles: TileArguments,
     #[command(flatten)]
     how: EngineArguments,
+    #[command(flatten)]
+    views: ViewArguments,
     /// Only say what would be written.
     #[arg(long)]
     dry_run: bool,
@@ -64,7 +66,9 @@ pub fn tune(arguments: &TuneArguments, output: Output) -> Result<Outcome> {
     let device = arguments.how.open(&model, output)?;
     let mut maps = Vec::new();
     for tile in &tiles {
-        maps.push(timed_segment(&model, &device, &tile.image, &arguments.how, output, &tile.name)?.map);
+        maps.push(
+            timed_segment(&model, &device, &tile.image, (&arguments.how, arguments.views), output, &tile.name)?.map,
+        );
     }
     let before = quality(&tiles, &maps, &model.card().instances)?;
     let (best, after) = descend(&tiles, &maps, model.card().instances, before, output)?;

@@ -5,10 +5,10 @@ mod colours;
 mod components;
 mod draw;
 mod mirror;
+mod orientation;
 mod phantom;
 mod polygon;
 mod stain;
-mod views;
 
 pub use codec::{
     DecodeLimits, LabelDepth, decode_image, decode_labels, encode_label_file, encode_labels_png, encode_mask_png,
@@ -18,10 +18,10 @@ pub use colours::{Colours, Matching, Stain};
 pub use components::label_components;
 pub use draw::{OUTLINE, Rgb, outline_mask, overlay, side_by_side};
 pub use mirror::{mirror_index, mirrored_window};
+pub use orientation::Orientation;
 pub use phantom::phantom;
 pub use polygon::{Point, fill_polygon};
 pub use stain::{STAINS, hematoxylin_weights, optical_density_table};
-pub use views::View8;
 
 use crate::error::{Error, Result};
 

@@ -22,11 +22,11 @@ impl Times {
                 (Some(ratio), Some(ms)) => Ok((name, ratio, ms)),
                 _ => Err(Error::malformed(format!(
                     "Line {} is no row of a cost.csv; 'prunella study run paper-cost --out DIR' writes one",
-                    number + 2
+                    number + 1
                 ))),
             }
         };
-        text.lines().skip(1).filter(|line| !line.is_empty()).enumerate().map(row).collect::<Result<_>>().map(Self)
+        text.lines().enumerate().skip(1).filter(|(_, line)| !line.is_empty()).map(row).collect::<Result<_>>().map(Self)
     }
 
     /// Milliseconds a patch, if they were measured.
@@ -55,7 +55,7 @@ mod tests {
         assert_eq!(times.of(Network::Dccn, 0.0), Some(3.5));
         assert_eq!(times.of(Network::Dcnn, 0.5), None);
         assert!(!times.is_empty() && Times::parse("").expect("empty").is_empty());
-        for bad in ["a\ndcnn,0.9,1000\n", "a\ndcnn,x,1,2\n", "a\ndcnn,0.9,1,-2\n", "a\ndcnn,0.9,1,NaN\n"] {
+        for bad in ["a\ndcnn,0.9,1000\n\n", "a\ndcnn,x,1,2\n", "a\ndcnn,0.9,1,-2\n", "a\ndcnn,0.9,1,NaN\n"] {
             assert!(Times::parse(bad).expect_err(bad).to_string().contains("Line 2"));
         }
     }

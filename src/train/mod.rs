@@ -18,4 +18,5 @@ pub use device::{Adapter, Compute, adapters, gradients_differ_by, open};
 pub use gradients::{logits, replay};
 pub use network::{Mode, Network};
 pub use recipe::{Recipe, Schedule, is_single};
+pub use start::Redrawn;
 pub use trainer::{EpochLog, Event, TrainData, TrainOutcome, Trainer};

@@ -1,6 +1,6 @@
 //! A start from which every filter can learn. A filter whose answer is negative on every patch is cut off by its
-//! rectifier: no gradient reaches it, and it stays silent for good. Tissue is bright, so all inputs are positive, and of filters
-//! drawn at random four in ten begin or soon end like that; of a network pruned to a tenth it may be half.
+//! rectifier: no gradient reaches it, and it stays silent for good. Tissue is bright, so all inputs are positive, and of a
+//! network trained without care half of the filters may end like that.
 
 use std::collections::BTreeMap;
 
@@ -30,24 +30,31 @@ struct Answers {
     squares: Vec<f64>,
 }
 
-/// The weights that a run begins with and, where the recipe asks for it, how many filters were redrawn.
+/// Filters of a layer that were silent and have been drawn anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redrawn {
+    pub layer: String,
+    pub silent: usize,
+    pub filters: usize,
+}
+
+/// The weights that a run begins with and, where the recipe asks for it, the layers in which filters were redrawn.
 ///
 /// # Errors
 /// Those of [`awake`].
-pub fn begin(model: &Model, recipe: &Recipe, tiles: &[Tile], sampler: &Sampler) -> Result<(Model, Option<usize>)> {
+pub fn begin(model: &Model, recipe: &Recipe, tiles: &[Tile], sampler: &Sampler) -> Result<(Model, Vec<Redrawn>)> {
     if !recipe.awake {
-        return Ok((model.clone(), None));
+        return Ok((model.clone(), Vec::new()));
     }
-    let (start, redrawn) = awake(model, tiles, sampler, recipe.seed)?;
-    Ok((start, Some(redrawn)))
+    awake(model, tiles, sampler, recipe.seed)
 }
 
-/// A start from which every filter of a DCNN can learn, and how many filters were redrawn for it. Weights that were never
+/// A start from which every filter of a DCNN can learn, and what was redrawn for it. Weights that were never
 /// trained are first fitted to `tiles`.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a network that is no chain: the DCCN normalises its batches and needs no such care.
-fn awake(model: &Model, tiles: &[Tile], sampler: &Sampler, seed: u64) -> Result<(Model, usize)> {
+fn awake(model: &Model, tiles: &[Tile], sampler: &Sampler, seed: u64) -> Result<(Model, Vec<Redrawn>)> {
     let Some(network) = LaneNetwork::of(model.graph()) else {
         return Err(Error::unsupported("--awake is for DCNNs; the DCCN normalises its batches and needs no such care"));
     };
@@ -81,16 +88,18 @@ fn hidden(network: &LaneNetwork) -> Vec<(String, String)> {
 }
 
 /// Redraws silent filters around what they see. Their outgoing weights become zero, so the model answers as before until it
-/// learns.
-fn woken(model: &Model, network: &LaneNetwork, sample: &Batch, seed: u64) -> Result<(Model, usize)> {
+/// learns (but at the few places where a filter was not quite silent).
+fn woken(model: &Model, network: &LaneNetwork, sample: &Batch, seed: u64) -> Result<(Model, Vec<Redrawn>)> {
     let mut weights = model.weights().clone();
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5EED);
-    let mut redrawn = 0;
+    let mut redrawn = Vec::new();
     for (layer, reader) in hidden(network) {
         let answers = answers(network, &weights, sample, &layer);
         let filters = answers.active.len();
         let silent: Vec<usize> = (0..filters).filter(|&f| answers.active[f] < SILENT).collect();
-        redrawn += silent.len();
+        if !silent.is_empty() {
+            redrawn.push(Redrawn { layer: layer.clone(), silent: silent.len(), filters });
+        }
         for f in silent {
             redraw(&mut weights, &layer, f, filters, &answers, &mut rng);
             forget(&mut weights, &reader, f, filters);
@@ -216,7 +225,8 @@ mod tests {
         let (sampler, batch) = sample(&tiles);
         let network = LaneNetwork::of(model.graph()).expect("a chain");
         let (start, redrawn) = awake(&model, &tiles, &sampler, 1).expect("start");
-        assert!(redrawn >= 4, "{redrawn}");
+        let layers: Vec<&str> = redrawn.iter().map(|r| r.layer.as_str()).collect();
+        assert_eq!(layers, ["conv1", "conv2", "conv3", "fc1"], "{redrawn:?}");
         let answers_of = |m: &Model| network.logits(m.weights(), &batch).concat();
         for (a, b) in answers_of(&start).iter().zip(answers_of(&model)) {
             assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "{a} {b}");
@@ -225,7 +235,7 @@ mod tests {
             let active = answers(&network, start.weights(), &batch, &layer).active;
             assert!(active.iter().all(|&share| share > SILENT), "{layer}: {active:?}");
         }
-        assert_eq!(awake(&start, &tiles, &sampler, 1).expect("start").1, 0, "nothing is left to do");
+        assert_eq!(awake(&start, &tiles, &sampler, 1).expect("start").1, [], "nothing is left to do");
     }
 
     #[test]

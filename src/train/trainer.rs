@@ -18,7 +18,7 @@ use super::lanes::LaneNetwork;
 use super::network::Network;
 use super::optimiser::Optimiser;
 use super::recipe::Recipe;
-use super::start::{begin, centre_gradients};
+use super::start::{Redrawn, begin, centre_gradients};
 use crate::dataset::{Augmentation, Sampler, Tile};
 use crate::engine::{LANES, LaneEngine};
 use crate::error::{Error, Result};
@@ -45,7 +45,7 @@ pub struct EpochLog {
 #[derive(Debug, Clone)]
 pub enum Event {
     /// Filters that were silent have been drawn anew.
-    Awake { redrawn: usize },
+    Awake { redrawn: Vec<Redrawn> },
     /// A checkpoint of this run was found.
     Resumed { epoch: u64, step: u64, history: Vec<EpochLog> },
     /// A step is done.
@@ -128,7 +128,7 @@ impl Trainer<'_> {
         let sampler = self.draw(lanes.as_ref())?;
         let device = self.compute.device.clone().autodiff();
         let (start, redrawn) = begin(self.start, recipe, self.data.tiles, &sampler)?;
-        if let Some(redrawn) = redrawn {
+        if !redrawn.is_empty() {
             on_event(Event::Awake { redrawn });
         }
         let mut run = Run {

@@ -29,6 +29,13 @@ after(async () => {
 /** Rows of a CSV without number and id, in order. */
 const rows = (bytes) => String(bytes).trim().split("\n").slice(1).map((line) => line.split(",").slice(2).join(",")).sort();
 
+/** Whether two rows tell of the same nucleus but for last digits. */
+const near = (a, b) => {
+  const numbers = (row) => row.split(",").map(Number);
+  const other = numbers(b);
+  return numbers(a).every((v, i) => Number.isNaN(v) || Math.abs(v - other[i]) <= 0.01 * (1 + Math.abs(other[i])));
+};
+
 /** What the native program finds. */
 function native(model) {
   const folder = mkdtempSync(join(tmpdir(), "prunella-slide-"));
@@ -49,11 +56,12 @@ test("a slide of this device is segmented whole and gives the native nuclei", as
   const want = native("dcnn-90-all");
   const [geojson, csv] = [await saved(page, "[data-file=geojson]"), await saved(page, "[data-file=csv]")];
   assert.equal(geojson.name, "field.geojson");
-  // A probability on a rounding edge may fall to the other side: a nucleus in a hundred may differ in a last digit.
+  // About one 8-bit probability in 50 000 lies on a rounding edge and falls to the other side; a nucleus that holds one differs, by little.
   const [here, there] = [rows(csv.bytes), rows(want("csv"))];
-  const differ = here.filter((row) => !there.includes(row)).length;
+  const others = here.filter((row) => !there.includes(row));
   assert.equal(here.length, there.length);
-  assert.ok(differ <= here.length / 100, `${differ} of ${here.length} differ`);
+  assert.ok(others.length <= Math.ceil((480 * 360) / 50_000), `${others.length} of ${here.length} differ`);
+  for (const row of others) assert.ok(there.some((native) => near(row, native)), `no native nucleus is near ${row}`);
   assert.equal(JSON.parse(geojson.bytes).features.length, here.length);
   await page.screenshot({ path: join(shots, "slide.png") });
   assert.deepEqual(said, { errors: [], elsewhere: [] });

@@ -21,6 +21,7 @@ epochs = 1
 epochs = 2
 batch = 32
 learning_rate = 2e-3
+awake = true
 
 [data]
 phantom = true

@@ -1,17 +1,17 @@
-//! The eight ways to see a plane: mirrored and turned by quarters.
+//! The eight orientations of a plane: mirrored and turned by quarters.
 
 use super::Plane;
 
-/// One of the eight views, numbered 0 (as it is) to 7.
+/// One of the eight orientations, numbered 0 (as it is) to 7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct View8 {
+pub struct Orientation {
     transpose: bool,
     flip_rows: bool,
     flip_columns: bool,
 }
 
-impl View8 {
-    /// The first `count` views, at most eight.
+impl Orientation {
+    /// The first `count` of them, at most eight.
     pub fn first(count: u8) -> impl Iterator<Item = Self> {
         let bit = |view: u8, bit: u8| view & bit != 0;
         (0..count.min(8)).map(move |v| Self { transpose: bit(v, 1), flip_rows: bit(v, 2), flip_columns: bit(v, 4) })
@@ -31,7 +31,7 @@ impl View8 {
         Plane { width: columns, height: rows, data }
     }
 
-    /// The view that undoes this one.
+    /// The orientation that undoes this one.
     #[must_use]
     pub fn back(self) -> Self {
         if !self.transpose {
@@ -46,13 +46,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_eight_views_differ_and_each_is_undone() {
+    fn the_eight_orientations_differ_and_each_is_undone() {
         let plane = Plane::from_vec(4, 3, (0..12).collect::<Vec<u32>>()).expect("plane");
         let mut seen = Vec::new();
-        for view in View8::first(8) {
-            let turned = view.of(&plane);
-            assert_eq!(view.back().of(&turned), plane, "{view:?}");
-            assert!(!seen.contains(&turned), "{view:?}");
+        for orientation in Orientation::first(8) {
+            let turned = orientation.of(&plane);
+            assert_eq!(orientation.back().of(&turned), plane, "{orientation:?}");
+            assert!(!seen.contains(&turned), "{orientation:?}");
             seen.push(turned);
         }
         assert_eq!(seen[0], plane);
