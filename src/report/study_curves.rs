@@ -17,12 +17,12 @@ const LEGEND_SHARE: f64 = 0.25;
 /// Most numbers along an axis that grows by factors.
 const X_LABELS: usize = 6;
 
-/// A large number in few characters.
+/// A number in few characters.
 fn short(value: f64) -> String {
     let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
     let unit = units.into_iter().find(|(size, _)| value >= *size);
     unit.map_or_else(
-        || format!("{value:.0}"),
+        || format!("{}", (value * 100.0).round() / 100.0),
         |(size, name)| format!("{} {name}", (value / size * 10.0).round() / 10.0),
     )
 }
@@ -149,7 +149,8 @@ mod tests {
     }
 
     #[test]
-    fn large_numbers_are_short() {
+    fn numbers_are_short() {
+        assert_eq!((short(0.1), short(1.0), short(64.0)), ("0.1".into(), "1".into(), "64".into()));
         assert_eq!([900.0, 4580.0, 24_293_128.0, 2e9].map(short), ["900", "4.6 k", "24.3 M", "2 G"]);
     }
 
