@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use prunella::dataset::{Augmentation, Tile, phantom};
-use prunella::model::{Architecture, Model, dcnn};
+use prunella::model::{Architecture, Model, dccn, dcnn};
 use prunella::train::{Compute, Event, Recipe, TrainData, Trainer};
 use side_by_side::{Peer, median};
 
@@ -62,56 +62,85 @@ fn rate(model: &Model, compute: &Compute, tiles: &[Tile], batch: usize, spread: 
     (steps * batch * spread * spread) as f64 / (times[steps] - times[0]).as_secs_f64()
 }
 
-fn main() {
-    let json = std::env::args().any(|a| a == "--json");
-    let mut peer = Peer::start("train_peer.py", &[rayon::current_num_threads().to_string()]);
-    let tiles: Vec<Tile> = (0..4).map(|i| phantom::tile(400, 400, i)).collect();
-    let mut values: BTreeMap<String, f64> = BTreeMap::new();
-    let mut rows: Vec<[String; 3]> = Vec::new();
-    let networks = [
-        ("d00", "δ = 0", Architecture::paper_dcnn()),
-        ("d50", "δ = 0.5", dcnn([13, 25, 40], 1024, 2)),
-        ("d90", "δ = 0.9", dcnn([3, 5, 8], 1024, 2)),
-    ];
-    for (key, name, architecture) in networks {
-        let model = Model::random(architecture, 1).unwrap();
-        let (ours, burn) = (Compute::fastest_cpu(&model), Compute::cpu());
-        peer_rate(&mut peer, key, 64);
+/// What is measured: key, name, network, whether the goal is stated for it.
+fn networks() -> [(&'static str, &'static str, Architecture, bool); 6] {
+    [
+        ("d00", "DCNN, δ = 0", Architecture::paper_dcnn(), true),
+        ("d50", "DCNN, δ = 0.5", dcnn([13, 25, 40], 1024, 2), false),
+        ("d90", "DCNN, δ = 0.9", dcnn([3, 5, 8], 1024, 2), false),
+        ("dccn_d00", "DCCN, δ = 0", Architecture::paper_dccn(), true),
+        ("dccn_d50", "DCCN, δ = 0.5", dccn(32, 64, 16, [64, 128, 256], 2), false),
+        ("dccn_d90", "DCCN, δ = 0.9", dccn(7, 13, 4, [13, 26, 52], 2), false),
+    ]
+}
+
+/// Values by key, and rows of the printed table.
+#[derive(Default)]
+struct Report {
+    values: BTreeMap<String, f64>,
+    rows: Vec<[String; 3]>,
+}
+
+impl Report {
+    fn patches(&mut self, peer: &mut Peer, tiles: &[Tile], (key, name, model, goal): (&str, &str, &Model, bool)) {
+        let (ours, burn) = (Compute::fastest_cpu(model), Compute::cpu());
+        peer_rate(peer, key, 64);
         for batch in [64, 256] {
             let mut found = [Vec::new(), Vec::new(), Vec::new()];
             for _ in 0..ROUNDS {
-                found[0].push(rate(&model, &ours, &tiles, batch, 1));
-                found[1].push(peer_rate(&mut peer, key, batch));
+                found[0].push(rate(model, &ours, tiles, batch, 1));
+                found[1].push(peer_rate(peer, key, batch));
             }
-            found[2].push(rate(&model, &burn, &tiles, 64, 1));
+            found[2].push(rate(model, &burn, tiles, 64, 1));
             let ratio = median(found[0].iter().zip(&found[1]).map(|(a, b)| a / b).collect());
             let [ours, theirs, burn] = found.map(median);
-            values.insert(format!("patches_over_pytorch_{key}_b{batch}"), ratio);
-            values.insert(format!("patches_per_s_{key}_b{batch}"), ours);
-            rows.push([
+            self.values.insert(format!("patches_over_pytorch_{key}_b{batch}"), ratio);
+            self.values.insert(format!("patches_per_s_{key}_b{batch}"), ours);
+            self.rows.push([
                 format!("patch by patch, {name}, batch {batch}: ours / PyTorch"),
                 format!("{ratio:.2} ({ours:.0} / {theirs:.0} patches/s; Burn flex {burn:.0})"),
-                if key == "d00" { "≥ 0.7".into() } else { String::new() },
+                if goal { "≥ 0.7".into() } else { String::new() },
             ]);
         }
+    }
+
+    fn squares(&mut self, tiles: &[Tile], (key, name, model, goal): (&str, &str, &Model, bool)) {
+        let ours = Compute::fastest_cpu(model);
         for spread in [8, 16] {
             let rounds: Vec<(f64, f64)> = (0..ROUNDS)
-                .map(|_| (rate(&model, &ours, &tiles, 64, spread), rate(&model, &ours, &tiles, 64, 1)))
+                .map(|_| (rate(model, &ours, tiles, 64, spread), rate(model, &ours, tiles, 64, 1)))
                 .collect();
             let ratio = median(rounds.iter().map(|(a, b)| a / b).collect());
             let pixels = median(rounds.iter().map(|r| r.0).collect());
-            values.insert(format!("squares_{spread}_over_patches_{key}"), ratio);
-            rows.push([
+            self.values.insert(format!("squares_{spread}_over_patches_{key}"), ratio);
+            self.rows.push([
                 format!("squares of {spread}×{spread}, {name}: pixels/s over patches/s"),
                 format!("{ratio:.1}× ({pixels:.0} pixels/s)"),
-                if key == "d00" { "≥ 3×".into() } else { String::new() },
+                if goal { "≥ 3×".into() } else { String::new() },
             ]);
         }
     }
+}
+
+/// `--json`, and networks by key (all without one).
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let json = arguments.iter().any(|a| a == "--json");
+    let chosen = |key: &str| arguments.iter().all(|a| a == "--json") || arguments.iter().any(|a| a == key);
+    let mut peer = Peer::start("train_peer.py", &[rayon::current_num_threads().to_string()]);
+    let tiles: Vec<Tile> = (0..4).map(|i| phantom::tile(400, 400, i)).collect();
+    let mut report = Report::default();
+    for (key, name, architecture, goal) in networks().into_iter().filter(|n| chosen(n.0)) {
+        let model = Model::random(architecture, 1).unwrap();
+        report.patches(&mut peer, &tiles, (key, name, &model, goal));
+        if matches!(model.card().architecture, Architecture::Dcnn { .. }) {
+            report.squares(&tiles, (key, name, &model, goal));
+        }
+    }
     if json {
-        println!("{}", serde_json::to_string_pretty(&values).unwrap());
+        println!("{}", serde_json::to_string_pretty(&report.values).unwrap());
         return;
     }
     println!("| what | found | goal |\n|---|---|---|");
-    rows.iter().for_each(|[what, found, goal]| println!("| {what} | {found} | {goal} |"));
+    report.rows.iter().for_each(|[what, found, goal]| println!("| {what} | {found} | {goal} |"));
 }

@@ -7,12 +7,11 @@ use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 use super::kernel::{Sums, madd, weighted_sums};
 use super::lanes::LANES;
+use super::products::{Products, add_products};
 use super::program::{Group, Packed};
 
 /// Filters whose outputs are walked together when their gradients go back to the input: as many as a cache holds.
 const BLOCK: usize = 16;
-/// Filters whose weight gradients are summed side by side.
-const FILTERS: usize = 4;
 /// Output rows that are read again and again before the next ones: as many as a first-level cache holds.
 const ROWS: usize = 2;
 /// Smallest output that is walked in parts.
@@ -53,11 +52,7 @@ impl Conv {
     /// The convolution itself, into `[filter][row][column]` lanes.
     pub fn forward(&self, packed: &Packed, input: &[f32], relu: bool, out: &mut [f32]) {
         let (side, to) = (self.side, self.out_side());
-        let area = self.kernel * self.kernel;
-        let taps: Vec<usize> = (0..self.taps())
-            .map(|t| (t / area, t / self.kernel % self.kernel, t % self.kernel))
-            .map(|(c, dy, dx)| ((c * side + dy) * side + dx) * LANES)
-            .collect();
+        let taps = self.offsets();
         let runs: Vec<_> = (0..to).map(|y| (y * side * LANES, y * to * LANES)).collect();
         let sums = Sums {
             packed,
@@ -78,7 +73,25 @@ impl Conv {
 
     /// Adds the gradient of the weights (`[filter][channel][row][column]`) from input and output gradient.
     pub fn weight_gradient(&self, input: &[f32], output: &[f32], weights: &mut [f32]) {
-        Arch::new().dispatch(WeightGradient { conv: *self, input, output, weights });
+        let (side, to) = (self.side, self.out_side());
+        let taps = self.offsets();
+        let step = if to < LARGE { to } else { ROWS };
+        for first in (0..to).step_by(step) {
+            let rows = first..(first + step).min(to);
+            let runs: Vec<_> = rows.map(|y| (y * to * LANES, y * side * LANES)).collect();
+            let (left, right, rows, row_step) = (output, input, self.filters, to * to * LANES);
+            let (taps, runs) = (&taps, &runs);
+            add_products(&Products { left, rows, row_step, right, taps, runs, run_len: to * LANES }, weights);
+        }
+    }
+
+    /// Where each weight of a filter reads, from an output's first input on.
+    fn offsets(&self) -> Vec<usize> {
+        let area = self.kernel * self.kernel;
+        (0..self.taps())
+            .map(|t| (t / area, t / self.kernel % self.kernel, t % self.kernel))
+            .map(|(c, dy, dx)| ((c * self.side + dy) * self.side + dx) * LANES)
+            .collect()
     }
 }
 
@@ -181,108 +194,6 @@ fn accumulate<S: Simd, const M: usize, const V: usize>(
             sums[m][v] = madd(simd, w, values[v], sums[m][v]);
         }
     }
-}
-
-struct WeightGradient<'a> {
-    conv: Conv,
-    input: &'a [f32],
-    output: &'a [f32],
-    weights: &'a mut [f32],
-}
-
-impl WithSimd for WeightGradient<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let to = self.conv.out_side();
-        let rows = if to < LARGE { to } else { ROWS };
-        for first in (0..to).step_by(rows) {
-            let rows = first..(first + rows).min(to);
-            let mut filter = 0;
-            while filter < self.conv.filters {
-                if self.conv.filters - filter >= FILTERS {
-                    self.filters::<S, FILTERS>(simd, filter, rows.clone());
-                    filter += FILTERS;
-                } else {
-                    self.filters::<S, 1>(simd, filter, rows.clone());
-                    filter += 1;
-                }
-            }
-        }
-    }
-}
-
-impl WeightGradient<'_> {
-    #[inline(always)]
-    fn filters<S: Simd, const M: usize>(&mut self, simd: S, filter: usize, rows: std::ops::Range<usize>) {
-        let Conv { channels, kernel, .. } = self.conv;
-        let widest = if S::REGISTER_COUNT >= 32 { 6 } else { 2 };
-        for (c, dy) in (0..channels * kernel).map(|i| (i / kernel, i % kernel)) {
-            let mut dx = 0;
-            while dx < kernel {
-                let tile = Tile { filter, channel: c, dy, dx };
-                let width = match widest.min(kernel - dx) {
-                    6 => self.tile::<S, M, 6>(simd, tile, rows.clone()),
-                    5 => self.tile::<S, M, 5>(simd, tile, rows.clone()),
-                    4 => self.tile::<S, M, 4>(simd, tile, rows.clone()),
-                    3 => self.tile::<S, M, 3>(simd, tile, rows.clone()),
-                    2 => self.tile::<S, M, 2>(simd, tile, rows.clone()),
-                    _ => self.tile::<S, M, 1>(simd, tile, rows.clone()),
-                };
-                dx += width;
-            }
-        }
-    }
-
-    /// M filters and T neighbouring taps of a row, over some rows of outputs; gives T.
-    #[inline(always)]
-    fn tile<S: Simd, const M: usize, const T: usize>(
-        &mut self,
-        simd: S,
-        at: Tile,
-        rows: std::ops::Range<usize>,
-    ) -> usize {
-        let Conv { channels, kernel, side, .. } = self.conv;
-        let to = self.conv.out_side();
-        let mut sums = [[simd.splat_f32s(0.0); T]; M];
-        for y in rows {
-            let reach = (to - 1 + T) * LANES;
-            let first = ((at.channel * side + y + at.dy) * side + at.dx) * LANES;
-            let (input, _) = S::as_simd_f32s(&self.input[first..][..reach]);
-            let line = |m: usize| &self.output[((at.filter + m) * to + y) * to * LANES..][..to * LANES];
-            let outputs: [&[S::f32s]; M] = std::array::from_fn(|m| S::as_simd_f32s(line(m)).0);
-            let step = LANES / S::F32_LANES;
-            let count = to * step;
-            let input = &input[..count + (T - 1) * step];
-            let outputs = outputs.map(|o| &o[..count]);
-            for i in 0..count {
-                let taps: [S::f32s; T] = std::array::from_fn(|t| input[i + t * step]);
-                for m in 0..M {
-                    let gradient = outputs[m][i];
-                    for t in 0..T {
-                        sums[m][t] = madd(simd, gradient, taps[t], sums[m][t]);
-                    }
-                }
-            }
-        }
-        for (m, row) in sums.iter().enumerate() {
-            let first = (((at.filter + m) * channels + at.channel) * kernel + at.dy) * kernel + at.dx;
-            for (weight, sum) in self.weights[first..][..T].iter_mut().zip(row) {
-                *weight += simd.reduce_sum_f32s(*sum);
-            }
-        }
-        T
-    }
-}
-
-/// Where a tile of weight gradients begins.
-#[derive(Debug, Clone, Copy)]
-struct Tile {
-    filter: usize,
-    channel: usize,
-    dy: usize,
-    dx: usize,
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Any network on 32 patches at a time: the patches stand side by side in the innermost axis, so every loop is a vector
 //! loop and each lane adds in the order of the definition.
 
-use super::kernel::{SLACK, Sums, affine, weighted_sums};
+use super::convolution::Convolution;
+use super::kernel::{SLACK, affine};
 use super::patchwise::patch_at;
 use super::program::{Packed, norm_affine};
 use crate::error::Result;
@@ -109,10 +110,7 @@ fn evaluate(step: &Step, node: &Node, from: Shape, x: &[f32]) -> Vec<f32> {
             convolve(packed, x, from, node.shape, [kernel, stride, padding])
         }
         (Op::Linear { .. }, Step::Weighted(packed)) => {
-            let mut out = empty(node.shape);
-            let taps: Vec<usize> = (0..from.count()).map(|i| i * LANES).collect();
-            sum_runs(packed, x, &taps, &[(0, 0)], LANES, LANES, &mut out);
-            out
+            convolve(packed, x, from, node.shape, [from.height, 1, 0])
         }
         (Op::BatchNorm, Step::Norm { scale, shift }) => {
             let mut out = x.to_vec();
@@ -132,49 +130,11 @@ fn evaluate(step: &Step, node: &Node, from: Shape, x: &[f32]) -> Vec<f32> {
     }
 }
 
-fn sum_runs(
-    packed: &Packed,
-    source: &[f32],
-    taps: &[usize],
-    runs: &[(usize, usize)],
-    run_len: usize,
-    filter_step: usize,
-    out: &mut [f32],
-) {
-    weighted_sums(&Sums { packed, source, taps, runs, run_len, filter_step, relu: false }, out);
-}
-
 fn convolve(packed: &Packed, x: &[f32], from: Shape, to: Shape, [kernel, stride, padding]: [usize; 3]) -> Vec<f32> {
     let mut out = empty(to);
-    let wide = Shape { height: from.height + 2 * padding, width: from.width + 2 * padding, ..from };
-    let padded = if padding == 0 { None } else { Some(pad(x, from, wide, padding)) };
-    let source = padded.as_deref().unwrap_or(x);
-    let line = wide.width * LANES;
-    let taps: Vec<usize> = (0..from.channels * kernel * kernel)
-        .map(|k| (k / (kernel * kernel), k / kernel % kernel, k % kernel))
-        .map(|(c, dy, dx)| (c * wide.height + dy) * line + dx * LANES)
-        .collect();
-    let filter_step = to.height * to.width * LANES;
-    if kernel == 1 && stride == 1 && padding == 0 {
-        sum_runs(packed, source, &taps, &[(0, 0)], filter_step, filter_step, &mut out);
-    } else if stride == 1 {
-        let runs: Vec<_> = (0..to.height).map(|y| (y * line, y * to.width * LANES)).collect();
-        sum_runs(packed, source, &taps, &runs, to.width * LANES, filter_step, &mut out);
-    } else {
-        let place = |i: usize| (i / to.width * stride * line + i % to.width * stride * LANES, i * LANES);
-        let runs: Vec<_> = (0..to.height * to.width).map(place).collect();
-        sum_runs(packed, source, &taps, &runs, LANES, filter_step, &mut out);
-    }
-    out
-}
-
-fn pad(x: &[f32], from: Shape, wide: Shape, padding: usize) -> Vec<f32> {
-    let mut out = empty(wide);
-    let len = from.width * LANES;
-    for (i, row) in x.chunks_exact(len).take(from.channels * from.height).enumerate() {
-        let (c, y) = (i / from.height, i % from.height);
-        out[((c * wide.height + y + padding) * wide.width + padding) * LANES..][..len].copy_from_slice(row);
-    }
+    let conv =
+        Convolution { channels: from.channels, filters: to.channels, kernel, stride, padding, side: from.height };
+    conv.forward(packed, x, &mut out);
     out
 }
 

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::batch::Batch;
 use super::device::Compute;
-use super::lanes::LaneNetwork;
+use super::kernels::Kernels;
 use super::loss::cross_entropy;
-use super::network::{Mode, Network, values};
+use super::network::{Mode, Network, flat, values};
 use super::optimiser::Optimiser;
 use crate::error::Result;
 use crate::model::{Head, Model};
@@ -31,14 +31,14 @@ pub fn logits(model: &Model, patches: &[f32], device: &Device) -> Result<Vec<f32
 /// When the device does not return its data.
 pub fn replay(model: &Model, batches: &[(Vec<f32>, Vec<usize>)], rate: f64, compute: &Compute) -> Result<Vec<f64>> {
     let device = compute.device.clone().autodiff();
-    let lanes = LaneNetwork::of(model.graph()).filter(|_| compute.lanes);
+    let kernels = Kernels::of(model.graph()).filter(|_| compute.lanes);
     let mut network = Network::new(model, &device);
     let mut optimiser = Optimiser::new(0.0);
     let mut losses = Vec::with_capacity(batches.len());
     for (patches, classes) in batches {
         let batch = Batch::of_patches(patches.clone(), classes.clone());
-        let (loss, mut gradients) = match &lanes {
-            Some(lanes) => lane_gradients(lanes, &network, &batch, Head::Softmax)?,
+        let (loss, mut gradients) = match &kernels {
+            Some(kernels) => kernel_gradients(kernels, &mut network, &batch, Head::Softmax)?,
             None => burn_gradients(&mut network, &batch, Head::Softmax)?,
         };
         losses.push(loss);
@@ -57,17 +57,14 @@ pub fn burn_gradients(network: &mut Network, batch: &Batch, head: Head) -> Resul
 }
 
 /// The same from this crate's CPU kernels.
-pub fn lane_gradients(
-    lanes: &LaneNetwork,
-    network: &Network,
+pub fn kernel_gradients(
+    kernels: &Kernels,
+    network: &mut Network,
     batch: &Batch,
     head: Head,
 ) -> Result<(f64, BTreeMap<String, Tensor<1>>)> {
-    let found = lanes.gradients(&network.weights()?, batch, head);
+    let found = kernels.gradients(&network.weights()?, batch, head);
     let device = network.device().clone().inner();
-    let tensor = |(name, values): (String, Vec<f32>)| {
-        let count = values.len();
-        (name, Tensor::from_data(TensorData::new(values, [count]), &device))
-    };
-    Ok((found.loss, found.arrays.into_iter().map(tensor).collect()))
+    network.move_statistics(&found.statistics);
+    Ok((found.loss, found.arrays.into_iter().map(|(name, values)| (name, flat(values, &device))).collect()))
 }

@@ -7,10 +7,12 @@ use crate::engine::{Buffer, Conv, LANES, Packed, SLACK, Sums, weighted_sums};
 /// Samples that one product takes at a time.
 const SAMPLES: usize = 512;
 
-/// Maxima over squares that begin at an offset.
+/// Maxima over squares that begin at an offset, or before the first value where there is padding.
 #[derive(Debug, Clone, Copy)]
 pub struct Pool {
+    pub kernel: usize,
     pub stride: usize,
+    pub padding: usize,
     pub row: usize,
     pub column: usize,
     /// Sides of input and output.
@@ -19,66 +21,97 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Line of tap `t` of the output at (y, x) of channel `c`.
-    fn line(&self, c: usize, y: usize, x: usize, t: usize) -> usize {
-        let (dy, dx) = (t / self.stride, t % self.stride);
-        let (row, column) = (self.row + y * self.stride + dy, self.column + x * self.stride + dx);
-        (c * self.side + row) * self.side + column
+    /// Line of tap `t` of the output at (y, x) of channel `c`; none in the padding.
+    fn line(&self, [c, y, x]: [usize; 3], t: usize) -> Option<usize> {
+        let inside = |at: usize| at.checked_sub(self.padding).filter(|&at| at < self.side);
+        let row = inside(self.row + y * self.stride + t / self.kernel)?;
+        let column = inside(self.column + x * self.stride + t % self.kernel)?;
+        Some((c * self.side + row) * self.side + column)
     }
 
-    fn each(&self, lines: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-        let to = self.to;
-        (0..lines).map(move |i| (i / (to * to), i / to % to, i % to))
+    fn taps(&self) -> u32 {
+        (self.kernel * self.kernel) as u32
     }
+}
+
+/// Channel, row and column of each line of squares of this side.
+fn each(lines: usize, to: usize) -> impl Iterator<Item = [usize; 3]> {
+    (0..lines).map(move |i| [i / (to * to), i / to % to, i % to])
 }
 
 /// The maxima of one offset.
-pub fn pool(pool: Pool, input: &Buffer) -> Buffer {
-    let channels = input.len() / LANES / (pool.side * pool.side);
-    let mut out = Buffer::zeroed(channels * pool.to * pool.to);
+pub fn pool(pool: Pool, input: &[f32], out: &mut [f32]) {
     let lines = input.as_chunks::<LANES>().0;
     Arch::new().dispatch(|| {
-        let count = out.len() / LANES;
-        for (line, (c, y, x)) in out.as_chunks_mut::<LANES>().0.iter_mut().zip(pool.each(count)) {
-            *line = lines[pool.line(c, y, x, 0)];
-            for t in 1..pool.stride * pool.stride {
-                let tap = &lines[pool.line(c, y, x, t)];
-                line.iter_mut().zip(tap).for_each(|(m, &v)| *m = if v > *m { v } else { *m });
+        let out = out.as_chunks_mut::<LANES>().0;
+        let places = each(out.len(), pool.to);
+        for (line, at) in out.iter_mut().zip(places) {
+            *line = [f32::NEG_INFINITY; LANES];
+            for tap in (0..pool.taps()).filter_map(|t| pool.line(at, t as usize)) {
+                line.iter_mut().zip(&lines[tap]).for_each(|(m, &v)| *m = if v > *m { v } else { *m });
             }
         }
     });
-    out
 }
 
-/// Sends each output's gradient to the first of its inputs that is largest; offsets add up.
-pub fn pool_gradient(pools: &[Pool], input: &Buffer, outputs: &[Buffer]) -> Buffer {
-    let mut moved = Buffer::zeroed(input.len() / LANES);
+/// Adds each output's gradient to the first of its inputs that is largest.
+pub fn pool_gradient(pool: Pool, input: &[f32], output: &[f32], moved: &mut [f32]) {
     let lines = input.as_chunks::<LANES>().0;
     Arch::new().dispatch(|| {
         let moved = moved.as_chunks_mut::<LANES>().0;
-        for (pool, output) in pools.iter().zip(outputs) {
-            let count = output.len() / LANES;
-            for (line, (c, y, x)) in output.as_chunks::<LANES>().0.iter().zip(pool.each(count)) {
-                let mut best = lines[pool.line(c, y, x, 0)];
-                let mut winner = [0u32; LANES];
-                for t in 1..(pool.stride * pool.stride) as u32 {
-                    let tap = &lines[pool.line(c, y, x, t as usize)];
-                    for i in 0..LANES {
-                        let larger = tap[i] > best[i];
-                        best[i] = if larger { tap[i] } else { best[i] };
-                        winner[i] = if larger { t } else { winner[i] };
-                    }
+        let output = output.as_chunks::<LANES>().0;
+        for (line, at) in output.iter().zip(each(output.len(), pool.to)) {
+            let (mut best, mut winner) = ([f32::NEG_INFINITY; LANES], [u32::MAX; LANES]);
+            let taps = || (0..pool.taps()).filter_map(|t| Some((t, pool.line(at, t as usize)?)));
+            for (t, tap) in taps() {
+                let tap = &lines[tap];
+                for i in 0..LANES {
+                    let larger = tap[i] > best[i];
+                    best[i] = if larger { tap[i] } else { best[i] };
+                    winner[i] = if larger { t } else { winner[i] };
                 }
-                for t in 0..(pool.stride * pool.stride) as u32 {
-                    let to = &mut moved[pool.line(c, y, x, t as usize)];
-                    for i in 0..LANES {
-                        to[i] += if winner[i] == t { line[i] } else { 0.0 };
-                    }
+            }
+            for (t, tap) in taps() {
+                let to = &mut moved[tap];
+                for i in 0..LANES {
+                    to[i] += if winner[i] == t { line[i] } else { 0.0 };
                 }
             }
         }
     });
-    moved
+}
+
+/// Means over squares side by side; what is left over at the end of a row or column takes no part.
+pub fn average([kernel, side, to]: [usize; 3], input: &[f32], out: &mut [f32]) {
+    let lines = input.as_chunks::<LANES>().0;
+    let share = 1.0 / (kernel * kernel) as f32;
+    Arch::new().dispatch(|| {
+        let out = out.as_chunks_mut::<LANES>().0;
+        let places = each(out.len(), to);
+        for (line, [c, y, x]) in out.iter_mut().zip(places) {
+            let mut sums = [0.0f32; LANES];
+            for t in 0..kernel * kernel {
+                let tap = &lines[(c * side + y * kernel + t / kernel) * side + x * kernel + t % kernel];
+                sums.iter_mut().zip(tap).for_each(|(s, v)| *s += v);
+            }
+            line.iter_mut().zip(sums).for_each(|(mean, sum)| *mean = sum * share);
+        }
+    });
+}
+
+/// Adds each output's gradient, in equal parts, to its inputs.
+pub fn average_gradient([kernel, side, to]: [usize; 3], output: &[f32], moved: &mut [f32]) {
+    let share = 1.0 / (kernel * kernel) as f32;
+    Arch::new().dispatch(|| {
+        let moved = moved.as_chunks_mut::<LANES>().0;
+        let output = output.as_chunks::<LANES>().0;
+        for (line, [c, y, x]) in output.iter().zip(each(output.len(), to)) {
+            for t in 0..kernel * kernel {
+                let tap = &mut moved[(c * side + y * kernel + t / kernel) * side + x * kernel + t % kernel];
+                tap.iter_mut().zip(line).for_each(|(sum, g)| *sum += g * share);
+            }
+        }
+    });
 }
 
 /// A rectified value that is not positive passes no gradient.
@@ -87,7 +120,7 @@ pub fn mask(moved: &mut Buffer, value: &Buffer) {
 }
 
 /// Adds the sum of each filter's values.
-pub fn row_sums(moved: &Buffer, sums: &mut [f32]) {
+pub fn row_sums(moved: &[f32], sums: &mut [f32]) {
     let each = moved.len() / sums.len();
     Arch::new().dispatch(|| {
         for (sum, values) in sums.iter_mut().zip(moved.chunks_exact(each)) {

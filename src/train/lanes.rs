@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::batch::Batch;
 use super::lane_layers::{Pool, by_samples, mask, pool, pool_gradient, row_sums};
+use super::lane_norm::Statistics;
 use super::loss::loss_of_logits;
 use crate::engine::{Buffer, Conv, LANES, Packed};
 use crate::model::{Graph, Head, Op, Weights};
@@ -37,10 +38,12 @@ struct Level {
 /// Weights laid out for both directions, one pair a layer.
 struct Packs(Vec<Option<(Packed, Packed)>>);
 
-/// Sum of losses, and gradients by array name.
+/// Sum of losses, gradients by array name, and by layer what its running statistics move towards.
+#[derive(Debug, Default)]
 pub struct Gradients {
     pub loss: f64,
     pub arrays: BTreeMap<String, Vec<f32>>,
+    pub statistics: BTreeMap<String, Statistics>,
 }
 
 impl LaneNetwork {
@@ -99,7 +102,7 @@ impl LaneNetwork {
             .map(|chunk| self.chunk_gradients(&packs, batch, chunk * LANES, head))
             .collect();
         let mut parts = parts.into_iter();
-        let Some(mut total) = parts.next() else { return Gradients { loss: 0.0, arrays: BTreeMap::new() } };
+        let Some(mut total) = parts.next() else { return Gradients::default() };
         for part in parts {
             total.loss += part.loss;
             for (sum, more) in total.arrays.values_mut().zip(part.arrays.values()) {
@@ -179,7 +182,7 @@ impl LaneNetwork {
                 }
                 (Layer::Pool { stride, side }, _) => {
                     let pools = pools(*stride, *side, from.side);
-                    let spread = |f: &Buffer| pools.iter().map(|p| pool(*p, f)).collect::<Vec<_>>();
+                    let spread = |f: &Buffer| pools.iter().map(|p| pooled(*p, f)).collect::<Vec<_>>();
                     Level { side: pools[0].to, fragments: from.fragments.iter().flat_map(spread).collect() }
                 }
                 _ => continue,
@@ -218,13 +221,17 @@ impl LaneNetwork {
                 }
                 (Layer::Pool { stride, side }, _) => {
                     let pools = pools(*stride, *side, from.side);
-                    let back = |(x, m): (&Buffer, &[Buffer])| pool_gradient(&pools, x, m);
+                    let back = |(x, m): (&Buffer, &[Buffer])| {
+                        let mut moved = Buffer::zeroed(x.len() / LANES);
+                        pools.iter().zip(m).for_each(|(p, m)| pool_gradient(*p, x, m, &mut moved));
+                        moved
+                    };
                     moved = from.fragments.iter().zip(moved.chunks(pools.len())).map(back).collect();
                 }
                 _ => {}
             }
         }
-        Gradients { loss, arrays }
+        Gradients { loss, arrays, ..Gradients::default() }
     }
 
     /// Share of the mean loss that these windows make, and its gradient by logit.
@@ -285,7 +292,15 @@ fn pools(stride: usize, patch_side: usize, side: usize) -> Vec<Pool> {
     let spread = side + 1 - patch_side;
     let offsets = if spread == 1 { 1 } else { stride };
     let to = patch_side / stride + spread.div_ceil(stride) - 1;
-    (0..offsets * offsets).map(|o| Pool { stride, row: o / offsets, column: o % offsets, side, to }).collect()
+    let pool = |o: usize| Pool { kernel: stride, stride, padding: 0, row: o / offsets, column: o % offsets, side, to };
+    (0..offsets * offsets).map(pool).collect()
+}
+
+fn pooled(window: Pool, input: &Buffer) -> Buffer {
+    let channels = input.len() / LANES / (window.side * window.side);
+    let mut out = Buffer::zeroed(channels * window.to * window.to);
+    pool(window, input, &mut out);
+    out
 }
 
 fn input_gradient(conv: Conv, turned: &Packed, output: &Buffer) -> Buffer {
@@ -295,7 +310,7 @@ fn input_gradient(conv: Conv, turned: &Packed, output: &Buffer) -> Buffer {
 }
 
 /// Windows `first ..` side by side; absent ones are zero.
-fn interleave(batch: &Batch, first: usize, count: usize) -> Buffer {
+pub fn interleave(batch: &Batch, first: usize, count: usize) -> Buffer {
     let mut out = Buffer::zeroed(count);
     let windows: Vec<&[f32]> = batch.patches.chunks_exact(count).skip(first).take(LANES).collect();
     Arch::new().dispatch(|| {

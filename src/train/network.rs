@@ -9,6 +9,7 @@ use burn::tensor::module::{avg_pool2d, batch_norm, batch_norm_train, conv2d, max
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
+use super::lane_norm::Statistics;
 use crate::error::{Error, Result};
 use crate::model::{Array, ArraySpec, BATCH_NORM_EPSILON, Graph, Model, Node, Op, Role, Weights};
 
@@ -39,7 +40,7 @@ impl Network {
         let specs: BTreeMap<String, ArraySpec> =
             model.graph().arrays().into_iter().map(|s| (s.name.clone(), s)).collect();
         let arrays =
-            specs.values().map(|spec| (spec.name.clone(), flat(model.array(&spec.name), spec, device))).collect();
+            specs.values().map(|spec| (spec.name.clone(), stored(model.array(&spec.name), spec, device))).collect();
         Self { graph: model.graph().clone(), specs, arrays, device: device.clone() }
     }
 
@@ -75,6 +76,14 @@ impl Network {
         Ok(())
     }
 
+    /// Moves running statistics towards those of a step, by layer.
+    pub fn move_statistics(&mut self, found: &BTreeMap<String, Statistics>) {
+        for (layer, statistics) in found {
+            let [mean, variance] = [&statistics.mean, &statistics.variance].map(|v| flat(v.clone(), &self.device));
+            approach(&mut self.arrays, layer, mean, variance);
+        }
+    }
+
     /// Gradients of the learned arrays, on the device, without tracking.
     pub fn gradients(&self, found: &Gradients) -> BTreeMap<String, Tensor<1>> {
         self.arrays.iter().filter_map(|(name, t)| Some((name.clone(), t.grad(found)?))).collect()
@@ -102,9 +111,15 @@ impl Network {
     }
 }
 
+/// A flat tensor of values.
+pub fn flat(values: Vec<f32>, device: &Device) -> Tensor<1> {
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
+}
+
 /// A flat tensor of an array's values.
-fn flat(data: &[f32], spec: &ArraySpec, device: &Device) -> Tensor<1> {
-    let tensor = Tensor::from_data(TensorData::new(data.to_vec(), [data.len()]), device);
+fn stored(data: &[f32], spec: &ArraySpec, device: &Device) -> Tensor<1> {
+    let tensor = flat(data.to_vec(), device);
     if spec.role.is_parameter() && device.is_autodiff() { tensor.require_grad() } else { tensor }
 }
 
@@ -159,10 +174,17 @@ fn normalise(node: &Node, x: Tensor<4>, arrays: &mut BTreeMap<String, Tensor<1>>
     let [n, _, h, w] = x.dims();
     let seen = (n * h * w) as f64;
     let out = batch_norm_train(x, gamma, beta, epsilon);
-    let towards = |old: Tensor<1>, new: Tensor<1>| old * (1.0 - NORM_MOMENTUM) + new * NORM_MOMENTUM;
     // The stored variance is the unbiased one, as in PyTorch.
     let unbiased = out.variance.detach() * (seen / (seen - 1.0).max(1.0));
-    arrays.insert(name("running_mean"), towards(mean, out.mean.detach()));
-    arrays.insert(name("running_var"), towards(variance, unbiased));
+    approach(arrays, &node.name, out.mean.detach(), unbiased);
     out.output
+}
+
+/// Moves a layer's running statistics towards `mean` and `variance`.
+fn approach(arrays: &mut BTreeMap<String, Tensor<1>>, layer: &str, mean: Tensor<1>, variance: Tensor<1>) {
+    for (suffix, new) in [("running_mean", mean), ("running_var", variance)] {
+        if let Some(old) = arrays.get_mut(&format!("{layer}.{suffix}")) {
+            *old = old.clone() * (1.0 - NORM_MOMENTUM) + new * NORM_MOMENTUM;
+        }
+    }
 }

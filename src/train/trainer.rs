@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::batch::{Batch, variation_seed};
 use super::checkpoint::{Checkpoint, Place, run_id};
 use super::device::Compute;
-use super::gradients::{burn_gradients, lane_gradients};
+use super::gradients::{burn_gradients, kernel_gradients};
+use super::kernels::Kernels;
 use super::lanes::LaneNetwork;
 use super::network::Network;
 use super::optimiser::Optimiser;
@@ -91,7 +92,7 @@ struct Run<'a> {
     sampler: Sampler,
     network: Network,
     /// Computes gradients instead of Burn.
-    lanes: Option<LaneNetwork>,
+    kernels: Option<Kernels>,
     teacher: Option<(LaneNetwork, &'a Model)>,
     optimiser: Optimiser,
     place: Place,
@@ -124,8 +125,9 @@ impl Trainer<'_> {
         let taught = self.teacher.map_or(String::new(), |t| format!(" taught by {}", t.fingerprint()));
         let id = run_id(self.recipe, &(self.start.fingerprint() + &taught), &hashes);
         let recipe = self.recipe;
-        let lanes = LaneNetwork::of(self.start.graph()).filter(|_| self.compute.lanes);
-        let sampler = self.draw(lanes.as_ref())?;
+        let kernels = Kernels::of(self.start.graph()).filter(|_| self.compute.lanes);
+        let chain = kernels.as_ref().and_then(Kernels::chain);
+        let sampler = self.draw(chain)?;
         let device = self.compute.device.clone().autodiff();
         let (start, redrawn) = begin(self.start, recipe, self.data.tiles, &sampler)?;
         if !redrawn.is_empty() {
@@ -134,8 +136,8 @@ impl Trainer<'_> {
         let mut run = Run {
             job: self,
             network: Network::new(&start, &device),
-            teacher: self.teaching(lanes.is_some())?,
-            lanes,
+            teacher: self.teaching(chain.is_some())?,
+            kernels,
             optimiser: Optimiser::new(recipe.weight_decay),
             place: Place { run: id.clone(), epoch: 0, step: 0, steps: 0, loss_sum: 0.0, history: Vec::new() },
             micro_batch: self.compute.micro_batch(self.start, recipe.batch)?,
@@ -266,8 +268,8 @@ impl Run<'_> {
             };
             batch.soft = believed.into_iter().zip(&batch.classes).map(mix).collect();
         }
-        let (loss, mut gradients) = match &self.lanes {
-            Some(lanes) => lane_gradients(lanes, &self.network, &batch, recipe.head)?,
+        let (loss, mut gradients) = match &self.kernels {
+            Some(kernels) => kernel_gradients(kernels, &mut self.network, &batch, recipe.head)?,
             None => self.in_parts(&batch)?,
         };
         self.check_finite(loss)?;
@@ -345,7 +347,8 @@ impl Run<'_> {
     /// Scores the validation patches, unvaried, with the exact CPU engine on all cores.
     fn validate(&self) -> Result<PixelCounts> {
         let head = self.job.recipe.head;
-        if let Some(lanes) = self.lanes.as_ref().filter(|_| self.job.recipe.spread > 1) {
+        let chain = self.kernels.as_ref().and_then(Kernels::chain);
+        if let Some(lanes) = chain.filter(|_| self.job.recipe.spread > 1) {
             return self.validate_squares(lanes);
         }
         let engine = LaneEngine::new(&self.job.start.with_weights(self.network.weights()?)?)?;

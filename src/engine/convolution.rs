@@ -1,0 +1,183 @@
+//! A convolution of any stride and padding on lanes, and what training asks of it. Rows of outputs are walked a few at a
+//! time, as many as a second-level cache holds the inputs of, so that all filters find them there.
+
+use super::buffer::Buffer;
+use super::kernel::{Sums, weighted_sums};
+use super::lanes::LANES;
+use super::products::{Products, add_products};
+use super::program::Packed;
+
+/// Values that the inputs of the rows in work may have: half a megabyte.
+const CACHED: usize = 1 << 17;
+
+/// Square windows with zeros around; values lie as channel, row, column and [`LANES`] patches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Convolution {
+    pub channels: usize,
+    pub filters: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: usize,
+    /// Of the input, pixels.
+    pub side: usize,
+}
+
+impl Convolution {
+    /// Outputs along an axis.
+    #[must_use]
+    pub fn out_side(&self) -> usize {
+        (self.side + 2 * self.padding - self.kernel) / self.stride + 1
+    }
+
+    fn padded_side(&self) -> usize {
+        self.side + 2 * self.padding
+    }
+
+    /// Where each weight of a filter reads, from an output's first input on.
+    fn taps(&self) -> Vec<usize> {
+        let (area, wide) = (self.kernel * self.kernel, self.padded_side());
+        (0..self.channels * area)
+            .map(|t| (t / area, t / self.kernel % self.kernel, t % self.kernel))
+            .map(|(c, dy, dx)| ((c * wide + dy) * wide + dx) * LANES)
+            .collect()
+    }
+
+    /// `(start in the padded input, start in a filter's outputs)` of the runs of some rows, and their length.
+    fn runs(&self, rows: std::ops::Range<usize>) -> (Vec<(usize, usize)>, usize) {
+        let (to, line) = (self.out_side(), self.padded_side() * LANES);
+        if self.stride == 1 {
+            return (rows.map(|y| (y * line, y * to * LANES)).collect(), to * LANES);
+        }
+        let step = self.stride * LANES;
+        let place = |(y, x): (usize, usize)| (y * self.stride * line + x * step, (y * to + x) * LANES);
+        (rows.flat_map(|y| (0..to).map(move |x| (y, x))).map(place).collect(), LANES)
+    }
+
+    /// Output rows, a few at a time.
+    fn parts(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let to = self.out_side();
+        let row = self.channels * self.stride * self.padded_side() * LANES;
+        let step = (CACHED / row).clamp(1, to);
+        (0..to).step_by(step).map(move |first| first..(first + step).min(to))
+    }
+
+    /// The input with its zeros around, where there are any.
+    fn padded(&self, input: &[f32]) -> Option<Buffer> {
+        if self.padding == 0 {
+            return None;
+        }
+        let (wide, len) = (self.padded_side(), self.side * LANES);
+        let mut out = Buffer::zeroed(self.channels * wide * wide);
+        for (i, row) in input.chunks_exact(len).take(self.channels * self.side).enumerate() {
+            let (c, y) = (i / self.side, i % self.side);
+            out[((c * wide + y + self.padding) * wide + self.padding) * LANES..][..len].copy_from_slice(row);
+        }
+        Some(out)
+    }
+
+    /// The convolution itself, into `[filter][row][column]` lanes. Each sum runs channel, row, column.
+    pub fn forward(&self, packed: &Packed, input: &[f32], out: &mut [f32]) {
+        let padded = self.padded(input);
+        let (source, taps, to) = (padded.as_deref().unwrap_or(input), self.taps(), self.out_side());
+        for rows in self.parts() {
+            let (runs, run_len) = self.runs(rows);
+            let filter_step = to * to * LANES;
+            let (taps, runs) = (&taps, &runs);
+            weighted_sums(&Sums { packed, source, taps, runs, run_len, filter_step, relu: false }, out);
+        }
+    }
+
+    /// Adds the gradient of the weights (`[filter][channel][row][column]`) from input and output gradient.
+    pub fn weight_gradient(&self, input: &[f32], output: &[f32], weights: &mut [f32]) {
+        let padded = self.padded(input);
+        let (right, taps, to) = (padded.as_deref().unwrap_or(input), self.taps(), self.out_side());
+        for rows in self.parts() {
+            let (runs, run_len) = self.runs(rows);
+            let runs: Vec<_> = runs.into_iter().map(|(source, target)| (target, source)).collect();
+            let (taps, runs) = (&taps, &runs);
+            let row_step = to * to * LANES;
+            let products = Products { left: output, rows: self.filters, row_step, right, taps, runs, run_len };
+            add_products(&products, weights);
+        }
+    }
+
+    /// The convolution that takes output gradients back to input gradients, and its weights. Of stride 1 only.
+    #[must_use]
+    pub fn turned(&self, weights: &[f32]) -> (Self, Packed) {
+        let area = self.kernel * self.kernel;
+        let at = |c: usize, f: usize, k: usize| weights[(f * self.channels + c) * area + area - 1 - k];
+        let each = |c: usize| (0..self.filters).flat_map(move |f| (0..area).map(move |k| at(c, f, k)));
+        let turned: Vec<f32> = (0..self.channels).flat_map(each).collect();
+        let back = Self {
+            channels: self.filters,
+            filters: self.channels,
+            padding: self.kernel - 1 - self.padding,
+            side: self.out_side(),
+            ..*self
+        };
+        (back, Packed::new(&turned, None, self.channels))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::mix;
+
+    fn noise(count: usize, seed: u64) -> Vec<f32> {
+        (0..count as u64).map(|i| (mix(i ^ mix(seed)) >> 40) as f32 / (1u32 << 23) as f32 - 1.0).collect()
+    }
+
+    /// Calls `f(weight, input, output)` with the indices of every product.
+    fn each_product(conv: Convolution, mut f: impl FnMut(usize, usize, usize)) {
+        let (k, to) = (conv.kernel, conv.out_side());
+        for w in 0..conv.filters * conv.channels * k * k {
+            let (o, c, dy, dx) = (w / (conv.channels * k * k), w / (k * k) % conv.channels, w / k % k, w % k);
+            for (y, x, lane) in (0..to * to * LANES).map(|i| (i / LANES / to, i / LANES % to, i % LANES)) {
+                let (row, column) = (y * conv.stride + dy, x * conv.stride + dx);
+                let inside = |at: usize| at.checked_sub(conv.padding).filter(|&at| at < conv.side);
+                if let (Some(row), Some(column)) = (inside(row), inside(column)) {
+                    let input = ((c * conv.side + row) * conv.side + column) * LANES + lane;
+                    f(w, input, ((o * to + y) * to + x) * LANES + lane);
+                }
+            }
+        }
+    }
+
+    fn close(found: &[f32], right: &[f64], what: &str) {
+        for (i, (a, b)) in found.iter().zip(right).enumerate() {
+            assert!((f64::from(*a) - b).abs() < 2e-4 * (1.0 + b.abs()), "{what} {i}: {a} against {b}");
+        }
+    }
+
+    #[test]
+    fn answers_and_gradients_equal_the_products_added_one_by_one() {
+        for [channels, filters, kernel, stride, padding, side] in
+            [[3, 5, 7, 2, 3, 9], [9, 13, 3, 1, 1, 6], [7, 9, 1, 1, 0, 5], [5, 3, 1, 1, 0, 1], [40, 2, 3, 1, 1, 35]]
+        {
+            let conv = Convolution { channels, filters, kernel, stride, padding, side };
+            let weights = noise(filters * channels * kernel * kernel, 1);
+            let input = noise(channels * side * side * LANES, 2);
+            let output = noise(filters * conv.out_side().pow(2) * LANES, 3);
+            let (mut forward, mut back) = (vec![0.0f64; output.len()], vec![0.0f64; input.len()]);
+            let mut moved = vec![0.0f64; weights.len()];
+            each_product(conv, |w, i, o| {
+                forward[o] += f64::from(weights[w] * input[i]);
+                back[i] += f64::from(weights[w] * output[o]);
+                moved[w] += f64::from(input[i] * output[o]);
+            });
+            let mut found = vec![0.0; output.len()];
+            conv.forward(&Packed::new(&weights, None, filters), &input, &mut found);
+            close(&found, &forward, "forward");
+            let mut found = vec![0.0; weights.len()];
+            conv.weight_gradient(&input, &output, &mut found);
+            close(&found, &moved, "weights");
+            if stride == 1 {
+                let (turned, packed) = conv.turned(&weights);
+                let mut found = vec![0.0; input.len()];
+                turned.forward(&packed, &output, &mut found);
+                close(&found, &back, "input");
+            }
+        }
+    }
+}

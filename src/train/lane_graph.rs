@@ -1,0 +1,242 @@
+//! Training networks that branch and normalise (the DCCN) on the CPU without a framework: 32 patches side by side, layer by
+//! layer, because batch normalisation couples all patches of a step.
+//!
+//! A block's concatenations are places in one blob: a layer writes its channels behind those that it read.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+
+use super::batch::Batch;
+use super::lane_layers::{Pool, average, average_gradient, pool, pool_gradient, row_sums};
+use super::lane_norm::Norm;
+use super::lane_places::{Place, places};
+use super::lanes::{Gradients, interleave};
+use super::loss::loss_of_logits;
+use crate::engine::{Buffer, Convolution, LANES, Packed};
+use crate::model::{Graph, Head, Op, Weights};
+
+/// A network of convolutions, normalisations with rectifiers, poolings and concatenations.
+#[derive(Debug, Clone)]
+pub struct LaneGraph {
+    steps: Vec<Step>,
+    /// Lines of each blob.
+    blobs: Vec<usize>,
+    input: Place,
+    output: Place,
+}
+
+#[derive(Debug, Clone)]
+struct Step {
+    name: String,
+    layer: Layer,
+    from: Place,
+    to: Place,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Layer {
+    /// A fully connected layer is one whose kernel covers its input; the last layer alone has a bias.
+    Weighted { conv: Convolution, bias: bool },
+    /// Batch normalisation and the rectifier behind it.
+    Norm,
+    Largest(Pool),
+    /// Over squares of this side; the sides of input and output.
+    Average { kernel: usize, side: usize, to: usize },
+}
+
+/// Values of each blob, one buffer a group of 32 patches; or how the loss moves with them.
+type Blobs = Vec<Vec<Buffer>>;
+
+impl LaneGraph {
+    /// The network of a graph, if every layer is one of these and every concatenation appends to what its block has.
+    #[must_use]
+    pub fn of(graph: &Graph) -> Option<Self> {
+        let (places, blobs) = places(graph)?;
+        let mut steps = Vec::new();
+        for (i, node) in graph.nodes.iter().enumerate().skip(1) {
+            let from = graph.input_shape(node);
+            if from.width != from.height {
+                return None;
+            }
+            let (side, to) = (from.height, node.shape.height);
+            let weighted = |filters, kernel, stride, padding, bias| Layer::Weighted {
+                conv: Convolution { channels: from.channels, filters, kernel, stride, padding, side },
+                bias,
+            };
+            let input = node.inputs[0];
+            let (name, layer, input) = match node.op {
+                Op::BatchNorm | Op::Concat => continue,
+                Op::Relu => {
+                    let norm = Some(&graph.nodes[input]).filter(|n| n.op == Op::BatchNorm)?;
+                    (&norm.name, Layer::Norm, norm.inputs[0])
+                }
+                Op::Conv { filters, kernel, stride, padding, bias: false } => {
+                    (&node.name, weighted(filters, kernel, stride, padding, false), input)
+                }
+                Op::Linear { units } if i + 1 == graph.nodes.len() => {
+                    (&node.name, weighted(units, side, 1, 0, true), input)
+                }
+                Op::MaxPool { kernel, stride, padding } => {
+                    let pool = Pool { kernel, stride, padding, row: 0, column: 0, side, to };
+                    (&node.name, Layer::Largest(pool), input)
+                }
+                Op::AvgPool { kernel } => (&node.name, Layer::Average { kernel, side, to }, input),
+                _ => return None,
+            };
+            steps.push(Step { name: name.clone(), layer, from: places[input], to: places[i] });
+        }
+        let alone = |step: &Step| match step.layer {
+            // Its input gradient replaces what the blob has, so nothing else may read there.
+            Layer::Weighted { .. } => steps.iter().filter(|s| s.from.blob == step.from.blob).count() == 1,
+            _ => true,
+        };
+        let sound = steps.iter().all(alone) && graph.nodes.last()?.shape.count() == 2;
+        sound.then(|| Self { input: places[0], output: places[places.len() - 1], steps, blobs })
+    }
+
+    /// Mean loss over a batch, its gradients, and the statistics of its normalisations. The same on any number of threads.
+    #[must_use]
+    pub fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
+        let (mut values, norms) = self.forward(weights, batch);
+        let (loss, mut moved) = self.loss(&values, batch, head);
+        let mut arrays = BTreeMap::new();
+        for (step, norm) in self.steps.iter().zip(&norms).rev() {
+            self.backward(step, weights, norm.as_ref(), &values, &mut moved, &mut arrays);
+            // Who writes to a blob's beginning is the first to write there, and so the last to be asked about it here.
+            if step.to.first == 0 {
+                values[step.to.blob].clear();
+                moved[step.to.blob].clear();
+            }
+        }
+        let named = self.steps.iter().zip(norms).filter_map(|(s, n)| Some((s.name.clone(), n?.statistics())));
+        Gradients { loss, arrays, statistics: named.collect() }
+    }
+
+    fn forward(&self, weights: &Weights, batch: &Batch) -> (Blobs, Vec<Option<Norm>>) {
+        let groups = batch.len().div_ceil(LANES);
+        let mut values: Blobs = self.blobs.iter().map(|_| Vec::new()).collect();
+        values[self.input.blob] =
+            (0..groups).into_par_iter().map(|g| interleave(batch, g * LANES, self.input.lines)).collect();
+        let mut norms = Vec::with_capacity(self.steps.len());
+        for step in &self.steps {
+            let mut out = std::mem::take(&mut values[step.to.blob]);
+            if out.is_empty() {
+                out = zeroed(groups, self.blobs[step.to.blob]);
+            }
+            let inputs: Vec<&[f32]> = values[step.from.blob].iter().map(|x| step.from.of(x)).collect();
+            let array = |suffix: &str| weights[&format!("{}.{suffix}", step.name)].data.as_slice();
+            let norm = matches!(step.layer, Layer::Norm)
+                .then(|| Norm::of(&inputs, batch.len(), [array("weight"), array("bias")]));
+            let packed = match step.layer {
+                Layer::Weighted { conv, bias } => {
+                    Some(Packed::new(array("weight"), bias.then(|| array("bias")), conv.filters))
+                }
+                _ => None,
+            };
+            out.par_iter_mut().zip(inputs).for_each(|(out, input)| {
+                let out = step.to.of_mut(out);
+                match (step.layer, &packed, &norm) {
+                    (Layer::Weighted { conv, .. }, Some(packed), _) => conv.forward(packed, input, out),
+                    (Layer::Norm, _, Some(norm)) => norm.apply(input, out),
+                    (Layer::Largest(window), ..) => pool(window, input, out),
+                    (Layer::Average { kernel, side, to }, ..) => average([kernel, side, to], input, out),
+                    _ => {}
+                }
+            });
+            values[step.to.blob] = out;
+            norms.push(norm);
+        }
+        (values, norms)
+    }
+
+    /// Mean loss, and how it moves with the logits.
+    fn loss(&self, values: &Blobs, batch: &Batch, head: Head) -> (f64, Blobs) {
+        let mut moved: Blobs = self.blobs.iter().map(|_| Vec::new()).collect();
+        let share = 1.0 / batch.len() as f64;
+        let mut sum = 0.0;
+        for (group, values) in values[self.output.blob].iter().enumerate() {
+            let mut gradient = Buffer::zeroed(self.output.lines);
+            for lane in 0..LANES {
+                let Some(target) = batch.target(group * LANES + lane) else { break };
+                let (loss, by_logit) = loss_of_logits([values[lane], values[LANES + lane]], target, head);
+                sum += loss * share;
+                (0..2).for_each(|class| gradient[class * LANES + lane] = (by_logit[class] * share) as f32);
+            }
+            moved[self.output.blob].push(gradient);
+        }
+        (sum, moved)
+    }
+
+    /// Takes the gradient of a step's output to its input and its arrays.
+    fn backward(
+        &self,
+        step: &Step,
+        weights: &Weights,
+        norm: Option<&Norm>,
+        values: &Blobs,
+        moved: &mut Blobs,
+        arrays: &mut BTreeMap<String, Vec<f32>>,
+    ) {
+        let mut inner = std::mem::take(&mut moved[step.from.blob]);
+        let (inputs, outputs, gradients) = (&values[step.from.blob], &values[step.to.blob], &moved[step.to.blob]);
+        if inner.is_empty() {
+            inner = zeroed(inputs.len(), self.blobs[step.from.blob]);
+        }
+        let groups: Vec<[&[f32]; 3]> = inputs
+            .iter()
+            .zip(outputs)
+            .zip(gradients)
+            .map(|((x, y), m)| [step.from.of(x), step.to.of(y), step.to.of(m)])
+            .collect();
+        let mut inner_parts: Vec<&mut [f32]> = inner.iter_mut().map(|b| step.from.of_mut(b)).collect();
+        let name = |suffix: &str| format!("{}.{suffix}", step.name);
+        let mut each = |add: &(dyn Fn(&mut [f32], &[&[f32]; 3]) + Sync)| {
+            inner_parts.par_iter_mut().zip(&groups).for_each(|(inner, group)| add(inner, group));
+        };
+        match step.layer {
+            Layer::Weighted { conv, bias } => {
+                if bias {
+                    let mut sums = vec![0.0; conv.filters];
+                    groups.iter().for_each(|group| row_sums(group[2], &mut sums));
+                    arrays.insert(name("bias"), sums);
+                }
+                arrays.insert(name("weight"), weight_gradient(conv, &groups));
+                if step.from != self.input {
+                    let (back, packed) = conv.turned(&weights[&name("weight")].data);
+                    each(&|inner, group| back.forward(&packed, group[2], inner));
+                }
+            }
+            Layer::Norm => {
+                if let Some(norm) = norm {
+                    let [scale, shift] = norm.backward(&groups, &mut inner_parts);
+                    arrays.insert(name("weight"), scale);
+                    arrays.insert(name("bias"), shift);
+                }
+            }
+            Layer::Largest(window) => each(&|inner, group| pool_gradient(window, group[0], group[2], inner)),
+            Layer::Average { kernel, side, to } => {
+                each(&|inner, group| average_gradient([kernel, side, to], group[2], inner));
+            }
+        }
+        moved[step.from.blob] = inner;
+    }
+}
+
+/// Sum over groups, in their order.
+fn weight_gradient(conv: Convolution, groups: &[[&[f32]; 3]]) -> Vec<f32> {
+    let size = conv.filters * conv.channels * conv.kernel * conv.kernel;
+    let own = |group: &[&[f32]; 3]| {
+        let mut gradient = vec![0.0; size];
+        conv.weight_gradient(group[0], group[2], &mut gradient);
+        gradient
+    };
+    let parts: Vec<Vec<f32>> = groups.par_iter().map(own).collect();
+    let mut total = vec![0.0; size];
+    parts.iter().for_each(|part| total.iter_mut().zip(part).for_each(|(sum, more)| *sum += more));
+    total
+}
+
+fn zeroed(groups: usize, lines: usize) -> Vec<Buffer> {
+    (0..groups).into_par_iter().map(|_| Buffer::zeroed(lines)).collect()
+}

@@ -1,0 +1,192 @@
+//! Batch normalisation on lanes with the rectifier behind it: statistics are those of all patches of a step.
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use crate::engine::LANES;
+use crate::model::BATCH_NORM_EPSILON;
+use crate::platform::madd;
+
+/// Mean and variance of each channel over a step, the variance as PyTorch stores it (divided by one less).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statistics {
+    pub mean: Vec<f32>,
+    pub variance: Vec<f32>,
+}
+
+/// A normalisation by the statistics of one step.
+#[derive(Debug, Clone)]
+pub struct Norm {
+    channels: Vec<Channel>,
+    patches: usize,
+    /// Values of a channel over the step.
+    count: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Channel {
+    mean: f32,
+    /// Sum of squared distances from the mean.
+    squares: f64,
+    /// One over the deviation.
+    sharpness: f64,
+    gamma: f64,
+    scale: f32,
+    shift: f32,
+}
+
+/// What sums over a step say of a channel's gradient: `factor · g + slope · (x − mean) + constant`.
+#[derive(Debug, Clone, Copy)]
+struct Back {
+    factor: f32,
+    slope: f32,
+    constant: f32,
+}
+
+impl Norm {
+    /// Statistics of `groups` of 32 patches, of which `patches` in all are there, with the layer's scale and shift.
+    #[must_use]
+    pub fn of(groups: &[&[f32]], patches: usize, [gamma, beta]: [&[f32]; 2]) -> Self {
+        let area = groups[0].len() / LANES / gamma.len();
+        let found: Vec<Vec<(f64, f64)>> =
+            groups.par_iter().enumerate().map(|(g, x)| moments(x, area, present(g, patches))).collect();
+        let count = (patches * area) as f64;
+        let channel = |c: usize| {
+            let each = || found.iter().enumerate().map(|(g, f)| ((present(g, patches) * area) as f64, f[c]));
+            let mean = each().map(|(n, (mean, _))| n * mean).sum::<f64>() / count;
+            let squares: f64 = each().map(|(n, (own, squares))| squares + n * (own - mean).powi(2)).sum();
+            let sharpness = 1.0 / (squares / count + f64::from(BATCH_NORM_EPSILON)).sqrt();
+            let scale = f64::from(gamma[c]) * sharpness;
+            Channel {
+                mean: mean as f32,
+                squares,
+                sharpness,
+                gamma: f64::from(gamma[c]),
+                scale: scale as f32,
+                shift: (f64::from(beta[c]) - mean * scale) as f32,
+            }
+        };
+        Self { channels: (0..gamma.len()).map(channel).collect(), patches, count }
+    }
+
+    /// What running statistics move towards.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let unbiased = |c: &Channel| (c.squares / (self.count - 1.0).max(1.0)) as f32;
+        Statistics {
+            mean: self.channels.iter().map(|c| c.mean).collect(),
+            variance: self.channels.iter().map(unbiased).collect(),
+        }
+    }
+
+    /// Normalised and rectified values of a group.
+    pub fn apply(&self, input: &[f32], out: &mut [f32]) {
+        let each = input.len() / self.channels.len();
+        Arch::new().dispatch(|| {
+            let pairs = input.chunks_exact(each).zip(out.chunks_exact_mut(each));
+            for (channel, (input, out)) in self.channels.iter().zip(pairs) {
+                for (y, &x) in out.iter_mut().zip(input) {
+                    let z = madd(x, channel.scale, channel.shift);
+                    *y = if z > 0.0 { z } else { 0.0 };
+                }
+            }
+        });
+    }
+
+    /// Adds the gradients of the inputs to `inner`, from those of the outputs; gives the gradients of scale and shift.
+    /// Each group is its inputs, outputs and output gradients.
+    pub fn backward(&self, groups: &[[&[f32]; 3]], inner: &mut [&mut [f32]]) -> [Vec<f32>; 2] {
+        let found: Vec<Vec<[f64; 2]>> = groups.par_iter().map(|group| self.sums(*group)).collect();
+        let sum = |c: usize, i: usize| found.iter().map(|f| f[c][i]).sum::<f64>();
+        let sums: Vec<[f64; 2]> = (0..self.channels.len()).map(|c| [sum(c, 0), sum(c, 1)]).collect();
+        let back: Vec<Back> = self.channels.iter().zip(&sums).map(|(c, s)| self.back(c, *s)).collect();
+        inner.par_iter_mut().zip(groups).enumerate().for_each(|(g, (inner, group))| {
+            self.add(&back, *group, present(g, self.patches), inner);
+        });
+        let gamma = self.channels.iter().zip(&sums).map(|(c, s)| (s[1] * c.sharpness) as f32).collect();
+        [gamma, sums.iter().map(|s| s[0] as f32).collect()]
+    }
+
+    fn back(&self, channel: &Channel, [plain, by_distance]: [f64; 2]) -> Back {
+        let factor = channel.gamma * channel.sharpness;
+        Back {
+            factor: factor as f32,
+            slope: (-factor * channel.sharpness.powi(2) * by_distance / self.count) as f32,
+            constant: (-factor * plain / self.count) as f32,
+        }
+    }
+
+    /// Sums of each channel's gradients, plain and times the distance from the mean. Absent patches have none.
+    fn sums(&self, [input, output, gradient]: [&[f32]; 3]) -> Vec<[f64; 2]> {
+        let each = input.len() / self.channels.len();
+        let mut out = Vec::with_capacity(self.channels.len());
+        Arch::new().dispatch(|| {
+            for (c, channel) in self.channels.iter().enumerate() {
+                let lines = |v| lines_of(v, c, each);
+                let (mut plain, mut by_distance) = ([0.0f32; LANES], [0.0f32; LANES]);
+                for ((x, y), g) in lines(input).iter().zip(lines(output)).zip(lines(gradient)) {
+                    for i in 0..LANES {
+                        let g = if y[i] > 0.0 { g[i] } else { 0.0 };
+                        plain[i] += g;
+                        by_distance[i] = madd(g, x[i] - channel.mean, by_distance[i]);
+                    }
+                }
+                out.push([plain, by_distance].map(|lanes| lanes.iter().copied().map(f64::from).sum()));
+            }
+        });
+        out
+    }
+
+    fn add(&self, back: &[Back], [input, output, gradient]: [&[f32]; 3], present: usize, inner: &mut [f32]) {
+        let each = input.len() / self.channels.len();
+        Arch::new().dispatch(|| {
+            let channels = self.channels.iter().zip(back).zip(inner.chunks_exact_mut(each)).enumerate();
+            for (c, ((channel, back), inner)) in channels {
+                let lines = |v| lines_of(v, c, each);
+                let triples = lines(input).iter().zip(lines(output)).zip(lines(gradient));
+                for (inner, ((x, y), g)) in inner.as_chunks_mut::<LANES>().0.iter_mut().zip(triples) {
+                    let mut moved = [0.0f32; LANES];
+                    for i in 0..LANES {
+                        let g = if y[i] > 0.0 { g[i] } else { 0.0 };
+                        moved[i] = madd(back.factor, g, madd(back.slope, x[i] - channel.mean, back.constant));
+                    }
+                    // An absent patch moves nothing.
+                    moved[present..].fill(0.0);
+                    inner.iter_mut().zip(moved).for_each(|(sum, m)| *sum += m);
+                }
+            }
+        });
+    }
+}
+
+/// Lines of channel `c`.
+fn lines_of(values: &[f32], c: usize, each: usize) -> &[[f32; LANES]] {
+    values[c * each..][..each].as_chunks::<LANES>().0
+}
+
+/// Patches in a group.
+fn present(group: usize, patches: usize) -> usize {
+    (patches - group * LANES).min(LANES)
+}
+
+/// Mean of each channel's values and the sum of squared distances from it, over the lanes that are there.
+fn moments(values: &[f32], area: usize, present: usize) -> Vec<(f64, f64)> {
+    let count = (area * present) as f64;
+    let mut out = Vec::with_capacity(values.len() / LANES / area);
+    Arch::new().dispatch(|| {
+        for channel in values.chunks_exact(area * LANES) {
+            let lines = channel.as_chunks::<LANES>().0;
+            let mut sums = [0.0f32; LANES];
+            lines.iter().for_each(|line| sums.iter_mut().zip(line).for_each(|(s, v)| *s += v));
+            let total = |sums: &[f32; LANES]| sums[..present].iter().copied().map(f64::from).sum::<f64>();
+            let mean = total(&sums) / count;
+            let middle = mean as f32;
+            let mut squares = [0.0f32; LANES];
+            for line in lines {
+                squares.iter_mut().zip(line).for_each(|(s, v)| *s = madd(v - middle, v - middle, *s));
+            }
+            out.push((mean, total(&squares)));
+        }
+    });
+    out
+}
