@@ -1,6 +1,11 @@
 //! Layers on lanes that are no convolution, and the weight gradient of layers with few outputs.
+//!
+//! Loops are functions that are compiled once for each set of vector instructions (`pulp::with_simd`); in a closure they
+//! would not be inlined there and stay scalar.
 
-use pulp::Arch;
+#![allow(clippy::inline_always, reason = "only inlined code is compiled for the vector instructions that pulp found")]
+
+use pulp::{Arch, Simd};
 
 use crate::engine::{Buffer, Conv, LANES, Packed, SLACK, Sums, weighted_sums};
 
@@ -22,6 +27,7 @@ pub struct Pool {
 
 impl Pool {
     /// Line of tap `t` of the output at (y, x) of channel `c`; none in the padding.
+    #[inline(always)]
     fn line(&self, [c, y, x]: [usize; 3], t: usize) -> Option<usize> {
         let inside = |at: usize| at.checked_sub(self.padding).filter(|&at| at < self.side);
         let row = inside(self.row + y * self.stride + t / self.kernel)?;
@@ -29,108 +35,132 @@ impl Pool {
         Some((c * self.side + row) * self.side + column)
     }
 
+    #[inline(always)]
     fn taps(&self) -> u32 {
         (self.kernel * self.kernel) as u32
     }
 }
 
 /// Channel, row and column of each line of squares of this side.
+#[inline(always)]
 fn each(lines: usize, to: usize) -> impl Iterator<Item = [usize; 3]> {
     (0..lines).map(move |i| [i / (to * to), i / to % to, i % to])
 }
 
 /// The maxima of one offset.
-pub fn pool(pool: Pool, input: &[f32], out: &mut [f32]) {
+#[pulp::with_simd(pool = Arch::new())]
+#[inline(always)]
+pub fn pool_with<'a, S: Simd>(_: S, pool: Pool, input: &'a [f32], out: &'a mut [f32]) {
     let lines = input.as_chunks::<LANES>().0;
-    Arch::new().dispatch(|| {
-        let out = out.as_chunks_mut::<LANES>().0;
-        let places = each(out.len(), pool.to);
-        for (line, at) in out.iter_mut().zip(places) {
-            *line = [f32::NEG_INFINITY; LANES];
-            for tap in (0..pool.taps()).filter_map(|t| pool.line(at, t as usize)) {
-                line.iter_mut().zip(&lines[tap]).for_each(|(m, &v)| *m = if v > *m { v } else { *m });
-            }
+    let out = out.as_chunks_mut::<LANES>().0;
+    let places = each(out.len(), pool.to);
+    for (line, at) in out.iter_mut().zip(places) {
+        *line = [f32::NEG_INFINITY; LANES];
+        for tap in (0..pool.taps()).filter_map(|t| pool.line(at, t as usize)) {
+            line.iter_mut().zip(&lines[tap]).for_each(|(m, &v)| *m = if v > *m { v } else { *m });
         }
-    });
+    }
 }
 
 /// Adds each output's gradient to the first of its inputs that is largest.
-pub fn pool_gradient(pool: Pool, input: &[f32], output: &[f32], moved: &mut [f32]) {
+#[pulp::with_simd(pool_gradient = Arch::new())]
+#[inline(always)]
+pub fn pool_gradient_with<'a, S: Simd>(
+    _: S,
+    pool: Pool,
+    input: &'a [f32],
+    output: &'a [f32],
+    moved: &'a mut [f32],
+) {
     let lines = input.as_chunks::<LANES>().0;
-    Arch::new().dispatch(|| {
-        let moved = moved.as_chunks_mut::<LANES>().0;
-        let output = output.as_chunks::<LANES>().0;
-        for (line, at) in output.iter().zip(each(output.len(), pool.to)) {
-            let (mut best, mut winner) = ([f32::NEG_INFINITY; LANES], [u32::MAX; LANES]);
-            let taps = || (0..pool.taps()).filter_map(|t| Some((t, pool.line(at, t as usize)?)));
-            for (t, tap) in taps() {
-                let tap = &lines[tap];
-                for i in 0..LANES {
-                    let larger = tap[i] > best[i];
-                    best[i] = if larger { tap[i] } else { best[i] };
-                    winner[i] = if larger { t } else { winner[i] };
-                }
-            }
-            for (t, tap) in taps() {
-                let to = &mut moved[tap];
-                for i in 0..LANES {
-                    to[i] += if winner[i] == t { line[i] } else { 0.0 };
-                }
+    let moved = moved.as_chunks_mut::<LANES>().0;
+    let output = output.as_chunks::<LANES>().0;
+    for (line, at) in output.iter().zip(each(output.len(), pool.to)) {
+        let (mut best, mut winner) = ([f32::NEG_INFINITY; LANES], [u32::MAX; LANES]);
+        let taps = || (0..pool.taps()).filter_map(|t| Some((t, pool.line(at, t as usize)?)));
+        for (t, tap) in taps() {
+            let tap = &lines[tap];
+            for i in 0..LANES {
+                let larger = tap[i] > best[i];
+                best[i] = if larger { tap[i] } else { best[i] };
+                winner[i] = if larger { t } else { winner[i] };
             }
         }
-    });
+        for (t, tap) in taps() {
+            let to = &mut moved[tap];
+            for i in 0..LANES {
+                to[i] += if winner[i] == t { line[i] } else { 0.0 };
+            }
+        }
+    }
 }
 
 /// Means over squares side by side; what is left over at the end of a row or column takes no part.
-pub fn average([kernel, side, to]: [usize; 3], input: &[f32], out: &mut [f32]) {
+#[pulp::with_simd(average = Arch::new())]
+#[inline(always)]
+pub fn average_with<'a, S: Simd>(_: S, [kernel, side, to]: [usize; 3], input: &'a [f32], out: &'a mut [f32]) {
     let lines = input.as_chunks::<LANES>().0;
     let share = 1.0 / (kernel * kernel) as f32;
-    Arch::new().dispatch(|| {
-        let out = out.as_chunks_mut::<LANES>().0;
-        let places = each(out.len(), to);
-        for (line, [c, y, x]) in out.iter_mut().zip(places) {
-            let mut sums = [0.0f32; LANES];
-            for t in 0..kernel * kernel {
-                let tap = &lines[(c * side + y * kernel + t / kernel) * side + x * kernel + t % kernel];
-                sums.iter_mut().zip(tap).for_each(|(s, v)| *s += v);
-            }
-            line.iter_mut().zip(sums).for_each(|(mean, sum)| *mean = sum * share);
+    let out = out.as_chunks_mut::<LANES>().0;
+    let places = each(out.len(), to);
+    for (line, [c, y, x]) in out.iter_mut().zip(places) {
+        let mut sums = [0.0f32; LANES];
+        for t in 0..kernel * kernel {
+            let tap = &lines[(c * side + y * kernel + t / kernel) * side + x * kernel + t % kernel];
+            sums.iter_mut().zip(tap).for_each(|(s, v)| *s += v);
         }
-    });
+        line.iter_mut().zip(sums).for_each(|(mean, sum)| *mean = sum * share);
+    }
 }
 
 /// Adds each output's gradient, in equal parts, to its inputs.
-pub fn average_gradient([kernel, side, to]: [usize; 3], output: &[f32], moved: &mut [f32]) {
+#[pulp::with_simd(average_gradient = Arch::new())]
+#[inline(always)]
+pub fn average_gradient_with<'a, S: Simd>(
+    _: S,
+    [kernel, side, to]: [usize; 3],
+    output: &'a [f32],
+    moved: &'a mut [f32],
+) {
     let share = 1.0 / (kernel * kernel) as f32;
-    Arch::new().dispatch(|| {
-        let moved = moved.as_chunks_mut::<LANES>().0;
-        let output = output.as_chunks::<LANES>().0;
-        for (line, [c, y, x]) in output.iter().zip(each(output.len(), to)) {
-            for t in 0..kernel * kernel {
-                let tap = &mut moved[(c * side + y * kernel + t / kernel) * side + x * kernel + t % kernel];
-                tap.iter_mut().zip(line).for_each(|(sum, g)| *sum += g * share);
-            }
+    let moved = moved.as_chunks_mut::<LANES>().0;
+    let output = output.as_chunks::<LANES>().0;
+    for (line, [c, y, x]) in output.iter().zip(each(output.len(), to)) {
+        for t in 0..kernel * kernel {
+            let tap = &mut moved[(c * side + y * kernel + t / kernel) * side + x * kernel + t % kernel];
+            tap.iter_mut().zip(line).for_each(|(sum, g)| *sum += g * share);
         }
-    });
+    }
 }
 
 /// A rectified value that is not positive passes no gradient.
-pub fn mask(moved: &mut Buffer, value: &Buffer) {
-    Arch::new().dispatch(|| moved.iter_mut().zip(value.iter()).for_each(|(m, &v)| *m = if v > 0.0 { *m } else { 0.0 }));
+#[pulp::with_simd(mask = Arch::new())]
+#[inline(always)]
+pub fn mask_with<'a, S: Simd>(_: S, moved: &'a mut [f32], value: &'a [f32]) {
+    moved.iter_mut().zip(value).for_each(|(m, &v)| *m = if v > 0.0 { *m } else { 0.0 });
 }
 
 /// Adds the sum of each filter's values.
-pub fn row_sums(moved: &[f32], sums: &mut [f32]) {
+#[pulp::with_simd(row_sums = Arch::new())]
+#[inline(always)]
+pub fn row_sums_with<'a, S: Simd>(_: S, moved: &'a [f32], sums: &'a mut [f32]) {
     let each = moved.len() / sums.len();
-    Arch::new().dispatch(|| {
-        for (sum, values) in sums.iter_mut().zip(moved.chunks_exact(each)) {
-            let mut lanes = [0.0f32; LANES];
-            for line in values.as_chunks::<LANES>().0 {
-                lanes.iter_mut().zip(line).for_each(|(l, v)| *l += v);
-            }
-            *sum += lanes.iter().sum::<f32>();
+    for (sum, values) in sums.iter_mut().zip(moved.chunks_exact(each)) {
+        let mut lanes = [0.0f32; LANES];
+        for line in values.as_chunks::<LANES>().0 {
+            lanes.iter_mut().zip(line).for_each(|(l, v)| *l += v);
         }
-    });
+        *sum += lanes.iter().sum::<f32>();
+    }
+}
+
+/// Values of windows side by side: value `i` of each in line `i`.
+#[pulp::with_simd(side_by_side = Arch::new())]
+#[inline(always)]
+pub fn side_by_side_with<'a, S: Simd>(_: S, windows: &'a [&'a [f32]], out: &'a mut [f32]) {
+    for (i, line) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        line.iter_mut().zip(windows).for_each(|(v, window)| *v = window[i]);
+    }
 }
 
 /// Weight gradient of a layer with few outputs a fragment: outputs and lanes together are the samples of one product.

@@ -1,6 +1,8 @@
 //! Batch normalisation on lanes with the rectifier behind it: statistics are those of all patches of a step.
 
-use pulp::Arch;
+#![allow(clippy::inline_always, reason = "only inlined code is compiled for the vector instructions that pulp found")]
+
+use pulp::{Arch, Simd};
 use rayon::prelude::*;
 
 use crate::engine::LANES;
@@ -81,27 +83,18 @@ impl Norm {
 
     /// Normalised and rectified values of a group.
     pub fn apply(&self, input: &[f32], out: &mut [f32]) {
-        let each = input.len() / self.channels.len();
-        Arch::new().dispatch(|| {
-            let pairs = input.chunks_exact(each).zip(out.chunks_exact_mut(each));
-            for (channel, (input, out)) in self.channels.iter().zip(pairs) {
-                for (y, &x) in out.iter_mut().zip(input) {
-                    let z = madd(x, channel.scale, channel.shift);
-                    *y = if z > 0.0 { z } else { 0.0 };
-                }
-            }
-        });
+        normalise(&self.channels, input, out);
     }
 
     /// Adds the gradients of the inputs to `inner`, from those of the outputs; gives the gradients of scale and shift.
     /// Each group is its inputs, outputs and output gradients.
     pub fn backward(&self, groups: &[[&[f32]; 3]], inner: &mut [&mut [f32]]) -> [Vec<f32>; 2] {
-        let found: Vec<Vec<[f64; 2]>> = groups.par_iter().map(|group| self.sums(*group)).collect();
+        let found: Vec<Vec<[f64; 2]>> = groups.par_iter().map(|group| sums_by_channel(&self.channels, *group)).collect();
         let sum = |c: usize, i: usize| found.iter().map(|f| f[c][i]).sum::<f64>();
         let sums: Vec<[f64; 2]> = (0..self.channels.len()).map(|c| [sum(c, 0), sum(c, 1)]).collect();
         let back: Vec<Back> = self.channels.iter().zip(&sums).map(|(c, s)| self.back(c, *s)).collect();
         inner.par_iter_mut().zip(groups).enumerate().for_each(|(g, (inner, group))| {
-            self.add(&back, *group, present(g, self.patches), inner);
+            add_back(&self.channels, &back, *group, present(g, self.patches), inner);
         });
         let gamma = self.channels.iter().zip(&sums).map(|(c, s)| (s[1] * c.sharpness) as f32).collect();
         [gamma, sums.iter().map(|s| s[0] as f32).collect()]
@@ -115,51 +108,78 @@ impl Norm {
             constant: (-factor * plain / self.count) as f32,
         }
     }
+}
 
-    /// Sums of each channel's gradients, plain and times the distance from the mean. Absent patches have none.
-    fn sums(&self, [input, output, gradient]: [&[f32]; 3]) -> Vec<[f64; 2]> {
-        let each = input.len() / self.channels.len();
-        let mut out = Vec::with_capacity(self.channels.len());
-        Arch::new().dispatch(|| {
-            for (c, channel) in self.channels.iter().enumerate() {
-                let lines = |v| lines_of(v, c, each);
-                let (mut plain, mut by_distance) = ([0.0f32; LANES], [0.0f32; LANES]);
-                for ((x, y), g) in lines(input).iter().zip(lines(output)).zip(lines(gradient)) {
-                    for i in 0..LANES {
-                        let g = if y[i] > 0.0 { g[i] } else { 0.0 };
-                        plain[i] += g;
-                        by_distance[i] = madd(g, x[i] - channel.mean, by_distance[i]);
-                    }
-                }
-                out.push([plain, by_distance].map(|lanes| lanes.iter().copied().map(f64::from).sum()));
-            }
-        });
-        out
+#[pulp::with_simd(normalise = Arch::new())]
+#[inline(always)]
+fn normalise_with<'a, S: Simd>(_: S, channels: &'a [Channel], input: &'a [f32], out: &'a mut [f32]) {
+    let each = input.len() / channels.len();
+    let pairs = input.chunks_exact(each).zip(out.chunks_exact_mut(each));
+    for (channel, (input, out)) in channels.iter().zip(pairs) {
+        for (y, &x) in out.iter_mut().zip(input) {
+            let z = madd(x, channel.scale, channel.shift);
+            *y = if z > 0.0 { z } else { 0.0 };
+        }
     }
+}
 
-    fn add(&self, back: &[Back], [input, output, gradient]: [&[f32]; 3], present: usize, inner: &mut [f32]) {
-        let each = input.len() / self.channels.len();
-        Arch::new().dispatch(|| {
-            let channels = self.channels.iter().zip(back).zip(inner.chunks_exact_mut(each)).enumerate();
-            for (c, ((channel, back), inner)) in channels {
-                let lines = |v| lines_of(v, c, each);
-                let triples = lines(input).iter().zip(lines(output)).zip(lines(gradient));
-                for (inner, ((x, y), g)) in inner.as_chunks_mut::<LANES>().0.iter_mut().zip(triples) {
-                    let mut moved = [0.0f32; LANES];
-                    for i in 0..LANES {
-                        let g = if y[i] > 0.0 { g[i] } else { 0.0 };
-                        moved[i] = madd(back.factor, g, madd(back.slope, x[i] - channel.mean, back.constant));
-                    }
-                    // An absent patch moves nothing.
-                    moved[present..].fill(0.0);
-                    inner.iter_mut().zip(moved).for_each(|(sum, m)| *sum += m);
-                }
+/// Sums of each channel's gradients, plain and times the distance from the mean. Absent patches have none.
+#[pulp::with_simd(sums_by_channel = Arch::new())]
+#[inline(always)]
+fn sums_by_channel_with<'a, S: Simd>(
+    _: S,
+    channels: &'a [Channel],
+    [input, output, gradient]: [&'a [f32]; 3],
+) -> Vec<[f64; 2]> {
+    let each = input.len() / channels.len();
+    let mut out = Vec::with_capacity(channels.len());
+    for (c, channel) in channels.iter().enumerate() {
+        let (mut plain, mut by_distance) = ([0.0f32; LANES], [0.0f32; LANES]);
+        let [input, output, gradient] = [input, output, gradient].map(|v| lines_of(v, c, each));
+        for ((x, y), g) in input.iter().zip(output).zip(gradient) {
+            for i in 0..LANES {
+                let g = if y[i] > 0.0 { g[i] } else { 0.0 };
+                plain[i] += g;
+                by_distance[i] = madd(g, x[i] - channel.mean, by_distance[i]);
             }
-        });
+        }
+        out.push([plain, by_distance].map(|lanes| lanes.iter().copied().map(f64::from).sum()));
+    }
+    out
+}
+
+/// Adds the gradients of a group's inputs to `inner`.
+#[pulp::with_simd(add_back = Arch::new())]
+#[inline(always)]
+fn add_back_with<'a, S: Simd>(
+    _: S,
+    channels: &'a [Channel],
+    back: &'a [Back],
+    [input, output, gradient]: [&'a [f32]; 3],
+    present: usize,
+    inner: &'a mut [f32],
+) {
+    let each = input.len() / channels.len();
+    for (c, (channel, inner)) in channels.iter().zip(inner.chunks_exact_mut(each)).enumerate() {
+        let [input, output, gradient] = [input, output, gradient].map(|v| lines_of(v, c, each));
+        let lines = inner.as_chunks_mut::<LANES>().0.iter_mut();
+        for (((inner, x), y), g) in lines.zip(input).zip(output).zip(gradient) {
+            let mut moved = [0.0f32; LANES];
+            for i in 0..LANES {
+                let g = if y[i] > 0.0 { g[i] } else { 0.0 };
+                moved[i] = madd(back[c].factor, g, madd(back[c].slope, x[i] - channel.mean, back[c].constant));
+            }
+            // An absent patch moves nothing.
+            if present < LANES {
+                moved[present..].fill(0.0);
+            }
+            inner.iter_mut().zip(moved).for_each(|(sum, m)| *sum += m);
+        }
     }
 }
 
 /// Lines of channel `c`.
+#[inline(always)]
 fn lines_of(values: &[f32], c: usize, each: usize) -> &[[f32; LANES]] {
     values[c * each..][..each].as_chunks::<LANES>().0
 }
@@ -170,23 +190,23 @@ fn present(group: usize, patches: usize) -> usize {
 }
 
 /// Mean of each channel's values and the sum of squared distances from it, over the lanes that are there.
-fn moments(values: &[f32], area: usize, present: usize) -> Vec<(f64, f64)> {
+#[pulp::with_simd(moments = Arch::new())]
+#[inline(always)]
+fn moments_with<'a, S: Simd>(_: S, values: &'a [f32], area: usize, present: usize) -> Vec<(f64, f64)> {
     let count = (area * present) as f64;
+    let total = |sums: &[f32; LANES]| sums[..present].iter().copied().map(f64::from).sum::<f64>();
     let mut out = Vec::with_capacity(values.len() / LANES / area);
-    Arch::new().dispatch(|| {
-        for channel in values.chunks_exact(area * LANES) {
-            let lines = channel.as_chunks::<LANES>().0;
-            let mut sums = [0.0f32; LANES];
-            lines.iter().for_each(|line| sums.iter_mut().zip(line).for_each(|(s, v)| *s += v));
-            let total = |sums: &[f32; LANES]| sums[..present].iter().copied().map(f64::from).sum::<f64>();
-            let mean = total(&sums) / count;
-            let middle = mean as f32;
-            let mut squares = [0.0f32; LANES];
-            for line in lines {
-                squares.iter_mut().zip(line).for_each(|(s, v)| *s = madd(v - middle, v - middle, *s));
-            }
-            out.push((mean, total(&squares)));
+    for channel in values.chunks_exact(area * LANES) {
+        let lines = channel.as_chunks::<LANES>().0;
+        let mut sums = [0.0f32; LANES];
+        lines.iter().for_each(|line| sums.iter_mut().zip(line).for_each(|(s, v)| *s += v));
+        let mean = total(&sums) / count;
+        let middle = mean as f32;
+        let mut squares = [0.0f32; LANES];
+        for line in lines {
+            squares.iter_mut().zip(line).for_each(|(s, v)| *s = madd(v - middle, v - middle, *s));
         }
-    });
+        out.push((mean, total(&squares)));
+    }
     out
 }

@@ -4,11 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::batch::Batch;
-use super::lane_layers::{Pool, by_samples, mask, pool, pool_gradient, row_sums};
+use super::lane_layers::{Pool, by_samples, mask, pool, pool_gradient, row_sums, side_by_side};
 use super::lane_norm::Statistics;
 use super::loss::loss_of_logits;
 use crate::engine::{Buffer, Conv, LANES, Packed};
@@ -313,11 +312,7 @@ fn input_gradient(conv: Conv, turned: &Packed, output: &Buffer) -> Buffer {
 pub fn interleave(batch: &Batch, first: usize, count: usize) -> Buffer {
     let mut out = Buffer::zeroed(count);
     let windows: Vec<&[f32]> = batch.patches.chunks_exact(count).skip(first).take(LANES).collect();
-    Arch::new().dispatch(|| {
-        for (i, line) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-            line.iter_mut().zip(&windows).for_each(|(v, window)| *v = window[i]);
-        }
-    });
+    side_by_side(&windows, &mut out);
     out
 }
 
