@@ -114,19 +114,55 @@ impl Seen {
     }
 }
 
+/// What a seed chooses: how a window is seen, and how its stains change.
+#[derive(Debug, Clone, Copy)]
+pub struct Variation {
+    seen: Seen,
+    /// Optical density as row vector × matrix + offset; none where stains stay as they are.
+    pub stains: Option<([[f32; 3]; 3], [f32; 3])>,
+}
+
+impl Variation {
+    /// Depends on `seed` alone.
+    #[must_use]
+    pub fn drawn(augmentation: Augmentation, seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let seen = Seen::drawn(augmentation, &mut rng);
+        if augmentation.stain_scale == 0.0 && augmentation.stain_shift == 0.0 {
+            return Self { seen, stains: None };
+        }
+        let scale = [0; 3].map(|_| 1.0 + augmentation.stain_scale * signed(&mut rng));
+        let shift = [0; 3].map(|_| augmentation.stain_shift * signed(&mut rng));
+        Self { seen, stains: Some(stain_change(scale, shift)) }
+    }
+
+    /// Mirroring and quarter turns: distances from the middle of a window, down and across, become
+    /// `[[a, b], [c, d]] · (down, across)`, all of them 0, 1 or -1.
+    #[must_use]
+    pub fn turn(&self) -> [[f32; 2]; 2] {
+        let [down, across] = match self.seen.view & 3 {
+            0 => [[1.0, 0.0], [0.0, 1.0]],
+            1 => [[0.0, 1.0], [-1.0, 0.0]],
+            2 => [[-1.0, 0.0], [0.0, -1.0]],
+            _ => [[0.0, -1.0], [1.0, 0.0]],
+        };
+        [down, if self.seen.view & 4 == 0 { across } else { across.map(|v| -v) }]
+    }
+
+    /// Cosine and sine of the angle that is turned by then, over the zoom; none where pixels stay on their grid.
+    #[must_use]
+    pub fn warp(&self) -> Option<[f32; 2]> {
+        self.seen.warp
+    }
+}
+
 /// A variation of [`plain_window`] that depends on `seed` alone.
 pub fn augmented_window(image: &RgbImage, window: Window, augmentation: Augmentation, seed: u64, out: &mut [f32]) {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let seen = Seen::drawn(augmentation, &mut rng);
-    if augmentation.stain_scale == 0.0 && augmentation.stain_shift == 0.0 {
-        return seen_as_is(image, window, seen, out);
-    }
-    let scale = [0; 3].map(|_| 1.0 + augmentation.stain_scale * signed(&mut rng));
-    let shift = [0; 3].map(|_| augmentation.stain_shift * signed(&mut rng));
-    let (matrix, offset) = stain_change(scale, shift);
+    let variation = Variation::drawn(augmentation, seed);
+    let Some((matrix, offset)) = variation.stains else { return seen_as_is(image, window, variation.seen, out) };
     let density = optical_density_table().map(|d| d as f32);
     let area = window.side * window.side;
-    each_pixel(image, window, seen, |at, pixel| {
+    each_pixel(image, window, variation.seen, |at, pixel| {
         let od = pixel.map(|v| density[usize::from(v)]);
         for c in 0..3 {
             let changed = od[0] * matrix[0][c] + od[1] * matrix[1][c] + od[2] * matrix[2][c] + offset[c];

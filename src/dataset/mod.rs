@@ -11,7 +11,7 @@ mod representativeness;
 mod sampler;
 mod split;
 
-pub use augment::{Augmentation, PATCH_VALUES, Window, augmented_window, plain_window, window_classes};
+pub use augment::{Augmentation, PATCH_VALUES, Variation, Window, augmented_window, plain_window, window_classes};
 pub use check::{DataReport, TileReport, check};
 pub use discover::{LabelSource, TileFiles, discover};
 pub use imagescope::{Region, parse_imagescope, rasterise, write_imagescope};

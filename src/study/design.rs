@@ -17,6 +17,8 @@ pub const BUILT_IN: [(&str, &str); 7] = [
     ("paper-seeds", include_str!("designs/paper-seeds.toml")),
     ("paper-cost", include_str!("designs/paper-cost.toml")),
 ];
+/// Largest step of the grid that the DCCN is scored on, pixels.
+const MAX_STRIDE: usize = 64;
 /// Most cells of one design.
 const MAX_CELLS: usize = 100_000;
 
@@ -129,12 +131,28 @@ impl Default for Training {
     }
 }
 
-/// Where tiles come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+/// Where tiles come from, and what of them is scored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataChoice {
     /// Procedural tissue instead of a folder.
     pub phantom: bool,
+    /// The DCCN is scored on every such pixel of every such row of the test tiles; all of them would take hours.
+    #[serde(skip_serializing_if = "is_usual_stride")]
+    pub dccn_stride: usize,
+}
+
+const DCCN_STRIDE: usize = 8;
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_usual_stride(stride: &usize) -> bool {
+    *stride == DCCN_STRIDE
+}
+
+impl Default for DataChoice {
+    fn default() -> Self {
+        Self { phantom: false, dccn_stride: DCCN_STRIDE }
+    }
 }
 
 /// A study.
@@ -222,6 +240,9 @@ impl Design {
         }
         if !self.ratios.iter().all(|r| (0.0..1.0).contains(r)) {
             return refuse("ratios must lie between 0 and 1");
+        }
+        if !(1..=MAX_STRIDE).contains(&self.data.dccn_stride) {
+            return refuse(&format!("'dccn_stride' must lie between 1 and {MAX_STRIDE}"));
         }
         if self.cost {
             return Ok(());

@@ -19,8 +19,6 @@ use crate::train::{Event, TrainData, Trainer, open};
 
 /// Between checkpoints of a cell's training.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
-/// The DCCN is scored on a grid; every pixel would take hours.
-const DCCN_STRIDE: usize = 8;
 /// Side of the picture of a cell, pixels.
 const PICTURE_PX: usize = 200;
 /// Procedural tissue: tiles to train and test on, and their sides.
@@ -153,7 +151,8 @@ impl CellRun<'_> {
 
     /// Counts over all test tiles, and the answer on the first.
     fn score(&self, model: &Model) -> Result<(PixelCounts, ProbabilityMap)> {
-        let stride = if matches!(model.card().architecture, Architecture::Dccn { .. }) { DCCN_STRIDE } else { 1 };
+        let dccn = matches!(model.card().architecture, Architecture::Dccn { .. });
+        let stride = if dccn { self.study.design.data.dccn_stride } else { 1 };
         let options = SegmentOptions { stride, block_px: None };
         let control = Control { cancel: Some(self.cancel), ..Control::default() };
         let mut counts = PixelCounts::default();

@@ -4,17 +4,20 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
+use super::device_tiles::DeviceTiles;
 use crate::dataset::{Augmentation, PATCH_VALUES, Place, Tile, Window, augmented_window, plain_window, window_classes};
 use crate::model::PATCH_PX;
 use crate::platform::mix;
 
-/// Input and targets of one step, on the host.
-#[derive(Debug, Clone, PartialEq)]
+/// Input and targets of one step.
+#[derive(Debug, Clone)]
 pub struct Batch {
     /// Side of the square of answers in each window; 1 for patches.
     pub spread: usize,
     /// `[windows, 3, side, side]`; the side is 54 + spread.
     pub patches: Vec<f32>,
+    /// The patches where they were gathered on the device instead, without tracking; `patches` is then empty.
+    pub on_device: Option<Tensor<4>>,
     /// Class of each answered pixel, window by window.
     pub classes: Vec<usize>,
     /// Probability of nucleus that each pixel is taught instead, where a teacher had a say; else empty.
@@ -24,7 +27,7 @@ pub struct Batch {
 impl Batch {
     /// Patches of 3×55×55 and the class of each centre.
     pub fn of_patches(patches: Vec<f32>, classes: Vec<usize>) -> Self {
-        Self { spread: 1, patches, classes, soft: Vec::new() }
+        Self { spread: 1, patches, on_device: None, classes, soft: Vec::new() }
     }
 
     /// Gathers the windows of `places`, each varied by its own seed.
@@ -44,7 +47,14 @@ impl Batch {
             }
             window_classes(&tile.labels, Window::inside(row, column, spread), augmentation, *seed, classes);
         });
-        Self { spread, patches, classes, soft: Vec::new() }
+        Self { spread, patches, on_device: None, classes, soft: Vec::new() }
+    }
+
+    /// Patches gathered on the device that `tiles` were sent to.
+    pub fn gather_there(sent: &DeviceTiles, places: &[(Place, u64)]) -> Self {
+        let classes = places.iter().map(|(place, _)| usize::from(place.cell)).collect();
+        let on_device = Some(sent.gather(places));
+        Self { spread: 1, patches: Vec::new(), on_device, classes, soft: Vec::new() }
     }
 
     /// Windows in the batch.
@@ -59,6 +69,9 @@ impl Batch {
 
     /// Patches on a device.
     pub fn input(&self, device: &Device) -> Tensor<4> {
+        if let Some(patches) = &self.on_device {
+            return if device.is_autodiff() { patches.clone().autodiff() } else { patches.clone() };
+        }
         let shape = [self.len(), 3, PATCH_PX, PATCH_PX];
         Tensor::from_data(TensorData::new(self.patches.clone(), shape), device)
     }
@@ -72,9 +85,11 @@ impl Batch {
 
     /// A part of a batch of patches.
     pub fn slice(&self, from: usize, to: usize) -> Self {
+        let values = from * PATCH_VALUES..to * PATCH_VALUES;
         Self {
             spread: 1,
-            patches: self.patches[from * PATCH_VALUES..to * PATCH_VALUES].to_vec(),
+            patches: self.patches.get(values).map(<[f32]>::to_vec).unwrap_or_default(),
+            on_device: self.on_device.clone().map(|t| t.slice([from..to])),
             classes: self.classes[from..to].to_vec(),
             soft: Vec::new(),
         }

@@ -3,6 +3,7 @@
 mod batch;
 mod checkpoint;
 mod device;
+mod device_tiles;
 mod gradients;
 mod kernels;
 mod lane_graph;
@@ -16,6 +17,7 @@ mod optimiser;
 mod recipe;
 mod start;
 mod trainer;
+mod validation;
 
 pub use checkpoint::Checkpoint;
 pub use device::{Adapter, Compute, adapters, gradients_differ_by, open};

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, variation_seed};
 use super::checkpoint::{Checkpoint, Place, run_id};
 use super::device::Compute;
+use super::device_tiles::DeviceTiles;
 use super::gradients::{burn_gradients, kernel_gradients};
 use super::kernels::Kernels;
 use super::lanes::LaneNetwork;
@@ -20,14 +20,11 @@ use super::network::Network;
 use super::optimiser::Optimiser;
 use super::recipe::Recipe;
 use super::start::{Redrawn, begin, centre_gradients};
-use crate::dataset::{Augmentation, Sampler, Tile};
-use crate::engine::{LANES, LaneEngine};
+use super::validation::{score_patches, score_squares};
+use crate::dataset::{Sampler, Tile};
 use crate::error::{Error, Result};
 use crate::metrics::PixelCounts;
 use crate::model::{Model, TileHash, Weights};
-
-/// Batches of squares that are validated at a time.
-const SQUARE_BATCHES: usize = 8;
 
 /// What one epoch came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,6 +91,8 @@ struct Run<'a> {
     /// Computes gradients instead of Burn.
     kernels: Option<Kernels>,
     teacher: Option<(LaneNetwork, &'a Model)>,
+    /// Tiles where patches are gathered on the device.
+    sent: Option<DeviceTiles>,
     optimiser: Optimiser,
     place: Place,
     micro_batch: usize,
@@ -137,6 +136,7 @@ impl Trainer<'_> {
             job: self,
             network: Network::new(&start, &device),
             teacher: self.teaching(chain.is_some())?,
+            sent: self.send(),
             kernels,
             optimiser: Optimiser::new(recipe.weight_decay),
             place: Place { run: id.clone(), epoch: 0, step: 0, steps: 0, loss_sum: 0.0, history: Vec::new() },
@@ -168,6 +168,12 @@ impl Trainer<'_> {
             Some(network) if lanes => Ok(Some((network, teacher))),
             _ => Err(Error::unsupported("Learning from a teacher needs two DCNNs and --device cpu")),
         }
+    }
+
+    /// GPUs gather patches themselves where the tiles fit.
+    fn send(&self) -> Option<DeviceTiles> {
+        let limit = self.compute.max_tensor_bytes.filter(|_| self.recipe.spread == 1)?;
+        DeviceTiles::send(self.data.tiles, self.recipe.augmentation, &self.compute.device, limit)
     }
 
     fn draw(&self, lanes: Option<&LaneNetwork>) -> Result<Sampler> {
@@ -259,7 +265,10 @@ impl Run<'_> {
         let places: Vec<_> = (first..last)
             .map(|i| (self.sampler.training_place(epoch, i), variation_seed(recipe.seed, epoch, i)))
             .collect();
-        let mut batch = Batch::gather(self.job.data.tiles, &places, recipe.spread, recipe.augmentation);
+        let mut batch = match &self.sent {
+            Some(sent) => Batch::gather_there(sent, &places),
+            None => Batch::gather(self.job.data.tiles, &places, recipe.spread, recipe.augmentation),
+        };
         if let Some((network, teacher)) = &self.teacher {
             let believed = network.logits(teacher.weights(), &batch);
             let mix = |(z, &class): ([f32; 2], &usize)| {
@@ -344,45 +353,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Scores the validation patches, unvaried, with the exact CPU engine on all cores.
     fn validate(&self) -> Result<PixelCounts> {
-        let head = self.job.recipe.head;
-        let chain = self.kernels.as_ref().and_then(Kernels::chain);
-        if let Some(lanes) = chain.filter(|_| self.job.recipe.spread > 1) {
-            return self.validate_squares(lanes);
+        let (recipe, tiles, places) = (self.job.recipe, self.job.data.tiles, &self.sampler.validation);
+        let weights = self.network.weights()?;
+        if let Some(chain) = self.kernels.as_ref().and_then(Kernels::chain).filter(|_| recipe.spread > 1) {
+            return Ok(score_squares(chain, &weights, tiles, places, (recipe.spread, recipe.head)));
         }
-        let engine = LaneEngine::new(&self.job.start.with_weights(self.network.weights()?)?)?;
-        let counts: Vec<PixelCounts> = self
-            .sampler
-            .validation
-            .par_chunks(LANES)
-            .map(|places| {
-                let places: Vec<_> = places.iter().map(|&p| (p, 0)).collect();
-                let batch = Batch::gather(self.job.data.tiles, &places, 1, Augmentation::NONE);
-                let patches: Vec<Vec<f32>> =
-                    batch.patches.chunks(batch.patches.len() / batch.len()).map(<[f32]>::to_vec).collect();
-                let mut counts = PixelCounts::default();
-                for (z, &class) in engine.run_patches(&patches).chunks_exact(2).zip(&batch.classes) {
-                    counts.add_probability(head.probability([z[0], z[1]]), class == 1, 0.5);
-                }
-                counts
-            })
-            .collect();
-        Ok(counts.into_iter().fold(PixelCounts::default(), PixelCounts::plus))
-    }
-
-    /// The same for squares.
-    fn validate_squares(&self, lanes: &LaneNetwork) -> Result<PixelCounts> {
-        let (weights, recipe) = (self.network.weights()?, self.job.recipe);
-        let mut counts = PixelCounts::default();
-        for places in self.sampler.validation.chunks(LANES * SQUARE_BATCHES) {
-            let places: Vec<_> = places.iter().map(|&p| (p, 0)).collect();
-            let batch = Batch::gather(self.job.data.tiles, &places, recipe.spread, Augmentation::NONE);
-            for (z, &class) in lanes.logits(&weights, &batch).into_iter().zip(&batch.classes) {
-                counts.add_probability(recipe.head.probability(z), class == 1, 0.5);
-            }
-        }
-        Ok(counts)
+        score_patches(&self.job.start.with_weights(weights)?, tiles, places, recipe.head)
     }
 
     fn save(&mut self) -> Result<()> {

@@ -1,8 +1,12 @@
 //! Training devices: a right one is accepted, a wrong one refused. Without any Vulkan adapter these are skipped, said so.
 
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use prunella::dataset::{Augmentation, phantom};
 use prunella::engine::Choice;
 use prunella::model::{Model, dcnn};
-use prunella::train::{Compute, adapters, gradients_differ_by, open};
+use prunella::train::{Compute, Event, Recipe, TrainData, Trainer, adapters, gradients_differ_by, open};
 
 use crate::support::{prunella, skip, text, tiles};
 
@@ -24,6 +28,45 @@ fn an_adapter_that_computes_right_is_accepted_and_its_gradients_are_the_cpus() {
     assert!(said.contains(&adapter.facts.name), "{said}");
     let difference = gradients_differ_by(&small(), 4, &Compute::cpu(), &compute).expect("gradients");
     assert!(difference < 1e-3, "{difference}");
+}
+
+#[test]
+fn training_on_an_adapter_that_gathers_its_own_patches_goes_like_the_cpus() {
+    let test = "training_on_an_adapter_that_gathers_its_own_patches_goes_like_the_cpus";
+    let Some(adapter) = adapters().into_iter().find(|a| !a.facts.name.contains("llvmpipe")) else {
+        return skip(test, "there is no Vulkan or Metal adapter; 'cargo xtask setup' installs a software one");
+    };
+    let tiles = [phantom::tile(96, 80, 1), phantom::tile(70, 90, 2)];
+    let start = small();
+    let (compute, _) = open(Choice::Gpu(Some(adapter.index)), &start, 8).expect("the adapter passes its check");
+    assert!(compute.max_tensor_bytes.is_some(), "patches are gathered on the device");
+    let augmentation = Augmentation::STRONG;
+    let recipe = Recipe { patches: 60, epochs: 1, batch: 8, augmentation, ..Recipe::default() };
+    let losses = |compute: &Compute| {
+        let trainer = Trainer {
+            start: &start,
+            data: TrainData { tiles: &tiles },
+            recipe: &recipe,
+            compute,
+            teacher: None,
+            checkpoint: None,
+            checkpoint_every: Duration::MAX,
+            cancel: &AtomicBool::new(false),
+        };
+        let mut losses = Vec::new();
+        let outcome = trainer.run(&mut |event| {
+            if let Event::Step { loss, .. } = event {
+                losses.push(loss);
+            }
+        });
+        outcome.expect("trained");
+        losses
+    };
+    let (gpu, cpu) = (losses(&compute), losses(&Compute::cpu()));
+    assert_eq!(gpu.len(), 6);
+    for (gpu, cpu) in gpu.iter().zip(&cpu) {
+        assert!((gpu - cpu).abs() < 2e-3 * cpu, "{gpu} on the adapter, {cpu} on the CPU");
+    }
 }
 
 #[test]

@@ -1,0 +1,213 @@
+//! Patches gathered on the device: tiles are sent once, then of each patch only where it lies and how it varies, a hundred
+//! bytes where the patch itself has 36 KB. The same patches as [`Batch::gather`] makes on the host.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::network::flat;
+use crate::dataset::{Augmentation, Place, Tile, Variation};
+use crate::model::{CENTRE_PX, PATCH_PX};
+use crate::raster::{mirrored_window, optical_density_table};
+
+/// Pixels of a patch.
+const AREA: usize = PATCH_PX * PATCH_PX;
+/// Numbers that say how a patch varies: turn (4), warp (2), stain matrix (9) and offset (3).
+const NUMBERS: usize = 18;
+
+/// Tiles on a device, mirrored at their borders, one number a pixel.
+#[derive(Debug, Clone)]
+pub struct DeviceTiles {
+    pixels: Tensor<1, Int>,
+    /// Optical density of each 8-bit value.
+    density: Tensor<1>,
+    /// Distance of each of a patch's pixels from its middle, down and across, `[1, pixels]`.
+    distances: [Tensor<2>; 2],
+    /// Where a tile begins, and its width with borders.
+    tiles: Vec<(usize, usize)>,
+    margin: usize,
+    augmentation: Augmentation,
+    device: Device,
+}
+
+/// Pixels that a varied patch reaches beyond its own middle, one more for what lies between.
+fn margin(augmentation: Augmentation) -> usize {
+    let turned = if augmentation.rotate { std::f32::consts::SQRT_2 } else { 1.0 };
+    (CENTRE_PX as f32 * turned * (1.0 + augmentation.zoom)).ceil() as usize + 2
+}
+
+impl DeviceTiles {
+    /// Sends tiles to `device`; none where a buffer of `limit` bytes does not hold them.
+    #[must_use]
+    pub fn send(tiles: &[Tile], augmentation: Augmentation, device: &Device, limit: u64) -> Option<Self> {
+        let margin = margin(augmentation);
+        let area = |t: &Tile| (t.image.width() + 2 * margin) * (t.image.height() + 2 * margin);
+        let count: usize = tiles.iter().map(area).sum();
+        if count as u64 * 4 > limit || i32::try_from(count).is_err() {
+            return None;
+        }
+        let mut pixels: Vec<i32> = Vec::with_capacity(count);
+        let mut starts = Vec::with_capacity(tiles.len());
+        for tile in tiles {
+            let (first, width) = (-margin.cast_signed(), tile.image.width() + 2 * margin);
+            let window = mirrored_window(&tile.image, first, first, width, tile.image.height() + 2 * margin);
+            starts.push((pixels.len(), width));
+            pixels.extend(window.into_iter().map(|[r, g, b]| i32::from(r) << 16 | i32::from(g) << 8 | i32::from(b)));
+        }
+        let distance = |at: usize| at as f32 - CENTRE_PX as f32;
+        let line = |f: &dyn Fn(usize) -> f32| flat((0..AREA).map(f).collect(), device).reshape([1, AREA]);
+        Some(Self {
+            pixels: Tensor::from_data(TensorData::new(pixels, [count]), device),
+            density: flat(optical_density_table().iter().map(|&d| d as f32).collect(), device),
+            distances: [line(&|i| distance(i / PATCH_PX)), line(&|i| distance(i % PATCH_PX))],
+            tiles: starts,
+            margin,
+            augmentation,
+            device: device.clone(),
+        })
+    }
+
+    /// Patches `[places, 3, 55, 55]`, each varied by its own seed.
+    #[must_use]
+    pub fn gather(&self, places: &[(Place, u64)]) -> Tensor<4> {
+        let count = places.len();
+        let variations: Vec<Variation> =
+            places.iter().map(|(_, seed)| Variation::drawn(self.augmentation, *seed)).collect();
+        let numbers: Vec<f32> = variations.iter().flat_map(numbers).collect();
+        let numbers = flat(numbers, &self.device).reshape([count, NUMBERS]);
+        let column = |i: usize| numbers.clone().slice([0..count, i..i + 1]);
+        let [down, across] = self.distances.clone();
+        let turned = |i: usize| column(i) * down.clone() + column(i + 1) * across.clone();
+        let (down, across) = (turned(0), turned(2));
+        let channels = if self.augmentation.zoom == 0.0 && !self.augmentation.rotate {
+            let middle = CENTRE_PX as f32;
+            self.channels(self.at(places, (down + middle).int(), (across + middle).int()))
+        } else {
+            self.warped(places, [down, across], [column(4), column(5)])
+        };
+        let values = match variations.first().and_then(|v| v.stains) {
+            None => channels.map(|c| c / 255.0),
+            Some(_) => self.stained(channels, &column),
+        };
+        Tensor::<2>::stack::<3>(values.to_vec(), 1).reshape([count, 3, PATCH_PX, PATCH_PX])
+    }
+
+    /// Indices of pixels `[places, pixels]` from rows and columns in each patch's own window.
+    fn at(&self, places: &[(Place, u64)], rows: Tensor<2, Int>, columns: Tensor<2, Int>) -> Tensor<2, Int> {
+        let corner = |(place, _): &(Place, u64)| {
+            let (start, width) = self.tiles[place.tile as usize];
+            // The margin is at least as wide as half a patch.
+            let inside = |at: u32| at as usize + self.margin - CENTRE_PX;
+            [start + inside(place.row) * width + inside(place.column), width]
+        };
+        let numbers: Vec<i32> = places.iter().flat_map(corner).map(|n| n as i32).collect();
+        let count = places.len();
+        let numbers = Tensor::<1, Int>::from_data(TensorData::new(numbers, [count * 2]), &self.device);
+        let numbers = numbers.reshape([count, 2]);
+        let column = |i: usize| numbers.clone().slice([0..count, i..i + 1]);
+        rows * column(1) + columns + column(0)
+    }
+
+    /// Red, green and blue, 0 to 255, of pixels.
+    fn channels(&self, at: Tensor<2, Int>) -> [Tensor<2>; 3] {
+        let shape = at.dims();
+        let packed = self.pixels.clone().select(0, at.reshape([shape[0] * shape[1]])).reshape(shape);
+        let byte = |shift: i32| packed.clone().bitwise_right_shift_scalar(shift).bitwise_and_scalar(255).float();
+        [byte(16), byte(8), byte(0)]
+    }
+
+    /// The same between pixels, rounded to whole values.
+    fn warped(&self, places: &[(Place, u64)], from: [Tensor<2>; 2], warp: [Tensor<2>; 2]) -> [Tensor<2>; 3] {
+        let ([down, across], [cos, sin]) = (from, warp);
+        let middle = CENTRE_PX as f32;
+        let y = down.clone() * cos.clone() + middle - across.clone() * sin.clone();
+        let x = down * sin + middle + across * cos;
+        let (top, left) = (y.clone().floor(), x.clone().floor());
+        let (below, right) = (y - top.clone(), x - left.clone());
+        let corner = |dy: f32, dx: f32| {
+            self.channels(self.at(places, (top.clone() + dy).int(), (left.clone() + dx).int()))
+        };
+        let between = |a: Tensor<2>, b: Tensor<2>, share: &Tensor<2>| a.clone() + (b - a) * share.clone();
+        let around = [corner(0.0, 0.0), corner(0.0, 1.0), corner(1.0, 0.0), corner(1.0, 1.0)];
+        [0, 1, 2].map(|c| {
+            let [a, b, d, e] = [0, 1, 2, 3].map(|i: usize| around[i][c].clone());
+            (between(between(a, b, &right), between(d, e, &right), &below) + 0.5).floor()
+        })
+    }
+
+    /// Values after the change of stains, 0 to 1.
+    fn stained(&self, channels: [Tensor<2>; 3], column: &dyn Fn(usize) -> Tensor<2>) -> [Tensor<2>; 3] {
+        let density = channels.map(|c| {
+            let shape = c.dims();
+            self.density.clone().select(0, c.int().reshape([shape[0] * shape[1]])).reshape(shape)
+        });
+        [0, 1, 2].map(|c| {
+            let part = |s: usize| density[s].clone() * column(6 + s * 3 + c);
+            let changed = part(0) + part(1) + part(2) + column(15 + c);
+            ((changed.neg().exp() * 256.0 - 1.0) / 255.0).clamp(0.0, 1.0)
+        })
+    }
+}
+
+fn numbers(variation: &Variation) -> [f32; NUMBERS] {
+    let [[a, b], [c, d]] = variation.turn();
+    let [cos, sin] = variation.warp().unwrap_or([1.0, 0.0]);
+    let (matrix, offset) = variation.stains.unwrap_or_default();
+    let mut out = [0.0; NUMBERS];
+    let all = [a, b, c, d, cos, sin].into_iter().chain(matrix.into_iter().flatten()).chain(offset);
+    out.iter_mut().zip(all).for_each(|(to, n)| *to = n);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::Batch;
+    use super::super::network::values;
+    use super::*;
+    use crate::dataset::phantom;
+
+    fn both(augmentation: Augmentation) -> (Vec<f32>, Vec<f32>) {
+        let tiles = [phantom::tile(90, 60, 3), phantom::tile(40, 70, 4)];
+        let place = |i: u32| {
+            let (tile, height, width) = if i % 3 == 0 { (1, 70, 40) } else { (0, 60, 90) };
+            (Place { tile, row: i * 7 % height, column: i * 13 % width, cell: false }, u64::from(i) * 31)
+        };
+        let places: Vec<_> = (0..40).map(place).collect();
+        let device = Device::flex();
+        let sent = DeviceTiles::send(&tiles, augmentation, &device, u64::MAX).expect("room");
+        let found = sent.gather(&places);
+        assert_eq!(found.dims(), [40, 3, PATCH_PX, PATCH_PX]);
+        let found = values(found.reshape([40 * 3 * AREA])).expect("values");
+        (found, Batch::gather(&tiles, &places, 1, augmentation).patches)
+    }
+
+    #[test]
+    fn plain_and_turned_patches_equal_the_hosts() {
+        for augmentation in [Augmentation::NONE, Augmentation { turns: true, ..Augmentation::NONE }] {
+            let (found, right) = both(augmentation);
+            assert_eq!(found, right);
+        }
+    }
+
+    #[test]
+    fn stained_patches_equal_the_hosts_up_to_rounding() {
+        for augmentation in [Augmentation::DEFAULT, Augmentation::STAINS] {
+            let (found, right) = both(augmentation);
+            let largest = found.iter().zip(&right).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(largest < 2e-6, "{largest}");
+            assert_ne!(both(Augmentation::NONE).1, right, "nothing varied");
+        }
+    }
+
+    #[test]
+    fn warped_patches_equal_the_hosts_but_where_a_value_is_rounded_the_other_way() {
+        let (found, right) = both(Augmentation::STRONG);
+        let apart: Vec<f32> = found.iter().zip(&right).map(|(a, b)| (a - b).abs()).filter(|d| *d > 2e-6).collect();
+        assert!(apart.len() * 2000 < right.len(), "{} of {}", apart.len(), right.len());
+        assert!(apart.iter().all(|d| *d < 0.02), "{apart:?}");
+    }
+
+    #[test]
+    fn tiles_that_do_not_fit_stay_on_the_host() {
+        let tiles = [phantom::tile(90, 60, 3)];
+        assert!(DeviceTiles::send(&tiles, Augmentation::NONE, &Device::flex(), 1000).is_none());
+    }
+}
