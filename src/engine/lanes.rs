@@ -109,9 +109,7 @@ fn evaluate(step: &Step, node: &Node, from: Shape, x: &[f32]) -> Vec<f32> {
         (Op::Conv { kernel, stride, padding, .. }, Step::Weighted(packed)) => {
             convolve(packed, x, from, node.shape, [kernel, stride, padding])
         }
-        (Op::Linear { .. }, Step::Weighted(packed)) => {
-            convolve(packed, x, from, node.shape, [from.height, 1, 0])
-        }
+        (Op::Linear { .. }, Step::Weighted(packed)) => convolve(packed, x, from, node.shape, [from.height, 1, 0]),
         (Op::BatchNorm, Step::Norm { scale, shift }) => {
             let mut out = x.to_vec();
             affine(&mut out, from.height * from.width * LANES, scale, shift);

@@ -89,7 +89,7 @@ impl Batch {
         Self {
             spread: 1,
             patches: self.patches.get(values).map(<[f32]>::to_vec).unwrap_or_default(),
-            on_device: self.on_device.clone().map(|t| t.slice([from..to])),
+            on_device: self.on_device.clone().map(|t| t.narrow(0, from, to - from)),
             classes: self.classes[from..to].to_vec(),
             soft: Vec::new(),
         }

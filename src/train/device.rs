@@ -14,11 +14,14 @@ use crate::dataset::PATCH_VALUES;
 use crate::engine::Choice;
 use crate::engine::gpu::{Adapter as Engine, AdapterFacts};
 use crate::error::{Error, Result};
-use crate::model::{Head, Model};
+use crate::model::{Head, Model, Op};
 use crate::platform::mix;
 
 /// Largest relative difference between a device's gradients and the CPU's.
 const GRADIENT_TOLERANCE: f64 = 2e-3;
+/// The same where batch normalisation magnifies rounding: in f32 PyTorch leaves its own f64 by 0.009, and two right devices
+/// were seen 0.03 apart. What a wrong sum does to any layer is far more.
+const NORMALISED_TOLERANCE: f64 = 0.1;
 /// Share of the largest gradient below which an array's own is not compared with itself but with this.
 const NEGLIGIBLE: f64 = 1e-3;
 /// Length of the sum that catches drivers whose loops stop early (seen at 262 128).
@@ -177,7 +180,9 @@ fn verify(compute: &Compute, model: &Model, batch: usize) -> Result<()> {
         check_large_sums(compute)?;
         let difference = gradients_differ_by(model, batch, &Compute::cpu(), compute)?;
         tracing::debug!(device = compute.name, batch, difference, "gradients compared with the CPU's");
-        if difference.is_nan() || difference > GRADIENT_TOLERANCE {
+        let normalised = model.graph().nodes.iter().any(|n| n.op == Op::BatchNorm);
+        let tolerance = if normalised { NORMALISED_TOLERANCE } else { GRADIENT_TOLERANCE };
+        if difference.is_nan() || difference > tolerance {
             return Err(Error::gpu(format!(
                 "Gradients on {} differ from the CPU's by {difference:.1e} at a batch of {batch}; it is not used",
                 compute.name

@@ -98,7 +98,9 @@ impl DeviceTiles {
             let inside = |at: u32| at as usize + self.margin - CENTRE_PX;
             [start + inside(place.row) * width + inside(place.column), width]
         };
-        let numbers: Vec<i32> = places.iter().flat_map(corner).map(|n| n as i32).collect();
+        // All of them fit: 'send' has made sure.
+        let whole = |n: usize| i32::try_from(n).unwrap_or_default();
+        let numbers: Vec<i32> = places.iter().flat_map(corner).map(whole).collect();
         let count = places.len();
         let numbers = Tensor::<1, Int>::from_data(TensorData::new(numbers, [count * 2]), &self.device);
         let numbers = numbers.reshape([count, 2]);
@@ -122,9 +124,8 @@ impl DeviceTiles {
         let x = down * sin + middle + across * cos;
         let (top, left) = (y.clone().floor(), x.clone().floor());
         let (below, right) = (y - top.clone(), x - left.clone());
-        let corner = |dy: f32, dx: f32| {
-            self.channels(self.at(places, (top.clone() + dy).int(), (left.clone() + dx).int()))
-        };
+        let corner =
+            |dy: f32, dx: f32| self.channels(self.at(places, (top.clone() + dy).int(), (left.clone() + dx).int()));
         let between = |a: Tensor<2>, b: Tensor<2>, share: &Tensor<2>| a.clone() + (b - a) * share.clone();
         let around = [corner(0.0, 0.0), corner(0.0, 1.0), corner(1.0, 0.0), corner(1.0, 1.0)];
         [0, 1, 2].map(|c| {
@@ -167,7 +168,7 @@ mod tests {
     fn both(augmentation: Augmentation) -> (Vec<f32>, Vec<f32>) {
         let tiles = [phantom::tile(90, 60, 3), phantom::tile(40, 70, 4)];
         let place = |i: u32| {
-            let (tile, height, width) = if i % 3 == 0 { (1, 70, 40) } else { (0, 60, 90) };
+            let (tile, height, width) = if i.is_multiple_of(3) { (1, 70, 40) } else { (0, 60, 90) };
             (Place { tile, row: i * 7 % height, column: i * 13 % width, cell: false }, u64::from(i) * 31)
         };
         let places: Vec<_> = (0..40).map(place).collect();

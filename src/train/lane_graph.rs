@@ -37,16 +37,26 @@ struct Step {
 #[derive(Debug, Clone, Copy)]
 enum Layer {
     /// A fully connected layer is one whose kernel covers its input; the last layer alone has a bias.
-    Weighted { conv: Convolution, bias: bool },
+    Weighted {
+        conv: Convolution,
+        bias: bool,
+    },
     /// Batch normalisation and the rectifier behind it.
     Norm,
     Largest(Pool),
     /// Over squares of this side; the sides of input and output.
-    Average { kernel: usize, side: usize, to: usize },
+    Average {
+        kernel: usize,
+        side: usize,
+        to: usize,
+    },
 }
 
 /// Values of each blob, one buffer a group of 32 patches; or how the loss moves with them.
 type Blobs = Vec<Vec<Buffer>>;
+
+/// Adds to (or makes) a group's input gradient, from its inputs, outputs and output gradients.
+type Adds<'a> = dyn Fn(&mut [f32], &[&[f32]; 3]) + Sync + 'a;
 
 impl LaneGraph {
     /// The network of a graph, if every layer is one of these and every concatenation appends to what its block has.
@@ -191,9 +201,7 @@ impl LaneGraph {
             .collect();
         let mut inner_parts: Vec<&mut [f32]> = inner.iter_mut().map(|b| step.from.of_mut(b)).collect();
         let name = |suffix: &str| format!("{}.{suffix}", step.name);
-        let mut each = |add: &(dyn Fn(&mut [f32], &[&[f32]; 3]) + Sync)| {
-            inner_parts.par_iter_mut().zip(&groups).for_each(|(inner, group)| add(inner, group));
-        };
+        let mut each = |add: &Adds| inner_parts.par_iter_mut().zip(&groups).for_each(|(inner, group)| add(inner, group));
         match step.layer {
             Layer::Weighted { conv, bias } => {
                 if bias {

@@ -65,13 +65,7 @@ pub fn pool_with<'a, S: Simd>(_: S, pool: Pool, input: &'a [f32], out: &'a mut [
 /// Adds each output's gradient to the first of its inputs that is largest.
 #[pulp::with_simd(pool_gradient = Arch::new())]
 #[inline(always)]
-pub fn pool_gradient_with<'a, S: Simd>(
-    _: S,
-    pool: Pool,
-    input: &'a [f32],
-    output: &'a [f32],
-    moved: &'a mut [f32],
-) {
+pub fn pool_gradient_with<'a, S: Simd>(_: S, pool: Pool, input: &'a [f32], output: &'a [f32], moved: &'a mut [f32]) {
     let lines = input.as_chunks::<LANES>().0;
     let moved = moved.as_chunks_mut::<LANES>().0;
     let output = output.as_chunks::<LANES>().0;

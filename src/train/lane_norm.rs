@@ -89,7 +89,8 @@ impl Norm {
     /// Adds the gradients of the inputs to `inner`, from those of the outputs; gives the gradients of scale and shift.
     /// Each group is its inputs, outputs and output gradients.
     pub fn backward(&self, groups: &[[&[f32]; 3]], inner: &mut [&mut [f32]]) -> [Vec<f32>; 2] {
-        let found: Vec<Vec<[f64; 2]>> = groups.par_iter().map(|group| sums_by_channel(&self.channels, *group)).collect();
+        let found: Vec<Vec<[f64; 2]>> =
+            groups.par_iter().map(|group| sums_by_channel(&self.channels, *group)).collect();
         let sum = |c: usize, i: usize| found.iter().map(|f| f[c][i]).sum::<f64>();
         let sums: Vec<[f64; 2]> = (0..self.channels.len()).map(|c| [sum(c, 0), sum(c, 1)]).collect();
         let back: Vec<Back> = self.channels.iter().zip(&sums).map(|(c, s)| self.back(c, *s)).collect();
@@ -192,7 +193,7 @@ fn present(group: usize, patches: usize) -> usize {
 /// Mean of each channel's values and the sum of squared distances from it, over the lanes that are there.
 #[pulp::with_simd(moments = Arch::new())]
 #[inline(always)]
-fn moments_with<'a, S: Simd>(_: S, values: &'a [f32], area: usize, present: usize) -> Vec<(f64, f64)> {
+fn moments_with<S: Simd>(_: S, values: &[f32], area: usize, present: usize) -> Vec<(f64, f64)> {
     let count = (area * present) as f64;
     let total = |sums: &[f32; LANES]| sums[..present].iter().copied().map(f64::from).sum::<f64>();
     let mut out = Vec::with_capacity(values.len() / LANES / area);

@@ -87,8 +87,7 @@ mod tests {
     #[test]
     fn a_node_that_two_concatenations_want_has_no_place() {
         let mut graph = Graph::new(&dccn(4, 6, 3, [5, 5, 5], 2));
-        let concats: Vec<usize> =
-            (0..graph.nodes.len()).filter(|&i| graph.nodes[i].op == Op::Concat).take(2).collect();
+        let concats: Vec<usize> = (0..graph.nodes.len()).filter(|&i| graph.nodes[i].op == Op::Concat).take(2).collect();
         let taken = graph.nodes[concats[0]].inputs[1];
         graph.nodes[concats[1]].inputs[1] = taken;
         assert!(places(&graph).is_none());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prunella::dataset::{Augmentation, phantom};
 use prunella::engine::Choice;
-use prunella::model::{Model, dcnn};
+use prunella::model::{Model, dccn, dcnn};
 use prunella::train::{Compute, Event, Recipe, TrainData, Trainer, adapters, gradients_differ_by, open};
 
 use crate::support::{prunella, skip, text, tiles};
@@ -26,6 +26,8 @@ fn an_adapter_that_computes_right_is_accepted_and_its_gradients_are_the_cpus() {
     println!("on {} ({})", adapter.facts.name, adapter.facts.driver);
     let (compute, said) = open(Choice::Gpu(Some(adapter.index)), &small(), 4).expect("the adapter passes its check");
     assert!(said.contains(&adapter.facts.name), "{said}");
+    let normalised = Model::random(dccn(5, 7, 3, [6, 5, 9], 2), 1).expect("model");
+    open(Choice::Gpu(Some(adapter.index)), &normalised, 4).expect("so does a network with batch normalisation");
     let difference = gradients_differ_by(&small(), 4, &Compute::cpu(), &compute).expect("gradients");
     assert!(difference < 1e-3, "{difference}");
 }

@@ -60,7 +60,17 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("quick_xml", &["dataset/imagescope"]),
     ("plotters", &["report"]),
     ("pathfinding", &["metrics"]),
-    ("pulp", &["engine/kernel", "engine/adjoint", "engine/winograd", "train/lanes", "train/lane_layers"]),
+    (
+        "pulp",
+        &[
+            "engine/kernel",
+            "engine/adjoint",
+            "engine/products",
+            "engine/winograd",
+            "train/lane_layers",
+            "train/lane_norm",
+        ],
+    ),
     ("tempfile", &["platform/native"]),
     ("safetensors", &["model/file", "train/checkpoint"]),
     ("tiff", &["raster/codec"]),
