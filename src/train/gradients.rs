@@ -30,8 +30,9 @@ pub fn logits(model: &Model, patches: &[f32], device: &Device) -> Result<Vec<f32
 /// # Errors
 /// When the device does not return its data.
 pub fn replay(model: &Model, batches: &[(Vec<f32>, Vec<usize>)], rate: f64, compute: &Compute) -> Result<Vec<f64>> {
-    let device = compute.device.clone().autodiff();
     let kernels = Kernels::of(model.graph()).filter(|_| compute.lanes);
+    let device = compute.device.clone();
+    let device = if kernels.is_some() { device } else { device.autodiff() };
     let mut network = Network::new(model, &device);
     let mut optimiser = Optimiser::new(0.0);
     let mut losses = Vec::with_capacity(batches.len());

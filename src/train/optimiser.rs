@@ -41,11 +41,13 @@ impl Optimiser {
         network.update(|name, role, tensor| {
             let Some(gradient) = gradients.remove(name) else { return Ok(tensor) };
             let adam = if role == Role::Weight { &self.decayed } else { &self.plain };
-            let (updated, state) = adam.step(rate, tensor.inner(), gradient, self.states.remove(name));
+            let tracked = tensor.device().is_autodiff();
+            let tensor = if tracked { tensor.inner() } else { tensor };
+            let (updated, state) = adam.step(rate, tensor, gradient, self.states.remove(name));
             if let Some(state) = state {
                 self.states.insert(name.to_owned(), state);
             }
-            Ok(updated.autodiff().require_grad())
+            Ok(if tracked { updated.autodiff().require_grad() } else { updated })
         })
     }
 

@@ -127,7 +127,9 @@ impl Trainer<'_> {
         let kernels = Kernels::of(self.start.graph()).filter(|_| self.compute.lanes);
         let chain = kernels.as_ref().and_then(Kernels::chain);
         let sampler = self.draw(chain)?;
-        let device = self.compute.device.clone().autodiff();
+        // Only Burn's gradients are tracked: what is tracked and never walked back is kept for ever.
+        let device = self.compute.device.clone();
+        let device = if kernels.is_some() { device } else { device.autodiff() };
         let (start, redrawn) = begin(self.start, recipe, self.data.tiles, &sampler)?;
         if !redrawn.is_empty() {
             on_event(Event::Awake { redrawn });
