@@ -1,11 +1,11 @@
-//! Patches gathered into batches on all cores. A patch's variation depends on seed, epoch and place in the epoch alone, so
-//! a resumed run sees the same patches.
+//! Patches gathered into batches on all cores, or on a GPU. A patch's variation depends on seed, epoch and place in the epoch
+//! alone, so a resumed run sees the same patches (on another kind of device up to rounding).
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::device_tiles::DeviceTiles;
-use crate::dataset::{Augmentation, PATCH_VALUES, Place, Tile, Window, augmented_window, plain_window, window_classes};
+use crate::dataset::{Augmentation, Place, Tile, Window, augmented_window, plain_window, window_classes};
 use crate::model::PATCH_PX;
 use crate::platform::mix;
 
@@ -81,18 +81,6 @@ impl Batch {
         let mut one_hot = vec![0.0f32; self.len() * classes];
         self.classes.iter().enumerate().for_each(|(i, &c)| one_hot[i * classes + c] = 1.0);
         Tensor::from_data(TensorData::new(one_hot, [self.len(), classes]), device)
-    }
-
-    /// A part of a batch of patches.
-    pub fn slice(&self, from: usize, to: usize) -> Self {
-        let values = from * PATCH_VALUES..to * PATCH_VALUES;
-        Self {
-            spread: 1,
-            patches: self.patches.get(values).map(<[f32]>::to_vec).unwrap_or_default(),
-            on_device: self.on_device.clone().map(|t| t.narrow(0, from, to - from)),
-            classes: self.classes[from..to].to_vec(),
-            soft: Vec::new(),
-        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! Patches gathered on the device: tiles are sent once, then of each patch only where it lies and how it varies, a hundred
-//! bytes where the patch itself has 36 KB. The same patches as [`Batch::gather`] makes on the host.
+//! bytes where the patch itself has 36 KB. The same patches as [`Batch::gather`] makes on the host, up to rounding.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::network::flat;
+use super::batch::Batch;
+use super::network::{flat, values};
 use crate::dataset::{Augmentation, Place, Tile, Variation};
 use crate::model::{CENTRE_PX, PATCH_PX};
 use crate::raster::{mirrored_window, optical_density_table};
@@ -12,6 +15,11 @@ use crate::raster::{mirrored_window, optical_density_table};
 const AREA: usize = PATCH_PX * PATCH_PX;
 /// Numbers that say how a patch varies: turn (4), warp (2), stain matrix (9) and offset (3).
 const NUMBERS: usize = 18;
+
+/// Largest share of a device's memory that tiles may take.
+const MOST_BYTES: u64 = 1 << 29;
+/// Patches that a device gathers to prove itself.
+const TRIED: usize = 16;
 
 /// Tiles on a device, mirrored at their borders, one number a pixel.
 #[derive(Debug, Clone)]
@@ -34,7 +42,44 @@ fn margin(augmentation: Augmentation) -> usize {
     (CENTRE_PX as f32 * turned * (1.0 + augmentation.zoom)).ceil() as usize + 2
 }
 
+/// Between pixels a value of 8 bits may be rounded the other way, now and then.
+fn same_but_for_rounding(found: &[f32], right: &[f32]) -> bool {
+    let apart = || found.iter().zip(right).map(|(a, b)| (a - b).abs());
+    let rare = apart().filter(|d| *d > 1e-4).count() * 200 < right.len();
+    found.len() == right.len() && rare && apart().all(|d| d < 0.03)
+}
+
 impl DeviceTiles {
+    /// Tiles on a device that gathers some patches as the host does; none where it does not, or where they do not fit a buffer of
+    /// `limit` bytes.
+    #[must_use]
+    pub fn proven(tiles: &[Tile], augmentation: Augmentation, device: &Device, limit: u64) -> Option<Self> {
+        let try_out = || {
+            let sent = Self::send(tiles, augmentation, device, limit.min(MOST_BYTES))?;
+            let agrees = sent.agrees_with(tiles);
+            if !agrees {
+                tracing::warn!("The device gathers other patches than the host; they are gathered on the host instead");
+            }
+            agrees.then_some(sent)
+        };
+        catch_unwind(AssertUnwindSafe(try_out)).ok().flatten()
+    }
+
+    /// Whether some patches of `tiles` are the host's but for rounding.
+    fn agrees_with(&self, tiles: &[Tile]) -> bool {
+        let place = |i: usize| {
+            let tile = i % tiles.len();
+            let image = &tiles[tile].image;
+            let at = |len: usize, step: usize| (i * step % len) as u32;
+            let place =
+                Place { tile: tile as u32, row: at(image.height(), 97), column: at(image.width(), 61), cell: false };
+            (place, i as u64)
+        };
+        let places: Vec<_> = (0..TRIED).map(place).collect();
+        let right = Batch::gather(tiles, &places, 1, self.augmentation).patches;
+        values(self.gather(&places).reshape([right.len()])).is_ok_and(|found| same_but_for_rounding(&found, &right))
+    }
+
     /// Sends tiles to `device`; none where a buffer of `limit` bytes does not hold them.
     #[must_use]
     pub fn send(tiles: &[Tile], augmentation: Augmentation, device: &Device, limit: u64) -> Option<Self> {
@@ -77,11 +122,13 @@ impl DeviceTiles {
         let [down, across] = self.distances.clone();
         let turned = |i: usize| column(i) * down.clone() + column(i + 1) * across.clone();
         let (down, across) = (turned(0), turned(2));
+        let corners = self.corners(places);
         let channels = if self.augmentation.zoom == 0.0 && !self.augmentation.rotate {
             let middle = CENTRE_PX as f32;
-            self.channels(self.at(places, (down + middle).int(), (across + middle).int()))
+            let [corner, width] = corners;
+            self.channels((down + middle).int() * width + (across + middle).int() + corner)
         } else {
-            self.warped(places, [down, across], [column(4), column(5)])
+            self.warped(corners, [down, across], [column(4), column(5)])
         };
         let values = match variations.first().and_then(|v| v.stains) {
             None => channels.map(|c| c / 255.0),
@@ -90,8 +137,8 @@ impl DeviceTiles {
         Tensor::<2>::stack::<3>(values.to_vec(), 1).reshape([count, 3, PATCH_PX, PATCH_PX])
     }
 
-    /// Indices of pixels `[places, pixels]` from rows and columns in each patch's own window.
-    fn at(&self, places: &[(Place, u64)], rows: Tensor<2, Int>, columns: Tensor<2, Int>) -> Tensor<2, Int> {
+    /// Index of the first pixel of each patch's own window, and the width of its tile, `[places, 1]`.
+    fn corners(&self, places: &[(Place, u64)]) -> [Tensor<2, Int>; 2] {
         let corner = |(place, _): &(Place, u64)| {
             let (start, width) = self.tiles[place.tile as usize];
             // The margin is at least as wide as half a patch.
@@ -104,8 +151,7 @@ impl DeviceTiles {
         let count = places.len();
         let numbers = Tensor::<1, Int>::from_data(TensorData::new(numbers, [count * 2]), &self.device);
         let numbers = numbers.reshape([count, 2]);
-        let column = |i: usize| numbers.clone().slice([0..count, i..i + 1]);
-        rows * column(1) + columns + column(0)
+        [0, 1].map(|i| numbers.clone().slice([0..count, i..i + 1]))
     }
 
     /// Red, green and blue, 0 to 255, of pixels.
@@ -117,17 +163,17 @@ impl DeviceTiles {
     }
 
     /// The same between pixels, rounded to whole values.
-    fn warped(&self, places: &[(Place, u64)], from: [Tensor<2>; 2], warp: [Tensor<2>; 2]) -> [Tensor<2>; 3] {
-        let ([down, across], [cos, sin]) = (from, warp);
+    fn warped(&self, corners: [Tensor<2, Int>; 2], from: [Tensor<2>; 2], warp: [Tensor<2>; 2]) -> [Tensor<2>; 3] {
+        let ([down, across], [cos, sin], [corner, width]) = (from, warp, corners);
         let middle = CENTRE_PX as f32;
         let y = down.clone() * cos.clone() + middle - across.clone() * sin.clone();
         let x = down * sin + middle + across * cos;
         let (top, left) = (y.clone().floor(), x.clone().floor());
         let (below, right) = (y - top.clone(), x - left.clone());
-        let corner =
-            |dy: f32, dx: f32| self.channels(self.at(places, (top.clone() + dy).int(), (left.clone() + dx).int()));
+        let first = top.int() * width.clone() + left.int() + corner;
+        let second = first.clone() + width;
         let between = |a: Tensor<2>, b: Tensor<2>, share: &Tensor<2>| a.clone() + (b - a) * share.clone();
-        let around = [corner(0.0, 0.0), corner(0.0, 1.0), corner(1.0, 0.0), corner(1.0, 1.0)];
+        let around = [first.clone(), first + 1, second.clone(), second + 1].map(|at| self.channels(at));
         [0, 1, 2].map(|c| {
             let [a, b, d, e] = [0, 1, 2, 3].map(|i: usize| around[i][c].clone());
             (between(between(a, b, &right), between(d, e, &right), &below) + 0.5).floor()
@@ -160,8 +206,6 @@ fn numbers(variation: &Variation) -> [f32; NUMBERS] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::batch::Batch;
-    use super::super::network::values;
     use super::*;
     use crate::dataset::phantom;
 
@@ -173,7 +217,7 @@ mod tests {
         };
         let places: Vec<_> = (0..40).map(place).collect();
         let device = Device::flex();
-        let sent = DeviceTiles::send(&tiles, augmentation, &device, u64::MAX).expect("room");
+        let sent = DeviceTiles::proven(&tiles, augmentation, &device, u64::MAX).expect("room, and the same patches");
         let found = sent.gather(&places);
         assert_eq!(found.dims(), [40, 3, PATCH_PX, PATCH_PX]);
         let found = values(found.reshape([40 * 3 * AREA])).expect("values");
@@ -204,6 +248,23 @@ mod tests {
         let apart: Vec<f32> = found.iter().zip(&right).map(|(a, b)| (a - b).abs()).filter(|d| *d > 2e-6).collect();
         assert!(apart.len() * 2000 < right.len(), "{} of {}", apart.len(), right.len());
         assert!(apart.iter().all(|d| *d < 0.02), "{apart:?}");
+    }
+
+    #[test]
+    fn a_device_that_gathers_other_patches_is_not_used() {
+        let (found, right) = both(Augmentation::DEFAULT);
+        assert!(same_but_for_rounding(&found, &right));
+        let mut shifted = right.clone();
+        shifted.rotate_right(1);
+        assert!(!same_but_for_rounding(&shifted, &right));
+        assert!(!same_but_for_rounding(&vec![f32::NAN; right.len()], &right));
+        assert!(!same_but_for_rounding(&right[1..], &right));
+        let device = Device::flex();
+        let tiles = [phantom::tile(90, 60, 3)];
+        let mut sent = DeviceTiles::send(&tiles, Augmentation::NONE, &device, u64::MAX).expect("room");
+        assert!(sent.agrees_with(&tiles));
+        sent.tiles[0].0 += 1;
+        assert!(!sent.agrees_with(&tiles));
     }
 
     #[test]

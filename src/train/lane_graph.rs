@@ -96,18 +96,30 @@ impl LaneGraph {
             };
             steps.push(Step { name: name.clone(), layer, from: places[input], to: places[i] });
         }
-        let alone = |step: &Step| match step.layer {
-            // Its input gradient replaces what the blob has, so nothing else may read there.
-            Layer::Weighted { .. } => steps.iter().filter(|s| s.from.blob == step.from.blob).count() == 1,
+        let sound = |step: &Step| match step.layer {
+            // Its input gradient replaces what the blob has, so nothing else may read there; and it is a convolution too.
+            Layer::Weighted { conv, .. } => {
+                let alone = steps.iter().filter(|s| s.from.blob == step.from.blob).count() == 1;
+                alone && (step.from == places[0] || conv.stride == 1 && conv.padding < conv.kernel)
+            }
             _ => true,
         };
-        let sound = steps.iter().all(alone) && graph.nodes.last()?.shape.count() == 2;
+        let sound = |step: &Step| sound(step) && step.from.blob != step.to.blob;
+        let readers = |i: usize| graph.nodes.iter().filter(move |n| n.inputs.contains(&i));
+        // A normalisation is worked out with its rectifier, so nothing else may read it.
+        let rectified = |i: usize| readers(i).count() == 1 && readers(i).all(|n| n.op == Op::Relu);
+        let norms = (0..graph.nodes.len()).filter(|&i| graph.nodes[i].op == Op::BatchNorm);
+        let sound =
+            steps.iter().all(sound) && norms.into_iter().all(rectified) && graph.nodes.last()?.shape.count() == 2;
         sound.then(|| Self { input: places[0], output: places[places.len() - 1], steps, blobs })
     }
 
     /// Mean loss over a batch, its gradients, and the statistics of its normalisations. The same on any number of threads.
     #[must_use]
     pub fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
+        if batch.len() == 0 {
+            return Gradients::default();
+        }
         let (mut values, norms) = self.forward(weights, batch);
         let (loss, mut moved) = self.loss(&values, batch, head);
         let mut arrays = BTreeMap::new();
@@ -201,7 +213,8 @@ impl LaneGraph {
             .collect();
         let mut inner_parts: Vec<&mut [f32]> = inner.iter_mut().map(|b| step.from.of_mut(b)).collect();
         let name = |suffix: &str| format!("{}.{suffix}", step.name);
-        let mut each = |add: &Adds| inner_parts.par_iter_mut().zip(&groups).for_each(|(inner, group)| add(inner, group));
+        let mut each =
+            |add: &Adds| inner_parts.par_iter_mut().zip(&groups).for_each(|(inner, group)| add(inner, group));
         match step.layer {
             Layer::Weighted { conv, bias } => {
                 if bias {

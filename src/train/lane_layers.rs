@@ -1,7 +1,7 @@
 //! Layers on lanes that are no convolution, and the weight gradient of layers with few outputs.
 //!
-//! Loops are functions that are compiled once for each set of vector instructions (`pulp::with_simd`); in a closure they
-//! would not be inlined there and stay scalar.
+//! Each function is compiled once for each set of vector instructions (`pulp::with_simd`). A closure given to pulp's dispatch
+//! instead is not inlined there, and what it does stays scalar.
 
 #![allow(clippy::inline_always, reason = "only inlined code is compiled for the vector instructions that pulp found")]
 
@@ -57,7 +57,7 @@ pub fn pool_with<'a, S: Simd>(_: S, pool: Pool, input: &'a [f32], out: &'a mut [
     for (line, at) in out.iter_mut().zip(places) {
         *line = [f32::NEG_INFINITY; LANES];
         for tap in (0..pool.taps()).filter_map(|t| pool.line(at, t as usize)) {
-            line.iter_mut().zip(&lines[tap]).for_each(|(m, &v)| *m = if v > *m { v } else { *m });
+            line.iter_mut().zip(&lines[tap]).for_each(|(m, &v)| *m = if v <= *m { *m } else { v });
         }
     }
 }

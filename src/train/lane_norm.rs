@@ -119,7 +119,8 @@ fn normalise_with<'a, S: Simd>(_: S, channels: &'a [Channel], input: &'a [f32], 
     for (channel, (input, out)) in channels.iter().zip(pairs) {
         for (y, &x) in out.iter_mut().zip(input) {
             let z = madd(x, channel.scale, channel.shift);
-            *y = if z > 0.0 { z } else { 0.0 };
+            // What is no number stays so, for the loss to show it.
+            *y = if z <= 0.0 { 0.0 } else { z };
         }
     }
 }

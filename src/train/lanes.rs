@@ -311,6 +311,7 @@ fn input_gradient(conv: Conv, turned: &Packed, output: &Buffer) -> Buffer {
 /// Windows `first ..` side by side; absent ones are zero.
 pub fn interleave(batch: &Batch, first: usize, count: usize) -> Buffer {
     let mut out = Buffer::zeroed(count);
+    debug_assert!(batch.on_device.is_none(), "kernels read patches on the host");
     let windows: Vec<&[f32]> = batch.patches.chunks_exact(count).skip(first).take(LANES).collect();
     side_by_side(&windows, &mut out);
     out

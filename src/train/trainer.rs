@@ -21,7 +21,7 @@ use super::optimiser::Optimiser;
 use super::recipe::Recipe;
 use super::start::{Redrawn, begin, centre_gradients};
 use super::validation::{score_patches, score_squares};
-use crate::dataset::{Sampler, Tile};
+use crate::dataset::{Place as Sampled, Sampler, Tile};
 use crate::error::{Error, Result};
 use crate::metrics::PixelCounts;
 use crate::model::{Model, TileHash, Weights};
@@ -138,7 +138,7 @@ impl Trainer<'_> {
             job: self,
             network: Network::new(&start, &device),
             teacher: self.teaching(chain.is_some())?,
-            sent: self.send(),
+            sent: if kernels.is_some() { None } else { self.send() },
             kernels,
             optimiser: Optimiser::new(recipe.weight_decay),
             place: Place { run: id.clone(), epoch: 0, step: 0, steps: 0, loss_sum: 0.0, history: Vec::new() },
@@ -175,7 +175,7 @@ impl Trainer<'_> {
     /// GPUs gather patches themselves where the tiles fit.
     fn send(&self) -> Option<DeviceTiles> {
         let limit = self.compute.max_tensor_bytes.filter(|_| self.recipe.spread == 1)?;
-        DeviceTiles::send(self.data.tiles, self.recipe.augmentation, &self.compute.device, limit)
+        DeviceTiles::proven(self.data.tiles, self.recipe.augmentation, &self.compute.device, limit)
     }
 
     fn draw(&self, lanes: Option<&LaneNetwork>) -> Result<Sampler> {
@@ -267,21 +267,12 @@ impl Run<'_> {
         let places: Vec<_> = (first..last)
             .map(|i| (self.sampler.training_place(epoch, i), variation_seed(recipe.seed, epoch, i)))
             .collect();
-        let mut batch = match &self.sent {
-            Some(sent) => Batch::gather_there(sent, &places),
-            None => Batch::gather(self.job.data.tiles, &places, recipe.spread, recipe.augmentation),
-        };
-        if let Some((network, teacher)) = &self.teacher {
-            let believed = network.logits(teacher.weights(), &batch);
-            let mix = |(z, &class): ([f32; 2], &usize)| {
-                let probability = teacher.card().head.probability(z);
-                recipe.distil * probability + (1.0 - recipe.distil) * class as f32
-            };
-            batch.soft = believed.into_iter().zip(&batch.classes).map(mix).collect();
-        }
         let (loss, mut gradients) = match &self.kernels {
-            Some(kernels) => kernel_gradients(kernels, &mut self.network, &batch, recipe.head)?,
-            None => self.in_parts(&batch)?,
+            Some(kernels) => {
+                let batch = self.taught(&places);
+                kernel_gradients(kernels, &mut self.network, &batch, recipe.head)?
+            }
+            None => self.in_parts(&places)?,
         };
         self.check_finite(loss)?;
         if recipe.awake {
@@ -290,8 +281,8 @@ impl Run<'_> {
         self.optimiser.step(&mut self.network, rate, &mut gradients)?;
         self.place.step += 1;
         self.place.steps += 1;
-        self.place.loss_sum += loss * batch.len() as f64;
-        self.patches += batch.classes.len() as u64;
+        self.place.loss_sum += loss * places.len() as f64;
+        self.patches += (places.len() * recipe.spread * recipe.spread) as u64;
         Ok(loss)
     }
 
@@ -307,18 +298,36 @@ impl Run<'_> {
         )))
     }
 
-    /// In parts that fit the device; each part weighs as much as it has patches.
-    fn in_parts(&mut self, batch: &Batch) -> Result<(f64, BTreeMap<String, Tensor<1>>)> {
-        let head = self.job.recipe.head;
-        if batch.len() <= self.micro_batch {
-            return burn_gradients(&mut self.network, batch, head);
+    /// Windows gathered on the host, with what the teacher believes of them.
+    fn taught(&self, places: &[(Sampled, u64)]) -> Batch {
+        let recipe = self.job.recipe;
+        let mut batch = Batch::gather(self.job.data.tiles, places, recipe.spread, recipe.augmentation);
+        if let Some((network, teacher)) = &self.teacher {
+            let believed = network.logits(teacher.weights(), &batch);
+            let mix = |(z, &class): ([f32; 2], &usize)| {
+                let probability = teacher.card().head.probability(z);
+                recipe.distil * probability + (1.0 - recipe.distil) * class as f32
+            };
+            batch.soft = believed.into_iter().zip(&batch.classes).map(mix).collect();
         }
+        batch
+    }
+
+    /// In parts that fit the device, each gathered when its turn comes; a part weighs as much as it has patches.
+    fn in_parts(&mut self, places: &[(Sampled, u64)]) -> Result<(f64, BTreeMap<String, Tensor<1>>)> {
+        let recipe = self.job.recipe;
         let mut sum = 0.0;
         let mut total: BTreeMap<String, Tensor<1>> = BTreeMap::new();
-        for from in (0..batch.len()).step_by(self.micro_batch) {
-            let part = batch.slice(from, (from + self.micro_batch).min(batch.len()));
-            let share = part.len() as f64 / batch.len() as f64;
-            let (loss, gradients) = burn_gradients(&mut self.network, &part, head)?;
+        for places_of_part in places.chunks(self.micro_batch) {
+            let part = match &self.sent {
+                Some(sent) => Batch::gather_there(sent, places_of_part),
+                None => Batch::gather(self.job.data.tiles, places_of_part, recipe.spread, recipe.augmentation),
+            };
+            let share = part.len() as f64 / places.len() as f64;
+            let (loss, gradients) = burn_gradients(&mut self.network, &part, recipe.head)?;
+            if places_of_part.len() == places.len() {
+                return Ok((loss, gradients));
+            }
             sum += loss * share;
             for (name, gradient) in gradients {
                 let gradient = gradient * share;
@@ -357,18 +366,24 @@ impl Run<'_> {
 
     fn validate(&self) -> Result<PixelCounts> {
         let (recipe, tiles, places) = (self.job.recipe, self.job.data.tiles, &self.sampler.validation);
-        let weights = self.network.weights()?;
+        let weights = self.finite_weights()?;
         if let Some(chain) = self.kernels.as_ref().and_then(Kernels::chain).filter(|_| recipe.spread > 1) {
             return Ok(score_squares(chain, &weights, tiles, places, (recipe.spread, recipe.head)));
         }
         score_patches(&self.job.start.with_weights(weights)?, tiles, places, recipe.head)
     }
 
-    fn save(&mut self) -> Result<()> {
-        let Some(path) = self.job.checkpoint else { return Ok(()) };
-        let (weights, moments) = (self.network.weights()?, self.optimiser.moments()?);
+    /// The weights, if all are numbers; rectifiers can hide it from the loss when some are not.
+    fn finite_weights(&self) -> Result<Weights> {
+        let weights = self.network.weights()?;
         let worst = weights.values().flat_map(|a| &a.data).find(|v| !v.is_finite());
         self.check_finite(worst.copied().map_or(0.0, f64::from))?;
+        Ok(weights)
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let Some(path) = self.job.checkpoint else { return Ok(()) };
+        let (weights, moments) = (self.finite_weights()?, self.optimiser.moments()?);
         Checkpoint { place: self.place.clone(), weights, moments }.save(path)?;
         tracing::debug!(epoch = self.place.epoch, step = self.place.step, "checkpoint written");
         self.saved = Instant::now();

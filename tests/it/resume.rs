@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use prunella::dataset::phantom;
-use prunella::model::{Model, dcnn};
+use prunella::model::{Model, dccn, dcnn};
 use prunella::train::{Compute, Recipe, TrainData, Trainer};
 
 use crate::support::{prunella, run, run_json, text, tiles};
@@ -97,4 +97,28 @@ fn a_batch_worked_on_in_parts_trains_like_the_whole() {
     assert_eq!(parts.micro_batch(&start, 16).expect("fits"), 5);
     let (whole, parts) = (loss(&Compute::cpu()), loss(&parts));
     assert!((whole - parts).abs() < 1e-5 * whole, "{whole} against {parts}");
+}
+
+#[test]
+fn a_network_whose_weights_are_no_numbers_is_not_trained_on() {
+    let tiles = [phantom::tile(96, 96, 1)];
+    for architecture in [dcnn([3, 5, 8], 20, 2), dccn(5, 7, 3, [6, 5, 9], 2)] {
+        let sound = Model::random(architecture, 1).expect("model");
+        let mut weights = sound.weights().clone();
+        weights.values_mut().next().expect("arrays").data[0] = f32::NAN;
+        let start = sound.with_weights(weights).expect("the same shapes");
+        let recipe = Recipe { patches: 80, epochs: 1, batch: 64, ..Recipe::default() };
+        let trainer = Trainer {
+            start: &start,
+            data: TrainData { tiles: &tiles },
+            recipe: &recipe,
+            compute: &Compute::fastest_cpu(&start),
+            teacher: None,
+            checkpoint: None,
+            checkpoint_every: Duration::MAX,
+            cancel: &AtomicBool::new(false),
+        };
+        let said = trainer.run(&mut |_| {}).expect_err("refused").to_string();
+        assert!(said.contains("no longer a number"), "{said}");
+    }
 }
