@@ -229,7 +229,8 @@ fn a_window_shows_the_slide_its_nuclei_and_the_panel() {
     let file = aperio(dir.path(), &levels(900, 700, 8));
     let display = format!(":{}", 20_000 + std::process::id() % 10_000);
     let quiet = |c: &mut Command| Running(c.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts"));
-    let _server = quiet(Command::new("Xvfb").args([&display, "-screen", "0", "1280x800x24"]));
+    // Without -noreset the server begins anew when its last client leaves, and refuses the next one meanwhile.
+    let _server = quiet(Command::new("Xvfb").args([&display, "-screen", "0", "1280x800x24", "-noreset"]));
     let tool = |arguments: &[&str]| {
         let output = Command::new("xdotool").args(arguments).env("DISPLAY", &display).output().expect("xdotool");
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
