@@ -29,14 +29,20 @@ impl Convolution {
         (self.side + 2 * self.padding - self.kernel) / self.stride + 1
     }
 
+    /// Weights of one filter.
+    #[must_use]
+    pub fn taps(&self) -> usize {
+        self.channels * self.kernel * self.kernel
+    }
+
     fn padded_side(&self) -> usize {
         self.side + 2 * self.padding
     }
 
     /// Where each weight of a filter reads, from an output's first input on.
-    fn taps(&self) -> Vec<usize> {
+    fn offsets(&self) -> Vec<usize> {
         let (area, wide) = (self.kernel * self.kernel, self.padded_side());
-        (0..self.channels * area)
+        (0..self.taps())
             .map(|t| (t / area, t / self.kernel % self.kernel, t % self.kernel))
             .map(|(c, dy, dx)| ((c * wide + dy) * wide + dx) * LANES)
             .collect()
@@ -76,21 +82,21 @@ impl Convolution {
     }
 
     /// The convolution itself, into `[filter][row][column]` lanes. Each sum runs channel, row, column.
-    pub fn forward(&self, packed: &Packed, input: &[f32], out: &mut [f32]) {
+    pub fn forward(&self, packed: &Packed, input: &[f32], relu: bool, out: &mut [f32]) {
         let padded = self.padded(input);
-        let (source, taps, to) = (padded.as_deref().unwrap_or(input), self.taps(), self.out_side());
+        let (source, taps, to) = (padded.as_deref().unwrap_or(input), self.offsets(), self.out_side());
         for rows in self.parts() {
             let (runs, run_len) = self.runs(rows);
             let filter_step = to * to * LANES;
             let (taps, runs) = (&taps, &runs);
-            weighted_sums(&Sums { packed, source, taps, runs, run_len, filter_step, relu: false }, out);
+            weighted_sums(&Sums { packed, source, taps, runs, run_len, filter_step, relu }, out);
         }
     }
 
     /// Adds the gradient of the weights (`[filter][channel][row][column]`) from input and output gradient.
     pub fn weight_gradient(&self, input: &[f32], output: &[f32], weights: &mut [f32]) {
         let padded = self.padded(input);
-        let (right, taps, to) = (padded.as_deref().unwrap_or(input), self.taps(), self.out_side());
+        let (right, taps, to) = (padded.as_deref().unwrap_or(input), self.offsets(), self.out_side());
         for rows in self.parts() {
             let (runs, run_len) = self.runs(rows);
             let runs: Vec<_> = runs.into_iter().map(|(source, target)| (target, source)).collect();
@@ -101,9 +107,10 @@ impl Convolution {
         }
     }
 
-    /// The convolution that takes output gradients back to input gradients, and its weights. Of stride 1 only.
+    /// The convolution that takes output gradients back to input gradients, and its weights. Of stride 1 only; where nothing
+    /// is padded and kernels are large, [`Self::input_gradient`] does the same without the zeros.
     #[must_use]
-    pub fn turned(&self, weights: &[f32]) -> (Self, Packed) {
+    pub fn adjoint(&self, weights: &[f32]) -> (Self, Packed) {
         let area = self.kernel * self.kernel;
         let at = |c: usize, f: usize, k: usize| weights[(f * self.channels + c) * area + area - 1 - k];
         let each = |c: usize| (0..self.filters).flat_map(move |f| (0..area).map(move |k| at(c, f, k)));
@@ -120,31 +127,37 @@ impl Convolution {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::platform::mix;
 
-    fn noise(count: usize, seed: u64) -> Vec<f32> {
+    pub fn noise(count: usize, seed: u64) -> Vec<f32> {
         (0..count as u64).map(|i| (mix(i ^ mix(seed)) >> 40) as f32 / (1u32 << 23) as f32 - 1.0).collect()
     }
 
-    /// Calls `f(weight, input, output)` with the indices of every product.
-    fn each_product(conv: Convolution, mut f: impl FnMut(usize, usize, usize)) {
+    /// Answers, input gradients and weight gradients by their definition: every product added one by one.
+    pub fn by_definition(conv: Convolution, weights: &[f32], input: &[f32], output: &[f32]) -> [Vec<f64>; 3] {
         let (k, to) = (conv.kernel, conv.out_side());
-        for w in 0..conv.filters * conv.channels * k * k {
-            let (o, c, dy, dx) = (w / (conv.channels * k * k), w / (k * k) % conv.channels, w / k % k, w % k);
+        let (mut forward, mut back) = (vec![0.0f64; output.len()], vec![0.0f64; input.len()]);
+        let mut moved = vec![0.0f64; weights.len()];
+        for w in 0..weights.len() {
+            let (f, c, dy, dx) = (w / conv.taps(), w / (k * k) % conv.channels, w / k % k, w % k);
             for (y, x, lane) in (0..to * to * LANES).map(|i| (i / LANES / to, i / LANES % to, i % LANES)) {
-                let (row, column) = (y * conv.stride + dy, x * conv.stride + dx);
                 let inside = |at: usize| at.checked_sub(conv.padding).filter(|&at| at < conv.side);
-                if let (Some(row), Some(column)) = (inside(row), inside(column)) {
-                    let input = ((c * conv.side + row) * conv.side + column) * LANES + lane;
-                    f(w, input, ((o * to + y) * to + x) * LANES + lane);
+                let (row, column) = (inside(y * conv.stride + dy), inside(x * conv.stride + dx));
+                if let (Some(row), Some(column)) = (row, column) {
+                    let i = ((c * conv.side + row) * conv.side + column) * LANES + lane;
+                    let o = ((f * to + y) * to + x) * LANES + lane;
+                    forward[o] += f64::from(weights[w] * input[i]);
+                    back[i] += f64::from(weights[w] * output[o]);
+                    moved[w] += f64::from(input[i] * output[o]);
                 }
             }
         }
+        [forward, back, moved]
     }
 
-    fn close(found: &[f32], right: &[f64], what: &str) {
+    pub fn close(found: &[f32], right: &[f64], what: &str) {
         for (i, (a, b)) in found.iter().zip(right).enumerate() {
             assert!((f64::from(*a) - b).abs() < 2e-4 * (1.0 + b.abs()), "{what} {i}: {a} against {b}");
         }
@@ -152,30 +165,37 @@ mod tests {
 
     #[test]
     fn answers_and_gradients_equal_the_products_added_one_by_one() {
-        for [channels, filters, kernel, stride, padding, side] in
-            [[3, 5, 7, 2, 3, 9], [9, 13, 3, 1, 1, 6], [7, 9, 1, 1, 0, 5], [5, 3, 1, 1, 0, 1], [40, 2, 3, 1, 1, 35]]
-        {
+        for [channels, filters, kernel, stride, padding, side] in [
+            [3, 5, 7, 2, 3, 9],
+            [9, 13, 3, 1, 1, 6],
+            [7, 9, 1, 1, 0, 5],
+            [5, 3, 1, 1, 0, 1],
+            [40, 2, 3, 1, 1, 35],
+            [3, 5, 4, 1, 0, 7],
+            [9, 13, 5, 1, 0, 9],
+            [2, 4, 6, 1, 0, 6],
+            [1, 1, 2, 1, 0, 19],
+        ] {
             let conv = Convolution { channels, filters, kernel, stride, padding, side };
-            let weights = noise(filters * channels * kernel * kernel, 1);
+            let weights = noise(filters * conv.taps(), 1);
             let input = noise(channels * side * side * LANES, 2);
             let output = noise(filters * conv.out_side().pow(2) * LANES, 3);
-            let (mut forward, mut back) = (vec![0.0f64; output.len()], vec![0.0f64; input.len()]);
-            let mut moved = vec![0.0f64; weights.len()];
-            each_product(conv, |w, i, o| {
-                forward[o] += f64::from(weights[w] * input[i]);
-                back[i] += f64::from(weights[w] * output[o]);
-                moved[w] += f64::from(input[i] * output[o]);
-            });
+            let [forward, back, moved] = by_definition(conv, &weights, &input, &output);
             let mut found = vec![0.0; output.len()];
-            conv.forward(&Packed::new(&weights, None, filters), &input, &mut found);
+            conv.forward(&Packed::new(&weights, None, filters), &input, false, &mut found);
             close(&found, &forward, "forward");
             let mut found = vec![0.0; weights.len()];
             conv.weight_gradient(&input, &output, &mut found);
             close(&found, &moved, "weights");
             if stride == 1 {
-                let (turned, packed) = conv.turned(&weights);
+                let (adjoint, packed) = conv.adjoint(&weights);
                 let mut found = vec![0.0; input.len()];
-                turned.forward(&packed, &output, &mut found);
+                adjoint.forward(&packed, &output, false, &mut found);
+                close(&found, &back, "input by the adjoint");
+            }
+            if stride == 1 && padding == 0 {
+                let mut found = vec![0.0; input.len()];
+                conv.input_gradient(&conv.turned(&weights), &output, &mut found);
                 close(&found, &back, "input");
             }
         }

@@ -132,7 +132,7 @@ fn convolve(packed: &Packed, x: &[f32], from: Shape, to: Shape, [kernel, stride,
     let mut out = empty(to);
     let conv =
         Convolution { channels: from.channels, filters: to.channels, kernel, stride, padding, side: from.height };
-    conv.forward(packed, x, &mut out);
+    conv.forward(packed, x, false, &mut out);
     out
 }
 

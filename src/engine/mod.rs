@@ -25,7 +25,6 @@ mod program;
 mod window;
 mod winograd;
 
-pub use adjoint::Conv;
 pub use block::{Block, blocks};
 pub use buffer::Buffer;
 pub use convolution::Convolution;

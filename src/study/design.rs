@@ -388,6 +388,7 @@ mod tests {
             ("patches = [600, 2400]", "patches = [3]", "10 patches"),
             ("seeds = [1, 2]", "seeds = []", "empty"),
             ("epochs = 4", "epoch = 4", "understood"),
+            ("phantom = true", "phantom = true\ndccn_stride = 0", "dccn_stride"),
         ] {
             let said = Design::parse(&smoke.replace(from, to)).expect_err(to).to_string();
             assert!(said.contains(word), "{said}");

@@ -1,23 +1,20 @@
-//! Patches gathered into batches on all cores, or on a GPU. A patch's variation depends on seed, epoch and place in the epoch
-//! alone, so a resumed run sees the same patches (on another kind of device up to rounding).
+//! Patches gathered into batches on all cores. A patch's variation depends on seed, epoch and place in the epoch
+//! alone, so a resumed run sees the same patches (up to rounding where a GPU gathers them: `device_tiles`).
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::device_tiles::DeviceTiles;
 use crate::dataset::{Augmentation, Place, Tile, Window, augmented_window, plain_window, window_classes};
 use crate::model::PATCH_PX;
 use crate::platform::mix;
 
-/// Input and targets of one step.
+/// Input and targets of one step, on the host.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// Side of the square of answers in each window; 1 for patches.
     pub spread: usize,
     /// `[windows, 3, side, side]`; the side is 54 + spread.
     pub patches: Vec<f32>,
-    /// The patches where they were gathered on the device instead, without tracking; `patches` is then empty.
-    pub on_device: Option<Tensor<4>>,
     /// Class of each answered pixel, window by window.
     pub classes: Vec<usize>,
     /// Probability of nucleus that each pixel is taught instead, where a teacher had a say; else empty.
@@ -27,7 +24,7 @@ pub struct Batch {
 impl Batch {
     /// Patches of 3×55×55 and the class of each centre.
     pub fn of_patches(patches: Vec<f32>, classes: Vec<usize>) -> Self {
-        Self { spread: 1, patches, on_device: None, classes, soft: Vec::new() }
+        Self { spread: 1, patches, classes, soft: Vec::new() }
     }
 
     /// Gathers the windows of `places`, each varied by its own seed.
@@ -47,14 +44,7 @@ impl Batch {
             }
             window_classes(&tile.labels, Window::inside(row, column, spread), augmentation, *seed, classes);
         });
-        Self { spread, patches, on_device: None, classes, soft: Vec::new() }
-    }
-
-    /// Patches gathered on the device that `tiles` were sent to.
-    pub fn gather_there(sent: &DeviceTiles, places: &[(Place, u64)]) -> Self {
-        let classes = places.iter().map(|(place, _)| usize::from(place.cell)).collect();
-        let on_device = Some(sent.gather(places));
-        Self { spread: 1, patches: Vec::new(), on_device, classes, soft: Vec::new() }
+        Self { spread, patches, classes, soft: Vec::new() }
     }
 
     /// Windows in the batch.
@@ -69,18 +59,8 @@ impl Batch {
 
     /// Patches on a device.
     pub fn input(&self, device: &Device) -> Tensor<4> {
-        if let Some(patches) = &self.on_device {
-            return if device.is_autodiff() { patches.clone().autodiff() } else { patches.clone() };
-        }
         let shape = [self.len(), 3, PATCH_PX, PATCH_PX];
         Tensor::from_data(TensorData::new(self.patches.clone(), shape), device)
-    }
-
-    /// Targets as rows of 0 and 1, `[patches, classes]`.
-    pub fn targets(&self, classes: usize, device: &Device) -> Tensor<2> {
-        let mut one_hot = vec![0.0f32; self.len() * classes];
-        self.classes.iter().enumerate().for_each(|(i, &c)| one_hot[i * classes + c] = 1.0);
-        Tensor::from_data(TensorData::new(one_hot, [self.len(), classes]), device)
     }
 }
 

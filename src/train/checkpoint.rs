@@ -1,5 +1,5 @@
-//! A run on disk: weights, optimiser and place, in one file that is replaced whole. Everything random is a function of
-//! seed and place, so no generator state is needed.
+//! A run on disk: weights, optimiser and progress, in one file that is replaced whole. Everything random is a function of
+//! seed and progress, so no generator state is needed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 1_000_000_000;
 
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Place {
+pub struct Progress {
     /// Identifies recipe, data and start: a checkpoint of another run is not resumed.
     pub run: String,
     pub epoch: u64,
@@ -35,7 +35,7 @@ pub struct Place {
 /// A stored run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
-    pub place: Place,
+    pub progress: Progress,
     pub weights: Weights,
     pub moments: BTreeMap<String, Moments>,
 }
@@ -67,8 +67,8 @@ impl Checkpoint {
         for (name, (shape, data)) in &arrays {
             views.push((name, TensorView::new(Dtype::F32, shape.clone(), data).map_err(|e| broken(&e))?));
         }
-        let place = serde_json::to_string(&self.place).map_err(|e| broken(&e))?;
-        let file = safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), place)])));
+        let progress = serde_json::to_string(&self.progress).map_err(|e| broken(&e))?;
+        let file = safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), progress)])));
         write_atomic(path, &file.map_err(|e| broken(&e))?)
     }
 
@@ -83,8 +83,8 @@ impl Checkpoint {
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let none = |e: &dyn std::fmt::Display| Error::malformed(format!("The file is no whole checkpoint: {e}"));
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| none(&e))?;
-        let place = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| none(&"it names no run"))?;
-        let place = serde_json::from_str(place).map_err(|e| none(&e))?;
+        let progress = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| none(&"it names no run"))?;
+        let progress = serde_json::from_str(progress).map_err(|e| none(&e))?;
         let (mut weights, mut first, mut second) = (Weights::new(), BTreeMap::new(), BTreeMap::new());
         for (name, array) in read_arrays(bytes)? {
             match name.split_once('/') {
@@ -95,7 +95,7 @@ impl Checkpoint {
             }
         }
         let moments = first.into_iter().filter_map(|(n, a)| second.remove(&n).map(|b| (n, (a, b)))).collect();
-        Ok(Self { place, weights, moments })
+        Ok(Self { progress, weights, moments })
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
             validation_dice: number(6 * i + 3),
             learning_rate: number(6 * i + 4) * 1e-6,
         };
-        let place = Place {
+        let progress = Progress {
             run: "run".into(),
             epoch: 3,
             step: 4,
@@ -125,7 +125,7 @@ mod tests {
         };
         let array = |v: f32| Array { shape: vec![2, 1], data: vec![v, -v] };
         let stored = Checkpoint {
-            place,
+            progress,
             weights: Weights::from([("a.weight".to_owned(), array(0.1))]),
             moments: BTreeMap::from([("a.weight".to_owned(), (vec![0.3, 1e-30], vec![1e-12, 0.7]))]),
         };

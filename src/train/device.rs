@@ -74,6 +74,19 @@ impl Compute {
         Self { name: "CPU (32 windows side by side)".into(), lanes: true, ..Self::cpu() }
     }
 
+    /// This crate's kernels for a model, where they are used.
+    #[must_use]
+    pub(super) fn kernels(&self, model: &Model) -> Option<Kernels> {
+        Kernels::of(model.graph()).filter(|_| self.lanes)
+    }
+
+    /// The device for a network to be trained on. Only Burn's own gradients are tracked: what is tracked and never walked back
+    /// is kept for ever.
+    #[must_use]
+    pub(super) fn tracking(&self, kernels: Option<&Kernels>) -> Device {
+        if kernels.is_some() { self.device.clone() } else { self.device.clone().autodiff() }
+    }
+
     /// Patches that fit the device at once, at most `batch`. A batch is worked on in parts of this size.
     ///
     /// # Errors
@@ -258,10 +271,14 @@ fn norm(values: impl Iterator<Item = f32>) -> f64 {
 }
 
 fn gradients(model: &Model, batch: &Batch, compute: &Compute) -> Result<(f64, BTreeMap<String, Vec<f32>>)> {
-    let mut network = Network::new(model, &compute.device.clone().autodiff());
-    let (loss, found) = match Kernels::of(model.graph()).filter(|_| compute.lanes) {
+    let kernels = compute.kernels(model);
+    let mut network = Network::new(model, &compute.tracking(kernels.as_ref()));
+    let (loss, found) = match kernels {
         Some(kernels) => kernel_gradients(&kernels, &mut network, batch, Head::Softmax)?,
-        None => burn_gradients(&mut network, batch, Head::Softmax)?,
+        None => {
+            let input = batch.input(network.device());
+            burn_gradients(&mut network, input, &batch.classes, Head::Softmax)?
+        }
     };
     let arrays = found.into_iter().map(|(name, g)| Ok((name, values(g)?))).collect::<Result<_>>()?;
     Ok((loss, arrays))
@@ -312,6 +329,7 @@ mod tests {
             (Architecture::paper_dcnn(), 33, 2e-5),
             (dccn(), 5, 5e-4),
             (dccn(), 67, 5e-4),
+            (Architecture::paper_dccn(), 16, 0.05),
         ];
         for (architecture, batch, tolerance) in cases {
             let model = Model::random(architecture, 1).expect("model");
@@ -340,8 +358,9 @@ mod tests {
         let model = Model::random(dccn(5, 7, 3, [6, 5, 9], 2), 3).expect("model");
         let noise = |i: usize| (mix(i as u64) >> 40) as f32 / (1u32 << 24) as f32;
         let batch = Batch::of_patches((0..37 * PATCH_VALUES).map(noise).collect(), (0..37).map(|i| i % 2).collect());
-        let mut networks = [(); 2].map(|()| Network::new(&model, &Device::flex().autodiff()));
-        burn_gradients(&mut networks[0], &batch, Head::Sigmoid).expect("Burn");
+        let mut networks = [Device::flex().autodiff(), Device::flex()].map(|device| Network::new(&model, &device));
+        let input = batch.input(networks[0].device());
+        burn_gradients(&mut networks[0], input, &batch.classes, Head::Sigmoid).expect("Burn");
         let kernels = Kernels::of(model.graph()).expect("kernels");
         kernel_gradients(&kernels, &mut networks[1], &batch, Head::Sigmoid).expect("kernels");
         let [burn, ours] = networks.map(|n| n.weights().expect("weights"));

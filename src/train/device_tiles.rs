@@ -16,7 +16,7 @@ const AREA: usize = PATCH_PX * PATCH_PX;
 /// Numbers that say how a patch varies: turn (4), warp (2), stain matrix (9) and offset (3).
 const NUMBERS: usize = 18;
 
-/// Largest share of a device's memory that tiles may take.
+/// Bytes that tiles may take on a device; more stay on the host.
 const MOST_BYTES: u64 = 1 << 29;
 /// Patches that a device gathers to prove itself.
 const TRIED: usize = 16;

@@ -30,17 +30,18 @@ pub fn logits(model: &Model, patches: &[f32], device: &Device) -> Result<Vec<f32
 /// # Errors
 /// When the device does not return its data.
 pub fn replay(model: &Model, batches: &[(Vec<f32>, Vec<usize>)], rate: f64, compute: &Compute) -> Result<Vec<f64>> {
-    let kernels = Kernels::of(model.graph()).filter(|_| compute.lanes);
-    let device = compute.device.clone();
-    let device = if kernels.is_some() { device } else { device.autodiff() };
-    let mut network = Network::new(model, &device);
+    let kernels = compute.kernels(model);
+    let mut network = Network::new(model, &compute.tracking(kernels.as_ref()));
     let mut optimiser = Optimiser::new(0.0);
     let mut losses = Vec::with_capacity(batches.len());
     for (patches, classes) in batches {
         let batch = Batch::of_patches(patches.clone(), classes.clone());
         let (loss, mut gradients) = match &kernels {
             Some(kernels) => kernel_gradients(kernels, &mut network, &batch, Head::Softmax)?,
-            None => burn_gradients(&mut network, &batch, Head::Softmax)?,
+            None => {
+                let input = batch.input(network.device());
+                burn_gradients(&mut network, input, classes, Head::Softmax)?
+            }
         };
         losses.push(loss);
         optimiser.step(&mut network, rate, &mut gradients)?;
@@ -48,11 +49,18 @@ pub fn replay(model: &Model, batches: &[(Vec<f32>, Vec<usize>)], rate: f64, comp
     Ok(losses)
 }
 
-/// Mean loss of a batch and its gradients by array, from Burn.
-pub fn burn_gradients(network: &mut Network, batch: &Batch, head: Head) -> Result<(f64, BTreeMap<String, Tensor<1>>)> {
-    let logits = network.forward(batch.input(network.device()), Mode::Train);
-    let [_, classes] = logits.dims();
-    let loss = cross_entropy(logits, batch.targets(classes, network.device()), head);
+/// Mean loss of patches `[patches, 3, 55, 55]`, and its gradients by array, from Burn.
+pub fn burn_gradients(
+    network: &mut Network,
+    patches: Tensor<4>,
+    classes: &[usize],
+    head: Head,
+) -> Result<(f64, BTreeMap<String, Tensor<1>>)> {
+    let logits = network.forward(patches, Mode::Train);
+    let shape = logits.dims();
+    let mut one_hot = vec![0.0f32; shape[0] * shape[1]];
+    classes.iter().enumerate().for_each(|(i, &c)| one_hot[i * shape[1] + c] = 1.0);
+    let loss = cross_entropy(logits, flat(one_hot, network.device()).reshape(shape), head);
     let gradients = network.gradients(&loss.backward());
     Ok((f64::from(values(loss.inner())?.first().copied().unwrap_or(f32::NAN)), gradients))
 }

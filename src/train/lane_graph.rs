@@ -96,21 +96,8 @@ impl LaneGraph {
             };
             steps.push(Step { name: name.clone(), layer, from: places[input], to: places[i] });
         }
-        let sound = |step: &Step| match step.layer {
-            // Its input gradient replaces what the blob has, so nothing else may read there; and it is a convolution too.
-            Layer::Weighted { conv, .. } => {
-                let alone = steps.iter().filter(|s| s.from.blob == step.from.blob).count() == 1;
-                alone && (step.from == places[0] || conv.stride == 1 && conv.padding < conv.kernel)
-            }
-            _ => true,
-        };
-        let sound = |step: &Step| sound(step) && step.from.blob != step.to.blob;
-        let readers = |i: usize| graph.nodes.iter().filter(move |n| n.inputs.contains(&i));
-        // A normalisation is worked out with its rectifier, so nothing else may read it.
-        let rectified = |i: usize| readers(i).count() == 1 && readers(i).all(|n| n.op == Op::Relu);
-        let norms = (0..graph.nodes.len()).filter(|&i| graph.nodes[i].op == Op::BatchNorm);
-        let sound =
-            steps.iter().all(sound) && norms.into_iter().all(rectified) && graph.nodes.last()?.shape.count() == 2;
+        let logits = graph.nodes.last()?.shape.count();
+        let sound = logits == 2 && steps.iter().all(|s| can_go_back(s, &steps, places[0])) && norms_stand_alone(graph);
         sound.then(|| Self { input: places[0], output: places[places.len() - 1], steps, blobs })
     }
 
@@ -159,7 +146,7 @@ impl LaneGraph {
             out.par_iter_mut().zip(inputs).for_each(|(out, input)| {
                 let out = step.to.of_mut(out);
                 match (step.layer, &packed, &norm) {
-                    (Layer::Weighted { conv, .. }, Some(packed), _) => conv.forward(packed, input, out),
+                    (Layer::Weighted { conv, .. }, Some(packed), _) => conv.forward(packed, input, false, out),
                     (Layer::Norm, _, Some(norm)) => norm.apply(input, out),
                     (Layer::Largest(window), ..) => pool(window, input, out),
                     (Layer::Average { kernel, side, to }, ..) => average([kernel, side, to], input, out),
@@ -224,8 +211,8 @@ impl LaneGraph {
                 }
                 arrays.insert(name("weight"), weight_gradient(conv, &groups));
                 if step.from != self.input {
-                    let (back, packed) = conv.turned(&weights[&name("weight")].data);
-                    each(&|inner, group| back.forward(&packed, group[2], inner));
+                    let (back, packed) = conv.adjoint(&weights[&name("weight")].data);
+                    each(&|inner, group| back.forward(&packed, group[2], false, inner));
                 }
             }
             Layer::Norm => {
@@ -244,9 +231,25 @@ impl LaneGraph {
     }
 }
 
+/// Whether a step's gradient can be taken to its input as [`LaneGraph::backward`] does it.
+fn can_go_back(step: &Step, steps: &[Step], input: Place) -> bool {
+    let apart = step.from.blob != step.to.blob;
+    let Layer::Weighted { conv, .. } = step.layer else { return apart };
+    // Its input gradient replaces what the blob has, so nothing else may read there; and it is a convolution too.
+    let alone = steps.iter().filter(|s| s.from.blob == step.from.blob).count() == 1;
+    apart && alone && (step.from == input || conv.stride == 1 && conv.padding < conv.kernel)
+}
+
+/// Whether every normalisation is read by its rectifier alone, with which it is worked out.
+fn norms_stand_alone(graph: &Graph) -> bool {
+    let readers = |i: usize| graph.nodes.iter().filter(move |n| n.inputs.contains(&i));
+    let alone = |i: usize| readers(i).count() == 1 && readers(i).all(|n| n.op == Op::Relu);
+    (0..graph.nodes.len()).filter(|&i| graph.nodes[i].op == Op::BatchNorm).all(alone)
+}
+
 /// Sum over groups, in their order.
 fn weight_gradient(conv: Convolution, groups: &[[&[f32]; 3]]) -> Vec<f32> {
-    let size = conv.filters * conv.channels * conv.kernel * conv.kernel;
+    let size = conv.filters * conv.taps();
     let own = |group: &[&[f32]; 3]| {
         let mut gradient = vec![0.0; size];
         conv.weight_gradient(group[0], group[2], &mut gradient);

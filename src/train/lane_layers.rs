@@ -7,7 +7,7 @@
 
 use pulp::{Arch, Simd};
 
-use crate::engine::{Buffer, Conv, LANES, Packed, SLACK, Sums, weighted_sums};
+use crate::engine::{Buffer, Convolution, LANES, Packed, SLACK, Sums, weighted_sums};
 
 /// Samples that one product takes at a time.
 const SAMPLES: usize = 512;
@@ -158,7 +158,7 @@ pub fn side_by_side_with<'a, S: Simd>(_: S, windows: &'a [&'a [f32]], out: &'a m
 }
 
 /// Weight gradient of a layer with few outputs a fragment: outputs and lanes together are the samples of one product.
-pub fn by_samples(conv: Conv, inputs: &[Buffer], moved: &[Buffer], weights: &mut [f32]) {
+pub fn by_samples(conv: Convolution, inputs: &[Buffer], moved: &[Buffer], weights: &mut [f32]) {
     let each = conv.out_side() * conv.out_side() * LANES;
     let fragments = (SAMPLES / each).max(1);
     for (inputs, moved) in inputs.chunks(fragments).zip(moved.chunks(fragments)) {
@@ -167,7 +167,7 @@ pub fn by_samples(conv: Conv, inputs: &[Buffer], moved: &[Buffer], weights: &mut
     }
 }
 
-fn sample_product(conv: Conv, inputs: &[Buffer], moved: &[Buffer], each: usize) -> Vec<f32> {
+fn sample_product(conv: Convolution, inputs: &[Buffer], moved: &[Buffer], each: usize) -> Vec<f32> {
     let (taps, to) = (conv.taps(), conv.out_side());
     let samples = inputs.len() * each;
     let mut columns = vec![0.0; conv.filters * samples];

@@ -10,7 +10,7 @@ use super::batch::Batch;
 use super::lane_layers::{Pool, by_samples, mask, pool, pool_gradient, row_sums, side_by_side};
 use super::lane_norm::Statistics;
 use super::loss::loss_of_logits;
-use crate::engine::{Buffer, Conv, LANES, Packed};
+use crate::engine::{Buffer, Convolution, LANES, Packed};
 use crate::model::{Graph, Head, Op, Weights};
 
 /// A chain of convolutions, poolings and fully connected layers.
@@ -23,7 +23,7 @@ pub struct LaneNetwork {
 #[derive(Debug, Clone)]
 enum Layer {
     /// A convolution; a fully connected layer is one whose kernel covers its input.
-    Weighted { name: String, conv: Conv, relu: bool },
+    Weighted { name: String, conv: Convolution, relu: bool },
     /// Non-overlapping maxima over squares of this side; the side of the input of one patch.
     Pool { stride: usize, side: usize },
 }
@@ -60,7 +60,14 @@ impl LaneNetwork {
             }
             let weighted = |filters, kernel| Layer::Weighted {
                 name: node.name.clone(),
-                conv: Conv { channels: from.channels, filters, kernel, side: from.height },
+                conv: Convolution {
+                    channels: from.channels,
+                    filters,
+                    kernel,
+                    stride: 1,
+                    padding: 0,
+                    side: from.height,
+                },
                 relu: false,
             };
             match node.op {
@@ -170,7 +177,7 @@ impl LaneNetwork {
             let from = &levels[levels.len() - 1];
             let next = match (layer, pack) {
                 (Layer::Weighted { conv, relu, .. }, Some((packed, _))) => {
-                    let conv = Conv { side: from.side, ..*conv };
+                    let conv = Convolution { side: from.side, ..*conv };
                     let lines = conv.filters * conv.out_side() * conv.out_side();
                     let run = |input: &Buffer| {
                         let mut out = Buffer::zeroed(lines);
@@ -203,7 +210,7 @@ impl LaneNetwork {
                         moved.iter_mut().zip(&to.fragments).for_each(|(m, value)| mask(m, value));
                     }
                     let whole = conv.kernel == conv.side;
-                    let conv = Conv { side: from.side, ..*conv };
+                    let conv = Convolution { side: from.side, ..*conv };
                     let mut weight = vec![0.0; conv.filters * conv.taps()];
                     let mut bias = vec![0.0; conv.filters];
                     if whole {
@@ -302,7 +309,7 @@ fn pooled(window: Pool, input: &Buffer) -> Buffer {
     out
 }
 
-fn input_gradient(conv: Conv, turned: &Packed, output: &Buffer) -> Buffer {
+fn input_gradient(conv: Convolution, turned: &Packed, output: &Buffer) -> Buffer {
     let mut input = Buffer::zeroed(conv.channels * conv.side * conv.side);
     conv.input_gradient(turned, output, &mut input);
     input
@@ -311,7 +318,6 @@ fn input_gradient(conv: Conv, turned: &Packed, output: &Buffer) -> Buffer {
 /// Windows `first ..` side by side; absent ones are zero.
 pub fn interleave(batch: &Batch, first: usize, count: usize) -> Buffer {
     let mut out = Buffer::zeroed(count);
-    debug_assert!(batch.on_device.is_none(), "kernels read patches on the host");
     let windows: Vec<&[f32]> = batch.patches.chunks_exact(count).skip(first).take(LANES).collect();
     side_by_side(&windows, &mut out);
     out

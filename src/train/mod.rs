@@ -21,6 +21,7 @@ mod validation;
 
 pub use checkpoint::Checkpoint;
 pub use device::{Adapter, Compute, adapters, gradients_differ_by, open};
+pub use device_tiles::DeviceTiles;
 pub use gradients::{logits, replay};
 pub use network::{Mode, Network};
 pub use recipe::{Recipe, Schedule, is_single};

@@ -182,14 +182,9 @@ fn normalise(node: &Node, x: Tensor<4>, arrays: &mut BTreeMap<String, Tensor<1>>
 
 /// Moves a layer's running statistics towards `mean` and `variance`.
 fn approach(arrays: &mut BTreeMap<String, Tensor<1>>, layer: &str, mean: Tensor<1>, variance: Tensor<1>) {
-    let moved = |old: Tensor<1>, new: Tensor<1>| old * (1.0 - NORM_MOMENTUM) + new * NORM_MOMENTUM;
     for (suffix, new) in [("running_mean", mean), ("running_var", variance)] {
         if let Some(old) = arrays.get_mut(&format!("{layer}.{suffix}")) {
-            *old = if old.device().is_autodiff() {
-                moved(old.clone().inner(), new.inner()).autodiff()
-            } else {
-                moved(old.clone(), new)
-            };
+            *old = old.clone() * (1.0 - NORM_MOMENTUM) + new * NORM_MOMENTUM;
         }
     }
 }

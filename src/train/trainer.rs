@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, variation_seed};
-use super::checkpoint::{Checkpoint, Place, run_id};
+use super::checkpoint::{Checkpoint, Progress, run_id};
 use super::device::Compute;
 use super::device_tiles::DeviceTiles;
 use super::gradients::{burn_gradients, kernel_gradients};
@@ -21,7 +21,7 @@ use super::optimiser::Optimiser;
 use super::recipe::Recipe;
 use super::start::{Redrawn, begin, centre_gradients};
 use super::validation::{score_patches, score_squares};
-use crate::dataset::{Place as Sampled, Sampler, Tile};
+use crate::dataset::{Place, Sampler, Tile};
 use crate::error::{Error, Result};
 use crate::metrics::PixelCounts;
 use crate::model::{Model, TileHash, Weights};
@@ -94,7 +94,7 @@ struct Run<'a> {
     /// Tiles where patches are gathered on the device.
     sent: Option<DeviceTiles>,
     optimiser: Optimiser,
-    place: Place,
+    progress: Progress,
     micro_batch: usize,
     saved: Instant,
     began: Instant,
@@ -111,11 +111,11 @@ impl Trainer<'_> {
         self.recipe.validate()?;
         let began = Instant::now();
         let mut run = self.prepare(on_event)?;
-        while run.place.epoch < self.recipe.epochs {
+        while run.progress.epoch < self.recipe.epochs {
             run.epoch(on_event)?;
         }
-        let model = self.finish(run.network.weights()?, &run.place.history)?;
-        Ok(TrainOutcome { model, history: run.place.history, seconds: began.elapsed().as_secs_f64() })
+        let model = self.finish(run.network.weights()?, &run.progress.history)?;
+        Ok(TrainOutcome { model, history: run.progress.history, seconds: began.elapsed().as_secs_f64() })
     }
 
     fn prepare(&self, on_event: &mut dyn FnMut(Event)) -> Result<Run<'_>> {
@@ -124,12 +124,10 @@ impl Trainer<'_> {
         let taught = self.teacher.map_or(String::new(), |t| format!(" taught by {}", t.fingerprint()));
         let id = run_id(self.recipe, &(self.start.fingerprint() + &taught), &hashes);
         let recipe = self.recipe;
-        let kernels = Kernels::of(self.start.graph()).filter(|_| self.compute.lanes);
+        let kernels = self.compute.kernels(self.start);
         let chain = kernels.as_ref().and_then(Kernels::chain);
         let sampler = self.draw(chain)?;
-        // Only Burn's gradients are tracked: what is tracked and never walked back is kept for ever.
-        let device = self.compute.device.clone();
-        let device = if kernels.is_some() { device } else { device.autodiff() };
+        let device = self.compute.tracking(kernels.as_ref());
         let (start, redrawn) = begin(self.start, recipe, self.data.tiles, &sampler)?;
         if !redrawn.is_empty() {
             on_event(Event::Awake { redrawn });
@@ -141,7 +139,7 @@ impl Trainer<'_> {
             sent: if kernels.is_some() { None } else { self.send() },
             kernels,
             optimiser: Optimiser::new(recipe.weight_decay),
-            place: Place { run: id.clone(), epoch: 0, step: 0, steps: 0, loss_sum: 0.0, history: Vec::new() },
+            progress: Progress { run: id.clone(), epoch: 0, step: 0, steps: 0, loss_sum: 0.0, history: Vec::new() },
             micro_batch: self.compute.micro_batch(self.start, recipe.batch)?,
             saved: Instant::now(),
             began: Instant::now(),
@@ -150,16 +148,16 @@ impl Trainer<'_> {
             sampler,
         };
         if let Some(found) = self.checkpoint.filter(|p| p.exists()).map(Checkpoint::load).transpose()? {
-            if found.place.run != id {
+            if found.progress.run != id {
                 return Err(Error::mismatch(
                     "The checkpoint belongs to another run (other recipe, data or start); use --fresh to replace it",
                 ));
             }
             run.network = Network::new(&self.start.with_weights(found.weights)?, &run.device);
-            run.optimiser.restore(&found.moments, found.place.steps, &run.device);
-            run.place = found.place;
-            let history = run.place.history.clone();
-            on_event(Event::Resumed { epoch: run.place.epoch, step: run.place.step, history });
+            run.optimiser.restore(&found.moments, found.progress.steps, &run.device);
+            run.progress = found.progress;
+            let history = run.progress.history.clone();
+            on_event(Event::Resumed { epoch: run.progress.epoch, step: run.progress.step, history });
         }
         Ok(run)
     }
@@ -236,18 +234,18 @@ impl Run<'_> {
     fn epoch(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<()> {
         let (recipe, steps) = (self.job.recipe, self.steps_in_epoch());
         let total = steps.saturating_mul(recipe.epochs);
-        while self.place.step < steps {
+        while self.progress.step < steps {
             if self.job.cancel.load(Ordering::Relaxed) {
                 self.save()?;
                 let kept = self.job.checkpoint.map(|_| "a checkpoint is kept; the same command goes on from it");
                 return Err(Error::Cancelled { after: kept.unwrap_or_default().into() });
             }
-            let rate = recipe.learning_rate * recipe.schedule.factor(self.place.steps as f64 / total as f64);
+            let rate = recipe.learning_rate * recipe.schedule.factor(self.progress.steps as f64 / total as f64);
             let loss = self.step(rate)?;
             on_event(Event::Step {
-                done: self.place.steps,
+                done: self.progress.steps,
                 total,
-                epoch: self.place.epoch + 1,
+                epoch: self.progress.epoch + 1,
                 loss,
                 patches_per_s: self.patches as f64 / self.began.elapsed().as_secs_f64(),
             });
@@ -261,9 +259,9 @@ impl Run<'_> {
     /// One optimiser step; gives the batch's mean loss.
     fn step(&mut self, rate: f64) -> Result<f64> {
         let recipe = self.job.recipe;
-        let first = self.place.step as usize * recipe.batch;
+        let first = self.progress.step as usize * recipe.batch;
         let last = (first + recipe.batch).min(self.sampler.train.len());
-        let epoch = self.place.epoch;
+        let epoch = self.progress.epoch;
         let places: Vec<_> = (first..last)
             .map(|i| (self.sampler.training_place(epoch, i), variation_seed(recipe.seed, epoch, i)))
             .collect();
@@ -279,9 +277,9 @@ impl Run<'_> {
             centre_gradients(&mut gradients, self.job.start.graph());
         }
         self.optimiser.step(&mut self.network, rate, &mut gradients)?;
-        self.place.step += 1;
-        self.place.steps += 1;
-        self.place.loss_sum += loss * places.len() as f64;
+        self.progress.step += 1;
+        self.progress.steps += 1;
+        self.progress.loss_sum += loss * places.len() as f64;
         self.patches += (places.len() * recipe.spread * recipe.spread) as u64;
         Ok(loss)
     }
@@ -293,13 +291,13 @@ impl Run<'_> {
         }
         Err(Error::malformed(format!(
             "The loss is no longer a number at step {}; try a smaller learning rate than {}, with --fresh",
-            self.place.steps + 1,
+            self.progress.steps + 1,
             self.job.recipe.learning_rate
         )))
     }
 
     /// Windows gathered on the host, with what the teacher believes of them.
-    fn taught(&self, places: &[(Sampled, u64)]) -> Batch {
+    fn taught(&self, places: &[(Place, u64)]) -> Batch {
         let recipe = self.job.recipe;
         let mut batch = Batch::gather(self.job.data.tiles, places, recipe.spread, recipe.augmentation);
         if let Some((network, teacher)) = &self.teacher {
@@ -314,17 +312,18 @@ impl Run<'_> {
     }
 
     /// In parts that fit the device, each gathered when its turn comes; a part weighs as much as it has patches.
-    fn in_parts(&mut self, places: &[(Sampled, u64)]) -> Result<(f64, BTreeMap<String, Tensor<1>>)> {
+    fn in_parts(&mut self, places: &[(Place, u64)]) -> Result<(f64, BTreeMap<String, Tensor<1>>)> {
         let recipe = self.job.recipe;
         let mut sum = 0.0;
         let mut total: BTreeMap<String, Tensor<1>> = BTreeMap::new();
         for places_of_part in places.chunks(self.micro_batch) {
-            let part = match &self.sent {
-                Some(sent) => Batch::gather_there(sent, places_of_part),
-                None => Batch::gather(self.job.data.tiles, places_of_part, recipe.spread, recipe.augmentation),
+            let patches = match &self.sent {
+                Some(sent) => sent.gather(places_of_part).autodiff(),
+                None => Batch::gather(self.job.data.tiles, places_of_part, 1, recipe.augmentation).input(&self.device),
             };
-            let share = part.len() as f64 / places.len() as f64;
-            let (loss, gradients) = burn_gradients(&mut self.network, &part, recipe.head)?;
+            let classes: Vec<usize> = places_of_part.iter().map(|(place, _)| usize::from(place.cell)).collect();
+            let share = places_of_part.len() as f64 / places.len() as f64;
+            let (loss, gradients) = burn_gradients(&mut self.network, patches, &classes, recipe.head)?;
             if places_of_part.len() == places.len() {
                 return Ok((loss, gradients));
             }
@@ -347,19 +346,19 @@ impl Run<'_> {
         let validation_loss = score.cross_entropy.unwrap_or(0.0);
         self.check_finite(validation_loss)?;
         let log = EpochLog {
-            epoch: self.place.epoch + 1,
-            train_loss: self.place.loss_sum / self.sampler.train.len() as f64,
+            epoch: self.progress.epoch + 1,
+            train_loss: self.progress.loss_sum / self.sampler.train.len() as f64,
             validation_loss,
             validation_accuracy: score.accuracy.unwrap_or(0.0),
             // Nothing to find and nothing called is as right as can be.
             validation_dice: score.dice.unwrap_or(1.0),
             learning_rate: recipe.learning_rate
-                * recipe.schedule.factor(self.place.epoch as f64 / recipe.epochs as f64),
+                * recipe.schedule.factor(self.progress.epoch as f64 / recipe.epochs as f64),
         };
-        self.place.history.push(log.clone());
-        self.place.epoch += 1;
-        self.place.step = 0;
-        self.place.loss_sum = 0.0;
+        self.progress.history.push(log.clone());
+        self.progress.epoch += 1;
+        self.progress.step = 0;
+        self.progress.loss_sum = 0.0;
         on_event(Event::Epoch(log));
         Ok(())
     }
@@ -384,8 +383,8 @@ impl Run<'_> {
     fn save(&mut self) -> Result<()> {
         let Some(path) = self.job.checkpoint else { return Ok(()) };
         let (weights, moments) = (self.finite_weights()?, self.optimiser.moments()?);
-        Checkpoint { place: self.place.clone(), weights, moments }.save(path)?;
-        tracing::debug!(epoch = self.place.epoch, step = self.place.step, "checkpoint written");
+        Checkpoint { progress: self.progress.clone(), weights, moments }.save(path)?;
+        tracing::debug!(epoch = self.progress.epoch, step = self.progress.step, "checkpoint written");
         self.saved = Instant::now();
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use prunella::dataset::{Augmentation, phantom};
 use prunella::engine::Choice;
 use prunella::model::{Model, dccn, dcnn};
-use prunella::train::{Compute, Event, Recipe, TrainData, Trainer, adapters, gradients_differ_by, open};
+use prunella::train::{Compute, DeviceTiles, Event, Recipe, TrainData, Trainer, adapters, gradients_differ_by, open};
 
 use crate::support::{prunella, skip, text, tiles};
 
@@ -41,8 +41,10 @@ fn training_on_an_adapter_that_gathers_its_own_patches_goes_like_the_cpus() {
     let tiles = [phantom::tile(96, 80, 1), phantom::tile(70, 90, 2)];
     let start = small();
     let (compute, _) = open(Choice::Gpu(Some(adapter.index)), &start, 8).expect("the adapter passes its check");
-    assert!(compute.max_tensor_bytes.is_some(), "patches are gathered on the device");
     let augmentation = Augmentation::STRONG;
+    let limit = compute.max_tensor_bytes.expect("a buffer's limit");
+    let sent = DeviceTiles::proven(&tiles, augmentation, &compute.device, limit);
+    assert!(sent.is_some(), "the adapter gathers the host's patches");
     let recipe = Recipe { patches: 60, epochs: 1, batch: 8, learning_rate: 0.03, augmentation, ..Recipe::default() };
     let other = Recipe { augmentation: Augmentation::NONE, ..recipe };
     let losses = |compute: &Compute, recipe: &Recipe| {

@@ -183,8 +183,8 @@ fn logits_of(bytes: &[u8], name: &str) -> Vec<f32> {
 
 /// The DCCN's loss jumps to 1.46 in the second step, and from there Adam amplifies rounding: PyTorch in f64 leaves its own
 /// f32 losses by 4 % within these five steps, and with another thread count by 1.4 %; ours depend on the vector width by as
-/// much (2.4 % with AVX-512 on one processor, 15.5 % on another, 8.5 % with AVX2). The gradients themselves are as close to f64 as PyTorch's:
-/// half of the arrays within 0.3 % in PyTorch and Burn, within 0.2 % in this crate's kernels, whose second loss is 0.2 % away.
+/// much (2.4 % with AVX-512 on one processor, 15.5 % on another, 8.5 % with AVX2). The gradients themselves are as close to f64 as PyTorch's.
+/// This crate's kernels round otherwise than PyTorch and Burn do, so the second loss is 0.2 % away.
 const DCCN_STEP_TOLERANCES: [f64; 5] = [1e-3, 1e-2, 0.3, 0.3, 0.3];
 
 #[test]
