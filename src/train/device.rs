@@ -272,13 +272,11 @@ fn norm(values: impl Iterator<Item = f32>) -> f64 {
 
 fn gradients(model: &Model, batch: &Batch, compute: &Compute) -> Result<(f64, BTreeMap<String, Vec<f32>>)> {
     let kernels = compute.kernels(model);
-    let mut network = Network::new(model, &compute.tracking(kernels.as_ref()));
+    let device = compute.tracking(kernels.as_ref());
+    let mut network = Network::new(model, &device);
     let (loss, found) = match kernels {
         Some(kernels) => kernel_gradients(&kernels, &mut network, batch, Head::Softmax)?,
-        None => {
-            let input = batch.input(network.device());
-            burn_gradients(&mut network, input, &batch.classes, Head::Softmax)?
-        }
+        None => burn_gradients(&mut network, batch.input(&device), &batch.classes, Head::Softmax)?,
     };
     let arrays = found.into_iter().map(|(name, g)| Ok((name, values(g)?))).collect::<Result<_>>()?;
     Ok((loss, arrays))

@@ -31,17 +31,15 @@ pub fn logits(model: &Model, patches: &[f32], device: &Device) -> Result<Vec<f32
 /// When the device does not return its data.
 pub fn replay(model: &Model, batches: &[(Vec<f32>, Vec<usize>)], rate: f64, compute: &Compute) -> Result<Vec<f64>> {
     let kernels = compute.kernels(model);
-    let mut network = Network::new(model, &compute.tracking(kernels.as_ref()));
+    let device = compute.tracking(kernels.as_ref());
+    let mut network = Network::new(model, &device);
     let mut optimiser = Optimiser::new(0.0);
     let mut losses = Vec::with_capacity(batches.len());
     for (patches, classes) in batches {
         let batch = Batch::of_patches(patches.clone(), classes.clone());
         let (loss, mut gradients) = match &kernels {
             Some(kernels) => kernel_gradients(kernels, &mut network, &batch, Head::Softmax)?,
-            None => {
-                let input = batch.input(network.device());
-                burn_gradients(&mut network, input, classes, Head::Softmax)?
-            }
+            None => burn_gradients(&mut network, batch.input(&device), classes, Head::Softmax)?,
         };
         losses.push(loss);
         optimiser.step(&mut network, rate, &mut gradients)?;
