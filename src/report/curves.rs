@@ -27,8 +27,9 @@ pub fn history_curves(history: &[[f64; 5]]) -> Result<String> {
         let root = SVGBackend::with_string(svg, (880, 330)).into_drawing_area();
         root.fill(&WHITE)?;
         let (left, right) = root.split_horizontally(440);
-        panel(&left, "Cross-entropy", &losses)?;
-        panel(&right, "Validation", &scores)?;
+        // Losses fall and scores rise: the corner that they leave free takes the names.
+        panel(&left, "Cross-entropy", &losses, SeriesLabelPosition::UpperRight)?;
+        panel(&right, "Validation", &scores, SeriesLabelPosition::LowerRight)?;
         root.present()?;
         Ok(())
     };
@@ -38,7 +39,12 @@ pub fn history_curves(history: &[[f64; 5]]) -> Result<String> {
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
-fn panel(area: &Area<'_>, title: &str, lines: &[Line]) -> std::result::Result<(), Box<dyn std::error::Error>> {
+fn panel(
+    area: &Area<'_>,
+    title: &str,
+    lines: &[Line],
+    names: SeriesLabelPosition,
+) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let points = || lines.iter().flat_map(|l| l.points.iter().copied()).filter(|p| p.1.is_finite());
     let range = |values: &mut dyn Iterator<Item = f64>| {
         let (low, high) = values.fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
@@ -60,7 +66,7 @@ fn panel(area: &Area<'_>, title: &str, lines: &[Line]) -> std::result::Result<()
             .label(line.name)
             .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], colour.stroke_width(2)));
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).draw()?;
+    chart.configure_series_labels().position(names).background_style(WHITE.mix(0.8)).draw()?;
     Ok(())
 }
 

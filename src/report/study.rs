@@ -39,6 +39,8 @@ pub struct StudyPage<'a> {
     pub design: &'a str,
     /// Cells that are not finished.
     pub missing: usize,
+    /// Pixels between those that the DCCN was scored on, where it takes part.
+    pub dccn_stride: Option<usize>,
     pub rows: &'a [StudyRow],
     pub panels: &'a [Panel],
     pub pictures: &'a [CellPicture],
@@ -67,11 +69,15 @@ pub fn render_study(page: &StudyPage<'_>) -> String {
     if page.missing > 0 {
         add(&format!("<p><strong>{} cells are not finished.</strong></p>", page.missing));
     }
-    add(
-        "<p>Scores over all pixels of the test tiles; ± is the standard deviation over seeds. Beside them the paper's, where it \
+    let grid = match page.dccn_stride {
+        Some(step) if step > 1 => format!(" (the DCCN's: of a grid of every {step} pixels)"),
+        _ => String::new(),
+    };
+    add(&format!(
+        "<p>Scores over all pixels of the test tiles{grid}; ± is the standard deviation over seeds. Beside them the paper's, where it \
          has the same network, ratio and size; the last columns are the differences in accuracy and cross-entropy, in the \
-         paper's standard errors.</p>",
-    );
+         paper's standard errors.</p>"
+    ));
     add(&table(page.rows));
     add("<h2>What the last patches and filters bring</h2>");
     add(&summary(page.rows));
@@ -208,11 +214,27 @@ mod tests {
         let rows = [row(0.0, 0.92), row(0.9, 0.874)];
         let picture = |pruning_ratio, size| CellPicture { network: "dcnn".into(), pruning_ratio, size, png: vec![1] };
         let pictures = [picture(0.9, 100.0), picture(0.0, 9159.0), picture(0.0, 100.0)];
-        let page =
-            StudyPage { name: "a <b>", design: "x = 1", missing: 3, rows: &rows, panels: &[], pictures: &pictures };
+        let page = StudyPage {
+            name: "a <b>",
+            design: "x = 1",
+            missing: 3,
+            dccn_stride: Some(16),
+            rows: &rows,
+            panels: &[],
+            pictures: &pictures,
+        };
         let html = render_study(&page);
         assert_eq!((html.matches("<img").count(), html.matches("<td></td>").count()), (3, 1), "a grid of two by two");
-        for part in ["a &lt;b&gt;", "3 cells are not finished", "0.750 ± 0.010", "0.768", "-3.0", "+1.5", "95.0 %"] {
+        for part in [
+            "a &lt;b&gt;",
+            "a grid of every 16 pixels",
+            "3 cells are not finished",
+            "0.750 ± 0.010",
+            "0.768",
+            "-3.0",
+            "+1.5",
+            "95.0 %",
+        ] {
             assert!(html.contains(part), "{part}");
         }
         assert_eq!(html, render_study(&page));

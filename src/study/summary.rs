@@ -172,6 +172,7 @@ pub fn report(study: &Study) -> Result<StudyReport> {
         name: &study.design.name,
         design: &design,
         missing,
+        dccn_stride: study.design.networks.contains(&Network::Dccn).then_some(study.design.data.dccn_stride),
         rows: &rows,
         panels: &panels,
         pictures: &pictures,
