@@ -8,10 +8,11 @@ use pulp::{Arch, Simd, WithSimd, bytemuck};
 use super::convolution::Convolution;
 use super::kernel::madd;
 use super::lanes::LANES;
-use super::program::{Group, Packed};
+use super::program::{Group, Packed, Ways};
 
 /// Filters whose outputs are walked together when their gradients go back to the input: as many as a cache holds.
 const BLOCK: usize = 16;
+
 impl Convolution {
     /// Weights turned so that input channels take the place of filters, for [`Self::input_gradient`].
     #[must_use]
@@ -23,15 +24,18 @@ impl Convolution {
     }
 
     /// Gradient of the input from that of the output, with weights from [`Self::turned`]. Of stride 1 without padding only.
-    pub fn input_gradient(&self, turned: &Packed, output: &[f32], input: &mut [f32]) {
-        Arch::new().dispatch(InputGradient { conv: *self, turned, output, input });
+    pub fn input_gradient(&self, turned: &Packed, output: &[f32], ways: Ways, input: &mut [f32]) {
+        turned.share(ways, self.side * self.side * LANES, input, |groups, input| {
+            Arch::new().dispatch(InputGradient { conv: *self, groups, output, input });
+        });
     }
 }
 
 struct InputGradient<'a> {
     conv: Convolution,
-    turned: &'a Packed,
+    groups: &'a [Group],
     output: &'a [f32],
+    /// From the first group's channels on.
     input: &'a mut [f32],
 }
 
@@ -47,24 +51,26 @@ impl WithSimd for InputGradient<'_> {
 impl InputGradient<'_> {
     #[inline(always)]
     fn run<S: Simd, const V: usize>(mut self, simd: S) {
-        for group in &self.turned.groups {
+        let Some(first) = self.groups.first().map(|group| group.first) else { return };
+        for group in self.groups {
+            let channel = group.first - first;
             match group.width {
-                8 => self.group::<S, 8, V>(simd, group),
-                4 => self.group::<S, 4, V>(simd, group),
-                2 => self.group::<S, 2, V>(simd, group),
-                _ => self.group::<S, 1, V>(simd, group),
+                8 => self.group::<S, 8, V>(simd, group, channel),
+                4 => self.group::<S, 4, V>(simd, group, channel),
+                2 => self.group::<S, 2, V>(simd, group, channel),
+                _ => self.group::<S, 1, V>(simd, group, channel),
             }
         }
     }
 
     #[inline(always)]
-    fn group<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, group: &Group) {
+    fn group<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, group: &Group, channel: usize) {
         let (side, wide) = (self.conv.side, S::F32_LANES * V);
         for first in (0..self.conv.filters).step_by(BLOCK) {
             let filters = first..(first + BLOCK).min(self.conv.filters);
             for (y, x) in (0..side * side).map(|i| (i / side, i % side)) {
                 for part in (0..LANES).step_by(wide) {
-                    let at = |m: usize| (((group.first + m) * side + y) * side + x) * LANES + part;
+                    let at = |m: usize| (((channel + m) * side + y) * side + x) * LANES + part;
                     let mut sums = [[simd.splat_f32s(0.0); V]; M];
                     if first > 0 {
                         for (m, row) in sums.iter_mut().enumerate() {

@@ -4,8 +4,9 @@
 use super::buffer::Buffer;
 use super::kernel::{Sums, weighted_sums};
 use super::lanes::LANES;
-use super::products::{Products, add_products};
-use super::program::Packed;
+use super::products::{Products, ROWS, add_products};
+use super::program::{Packed, Ways};
+use crate::platform::for_each_part;
 
 /// Values that the inputs of the rows in work may have: half a megabyte.
 const CACHED: usize = 1 << 17;
@@ -82,29 +83,34 @@ impl Convolution {
     }
 
     /// The convolution itself, into `[filter][row][column]` lanes. Each sum runs channel, row, column.
-    pub fn forward(&self, packed: &Packed, input: &[f32], relu: bool, out: &mut [f32]) {
+    pub fn forward(&self, packed: &Packed, input: &[f32], relu: bool, ways: Ways, out: &mut [f32]) {
         let padded = self.padded(input);
-        let (source, taps, to) = (padded.as_deref().unwrap_or(input), self.offsets(), self.out_side());
-        for rows in self.parts() {
-            let (runs, run_len) = self.runs(rows);
-            let filter_step = to * to * LANES;
-            let (taps, runs) = (&taps, &runs);
-            weighted_sums(&Sums { packed, source, taps, runs, run_len, filter_step, relu }, out);
-        }
+        let (source, taps, to) = (padded.as_deref().unwrap_or(input), &self.offsets(), self.out_side());
+        let filter_step = to * to * LANES;
+        packed.share(ways, filter_step, out, |groups, out| {
+            for rows in self.parts() {
+                let (runs, run_len) = self.runs(rows);
+                let runs = &runs;
+                weighted_sums(&Sums { groups, source, taps, runs, run_len, filter_step, relu }, out);
+            }
+        });
     }
 
     /// Adds the gradient of the weights (`[filter][channel][row][column]`) from input and output gradient.
-    pub fn weight_gradient(&self, input: &[f32], output: &[f32], weights: &mut [f32]) {
+    pub fn weight_gradient(&self, input: &[f32], output: &[f32], ways: Ways, weights: &mut [f32]) {
         let padded = self.padded(input);
-        let (right, taps, to) = (padded.as_deref().unwrap_or(input), self.offsets(), self.out_side());
-        for rows in self.parts() {
-            let (runs, run_len) = self.runs(rows);
-            let runs: Vec<_> = runs.into_iter().map(|(source, target)| (target, source)).collect();
-            let (taps, runs) = (&taps, &runs);
-            let row_step = to * to * LANES;
-            let products = Products { left: output, rows: self.filters, row_step, right, taps, runs, run_len };
-            add_products(&products, weights);
-        }
+        let (right, taps, to) = (padded.as_deref().unwrap_or(input), &self.offsets(), self.out_side());
+        let row_step = to * to * LANES;
+        let each = ways.share(self.filters, ROWS);
+        let pieces = output.chunks(each * row_step).zip(weights.chunks_mut(each * self.taps())).collect();
+        for_each_part(pieces, |(left, weights)| {
+            for part in self.parts() {
+                let (runs, run_len) = self.runs(part);
+                let runs: Vec<_> = runs.into_iter().map(|(source, target)| (target, source)).collect();
+                let (rows, runs) = (weights.len() / self.taps(), &runs);
+                add_products(&Products { left, rows, row_step, right, taps, runs, run_len }, weights);
+            }
+        });
     }
 
     /// The convolution that takes output gradients back to input gradients, and its weights. Of stride 1 only; where nothing
@@ -182,21 +188,31 @@ pub mod tests {
             let output = noise(filters * conv.out_side().pow(2) * LANES, 3);
             let [forward, back, moved] = by_definition(conv, &weights, &input, &output);
             let mut found = vec![0.0; output.len()];
-            conv.forward(&Packed::new(&weights, None, filters), &input, false, &mut found);
+            let packed = Packed::new(&weights, None, filters);
+            conv.forward(&packed, &input, false, Ways::ONE, &mut found);
             close(&found, &forward, "forward");
+            let mut shared = vec![0.0; output.len()];
+            conv.forward(&packed, &input, false, Ways(3), &mut shared);
+            assert_eq!(shared, found, "forward, shared");
             let mut found = vec![0.0; weights.len()];
-            conv.weight_gradient(&input, &output, &mut found);
+            conv.weight_gradient(&input, &output, Ways::ONE, &mut found);
             close(&found, &moved, "weights");
+            let mut shared = vec![0.0; weights.len()];
+            conv.weight_gradient(&input, &output, Ways(3), &mut shared);
+            assert_eq!(shared, found, "weights, shared");
             if stride == 1 {
                 let (adjoint, packed) = conv.adjoint(&weights);
                 let mut found = vec![0.0; input.len()];
-                adjoint.forward(&packed, &output, false, &mut found);
+                adjoint.forward(&packed, &output, false, Ways::ONE, &mut found);
                 close(&found, &back, "input by the adjoint");
             }
             if stride == 1 && padding == 0 {
                 let mut found = vec![0.0; input.len()];
-                conv.input_gradient(&conv.turned(&weights), &output, &mut found);
+                conv.input_gradient(&conv.turned(&weights), &output, Ways::ONE, &mut found);
                 close(&found, &back, "input");
+                let mut shared = vec![0.0; input.len()];
+                conv.input_gradient(&conv.turned(&weights), &output, Ways(3), &mut shared);
+                assert_eq!(shared, found, "input, shared");
             }
         }
     }

@@ -98,7 +98,7 @@ impl DenseEngine {
         for y in 0..block.height {
             let runs = [(y * planes.step, 0)];
             let first = Sums {
-                packed: hidden,
+                groups: &hidden.groups,
                 source: &planes.data,
                 taps: &taps,
                 runs: &runs,
@@ -108,7 +108,7 @@ impl DenseEngine {
             };
             weighted_sums(&first, &mut row_values);
             let second = Sums {
-                packed: &self.output,
+                groups: &self.output.groups,
                 source: &row_values,
                 taps: &hidden_taps,
                 runs: &[(0, 0)],
@@ -169,7 +169,7 @@ pub fn convolve(planes: &Planes, packed: &Packed, kernel: usize, dilation: usize
     for y in 0..out.height {
         let runs = [(y * planes.step, y * planes.step)];
         let sums = Sums {
-            packed,
+            groups: &packed.groups,
             source: &planes.data,
             taps: &taps,
             runs: &runs,

@@ -5,7 +5,7 @@
 
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
-use super::program::{Group, Packed};
+use super::program::Group;
 use crate::platform::FUSED;
 
 /// Values that may be read, and are ignored, past the end of the last run: sources need this much slack.
@@ -13,7 +13,8 @@ pub const SLACK: usize = 32;
 
 /// Weighted sums along runs of neighbouring outputs.
 pub struct Sums<'a> {
-    pub packed: &'a Packed,
+    /// Filters that stand side by side; the target begins with the first.
+    pub groups: &'a [Group],
     /// Input values; output `i` of a run reads `source[start + tap + i]` for each tap.
     pub source: &'a [f32],
     pub taps: &'a [usize],
@@ -52,7 +53,9 @@ impl WithSimd for Job<'_, '_> {
 
 #[inline(always)]
 fn run_all<S: Simd, const V: usize>(simd: S, sums: &Sums<'_>, target: &mut [f32]) {
-    for group in &sums.packed.groups {
+    let Some(first) = sums.groups.first().map(|group| group.first) else { return };
+    for group in sums.groups {
+        let target = &mut target[(group.first - first) * sums.filter_step..];
         match group.width {
             8 => run_group::<S, 8, V>(simd, sums, group, target),
             4 => run_group::<S, 4, V>(simd, sums, group, target),
@@ -71,7 +74,7 @@ fn run_group<S: Simd, const M: usize, const V: usize>(simd: S, sums: &Sums<'_>, 
             let tile = tile::<S, M, V>(simd, group, &sums.source[from + x..], sums.taps);
             let count = step.min(sums.run_len - x);
             for (m, row) in tile.iter().enumerate() {
-                let out = &mut target[(group.first + m) * sums.filter_step + to + x..][..count];
+                let out = &mut target[m * sums.filter_step + to + x..][..count];
                 store(simd, row, out, sums.relu);
             }
             x += step;
@@ -149,6 +152,7 @@ impl WithSimd for Affine<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::program::Packed;
     use super::*;
 
     #[test]
@@ -162,7 +166,7 @@ mod tests {
                 let runs = [(5, 0), (100, run_len)];
                 let mut target = vec![0.0; filters * 200];
                 let sums = Sums {
-                    packed: &packed,
+                    groups: &packed.groups,
                     source: &source,
                     taps: &taps,
                     runs: &runs,

@@ -4,7 +4,7 @@
 use super::convolution::Convolution;
 use super::kernel::{SLACK, affine};
 use super::patchwise::patch_at;
-use super::program::{Packed, norm_affine};
+use super::program::{Packed, Ways, norm_affine};
 use crate::error::Result;
 use crate::model::{Graph, Model, Node, Op, Shape};
 use crate::raster::RgbImage;
@@ -132,7 +132,7 @@ fn convolve(packed: &Packed, x: &[f32], from: Shape, to: Shape, [kernel, stride,
     let mut out = empty(to);
     let conv =
         Convolution { channels: from.channels, filters: to.channels, kernel, stride, padding, side: from.height };
-    conv.forward(packed, x, false, &mut out);
+    conv.forward(packed, x, false, Ways::ONE, &mut out);
     out
 }
 

@@ -33,7 +33,7 @@ pub use device::{Choice, Device, RanOn, segment_on, segment_on_gpu};
 pub use kernel::{SLACK, Sums, weighted_sums};
 pub use lanes::{LANES, LaneEngine};
 pub use patchwise::{patch_at, patch_logits};
-pub use program::Packed;
+pub use program::{Packed, Ways};
 pub use window::WindowEngine;
 pub use winograd::{ALIGN_PX, WinogradEngine};
 

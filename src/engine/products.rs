@@ -8,7 +8,7 @@ use pulp::{Arch, Simd, WithSimd};
 use super::kernel::madd;
 
 /// Rows whose sums are taken side by side.
-const ROWS: usize = 4;
+pub const ROWS: usize = 4;
 
 /// Adds `Σ left[row · row_step + run.0 + i] · right[tap + run.1 + i]` over all runs to `out[row][tap]`.
 pub struct Products<'a> {

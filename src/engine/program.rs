@@ -1,6 +1,7 @@
 //! Weights laid out for the kernels: filters in groups whose values stand side by side, tap by tap.
 
 use crate::model::{BATCH_NORM_EPSILON, Model, Node};
+use crate::platform::{for_each_part, threads};
 
 /// Batch normalisation at rest as `x · scale + shift`, one pair a channel.
 pub fn norm_affine(model: &Model, node: &Node) -> (Vec<f32>, Vec<f32>) {
@@ -44,20 +45,35 @@ impl Packed {
         bias: Option<&[f32]>,
         filters: usize,
         step: usize,
-        starts: &(impl Iterator<Item = usize> + Clone),
+        starts: &(impl Iterator<Item = usize> + Clone + Sync),
     ) -> Self {
         let mut groups = Vec::new();
         let mut first = 0;
         while first < filters {
             let width = GROUPS.into_iter().find(|&g| g <= filters - first).unwrap_or(1);
-            let rows = first..first + width;
-            let mut packed = Vec::with_capacity(weights.len() / filters * width);
-            starts.clone().for_each(|t| packed.extend(rows.clone().map(|f| weights[f * step + t])));
-            let bias = rows.clone().map(|f| bias.map_or(0.0, |b| b[f])).collect();
-            groups.push(Group { first, width, weights: packed, bias });
+            let bias = (first..first + width).map(|f| bias.map_or(0.0, |b| b[f])).collect();
+            groups.push(Group { first, width, weights: Vec::new(), bias });
             first += width;
         }
+        for_each_part(groups.iter_mut().collect(), |group: &mut Group| {
+            group.weights.reserve_exact(weights.len() / filters * group.width);
+            let rows = group.first..group.first + group.width;
+            starts.clone().for_each(|t| group.weights.extend(rows.clone().map(|f| weights[f * step + t])));
+        });
         Self { groups, filters }
+    }
+
+    /// Calls `work` with some groups of filters and the part of `out` that is theirs, `step` values a filter, until all are done.
+    pub fn share(&self, ways: Ways, step: usize, out: &mut [f32], work: impl Fn(&[Group], &mut [f32]) + Sync + Send) {
+        let mut rest = out;
+        let mut pieces = Vec::new();
+        for groups in self.groups.chunks(ways.share(self.groups.len(), 1)) {
+            let filters: usize = groups.iter().map(|g| g.width).sum();
+            let (own, others) = rest.split_at_mut(filters * step);
+            pieces.push((groups, own));
+            rest = others;
+        }
+        for_each_part(pieces, |(groups, own)| work(groups, own));
     }
 
     /// Packs the arrays of a convolution or linear node.
@@ -65,6 +81,25 @@ impl Packed {
         let bias_name = format!("{}.bias", node.name);
         let bias = model.weights().get(&bias_name).map(|a| a.data.as_slice());
         Self::new(model.array(&format!("{}.weight", node.name)), bias, node.shape.channels)
+    }
+}
+
+/// How many threads may share a layer's work. Filters are shared out, never a sum, so it changes no bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ways(pub usize);
+
+impl Ways {
+    pub const ONE: Self = Self(1);
+
+    /// What each of so many parts, worked on at once, leaves of the threads that there are.
+    #[must_use]
+    pub fn of_each(parts: usize) -> Self {
+        Self(threads().div_ceil(parts.max(1)))
+    }
+
+    /// Items of each way: a multiple of `unit`, and at least that.
+    pub fn share(self, items: usize, unit: usize) -> usize {
+        items.div_ceil(unit).div_ceil(self.0.max(1)).max(1) * unit
     }
 }
 

@@ -77,6 +77,11 @@ pub fn for_each_index(count: usize, work: impl Fn(usize) -> Result<()> + Sync + 
     (0..count).into_par_iter().try_for_each(work)
 }
 
+/// Calls `work` with every part, on all cores.
+pub fn for_each_part<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync + Send) {
+    parts.into_par_iter().for_each(work);
+}
+
 /// Seconds since the program first asked.
 #[must_use]
 pub fn seconds() -> f64 {

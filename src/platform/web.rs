@@ -10,6 +10,11 @@ pub fn for_each_index(count: usize, work: impl Fn(usize) -> Result<()>) -> Resul
     (0..count).try_for_each(work)
 }
 
+/// Calls `work` with every part in turn.
+pub fn for_each_part<T>(parts: Vec<T>, work: impl Fn(T)) {
+    parts.into_iter().for_each(work);
+}
+
 /// Seconds since some fixed moment.
 #[must_use]
 pub fn seconds() -> f64 {

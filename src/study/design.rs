@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::{Augmentation, Prior};
+use super::training::{Pretrain, Training};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Head, dcnn, sha256_hex};
-use crate::train::{Recipe, Schedule, is_single};
+use crate::train::Recipe;
 
 /// Designs that come with the program, by name.
 pub const BUILT_IN: [(&str, &str); 7] = [
@@ -74,60 +74,6 @@ impl Network {
 
     fn head(self) -> Head {
         if self == Self::Dccn { Head::Sigmoid } else { Head::Softmax }
-    }
-}
-
-/// Training before anything is pruned, shared by all cells of a network.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
-#[serde(default, deny_unknown_fields)]
-pub struct Pretrain {
-    /// 0 starts from random weights.
-    pub patches: usize,
-    pub epochs: u64,
-}
-
-/// How patches are varied: [`Augmentation`]'s constants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Augment {
-    None,
-    Default,
-    Strong,
-    Stains,
-}
-
-/// Training of every cell.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Training {
-    pub epochs: u64,
-    /// As in [`Recipe`].
-    #[serde(skip_serializing_if = "is_single")]
-    pub spread: usize,
-    pub batch: usize,
-    pub learning_rate: f64,
-    pub schedule: Schedule,
-    pub weight_decay: f64,
-    pub augment: Augment,
-    pub balanced: bool,
-    /// As in [`Recipe`]; of DCNNs only.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub awake: bool,
-}
-
-impl Default for Training {
-    fn default() -> Self {
-        Self {
-            epochs: 30,
-            spread: 1,
-            batch: 64,
-            learning_rate: 1e-3,
-            schedule: Schedule::OneCycle,
-            weight_decay: 0.0,
-            augment: Augment::None,
-            balanced: false,
-            awake: false,
-        }
     }
 }
 
@@ -257,7 +203,8 @@ impl Design {
         if cells > MAX_CELLS {
             return Err(Error::limit(format!("The design has {cells} cells; {MAX_CELLS} are the limit")));
         }
-        self.cells().iter().try_for_each(|cell| self.recipe(cell).validate())
+        let before = self.networks.iter().filter_map(|&network| self.pretrain_recipe(network));
+        before.chain(self.cells().iter().map(|cell| self.recipe(cell))).try_for_each(|recipe| recipe.validate())
     }
 
     fn sizes(&self) -> usize {
@@ -308,33 +255,11 @@ impl Design {
     /// How a network is trained before it is pruned; none where random weights are the start.
     #[must_use]
     pub fn pretrain_recipe(&self, network: Network) -> Option<Recipe> {
-        let Pretrain { patches, epochs } = self.pretrain;
-        (patches > 0).then(|| Recipe { patches, epochs, seed: 1, ..self.common(network) })
+        self.pretrain.recipe(self.common(network))
     }
 
     fn common(&self, network: Network) -> Recipe {
-        let Training { epochs, spread, batch, learning_rate, schedule, weight_decay, augment, balanced, awake } =
-            self.train;
-        Recipe {
-            patches: 0,
-            spread,
-            distil: 0.0,
-            awake: awake && network != Network::Dccn,
-            epochs,
-            batch,
-            learning_rate,
-            schedule,
-            weight_decay,
-            prior: if balanced { Prior::Balanced } else { Prior::Natural },
-            augmentation: match augment {
-                Augment::None => Augmentation::NONE,
-                Augment::Default => Augmentation::DEFAULT,
-                Augment::Strong => Augmentation::STRONG,
-                Augment::Stains => Augmentation::STAINS,
-            },
-            head: network.head(),
-            seed: 1,
-        }
+        self.train.recipe(network.head(), network != Network::Dccn)
     }
 }
 
@@ -388,6 +313,7 @@ mod tests {
             ("patches = [600, 2400]", "patches = [3]", "10 patches"),
             ("seeds = [1, 2]", "seeds = []", "empty"),
             ("epochs = 4", "epoch = 4", "understood"),
+            ("[pretrain]", "[pretrain]\nspread = 99", "64 pixels"),
             ("phantom = true", "phantom = true\ndccn_stride = 0", "dccn_stride"),
         ] {
             let said = Design::parse(&smoke.replace(from, to)).expect_err(to).to_string();

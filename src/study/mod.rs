@@ -9,6 +9,7 @@ mod run;
 mod store;
 mod summary;
 mod times;
+mod training;
 mod workflow;
 
 pub use advise::{Advice, Question, advise};

@@ -13,7 +13,7 @@ use super::lane_norm::Norm;
 use super::lane_places::{Place, places};
 use super::lanes::{Gradients, interleave};
 use super::loss::loss_of_logits;
-use crate::engine::{Buffer, Convolution, LANES, Packed};
+use crate::engine::{Buffer, Convolution, LANES, Packed, Ways};
 use crate::model::{Graph, Head, Op, Weights};
 
 /// A network of convolutions, normalisations with rectifiers, poolings and concatenations.
@@ -127,7 +127,7 @@ impl LaneGraph {
         let mut values: Blobs = self.blobs.iter().map(|_| Vec::new()).collect();
         values[self.input.blob] =
             (0..groups).into_par_iter().map(|g| interleave(batch, g * LANES, self.input.lines)).collect();
-        let mut norms = Vec::with_capacity(self.steps.len());
+        let (ways, mut norms) = (Ways::of_each(groups), Vec::with_capacity(self.steps.len()));
         for step in &self.steps {
             let mut out = std::mem::take(&mut values[step.to.blob]);
             if out.is_empty() {
@@ -146,7 +146,7 @@ impl LaneGraph {
             out.par_iter_mut().zip(inputs).for_each(|(out, input)| {
                 let out = step.to.of_mut(out);
                 match (step.layer, &packed, &norm) {
-                    (Layer::Weighted { conv, .. }, Some(packed), _) => conv.forward(packed, input, false, out),
+                    (Layer::Weighted { conv, .. }, Some(packed), _) => conv.forward(packed, input, false, ways, out),
                     (Layer::Norm, _, Some(norm)) => norm.apply(input, out),
                     (Layer::Largest(window), ..) => pool(window, input, out),
                     (Layer::Average { kernel, side, to }, ..) => average([kernel, side, to], input, out),
@@ -211,8 +211,9 @@ impl LaneGraph {
                 }
                 arrays.insert(name("weight"), weight_gradient(conv, &groups));
                 if step.from != self.input {
+                    let ways = Ways::of_each(groups.len());
                     let (back, packed) = conv.adjoint(&weights[&name("weight")].data);
-                    each(&|inner, group| back.forward(&packed, group[2], false, inner));
+                    each(&|inner, group| back.forward(&packed, group[2], false, ways, inner));
                 }
             }
             Layer::Norm => {
@@ -252,7 +253,7 @@ fn weight_gradient(conv: Convolution, groups: &[[&[f32]; 3]]) -> Vec<f32> {
     let size = conv.filters * conv.taps();
     let own = |group: &[&[f32]; 3]| {
         let mut gradient = vec![0.0; size];
-        conv.weight_gradient(group[0], group[2], &mut gradient);
+        conv.weight_gradient(group[0], group[2], Ways::of_each(groups.len()), &mut gradient);
         gradient
     };
     let parts: Vec<Vec<f32>> = groups.par_iter().map(own).collect();

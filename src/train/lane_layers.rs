@@ -6,8 +6,9 @@
 #![allow(clippy::inline_always, reason = "only inlined code is compiled for the vector instructions that pulp found")]
 
 use pulp::{Arch, Simd};
+use rayon::prelude::*;
 
-use crate::engine::{Buffer, Convolution, LANES, Packed, SLACK, Sums, weighted_sums};
+use crate::engine::{Buffer, Convolution, LANES, Packed, SLACK, Sums, Ways, weighted_sums};
 
 /// Samples that one product takes at a time.
 const SAMPLES: usize = 512;
@@ -33,6 +34,12 @@ impl Pool {
         let row = inside(self.row + y * self.stride + t / self.kernel)?;
         let column = inside(self.column + x * self.stride + t % self.kernel)?;
         Some((c * self.side + row) * self.side + column)
+    }
+
+    /// Values of the channels that each way takes, in the input and in the output.
+    pub fn shares(&self, channels: usize, ways: Ways) -> [usize; 2] {
+        let each = ways.share(channels, 1) * LANES;
+        [each * self.side * self.side, each * self.to * self.to]
     }
 
     #[inline(always)]
@@ -157,17 +164,39 @@ pub fn side_by_side_with<'a, S: Simd>(_: S, windows: &'a [&'a [f32]], out: &'a m
     }
 }
 
+/// The maxima of one offset, on several threads.
+pub fn pooled(window: Pool, input: &Buffer, ways: Ways) -> Buffer {
+    let channels = input.len() / LANES / (window.side * window.side);
+    let mut out = Buffer::zeroed(channels * window.to * window.to);
+    let [from, to] = window.shares(channels, ways);
+    out.par_chunks_mut(to).zip(input.par_chunks(from)).for_each(|(out, input)| pool(window, input, out));
+    out
+}
+
+/// Adds each output's gradient to the first of its inputs that is largest, on several threads.
+pub fn pooled_back(window: Pool, [input, output]: [&Buffer; 2], ways: Ways, moved: &mut Buffer) {
+    let [from, to] = window.shares(input.len() / LANES / (window.side * window.side), ways);
+    let pieces = moved.par_chunks_mut(from).zip(input.par_chunks(from)).zip(output.par_chunks(to));
+    pieces.for_each(|((moved, input), output)| pool_gradient(window, input, output, moved));
+}
+
+/// A rectified value that is not positive passes no gradient, on several threads.
+pub fn masked(moved: &mut Buffer, value: &Buffer, ways: Ways) {
+    let share = ways.share(moved.len(), LANES);
+    moved.par_chunks_mut(share).zip(value.par_chunks(share)).for_each(|(m, v)| mask(m, v));
+}
+
 /// Weight gradient of a layer with few outputs a fragment: outputs and lanes together are the samples of one product.
-pub fn by_samples(conv: Convolution, inputs: &[Buffer], moved: &[Buffer], weights: &mut [f32]) {
+pub fn by_samples(conv: Convolution, inputs: &[Buffer], moved: &[Buffer], ways: Ways, weights: &mut [f32]) {
     let each = conv.out_side() * conv.out_side() * LANES;
     let fragments = (SAMPLES / each).max(1);
     for (inputs, moved) in inputs.chunks(fragments).zip(moved.chunks(fragments)) {
-        let product = sample_product(conv, inputs, moved, each);
+        let product = sample_product(conv, inputs, moved, (each, ways));
         weights.iter_mut().zip(product).for_each(|(w, p)| *w += p);
     }
 }
 
-fn sample_product(conv: Convolution, inputs: &[Buffer], moved: &[Buffer], each: usize) -> Vec<f32> {
+fn sample_product(conv: Convolution, inputs: &[Buffer], moved: &[Buffer], (each, ways): (usize, Ways)) -> Vec<f32> {
     let (taps, to) = (conv.taps(), conv.out_side());
     let samples = inputs.len() * each;
     let mut columns = vec![0.0; conv.filters * samples];
@@ -188,15 +217,9 @@ fn sample_product(conv: Convolution, inputs: &[Buffer], moved: &[Buffer], each: 
     let packed = Packed::new(&columns, None, conv.filters);
     let offsets: Vec<usize> = (0..samples).map(|s| s * taps).collect();
     let mut out = vec![0.0; conv.filters * taps];
-    let sums = Sums {
-        packed: &packed,
-        source: &rows,
-        taps: &offsets,
-        runs: &[(0, 0)],
-        run_len: taps,
-        filter_step: taps,
-        relu: false,
-    };
-    weighted_sums(&sums, &mut out);
+    packed.share(ways, taps, &mut out, |groups, out| {
+        let (source, runs, filter_step) = (&rows, &[(0, 0)], taps);
+        weighted_sums(&Sums { groups, source, taps: &offsets, runs, run_len: taps, filter_step, relu: false }, out);
+    });
     out
 }

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use super::batch::Batch;
-use super::lane_layers::{Pool, by_samples, mask, pool, pool_gradient, row_sums, side_by_side};
+use super::lane_layers::{Pool, by_samples, masked, pooled, pooled_back, row_sums, side_by_side};
 use super::lane_norm::Statistics;
 use super::loss::loss_of_logits;
-use crate::engine::{Buffer, Convolution, LANES, Packed};
+use crate::engine::{Buffer, Convolution, LANES, Packed, Ways};
 use crate::model::{Graph, Head, Op, Weights};
 
 /// A chain of convolutions, poolings and fully connected layers.
@@ -34,8 +34,8 @@ struct Level {
     fragments: Vec<Buffer>,
 }
 
-/// Weights laid out for both directions, one pair a layer.
-struct Packs(Vec<Option<(Packed, Packed)>>);
+/// Weights laid out for both directions, one pair a layer; and how many threads may share a group of windows.
+struct Packs(Vec<Option<(Packed, Packed)>>, Ways);
 
 /// Sum of losses, gradients by array name, and by layer what its running statistics move towards.
 #[derive(Debug, Default)]
@@ -102,7 +102,7 @@ impl LaneNetwork {
     /// Mean loss over a batch, and its gradients. The same on any number of threads.
     #[must_use]
     pub fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
-        let packs = self.pack(weights);
+        let packs = self.pack(weights, batch);
         let parts: Vec<Gradients> = (0..batch.len().div_ceil(LANES))
             .into_par_iter()
             .map(|chunk| self.chunk_gradients(&packs, batch, chunk * LANES, head))
@@ -121,7 +121,7 @@ impl LaneNetwork {
     /// Two logits of every answered pixel, window by window, row by row.
     #[must_use]
     pub fn logits(&self, weights: &Weights, batch: &Batch) -> Vec<[f32; 2]> {
-        let packs = self.pack(weights);
+        let packs = self.pack(weights, batch);
         (0..batch.len().div_ceil(LANES))
             .into_par_iter()
             .flat_map_iter(|chunk| {
@@ -152,21 +152,21 @@ impl LaneNetwork {
             _ => None,
         });
         let Some((i, conv)) = found else { return };
-        let packs = self.pack(weights);
+        let packs = self.pack(weights, batch);
         for group in 0..batch.len() / LANES {
             let levels = self.forward(&packs, batch, group * LANES);
             f(&levels[i].fragments[0], conv.channels, &levels[i + 1].fragments[0], conv.filters);
         }
     }
 
-    fn pack(&self, weights: &Weights) -> Packs {
+    fn pack(&self, weights: &Weights, batch: &Batch) -> Packs {
         let pack = |layer: &Layer| {
             let Layer::Weighted { name, conv, .. } = layer else { return None };
             let data = &weights[&format!("{name}.weight")].data;
             let bias = &weights[&format!("{name}.bias")].data;
             Some((Packed::new(data, Some(bias), conv.filters), conv.turned(data)))
         };
-        Packs(self.layers.iter().map(pack).collect())
+        Packs(self.layers.iter().map(pack).collect(), Ways::of_each(batch.len().div_ceil(LANES)))
     }
 
     /// Values of every layer, the input first.
@@ -181,14 +181,14 @@ impl LaneNetwork {
                     let lines = conv.filters * conv.out_side() * conv.out_side();
                     let run = |input: &Buffer| {
                         let mut out = Buffer::zeroed(lines);
-                        conv.forward(packed, input, *relu, &mut out);
+                        conv.forward(packed, input, *relu, packs.1, &mut out);
                         out
                     };
                     Level { side: conv.out_side(), fragments: from.fragments.iter().map(run).collect() }
                 }
                 (Layer::Pool { stride, side }, _) => {
                     let pools = pools(*stride, *side, from.side);
-                    let spread = |f: &Buffer| pools.iter().map(|p| pooled(*p, f)).collect::<Vec<_>>();
+                    let spread = |f: &Buffer| pools.iter().map(|p| pooled(*p, f, packs.1)).collect::<Vec<_>>();
                     Level { side: pools[0].to, fragments: from.fragments.iter().flat_map(spread).collect() }
                 }
                 _ => continue,
@@ -199,7 +199,7 @@ impl LaneNetwork {
     }
 
     fn chunk_gradients(&self, packs: &Packs, batch: &Batch, first: usize, head: Head) -> Gradients {
-        let levels = self.forward(packs, batch, first);
+        let (levels, ways) = (self.forward(packs, batch, first), packs.1);
         let (loss, mut moved) = self.loss(&levels, batch, first, head);
         let mut arrays = BTreeMap::new();
         for (i, (layer, pack)) in self.layers.iter().zip(&packs.0).enumerate().rev() {
@@ -207,29 +207,30 @@ impl LaneNetwork {
             match (layer, pack) {
                 (Layer::Weighted { name, conv, relu }, Some((_, turned))) => {
                     if *relu {
-                        moved.iter_mut().zip(&to.fragments).for_each(|(m, value)| mask(m, value));
+                        moved.iter_mut().zip(&to.fragments).for_each(|(m, value)| masked(m, value, ways));
                     }
                     let whole = conv.kernel == conv.side;
                     let conv = Convolution { side: from.side, ..*conv };
                     let mut weight = vec![0.0; conv.filters * conv.taps()];
                     let mut bias = vec![0.0; conv.filters];
                     if whole {
-                        by_samples(conv, &from.fragments, &moved, &mut weight);
+                        by_samples(conv, &from.fragments, &moved, ways, &mut weight);
                     } else {
-                        from.fragments.iter().zip(&moved).for_each(|(x, m)| conv.weight_gradient(x, m, &mut weight));
+                        let pairs = from.fragments.iter().zip(&moved);
+                        pairs.for_each(|(x, m)| conv.weight_gradient(x, m, ways, &mut weight));
                     }
                     moved.iter().for_each(|m| row_sums(m, &mut bias));
                     arrays.insert(format!("{name}.weight"), weight);
                     arrays.insert(format!("{name}.bias"), bias);
                     if i > 0 {
-                        moved = moved.iter().map(|m| input_gradient(conv, turned, m)).collect();
+                        moved = moved.iter().map(|m| input_gradient(conv, turned, m, ways)).collect();
                     }
                 }
                 (Layer::Pool { stride, side }, _) => {
                     let pools = pools(*stride, *side, from.side);
                     let back = |(x, m): (&Buffer, &[Buffer])| {
                         let mut moved = Buffer::zeroed(x.len() / LANES);
-                        pools.iter().zip(m).for_each(|(p, m)| pool_gradient(*p, x, m, &mut moved));
+                        pools.iter().zip(m).for_each(|(p, m)| pooled_back(*p, [x, m], ways, &mut moved));
                         moved
                     };
                     moved = from.fragments.iter().zip(moved.chunks(pools.len())).map(back).collect();
@@ -302,16 +303,9 @@ fn pools(stride: usize, patch_side: usize, side: usize) -> Vec<Pool> {
     (0..offsets * offsets).map(pool).collect()
 }
 
-fn pooled(window: Pool, input: &Buffer) -> Buffer {
-    let channels = input.len() / LANES / (window.side * window.side);
-    let mut out = Buffer::zeroed(channels * window.to * window.to);
-    pool(window, input, &mut out);
-    out
-}
-
-fn input_gradient(conv: Convolution, turned: &Packed, output: &Buffer) -> Buffer {
+fn input_gradient(conv: Convolution, turned: &Packed, output: &Buffer, ways: Ways) -> Buffer {
     let mut input = Buffer::zeroed(conv.channels * conv.side * conv.side);
-    conv.input_gradient(turned, output, &mut input);
+    conv.input_gradient(turned, output, ways, &mut input);
     input
 }
 
