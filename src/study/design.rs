@@ -255,7 +255,7 @@ impl Design {
     /// How a network is trained before it is pruned; none where random weights are the start.
     #[must_use]
     pub fn pretrain_recipe(&self, network: Network) -> Option<Recipe> {
-        self.pretrain.recipe(self.common(network))
+        self.pretrain.recipe(&self.common(network))
     }
 
     fn common(&self, network: Network) -> Recipe {

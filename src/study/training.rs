@@ -23,7 +23,7 @@ pub struct Pretrain {
 
 impl Pretrain {
     /// The recipe, none without patches; `cells` is how cells are trained.
-    pub(super) fn recipe(&self, cells: Recipe) -> Option<Recipe> {
+    pub(super) fn recipe(&self, cells: &Recipe) -> Option<Recipe> {
         let &Self { patches, epochs, spread, batch, learning_rate } = self;
         (patches > 0).then(|| Recipe {
             patches,
@@ -32,7 +32,7 @@ impl Pretrain {
             batch: batch.unwrap_or(cells.batch),
             learning_rate: learning_rate.unwrap_or(cells.learning_rate),
             seed: 1,
-            ..cells
+            ..cells.clone()
         })
     }
 }
@@ -116,12 +116,12 @@ mod tests {
     #[test]
     fn pretraining_is_as_the_cells_but_for_what_it_names() {
         let cells = Training { awake: true, ..Training::default() }.recipe(Head::Softmax, true);
-        assert_eq!(Pretrain::default().recipe(cells.clone()), None);
+        assert_eq!(Pretrain::default().recipe(&cells), None);
         let plain = Pretrain { patches: 500, epochs: 2, ..Pretrain::default() };
         let want = Recipe { patches: 500, epochs: 2, ..cells.clone() };
-        assert_eq!(plain.recipe(cells.clone()), Some(want.clone()));
+        assert_eq!(plain.recipe(&cells), Some(want.clone()));
         let squares = Pretrain { spread: Some(16), batch: Some(8), learning_rate: Some(2e-3), ..plain };
-        assert_eq!(squares.recipe(cells), Some(Recipe { spread: 16, batch: 8, learning_rate: 2e-3, ..want }));
+        assert_eq!(squares.recipe(&cells), Some(Recipe { spread: 16, batch: 8, learning_rate: 2e-3, ..want }));
         assert_eq!(
             serde_json::json!(plain),
             serde_json::json!({ "patches": 500, "epochs": 2 }),
