@@ -13,6 +13,7 @@ use super::lane_norm::Norm;
 use super::lane_places::{Place, places};
 use super::lanes::{Gradients, interleave};
 use super::loss::loss_of_logits;
+use super::spares::Spares;
 use crate::engine::{Buffer, Convolution, LANES, Packed, Ways};
 use crate::model::{Graph, Head, Op, Weights};
 
@@ -24,6 +25,7 @@ pub struct LaneGraph {
     blobs: Vec<usize>,
     input: Place,
     output: Place,
+    spares: Spares,
 }
 
 #[derive(Debug, Clone)]
@@ -98,7 +100,13 @@ impl LaneGraph {
         }
         let logits = graph.nodes.last()?.shape.count();
         let sound = logits == 2 && steps.iter().all(|s| can_go_back(s, &steps, places[0])) && norms_stand_alone(graph);
-        sound.then(|| Self { input: places[0], output: places[places.len() - 1], steps, blobs })
+        sound.then(|| Self {
+            input: places[0],
+            output: places[places.len() - 1],
+            steps,
+            blobs,
+            spares: Spares::default(),
+        })
     }
 
     /// Mean loss over a batch, its gradients, and the statistics of its normalisations. The same on any number of threads.
@@ -114,10 +122,10 @@ impl LaneGraph {
             self.backward(step, weights, norm.as_ref(), &values, &mut moved, &mut arrays);
             // Who writes to a blob's beginning is the first to write there, and so the last to be asked about it here.
             if step.to.first == 0 {
-                values[step.to.blob].clear();
-                moved[step.to.blob].clear();
+                self.spares.give(values[step.to.blob].drain(..).chain(moved[step.to.blob].drain(..)));
             }
         }
+        self.spares.give(values.into_iter().chain(moved).flatten());
         let named = self.steps.iter().zip(norms).filter_map(|(s, n)| Some((s.name.clone(), n?.statistics())));
         Gradients { loss, arrays, statistics: named.collect() }
     }
@@ -125,13 +133,15 @@ impl LaneGraph {
     fn forward(&self, weights: &Weights, batch: &Batch) -> (Blobs, Vec<Option<Norm>>) {
         let groups = batch.len().div_ceil(LANES);
         let mut values: Blobs = self.blobs.iter().map(|_| Vec::new()).collect();
-        values[self.input.blob] =
-            (0..groups).into_par_iter().map(|g| interleave(batch, g * LANES, self.input.lines)).collect();
+        values[self.input.blob] = (0..groups)
+            .into_par_iter()
+            .map(|g| interleave(batch, g * LANES, self.spares.any(self.input.lines)))
+            .collect();
         let (ways, mut norms) = (Ways::of_each(groups), Vec::with_capacity(self.steps.len()));
         for step in &self.steps {
             let mut out = std::mem::take(&mut values[step.to.blob]);
             if out.is_empty() {
-                out = zeroed(groups, self.blobs[step.to.blob]);
+                out = self.zeroed(groups, self.blobs[step.to.blob]);
             }
             let inputs: Vec<&[f32]> = values[step.from.blob].iter().map(|x| step.from.of(x)).collect();
             let array = |suffix: &str| weights[&format!("{}.{suffix}", step.name)].data.as_slice();
@@ -159,13 +169,17 @@ impl LaneGraph {
         (values, norms)
     }
 
+    fn zeroed(&self, groups: usize, lines: usize) -> Vec<Buffer> {
+        (0..groups).into_par_iter().map(|_| self.spares.zeroed(lines)).collect()
+    }
+
     /// Mean loss, and how it moves with the logits.
     fn loss(&self, values: &Blobs, batch: &Batch, head: Head) -> (f64, Blobs) {
         let mut moved: Blobs = self.blobs.iter().map(|_| Vec::new()).collect();
         let share = 1.0 / batch.len() as f64;
         let mut sum = 0.0;
         for (group, values) in values[self.output.blob].iter().enumerate() {
-            let mut gradient = Buffer::zeroed(self.output.lines);
+            let mut gradient = self.spares.zeroed(self.output.lines);
             for lane in 0..LANES {
                 let Some(target) = batch.target(group * LANES + lane) else { break };
                 let (loss, by_logit) = loss_of_logits([values[lane], values[LANES + lane]], target, head);
@@ -190,7 +204,7 @@ impl LaneGraph {
         let mut inner = std::mem::take(&mut moved[step.from.blob]);
         let (inputs, outputs, gradients) = (&values[step.from.blob], &values[step.to.blob], &moved[step.to.blob]);
         if inner.is_empty() {
-            inner = zeroed(inputs.len(), self.blobs[step.from.blob]);
+            inner = self.zeroed(inputs.len(), self.blobs[step.from.blob]);
         }
         let groups: Vec<[&[f32]; 3]> = inputs
             .iter()
@@ -260,8 +274,4 @@ fn weight_gradient(conv: Convolution, groups: &[[&[f32]; 3]]) -> Vec<f32> {
     let mut total = vec![0.0; size];
     parts.iter().for_each(|part| total.iter_mut().zip(part).for_each(|(sum, more)| *sum += more));
     total
-}
-
-fn zeroed(groups: usize, lines: usize) -> Vec<Buffer> {
-    (0..groups).into_par_iter().map(|_| Buffer::zeroed(lines)).collect()
 }

@@ -8,6 +8,7 @@
 use pulp::{Arch, Simd};
 use rayon::prelude::*;
 
+use super::spares::Spares;
 use crate::engine::{Buffer, Convolution, LANES, Packed, SLACK, Sums, Ways, weighted_sums};
 
 /// Samples that one product takes at a time.
@@ -165,9 +166,9 @@ pub fn side_by_side_with<'a, S: Simd>(_: S, windows: &'a [&'a [f32]], out: &'a m
 }
 
 /// The maxima of one offset, on several threads.
-pub fn pooled(window: Pool, input: &Buffer, ways: Ways) -> Buffer {
+pub fn pooled(window: Pool, input: &Buffer, ways: Ways, spares: &Spares) -> Buffer {
     let channels = input.len() / LANES / (window.side * window.side);
-    let mut out = Buffer::zeroed(channels * window.to * window.to);
+    let mut out = spares.any(channels * window.to * window.to);
     let [from, to] = window.shares(channels, ways);
     out.par_chunks_mut(to).zip(input.par_chunks(from)).for_each(|(out, input)| pool(window, input, out));
     out

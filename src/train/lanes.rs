@@ -10,6 +10,7 @@ use super::batch::Batch;
 use super::lane_layers::{Pool, by_samples, masked, pooled, pooled_back, row_sums, side_by_side};
 use super::lane_norm::Statistics;
 use super::loss::loss_of_logits;
+use super::spares::Spares;
 use crate::engine::{Buffer, Convolution, LANES, Packed, Ways};
 use crate::model::{Graph, Head, Op, Weights};
 
@@ -18,6 +19,7 @@ use crate::model::{Graph, Head, Op, Weights};
 pub struct LaneNetwork {
     layers: Vec<Layer>,
     patch_px: usize,
+    spares: Spares,
 }
 
 #[derive(Debug, Clone)]
@@ -86,7 +88,7 @@ impl LaneNetwork {
             }
         }
         let patch_px = graph.nodes.first()?.shape.height;
-        Some(Self { layers, patch_px })
+        Some(Self { layers, patch_px, spares: Spares::default() })
     }
 
     /// Windows answer squares whose side is a multiple of this: the product of all poolings.
@@ -134,6 +136,7 @@ impl LaneNetwork {
                         *z = at.map(|i| value[i]);
                     }
                 });
+                self.keep(levels);
                 out
             })
             .collect()
@@ -156,6 +159,7 @@ impl LaneNetwork {
         for group in 0..batch.len() / LANES {
             let levels = self.forward(&packs, batch, group * LANES);
             f(&levels[i].fragments[0], conv.channels, &levels[i + 1].fragments[0], conv.filters);
+            self.keep(levels);
         }
     }
 
@@ -172,7 +176,8 @@ impl LaneNetwork {
     /// Values of every layer, the input first.
     fn forward(&self, packs: &Packs, batch: &Batch, first: usize) -> Vec<Level> {
         let side = self.patch_px + batch.spread - 1;
-        let mut levels = vec![Level { side, fragments: vec![interleave(batch, first, 3 * side * side)] }];
+        let mut levels =
+            vec![Level { side, fragments: vec![interleave(batch, first, self.spares.any(3 * side * side))] }];
         for (layer, pack) in self.layers.iter().zip(&packs.0) {
             let from = &levels[levels.len() - 1];
             let next = match (layer, pack) {
@@ -180,7 +185,7 @@ impl LaneNetwork {
                     let conv = Convolution { side: from.side, ..*conv };
                     let lines = conv.filters * conv.out_side() * conv.out_side();
                     let run = |input: &Buffer| {
-                        let mut out = Buffer::zeroed(lines);
+                        let mut out = self.spares.any(lines);
                         conv.forward(packed, input, *relu, packs.1, &mut out);
                         out
                     };
@@ -188,7 +193,8 @@ impl LaneNetwork {
                 }
                 (Layer::Pool { stride, side }, _) => {
                     let pools = pools(*stride, *side, from.side);
-                    let spread = |f: &Buffer| pools.iter().map(|p| pooled(*p, f, packs.1)).collect::<Vec<_>>();
+                    let spread =
+                        |f: &Buffer| pools.iter().map(|p| pooled(*p, f, packs.1, &self.spares)).collect::<Vec<_>>();
                     Level { side: pools[0].to, fragments: from.fragments.iter().flat_map(spread).collect() }
                 }
                 _ => continue,
@@ -223,28 +229,43 @@ impl LaneNetwork {
                     arrays.insert(format!("{name}.weight"), weight);
                     arrays.insert(format!("{name}.bias"), bias);
                     if i > 0 {
-                        moved = moved.iter().map(|m| input_gradient(conv, turned, m, ways)).collect();
+                        let back = moved.iter().map(|m| self.input_gradient(conv, turned, m, ways)).collect();
+                        self.spares.give(std::mem::replace(&mut moved, back));
                     }
                 }
                 (Layer::Pool { stride, side }, _) => {
                     let pools = pools(*stride, *side, from.side);
                     let back = |(x, m): (&Buffer, &[Buffer])| {
-                        let mut moved = Buffer::zeroed(x.len() / LANES);
+                        let mut moved = self.spares.zeroed(x.len() / LANES);
                         pools.iter().zip(m).for_each(|(p, m)| pooled_back(*p, [x, m], ways, &mut moved));
                         moved
                     };
-                    moved = from.fragments.iter().zip(moved.chunks(pools.len())).map(back).collect();
+                    let back = from.fragments.iter().zip(moved.chunks(pools.len())).map(back).collect();
+                    self.spares.give(std::mem::replace(&mut moved, back));
                 }
                 _ => {}
             }
         }
+        self.keep(levels);
+        self.spares.give(moved);
         Gradients { loss, arrays, ..Gradients::default() }
+    }
+
+    /// The values of a step, for the next.
+    fn keep(&self, levels: Vec<Level>) {
+        self.spares.give(levels.into_iter().flat_map(|level| level.fragments));
+    }
+
+    fn input_gradient(&self, conv: Convolution, turned: &Packed, output: &Buffer, ways: Ways) -> Buffer {
+        let mut input = self.spares.any(conv.channels * conv.side * conv.side);
+        conv.input_gradient(turned, output, ways, &mut input);
+        input
     }
 
     /// Share of the mean loss that these windows make, and its gradient by logit.
     fn loss(&self, levels: &[Level], batch: &Batch, first: usize, head: Head) -> (f64, Vec<Buffer>) {
         let Some(last) = levels.last() else { return (0.0, Vec::new()) };
-        let mut moved: Vec<Buffer> = last.fragments.iter().map(|f| Buffer::zeroed(f.len() / LANES)).collect();
+        let mut moved: Vec<Buffer> = last.fragments.iter().map(|f| self.spares.zeroed(f.len() / LANES)).collect();
         let share = 1.0 / batch.classes.len() as f64;
         let area = batch.spread * batch.spread;
         let mut sum = 0.0;
@@ -303,15 +324,12 @@ fn pools(stride: usize, patch_side: usize, side: usize) -> Vec<Pool> {
     (0..offsets * offsets).map(pool).collect()
 }
 
-fn input_gradient(conv: Convolution, turned: &Packed, output: &Buffer, ways: Ways) -> Buffer {
-    let mut input = Buffer::zeroed(conv.channels * conv.side * conv.side);
-    conv.input_gradient(turned, output, ways, &mut input);
-    input
-}
-
-/// Windows `first ..` side by side; absent ones are zero.
-pub fn interleave(batch: &Batch, first: usize, count: usize) -> Buffer {
-    let mut out = Buffer::zeroed(count);
+/// Windows `first ..` side by side, in a buffer of their values; absent ones are zero.
+pub fn interleave(batch: &Batch, first: usize, mut out: Buffer) -> Buffer {
+    let count = out.len() / LANES;
+    if batch.len() < first + LANES {
+        out.fill(0.0);
+    }
     let windows: Vec<&[f32]> = batch.patches.chunks_exact(count).skip(first).take(LANES).collect();
     side_by_side(&windows, &mut out);
     out

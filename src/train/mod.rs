@@ -15,6 +15,7 @@ mod loss;
 mod network;
 mod optimiser;
 mod recipe;
+mod spares;
 mod start;
 mod trainer;
 mod validation;
