@@ -8,7 +8,7 @@ use clap::Args;
 use super::output::{Output, stop_flag};
 use crate::engine::{Choice, Control, Device, SegmentOptions, segment_on};
 use crate::error::{Error, Report, Result};
-use crate::model::{InstanceParameters, Model};
+use crate::model::{Architecture, InstanceParameters, Model};
 use crate::raster::{Colours, Matching, Orientation, ProbabilityMap, RgbImage, Stain};
 
 /// A pixel is nucleus above this, in pixel scores (the paper's choice).
@@ -57,6 +57,11 @@ impl EngineArguments {
             return Err(Error::mismatch("The threshold must be between 0 and 1"));
         }
         Ok(SegmentOptions { stride: self.stride, block_px: self.block })
+    }
+
+    /// Step of the grid of pixels that the network itself answers.
+    pub fn answered(&self, model: &Model) -> usize {
+        if matches!(model.card().architecture, Architecture::Dccn { .. }) { self.stride } else { 1 }
     }
 
     /// Threshold of pixel scores.

@@ -11,6 +11,7 @@ use super::output::Output;
 use super::segment::write_pictures;
 use super::tiles::{TileArguments, load};
 use crate::dataset::Tile;
+use crate::engine::grid_lines;
 use crate::error::Result;
 use crate::instances::find;
 use crate::metrics::{ObjectScores, PixelCounts, PixelScores, score_objects};
@@ -18,7 +19,8 @@ use crate::model::{FileLimits, Model, stored_precision};
 use crate::platform::read_file;
 use crate::raster::LabelMap;
 
-/// Score a model on labelled tiles.
+/// Score a model on labelled tiles. With --stride, pixel scores are of the pixels that the network answered; object scores are of
+/// the interpolated map.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella evaluate --model models/dcnn-00.safetensors --data kumar --split test
@@ -75,11 +77,14 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Outcome
     }
     let device = arguments.how.open(&model, output)?;
     let parameters = arguments.how.instances(&model);
+    let stride = arguments.how.answered(&model);
     let mut counts = PixelCounts::default();
     let mut scores = Vec::new();
     for tile in &tiles {
         let run = timed_segment(&model, &device, &tile.image, (&arguments.how, arguments.views), output, &tile.name)?;
-        let of_tile = PixelCounts::of(&run.map, &tile.labels.foreground(), arguments.how.pixel_threshold())?;
+        let lines = [run.map.height(), run.map.width()].map(|side| grid_lines(side, stride));
+        let truth = tile.labels.foreground();
+        let of_tile = PixelCounts::on_lines(&run.map, &truth, [&lines[0], &lines[1]], arguments.how.pixel_threshold())?;
         counts = counts.plus(of_tile);
         let (labels, _) = find(&run.map, &parameters)?;
         scores.push(score(tile, &labels, of_tile, run.milliseconds)?);

@@ -57,6 +57,12 @@ impl Grid {
     }
 }
 
+/// Image rows or columns, of `side` in all, on which a network answers at a stride; what lies between is interpolated.
+#[must_use]
+pub fn grid_lines(side: usize, stride: usize) -> Vec<usize> {
+    (0..side.div_ceil(stride.max(1))).map(|index| grid_place(index, stride.max(1), side)).collect()
+}
+
 /// Image row or column of grid line `index`: the middle of its cell, so that a stride of 1 is every pixel.
 fn grid_place(index: usize, stride: usize, side: usize) -> usize {
     (index * stride + stride / 2).min(side - 1)
@@ -83,4 +89,23 @@ fn spread(coarse: ProbabilityMap, width: usize, height: usize, stride: usize) ->
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_its_lines_a_grid_keeps_what_was_answered() {
+        let (width, height, stride) = (21, 13, 4);
+        let mut grid = Grid::new(width, height, stride);
+        let logits: Vec<f32> = (0..grid.len()).flat_map(|i| [0.0, (i % 7) as f32 - 3.0]).collect();
+        grid.put(0, &logits, Head::Softmax);
+        let (answers, map) = (grid.values.clone(), grid.finish().expect("map"));
+        let (rows, columns) = (grid_lines(height, stride), grid_lines(width, stride));
+        assert_eq!((rows.as_slice(), columns.last()), (&[2, 6, 10, 12][..], Some(&20)));
+        let on_lines = rows.iter().flat_map(|&r| columns.iter().map(move |&c| (r, c)));
+        assert_eq!(on_lines.map(|(r, c)| map.get(r, c)).collect::<Vec<_>>(), answers);
+        assert_eq!(grid_lines(5, 1), [0, 1, 2, 3, 4]);
+    }
 }

@@ -25,6 +25,7 @@ mod program;
 mod window;
 mod winograd;
 
+pub use assemble::grid_lines;
 pub use block::{Block, blocks};
 pub use buffer::Buffer;
 pub use convolution::Convolution;

@@ -52,6 +52,27 @@ impl PixelCounts {
         Ok(counts)
     }
 
+    /// Counts the pixels where these rows and columns cross, for a map that is interpolated elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when the sizes differ or a line lies outside.
+    pub fn on_lines(
+        probability: &ProbabilityMap,
+        truth: &Mask,
+        [rows, columns]: [&[usize]; 2],
+        threshold: f32,
+    ) -> Result<Self> {
+        let outside = |lines: &[usize], side: usize| lines.iter().any(|&line| line >= side);
+        if !probability.same_size(truth) || outside(rows, truth.height()) || outside(columns, truth.width()) {
+            return Err(Error::mismatch("The prediction, the truth and the grid have different sizes"));
+        }
+        let mut counts = Self::default();
+        for (&row, &column) in rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column))) {
+            counts.add_probability(probability.get(row, column), truth.get(row, column), threshold);
+        }
+        Ok(counts)
+    }
+
     /// Counts two masks; the cross-entropy stays 0.
     ///
     /// # Errors
@@ -123,6 +144,18 @@ mod tests {
         assert_eq!((s.sensitivity, s.specificity, s.dice, s.accuracy), (Some(0.5), Some(0.5), Some(0.5), Some(0.5)));
         let expected = -(0.9f64.ln() + 0.2f64.ln() + 0.3f64.ln() + 0.9f64.ln()) / 4.0;
         assert!((s.cross_entropy.expect("defined") - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn lines_choose_the_pixels_that_count_and_must_lie_inside() {
+        let p = Plane::from_vec(3, 2, vec![0.9, 0.0, 0.2, 0.0, 0.0, 0.0]).expect("plane");
+        let t = Plane::from_vec(3, 2, vec![true, true, false, true, true, true]).expect("plane");
+        let found = PixelCounts::on_lines(&p, &t, [&[0], &[0, 2]], 0.5).expect("counts").scores();
+        assert_eq!((found.dice, found.accuracy), (Some(1.0), Some(1.0)));
+        let all = PixelCounts::on_lines(&p, &t, [&[0, 1], &[0, 1, 2]], 0.5).expect("counts").scores();
+        assert_eq!(all.dice, PixelCounts::of(&p, &t, 0.5).expect("counts").scores().dice);
+        assert!(PixelCounts::on_lines(&p, &t, [&[2], &[0]], 0.5).is_err());
+        assert!(PixelCounts::on_lines(&p, &t, [&[0], &[3]], 0.5).is_err());
     }
 
     #[test]

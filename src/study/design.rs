@@ -233,7 +233,11 @@ impl Design {
     }
 
     fn id(&self, cell: &Cell) -> String {
-        let all = serde_json::json!([cell, self.pretrain, self.train, self.data]).to_string();
+        let mut all = serde_json::json!([cell, self.pretrain, self.train, self.data]).to_string();
+        if cell.network == Network::Dccn {
+            // Cells were once scored on what was interpolated too, which says little of the network.
+            all.push_str("scored on its grid alone");
+        }
         let percent = (cell.pruning_ratio * 100.0).round();
         let hash = sha256_hex(all.as_bytes());
         format!("{}-d{percent:02}-n{}-s{}-{}", cell.network.name(), cell.n_train, cell.seed, &hash[..8])

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::design::{Cell, Design, Network};
 use super::store::{CellResult, Study};
 use crate::dataset::{Split, Tile, phantom};
-use crate::engine::{Choice, Control, LANES, LaneEngine, SegmentOptions, segment};
+use crate::engine::{Choice, Control, LANES, LaneEngine, SegmentOptions, grid_lines, segment};
 use crate::error::{Error, Result};
 use crate::instances::find;
 use crate::metrics::PixelCounts;
@@ -149,7 +149,7 @@ impl CellRun<'_> {
         Ok(outcome.model)
     }
 
-    /// Counts over all test tiles, and the answer on the first.
+    /// Counts over all test tiles, of the pixels that the network answered, and the map of the first tile.
     fn score(&self, model: &Model) -> Result<(PixelCounts, ProbabilityMap)> {
         let dccn = matches!(model.card().architecture, Architecture::Dccn { .. });
         let stride = if dccn { self.study.design.data.dccn_stride } else { 1 };
@@ -159,7 +159,9 @@ impl CellRun<'_> {
         let mut first = None;
         for tile in &self.data.test {
             let map = segment(model, &tile.image, options, &control)?;
-            counts = counts.plus(PixelCounts::of(&map, &tile.labels.foreground(), 0.5)?);
+            let lines = [map.height(), map.width()].map(|side| grid_lines(side, stride));
+            let [rows, columns] = &lines;
+            counts = counts.plus(PixelCounts::on_lines(&map, &tile.labels.foreground(), [rows, columns], 0.5)?);
             first.get_or_insert(map);
         }
         let first = first.ok_or_else(|| Error::mismatch("There are no test tiles"))?;
