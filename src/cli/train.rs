@@ -104,7 +104,7 @@ struct CommonArguments {
     spread: usize,
     #[arg(long, default_value_t = 30)]
     epochs: u64,
-    /// Patches, or squares, in a step. The CPU works on 32 at a time, one such group a thread.
+    /// Patches, or squares, in a step. The CPU works on groups of 32; threads beyond these share a layer's filters.
     #[arg(long, default_value_t = 64)]
     batch: usize,
     #[arg(long, default_value_t = 1e-3)]

@@ -64,8 +64,8 @@ impl Compute {
         Self { device: Device::flex(), name: "CPU (Burn flex)".into(), max_tensor_bytes: None, lanes: false }
     }
 
-    /// The CPU by this crate's own kernels where they know the network, else by Burn's. The kernels work on 32 patches a thread,
-    /// so a batch of 64 keeps two threads busy; Burn's use all, and may be faster for the DCCN on many cores.
+    /// The CPU by this crate's own kernels where they know the network, else by Burn's. The kernels work on groups of 32
+    /// patches; threads beyond the groups share the filters of convolutions, and wait in the DCCN's normalisations.
     #[must_use]
     pub fn fastest_cpu(model: &Model) -> Self {
         if Kernels::of(model.graph()).is_none() {
