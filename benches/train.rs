@@ -128,6 +128,21 @@ impl Report {
     }
 }
 
+/// One group of 32 patches by all threads, over one thread.
+fn shared(report: &mut Report, tiles: &[Tile], (key, name, model): (&str, &str, &Model)) {
+    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let ours = Compute::fastest_cpu(model);
+    let rounds: Vec<(f64, f64)> = (0..ROUNDS)
+        .map(|_| (rate(model, &ours, tiles, 32, 1), alone.install(|| rate(model, &ours, tiles, 32, 1))))
+        .collect();
+    let ratio = median(rounds.iter().map(|(all, one)| all / one).collect());
+    let [all, one] = [median(rounds.iter().map(|r| r.0).collect()), median(rounds.iter().map(|r| r.1).collect())];
+    let threads = rayon::current_num_threads();
+    report.values.insert(format!("threads_{threads}_over_1_{key}_b32"), ratio);
+    let found = format!("{ratio:.2}× ({all:.0} / {one:.0} patches/s)");
+    report.rows.push([format!("batch 32, {name}: {threads} threads / 1"), found, String::new()]);
+}
+
 /// `--json`, and networks by key (all without one).
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -142,6 +157,7 @@ fn main() {
         if is_chain(&model) {
             report.squares(&tiles, (key, name, &model, goal));
         }
+        shared(&mut report, &tiles, (key, name, &model));
     }
     if json {
         println!("{}", serde_json::to_string_pretty(&report.values).unwrap());

@@ -8,7 +8,7 @@ use clap::Args;
 use super::output::{Output, stop_flag};
 use crate::engine::{Choice, Control, Device, SegmentOptions, segment_on};
 use crate::error::{Error, Report, Result};
-use crate::model::{Architecture, InstanceParameters, Model};
+use crate::model::{InstanceParameters, Model};
 use crate::raster::{Colours, Matching, Orientation, ProbabilityMap, RgbImage, Stain};
 
 /// A pixel is nucleus above this, in pixel scores (the paper's choice).
@@ -47,6 +47,13 @@ fn views(text: &str) -> std::result::Result<u8, String> {
     if [1, 2, 4, 8].contains(&count) { Ok(count) } else { Err("give 1, 2, 4 or 8".into()) }
 }
 
+impl ViewArguments {
+    /// Whether images are seen mirrored and turned too.
+    pub fn several(self) -> bool {
+        self.views > 1
+    }
+}
+
 impl EngineArguments {
     /// Refuses a threshold that is no probability.
     ///
@@ -57,11 +64,6 @@ impl EngineArguments {
             return Err(Error::mismatch("The threshold must be between 0 and 1"));
         }
         Ok(SegmentOptions { stride: self.stride, block_px: self.block })
-    }
-
-    /// Step of the grid of pixels that the network itself answers.
-    pub fn answered(&self, model: &Model) -> usize {
-        if matches!(model.card().architecture, Architecture::Dccn { .. }) { self.stride } else { 1 }
     }
 
     /// Threshold of pixel scores.

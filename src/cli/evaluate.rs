@@ -11,8 +11,7 @@ use super::output::Output;
 use super::segment::write_pictures;
 use super::tiles::{TileArguments, load};
 use crate::dataset::Tile;
-use crate::engine::grid_lines;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::instances::find;
 use crate::metrics::{ObjectScores, PixelCounts, PixelScores, score_objects};
 use crate::model::{FileLimits, Model, stored_precision};
@@ -77,14 +76,13 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Outcome
     }
     let device = arguments.how.open(&model, output)?;
     let parameters = arguments.how.instances(&model);
-    let stride = arguments.how.answered(&model);
     let mut counts = PixelCounts::default();
     let mut scores = Vec::new();
     for tile in &tiles {
+        let lines = answered(arguments, &model, tile)?;
         let run = timed_segment(&model, &device, &tile.image, (&arguments.how, arguments.views), output, &tile.name)?;
-        let lines = [run.map.height(), run.map.width()].map(|side| grid_lines(side, stride));
-        let truth = tile.labels.foreground();
-        let of_tile = PixelCounts::on_lines(&run.map, &truth, [&lines[0], &lines[1]], arguments.how.pixel_threshold())?;
+        let threshold = arguments.how.pixel_threshold();
+        let of_tile = PixelCounts::on_lines(&run.map, &tile.labels.foreground(), &lines, threshold)?;
         counts = counts.plus(of_tile);
         let (labels, _) = find(&run.map, &parameters)?;
         scores.push(score(tile, &labels, of_tile, run.milliseconds)?);
@@ -101,6 +99,20 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Outcome
     }
     output.result(&result, &describe(&result))?;
     Ok(Outcome::Done)
+}
+
+/// Rows and columns at whose crossings the model answers; they must be the same in every view.
+fn answered(arguments: &EvaluateArguments, model: &Model, tile: &Tile) -> Result<[Vec<usize>; 2]> {
+    let (width, height) = (tile.image.width(), tile.image.height());
+    let lines = arguments.how.options()?.answered(model, width, height);
+    let mirrored =
+        |lines: &[usize], side: usize| lines.iter().rev().map(|line| side - 1 - line).eq(lines.iter().copied());
+    if arguments.views.several() && !(mirrored(&lines[0], height) && mirrored(&lines[1], width)) {
+        return Err(Error::mismatch(
+            "Mirrored views answer other pixels at this stride; give --stride an odd number that divides the images' sides, or leave --views out",
+        ));
+    }
+    Ok(lines)
 }
 
 fn score(tile: &Tile, labels: &LabelMap, counts: PixelCounts, milliseconds: f64) -> Result<TileScores> {

@@ -58,7 +58,6 @@ impl Grid {
 }
 
 /// Image rows or columns, of `side` in all, on which a network answers at a stride; what lies between is interpolated.
-#[must_use]
 pub fn grid_lines(side: usize, stride: usize) -> Vec<usize> {
     (0..side.div_ceil(stride.max(1))).map(|index| grid_place(index, stride.max(1), side)).collect()
 }

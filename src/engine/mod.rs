@@ -25,7 +25,6 @@ mod program;
 mod window;
 mod winograd;
 
-pub use assemble::grid_lines;
 pub use block::{Block, blocks};
 pub use buffer::Buffer;
 pub use convolution::Convolution;
@@ -45,7 +44,7 @@ use crate::error::{Error, Result};
 use crate::model::{Architecture, Model};
 use crate::platform::{for_each_index, threads};
 use crate::raster::{Plane, ProbabilityMap, RgbImage};
-use assemble::{Grid, write_block};
+use assemble::{Grid, grid_lines, write_block};
 
 /// Largest side of a block on the CPU unless another is asked for, pixels. Larger ones compute less context.
 const CPU_BLOCK_PX: usize = 256;
@@ -104,6 +103,18 @@ impl Control<'_> {
         if let Some(show) = self.block {
             show(block, probabilities);
         }
+    }
+}
+
+impl SegmentOptions {
+    /// Rows and columns of an image at whose crossings `model` itself answers: all, or the DCCN's grid. What lies between is interpolated.
+    #[must_use]
+    pub fn answered(&self, model: &Model, width: usize, height: usize) -> [Vec<usize>; 2] {
+        let stride = match model.card().architecture {
+            Architecture::Dcnn { .. } => 1,
+            Architecture::Dccn { .. } => self.stride,
+        };
+        [height, width].map(|side| grid_lines(side, stride))
     }
 }
 

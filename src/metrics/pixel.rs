@@ -59,7 +59,7 @@ impl PixelCounts {
     pub fn on_lines(
         probability: &ProbabilityMap,
         truth: &Mask,
-        [rows, columns]: [&[usize]; 2],
+        [rows, columns]: &[Vec<usize>; 2],
         threshold: f32,
     ) -> Result<Self> {
         let outside = |lines: &[usize], side: usize| lines.iter().any(|&line| line >= side);
@@ -150,12 +150,12 @@ mod tests {
     fn lines_choose_the_pixels_that_count_and_must_lie_inside() {
         let p = Plane::from_vec(3, 2, vec![0.9, 0.0, 0.2, 0.0, 0.0, 0.0]).expect("plane");
         let t = Plane::from_vec(3, 2, vec![true, true, false, true, true, true]).expect("plane");
-        let found = PixelCounts::on_lines(&p, &t, [&[0], &[0, 2]], 0.5).expect("counts").scores();
+        let found = PixelCounts::on_lines(&p, &t, &[vec![0], vec![0, 2]], 0.5).expect("counts").scores();
         assert_eq!((found.dice, found.accuracy), (Some(1.0), Some(1.0)));
-        let all = PixelCounts::on_lines(&p, &t, [&[0, 1], &[0, 1, 2]], 0.5).expect("counts").scores();
+        let all = PixelCounts::on_lines(&p, &t, &[vec![0, 1], vec![0, 1, 2]], 0.5).expect("counts").scores();
         assert_eq!(all.dice, PixelCounts::of(&p, &t, 0.5).expect("counts").scores().dice);
-        assert!(PixelCounts::on_lines(&p, &t, [&[2], &[0]], 0.5).is_err());
-        assert!(PixelCounts::on_lines(&p, &t, [&[0], &[3]], 0.5).is_err());
+        assert!(PixelCounts::on_lines(&p, &t, &[vec![2], vec![0]], 0.5).is_err());
+        assert!(PixelCounts::on_lines(&p, &t, &[vec![0], vec![3]], 0.5).is_err());
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use super::design::{Cell, Design, Network};
 use super::store::{CellResult, Study};
 use crate::dataset::{Split, Tile, phantom};
-use crate::engine::{Choice, Control, LANES, LaneEngine, SegmentOptions, grid_lines, segment};
+use crate::engine::{Choice, Control, LANES, LaneEngine, SegmentOptions, segment};
 use crate::error::{Error, Result};
 use crate::instances::find;
 use crate::metrics::PixelCounts;
-use crate::model::{Architecture, Model, Precision};
+use crate::model::{Model, Precision};
 use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
 use crate::raster::{OUTLINE, Plane, ProbabilityMap, encode_rgb_png, outline_mask, overlay};
@@ -151,17 +151,14 @@ impl CellRun<'_> {
 
     /// Counts over all test tiles, of the pixels that the network answered, and the map of the first tile.
     fn score(&self, model: &Model) -> Result<(PixelCounts, ProbabilityMap)> {
-        let dccn = matches!(model.card().architecture, Architecture::Dccn { .. });
-        let stride = if dccn { self.study.design.data.dccn_stride } else { 1 };
-        let options = SegmentOptions { stride, block_px: None };
+        let options = SegmentOptions { stride: self.study.design.data.dccn_stride, block_px: None };
         let control = Control { cancel: Some(self.cancel), ..Control::default() };
         let mut counts = PixelCounts::default();
         let mut first = None;
         for tile in &self.data.test {
             let map = segment(model, &tile.image, options, &control)?;
-            let lines = [map.height(), map.width()].map(|side| grid_lines(side, stride));
-            let [rows, columns] = &lines;
-            counts = counts.plus(PixelCounts::on_lines(&map, &tile.labels.foreground(), [rows, columns], 0.5)?);
+            let lines = options.answered(model, map.width(), map.height());
+            counts = counts.plus(PixelCounts::on_lines(&map, &tile.labels.foreground(), &lines, 0.5)?);
             first.get_or_insert(map);
         }
         let first = first.ok_or_else(|| Error::mismatch("There are no test tiles"))?;

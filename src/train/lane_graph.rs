@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use super::batch::Batch;
-use super::lane_layers::{Pool, average, average_gradient, pool, pool_gradient, row_sums};
+use super::lane_layers::{Pool, average, average_gradient, interleave, pool, pool_gradient, row_sums};
 use super::lane_norm::Norm;
 use super::lane_places::{Place, places};
-use super::lanes::{Gradients, interleave};
+use super::lanes::Gradients;
 use super::loss::loss_of_logits;
 use super::spares::Spares;
 use crate::engine::{Buffer, Convolution, LANES, Packed, Ways};

@@ -8,6 +8,7 @@
 use pulp::{Arch, Simd};
 use rayon::prelude::*;
 
+use super::batch::Batch;
 use super::spares::Spares;
 use crate::engine::{Buffer, Convolution, LANES, Packed, SLACK, Sums, Ways, weighted_sums};
 
@@ -159,7 +160,7 @@ pub fn row_sums_with<'a, S: Simd>(_: S, moved: &'a [f32], sums: &'a mut [f32]) {
 /// Values of windows side by side: value `i` of each in line `i`.
 #[pulp::with_simd(side_by_side = Arch::new())]
 #[inline(always)]
-pub fn side_by_side_with<'a, S: Simd>(_: S, windows: &'a [&'a [f32]], out: &'a mut [f32]) {
+fn side_by_side_with<'a, S: Simd>(_: S, windows: &'a [&'a [f32]], out: &'a mut [f32]) {
     for (i, line) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         line.iter_mut().zip(windows).for_each(|(v, window)| *v = window[i]);
     }
@@ -187,18 +188,30 @@ pub fn masked(moved: &mut Buffer, value: &Buffer, ways: Ways) {
     moved.par_chunks_mut(share).zip(value.par_chunks(share)).for_each(|(m, v)| mask(m, v));
 }
 
+/// Windows `first ..` side by side, in a buffer of their values; absent ones are zero.
+pub fn interleave(batch: &Batch, first: usize, mut out: Buffer) -> Buffer {
+    let count = out.len() / LANES;
+    if batch.len() < first + LANES {
+        out.fill(0.0);
+    }
+    let windows: Vec<&[f32]> = batch.patches.chunks_exact(count).skip(first).take(LANES).collect();
+    side_by_side(&windows, &mut out);
+    out
+}
+
 /// Weight gradient of a layer with few outputs a fragment: outputs and lanes together are the samples of one product.
 pub fn by_samples(conv: Convolution, inputs: &[Buffer], moved: &[Buffer], ways: Ways, weights: &mut [f32]) {
     let each = conv.out_side() * conv.out_side() * LANES;
     let fragments = (SAMPLES / each).max(1);
     for (inputs, moved) in inputs.chunks(fragments).zip(moved.chunks(fragments)) {
-        let product = sample_product(conv, inputs, moved, (each, ways));
+        let product = sample_product(conv, inputs, moved, ways);
         weights.iter_mut().zip(product).for_each(|(w, p)| *w += p);
     }
 }
 
-fn sample_product(conv: Convolution, inputs: &[Buffer], moved: &[Buffer], (each, ways): (usize, Ways)) -> Vec<f32> {
+fn sample_product(conv: Convolution, inputs: &[Buffer], moved: &[Buffer], ways: Ways) -> Vec<f32> {
     let (taps, to) = (conv.taps(), conv.out_side());
+    let each = to * to * LANES;
     let samples = inputs.len() * each;
     let mut columns = vec![0.0; conv.filters * samples];
     let mut rows = vec![0.0; samples * taps + SLACK];

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use super::batch::Batch;
-use super::lane_layers::{Pool, by_samples, masked, pooled, pooled_back, row_sums, side_by_side};
+use super::lane_layers::{Pool, by_samples, interleave, masked, pooled, pooled_back, row_sums};
 use super::lane_norm::Statistics;
 use super::loss::loss_of_logits;
 use super::spares::Spares;
@@ -36,8 +36,12 @@ struct Level {
     fragments: Vec<Buffer>,
 }
 
-/// Weights laid out for both directions, one pair a layer; and how many threads may share a group of windows.
-struct Packs(Vec<Option<(Packed, Packed)>>, Ways);
+/// What a batch's groups of windows share.
+struct Packs {
+    /// Weights laid out for both directions, one pair a layer.
+    layers: Vec<Option<(Packed, Packed)>>,
+    ways: Ways,
+}
 
 /// Sum of losses, gradients by array name, and by layer what its running statistics move towards.
 #[derive(Debug, Default)]
@@ -170,7 +174,7 @@ impl LaneNetwork {
             let bias = &weights[&format!("{name}.bias")].data;
             Some((Packed::new(data, Some(bias), conv.filters), conv.turned(data)))
         };
-        Packs(self.layers.iter().map(pack).collect(), Ways::of_each(batch.len().div_ceil(LANES)))
+        Packs { layers: self.layers.iter().map(pack).collect(), ways: Ways::of_each(batch.len().div_ceil(LANES)) }
     }
 
     /// Values of every layer, the input first.
@@ -178,7 +182,7 @@ impl LaneNetwork {
         let side = self.patch_px + batch.spread - 1;
         let mut levels =
             vec![Level { side, fragments: vec![interleave(batch, first, self.spares.any(3 * side * side))] }];
-        for (layer, pack) in self.layers.iter().zip(&packs.0) {
+        for (layer, pack) in self.layers.iter().zip(&packs.layers) {
             let from = &levels[levels.len() - 1];
             let next = match (layer, pack) {
                 (Layer::Weighted { conv, relu, .. }, Some((packed, _))) => {
@@ -186,7 +190,7 @@ impl LaneNetwork {
                     let lines = conv.filters * conv.out_side() * conv.out_side();
                     let run = |input: &Buffer| {
                         let mut out = self.spares.any(lines);
-                        conv.forward(packed, input, *relu, packs.1, &mut out);
+                        conv.forward(packed, input, *relu, packs.ways, &mut out);
                         out
                     };
                     Level { side: conv.out_side(), fragments: from.fragments.iter().map(run).collect() }
@@ -194,7 +198,7 @@ impl LaneNetwork {
                 (Layer::Pool { stride, side }, _) => {
                     let pools = pools(*stride, *side, from.side);
                     let spread =
-                        |f: &Buffer| pools.iter().map(|p| pooled(*p, f, packs.1, &self.spares)).collect::<Vec<_>>();
+                        |f: &Buffer| pools.iter().map(|p| pooled(*p, f, packs.ways, &self.spares)).collect::<Vec<_>>();
                     Level { side: pools[0].to, fragments: from.fragments.iter().flat_map(spread).collect() }
                 }
                 _ => continue,
@@ -205,10 +209,10 @@ impl LaneNetwork {
     }
 
     fn chunk_gradients(&self, packs: &Packs, batch: &Batch, first: usize, head: Head) -> Gradients {
-        let (levels, ways) = (self.forward(packs, batch, first), packs.1);
+        let (levels, ways) = (self.forward(packs, batch, first), packs.ways);
         let (loss, mut moved) = self.loss(&levels, batch, first, head);
         let mut arrays = BTreeMap::new();
-        for (i, (layer, pack)) in self.layers.iter().zip(&packs.0).enumerate().rev() {
+        for (i, (layer, pack)) in self.layers.iter().zip(&packs.layers).enumerate().rev() {
             let (from, to) = (&levels[i], &levels[i + 1]);
             match (layer, pack) {
                 (Layer::Weighted { name, conv, relu }, Some((_, turned))) => {
@@ -322,17 +326,6 @@ fn pools(stride: usize, patch_side: usize, side: usize) -> Vec<Pool> {
     let to = patch_side / stride + spread.div_ceil(stride) - 1;
     let pool = |o: usize| Pool { kernel: stride, stride, padding: 0, row: o / offsets, column: o % offsets, side, to };
     (0..offsets * offsets).map(pool).collect()
-}
-
-/// Windows `first ..` side by side, in a buffer of their values; absent ones are zero.
-pub fn interleave(batch: &Batch, first: usize, mut out: Buffer) -> Buffer {
-    let count = out.len() / LANES;
-    if batch.len() < first + LANES {
-        out.fill(0.0);
-    }
-    let windows: Vec<&[f32]> = batch.patches.chunks_exact(count).skip(first).take(LANES).collect();
-    side_by_side(&windows, &mut out);
-    out
 }
 
 #[cfg(test)]
