@@ -105,14 +105,17 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Outcome
 fn answered(arguments: &EvaluateArguments, model: &Model, tile: &Tile) -> Result<[Vec<usize>; 2]> {
     let (width, height) = (tile.image.width(), tile.image.height());
     let lines = arguments.how.options()?.answered(model, width, height);
-    let mirrored =
-        |lines: &[usize], side: usize| lines.iter().rev().map(|line| side - 1 - line).eq(lines.iter().copied());
     if arguments.views.several() && !(mirrored(&lines[0], height) && mirrored(&lines[1], width)) {
         return Err(Error::mismatch(
             "Mirrored views answer other pixels at this stride; give --stride an odd number that divides the images' sides, or leave --views out",
         ));
     }
     Ok(lines)
+}
+
+/// Whether a side seen in a mirror has its lines in the same places.
+fn mirrored(lines: &[usize], side: usize) -> bool {
+    lines.iter().rev().map(|line| side - 1 - line).eq(lines.iter().copied())
 }
 
 fn score(tile: &Tile, labels: &LabelMap, counts: PixelCounts, milliseconds: f64) -> Result<TileScores> {
@@ -153,4 +156,22 @@ fn describe(e: &Evaluation) -> String {
     let (tiles, seconds) = (e.tiles.len(), e.milliseconds / 1000.0);
     text += &(format!("{} parameters, {seconds:.2} s for {tiles} tiles", e.parameters) + "\n");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::SegmentOptions;
+    use crate::model::Architecture;
+
+    #[test]
+    fn only_odd_strides_that_divide_a_side_answer_the_same_pixels_in_a_mirror() {
+        let model = Model::random(Architecture::paper_dccn(), 1).expect("model");
+        let meets = |stride: usize, side: usize| {
+            let options = SegmentOptions { stride, block_px: None };
+            mirrored(&options.answered(&model, side, side)[0], side)
+        };
+        assert!(meets(1, 1000) && meets(25, 1000) && meets(5, 35));
+        assert!(!meets(16, 1000) && !meets(8, 1000) && !meets(3, 1000));
+    }
 }
