@@ -46,7 +46,7 @@ fn rate(model: &Model, compute: &Compute, tiles: &[Tile], batch: usize, spread: 
         data: TrainData { tiles },
         recipe: &recipe,
         compute,
-        teacher: None,
+        teachers: &[],
         checkpoint: None,
         checkpoint_every: Duration::from_hours(1),
         cancel: &cancel,

@@ -148,7 +148,7 @@ fn tiles(design: &Design, data: Option<&Path>, output: Output) -> Result<Data> {
         None => check_data(design, data).map(|()| Data::default()),
         Some(folder) => {
             let wanted = TileArguments { data: folder.to_path_buf(), split: None, tiles: Vec::new(), licence: None };
-            Data::of_tiles(load(&wanted, output)?)
+            Data::of_tiles(load(&wanted, output)?, design)
         }
     }
 }

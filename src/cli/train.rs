@@ -38,10 +38,10 @@ pub struct TrainArguments {
 pub struct FinetuneArguments {
     /// The model to start from.
     model: PathBuf,
-    /// A better model that teaches what it believes of each patch, beside the labels. DCNNs on the CPU only.
-    #[arg(long, value_name = "MODEL")]
-    teacher: Option<PathBuf>,
-    /// Share of the teacher in what is taught, 0 to 1.
+    /// Better models that teach what they believe of each patch, on average (comma-separated). DCNNs on the CPU only.
+    #[arg(long, value_name = "MODELS", value_delimiter = ',')]
+    teacher: Vec<PathBuf>,
+    /// Share of the teachers in what is taught, 0 to 1; the rest are labels. At 1 labels only score.
     #[arg(long, default_value_t = 0.5, requires = "teacher", value_name = "SHARE")]
     distil: f32,
     #[command(flatten)]
@@ -175,19 +175,24 @@ pub fn train(arguments: &TrainArguments, output: Output) -> Result<Outcome> {
         Family::Dccn => Architecture::paper_dccn(),
     };
     let start = Model::random(architecture, arguments.common.seed)?;
-    fit(&start, None, &arguments.common, output)
+    fit(&start, (&[], 0.0), &arguments.common, output)
 }
 
 /// `prunella finetune`.
 pub fn finetune(arguments: &FinetuneArguments, output: Output) -> Result<Outcome> {
-    let teacher = arguments.teacher.as_deref().map(Model::load).transpose()?;
-    let taught = teacher.as_ref().map(|teacher| (teacher, arguments.distil));
-    fit(&Model::load(&arguments.model)?, taught, &arguments.common, output)
+    let teachers = arguments.teacher.iter().map(|path| Model::load(path)).collect::<Result<Vec<_>>>()?;
+    fit(&Model::load(&arguments.model)?, (&teachers, arguments.distil), &arguments.common, output)
 }
 
-/// Trains `start`, perhaps with a teacher and its share.
-fn fit(start: &Model, taught: Option<(&Model, f32)>, arguments: &CommonArguments, output: Output) -> Result<Outcome> {
-    let recipe = Recipe { distil: taught.map_or(0.0, |t| t.1), ..arguments.recipe(start.card().head) };
+/// Trains `start`, perhaps with teachers and their share.
+fn fit(
+    start: &Model,
+    (teachers, share): (&[Model], f32),
+    arguments: &CommonArguments,
+    output: Output,
+) -> Result<Outcome> {
+    let distil = if teachers.is_empty() { 0.0 } else { share };
+    let recipe = Recipe { distil, ..arguments.recipe(start.card().head) };
     recipe.validate()?;
     let tiles = load(&arguments.tiles, output)?;
     if tiles.is_empty() {
@@ -208,7 +213,7 @@ fn fit(start: &Model, taught: Option<(&Model, f32)>, arguments: &CommonArguments
         data: TrainData { tiles: &tiles },
         recipe: &recipe,
         compute: &compute,
-        teacher: taught.map(|t| t.0),
+        teachers,
         checkpoint: Some(&checkpoint),
         checkpoint_every: every,
         cancel: stop_flag(),

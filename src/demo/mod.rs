@@ -94,7 +94,7 @@ impl Demo<'_> {
                 data: TrainData { tiles: &training },
                 recipe: &recipe,
                 compute: self.compute,
-                teacher: None,
+                teachers: &[],
                 checkpoint: None,
                 checkpoint_every: Duration::MAX,
                 cancel: self.cancel,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::data::DataChoice;
 use super::training::{Pretrain, Training};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Head, dcnn, sha256_hex};
@@ -74,30 +75,6 @@ impl Network {
 
     fn head(self) -> Head {
         if self == Self::Dccn { Head::Sigmoid } else { Head::Softmax }
-    }
-}
-
-/// Where tiles come from, and what of them is scored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DataChoice {
-    /// Procedural tissue instead of a folder.
-    pub phantom: bool,
-    /// The DCCN is scored on every such pixel of every such row of the test tiles; all of them would take hours.
-    #[serde(skip_serializing_if = "is_usual_stride")]
-    pub dccn_stride: usize,
-}
-
-const DCCN_STRIDE: usize = 8;
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_usual_stride(stride: &usize) -> bool {
-    *stride == DCCN_STRIDE
-}
-
-impl Default for DataChoice {
-    fn default() -> Self {
-        Self { phantom: false, dccn_stride: DCCN_STRIDE }
     }
 }
 

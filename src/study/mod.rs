@@ -3,6 +3,7 @@
 //! with nothing repeated, and any machine may do any cell. Tables, figures and advice are made from these results alone.
 
 mod advise;
+mod data;
 mod design;
 mod paper;
 mod run;
@@ -13,9 +14,10 @@ mod training;
 mod workflow;
 
 pub use advise::{Advice, Question, advise};
+pub use data::{Data, DataChoice, TileSplit};
 pub use design::{BUILT_IN, Cell, Design, Network, Scale};
 pub use paper::{PaperRow, paper_cost, paper_table, standard_errors};
-pub use run::{CellRun, Data, Watch, cost};
+pub use run::{CellRun, Watch, cost};
 pub use store::{CellResult, Study};
 pub use summary::{Group, StudyReport, groups, report};
 pub use times::Times;

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use super::data::Data;
 use super::design::{Cell, Design, Network};
 use super::store::{CellResult, Study};
-use crate::dataset::{Split, Tile, phantom};
+use crate::dataset::Tile;
 use crate::engine::{Choice, Control, LANES, LaneEngine, SegmentOptions, segment};
 use crate::error::{Error, Result};
 use crate::instances::find;
@@ -21,50 +22,6 @@ use crate::train::{Event, TrainData, Trainer, open};
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
 /// Side of the picture of a cell, pixels.
 const PICTURE_PX: usize = 200;
-/// Procedural tissue: tiles to train and test on, and their sides.
-const PHANTOM: [(u64, usize); 2] = [(8, 240), (2, 400)];
-
-/// Tiles of a study.
-#[derive(Debug, Default)]
-pub struct Data {
-    pub pretrain: Vec<Tile>,
-    pub train: Vec<Tile>,
-    pub test: Vec<Tile>,
-}
-
-impl Data {
-    /// Procedural tissue.
-    #[must_use]
-    pub fn phantom() -> Self {
-        let tiles = |(count, px): (u64, usize), first: u64| -> Vec<Tile> {
-            (0..count).map(|i| phantom::tile(px, px, first + i)).collect()
-        };
-        let [train, test] = PHANTOM;
-        Self { pretrain: tiles(train, 1000), train: tiles(train, 2000), test: tiles(test, 3000) }
-    }
-
-    /// Tiles by the paper's Table 1.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`] when a part has no tile.
-    pub fn of_tiles(tiles: Vec<Tile>) -> Result<Self> {
-        let mut data = Self::default();
-        for tile in tiles {
-            let part = [Split::Pretrain, Split::Train, Split::Test].into_iter().find(|s| s.contains(&tile.name));
-            match part {
-                Some(Split::Pretrain) => data.pretrain.push(tile),
-                Some(Split::Train) => data.train.push(tile),
-                Some(Split::Test) => data.test.push(tile),
-                None => {}
-            }
-        }
-        if data.train.is_empty() || data.test.is_empty() {
-            return Err(Error::mismatch("The folder lacks tiles of the paper's training or test part"));
-        }
-        Ok(data)
-    }
-}
-
 /// Told while a cell is worked on.
 pub type Watch<'a> = dyn FnMut(&str, &Event) + 'a;
 
@@ -139,7 +96,7 @@ impl CellRun<'_> {
             data: TrainData { tiles },
             recipe,
             compute: &compute,
-            teacher: None,
+            teachers: &[],
             checkpoint: Some(&checkpoint),
             checkpoint_every: CHECKPOINT_EVERY,
             cancel: self.cancel,

@@ -17,6 +17,7 @@ mod optimiser;
 mod recipe;
 mod spares;
 mod start;
+mod teachers;
 mod trainer;
 mod validation;
 

@@ -54,7 +54,7 @@ pub struct Recipe {
     pub weight_decay: f64,
     pub prior: Prior,
     pub augmentation: Augmentation,
-    /// Share of the teacher's probability in what a pixel is taught, 0 to 1; the rest is its label. 0 without a teacher.
+    /// Share of the teachers' mean probability in what a pixel is taught, 0 to 1; the rest is its label. 0 without teachers.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub distil: f32,
     /// Silent filters of a DCNN are drawn anew before training, and each filter's gradient loses its mean, so that none falls

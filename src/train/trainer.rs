@@ -20,6 +20,7 @@ use super::network::Network;
 use super::optimiser::Optimiser;
 use super::recipe::Recipe;
 use super::start::{Redrawn, begin, centre_gradients};
+use super::teachers::Teachers;
 use super::validation::{score_patches, score_squares};
 use crate::dataset::{Place, Sampler, Tile};
 use crate::error::{Error, Result};
@@ -73,8 +74,8 @@ pub struct Trainer<'a> {
     pub data: TrainData<'a>,
     pub recipe: &'a Recipe,
     pub compute: &'a Compute,
-    /// Teaches what it believes, with [`Recipe::distil`] as its share.
-    pub teacher: Option<&'a Model>,
+    /// Teach what they believe on average, with [`Recipe::distil`] as their share.
+    pub teachers: &'a [Model],
     /// Where the run is kept while it goes; removed at the end by the caller.
     pub checkpoint: Option<&'a Path>,
     /// Time between checkpoints; zero is after every step.
@@ -90,7 +91,7 @@ struct Run<'a> {
     network: Network,
     /// Computes gradients instead of Burn.
     kernels: Option<Kernels>,
-    teacher: Option<(LaneNetwork, &'a Model)>,
+    teachers: Teachers<'a>,
     /// Tiles where patches are gathered on the device.
     sent: Option<DeviceTiles>,
     optimiser: Optimiser,
@@ -121,7 +122,7 @@ impl Trainer<'_> {
     fn prepare(&self, on_event: &mut dyn FnMut(Event)) -> Result<Run<'_>> {
         let hashes: Vec<String> =
             self.data.tiles.iter().map(|t| format!("{}:{}", t.sha256, t.labels_sha256())).collect();
-        let taught = self.teacher.map_or(String::new(), |t| format!(" taught by {}", t.fingerprint()));
+        let taught: String = self.teachers.iter().map(|t| format!(" taught by {}", t.fingerprint())).collect();
         let id = run_id(self.recipe, &(self.start.fingerprint() + &taught), &hashes);
         let recipe = self.recipe;
         let kernels = self.compute.kernels(self.start);
@@ -135,7 +136,7 @@ impl Trainer<'_> {
         let mut run = Run {
             job: self,
             network: Network::new(&start, &device),
-            teacher: self.teaching(chain.is_some())?,
+            teachers: Teachers::of(self.teachers, chain.is_some())?,
             sent: if kernels.is_some() { None } else { self.send() },
             kernels,
             optimiser: Optimiser::new(recipe.weight_decay),
@@ -160,14 +161,6 @@ impl Trainer<'_> {
             on_event(Event::Resumed { epoch: run.progress.epoch, step: run.progress.step, history });
         }
         Ok(run)
-    }
-
-    fn teaching(&self, lanes: bool) -> Result<Option<(LaneNetwork, &Model)>> {
-        let Some(teacher) = self.teacher else { return Ok(None) };
-        match LaneNetwork::of(teacher.graph()) {
-            Some(network) if lanes => Ok(Some((network, teacher))),
-            _ => Err(Error::unsupported("Learning from a teacher needs two DCNNs and --device cpu")),
-        }
     }
 
     /// GPUs gather patches themselves where the tiles fit.
@@ -208,7 +201,7 @@ impl Trainer<'_> {
             "recipe": self.recipe,
             "tiles": tiles,
             "device": self.compute.name,
-            "teacher": self.teacher.map(Model::fingerprint),
+            "teachers": self.teachers.iter().map(Model::fingerprint).collect::<Vec<_>>(),
             "last_epoch": history.last(),
         }));
         for tile in self.data.tiles {
@@ -296,18 +289,11 @@ impl Run<'_> {
         )))
     }
 
-    /// Windows gathered on the host, with what the teacher believes of them.
+    /// Windows gathered on the host, with what teachers believe of them.
     fn taught(&self, places: &[(Place, u64)]) -> Batch {
         let recipe = self.job.recipe;
         let mut batch = Batch::gather(self.job.data.tiles, places, recipe.spread, recipe.augmentation);
-        if let Some((network, teacher)) = &self.teacher {
-            let believed = network.logits(teacher.weights(), &batch);
-            let mix = |(z, &class): ([f32; 2], &usize)| {
-                let probability = teacher.card().head.probability(z);
-                recipe.distil * probability + (1.0 - recipe.distil) * class as f32
-            };
-            batch.soft = believed.into_iter().zip(&batch.classes).map(mix).collect();
-        }
+        self.teachers.teach(&mut batch, recipe.distil);
         batch
     }
 

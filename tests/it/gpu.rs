@@ -53,7 +53,7 @@ fn training_on_an_adapter_that_gathers_its_own_patches_goes_like_the_cpus() {
             data: TrainData { tiles: &tiles },
             recipe,
             compute,
-            teacher: None,
+            teachers: &[],
             checkpoint: None,
             checkpoint_every: Duration::MAX,
             cancel: &AtomicBool::new(false),
