@@ -54,13 +54,26 @@ enum Task {
   prunella study run my-design.toml --data tiles --out mine
   prunella study run paper-cost --out cost
 
-Built in: smoke, paper-table4 to paper-table7, paper-seeds, paper-cost.")]
+Built in: smoke, paper-table4 to paper-table7, paper-seeds, paper-cost.
+
+A design for tiles of your own, by parts of their names:
+  name = \"mine\"
+  networks = [\"dcnn\"]
+  ratios = [0.0, 0.5, 0.9]
+  patches = [1000, 10000]
+  seeds = [1, 2, 3]
+  pretrain = { patches = 60000, epochs = 1 }
+  train = { epochs = 20, augment = \"strong\", weight_decay = 0.01, awake = true }
+  [data.split]
+  pretrain = [\"slide-1\", \"slide-2\"]
+  train = [\"slide-3\"]
+  test = [\"slide-4\", \"slide-5\"]")]
 struct RunArguments {
     /// A built-in design or a TOML file.
     design: String,
     #[arg(long, short)]
     out: PathBuf,
-    /// Folder with labelled tiles named as in the paper's Table 1.
+    /// Folder with labelled tiles. The design's [data.split] says which of them train and test, else the paper's Table 1.
     #[arg(long)]
     data: Option<PathBuf>,
     /// Cells worked on at a time, each in a process with its share of the cores; one a device unless said otherwise.
@@ -141,16 +154,19 @@ fn check_data(design: &Design, data: Option<&Path>) -> Result<()> {
     Err(Error::mismatch("This design needs labelled tiles; name their folder with --data"))
 }
 
-/// The tiles that a design wants.
-fn tiles(design: &Design, data: Option<&Path>, output: Output) -> Result<Data> {
-    match data {
-        _ if design.data.phantom => Ok(Data::phantom()),
-        None => check_data(design, data).map(|()| Data::default()),
-        Some(folder) => {
+/// The tiles that a study's design wants; they must be those that it began with.
+fn tiles(study: &Study, folder: Option<&Path>, output: Output) -> Result<Data> {
+    let design = &study.design;
+    check_data(design, folder)?;
+    let data = match folder {
+        Some(folder) if !design.data.phantom => {
             let wanted = TileArguments { data: folder.to_path_buf(), split: None, tiles: Vec::new(), licence: None };
-            Data::of_tiles(load(&wanted, output)?, design)
+            Data::of_tiles(load(&wanted, output)?, design)?
         }
-    }
+        _ => Data::phantom(),
+    };
+    study.keep_to(&data)?;
+    Ok(data)
 }
 
 fn run(arguments: &RunArguments, output: Output) -> Result<Outcome> {
@@ -181,7 +197,7 @@ fn one_after_the_other(arguments: &RunArguments, study: &Study, missing: &[Cell]
     if missing.is_empty() {
         return Ok(());
     }
-    let data = tiles(&study.design, arguments.data.as_deref(), output)?;
+    let data = tiles(study, arguments.data.as_deref(), output)?;
     let device = arguments.device.first().copied().unwrap_or_default();
     let runner = CellRun { study, data: &data, device, cancel: stop_flag() };
     let begun = Instant::now();
@@ -317,7 +333,7 @@ fn plan(arguments: &PlanArguments, output: Output) -> Result<Outcome> {
 
 fn cell(arguments: &CellArguments, output: Output) -> Result<Outcome> {
     let study = Study::open(&arguments.folder)?;
-    let data = tiles(&study.design, arguments.data.as_deref(), output)?;
+    let data = tiles(&study, arguments.data.as_deref(), output)?;
     let runner = CellRun { study: &study, data: &data, device: arguments.device, cancel: stop_flag() };
     if let Some(name) = &arguments.pretrain {
         let network = study.design.networks.iter().find(|n| n.name() == name);

@@ -84,6 +84,19 @@ impl Data {
         Self { pretrain: tiles(train, 1000), train: tiles(train, 2000), test: tiles(test, 3000) }
     }
 
+    /// Every tile with its part and what identifies it, as JSON, a line each.
+    #[must_use]
+    pub fn list(&self) -> String {
+        let row = |part: &str, tile: &Tile| {
+            let row = serde_json::json!({
+                "part": part, "tile": tile.name, "image_sha256": tile.sha256, "labels_sha256": tile.labels_sha256(),
+            });
+            row.to_string() + "\n"
+        };
+        let parts = [("pretrain", &self.pretrain), ("train", &self.train), ("test", &self.test)];
+        parts.iter().flat_map(|(part, tiles)| tiles.iter().map(|tile| row(part, tile))).collect()
+    }
+
     /// Tiles by the design's split. A tile may pre-train and train, but one that tests does nothing else.
     ///
     /// # Errors
@@ -128,6 +141,7 @@ impl Data {
 
 #[cfg(test)]
 mod tests {
+    use super::super::store::Study;
     use super::*;
 
     const CODES: [&str; 4] = ["TCGA-A7-A13E-01Z", "TCGA-AR-A1AK-01Z", "TCGA-CH-5767-01Z", "mouse-1"];
@@ -174,6 +188,18 @@ mod tests {
         let bare = refused(&format!("{none}[pretrain]\npatches = 100\nepochs = 1"));
         assert!(bare.contains("pre-train"), "{bare}");
         assert!(split(none, &["mouse-1", "mouse-2"]).is_ok());
+    }
+
+    #[test]
+    fn a_study_keeps_to_the_tiles_it_began_with() {
+        let folder = tempfile::tempdir().expect("folder");
+        let study = Study::begin(Design::built_in("smoke").expect("design"), folder.path()).expect("study");
+        study.keep_to(&Data::phantom()).expect("the first time");
+        study.keep_to(&Data::phantom()).expect("the same");
+        let mut other = Data::phantom();
+        other.test.pop();
+        let said = study.keep_to(&other).expect_err("a tile less").to_string();
+        assert!(said.contains("other tiles") && said.contains("tiles.jsonl"), "{said}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::data::Data;
 use super::design::{Cell, Design};
 use super::times::Times;
 use crate::error::{At as _, Error, Result};
@@ -14,6 +15,9 @@ use crate::platform::{read_file, write_atomic};
 const MAX_BYTES: u64 = 1_000_000;
 /// Name of the table of times in a study's folder.
 const TIMES: &str = "times.csv";
+/// Name of the list of tiles in a study's folder, and its largest size.
+const TILES: &str = "tiles.jsonl";
+const MAX_TILES_BYTES: u64 = 64_000_000;
 
 /// What became of a cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,6 +70,22 @@ impl Study {
         let bytes = read_file(&file, MAX_BYTES)?;
         let text = String::from_utf8(bytes).map_err(|_| Error::malformed("The design is not text").at(&file))?;
         Ok(Self { design: Design::parse(&text).at(&file)?, folder: folder.to_path_buf() })
+    }
+
+    /// Holds the study to the tiles that it began with, by what is in them: results of two data sets are no table.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] where it began with others.
+    pub fn keep_to(&self, data: &Data) -> Result<()> {
+        let (file, list) = (self.folder.join(TILES), data.list());
+        if !file.is_file() {
+            return write_atomic(&file, list.as_bytes());
+        }
+        if read_file(&file, MAX_TILES_BYTES)? == list.as_bytes() {
+            return Ok(());
+        }
+        Err(Error::mismatch("The study in this folder began with other tiles or labels; choose another folder")
+            .at(&file))
     }
 
     fn design_file(&self) -> PathBuf {
