@@ -154,19 +154,16 @@ fn check_data(design: &Design, data: Option<&Path>) -> Result<()> {
     Err(Error::mismatch("This design needs labelled tiles; name their folder with --data"))
 }
 
-/// The tiles that a study's design wants; they must be those that it began with.
-fn tiles(study: &Study, folder: Option<&Path>, output: Output) -> Result<Data> {
-    let design = &study.design;
+/// The tiles that a design wants.
+fn tiles(design: &Design, folder: Option<&Path>, output: Output) -> Result<Data> {
     check_data(design, folder)?;
-    let data = match folder {
+    match folder {
         Some(folder) if !design.data.phantom => {
             let wanted = TileArguments { data: folder.to_path_buf(), split: None, tiles: Vec::new(), licence: None };
-            Data::of_tiles(load(&wanted, output)?, design)?
+            Data::of_tiles(load(&wanted, output)?, design)
         }
-        _ => Data::phantom(),
-    };
-    study.keep_to(&data)?;
-    Ok(data)
+        _ => Ok(Data::phantom()),
+    }
 }
 
 fn run(arguments: &RunArguments, output: Output) -> Result<Outcome> {
@@ -178,7 +175,9 @@ fn run(arguments: &RunArguments, output: Output) -> Result<Outcome> {
     if jobs == 0 {
         return Err(Error::mismatch("At least one job is needed"));
     }
-    check_data(&design, arguments.data.as_deref())?;
+    // Before anything is written: a design that does not fit the tiles should leave no folder behind.
+    let data =
+        if Study::is_in(&arguments.out) { None } else { Some(tiles(&design, arguments.data.as_deref(), output)?) };
     let study = Study::begin(design, &arguments.out)?;
     let missing = study.missing()?;
     let all = study.design.cells().len();
@@ -186,18 +185,25 @@ fn run(arguments: &RunArguments, output: Output) -> Result<Outcome> {
         output.remark(&format!("{} of {all} cells are finished already", all - missing.len()));
     }
     if jobs == 1 || missing.len() < 2 {
-        one_after_the_other(arguments, &study, &missing, output)?;
+        one_after_the_other(arguments, &study, (&missing, data), output)?;
     } else {
         side_by_side(arguments, jobs, &study, &missing, output)?;
     }
     written(&study, output)
 }
 
-fn one_after_the_other(arguments: &RunArguments, study: &Study, missing: &[Cell], output: Output) -> Result<()> {
+/// Cells in this process; tiles may have been read already.
+fn one_after_the_other(
+    arguments: &RunArguments,
+    study: &Study,
+    (missing, data): (&[Cell], Option<Data>),
+    output: Output,
+) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let data = tiles(study, arguments.data.as_deref(), output)?;
+    let data = data.map_or_else(|| tiles(&study.design, arguments.data.as_deref(), output), Ok)?;
+    study.keep_to(&data)?;
     let device = arguments.device.first().copied().unwrap_or_default();
     let runner = CellRun { study, data: &data, device, cancel: stop_flag() };
     let begun = Instant::now();
@@ -333,7 +339,8 @@ fn plan(arguments: &PlanArguments, output: Output) -> Result<Outcome> {
 
 fn cell(arguments: &CellArguments, output: Output) -> Result<Outcome> {
     let study = Study::open(&arguments.folder)?;
-    let data = tiles(&study, arguments.data.as_deref(), output)?;
+    let data = tiles(&study.design, arguments.data.as_deref(), output)?;
+    study.keep_to(&data)?;
     let runner = CellRun { study: &study, data: &data, device: arguments.device, cancel: stop_flag() };
     if let Some(name) = &arguments.pretrain {
         let network = study.design.networks.iter().find(|n| n.name() == name);

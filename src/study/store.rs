@@ -61,6 +61,12 @@ impl Study {
         Ok(study)
     }
 
+    /// Whether a study was begun in a folder.
+    #[must_use]
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join("design.toml").is_file()
+    }
+
     /// The study in a folder.
     ///
     /// # Errors

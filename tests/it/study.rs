@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::support::{prunella, run, text};
+use crate::support::{prunella, run, text, tiles};
 
 /// Seconds on two cores: the small network, few patches.
 const TINY: &str = r#"
@@ -25,6 +25,13 @@ awake = true
 
 [data]
 phantom = true
+"#;
+
+const SPLIT: &str = r#"
+[data.split]
+pretrain = ["tile0", "tile1"]
+train = ["tile1"]
+test = ["tile2"]
 "#;
 
 fn report(folder: &Path) -> (String, String) {
@@ -105,4 +112,38 @@ fn plans_cells_and_designs_explain_themselves() {
     assert!(!none.exists(), "nothing is written when nothing can be done");
     let (code, stdout, _) = run(&["study", "report", text(&out)]);
     assert_eq!(code, Some(1), "{stdout}");
+}
+
+#[test]
+fn a_study_of_ones_own_tiles_needs_a_split_and_keeps_to_what_it_began_with() {
+    let folders = [tiles(3, 96), tiles(2, 96), tiles(3, 100)];
+    let [mine, fewer, others] = folders.each_ref().map(|folder| text(folder.path()));
+    let dir = tempfile::tempdir().expect("folder");
+    let out = dir.path().join("study");
+    let design = |name: &str, end: &str| {
+        let design = dir.path().join(name);
+        std::fs::write(&design, TINY.replace("[data]\nphantom = true", end)).expect("design");
+        design
+    };
+    let (bare, split) = (design("bare.toml", ""), design("split.toml", SPLIT));
+    let study = |design: &Path, data: &str| {
+        let (code, _, stderr) =
+            run(&["study", "run", text(design), "--data", data, "--device", "cpu", "--out", text(&out)]);
+        (code, stderr)
+    };
+    let (code, stderr) = study(&bare, mine);
+    assert!(code == Some(2) && stderr.contains("[data.split]") && stderr.contains("tile0, tile1, tile2"), "{stderr}");
+    let (code, stderr) = study(&split, fewer);
+    assert!(code == Some(2) && stderr.contains("'tile2'"), "{stderr}");
+    assert!(!out.exists(), "a design that does not fit leaves nothing behind");
+
+    let (code, stderr) = study(&split, mine);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(report(&out).1.lines().count(), 5, "four cells and a heading");
+    let list = std::fs::read_to_string(out.join("tiles.jsonl")).expect("the list of tiles");
+    assert_eq!(list.matches("\"tile\":\"tile1\"").count(), 2, "it pre-trains and trains: {list}");
+    let cell = std::fs::read_dir(out.join("cells")).expect("cells").next().expect("a cell").expect("its file");
+    std::fs::remove_file(cell.path()).expect("removed");
+    let (code, stderr) = study(&split, others);
+    assert!(code == Some(2) && stderr.contains("other tiles"), "{stderr}");
 }
