@@ -10,6 +10,8 @@ use crate::platform::for_each_part;
 
 /// Values that the inputs of the rows in work may have: half a megabyte.
 const CACHED: usize = 1 << 17;
+/// Multiply-adds from which on a layer is shared among threads: some 50 µs of one.
+const WORTH_SHARING: usize = 1 << 21;
 
 /// Square windows with zeros around; values lie as channel, row, column and [`LANES`] patches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,13 @@ impl Convolution {
     #[must_use]
     pub fn taps(&self) -> usize {
         self.channels * self.kernel * self.kernel
+    }
+
+    /// As many ways as the work is worth: small layers are done sooner than another thread is woken.
+    #[must_use]
+    pub fn worth(&self, ways: Ways) -> Ways {
+        let multiply_adds = self.filters * self.taps() * self.out_side() * self.out_side() * LANES;
+        if multiply_adds < WORTH_SHARING { Ways::ONE } else { ways }
     }
 
     fn padded_side(&self) -> usize {

@@ -16,6 +16,9 @@ pub fn norm_affine(model: &Model, node: &Node) -> (Vec<f32>, Vec<f32>) {
 /// Widths of filter groups the kernel is compiled for, widest first.
 pub const GROUPS: [usize; 4] = [8, 4, 2, 1];
 
+/// Weights from which on they are packed by several threads.
+const WORTH_SHARING: usize = 1 << 16;
+
 /// Filters `first .. first + width` with their weights as `[tap][filter]`.
 #[derive(Debug, Clone)]
 pub struct Group {
@@ -55,11 +58,16 @@ impl Packed {
             groups.push(Group { first, width, weights: Vec::new(), bias });
             first += width;
         }
-        for_each_part(groups.iter_mut().collect(), |group: &mut Group| {
+        let pack = |group: &mut Group| {
             group.weights.reserve_exact(weights.len() / filters * group.width);
             let rows = group.first..group.first + group.width;
             starts.clone().for_each(|t| group.weights.extend(rows.clone().map(|f| weights[f * step + t])));
-        });
+        };
+        if weights.len() < WORTH_SHARING {
+            groups.iter_mut().for_each(pack);
+        } else {
+            for_each_part(groups.iter_mut().collect(), pack);
+        }
         Self { groups, filters }
     }
 

@@ -30,9 +30,10 @@ impl Kernels {
     /// Mean loss over a batch, its gradients, and the statistics of its normalisations.
     #[must_use]
     pub fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
-        match self {
+        // On a thread of the pool: one outside of it would sleep and be woken at every layer, and some have hundreds.
+        rayon::scope(|_| match self {
             Self::Chain(chain) => chain.gradients(weights, batch, head),
             Self::Graph(graph) => graph.gradients(weights, batch, head),
-        }
+        })
     }
 }

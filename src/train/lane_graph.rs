@@ -156,7 +156,9 @@ impl LaneGraph {
             out.par_iter_mut().zip(inputs).for_each(|(out, input)| {
                 let out = step.to.of_mut(out);
                 match (step.layer, &packed, &norm) {
-                    (Layer::Weighted { conv, .. }, Some(packed), _) => conv.forward(packed, input, false, ways, out),
+                    (Layer::Weighted { conv, .. }, Some(packed), _) => {
+                        conv.forward(packed, input, false, conv.worth(ways), out)
+                    }
                     (Layer::Norm, _, Some(norm)) => norm.apply(input, out),
                     (Layer::Largest(window), ..) => pool(window, input, out),
                     (Layer::Average { kernel, side, to }, ..) => average([kernel, side, to], input, out),
@@ -225,7 +227,7 @@ impl LaneGraph {
                 }
                 arrays.insert(name("weight"), weight_gradient(conv, &groups));
                 if step.from != self.input {
-                    let ways = Ways::of_each(groups.len());
+                    let ways = conv.worth(Ways::of_each(groups.len()));
                     let (back, packed) = conv.adjoint(&weights[&name("weight")].data);
                     each(&|inner, group| back.forward(&packed, group[2], false, ways, inner));
                 }
@@ -264,10 +266,10 @@ fn norms_stand_alone(graph: &Graph) -> bool {
 
 /// Sum over groups, in their order.
 fn weight_gradient(conv: Convolution, groups: &[[&[f32]; 3]]) -> Vec<f32> {
-    let size = conv.filters * conv.taps();
+    let (size, ways) = (conv.filters * conv.taps(), conv.worth(Ways::of_each(groups.len())));
     let own = |group: &[&[f32]; 3]| {
         let mut gradient = vec![0.0; size];
-        conv.weight_gradient(group[0], group[2], Ways::of_each(groups.len()), &mut gradient);
+        conv.weight_gradient(group[0], group[2], ways, &mut gradient);
         gradient
     };
     let parts: Vec<Vec<f32>> = groups.par_iter().map(own).collect();

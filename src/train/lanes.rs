@@ -190,7 +190,7 @@ impl LaneNetwork {
                     let lines = conv.filters * conv.out_side() * conv.out_side();
                     let run = |input: &Buffer| {
                         let mut out = self.spares.any(lines);
-                        conv.forward(packed, input, *relu, packs.ways, &mut out);
+                        conv.forward(packed, input, *relu, conv.worth(packs.ways), &mut out);
                         out
                     };
                     Level { side: conv.out_side(), fragments: from.fragments.iter().map(run).collect() }
@@ -227,13 +227,14 @@ impl LaneNetwork {
                         by_samples(conv, &from.fragments, &moved, ways, &mut weight);
                     } else {
                         let pairs = from.fragments.iter().zip(&moved);
-                        pairs.for_each(|(x, m)| conv.weight_gradient(x, m, ways, &mut weight));
+                        pairs.for_each(|(x, m)| conv.weight_gradient(x, m, conv.worth(ways), &mut weight));
                     }
                     moved.iter().for_each(|m| row_sums(m, &mut bias));
                     arrays.insert(format!("{name}.weight"), weight);
                     arrays.insert(format!("{name}.bias"), bias);
                     if i > 0 {
-                        let back = moved.iter().map(|m| self.input_gradient(conv, turned, m, ways)).collect();
+                        let back =
+                            moved.iter().map(|m| self.input_gradient(conv, turned, m, conv.worth(ways))).collect();
                         self.spares.give(std::mem::replace(&mut moved, back));
                     }
                 }
