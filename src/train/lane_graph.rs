@@ -157,7 +157,7 @@ impl LaneGraph {
                 let out = step.to.of_mut(out);
                 match (step.layer, &packed, &norm) {
                     (Layer::Weighted { conv, .. }, Some(packed), _) => {
-                        conv.forward(packed, input, false, conv.worth(ways), out)
+                        conv.forward(packed, input, false, conv.worth(ways), out);
                     }
                     (Layer::Norm, _, Some(norm)) => norm.apply(input, out),
                     (Layer::Largest(window), ..) => pool(window, input, out),
