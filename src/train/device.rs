@@ -13,7 +13,7 @@ use super::kernels::Kernels;
 use super::network::{BurnNetwork, values};
 use crate::dataset::PATCH_VALUES;
 use crate::engine::DeviceChoice;
-use crate::engine::gpu::{AdapterFacts, TrainAdapter as Engine};
+use crate::engine::gpu::{Adapter as EngineAdapter, AdapterFacts};
 use crate::error::{Error, Result};
 use crate::model::{Head, Model, Op};
 use crate::platform::mix;
@@ -122,7 +122,7 @@ impl Compute {
 pub fn adapters() -> Vec<TrainAdapter> {
     let trained_on = if cfg!(target_os = "macos") { "Metal" } else { "Vulkan" };
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let mut describe = |(index, Engine { facts, .. }): (usize, Engine)| {
+    let mut describe = |(index, EngineAdapter { facts, .. }): (usize, EngineAdapter)| {
         let mut burn = None;
         if facts.backend == trained_on {
             let nth = counts.entry(facts.kind.clone()).or_default();
