@@ -1,5 +1,6 @@
-//! Segmentation against its peers, side by side in one run: `cargo xtask bench segment [--json]` sets the peers up and runs
-//! this. Every ratio is the median over rounds in which both sides ran one after the other.
+//! Segmentation against its peers, side by side in one run: `cargo xtask bench segment [--json]`
+//! sets the peers up and runs this. Every ratio is the median over rounds in which both sides ran
+//! one after the other.
 
 #![allow(
     clippy::print_stdout,
@@ -104,10 +105,15 @@ fn patchwise(table: &mut Table, peer: &mut Peer, folder: &std::path::Path) {
     segment_secs(&model, &image);
     peer.seconds("run patch 256 3 55 55");
     let rounds: Vec<(f64, f64)> = (0..ROUNDS)
-        .map(|_| (segment_secs(&model, &image), peer.seconds("run patch 256 3 55 55") / 256.0 * 1e6))
+        .map(|_| {
+            (segment_secs(&model, &image), peer.seconds("run patch 256 3 55 55") / 256.0 * 1e6)
+        })
         .collect();
     let ratio = median(rounds.iter().map(|(ours, theirs)| theirs / ours).collect());
-    let (ours, theirs) = (median(rounds.iter().map(|r| r.0).collect()), median(rounds.iter().map(|r| r.1).collect()));
+    let (ours, theirs) = (
+        median(rounds.iter().map(|r| r.0).collect()),
+        median(rounds.iter().map(|r| r.1).collect()),
+    );
     let shown = format!("{ratio:.0}× ({ours:.2} against {theirs:.0} s/Mpx)");
     let what = "dense, 1000×1000, against patch-wise onnxruntime (batches of 256), δ = 0";
     table.add("dense_over_patchwise_onnxruntime_d00", ratio, what, &shown, "≥ 100×");
@@ -132,7 +138,8 @@ fn gpu(table: &mut Table) {
                 timed(|| pollster::block_on(map).unwrap()).1
             };
             run();
-            let pairs: Vec<(f64, f64)> = (0..rounds).map(|_| (run(), segment_secs(&model, &image))).collect();
+            let pairs: Vec<(f64, f64)> =
+                (0..rounds).map(|_| (run(), segment_secs(&model, &image))).collect();
             let ratio = median(pairs.iter().map(|(a, b)| a / b).collect());
             let secs = median(pairs.iter().map(|p| p.0).collect()) / (side * side) as f64 * 1e6;
             let shown = format!("{ratio:.2} ({secs:.2} s/Mpx)");
@@ -143,22 +150,28 @@ fn gpu(table: &mut Table) {
 }
 
 fn instances(table: &mut Table) {
-    let model = Model::load(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/dcnn-90.safetensors")).unwrap();
+    let model =
+        Model::load(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/dcnn-90.safetensors"))
+            .unwrap();
     let parameters = model.card().instances;
     let image = phantom::tile(1000, 1000, 7).image;
     let mut count = 0;
     let shares = (0..ROUNDS).map(|_| {
-        let (map, network) = timed(|| segment(&model, &image, SegmentOptions::default(), &Control::default()).unwrap());
+        let (map, network) = timed(|| {
+            segment(&model, &image, SegmentOptions::default(), &Control::default()).unwrap()
+        });
         let (found, objects) = timed(|| {
             let (labels, smooth) = find(&map, &parameters).unwrap();
             let all = nuclei(&image, &labels, &smooth, &parameters, Some(0.25)).unwrap();
-            write_nuclei(all, &Provenance::default(), &mut std::io::sink(), &mut std::io::sink()).unwrap()
+            write_nuclei(all, &Provenance::default(), &mut std::io::sink(), &mut std::io::sink())
+                .unwrap()
         });
         count = found;
         objects / (objects + network)
     });
     let share = median(shares.collect());
-    let what = format!("objects + GeoJSON + CSV, share of the whole ({count} nuclei, 1000×1000, δ = 0.9)");
+    let what =
+        format!("objects + GeoJSON + CSV, share of the whole ({count} nuclei, 1000×1000, δ = 0.9)");
     table.add("instances_share_d90", share, &what, &format!("{:.1} %", share * 100.0), "≤ 15 %");
 }
 
@@ -172,11 +185,13 @@ fn many_nuclei(table: &mut Table) {
     };
     let map = ProbabilityMap::from_vec(SIDE, SIDE, (0..SIDE * SIDE).map(inside).collect()).unwrap();
     let image = RgbImage::filled(SIDE, SIDE, [120, 80, 160]);
-    let parameters = InstanceParameters { smoothing: 0, min_area_px: 20, ..InstanceParameters::default() };
+    let parameters =
+        InstanceParameters { smoothing: 0, min_area_px: 20, ..InstanceParameters::default() };
     let (count, secs) = timed(|| {
         let (labels, smooth) = find(&map, &parameters).unwrap();
         let all = nuclei(&image, &labels, &smooth, &parameters, Some(0.25)).unwrap();
-        write_nuclei(all, &Provenance::default(), &mut std::io::sink(), &mut std::io::sink()).unwrap()
+        write_nuclei(all, &Provenance::default(), &mut std::io::sink(), &mut std::io::sink())
+            .unwrap()
     });
     table.add(
         "many_nuclei_s",
@@ -208,7 +223,13 @@ fn memory(table: &mut Table, folder: &std::path::Path) {
     ));
     let (gb, secs) = (answer["bytes"].as_f64().unwrap() / 1e9, answer["seconds"].as_f64().unwrap());
     let what = "peak memory of 'prunella segment', 6000×5000, δ = 0.9";
-    table.add("peak_memory_gb_6000x5000", gb, what, &format!("{gb:.2} GB ({secs:.0} s)"), "≤ 1.0 GB");
+    table.add(
+        "peak_memory_gb_6000x5000",
+        gb,
+        what,
+        &format!("{gb:.2} GB ({secs:.0} s)"),
+        "≤ 1.0 GB",
+    );
 }
 
 fn main() {

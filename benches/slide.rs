@@ -1,5 +1,6 @@
-//! Slides: `cargo xtask bench slide [--json]` sets openslide up and runs this over the slides in `PRUNELLA_DATA`. Tiles are read by
-//! both sides one after the other; ratios are medians over rounds.
+//! Slides: `cargo xtask bench slide [--json]` sets openslide up and runs this over the slides in
+//! `PRUNELLA_DATA`. Tiles are read by both sides one after the other; ratios are medians over
+//! rounds.
 
 #![allow(
     clippy::print_stdout,
@@ -32,15 +33,19 @@ fn tile_secs(file: &str) -> f64 {
     let begun = Instant::now();
     for i in 0..TILES {
         let (x, y) = (i % across * level.tile_width, i / across * level.tile_height);
-        reader.region(0, x.cast_signed(), y.cast_signed(), level.tile_width, level.tile_height).unwrap();
+        reader
+            .region(0, x.cast_signed(), y.cast_signed(), level.tile_width, level.tile_height)
+            .unwrap();
     }
     begun.elapsed().as_secs_f64() / TILES as f64
 }
 
 fn main() {
     let json = std::env::args().any(|a| a == "--json");
-    let data = std::env::var_os("PRUNELLA_DATA").map_or_else(|| "../shared/data".into(), PathBuf::from);
-    let folder = data.join("slides").canonicalize().unwrap_or_else(|e| panic!("{}: {e}", data.display()));
+    let data =
+        std::env::var_os("PRUNELLA_DATA").map_or_else(|| "../shared/data".into(), PathBuf::from);
+    let folder =
+        data.join("slides").canonicalize().unwrap_or_else(|e| panic!("{}: {e}", data.display()));
     let file = |name: &str| folder.join(name).display().to_string();
     let mut values: BTreeMap<String, f64> = BTreeMap::new();
     let mut rows: Vec<[String; 3]> = Vec::new();
@@ -52,13 +57,23 @@ fn main() {
     ] {
         let question = format!("tiles {} {TILES}", file(name));
         peer.seconds(&question);
-        let rounds: Vec<(f64, f64)> = (0..ROUNDS).map(|_| (tile_secs(&file(name)), peer.seconds(&question))).collect();
+        let rounds: Vec<(f64, f64)> =
+            (0..ROUNDS).map(|_| (tile_secs(&file(name)), peer.seconds(&question))).collect();
         let ratio = median(rounds.iter().map(|(a, b)| a / b).collect());
-        let (ours, theirs) =
-            (median(rounds.iter().map(|r| r.0).collect()), median(rounds.iter().map(|r| r.1).collect()));
-        values.insert(format!("tile_over_openslide_{}", name.split(['-', '.']).next().unwrap_or(name)), ratio);
+        let (ours, theirs) = (
+            median(rounds.iter().map(|r| r.0).collect()),
+            median(rounds.iter().map(|r| r.1).collect()),
+        );
+        values.insert(
+            format!("tile_over_openslide_{}", name.split(['-', '.']).next().unwrap_or(name)),
+            ratio,
+        );
         let shown = format!("{ratio:.2} ({:.2} / {:.2} ms)", ours * 1e3, theirs * 1e3);
-        rows.push([format!("a tile of 240 or 256 pixels, {kind}: ours / openslide"), shown, "≤ 1.5".into()]);
+        rows.push([
+            format!("a tile of 240 or 256 pixels, {kind}: ours / openslide"),
+            shown,
+            "≤ 1.5".into(),
+        ]);
     }
     whole(&mut values, &mut rows, &mut peer, &file("mosaic-jpeg.tif"));
     remote(&mut values, &mut rows, &folder);
@@ -74,13 +89,24 @@ fn main() {
 }
 
 /// The mosaic from open to GeoJSON by the program itself.
-fn whole(values: &mut BTreeMap<String, f64>, rows: &mut Vec<[String; 3]>, peer: &mut Peer, slide: &str) {
+fn whole(
+    values: &mut BTreeMap<String, f64>,
+    rows: &mut Vec<[String; 3]>,
+    peer: &mut Peer,
+    slide: &str,
+) {
     let out = tempfile::tempdir().unwrap();
     let model = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/dcnn-90.safetensors");
     let program = env!("CARGO_BIN_EXE_prunella");
     let arguments = ["slide", "segment", slide, "--mpp", "0.25", "--device", "cpu", "--model"];
-    let run =
-        Command::new(program).args(arguments).arg(&model).arg("--out").arg(out.path()).arg("--json").output().unwrap();
+    let run = Command::new(program)
+        .args(arguments)
+        .arg(&model)
+        .arg("--out")
+        .arg(out.path())
+        .arg("--json")
+        .output()
+        .unwrap();
     let said: Value = serde_json::from_slice(&run.stdout).unwrap();
     let secs = |name: &str| said[name].as_f64().unwrap();
     let share = |name: &str| secs(name) / secs("seconds") * 100.0;
@@ -97,14 +123,27 @@ fn whole(values: &mut BTreeMap<String, f64>, rows: &mut Vec<[String; 3]>, peer: 
         ),
         String::new(),
     ]);
-    let question = format!("rss {program} {} {} --out {}", arguments.join(" "), model.display(), out.path().display());
+    let question = format!(
+        "rss {program} {} {} --out {}",
+        arguments.join(" "),
+        model.display(),
+        out.path().display()
+    );
     let peak = peer.ask(&question)["bytes"].as_f64().unwrap() / 1e9;
     values.insert("mosaic_peak_gb".into(), peak);
-    rows.push(["its peak memory".into(), format!("{peak:.2} GB"), "does not grow with the slide".into()]);
+    rows.push([
+        "its peak memory".into(),
+        format!("{peak:.2} GB"),
+        "does not grow with the slide".into(),
+    ]);
 }
 
 /// Requests and bytes over HTTP, from `prunella serve`.
-fn remote(values: &mut BTreeMap<String, f64>, rows: &mut Vec<[String; 3]>, folder: &std::path::Path) {
+fn remote(
+    values: &mut BTreeMap<String, f64>,
+    rows: &mut Vec<[String; 3]>,
+    folder: &std::path::Path,
+) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_prunella"));
     let mut server = command
         .arg("serve")
@@ -128,7 +167,10 @@ fn remote(values: &mut BTreeMap<String, f64>, rows: &mut Vec<[String; 3]>, folde
     let (all_requests, all_bytes) = source.spent();
     server.kill().unwrap();
     server.wait().unwrap();
-    values.extend([("http_open_requests".to_owned(), requests as f64), ("http_open_bytes".to_owned(), bytes as f64)]);
+    values.extend([
+        ("http_open_requests".to_owned(), requests as f64),
+        ("http_open_bytes".to_owned(), bytes as f64),
+    ]);
     let kb = |n: u64| format!("{:.0} KB", n as f64 / 1e3);
     rows.push([
         format!("HTTP: to open ({:.1} MB file)", len as f64 / 1e6),

@@ -1,5 +1,6 @@
-//! Training against PyTorch on the same CPU, side by side in one run: `cargo xtask bench train [--json]` sets PyTorch up and
-//! runs this. Same networks, batch and optimiser; every ratio is the median over rounds in which both ran one after the other.
+//! Training against PyTorch on the same CPU, side by side in one run: `cargo xtask bench train
+//! [--json]` sets PyTorch up and runs this. Same networks, batch and optimiser; every ratio is the
+//! median over rounds in which both ran one after the other.
 
 #![allow(
     clippy::print_stdout,
@@ -80,13 +81,18 @@ fn is_chain(model: &Model) -> bool {
 
 /// Values by key, and rows of the printed table.
 #[derive(Default)]
-struct Report {
+struct Warnings {
     values: BTreeMap<String, f64>,
     rows: Vec<[String; 3]>,
 }
 
-impl Report {
-    fn patches(&mut self, peer: &mut Peer, tiles: &[Tile], (key, name, model, goal): (&str, &str, &Model, bool)) {
+impl Warnings {
+    fn patches(
+        &mut self,
+        peer: &mut Peer,
+        tiles: &[Tile],
+        (key, name, model, goal): (&str, &str, &Model, bool),
+    ) {
         let (ours, burn) = (Compute::fastest_cpu(model), Compute::cpu());
         peer_rate(peer, key, 64);
         // A large batch of the DCCN takes a quarter of a minute a round.
@@ -129,14 +135,19 @@ impl Report {
 }
 
 /// One group of 32 patches by all threads, over one thread.
-fn shared(report: &mut Report, tiles: &[Tile], (key, name, model): (&str, &str, &Model)) {
+fn shared(report: &mut Warnings, tiles: &[Tile], (key, name, model): (&str, &str, &Model)) {
     let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let ours = Compute::fastest_cpu(model);
     let rounds: Vec<(f64, f64)> = (0..ROUNDS)
-        .map(|_| (rate(model, &ours, tiles, 32, 1), alone.install(|| rate(model, &ours, tiles, 32, 1))))
+        .map(|_| {
+            (rate(model, &ours, tiles, 32, 1), alone.install(|| rate(model, &ours, tiles, 32, 1)))
+        })
         .collect();
     let ratio = median(rounds.iter().map(|(all, one)| all / one).collect());
-    let [all, one] = [median(rounds.iter().map(|r| r.0).collect()), median(rounds.iter().map(|r| r.1).collect())];
+    let [all, one] = [
+        median(rounds.iter().map(|r| r.0).collect()),
+        median(rounds.iter().map(|r| r.1).collect()),
+    ];
     let threads = rayon::current_num_threads();
     report.values.insert(format!("threads_{threads}_over_1_{key}_b32"), ratio);
     let found = format!("{ratio:.2}× ({all:.0} / {one:.0} patches/s)");
@@ -147,10 +158,11 @@ fn shared(report: &mut Report, tiles: &[Tile], (key, name, model): (&str, &str, 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let json = arguments.iter().any(|a| a == "--json");
-    let chosen = |key: &str| arguments.iter().all(|a| a == "--json") || arguments.iter().any(|a| a == key);
+    let chosen =
+        |key: &str| arguments.iter().all(|a| a == "--json") || arguments.iter().any(|a| a == key);
     let mut peer = Peer::start("train_peer.py", &[rayon::current_num_threads().to_string()]);
     let tiles: Vec<Tile> = (0..4).map(|i| phantom::tile(400, 400, i)).collect();
-    let mut report = Report::default();
+    let mut report = Warnings::default();
     for (key, name, architecture, goal) in networks().into_iter().filter(|n| chosen(n.0)) {
         let model = Model::random(architecture, 1).unwrap();
         report.patches(&mut peer, &tiles, (key, name, &model, goal));

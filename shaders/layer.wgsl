@@ -1,7 +1,7 @@
-// One thread computes up to sixteen filters of four outputs that lie one under another; the sum runs channel, column, row.
-// A convolution (dense: taps `step` pixels apart; batch: patches side by side, taps `lanes` elements apart), with
-// normalisation of its input, bias and ReLU in the same pass; or, with HEAD, both fully connected layers, whose hidden
-// values stay in registers.
+// One thread computes up to sixteen filters of four outputs that lie one under another; the sum
+// runs channel, column, row. A convolution (dense: taps `step` pixels apart; batch: patches side by
+// side, taps `lanes` elements apart), with normalisation of its input, bias and ReLU in the same
+// pass; or, with HEAD, both fully connected layers, whose hidden values stay in registers.
 
 struct Layer {
     width: u32,

@@ -1,5 +1,6 @@
-// One thread computes one output: the maximum or the mean of a square window; what lies outside takes no part.
-// Dense: the window moves by one pixel and its taps lie `step` apart. Batch: patches side by side, `lanes` of them.
+// One thread computes one output: the maximum or the mean of a square window; what lies outside
+// takes no part. Dense: the window moves by one pixel and its taps lie `step` apart. Batch: patches
+// side by side, `lanes` of them.
 
 struct Pool {
     width: u32,

@@ -1,4 +1,5 @@
-// One fragment shows one pixel of the screen: the image, and over it what an answer says of the place.
+// One fragment shows one pixel of the screen: the image, and over it what an answer says of the
+// place.
 
 struct Frame {
     // Strengths of outline, mask and heat; the threshold of the preview, or below 0 for none.

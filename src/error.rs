@@ -1,4 +1,5 @@
-//! The one error type. Every message is a sentence for a person: what is wrong first, the file last.
+//! The one error type. Every message is a sentence for a person: what is wrong first, the file
+//! last.
 
 use std::path::{Path, PathBuf};
 
@@ -73,12 +74,12 @@ impl Error {
 }
 
 /// Adds the file name to whatever error passes by.
-pub trait At<T> {
+pub trait ErrorContext<T> {
     /// See [`Error::at`].
     fn at(self, file: impl AsRef<Path>) -> Result<T>;
 }
 
-impl<T> At<T> for Result<T> {
+impl<T> ErrorContext<T> for Result<T> {
     fn at(self, file: impl AsRef<Path>) -> Result<T> {
         self.map_err(|e| e.at(file))
     }
@@ -87,18 +88,18 @@ impl<T> At<T> for Result<T> {
 /// Problems that do not stop the work. The caller must take it and show it.
 #[must_use]
 #[derive(Debug, Default, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Report {
+pub struct Warnings {
     /// One sentence each, in the order they were met.
     pub notes: Vec<String>,
 }
 
-impl Report {
+impl Warnings {
     /// Adds one sentence.
     pub fn note(&mut self, sentence: impl Into<String>) {
         self.notes.push(sentence.into());
     }
     /// Takes over what another report holds.
-    pub fn extend(&mut self, other: Report) {
+    pub fn extend(&mut self, other: Warnings) {
         self.notes.extend(other.notes);
     }
 }

@@ -1,8 +1,8 @@
-//! prunella trains, structurally prunes and fine-tunes small networks that segment nuclei in H&E tissue.
+//! prunella trains, structurally prunes and fine-tunes small networks that segment nuclei in H&E
+//! tissue.
 //!
-//! The floors, imports going down only: `cli` · `desktop` `web` · `demo` `study` `viewer` · `train` `whole_slide` · `engine` `instances`
-//! `prune` `metrics` `slide` `dataset` `report` `export` · `raster` `model` · `platform` · `error`. Everything but `cli`, `desktop`, `demo`,
-//! `study`, `train`, `dataset` and `report` also compiles to wasm32; `web`, the page's face, only does that.
+//! Modules lie on floors and import from lower floors only; `ARCHITECTURE.md` has the table and
+//! `tests/it/layering.rs` checks it.
 
 #![forbid(unsafe_code)]
 

@@ -22,7 +22,8 @@ impl Peer {
         let mut command = Command::new(python);
         command.arg(script).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let (to, from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let (to, from) =
+            (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Self { _child: child, to, from }
     }
 
@@ -30,7 +31,8 @@ impl Peer {
         writeln!(self.to, "{question}").unwrap();
         let mut line = String::new();
         self.from.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|e| panic!("'{question}' was answered with '{line}' ({e})"))
+        serde_json::from_str(&line)
+            .unwrap_or_else(|e| panic!("'{question}' was answered with '{line}' ({e})"))
     }
 
     pub fn seconds(&mut self, question: &str) -> f64 {

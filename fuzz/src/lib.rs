@@ -1,4 +1,5 @@
-//! The crate's readers, taken by path: a build with coverage that leaves Burn out takes a minute instead of half an hour.
+//! The crate's readers, taken by path: a build with coverage that leaves Burn out takes a minute
+//! instead of half an hour.
 
 #![allow(dead_code, unused_imports)]
 

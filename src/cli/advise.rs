@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::Outcome;
+use super::CommandOutcome;
 use super::output::Output;
 use crate::error::{Error, Result};
-use crate::study::{Advice, Group, Question, Study, advise, groups};
+use crate::study::{Advice, CellGroup, Question, Study, advise, groups};
 
 /// Say how far to prune, or how many patches to label.
 #[derive(Debug, Args)]
@@ -36,18 +36,21 @@ pub struct AdviseArguments {
 }
 
 /// `prunella advise`.
-pub fn advice(arguments: &AdviseArguments, output: Output) -> Result<Outcome> {
+pub fn advice(arguments: &AdviseArguments, output: Output) -> Result<CommandOutcome> {
     let question = match (arguments.patches, arguments.accuracy) {
         (Some(patches), _) => Question::Patches(patches),
         (None, accuracy) => Question::Accuracy(accuracy.unwrap_or_default()),
     };
-    let of_study = |folder: &PathBuf| -> Result<Vec<Group>> {
+    let of_study = |folder: &PathBuf| -> Result<Vec<CellGroup>> {
         let study = Study::open(folder)?;
         let first = study.design.networks.first().map_or("", |n| n.name());
         let wanted = arguments.network.as_deref().unwrap_or(first);
-        let found: Vec<Group> = groups(&study)?.into_iter().filter(|g| g.network.name() == wanted).collect();
+        let found: Vec<CellGroup> =
+            groups(&study)?.into_iter().filter(|g| g.network.name() == wanted).collect();
         if found.is_empty() {
-            return Err(Error::mismatch(format!("The study has no finished cell of '{wanted}'")).at(folder));
+            return Err(
+                Error::mismatch(format!("The study has no finished cell of '{wanted}'")).at(folder)
+            );
         }
         Ok(found)
     };
@@ -57,9 +60,17 @@ pub fn advice(arguments: &AdviseArguments, output: Output) -> Result<Outcome> {
             "Nothing that is known reaches that; label more patches, ask for less, or run a study of your own.",
         );
         output.result(&json!({ "advice": null }), "")?;
-        return Ok(Outcome::Nothing);
+        return Ok(CommandOutcome::Nothing);
     };
-    let Advice { pruning_ratio, patches, accuracy, error, unpruned_accuracy, enough_patches, source } = &advice;
+    let Advice {
+        pruning_ratio,
+        patches,
+        accuracy,
+        error,
+        unpruned_accuracy,
+        enough_patches,
+        source,
+    } = &advice;
     let text = format!(
         "Remove {:.0} % of the filters: with {patches} patches accuracy is {accuracy:.3} ± {error:.3}, unpruned {unpruned_accuracy:.3}.\n\
          Beyond {enough_patches} patches the unpruned network gains no more than {}.\nFrom {source}.",
@@ -67,5 +78,5 @@ pub fn advice(arguments: &AdviseArguments, output: Output) -> Result<Outcome> {
         arguments.margin
     );
     output.result(&json!({ "advice": advice }), &text)?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }

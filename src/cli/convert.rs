@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::Outcome;
+use super::CommandOutcome;
 use super::output::Output;
-use crate::dataset::{Region, parse_imagescope, rasterise, write_imagescope};
-use crate::error::{At as _, Error, Report, Result};
+use crate::dataset::{AnnotatedRegion, parse_imagescope, rasterise, write_imagescope};
+use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::instances::{Nucleus, ONE, Provenance, nuclei, polygons, write_nuclei};
 use crate::model::InstanceParameters;
 use crate::platform::{read_file, write_atomic};
@@ -52,25 +52,33 @@ impl Format {
             Some("xml") => Ok(Self::Xml),
             Some("geojson" | "json") => Ok(Self::GeoJson),
             Some("png" | "tif" | "tiff") => Ok(Self::Labels),
-            _ => Err(Error::unsupported("The ending says no format; use .xml, .geojson, .png or .tif").at(path)),
+            _ => Err(Error::unsupported(
+                "The ending says no format; use .xml, .geojson, .png or .tif",
+            )
+            .at(path)),
         }
     }
 }
 
 fn size(text: &str) -> std::result::Result<(usize, usize), String> {
-    let parts = text.split_once(['x', '×']).and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    let parts =
+        text.split_once(['x', '×']).and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
     parts
         .filter(|(w, h)| (1..=MAX_SIDE_PX).contains(w) && (1..=MAX_SIDE_PX).contains(h))
-        .ok_or_else(|| format!("'{text}' is no size; give width and height such as 1000x800, at most {MAX_SIDE_PX}"))
+        .ok_or_else(|| {
+            format!(
+                "'{text}' is no size; give width and height such as 1000x800, at most {MAX_SIDE_PX}"
+            )
+        })
 }
 
 /// `prunella convert`.
-pub fn convert(arguments: &ConvertArguments, output: Output) -> Result<Outcome> {
+pub fn convert(arguments: &ConvertArguments, output: Output) -> Result<CommandOutcome> {
     let (from, to) = (Format::of(&arguments.from)?, Format::of(&arguments.to)?);
     let bytes = read_file(&arguments.from, MAX_BYTES)?;
     let (regions, known) = read(from, &bytes).at(&arguments.from)?;
     let mpp = arguments.mpp.or(known);
-    let mut report = Report::default();
+    let mut report = Warnings::default();
     let content = match to {
         Format::Xml => write_imagescope(&regions, mpp)?,
         Format::GeoJson => geojson(&regions, mpp)?,
@@ -81,7 +89,8 @@ pub fn convert(arguments: &ConvertArguments, output: Output) -> Result<Outcome> 
             let (bytes, ending) = encode_label_file(&labels)?;
             let fits = arguments.to.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
             if !fits {
-                return Err(Error::mismatch(format!("So many objects need a .{ending} file")).at(&arguments.to));
+                return Err(Error::mismatch(format!("So many objects need a .{ending} file"))
+                    .at(&arguments.to));
             }
             bytes
         }
@@ -93,32 +102,39 @@ pub fn convert(arguments: &ConvertArguments, output: Output) -> Result<Outcome> 
         &json!({ "objects": count, "file": arguments.to }),
         &format!("{count} objects → {}", arguments.to.display()),
     )?;
-    Ok(if count == 0 { Outcome::Nothing } else { Outcome::Done })
+    Ok(if count == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
 }
 
 /// Outlines, each followed by its holes, and the pixel size if the file says.
-fn read(format: Format, bytes: &[u8]) -> Result<(Vec<Region>, Option<f64>)> {
+fn read(format: Format, bytes: &[u8]) -> Result<(Vec<AnnotatedRegion>, Option<f64>)> {
     match format {
         Format::Xml => parse_imagescope(bytes),
         Format::GeoJson => {
-            let text = std::str::from_utf8(bytes).map_err(|_| Error::malformed("The file is not text"))?;
+            let text =
+                std::str::from_utf8(bytes).map_err(|_| Error::malformed("The file is not text"))?;
             let all = polygons(text)?.into_iter().enumerate();
             Ok((all.flat_map(|(i, rings)| regions_of(i + 1, rings)).collect(), None))
         }
         Format::Labels => {
             let (labels, _) = decode_labels(bytes, DecodeLimits::default())?.renumbered();
-            Ok((outlines(&labels)?.into_iter().flat_map(|n| regions_of(n.label as usize, n.rings)).collect(), None))
+            Ok((
+                outlines(&labels)?
+                    .into_iter()
+                    .flat_map(|n| regions_of(n.label as usize, n.rings))
+                    .collect(),
+                None,
+            ))
         }
     }
 }
 
 /// An outline and its holes, open.
-fn regions_of(number: usize, rings: Vec<Vec<Point>>) -> Vec<Region> {
+fn regions_of(number: usize, rings: Vec<Vec<Point>>) -> Vec<AnnotatedRegion> {
     let region = |(i, mut vertices): (usize, Vec<Point>)| {
         if vertices.len() > 1 && vertices.first() == vertices.last() {
             vertices.pop();
         }
-        Region { id: number.to_string(), negative: i > 0, vertices }
+        AnnotatedRegion { id: number.to_string(), negative: i > 0, vertices }
     };
     rings.into_iter().enumerate().map(region).collect()
 }
@@ -132,9 +148,10 @@ fn outlines(labels: &LabelMap) -> Result<Vec<Nucleus>> {
 }
 
 /// Width and height that hold every outline.
-fn reach(regions: &[Region]) -> Result<(usize, usize)> {
+fn reach(regions: &[AnnotatedRegion]) -> Result<(usize, usize)> {
     let points = || regions.iter().flat_map(|r| &r.vertices);
-    let side = |of: fn(&Point) -> f64| (points().map(of).fold(1.0, f64::max).ceil() as usize).max(1);
+    let side =
+        |of: fn(&Point) -> f64| (points().map(of).fold(1.0, f64::max).ceil() as usize).max(1);
     let (width, height) = (side(|p| p.x), side(|p| p.y));
     if width.max(height) > MAX_SIDE_PX {
         return Err(Error::limit(format!(
@@ -144,7 +161,7 @@ fn reach(regions: &[Region]) -> Result<(usize, usize)> {
     Ok((width, height))
 }
 
-fn geojson(regions: &[Region], mpp: Option<f64>) -> Result<Vec<u8>> {
+fn geojson(regions: &[AnnotatedRegion], mpp: Option<f64>) -> Result<Vec<u8>> {
     let mut objects: Vec<Nucleus> = Vec::new();
     for region in regions.iter().filter(|r| r.vertices.len() > 2) {
         if let Some(last) = objects.last_mut().filter(|_| region.negative) {
@@ -173,14 +190,17 @@ mod tests {
 
     #[test]
     fn labels_survive_the_way_through_geojson_and_xml_and_back() {
-        let disc = |i: usize, x: f64, y: f64, r: f64| ((i % 90) as f64 + 0.5 - x).hypot((i / 90) as f64 + 0.5 - y) < r;
+        let disc = |i: usize, x: f64, y: f64, r: f64| {
+            ((i % 90) as f64 + 0.5 - x).hypot((i / 90) as f64 + 0.5 - y) < r
+        };
         let value = |i: usize| match i {
             i if disc(i, 30.0, 30.0, 4.0) => 0,
             i if disc(i, 30.0, 30.0, 15.0) => 1,
             i if disc(i, 65.0, 30.0, 12.0) => 2,
             _ => 0,
         };
-        let labels: LabelMap = Plane::from_vec(90, 60, (0..5400).map(value).collect()).expect("labels");
+        let labels: LabelMap =
+            Plane::from_vec(90, 60, (0..5400).map(value).collect()).expect("labels");
         let (file, _) = encode_label_file(&labels).expect("file");
         let (regions, _) = read(Format::Labels, &file).expect("outlines");
         assert_eq!(regions.iter().map(|r| r.negative).collect::<Vec<_>>(), [false, true, false]);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Outcome;
+use super::CommandOutcome;
 use super::output::Output;
 use crate::dataset::{DataReport, Prior, Sampler, check, representativeness};
 use crate::error::Result;
@@ -55,14 +55,14 @@ struct SampleArguments {
 }
 
 /// `prunella data …`.
-pub fn data(arguments: &DataArguments, output: Output) -> Result<Outcome> {
+pub fn data(arguments: &DataArguments, output: Output) -> Result<CommandOutcome> {
     match &arguments.verb {
         DataVerb::Check(a) => check_folder(a, output),
         DataVerb::Sample(a) => sample(a, output),
     }
 }
 
-fn check_folder(arguments: &CheckArguments, output: Output) -> Result<Outcome> {
+fn check_folder(arguments: &CheckArguments, output: Output) -> Result<CommandOutcome> {
     let report = check(&arguments.folder, |tile, _| {
         let Some(folder) = &arguments.overlays else { return Ok(()) };
         let picture = overlay(&tile.image, &outline_mask(&tile.labels), OUTLINE);
@@ -71,7 +71,7 @@ fn check_folder(arguments: &CheckArguments, output: Output) -> Result<Outcome> {
     let text = describe(&report);
     output.result(&report, &text)?;
     let found = report.tiles.iter().any(|t| t.error.is_none());
-    Ok(if found { Outcome::Done } else { Outcome::Nothing })
+    Ok(if found { CommandOutcome::Done } else { CommandOutcome::Nothing })
 }
 
 fn describe(report: &DataReport) -> String {
@@ -81,7 +81,8 @@ fn describe(report: &DataReport) -> String {
         "{:<32} {:<9} {:>11} {:>7} {:>6} {:>8} {:>8}",
         "tile", "split", "pixels", "nuclei", "cells", "µm/px", "XML IoU"
     ));
-    let or_dash = |v: Option<f64>, digits: usize| v.map_or("–".to_owned(), |v| format!("{v:.digits$}"));
+    let or_dash =
+        |v: Option<f64>, digits: usize| v.map_or("–".to_owned(), |v| format!("{v:.digits$}"));
     for t in &report.tiles {
         let split = t.split.map_or("–".to_owned(), |s| format!("{s:?}").to_lowercase());
         let pixels = format!("{}×{}", t.width, t.height);
@@ -101,22 +102,28 @@ fn describe(report: &DataReport) -> String {
     let (count, nuclei) = usable.fold((0, 0), |(n, k), t| (n + 1, k + t.nuclei));
     line(format!("{count} of {} tiles can be used, with {nuclei} nuclei", report.tiles.len()));
     if report.paper_split_complete {
-        line("All tiles of the paper's Table 1 are here: --split pretrain, train and test work".into());
+        line(
+            "All tiles of the paper's Table 1 are here: --split pretrain, train and test work"
+                .into(),
+        );
     }
     text
 }
 
-fn sample(arguments: &SampleArguments, output: Output) -> Result<Outcome> {
+fn sample(arguments: &SampleArguments, output: Output) -> Result<CommandOutcome> {
     let tiles = super::tiles::load(&arguments.tiles, output)?;
-    let Some(&largest) = arguments.sizes.iter().max() else { return Ok(Outcome::Nothing) };
+    let Some(&largest) = arguments.sizes.iter().max() else { return Ok(CommandOutcome::Nothing) };
     if tiles.is_empty() {
         output.result(&serde_json::json!({ "samples": [] }), "")?;
-        return Ok(Outcome::Nothing);
+        return Ok(CommandOutcome::Nothing);
     }
     let prior = if arguments.balanced { Prior::Balanced } else { Prior::Natural };
     let whole = Sampler::draw(&tiles, largest, prior, arguments.seed)?.train;
     let mut rows = Vec::new();
-    let mut text = format!("{:>9} {:>7} {:>24} {:>9}\n", "patches", "cells", "bits (10, 50, 90 %)", "distance");
+    let mut text = format!(
+        "{:>9} {:>7} {:>24} {:>9}\n",
+        "patches", "cells", "bits (10, 50, 90 %)", "distance"
+    );
     for &size in &arguments.sizes {
         let part = Sampler::draw(&tiles, size, prior, arguments.seed)?.train;
         let r = representativeness(&tiles, &part, &whole, arguments.seed);
@@ -129,8 +136,10 @@ fn sample(arguments: &SampleArguments, output: Output) -> Result<Outcome> {
             format!("{a:.3} {b:.3} {c:.3}"),
             r.distance
         ) + "\n");
-        rows.push(serde_json::json!({ "patches": size, "cell_fraction": cells, "representativeness": r }));
+        rows.push(
+            serde_json::json!({ "patches": size, "cell_fraction": cells, "representativeness": r }),
+        );
     }
     output.result(&serde_json::json!({ "samples": rows }), &text)?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }

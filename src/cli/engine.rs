@@ -6,10 +6,10 @@ use std::time::Instant;
 use clap::Args;
 
 use super::output::{Output, stop_flag};
-use crate::engine::{Choice, Control, Device, SegmentOptions, segment_on};
-use crate::error::{Error, Report, Result};
+use crate::engine::{Control, Device, DeviceChoice, SegmentOptions, segment_on};
+use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
-use crate::raster::{Colours, Matching, Orientation, ProbabilityMap, RgbImage, Stain};
+use crate::raster::{Orientation, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics};
 
 /// A pixel is nucleus above this, in pixel scores (the paper's choice).
 const PIXEL_THRESHOLD: f32 = 0.5;
@@ -17,7 +17,8 @@ const PIXEL_THRESHOLD: f32 = 0.5;
 /// How a model is run over images.
 #[derive(Debug, Args)]
 pub struct EngineArguments {
-    /// A pixel is nucleus when its probability is above this [default: the model card's for objects, 0.5 for pixel scores].
+    /// A pixel is nucleus when its probability is above this [default: the model card's for
+    /// objects, 0.5 for pixel scores].
     #[arg(long)]
     pub threshold: Option<f32>,
     /// Evaluate every N-th pixel and interpolate (DCCN only; 1 is exact).
@@ -26,18 +27,21 @@ pub struct EngineArguments {
     /// Side of the blocks worked on at a time, pixels; bounds memory, changes no result.
     #[arg(long)]
     pub block: Option<usize>,
-    /// auto (a real GPU that computes right and is faster, else the CPU), cpu, gpu, or gpu:N as 'prunella devices' lists them.
+    /// auto (a real GPU that computes right and is faster, else the CPU), cpu, gpu, or gpu:N as
+    /// 'prunella devices' lists them.
     #[arg(long, default_value = "auto")]
-    pub device: Choice,
-    /// auto (colours of a stain that the model never saw are matched to those it did), keep or match.
+    pub device: DeviceChoice,
+    /// auto (colours of a stain that the model never saw are matched to those it did), keep or
+    /// match.
     #[arg(long, default_value = "auto")]
-    pub stain: Matching,
+    pub stain: StainMode,
 }
 
 /// How often an image is seen.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct ViewArguments {
-    /// See each image 1, 2, 4 or 8 ways, mirrored and turned, and take the mean: a little surer for as many times the work.
+    /// See each image 1, 2, 4 or 8 ways, mirrored and turned, and take the mean: a little surer for
+    /// as many times the work.
     #[arg(long, default_value_t = 1, value_parser = views)]
     views: u8,
 }
@@ -82,7 +86,7 @@ impl EngineArguments {
     /// # Errors
     /// When a GPU was demanded and none computes right.
     pub fn open(&self, model: &Model, output: Output) -> Result<Device> {
-        let mut report = Report::default();
+        let mut report = Warnings::default();
         let device = pollster::block_on(Device::open(self.device, model, &mut report));
         report.notes.iter().for_each(|n| output.remark(n));
         device
@@ -112,10 +116,10 @@ pub fn timed_segment(
     name: &str,
 ) -> Result<Segmented> {
     let bar = output.bar(1, name);
-    let colours = Colours::wanted(how.stain, Stain::of([image]));
+    let colours = StainLut::wanted(how.stain, StainStatistics::of([image]));
     let seen = colours.as_ref().map_or(Cow::Borrowed(image), |c| Cow::Owned(c.apply(image)));
     let begun = Instant::now();
-    let mut report = Report::default();
+    let mut report = Warnings::default();
     let (map, ran_on) = mean_of_views(model, device, &seen, (how, views), &bar, &mut report)?;
     let milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
     bar.finish_and_clear();
@@ -130,7 +134,7 @@ fn mean_of_views(
     image: &RgbImage,
     (how, ViewArguments { views }): (&EngineArguments, ViewArguments),
     bar: &indicatif::ProgressBar,
-    report: &mut Report,
+    report: &mut Warnings,
 ) -> Result<(ProbabilityMap, String)> {
     let count = u64::from(views);
     let mut sum: Option<(ProbabilityMap, String)> = None;
@@ -140,9 +144,18 @@ fn mean_of_views(
             bar.set_position(total * index + done);
             bar.set_message("segmenting");
         };
-        let control = Control { cancel: Some(stop_flag()), progress: Some(&progress), ..Control::default() };
-        let turned = if index == 0 { Cow::Borrowed(image) } else { Cow::Owned(orientation.of(image)) };
-        let (map, ran_on) = pollster::block_on(segment_on(device, model, &turned, how.options()?, &control, report))?;
+        let control =
+            Control { cancel: Some(stop_flag()), progress: Some(&progress), ..Control::default() };
+        let turned =
+            if index == 0 { Cow::Borrowed(image) } else { Cow::Owned(orientation.of(image)) };
+        let (map, ran_on) = pollster::block_on(segment_on(
+            device,
+            model,
+            &turned,
+            how.options()?,
+            &control,
+            report,
+        ))?;
         sum = Some(match sum {
             None => (map, ran_on),
             Some((before, _)) => {

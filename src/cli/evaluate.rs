@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::Outcome;
+use super::CommandOutcome;
 use super::engine::{EngineArguments, ViewArguments, timed_segment};
 use super::output::Output;
 use super::segment::write_pictures;
@@ -18,8 +18,8 @@ use crate::model::{FileLimits, Model, stored_precision};
 use crate::platform::read_file;
 use crate::raster::LabelMap;
 
-/// Score a model on labelled tiles. With --stride, pixel scores are of the pixels that the network answered; object scores are of
-/// the interpolated map.
+/// Score a model on labelled tiles. With --stride, pixel scores are of the pixels that the network
+/// answered; object scores are of the interpolated map.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella evaluate --model models/dcnn-00.safetensors --data kumar --split test
@@ -66,13 +66,13 @@ struct Evaluation {
 }
 
 /// `prunella evaluate`.
-pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Outcome> {
+pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<CommandOutcome> {
     let mut model = Model::load(&arguments.model)?;
     let tiles = load(&arguments.tiles, output)?;
     if tiles.is_empty() {
         output.remark("No labelled tiles were found there; 'prunella data check' says what is.");
         output.result(&serde_json::json!({ "tiles": [] }), "")?;
-        return Ok(Outcome::Nothing);
+        return Ok(CommandOutcome::Nothing);
     }
     let device = arguments.how.open(&model, output)?;
     let parameters = arguments.how.instances(&model);
@@ -80,9 +80,17 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Outcome
     let mut scores = Vec::new();
     for tile in &tiles {
         let lines = answered(arguments, &model, tile)?;
-        let run = timed_segment(&model, &device, &tile.image, (&arguments.how, arguments.views), output, &tile.name)?;
+        let run = timed_segment(
+            &model,
+            &device,
+            &tile.image,
+            (&arguments.how, arguments.views),
+            output,
+            &tile.name,
+        )?;
         let threshold = arguments.how.pixel_threshold();
-        let of_tile = PixelCounts::on_lines(&run.map, &tile.labels.foreground(), &lines, threshold)?;
+        let of_tile =
+            PixelCounts::on_lines(&run.map, &tile.labels.foreground(), &lines, threshold)?;
         counts = counts.plus(of_tile);
         let (labels, _) = find(&run.map, &parameters)?;
         scores.push(score(tile, &labels, of_tile, run.milliseconds)?);
@@ -94,11 +102,12 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Outcome
     if let Some(name) = &arguments.record {
         let entry = serde_json::json!({ "pixels": result.pooled, "aji": result.mean_aji, "aji_plus": result.mean_aji_plus, "pq": result.mean_pq, "tiles": tiles.len() });
         model.card_mut().metrics.insert(name.clone(), entry);
-        let precision = stored_precision(&read_file(&arguments.model, FileLimits::default().max_bytes)?)?;
+        let precision =
+            stored_precision(&read_file(&arguments.model, FileLimits::default().max_bytes)?)?;
         model.save(&arguments.model, precision)?;
     }
     output.result(&result, &describe(&result))?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// Rows and columns at whose crossings the model answers; they must be the same in every view.
@@ -118,7 +127,12 @@ fn mirrored(lines: &[usize], side: usize) -> bool {
     lines.iter().rev().map(|line| side - 1 - line).eq(lines.iter().copied())
 }
 
-fn score(tile: &Tile, labels: &LabelMap, counts: PixelCounts, milliseconds: f64) -> Result<TileScores> {
+fn score(
+    tile: &Tile,
+    labels: &LabelMap,
+    counts: PixelCounts,
+    milliseconds: f64,
+) -> Result<TileScores> {
     let objects = score_objects(labels, &tile.labels)?;
     Ok(TileScores { name: tile.name.clone(), pixels: counts.scores(), objects, milliseconds })
 }
@@ -128,7 +142,12 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
 }
 
-fn summarise(arguments: &EvaluateArguments, model: &Model, counts: &PixelCounts, tiles: Vec<TileScores>) -> Evaluation {
+fn summarise(
+    arguments: &EvaluateArguments,
+    model: &Model,
+    counts: &PixelCounts,
+    tiles: Vec<TileScores>,
+) -> Evaluation {
     Evaluation {
         model: arguments.model.clone(),
         parameters: model.graph().parameters(),
@@ -146,11 +165,21 @@ fn summarise(arguments: &EvaluateArguments, model: &Model, counts: &PixelCounts,
 fn describe(e: &Evaluation) -> String {
     let number = |v: Option<f64>| v.map_or("    –".to_owned(), |v| format!("{v:.3}"));
     let row = |name: &str, p: &PixelScores, aji: Option<f64>, pq: Option<f64>| {
-        let columns =
-            [p.sensitivity, p.specificity, p.precision, p.dice, p.accuracy, p.cross_entropy, aji, pq].map(number);
+        let columns = [
+            p.sensitivity,
+            p.specificity,
+            p.precision,
+            p.dice,
+            p.accuracy,
+            p.cross_entropy,
+            aji,
+            pq,
+        ]
+        .map(number);
         format!("{name:<32} {}\n", columns.map(|c| format!("{c:>6}")).join(" "))
     };
-    let mut text = format!("{:<32}   sens   spec   prec   Dice    acc    CE    AJI     PQ\n", "tile");
+    let mut text =
+        format!("{:<32}   sens   spec   prec   Dice    acc    CE    AJI     PQ\n", "tile");
     e.tiles.iter().for_each(|t| text += &row(&t.name, &t.pixels, t.objects.aji, t.objects.pq));
     text += &row("all pixels (AJI, PQ: mean)", &e.pooled, e.mean_aji, e.mean_pq);
     let (tiles, seconds) = (e.tiles.len(), e.milliseconds / 1000.0);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::Outcome;
+use super::CommandOutcome;
 use super::output::Output;
 use crate::error::Result;
 use crate::model::{Model, Node, Op};
@@ -22,7 +22,7 @@ pub struct InfoArguments {
 }
 
 /// `prunella info`.
-pub fn info(arguments: &InfoArguments, output: Output) -> Result<Outcome> {
+pub fn info(arguments: &InfoArguments, output: Output) -> Result<CommandOutcome> {
     let model = Model::load(&arguments.model)?;
     let bytes = std::fs::metadata(&arguments.model).map_or(0, |m| m.len());
     let (graph, card) = (model.graph(), model.card());
@@ -42,7 +42,7 @@ pub fn info(arguments: &InfoArguments, output: Output) -> Result<Outcome> {
         "layers": layers, "card": card,
     });
     output.result(&value, &describe(&model, bytes))?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 fn is_layer(node: &Node) -> bool {
@@ -61,7 +61,12 @@ fn describe(model: &Model, bytes: u64) -> String {
     line(format!("{:<44} {:>14} {:>12} {:>14}", "layer", "output", "parameters", "MACs"));
     for node in graph.nodes.iter().filter(|n| is_layer(n)) {
         let shape = format!("{}×{}×{}", node.shape.channels, node.shape.height, node.shape.width);
-        line(format!("{:<44} {shape:>14} {:>12} {:>14}", node.name, parameters_of(model, node), graph.macs_of(node)));
+        line(format!(
+            "{:<44} {shape:>14} {:>12} {:>14}",
+            node.name,
+            parameters_of(model, node),
+            graph.macs_of(node)
+        ));
     }
     line(String::new());
     line(format!(
@@ -86,13 +91,16 @@ fn describe(model: &Model, bytes: u64) -> String {
 }
 
 /// `prunella devices`: what can compute here.
-pub fn devices(output: Output) -> Result<Outcome> {
+pub fn devices(output: Output) -> Result<CommandOutcome> {
     let all = adapters();
     let mut text = format!("cpu      {} threads; always there\n", rayon::current_num_threads());
     for a in &all {
         let trains = if a.trains { "" } else { ", segments only" };
-        let software =
-            if a.facts.software { ", software: slower than the CPU path, only used when asked for" } else { "" };
+        let software = if a.facts.software {
+            ", software: slower than the CPU path, only used when asked for"
+        } else {
+            ""
+        };
         text += &(format!(
             "gpu:{}    {} ({} {}, {}){software}{trains}",
             a.index, a.facts.name, a.facts.backend, a.facts.kind, a.facts.driver
@@ -101,6 +109,7 @@ pub fn devices(output: Output) -> Result<Outcome> {
     if all.is_empty() {
         text.push_str("No graphics adapter was found; training and segmentation use the CPU.\n");
     }
-    output.result(&json!({ "cpu_threads": rayon::current_num_threads(), "adapters": all }), &text)?;
-    Ok(Outcome::Done)
+    output
+        .result(&json!({ "cpu_threads": rayon::current_num_threads(), "adapters": all }), &text)?;
+    Ok(CommandOutcome::Done)
 }

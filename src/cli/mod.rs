@@ -1,5 +1,5 @@
-//! The command line: arguments typed by clap, resolved, and handed to the library. Results go to standard output (`--json`
-//! makes them one JSON object), progress and remarks to standard error.
+//! The command line: arguments typed by clap, resolved, and handed to the library. Results go to
+//! standard output (`--json` makes them one JSON object), progress and remarks to standard error.
 //!
 //! Exit codes: 0 done, 1 nothing found, 2 error.
 
@@ -32,7 +32,7 @@ use output::Output;
 
 /// How a command ended without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum CommandOutcome {
     Done,
     /// Nothing to work on was found.
     Nothing,
@@ -62,7 +62,7 @@ enum Verb {
     Import(export::ImportArguments),
     Serve(serve::ServeArguments),
     Slide(slide::SlideArguments),
-    View(view::ViewArguments),
+    View(view::WindowArguments),
     Convert(convert::ConvertArguments),
     Study(study::StudyArguments),
     Advise(advise::AdviseArguments),
@@ -83,8 +83,8 @@ pub fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     match run(arguments.verb, output) {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Nothing) => ExitCode::from(1),
+        Ok(CommandOutcome::Done) => ExitCode::SUCCESS,
+        Ok(CommandOutcome::Nothing) => ExitCode::from(1),
         Err(error) => {
             output.remark(&format!("error: {error}"));
             ExitCode::from(2)
@@ -92,7 +92,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(verb: Verb, output: Output) -> Result<Outcome> {
+fn run(verb: Verb, output: Output) -> Result<CommandOutcome> {
     match verb {
         Verb::Demo(a) => demo::demo(&a, output),
         Verb::Train(a) => train::train(&a, output),

@@ -33,7 +33,8 @@ impl Output {
     /// When the value is not JSON or standard output is closed.
     pub fn result<T: Serialize>(self, value: &T, text: &str) -> Result<()> {
         let mut line = if self.json {
-            serde_json::to_string(value).map_err(|e| Error::malformed(format!("The result cannot be written: {e}")))?
+            serde_json::to_string(value)
+                .map_err(|e| Error::malformed(format!("The result cannot be written: {e}")))?
         } else {
             text.trim_end().to_owned()
         };
@@ -51,7 +52,8 @@ impl Output {
     #[allow(clippy::unused_self, reason = "both streams belong to the command's output")]
     pub fn bar(self, total: u64, what: &str) -> ProgressBar {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(4));
-        let style = ProgressStyle::with_template("{prefix} {bar:28} {percent:>3} % · {msg} · {eta} left");
+        let style =
+            ProgressStyle::with_template("{prefix} {bar:28} {percent:>3} % · {msg} · {eta} left");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
         bar.set_prefix(what.to_owned());
         bar

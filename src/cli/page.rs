@@ -15,7 +15,10 @@ pub fn page_folder(given: Option<&Path>) -> Option<PathBuf> {
         return is_page(folder).then(|| folder.to_path_buf());
     }
     let program = std::env::current_exe().ok();
-    let mut beside = program.iter().flat_map(|p| p.ancestors().skip(1).take(2)).map(|folder| folder.join("page"));
+    let mut beside = program
+        .iter()
+        .flat_map(|p| p.ancestors().skip(1).take(2))
+        .map(|folder| folder.join("page"));
     beside.find(|folder| is_page(folder))
 }
 
@@ -25,7 +28,9 @@ fn is_page(folder: &Path) -> bool {
 
 /// What is said where there is no page.
 pub fn no_page() -> Error {
-    Error::mismatch("The page is not built; 'cargo xtask web' does that, or name its folder with --page")
+    Error::mismatch(
+        "The page is not built; 'cargo xtask web' does that, or name its folder with --page",
+    )
 }
 
 /// Everything that a single HTML file needs.
@@ -44,7 +49,8 @@ pub fn page_files(folder: &Path) -> Result<PageFiles> {
         wasm: read("web/prunella_bg.wasm")?,
         ..PageFiles::default()
     };
-    let list = std::fs::read_dir(folder.join("web")).map_err(|e| Error::io("The page cannot be read", e).at(folder))?;
+    let list = std::fs::read_dir(folder.join("web"))
+        .map_err(|e| Error::io("The page cannot be read", e).at(folder))?;
     for name in list.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
         if Path::new(&name).extension().is_some_and(|e| e == "js") {
             page.scripts.insert(name.clone(), text(&format!("web/{name}"))?);

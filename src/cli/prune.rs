@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::Outcome;
+use super::CommandOutcome;
 use super::output::Output;
-use crate::error::{At as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::model::{Model, Precision};
 use crate::platform::{read_file, write_atomic};
 use crate::prune::{PruningPlan, Scope, apply};
@@ -25,7 +25,8 @@ pub struct PruneArguments {
     /// Share of filters to remove from each layer, 0 to 1.
     #[arg(long, required_unless_present = "plan", conflicts_with = "plan")]
     ratio: Option<f64>,
-    /// What is pruned: the filters of convolutions (the paper's rule), or the units of hidden layers as well.
+    /// What is pruned: the filters of convolutions (the paper's rule), or the units of hidden
+    /// layers as well.
     #[arg(long, value_enum, default_value_t = ScopeName::Convolutions, conflicts_with = "plan")]
     scope: ScopeName,
     /// Follow a saved plan instead of choosing filters by L1 norm.
@@ -62,14 +63,15 @@ impl From<ScopeName> for Scope {
 const MAX_PLAN_BYTES: u64 = 10_000_000;
 
 /// `prunella prune`.
-pub fn prune(arguments: &PruneArguments, output: Output) -> Result<Outcome> {
+pub fn prune(arguments: &PruneArguments, output: Output) -> Result<CommandOutcome> {
     let model = Model::load(&arguments.model)?;
     let plan = match (&arguments.plan, arguments.ratio) {
         (Some(path), _) => serde_json::from_slice(&read_file(path, MAX_PLAN_BYTES)?)
             .map_err(|e| Error::malformed(format!("The plan cannot be understood: {e}")))
             .at(path)?,
         (None, ratio) => {
-            let (plan, report) = PruningPlan::l1(&model, ratio.unwrap_or(0.0), arguments.scope.into())?;
+            let (plan, report) =
+                PruningPlan::l1(&model, ratio.unwrap_or(0.0), arguments.scope.into())?;
             report.notes.iter().for_each(|n| output.remark(n));
             plan
         }
@@ -96,5 +98,5 @@ pub fn prune(arguments: &PruneArguments, output: Output) -> Result<Outcome> {
         before.macs()
     );
     output.result(&value, &text)?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }

@@ -7,24 +7,26 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
-use super::Outcome;
+use super::CommandOutcome;
 use super::engine::{EngineArguments, ViewArguments, timed_segment};
 use super::output::Output;
 use crate::engine::{Block, Device};
-use crate::error::{At as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::{Nucleus, Provenance, find, nuclei, write_nuclei};
 use crate::model::Model;
 use crate::platform::{read_file, write_atomic, write_streamed};
 use crate::raster::{
-    DecodeLimits, LabelMap, Matching, OUTLINE, Plane, ProbabilityMap, RgbImage, decode_image, encode_label_file,
-    encode_mask_png, encode_probability_png, encode_rgb_png, outline_mask, overlay,
+    DecodeLimits, LabelMap, OUTLINE, Plane, ProbabilityMap, RgbImage, StainMode, decode_image,
+    encode_label_file, encode_mask_png, encode_probability_png, encode_rgb_png, outline_mask,
+    overlay,
 };
-use crate::whole_slide::{Kept, Sampling};
+use crate::whole_slide::{Sampling, SlideNucleus};
 
 /// Largest image file.
 const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
 
-/// Segment images: nuclei as QuPath GeoJSON, CSV and label map, with probability map, mask and overlay.
+/// Segment images: nuclei as QuPath GeoJSON, CSV and label map, with probability map, mask and
+/// overlay.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella segment field.tif --model models/dcnn-50.safetensors --out result
@@ -39,8 +41,8 @@ pub struct SegmentArguments {
     /// Folder for the results.
     #[arg(long, short)]
     out: PathBuf,
-    /// Pixel size of the images, micrometres. The model sees them at its own; without this they are taken to have that already,
-    /// and lengths are given in pixels.
+    /// Pixel size of the images, micrometres. The model sees them at its own; without this they are
+    /// taken to have that already, and lengths are given in pixels.
     #[arg(long, value_name = "UM")]
     mpp: Option<f64>,
     #[command(flatten)]
@@ -70,7 +72,7 @@ struct ImageResult {
 }
 
 /// `prunella segment`.
-pub fn segment_images(arguments: &SegmentArguments, output: Output) -> Result<Outcome> {
+pub fn segment_images(arguments: &SegmentArguments, output: Output) -> Result<CommandOutcome> {
     if arguments.mpp.is_some_and(|m| !(m.is_finite() && m > 0.0)) {
         return Err(Error::mismatch("The pixel size must be a positive number of micrometres"));
     }
@@ -81,8 +83,11 @@ pub fn segment_images(arguments: &SegmentArguments, output: Output) -> Result<Ou
     for (path, name) in arguments.images.iter().zip(names) {
         match segment_one(arguments, path, &name, (&model, &device), output) {
             Ok(result) => results.push(result),
-            // The others are still worth having; only a single image's error, or a request to stop, ends the command.
-            Err(e) if arguments.images.len() == 1 || matches!(e, Error::Cancelled { .. }) => return Err(e),
+            // The others are still worth having; only a single image's error, or a request to stop,
+            // ends the command.
+            Err(e) if arguments.images.len() == 1 || matches!(e, Error::Cancelled { .. }) => {
+                return Err(e);
+            }
             Err(e) => {
                 failed += 1;
                 output.remark(&format!("left out: {e}"));
@@ -98,12 +103,15 @@ pub fn segment_images(arguments: &SegmentArguments, output: Output) -> Result<Ou
     let line = |r: &ImageResult| {
         let (share, ms, more) = (r.cell_fraction * 100.0, r.milliseconds, r.instances_milliseconds);
         let (image, geojson) = (r.image.display(), r.geojson.display());
-        format!("{image}: {} nuclei, {share:.1} % of the area, in {ms:.0} + {more:.0} ms → {geojson}\n", r.nuclei)
+        format!(
+            "{image}: {} nuclei, {share:.1} % of the area, in {ms:.0} + {more:.0} ms → {geojson}\n",
+            r.nuclei
+        )
     };
     let value = serde_json::json!({ "images": results, "failed": failed });
     output.result(&value, &results.iter().map(line).collect::<String>())?;
     if failed == 0 {
-        return Ok(Outcome::Done);
+        return Ok(CommandOutcome::Done);
     }
     Err(Error::mismatch(format!(
         "{failed} of {} images could not be segmented; the messages above say why",
@@ -118,10 +126,12 @@ fn segment_one(
     (model, device): (&Model, &Device),
     output: Output,
 ) -> Result<ImageResult> {
-    let image = decode_image(&read_file(path, MAX_IMAGE_BYTES)?, DecodeLimits::default()).at(path)?;
+    let image =
+        decode_image(&read_file(path, MAX_IMAGE_BYTES)?, DecodeLimits::default()).at(path)?;
     let model_mpp = model.card().mpp_um;
     let size = (image.width(), image.height());
-    let sampling = Sampling::of_image(size, arguments.mpp.unwrap_or(model_mpp), model_mpp).at(path)?;
+    let sampling =
+        Sampling::of_image(size, arguments.mpp.unwrap_or(model_mpp), model_mpp).at(path)?;
     let limit = DecodeLimits::default().max_pixels;
     if sampling.width() as u64 * sampling.height() as u64 > limit {
         return Err(Error::limit(format!(
@@ -132,18 +142,24 @@ fn segment_one(
         .at(path);
     }
     let whole = Block { row: 0, column: 0, width: sampling.width(), height: sampling.height() };
-    let work = if sampling.is_same() { image.clone() } else { sampling.apply(image.clone(), whole)? };
+    let work =
+        if sampling.is_same() { image.clone() } else { sampling.apply(image.clone(), whole)? };
     let run = timed_segment(model, device, &work, (&arguments.how, arguments.views), output, name)?;
-    if run.stain_matched && arguments.how.stain == Matching::Auto {
-        output.remark(&format!("{name}: the stain is unlike any that the model learned from; its colours are matched"));
+    if run.stain_matched && arguments.how.stain == StainMode::Auto {
+        output.remark(&format!(
+            "{name}: the stain is unlike any that the model learned from; its colours are matched"
+        ));
     }
     let parameters = arguments.how.instances(model);
     let provenance = Provenance { model: model.fingerprint(), mpp_um: arguments.mpp };
     let begun = Instant::now();
     let (labels, smooth) = find(&run.map, &parameters)?;
-    let all = nuclei(&work, &labels, &smooth, &parameters, arguments.mpp.map(|m| m * sampling.scale))?;
+    let all =
+        nuclei(&work, &labels, &smooth, &parameters, arguments.mpp.map(|m| m * sampling.scale))?;
     // Outlines lie in the image as it is.
-    let moved = |n: Nucleus| Kept::new(&n, 0, 0, sampling.scale).numbered(n.label, arguments.mpp.is_some());
+    let moved = |n: Nucleus| {
+        SlideNucleus::new(&n, 0, 0, sampling.scale).numbered(n.label, arguments.mpp.is_some())
+    };
     let placed = all.map(|n| if sampling.is_same() { n } else { moved(n) });
     let labels = enlarged(&labels, size);
     let objects = write_objects(&arguments.out, name, placed, &labels, &provenance)?;
@@ -178,7 +194,9 @@ fn result_names(images: &[PathBuf]) -> Result<Vec<String>> {
         if seen.insert(stem.to_lowercase()) {
             return Ok(stem);
         }
-        Err(Error::mismatch(format!("Two images are named '{stem}'; their results would overwrite each other")))
+        Err(Error::mismatch(format!(
+            "Two images are named '{stem}'; their results would overwrite each other"
+        )))
     };
     images.iter().map(name).collect()
 }
@@ -193,7 +211,10 @@ fn enlarged<T: Copy>(plane: &Plane<T>, (width, height): (usize, usize)) -> Plane
     let mut out = Plane::filled(width, height, first);
     for y in 0..height {
         let row = plane.row(place(y, height, plane.height()));
-        out.row_mut(y).iter_mut().enumerate().for_each(|(x, v)| *v = row[place(x, width, plane.width())]);
+        out.row_mut(y)
+            .iter_mut()
+            .enumerate()
+            .for_each(|(x, v)| *v = row[place(x, width, plane.width())]);
     }
     out
 }
@@ -235,7 +256,8 @@ pub fn write_pictures(
     labels: &LabelMap,
 ) -> Result<[PathBuf; 3]> {
     let drawn = overlay(image, &outline_mask(labels), OUTLINE);
-    let files = ["probability", "mask", "overlay"].map(|what| folder.join(format!("{name}.{what}.png")));
+    let files =
+        ["probability", "mask", "overlay"].map(|what| folder.join(format!("{name}.{what}.png")));
     write_atomic(&files[0], &encode_probability_png(map)?)?;
     write_atomic(&files[1], &encode_mask_png(&labels.foreground())?)?;
     write_atomic(&files[2], &encode_rgb_png(&drawn)?)?;

@@ -1,5 +1,6 @@
-//! `prunella serve`: the page and a folder in the browser, on this machine only. Byte ranges are answered, so large images are read in
-//! parts; nothing outside the folder is, not through links either.
+//! `prunella serve`: the page and a folder in the browser, on this machine only. Byte ranges are
+//! answered, so large images are read in parts; nothing outside the folder is, not through links
+//! either.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -16,10 +17,10 @@ use serde_json::json;
 use tower_http::services::ServeDir;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::Outcome;
+use super::CommandOutcome;
 use super::output::{Output, stop_flag};
 use super::page::{no_page, page_folder};
-use crate::error::{At as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 
 /// Where the folder's files are; the page is above them.
 const FILES: &str = "/files";
@@ -49,7 +50,7 @@ pub struct ServeArguments {
 }
 
 /// `prunella serve`.
-pub fn serve(arguments: &ServeArguments, output: Output) -> Result<Outcome> {
+pub fn serve(arguments: &ServeArguments, output: Output) -> Result<CommandOutcome> {
     let folder = arguments
         .folder
         .canonicalize()
@@ -63,22 +64,34 @@ pub fn serve(arguments: &ServeArguments, output: Output) -> Result<Outcome> {
         (_, page) => page.map(|p| p.canonicalize().unwrap_or(p)),
     };
     let failed = |e| Error::io("The server cannot start", e);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port)).await.map_err(failed)?;
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port))
+            .await
+            .map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
-        let start = if page.is_some() { format!("?folder={}/", &FILES[1..]) } else { format!("{}/", &FILES[1..]) };
+        let start = if page.is_some() {
+            format!("?folder={}/", &FILES[1..])
+        } else {
+            format!("{}/", &FILES[1..])
+        };
         let address = format!("http://127.0.0.1:{port}/{start}");
         if page.is_none() {
-            output.remark("The page is not built ('cargo xtask web' does that), so only the folder is shown");
+            output.remark(
+                "The page is not built ('cargo xtask web' does that), so only the folder is shown",
+            );
         }
         output.result(&json!({ "address": address, "folder": folder }), &address)?;
         if !arguments.no_open && open::that_detached(&address).is_err() {
             output.remark("No browser could be opened; go to the address above");
         }
-        axum::serve(listener, router(&folder, page.as_deref())).with_graceful_shutdown(stopped()).await.map_err(failed)
+        axum::serve(listener, router(&folder, page.as_deref()))
+            .with_graceful_shutdown(stopped())
+            .await
+            .map_err(failed)
     })?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// Done when the user asked to stop.
@@ -90,10 +103,14 @@ async fn stopped() {
 }
 
 fn router(folder: &Path, page: Option<&Path>) -> Router {
-    let fixed = |name: HeaderName, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
+    let fixed = |name: HeaderName, value| {
+        SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
+    };
     let shown = |folder: &Path| {
         let folder = Arc::new(folder.to_path_buf());
-        Router::new().fallback_service(ServeDir::new(folder.as_path())).layer(from_fn_with_state(folder, inside_only))
+        Router::new()
+            .fallback_service(ServeDir::new(folder.as_path()))
+            .layer(from_fn_with_state(folder, inside_only))
     };
     // A page that lies in the folder may be a stranger's: it gets no part in this origin.
     let alone = HeaderName::from_static("cross-origin-resource-policy");
@@ -110,9 +127,11 @@ fn router(folder: &Path, page: Option<&Path>) -> Router {
         .layer(fixed(header::CACHE_CONTROL, "no-cache"))
 }
 
-/// Lets through what asks for this machine by name: a page elsewhere may have had its name pointed here.
+/// Lets through what asks for this machine by name: a page elsewhere may have had its name pointed
+/// here.
 async fn own_name_only(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    let host =
+        request.headers().get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     if matches!(name, "127.0.0.1" | "localhost") {
         return next.run(request).await;
@@ -120,7 +139,8 @@ async fn own_name_only(request: Request, next: Next) -> Response {
     (StatusCode::FORBIDDEN, "This server answers to 127.0.0.1 only.").into_response()
 }
 
-/// Lets through what asks for a file whose true place is inside the folder; shows folders without a page of their own.
+/// Lets through what asks for a file whose true place is inside the folder; shows folders without a
+/// page of their own.
 async fn inside_only(State(folder): State<Arc<PathBuf>>, request: Request, next: Next) -> Response {
     let path = decoded(request.uri().path());
     let inside = path
@@ -130,10 +150,12 @@ async fn inside_only(State(folder): State<Arc<PathBuf>>, request: Request, next:
     match inside {
         None => (StatusCode::NOT_FOUND, "There is no such file here.").into_response(),
         Some(place) if place.is_dir() && request.uri().query() == Some("list") => list(&place),
-        Some(place) if place.is_dir() && !place.join("index.html").is_file() => match listing(&place) {
-            Some(page) if request.uri().path().ends_with('/') => page.into_response(),
-            _ => next.run(request).await,
-        },
+        Some(place) if place.is_dir() && !place.join("index.html").is_file() => {
+            match listing(&place) {
+                Some(page) if request.uri().path().ends_with('/') => page.into_response(),
+                _ => next.run(request).await,
+            }
+        }
         Some(_) => next.run(request).await,
     }
 }
@@ -145,14 +167,16 @@ fn names(folder: &Path) -> Vec<String> {
         let slash = if entry.path().is_dir() { "/" } else { "" };
         Some(format!("{}{slash}", entry.file_name().to_str()?)).filter(|n| !n.starts_with('.'))
     };
-    let mut names: Vec<String> = std::fs::read_dir(folder).into_iter().flatten().filter_map(entry).collect();
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder).into_iter().flatten().filter_map(entry).collect();
     names.sort();
     names
 }
 
 /// The images of a folder, as the page reads them.
 fn list(folder: &Path) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], json!(images(folder)).to_string()).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], json!(images(folder)).to_string())
+        .into_response()
 }
 
 /// Images of a folder that the page opens.
@@ -187,7 +211,10 @@ fn listing(folder: &Path) -> Option<Html<String>> {
     let names = names(folder);
     let safe = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
     let link = |text: &str| safe(&text.replace('%', "%25").replace('?', "%3F").replace('#', "%23"));
-    let items: String = names.iter().map(|n| format!("<li><a href=\"./{}\">{}</a></li>\n", link(n), safe(n))).collect();
+    let items: String = names
+        .iter()
+        .map(|n| format!("<li><a href=\"./{}\">{}</a></li>\n", link(n), safe(n)))
+        .collect();
     let title = safe(&folder.file_name().unwrap_or_default().to_string_lossy());
     Some(Html(format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\

@@ -6,18 +6,19 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::Outcome;
+use super::CommandOutcome;
 use super::engine::EngineArguments;
 use super::output::{Output, stop_flag};
 use crate::engine::SegmentOptions;
-use crate::error::{At as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::Provenance;
 use crate::model::Model;
 use crate::platform::{read_file, write_atomic, write_streamed};
-use crate::raster::{Colours, Matching, encode_rgb_png};
+use crate::raster::{StainLut, StainMode, encode_rgb_png};
 use crate::slide::{SlideReader, source};
 use crate::whole_slide::{
-    BLOCK_PX, Parts, Pixels as _, Region, Sampling, SlideRun, SlideView, Tissue, Wanted, stain_of,
+    BLOCK_PX, BlockStore, RegionReader as _, Sampling, ScaledSlide, SegmentSettings, SlideRegion,
+    SlideRun, Tissue, stain_of,
 };
 
 /// Smaller blocks would be all context.
@@ -29,11 +30,11 @@ const MAX_TEXT_BYTES: u64 = 100_000_000;
 #[derive(Debug, Args)]
 pub struct SlideArguments {
     #[command(subcommand)]
-    task: Task,
+    task: SlideTask,
 }
 
 #[derive(Debug, Subcommand)]
-enum Task {
+enum SlideTask {
     /// Levels, pixel size and tiles of a slide.
     #[command(after_help = "Examples:
   prunella slide info biopsy.svs
@@ -43,7 +44,7 @@ enum Task {
         slide: String,
     },
     Region(RegionArguments),
-    Segment(SegmentArguments),
+    Segment(SlideSegmentArguments),
 }
 
 /// Find the nuclei of a whole slide: QuPath GeoJSON and CSV in pixels of its finest level.
@@ -54,7 +55,7 @@ enum Task {
   prunella slide segment mosaic.tif --mpp 0.25 --model m.safetensors --inside annotations.geojson --out result
 
 A killed run goes on where it was when the same command is given again.")]
-struct SegmentArguments {
+struct SlideSegmentArguments {
     /// File or http(s) address.
     slide: String,
     #[arg(long, short)]
@@ -67,7 +68,7 @@ struct SegmentArguments {
     mpp: Option<f64>,
     /// Only this rectangle: x,y,width,height in pixels of the finest level.
     #[arg(long, value_name = "X,Y,W,H", conflicts_with = "inside")]
-    region: Option<Region>,
+    region: Option<SlideRegion>,
     /// Only inside the polygons of this GeoJSON file, such as QuPath's annotations.
     #[arg(long, value_name = "GEOJSON")]
     inside: Option<PathBuf>,
@@ -102,25 +103,26 @@ struct RegionArguments {
 }
 
 /// `prunella slide`.
-pub fn slide(arguments: &SlideArguments, output: Output) -> Result<Outcome> {
+pub fn slide(arguments: &SlideArguments, output: Output) -> Result<CommandOutcome> {
     match &arguments.task {
-        Task::Info { slide } => info(slide, output),
-        Task::Region(a) => region(a, output),
-        Task::Segment(a) => segment(a, output),
+        SlideTask::Info { slide } => info(slide, output),
+        SlideTask::Region(a) => region(a, output),
+        SlideTask::Segment(a) => segment(a, output),
     }
 }
 
-fn segment(a: &SegmentArguments, output: Output) -> Result<Outcome> {
+fn segment(a: &SlideSegmentArguments, output: Output) -> Result<CommandOutcome> {
     let begun = Instant::now();
     let reader = open(&a.slide)?;
     let model = Model::load(&a.model)?;
     let mpp = pixel_size(a, &reader)?;
     let sampling = Sampling::new(&reader.slide, mpp, model.card().mpp_um)?;
     let scale = sampling.scale;
-    let view = SlideView::new(&reader, sampling);
-    let tissue = if a.glass { Tissue::everywhere(view.width(), view.height()) } else { view.tissue()? };
-    let colours = Colours::wanted(a.how.stain, stain_of(&view, &tissue)?);
-    if colours.is_some() && a.how.stain == Matching::Auto {
+    let view = ScaledSlide::new(&reader, sampling);
+    let tissue =
+        if a.glass { Tissue::everywhere(view.width(), view.height()) } else { view.tissue()? };
+    let colours = StainLut::wanted(a.how.stain, stain_of(&view, &tissue)?);
+    if colours.is_some() && a.how.stain == StainMode::Auto {
         output.remark(
             "The stain is unlike any that the model learned from; its colours are matched (--stain keep does not)",
         );
@@ -129,7 +131,9 @@ fn segment(a: &SegmentArguments, output: Output) -> Result<Outcome> {
     let device = a.how.open(&model, output)?;
     let options = a.how.options()?;
     if options.block_px.is_some_and(|px| px < LEAST_BLOCK_PX) {
-        return Err(Error::mismatch(format!("Blocks of a slide are at least {LEAST_BLOCK_PX} pixels wide")));
+        return Err(Error::mismatch(format!(
+            "Blocks of a slide are at least {LEAST_BLOCK_PX} pixels wide"
+        )));
     }
     let run = SlideRun {
         pixels: &view,
@@ -137,13 +141,19 @@ fn segment(a: &SegmentArguments, output: Output) -> Result<Outcome> {
         model: &model,
         device: &device,
         options: SegmentOptions { block_px: None, ..options },
-        wanted: Wanted { parameters: a.how.instances(&model), region: a.region()?, scale, mpp_um: Some(mpp), colours },
+        wanted: SegmentSettings {
+            parameters: a.how.instances(&model),
+            region: a.region()?,
+            scale,
+            mpp_um: Some(mpp),
+            colours,
+        },
         block_px: options.block_px.unwrap_or(BLOCK_PX),
         cancel: stop_flag(),
     };
     let name = name_of(&a.slide);
     let id = identity(a, &run, &reader, mpp)?;
-    let parts = Parts::open(&a.out.join(format!("{name}.parts")), &id)?;
+    let parts = BlockStore::open(&a.out.join(format!("{name}.parts")), &id)?;
     let bar = output.bar(1, &name);
     let found = run.compute(&parts, &|done, all| {
         bar.set_length(all as u64);
@@ -165,10 +175,10 @@ fn segment(a: &SegmentArguments, output: Output) -> Result<Outcome> {
         "network_seconds": found.network_secs, "object_seconds": found.object_secs, "geojson": geojson, "csv": csv,
     });
     output.result(&value, &described(&value, &found))?;
-    Ok(if count == 0 { Outcome::Nothing } else { Outcome::Done })
+    Ok(if count == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
 }
 
-fn described(value: &serde_json::Value, found: &crate::whole_slide::Outcome) -> String {
+fn described(value: &serde_json::Value, found: &crate::whole_slide::RunSummary) -> String {
     let secs = |name: &str| value[name].as_f64().unwrap_or_default();
     format!(
         "{}: {} nuclei in {} of {} blocks, {:.1} s (network {:.1}, objects {:.1}; reading beside it {:.1}) → {}",
@@ -184,21 +194,23 @@ fn described(value: &serde_json::Value, found: &crate::whole_slide::Outcome) -> 
     )
 }
 
-impl SegmentArguments {
-    fn region(&self) -> Result<Region> {
+impl SlideSegmentArguments {
+    fn region(&self) -> Result<SlideRegion> {
         match (&self.region, &self.inside) {
             (Some(rectangle), _) => Ok(rectangle.clone()),
-            (None, None) => Ok(Region::Everything),
-            (None, Some(file)) => Region::from_geojson(&text_of(file)?).at(file),
+            (None, None) => Ok(SlideRegion::Everything),
+            (None, Some(file)) => SlideRegion::from_geojson(&text_of(file)?).at(file),
         }
     }
 }
 
 /// Of the finest level, µm.
-fn pixel_size(a: &SegmentArguments, reader: &SlideReader) -> Result<f64> {
+fn pixel_size(a: &SlideSegmentArguments, reader: &SlideReader) -> Result<f64> {
     let mpp = a.mpp.or(reader.slide.mpp_um).ok_or_else(|| {
-        Error::mismatch("The slide does not say how large its pixels are; state it with --mpp, in micrometres")
-            .at(&a.slide)
+        Error::mismatch(
+            "The slide does not say how large its pixels are; state it with --mpp, in micrometres",
+        )
+        .at(&a.slide)
     })?;
     if mpp.is_finite() && mpp > 0.0 {
         return Ok(mpp);
@@ -207,7 +219,12 @@ fn pixel_size(a: &SegmentArguments, reader: &SlideReader) -> Result<f64> {
 }
 
 /// All that decides a block's nuclei: finished blocks of another run are not taken.
-fn identity(a: &SegmentArguments, run: &SlideRun<'_>, reader: &SlideReader, mpp: f64) -> Result<String> {
+fn identity(
+    a: &SlideSegmentArguments,
+    run: &SlideRun<'_>,
+    reader: &SlideReader,
+    mpp: f64,
+) -> Result<String> {
     Ok(format!(
         "prunella {} {} {} {:?} {:?} {} {} {} {} {mpp} {:?}\n",
         env!("CARGO_PKG_VERSION"),
@@ -224,7 +241,8 @@ fn identity(a: &SegmentArguments, run: &SlideRun<'_>, reader: &SlideReader, mpp:
 }
 
 fn text_of(file: &Path) -> Result<String> {
-    String::from_utf8(read_file(file, MAX_TEXT_BYTES)?).map_err(|_| Error::malformed("The file is not text").at(file))
+    String::from_utf8(read_file(file, MAX_TEXT_BYTES)?)
+        .map_err(|_| Error::malformed("The file is not text").at(file))
 }
 
 /// Name of the results: the slide's, without folders, query and ending.
@@ -236,21 +254,22 @@ fn name_of(place: &str) -> String {
     if stem.is_empty() { "slide".to_owned() } else { stem.to_owned() }
 }
 
-fn info(place: &str, output: Output) -> Result<Outcome> {
+fn info(place: &str, output: Output) -> Result<CommandOutcome> {
     let reader = open(place)?;
     let slide = &reader.slide;
-    let level = |(i, l): (usize, &crate::slide::Level)| {
+    let level = |(i, l): (usize, &crate::slide::SlideLevel)| {
         json!({
             "width": l.width, "height": l.height, "downsample": slide.downsample(i),
-            "tile_width": l.tile_width, "tile_height": l.tile_height, "packing": format!("{:?}", l.packing),
+            "tile_width": l.tile_width, "tile_height": l.tile_height, "packing": format!("{:?}", l.compression),
         })
     };
     let value = json!({
-        "kind": slide.kind, "mpp_um": slide.mpp_um, "magnification": slide.magnification, "set_aside": slide.set_aside,
+        "kind": slide.kind, "mpp_um": slide.mpp_um, "magnification": slide.magnification, "set_aside": slide.associated_images,
         "levels": slide.levels.iter().enumerate().map(level).collect::<Vec<_>>(),
     });
-    let mpp = slide.mpp_um.map_or("pixel size not stated".to_owned(), |m| format!("{m} µm a pixel"));
-    let mut text = format!("{:?}, {mpp}, {} other images\n", slide.kind, slide.set_aside);
+    let mpp =
+        slide.mpp_um.map_or("pixel size not stated".to_owned(), |m| format!("{m} µm a pixel"));
+    let mut text = format!("{:?}, {mpp}, {} other images\n", slide.kind, slide.associated_images);
     for (i, l) in slide.levels.iter().enumerate() {
         text += &format!(
             "level {i}: {} × {} pixels, 1:{:.2}, tiles of {} × {}, {:?}\n",
@@ -259,18 +278,18 @@ fn info(place: &str, output: Output) -> Result<Outcome> {
             slide.downsample(i),
             l.tile_width,
             l.tile_height,
-            l.packing
+            l.compression
         );
     }
     output.result(&value, &text)?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
-fn region(a: &RegionArguments, output: Output) -> Result<Outcome> {
+fn region(a: &RegionArguments, output: Output) -> Result<CommandOutcome> {
     let image = open(&a.slide)?.region(a.level, a.x, a.y, a.width, a.height)?;
     write_atomic(&a.out, &encode_rgb_png(&image)?)?;
     output.result(&json!({ "image": a.out }), &a.out.display().to_string())?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// Opens a slide and names it in errors.

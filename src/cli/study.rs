@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::Outcome;
+use super::CommandOutcome;
 use super::output::{Output, stop_flag};
 use super::tiles::{TileArguments, load};
 use super::train::show;
-use crate::engine::{Choice, Control};
-use crate::error::{At as _, Error, Result};
+use crate::engine::{Control, DeviceChoice};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::platform::{read_file, write_atomic};
-use crate::study::{Cell, CellRun, Data, Design, Network, Study, cost, paper_cost, report, snakefile};
+use crate::study::{
+    Cell, CellRun, Data, Design, NetworkChoice, Study, cost, paper_cost, report, snakefile,
+};
 
 /// Largest design file.
 const MAX_DESIGN_BYTES: u64 = 1_000_000;
@@ -27,17 +29,18 @@ const COST_RUNS: usize = 7;
 #[derive(Debug, Args)]
 pub struct StudyArguments {
     #[command(subcommand)]
-    task: Task,
+    task: StudyTask,
 }
 
 #[derive(Debug, Subcommand)]
-enum Task {
+enum StudyTask {
     Run(RunArguments),
     /// Write report.html, its figures and the table (CSV, JSON) from what is finished.
     Report {
         /// The study's folder.
         folder: PathBuf,
-        /// A cost.csv of 'study run paper-cost', kept with the study: accuracy is then drawn against milliseconds too.
+        /// A cost.csv of 'study run paper-cost', kept with the study: accuracy is then drawn
+        /// against milliseconds too.
         #[arg(long, value_name = "CSV")]
         times: Option<PathBuf>,
     },
@@ -73,15 +76,17 @@ struct RunArguments {
     design: String,
     #[arg(long, short)]
     out: PathBuf,
-    /// Folder with labelled tiles. The design's [data.split] says which of them train and test, else the paper's Table 1.
+    /// Folder with labelled tiles. The design's [data.split] says which of them train and test,
+    /// else the paper's Table 1.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Cells worked on at a time, each in a process with its share of the cores; one a device unless said otherwise.
+    /// Cells worked on at a time, each in a process with its share of the cores; one a device
+    /// unless said otherwise.
     #[arg(long)]
     jobs: Option<usize>,
     /// auto, cpu, gpu or gpu:N; several with commas, and jobs take turns on them.
     #[arg(long, default_value = "auto", value_delimiter = ',')]
-    device: Vec<Choice>,
+    device: Vec<DeviceChoice>,
 }
 
 /// Write a Snakemake workflow for many machines.
@@ -118,20 +123,20 @@ struct CellArguments {
     data: Option<PathBuf>,
     /// auto, cpu, gpu or gpu:N.
     #[arg(long, default_value = "auto")]
-    device: Choice,
+    device: DeviceChoice,
 }
 
 /// `prunella study`.
-pub fn study(arguments: &StudyArguments, output: Output) -> Result<Outcome> {
+pub fn study(arguments: &StudyArguments, output: Output) -> Result<CommandOutcome> {
     match &arguments.task {
-        Task::Run(a) => run(a, output),
-        Task::Report { folder, times } => {
+        StudyTask::Run(a) => run(a, output),
+        StudyTask::Report { folder, times } => {
             let study = Study::open(folder)?;
             times.as_deref().map_or(Ok(()), |file| study.take_times(file))?;
             written(&study, output)
         }
-        Task::Plan(a) => plan(a, output),
-        Task::Cell(a) => cell(a, output),
+        StudyTask::Plan(a) => plan(a, output),
+        StudyTask::Cell(a) => cell(a, output),
     }
 }
 
@@ -159,14 +164,19 @@ fn tiles(design: &Design, folder: Option<&Path>, output: Output) -> Result<Data>
     check_data(design, folder)?;
     match folder {
         Some(folder) if !design.data.phantom => {
-            let wanted = TileArguments { data: folder.to_path_buf(), split: None, tiles: Vec::new(), licence: None };
+            let wanted = TileArguments {
+                data: folder.to_path_buf(),
+                split: None,
+                tiles: Vec::new(),
+                licence: None,
+            };
             Data::of_tiles(load(&wanted, output)?, design)
         }
         _ => Ok(Data::phantom()),
     }
 }
 
-fn run(arguments: &RunArguments, output: Output) -> Result<Outcome> {
+fn run(arguments: &RunArguments, output: Output) -> Result<CommandOutcome> {
     let design = design(&arguments.design)?;
     if design.cost {
         return measured(&design, &arguments.out, output);
@@ -175,9 +185,13 @@ fn run(arguments: &RunArguments, output: Output) -> Result<Outcome> {
     if jobs == 0 {
         return Err(Error::mismatch("At least one job is needed"));
     }
-    // Before anything is written: a design that does not fit the tiles should leave no folder behind.
-    let data =
-        if Study::is_in(&arguments.out) { None } else { Some(tiles(&design, arguments.data.as_deref(), output)?) };
+    // Before anything is written: a design that does not fit the tiles should leave no folder
+    // behind.
+    let data = if Study::is_in(&arguments.out) {
+        None
+    } else {
+        Some(tiles(&design, arguments.data.as_deref(), output)?)
+    };
     let study = Study::begin(design, &arguments.out)?;
     let missing = study.missing()?;
     let all = study.design.cells().len();
@@ -221,7 +235,14 @@ fn one_after_the_other(
 }
 
 /// A line for a finished cell.
-fn told(study: &Study, cell: &Cell, done: usize, all: usize, begun: Instant, output: Output) -> Result<()> {
+fn told(
+    study: &Study,
+    cell: &Cell,
+    done: usize,
+    all: usize,
+    begun: Instant,
+    output: Output,
+) -> Result<()> {
     let Some(result) = study.result(cell)? else { return Ok(()) };
     let number = |v: Option<f64>| v.map_or("–".to_owned(), |v| format!("{v:.4}"));
     let left = begun.elapsed().as_secs_f64() / done as f64 * (all - done) as f64;
@@ -235,7 +256,7 @@ fn told(study: &Study, cell: &Cell, done: usize, all: usize, begun: Instant, out
 }
 
 /// A cell in a process of its own.
-struct Job<'a> {
+struct CellJob<'a> {
     process: Child,
     cell: &'a Cell,
     /// Place among the jobs that run at a time; it decides the device.
@@ -243,30 +264,45 @@ struct Job<'a> {
 }
 
 /// Processes, each with its share of the cores: training scales badly over threads.
-fn side_by_side(arguments: &RunArguments, jobs: usize, study: &Study, missing: &[Cell], output: Output) -> Result<()> {
+fn side_by_side(
+    arguments: &RunArguments,
+    jobs: usize,
+    study: &Study,
+    missing: &[Cell],
+    output: Output,
+) -> Result<()> {
     for network in &study.design.networks {
-        if study.design.pretrain_recipe(*network).is_some() && missing.iter().any(|c| c.network == *network) {
+        if study.design.pretrain_recipe(*network).is_some()
+            && missing.iter().any(|c| c.network == *network)
+        {
             output.remark(&format!("Pre-training {}", network.name()));
-            finish(start(arguments, study, 1, 0, &["--pretrain", network.name()])?, network.name())?;
+            finish(
+                start(arguments, study, 1, 0, &["--pretrain", network.name()])?,
+                network.name(),
+            )?;
         }
     }
     let begun = Instant::now();
     let mut waiting = missing.iter();
-    let mut running: Vec<Job<'_>> = Vec::new();
+    let mut running: Vec<CellJob<'_>> = Vec::new();
     let mut done = 0;
     loop {
         while let Some(seat) = (0..jobs).find(|seat| running.iter().all(|job| job.seat != *seat)) {
             let Some(cell) = waiting.next() else { break };
             let process = start(arguments, study, jobs, seat, &["--id", &cell.id])?;
-            running.push(Job { process, cell, seat });
+            running.push(CellJob { process, cell, seat });
         }
         if running.is_empty() {
             return Ok(());
         }
-        let stop = |running: &mut Vec<Job<'_>>| running.iter_mut().for_each(|job| drop(job.process.kill()));
-        let ended = running.iter_mut().position(|job| matches!(job.process.try_wait(), Ok(Some(_)) | Err(_)));
+        let stop = |running: &mut Vec<CellJob<'_>>| {
+            running.iter_mut().for_each(|job| drop(job.process.kill()))
+        };
+        let ended = running
+            .iter_mut()
+            .position(|job| matches!(job.process.try_wait(), Ok(Some(_)) | Err(_)));
         if let Some(i) = ended {
-            let Job { process, cell, .. } = running.swap_remove(i);
+            let CellJob { process, cell, .. } = running.swap_remove(i);
             finish(process, &cell.id).inspect_err(|_| stop(&mut running))?;
             done += 1;
             told(study, cell, done, missing.len(), begun, output)?;
@@ -283,16 +319,30 @@ fn side_by_side(arguments: &RunArguments, jobs: usize, study: &Study, missing: &
 }
 
 /// Starts `prunella study cell` on the device of a seat, with that many to share the cores.
-fn start(arguments: &RunArguments, study: &Study, jobs: usize, seat: usize, what: &[&str]) -> Result<Child> {
-    let program = std::env::current_exe().map_err(|e| Error::io("The program cannot find itself", e))?;
+fn start(
+    arguments: &RunArguments,
+    study: &Study,
+    jobs: usize,
+    seat: usize,
+    what: &[&str],
+) -> Result<Child> {
+    let program =
+        std::env::current_exe().map_err(|e| Error::io("The program cannot find itself", e))?;
     let device = arguments.device[seat % arguments.device.len()];
     let threads = (crate::platform::threads() / jobs).max(1);
     let mut command = Command::new(&program);
-    command.args(["study", "cell"]).arg(&study.folder).args(what).args(["--device", &device.to_string()]);
+    command
+        .args(["study", "cell"])
+        .arg(&study.folder)
+        .args(what)
+        .args(["--device", &device.to_string()]);
     if let Some(data) = &arguments.data {
         command.arg("--data").arg(data);
     }
-    command.env("RAYON_NUM_THREADS", threads.to_string()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .env("RAYON_NUM_THREADS", threads.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     command.spawn().map_err(|e| Error::io("A job cannot be started", e))
 }
 
@@ -303,11 +353,14 @@ fn finish(job: Child, name: &str) -> Result<()> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&ended.stderr);
-    Err(Error::mismatch(format!("{name} failed: {}", said.lines().last().unwrap_or("it said nothing"))))
+    Err(Error::mismatch(format!(
+        "{name} failed: {}",
+        said.lines().last().unwrap_or("it said nothing")
+    )))
 }
 
 /// Writes table and report.
-fn written(study: &Study, output: Output) -> Result<Outcome> {
+fn written(study: &Study, output: Output) -> Result<CommandOutcome> {
     let table = study.write_table()?;
     let page = study.folder.join("report.html");
     let report = report(study)?;
@@ -320,34 +373,43 @@ fn written(study: &Study, output: Output) -> Result<Outcome> {
     write_atomic(&study.folder.join("results.json"), &text)?;
     let (finished, all) = (results.len(), study.design.cells().len());
     let text = format!("{finished} of {all} cells: {}, {}", page.display(), table.display());
-    output.result(&json!({ "finished": finished, "cells": all, "report": page, "table": table }), &text)?;
-    Ok(if finished == 0 { Outcome::Nothing } else { Outcome::Done })
+    output.result(
+        &json!({ "finished": finished, "cells": all, "report": page, "table": table }),
+        &text,
+    )?;
+    Ok(if finished == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
 }
 
-fn plan(arguments: &PlanArguments, output: Output) -> Result<Outcome> {
+fn plan(arguments: &PlanArguments, output: Output) -> Result<CommandOutcome> {
     let design = design(&arguments.design)?;
     check_data(&design, arguments.data.as_deref())?;
     let study = Study::begin(design, &arguments.out)?;
-    let data = arguments.data.as_deref().map(|d| d.canonicalize().unwrap_or_else(|_| d.to_path_buf()));
+    let data =
+        arguments.data.as_deref().map(|d| d.canonicalize().unwrap_or_else(|_| d.to_path_buf()));
     let text = snakefile(&study.design, data.as_deref().map(|d| d.to_string_lossy()).as_deref());
     let file = arguments.out.join("Snakefile");
     write_atomic(&file, text.as_bytes())?;
     let cells = study.design.cells().len();
-    output.result(&json!({ "workflow": file, "cells": cells }), &format!("{} ({cells} cells)", file.display()))?;
-    Ok(Outcome::Done)
+    output.result(
+        &json!({ "workflow": file, "cells": cells }),
+        &format!("{} ({cells} cells)", file.display()),
+    )?;
+    Ok(CommandOutcome::Done)
 }
 
-fn cell(arguments: &CellArguments, output: Output) -> Result<Outcome> {
+fn cell(arguments: &CellArguments, output: Output) -> Result<CommandOutcome> {
     let study = Study::open(&arguments.folder)?;
     let data = tiles(&study.design, arguments.data.as_deref(), output)?;
     study.keep_to(&data)?;
-    let runner = CellRun { study: &study, data: &data, device: arguments.device, cancel: stop_flag() };
+    let runner =
+        CellRun { study: &study, data: &data, device: arguments.device, cancel: stop_flag() };
     if let Some(name) = &arguments.pretrain {
         let network = study.design.networks.iter().find(|n| n.name() == name);
-        let network = network.ok_or_else(|| Error::mismatch(format!("The design has no network '{name}'")))?;
+        let network = network
+            .ok_or_else(|| Error::mismatch(format!("The design has no network '{name}'")))?;
         let model = runner.pretrained(*network, &mut |_, _| {})?;
         output.result(&json!({ "fingerprint": model.fingerprint() }), &model.fingerprint())?;
-        return Ok(Outcome::Done);
+        return Ok(CommandOutcome::Done);
     }
     let id = arguments.id.as_deref().unwrap_or_default();
     let cells = study.design.cells();
@@ -355,19 +417,21 @@ fn cell(arguments: &CellArguments, output: Output) -> Result<Outcome> {
     let cell = cell.ok_or_else(|| Error::mismatch(format!("The design has no cell '{id}'")))?;
     let result = runner.run(cell, &mut |_, _| {})?;
     output.result(&json!(result), &study.result_file(cell).display().to_string())?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
-fn measured(design: &Design, folder: &Path, output: Output) -> Result<Outcome> {
+fn measured(design: &Design, folder: &Path, output: Output) -> Result<CommandOutcome> {
     let rows = cost(design, COST_RUNS)?;
-    let mut table = "network,pruning_ratio,bytes,ms_per_patch,paper_bytes,paper_ms_per_patch\n".to_owned();
+    let mut table =
+        "network,pruning_ratio,bytes,ms_per_patch,paper_bytes,paper_ms_per_patch\n".to_owned();
     for (network, ratio, bytes, ms) in &rows {
-        let paper = paper_cost(*network == Network::Dccn, *ratio).filter(|_| *network != Network::Small);
+        let paper = paper_cost(*network == NetworkChoice::Dccn, *ratio)
+            .filter(|_| *network != NetworkChoice::Small);
         let paper = paper.map_or(",".to_owned(), |(kb, ms)| format!("{},{ms}", kb * 1024.0));
         table.push_str(&format!("{},{ratio},{bytes},{ms:.4},{paper}\n", network.name()));
     }
     let file = folder.join("cost.csv");
     write_atomic(&file, table.as_bytes())?;
     output.result(&json!({ "table": file }), &format!("{table}{}", file.display()))?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }

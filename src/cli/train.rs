@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::Outcome;
+use super::CommandOutcome;
 use super::output::{Output, stop_flag};
 use super::tiles::{TileArguments, load};
 use crate::dataset::{Augmentation, Prior};
 use crate::demo::points;
-use crate::engine::Choice;
+use crate::engine::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Head, Model, Precision};
 use crate::platform::write_atomic;
@@ -38,10 +38,12 @@ pub struct TrainArguments {
 pub struct FinetuneArguments {
     /// The model to start from.
     model: PathBuf,
-    /// Better models that teach what they believe of each patch, on average (comma-separated). DCNNs on the CPU only.
+    /// Better models that teach what they believe of each patch, on average (comma-separated).
+    /// DCNNs on the CPU only.
     #[arg(long, value_name = "MODELS", value_delimiter = ',')]
     teacher: Vec<PathBuf>,
-    /// Share of the teachers in what is taught, 0 to 1; the rest are labels. At 1 labels only score.
+    /// Share of the teachers in what is taught, 0 to 1; the rest are labels. At 1 labels only
+    /// score.
     #[arg(long, default_value_t = 0.5, requires = "teacher", value_name = "SHARE")]
     distil: f32,
     #[command(flatten)]
@@ -98,13 +100,15 @@ struct CommonArguments {
     /// Patches to draw; 70 % of them train, 30 % validate.
     #[arg(long, default_value_t = 9_159)]
     patches: usize,
-    /// Draw the patches in squares of this side (a multiple of 8) and learn every pixel of a square at once: many times
-    /// faster a patch, from neighbours that say much the same. DCNN on the CPU only.
+    /// Draw the patches in squares of this side (a multiple of 8) and learn every pixel of a square
+    /// at once: many times faster a patch, from neighbours that say much the same. DCNN on the CPU
+    /// only.
     #[arg(long, default_value_t = 1, value_name = "PIXELS")]
     spread: usize,
     #[arg(long, default_value_t = 30)]
     epochs: u64,
-    /// Patches, or squares, in a step. The CPU works on groups of 32; threads beyond these share a layer's filters.
+    /// Patches, or squares, in a step. The CPU works on groups of 32; threads beyond these share a
+    /// layer's filters.
     #[arg(long, default_value_t = 64)]
     batch: usize,
     #[arg(long, default_value_t = 1e-3)]
@@ -117,10 +121,12 @@ struct CommonArguments {
     /// Draw both classes equally often instead of as they cover the tiles.
     #[arg(long)]
     balanced: bool,
-    /// Vary patches: flips, quarter turns, stain jitter in optical density; strong adds any angle and size, and more jitter.
+    /// Vary patches: flips, quarter turns, stain jitter in optical density; strong adds any angle
+    /// and size, and more jitter.
     #[arg(long, value_enum, num_args = 0..=1, default_value_t = AugmentName::None, default_missing_value = "default")]
     augment: AugmentName,
-    /// Draw filters that never answer anew, fit a random start to the tiles, and keep filters from falling silent. DCNN only.
+    /// Draw filters that never answer anew, fit a random start to the tiles, and keep filters from
+    /// falling silent. DCNN only.
     #[arg(long)]
     awake: bool,
     /// How logits become probabilities; sigmoid is the paper's DCCN.
@@ -131,7 +137,7 @@ struct CommonArguments {
     seed: u64,
     /// auto (a real GPU, else the CPU), cpu, gpu or gpu:N of 'prunella devices'.
     #[arg(long, default_value = "auto")]
-    device: Choice,
+    device: DeviceChoice,
     /// Seconds between checkpoints.
     #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
     checkpoint_every: f64,
@@ -169,7 +175,7 @@ impl CommonArguments {
 }
 
 /// `prunella train`.
-pub fn train(arguments: &TrainArguments, output: Output) -> Result<Outcome> {
+pub fn train(arguments: &TrainArguments, output: Output) -> Result<CommandOutcome> {
     let architecture = match arguments.network {
         Family::Dcnn => Architecture::paper_dcnn(),
         Family::Dccn => Architecture::paper_dccn(),
@@ -179,8 +185,9 @@ pub fn train(arguments: &TrainArguments, output: Output) -> Result<Outcome> {
 }
 
 /// `prunella finetune`.
-pub fn finetune(arguments: &FinetuneArguments, output: Output) -> Result<Outcome> {
-    let teachers = arguments.teacher.iter().map(|path| Model::load(path)).collect::<Result<Vec<_>>>()?;
+pub fn finetune(arguments: &FinetuneArguments, output: Output) -> Result<CommandOutcome> {
+    let teachers =
+        arguments.teacher.iter().map(|path| Model::load(path)).collect::<Result<Vec<_>>>()?;
     fit(&Model::load(&arguments.model)?, (&teachers, arguments.distil), &arguments.common, output)
 }
 
@@ -190,7 +197,7 @@ fn fit(
     (teachers, share): (&[Model], f32),
     arguments: &CommonArguments,
     output: Output,
-) -> Result<Outcome> {
+) -> Result<CommandOutcome> {
     let distil = if teachers.is_empty() { 0.0 } else { share };
     let recipe = Recipe { distil, ..arguments.recipe(start.card().head) };
     recipe.validate()?;
@@ -198,16 +205,18 @@ fn fit(
     if tiles.is_empty() {
         output.remark("No labelled tiles were found there; 'prunella data check' says what is.");
         output.result(&serde_json::json!({ "tiles": [] }), "")?;
-        return Ok(Outcome::Nothing);
+        return Ok(CommandOutcome::Nothing);
     }
     let (compute, why) = open(arguments.device, start, recipe.batch)?;
     output.remark(&why);
     let checkpoint = beside(&arguments.out, "checkpoint");
     if arguments.fresh && checkpoint.exists() {
-        std::fs::remove_file(&checkpoint).map_err(|e| Error::io("The checkpoint cannot be removed", e))?;
+        std::fs::remove_file(&checkpoint)
+            .map_err(|e| Error::io("The checkpoint cannot be removed", e))?;
     }
-    let every = Duration::try_from_secs_f64(arguments.checkpoint_every)
-        .map_err(|_| Error::mismatch("The time between checkpoints must be a positive number of seconds"))?;
+    let every = Duration::try_from_secs_f64(arguments.checkpoint_every).map_err(|_| {
+        Error::mismatch("The time between checkpoints must be a positive number of seconds")
+    })?;
     let trainer = Trainer {
         start,
         data: TrainData { tiles: &tiles },
@@ -248,7 +257,7 @@ fn tell(
     (device, seconds): (&str, f64),
     out: &Path,
     output: Output,
-) -> Result<Outcome> {
+) -> Result<CommandOutcome> {
     let last = history.last();
     let text = last.map_or(String::new(), |l| {
         format!(
@@ -267,7 +276,7 @@ fn tell(
         "device": device, "seconds": seconds, "last_epoch": last,
     });
     output.result(&value, &text)?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// Moves the bar along with the run.
@@ -301,7 +310,8 @@ pub fn show(event: &Event, bar: &indicatif::ProgressBar, output: Output) {
 
 /// The JSONL log and the SVG of the curves, beside the model.
 fn write_logs(out: &Path, history: &[EpochLog]) -> Result<()> {
-    let lines: Vec<String> = history.iter().map(|log| serde_json::json!(log).to_string() + "\n").collect();
+    let lines: Vec<String> =
+        history.iter().map(|log| serde_json::json!(log).to_string() + "\n").collect();
     write_atomic(&beside(out, "log.jsonl"), lines.concat().as_bytes())?;
     write_atomic(&beside(out, "curves.svg"), history_curves(&points(history))?.as_bytes())
 }

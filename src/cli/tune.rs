@@ -6,7 +6,7 @@ use clap::Args;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::Outcome;
+use super::CommandOutcome;
 use super::engine::{EngineArguments, ViewArguments, timed_segment};
 use super::output::{Output, stop_flag};
 use super::tiles::{TileArguments, load};
@@ -40,7 +40,8 @@ pub struct TuneArguments {
     dry_run: bool,
 }
 
-/// Values tried for each parameter in turn; each turn keeps the best, until a round changes nothing.
+/// Values tried for each parameter in turn; each turn keeps the best, until a round changes
+/// nothing.
 const THRESHOLDS: [f32; 7] = [0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65];
 const SMOOTHINGS: [u32; 6] = [0, 1, 2, 4, 6, 9];
 const SPLITS_PX: [f32; 7] = [0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 6.0];
@@ -52,32 +53,44 @@ const ROUNDS: usize = 3;
 const AXES: usize = 6;
 
 /// `prunella tune`: coordinate descent on the mean of AJI and PQ over the tiles.
-pub fn tune(arguments: &TuneArguments, output: Output) -> Result<Outcome> {
+pub fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandOutcome> {
     let mut model = Model::load(&arguments.model)?;
     let tiles = load(&arguments.tiles, output)?;
     if tiles.is_empty() {
         output.remark("No labelled tiles were found there; 'prunella data check' says what is.");
         output.result(&json!({ "tiles": [] }), "")?;
-        return Ok(Outcome::Nothing);
+        return Ok(CommandOutcome::Nothing);
     }
     if arguments.how.threshold.is_some() {
-        return Err(Error::mismatch("The threshold is one of the values that 'tune' chooses; leave --threshold out"));
+        return Err(Error::mismatch(
+            "The threshold is one of the values that 'tune' chooses; leave --threshold out",
+        ));
     }
     let device = arguments.how.open(&model, output)?;
     let mut maps = Vec::new();
     for tile in &tiles {
         maps.push(
-            timed_segment(&model, &device, &tile.image, (&arguments.how, arguments.views), output, &tile.name)?.map,
+            timed_segment(
+                &model,
+                &device,
+                &tile.image,
+                (&arguments.how, arguments.views),
+                output,
+                &tile.name,
+            )?
+            .map,
         );
     }
     let before = quality(&tiles, &maps, &model.card().instances)?;
     let (best, after) = descend(&tiles, &maps, model.card().instances, before, output)?;
     model.card_mut().instances = best;
     let names: Vec<&str> = tiles.iter().map(|t| t.name.as_str()).collect();
-    let step = json!({ "step": "tune", "tiles": names, "mean_aji_and_pq": after, "parameters": best });
+    let step =
+        json!({ "step": "tune", "tiles": names, "mean_aji_and_pq": after, "parameters": best });
     model.card_mut().history.push(step.clone());
     if !arguments.dry_run {
-        let precision = stored_precision(&read_file(&arguments.model, FileLimits::default().max_bytes)?)?;
+        let precision =
+            stored_precision(&read_file(&arguments.model, FileLimits::default().max_bytes)?)?;
         model.save(&arguments.model, precision)?;
     }
     let text = format!(
@@ -92,7 +105,7 @@ pub fn tune(arguments: &TuneArguments, output: Output) -> Result<Outcome> {
         best.max_hole_px
     );
     output.result(&step, &text)?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 fn descend(
@@ -131,15 +144,25 @@ fn candidates(p: InstanceParameters) -> [Vec<InstanceParameters>; AXES] {
     [
         THRESHOLDS.iter().map(|&threshold| InstanceParameters { threshold, ..p }).collect(),
         SMOOTHINGS.iter().map(|&smoothing| InstanceParameters { smoothing, ..p }).collect(),
-        WEIGHTS.iter().map(|&probability_weight| InstanceParameters { probability_weight, ..p }).collect(),
-        SPLITS_PX.iter().map(|&split_height_px| InstanceParameters { split_height_px, ..p }).collect(),
+        WEIGHTS
+            .iter()
+            .map(|&probability_weight| InstanceParameters { probability_weight, ..p })
+            .collect(),
+        SPLITS_PX
+            .iter()
+            .map(|&split_height_px| InstanceParameters { split_height_px, ..p })
+            .collect(),
         AREAS_PX.iter().map(|&min_area_px| InstanceParameters { min_area_px, ..p }).collect(),
         HOLES_PX.iter().map(|&max_hole_px| InstanceParameters { max_hole_px, ..p }).collect(),
     ]
 }
 
 /// AJI weighs pixels, PQ counts nuclei: neither specks nor merged nuclei are cheap in both.
-fn quality(tiles: &[Tile], maps: &[ProbabilityMap], parameters: &InstanceParameters) -> Result<f64> {
+fn quality(
+    tiles: &[Tile],
+    maps: &[ProbabilityMap],
+    parameters: &InstanceParameters,
+) -> Result<f64> {
     let scores: Vec<f64> = tiles
         .par_iter()
         .zip(maps)

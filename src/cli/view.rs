@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::Outcome;
+use super::CommandOutcome;
 use super::output::Output;
-use crate::desktop::{Command, Desk, Wake, script, show};
-use crate::engine::Choice;
-use crate::error::{At as _, Error, Result};
+use crate::desktop::{AppState, Command, Wake, script, show};
+use crate::engine::DeviceChoice;
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::model::{FileLimits, Model};
 use crate::platform::read_file;
 
@@ -28,7 +28,7 @@ const MAX_SCRIPT_BYTES: u64 = 10_000_000;
 
 A script does without a window what was recorded in one; its lines are JSON, such as {\"segment\":\"view\"}, \"wait\" and
 {\"picture\":\"view.png\"}.")]
-pub struct ViewArguments {
+pub struct WindowArguments {
     /// A slide or image, by path or http(s) address; more can be dropped on the window.
     slide: Option<String>,
     /// Model file [default: the one that comes with the program, 90 % of its filters removed].
@@ -39,7 +39,7 @@ pub struct ViewArguments {
     mpp: Option<f64>,
     /// auto, cpu, gpu, or gpu:N as 'prunella devices' lists them.
     #[arg(long, default_value = "auto")]
-    device: Choice,
+    device: DeviceChoice,
     /// Write everything that is done in the window to this file, as a script.
     #[arg(long, conflicts_with = "script")]
     record: Option<PathBuf>,
@@ -49,51 +49,53 @@ pub struct ViewArguments {
 }
 
 /// `prunella view`.
-pub fn view(a: &ViewArguments, output: Output) -> Result<Outcome> {
+pub fn view(a: &WindowArguments, output: Output) -> Result<CommandOutcome> {
     match &a.script {
-        None => show(|wake| desk(a, wake)).map(|()| Outcome::Done),
+        None => show(|wake| app(a, wake)).map(|()| CommandOutcome::Done),
         Some(file) => play(a, file, output),
     }
 }
 
-fn desk(a: &ViewArguments, wake: Wake) -> Result<Desk> {
+fn app(a: &WindowArguments, wake: Wake) -> Result<AppState> {
     let model = match &a.model {
         Some(path) => Model::load(path)?,
         None => Model::from_bytes(OWN_MODEL, FileLimits::default())?,
     };
-    let mut desk = Desk::new(model, a.device, wake);
+    let mut app = AppState::new(model, a.device, wake);
     if let Some(file) = &a.record {
-        let opened = std::fs::File::create(file).map_err(|e| Error::io("The script cannot be written", e));
-        desk.record(opened.at(file)?);
+        let opened =
+            std::fs::File::create(file).map_err(|e| Error::io("The script cannot be written", e));
+        app.record(opened.at(file)?);
     }
     if let Some(place) = &a.slide {
-        desk.apply(&Command::Open(place.clone()))?;
+        app.apply(&Command::Open(place.clone()))?;
     }
     if let Some(mpp) = a.mpp {
-        desk.apply(&Command::Mpp(mpp))?;
+        app.apply(&Command::Mpp(mpp))?;
     }
-    Ok(desk)
+    Ok(app)
 }
 
-fn play(a: &ViewArguments, file: &Path, output: Output) -> Result<Outcome> {
+fn play(a: &WindowArguments, file: &Path, output: Output) -> Result<CommandOutcome> {
     let text = String::from_utf8(read_file(file, MAX_SCRIPT_BYTES)?)
         .map_err(|_| Error::malformed("The script is not text").at(file))?;
     let commands = script(&text).at(file)?;
-    let mut desk = desk(a, std::sync::Arc::new(|| {}))?;
+    let mut app = app(a, std::sync::Arc::new(|| {}))?;
     for command in &commands {
-        desk.apply(command).at(file)?;
+        app.apply(command).at(file)?;
         // A movement that would glide in a window ends at once.
-        desk.view.settle();
-        if let Some(alert) = &desk.alert {
+        app.view.settle();
+        if let Some(alert) = &app.alert {
             return Err(Error::malformed(alert.clone()).at(file));
         }
     }
-    desk.apply(&Command::Wait)?;
-    if let Some(alert) = &desk.alert {
+    app.apply(&Command::Wait)?;
+    if let Some(alert) = &app.alert {
         return Err(Error::malformed(alert.clone()).at(file));
     }
-    let (nuclei, share) = desk.counts().unwrap_or_default();
-    let value = json!({ "slide": desk.name, "nuclei": nuclei, "area_share": share, "commands": commands.len() });
-    output.result(&value, &format!("{}: {} commands done. {}", desk.name, commands.len(), desk.said))?;
-    Ok(Outcome::Done)
+    let (nuclei, share) = app.counts().unwrap_or_default();
+    let value = json!({ "slide": app.name, "nuclei": nuclei, "area_share": share, "commands": commands.len() });
+    output
+        .result(&value, &format!("{}: {} commands done. {}", app.name, commands.len(), app.said))?;
+    Ok(CommandOutcome::Done)
 }

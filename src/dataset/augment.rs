@@ -31,13 +31,16 @@ fn is_nothing(zoom: &f32) -> bool {
 
 impl Augmentation {
     /// No variation.
-    pub const NONE: Self = Self { turns: false, stain_scale: 0.0, stain_shift: 0.0, zoom: 0.0, rotate: false };
+    pub const NONE: Self =
+        Self { turns: false, stain_scale: 0.0, stain_shift: 0.0, zoom: 0.0, rotate: false };
     /// What `--augment` means.
-    pub const DEFAULT: Self = Self { turns: true, stain_scale: 0.2, stain_shift: 0.03, ..Self::NONE };
+    pub const DEFAULT: Self =
+        Self { turns: true, stain_scale: 0.2, stain_shift: 0.03, ..Self::NONE };
     /// What `--augment stains` means: for tissue of clinics whose stains the tiles do not show.
     pub const STAINS: Self = Self { stain_scale: 0.5, stain_shift: 0.1, ..Self::DEFAULT };
     /// What `--augment strong` means.
-    pub const STRONG: Self = Self { stain_scale: 0.3, stain_shift: 0.05, zoom: 0.35, rotate: true, ..Self::DEFAULT };
+    pub const STRONG: Self =
+        Self { stain_scale: 0.3, stain_shift: 0.05, zoom: 0.35, rotate: true, ..Self::DEFAULT };
 }
 
 /// Values in a patch: 3 × 55 × 55.
@@ -59,7 +62,8 @@ impl Window {
         Self::context(row, column, 1)
     }
 
-    /// What the answers of a square of `spread` × `spread` pixels, its first at (row, column), depend on.
+    /// What the answers of a square of `spread` × `spread` pixels, its first at (row, column),
+    /// depend on.
     #[must_use]
     pub fn context(row: usize, column: usize, spread: usize) -> Self {
         let first = |at: usize| at.cast_signed() - CENTRE_PX.cast_signed();
@@ -75,10 +79,10 @@ impl Window {
 
 /// A window as input: channel, row, column; value / 255.
 pub fn plain_window(image: &RgbImage, window: Window, out: &mut [f32]) {
-    seen_as_is(image, window, Seen::default(), out);
+    seen_as_is(image, window, Warp::default(), out);
 }
 
-fn seen_as_is(image: &RgbImage, window: Window, seen: Seen, out: &mut [f32]) {
+fn seen_as_is(image: &RgbImage, window: Window, seen: Warp, out: &mut [f32]) {
     let area = window.side * window.side;
     each_pixel(image, window, seen, |at, pixel| {
         for c in 0..3 {
@@ -87,9 +91,10 @@ fn seen_as_is(image: &RgbImage, window: Window, seen: Seen, out: &mut [f32]) {
     });
 }
 
-/// How a window is seen: mirrored (4), turned by quarters (0 to 3), then by any angle and size about its middle.
+/// How a window is seen: mirrored (4), turned by quarters (0 to 3), then by any angle and size
+/// about its middle.
 #[derive(Debug, Clone, Copy, Default)]
-struct Seen {
+struct Warp {
     view: u8,
     /// Cosine and sine of the angle, over the zoom.
     warp: Option<[f32; 2]>,
@@ -100,7 +105,7 @@ fn signed(rng: &mut ChaCha8Rng) -> f32 {
     ((rng.next_u32() >> 8) as f32 / (1u32 << 23) as f32) - 1.0
 }
 
-impl Seen {
+impl Warp {
     /// What a seed chooses.
     fn drawn(augmentation: Augmentation, rng: &mut ChaCha8Rng) -> Self {
         let view = if augmentation.turns { (rng.next_u32() % 8) as u8 } else { 0 };
@@ -108,7 +113,8 @@ impl Seen {
             return Self { view, warp: None };
         }
         // A quarter turn is there already, so an eighth to either side covers every angle.
-        let angle = if augmentation.rotate { signed(rng) * std::f32::consts::FRAC_PI_4 } else { 0.0 };
+        let angle =
+            if augmentation.rotate { signed(rng) * std::f32::consts::FRAC_PI_4 } else { 0.0 };
         let step = (signed(rng) * (1.0 + augmentation.zoom).ln()).exp();
         Self { view, warp: Some([angle.cos() * step, angle.sin() * step]) }
     }
@@ -117,7 +123,7 @@ impl Seen {
 /// What a seed chooses: how a window is seen, and how its stains change.
 #[derive(Debug, Clone, Copy)]
 pub struct Variation {
-    seen: Seen,
+    seen: Warp,
     /// Optical density as row vector × matrix + offset; none where stains stay as they are.
     pub stains: Option<([[f32; 3]; 3], [f32; 3])>,
 }
@@ -127,7 +133,7 @@ impl Variation {
     #[must_use]
     pub fn drawn(augmentation: Augmentation, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let seen = Seen::drawn(augmentation, &mut rng);
+        let seen = Warp::drawn(augmentation, &mut rng);
         if augmentation.stain_scale == 0.0 && augmentation.stain_shift == 0.0 {
             return Self { seen, stains: None };
         }
@@ -149,7 +155,8 @@ impl Variation {
         [down, if self.seen.view & 4 == 0 { across } else { across.map(|v| -v) }]
     }
 
-    /// Cosine and sine of the angle that is turned by then, over the zoom; none where pixels stay on their grid.
+    /// Cosine and sine of the angle that is turned by then, over the zoom; none where pixels stay
+    /// on their grid.
     #[must_use]
     pub fn warp(&self) -> Option<[f32; 2]> {
         self.seen.warp
@@ -157,43 +164,60 @@ impl Variation {
 }
 
 /// A variation of [`plain_window`] that depends on `seed` alone.
-pub fn augmented_window(image: &RgbImage, window: Window, augmentation: Augmentation, seed: u64, out: &mut [f32]) {
+pub fn augmented_window(
+    image: &RgbImage,
+    window: Window,
+    augmentation: Augmentation,
+    seed: u64,
+    out: &mut [f32],
+) {
     let variation = Variation::drawn(augmentation, seed);
-    let Some((matrix, offset)) = variation.stains else { return seen_as_is(image, window, variation.seen, out) };
+    let Some((matrix, offset)) = variation.stains else {
+        return seen_as_is(image, window, variation.seen, out);
+    };
     let density = optical_density_table().map(|d| d as f32);
     let area = window.side * window.side;
     each_pixel(image, window, variation.seen, |at, pixel| {
         let od = pixel.map(|v| density[usize::from(v)]);
         for c in 0..3 {
-            let changed = od[0] * matrix[0][c] + od[1] * matrix[1][c] + od[2] * matrix[2][c] + offset[c];
+            let changed =
+                od[0] * matrix[0][c] + od[1] * matrix[1][c] + od[2] * matrix[2][c] + offset[c];
             out[c * area + at] = (((-changed).exp() * 256.0 - 1.0) / 255.0).clamp(0.0, 1.0);
         }
     });
 }
 
-/// Classes (1 is nucleus) of a square of labels, seen as [`augmented_window`] sees its context with the same seed.
-pub fn window_classes(labels: &LabelMap, square: Window, augmentation: Augmentation, seed: u64, out: &mut [usize]) {
-    let seen = Seen::drawn(augmentation, &mut ChaCha8Rng::seed_from_u64(seed));
+/// Classes (1 is nucleus) of a square of labels, seen as [`augmented_window`] sees its context with
+/// the same seed.
+pub fn window_classes(
+    labels: &LabelMap,
+    square: Window,
+    augmentation: Augmentation,
+    seed: u64,
+    out: &mut [usize],
+) {
+    let seen = Warp::drawn(augmentation, &mut ChaCha8Rng::seed_from_u64(seed));
     each_pixel(labels, square, seen, |at, label| out[at] = usize::from(label > 0));
 }
 
 /// A pixel between others.
-trait Between: Copy {
+trait Interpolation: Copy {
     /// From the four around, and how far it is from the first, down and across (0 to 1).
     fn between(around: [Self; 4], down: f32, across: f32) -> Self;
 }
 
-impl Between for [u8; 3] {
+impl Interpolation for [u8; 3] {
     fn between(around: [Self; 4], down: f32, across: f32) -> Self {
         let line = |a: u8, b: u8| f32::from(a) + (f32::from(b) - f32::from(a)) * across;
         std::array::from_fn(|c| {
-            let (above, below) = (line(around[0][c], around[1][c]), line(around[2][c], around[3][c]));
+            let (above, below) =
+                (line(around[0][c], around[1][c]), line(around[2][c], around[3][c]));
             (above + (below - above) * down + 0.5) as u8
         })
     }
 }
 
-impl Between for u32 {
+impl Interpolation for u32 {
     /// Labels do not mix: the nearest.
     fn between(around: [Self; 4], down: f32, across: f32) -> Self {
         around[usize::from(down >= 0.5) * 2 + usize::from(across >= 0.5)]
@@ -224,7 +248,12 @@ pub fn inverse(m: [[f32; 3]; 3]) -> [[f32; 3]; 3] {
 }
 
 /// Calls `f(position in the window, pixel)` for the window as it is seen.
-fn each_pixel<T: Between>(image: &Plane<T>, window: Window, seen: Seen, mut f: impl FnMut(usize, T)) {
+fn each_pixel<T: Interpolation>(
+    image: &Plane<T>,
+    window: Window,
+    seen: Warp,
+    mut f: impl FnMut(usize, T),
+) {
     let last = window.side - 1;
     let turned = |y: usize, x: usize| {
         let (a, b) = match seen.view & 3 {
@@ -239,7 +268,10 @@ fn each_pixel<T: Between>(image: &Plane<T>, window: Window, seen: Seen, mut f: i
         let middle = last as f32 / 2.0;
         for (y, x) in (0..window.side * window.side).map(|i| (i / window.side, i % window.side)) {
             let (a, b) = turned(y, x);
-            f(y * window.side + x, warped(image, window, warp, a as f32 - middle, b as f32 - middle));
+            f(
+                y * window.side + x,
+                warped(image, window, warp, a as f32 - middle, b as f32 - middle),
+            );
         }
         return;
     }
@@ -254,7 +286,13 @@ fn each_pixel<T: Between>(image: &Plane<T>, window: Window, seen: Seen, mut f: i
 }
 
 /// The image at a distance from the window's middle, turned and stretched.
-fn warped<T: Between>(image: &Plane<T>, window: Window, [cos, sin]: [f32; 2], down: f32, across: f32) -> T {
+fn warped<T: Interpolation>(
+    image: &Plane<T>,
+    window: Window,
+    [cos, sin]: [f32; 2],
+    down: f32,
+    across: f32,
+) -> T {
     let middle = (window.side - 1) as f32 / 2.0;
     let (y, x) = (middle + down * cos - across * sin, middle + down * sin + across * cos);
     let (top, left) = (y.floor(), x.floor());
@@ -303,7 +341,9 @@ mod tests {
         let mut seen = Vec::new();
         for view in 0..8 {
             let mut pixels = vec![[0; 3]; PATCH_PX * PATCH_PX];
-            each_pixel(&image, Window::patch(30, 30), Seen { view, warp: None }, |at, p| pixels[at] = p);
+            each_pixel(&image, Window::patch(30, 30), Warp { view, warp: None }, |at, p| {
+                pixels[at] = p
+            });
             assert_eq!(pixels[CENTRE_PX * PATCH_PX + CENTRE_PX], image.get(30, 30));
             assert!(!seen.contains(&pixels), "view {view}");
             seen.push(pixels);
@@ -323,7 +363,8 @@ mod tests {
     fn the_classes_of_a_square_turn_with_its_context() {
         let image = image();
         let labels =
-            Plane::from_vec(70, 60, image.data().iter().map(|p| u32::from(p[0] > 120)).collect()).expect("labels");
+            Plane::from_vec(70, 60, image.data().iter().map(|p| u32::from(p[0] > 120)).collect())
+                .expect("labels");
         let turns = Augmentation { turns: true, ..Augmentation::NONE };
         let (spread, side) = (8, PATCH_PX + 7);
         for seed in 0..40 {
@@ -333,7 +374,11 @@ mod tests {
             window_classes(&labels, Window::inside(20, 31, spread), turns, seed, &mut classes);
             for (i, class) in classes.into_iter().enumerate() {
                 let (y, x) = (CENTRE_PX + i / spread, CENTRE_PX + i % spread);
-                assert_eq!(class == 1, values[y * side + x] > 120.5 / 255.0, "seed {seed}, pixel {i}");
+                assert_eq!(
+                    class == 1,
+                    values[y * side + x] > 120.5 / 255.0,
+                    "seed {seed}, pixel {i}"
+                );
             }
         }
     }
@@ -341,10 +386,11 @@ mod tests {
     #[test]
     fn a_warp_keeps_the_centre_and_magnifies_about_it() {
         // Brightness rises by 2 a column and not at all by row.
-        let ramp = Plane::from_vec(100, 80, (0..8000).map(|i| [(i % 100 * 2) as u8; 3]).collect()).expect("ramp");
+        let ramp = Plane::from_vec(100, 80, (0..8000).map(|i| [(i % 100 * 2) as u8; 3]).collect())
+            .expect("ramp");
         let mut pixels = vec![0u8; PATCH_PX * PATCH_PX];
         let mut see = |warp| {
-            let seen = Seen { view: 0, warp: Some(warp) };
+            let seen = Warp { view: 0, warp: Some(warp) };
             each_pixel(&ramp, Window::patch(40, 50), seen, |at, p| pixels[at] = p[0]);
             let at = |y: usize, x: usize| f32::from(pixels[y * PATCH_PX + x]);
             (
@@ -366,10 +412,15 @@ mod tests {
     fn strong_variation_is_repeatable_and_the_classes_follow_it() {
         let side = 120;
         let disc = |i: usize| ((i % side) as f32 - 60.0).hypot((i / side) as f32 - 60.0) < 25.0;
-        let image = Plane::from_vec(side, side, (0..side * side).map(|i| [if disc(i) { 0 } else { 255 }; 3]).collect())
-            .expect("image");
+        let image = Plane::from_vec(
+            side,
+            side,
+            (0..side * side).map(|i| [if disc(i) { 0 } else { 255 }; 3]).collect(),
+        )
+        .expect("image");
         let labels =
-            Plane::from_vec(side, side, (0..side * side).map(|i| u32::from(disc(i))).collect()).expect("labels");
+            Plane::from_vec(side, side, (0..side * side).map(|i| u32::from(disc(i))).collect())
+                .expect("labels");
         let geometry = Augmentation { stain_scale: 0.0, stain_shift: 0.0, ..Augmentation::STRONG };
         let (spread, wide) = (16, PATCH_PX + 15);
         let mut sizes = std::collections::BTreeSet::new();

@@ -1,4 +1,5 @@
-//! Looks through a folder of tiles and says what is there and what is wrong, without stopping at the first defect.
+//! Looks through a folder of tiles and says what is there and what is wrong, without stopping at
+//! the first defect.
 
 use std::path::Path;
 
@@ -8,12 +9,13 @@ use super::discover::{TileFiles, discover};
 use super::imagescope::{parse_imagescope, rasterise};
 use super::load::{MAX_FILE_BYTES, Tile, load_tile};
 use super::split::{Split, recognised_split};
-use crate::error::{At as _, Report, Result};
+use crate::error::{ErrorContext as _, Result, Warnings};
 use crate::platform::read_file;
 use crate::raster::LabelMap;
 
-/// Kumar's label maps sit half a pixel up-left of the outlines' pixel-corner coordinates (MATLAB's `poly2mask`), and many
-/// outlines then run through pixel centres, which belong to the shape: hence a little less than half.
+/// Kumar's label maps sit half a pixel up-left of the outlines' pixel-corner coordinates (MATLAB's
+/// `poly2mask`), and many outlines then run through pixel centres, which belong to the shape: hence
+/// a little less than half.
 pub const XML_TO_LABELS_PX: f64 = -0.49;
 
 /// What a folder holds.
@@ -51,7 +53,10 @@ pub struct TileReport {
 ///
 /// # Errors
 /// Only when the folder itself cannot be read, or `look` fails.
-pub fn check(folder: &Path, mut look: impl FnMut(&Tile, &TileReport) -> Result<()>) -> Result<DataReport> {
+pub fn check(
+    folder: &Path,
+    mut look: impl FnMut(&Tile, &TileReport) -> Result<()>,
+) -> Result<DataReport> {
     let (files, report) = discover(folder)?;
     let mut tiles = Vec::with_capacity(files.len());
     for files in &files {
@@ -62,7 +67,8 @@ pub fn check(folder: &Path, mut look: impl FnMut(&Tile, &TileReport) -> Result<(
         tiles.push(report);
     }
     let has = |split: Split| {
-        split.codes().len() == tiles.iter().filter(|t| t.split == Some(split) && t.error.is_none()).count()
+        split.codes().len()
+            == tiles.iter().filter(|t| t.split == Some(split) && t.error.is_none()).count()
     };
     let paper_split_complete = [Split::Pretrain, Split::Train, Split::Test].into_iter().all(has);
     Ok(DataReport { tiles, notes: report.notes, paper_split_complete })
@@ -107,7 +113,7 @@ fn check_tile(files: &TileFiles) -> (Option<Tile>, TileReport) {
 /// Reads the XML beside a label map and compares the two.
 fn compare_annotation(files: &TileFiles, tile: &Tile, out: &mut TileReport) {
     let Some(path) = files.annotation.as_deref() else { return };
-    let read = || -> Result<(Vec<super::Region>, Option<f64>)> {
+    let read = || -> Result<(Vec<super::AnnotatedRegion>, Option<f64>)> {
         parse_imagescope(&read_file(path, MAX_FILE_BYTES)?).at(path)
     };
     let (regions, mpp) = match read() {
@@ -118,7 +124,8 @@ fn compare_annotation(files: &TileFiles, tile: &Tile, out: &mut TileReport) {
         out.notes.push("The annotation states no pixel size".into());
     }
     out.mpp_um = out.mpp_um.or(mpp);
-    let (drawn, Report { notes }) = rasterise(&regions, tile.image.width(), tile.image.height(), XML_TO_LABELS_PX);
+    let (drawn, Warnings { notes }) =
+        rasterise(&regions, tile.image.width(), tile.image.height(), XML_TO_LABELS_PX);
     notes
         .into_iter()
         .filter(|n| !out.notes.contains(n))
@@ -127,12 +134,15 @@ fn compare_annotation(files: &TileFiles, tile: &Tile, out: &mut TileReport) {
         .for_each(|n| out.notes.push(n));
     let unlabelled = regions_without_label(&drawn, &tile.labels);
     if unlabelled > 0 {
-        out.notes.push(format!("{unlabelled} regions of the annotation have no label in the label map"));
+        out.notes
+            .push(format!("{unlabelled} regions of the annotation have no label in the label map"));
     }
     let iou = foreground_iou(&drawn, &tile.labels);
     out.xml_iou = Some(iou);
     if iou < 0.9 {
-        out.notes.push(format!("Annotation and label map disagree (IoU {iou:.2}); do they belong to the same image?"));
+        out.notes.push(format!(
+            "Annotation and label map disagree (IoU {iou:.2}); do they belong to the same image?"
+        ));
     }
 }
 

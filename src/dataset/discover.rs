@@ -1,9 +1,10 @@
-//! Finds images and their labels in a folder, by names: folders like Kumar's and MoNuSeg's, or everything in one place.
+//! Finds images and their labels in a folder, by names: folders like Kumar's and MoNuSeg's, or
+//! everything in one place.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::error::{At as _, Error, Report, Result};
+use crate::error::{Error, ErrorContext as _, Result, Warnings};
 
 /// Most files looked at, and deepest folder.
 const MAX_FILES: usize = 100_000;
@@ -31,7 +32,7 @@ pub struct TileFiles {
 }
 
 #[derive(Debug, Default)]
-struct Found {
+struct TileCandidates {
     images: Vec<(PathBuf, bool)>, // path, and whether name or folder says "labels"
     xml: Vec<PathBuf>,
 }
@@ -40,24 +41,32 @@ struct Found {
 ///
 /// # Errors
 /// [`Error::Io`] when the folder cannot be read; [`Error::Limit`] when it holds too many files.
-pub fn discover(folder: &Path) -> Result<(Vec<TileFiles>, Report)> {
-    let mut by_name: BTreeMap<String, Found> = BTreeMap::new();
-    let mut report = Report::default();
+pub fn discover(folder: &Path) -> Result<(Vec<TileFiles>, Warnings)> {
+    let mut by_name: BTreeMap<String, TileCandidates> = BTreeMap::new();
+    let mut report = Warnings::default();
     let mut count = 0;
     walk(folder, 0, &mut report, &mut |path| {
         count += 1;
         if count > MAX_FILES {
-            return Err(Error::limit(format!("The folder holds more than {MAX_FILES} files")).at(folder));
+            return Err(
+                Error::limit(format!("The folder holds more than {MAX_FILES} files")).at(folder)
+            );
         }
         sort_in(path, folder, &mut by_name);
         Ok(())
     })?;
-    let tiles = by_name.into_iter().filter_map(|(name, found)| pair(name, found, &mut report)).collect();
+    let tiles =
+        by_name.into_iter().filter_map(|(name, found)| pair(name, found, &mut report)).collect();
     Ok((tiles, report))
 }
 
 /// Visits files, links followed; what cannot be read below the root goes into the report.
-fn walk(folder: &Path, depth: usize, report: &mut Report, visit: &mut dyn FnMut(PathBuf) -> Result<()>) -> Result<()> {
+fn walk(
+    folder: &Path,
+    depth: usize,
+    report: &mut Warnings,
+    visit: &mut dyn FnMut(PathBuf) -> Result<()>,
+) -> Result<()> {
     let unreadable = |e| Error::io("The folder cannot be read", e);
     let mut entries: Vec<_> = std::fs::read_dir(folder)
         .map_err(unreadable)
@@ -70,13 +79,17 @@ fn walk(folder: &Path, depth: usize, report: &mut Report, visit: &mut dyn FnMut(
             continue;
         }
         match std::fs::metadata(&path) {
-            Ok(kind) if kind.is_dir() && depth < MAX_DEPTH => match walk(&path, depth + 1, report, visit) {
-                Err(e @ Error::Io { .. }) => report.note(format!("{e}; it is left out")),
-                other => other?,
-            },
+            Ok(kind) if kind.is_dir() && depth < MAX_DEPTH => {
+                match walk(&path, depth + 1, report, visit) {
+                    Err(e @ Error::Io { .. }) => report.note(format!("{e}; it is left out")),
+                    other => other?,
+                }
+            }
             Ok(kind) if kind.is_file() => visit(path)?,
             Ok(_) => {}
-            Err(e) => report.note(format!("{} cannot be read ({e}); it is left out", path.display())),
+            Err(e) => {
+                report.note(format!("{} cannot be read ({e}); it is left out", path.display()))
+            }
         }
     }
     Ok(())
@@ -98,7 +111,7 @@ const LABEL_ENDINGS: [&str; 12] = [
     "_gt",
 ];
 
-fn sort_in(path: PathBuf, root: &Path, by_name: &mut BTreeMap<String, Found>) {
+fn sort_in(path: PathBuf, root: &Path, by_name: &mut BTreeMap<String, TileCandidates>) {
     let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
     let Some(stem) = path.file_stem().map(|s| s.to_string_lossy().into_owned()) else { return };
     if ending == "xml" {
@@ -111,18 +124,22 @@ fn sort_in(path: PathBuf, root: &Path, by_name: &mut BTreeMap<String, Found>) {
     let lower = stem.to_lowercase();
     let suffix = LABEL_ENDINGS.iter().find(|s| lower.ends_with(*s));
     let inside = path.strip_prefix(root).unwrap_or(&path).parent();
-    let in_label_folder = inside.is_some_and(|p| p.iter().any(|part| names_labels(&part.to_string_lossy())));
+    let in_label_folder =
+        inside.is_some_and(|p| p.iter().any(|part| names_labels(&part.to_string_lossy())));
     let name = suffix.map_or(stem.clone(), |s| stem[..stem.len() - s.len()].to_owned());
     by_name.entry(name).or_default().images.push((path, suffix.is_some() || in_label_folder));
 }
 
 fn names_labels(folder: &str) -> bool {
     let folder = folder.to_lowercase();
-    ["label", "mask", "annotation", "ground", "gt", "instance"].iter().any(|w| folder.starts_with(w))
+    ["label", "mask", "annotation", "ground", "gt", "instance"]
+        .iter()
+        .any(|w| folder.starts_with(w))
 }
 
-fn pair(name: String, mut found: Found, report: &mut Report) -> Option<TileFiles> {
-    let mut labels: Vec<PathBuf> = found.images.iter().filter(|i| i.1).map(|i| i.0.clone()).collect();
+fn pair(name: String, mut found: TileCandidates, report: &mut Warnings) -> Option<TileFiles> {
+    let mut labels: Vec<PathBuf> =
+        found.images.iter().filter(|i| i.1).map(|i| i.0.clone()).collect();
     let mut images: Vec<PathBuf> = found.images.drain(..).filter(|i| !i.1).map(|i| i.0).collect();
     // "tile.tif" beside "tile.png" in one folder: the PNG is the label map.
     let beside = images.len() == 2 && images[0].parent() == images[1].parent();
@@ -177,10 +194,19 @@ mod tests {
 
     #[test]
     fn folders_like_kumars_and_monusegs_are_paired() {
-        let kumar = ["images/a.tif", "labels/a.png", "annotations/a.xml", "images/b.tif", "annotations/b.xml"];
+        let kumar = [
+            "images/a.tif",
+            "labels/a.png",
+            "annotations/a.xml",
+            "images/b.tif",
+            "annotations/b.xml",
+        ];
         assert_eq!(kinds(&kumar).0, [("a".into(), "raster"), ("b".into(), "xml")]);
         assert_eq!(kinds(&["Tissue Images/a.tif", "Annotations/a.xml"]).0, [("a".into(), "xml")]);
-        assert_eq!(kinds(&["MoNuSegTestData/a.tif", "MoNuSegTestData/a.xml"]).0, [("a".into(), "xml")]);
+        assert_eq!(
+            kinds(&["MoNuSegTestData/a.tif", "MoNuSegTestData/a.xml"]).0,
+            [("a".into(), "xml")]
+        );
     }
 
     #[test]

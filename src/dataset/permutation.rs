@@ -1,5 +1,5 @@
-//! A seeded shuffle of `0..len` that is computed, not stored: a Feistel network on the index bits, walked until the
-//! result is in range. Integers only, so it is the same on each platform.
+//! A seeded shuffle of `0..len` that is computed, not stored: a Feistel network on the index bits,
+//! walked until the result is in range. Integers only, so it is the same on each platform.
 
 use crate::platform::mix;
 

@@ -1,11 +1,12 @@
-//! Whether a small sample of patches looks like the whole: the distributions of the mutual information between its
-//! patches are compared (the paper's check, section "Varying the number of training examples").
+//! Whether a small sample of patches looks like the whole: the distributions of the mutual
+//! information between its patches are compared (the paper's check, section "Varying the number of
+//! training examples").
 
 use serde::Serialize;
 
 use super::load::Tile;
 use super::permutation::Permutation;
-use super::sampler::Place;
+use super::sampler::SamplePixel;
 use crate::model::{CENTRE_PX, PATCH_PX};
 use crate::platform::mix;
 use crate::raster::mirrored_window;
@@ -32,7 +33,12 @@ pub struct Representativeness {
 
 /// Compares `sample` with `whole`; both need two places at least, else all is zero and similar.
 #[must_use]
-pub fn representativeness(tiles: &[Tile], sample: &[Place], whole: &[Place], seed: u64) -> Representativeness {
+pub fn representativeness(
+    tiles: &[Tile],
+    sample: &[SamplePixel],
+    whole: &[SamplePixel],
+    seed: u64,
+) -> Representativeness {
     let a = pair_information(tiles, sample, seed);
     let b = pair_information(tiles, whole, mix(seed));
     let distance = kolmogorov_smirnov(&a, &b);
@@ -40,13 +46,14 @@ pub fn representativeness(tiles: &[Tile], sample: &[Place], whole: &[Place], see
         sample_bits: [0.1, 0.5, 0.9].map(|q| quantile(&a, q)),
         whole_bits: [0.1, 0.5, 0.9].map(|q| quantile(&b, q)),
         distance,
-        similar: distance < CRITICAL * ((a.len() + b.len()) as f64 / (a.len() * b.len()).max(1) as f64).sqrt(),
+        similar: distance
+            < CRITICAL * ((a.len() + b.len()) as f64 / (a.len() * b.len()).max(1) as f64).sqrt(),
         pairs: a.len(),
     }
 }
 
 /// Sorted mutual information of random pairs.
-fn pair_information(tiles: &[Tile], places: &[Place], seed: u64) -> Vec<f64> {
+fn pair_information(tiles: &[Tile], places: &[SamplePixel], seed: u64) -> Vec<f64> {
     let count = places.len() as u64;
     if count < 2 {
         return Vec::new();
@@ -57,17 +64,22 @@ fn pair_information(tiles: &[Tile], places: &[Place], seed: u64) -> Vec<f64> {
         .map(|pair| ((pair / count) as usize, (pair % count) as usize))
         .filter(|(i, j)| i != j)
         .take(PAIRS)
-        .map(|(i, j)| mutual_information(&grey_levels(tiles, places[i]), &grey_levels(tiles, places[j])))
+        .map(|(i, j)| {
+            mutual_information(&grey_levels(tiles, places[i]), &grey_levels(tiles, places[j]))
+        })
         .collect();
     out.sort_by(f64::total_cmp);
     out
 }
 
-fn grey_levels(tiles: &[Tile], place: Place) -> Vec<usize> {
+fn grey_levels(tiles: &[Tile], place: SamplePixel) -> Vec<usize> {
     let start = |at: u32| (at as usize).cast_signed() - CENTRE_PX.cast_signed();
     let image = &tiles[place.tile as usize].image;
     let pixels = mirrored_window(image, start(place.row), start(place.column), PATCH_PX, PATCH_PX);
-    pixels.iter().map(|p| p.iter().map(|&v| usize::from(v)).sum::<usize>() * LEVELS / (3 * 256)).collect()
+    pixels
+        .iter()
+        .map(|p| p.iter().map(|&v| usize::from(v)).sum::<usize>() * LEVELS / (3 * 256))
+        .collect()
 }
 
 /// Mutual information of two pictures of grey levels, bits.
@@ -93,7 +105,8 @@ fn kolmogorov_smirnov(a: &[f64], b: &[f64]) -> f64 {
     if a.is_empty() || b.is_empty() {
         return 0.0;
     }
-    let share = |sorted: &[f64], v: f64| sorted.partition_point(|&x| x <= v) as f64 / sorted.len() as f64;
+    let share =
+        |sorted: &[f64], v: f64| sorted.partition_point(|&x| x <= v) as f64 / sorted.len() as f64;
     a.iter().chain(b).map(|&v| (share(a, v) - share(b, v)).abs()).fold(0.0, f64::max)
 }
 
@@ -114,7 +127,8 @@ mod tests {
         let tiles = [phantom::tile(400, 300, 1)];
         let whole = Sampler::draw(&tiles, 4000, Prior::Natural, 1).expect("sample").train;
         assert!(representativeness(&tiles, &whole[..300], &whole, 2).similar);
-        let corner: Vec<Place> = whole.iter().filter(|p| p.row < 40 && p.column < 60).copied().collect();
+        let corner: Vec<SamplePixel> =
+            whole.iter().filter(|p| p.row < 40 && p.column < 60).copied().collect();
         assert!(!representativeness(&tiles, &corner, &whole, 2).similar);
     }
 }

@@ -1,17 +1,18 @@
-//! Which pixels become patches: a seeded sequence over all pixels of all tiles, of which a smaller sample is always a
-//! prefix. Only places are kept, never patches.
+//! Which pixels become patches: a seeded sequence over all pixels of all tiles, of which a smaller
+//! sample is always a prefix. Only places are kept, never patches.
 
 use super::load::Tile;
 use super::permutation::Permutation;
 use crate::error::{Error, Result};
 use crate::platform::mix;
 
-/// Of ten neighbours in the sequence, those at these positions and after go to validation (70 % / 30 %).
+/// Of ten neighbours in the sequence, those at these positions and after go to validation (70 % /
+/// 30 %).
 const FIRST_VALIDATION_TENTH: usize = 7;
 
 /// The centre pixel of a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct SamplePixel {
     pub tile: u32,
     pub row: u32,
     pub column: u32,
@@ -33,13 +34,14 @@ pub enum Prior {
 /// A drawn sample, split into training and validation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sampler {
-    pub train: Vec<Place>,
-    pub validation: Vec<Place>,
+    pub train: Vec<SamplePixel>,
+    pub validation: Vec<SamplePixel>,
     seed: u64,
 }
 
 impl Sampler {
-    /// Draws `count` places from `tiles`. The first `n` of a larger draw with the same seed are the draw of `n`.
+    /// Draws `count` places from `tiles`. The first `n` of a larger draw with the same seed are the
+    /// draw of `n`.
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the tiles have fewer pixels (of a class) than asked for.
@@ -47,15 +49,20 @@ impl Sampler {
         let places = draw_places(tiles, count, prior, seed)?;
         let (mut train, mut validation) = (Vec::new(), Vec::new());
         for (i, place) in places.into_iter().enumerate() {
-            // Balanced places come in pairs, one of each class, and stay together so that both parts are balanced.
+            // Balanced places come in pairs, one of each class, and stay together so that both
+            // parts are balanced.
             let position = if prior == Prior::Balanced { i / 2 } else { i };
-            if position % 10 >= FIRST_VALIDATION_TENTH { validation.push(place) } else { train.push(place) }
+            if position % 10 >= FIRST_VALIDATION_TENTH {
+                validation.push(place)
+            } else {
+                train.push(place)
+            }
         }
         Ok(Self { train, validation, seed })
     }
 
-    /// Draws squares of `spread` × `spread` pixels, on a grid, that hold at least `pixels` together. Places are their first
-    /// pixels; as in [`Self::draw`], a smaller sample is a prefix.
+    /// Draws squares of `spread` × `spread` pixels, on a grid, that hold at least `pixels`
+    /// together. Places are their first pixels; as in [`Self::draw`], a smaller sample is a prefix.
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the tiles hold fewer.
@@ -82,21 +89,26 @@ impl Sampler {
             let across = grid(&tiles[tile]).0;
             let (row, column) = (index / across * spread, index % across * spread);
             let cell = tiles[tile].labels.get(row, column) > 0;
-            let place = Place { tile: tile as u32, row: row as u32, column: column as u32, cell };
-            if i % 10 >= FIRST_VALIDATION_TENTH { validation.push(place) } else { train.push(place) }
+            let place =
+                SamplePixel { tile: tile as u32, row: row as u32, column: column as u32, cell };
+            if i % 10 >= FIRST_VALIDATION_TENTH {
+                validation.push(place)
+            } else {
+                train.push(place)
+            }
         }
         Ok(Self { train, validation, seed })
     }
 
     /// Training place number `index` of `epoch`: each place once an epoch, in an order of its own.
     #[must_use]
-    pub fn training_place(&self, epoch: u64, index: usize) -> Place {
+    pub fn training_place(&self, epoch: u64, index: usize) -> SamplePixel {
         let order = Permutation::new(self.train.len() as u64, mix(self.seed) ^ mix(epoch + 1));
         self.train[order.get(index as u64) as usize]
     }
 }
 
-fn draw_places(tiles: &[Tile], count: usize, prior: Prior, seed: u64) -> Result<Vec<Place>> {
+fn draw_places(tiles: &[Tile], count: usize, prior: Prior, seed: u64) -> Result<Vec<SamplePixel>> {
     let mut ends = Vec::with_capacity(tiles.len());
     let mut pixels = 0u64;
     for tile in tiles {
@@ -104,7 +116,9 @@ fn draw_places(tiles: &[Tile], count: usize, prior: Prior, seed: u64) -> Result<
         ends.push(pixels);
     }
     if count as u64 > pixels {
-        return Err(Error::mismatch(format!("The tiles hold {pixels} patches; {count} were asked for")));
+        return Err(Error::mismatch(format!(
+            "The tiles hold {pixels} patches; {count} were asked for"
+        )));
     }
     let order = Permutation::new(pixels, seed);
     // With equal shares the larger half, if any, is background.
@@ -112,7 +126,7 @@ fn draw_places(tiles: &[Tile], count: usize, prior: Prior, seed: u64) -> Result<
         Prior::Natural => [count, count],
         Prior::Balanced => [count.div_ceil(2), count / 2],
     };
-    let mut queues: [Vec<Place>; 2] = [Vec::new(), Vec::new()];
+    let mut queues: [Vec<SamplePixel>; 2] = [Vec::new(), Vec::new()];
     let mut places = Vec::with_capacity(count);
     for index in 0..pixels {
         if places.len() == count || (prior == Prior::Balanced && wanted == [0, 0]) {
@@ -142,12 +156,18 @@ fn draw_places(tiles: &[Tile], count: usize, prior: Prior, seed: u64) -> Result<
     Ok(places)
 }
 
-fn locate(tiles: &[Tile], ends: &[u64], pixel: u64) -> Place {
+fn locate(tiles: &[Tile], ends: &[u64], pixel: u64) -> SamplePixel {
     let tile = ends.partition_point(|&end| end <= pixel);
     let start = if tile == 0 { 0 } else { ends[tile - 1] };
     let labels = &tiles[tile].labels;
-    let (row, column) = ((pixel - start) as usize / labels.width(), (pixel - start) as usize % labels.width());
-    Place { tile: tile as u32, row: row as u32, column: column as u32, cell: labels.get(row, column) > 0 }
+    let (row, column) =
+        ((pixel - start) as usize / labels.width(), (pixel - start) as usize % labels.width());
+    SamplePixel {
+        tile: tile as u32,
+        row: row as u32,
+        column: column as u32,
+        cell: labels.get(row, column) > 0,
+    }
 }
 
 #[cfg(test)]
@@ -178,8 +198,12 @@ mod tests {
         let large = Sampler::draw_squares(&tiles, large, 8, 7).expect("sample");
         assert_eq!(small.train, large.train[..56]);
         assert_eq!(small.validation, large.validation[..24]);
-        let all: std::collections::BTreeSet<_> =
-            large.train.iter().chain(&large.validation).map(|p| (p.tile, p.row, p.column)).collect();
+        let all: std::collections::BTreeSet<_> = large
+            .train
+            .iter()
+            .chain(&large.validation)
+            .map(|p| (p.tile, p.row, p.column))
+            .collect();
         assert_eq!(all.len(), 160);
         assert!(all.iter().all(|&(_, r, c)| r % 8 == 0 && c % 8 == 0));
         assert!(Sampler::draw_squares(&tiles, 193 * 64, 8, 7).is_err());
@@ -195,7 +219,8 @@ mod tests {
         assert_eq!(cells(Prior::Balanced), 500);
         let balanced = Sampler::draw(&tiles, 1000, Prior::Balanced, 7).expect("sample");
         assert_eq!(balanced.train.iter().filter(|p| p.cell).count() * 2, balanced.train.len());
-        let area: usize = tiles.iter().map(|t| t.labels.data().iter().filter(|&&l| l > 0).count()).sum();
+        let area: usize =
+            tiles.iter().map(|t| t.labels.data().iter().filter(|&&l| l > 0).count()).sum();
         let expected = area as f64 / (2.0 * 96.0 * 64.0) * 1000.0;
         assert!((cells(Prior::Natural) as f64 - expected).abs() < 60.0);
     }
@@ -204,7 +229,7 @@ mod tests {
     fn an_epoch_visits_every_place_once_and_epochs_differ_in_order() {
         let s = Sampler::draw(&tiles(), 100, Prior::Natural, 7).expect("sample");
         let epoch = |e| (0..s.train.len()).map(|i| s.training_place(e, i)).collect::<Vec<_>>();
-        let key = |p: &Place| (p.tile, p.row, p.column);
+        let key = |p: &SamplePixel| (p.tile, p.row, p.column);
         let (mut a, mut b) = (epoch(0), s.train.clone());
         assert_ne!(a, epoch(1));
         a.sort_by_key(key);

@@ -5,9 +5,11 @@ use serde::Serialize;
 /// Pre-training tiles (breast).
 pub const PAPER_PRETRAIN: [&str; 2] = ["A7-A13E", "A7-A13F"];
 /// Training tiles.
-pub const PAPER_TRAIN: [&str; 7] = ["AR-A1AK", "HE-7130", "38-6178", "G9-6356", "DK-A2I6", "AY-A8YK", "KB-A93J"];
+pub const PAPER_TRAIN: [&str; 7] =
+    ["AR-A1AK", "HE-7130", "38-6178", "G9-6356", "DK-A2I6", "AY-A8YK", "KB-A93J"];
 /// Test tiles: the same organs from other clinics.
-pub const PAPER_TEST: [&str; 7] = ["E2-A1B5", "B0-5698", "21-5784", "CH-5767", "G2-A2EK", "NH-A8F7", "RD-A8N9"];
+pub const PAPER_TEST: [&str; 7] =
+    ["E2-A1B5", "B0-5698", "21-5784", "CH-5767", "G2-A2EK", "NH-A8F7", "RD-A8N9"];
 
 /// Part of the paper's design that a tile belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

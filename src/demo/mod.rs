@@ -1,4 +1,5 @@
-//! The whole loop on procedural tissue: train, prune, fine-tune, evaluate, segment, report. Needs no data and no GPU.
+//! The whole loop on procedural tissue: train, prune, fine-tune, evaluate, segment, report. Needs
+//! no data and no GPU.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -6,19 +7,20 @@ use std::time::{Duration, Instant};
 
 use crate::dataset::{Augmentation, Prior, Tile, phantom};
 use crate::engine::{Control, SegmentOptions, segment};
-use crate::error::{Report, Result};
+use crate::error::{Result, Warnings};
 use crate::instances::find;
 use crate::metrics::PixelCounts;
 use crate::model::{Head, Model, Precision, dcnn};
 use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
 use crate::raster::{OUTLINE, ProbabilityMap, RgbImage, encode_rgb_png, outline_mask, overlay};
-use crate::report::{DemoPage, DemoRow, Picture, history_curves, render_demo};
+use crate::report::{DemoPage, DemoPicture, DemoRow, history_curves, render_demo};
 use crate::train::{Compute, EpochLog, Event, Recipe, Schedule, TrainData, Trainer};
 
 /// Pruning ratios of the demo, the unpruned one first.
 pub const RATIOS: [f64; 3] = [0.0, 0.5, 0.9];
-/// Filters and hidden units of the demo's network: a quarter of the paper's work, so that a laptop needs a minute.
+/// Filters and hidden units of the demo's network: a quarter of the paper's work, so that a laptop
+/// needs a minute.
 const FILTERS: [usize; 3] = [12, 24, 32];
 const HIDDEN: usize = 128;
 const TRAINING_TILES: u64 = 8;
@@ -69,19 +71,21 @@ impl Demo<'_> {
     ///
     /// # Errors
     /// Whatever training, segmentation or the disk refuse.
-    pub fn run(&self, watch: &mut dyn FnMut(Stage<'_>)) -> Result<(Vec<DemoRow>, Report)> {
+    pub fn run(&self, watch: &mut dyn FnMut(Stage<'_>)) -> Result<(Vec<DemoRow>, Warnings)> {
         watch(Stage::Begin("Drawing procedural tissue"));
-        let tiles =
-            |count, px, first| (0..count).map(|i| phantom::tile(px, px, self.seed * 1000 + first + i)).collect();
+        let tiles = |count, px, first| {
+            (0..count).map(|i| phantom::tile(px, px, self.seed * 1000 + first + i)).collect()
+        };
         let training: Vec<Tile> = tiles(TRAINING_TILES, TRAINING_PX, 0);
         let held_out: Vec<Tile> = tiles(HELD_OUT_TILES, HELD_OUT_PX, 500);
-        let mut report = Report::default();
+        let mut report = Warnings::default();
         let mut candidates: Vec<Candidate> = Vec::new();
         for ratio in RATIOS {
             let begin = match candidates.first() {
                 None => start(self.seed)?,
                 Some(unpruned) => {
-                    let (plan, notes) = PruningPlan::l1(&unpruned.model, ratio, Scope::Convolutions)?;
+                    let (plan, notes) =
+                        PruningPlan::l1(&unpruned.model, ratio, Scope::Convolutions)?;
                     report.extend(notes);
                     apply(&unpruned.model, &plan)?
                 }
@@ -119,13 +123,23 @@ impl Demo<'_> {
             schedule: Schedule::OneCycle,
             weight_decay: 1e-2,
             prior: Prior::Natural,
-            augmentation: Augmentation { stain_scale: 0.05, stain_shift: 0.01, ..Augmentation::DEFAULT },
+            augmentation: Augmentation {
+                stain_scale: 0.05,
+                stain_shift: 0.01,
+                ..Augmentation::DEFAULT
+            },
             head: Head::Softmax,
             seed: self.seed,
         }
     }
 
-    fn measure(&self, ratio: f64, mut model: Model, history: Vec<EpochLog>, held_out: &[Tile]) -> Result<Candidate> {
+    fn measure(
+        &self,
+        ratio: f64,
+        mut model: Model,
+        history: Vec<EpochLog>,
+        held_out: &[Tile],
+    ) -> Result<Candidate> {
         let control = Control { cancel: Some(self.cancel), ..Control::default() };
         let mut counts = PixelCounts::default();
         let mut times = Vec::new();
@@ -142,7 +156,10 @@ impl Demo<'_> {
         }
         times.sort_by(f64::total_cmp);
         let scores = counts.scores();
-        model.card_mut().metrics.insert("phantom, held-out fields".into(), serde_json::json!(scores));
+        model
+            .card_mut()
+            .metrics
+            .insert("phantom, held-out fields".into(), serde_json::json!(scores));
         let row = DemoRow {
             pruning_ratio: ratio,
             parameters: model.graph().parameters(),
@@ -157,25 +174,35 @@ impl Demo<'_> {
     fn write(&self, candidates: &[Candidate], field: &Tile) -> Result<()> {
         let rows: Vec<DemoRow> = candidates.iter().map(|c| c.row).collect();
         let mut pictures = vec![picture("Held-out field", &field.image)?];
-        pictures.push(picture("Truth", &overlay(&field.image, &outline_mask(&field.labels), TRUE))?);
+        pictures
+            .push(picture("Truth", &overlay(&field.image, &outline_mask(&field.labels), TRUE))?);
         for c in candidates {
             let name = format!("dcnn-{:02}.safetensors", (c.ratio * 100.0).round());
             c.model.save(&self.out.join("models").join(name), Precision::F32)?;
             let (objects, _) = find(&c.map, &c.model.card().instances)?;
             let drawn = overlay(&field.image, &outline_mask(&objects), OUTLINE);
-            pictures.push(picture(&format!("δ = {}: {} parameters", c.ratio, c.row.parameters), &drawn)?);
+            pictures.push(picture(
+                &format!("δ = {}: {} parameters", c.ratio, c.row.parameters),
+                &drawn,
+            )?);
         }
         let names = ["field", "truth", "delta-00", "delta-50", "delta-90"];
         for (picture, name) in pictures.iter().zip(names) {
             write_atomic(&self.out.join("pictures").join(format!("{name}.png")), &picture.png)?;
         }
-        let json = serde_json::to_vec_pretty(&rows).map_err(|e| crate::error::Error::malformed(e.to_string()))?;
+        let json = serde_json::to_vec_pretty(&rows)
+            .map_err(|e| crate::error::Error::malformed(e.to_string()))?;
         write_atomic(&self.out.join("summary.json"), &json)?;
         let curves = candidates
             .iter()
             .map(|c| Ok((format!("δ = {}", c.ratio), history_curves(&points(&c.history))?)))
             .collect::<Result<Vec<_>>>()?;
-        let page = DemoPage { device: &self.compute.name, rows: &rows, curves: &curves, pictures: &pictures };
+        let page = DemoPage {
+            device: &self.compute.name,
+            rows: &rows,
+            curves: &curves,
+            pictures: &pictures,
+        };
         write_atomic(&self.out.join("report.html"), render_demo(&page).as_bytes())
     }
 }
@@ -183,11 +210,12 @@ impl Demo<'_> {
 /// Epoch, training loss, validation loss, accuracy, Dice.
 #[must_use]
 pub fn points(history: &[EpochLog]) -> Vec<[f64; 5]> {
-    let point =
-        |l: &EpochLog| [l.epoch as f64, l.train_loss, l.validation_loss, l.validation_accuracy, l.validation_dice];
+    let point = |l: &EpochLog| {
+        [l.epoch as f64, l.train_loss, l.validation_loss, l.validation_accuracy, l.validation_dice]
+    };
     history.iter().map(point).collect()
 }
 
-fn picture(caption: &str, image: &RgbImage) -> Result<Picture> {
-    Ok(Picture { caption: caption.to_owned(), png: encode_rgb_png(image)? })
+fn picture(caption: &str, image: &RgbImage) -> Result<DemoPicture> {
+    Ok(DemoPicture { caption: caption.to_owned(), png: encode_rgb_png(image)? })
 }

@@ -12,7 +12,7 @@ const MAX_COMMANDS: usize = 100_000;
 /// What is segmented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Extent {
+pub enum SegmentExtent {
     /// What the screen shows.
     View,
     /// Everything.
@@ -69,7 +69,7 @@ pub enum Command {
         mask: f32,
         heat: f32,
     },
-    Segment(Extent),
+    Segment(SegmentExtent),
     Cancel,
     /// Writes GeoJSON and CSV beside each other; the ending is replaced.
     Export(PathBuf),
@@ -84,12 +84,15 @@ pub enum Command {
 /// # Errors
 /// [`Error::Malformed`] naming the line, [`Error::Limit`] for a script without end.
 pub fn script(text: &str) -> Result<Vec<Command>> {
-    let lines = (1..).zip(text.lines()).filter(|(_, l)| !l.trim().is_empty() && !l.trim_start().starts_with('#'));
+    let lines = (1..)
+        .zip(text.lines())
+        .filter(|(_, l)| !l.trim().is_empty() && !l.trim_start().starts_with('#'));
     let commands: Vec<Command> = lines
         .take(MAX_COMMANDS + 1)
         .map(|(n, line)| {
-            serde_json::from_str(line)
-                .map_err(|e| Error::malformed(format!("Line {n} of the script cannot be understood: {e}")))
+            serde_json::from_str(line).map_err(|e| {
+                Error::malformed(format!("Line {n} of the script cannot be understood: {e}"))
+            })
         })
         .collect::<Result<_>>()?;
     if commands.len() > MAX_COMMANDS {
@@ -107,11 +110,15 @@ mod tests {
         let all = [
             Command::Open("a b.svs".into()),
             Command::Zoom { x: 1.0, y: 2.0, factor: 1.5 },
-            Command::Segment(Extent::View),
+            Command::Segment(SegmentExtent::View),
             Command::Wait,
         ];
-        let text: Vec<String> = all.iter().map(|c| serde_json::to_string(c).expect("line")).collect();
-        assert_eq!(text[1..], [r#"{"zoom":{"x":1.0,"y":2.0,"factor":1.5}}"#, r#"{"segment":"view"}"#, r#""wait""#]);
+        let text: Vec<String> =
+            all.iter().map(|c| serde_json::to_string(c).expect("line")).collect();
+        assert_eq!(
+            text[1..],
+            [r#"{"zoom":{"x":1.0,"y":2.0,"factor":1.5}}"#, r#"{"segment":"view"}"#, r#""wait""#]
+        );
         assert_eq!(script(&format!("# a tour\n\n{}\n", text.join("\n"))).expect("script"), all);
         let said = script("\"fit\"\n\"jump\"").expect_err("no such command").to_string();
         assert!(said.contains("Line 2"), "{said}");

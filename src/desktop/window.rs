@@ -12,10 +12,10 @@ use winit::keyboard::{Key, ModifiersState, NamedKey};
 use winit::window::{Window, WindowId};
 
 use super::Wake;
-use super::command::{Command, Extent};
-use super::desk::{Change, Desk};
+use super::app_state::{AppState, Change};
+use super::command::{Command, SegmentExtent};
 use super::panel::{Draft, WIDTH, export_place, panel};
-use super::screen::{Panel, Screen};
+use super::window_surface::{PanelFrame, WindowSurface};
 use crate::error::{Error, Result};
 
 /// Movement below which a press is a click, pixels.
@@ -28,7 +28,7 @@ const PIXEL: f64 = 1.0015;
 ///
 /// # Errors
 /// A sentence where there is no display or nothing can draw.
-pub fn show(make: impl FnOnce(Wake) -> Result<Desk>) -> Result<()> {
+pub fn show(make: impl FnOnce(Wake) -> Result<AppState>) -> Result<()> {
     let events = EventLoop::<()>::with_user_event().build().map_err(|e| {
         tracing::debug!("{e}");
         Error::unsupported(
@@ -39,39 +39,46 @@ pub fn show(make: impl FnOnce(Wake) -> Result<Desk>) -> Result<()> {
     let proxy = events.create_proxy();
     // A window that is gone needs no waking.
     let wake: Wake = Arc::new(move || proxy.send_event(()).unwrap_or_default());
-    let desk = make(wake)?;
-    let mut app = App { draft: Draft::of(&desk), desk, shown: None, failed: None, hand: Hand::default() };
+    let app = make(wake)?;
+    let mut app = App {
+        draft: Draft::of(&app),
+        app,
+        shown: None,
+        failed: None,
+        hand: PointerState::default(),
+    };
     events.run_app(&mut app).map_err(|e| Error::gpu(format!("The window failed: {e}")))?;
     app.failed.map_or(Ok(()), Err)
 }
 
-struct Shown {
+struct WindowState {
     window: Arc<Window>,
-    screen: Screen,
+    screen: WindowSurface,
     state: State,
     last: Instant,
 }
 
 #[derive(Default)]
-struct Hand {
+struct PointerState {
     at: (f64, f64),
     pressed: Option<(f64, f64)>,
     moved: f64,
     modifiers: ModifiersState,
 }
 
-impl Hand {
+impl PointerState {
     fn is_shortcut(&self) -> bool {
-        self.modifiers.intersects(ModifiersState::CONTROL | ModifiersState::ALT | ModifiersState::SUPER)
+        self.modifiers
+            .intersects(ModifiersState::CONTROL | ModifiersState::ALT | ModifiersState::SUPER)
     }
 }
 
 struct App {
-    desk: Desk,
+    app: AppState,
     draft: Draft,
-    shown: Option<Shown>,
+    shown: Option<WindowState>,
     failed: Option<Error>,
-    hand: Hand,
+    hand: PointerState,
 }
 
 impl ApplicationHandler<()> for App {
@@ -92,7 +99,7 @@ impl ApplicationHandler<()> for App {
     }
 
     fn user_event(&mut self, _events: &ActiveEventLoop, (): ()) {
-        if self.desk.poll() {
+        if self.app.poll() {
             self.redraw();
         }
     }
@@ -129,14 +136,18 @@ impl ApplicationHandler<()> for App {
     }
 }
 
-fn open(events: &ActiveEventLoop) -> Result<Shown> {
-    let wish = Window::default_attributes().with_title("prunella").with_inner_size(LogicalSize::new(1280.0, 800.0));
-    let window = events.create_window(wish).map_err(|e| Error::gpu(format!("No window can be opened: {e}")))?;
+fn open(events: &ActiveEventLoop) -> Result<WindowState> {
+    let wish = Window::default_attributes()
+        .with_title("prunella")
+        .with_inner_size(LogicalSize::new(1280.0, 800.0));
+    let window = events
+        .create_window(wish)
+        .map_err(|e| Error::gpu(format!("No window can be opened: {e}")))?;
     let window = Arc::new(window);
-    let screen = Screen::open(&window)?;
+    let screen = WindowSurface::open(&window)?;
     let context = egui::Context::default();
     let state = State::new(context, egui::ViewportId::ROOT, &window, None, window.theme(), None);
-    Ok(Shown { window, screen, state, last: Instant::now() })
+    Ok(WindowState { window, screen, state, last: Instant::now() })
 }
 
 impl App {
@@ -148,10 +159,10 @@ impl App {
 
     /// Does a command; what goes wrong is shown.
     fn act(&mut self, command: &Command) {
-        if let Err(e) = self.desk.apply(command) {
-            self.desk.alert = Some(e.to_string());
+        if let Err(e) = self.app.apply(command) {
+            self.app.alert = Some(e.to_string());
         }
-        self.draft = Draft::of(&self.desk);
+        self.draft = Draft::of(&self.app);
         self.redraw();
     }
 
@@ -165,11 +176,11 @@ impl App {
 
     fn draw(&mut self) -> Result<()> {
         let Some(shown) = &mut self.shown else { return Ok(()) };
-        self.desk.poll();
+        self.app.poll();
         let secs = shown.last.elapsed().as_secs_f64().min(0.05);
         shown.last = Instant::now();
-        let moving = self.desk.view.step(secs);
-        for change in self.desk.changes() {
+        let moving = self.app.view.step(secs);
+        for change in self.app.changes() {
             match change {
                 Change::Start(size) => shown.screen.painter.start(size),
                 Change::Image(key, tile) => shown.screen.painter.put_image(key, &tile),
@@ -178,25 +189,25 @@ impl App {
             }
         }
         let painter = &shown.screen.painter;
-        self.desk.want_tiles(|key| painter.has_image(key));
+        self.app.want_tiles(|key| painter.has_image(key));
         let input = shown.state.take_egui_input(&shown.window);
         let context = shown.state.egui_ctx().clone();
-        let mut wishes = Vec::new();
-        let (desk, draft, adapter) = (&self.desk, &mut self.draft, shown.screen.adapter.as_str());
+        let mut queue = Vec::new();
+        let (app, draft, adapter) = (&self.app, &mut self.draft, shown.screen.adapter.as_str());
         let output = context.run_ui(input, |ui| {
             let side = egui::Panel::right("panel").exact_size(WIDTH).resizable(false);
-            wishes = side.show(ui, |ui| panel(ui, desk, draft, adapter)).inner;
+            queue = side.show(ui, |ui| panel(ui, app, draft, adapter)).inner;
         });
         shown.state.handle_platform_output(&shown.window, output.platform_output);
         let pixels_per_point = output.pixels_per_point;
         let jobs = context.tessellate(output.shapes, pixels_per_point);
-        let over = Panel { jobs, textures: output.textures_delta, pixels_per_point };
-        let drawn = shown.screen.draw(&self.desk.view, &self.desk.layers, over)?;
+        let over = PanelFrame { jobs, textures: output.textures_delta, pixels_per_point };
+        let drawn = shown.screen.draw(&self.app.view, &self.app.layers, over)?;
         let again = output.viewport_output.values().any(|v| v.repaint_delay.is_zero());
         if moving || !drawn || again {
             shown.window.request_redraw();
         }
-        wishes.iter().for_each(|wish| self.act(wish));
+        queue.iter().for_each(|wish| self.act(wish));
         Ok(())
     }
 
@@ -204,11 +215,11 @@ impl App {
         if event.state != ElementState::Pressed {
             return;
         }
-        let (w, h) = self.desk.view.screen();
+        let (w, h) = self.app.view.screen();
         let middle = |factor| Command::Zoom { x: w / 2.0, y: h / 2.0, factor };
         let glide = |across, down| Command::Glide { across, down };
         let toggled = |on: f32| if on > 0.0 { 0.0 } else { 1.0 };
-        let l = self.desk.layers;
+        let l = self.app.layers;
         let layers = |outline, mask, heat| Command::Layers { outline, mask, heat };
         let command = match event.logical_key.as_ref() {
             Key::Named(NamedKey::ArrowLeft) => glide(-0.15, 0.0),
@@ -217,13 +228,17 @@ impl App {
             Key::Named(NamedKey::ArrowDown) => glide(0.0, 0.15),
             Key::Named(NamedKey::Escape) => Command::Cancel,
             // A held letter is one wish, and shortcuts of the system are not ours.
-            Key::Character(c) if !"+=-0".contains(c) && (event.repeat || self.hand.is_shortcut()) => return,
+            Key::Character(c)
+                if !"+=-0".contains(c) && (event.repeat || self.hand.is_shortcut()) =>
+            {
+                return;
+            }
             Key::Character("+" | "=") => middle(1.5),
             Key::Character("-") => middle(1.0 / 1.5),
             Key::Character("0") => Command::Fit,
-            Key::Character("s") => Command::Segment(Extent::View),
-            Key::Character("a") => Command::Segment(Extent::Slide),
-            Key::Character("e") => Command::Export(export_place(&self.desk)),
+            Key::Character("s") => Command::Segment(SegmentExtent::View),
+            Key::Character("a") => Command::Segment(SegmentExtent::Slide),
+            Key::Character("e") => Command::Export(export_place(&self.app)),
             Key::Character("o") => layers(toggled(l.outline), l.mask, l.heat),
             Key::Character("m") => layers(l.outline, toggled(l.mask), l.heat),
             Key::Character("h") => layers(l.outline, l.mask, toggled(l.heat)),
@@ -245,10 +260,18 @@ impl App {
                     }
                 }
             }
-            WindowEvent::MouseInput { state: ElementState::Pressed, button: MouseButton::Left, .. } if !consumed => {
+            WindowEvent::MouseInput {
+                state: ElementState::Pressed,
+                button: MouseButton::Left,
+                ..
+            } if !consumed => {
                 (self.hand.pressed, self.hand.moved) = (Some(self.hand.at), 0.0);
             }
-            WindowEvent::MouseInput { state: ElementState::Released, button: MouseButton::Left, .. } => {
+            WindowEvent::MouseInput {
+                state: ElementState::Released,
+                button: MouseButton::Left,
+                ..
+            } => {
                 let Some((x, y)) = self.hand.pressed.take() else { return };
                 if self.hand.moved <= CLICK_PX {
                     self.act(&Command::Choose { x, y });

@@ -16,7 +16,7 @@ pub fn write_block(out: &mut ProbabilityMap, block: Block, logits: &[f32], head:
 
 /// Every `stride`-th pixel of an image.
 #[derive(Debug)]
-pub struct Grid {
+pub struct StrideGrid {
     width: usize,
     height: usize,
     stride: usize,
@@ -24,7 +24,7 @@ pub struct Grid {
     values: Vec<f32>,
 }
 
-impl Grid {
+impl StrideGrid {
     pub fn new(width: usize, height: usize, stride: usize) -> Self {
         let (columns, rows) = (width.div_ceil(stride), height.div_ceil(stride));
         Self { width, height, stride, columns, values: vec![0.0; columns * rows] }
@@ -57,12 +57,14 @@ impl Grid {
     }
 }
 
-/// Image rows or columns, of `side` in all, on which a network answers at a stride; what lies between is interpolated.
+/// Image rows or columns, of `side` in all, on which a network answers at a stride; what lies
+/// between is interpolated.
 pub fn grid_lines(side: usize, stride: usize) -> Vec<usize> {
     (0..side.div_ceil(stride.max(1))).map(|index| grid_place(index, stride.max(1), side)).collect()
 }
 
-/// Image row or column of grid line `index`: the middle of its cell, so that a stride of 1 is every pixel.
+/// Image row or column of grid line `index`: the middle of its cell, so that a stride of 1 is every
+/// pixel.
 fn grid_place(index: usize, stride: usize, side: usize) -> usize {
     (index * stride + stride / 2).min(side - 1)
 }
@@ -75,7 +77,8 @@ fn spread(coarse: ProbabilityMap, width: usize, height: usize, stride: usize) ->
         let low = (i.saturating_sub(stride / 2) / stride).min(count - 1);
         let high = (low + 1).min(count - 1);
         let (a, b) = (grid_place(low, stride, side), grid_place(high, stride, side));
-        let share = if a == b { 0.0 } else { ((i as f32 - a as f32) / (b - a) as f32).clamp(0.0, 1.0) };
+        let share =
+            if a == b { 0.0 } else { ((i as f32 - a as f32) / (b - a) as f32).clamp(0.0, 1.0) };
         (low, high, share)
     };
     let mut out = Plane::filled(width, height, 0.0);
@@ -97,7 +100,7 @@ mod tests {
     #[test]
     fn on_its_lines_a_grid_keeps_what_was_answered() {
         let (width, height, stride) = (21, 13, 4);
-        let mut grid = Grid::new(width, height, stride);
+        let mut grid = StrideGrid::new(width, height, stride);
         let logits: Vec<f32> = (0..grid.len()).flat_map(|i| [0.0, (i % 7) as f32 - 3.0]).collect();
         grid.put(0, &logits, Head::Softmax);
         let (answers, map) = (grid.values.clone(), grid.finish().expect("map"));

@@ -1,4 +1,5 @@
-//! An image cut into blocks. Each block owns its pixels alone; what it reads around them is the engine's affair.
+//! An image cut into blocks. Each block owns its pixels alone; what it reads around them is the
+//! engine's affair.
 
 /// A rectangle of output pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +16,12 @@ pub fn blocks(width: usize, height: usize, side: usize) -> Vec<Block> {
     let starts = |n: usize| (0..n).step_by(side);
     starts(height)
         .flat_map(|row| starts(width).map(move |column| (row, column)))
-        .map(|(row, column)| Block { row, column, width: side.min(width - column), height: side.min(height - row) })
+        .map(|(row, column)| Block {
+            row,
+            column,
+            width: side.min(width - column),
+            height: side.min(height - row),
+        })
         .collect()
 }
 

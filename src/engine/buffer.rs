@@ -4,26 +4,26 @@ use std::ops::{Deref, DerefMut};
 
 use bytemuck::{Pod, Zeroable};
 
-use super::lanes::LANES;
+use super::batch::PATCH_BATCH;
 
 /// One value of every lane.
 #[repr(C, align(64))]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
-struct Line([f32; LANES]);
+struct BatchRow([f32; PATCH_BATCH]);
 
-/// Zeroed values, [`LANES`] a line.
+/// Zeroed values, [`PATCH_BATCH`] a line.
 #[derive(Debug, Clone)]
-pub struct Buffer(Vec<Line>);
+pub struct AlignedBuffer(Vec<BatchRow>);
 
-impl Buffer {
-    /// Room for `lines` × [`LANES`] values.
+impl AlignedBuffer {
+    /// Room for `lines` × [`PATCH_BATCH`] values.
     #[must_use]
     pub fn zeroed(lines: usize) -> Self {
-        Self(vec![Line::zeroed(); lines])
+        Self(vec![BatchRow::zeroed(); lines])
     }
 }
 
-impl Deref for Buffer {
+impl Deref for AlignedBuffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
@@ -31,7 +31,7 @@ impl Deref for Buffer {
     }
 }
 
-impl DerefMut for Buffer {
+impl DerefMut for AlignedBuffer {
     fn deref_mut(&mut self) -> &mut [f32] {
         bytemuck::cast_slice_mut(&mut self.0)
     }

@@ -1,18 +1,19 @@
-//! The DCNN on a whole block at once, à trous: pooling moves by one pixel, and everything behind it reads 2, 4, 8 pixels
-//! apart. Each output is the same sum, in the same order, as its own patch would give.
+//! The DCNN on a whole block at once, à trous: pooling moves by one pixel, and everything behind it
+//! reads 2, 4, 8 pixels apart. Each output is the same sum, in the same order, as its own patch
+//! would give.
 
 use super::block::Block;
-use super::kernel::{SLACK, Sums, weighted_sums};
-use super::program::Packed;
+use super::kernel::{ConvForward, SLACK, weighted_sums};
+use super::packed::PackedFilters;
 use crate::error::{Error, Result};
 use crate::model::{CENTRE_PX, Model, Op, PATCH_PX};
 use crate::raster::{RgbImage, mirrored_window};
 
 /// A stage works on planes whose neighbours belong `dilation` pixels apart.
 #[derive(Debug)]
-enum Stage {
+enum DenseStage {
     /// Convolution with ReLU.
-    Conv { packed: Packed, kernel: usize, dilation: usize },
+    Conv { packed: PackedFilters, kernel: usize, dilation: usize },
     /// Maximum of 2×2.
     Pool { dilation: usize },
 }
@@ -20,10 +21,10 @@ enum Stage {
 /// A DCNN made ready for blocks.
 #[derive(Debug)]
 pub struct DenseEngine {
-    stages: Vec<Stage>,
+    stages: Vec<DenseStage>,
     /// First fully connected layer: a convolution over what is left of the patch.
-    hidden: Stage,
-    output: Packed,
+    hidden: DenseStage,
+    output: PackedFilters,
 }
 
 /// `channels` planes of `height` rows, all rows `Planes::step` apart.
@@ -45,7 +46,8 @@ impl DenseEngine {
     /// Packs the weights of a DCNN.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a network that pads inside its patch and so has no exact dense form.
+    /// [`Error::Unsupported`] for a network that pads inside its patch and so has no exact dense
+    /// form.
     pub fn new(model: &Model) -> Result<Self> {
         let graph = model.graph();
         let mut dilation = 1;
@@ -53,21 +55,35 @@ impl DenseEngine {
         for node in &graph.nodes {
             match node.op {
                 Op::Conv { kernel, stride: 1, padding: 0, .. } => {
-                    stages.push(Stage::Conv { packed: Packed::of(model, node), kernel, dilation });
+                    stages.push(DenseStage::Conv {
+                        packed: PackedFilters::of(model, node),
+                        kernel,
+                        dilation,
+                    });
                 }
                 Op::MaxPool { kernel: 2, stride: 2, padding: 0 } => {
-                    stages.push(Stage::Pool { dilation });
+                    stages.push(DenseStage::Pool { dilation });
                     dilation *= 2;
                 }
                 Op::Linear { .. } => {
                     let kernel = graph.input_shape(node).height;
-                    linear.push(Stage::Conv { packed: Packed::of(model, node), kernel, dilation });
+                    linear.push(DenseStage::Conv {
+                        packed: PackedFilters::of(model, node),
+                        kernel,
+                        dilation,
+                    });
                 }
                 Op::Input | Op::Relu => {}
-                _ => return Err(Error::unsupported("This network has no exact dense form; only the DCNN has")),
+                _ => {
+                    return Err(Error::unsupported(
+                        "This network has no exact dense form; only the DCNN has",
+                    ));
+                }
             }
         }
-        let (Some(Stage::Conv { packed: output, .. }), Some(hidden)) = (linear.pop(), linear.pop()) else {
+        let (Some(DenseStage::Conv { packed: output, .. }), Some(hidden)) =
+            (linear.pop(), linear.pop())
+        else {
             return Err(Error::unsupported("The dense form needs two fully connected layers"));
         };
         Ok(Self { stages, hidden, output })
@@ -79,16 +95,21 @@ impl DenseEngine {
         let mut planes = read_window(image, block, around(block));
         for stage in &self.stages {
             planes = match stage {
-                Stage::Conv { packed, kernel, dilation } => convolve(&planes, packed, *kernel, *dilation),
-                Stage::Pool { dilation } => pool(&planes, *dilation),
+                DenseStage::Conv { packed, kernel, dilation } => {
+                    convolve(&planes, packed, *kernel, *dilation)
+                }
+                DenseStage::Pool { dilation } => pool(&planes, *dilation),
             };
         }
         self.classify(&planes, block)
     }
 
-    /// Both fully connected layers row by row, so that the hidden values of one row are all that is ever stored.
+    /// Both fully connected layers row by row, so that the hidden values of one row are all that is
+    /// ever stored.
     fn classify(&self, planes: &Planes, block: Block) -> Vec<f32> {
-        let Stage::Conv { packed: hidden, kernel, dilation } = &self.hidden else { return Vec::new() };
+        let DenseStage::Conv { packed: hidden, kernel, dilation } = &self.hidden else {
+            return Vec::new();
+        };
         let taps = taps(planes, *kernel, *dilation);
         let (width, classes) = (block.width, self.output.filters);
         let hidden_taps: Vec<usize> = (0..hidden.filters).map(|i| i * width).collect();
@@ -97,7 +118,7 @@ impl DenseEngine {
         let mut logits = Vec::with_capacity(width * block.height * classes);
         for y in 0..block.height {
             let runs = [(y * planes.step, 0)];
-            let first = Sums {
+            let first = ConvForward {
                 groups: &hidden.groups,
                 source: &planes.data,
                 taps: &taps,
@@ -107,7 +128,7 @@ impl DenseEngine {
                 relu: true,
             };
             weighted_sums(&first, &mut row_values);
-            let second = Sums {
+            let second = ConvForward {
                 groups: &self.output.groups,
                 source: &row_values,
                 taps: &hidden_taps,
@@ -118,20 +139,27 @@ impl DenseEngine {
             };
             weighted_sums(&second, &mut row_logits);
             logits.extend(
-                (0..width).flat_map(|x| (0..classes).map(move |c| (c, x))).map(|(c, x)| row_logits[c * width + x]),
+                (0..width)
+                    .flat_map(|x| (0..classes).map(move |c| (c, x)))
+                    .map(|(c, x)| row_logits[c * width + x]),
             );
         }
         logits
     }
 }
 
-/// The block with its 27 pixels of context, mirrored at the image border, as three planes of value / 255.
+/// The block with its 27 pixels of context, mirrored at the image border, as three planes of value
+/// / 255.
 pub fn block_values(image: &RgbImage, block: Block) -> Vec<f32> {
     read_window(image, block, around(block)).data
 }
 
 /// Pixels that a block reads, mirrored at the image's borders: from 27 pixels up and left of it.
-pub fn window_pixels(image: &RgbImage, block: Block, (height, width): (usize, usize)) -> Vec<[u8; 3]> {
+pub fn window_pixels(
+    image: &RgbImage,
+    block: Block,
+    (height, width): (usize, usize),
+) -> Vec<[u8; 3]> {
     let start = |at: usize| at.cast_signed() - CENTRE_PX.cast_signed();
     mirrored_window(image, start(block.row), start(block.column), width, height)
 }
@@ -158,17 +186,21 @@ pub fn input_planes(pixels: &[[u8; 3]], (height, width): (usize, usize)) -> Plan
 fn taps(planes: &Planes, kernel: usize, dilation: usize) -> Vec<usize> {
     let plane = planes.height * planes.step;
     let window = |c: usize| (0..kernel * kernel).map(move |k| (c, k / kernel, k % kernel));
-    (0..planes.channels).flat_map(window).map(|(c, dy, dx)| c * plane + (dy * planes.step + dx) * dilation).collect()
+    (0..planes.channels)
+        .flat_map(window)
+        .map(|(c, dy, dx)| c * plane + (dy * planes.step + dx) * dilation)
+        .collect()
 }
 
 /// Valid convolution with ReLU, taps `dilation` pixels apart.
-pub fn convolve(planes: &Planes, packed: &Packed, kernel: usize, dilation: usize) -> Planes {
+pub fn convolve(planes: &Planes, packed: &PackedFilters, kernel: usize, dilation: usize) -> Planes {
     let lost = (kernel - 1) * dilation;
-    let mut out = Planes::new(packed.filters, planes.height - lost, planes.width - lost, planes.step);
+    let mut out =
+        Planes::new(packed.filters, planes.height - lost, planes.width - lost, planes.step);
     let taps = taps(planes, kernel, dilation);
     for y in 0..out.height {
         let runs = [(y * planes.step, y * planes.step)];
-        let sums = Sums {
+        let sums = ConvForward {
             groups: &packed.groups,
             source: &planes.data,
             taps: &taps,
@@ -184,7 +216,12 @@ pub fn convolve(planes: &Planes, packed: &Packed, kernel: usize, dilation: usize
 
 /// Maximum of 2×2 pixels `dilation` apart.
 pub fn pool(planes: &Planes, dilation: usize) -> Planes {
-    let mut out = Planes::new(planes.channels, planes.height - dilation, planes.width - dilation, planes.step);
+    let mut out = Planes::new(
+        planes.channels,
+        planes.height - dilation,
+        planes.width - dilation,
+        planes.step,
+    );
     let (from, to) = (planes.height * planes.step, out.height * out.step);
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     for c in 0..planes.channels {

@@ -1,10 +1,11 @@
-//! Where a model runs: the choice among GPU and CPU, and what happens when the GPU fails in the middle of an image.
+//! Where a model runs: the choice among GPU and CPU, and what happens when the GPU fails in the
+//! middle of an image.
 
 use std::str::FromStr;
 
 use super::gpu::{Gpu, GpuEngine, adapters, prove_integers, prove_model};
-use super::{Block, Control, LANES, LaneEngine, SegmentOptions, WinogradEngine, segment};
-use crate::error::{Error, Report, Result};
+use super::{BatchEngine, Block, Control, PATCH_BATCH, SegmentOptions, WinogradEngine, segment};
+use crate::error::{Error, Result, Warnings};
 use crate::model::{Architecture, Model};
 use crate::platform::{seconds, threads};
 use crate::raster::{Plane, ProbabilityMap, RgbImage};
@@ -19,7 +20,7 @@ pub type RanOn = String;
 
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Choice {
+pub enum DeviceChoice {
     /// A real GPU that computes right and is faster, else the CPU.
     #[default]
     Auto,
@@ -28,7 +29,7 @@ pub enum Choice {
     Cpu,
 }
 
-impl FromStr for Choice {
+impl FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
@@ -45,7 +46,7 @@ impl FromStr for Choice {
     }
 }
 
-impl std::fmt::Display for Choice {
+impl std::fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Auto => f.write_str("auto"),
@@ -73,38 +74,44 @@ impl Device {
         }
     }
 
-    /// Opens what `choice` asks for and proves it on `model`. The report says what was passed over, and why.
+    /// Opens what `choice` asks for and proves it on `model`. The report says what was passed over,
+    /// and why.
     ///
     /// # Errors
     /// [`Error::Gpu`] when a GPU was demanded and none computes right.
-    pub async fn open(choice: Choice, model: &Model, report: &mut Report) -> Result<Self> {
+    pub async fn open(choice: DeviceChoice, model: &Model, report: &mut Warnings) -> Result<Self> {
         let index = match choice {
-            Choice::Cpu => return Ok(Self::Cpu),
-            Choice::Gpu(index) => Some(index.unwrap_or(0)),
-            Choice::Auto => None,
+            DeviceChoice::Cpu => return Ok(Self::Cpu),
+            DeviceChoice::Gpu(index) => Some(index.unwrap_or(0)),
+            DeviceChoice::Auto => None,
         };
         let all = adapters().await;
         let Some(adapter) = all.get(index.unwrap_or(0)) else {
-            return if choice == Choice::Auto {
+            return if choice == DeviceChoice::Auto {
                 Ok(Self::Cpu)
             } else {
-                Err(Error::gpu("There is no such graphics adapter here; 'prunella devices' lists them"))
+                Err(Error::gpu(
+                    "There is no such graphics adapter here; 'prunella devices' lists them",
+                ))
             };
         };
-        if choice == Choice::Auto && adapter.facts.software {
+        if choice == DeviceChoice::Auto && adapter.facts.software {
             tracing::info!(
                 adapter = adapter.facts.name,
                 "a software adapter is slower than the CPU engine and passed over"
             );
             return Ok(Self::Cpu);
         }
-        match proven(adapter, model, choice == Choice::Auto).await {
+        match proven(adapter, model, choice == DeviceChoice::Auto).await {
             Ok(Some(gpu)) => Ok(Self::Gpu(gpu)),
             Ok(None) => {
-                report.note(format!("The CPU is faster than {} for this model and is used", adapter.facts.name));
+                report.note(format!(
+                    "The CPU is faster than {} for this model and is used",
+                    adapter.facts.name
+                ));
                 Ok(Self::Cpu)
             }
-            Err(e) if choice == Choice::Auto => {
+            Err(e) if choice == DeviceChoice::Auto => {
                 report.note(format!("{e}; the CPU is used"));
                 Ok(Self::Cpu)
             }
@@ -126,7 +133,11 @@ async fn proven(adapter: &super::gpu::Adapter, model: &Model, race: bool) -> Res
 
 async fn faster(engine: &GpuEngine<'_>, model: &Model) -> Result<bool> {
     // A batch network answers a few pixels in the time in which a dense one answers a block.
-    let side = if matches!(model.card().architecture, Architecture::Dcnn { .. }) { RACE_PX } else { RACE_PX / 8 };
+    let side = if matches!(model.card().architecture, Architecture::Dcnn { .. }) {
+        RACE_PX
+    } else {
+        RACE_PX / 8
+    };
     let image = Plane::filled(side, side, [127, 90, 160]);
     let whole = Block { row: 0, column: 0, width: side, height: side };
     let gpu_secs = engine.time(&image, whole).await?;
@@ -136,10 +147,10 @@ async fn faster(engine: &GpuEngine<'_>, model: &Model) -> Result<bool> {
 /// What the CPU would take, all threads busy, weights packed beforehand as on the GPU.
 fn cpu_secs(model: &Model, image: &RgbImage, whole: Block) -> Result<f64> {
     if let Architecture::Dccn { .. } = model.card().architecture {
-        let engine = LaneEngine::new(model)?;
+        let engine = BatchEngine::new(model)?;
         let begun = seconds();
-        drop(engine.run(image, &[(0, 0); LANES]));
-        let batches = (whole.width * whole.height) as f64 / LANES as f64;
+        drop(engine.run(image, &[(0, 0); PATCH_BATCH]));
+        let batches = (whole.width * whole.height) as f64 / PATCH_BATCH as f64;
         return Ok((seconds() - begun) * batches / threads() as f64);
     }
     let engine = WinogradEngine::new(model)?;
@@ -148,8 +159,8 @@ fn cpu_secs(model: &Model, image: &RgbImage, whole: Block) -> Result<f64> {
     Ok((seconds() - begun) / threads() as f64)
 }
 
-/// Segments on `device` and says where it ran. A GPU that fails is tried again with smaller blocks, then the CPU does the
-/// whole image; the report says so.
+/// Segments on `device` and says where it ran. A GPU that fails is tried again with smaller blocks,
+/// then the CPU does the whole image; the report says so.
 ///
 /// # Errors
 /// Those of [`segment`].
@@ -159,7 +170,7 @@ pub async fn segment_on(
     image: &RgbImage,
     options: SegmentOptions,
     control: &Control<'_>,
-    report: &mut Report,
+    report: &mut Warnings,
 ) -> Result<(ProbabilityMap, RanOn)> {
     super::check_options(model, image, options)?;
     if let Device::Gpu(gpu) = device {
@@ -171,7 +182,8 @@ pub async fn segment_on(
     Ok((segment(model, image, options, control)?, Device::Cpu.name()))
 }
 
-/// Segments on a GPU, with smaller blocks where it fails; none when the CPU has to do it. The report says why.
+/// Segments on a GPU, with smaller blocks where it fails; none when the CPU has to do it. The
+/// report says why.
 ///
 /// # Errors
 /// [`Error::Cancelled`] when asked to stop, and whatever no device could do.
@@ -181,13 +193,14 @@ pub async fn segment_on_gpu(
     image: &RgbImage,
     options: SegmentOptions,
     control: &Control<'_>,
-    report: &mut Report,
+    report: &mut Warnings,
 ) -> Result<Option<ProbabilityMap>> {
     super::check_options(model, image, options)?;
     // A network that runs in batches has no blocks to make smaller.
     let blocks = matches!(model.card().architecture, Architecture::Dcnn { .. });
     let smaller = |side: &usize| blocks && options.block_px.is_none_or(|first| *side < first);
-    let sides = [options.block_px].into_iter().chain(RETRY_SIDES_PX.into_iter().filter(smaller).map(Some));
+    let sides =
+        [options.block_px].into_iter().chain(RETRY_SIDES_PX.into_iter().filter(smaller).map(Some));
     for side in sides {
         let attempt = SegmentOptions { block_px: side, ..options };
         let result = match GpuEngine::new(gpu, model) {
@@ -217,8 +230,8 @@ mod tests {
 
     #[test]
     fn devices_are_asked_for_by_word() {
-        assert_eq!("gpu:2".parse(), Ok(Choice::Gpu(Some(2))));
-        assert_eq!("auto".parse(), Ok(Choice::Auto));
-        assert!("gpu2".parse::<Choice>().expect_err("wrong").contains("gpu:N"));
+        assert_eq!("gpu:2".parse(), Ok(DeviceChoice::Gpu(Some(2))));
+        assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
+        assert!("gpu2".parse::<DeviceChoice>().expect_err("wrong").contains("gpu:N"));
     }
 }

@@ -1,20 +1,25 @@
-//! The one inner loop of the CPU engine: a group of filters times a run of neighbouring outputs, held in registers. The
-//! sum runs over the taps in the order given, one fused multiply-add each, so the vector width changes no bit.
+//! The one inner loop of the CPU engine: a group of filters times a run of neighbouring outputs,
+//! held in registers. The sum runs over the taps in the order given, one fused multiply-add each,
+//! so the vector width changes no bit.
 
-#![allow(clippy::inline_always, reason = "only inlined code is compiled for the vector instructions that pulp found")]
+#![allow(
+    clippy::inline_always,
+    reason = "only inlined code is compiled for the vector instructions that pulp found"
+)]
 
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
-use super::program::Group;
+use super::packed::FilterGroup;
 use crate::platform::FUSED;
 
-/// Values that may be read, and are ignored, past the end of the last run: sources need this much slack.
+/// Values that may be read, and are ignored, past the end of the last run: sources need this much
+/// slack.
 pub const SLACK: usize = 32;
 
 /// Weighted sums along runs of neighbouring outputs.
-pub struct Sums<'a> {
+pub struct ConvForward<'a> {
     /// Filters that stand side by side; the target begins with the first.
-    pub groups: &'a [Group],
+    pub groups: &'a [FilterGroup],
     /// Input values; output `i` of a run reads `source[start + tap + i]` for each tap.
     pub source: &'a [f32],
     pub taps: &'a [usize],
@@ -28,12 +33,12 @@ pub struct Sums<'a> {
 }
 
 /// Computes all filters of all runs into `target`.
-pub fn weighted_sums(sums: &Sums<'_>, target: &mut [f32]) {
+pub fn weighted_sums(sums: &ConvForward<'_>, target: &mut [f32]) {
     Arch::new().dispatch(Job { sums, target });
 }
 
 struct Job<'a, 'b> {
-    sums: &'a Sums<'b>,
+    sums: &'a ConvForward<'b>,
     target: &'a mut [f32],
 }
 
@@ -52,7 +57,7 @@ impl WithSimd for Job<'_, '_> {
 }
 
 #[inline(always)]
-fn run_all<S: Simd, const V: usize>(simd: S, sums: &Sums<'_>, target: &mut [f32]) {
+fn run_all<S: Simd, const V: usize>(simd: S, sums: &ConvForward<'_>, target: &mut [f32]) {
     let Some(first) = sums.groups.first().map(|group| group.first) else { return };
     for group in sums.groups {
         let target = &mut target[(group.first - first) * sums.filter_step..];
@@ -66,7 +71,12 @@ fn run_all<S: Simd, const V: usize>(simd: S, sums: &Sums<'_>, target: &mut [f32]
 }
 
 #[inline(always)]
-fn run_group<S: Simd, const M: usize, const V: usize>(simd: S, sums: &Sums<'_>, group: &Group, target: &mut [f32]) {
+fn run_group<S: Simd, const M: usize, const V: usize>(
+    simd: S,
+    sums: &ConvForward<'_>,
+    group: &FilterGroup,
+    target: &mut [f32],
+) {
     let step = S::F32_LANES * V;
     for &(from, to) in sums.runs {
         let mut x = 0;
@@ -82,11 +92,12 @@ fn run_group<S: Simd, const M: usize, const V: usize>(simd: S, sums: &Sums<'_>, 
     }
 }
 
-/// `bias[m] + Σ weights[tap][m] · source[tap + i]` for M filters and V vectors of neighbouring outputs.
+/// `bias[m] + Σ weights[tap][m] · source[tap + i]` for M filters and V vectors of neighbouring
+/// outputs.
 #[inline(always)]
 fn tile<S: Simd, const M: usize, const V: usize>(
     simd: S,
-    group: &Group,
+    group: &FilterGroup,
     source: &[f32],
     taps: &[usize],
 ) -> [[S::f32s; V]; M] {
@@ -152,7 +163,7 @@ impl WithSimd for Affine<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::program::Packed;
+    use super::super::packed::PackedFilters;
     use super::*;
 
     #[test]
@@ -160,12 +171,13 @@ mod tests {
         let source: Vec<f32> = (0..400).map(|i| ((i * 37) % 101) as f32 * 0.013 - 0.6).collect();
         let taps = [0, 3, 50, 7];
         for filters in [1, 2, 3, 5, 8, 15] {
-            let weights: Vec<f32> = (0..filters * 4).map(|i| ((i * 29) % 53) as f32 * 0.031 - 0.8).collect();
-            let packed = Packed::new(&weights, None, filters);
+            let weights: Vec<f32> =
+                (0..filters * 4).map(|i| ((i * 29) % 53) as f32 * 0.031 - 0.8).collect();
+            let packed = PackedFilters::new(&weights, None, filters);
             for run_len in [1, 7, 33, 70] {
                 let runs = [(5, 0), (100, run_len)];
                 let mut target = vec![0.0; filters * 200];
-                let sums = Sums {
+                let sums = ConvForward {
                     groups: &packed.groups,
                     source: &source,
                     taps: &taps,
@@ -175,13 +187,12 @@ mod tests {
                     relu: true,
                 };
                 weighted_sums(&sums, &mut target);
-                for (f, (from, to), i) in
-                    (0..filters).flat_map(|f| runs.into_iter().flat_map(move |r| (0..run_len).map(move |i| (f, r, i))))
-                {
-                    let sum = taps
-                        .iter()
-                        .enumerate()
-                        .fold(0.0f32, |s, (k, t)| crate::platform::madd(weights[f * 4 + k], source[from + i + t], s));
+                for (f, (from, to), i) in (0..filters).flat_map(|f| {
+                    runs.into_iter().flat_map(move |r| (0..run_len).map(move |i| (f, r, i)))
+                }) {
+                    let sum = taps.iter().enumerate().fold(0.0f32, |s, (k, t)| {
+                        crate::platform::madd(weights[f * 4 + k], source[from + i + t], s)
+                    });
                     assert_eq!(
                         target[f * 200 + to + i].to_bits(),
                         sum.max(0.0).to_bits(),

@@ -1,39 +1,41 @@
 //! Answers for every pixel. The exactness ladder, each rung a test:
 //!
-//! 0. dense = patch-wise, bit for bit: the same additions in the same order (`dense`, `lanes` against `patchwise`);
-//! 1. GPU = CPU, bit for bit, on small-integer networks, where no order of additions can matter (`gpu::tests`
-//!    without a GPU, `tests/it/gpu_engine.rs` on one);
-//! 2. GPU ≈ CPU ≈ PyTorch on real weights, within a stated tolerance on logits (`tests/it/gpu_engine.rs`,
-//!    `winograd`, `tests/it/reference.rs`).
+//! 0. dense = patch-wise, bit for bit: the same additions in the same order (`dense`, `lanes`
+//!    against `patchwise`);
+//! 1. GPU = CPU, bit for bit, on small-integer networks, where no order of additions can matter
+//!    (`gpu::tests` without a GPU, `tests/it/gpu_engine.rs` on one);
+//! 2. GPU ≈ CPU ≈ PyTorch on real weights, within a stated tolerance on logits
+//!    (`tests/it/gpu_engine.rs`, `winograd`, `tests/it/reference.rs`).
 //!
-//! The image is mirrored by 27 pixels; the DCNN's inner convolutions are valid, so it has an exact dense form. The DCCN
-//! pads inside its patch and has none: it runs patch by patch, 32 at a time, on every pixel or on a grid (`stride`).
+//! The image is mirrored by 27 pixels; the DCNN's inner convolutions are valid, so it has an exact
+//! dense form. The DCCN pads inside its patch and has none: it runs patch by patch, 32 at a time,
+//! on every pixel or on a grid (`stride`).
 
-mod adjoint;
 mod assemble;
+mod batch;
 mod block;
 mod buffer;
 mod convolution;
 mod dense;
 mod device;
 pub mod gpu;
+mod input_gradient;
 mod kernel;
-mod lanes;
+mod packed;
 mod patchwise;
-mod products;
-mod program;
+mod weight_gradient;
 mod window;
 mod winograd;
 
+pub use batch::{BatchEngine, PATCH_BATCH};
 pub use block::{Block, blocks};
-pub use buffer::Buffer;
+pub use buffer::AlignedBuffer;
 pub use convolution::Convolution;
 pub use dense::DenseEngine;
-pub use device::{Choice, Device, RanOn, segment_on, segment_on_gpu};
-pub use kernel::{SLACK, Sums, weighted_sums};
-pub use lanes::{LANES, LaneEngine};
+pub use device::{Device, DeviceChoice, RanOn, segment_on, segment_on_gpu};
+pub use kernel::{ConvForward, SLACK, weighted_sums};
+pub use packed::{PackedFilters, Parallelism};
 pub use patchwise::{patch_at, patch_logits};
-pub use program::{Packed, Ways};
 pub use window::WindowEngine;
 pub use winograd::{ALIGN_PX, WinogradEngine};
 
@@ -44,9 +46,10 @@ use crate::error::{Error, Result};
 use crate::model::{Architecture, Model};
 use crate::platform::{for_each_index, threads};
 use crate::raster::{Plane, ProbabilityMap, RgbImage};
-use assemble::{Grid, grid_lines, write_block};
+use assemble::{StrideGrid, grid_lines, write_block};
 
-/// Largest side of a block on the CPU unless another is asked for, pixels. Larger ones compute less context.
+/// Largest side of a block on the CPU unless another is asked for, pixels. Larger ones compute less
+/// context.
 const CPU_BLOCK_PX: usize = 256;
 /// Each thread should get this many blocks, so that none waits long for another.
 const BLOCKS_A_THREAD: usize = 2;
@@ -54,10 +57,11 @@ const BLOCKS_A_THREAD: usize = 2;
 /// How to segment.
 #[derive(Debug, Clone, Copy)]
 pub struct SegmentOptions {
-    /// Pixels between evaluated pixels (DCCN only; the DCNN answers every pixel at once). 1 is exact.
+    /// Pixels between evaluated pixels (DCCN only; the DCNN answers every pixel at once). 1 is
+    /// exact.
     pub stride: usize,
-    /// Side of the blocks that are worked on at a time, pixels; none lets the engine choose. It bounds memory and changes
-    /// no result.
+    /// Side of the blocks that are worked on at a time, pixels; none lets the engine choose. It
+    /// bounds memory and changes no result.
     pub block_px: Option<usize>,
 }
 
@@ -107,7 +111,8 @@ impl Control<'_> {
 }
 
 impl SegmentOptions {
-    /// Rows and columns of an image at whose crossings `model` itself answers: all, or the DCCN's grid. What lies between is interpolated.
+    /// Rows and columns of an image at whose crossings `model` itself answers: all, or the DCCN's
+    /// grid. What lies between is interpolated.
     #[must_use]
     pub fn answered(&self, model: &Model, width: usize, height: usize) -> [Vec<usize>; 2] {
         let stride = match model.card().architecture {
@@ -121,7 +126,8 @@ impl SegmentOptions {
 /// Probability of "nucleus" for every pixel of an image of any size.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a model without exactly two classes, [`Error::Cancelled`] when asked to stop.
+/// [`Error::Unsupported`] for a model without exactly two classes, [`Error::Cancelled`] when asked
+/// to stop.
 pub fn segment(
     model: &Model,
     image: &RgbImage,
@@ -137,7 +143,9 @@ pub fn segment(
 
 fn check_options(model: &Model, image: &RgbImage, options: SegmentOptions) -> Result<()> {
     if model.card().architecture.classes() != 2 {
-        return Err(Error::unsupported("Segmentation needs a model with two classes, background and nucleus"));
+        return Err(Error::unsupported(
+            "Segmentation needs a model with two classes, background and nucleus",
+        ));
     }
     if image.data().is_empty() {
         return Err(Error::mismatch("The image has no pixels"));
@@ -158,11 +166,17 @@ fn segment_dense(
     let head = model.card().head;
     let out = Mutex::new(Plane::filled(image.width(), image.height(), 0.0f32));
     let longest = image.width().max(image.height());
-    let side = options
-        .block_px
-        .map_or_else(|| cpu_side(image, threads()), |side| side.min(longest).next_multiple_of(ALIGN_PX));
+    let side = options.block_px.map_or_else(
+        || cpu_side(image, threads()),
+        |side| side.min(longest).next_multiple_of(ALIGN_PX),
+    );
     let all = blocks(image.width(), image.height(), side);
-    tracing::debug!(blocks = all.len(), width = image.width(), height = image.height(), "dense segmentation");
+    tracing::debug!(
+        blocks = all.len(),
+        width = image.width(),
+        height = image.height(),
+        "dense segmentation"
+    );
     let done = AtomicU64::new(0);
     for_each_index(all.len(), |i| {
         control.check()?;
@@ -181,7 +195,8 @@ fn segment_dense(
 /// Side of blocks of nearly equal size, enough for all workers.
 fn cpu_side(image: &RgbImage, workers: usize) -> usize {
     let (w, h) = (image.width(), image.height());
-    let even = |n: usize, most: usize| n.div_ceil(n.div_ceil(most).max(1)).next_multiple_of(ALIGN_PX);
+    let even =
+        |n: usize, most: usize| n.div_ceil(n.div_ceil(most).max(1)).next_multiple_of(ALIGN_PX);
     let side = |most: usize| even(w, most).max(even(h, most));
     let count = |side: usize| w.div_ceil(side) * h.div_ceil(side);
     let sides = (1..=CPU_BLOCK_PX / ALIGN_PX).rev().map(|n| side(n * ALIGN_PX));
@@ -194,17 +209,18 @@ fn segment_lanes(
     options: SegmentOptions,
     control: &Control<'_>,
 ) -> Result<ProbabilityMap> {
-    let engine = LaneEngine::new(model)?;
+    let engine = BatchEngine::new(model)?;
     let head = model.card().head;
-    let grid = Grid::new(image.width(), image.height(), options.stride);
+    let grid = StrideGrid::new(image.width(), image.height(), options.stride);
     let count = grid.len();
-    let batches = count.div_ceil(LANES);
+    let batches = count.div_ceil(PATCH_BATCH);
     let grid = Mutex::new(grid);
     let done = AtomicU64::new(0);
     for_each_index(batches, |b| {
         control.check()?;
-        let first = b * LANES;
-        let places = grid.lock().map_err(|_| stopped())?.places(first, LANES.min(count - first));
+        let first = b * PATCH_BATCH;
+        let places =
+            grid.lock().map_err(|_| stopped())?.places(first, PATCH_BATCH.min(count - first));
         let logits = engine.run(image, &places);
         grid.lock().map_err(|_| stopped())?.put(first, &logits, head);
         control.report(done.fetch_add(1, Ordering::Relaxed) + 1, batches as u64);

@@ -1,11 +1,13 @@
-//! The definition: one patch through the graph, every loop written out. Slow and obvious; all else must equal it.
+//! The definition: one patch through the graph, every loop written out. Slow and obvious; all else
+//! must equal it.
 
-use super::program::norm_affine;
+use super::packed::norm_affine;
 use crate::model::{CENTRE_PX, Graph, Model, Node, Op, PATCH_PX, Shape};
 use crate::platform::madd;
 use crate::raster::{RgbImage, mirrored_window};
 
-/// The 55×55 patch around a pixel as network input: channel, row, column; value / 255; mirrored at the border.
+/// The 55×55 patch around a pixel as network input: channel, row, column; value / 255; mirrored at
+/// the border.
 #[must_use]
 pub fn patch_at(image: &RgbImage, row: usize, column: usize) -> Vec<f32> {
     let start = |at: usize| at.cast_signed() - CENTRE_PX.cast_signed();
@@ -51,20 +53,24 @@ fn evaluate(model: &Model, graph: &Graph, node: &Node, x: &[f32]) -> Vec<f32> {
         }
         Op::AvgPool { kernel } => {
             let share = 1.0 / (kernel * kernel) as f32;
-            let mean = |w: &mut dyn Iterator<Item = Option<f32>>| w.flatten().fold(0.0, |s, v| s + v) * share;
+            let mean = |w: &mut dyn Iterator<Item = Option<f32>>| {
+                w.flatten().fold(0.0, |s, v| s + v) * share
+            };
             slide(x, from, node.shape, [kernel, kernel, 0], mean)
         }
         Op::Linear { .. } => {
             let weight = model.array(&format!("{}.weight", node.name));
             let bias = model.array(&format!("{}.bias", node.name));
-            let row = |(w, &b): (&[f32], &f32)| w.iter().zip(x).fold(b, |sum, (&w, &v)| madd(w, v, sum));
+            let row =
+                |(w, &b): (&[f32], &f32)| w.iter().zip(x).fold(b, |sum, (&w, &v)| madd(w, v, sum));
             weight.chunks_exact(x.len()).zip(bias).map(row).collect()
         }
         Op::Input | Op::Concat => x.to_vec(),
     }
 }
 
-/// Cross-correlation; each sum starts with the bias and runs channel, row, column. Padding counts as zeros.
+/// Cross-correlation; each sum starts with the bias and runs channel, row, column. Padding counts
+/// as zeros.
 fn convolve(
     x: &[f32],
     from: Shape,
@@ -80,7 +86,8 @@ fn convolve(
             let mut w = weight.iter();
             for c in 0..from.channels {
                 for (dy, dx) in (0..kernel).flat_map(|dy| (0..kernel).map(move |dx| (dy, dx))) {
-                    let v = at(x, from, c, row * stride + dy, column * stride + dx, padding).unwrap_or(0.0);
+                    let v = at(x, from, c, row * stride + dy, column * stride + dx, padding)
+                        .unwrap_or(0.0);
                     sum = madd(w.next().copied().unwrap_or(0.0), v, sum);
                 }
             }
@@ -101,8 +108,9 @@ fn slide(
     let mut out = Vec::with_capacity(to.count());
     for c in 0..to.channels {
         for (row, column) in (0..to.height).flat_map(|r| (0..to.width).map(move |c| (r, c))) {
-            let mut window = (0..kernel * kernel)
-                .map(|k| at(x, from, c, row * stride + k / kernel, column * stride + k % kernel, padding));
+            let mut window = (0..kernel * kernel).map(|k| {
+                at(x, from, c, row * stride + k / kernel, column * stride + k % kernel, padding)
+            });
             out.push(f(&mut window));
         }
     }
@@ -110,9 +118,17 @@ fn slide(
 }
 
 /// The value at a padded position, or none in the padding.
-fn at(x: &[f32], from: Shape, channel: usize, row: usize, column: usize, padding: usize) -> Option<f32> {
+fn at(
+    x: &[f32],
+    from: Shape,
+    channel: usize,
+    row: usize,
+    column: usize,
+    padding: usize,
+) -> Option<f32> {
     let (row, column) = (row.checked_sub(padding)?, column.checked_sub(padding)?);
-    (row < from.height && column < from.width).then(|| x[(channel * from.height + row) * from.width + column])
+    (row < from.height && column < from.width)
+        .then(|| x[(channel * from.height + row) * from.width + column])
 }
 
 #[cfg(test)]
@@ -123,11 +139,19 @@ mod tests {
     #[test]
     fn a_network_of_ones_adds_up_what_it_sees() {
         let model = Model::random(dcnn([1, 1, 1], 1, 2), 0).expect("model");
-        let ones = |a: &Array, v: f32| Array { shape: a.shape.clone(), data: vec![v; a.data.len()] };
-        let fill = |n: &String, a: &Array| (n.clone(), ones(a, if n.ends_with("bias") { 0.0 } else { 1.0 }));
-        let model = model.with_weights(model.weights().iter().map(|(n, a)| fill(n, a)).collect()).expect("model");
+        let ones =
+            |a: &Array, v: f32| Array { shape: a.shape.clone(), data: vec![v; a.data.len()] };
+        let fill = |n: &String, a: &Array| {
+            (n.clone(), ones(a, if n.ends_with("bias") { 0.0 } else { 1.0 }))
+        };
+        let model = model
+            .with_weights(model.weights().iter().map(|(n, a)| fill(n, a)).collect())
+            .expect("model");
         // 3·4·4 = 48, then ·25, ·36, ·9
-        assert_eq!(patch_logits(&model, &vec![1.0; 3 * 55 * 55]), vec![48.0 * 25.0 * 36.0 * 9.0; 2]);
+        assert_eq!(
+            patch_logits(&model, &vec![1.0; 3 * 55 * 55]),
+            vec![48.0 * 25.0 * 36.0 * 9.0; 2]
+        );
     }
 
     #[test]

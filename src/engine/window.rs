@@ -1,8 +1,9 @@
-//! The CPU engine for someone who holds the pixels of one block alone: a worker of the page, which has no memory in common
-//! with the one that holds the image. Cutting out is done once, by the owner, so the answer is that of [`super::segment`].
+//! The CPU engine for someone who holds the pixels of one block alone: a worker of the page, which
+//! has no memory in common with the one that holds the image. Cutting out is done once, by the
+//! owner, so the answer is that of [`super::segment`].
 
 use super::dense::{around, window_pixels};
-use super::{Block, LANES, LaneEngine, WinogradEngine, blocks, cpu_side};
+use super::{BatchEngine, Block, PATCH_BATCH, WinogradEngine, blocks, cpu_side};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Head, Model, PATCH_PX};
 use crate::raster::{Plane, RgbImage};
@@ -19,14 +20,14 @@ const SMALL_IMAGE_PIXELS: usize = 1 << 16;
 /// A model made ready for blocks that come as pixels.
 #[derive(Debug)]
 pub struct WindowEngine {
-    kind: Kind,
+    kind: CpuNetwork,
     head: Head,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum CpuNetwork {
     Tiles(WinogradEngine),
-    Patches(LaneEngine),
+    Patches(BatchEngine),
 }
 
 impl WindowEngine {
@@ -36,19 +37,24 @@ impl WindowEngine {
     /// Those of the engines.
     pub fn new(model: &Model) -> Result<Self> {
         let kind = match model.card().architecture {
-            Architecture::Dcnn { .. } => Kind::Tiles(WinogradEngine::new(model)?),
-            Architecture::Dccn { .. } => Kind::Patches(LaneEngine::new(model)?),
+            Architecture::Dcnn { .. } => CpuNetwork::Tiles(WinogradEngine::new(model)?),
+            Architecture::Dccn { .. } => CpuNetwork::Patches(BatchEngine::new(model)?),
         };
         if model.card().architecture.classes() != 2 {
-            return Err(Error::unsupported("Segmentation needs a model with two classes, background and nucleus"));
+            return Err(Error::unsupported(
+                "Segmentation needs a model with two classes, background and nucleus",
+            ));
         }
         Ok(Self { kind, head: model.card().head })
     }
 
-    /// The image in blocks, enough for `workers`. The first are small, so that something is to be seen soon.
+    /// The image in blocks, enough for `workers`. The first are small, so that something is to be
+    /// seen soon.
     #[must_use]
     pub fn blocks(&self, image: &RgbImage, workers: usize) -> Vec<Block> {
-        let Kind::Tiles(_) = self.kind else { return blocks(image.width(), image.height(), PATCHWISE_BLOCK_PX) };
+        let CpuNetwork::Tiles(_) = self.kind else {
+            return blocks(image.width(), image.height(), PATCHWISE_BLOCK_PX);
+        };
         let all = blocks(image.width(), image.height(), cpu_side(image, workers));
         if image.data().len() < SMALL_IMAGE_PIXELS {
             return all;
@@ -70,8 +76,8 @@ impl WindowEngine {
     /// Height and width of what [`Self::cut`] gives.
     fn window(&self, block: Block) -> (usize, usize) {
         match &self.kind {
-            Kind::Tiles(engine) => engine.window(block),
-            Kind::Patches(_) => around(block),
+            CpuNetwork::Tiles(engine) => engine.window(block),
+            CpuNetwork::Patches(_) => around(block),
         }
     }
 
@@ -85,19 +91,22 @@ impl WindowEngine {
             return Err(Error::mismatch("The pixels are not those of the block"));
         }
         let logits = match &self.kind {
-            Kind::Tiles(engine) => engine.run_window(&pixels, block),
-            Kind::Patches(engine) => patches(engine, &Plane::from_vec(width, height, pixels)?, block),
+            CpuNetwork::Tiles(engine) => engine.run_window(&pixels, block),
+            CpuNetwork::Patches(engine) => {
+                patches(engine, &Plane::from_vec(width, height, pixels)?, block)
+            }
         };
         Ok(logits.chunks_exact(2).map(|z| self.head.probability([z[0], z[1]])).collect())
     }
 }
 
 /// Every pixel of a block from its window.
-fn patches(engine: &LaneEngine, window: &RgbImage, block: Block) -> Vec<f32> {
+fn patches(engine: &BatchEngine, window: &RgbImage, block: Block) -> Vec<f32> {
     let middle = PATCH_PX / 2;
-    let places: Vec<(usize, usize)> =
-        (0..block.height).flat_map(|row| (0..block.width).map(move |column| (middle + row, middle + column))).collect();
-    places.chunks(LANES).flat_map(|batch| engine.run(window, batch)).collect()
+    let places: Vec<(usize, usize)> = (0..block.height)
+        .flat_map(|row| (0..block.width).map(move |column| (middle + row, middle + column)))
+        .collect();
+    places.chunks(PATCH_BATCH).flat_map(|batch| engine.run(window, batch)).collect()
 }
 
 #[cfg(test)]
@@ -116,14 +125,19 @@ mod tests {
         ] {
             let model = Model::random(architecture, 2).expect("model");
             let image = picture(w, h);
-            let whole = segment(&model, &image, SegmentOptions::default(), &Control::default()).expect("whole");
+            let whole = segment(&model, &image, SegmentOptions::default(), &Control::default())
+                .expect("whole");
             let engine = WindowEngine::new(&model).expect("engine");
             let all = engine.blocks(&image, 3);
             assert!(all.len() > 1 || w == 1);
             for block in all {
                 let values = engine.run(engine.cut(&image, block), block).expect("block");
                 for (row, line) in values.chunks_exact(block.width).enumerate() {
-                    assert_eq!(line, &whole.row(block.row + row)[block.column..][..block.width], "{block:?}");
+                    assert_eq!(
+                        line,
+                        &whole.row(block.row + row)[block.column..][..block.width],
+                        "{block:?}"
+                    );
                 }
             }
         }
@@ -131,7 +145,8 @@ mod tests {
 
     #[test]
     fn pixels_of_another_block_are_refused() {
-        let engine = WindowEngine::new(&Model::random(dcnn([3, 5, 8], 20, 2), 2).expect("model")).expect("engine");
+        let engine = WindowEngine::new(&Model::random(dcnn([3, 5, 8], 20, 2), 2).expect("model"))
+            .expect("engine");
         let block = Block { row: 0, column: 0, width: 32, height: 32 };
         assert!(engine.run(vec![[0; 3]; 5], block).is_err());
     }

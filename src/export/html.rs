@@ -1,5 +1,6 @@
-//! The page as one HTML file with a model inside: it runs from a disk or a mail's attachment, without a server. Scripts are held
-//! as text and become modules when the file is opened; its policy allows these scripts alone.
+//! The page as one HTML file with a model inside: it runs from a disk or a mail's attachment,
+//! without a server. Scripts are held as text and become modules when the file is opened; its
+//! policy allows these scripts alone.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -18,7 +19,8 @@ use crate::model::{Model, Precision};
 const LOADER: &str = r#"
 const { order, sources, files } = JSON.parse(document.getElementById("bundle").textContent);
 const modules = {};
-// A worker of a file on a disk can be no module, so it carries the bindings with it, as a plain script.
+// A worker of a file on a disk can be no module, so it carries the bindings with it, as a plain
+// script.
 const bindings = (sources["prunella.js"] ?? "").replace(/^export \{.*$/gm, "").replace(/^export /gm, "").replaceAll("import.meta.url", "undefined");
 const plain = (name) => (sources[name] ?? "").replace(/^import .*$/gm, "").replace(/^export /gm, "");
 sources["worker.js"] = [bindings, "const init = __wbg_init;", ...["source.js", "slides.js", "worker.js"].map(plain)].join("\n");
@@ -63,8 +65,9 @@ pub fn to_html(page: &PageFiles, model: &Model) -> Result<String> {
         "<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\" />\n<style>{}</style>\n",
         page.style
     );
-    let tail =
-        format!("<script type=\"application/json\" id=\"bundle\">{bundle}</script>\n<script>{LOADER}</script>\n");
+    let tail = format!(
+        "<script type=\"application/json\" id=\"bundle\">{bundle}</script>\n<script>{LOADER}</script>\n"
+    );
     let mut text = page.index.clone();
     for (from, to) in [
         ("<meta\n      http-equiv=\"Content-Security-Policy\"", "/>"),
@@ -80,7 +83,9 @@ pub fn to_html(page: &PageFiles, model: &Model) -> Result<String> {
 }
 
 fn foreign() -> Error {
-    Error::malformed("The page's files are not of this version; build them anew with 'cargo xtask web'")
+    Error::malformed(
+        "The page's files are not of this version; build them anew with 'cargo xtask web'",
+    )
 }
 
 fn without(text: &str, from: &str, to: &str) -> Result<String> {
@@ -151,11 +156,16 @@ mod tests {
         for outside in ["src=\"", "href=\"", "script-src 'self'"] {
             assert!(!text.contains(outside), "{outside}");
         }
-        let scripts: Vec<&str> = text.split("<script>").skip(1).filter_map(|t| t.split("</script>").next()).collect();
+        let scripts: Vec<&str> =
+            text.split("<script>").skip(1).filter_map(|t| t.split("</script>").next()).collect();
         assert_eq!(scripts.len(), 1);
         assert!(text.contains(&digest(scripts[0])), "the policy names the loader");
         assert_eq!(text.matches("</script>").count(), 2, "nothing inside ends a script");
-        let bundle = text.split("id=\"bundle\">").nth(1).and_then(|t| t.split("</script>").next()).expect("bundle");
+        let bundle = text
+            .split("id=\"bundle\">")
+            .nth(1)
+            .and_then(|t| t.split("</script>").next())
+            .expect("bundle");
         let bundle: serde_json::Value = serde_json::from_str(bundle).expect("JSON");
         assert_eq!(bundle["order"], json!(["b.js", "a.js", "main.js"]));
     }

@@ -1,9 +1,10 @@
-//! A whole model in a link's fragment, `#m=…`: weights as 8-bit integers with one scale a filter (or half precision), packed,
-//! deflated, base64url. Values of one dimension (biases, norms) stay f32. The fragment never reaches a server.
+//! A whole model in a link's fragment, `#m=…`: weights as 8-bit integers with one scale a filter
+//! (or half precision), packed, deflated, base64url. Values of one dimension (biases, norms) stay
+//! f32. The fragment never reaches a server.
 //!
-//! Bytes: `P`, version 1, precision (0 int8, 1 f16), the first six bytes of the body's SHA-256, the deflated body. Body: length
-//! of the card (u32, little-endian), card as JSON, then the arrays in the order of [`crate::model::Graph::arrays`]: for a
-//! matrix all scales (f16), then all integers.
+//! Bytes: `P`, version 1, precision (0 int8, 1 f16), the first six bytes of the body's SHA-256, the
+//! deflated body. Body: length of the card (u32, little-endian), card as JSON, then the arrays in
+//! the order of [`crate::model::Graph::arrays`]: for a matrix all scales (f16), then all integers.
 
 use std::io::{Read as _, Write as _};
 
@@ -44,20 +45,24 @@ pub enum LinkPrecision {
 /// [`Error::Malformed`] for weights that the precision cannot hold.
 pub fn to_link(model: &Model, precision: LinkPrecision) -> Result<String> {
     let model = quantised(model, precision)?;
-    let card =
-        serde_json::to_vec(model.card()).map_err(|e| Error::malformed(format!("The card cannot be written: {e}")))?;
+    let card = serde_json::to_vec(model.card())
+        .map_err(|e| Error::malformed(format!("The card cannot be written: {e}")))?;
     let mut body = (card.len() as u32).to_le_bytes().to_vec();
     body.extend(card);
     for spec in model.graph().arrays() {
         let values = model.array(&spec.name);
         match (spec.shape.len(), precision) {
             (1, _) => body.extend(values.iter().flat_map(|v| v.to_le_bytes())),
-            (_, LinkPrecision::F16) => body.extend(values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes())),
+            (_, LinkPrecision::F16) => {
+                body.extend(values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()))
+            }
             (_, LinkPrecision::Int8) => {
                 let rows = || values.chunks_exact(values.len() / spec.shape[0]);
                 let scales: Vec<f16> = rows().map(scale_of).collect();
                 body.extend(scales.iter().flat_map(|s| s.to_le_bytes()));
-                let integers = rows().zip(&scales).flat_map(|(row, &s)| row.iter().map(move |&v| integer(v, s)));
+                let integers = rows()
+                    .zip(&scales)
+                    .flat_map(|(row, &s)| row.iter().map(move |&v| integer(v, s)));
                 body.extend(integers.map(i8::cast_unsigned));
             }
         }
@@ -72,7 +77,8 @@ pub fn to_link(model: &Model, precision: LinkPrecision) -> Result<String> {
     Ok(format!("#m={}", URL_SAFE_NO_PAD.encode(bytes)))
 }
 
-/// The model in a link: the fragment alone or a whole address. Everything about it is checked before it is believed.
+/// The model in a link: the fragment alone or a whole address. Everything about it is checked
+/// before it is believed.
 ///
 /// # Errors
 /// One sentence for each way a link can be wrong.
@@ -81,27 +87,32 @@ pub fn from_link(link: &str) -> Result<Model> {
         return Err(Error::limit(format!("The link is longer than {MAX_CHARACTERS} characters")));
     }
     let fragment = link.trim().rsplit_once('#').map_or(link.trim(), |(_, f)| f);
-    let text = fragment
-        .split('&')
-        .find_map(|part| part.strip_prefix("m="))
-        .ok_or_else(|| Error::malformed("The link carries no model; one that does has '#m=' in it"))?;
+    let text = fragment.split('&').find_map(|part| part.strip_prefix("m=")).ok_or_else(|| {
+        Error::malformed("The link carries no model; one that does has '#m=' in it")
+    })?;
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| broken("it is cut short or changed"))?;
     let precision = match bytes[..] {
         [MAGIC, VERSION, 0, ..] => LinkPrecision::Int8,
         [MAGIC, VERSION, 1, ..] => LinkPrecision::F16,
         [MAGIC, version, ..] if version > VERSION => {
-            return Err(Error::unsupported("The link was made by a newer version; update prunella"));
+            return Err(Error::unsupported(
+                "The link was made by a newer version; update prunella",
+            ));
         }
         _ => return Err(broken("it does not begin as a model does")),
     };
-    let check = bytes.get(HEAD_BYTES..HEAD_BYTES + CHECK_BYTES).ok_or_else(|| broken("it is cut short"))?;
+    let check =
+        bytes.get(HEAD_BYTES..HEAD_BYTES + CHECK_BYTES).ok_or_else(|| broken("it is cut short"))?;
     let mut body = Vec::new();
     flate2::read::DeflateDecoder::new(&bytes[HEAD_BYTES + CHECK_BYTES..])
         .take(MAX_BODY_BYTES + 1)
         .read_to_end(&mut body)
         .map_err(|_| broken("it cannot be unpacked"))?;
     if body.len() as u64 > MAX_BODY_BYTES {
-        return Err(Error::limit(format!("The link unpacks to more than {} MB", MAX_BODY_BYTES / 1_000_000)));
+        return Err(Error::limit(format!(
+            "The link unpacks to more than {} MB",
+            MAX_BODY_BYTES / 1_000_000
+        )));
     }
     if Sha256::digest(&body)[..CHECK_BYTES] != *check {
         return Err(broken("its checksum does not fit"));
@@ -121,13 +132,16 @@ pub fn quantised(model: &Model, precision: LinkPrecision) -> Result<Model> {
             match precision {
                 LinkPrecision::Int8 => {
                     let scale = scale_of(row);
-                    row.iter_mut().for_each(|v| *v = f32::from(integer(*v, scale)) * scale.to_f32());
+                    row.iter_mut()
+                        .for_each(|v| *v = f32::from(integer(*v, scale)) * scale.to_f32());
                 }
                 LinkPrecision::F16 => row.iter_mut().for_each(|v| *v = f16::from_f32(*v).to_f32()),
             }
         }
         if array.data.iter().any(|v| !v.is_finite()) {
-            return Err(Error::malformed(format!("Array '{name}' holds values too large for a link")));
+            return Err(Error::malformed(format!(
+                "Array '{name}' holds values too large for a link"
+            )));
         }
     }
     let mut small = model.with_weights(weights)?;
@@ -145,7 +159,8 @@ pub fn quantised(model: &Model, precision: LinkPrecision) -> Result<Model> {
     Ok(small)
 }
 
-/// Scale of a filter: its largest weight becomes 127. Rounded to half precision, and quantising twice changes nothing.
+/// Scale of a filter: its largest weight becomes 127. Rounded to half precision, and quantising
+/// twice changes nothing.
 fn scale_of(row: &[f32]) -> f16 {
     let most = row.iter().fold(0.0f32, |m, v| m.max(v.abs()));
     let scale = f16::from_f32(most / LARGEST);
@@ -171,17 +186,28 @@ fn unpack(body: &[u8], precision: LinkPrecision) -> Result<Model> {
         .map_err(|e| Error::malformed(format!("The link's card cannot be understood: {e}")))?;
     card.validate()?;
     let graph = Graph::new(&card.architecture);
-    // Every stored value takes at least a byte, so a lying architecture is told before memory is taken for it.
+    // Every stored value takes at least a byte, so a lying architecture is told before memory is
+    // taken for it.
     if graph.stored_values() > rest.0.len() {
         return Err(broken("it holds fewer weights than its network needs"));
     }
     let mut weights = Weights::new();
     for spec in graph.arrays() {
         let count: usize = spec.shape.iter().product();
-        let halves = |bytes: &[u8]| bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b)).collect::<Vec<_>>();
+        let halves = |bytes: &[u8]| {
+            bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b)).collect::<Vec<_>>()
+        };
         let data: Vec<f32> = match (spec.shape.len(), precision) {
-            (1, _) => rest.take(count * 4)?.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-            (_, LinkPrecision::F16) => halves(rest.take(count * 2)?).into_iter().map(f16::to_f32).collect(),
+            (1, _) => rest
+                .take(count * 4)?
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b))
+                .collect(),
+            (_, LinkPrecision::F16) => {
+                halves(rest.take(count * 2)?).into_iter().map(f16::to_f32).collect()
+            }
             (_, LinkPrecision::Int8) => {
                 let scales = halves(rest.take(spec.shape[0] * 2)?);
                 let rows = rest.take(count)?.chunks_exact(count / spec.shape[0]);
@@ -205,7 +231,8 @@ struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let (now, later) = self.0.split_at_checked(count).ok_or_else(|| broken("it is cut short"))?;
+        let (now, later) =
+            self.0.split_at_checked(count).ok_or_else(|| broken("it is cut short"))?;
         self.0 = later;
         Ok(now)
     }
@@ -217,7 +244,8 @@ mod tests {
     use crate::model::{dccn, dcnn};
 
     fn models() -> [Model; 2] {
-        [dcnn([3, 5, 8], 102, 2), dccn(4, 6, 3, [5, 5, 5], 2)].map(|a| Model::random(a, 3).expect("model"))
+        [dcnn([3, 5, 8], 102, 2), dccn(4, 6, 3, [5, 5, 5], 2)]
+            .map(|a| Model::random(a, 3).expect("model"))
     }
 
     #[test]
@@ -243,7 +271,10 @@ mod tests {
             let rows = array.data.chunks(row_len).zip(small.array(name).chunks(row_len));
             for (before, after) in rows {
                 let step = scale_of(before).to_f32();
-                assert!(before.iter().zip(after).all(|(a, b)| (a - b).abs() <= step * 0.57), "{name}");
+                assert!(
+                    before.iter().zip(after).all(|(a, b)| (a - b).abs() <= step * 0.57),
+                    "{name}"
+                );
             }
         }
     }
@@ -266,8 +297,12 @@ mod tests {
             let mut other = link.clone().into_bytes();
             other[at] = if other[at] == b'A' { b'B' } else { b'A' };
             let text = String::from_utf8(other).expect("ASCII");
-            // Deflate streams have bits that mean nothing; what still unpacks must be the same model.
-            assert!(from_link(&text).map_or(true, |m| m == from_link(&link).expect("model")), "changed at {at}");
+            // Deflate streams have bits that mean nothing; what still unpacks must be the same
+            // model.
+            assert!(
+                from_link(&text).map_or(true, |m| m == from_link(&link).expect("model")),
+                "changed at {at}"
+            );
         }
     }
 
@@ -276,14 +311,16 @@ mod tests {
         let packed = |body: &[u8]| {
             let mut bytes = vec![MAGIC, VERSION, 0];
             bytes.extend(&Sha256::digest(body)[..CHECK_BYTES]);
-            let mut encoder = flate2::write::DeflateEncoder::new(bytes, flate2::Compression::fast());
+            let mut encoder =
+                flate2::write::DeflateEncoder::new(bytes, flate2::Compression::fast());
             encoder.write_all(body).expect("packed");
             format!("#m={}", URL_SAFE_NO_PAD.encode(encoder.finish().expect("packed")))
         };
         let said = |body: &[u8]| from_link(&packed(body)).expect_err("refused").to_string();
         assert!(said(&vec![0; MAX_BODY_BYTES as usize + 10]).contains("more than"), "a bomb");
         assert!(said(&u32::MAX.to_le_bytes()).contains("longer than"), "a huge card");
-        let card = serde_json::to_vec(&Card::new(crate::model::Architecture::paper_dccn())).expect("card");
+        let card =
+            serde_json::to_vec(&Card::new(crate::model::Architecture::paper_dccn())).expect("card");
         let body = [&(card.len() as u32).to_le_bytes()[..], &card].concat();
         assert!(said(&body).contains("fewer weights"), "a network without weights");
         assert!(from_link("#m=").is_err() && from_link("https://example.org/#x=1").is_err());

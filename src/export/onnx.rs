@@ -1,6 +1,6 @@
-//! ONNX, opset 17. Patch form: `patches` (N×3×55×55, value / 255) to `logits` (N×classes). Dense form, DCNN only: `image`
-//! (N×3×H×W, with the 27 mirrored pixels of context around it) to `logits` (N×classes×(H−54)×(W−54)), pooling moved by one
-//! pixel and everything behind it spread.
+//! ONNX, opset 17. Patch form: `patches` (N×3×55×55, value / 255) to `logits` (N×classes). Dense
+//! form, DCNN only: `image` (N×3×H×W, with the 27 mirrored pixels of context around it) to `logits`
+//! (N×classes×(H−54)×(W−54)), pooling moved by one pixel and everything behind it spread.
 
 use prost::Message as _;
 
@@ -31,9 +31,10 @@ pub fn to_onnx(model: &Model, form: OnnxForm) -> Result<Vec<u8>> {
     }
     let classes = model.card().architecture.classes().to_string();
     let (input, output) = match form {
-        OnnxForm::Patch => {
-            (ValueInfo::float("patches", &["N", "3", "55", "55"]), ValueInfo::float("logits", &["N", &classes]))
-        }
+        OnnxForm::Patch => (
+            ValueInfo::float("patches", &["N", "3", "55", "55"]),
+            ValueInfo::float("logits", &["N", &classes]),
+        ),
         OnnxForm::Dense => (
             ValueInfo::float("image", &["N", "3", "H", "W"]),
             ValueInfo::float("logits", &["N", &classes, "H-54", "W-54"]),
@@ -80,7 +81,13 @@ impl Writer<'_> {
 
     fn push(&mut self, index: usize, op: &str, inputs: Vec<String>, attribute: Vec<Attribute>) {
         let output = vec![self.value(index)];
-        self.nodes.push(NodeProto { input: inputs, output, name: format!("n{index}"), op_type: op.into(), attribute });
+        self.nodes.push(NodeProto {
+            input: inputs,
+            output,
+            name: format!("n{index}"),
+            op_type: op.into(),
+            attribute,
+        });
     }
 
     fn node(&mut self, index: usize, node: &Node) -> Result<()> {
@@ -93,7 +100,12 @@ impl Writer<'_> {
             Op::Concat => self.push(index, "Concat", inputs, vec![Attribute::int("axis", 1)]),
             Op::BatchNorm => {
                 inputs.extend(["weight", "bias", "running_mean", "running_var"].map(array));
-                self.push(index, "BatchNormalization", inputs, vec![Attribute::float("epsilon", BATCH_NORM_EPSILON)]);
+                self.push(
+                    index,
+                    "BatchNormalization",
+                    inputs,
+                    vec![Attribute::float("epsilon", BATCH_NORM_EPSILON)],
+                );
             }
             Op::Conv { padding, .. } | Op::MaxPool { padding, .. } if dense && padding > 0 => {
                 return Err(no_dense_form());
@@ -139,23 +151,31 @@ impl Writer<'_> {
             op_type: "Flatten".into(),
             attribute: vec![Attribute::int("axis", 1)],
         });
-        self.push(index, "Gemm", [vec![flat], parameters.to_vec()].concat(), vec![Attribute::int("transB", 1)]);
+        self.push(
+            index,
+            "Gemm",
+            [vec![flat], parameters.to_vec()].concat(),
+            vec![Attribute::int("transB", 1)],
+        );
     }
 
-    /// Every array; a fully connected layer of the dense form is a convolution, its matrix four-dimensional.
+    /// Every array; a fully connected layer of the dense form is a convolution, its matrix
+    /// four-dimensional.
     fn initializers(&self) -> Vec<TensorProto> {
         let graph = self.model.graph();
         let mut out = Vec::new();
         for node in &graph.nodes {
             for spec in graph.arrays_of(node) {
-                let mut dims: Vec<i64> = spec.shape.iter().map(|&d| d.cast_signed() as i64).collect();
+                let mut dims: Vec<i64> =
+                    spec.shape.iter().map(|&d| d.cast_signed() as i64).collect();
                 if let (Op::Linear { .. }, OnnxForm::Dense, 2) = (node.op, self.form, dims.len()) {
                     let from = graph.input_shape(node);
                     dims = [spec.shape[0], from.channels, from.height, from.width]
                         .map(|d| d.cast_signed() as i64)
                         .to_vec();
                 }
-                let raw_data = self.model.array(&spec.name).iter().flat_map(|v| v.to_le_bytes()).collect();
+                let raw_data =
+                    self.model.array(&spec.name).iter().flat_map(|v| v.to_le_bytes()).collect();
                 out.push(TensorProto { dims, data_type: FLOAT, name: spec.name, raw_data });
             }
         }
@@ -173,7 +193,9 @@ fn window(kernel: usize, stride: usize, padding: usize, spread: usize) -> Vec<At
 }
 
 fn no_dense_form() -> Error {
-    Error::unsupported("This network pads inside its patch and has no exact dense form; export it without --dense")
+    Error::unsupported(
+        "This network pads inside its patch and has no exact dense form; export it without --dense",
+    )
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The few messages of `onnx.proto` (ONNX 1.16, IR version 8) that a network needs, with their field numbers.
+//! The few messages of `onnx.proto` (ONNX 1.16, IR version 8) that a network needs, with their
+//! field numbers.
 
 use prost::Message;
 

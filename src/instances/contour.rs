@@ -1,5 +1,6 @@
-//! Outlines between pixels: marching squares over one object's label, each crossing placed where the smoothed probability
-//! passes the threshold. Coordinates are pixels from the top left corner of the image; a pixel's centre lies at +0.5.
+//! Outlines between pixels: marching squares over one object's label, each crossing placed where
+//! the smoothed probability passes the threshold. Coordinates are pixels from the top left corner
+//! of the image; a pixel's centre lies at +0.5.
 
 use super::Smooth;
 use crate::raster::{LabelMap, Point};
@@ -7,12 +8,13 @@ use crate::raster::{LabelMap, Point};
 /// Crossings keep this far from pixel centres, so that rings never touch themselves or each other.
 const MARGIN: f64 = 0.05;
 
-/// A closed line; the last point is not repeated. Counter-clockwise on the screen for holes, clockwise for outlines.
+/// A closed line; the last point is not repeated. Counter-clockwise on the screen for holes,
+/// clockwise for outlines.
 pub type Ring = Vec<Point>;
 
 /// A rectangle of pixels, ends excluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
+pub struct PixelBounds {
     pub top: usize,
     pub left: usize,
     pub bottom: usize,
@@ -28,11 +30,19 @@ enum Side {
     Left,
 }
 
-/// Outline and holes of object `label` inside `bounds`. The object is 8-connected: diagonal pixels hold together.
+/// Outline and holes of object `label` inside `bounds`. The object is 8-connected: diagonal pixels
+/// hold together.
 #[must_use]
-pub fn rings(labels: &LabelMap, smooth: &Smooth, level: u16, label: u32, bounds: Bounds) -> Vec<Ring> {
+pub fn rings(
+    labels: &LabelMap,
+    smooth: &Smooth,
+    level: u16,
+    label: u32,
+    bounds: PixelBounds,
+) -> Vec<Ring> {
     let tracer = Tracer { labels, smooth, level, label };
-    // Cells from one before the first pixel to the last: corner (0, 0) of cell (r, c) is pixel (r, c).
+    // Cells from one before the first pixel to the last: corner (0, 0) of cell (r, c) is pixel (r,
+    // c).
     let (rows, columns) = (bounds.bottom - bounds.top + 1, bounds.right - bounds.left + 1);
     let (top, left) = (bounds.top.cast_signed() - 1, bounds.left.cast_signed() - 1);
     // Each cell has at most two line segments, entered through different sides.
@@ -69,7 +79,8 @@ struct Tracer<'a> {
 impl Tracer<'_> {
     fn label_at(&self, row: isize, column: isize) -> Option<u32> {
         let (row, column) = (usize::try_from(row).ok()?, usize::try_from(column).ok()?);
-        (row < self.labels.height() && column < self.labels.width()).then(|| self.labels.get(row, column))
+        (row < self.labels.height() && column < self.labels.width())
+            .then(|| self.labels.get(row, column))
     }
 
     fn inside(&self, row: isize, column: isize) -> bool {
@@ -79,7 +90,8 @@ impl Tracer<'_> {
     /// Line segments of a cell as (side entered, side left), the object on the right hand.
     fn segments(&self, (r, c): (isize, isize)) -> [Option<(Side, Side)>; 2] {
         use Side::{Bottom, Left, Right, Top};
-        let corners = [(r, c), (r, c + 1), (r + 1, c + 1), (r + 1, c)].map(|(r, c)| self.inside(r, c));
+        let corners =
+            [(r, c), (r, c + 1), (r + 1, c + 1), (r + 1, c)].map(|(r, c)| self.inside(r, c));
         match corners {
             [false, false, false, false] | [true, true, true, true] => [None, None],
             [true, false, false, false] => [Some((Top, Left)), None],
@@ -100,7 +112,12 @@ impl Tracer<'_> {
         }
     }
 
-    fn follow(&self, start: (isize, isize), entered: Side, mut visit: impl FnMut((isize, isize), Side)) -> Ring {
+    fn follow(
+        &self,
+        start: (isize, isize),
+        entered: Side,
+        mut visit: impl FnMut((isize, isize), Side),
+    ) -> Ring {
         let mut ring = Vec::new();
         let (mut cell, mut from) = (start, entered);
         loop {
@@ -138,8 +155,11 @@ impl Tracer<'_> {
         match self.label_at(outside.0, outside.1) {
             // Background: where the probability passes the threshold, if it does.
             Some(0) => {
-                let value = |(r, c): (isize, isize)| f64::from(self.smooth.get(r.cast_unsigned(), c.cast_unsigned()));
-                let (level, high, low) = (f64::from(self.level) + 0.5, value(within), value(outside));
+                let value = |(r, c): (isize, isize)| {
+                    f64::from(self.smooth.get(r.cast_unsigned(), c.cast_unsigned()))
+                };
+                let (level, high, low) =
+                    (f64::from(self.level) + 0.5, value(within), value(outside));
                 if high > level && low < level {
                     ((high - level) / (high - low)).clamp(MARGIN, 1.0 - MARGIN)
                 } else {
@@ -158,11 +178,14 @@ mod tests {
     use crate::raster::Plane;
 
     fn traced(rows: &[&str]) -> Vec<Ring> {
-        let labels =
-            Plane::from_vec(rows[0].len(), rows.len(), rows.concat().chars().map(|c| u32::from(c == '#')).collect())
-                .expect("plane");
+        let labels = Plane::from_vec(
+            rows[0].len(),
+            rows.len(),
+            rows.concat().chars().map(|c| u32::from(c == '#')).collect(),
+        )
+        .expect("plane");
         let smooth = labels.map(|l| if l == 1 { 1000 } else { 0 });
-        let bounds = Bounds { top: 0, left: 0, bottom: rows.len(), right: rows[0].len() };
+        let bounds = PixelBounds { top: 0, left: 0, bottom: rows.len(), right: rows[0].len() };
         rings(&labels, &smooth, 499, 1, bounds)
     }
 
@@ -178,7 +201,9 @@ mod tests {
     fn an_object_that_fills_the_image_ends_at_its_border() {
         let found = traced(&["##", "##"]);
         let (xs, ys): (Vec<f64>, Vec<f64>) = found[0].iter().map(|p| (p.x, p.y)).unzip();
-        let span = |v: &[f64]| (v.iter().copied().fold(9.0, f64::min), v.iter().copied().fold(-9.0, f64::max));
+        let span = |v: &[f64]| {
+            (v.iter().copied().fold(9.0, f64::min), v.iter().copied().fold(-9.0, f64::max))
+        };
         assert_eq!((span(&xs), span(&ys)), ((0.0, 2.0), (0.0, 2.0)));
     }
 
@@ -195,7 +220,7 @@ mod tests {
     fn the_outline_lies_where_the_probability_passes_the_threshold() {
         let labels = Plane::from_vec(3, 1, vec![0, 1, 0]).expect("plane");
         let smooth = Plane::from_vec(3, 1, vec![0, 1000, 0]).expect("plane");
-        let bounds = Bounds { top: 0, left: 1, bottom: 1, right: 2 };
+        let bounds = PixelBounds { top: 0, left: 1, bottom: 1, right: 2 };
         let found = rings(&labels, &smooth, 249, 1, bounds);
         let right = found[0].iter().map(|p| p.x).fold(0.0, f64::max);
         assert!((right - 2.25).abs() < 0.01, "{right}");

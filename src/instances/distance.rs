@@ -1,13 +1,14 @@
-//! Exact squared Euclidean distance to the nearest background pixel (Meijster, Roerdink & Hesselink 2000), in integers and in
-//! linear time. What lies beyond the image is no background: a nucleus cut by the border keeps its middle.
+//! Exact squared Euclidean distance to the nearest background pixel (Meijster, Roerdink & Hesselink
+//! 2000), in integers and in linear time. What lies beyond the image is no background: a nucleus
+//! cut by the border keeps its middle.
 
 use crate::raster::Mask;
 
 /// Distance where there is no background at all.
 pub const FAR: u32 = 1 << 30;
 
-/// Calls `each` with every row's squared distances to the nearest pixel outside `mask`; 0 outside. Two bytes a pixel are
-/// held, so columns count up to 65 535 and no further.
+/// Calls `each` with every row's squared distances to the nearest pixel outside `mask`; 0 outside.
+/// Two bytes a pixel are held, so columns count up to 65 535 and no further.
 pub fn squared_distances(mask: &Mask, mut each: impl FnMut(usize, &[u32])) {
     let (w, h) = (mask.width(), mask.height());
     let far = (w + h).min(usize::from(u16::MAX)) as u16;
@@ -36,12 +37,16 @@ struct Envelope {
 }
 
 impl Envelope {
-    /// Each run of nuclear pixels is worked on alone, with the background pixels at its ends: nothing beyond them is nearer.
+    /// Each run of nuclear pixels is worked on alone, with the background pixels at its ends:
+    /// nothing beyond them is nearer.
     fn row(&mut self, vertical: &[u16], far: i64, out: &mut [u32]) {
         out.fill(0);
         let mut begin = 0;
         while let Some(first) = vertical[begin..].iter().position(|&d| d > 0).map(|i| begin + i) {
-            let end = vertical[first..].iter().position(|&d| d == 0).map_or(vertical.len(), |i| first + i);
+            let end = vertical[first..]
+                .iter()
+                .position(|&d| d == 0)
+                .map_or(vertical.len(), |i| first + i);
             let (from, to) = (first.saturating_sub(1), (end + 1).min(vertical.len()));
             self.run(&vertical[from..to], far, first - from, &mut out[first..end]);
             begin = end;
@@ -63,10 +68,9 @@ impl Envelope {
                 self.apex.pop();
                 self.start.pop();
             }
-            let from = self
-                .apex
-                .last()
-                .map_or(0, |&i| 1 + (u * u - i * i + g(u).pow(2) - g(i).pow(2)).div_euclid(2 * (u - i)));
+            let from = self.apex.last().map_or(0, |&i| {
+                1 + (u * u - i * i + g(u).pow(2) - g(i).pow(2)).div_euclid(2 * (u - i))
+            });
             if from < width {
                 self.apex.push(u);
                 self.start.push(from);
@@ -97,9 +101,14 @@ mod tests {
 
     fn slow(mask: &Mask) -> Plane<u32> {
         let (w, h) = (mask.width(), mask.height());
-        let holes: Vec<(usize, usize)> = (0..w * h).map(|i| (i / w, i % w)).filter(|&(y, x)| !mask.get(y, x)).collect();
+        let holes: Vec<(usize, usize)> =
+            (0..w * h).map(|i| (i / w, i % w)).filter(|&(y, x)| !mask.get(y, x)).collect();
         let far = |y: usize, x: usize| {
-            holes.iter().map(|&(r, c)| (y.abs_diff(r).pow(2) + x.abs_diff(c).pow(2)) as u32).min().unwrap_or(FAR)
+            holes
+                .iter()
+                .map(|&(r, c)| (y.abs_diff(r).pow(2) + x.abs_diff(c).pow(2)) as u32)
+                .min()
+                .unwrap_or(FAR)
         };
         Plane::from_vec(w, h, (0..w * h).map(|i| far(i / w, i % w)).collect()).expect("plane")
     }

@@ -1,4 +1,5 @@
-//! Nuclei as QuPath GeoJSON and as CSV, written one after the other: memory does not grow with their number.
+//! Nuclei as QuPath GeoJSON and as CSV, written one after the other: memory does not grow with
+//! their number.
 
 use std::io::Write;
 
@@ -24,8 +25,8 @@ pub struct Provenance {
     pub mpp_um: Option<f64>,
 }
 
-/// Writes nuclei as a `FeatureCollection` of detections, as QuPath (0.4 and later) reads it, and as a table with one row a
-/// nucleus and the id of its feature, in one pass; gives their number.
+/// Writes nuclei as a `FeatureCollection` of detections, as QuPath (0.4 and later) reads it, and as
+/// a table with one row a nucleus and the id of its feature, in one pass; gives their number.
 ///
 /// # Errors
 /// [`Error::Io`] when a target cannot be written.
@@ -35,7 +36,8 @@ pub fn write_nuclei(
     geojson: &mut dyn Write,
     csv: &mut dyn Write,
 ) -> Result<usize> {
-    let no_features = |e: geojson::Error| Error::io("The GeoJSON cannot be written", std::io::Error::other(e));
+    let no_features =
+        |e: geojson::Error| Error::io("The GeoJSON cannot be written", std::io::Error::other(e));
     let no_table = |e| Error::io("The CSV cannot be written", e);
     let mut features = FeatureWriter::from_writer(geojson);
     let names = measurement_names(provenance.mpp_um.is_some()).join(",");
@@ -45,7 +47,8 @@ pub fn write_nuclei(
         let id = identity(&nucleus);
         let (x, y) = (fixed(nucleus.centroid.0), fixed(nucleus.centroid.1));
         let values: Vec<String> = nucleus.measurements.iter().map(|(_, v)| v.to_string()).collect();
-        writeln!(csv, "{},{id},{x},{y},{},{}", nucleus.label, nucleus.area_px, values.join(",")).map_err(no_table)?;
+        writeln!(csv, "{},{id},{x},{y},{},{}", nucleus.label, nucleus.area_px, values.join(","))
+            .map_err(no_table)?;
         features.write_feature(&feature(&nucleus, id, provenance)).map_err(no_features)?;
         count += 1;
     }
@@ -54,7 +57,8 @@ pub fn write_nuclei(
 }
 
 fn feature(nucleus: &Nucleus, id: String, provenance: &Provenance) -> Feature {
-    let measurements: JsonObject = nucleus.measurements.iter().map(|(n, v)| ((*n).to_owned(), json!(v))).collect();
+    let measurements: JsonObject =
+        nucleus.measurements.iter().map(|(n, v)| ((*n).to_owned(), json!(v))).collect();
     let mut metadata = JsonObject::new();
     metadata.insert("model".into(), format!("sha256:{}", provenance.model).into());
     if let Some(mpp) = provenance.mpp_um {
@@ -91,7 +95,8 @@ fn fixed(v: f64) -> f64 {
     (v * DECIMALS).round() / DECIMALS
 }
 
-/// A UUID that depends on the outline alone: the same nucleus has the same id in every run and file.
+/// A UUID that depends on the outline alone: the same nucleus has the same id in every run and
+/// file.
 fn identity(nucleus: &Nucleus) -> String {
     let mut hash = Sha256::new();
     for point in nucleus.rings.iter().flatten() {
@@ -109,7 +114,8 @@ mod tests {
     use crate::raster::Point;
 
     fn square(label: u32, at: f64) -> Nucleus {
-        let ring = |a: f64, b: f64| [(a, a), (b, a), (b, b), (a, b)].map(|(x, y)| Point { x, y }).to_vec();
+        let ring =
+            |a: f64, b: f64| [(a, a), (b, a), (b, b), (a, b)].map(|(x, y)| Point { x, y }).to_vec();
         let mut hole = ring(at + 1.0, at + 2.0);
         hole.reverse();
         Nucleus {
@@ -126,7 +132,10 @@ mod tests {
         let (mut geojson, mut csv) = (Vec::new(), Vec::new());
         let provenance = Provenance { model: "abc".into(), mpp_um: Some(0.25) };
         let count = nuclei.len();
-        assert_eq!(write_nuclei(nuclei.into_iter(), &provenance, &mut geojson, &mut csv).expect("written"), count);
+        assert_eq!(
+            write_nuclei(nuclei.into_iter(), &provenance, &mut geojson, &mut csv).expect("written"),
+            count
+        );
         [geojson, csv].map(|bytes| String::from_utf8(bytes).expect("UTF-8"))
     }
 
@@ -167,7 +176,10 @@ mod tests {
         assert_ne!(identity(&square(1, 0.0)), identity(&square(1, 1.0)));
         let [_, table] = texts(vec![square(7, 0.0)]);
         assert_eq!(table.lines().count(), 2);
-        assert!(table.starts_with("label,id,centroid_x_px,centroid_y_px,area_px,Area um^2,"), "{table}");
+        assert!(
+            table.starts_with("label,id,centroid_x_px,centroid_y_px,area_px,Area um^2,"),
+            "{table}"
+        );
         assert!(table.contains(&format!("\n7,{}", identity(&square(1, 0.0)))), "{table}");
     }
 

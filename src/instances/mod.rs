@@ -1,8 +1,9 @@
-//! From probabilities to nuclei: threshold, holes, split of touching nuclei, outlines, measurements, QuPath GeoJSON and CSV.
+//! From probabilities to nuclei: threshold, holes, split of touching nuclei, outlines,
+//! measurements, QuPath GeoJSON and CSV.
 //!
-//! Probabilities are first rounded to 8 bits, and all decisions after that are made on integers. So two engines that
-//! differ in the last bit of a float give the same objects, natively and in the browser, but for the rare pixel that lies on
-//! a rounding edge. Every step takes linear time.
+//! Probabilities are first rounded to 8 bits, and all decisions after that are made on integers. So
+//! two engines that differ in the last bit of a float give the same objects, natively and in the
+//! browser, but for the rare pixel that lies on a rounding edge. Every step takes linear time.
 
 mod contour;
 mod distance;
@@ -28,7 +29,8 @@ pub const ONE: u16 = 255 * 256;
 /// Probabilities in units of 1 / [`ONE`], smoothed.
 pub type Smooth = Plane<u16>;
 
-/// Label map of the nuclei, numbered 1, 2, … in the order of their first pixels, and the smoothed map they were cut from.
+/// Label map of the nuclei, numbered 1, 2, … in the order of their first pixels, and the smoothed
+/// map they were cut from.
 ///
 /// # Errors
 /// [`Error::Mismatch`] for parameters out of range.
@@ -42,7 +44,12 @@ pub fn find(map: &ProbabilityMap, parameters: &InstanceParameters) -> Result<(La
     let mut mask = smooth.map(|v| v > level);
     regions::fill_holes(&mut mask, parameters.max_hole_px as usize);
     let heights = watershed::heights(&mask, &smooth, parameters.probability_weight);
-    let labels = watershed::split(&mask, &heights, parameters.split_height_px, parameters.min_area_px as usize);
+    let labels = watershed::split(
+        &mask,
+        &heights,
+        parameters.split_height_px,
+        parameters.min_area_px as usize,
+    );
     Ok((regions::without_small(labels, parameters.min_area_px as usize), smooth))
 }
 
@@ -84,7 +91,8 @@ fn threshold_level(threshold: f32) -> u16 {
 fn smoothed(map: &Plane<u8>, passes: u32) -> Smooth {
     let (w, h) = (map.width(), map.height());
     let mut values = map.map(|v| u16::from(v) * 256);
-    let blend = |a: u16, b: u16, c: u16| ((u32::from(a) + 2 * u32::from(b) + u32::from(c) + 2) / 4) as u16;
+    let blend =
+        |a: u16, b: u16, c: u16| ((u32::from(a) + 2 * u32::from(b) + u32::from(c) + 2) / 4) as u16;
     for _ in 0..passes {
         for y in 0..h {
             let row = values.row_mut(y);
@@ -118,8 +126,12 @@ mod tests {
             let (x, y) = ((i % width) as f64 + 0.5, (i / width) as f64 + 0.5);
             centres.iter().any(|&(cx, cy, r)| (x - cx).hypot(y - cy) < r)
         };
-        Plane::from_vec(width, height, (0..width * height).map(|i| if inside(i) { 0.98 } else { 0.02 }).collect())
-            .expect("plane")
+        Plane::from_vec(
+            width,
+            height,
+            (0..width * height).map(|i| if inside(i) { 0.98 } else { 0.02 }).collect(),
+        )
+        .expect("plane")
     }
 
     fn count(map: &ProbabilityMap, parameters: &InstanceParameters) -> u32 {
@@ -129,15 +141,22 @@ mod tests {
     #[test]
     fn touching_nuclei_are_split_and_one_long_nucleus_is_not() {
         let parameters = InstanceParameters::default();
-        assert_eq!(count(&discs(80, 50, &[(25.0, 25.0, 12.0), (46.0, 25.0, 12.0)]), &parameters), 2);
+        assert_eq!(
+            count(&discs(80, 50, &[(25.0, 25.0, 12.0), (46.0, 25.0, 12.0)]), &parameters),
+            2
+        );
         let long: Vec<_> = (0..30).map(|i| (20.0 + f64::from(i), 25.0, 10.0)).collect();
         assert_eq!(count(&discs(80, 50, &long), &parameters), 1);
     }
 
     #[test]
     fn specks_go_and_holes_are_filled() {
-        let parameters =
-            InstanceParameters { min_area_px: 20, max_hole_px: 30, smoothing: 0, ..InstanceParameters::default() };
+        let parameters = InstanceParameters {
+            min_area_px: 20,
+            max_hole_px: 30,
+            smoothing: 0,
+            ..InstanceParameters::default()
+        };
         let mut map = discs(60, 40, &[(20.0, 20.0, 12.0), (50.0, 20.0, 2.0)]);
         for (row, column) in [(19, 19), (19, 20), (20, 19)] {
             map.set(row, column, 0.0);
@@ -158,7 +177,11 @@ mod tests {
     #[test]
     fn images_of_one_pixel_row_or_column_work() {
         for (w, h) in [(1, 1), (30, 1), (1, 30)] {
-            let parameters = InstanceParameters { min_area_px: 1, smoothing: 2, ..InstanceParameters::default() };
+            let parameters = InstanceParameters {
+                min_area_px: 1,
+                smoothing: 2,
+                ..InstanceParameters::default()
+            };
             assert_eq!(count(&Plane::filled(w, h, 0.9), &parameters), 1, "{w}×{h}");
             assert_eq!(count(&Plane::filled(w, h, 0.1), &parameters), 0, "{w}×{h}");
         }
@@ -170,6 +193,9 @@ mod tests {
         let mut point = Plane::filled(5, 5, 0u8);
         point.set(2, 2, 16);
         let spread = smoothed(&point, 1);
-        assert_eq!([spread.get(2, 2), spread.get(2, 1), spread.get(1, 2), spread.get(1, 1)], [1024, 512, 512, 256]);
+        assert_eq!(
+            [spread.get(2, 2), spread.get(2, 1), spread.get(1, 2), spread.get(1, 1)],
+            [1024, 512, 512, 256]
+        );
     }
 }

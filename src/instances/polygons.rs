@@ -8,13 +8,15 @@ use crate::raster::Point;
 /// An outline and its holes, in the file's order.
 pub type Polygon = Vec<Vec<Point>>;
 
-/// Every polygon of a GeoJSON text: features, collections and bare geometries alike; other shapes are passed over.
+/// Every polygon of a GeoJSON text: features, collections and bare geometries alike; other shapes
+/// are passed over.
 ///
 /// # Errors
 /// [`Error::Malformed`] when it is no GeoJSON.
 pub fn polygons(text: &str) -> Result<Vec<Polygon>> {
-    let parsed: GeoJson =
-        text.parse().map_err(|e| Error::malformed(format!("The GeoJSON cannot be understood: {e}")))?;
+    let parsed: GeoJson = text
+        .parse()
+        .map_err(|e| Error::malformed(format!("The GeoJSON cannot be understood: {e}")))?;
     let mut found = Vec::new();
     match &parsed {
         GeoJson::Geometry(g) => collect(&g.value, &mut found)?,
@@ -59,7 +61,8 @@ mod tests {
     fn polygons_are_found_however_they_are_wrapped() {
         let ring = "[[0,0],[4,0],[4,4],[0,0]]";
         let polygon = format!(r#"{{"type":"Polygon","coordinates":[{ring}]}}"#);
-        let several = format!(r#"{{"type":"MultiPolygon","coordinates":[[{ring}],[{ring},{ring}]]}}"#);
+        let several =
+            format!(r#"{{"type":"MultiPolygon","coordinates":[[{ring}],[{ring},{ring}]]}}"#);
         let feature = |g: &str| format!(r#"{{"type":"Feature","properties":null,"geometry":{g}}}"#);
         let all = format!(
             r#"{{"type":"FeatureCollection","features":[{},{},{}]}}"#,
@@ -72,8 +75,9 @@ mod tests {
         assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 2]);
         assert_eq!(found[0][0][1], Point { x: 4.0, y: 0.0 });
         assert!(polygons("nothing").is_err());
-        let said =
-            polygons(r#"{"type":"Polygon","coordinates":[[[1],[2],[3]]]}"#).expect_err("half a place").to_string();
+        let said = polygons(r#"{"type":"Polygon","coordinates":[[[1],[2],[3]]]}"#)
+            .expect_err("half a place")
+            .to_string();
         assert!(said.contains("lacks"), "{said}");
     }
 }

@@ -48,7 +48,8 @@ pub fn fill_holes(mask: &mut Mask, max_px: usize) {
     }
 }
 
-/// Drops objects of fewer than `min_px` pixels and numbers the rest in the order of their first pixels.
+/// Drops objects of fewer than `min_px` pixels and numbers the rest in the order of their first
+/// pixels.
 pub fn without_small(mut labels: LabelMap, min_px: usize) -> LabelMap {
     let most = labels.data().iter().copied().max().unwrap_or(0) as usize;
     let mut areas = vec![0usize; most + 1];
@@ -72,7 +73,12 @@ mod tests {
     use crate::raster::Plane;
 
     fn mask(rows: &[&str]) -> Mask {
-        Plane::from_vec(rows[0].len(), rows.len(), rows.concat().chars().map(|c| c == '#').collect()).expect("plane")
+        Plane::from_vec(
+            rows[0].len(),
+            rows.len(),
+            rows.concat().chars().map(|c| c == '#').collect(),
+        )
+        .expect("plane")
     }
 
     #[test]
@@ -81,7 +87,11 @@ mod tests {
         fill_holes(&mut m, 2);
         assert_eq!(m, mask(&["#######", "####..#", "#####.#", "##.####", "##.####"]));
         fill_holes(&mut m, 3);
-        assert_eq!(m, mask(&["#######", "#######", "#######", "##.####", "##.####"]), "the last one is open below");
+        assert_eq!(
+            m,
+            mask(&["#######", "#######", "#######", "##.####", "##.####"]),
+            "the last one is open below"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Fewer points on an outline: Ramer-Douglas-Peucker within a tolerance, tightened until the area stays the same.
+//! Fewer points on an outline: Ramer-Douglas-Peucker within a tolerance, tightened until the area
+//! stays the same.
 
 use super::contour::{Ring, doubled_area};
 use crate::raster::Point;
@@ -25,14 +26,16 @@ fn reduced(ring: &Ring, tolerance: f64) -> Ring {
         return ring.clone();
     }
     let apart = |p: &Point| (p.x - ring[0].x).powi(2) + (p.y - ring[0].y).powi(2);
-    let far = (1..ring.len()).max_by(|&a, &b| apart(&ring[a]).total_cmp(&apart(&ring[b]))).unwrap_or(1);
+    let far =
+        (1..ring.len()).max_by(|&a, &b| apart(&ring[a]).total_cmp(&apart(&ring[b]))).unwrap_or(1);
     let mut keep = vec![false; ring.len() + 1];
     (keep[0], keep[far]) = (true, true);
     let at = |i: usize| ring[i % ring.len()];
     let mut open = vec![(0, far), (far, ring.len())];
     while let Some((from, to)) = open.pop() {
         let (a, b) = (at(from), at(to));
-        let worst = (from + 1..to).map(|i| (distance(at(i), a, b), i)).max_by(|x, y| x.0.total_cmp(&y.0));
+        let worst =
+            (from + 1..to).map(|i| (distance(at(i), a, b), i)).max_by(|x, y| x.0.total_cmp(&y.0));
         if let Some((_, i)) = worst.filter(|(d, _)| *d > tolerance) {
             keep[i] = true;
             open.extend([(from, i), (i, to)]);
@@ -45,7 +48,11 @@ fn reduced(ring: &Ring, tolerance: f64) -> Ring {
 fn distance(p: Point, a: Point, b: Point) -> f64 {
     let (dx, dy) = (b.x - a.x, b.y - a.y);
     let length = dx * dx + dy * dy;
-    let along = if length == 0.0 { 0.0 } else { (((p.x - a.x) * dx + (p.y - a.y) * dy) / length).clamp(0.0, 1.0) };
+    let along = if length == 0.0 {
+        0.0
+    } else {
+        (((p.x - a.x) * dx + (p.y - a.y) * dy) / length).clamp(0.0, 1.0)
+    };
     ((p.x - a.x - along * dx).powi(2) + (p.y - a.y - along * dy).powi(2)).sqrt()
 }
 
@@ -55,7 +62,9 @@ mod tests {
 
     fn circle(radius: f64, points: u32) -> Ring {
         let at = |i: u32| f64::from(i) / f64::from(points) * std::f64::consts::TAU;
-        (0..points).map(|i| Point { x: 50.0 + radius * at(i).cos(), y: 50.0 + radius * at(i).sin() }).collect()
+        (0..points)
+            .map(|i| Point { x: 50.0 + radius * at(i).cos(), y: 50.0 + radius * at(i).sin() })
+            .collect()
     }
 
     #[test]
@@ -64,7 +73,10 @@ mod tests {
             let ring = circle(radius, 200);
             let small = simplified(&ring);
             assert!(small.len() < 60, "{}", small.len());
-            assert!((doubled_area(&small) / doubled_area(&ring) - 1.0).abs() <= AREA_CHANGE, "radius {radius}");
+            assert!(
+                (doubled_area(&small) / doubled_area(&ring) - 1.0).abs() <= AREA_CHANGE,
+                "radius {radius}"
+            );
         }
     }
 

@@ -1,6 +1,7 @@
-//! Touching nuclei apart: a flood from the peaks down (Vincent & Soille 1991) in which two basins stay apart only where
-//! both rise more than `h` above the saddle between them (h-maxima) and both are large enough to be a nucleus. One pass
-//! over the pixels in order of height; union-find does the merging.
+//! Touching nuclei apart: a flood from the peaks down (Vincent & Soille 1991) in which two basins
+//! stay apart only where both rise more than `h` above the saddle between them (h-maxima) and both
+//! are large enough to be a nucleus. One pass over the pixels in order of height; union-find does
+//! the merging.
 
 use super::Smooth;
 use super::distance::squared_distances;
@@ -11,7 +12,8 @@ const UNIT: u32 = 16;
 /// Greatest distance that counts, pixels: beyond it a region is no nucleus anyway.
 const MOST_PX: u32 = 200;
 
-/// Height of each pixel of the mask: distance to the background, plus `weight` pixels where the probability is 1.
+/// Height of each pixel of the mask: distance to the background, plus `weight` pixels where the
+/// probability is 1.
 pub fn heights(mask: &Mask, smooth: &Smooth, weight: f32) -> Plane<u16> {
     let mut out = Plane::filled(mask.width(), mask.height(), 0u16);
     squared_distances(mask, |y, distances| {
@@ -26,8 +28,8 @@ pub fn heights(mask: &Mask, smooth: &Smooth, weight: f32) -> Plane<u16> {
     out
 }
 
-/// Basins of the flood, numbered from 1. Basins of less than `min_area` pixels, or less than `h_px` above the saddle, join
-/// the neighbour they meet first.
+/// Basins of the flood, numbered from 1. Basins of less than `min_area` pixels, or less than `h_px`
+/// above the saddle, join the neighbour they meet first.
 pub fn split(mask: &Mask, heights: &Plane<u16>, h_px: f32, min_area: usize) -> LabelMap {
     let (w, h) = (mask.width(), mask.height());
     let least = (h_px * UNIT as f32 + 0.5) as u32;
@@ -53,9 +55,12 @@ pub fn split(mask: &Mask, heights: &Plane<u16>, h_px: f32, min_area: usize) -> L
                 count += 1;
             }
         }
-        // Basins are joined through this pixel, so only its own basin takes or is taken: labels stay in one piece.
+        // Basins are joined through this pixel, so only its own basin takes or is taken: labels
+        // stay in one piece.
         if let Some((_, root)) = own {
-            met[..count].iter().for_each(|&other| basins.meet(root, other, height, least, min_area));
+            met[..count]
+                .iter()
+                .for_each(|&other| basins.meet(root, other, height, least, min_area));
         }
         of_pixel[at] = match own {
             Some((_, root)) => basins.grow(root),
@@ -109,7 +114,8 @@ impl Basins {
         new
     }
 
-    /// A pixel joins the basin of `member`; gives its root now (an earlier merge may have moved it).
+    /// A pixel joins the basin of `member`; gives its root now (an earlier merge may have moved
+    /// it).
     fn grow(&mut self, member: u32) -> u32 {
         let root = self.root(member);
         self.area[root as usize] += 1;
@@ -126,8 +132,8 @@ impl Basins {
         b
     }
 
-    /// Merges two basins that meet at `height` unless both stand on their own. The one with the higher peak (then the older)
-    /// takes the other.
+    /// Merges two basins that meet at `height` unless both stand on their own. The one with the
+    /// higher peak (then the older) takes the other.
     fn meet(&mut self, a: u32, b: u32, height: u32, least: u32, min_area: usize) {
         let (a, b) = (self.root(a), self.root(b));
         if a == b {
@@ -135,7 +141,8 @@ impl Basins {
         }
         let rank = |i: u32| (self.peak[i as usize], u32::MAX - i);
         let (high, low) = if rank(a) > rank(b) { (a, b) } else { (b, a) };
-        if self.peak[low as usize] - height < least || self.area[low as usize].min(self.area[high as usize]) < min_area
+        if self.peak[low as usize] - height < least
+            || self.area[low as usize].min(self.area[high as usize]) < min_area
         {
             self.parent[low as usize] = high;
             self.area[high as usize] += self.area[low as usize];

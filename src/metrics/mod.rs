@@ -1,5 +1,5 @@
-//! Scores: of pixels as the paper reports them, and of objects as the nucleus literature does. A score that has no meaning
-//! for the data (no nuclei, say) is `None`, never NaN.
+//! Scores: of pixels as the paper reports them, and of objects as the nucleus literature does. A
+//! score that has no meaning for the data (no nuclei, say) is `None`, never NaN.
 
 mod objects;
 mod overlap;

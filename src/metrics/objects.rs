@@ -1,4 +1,5 @@
-//! Object scores with the definitions of the HoVer-Net authors' scorer (Graham et al. 2019), one image at a time.
+//! Object scores with the definitions of the HoVer-Net authors' scorer (Graham et al. 2019), one
+//! image at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +26,8 @@ pub struct ObjectScores {
     pub dice: Option<f64>,
     /// Dice over all overlapping pairs of objects ("DICE2").
     pub dice2: Option<f64>,
-    /// Aggregated Jaccard index (Kumar et al. 2017): a predicted object may serve several true ones.
+    /// Aggregated Jaccard index (Kumar et al. 2017): a predicted object may serve several true
+    /// ones.
     pub aji: Option<f64>,
     /// AJI with one-to-one pairs of greatest total IoU.
     pub aji_plus: Option<f64>,
@@ -39,17 +41,20 @@ pub struct ObjectScores {
     pub f1: Option<f64>,
 }
 
-/// Scores `called` against `truth`. Linear in pixels; the assignment works on each cluster of touching pairs alone.
+/// Scores `predicted` against `truth`. Linear in pixels; the assignment works on each cluster of
+/// touching pairs alone.
 ///
 /// # Errors
 /// [`Error::Mismatch`] when the sizes differ.
-pub fn score_objects(called: &LabelMap, truth: &LabelMap) -> Result<ObjectScores> {
-    let o = Overlaps::of(called, truth)?;
+pub fn score_objects(predicted: &LabelMap, truth: &LabelMap) -> Result<ObjectScores> {
+    let o = Overlaps::of(predicted, truth)?;
     let (trues, calls): (u64, u64) = (o.true_areas.iter().sum(), o.called_areas.iter().sum());
     let both: u64 = o.common.values().sum();
     let pair_total: u64 = o.common.keys().map(|&(t, c)| o.true_areas[t] + o.called_areas[c]).sum();
-    let matches: Vec<f64> = o.common.keys().map(|&p| o.iou(p)).filter(|&iou| iou > MATCH_IOU).collect();
-    let (objects, found) = ((o.true_areas.len() + o.called_areas.len()) as f64, matches.len() as f64);
+    let matches: Vec<f64> =
+        o.common.keys().map(|&p| o.iou(p)).filter(|&iou| iou > MATCH_IOU).collect();
+    let (objects, found) =
+        ((o.true_areas.len() + o.called_areas.len()) as f64, matches.len() as f64);
     let dq = ratio(2.0 * found, objects);
     let sq = if matches.is_empty() { dq } else { Some(matches.iter().sum::<f64>() / found) };
     Ok(ObjectScores {
@@ -79,7 +84,8 @@ fn aggregated_jaccard(o: &Overlaps, pairs: &[(usize, usize)]) -> Option<f64> {
     ratio(common as f64, union as f64)
 }
 
-/// For each true object that is met at all, the predicted one of greatest IoU (the first of equals).
+/// For each true object that is met at all, the predicted one of greatest IoU (the first of
+/// equals).
 fn best_partners(o: &Overlaps) -> Vec<(usize, usize)> {
     let mut best: BTreeMap<usize, (usize, f64)> = BTreeMap::new();
     for &(t, c) in o.common.keys() {
@@ -96,9 +102,13 @@ fn best_partners(o: &Overlaps) -> Vec<(usize, usize)> {
 fn one_to_one(o: &Overlaps) -> Result<Vec<(usize, usize)>> {
     let mut pairs = Vec::new();
     for (trues, calls) in clusters(o) {
-        let (rows, columns, turned) =
-            if trues.len() <= calls.len() { (&trues, &calls, false) } else { (&calls, &trues, true) };
-        let pair = |r: usize, c: usize| if turned { (columns[c], rows[r]) } else { (rows[r], columns[c]) };
+        let (rows, columns, turned) = if trues.len() <= calls.len() {
+            (&trues, &calls, false)
+        } else {
+            (&calls, &trues, true)
+        };
+        let pair =
+            |r: usize, c: usize| if turned { (columns[c], rows[r]) } else { (rows[r], columns[c]) };
         let weights = (0..rows.len())
             .flat_map(|r| (0..columns.len()).map(move |c| (r, c)))
             .map(|(r, c)| (o.iou(pair(r, c)) * IOU_UNIT) as i64)
@@ -106,7 +116,13 @@ fn one_to_one(o: &Overlaps) -> Result<Vec<(usize, usize)>> {
         let matrix = Matrix::from_vec(rows.len(), columns.len(), weights)
             .map_err(|e| Error::mismatch(format!("The overlaps form no matrix: {e}")))?;
         let (_, assigned) = kuhn_munkres(&matrix);
-        pairs.extend(assigned.into_iter().enumerate().map(|(r, c)| pair(r, c)).filter(|p| o.common.contains_key(p)));
+        pairs.extend(
+            assigned
+                .into_iter()
+                .enumerate()
+                .map(|(r, c)| pair(r, c))
+                .filter(|p| o.common.contains_key(p)),
+        );
     }
     Ok(pairs)
 }
@@ -169,6 +185,9 @@ mod tests {
         let none = score_objects(&map(&[0, 0]), &map(&[0, 0])).expect("scores");
         assert_eq!((none.aji, none.pq, none.dice, none.dice2), (None, None, None, None));
         let missed = score_objects(&map(&[0, 0]), &map(&[0, 1])).expect("scores");
-        assert_eq!((missed.aji, missed.pq, missed.dice, missed.dice2), (Some(0.0), Some(0.0), Some(0.0), None));
+        assert_eq!(
+            (missed.aji, missed.pq, missed.dice, missed.dice2),
+            (Some(0.0), Some(0.0), Some(0.0), None)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Which true objects meet which predicted ones, and by how many pixels: the sparse table behind every object score.
+//! Which true objects meet which predicted ones, and by how many pixels: the sparse table behind
+//! every object score.
 
 use std::collections::BTreeMap;
 
@@ -20,17 +21,17 @@ impl Overlaps {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the sizes differ.
-    pub fn of(called: &LabelMap, truth: &LabelMap) -> Result<Self> {
-        if !called.same_size(truth) {
+    pub fn of(predicted: &LabelMap, truth: &LabelMap) -> Result<Self> {
+        if !predicted.same_size(truth) {
             return Err(Error::mismatch("The prediction and the truth have different sizes"));
         }
-        let ((truth, trues), (called, calls)) = (truth.renumbered(), called.renumbered());
+        let ((truth, trues), (predicted, calls)) = (truth.renumbered(), predicted.renumbered());
         let mut out = Self {
             true_areas: vec![0; trues as usize],
             called_areas: vec![0; calls as usize],
             common: BTreeMap::new(),
         };
-        for (&t, &c) in truth.data().iter().zip(called.data()) {
+        for (&t, &c) in truth.data().iter().zip(predicted.data()) {
             let (t, c) = ((t as usize).checked_sub(1), (c as usize).checked_sub(1));
             t.into_iter().for_each(|t| out.true_areas[t] += 1);
             c.into_iter().for_each(|c| out.called_areas[c] += 1);
@@ -43,7 +44,8 @@ impl Overlaps {
 
     /// Pixels in either of a pair.
     pub fn union(&self, pair: (usize, usize)) -> u64 {
-        self.true_areas[pair.0] + self.called_areas[pair.1] - self.common.get(&pair).copied().unwrap_or(0)
+        self.true_areas[pair.0] + self.called_areas[pair.1]
+            - self.common.get(&pair).copied().unwrap_or(0)
     }
 
     /// Intersection over union of a pair.

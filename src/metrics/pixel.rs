@@ -52,7 +52,8 @@ impl PixelCounts {
         Ok(counts)
     }
 
-    /// Counts the pixels where these rows and columns cross, for a map that is interpolated elsewhere.
+    /// Counts the pixels where these rows and columns cross, for a map that is interpolated
+    /// elsewhere.
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the sizes differ or a line lies outside.
@@ -63,11 +64,18 @@ impl PixelCounts {
         threshold: f32,
     ) -> Result<Self> {
         let outside = |lines: &[usize], side: usize| lines.iter().any(|&line| line >= side);
-        if !probability.same_size(truth) || outside(rows, truth.height()) || outside(columns, truth.width()) {
-            return Err(Error::mismatch("The prediction, the truth and the grid have different sizes"));
+        if !probability.same_size(truth)
+            || outside(rows, truth.height())
+            || outside(columns, truth.width())
+        {
+            return Err(Error::mismatch(
+                "The prediction, the truth and the grid have different sizes",
+            ));
         }
         let mut counts = Self::default();
-        for (&row, &column) in rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column))) {
+        for (&row, &column) in
+            rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)))
+        {
             counts.add_probability(probability.get(row, column), truth.get(row, column), threshold);
         }
         Ok(counts)
@@ -77,12 +85,16 @@ impl PixelCounts {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the sizes differ.
-    pub fn of_masks(called: &Mask, truth: &Mask) -> Result<Self> {
-        if !called.same_size(truth) {
+    pub fn of_masks(predicted: &Mask, truth: &Mask) -> Result<Self> {
+        if !predicted.same_size(truth) {
             return Err(Error::mismatch("The prediction and the truth have different sizes"));
         }
         let mut counts = Self::default();
-        called.data().iter().zip(truth.data()).for_each(|(&called, &cell)| counts.add(called, cell));
+        predicted
+            .data()
+            .iter()
+            .zip(truth.data())
+            .for_each(|(&predicted, &cell)| counts.add(predicted, cell));
         Ok(counts)
     }
 
@@ -90,11 +102,12 @@ impl PixelCounts {
     pub fn add_probability(&mut self, probability: f32, cell: bool, threshold: f32) {
         self.add(probability > threshold, cell);
         let right = f64::from(if cell { probability } else { 1.0 - probability });
-        self.cross_entropy_sum -= if right.is_nan() { f64::NAN } else { right.max(SMALLEST_PROBABILITY).ln() };
+        self.cross_entropy_sum -=
+            if right.is_nan() { f64::NAN } else { right.max(SMALLEST_PROBABILITY).ln() };
     }
 
-    fn add(&mut self, called: bool, cell: bool) {
-        match (called, cell) {
+    fn add(&mut self, predicted: bool, cell: bool) {
+        match (predicted, cell) {
             (true, true) => self.true_positive += 1,
             (true, false) => self.false_positive += 1,
             (false, true) => self.false_negative += 1,
@@ -118,7 +131,8 @@ impl PixelCounts {
     #[must_use]
     pub fn scores(&self) -> PixelScores {
         let [tp, fp, fne, tn] =
-            [self.true_positive, self.false_positive, self.false_negative, self.true_negative].map(|n| n as f64);
+            [self.true_positive, self.false_positive, self.false_negative, self.true_negative]
+                .map(|n| n as f64);
         let all = tp + fp + fne + tn;
         PixelScores {
             sensitivity: ratio(tp, tp + fne),
@@ -141,7 +155,10 @@ mod tests {
         let p = Plane::from_vec(4, 1, vec![0.9, 0.8, 0.3, 0.1]).expect("plane");
         let t = Plane::from_vec(4, 1, vec![true, false, true, false]).expect("plane");
         let s = PixelCounts::of(&p, &t, 0.5).expect("counts").scores();
-        assert_eq!((s.sensitivity, s.specificity, s.dice, s.accuracy), (Some(0.5), Some(0.5), Some(0.5), Some(0.5)));
+        assert_eq!(
+            (s.sensitivity, s.specificity, s.dice, s.accuracy),
+            (Some(0.5), Some(0.5), Some(0.5), Some(0.5))
+        );
         let expected = -(0.9f64.ln() + 0.2f64.ln() + 0.3f64.ln() + 0.9f64.ln()) / 4.0;
         assert!((s.cross_entropy.expect("defined") - expected).abs() < 1e-6);
     }
@@ -150,9 +167,12 @@ mod tests {
     fn lines_choose_the_pixels_that_count_and_must_lie_inside() {
         let p = Plane::from_vec(3, 2, vec![0.9, 0.0, 0.2, 0.0, 0.0, 0.0]).expect("plane");
         let t = Plane::from_vec(3, 2, vec![true, true, false, true, true, true]).expect("plane");
-        let found = PixelCounts::on_lines(&p, &t, &[vec![0], vec![0, 2]], 0.5).expect("counts").scores();
+        let found =
+            PixelCounts::on_lines(&p, &t, &[vec![0], vec![0, 2]], 0.5).expect("counts").scores();
         assert_eq!((found.dice, found.accuracy), (Some(1.0), Some(1.0)));
-        let all = PixelCounts::on_lines(&p, &t, &[vec![0, 1], vec![0, 1, 2]], 0.5).expect("counts").scores();
+        let all = PixelCounts::on_lines(&p, &t, &[vec![0, 1], vec![0, 1, 2]], 0.5)
+            .expect("counts")
+            .scores();
         assert_eq!(all.dice, PixelCounts::of(&p, &t, 0.5).expect("counts").scores().dice);
         assert!(PixelCounts::on_lines(&p, &t, &[vec![2], vec![0]], 0.5).is_err());
         assert!(PixelCounts::on_lines(&p, &t, &[vec![0], vec![3]], 0.5).is_err());

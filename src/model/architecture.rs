@@ -1,10 +1,12 @@
-//! The paper's two families of networks as plain data: which layers, how wide. Widths are free; the rest is fixed.
+//! The paper's two families of networks as plain data: which layers, how wide. Widths are free; the
+//! rest is fixed.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Side of the square RGB patch that every network reads, in pixels. It classifies the centre pixel.
+/// Side of the square RGB patch that every network reads, in pixels. It classifies the centre
+/// pixel.
 pub const PATCH_PX: usize = 55;
 /// Row and column of the classified pixel inside the patch.
 pub const CENTRE_PX: usize = PATCH_PX / 2;
@@ -18,7 +20,8 @@ const MAX_LAYERS: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Architecture {
-    /// Three valid convolutions with pooling, then two fully connected layers (paper Table 2, left).
+    /// Three valid convolutions with pooling, then two fully connected layers (paper Table 2,
+    /// left).
     Dcnn {
         /// Filters of the 4×4, 5×5 and 6×6 convolutions.
         filters: [usize; 3],
@@ -51,12 +54,25 @@ pub fn dcnn(filters: [usize; 3], hidden: usize, classes: usize) -> Architecture 
     Architecture::Dcnn { filters, hidden, classes }
 }
 
-/// A DCCN with blocks of 6, 12 and 24 layers; the paper's has stem 64, bottleneck 128, growth 32 and transitions
-/// `[128, 256, 512]`.
+/// A DCCN with blocks of 6, 12 and 24 layers; the paper's has stem 64, bottleneck 128, growth 32
+/// and transitions `[128, 256, 512]`.
 #[must_use]
-pub fn dccn(stem: usize, bottleneck: usize, growth: usize, transitions: [usize; 3], classes: usize) -> Architecture {
-    let block = |(layers, transition)| DenseBlock { layers: vec![[bottleneck, growth]; layers], transition };
-    Architecture::Dccn { stem, blocks: [6, 12, 24].into_iter().zip(transitions).map(block).collect(), classes }
+pub fn dccn(
+    stem: usize,
+    bottleneck: usize,
+    growth: usize,
+    transitions: [usize; 3],
+    classes: usize,
+) -> Architecture {
+    let block = |(layers, transition)| DenseBlock {
+        layers: vec![[bottleneck, growth]; layers],
+        transition,
+    };
+    Architecture::Dccn {
+        stem,
+        blocks: [6, 12, 24].into_iter().zip(transitions).map(block).collect(),
+        classes,
+    }
 }
 
 impl Architecture {
@@ -89,13 +105,20 @@ impl Architecture {
         }
     }
 
-    /// Filters of every convolution and units of every hidden layer, in graph order: what pruning may change.
+    /// Filters of every convolution and units of every hidden layer, in graph order: what pruning
+    /// may change.
     #[must_use]
     pub fn layer_widths(&self) -> Vec<usize> {
         match self {
-            Self::Dcnn { filters, hidden, .. } => filters.iter().copied().chain([*hidden]).collect(),
+            Self::Dcnn { filters, hidden, .. } => {
+                filters.iter().copied().chain([*hidden]).collect()
+            }
             Self::Dccn { stem, blocks, .. } => std::iter::once(*stem)
-                .chain(blocks.iter().flat_map(|b| b.layers.iter().flatten().copied().chain([b.transition])))
+                .chain(
+                    blocks
+                        .iter()
+                        .flat_map(|b| b.layers.iter().flatten().copied().chain([b.transition])),
+                )
                 .collect(),
         }
     }
@@ -106,7 +129,11 @@ impl Architecture {
     /// [`Error::Mismatch`] when the count of widths is another.
     pub fn with_layer_widths(&self, widths: &[usize]) -> Result<Self> {
         if widths.len() != self.layer_widths().len() {
-            return Err(Error::mismatch(format!("{} widths given for {}", widths.len(), self.layer_widths().len())));
+            return Err(Error::mismatch(format!(
+                "{} widths given for {}",
+                widths.len(),
+                self.layer_widths().len()
+            )));
         }
         let mut next = widths.iter().copied();
         let mut take = |old: &mut usize| *old = next.next().unwrap_or(*old);

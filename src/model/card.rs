@@ -1,4 +1,5 @@
-//! The card: what a model file says about itself. It travels in the file's metadata as one JSON string.
+//! The card: what a model file says about itself. It travels in the file's metadata as one JSON
+//! string.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,8 @@ pub enum Head {
     /// Softmax of the logits.
     #[default]
     Softmax,
-    /// The paper's DCCN: a sigmoid on each logit, then softmax. Its cross-entropy has the floor log(1 + 1/e) = 0.3133.
+    /// The paper's DCCN: a sigmoid on each logit, then softmax. Its cross-entropy has the floor
+    /// log(1 + 1/e) = 0.3133.
     Sigmoid,
 }
 
@@ -47,7 +49,8 @@ impl From<IndexSet> for String {
                 _ => runs.push((i, i)),
             }
         }
-        let word = |&(a, b): &(usize, usize)| if a == b { a.to_string() } else { format!("{a}-{b}") };
+        let word =
+            |&(a, b): &(usize, usize)| if a == b { a.to_string() } else { format!("{a}-{b}") };
         runs.iter().map(word).collect::<Vec<_>>().join(",")
     }
 }
@@ -57,7 +60,9 @@ impl TryFrom<String> for IndexSet {
 
     fn try_from(text: String) -> std::result::Result<Self, String> {
         const MOST: usize = 1 << 16;
-        let number = |s: &str| s.parse::<usize>().ok().filter(|&n| n < MOST).ok_or(format!("bad index '{s}'"));
+        let number = |s: &str| {
+            s.parse::<usize>().ok().filter(|&n| n < MOST).ok_or(format!("bad index '{s}'"))
+        };
         let mut out: Vec<usize> = Vec::new();
         for part in text.split(',').filter(|p| !p.is_empty()) {
             let (a, b) = part.split_once('-').unwrap_or((part, part));
@@ -82,7 +87,8 @@ pub struct TileHash {
     pub labels_sha256: String,
 }
 
-/// How probabilities become nuclei. Tuned on training tiles (`prunella tune`) at the model's pixel size.
+/// How probabilities become nuclei. Tuned on training tiles (`prunella tune`) at the model's pixel
+/// size.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InstanceParameters {
@@ -90,9 +96,11 @@ pub struct InstanceParameters {
     pub threshold: f32,
     /// Passes of the 3×3 binomial filter over the probabilities.
     pub smoothing: u32,
-    /// Touching nuclei are split where both rise more than this above the saddle between them, pixels.
+    /// Touching nuclei are split where both rise more than this above the saddle between them,
+    /// pixels.
     pub split_height_px: f32,
-    /// What a probability of 1 adds to the distance from the border in the search for middles, pixels.
+    /// What a probability of 1 adds to the distance from the border in the search for middles,
+    /// pixels.
     pub probability_weight: f32,
     /// Smaller objects are dropped, pixels.
     pub min_area_px: u32,
@@ -155,7 +163,8 @@ pub struct Card {
     /// How its probabilities become nuclei.
     #[serde(default)]
     pub instances: InstanceParameters,
-    /// What was done to the weights, oldest first (initialisation, training, pruning), as each step described itself.
+    /// What was done to the weights, oldest first (initialisation, training, pruning), as each step
+    /// described itself.
     #[serde(default)]
     pub history: Vec<serde_json::Value>,
     #[serde(default)]
@@ -216,16 +225,23 @@ impl Card {
             )));
         }
         if self.normalisation != "rgb/255" {
-            return Err(Error::unsupported(format!("Normalisation '{}' is not known", self.normalisation)));
+            return Err(Error::unsupported(format!(
+                "Normalisation '{}' is not known",
+                self.normalisation
+            )));
         }
         if self.classes.len() != self.architecture.classes() {
-            return Err(Error::mismatch("The card names another number of classes than the network has outputs"));
+            return Err(Error::mismatch(
+                "The card names another number of classes than the network has outputs",
+            ));
         }
         if !(0.0..=1.0).contains(&self.pruning_ratio) {
             return Err(Error::malformed("The card's pruning ratio is not between 0 and 1"));
         }
         if !(self.mpp_um.is_finite() && self.mpp_um > 0.0) {
-            return Err(Error::malformed("The card's pixel size is not a positive number of micrometres"));
+            return Err(Error::malformed(
+                "The card's pixel size is not a positive number of micrometres",
+            ));
         }
         self.instances.validate()
     }

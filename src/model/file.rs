@@ -38,10 +38,13 @@ impl Model {
     /// # Errors
     /// Only when the card cannot be written as JSON (a metric that is not a number).
     pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>> {
-        let largest = if precision == Precision::F16 { f32::from(half::f16::MAX) } else { f32::MAX };
+        let largest =
+            if precision == Precision::F16 { f32::from(half::f16::MAX) } else { f32::MAX };
         for (name, array) in self.weights() {
             if array.data.iter().any(|v| v.is_nan() || v.abs() > largest) {
-                return Err(Error::malformed(format!("Array '{name}' holds a value that {precision:?} cannot store")));
+                return Err(Error::malformed(format!(
+                    "Array '{name}' holds a value that {precision:?} cannot store"
+                )));
             }
         }
         let card = serde_json::to_string(self.card())
@@ -66,10 +69,14 @@ impl Model {
     /// Reads a model file.
     ///
     /// # Errors
-    /// One sentence for each way a file can be wrong: too large, cut short, no card, wrong arrays, not finite.
+    /// One sentence for each way a file can be wrong: too large, cut short, no card, wrong arrays,
+    /// not finite.
     pub fn from_bytes(bytes: &[u8], limits: FileLimits) -> Result<Self> {
         if bytes.len() as u64 > limits.max_bytes {
-            return Err(Error::limit(format!("The model file is larger than {} MB", limits.max_bytes / 1_000_000)));
+            return Err(Error::limit(format!(
+                "The model file is larger than {} MB",
+                limits.max_bytes / 1_000_000
+            )));
         }
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| broken(&e))?;
         let card = header.metadata().as_ref().and_then(|m| m.get(CARD_KEY)).ok_or_else(|| {
@@ -103,16 +110,23 @@ pub fn array_bytes(model: &Model, precision: Precision) -> usize {
 /// Every array of any safetensors file of f32 or f16 values (PyTorch's too).
 ///
 /// # Errors
-/// [`Error::Malformed`] for a broken file, a value that is not finite; [`Error::Unsupported`] for other types.
+/// [`Error::Malformed`] for a broken file, a value that is not finite; [`Error::Unsupported`] for
+/// other types.
 pub fn read_arrays(bytes: &[u8]) -> Result<Weights> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|e| broken(&e))?;
     let mut weights = Weights::new();
     for (name, view) in tensors.tensors() {
         let data: Vec<f32> = match view.dtype() {
-            Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            Dtype::F16 => {
-                view.data().chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
-            }
+            Dtype::F32 => view
+                .data()
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
+            Dtype::F16 => view
+                .data()
+                .chunks_exact(2)
+                .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
             other => {
                 return Err(Error::unsupported(format!(
                     "Array '{name}' has type {other:?}; F32 and F16 are supported"
@@ -120,7 +134,9 @@ pub fn read_arrays(bytes: &[u8]) -> Result<Weights> {
             }
         };
         if let Some(at) = data.iter().position(|v| !v.is_finite()) {
-            return Err(Error::malformed(format!("Array '{name}' holds a value that is not finite, at place {at}")));
+            return Err(Error::malformed(format!(
+                "Array '{name}' holds a value that is not finite, at place {at}"
+            )));
         }
         weights.insert(name, Array::new(view.shape().to_vec(), data)?);
     }
@@ -130,7 +146,9 @@ pub fn read_arrays(bytes: &[u8]) -> Result<Weights> {
 fn value_bytes(values: &[f32], precision: Precision) -> Vec<u8> {
     match precision {
         Precision::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        Precision::F16 => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),
+        Precision::F16 => {
+            values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect()
+        }
     }
 }
 
@@ -143,7 +161,7 @@ mod disk {
     use std::path::Path;
 
     use super::{FileLimits, Model, Precision};
-    use crate::error::{At as _, Result};
+    use crate::error::{ErrorContext as _, Result};
     use crate::platform::{read_file, write_atomic};
 
     impl Model {
@@ -197,7 +215,10 @@ mod tests {
     fn every_truncation_is_refused_with_a_sentence() {
         let bytes = small().to_bytes(Precision::F32).expect("bytes");
         for cut in (0..bytes.len()).step_by(7) {
-            assert!(Model::from_bytes(&bytes[..cut], FileLimits::default()).is_err(), "cut at {cut}");
+            assert!(
+                Model::from_bytes(&bytes[..cut], FileLimits::default()).is_err(),
+                "cut at {cut}"
+            );
         }
     }
 
@@ -211,14 +232,20 @@ mod tests {
             .map(|(n, a)| (n.clone(), a.shape.clone(), value_bytes(&a.data, Precision::F32)))
             .collect();
         let with_card = |card: &str| {
-            let view = |(n, s, b): &'_ (String, Vec<usize>, Vec<u8>)| (n.clone(), s.clone(), b.clone());
+            let view =
+                |(n, s, b): &'_ (String, Vec<usize>, Vec<u8>)| (n.clone(), s.clone(), b.clone());
             let owned: Vec<_> = arrays.iter().map(view).collect();
-            let views: Vec<_> =
-                owned.iter().map(|(n, s, b)| (n, TensorView::new(Dtype::F32, s.clone(), b).expect("view"))).collect();
+            let views: Vec<_> = owned
+                .iter()
+                .map(|(n, s, b)| (n, TensorView::new(Dtype::F32, s.clone(), b).expect("view")))
+                .collect();
             let metadata = HashMap::from([(CARD_KEY.to_owned(), card.to_owned())]);
             safetensors::serialize(views, Some(metadata)).expect("bytes")
         };
-        assert!(Model::from_bytes(&with_card(&text), FileLimits::default()).is_ok(), "the honest card is accepted");
+        assert!(
+            Model::from_bytes(&with_card(&text), FileLimits::default()).is_ok(),
+            "the honest card is accepted"
+        );
         let lies = [
             text.replace("[2,3,4]", "[2,3,999999999]"),
             text.replace("\"version\":1", "\"version\":2"),
@@ -242,10 +269,15 @@ mod tests {
         assert!(model.with_weights(weights).expect_err("extra").to_string().contains("'extra'"));
         let mut weights = model.weights().clone();
         weights.remove("fc2.bias");
-        assert!(model.with_weights(weights).expect_err("missing").to_string().contains("'fc2.bias'"));
+        assert!(
+            model.with_weights(weights).expect_err("missing").to_string().contains("'fc2.bias'")
+        );
         let mut weights = model.weights().clone();
         weights.get_mut("fc2.bias").expect("bias").data[0] = f32::NAN;
-        assert!(model.with_weights(weights).expect("model").to_bytes(Precision::F32).is_err(), "not written");
+        assert!(
+            model.with_weights(weights).expect("model").to_bytes(Precision::F32).is_err(),
+            "not written"
+        );
         let mut bytes = model.to_bytes(Precision::F32).expect("bytes");
         let end = bytes.len();
         bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
@@ -258,7 +290,8 @@ mod tests {
 
     #[test]
     fn sizes_of_both_paper_networks_match_the_decoded_table() {
-        let kib = |a| array_bytes(&Model::random(a, 0).expect("model"), Precision::F32) as f64 / 1024.0;
+        let kib =
+            |a| array_bytes(&Model::random(a, 0).expect("model"), Precision::F32) as f64 / 1024.0;
         assert!((kib(Architecture::paper_dcnn()) - 3581.9).abs() < 0.1);
         assert!((kib(Architecture::paper_dccn()) - 18938.3).abs() < 0.1);
     }

@@ -1,4 +1,5 @@
-//! A network as a list of nodes with shapes. Every engine, the trainer, the pruner and the exporters read this one list.
+//! A network as a list of nodes with shapes. Every engine, the trainer, the pruner and the
+//! exporters read this one list.
 
 use serde::Serialize;
 
@@ -70,7 +71,8 @@ pub struct Node {
     pub shape: Shape,
 }
 
-/// What an array is for: decides its initial value, its optimiser treatment and whether it counts as a parameter.
+/// What an array is for: decides its initial value, its optimiser treatment and whether it counts
+/// as a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Weight,
@@ -160,7 +162,12 @@ impl Graph {
         match node.op {
             Op::Conv { filters, kernel, bias, .. } => {
                 let fan_in = input.channels * kernel * kernel;
-                let weight = spec("weight", vec![filters, input.channels, kernel, kernel], Role::Weight, fan_in);
+                let weight = spec(
+                    "weight",
+                    vec![filters, input.channels, kernel, kernel],
+                    Role::Weight,
+                    fan_in,
+                );
                 let bias = bias.then(|| spec("bias", vec![filters], Role::Bias, fan_in));
                 std::iter::once(weight).chain(bias).collect()
             }
@@ -189,7 +196,8 @@ impl Graph {
         self.nodes.iter().flat_map(|n| self.arrays_of(n)).collect()
     }
 
-    /// Whether pruning may narrow `node`: convolutions and hidden layers, not the layer that gives the logits.
+    /// Whether pruning may narrow `node`: convolutions and hidden layers, not the layer that gives
+    /// the logits.
     #[must_use]
     pub fn is_prunable(&self, node: &Node) -> bool {
         match node.op {
@@ -199,7 +207,8 @@ impl Graph {
         }
     }
 
-    /// Learned values, as the paper counts them (batch normalisation's running statistics left out).
+    /// Learned values, as the paper counts them (batch normalisation's running statistics left
+    /// out).
     #[must_use]
     pub fn parameters(&self) -> usize {
         let size = |a: &ArraySpec| a.shape.iter().product::<usize>();
@@ -223,7 +232,9 @@ impl Graph {
     pub fn macs_of(&self, node: &Node) -> u64 {
         let input = self.input_shape(node);
         match node.op {
-            Op::Conv { kernel, .. } => (node.shape.count() * input.channels * kernel * kernel) as u64,
+            Op::Conv { kernel, .. } => {
+                (node.shape.count() * input.channels * kernel * kernel) as u64
+            }
             Op::Linear { units } => (units * input.count()) as u64,
             _ => 0,
         }
@@ -285,17 +296,30 @@ impl Builder {
                 height: slide(from.height, kernel, stride, padding),
                 width: slide(from.width, kernel, stride, padding),
             },
-            Op::AvgPool { kernel } => {
-                Shape { channels: from.channels, height: from.height / kernel, width: from.width / kernel }
-            }
-            Op::Concat => Shape { channels: inputs.iter().map(|&i| self.nodes[i].shape.channels).sum(), ..from },
+            Op::AvgPool { kernel } => Shape {
+                channels: from.channels,
+                height: from.height / kernel,
+                width: from.width / kernel,
+            },
+            Op::Concat => Shape {
+                channels: inputs.iter().map(|&i| self.nodes[i].shape.channels).sum(),
+                ..from
+            },
             Op::Linear { units } => Shape { channels: units, height: 1, width: 1 },
             Op::Input | Op::BatchNorm | Op::Relu => from,
         };
         self.nodes.push(Node { name: name.into(), op, inputs, shape });
     }
 
-    fn conv(&mut self, name: &str, filters: usize, kernel: usize, stride: usize, padding: usize, bias: bool) {
+    fn conv(
+        &mut self,
+        name: &str,
+        filters: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        bias: bool,
+    ) {
         self.push(name, Op::Conv { filters, kernel, stride, padding, bias });
     }
 
@@ -328,15 +352,22 @@ mod tests {
     }
 
     /// The decoded table of the paper: parameters at δ = 0, 0.1 … 0.9.
-    const DCNN: [usize; 10] = [916_959, 810_385, 706_142, 606_453, 509_345, 416_541, 326_568, 240_649, 157_811, 78_777];
-    const DCCN: [usize; 10] =
-        [4_794_754, 3_936_757, 3_132_549, 2_422_197, 1_801_096, 1_214_658, 803_765, 465_525, 219_541, 64_408];
+    const DCNN: [usize; 10] =
+        [916_959, 810_385, 706_142, 606_453, 509_345, 416_541, 326_568, 240_649, 157_811, 78_777];
+    const DCCN: [usize; 10] = [
+        4_794_754, 3_936_757, 3_132_549, 2_422_197, 1_801_096, 1_214_658, 803_765, 465_525,
+        219_541, 64_408,
+    ];
 
     #[test]
     fn all_twenty_parameter_counts_of_the_paper_come_out() {
         for d in 0..10 {
             let k = |n| kept(n, d);
-            assert_eq!(Graph::new(&dcnn([k(25), k(50), k(80)], 1024, 2)).parameters(), DCNN[d], "dcnn {d}");
+            assert_eq!(
+                Graph::new(&dcnn([k(25), k(50), k(80)], 1024, 2)).parameters(),
+                DCNN[d],
+                "dcnn {d}"
+            );
             let net = dccn(k(64), k(128), k(32), [k(128), k(256), k(512)], 2);
             assert_eq!(Graph::new(&net).parameters(), DCCN[d], "dccn {d}");
         }

@@ -5,7 +5,8 @@ use rand_core::{Rng as _, SeedableRng as _};
 
 use super::{Array, Graph, Role, Weights};
 
-/// PyTorch's default for convolutions and linear layers (uniform within ±1/√fan-in, weights and biases), unit norms.
+/// PyTorch's default for convolutions and linear layers (uniform within ±1/√fan-in, weights and
+/// biases), unit norms.
 pub fn random_weights(graph: &Graph, seed: u64) -> Weights {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut uniform = |bound: f32| {

@@ -31,7 +31,10 @@ impl Array {
     /// [`Error::Mismatch`] when shape and count differ.
     pub fn new(shape: Vec<usize>, data: Vec<f32>) -> Result<Self> {
         if shape.iter().product::<usize>() != data.len() {
-            return Err(Error::mismatch(format!("{} values do not fill an array of shape {shape:?}", data.len())));
+            return Err(Error::mismatch(format!(
+                "{} values do not fill an array of shape {shape:?}",
+                data.len()
+            )));
         }
         Ok(Self { shape, data })
     }
@@ -59,9 +62,9 @@ impl Model {
         check_kept(&card, &graph)?;
         let specs = graph.arrays();
         for spec in &specs {
-            let array = weights
-                .get(&spec.name)
-                .ok_or_else(|| Error::mismatch(format!("The model lacks the array '{}'", spec.name)))?;
+            let array = weights.get(&spec.name).ok_or_else(|| {
+                Error::mismatch(format!("The model lacks the array '{}'", spec.name))
+            })?;
             if array.shape != spec.shape {
                 return Err(Error::mismatch(format!(
                     "Array '{}' has shape {:?}; the architecture needs {:?}",
@@ -70,14 +73,19 @@ impl Model {
             }
         }
         if weights.len() != specs.len() {
-            let known: std::collections::BTreeSet<&str> = specs.iter().map(|s| s.name.as_str()).collect();
-            let extra = weights.keys().find(|k| !known.contains(k.as_str())).cloned().unwrap_or_default();
-            return Err(Error::mismatch(format!("The model holds an array '{extra}' that its architecture does not")));
+            let known: std::collections::BTreeSet<&str> =
+                specs.iter().map(|s| s.name.as_str()).collect();
+            let extra =
+                weights.keys().find(|k| !known.contains(k.as_str())).cloned().unwrap_or_default();
+            return Err(Error::mismatch(format!(
+                "The model holds an array '{extra}' that its architecture does not"
+            )));
         }
         Ok(Self { card, graph, weights })
     }
 
-    /// A network with seeded random weights (PyTorch's defaults: uniform within 1/√fan-in, norms 1 and 0).
+    /// A network with seeded random weights (PyTorch's defaults: uniform within 1/√fan-in, norms 1
+    /// and 0).
     ///
     /// # Errors
     /// [`Error::Limit`] for an architecture out of range.
@@ -109,7 +117,8 @@ impl Model {
     /// The values of an array.
     ///
     /// # Panics
-    /// Never for names from [`Graph::arrays`] of this model's own graph: [`Model::new`] checked them.
+    /// Never for names from [`Graph::arrays`] of this model's own graph: [`Model::new`] checked
+    /// them.
     #[must_use]
     pub fn array(&self, name: &str) -> &[f32] {
         &self.weights[name].data
@@ -123,7 +132,8 @@ impl Model {
         Self::new(self.card.clone(), weights)
     }
 
-    /// SHA-256 over names, shapes and values, hexadecimal: the same for the same weights in any file.
+    /// SHA-256 over names, shapes and values, hexadecimal: the same for the same weights in any
+    /// file.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
@@ -145,7 +155,9 @@ impl Model {
 fn check_kept(card: &Card, graph: &Graph) -> Result<()> {
     for (layer, kept) in &card.kept {
         if !graph.nodes.iter().any(|n| n.name == *layer && n.shape.channels == kept.0.len()) {
-            return Err(Error::mismatch(format!("The card's kept filters of '{layer}' do not fit the network")));
+            return Err(Error::mismatch(format!(
+                "The card's kept filters of '{layer}' do not fit the network"
+            )));
         }
     }
     Ok(())

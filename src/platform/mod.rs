@@ -1,21 +1,25 @@
-//! What differs between a computer and a browser, behind one API. Above this floor only `lib.rs` and the model
-//! file's load and save ask for the target.
+//! What differs between a computer and a browser, behind one API. Above this floor only `lib.rs`
+//! and the model file's load and save ask for the target.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::{for_each_index, for_each_part, read_file, seconds, threads, write_atomic, write_streamed};
+pub use native::{
+    for_each_index, for_each_part, read_file, seconds, threads, write_atomic, write_streamed,
+};
 
 #[cfg(target_arch = "wasm32")]
 mod web;
 #[cfg(target_arch = "wasm32")]
 pub use web::{for_each_index, for_each_part, seconds, threads};
 
-/// Whether this machine multiplies and adds in one instruction. wasm does not; there a fused operation is a slow function.
+/// Whether this machine multiplies and adds in one instruction. wasm does not; there a fused
+/// operation is a slow function.
 pub const FUSED: bool = cfg!(not(target_arch = "wasm32"));
 
-/// `a * b + c`. Natively the product is not rounded (IEEE fused multiply-add, the same on every machine); wasm has no
-/// such instruction and rounds twice. Definition and fast path share this function, so they agree bit for bit on each.
+/// `a * b + c`. Natively the product is not rounded (IEEE fused multiply-add, the same on every
+/// machine); wasm has no such instruction and rounds twice. Definition and fast path share this
+/// function, so they agree bit for bit on each.
 #[allow(clippy::inline_always, reason = "one instruction in the innermost loops")]
 #[inline(always)]
 #[must_use]

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use crate::error::{At as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 
 /// Reads a whole file, refusing one larger than `limit_bytes`.
 ///
@@ -15,28 +15,36 @@ use crate::error::{At as _, Error, Result};
 /// [`Error::Io`] when it cannot be read, [`Error::Limit`] when it is too large.
 pub fn read_file(path: &Path, limit_bytes: u64) -> Result<Vec<u8>> {
     let open = || -> Result<Vec<u8>> {
-        let file = std::fs::File::open(path).map_err(|e| Error::io("The file cannot be opened", e))?;
+        let file =
+            std::fs::File::open(path).map_err(|e| Error::io("The file cannot be opened", e))?;
         let mut bytes = Vec::new();
         file.take(limit_bytes.saturating_add(1))
             .read_to_end(&mut bytes)
             .map_err(|e| Error::io("The file cannot be read", e))?;
         if bytes.len() as u64 > limit_bytes {
-            return Err(Error::limit(format!("The file is larger than the limit of {} MB", limit_bytes / 1_000_000)));
+            return Err(Error::limit(format!(
+                "The file is larger than the limit of {} MB",
+                limit_bytes / 1_000_000
+            )));
         }
         Ok(bytes)
     };
     open().at(path)
 }
 
-/// Writes a file so that a reader sees either the old bytes or all of the new ones: temporary name, flush, rename.
+/// Writes a file so that a reader sees either the old bytes or all of the new ones: temporary name,
+/// flush, rename.
 ///
 /// # Errors
 /// [`Error::Io`] naming the file.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_streamed(path, |file| file.write_all(bytes).map_err(|e| Error::io("The file cannot be written", e)))
+    write_streamed(path, |file| {
+        file.write_all(bytes).map_err(|e| Error::io("The file cannot be written", e))
+    })
 }
 
-/// [`write_atomic`] for what is made bit by bit: `fill` writes as much as it likes, and nothing is kept if it fails.
+/// [`write_atomic`] for what is made bit by bit: `fill` writes as much as it likes, and nothing is
+/// kept if it fails.
 ///
 /// # Errors
 /// Those of `fill`, and [`Error::Io`] naming the file.
@@ -44,7 +52,8 @@ pub fn write_streamed<T>(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Resul
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |e| Error::io("The file cannot be written", e).at(path);
     std::fs::create_dir_all(folder).map_err(failed)?;
-    let mut file = tempfile::Builder::new().prefix(".prunella-").tempfile_in(folder).map_err(failed)?;
+    let mut file =
+        tempfile::Builder::new().prefix(".prunella-").tempfile_in(folder).map_err(failed)?;
     let value = {
         let mut buffer = BufWriter::new(file.as_file_mut());
         let value = fill(&mut buffer).at(path)?;
@@ -73,7 +82,10 @@ fn set_default_permissions(_: &std::fs::File) -> std::io::Result<()> {
 ///
 /// # Errors
 /// Whatever `work` returns.
-pub fn for_each_index(count: usize, work: impl Fn(usize) -> Result<()> + Sync + Send) -> Result<()> {
+pub fn for_each_index(
+    count: usize,
+    work: impl Fn(usize) -> Result<()> + Sync + Send,
+) -> Result<()> {
     (0..count).into_par_iter().try_for_each(work)
 }
 

@@ -2,7 +2,8 @@
 
 use crate::model::{Model, Node, Op};
 
-/// L1 norm of the weights of each filter or hidden unit, bias left out (Li et al. 2017; the paper's criterion). Empty for other nodes.
+/// L1 norm of the weights of each filter or hidden unit, bias left out (Li et al. 2017; the paper's
+/// criterion). Empty for other nodes.
 #[must_use]
 pub fn filter_l1_norms(model: &Model, node: &Node) -> Vec<f64> {
     if !matches!(node.op, Op::Conv { .. } | Op::Linear { .. }) {

@@ -1,4 +1,5 @@
-//! Structural pruning as pure functions: scores → plan → surgery. A plan is data; nothing here trains or runs a network.
+//! Structural pruning as pure functions: scores → plan → surgery. A plan is data; nothing here
+//! trains or runs a network.
 
 mod criterion;
 mod plan;

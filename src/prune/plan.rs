@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::criterion::filter_l1_norms;
-use crate::error::{Error, Report, Result};
+use crate::error::{Error, Result, Warnings};
 use crate::model::{IndexSet, Model, Op};
 
 /// Which layers a plan may narrow.
@@ -28,25 +28,30 @@ pub struct PruningPlan {
     pub kept: BTreeMap<String, IndexSet>,
 }
 
-/// Filters that stay of `filters` at `ratio`: `floor(ratio · filters)` go, which reproduces the paper's file sizes.
+/// Filters that stay of `filters` at `ratio`: `floor(ratio · filters)` go, which reproduces the
+/// paper's file sizes.
 #[must_use]
 pub fn keep_count(filters: usize, ratio: f64) -> usize {
-    // 0.3 · 50 is 15 but 0.29999… in binary; the small addend keeps the floor of the decimal number.
+    // 0.3 · 50 is 15 but 0.29999… in binary; the small addend keeps the floor of the decimal
+    // number.
     let removed = (ratio * filters as f64 + 1e-9).floor().max(0.0) as usize;
     filters - removed.min(filters)
 }
 
 impl PruningPlan {
-    /// The paper's rule: from each convolution the `floor(ratio · n)` filters of least L1 norm go. Between equal norms
-    /// the earlier filter stays. A layer that would be emptied keeps its strongest filter, and the report says so.
+    /// The paper's rule: from each convolution the `floor(ratio · n)` filters of least L1 norm go.
+    /// Between equal norms the earlier filter stays. A layer that would be emptied keeps its
+    /// strongest filter, and the report says so.
     ///
     /// # Errors
     /// [`Error::Mismatch`] for a ratio outside 0 to 1.
-    pub fn l1(model: &Model, ratio: f64, scope: Scope) -> Result<(Self, Report)> {
+    pub fn l1(model: &Model, ratio: f64, scope: Scope) -> Result<(Self, Warnings)> {
         if !(0.0..=1.0).contains(&ratio) {
-            return Err(Error::mismatch(format!("The pruning ratio is {ratio}; it must be between 0 and 1")));
+            return Err(Error::mismatch(format!(
+                "The pruning ratio is {ratio}; it must be between 0 and 1"
+            )));
         }
-        let mut report = Report::default();
+        let mut report = Warnings::default();
         let mut kept = BTreeMap::new();
         for node in &model.graph().nodes {
             let wanted = scope == Scope::All || matches!(node.op, Op::Conv { .. });
@@ -57,8 +62,10 @@ impl PruningPlan {
             let mut keep = keep_count(filters, ratio);
             if keep == 0 {
                 keep = 1;
-                report
-                    .note(format!("Layer {} would lose all {filters} filters; it keeps the strongest one", node.name));
+                report.note(format!(
+                    "Layer {} would lose all {filters} filters; it keeps the strongest one",
+                    node.name
+                ));
             }
             let norms = filter_l1_norms(model, node);
             let mut order: Vec<usize> = (0..filters).collect();

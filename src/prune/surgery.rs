@@ -1,4 +1,5 @@
-//! Cuts a model along a plan: removed filters take their biases, their norms and every weight that read them along.
+//! Cuts a model along a plan: removed filters take their biases, their norms and every weight that
+//! read them along.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,8 @@ use crate::model::{Array, Card, Graph, IndexSet, Model, Op, Weights};
 /// The model that remains. Values are copied, never changed, so the identity plan changes no bit.
 ///
 /// # Errors
-/// [`Error::Mismatch`] when the plan names an unknown layer, a filter that is not there, none at all, or out of order.
+/// [`Error::Mismatch`] when the plan names an unknown layer, a filter that is not there, none at
+/// all, or out of order.
 pub fn apply(model: &Model, plan: &PruningPlan) -> Result<Model> {
     check(model, plan)?;
     let kept = kept_channels(model.graph(), plan);
@@ -42,7 +44,9 @@ fn check(model: &Model, plan: &PruningPlan) -> Result<()> {
         .collect();
     for (layer, kept) in &plan.kept {
         let Some(&count) = filters.get(layer.as_str()) else {
-            return Err(Error::mismatch(format!("The plan names a layer '{layer}' that this model does not have")));
+            return Err(Error::mismatch(format!(
+                "The plan names a layer '{layer}' that this model does not have"
+            )));
         };
         let ascending = kept.0.windows(2).all(|w| w[0] < w[1]);
         if kept.0.is_empty() || !ascending || kept.0.last().is_some_and(|&i| i >= count) {
@@ -60,14 +64,22 @@ fn kept_channels(graph: &Graph, plan: &PruningPlan) -> Vec<Vec<usize>> {
     for node in &graph.nodes {
         let all = || (0..node.shape.channels).collect();
         kept.push(match node.op {
-            Op::Conv { .. } | Op::Linear { .. } => plan.kept.get(&node.name).map_or_else(all, |k| k.0.clone()),
+            Op::Conv { .. } | Op::Linear { .. } => {
+                plan.kept.get(&node.name).map_or_else(all, |k| k.0.clone())
+            }
             Op::Concat => {
                 let first = node.inputs[0];
                 let shift = graph.nodes[first].shape.channels;
-                kept[first].iter().copied().chain(kept[node.inputs[1]].iter().map(|c| c + shift)).collect()
+                kept[first]
+                    .iter()
+                    .copied()
+                    .chain(kept[node.inputs[1]].iter().map(|c| c + shift))
+                    .collect()
             }
             Op::Input => all(),
-            Op::BatchNorm | Op::Relu | Op::MaxPool { .. } | Op::AvgPool { .. } => kept[node.inputs[0]].clone(),
+            Op::BatchNorm | Op::Relu | Op::MaxPool { .. } | Op::AvgPool { .. } => {
+                kept[node.inputs[0]].clone()
+            }
         });
     }
     kept
@@ -83,8 +95,13 @@ fn cut_node(model: &Model, index: usize, kept: &[Vec<usize>], weights: &mut Weig
         let array = if spec.shape.len() == 1 {
             Array::new(vec![rows.len()], rows.iter().map(|&r| old[r]).collect())?
         } else {
-            // Values that belong to one input channel: a kernel window, or the flattened pixels of that channel.
-            let window = if spec.shape.len() == 4 { spec.shape[2] * spec.shape[3] } else { from.height * from.width };
+            // Values that belong to one input channel: a kernel window, or the flattened pixels of
+            // that channel.
+            let window = if spec.shape.len() == 4 {
+                spec.shape[2] * spec.shape[3]
+            } else {
+                from.height * from.width
+            };
             let row_len = from.channels * window;
             let mut data = Vec::with_capacity(rows.len() * inputs.len() * window);
             for &r in rows {
@@ -120,7 +137,9 @@ fn pruned_card(model: &Model, plan: &PruningPlan, widths: &[usize]) -> Result<Ca
     card.pruning_ratio = 1.0 - (1.0 - model.card().pruning_ratio) * (1.0 - plan.ratio);
     card.parent = Some(model.fingerprint());
     card.metrics.clear();
-    card.history.push(serde_json::json!({ "step": "prune", "criterion": plan.criterion, "ratio": plan.ratio }));
+    card.history.push(
+        serde_json::json!({ "step": "prune", "criterion": plan.criterion, "ratio": plan.ratio }),
+    );
     Ok(card)
 }
 
@@ -171,7 +190,10 @@ mod tests {
         only.kept.insert("fc1".into(), plan.kept["fc1"].clone());
         let narrow = apply(&model, &only).expect("pruned");
         let [a, b] = plan.kept["fc1"].0[..] else { unreachable!("two units stay") };
-        assert_eq!(narrow.array("fc2.weight"), [a, b, 20 + a, 20 + b].map(|i| model.array("fc2.weight")[i]));
+        assert_eq!(
+            narrow.array("fc2.weight"),
+            [a, b, 20 + a, 20 + b].map(|i| model.array("fc2.weight")[i])
+        );
         assert_eq!(narrow.array("conv3.weight"), model.array("conv3.weight"));
         only.kept.insert("fc2".into(), set(&[0]));
         assert!(apply(&model, &only).is_err(), "the logits stay");
@@ -193,7 +215,9 @@ mod tests {
     #[test]
     fn plans_for_another_model_are_refused() {
         let model = Model::random(dcnn([2, 2, 2], 3, 2), 1).expect("model");
-        for (layer, indices) in [("conv9", vec![0]), ("conv1", vec![2]), ("conv1", vec![]), ("conv1", vec![1, 0])] {
+        for (layer, indices) in
+            [("conv9", vec![0]), ("conv1", vec![2]), ("conv1", vec![]), ("conv1", vec![1, 0])]
+        {
             let mut plan = PruningPlan::identity();
             plan.kept.insert(layer.into(), IndexSet(indices));
             assert!(apply(&model, &plan).is_err(), "{layer}");

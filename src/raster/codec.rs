@@ -1,4 +1,5 @@
-//! Image files in memory ↔ planes: PNG, JPEG and TIFF in, PNG out. Sizes are checked before memory is taken.
+//! Image files in memory ↔ planes: PNG, JPEG and TIFF in, PNG out. Sizes are checked before memory
+//! is taken.
 
 use std::io::Cursor;
 
@@ -35,7 +36,8 @@ enum Values {
     U32(Vec<u32>),
 }
 
-/// Decodes an image to 8-bit RGB: grey is repeated, 16 bits are scaled to 8, transparency is put on white.
+/// Decodes an image to 8-bit RGB: grey is repeated, 16 bits are scaled to 8, transparency is put on
+/// white.
 ///
 /// # Errors
 /// [`Error::Malformed`], [`Error::Unsupported`] (a pixel type without colours) or [`Error::Limit`].
@@ -43,9 +45,13 @@ pub fn decode_image(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage> {
     let samples = decode(bytes, limits)?;
     let values = match samples.values {
         Values::U8(v) => v,
-        Values::U16(v) => v.into_iter().map(|s| ((u32::from(s) * 255 + 32_767) / 65_535) as u8).collect(),
+        Values::U16(v) => {
+            v.into_iter().map(|s| ((u32::from(s) * 255 + 32_767) / 65_535) as u8).collect()
+        }
         Values::U32(_) => {
-            return Err(Error::unsupported("The image has 32-bit samples; convert it to 8 or 16 bits a channel"));
+            return Err(Error::unsupported(
+                "The image has 32-bit samples; convert it to 8 or 16 bits a channel",
+            ));
         }
     };
     let on_white = |s: u8, alpha: u8| {
@@ -57,18 +63,23 @@ pub fn decode_image(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage> {
         2 => values.chunks_exact(2).map(|p| [on_white(p[0], p[1]); 3]).collect(),
         3 => values.chunks_exact(3).map(|p| [p[0], p[1], p[2]]).collect(),
         4 => values.chunks_exact(4).map(|p| [0, 1, 2].map(|c| on_white(p[c], p[3]))).collect(),
-        n => return Err(Error::unsupported(format!("The image has {n} channels; it needs 1 to 4"))),
+        n => {
+            return Err(Error::unsupported(format!("The image has {n} channels; it needs 1 to 4")));
+        }
     };
     Plane::from_vec(samples.width, samples.height, pixels)
 }
 
-/// Decodes a label map or mask of 8, 16 or 32 bits (PNG or TIFF). RGB files count when all channels are equal.
+/// Decodes a label map or mask of 8, 16 or 32 bits (PNG or TIFF). RGB files count when all channels
+/// are equal.
 ///
 /// # Errors
 /// As [`decode_image`]; also when the file is a colour picture and so no label map.
 pub fn decode_labels(bytes: &[u8], limits: DecodeLimits) -> Result<LabelMap> {
     if bytes.starts_with(&[0xFF, 0xD8]) {
-        return Err(Error::unsupported("JPEG changes pixel values, so it cannot hold labels; use PNG or TIFF"));
+        return Err(Error::unsupported(
+            "JPEG changes pixel values, so it cannot hold labels; use PNG or TIFF",
+        ));
     }
     let samples = decode(bytes, limits)?;
     let values: Vec<u32> = match samples.values {
@@ -79,7 +90,8 @@ pub fn decode_labels(bytes: &[u8], limits: DecodeLimits) -> Result<LabelMap> {
     let colours = if samples.channels >= 3 { 3 } else { 1 };
     let grey = |p: &[u32]| p[..colours].iter().all(|&v| v == p[0]).then_some(p[0]);
     let labels: Option<Vec<u32>> = values.chunks_exact(samples.channels).map(grey).collect();
-    let labels = labels.ok_or_else(|| Error::unsupported("The file is a colour picture, not a label map"))?;
+    let labels = labels
+        .ok_or_else(|| Error::unsupported("The file is a colour picture, not a label map"))?;
     Plane::from_vec(samples.width, samples.height, labels)
 }
 
@@ -88,8 +100,9 @@ fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => decode_tiff(bytes, limits)?,
         [0x89, b'P', b'N', b'G', ..] => decode_with_image(bytes, ImageFormat::Png, limits)?,
         [0xFF, 0xD8, ..] => {
-            // The decoder fills what is missing with grey; a missing end marker is the sign. It must come after the last
-            // scan begins: a thumbnail in the header has an end of its own.
+            // The decoder fills what is missing with grey; a missing end marker is the sign. It
+            // must come after the last scan begins: a thumbnail in the header has an end of its
+            // own.
             let scan = bytes.windows(2).rposition(|w| w == [0xFF, 0xDA]).unwrap_or(0);
             if !bytes[scan..].windows(2).any(|w| w == [0xFF, 0xD9]) {
                 return Err(Error::malformed("The JPEG is cut short"));
@@ -117,8 +130,10 @@ fn check_size(width: u32, height: u32, limits: DecodeLimits) -> Result<()> {
 }
 
 fn decode_with_image(bytes: &[u8], format: ImageFormat, limits: DecodeLimits) -> Result<Samples> {
-    let broken = |e: image::ImageError| Error::malformed(format!("The image cannot be decoded: {e}"));
-    let (width, height) = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions().map_err(broken)?;
+    let broken =
+        |e: image::ImageError| Error::malformed(format!("The image cannot be decoded: {e}"));
+    let (width, height) =
+        ImageReader::with_format(Cursor::new(bytes), format).into_dimensions().map_err(broken)?;
     check_size(width, height, limits)?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut caps = image::Limits::default();
@@ -135,7 +150,12 @@ fn decode_with_image(bytes: &[u8], format: ImageFormat, limits: DecodeLimits) ->
         DynamicImage::ImageLumaA16(i) => (2, Values::U16(i.into_raw())),
         DynamicImage::ImageRgb16(i) => (3, Values::U16(i.into_raw())),
         DynamicImage::ImageRgba16(i) => (4, Values::U16(i.into_raw())),
-        other => return Err(Error::unsupported(format!("Pixels of type {:?} are not supported", other.color()))),
+        other => {
+            return Err(Error::unsupported(format!(
+                "Pixels of type {:?} are not supported",
+                other.color()
+            )));
+        }
     };
     Ok(Samples { width, height, channels, values })
 }
@@ -144,15 +164,20 @@ fn decode_tiff(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
     use tiff::ColorType;
     use tiff::decoder::{Decoder, DecodingResult};
     let broken = |e: tiff::TiffError| match e {
-        tiff::TiffError::UnsupportedError(e) => Error::unsupported(format!("This kind of TIFF is not supported: {e}")),
-        tiff::TiffError::LimitsExceeded => Error::limit("The TIFF needs more memory than the limit allows"),
+        tiff::TiffError::UnsupportedError(e) => {
+            Error::unsupported(format!("This kind of TIFF is not supported: {e}"))
+        }
+        tiff::TiffError::LimitsExceeded => {
+            Error::limit("The TIFF needs more memory than the limit allows")
+        }
         e => Error::malformed(format!("The TIFF cannot be decoded: {e}")),
     };
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(broken)?;
     let (width, height) = decoder.dimensions().map_err(broken)?;
     check_size(width, height, limits)?;
     let mut caps = tiff::decoder::Limits::default();
-    caps.decoding_buffer_size = usize::try_from(limits.max_pixels.saturating_mul(8)).unwrap_or(usize::MAX);
+    caps.decoding_buffer_size =
+        usize::try_from(limits.max_pixels.saturating_mul(8)).unwrap_or(usize::MAX);
     caps.intermediate_buffer_size = caps.decoding_buffer_size;
     let mut decoder = decoder.with_limits(caps);
     let channels = match decoder.colortype().map_err(broken)? {
@@ -161,14 +186,20 @@ fn decode_tiff(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
         ColorType::RGB(_) => 3,
         ColorType::RGBA(_) => 4,
         other => {
-            return Err(Error::unsupported(format!("TIFF pixels of type {other:?} are not supported; convert to RGB")));
+            return Err(Error::unsupported(format!(
+                "TIFF pixels of type {other:?} are not supported; convert to RGB"
+            )));
         }
     };
     let values = match decoder.read_image().map_err(broken)? {
         DecodingResult::U8(v) => Values::U8(v),
         DecodingResult::U16(v) => Values::U16(v),
         DecodingResult::U32(v) => Values::U32(v),
-        _ => return Err(Error::unsupported("Signed, 64-bit and floating-point TIFF samples are not supported")),
+        _ => {
+            return Err(Error::unsupported(
+                "Signed, 64-bit and floating-point TIFF samples are not supported",
+            ));
+        }
     };
     let (width, height) = (width as usize, height as usize);
     let count = match &values {
@@ -177,19 +208,24 @@ fn decode_tiff(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
         Values::U32(v) => v.len(),
     };
     if count != width * height * channels {
-        return Err(Error::unsupported("The TIFF packs several pixels into a byte or stores planes apart"));
+        return Err(Error::unsupported(
+            "The TIFF packs several pixels into a byte or stores planes apart",
+        ));
     }
     Ok(Samples { width, height, channels, values })
 }
 
 fn png(picture: &DynamicImage) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Png).map_err(|e| Error::malformed(format!("No PNG can be made: {e}")))?;
+    picture
+        .write_to(&mut bytes, ImageFormat::Png)
+        .map_err(|e| Error::malformed(format!("No PNG can be made: {e}")))?;
     Ok(bytes.into_inner())
 }
 
 fn size32<T: Copy>(plane: &Plane<T>) -> Result<(u32, u32)> {
-    let side = |n: usize| u32::try_from(n).map_err(|_| Error::limit("The image is too large for a PNG"));
+    let side =
+        |n: usize| u32::try_from(n).map_err(|_| Error::limit("The image is too large for a PNG"));
     Ok((side(plane.width())?, side(plane.height())?))
 }
 
@@ -255,7 +291,8 @@ pub fn encode_labels_png(labels: &LabelMap) -> Result<(Vec<u8>, LabelDepth)> {
     Ok((png(&DynamicImage::ImageLuma16(grey))?, LabelDepth::Bits16))
 }
 
-/// A label map as a file for other programs: 16-bit PNG, or 32-bit TIFF where labels pass 65 535. Gives bytes and extension.
+/// A label map as a file for other programs: 16-bit PNG, or 32-bit TIFF where labels pass 65 535.
+/// Gives bytes and extension.
 ///
 /// # Errors
 /// [`Error::Limit`] for a plane too large for the format.
@@ -284,16 +321,24 @@ mod tests {
     #[test]
     fn rgb_labels_and_masks_survive_a_png() {
         let limits = DecodeLimits::default();
-        assert_eq!(decode_image(&encode_rgb_png(&image()).expect("png"), limits).expect("image"), image());
+        assert_eq!(
+            decode_image(&encode_rgb_png(&image()).expect("png"), limits).expect("image"),
+            image()
+        );
         let labels = Plane::from_vec(2, 1, vec![0, 40_000]).expect("plane");
         let (bytes, depth) = encode_labels_png(&labels).expect("png");
-        assert_eq!((decode_labels(&bytes, limits).expect("labels"), depth), (labels, LabelDepth::Bits16));
+        assert_eq!(
+            (decode_labels(&bytes, limits).expect("labels"), depth),
+            (labels, LabelDepth::Bits16)
+        );
     }
 
     #[test]
     fn label_files_hold_any_number_of_objects() {
         let limits = DecodeLimits::default();
-        for (most, extension) in [(3, "png"), (65_535, "png"), (65_536, "tif"), (4_000_000_000, "tif")] {
+        for (most, extension) in
+            [(3, "png"), (65_535, "png"), (65_536, "tif"), (4_000_000_000, "tif")]
+        {
             let labels = Plane::from_vec(2, 2, vec![0, 1, 2, most]).expect("plane");
             let (bytes, name) = encode_label_file(&labels).expect("file");
             assert_eq!((decode_labels(&bytes, limits).expect("labels"), name), (labels, extension));
@@ -330,13 +375,17 @@ mod tests {
         bytes[29..33].copy_from_slice(&[0x27, 0x30, 0x9C, 0x9F]);
         let e = decode_image(&bytes, DecodeLimits::default()).expect_err("too large");
         assert!(matches!(e, Error::Limit { .. }), "{e}");
-        let e = decode_image(&encode_rgb_png(&image()).expect("png"), DecodeLimits { max_pixels: 5 });
+        let e =
+            decode_image(&encode_rgb_png(&image()).expect("png"), DecodeLimits { max_pixels: 5 });
         assert!(matches!(e, Err(Error::Limit { .. })));
     }
 
     #[test]
     fn a_colour_picture_is_no_label_map() {
-        assert!(decode_labels(&encode_rgb_png(&image()).expect("png"), DecodeLimits::default()).is_err());
+        assert!(
+            decode_labels(&encode_rgb_png(&image()).expect("png"), DecodeLimits::default())
+                .is_err()
+        );
     }
 
     fn tiff_of<C: tiff::encoder::colortype::ColorType>(
@@ -348,7 +397,9 @@ mod tests {
         [C::Inner]: tiff::encoder::TiffValue,
     {
         let mut bytes = Cursor::new(Vec::new());
-        let mut encoder = tiff::encoder::TiffEncoder::new(&mut bytes).expect("encoder").with_compression(compression);
+        let mut encoder = tiff::encoder::TiffEncoder::new(&mut bytes)
+            .expect("encoder")
+            .with_compression(compression);
         encoder.write_image::<C>(width, height, values).expect("tiff");
         bytes.into_inner()
     }

@@ -2,7 +2,8 @@
 
 use super::{LabelMap, Mask, Plane};
 
-/// Numbers the 8-connected parts of a mask 1, 2, … in the order of their first pixel, row by row. Linear time.
+/// Numbers the 8-connected parts of a mask 1, 2, … in the order of their first pixel, row by row.
+/// Linear time.
 #[must_use]
 pub fn label_components(mask: &Mask) -> LabelMap {
     let (w, h) = (mask.width(), mask.height());
@@ -39,7 +40,8 @@ mod tests {
     #[test]
     fn diagonal_neighbours_are_one_part_and_others_are_not() {
         let rows = ["#..#", ".#..", "...#"];
-        let mask = Plane::from_vec(4, 3, rows.concat().chars().map(|c| c == '#').collect()).expect("plane");
+        let mask = Plane::from_vec(4, 3, rows.concat().chars().map(|c| c == '#').collect())
+            .expect("plane");
         assert_eq!(label_components(&mask).data(), &[1, 0, 0, 2, 0, 1, 0, 0, 0, 0, 0, 3]);
     }
 }

@@ -8,7 +8,8 @@ pub type Rgb = [u8; 3];
 /// Colour of found nuclei's outlines on tissue, in every picture.
 pub const OUTLINE: Rgb = [0, 255, 64];
 
-/// Pixels of each object that touch a pixel of another object or background (4-neighbours), or the image border.
+/// Pixels of each object that touch a pixel of another object or background (4-neighbours), or the
+/// image border.
 #[must_use]
 pub fn outline_mask(labels: &LabelMap) -> Mask {
     let (w, h) = (labels.width(), labels.height());
@@ -49,7 +50,8 @@ pub fn overlay(image: &RgbImage, marked: &Mask, colour: Rgb) -> RgbImage {
 #[must_use]
 pub fn side_by_side(images: &[&RgbImage], gap: usize) -> RgbImage {
     let height = images.iter().map(|i| i.height()).max().unwrap_or(0);
-    let width = images.iter().map(|i| i.width()).sum::<usize>() + gap * images.len().saturating_sub(1);
+    let width =
+        images.iter().map(|i| i.width()).sum::<usize>() + gap * images.len().saturating_sub(1);
     let mut out = Plane::filled(width, height, [255; 3]);
     let mut left = 0;
     for image in images {

@@ -1,8 +1,10 @@
-//! Mirrored borders: the edge pixel is not repeated, and a mirror of a mirror continues the pattern, so any image size works.
+//! Mirrored borders: the edge pixel is not repeated, and a mirror of a mirror continues the
+//! pattern, so any image size works.
 
 use super::Plane;
 
-/// Index inside `0..len` that `index` shows when the line is mirrored at both ends (… 2 1 0 1 2 … len-1 len-2 …).
+/// Index inside `0..len` that `index` shows when the line is mirrored at both ends (… 2 1 0 1 2 …
+/// len-1 len-2 …).
 #[must_use]
 pub fn mirror_index(index: isize, len: usize) -> usize {
     if len <= 1 {
@@ -13,10 +15,18 @@ pub fn mirror_index(index: isize, len: usize) -> usize {
     if folded < len { folded } else { period - folded }
 }
 
-/// The rectangle at (`row`, `column`), which may lie partly or wholly outside, with mirrored borders.
+/// The rectangle at (`row`, `column`), which may lie partly or wholly outside, with mirrored
+/// borders.
 #[must_use]
-pub fn mirrored_window<T: Copy>(plane: &Plane<T>, row: isize, column: isize, width: usize, height: usize) -> Vec<T> {
-    let columns: Vec<usize> = (0..width).map(|x| mirror_index(column + x.cast_signed(), plane.width())).collect();
+pub fn mirrored_window<T: Copy>(
+    plane: &Plane<T>,
+    row: isize,
+    column: isize,
+    width: usize,
+    height: usize,
+) -> Vec<T> {
+    let columns: Vec<usize> =
+        (0..width).map(|x| mirror_index(column + x.cast_signed(), plane.width())).collect();
     let mut out = Vec::with_capacity(width * height);
     for y in 0..height {
         let source = plane.row(mirror_index(row + y.cast_signed(), plane.height()));

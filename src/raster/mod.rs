@@ -1,7 +1,7 @@
-//! Pixels: one row-major plane type for images, masks, probabilities and labels. Rows run down, columns right.
+//! Pixels: one row-major plane type for images, masks, probabilities and labels. Rows run down,
+//! columns right.
 
 mod codec;
-mod colours;
 mod components;
 mod draw;
 mod mirror;
@@ -9,12 +9,12 @@ mod orientation;
 mod phantom;
 mod polygon;
 mod stain;
+mod stain_match;
 
 pub use codec::{
-    DecodeLimits, LabelDepth, decode_image, decode_labels, encode_label_file, encode_labels_png, encode_mask_png,
-    encode_probability_png, encode_rgb_png,
+    DecodeLimits, LabelDepth, decode_image, decode_labels, encode_label_file, encode_labels_png,
+    encode_mask_png, encode_probability_png, encode_rgb_png,
 };
-pub use colours::{Colours, Matching, Stain};
 pub use components::label_components;
 pub use draw::{OUTLINE, Rgb, outline_mask, overlay, side_by_side};
 pub use mirror::{mirror_index, mirrored_window};
@@ -22,6 +22,7 @@ pub use orientation::Orientation;
 pub use phantom::phantom;
 pub use polygon::{Point, fill_polygon};
 pub use stain::{STAINS, hematoxylin_weights, optical_density_table};
+pub use stain_match::{StainLut, StainMode, StainStatistics};
 
 use crate::error::{Error, Result};
 
@@ -55,7 +56,10 @@ impl<T: Copy> Plane<T> {
     /// [`Error::Mismatch`] when the count is another.
     pub fn from_vec(width: usize, height: usize, data: Vec<T>) -> Result<Self> {
         if width.checked_mul(height) != Some(data.len()) {
-            return Err(Error::mismatch(format!("{} values cannot fill {width}×{height} pixels", data.len())));
+            return Err(Error::mismatch(format!(
+                "{} values cannot fill {width}×{height} pixels",
+                data.len()
+            )));
         }
         Ok(Self { width, height, data })
     }
@@ -96,12 +100,18 @@ impl<T: Copy> Plane<T> {
     /// The same grid with another value in each place.
     #[must_use]
     pub fn map<U: Copy>(&self, f: impl FnMut(T) -> U) -> Plane<U> {
-        Plane { width: self.width, height: self.height, data: self.data.iter().copied().map(f).collect() }
+        Plane {
+            width: self.width,
+            height: self.height,
+            data: self.data.iter().copied().map(f).collect(),
+        }
     }
     /// A copy of a rectangle, which must lie inside.
     #[must_use]
     pub fn crop(&self, row: usize, column: usize, width: usize, height: usize) -> Self {
-        let data = (row..row + height).flat_map(|r| self.row(r)[column..column + width].iter().copied()).collect();
+        let data = (row..row + height)
+            .flat_map(|r| self.row(r)[column..column + width].iter().copied())
+            .collect();
         Self { width, height, data }
     }
     /// Whether another plane has the same width and height.

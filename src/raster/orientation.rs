@@ -14,7 +14,11 @@ impl Orientation {
     /// The first `count` of them, at most eight.
     pub fn first(count: u8) -> impl Iterator<Item = Self> {
         let bit = |view: u8, bit: u8| view & bit != 0;
-        (0..count.min(8)).map(move |v| Self { transpose: bit(v, 1), flip_rows: bit(v, 2), flip_columns: bit(v, 4) })
+        (0..count.min(8)).map(move |v| Self {
+            transpose: bit(v, 1),
+            flip_rows: bit(v, 2),
+            flip_columns: bit(v, 4),
+        })
     }
 
     /// The plane seen this way.
@@ -27,7 +31,10 @@ impl Orientation {
             let (a, b) = if self.transpose { (x, y) } else { (y, x) };
             plane.get(flip(a, height, self.flip_rows), flip(b, width, self.flip_columns))
         };
-        let data = (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x))).map(|(y, x)| from(y, x)).collect();
+        let data = (0..rows)
+            .flat_map(|y| (0..columns).map(move |x| (y, x)))
+            .map(|(y, x)| from(y, x))
+            .collect();
         Plane { width: columns, height: rows, data }
     }
 

@@ -1,6 +1,8 @@
-//! Procedural H&E: a seeded picture of stroma and nuclei with exact labels, so that everything runs without data.
+//! Procedural H&E: a seeded picture of stroma and nuclei with exact labels, so that everything runs
+//! without data.
 //!
-//! Stains are mixed as optical density and turned into light at the end, like tissue under a microscope.
+//! Stains are mixed as optical density and turned into light at the end, like tissue under a
+//! microscope.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -13,10 +15,11 @@ const NUCLEUS_SHARE: f32 = 0.24;
 /// Share of nuclei that are put against an earlier one.
 const TOUCHING_SHARE: f32 = 0.35;
 
-/// A phantom of `width × height` pixels at 0.25 µm and its nuclei; the same seed gives the same picture.
+/// A phantom of `width × height` pixels at 0.25 µm and its nuclei; the same seed gives the same
+/// picture.
 #[must_use]
 pub fn phantom(width: usize, height: usize, seed: u64) -> (RgbImage, LabelMap) {
-    let mut rng = Dice(ChaCha8Rng::seed_from_u64(seed));
+    let mut rng = Rng(ChaCha8Rng::seed_from_u64(seed));
     let noise = Noise { seed };
     let nuclei = place_nuclei(width, height, &mut rng);
     let mut labels: LabelMap = Plane::filled(width, height, 0);
@@ -32,9 +35,9 @@ pub fn phantom(width: usize, height: usize, seed: u64) -> (RgbImage, LabelMap) {
 /// Amounts of hematoxylin and eosin, in optical density.
 type Stains = Plane<[f32; 2]>;
 
-struct Dice(ChaCha8Rng);
+struct Rng(ChaCha8Rng);
 
-impl Dice {
+impl Rng {
     fn unit(&mut self) -> f32 {
         (self.0.next_u32() >> 8) as f32 / (1u32 << 24) as f32
     }
@@ -81,7 +84,7 @@ impl Noise {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Nucleus {
+struct PhantomNucleus {
     x: f32,
     y: f32,
     /// Half axes, pixels.
@@ -95,22 +98,27 @@ struct Nucleus {
     texture: u64,
 }
 
-impl Nucleus {
-    /// Distance from the centre over the distance of the outline in that direction: 1 on the outline.
+impl PhantomNucleus {
+    /// Distance from the centre over the distance of the outline in that direction: 1 on the
+    /// outline.
     fn reach(&self, x: f32, y: f32) -> f32 {
         let (dx, dy) = (x - self.x, y - self.y);
         let (sin, cos) = self.angle.sin_cos();
         let (u, v) = ((dx * cos + dy * sin) / self.long, (dy * cos - dx * sin) / self.short);
         let theta = v.atan2(u);
-        let wave: f32 =
-            self.waves.iter().zip([2.0, 3.0, 4.0]).map(|((a, phase), k)| a * (k * theta + phase).cos()).sum();
+        let wave: f32 = self
+            .waves
+            .iter()
+            .zip([2.0, 3.0, 4.0])
+            .map(|((a, phase), k)| a * (k * theta + phase).cos())
+            .sum();
         (u * u + v * v).sqrt() / (1.0 + wave)
     }
 }
 
-fn place_nuclei(width: usize, height: usize, rng: &mut Dice) -> Vec<Nucleus> {
+fn place_nuclei(width: usize, height: usize, rng: &mut Rng) -> Vec<PhantomNucleus> {
     let (w, h) = (width as f32, height as f32);
-    let mut nuclei: Vec<Nucleus> = Vec::new();
+    let mut nuclei: Vec<PhantomNucleus> = Vec::new();
     let mut covered = 0.0;
     for _ in 0..width * height / 20 {
         if covered >= NUCLEUS_SHARE * w * h {
@@ -124,7 +132,7 @@ fn place_nuclei(width: usize, height: usize, rng: &mut Dice) -> Vec<Nucleus> {
             let gap = rng.between(0.82, 1.0) * (mean_radius(&n) + mean_radius(&other));
             (n.x, n.y) = (other.x + gap * direction.cos(), other.y + gap * direction.sin());
         }
-        let clear = |o: &Nucleus| {
+        let clear = |o: &PhantomNucleus| {
             let apart = ((o.x - n.x).powi(2) + (o.y - n.y).powi(2)).sqrt();
             let need = if touch.is_some() { 0.8 } else { 1.12 };
             apart > need * (mean_radius(&n) + mean_radius(o))
@@ -137,23 +145,24 @@ fn place_nuclei(width: usize, height: usize, rng: &mut Dice) -> Vec<Nucleus> {
     nuclei
 }
 
-fn mean_radius(n: &Nucleus) -> f32 {
+fn mean_radius(n: &PhantomNucleus) -> f32 {
     (n.long * n.short).sqrt()
 }
 
-fn random_nucleus(rng: &mut Dice, w: f32, h: f32) -> Nucleus {
+fn random_nucleus(rng: &mut Rng, w: f32, h: f32) -> PhantomNucleus {
     let spindle = rng.chance(0.25);
     let size = rng.between(8.0, 15.0);
     let aspect = if spindle { rng.between(1.8, 2.8) } else { rng.between(1.0, 1.5) };
     let size = if spindle { size * 0.8 } else { size };
     let pale = rng.chance(0.2);
-    Nucleus {
+    PhantomNucleus {
         x: rng.between(0.0, w),
         y: rng.between(0.0, h),
         long: size * aspect.sqrt(),
         short: size / aspect.sqrt(),
         angle: rng.between(0.0, std::f32::consts::PI),
-        waves: [0.08, 0.06, 0.04].map(|a| (a * rng.unit(), rng.between(0.0, std::f32::consts::TAU))),
+        waves: [0.08, 0.06, 0.04]
+            .map(|a| (a * rng.unit(), rng.between(0.0, std::f32::consts::TAU))),
         depth: if pale { rng.between(0.55, 0.8) } else { rng.between(0.85, 1.4) },
         texture: u64::from(rng.0.next_u32()),
     }
@@ -173,7 +182,8 @@ fn background(width: usize, height: usize, noise: &Noise) -> Stains {
             let gap = ((noise.octaves(x / 70.0, y / 70.0, 2, 9) - 0.66) * 12.0).clamp(0.0, 1.0);
             let grain = noise.at(x / 1.7, y / 1.7, 11);
             let eosin = (0.18 + 0.55 * fibre * (0.5 + cloud) + 0.06 * grain) * (1.0 - 0.93 * gap);
-            let blue = (0.05 + 0.16 * cloud * noise.octaves(x / 25.0, y / 25.0, 2, 13)) * (1.0 - 0.9 * gap);
+            let blue = (0.05 + 0.16 * cloud * noise.octaves(x / 25.0, y / 25.0, 2, 13))
+                * (1.0 - 0.9 * gap);
             stains.set(row, column, [blue, eosin]);
         }
     }
@@ -181,7 +191,7 @@ fn background(width: usize, height: usize, noise: &Noise) -> Stains {
 }
 
 /// Things that are no nuclei: red blood cells, smudges out of focus, dark specks.
-fn add_distractors(stains: &mut Stains, rng: &mut Dice) {
+fn add_distractors(stains: &mut Stains, rng: &mut Rng) {
     let (w, h) = (stains.width() as f32, stains.height() as f32);
     let count = (w * h / 9000.0) as usize;
     for i in 0..count {
@@ -192,8 +202,12 @@ fn add_distractors(stains: &mut Stains, rng: &mut Dice) {
             _ => (rng.between(1.2, 2.4), rng.between(0.5, 1.0), 0.1, 0.5),
         };
         let reach = radius * 1.5;
-        for row in (y - reach).max(0.0) as usize..((y + reach).max(0.0) as usize).min(stains.height()) {
-            for column in (x - reach).max(0.0) as usize..((x + reach).max(0.0) as usize).min(stains.width()) {
+        for row in
+            (y - reach).max(0.0) as usize..((y + reach).max(0.0) as usize).min(stains.height())
+        {
+            for column in
+                (x - reach).max(0.0) as usize..((x + reach).max(0.0) as usize).min(stains.width())
+            {
                 let d = ((column as f32 - x).powi(2) + (row as f32 - y).powi(2)).sqrt() / radius;
                 let cover = ((1.0 + soft / 2.0 - d) / soft).clamp(0.0, 1.0);
                 let [b, e] = stains.get(row, column);
@@ -203,10 +217,18 @@ fn add_distractors(stains: &mut Stains, rng: &mut Dice) {
     }
 }
 
-fn draw_nucleus(n: &Nucleus, label: u32, noise: &Noise, labels: &mut LabelMap, stains: &mut Stains) {
+fn draw_nucleus(
+    n: &PhantomNucleus,
+    label: u32,
+    noise: &Noise,
+    labels: &mut LabelMap,
+    stains: &mut Stains,
+) {
     let reach = n.long * 1.3 + 2.0;
-    let rows = (n.y - reach).max(0.0) as usize..((n.y + reach).max(0.0) as usize).min(labels.height());
-    let columns = (n.x - reach).max(0.0) as usize..((n.x + reach).max(0.0) as usize).min(labels.width());
+    let rows =
+        (n.y - reach).max(0.0) as usize..((n.y + reach).max(0.0) as usize).min(labels.height());
+    let columns =
+        (n.x - reach).max(0.0) as usize..((n.x + reach).max(0.0) as usize).min(labels.width());
     let shift = (n.texture % 4096) as f32;
     for (row, column) in rows.flat_map(|r| columns.clone().map(move |c| (r, c))) {
         let (x, y) = (column as f32, row as f32);
@@ -229,7 +251,7 @@ fn draw_nucleus(n: &Nucleus, label: u32, noise: &Noise, labels: &mut LabelMap, s
 }
 
 /// Optical density to light, with the blur and noise of a camera.
-fn develop(stains: &Stains, rng: &mut Dice) -> RgbImage {
+fn develop(stains: &Stains, rng: &mut Rng) -> RgbImage {
     let (w, h) = (stains.width(), stains.height());
     let mut out = Plane::filled(w, h, [0u8; 3]);
     for row in 0..h {
@@ -237,7 +259,10 @@ fn develop(stains: &Stains, rng: &mut Dice) -> RgbImage {
             let mut amount = [0.0f32; 2];
             let mut weight = 0.0;
             for (r, c) in [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0)] {
-                let (Some(r), Some(c)) = (row.checked_add_signed(r), column.checked_add_signed(c)) else { continue };
+                let (Some(r), Some(c)) = (row.checked_add_signed(r), column.checked_add_signed(c))
+                else {
+                    continue;
+                };
                 if r < h && c < w {
                     let share = if (r, c) == (row, column) { 2.0 } else { 0.7 };
                     let [b, e] = stains.get(r, c);

@@ -1,16 +1,22 @@
-//! Polygon fill by the half-pixel rule: vertices are pixel-corner coordinates, and a pixel is inside when its centre
-//! (column + 0.5, row + 0.5) is, by the even-odd rule.
+//! Polygon fill by the half-pixel rule: vertices are pixel-corner coordinates, and a pixel is
+//! inside when its centre (column + 0.5, row + 0.5) is, by the even-odd rule.
 
-/// A vertex: x is the column, y the row, in pixels, with (0, 0) the upper-left corner of the first pixel.
+/// A vertex: x is the column, y the row, in pixels, with (0, 0) the upper-left corner of the first
+/// pixel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
     pub x: f64,
     pub y: f64,
 }
 
-/// Calls `span(row, first_column, end_column)` for each run of pixels whose centres lie inside, clipped to the image.
-/// Fewer than three vertices, or a vertex that is not finite, fill nothing.
-pub fn fill_polygon(vertices: &[Point], width: usize, height: usize, mut span: impl FnMut(usize, usize, usize)) {
+/// Calls `span(row, first_column, end_column)` for each run of pixels whose centres lie inside,
+/// clipped to the image. Fewer than three vertices, or a vertex that is not finite, fill nothing.
+pub fn fill_polygon(
+    vertices: &[Point],
+    width: usize,
+    height: usize,
+    mut span: impl FnMut(usize, usize, usize),
+) {
     if vertices.len() < 3 || vertices.iter().any(|p| !p.x.is_finite() || !p.y.is_finite()) {
         return;
     }

@@ -1,7 +1,9 @@
 //! Stains as optical density (Beer-Lambert): light that each dye takes away, per colour.
 
-/// Rows: hematoxylin, eosin, residual, as unit vectors of optical density in R, G, B (Ruifrok & Johnston 2001).
-pub const STAINS: [[f32; 3]; 3] = [[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]];
+/// Rows: hematoxylin, eosin, residual, as unit vectors of optical density in R, G, B (Ruifrok &
+/// Johnston 2001).
+pub const STAINS: [[f32; 3]; 3] =
+    [[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]];
 
 /// Optical density of each 8-bit value in natural units, −ln((v + 1) / 256): 0 for 255.
 #[must_use]
@@ -9,7 +11,8 @@ pub fn optical_density_table() -> [f64; 256] {
     std::array::from_fn(|v| -((v as f64 + 1.0) / 256.0).ln())
 }
 
-/// Weights of the optical densities of R, G and B in the amount of hematoxylin: a column of the inverse of [`STAINS`].
+/// Weights of the optical densities of R, G and B in the amount of hematoxylin: a column of the
+/// inverse of [`STAINS`].
 #[must_use]
 pub fn hematoxylin_weights() -> [f64; 3] {
     let [h, e, r] = STAINS.map(|row| row.map(f64::from));
@@ -26,7 +29,8 @@ mod tests {
     #[test]
     fn each_stain_alone_is_told_apart() {
         let weights = hematoxylin_weights();
-        let amount = |od: [f32; 3]| od.iter().zip(weights).map(|(&d, w)| f64::from(d) * w).sum::<f64>();
+        let amount =
+            |od: [f32; 3]| od.iter().zip(weights).map(|(&d, w)| f64::from(d) * w).sum::<f64>();
         assert!((amount(STAINS[0]) - 1.0).abs() < 1e-9);
         assert!(amount(STAINS[1]).abs() < 1e-9 && amount(STAINS[2]).abs() < 1e-9);
         assert!(optical_density_table()[255].abs() < 1e-12);

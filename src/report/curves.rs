@@ -13,13 +13,14 @@ struct Line {
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 90, 160), RGBColor(200, 80, 20), RGBColor(20, 130, 70), RGBColor(120, 60, 140)];
 
-/// Two panels over epochs, losses left and scores right. A point is epoch, training loss, validation loss, validation
-/// accuracy, validation Dice. The same numbers give the same bytes.
+/// Two panels over epochs, losses left and scores right. A point is epoch, training loss,
+/// validation loss, validation accuracy, validation Dice. The same numbers give the same bytes.
 ///
 /// # Errors
 /// When the drawing library refuses.
 pub fn history_curves(history: &[[f64; 5]]) -> Result<String> {
-    let line = |name, of: usize| Line { name, points: history.iter().map(|p| (p[0], p[of])).collect() };
+    let line =
+        |name, of: usize| Line { name, points: history.iter().map(|p| (p[0], p[of])).collect() };
     let losses = [line("training", 1), line("validation", 2)];
     let scores = [line("accuracy", 3), line("Dice", 4)];
     let mut svg = String::new();
@@ -58,13 +59,18 @@ fn panel(
         .x_label_area_size(32)
         .y_label_area_size(46)
         .build_cartesian_2d(x0..x1, y0..y1)?;
-    chart.configure_mesh().x_desc("Epoch").x_labels(8).y_labels(6).light_line_style(WHITE).draw()?;
+    chart
+        .configure_mesh()
+        .x_desc("Epoch")
+        .x_labels(8)
+        .y_labels(6)
+        .light_line_style(WHITE)
+        .draw()?;
     for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
         let series = LineSeries::new(line.points.iter().copied(), colour.stroke_width(2));
-        chart
-            .draw_series(series)?
-            .label(line.name)
-            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], colour.stroke_width(2)));
+        chart.draw_series(series)?.label(line.name).legend(move |(x, y)| {
+            PathElement::new(vec![(x, y), (x + 16, y)], colour.stroke_width(2))
+        });
     }
     chart.configure_series_labels().position(names).background_style(WHITE.mix(0.8)).draw()?;
     Ok(())

@@ -20,7 +20,7 @@ pub struct DemoRow {
 
 /// A picture with its caption.
 #[derive(Debug, Clone)]
-pub struct Picture {
+pub struct DemoPicture {
     pub caption: String,
     pub png: Vec<u8>,
 }
@@ -32,7 +32,7 @@ pub struct DemoPage<'a> {
     pub rows: &'a [DemoRow],
     /// Title and SVG.
     pub curves: &'a [(String, String)],
-    pub pictures: &'a [Picture],
+    pub pictures: &'a [DemoPicture],
 }
 
 pub(super) const STYLE: &str = "
@@ -48,9 +48,12 @@ img { width: 100%; image-rendering: pixelated; border-radius: 4px; } svg { max-w
 /// The page as one HTML document.
 #[must_use]
 pub fn render_demo(page: &DemoPage<'_>) -> String {
-    let mut html = String::from("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
+    let mut html =
+        String::from("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
     let mut add = |part: &str| html.push_str(part);
-    add("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>prunella demo</title>");
+    add(
+        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>prunella demo</title>",
+    );
     add(&format!("<style>{STYLE}</style></head><body><h1>prunella demo</h1>"));
     add(&format!(
         "<p>A network was trained on procedural H&amp;E tissue, its filters were pruned and it was fine-tuned; each model \
@@ -98,12 +101,25 @@ mod tests {
 
     #[test]
     fn the_page_holds_every_number_and_picture_and_refers_to_nothing_outside() {
-        let row =
-            DemoRow { pruning_ratio: 0.5, parameters: 123, bytes: 456, dice: 0.875, accuracy: 0.9, segment_ms: 1.5 };
-        let picture = Picture { caption: "a <b>".into(), png: vec![1, 2, 3] };
+        let row = DemoRow {
+            pruning_ratio: 0.5,
+            parameters: 123,
+            bytes: 456,
+            dice: 0.875,
+            accuracy: 0.9,
+            segment_ms: 1.5,
+        };
+        let picture = DemoPicture { caption: "a <b>".into(), png: vec![1, 2, 3] };
         let curves = [("δ = 0".to_owned(), "<svg></svg>".to_owned())];
-        let html = render_demo(&DemoPage { device: "CPU", rows: &[row], curves: &curves, pictures: &[picture] });
-        for part in ["<td>123</td>", "<td>0.875</td>", "data:image/png;base64,AQID", "a &lt;b&gt;", "<svg>"] {
+        let html = render_demo(&DemoPage {
+            device: "CPU",
+            rows: &[row],
+            curves: &curves,
+            pictures: &[picture],
+        });
+        for part in
+            ["<td>123</td>", "<td>0.875</td>", "data:image/png;base64,AQID", "a &lt;b&gt;", "<svg>"]
+        {
             assert!(html.contains(part), "{part}");
         }
         assert!(!html.contains("http"));

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::demo::{STYLE, escape};
 
 /// Mean and standard deviation over seeds.
-type Spread = Option<(f64, Option<f64>)>;
+type ErrorBar = Option<(f64, Option<f64>)>;
 
 /// One configuration: sensitivity, specificity, Dice, accuracy, cross-entropy.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct StudyRow {
     pub parameters: usize,
     pub bytes: usize,
     pub macs: u64,
-    pub ours: [Spread; 5],
+    pub ours: [ErrorBar; 5],
     pub paper: Option<[f64; 5]>,
     /// Distance of accuracy and cross-entropy from the paper's, in its standard errors.
     pub apart: Option<(f64, f64)>,
@@ -27,7 +27,7 @@ pub struct StudyRow {
 
 /// A figure.
 #[derive(Debug, Clone)]
-pub struct Panel {
+pub struct StudyPanel {
     pub title: String,
     pub svg: String,
 }
@@ -42,7 +42,7 @@ pub struct StudyPage<'a> {
     /// Pixels between those that the DCCN was scored on, where it takes part.
     pub dccn_stride: Option<usize>,
     pub rows: &'a [StudyRow],
-    pub panels: &'a [Panel],
+    pub panels: &'a [StudyPanel],
     pub pictures: &'a [CellPicture],
 }
 
@@ -109,12 +109,14 @@ fn grids(pictures: &[CellPicture]) -> String {
         for ratio in ratios {
             out += &format!("<tr><th scope=\"row\">{ratio}</th>");
             for &n in &sizes {
-                let here = own
-                    .iter()
-                    .find(|p| p.size.to_bits() == n.to_bits() && p.pruning_ratio.to_bits() == ratio.to_bits());
+                let here = own.iter().find(|p| {
+                    p.size.to_bits() == n.to_bits() && p.pruning_ratio.to_bits() == ratio.to_bits()
+                });
                 let image = here.map(|p| {
-                    let (data, alt) =
-                        (STANDARD.encode(&p.png), format!("Nuclei found at δ = {ratio}, sample size {n}"));
+                    let (data, alt) = (
+                        STANDARD.encode(&p.png),
+                        format!("Nuclei found at δ = {ratio}, sample size {n}"),
+                    );
                     format!("<img alt=\"{alt}\" src=\"data:image/png;base64,{data}\">")
                 });
                 out += &format!("<td>{}</td>", image.unwrap_or_default());
@@ -126,7 +128,7 @@ fn grids(pictures: &[CellPicture]) -> String {
     out
 }
 
-fn spread(value: Spread) -> String {
+fn spread(value: ErrorBar) -> String {
     match value {
         None => "–".to_owned(),
         Some((mean, None)) => format!("{mean:.3}"),
@@ -139,10 +141,26 @@ fn table(rows: &[StudyRow]) -> String {
     // A study of another network has no paper beside it.
     let paper_known = rows.iter().any(|r| r.paper.is_some());
     let mut out = String::from("<div class=\"wide\"><table><thead><tr>");
-    out.push_str(&head(&["network", "δ", "r", "N", "seeds", "sensitivity", "specificity", "Dice", "accuracy"]));
+    out.push_str(&head(&[
+        "network",
+        "δ",
+        "r",
+        "N",
+        "seeds",
+        "sensitivity",
+        "specificity",
+        "Dice",
+        "accuracy",
+    ]));
     out.push_str(&head(&["cross-entropy"]));
     if paper_known {
-        out.push_str(&head(&["paper: Dice", "accuracy", "cross-entropy", "Δ accuracy, SE", "Δ cross-entropy, SE"]));
+        out.push_str(&head(&[
+            "paper: Dice",
+            "accuracy",
+            "cross-entropy",
+            "Δ accuracy, SE",
+            "Δ cross-entropy, SE",
+        ]));
     }
     out.push_str("</tr></thead><tbody>");
     for row in rows {
@@ -164,17 +182,21 @@ fn table(rows: &[StudyRow]) -> String {
     out + "</tbody></table></div>"
 }
 
-/// The paper's Tables 9 and 10: each configuration against the unpruned network with the most patches.
+/// The paper's Tables 9 and 10: each configuration against the unpruned network with the most
+/// patches.
 fn summary(rows: &[StudyRow]) -> String {
     let mut out = String::from(
         "<table><thead><tr><th>network</th><th>δ</th><th>N</th><th>parameters</th><th>bytes</th><th>MACs a patch</th>\
          <th>accuracy kept</th><th>Dice kept</th></tr></thead><tbody>",
     );
     for row in rows {
-        let whole =
-            rows.iter().filter(|w| w.network == row.network && w.pruning_ratio == 0.0).max_by_key(|w| w.n_train);
+        let whole = rows
+            .iter()
+            .filter(|w| w.network == row.network && w.pruning_ratio == 0.0)
+            .max_by_key(|w| w.n_train);
         let kept = |i: usize| {
-            let share = row.ours[i].zip(whole.and_then(|w| w.ours[i])).map(|(a, b)| a.0 / b.0 * 100.0);
+            let share =
+                row.ours[i].zip(whole.and_then(|w| w.ours[i])).map(|(a, b)| a.0 / b.0 * 100.0);
             share.filter(|s| s.is_finite()).map_or("–".to_owned(), |s| format!("{s:.1} %"))
         };
         out.push_str(&format!(
@@ -207,12 +229,23 @@ mod tests {
             parameters: 916_959,
             bytes: 3_700_000,
             macs: 24_000_000,
-            ours: [None, Some((0.9, None)), Some((0.75, Some(0.01))), Some((accuracy, Some(0.002))), Some((0.2, None))],
+            ours: [
+                None,
+                Some((0.9, None)),
+                Some((0.75, Some(0.01))),
+                Some((accuracy, Some(0.002))),
+                Some((0.2, None)),
+            ],
             paper: (ratio == 0.0).then_some([0.789, 0.946, 0.768, 0.921, 0.22]),
             apart: (ratio == 0.0).then_some((-3.0, 1.5)),
         };
         let rows = [row(0.0, 0.92), row(0.9, 0.874)];
-        let picture = |pruning_ratio, size| CellPicture { network: "dcnn".into(), pruning_ratio, size, png: vec![1] };
+        let picture = |pruning_ratio, size| CellPicture {
+            network: "dcnn".into(),
+            pruning_ratio,
+            size,
+            png: vec![1],
+        };
         let pictures = [picture(0.9, 100.0), picture(0.0, 9159.0), picture(0.0, 100.0)];
         let page = StudyPage {
             name: "a <b>",
@@ -224,7 +257,11 @@ mod tests {
             pictures: &pictures,
         };
         let html = render_study(&page);
-        assert_eq!((html.matches("<img").count(), html.matches("<td></td>").count()), (3, 1), "a grid of two by two");
+        assert_eq!(
+            (html.matches("<img").count(), html.matches("<td></td>").count()),
+            (3, 1),
+            "a grid of two by two"
+        );
         for part in [
             "a &lt;b&gt;",
             "a grid of every 16 pixels",

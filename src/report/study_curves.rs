@@ -1,5 +1,5 @@
-//! A study's figures as SVG: curves over sample size with error bars, and accuracy as a coloured grid. The same numbers give
-//! the same bytes.
+//! A study's figures as SVG: curves over sample size with error bars, and accuracy as a coloured
+//! grid. The same numbers give the same bytes.
 
 use plotters::prelude::*;
 
@@ -27,14 +27,14 @@ fn short(value: f64) -> String {
     )
 }
 
-type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
+type DrawnCurve = std::result::Result<(), Box<dyn std::error::Error>>;
 
 fn svg(
     size: (u32, u32),
-    draw: impl FnOnce(&DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) -> Drawn,
+    draw: impl FnOnce(&DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) -> DrawnCurve,
 ) -> Result<String> {
     let mut text = String::new();
-    let done: Drawn = (|| {
+    let done: DrawnCurve = (|| {
         let root = SVGBackend::with_string(&mut text, size).into_drawing_area();
         root.fill(&WHITE)?;
         draw(&root)?;
@@ -57,10 +57,13 @@ fn colour(index: usize, count: usize) -> RGBColor {
 /// # Errors
 /// When the drawing library refuses.
 pub fn study_curves(x: &str, y: &str, curves: &[Curve]) -> Result<String> {
-    let points = || curves.iter().flat_map(|c| c.points.iter()).filter(|p| p.1.is_finite() && p.0 > 0.0);
+    let points =
+        || curves.iter().flat_map(|c| c.points.iter()).filter(|p| p.1.is_finite() && p.0 > 0.0);
     let (x0, x1) = points().fold((f64::MAX, f64::MIN), |(l, h), p| (l.min(p.0), h.max(p.0)));
-    let (y0, y1) = points().fold((f64::MAX, f64::MIN), |(l, h), p| (l.min(p.1 - p.2), h.max(p.1 + p.2)));
-    let (x0, x1, y0, y1) = if x0 > x1 { (1.0, 10.0, 0.0, 1.0) } else { (x0 / 1.3, x1 * 1.3, y0 - 0.01, y1 + 0.01) };
+    let (y0, y1) =
+        points().fold((f64::MAX, f64::MIN), |(l, h), p| (l.min(p.1 - p.2), h.max(p.1 + p.2)));
+    let (x0, x1, y0, y1) =
+        if x0 > x1 { (1.0, 10.0, 0.0, 1.0) } else { (x0 / 1.3, x1 * 1.3, y0 - 0.01, y1 + 0.01) };
     // The names of the lines stand to the right of their ends.
     let x1 = x1 * (x1 / x0).powf(LEGEND_SHARE);
     svg((760, 420), |root| {
@@ -70,19 +73,29 @@ pub fn study_curves(x: &str, y: &str, curves: &[Curve]) -> Result<String> {
             .y_label_area_size(52)
             .build_cartesian_2d((x0..x1).log_scale(), y0..y1)?;
         let mut mesh = chart.configure_mesh();
-        mesh.x_desc(x).y_desc(y).light_line_style(WHITE).x_labels(X_LABELS).x_label_formatter(&|v| short(*v)).draw()?;
+        mesh.x_desc(x)
+            .y_desc(y)
+            .light_line_style(WHITE)
+            .x_labels(X_LABELS)
+            .x_label_formatter(&|v| short(*v))
+            .draw()?;
         for (i, curve) in curves.iter().enumerate() {
             let line = colour(i, curves.len());
             let mut sorted = curve.points.clone();
             sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
             chart
-                .draw_series(LineSeries::new(sorted.iter().map(|p| (p.0, p.1)), line.stroke_width(2)))?
+                .draw_series(LineSeries::new(
+                    sorted.iter().map(|p| (p.0, p.1)),
+                    line.stroke_width(2),
+                ))?
                 .label(curve.name.as_str())
-                .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], line.stroke_width(2)));
+                .legend(move |(x, y)| {
+                    PathElement::new(vec![(x, y), (x + 16, y)], line.stroke_width(2))
+                });
             let bars = sorted.iter().filter(|p| p.2 > 0.0);
-            chart.draw_series(
-                bars.map(|p| ErrorBar::new_vertical(p.0, p.1 - p.2, p.1, p.1 + p.2, line.stroke_width(1), 8)),
-            )?;
+            chart.draw_series(bars.map(|p| {
+                ErrorBar::new_vertical(p.0, p.1 - p.2, p.1, p.1 + p.2, line.stroke_width(1), 8)
+            }))?;
             chart.draw_series(sorted.iter().map(|p| Circle::new((p.0, p.1), 3, line.filled())))?;
         }
         chart
@@ -94,7 +107,8 @@ pub fn study_curves(x: &str, y: &str, curves: &[Curve]) -> Result<String> {
     })
 }
 
-/// Values by ratio (down) and sample size (across), the paper's Figure 10: dark is low, bright is high.
+/// Values by ratio (down) and sample size (across), the paper's Figure 10: dark is low, bright is
+/// high.
 ///
 /// # Errors
 /// When the drawing library refuses.
@@ -107,7 +121,8 @@ pub fn study_grid(cells: &[(f64, f64, f64)]) -> Result<String> {
     sizes.dedup();
     let (low, high) = cells.iter().fold((f64::MAX, f64::MIN), |(l, h), c| (l.min(c.2), h.max(c.2)));
     let (left, top, w, h) = (70i32, 26i32, 84i32, 30i32);
-    let place = |index: usize, from: i32, step: i32| from + step * i32::try_from(index).unwrap_or(0);
+    let place =
+        |index: usize, from: i32, step: i32| from + step * i32::try_from(index).unwrap_or(0);
     let size = (place(sizes.len(), left + 10, w), place(ratios.len(), top + 30, h));
     svg((size.0.unsigned_abs(), size.1.unsigned_abs()), |root| {
         let label = |text: String, x: i32, y: i32| Text::new(text, (x, y), ("sans-serif", 13));
@@ -119,14 +134,19 @@ pub fn study_grid(cells: &[(f64, f64, f64)]) -> Result<String> {
             root.draw(&label(ratio.to_string(), 20, place(j, top + 8, h)))?;
         }
         for &(ratio, n, value) in cells {
-            let x = place(sizes.iter().position(|s| s.to_bits() == n.to_bits()).unwrap_or(0), left, w);
+            let x =
+                place(sizes.iter().position(|s| s.to_bits() == n.to_bits()).unwrap_or(0), left, w);
             let row = ratios.iter().position(|r| r.to_bits() == ratio.to_bits());
             let y = place(row.unwrap_or(0), top, h);
             let share = if high > low { (value - low) / (high - low) } else { 1.0 };
             let fill = ViridisRGB.get_color(share);
             root.draw(&Rectangle::new([(x, y), (x + w - 2, y + h - 2)], fill.filled()))?;
             let ink = if share > 0.55 { BLACK } else { WHITE };
-            root.draw(&Text::new(format!("{value:.3}"), (x + 6, y + 8), ("sans-serif", 13).into_font().color(&ink)))?;
+            root.draw(&Text::new(
+                format!("{value:.3}"),
+                (x + 6, y + 8),
+                ("sans-serif", 13).into_font().color(&ink),
+            ))?;
         }
         Ok(())
     })
@@ -151,12 +171,16 @@ mod tests {
     #[test]
     fn numbers_are_short() {
         assert_eq!((short(0.1), short(1.0), short(64.0)), ("0.1".into(), "1".into(), "64".into()));
-        assert_eq!([900.0, 4580.0, 24_293_128.0, 2e9].map(short), ["900", "4.6 k", "24.3 M", "2 G"]);
+        assert_eq!(
+            [900.0, 4580.0, 24_293_128.0, 2e9].map(short),
+            ["900", "4.6 k", "24.3 M", "2 G"]
+        );
     }
 
     #[test]
     fn a_grid_has_a_field_for_each_cell() {
-        let svg = study_grid(&[(0.0, 100.0, 0.9), (0.5, 100.0, 0.8), (0.5, 1000.0, 0.85)]).expect("svg");
+        let svg =
+            study_grid(&[(0.0, 100.0, 0.9), (0.5, 100.0, 0.8), (0.5, 1000.0, 0.85)]).expect("svg");
         assert_eq!(svg.matches("<rect").count(), 4, "three fields and the background");
         assert!(svg.contains("0.850") && study_grid(&[]).is_ok());
     }

@@ -1,6 +1,7 @@
-//! One resolution of a slide: a grid of tiles (or strips, which are wide tiles), how they are packed and where they lie.
+//! One resolution of a slide: a grid of tiles (or strips, which are wide tiles), how they are
+//! packed and where they lie.
 
-use super::bytes::{Read, Sparse};
+use super::range_cache::{RangeCache, ReadResult};
 use super::tiff::{Directory, tag};
 use crate::error::Error;
 
@@ -15,7 +16,7 @@ const MAX_SIDE_PX: u64 = 1 << 24;
 
 /// How tiles are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
+pub enum Compression {
     None,
     Lzw,
     Deflate,
@@ -26,7 +27,7 @@ pub enum Packing {
     },
 }
 
-impl Packing {
+impl Compression {
     fn of(number: u64) -> Option<Self> {
         match number {
             1 => Some(Self::None),
@@ -43,13 +44,13 @@ impl Packing {
 /// A level of the pyramid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a TIFF tag of two values")]
-pub struct Level {
+pub struct SlideLevel {
     /// Pixels.
     pub width: usize,
     pub height: usize,
     pub tile_width: usize,
     pub tile_height: usize,
-    pub packing: Packing,
+    pub compression: Compression,
     /// Values a pixel: 1 is grey, 3 colour, 4 colour with something else behind.
     pub samples: usize,
     /// JPEG tiles hold red, green and blue instead of brightness and colour differences.
@@ -63,16 +64,20 @@ pub struct Level {
     tiled: bool,
 }
 
-impl Level {
+impl SlideLevel {
     /// What a directory says of its image.
     ///
     /// # Errors
-    /// Missing bytes; [`Error::Unsupported`] or [`Error::Limit`] for an image that is no tissue or too large.
-    pub fn new(bytes: &Sparse, directory: &Directory) -> Read<Self> {
+    /// Missing bytes; [`Error::Unsupported`] or [`Error::Limit`] for an image that is no tissue or
+    /// too large.
+    pub fn new(bytes: &RangeCache, directory: &Directory) -> ReadResult<Self> {
         let number = |tag, absent| directory.number_or(bytes, tag, absent);
         let (width, height) = (number(tag::WIDTH, 0)?, number(tag::HEIGHT, 0)?);
         if !(1..=MAX_SIDE_PX).contains(&width) || !(1..=MAX_SIDE_PX).contains(&height) {
-            return Err(Error::limit(format!("A level of {width}×{height} pixels is out of range")).into());
+            return Err(Error::limit(format!(
+                "A level of {width}×{height} pixels is out of range"
+            ))
+            .into());
         }
         let tiled = directory.has(tag::TILE_WIDTH);
         let (tile_width, tile_height) = if tiled {
@@ -83,44 +88,63 @@ impl Level {
         let area = tile_width.checked_mul(tile_height).filter(|a| (1..=MAX_TILE_AREA).contains(a));
         if area.is_none() || (tiled && tile_width.max(tile_height) > MAX_TILE_PX) {
             let kind = if tiled { "tiles" } else { "strips" };
-            return Err(
-                Error::limit(format!("Slides with {kind} of {tile_width}×{tile_height} pixels are not read")).into()
-            );
+            return Err(Error::limit(format!(
+                "Slides with {kind} of {tile_width}×{tile_height} pixels are not read"
+            ))
+            .into());
         }
         let samples = number(tag::SAMPLES, 1)?;
         let bits = directory.numbers(bytes, tag::BITS, 8)?;
         if !matches!(samples, 1 | 3 | 4) || bits.iter().any(|b| *b != 8) || bits.is_empty() {
-            return Err(Error::unsupported("Only slides of 8 bits a value, grey or colour, are read").into());
+            return Err(Error::unsupported(
+                "Only slides of 8 bits a value, grey or colour, are read",
+            )
+            .into());
         }
         if samples > 1 && number(tag::PLANAR, 1)? != 1 {
-            return Err(Error::unsupported("Slides with separate colour planes are not read").into());
+            return Err(
+                Error::unsupported("Slides with separate colour planes are not read").into()
+            );
         }
         let packed = number(tag::COMPRESSION, 1)?;
-        let packing = Packing::of(packed)
-            .ok_or_else(|| Error::unsupported(format!("Slides packed by method {packed} are not read")))?;
+        let compression = Compression::of(packed).ok_or_else(|| {
+            Error::unsupported(format!("Slides packed by method {packed} are not read"))
+        })?;
         let photometric = number(tag::PHOTOMETRIC, 2)?;
         let predictor = number(tag::PREDICTOR, 1)?;
         if !matches!(photometric, 0 | 1 | 2 | 6) || !matches!(predictor, 1 | 2) {
-            return Err(Error::unsupported("The slide's colours are stored in a way that is not read").into());
+            return Err(Error::unsupported(
+                "The slide's colours are stored in a way that is not read",
+            )
+            .into());
         }
         let level = Self {
             width: width as usize,
             height: height as usize,
             tile_width: tile_width as usize,
             tile_height: tile_height as usize,
-            packing,
+            compression,
             samples: samples as usize,
             jpeg_rgb: photometric == 2,
-            predicted: predictor == 2 && matches!(packing, Packing::Lzw | Packing::Deflate),
+            predicted: predictor == 2
+                && matches!(compression, Compression::Lzw | Compression::Deflate),
             inverted: photometric == 0 && samples == 1,
-            jpeg_tables: if packing == Packing::Jpeg { directory.raw(bytes, tag::JPEG_TABLES)? } else { Vec::new() },
+            jpeg_tables: if compression == Compression::Jpeg {
+                directory.raw(bytes, tag::JPEG_TABLES)?
+            } else {
+                Vec::new()
+            },
             directory: directory.clone(),
             tiled,
         };
         let (across, down) = level.grid();
         let tiles = across as u64 * down as u64;
-        if level.directory.count(level.offsets()) < tiles || level.directory.count(level.counts()) < tiles {
-            return Err(Error::malformed(format!("The slide lists fewer than its {tiles} tiles")).into());
+        if level.directory.count(level.offsets()) < tiles
+            || level.directory.count(level.counts()) < tiles
+        {
+            return Err(
+                Error::malformed(format!("The slide lists fewer than its {tiles} tiles")).into()
+            );
         }
         Ok(level)
     }
@@ -149,7 +173,12 @@ impl Level {
     ///
     /// # Errors
     /// Missing bytes; a tile that lies outside the file.
-    pub fn tile_range(&self, bytes: &Sparse, column: usize, row: usize) -> Read<Option<std::ops::Range<u64>>> {
+    pub fn tile_range(
+        &self,
+        bytes: &RangeCache,
+        column: usize,
+        row: usize,
+    ) -> ReadResult<Option<std::ops::Range<u64>>> {
         let (across, down) = self.grid();
         if column >= across || row >= down {
             return Err(Error::mismatch(format!("The level has no tile {column}, {row}")).into());
@@ -161,7 +190,9 @@ impl Level {
             return Ok(None);
         }
         if count > MAX_TILE_BYTES {
-            return Err(Error::limit(format!("A tile of {count} bytes is larger than the limit")).into());
+            return Err(
+                Error::limit(format!("A tile of {count} bytes is larger than the limit")).into()
+            );
         }
         match offset.checked_add(count).filter(|end| *end <= bytes.len()) {
             Some(end) => Ok(Some(offset..end)),

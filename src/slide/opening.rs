@@ -1,18 +1,19 @@
 //! Which directories of a file are the levels of its pyramid, and how large a pixel is.
 
-use super::bytes::{Read, Sparse};
-use super::level::Level;
+use super::level::SlideLevel;
+use super::range_cache::{RangeCache, ReadResult};
 use super::tiff::{Directory, directories, tag};
 
 /// Pixel sizes outside this range are printers' resolutions, not microscopes', µm.
 const PLAUSIBLE_MPP: std::ops::RangeInclusive<f64> = 0.02..=20.0;
-/// How far a level's sides may be from those of the first divided by one factor, pixels: writers round and pad.
+/// How far a level's sides may be from those of the first divided by one factor, pixels: writers
+/// round and pad.
 const SIDE_TOLERANCE: f64 = 2.0;
 
 /// Who wrote the file, by its description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum SlideFormat {
     Aperio,
     OmeTiff,
     Tiff,
@@ -21,61 +22,67 @@ pub enum Kind {
 /// A slide's facts and levels, the finest first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slide {
-    pub kind: Kind,
-    pub levels: Vec<Level>,
+    pub kind: SlideFormat,
+    pub levels: Vec<SlideLevel>,
     /// Micrometres a pixel of the finest level, if the file says.
     pub mpp_um: Option<f64>,
     /// Of the objective, if the file says.
     pub magnification: Option<f64>,
     /// Images beside the pyramid (label, macro, thumbnail), which are not shown.
-    pub set_aside: usize,
+    pub associated_images: usize,
 }
 
 impl Slide {
-    /// Reads the directories. Call it again after each [`super::Stop::Need`] with more bytes.
+    /// Reads the directories. Call it again after each [`super::ReadError::NeedBytes`] with more
+    /// bytes.
     ///
     /// # Errors
     /// Missing bytes; whatever the file does wrong.
-    pub fn open(bytes: &Sparse) -> Read<Self> {
+    pub fn open(bytes: &RangeCache) -> ReadResult<Self> {
         let all = directories(bytes)?;
         let description = all[0].0.text(bytes, tag::DESCRIPTION)?;
         let kind = if description.starts_with("Aperio") {
-            Kind::Aperio
+            SlideFormat::Aperio
         } else if description.contains("<OME") {
-            Kind::OmeTiff
+            SlideFormat::OmeTiff
         } else {
-            Kind::Tiff
+            SlideFormat::Tiff
         };
-        let mut levels = vec![Level::new(bytes, &all[0].0)?];
-        let mut set_aside = 0;
+        let mut levels = vec![SlideLevel::new(bytes, &all[0].0)?];
+        let mut associated_images = 0;
         let rest: Vec<&Directory> = match kind {
-            // Other planes of an OME-TIFF are other channels or depths; its pyramid is in the first's sub-directories.
-            Kind::OmeTiff => all[0].1.iter().collect(),
+            // Other planes of an OME-TIFF are other channels or depths; its pyramid is in the
+            // first's sub-directories.
+            SlideFormat::OmeTiff => all[0].1.iter().collect(),
             _ => all.iter().flat_map(|(d, subs)| std::iter::once(d).chain(subs)).skip(1).collect(),
         };
         for directory in rest {
             // What cannot be read beside the pyramid is not needed.
-            match Level::new(bytes, directory) {
+            match SlideLevel::new(bytes, directory) {
                 Ok(level) if belongs(&levels, &level) => levels.push(level),
-                Ok(_) | Err(super::Stop::Fail(_)) => set_aside += 1,
+                Ok(_) | Err(super::ReadError::Fail(_)) => associated_images += 1,
                 Err(need) => return Err(need),
             }
         }
         let mpp_um = match kind {
-            Kind::Aperio => aperio(&description, "MPP"),
-            Kind::OmeTiff => ome_mpp(&description),
-            Kind::Tiff => resolution(bytes, &all[0].0)?,
+            SlideFormat::Aperio => aperio(&description, "MPP"),
+            SlideFormat::OmeTiff => ome_mpp(&description),
+            SlideFormat::Tiff => resolution(bytes, &all[0].0)?,
         };
         let mpp_um = mpp_um.filter(|mpp| PLAUSIBLE_MPP.contains(mpp));
-        let magnification = if kind == Kind::Aperio { aperio(&description, "AppMag") } else { None };
-        Ok(Self { kind, levels, mpp_um, magnification, set_aside })
+        let magnification =
+            if kind == SlideFormat::Aperio { aperio(&description, "AppMag") } else { None };
+        Ok(Self { kind, levels, mpp_um, magnification, associated_images })
     }
 
     /// How many pixels of the finest level a pixel of this one spans.
     #[must_use]
     pub fn downsample(&self, level: usize) -> f64 {
         let (first, level) = (&self.levels[0], &self.levels[level]);
-        f64::midpoint(first.width as f64 / level.width as f64, first.height as f64 / level.height as f64)
+        f64::midpoint(
+            first.width as f64 / level.width as f64,
+            first.height as f64 / level.height as f64,
+        )
     }
 
     /// The coarsest level that is still as fine as one pixel for `downsample` of the finest.
@@ -87,9 +94,12 @@ impl Slide {
 }
 
 /// Whether a level goes on where the others end: smaller, tiled as they are, of the same shape.
-fn belongs(levels: &[Level], level: &Level) -> bool {
+fn belongs(levels: &[SlideLevel], level: &SlideLevel) -> bool {
     let (first, last) = (&levels[0], &levels[levels.len() - 1]);
-    if level.is_tiled() != first.is_tiled() || level.width >= last.width || level.samples != first.samples {
+    if level.is_tiled() != first.is_tiled()
+        || level.width >= last.width
+        || level.samples != first.samples
+    {
         return false;
     }
     let factor = first.width as f64 / level.width as f64;
@@ -122,7 +132,7 @@ fn ome_mpp(xml: &str) -> Option<f64> {
 }
 
 /// From pixels an inch or centimetre.
-fn resolution(bytes: &Sparse, directory: &Directory) -> Read<Option<f64>> {
+fn resolution(bytes: &RangeCache, directory: &Directory) -> ReadResult<Option<f64>> {
     let unit_um = match directory.number_or(bytes, tag::RESOLUTION_UNIT, 2)? {
         2 => 25_400.0,
         3 => 10_000.0,
@@ -138,13 +148,14 @@ mod tests {
 
     #[test]
     fn pixel_sizes_are_read_from_both_kinds_of_description() {
-        let aperio_text =
-            "Aperio Image Library v11.2.1\r\n46000x32914 [0,100 46000x32914]|AppMag = 20|MPP = 0.4990|x = 1";
+        let aperio_text = "Aperio Image Library v11.2.1\r\n46000x32914 [0,100 46000x32914]|AppMag = 20|MPP = 0.4990|x = 1";
         assert_eq!(aperio(aperio_text, "MPP"), Some(0.499));
         assert_eq!(aperio(aperio_text, "AppMag"), Some(20.0));
         assert_eq!(aperio("Aperio|MPP = none", "MPP"), None);
         let xml = |unit: &str| {
-            format!("<OME><Image><Pixels ID=\"a\" PhysicalSizeX=\"250\"{unit} SizeX=\"3\"/></Image></OME>")
+            format!(
+                "<OME><Image><Pixels ID=\"a\" PhysicalSizeX=\"250\"{unit} SizeX=\"3\"/></Image></OME>"
+            )
         };
         assert_eq!(ome_mpp(&xml(" PhysicalSizeXUnit=\"nm\"")), Some(0.25));
         assert_eq!(ome_mpp(&xml("")), Some(250.0));

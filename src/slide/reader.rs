@@ -1,13 +1,14 @@
-//! Pixels of a slide from any source: tiles are fetched in few requests, decoded on all cores and kept while there is room.
+//! Pixels of a slide from any source: tiles are fetched in few requests, decoded on all cores and
+//! kept while there is room.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::bytes::{Read, Sparse, Stop, merged};
 use super::decode::decode_tile;
 use super::opening::Slide;
+use super::range_cache::{RangeCache, ReadError, ReadResult, merged};
 use super::source::ByteSource;
-use super::tiles::{Rect, TileCache, TilePlace};
+use super::tiles::{Rect, TileCache, TileIndex};
 use crate::error::{Error, Result};
 use crate::platform::for_each_index;
 use crate::raster::RgbImage;
@@ -23,7 +24,7 @@ const MAX_ROUNDS: usize = 1000;
 pub struct SlideReader {
     pub slide: Slide,
     source: Box<dyn ByteSource>,
-    bytes: Mutex<Sparse>,
+    bytes: Mutex<RangeCache>,
     cache: Mutex<TileCache>,
     decode_ns: AtomicU64,
 }
@@ -34,13 +35,14 @@ impl SlideReader {
     /// # Errors
     /// Those of the source; whatever the file does wrong.
     pub fn open(source: Box<dyn ByteSource>) -> Result<Self> {
-        let mut bytes = Sparse::new(source.len());
+        let mut bytes = RangeCache::new(source.len());
         let slide = complete(source.as_ref(), &mut bytes, Slide::open)?;
         let (bytes, cache) = (Mutex::new(bytes), Mutex::new(TileCache::new(CACHE_BYTES)));
         Ok(Self { slide, source, bytes, cache, decode_ns: AtomicU64::new(0) })
     }
 
-    /// Tells this slide from others: length and a hash of its first bytes, where levels and dates stand.
+    /// Tells this slide from others: length and a hash of its first bytes, where levels and dates
+    /// stand.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -59,23 +61,34 @@ impl SlideReader {
     /// A rectangle of a level; what lies outside the slide, and tiles that were left out, is glass.
     ///
     /// # Errors
-    /// [`Error::Limit`] for more pixels than memory should hold; those of the source and of broken tiles.
-    pub fn region(&self, level: usize, x: isize, y: isize, width: usize, height: usize) -> Result<RgbImage> {
+    /// [`Error::Limit`] for more pixels than memory should hold; those of the source and of broken
+    /// tiles.
+    pub fn region(
+        &self,
+        level: usize,
+        x: isize,
+        y: isize,
+        width: usize,
+        height: usize,
+    ) -> Result<RgbImage> {
         let levels = self.slide.levels.len();
         if level >= levels {
-            return Err(Error::mismatch(format!("The slide has {levels} levels; there is no level {level}")));
+            return Err(Error::mismatch(format!(
+                "The slide has {levels} levels; there is no level {level}"
+            )));
         }
         let rect = Rect { x, y, width, height };
         rect.check()?;
         let grid = &self.slide.levels[level];
         let places = rect.tiles(level, grid);
         let tiles = self.tiles(&places)?;
-        let present: Vec<_> = places.into_iter().zip(tiles).filter_map(|(p, tile)| Some((p, tile?))).collect();
+        let present: Vec<_> =
+            places.into_iter().zip(tiles).filter_map(|(p, tile)| Some((p, tile?))).collect();
         Ok(rect.assemble(grid, &present))
     }
 
     /// Tiles in the order asked for; none for those that were left out of the file.
-    fn tiles(&self, keys: &[TilePlace]) -> Result<Vec<Option<Arc<RgbImage>>>> {
+    fn tiles(&self, keys: &[TileIndex]) -> Result<Vec<Option<Arc<RgbImage>>>> {
         let broken = || Error::malformed("Reading the slide failed before");
         let mut found: Vec<Option<Arc<RgbImage>>> = Vec::with_capacity(keys.len());
         {
@@ -87,8 +100,10 @@ impl SlideReader {
             return Ok(found);
         }
         let mut bytes = self.bytes.lock().map_err(|_| broken())?;
-        let places = |bytes: &Sparse| -> Read<Vec<Option<std::ops::Range<u64>>>> {
-            let range = |i: &usize| self.slide.levels[keys[*i].level].tile_range(bytes, keys[*i].column, keys[*i].row);
+        let places = |bytes: &RangeCache| -> ReadResult<Vec<Option<std::ops::Range<u64>>>> {
+            let range = |i: &usize| {
+                self.slide.levels[keys[*i].level].tile_range(bytes, keys[*i].column, keys[*i].row)
+            };
             missing.iter().map(range).collect()
         };
         let places = complete(self.source.as_ref(), &mut bytes, places)?;
@@ -105,7 +120,8 @@ impl SlideReader {
                 packed[member] = got.get(part).ok_or_else(broken)?.to_vec();
             }
         }
-        let decoded: Vec<Mutex<Option<Arc<RgbImage>>>> = packed.iter().map(|_| Mutex::new(None)).collect();
+        let decoded: Vec<Mutex<Option<Arc<RgbImage>>>> =
+            packed.iter().map(|_| Mutex::new(None)).collect();
         for_each_index(packed.len(), |i| {
             let key = keys[present[i].0];
             let begun = std::time::Instant::now();
@@ -127,12 +143,16 @@ impl SlideReader {
 }
 
 /// Runs a reader until nothing is missing.
-fn complete<T>(source: &dyn ByteSource, bytes: &mut Sparse, read: impl Fn(&Sparse) -> Read<T>) -> Result<T> {
+fn complete<T>(
+    source: &dyn ByteSource,
+    bytes: &mut RangeCache,
+    read: impl Fn(&RangeCache) -> ReadResult<T>,
+) -> Result<T> {
     for _ in 0..MAX_ROUNDS {
         match read(bytes) {
             Ok(value) => return Ok(value),
-            Err(Stop::Fail(error)) => return Err(error),
-            Err(Stop::Need(ranges)) => {
+            Err(ReadError::Fail(error)) => return Err(error),
+            Err(ReadError::NeedBytes(ranges)) => {
                 for (range, _) in merged(&ranges) {
                     bytes.feed(range.start, &source.read(range)?);
                 }

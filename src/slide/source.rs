@@ -1,4 +1,5 @@
-//! Where a slide's bytes come from, natively: a file, memory, or a server that answers range requests.
+//! Where a slide's bytes come from, natively: a file, memory, or a server that answers range
+//! requests.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -8,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::error::{At as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 
 /// First bytes asked of a server: enough for the header and often for the first directory.
 const FIRST_BYTES: u64 = 32 * 1024;
@@ -86,7 +87,8 @@ impl ByteSource for FileSource {
 
     fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
         let failed = |e| Error::io("The slide cannot be read", e);
-        let mut file = self.file.lock().map_err(|_| Error::malformed("Reading the slide failed before"))?;
+        let mut file =
+            self.file.lock().map_err(|_| Error::malformed("Reading the slide failed before"))?;
         file.seek(SeekFrom::Start(range.start)).map_err(failed)?;
         let mut bytes = vec![0; range.end.saturating_sub(range.start) as usize];
         file.read_exact(&mut bytes).map_err(failed)?;
@@ -109,8 +111,8 @@ impl HttpSource {
     /// Asks for the first bytes, which also tells the length and whether the server knows ranges.
     ///
     /// # Errors
-    /// [`Error::Io`] when the server cannot be reached, [`Error::Unsupported`] with advice when it sends only whole files and
-    /// this one is too long for that.
+    /// [`Error::Io`] when the server cannot be reached, [`Error::Unsupported`] with advice when it
+    /// sends only whole files and this one is too long for that.
     pub fn open(url: &str) -> Result<Self> {
         let config = ureq::Agent::config_builder()
             .timeout_connect(Some(CONNECT))
@@ -157,14 +159,20 @@ impl HttpSource {
         };
         self.requests.fetch_add(1, Ordering::Relaxed);
         let header = format!("bytes={}-{}", range.start, range.end - 1);
-        let mut answer = self.agent.get(&self.url).header("Range", &header).call().map_err(|e| lost(&e))?;
+        let mut answer =
+            self.agent.get(&self.url).header("Range", &header).call().map_err(|e| lost(&e))?;
         let status = answer.status().as_u16();
-        let field =
-            |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let field = |name: &str| {
+            answer.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned()
+        };
         let (content_range, length) = (field("content-range"), field("content-length"));
         let limit = match status {
             206 => range.end - range.start,
-            200 if range.start == 0 && length.parse::<u64>().is_ok_and(|n| n <= MAX_WHOLE_BYTES) => MAX_WHOLE_BYTES,
+            200 if range.start == 0
+                && length.parse::<u64>().is_ok_and(|n| n <= MAX_WHOLE_BYTES) =>
+            {
+                MAX_WHOLE_BYTES
+            }
             200 => {
                 return Err(Error::unsupported(format!(
                     "{} sends only whole files; put the slide on a server that answers range requests (206), or download it",
@@ -172,7 +180,12 @@ impl HttpSource {
                 )));
             }
             500..=599 | 429 => return Err(lost(&format!("status {status}"))),
-            _ => return Err(Error::unsupported(format!("{} answers with status {status}", self.url))),
+            _ => {
+                return Err(Error::unsupported(format!(
+                    "{} answers with status {status}",
+                    self.url
+                )));
+            }
         };
         let mut bytes = Vec::new();
         let body = answer.body_mut().as_reader().take(limit + 1).read_to_end(&mut bytes);
@@ -180,12 +193,20 @@ impl HttpSource {
         self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if status == 200 {
             let len = bytes.len() as u64;
-            return if len > limit { Err(lost(&"the file is longer than it said")) } else { Ok((bytes, len)) };
+            return if len > limit {
+                Err(lost(&"the file is longer than it said"))
+            } else {
+                Ok((bytes, len))
+            };
         }
-        let (start, whole) = content_place(&content_range)
-            .ok_or_else(|| Error::malformed(format!("{} does not say which bytes it sends", self.url)))?;
+        let (start, whole) = content_place(&content_range).ok_or_else(|| {
+            Error::malformed(format!("{} does not say which bytes it sends", self.url))
+        })?;
         if start != range.start || (self.len != 0 && whole != self.len) {
-            return Err(Error::malformed(format!("{} sends other bytes than were asked for", self.url)));
+            return Err(Error::malformed(format!(
+                "{} sends other bytes than were asked for",
+                self.url
+            )));
         }
         if bytes.len() as u64 != range.end.min(whole) - start {
             return Err(lost(&"the answer was cut short"));

@@ -1,8 +1,9 @@
-//! The directories of a TIFF or `BigTIFF`: tags and where their values lie. Everything in them is a stranger's claim.
+//! The directories of a TIFF or `BigTIFF`: tags and where their values lie. Everything in them is a
+//! stranger's claim.
 
 use std::collections::BTreeMap;
 
-use super::bytes::{Read, Sparse, Stop};
+use super::range_cache::{RangeCache, ReadError, ReadResult};
 use crate::error::Error;
 
 /// Most directories of a file, sub-directories included.
@@ -38,13 +39,13 @@ pub mod tag {
 
 /// How numbers are written in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
+pub struct TiffLayout {
     pub big_endian: bool,
     /// `BigTIFF`: counts and offsets of eight bytes.
     pub big: bool,
 }
 
-impl Layout {
+impl TiffLayout {
     fn number(self, bytes: &[u8]) -> u64 {
         let fold = |sum: u64, b: &u8| sum << 8 | u64::from(*b);
         if self.big_endian { bytes.iter().fold(0, fold) } else { bytes.iter().rev().fold(0, fold) }
@@ -53,14 +54,14 @@ impl Layout {
 
 /// One tag: type, number of values, and where they lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub struct TagEntry {
     kind: u16,
     pub count: u64,
     /// Place in the file, also of values that fit into the entry itself.
     at: u64,
 }
 
-impl Entry {
+impl TagEntry {
     /// Bytes of one value; none for types that do not exist.
     fn width(&self) -> Option<u64> {
         match self.kind {
@@ -76,8 +77,8 @@ impl Entry {
 /// An image file directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
-    layout: Layout,
-    entries: BTreeMap<u16, Entry>,
+    layout: TiffLayout,
+    entries: BTreeMap<u16, TagEntry>,
 }
 
 impl Directory {
@@ -96,11 +97,17 @@ impl Directory {
     ///
     /// # Errors
     /// Missing bytes, a tag that is no such number, or too few values.
-    pub fn number_at(&self, bytes: &Sparse, tag: u16, index: u64) -> Read<u64> {
-        let wrong = || Stop::Fail(Error::malformed(format!("TIFF tag {tag} has no whole number {index}")));
+    pub fn number_at(&self, bytes: &RangeCache, tag: u16, index: u64) -> ReadResult<u64> {
+        let wrong = || {
+            ReadError::Fail(Error::malformed(format!("TIFF tag {tag} has no whole number {index}")))
+        };
         let entry = self.entries.get(&tag).filter(|e| index < e.count).ok_or_else(wrong)?;
-        let width = entry.width().filter(|_| matches!(entry.kind, 1 | 3 | 4 | 13 | 16 | 18)).ok_or_else(wrong)?;
-        let at = index.checked_mul(width).and_then(|i| entry.at.checked_add(i)).ok_or_else(wrong)?;
+        let width = entry
+            .width()
+            .filter(|_| matches!(entry.kind, 1 | 3 | 4 | 13 | 16 | 18))
+            .ok_or_else(wrong)?;
+        let at =
+            index.checked_mul(width).and_then(|i| entry.at.checked_add(i)).ok_or_else(wrong)?;
         Ok(self.layout.number(&bytes.get(at, width)?))
     }
 
@@ -108,7 +115,7 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Self::number_at`].
-    pub fn number_or(&self, bytes: &Sparse, tag: u16, absent: u64) -> Read<u64> {
+    pub fn number_or(&self, bytes: &RangeCache, tag: u16, absent: u64) -> ReadResult<u64> {
         if self.has(tag) { self.number_at(bytes, tag, 0) } else { Ok(absent) }
     }
 
@@ -116,10 +123,13 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Self::number_at`], and more than `most` values.
-    pub fn numbers(&self, bytes: &Sparse, tag: u16, most: u64) -> Read<Vec<u64>> {
+    pub fn numbers(&self, bytes: &RangeCache, tag: u16, most: u64) -> ReadResult<Vec<u64>> {
         let count = self.count(tag);
         if count > most {
-            return Err(Error::limit(format!("TIFF tag {tag} has {count} values; {most} are the limit")).into());
+            return Err(Error::limit(format!(
+                "TIFF tag {tag} has {count} values; {most} are the limit"
+            ))
+            .into());
         }
         (0..count).map(|i| self.number_at(bytes, tag, i)).collect()
     }
@@ -128,8 +138,10 @@ impl Directory {
     ///
     /// # Errors
     /// Missing bytes.
-    pub fn fraction(&self, bytes: &Sparse, tag: u16) -> Read<Option<f64>> {
-        let Some(entry) = self.entries.get(&tag).filter(|e| e.kind == 5 && e.count == 1) else { return Ok(None) };
+    pub fn fraction(&self, bytes: &RangeCache, tag: u16) -> ReadResult<Option<f64>> {
+        let Some(entry) = self.entries.get(&tag).filter(|e| e.kind == 5 && e.count == 1) else {
+            return Ok(None);
+        };
         let raw = bytes.get(entry.at, 8)?;
         let (over, under) = (self.layout.number(&raw[..4]), self.layout.number(&raw[4..]));
         Ok((under > 0).then(|| over as f64 / under as f64))
@@ -139,12 +151,13 @@ impl Directory {
     ///
     /// # Errors
     /// Missing bytes, or more than the limit.
-    pub fn raw(&self, bytes: &Sparse, tag: u16) -> Read<Vec<u8>> {
+    pub fn raw(&self, bytes: &RangeCache, tag: u16) -> ReadResult<Vec<u8>> {
         let Some(entry) = self.entries.get(&tag) else { return Ok(Vec::new()) };
         if entry.width() != Some(1) || entry.count > MAX_VALUE_BYTES {
-            return Err(
-                Error::limit(format!("TIFF tag {tag} is no text or longer than {MAX_VALUE_BYTES} bytes")).into()
-            );
+            return Err(Error::limit(format!(
+                "TIFF tag {tag} is no text or longer than {MAX_VALUE_BYTES} bytes"
+            ))
+            .into());
         }
         bytes.get(entry.at, entry.count)
     }
@@ -153,7 +166,7 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Self::raw`].
-    pub fn text(&self, bytes: &Sparse, tag: u16) -> Read<String> {
+    pub fn text(&self, bytes: &RangeCache, tag: u16) -> ReadResult<String> {
         let raw = self.raw(bytes, tag)?;
         let end = raw.iter().position(|&b| b == 0).unwrap_or(raw.len());
         Ok(String::from_utf8_lossy(&raw[..end]).into_owned())
@@ -163,8 +176,9 @@ impl Directory {
 /// The main directories of a file, each with its sub-directories.
 ///
 /// # Errors
-/// Missing bytes; [`Error::Malformed`] for a chain that runs in a circle or leaves the file, [`Error::Limit`] for a longer one than slides have.
-pub fn directories(bytes: &Sparse) -> Read<Vec<(Directory, Vec<Directory>)>> {
+/// Missing bytes; [`Error::Malformed`] for a chain that runs in a circle or leaves the file,
+/// [`Error::Limit`] for a longer one than slides have.
+pub fn directories(bytes: &RangeCache) -> ReadResult<Vec<(Directory, Vec<Directory>)>> {
     let (layout, first) = header(bytes)?;
     let mut seen = Vec::new();
     let mut all = Vec::new();
@@ -185,8 +199,9 @@ pub fn directories(bytes: &Sparse) -> Read<Vec<(Directory, Vec<Directory>)>> {
 }
 
 /// Byte order, kind, and place of the first directory.
-fn header(bytes: &Sparse) -> Read<(Layout, u64)> {
-    let none = || Error::unsupported("The file is no TIFF; slides are SVS, pyramidal TIFF or OME-TIFF");
+fn header(bytes: &RangeCache) -> ReadResult<(TiffLayout, u64)> {
+    let none =
+        || Error::unsupported("The file is no TIFF; slides are SVS, pyramidal TIFF or OME-TIFF");
     if bytes.len() < 16 {
         return Err(none().into());
     }
@@ -196,37 +211,51 @@ fn header(bytes: &Sparse) -> Read<(Layout, u64)> {
         b"MM" => true,
         _ => return Err(none().into()),
     };
-    let layout = |big| Layout { big_endian, big };
+    let layout = |big| TiffLayout { big_endian, big };
     match layout(false).number(&raw[2..4]) {
         42 => Ok((layout(false), layout(false).number(&raw[4..8]))),
-        43 if layout(true).number(&raw[4..6]) == 8 => Ok((layout(true), layout(true).number(&raw[8..16]))),
+        43 if layout(true).number(&raw[4..6]) == 8 => {
+            Ok((layout(true), layout(true).number(&raw[8..16])))
+        }
         _ => Err(none().into()),
     }
 }
 
-fn directory(bytes: &Sparse, layout: Layout, at: u64, seen: &mut Vec<u64>) -> Read<(Directory, u64)> {
+fn directory(
+    bytes: &RangeCache,
+    layout: TiffLayout,
+    at: u64,
+    seen: &mut Vec<u64>,
+) -> ReadResult<(Directory, u64)> {
     if seen.contains(&at) {
         return Err(Error::malformed("The directories of the TIFF run in a circle").into());
     }
     if seen.len() >= MAX_DIRECTORIES {
-        return Err(Error::limit(format!("The TIFF has more than {MAX_DIRECTORIES} directories")).into());
+        return Err(
+            Error::limit(format!("The TIFF has more than {MAX_DIRECTORIES} directories")).into()
+        );
     }
     seen.push(at);
     let (count_width, entry_width, value_width) = if layout.big { (8, 20, 8) } else { (2, 12, 4) };
     let count = layout.number(&bytes.get(at, count_width)?);
     if count > MAX_TAGS {
-        return Err(Error::limit(format!("A directory of the TIFF has {count} tags; {MAX_TAGS} are the limit")).into());
+        return Err(Error::limit(format!(
+            "A directory of the TIFF has {count} tags; {MAX_TAGS} are the limit"
+        ))
+        .into());
     }
     let first = at + count_width;
     let raw = bytes.get(first, count * entry_width + value_width)?;
     let (table, next) = raw.split_at((count * entry_width) as usize);
     let mut entries = BTreeMap::new();
     for (i, entry) in table.chunks_exact(entry_width as usize).enumerate() {
-        let (number, kind) = (layout.number(&entry[..2]) as u16, layout.number(&entry[2..4]) as u16);
+        let (number, kind) =
+            (layout.number(&entry[..2]) as u16, layout.number(&entry[2..4]) as u16);
         let (count, value) = entry[4..].split_at(value_width as usize);
         let count = layout.number(count);
-        let mut found = Entry { kind, count, at: 0 };
-        let inside = found.width().and_then(|w| w.checked_mul(count)).is_some_and(|n| n <= value_width);
+        let mut found = TagEntry { kind, count, at: 0 };
+        let inside =
+            found.width().and_then(|w| w.checked_mul(count)).is_some_and(|n| n <= value_width);
         let own = first + i as u64 * entry_width + 4 + value_width;
         found.at = if inside { own } else { layout.number(value) };
         entries.entry(number).or_insert(found);

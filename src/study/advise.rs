@@ -1,15 +1,16 @@
-//! From results to advice: how far to prune with so many patches, and how many patches for so much accuracy.
+//! From results to advice: how far to prune with so many patches, and how many patches for so much
+//! accuracy.
 
-use super::design::Network;
+use super::design::NetworkChoice;
 use super::paper::{paper_table, standard_errors};
-use super::summary::Group;
+use super::summary::CellGroup;
 
 /// Known sizes up to this much larger than what there is speak for it.
 const NEARLY: f64 = 1.05;
 
 /// One known configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Point {
+struct AdvicePoint {
     ratio: f64,
     n: usize,
     accuracy: f64,
@@ -44,9 +45,10 @@ pub struct Advice {
     pub source: String,
 }
 
-/// Answers from a study's groups of one network, or from the paper's Table 6 where there are none; none when nothing fits.
+/// Answers from a study's groups of one network, or from the paper's Table 6 where there are none;
+/// none when nothing fits.
 #[must_use]
-pub fn advise(question: Question, margin: f64, groups: &[Group]) -> Option<Advice> {
+pub fn advise(question: Question, margin: f64, groups: &[CellGroup]) -> Option<Advice> {
     let (points, source) = known(groups);
     let unpruned = |n: usize| points.iter().find(|p| p.ratio == 0.0 && p.n == n);
     let farthest = |n: usize| {
@@ -57,11 +59,15 @@ pub fn advise(question: Question, margin: f64, groups: &[Group]) -> Option<Advic
     let mut sizes: Vec<usize> = points.iter().filter(|p| p.ratio == 0.0).map(|p| p.n).collect();
     sizes.sort_unstable();
     sizes.dedup();
-    let best = sizes.iter().filter_map(|n| unpruned(*n)).map(|p| p.accuracy).fold(f64::MIN, f64::max);
-    let enough = *sizes.iter().find(|n| unpruned(**n).is_some_and(|p| best - p.accuracy <= margin))?;
+    let best =
+        sizes.iter().filter_map(|n| unpruned(*n)).map(|p| p.accuracy).fold(f64::MIN, f64::max);
+    let enough =
+        *sizes.iter().find(|n| unpruned(**n).is_some_and(|p| best - p.accuracy <= margin))?;
     let n = match question {
         // The largest known size that is not, or hardly, larger than what there is.
-        Question::Patches(have) => *sizes.iter().rfind(|n| **n as f64 <= have as f64 * NEARLY).or(sizes.first())?,
+        Question::Patches(have) => {
+            *sizes.iter().rfind(|n| **n as f64 <= have as f64 * NEARLY).or(sizes.first())?
+        }
         Question::Accuracy(wanted) => {
             *sizes.iter().find(|n| farthest(**n).is_some_and(|(p, _)| p.accuracy >= wanted))?
         }
@@ -82,20 +88,30 @@ pub fn advise(question: Question, margin: f64, groups: &[Group]) -> Option<Advic
     })
 }
 
-fn known(groups: &[Group]) -> (Vec<Point>, String) {
-    let point = |g: &Group| {
+fn known(groups: &[CellGroup]) -> (Vec<AdvicePoint>, String) {
+    let point = |g: &CellGroup| {
         let accuracy = g.accuracy?;
-        let error = accuracy.deviation.unwrap_or(standard_errors(g.network == Network::Dccn).0);
-        Some(Point { ratio: g.pruning_ratio, n: g.n_train, accuracy: accuracy.mean, error })
+        let error =
+            accuracy.deviation.unwrap_or(standard_errors(g.network == NetworkChoice::Dccn).0);
+        Some(AdvicePoint { ratio: g.pruning_ratio, n: g.n_train, accuracy: accuracy.mean, error })
     };
     if groups.is_empty() {
         let error = standard_errors(false).0;
         let rows = paper_table(6).into_iter();
-        let points =
-            rows.map(|r| Point { ratio: r.pruning_ratio, n: r.n_train, accuracy: r.accuracy, error }).collect();
+        let points = rows
+            .map(|r| AdvicePoint {
+                ratio: r.pruning_ratio,
+                n: r.n_train,
+                accuracy: r.accuracy,
+                error,
+            })
+            .collect();
         return (points, "Götz et al. 2022, Table 6 (DCNN)".to_owned());
     }
-    (groups.iter().filter_map(point).collect(), format!("this study ({} configurations)", groups.len()))
+    (
+        groups.iter().filter_map(point).collect(),
+        format!("this study ({} configurations)", groups.len()),
+    )
 }
 
 #[cfg(test)]
@@ -108,7 +124,11 @@ mod tests {
         assert_eq!(advice.patches, 9159);
         assert!((advice.unpruned_accuracy - 0.921).abs() < 1e-9);
         assert!(advice.accuracy >= 0.921 - 0.007 && advice.pruning_ratio >= 0.5, "{advice:?}");
-        assert_eq!(advise(Question::Patches(9_000), 0.007, &[]), Some(advice), "a little less is the same");
+        assert_eq!(
+            advise(Question::Patches(9_000), 0.007, &[]),
+            Some(advice),
+            "a little less is the same"
+        );
         let advice = advise(Question::Accuracy(0.93), 0.005, &[]).expect("advice");
         assert!(advice.accuracy >= 0.93 && advice.patches >= 91_593, "{advice:?}");
         assert_eq!(advise(Question::Accuracy(0.99), 0.005, &[]), None);
@@ -116,7 +136,8 @@ mod tests {
 
     #[test]
     fn a_wider_margin_never_prunes_less() {
-        let ratio = |margin| advise(Question::Patches(9159), margin, &[]).expect("advice").pruning_ratio;
+        let ratio =
+            |margin| advise(Question::Patches(9159), margin, &[]).expect("advice").pruning_ratio;
         let all: Vec<f64> = [0.0, 0.002, 0.005, 0.01, 0.02, 0.05].map(ratio).into();
         assert!(all.windows(2).all(|w| w[0] <= w[1]), "{all:?}");
     }

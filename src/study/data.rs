@@ -18,7 +18,8 @@ const NAMED: usize = 5;
 pub struct DataChoice {
     /// Procedural tissue instead of a folder.
     pub phantom: bool,
-    /// The DCCN is scored on every such pixel of every such row of the test tiles; all of them would take hours.
+    /// The DCCN is scored on every such pixel of every such row of the test tiles; all of them
+    /// would take hours.
     #[serde(skip_serializing_if = "is_usual_stride")]
     pub dccn_stride: usize,
     #[serde(skip_serializing_if = "TileSplit::is_the_papers")]
@@ -55,7 +56,8 @@ impl TileSplit {
         if self.is_the_papers() {
             return [Split::Pretrain, Split::Train, Split::Test].map(|part| part.contains(tile));
         }
-        [&self.pretrain, &self.train, &self.test].map(|names| names.iter().any(|name| tile.contains(name)))
+        [&self.pretrain, &self.train, &self.test]
+            .map(|names| names.iter().any(|name| tile.contains(name)))
     }
 
     /// A name in the split that no tile has.
@@ -97,10 +99,12 @@ impl Data {
         parts.iter().flat_map(|(part, tiles)| tiles.iter().map(|tile| row(part, tile))).collect()
     }
 
-    /// Tiles by the design's split. A tile may pre-train and train, but one that tests does nothing else.
+    /// Tiles by the design's split. A tile may pre-train and train, but one that tests does nothing
+    /// else.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] when a part that is needed has no tile, a name fits none, or a tile would test what it taught.
+    /// [`Error::Mismatch`] when a part that is needed has no tile, a name fits none, or a tile
+    /// would test what it taught.
     pub fn of_tiles(tiles: Vec<Tile>, design: &Design) -> Result<Self> {
         let split = &design.data.split;
         if let Some(name) = split.missing(&tiles) {
@@ -129,8 +133,10 @@ impl Data {
                 _ => {}
             }
         }
-        let pretrains = design.networks.iter().any(|&network| design.pretrain_recipe(network).is_some());
-        if data.train.is_empty() || data.test.is_empty() || (pretrains && data.pretrain.is_empty()) {
+        let pretrains =
+            design.networks.iter().any(|&network| design.pretrain_recipe(network).is_some());
+        if data.train.is_empty() || data.test.is_empty() || (pretrains && data.pretrain.is_empty())
+        {
             return Err(Error::mismatch(format!(
                 "The folder lacks tiles to pre-train, train or test on. Unless the design says which, in [data.split] with pretrain = [..], train = [..] and test = [..], they are the paper's; here are {there}"
             )));
@@ -144,23 +150,34 @@ mod tests {
     use super::super::store::Study;
     use super::*;
 
-    const CODES: [&str; 4] = ["TCGA-A7-A13E-01Z", "TCGA-AR-A1AK-01Z", "TCGA-CH-5767-01Z", "mouse-1"];
+    const CODES: [&str; 4] =
+        ["TCGA-A7-A13E-01Z", "TCGA-AR-A1AK-01Z", "TCGA-CH-5767-01Z", "mouse-1"];
 
     fn tiles(names: &[&str]) -> Vec<Tile> {
-        names.iter().map(|name| Tile { name: (*name).to_owned(), ..phantom::tile(16, 16, 1) }).collect()
+        names
+            .iter()
+            .map(|name| Tile { name: (*name).to_owned(), ..phantom::tile(16, 16, 1) })
+            .collect()
     }
 
     fn split(design: &str, names: &[&str]) -> Result<[Vec<String>; 3]> {
-        let text = format!("name = \"x\"\nnetworks = [\"dcnn\"]\nratios = [0.5]\npatches = [100]\n{design}");
+        let text = format!(
+            "name = \"x\"\nnetworks = [\"dcnn\"]\nratios = [0.5]\npatches = [100]\n{design}"
+        );
         let data = Data::of_tiles(tiles(names), &Design::parse(&text)?)?;
-        Ok([data.pretrain, data.train, data.test].map(|part| part.into_iter().map(|tile| tile.name).collect()))
+        Ok([data.pretrain, data.train, data.test]
+            .map(|part| part.into_iter().map(|tile| tile.name).collect()))
     }
 
     #[test]
     fn without_names_the_papers_tiles_are_split_as_in_its_table_1() {
         let found = split("", &CODES).expect("split");
-        assert_eq!(found, [[CODES[0]], [CODES[1]], [CODES[2]]].map(|part| part.map(str::to_owned).to_vec()));
-        let said = split("", &["mouse-1", "mouse-2"]).expect_err("no tile of the paper").to_string();
+        assert_eq!(
+            found,
+            [[CODES[0]], [CODES[1]], [CODES[2]]].map(|part| part.map(str::to_owned).to_vec())
+        );
+        let said =
+            split("", &["mouse-1", "mouse-2"]).expect_err("no tile of the paper").to_string();
         assert!(said.contains("[data.split]") && said.contains("mouse-1, mouse-2"), "{said}");
     }
 
@@ -173,16 +190,25 @@ mod tests {
         let [pretrain, train, test] = found.expect("split");
         assert_eq!(
             (pretrain, train, test),
-            (vec!["mouse-1".into(), "mouse-2".into()], vec!["mouse-2".into()], vec!["mouse-3".into()])
+            (
+                vec!["mouse-1".into(), "mouse-2".into()],
+                vec!["mouse-2".into()],
+                vec!["mouse-3".into()]
+            )
         );
     }
 
     #[test]
     fn a_tile_that_tests_teaches_nothing_and_every_name_must_fit() {
-        let refused = |design: &str| split(design, &["mouse-1", "mouse-2"]).expect_err("refused").to_string();
-        let leak = refused("[data.split]\npretrain = [\"mouse-1\"]\ntrain = [\"mouse-1\"]\ntest = [\"mouse\"]");
+        let refused =
+            |design: &str| split(design, &["mouse-1", "mouse-2"]).expect_err("refused").to_string();
+        let leak = refused(
+            "[data.split]\npretrain = [\"mouse-1\"]\ntrain = [\"mouse-1\"]\ntest = [\"mouse\"]",
+        );
         assert!(leak.contains("mouse-1") && leak.contains("learned from"), "{leak}");
-        let typo = refused("[data.split]\npretrain = [\"mouse-1\"]\ntrain = [\"muose-1\"]\ntest = [\"mouse-2\"]");
+        let typo = refused(
+            "[data.split]\npretrain = [\"mouse-1\"]\ntrain = [\"muose-1\"]\ntest = [\"mouse-2\"]",
+        );
         assert!(typo.contains("'muose-1'"), "{typo}");
         let none = "[data.split]\ntrain = [\"mouse-1\"]\ntest = [\"mouse-2\"]\n";
         let bare = refused(&format!("{none}[pretrain]\npatches = 100\nepochs = 1"));
@@ -193,7 +219,8 @@ mod tests {
     #[test]
     fn a_study_keeps_to_the_tiles_it_began_with() {
         let folder = tempfile::tempdir().expect("folder");
-        let study = Study::begin(Design::built_in("smoke").expect("design"), folder.path()).expect("study");
+        let study =
+            Study::begin(Design::built_in("smoke").expect("design"), folder.path()).expect("study");
         study.keep_to(&Data::phantom()).expect("the first time");
         study.keep_to(&Data::phantom()).expect("the same");
         let mut other = Data::phantom();
@@ -205,7 +232,9 @@ mod tests {
     #[test]
     fn a_split_changes_a_cells_id_and_none_leaves_it() {
         let id = |text: &str| {
-            let text = format!("name = \"x\"\nnetworks = [\"dcnn\"]\nratios = [0.5]\npatches = [100]\n{text}");
+            let text = format!(
+                "name = \"x\"\nnetworks = [\"dcnn\"]\nratios = [0.5]\npatches = [100]\n{text}"
+            );
             Design::parse(&text).expect("design").cells()[0].id.clone()
         };
         assert_eq!(id(""), id("[data.split]\ntrain = []"));

@@ -26,7 +26,7 @@ const MAX_CELLS: usize = 100_000;
 /// How the number of patches follows the pruning ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
-pub enum Scale {
+pub enum PatchScale {
     /// The same at every ratio (the paper's Tables 6 and 7).
     #[default]
     Fixed,
@@ -37,14 +37,14 @@ pub enum Scale {
 /// Networks that a design can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Network {
+pub enum NetworkChoice {
     Dcnn,
     Dccn,
     /// A quarter of the paper's DCNN, for trials.
     Small,
 }
 
-impl Network {
+impl NetworkChoice {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -83,10 +83,10 @@ impl Network {
 #[serde(deny_unknown_fields)]
 pub struct Design {
     pub name: String,
-    pub networks: Vec<Network>,
+    pub networks: Vec<NetworkChoice>,
     pub ratios: Vec<f64>,
     #[serde(default)]
-    pub scale: Scale,
+    pub scale: PatchScale,
     /// Sample sizes relative to the network's parameters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub r: Vec<f64>,
@@ -115,7 +115,7 @@ fn one_seed() -> Vec<u64> {
 pub struct Cell {
     /// The same in every run and on every machine; changes with anything that changes the result.
     pub id: String,
-    pub network: Network,
+    pub network: NetworkChoice,
     pub pruning_ratio: f64,
     /// Relative sample size before scaling, where the design gives it.
     pub r: Option<f64>,
@@ -129,8 +129,8 @@ impl Design {
     /// # Errors
     /// [`Error::Malformed`] naming the line, or [`Error::Mismatch`] naming the number.
     pub fn parse(text: &str) -> Result<Self> {
-        let design: Self =
-            toml::from_str(text).map_err(|e| Error::malformed(format!("The design cannot be understood: {e}")))?;
+        let design: Self = toml::from_str(text)
+            .map_err(|e| Error::malformed(format!("The design cannot be understood: {e}")))?;
         design.validate()?;
         Ok(design)
     }
@@ -143,7 +143,10 @@ impl Design {
         let names = || BUILT_IN.map(|(n, _)| n).join(", ");
         let found = BUILT_IN.iter().find(|(n, _)| *n == name);
         let (_, text) = found.ok_or_else(|| {
-            Error::mismatch(format!("'{name}' is neither a file nor a built-in design ({})", names()))
+            Error::mismatch(format!(
+                "'{name}' is neither a file nor a built-in design ({})",
+                names()
+            ))
         })?;
         Self::parse(text)
     }
@@ -153,7 +156,8 @@ impl Design {
     /// # Errors
     /// None in practice.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|e| Error::malformed(format!("The design cannot be written: {e}")))
+        toml::to_string(self)
+            .map_err(|e| Error::malformed(format!("The design cannot be written: {e}")))
     }
 
     fn validate(&self) -> Result<()> {
@@ -176,12 +180,18 @@ impl Design {
         if !self.r.iter().all(|r| r.is_finite() && (0.0..=100.0).contains(r)) {
             return refuse("'r' must lie between 0 and 100");
         }
-        let cells = [self.networks.len(), self.ratios.len(), self.sizes(), self.seeds.len()].iter().product::<usize>();
+        let cells = [self.networks.len(), self.ratios.len(), self.sizes(), self.seeds.len()]
+            .iter()
+            .product::<usize>();
         if cells > MAX_CELLS {
-            return Err(Error::limit(format!("The design has {cells} cells; {MAX_CELLS} are the limit")));
+            return Err(Error::limit(format!(
+                "The design has {cells} cells; {MAX_CELLS} are the limit"
+            )));
         }
         let before = self.networks.iter().filter_map(|&network| self.pretrain_recipe(network));
-        before.chain(self.cells().iter().map(|cell| self.recipe(cell))).try_for_each(|recipe| recipe.validate())
+        before
+            .chain(self.cells().iter().map(|cell| self.recipe(cell)))
+            .try_for_each(|recipe| recipe.validate())
     }
 
     fn sizes(&self) -> usize {
@@ -193,12 +203,15 @@ impl Design {
     pub fn cells(&self) -> Vec<Cell> {
         let mut cells = Vec::new();
         for &network in &self.networks {
-            for (size, &pruning_ratio, &seed) in (0..self.sizes())
-                .flat_map(|s| self.ratios.iter().flat_map(move |r| self.seeds.iter().map(move |seed| (s, r, seed))))
-            {
+            for (size, &pruning_ratio, &seed) in (0..self.sizes()).flat_map(|s| {
+                self.ratios
+                    .iter()
+                    .flat_map(move |r| self.seeds.iter().map(move |seed| (s, r, seed)))
+            }) {
                 let r = self.r.get(size).copied();
                 let whole = r.map_or_else(|| self.patches[size] as f64, |r| network.base() * r);
-                let share = if self.scale == Scale::Scaled { 1.0 - pruning_ratio } else { 1.0 };
+                let share =
+                    if self.scale == PatchScale::Scaled { 1.0 - pruning_ratio } else { 1.0 };
                 let n_train = (whole * share).round() as usize;
                 let mut cell = Cell { id: String::new(), network, pruning_ratio, r, n_train, seed };
                 cell.id = self.id(&cell);
@@ -211,18 +224,25 @@ impl Design {
 
     fn id(&self, cell: &Cell) -> String {
         let mut all = serde_json::json!([cell, self.pretrain, self.train, self.data]).to_string();
-        if cell.network == Network::Dccn {
-            // Cells were once scored on what was interpolated too, which says little of the network.
+        if cell.network == NetworkChoice::Dccn {
+            // Cells were once scored on what was interpolated too, which says little of the
+            // network.
             all.push_str("scored on its grid alone");
         }
         let percent = (cell.pruning_ratio * 100.0).round();
         let hash = sha256_hex(all.as_bytes());
-        format!("{}-d{percent:02}-n{}-s{}-{}", cell.network.name(), cell.n_train, cell.seed, &hash[..8])
+        format!(
+            "{}-d{percent:02}-n{}-s{}-{}",
+            cell.network.name(),
+            cell.n_train,
+            cell.seed,
+            &hash[..8]
+        )
     }
 
     /// Names the pre-training of a network.
     #[must_use]
-    pub fn pretrain_id(&self, network: Network) -> String {
+    pub fn pretrain_id(&self, network: NetworkChoice) -> String {
         let all = serde_json::json!([network, self.pretrain, self.train, self.data]).to_string();
         format!("{}-pretrained-{}", network.name(), &sha256_hex(all.as_bytes())[..8])
     }
@@ -230,17 +250,22 @@ impl Design {
     /// How a cell is trained.
     #[must_use]
     pub fn recipe(&self, cell: &Cell) -> Recipe {
-        Recipe { patches: cell.n_train, epochs: self.train.epochs, seed: cell.seed, ..self.common(cell.network) }
+        Recipe {
+            patches: cell.n_train,
+            epochs: self.train.epochs,
+            seed: cell.seed,
+            ..self.common(cell.network)
+        }
     }
 
     /// How a network is trained before it is pruned; none where random weights are the start.
     #[must_use]
-    pub fn pretrain_recipe(&self, network: Network) -> Option<Recipe> {
+    pub fn pretrain_recipe(&self, network: NetworkChoice) -> Option<Recipe> {
         self.pretrain.recipe(&self.common(network))
     }
 
-    fn common(&self, network: Network) -> Recipe {
-        self.train.recipe(network.head(), network != Network::Dccn)
+    fn common(&self, network: NetworkChoice) -> Recipe {
+        self.train.recipe(network.head(), network != NetworkChoice::Dccn)
     }
 }
 
@@ -255,7 +280,11 @@ mod tests {
         }
         let sizes = |name: &str, ratio: f64| -> Vec<usize> {
             let cells = Design::built_in(name).expect("design").cells();
-            cells.iter().filter(|c| (c.pruning_ratio - ratio).abs() < 1e-9).map(|c| c.n_train).collect()
+            cells
+                .iter()
+                .filter(|c| (c.pruning_ratio - ratio).abs() < 1e-9)
+                .map(|c| c.n_train)
+                .collect()
         };
         for table in 4..=7u8 {
             for ratio in [0.0, 0.5, 0.9] {
@@ -268,7 +297,10 @@ mod tests {
                 let got = sizes(&format!("paper-table{table}"), ratio);
                 assert_eq!(got.len(), want.len(), "table {table} at {ratio}");
                 // The paper rounds now up, now down.
-                assert!(got.iter().zip(&want).all(|(a, b)| a.abs_diff(*b) <= 1), "{got:?} {want:?}");
+                assert!(
+                    got.iter().zip(&want).all(|(a, b)| a.abs_diff(*b) <= 1),
+                    "{got:?} {want:?}"
+                );
             }
         }
     }
@@ -300,6 +332,8 @@ mod tests {
             let said = Design::parse(&smoke.replace(from, to)).expect_err(to).to_string();
             assert!(said.contains(word), "{said}");
         }
-        assert!(Design::built_in("no-such").expect_err("unknown").to_string().contains("paper-table4"));
+        assert!(
+            Design::built_in("no-such").expect_err("unknown").to_string().contains("paper-table4")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The paper's numbers (Tables 4 to 8), for side-by-side reports and for advice where there is no study of one's own.
+//! The paper's numbers (Tables 4 to 8), for side-by-side reports and for advice where there is no
+//! study of one's own.
 
 /// One configuration of the paper.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,7 +13,8 @@ pub struct PaperRow {
     pub cross_entropy: f64,
 }
 
-/// Rows of Table 4 (DCNN, scaled), 5 (DCCN, scaled), 6 (DCNN, fixed) or 7 (DCCN, fixed); none for other numbers.
+/// Rows of Table 4 (DCNN, scaled), 5 (DCCN, scaled), 6 (DCNN, fixed) or 7 (DCCN, fixed); none for
+/// other numbers.
 #[must_use]
 pub fn paper_table(number: u8) -> Vec<PaperRow> {
     let text = match number {
@@ -49,9 +51,11 @@ pub fn standard_errors(dccn: bool) -> (f64, f64) {
 #[must_use]
 pub fn paper_cost(dccn: bool, ratio: f64) -> Option<(f64, f64)> {
     let rows = include_str!("paper/table8_cost.csv").lines().skip(1);
-    rows.filter_map(|line| line.split(',').map(|f| f.trim().parse().ok()).collect::<Option<Vec<f64>>>())
-        .find(|row| row.len() == 5 && (row[0] - ratio).abs() < 1e-9)
-        .map(|row| if dccn { (row[2], row[4]) } else { (row[1], row[3]) })
+    rows.filter_map(|line| {
+        line.split(',').map(|f| f.trim().parse().ok()).collect::<Option<Vec<f64>>>()
+    })
+    .find(|row| row.len() == 5 && (row[0] - ratio).abs() < 1e-9)
+    .map(|row| if dccn { (row[2], row[4]) } else { (row[1], row[3]) })
 }
 
 #[cfg(test)]
@@ -72,13 +76,19 @@ mod tests {
         assert_eq!(paper_cost(false, 0.55), None);
     }
 
-    /// Accuracy follows from sensitivity, specificity and the share of nuclei; where it does not, a table is wrong.
+    /// Accuracy follows from sensitivity, specificity and the share of nuclei; where it does not, a
+    /// table is wrong.
     #[test]
     fn the_rows_of_table_4_at_40_and_50_percent_contradict_themselves() {
         const NUCLEI: f64 = 0.181;
-        let gap = |r: &PaperRow| r.accuracy - (NUCLEI * r.sensitivity + (1.0 - NUCLEI) * r.specificity);
+        let gap =
+            |r: &PaperRow| r.accuracy - (NUCLEI * r.sensitivity + (1.0 - NUCLEI) * r.specificity);
         let of = |ratio: f64| -> Vec<f64> {
-            paper_table(4).iter().filter(|r| (r.pruning_ratio - ratio).abs() < 1e-9).map(gap).collect()
+            paper_table(4)
+                .iter()
+                .filter(|r| (r.pruning_ratio - ratio).abs() < 1e-9)
+                .map(gap)
+                .collect()
         };
         for ratio in [0.4, 0.5] {
             assert!(of(ratio).iter().all(|g| *g > 0.029), "{ratio}: {:?}", of(ratio));

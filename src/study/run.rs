@@ -5,10 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::data::Data;
-use super::design::{Cell, Design, Network};
+use super::design::{Cell, Design, NetworkChoice};
 use super::store::{CellResult, Study};
 use crate::dataset::Tile;
-use crate::engine::{Choice, Control, LANES, LaneEngine, SegmentOptions, segment};
+use crate::engine::{BatchEngine, Control, DeviceChoice, PATCH_BATCH, SegmentOptions, segment};
 use crate::error::{Error, Result};
 use crate::instances::find;
 use crate::metrics::PixelCounts;
@@ -29,7 +29,7 @@ pub type Watch<'a> = dyn FnMut(&str, &Event) + 'a;
 pub struct CellRun<'a> {
     pub study: &'a Study,
     pub data: &'a Data,
-    pub device: Choice,
+    pub device: DeviceChoice,
     pub cancel: &'a AtomicBool,
 }
 
@@ -38,7 +38,7 @@ impl CellRun<'_> {
     ///
     /// # Errors
     /// Those of training.
-    pub fn pretrained(&self, network: Network, watch: &mut Watch<'_>) -> Result<Model> {
+    pub fn pretrained(&self, network: NetworkChoice, watch: &mut Watch<'_>) -> Result<Model> {
         let design = &self.study.design;
         let fresh = Model::random(network.architecture(), 1)?;
         let Some(recipe) = design.pretrain_recipe(network) else { return Ok(fresh) };
@@ -47,7 +47,8 @@ impl CellRun<'_> {
         if file.is_file() {
             return Model::load(&file);
         }
-        let model = self.trained(&fresh, &self.data.pretrain, &recipe, &file, &mut |event| watch(&id, event))?;
+        let model = self
+            .trained(&fresh, &self.data.pretrain, &recipe, &file, &mut |event| watch(&id, event))?;
         model.save(&file, Precision::F32)?;
         Ok(model)
     }
@@ -55,7 +56,8 @@ impl CellRun<'_> {
     /// Trains and scores a cell and keeps its result; a finished one is only read.
     ///
     /// # Errors
-    /// Those of training and segmentation; [`Error::Cancelled`] when asked to stop, with a checkpoint to go on from.
+    /// Those of training and segmentation; [`Error::Cancelled`] when asked to stop, with a
+    /// checkpoint to go on from.
     pub fn run(&self, cell: &Cell, watch: &mut Watch<'_>) -> Result<CellResult> {
         if let Some(done) = self.study.result(cell)? {
             return Ok(done);
@@ -65,7 +67,9 @@ impl CellRun<'_> {
         let start = apply(&whole, &plan)?;
         let recipe = self.study.design.recipe(cell);
         let file = self.study.model_file(cell);
-        let model = self.trained(&start, &self.data.train, &recipe, &file, &mut |event| watch(&cell.id, event))?;
+        let model = self.trained(&start, &self.data.train, &recipe, &file, &mut |event| {
+            watch(&cell.id, event)
+        })?;
         let (counts, first) = self.score(&model)?;
         self.picture(cell, &model, &first)?;
         model.save(&file, Precision::F32)?;
@@ -106,7 +110,8 @@ impl CellRun<'_> {
         Ok(outcome.model)
     }
 
-    /// Counts over all test tiles, of the pixels that the network answered, and the map of the first tile.
+    /// Counts over all test tiles, of the pixels that the network answered, and the map of the
+    /// first tile.
     fn score(&self, model: &Model) -> Result<(PixelCounts, ProbabilityMap)> {
         let options = SegmentOptions { stride: self.study.design.data.dccn_stride, block_px: None };
         let control = Control { cancel: Some(self.cancel), ..Control::default() };
@@ -115,7 +120,8 @@ impl CellRun<'_> {
         for tile in &self.data.test {
             let map = segment(model, &tile.image, options, &control)?;
             let lines = options.answered(model, map.width(), map.height());
-            counts = counts.plus(PixelCounts::on_lines(&map, &tile.labels.foreground(), &lines, 0.5)?);
+            counts =
+                counts.plus(PixelCounts::on_lines(&map, &tile.labels.foreground(), &lines, 0.5)?);
             first.get_or_insert(map);
         }
         let first = first.ok_or_else(|| Error::mismatch("There are no test tiles"))?;
@@ -132,29 +138,35 @@ impl CellRun<'_> {
     }
 }
 
-/// Bytes of the file and milliseconds a patch on the CPU, patch by patch, for each network and ratio (the paper's Table 8).
+/// Bytes of the file and milliseconds a patch on the CPU, patch by patch, for each network and
+/// ratio (the paper's Table 8).
 ///
 /// # Errors
 /// None in practice.
-pub fn cost(design: &Design, runs: usize) -> Result<Vec<(Network, f64, usize, f64)>> {
+pub fn cost(design: &Design, runs: usize) -> Result<Vec<(NetworkChoice, f64, usize, f64)>> {
     let mut rows = Vec::new();
     for &network in &design.networks {
         let whole = Model::random(network.architecture(), 1)?;
         for &ratio in &design.ratios {
             let (plan, _) = PruningPlan::l1(&whole, ratio, Scope::Convolutions)?;
             let model = apply(&whole, &plan)?;
-            let engine = LaneEngine::new(&model)?;
+            let engine = BatchEngine::new(&model)?;
             let image = Plane::filled(64, 64, [127, 90, 160]);
-            let places: Vec<(usize, usize)> = (0..LANES).map(|i| (i, i)).collect();
+            let places: Vec<(usize, usize)> = (0..PATCH_BATCH).map(|i| (i, i)).collect();
             let mut times: Vec<f64> = (0..runs.max(1))
                 .map(|_| {
                     let begun = Instant::now();
                     drop(engine.run(&image, &places));
-                    begun.elapsed().as_secs_f64() * 1000.0 / LANES as f64
+                    begun.elapsed().as_secs_f64() * 1000.0 / PATCH_BATCH as f64
                 })
                 .collect();
             times.sort_by(f64::total_cmp);
-            rows.push((network, ratio, model.to_bytes(Precision::F32)?.len(), times[times.len() / 2]));
+            rows.push((
+                network,
+                ratio,
+                model.to_bytes(Precision::F32)?.len(),
+                times[times.len() / 2],
+            ));
         }
     }
     Ok(rows)

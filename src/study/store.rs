@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::data::Data;
 use super::design::{Cell, Design};
 use super::times::Times;
-use crate::error::{At as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::metrics::PixelScores;
 use crate::platform::{read_file, write_atomic};
 
@@ -51,9 +51,10 @@ impl Study {
         if study.design_file().is_file() {
             let there = Self::open(folder)?;
             if there.design != study.design {
-                return Err(
-                    Error::mismatch("Another design's study is in this folder; choose another folder").at(folder)
-                );
+                return Err(Error::mismatch(
+                    "Another design's study is in this folder; choose another folder",
+                )
+                .at(folder));
             }
             return Ok(there);
         }
@@ -74,11 +75,13 @@ impl Study {
     pub fn open(folder: &Path) -> Result<Self> {
         let file = folder.join("design.toml");
         let bytes = read_file(&file, MAX_BYTES)?;
-        let text = String::from_utf8(bytes).map_err(|_| Error::malformed("The design is not text").at(&file))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Error::malformed("The design is not text").at(&file))?;
         Ok(Self { design: Design::parse(&text).at(&file)?, folder: folder.to_path_buf() })
     }
 
-    /// Holds the study to the tiles that it began with, by what is in them: results of two data sets are no table.
+    /// Holds the study to the tiles that it began with, by what is in them: results of two data
+    /// sets are no table.
     ///
     /// # Errors
     /// [`Error::Mismatch`] where it began with others.
@@ -90,8 +93,10 @@ impl Study {
         if read_file(&file, MAX_TILES_BYTES)? == list.as_bytes() {
             return Ok(());
         }
-        Err(Error::mismatch("The study in this folder began with other tiles or labels; choose another folder")
-            .at(&file))
+        Err(Error::mismatch(
+            "The study in this folder began with other tiles or labels; choose another folder",
+        )
+        .at(&file))
     }
 
     fn design_file(&self) -> PathBuf {
@@ -164,7 +169,8 @@ impl Study {
     /// # Errors
     /// When it cannot be written.
     pub fn keep(&self, result: &CellResult) -> Result<()> {
-        let text = serde_json::to_vec_pretty(result).map_err(|e| Error::malformed(e.to_string()))?;
+        let text =
+            serde_json::to_vec_pretty(result).map_err(|e| Error::malformed(e.to_string()))?;
         write_atomic(&self.result_file(&result.cell), &text)
     }
 
@@ -202,7 +208,13 @@ impl Study {
         for CellResult { cell, parameters, bytes, macs, scores, .. } in self.results()? {
             let some = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.6}"));
             let r = cell.r.map_or(String::new(), |r| r.to_string());
-            let measured = [scores.sensitivity, scores.specificity, scores.precision, scores.dice, scores.accuracy];
+            let measured = [
+                scores.sensitivity,
+                scores.specificity,
+                scores.precision,
+                scores.dice,
+                scores.accuracy,
+            ];
             text.push_str(&format!(
                 "{},{},{},{r},{},{},{parameters},{bytes},{macs},{},{}\n",
                 cell.id,

@@ -6,7 +6,8 @@ use crate::dataset::{Augmentation, Prior};
 use crate::model::Head;
 use crate::train::{Recipe, Schedule, is_single};
 
-/// Training before anything is pruned, shared by all cells of a network. What it does not say is as in [`Training`].
+/// Training before anything is pruned, shared by all cells of a network. What it does not say is as
+/// in [`Training`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pretrain {
@@ -83,9 +84,20 @@ impl Default for Training {
 }
 
 impl Training {
-    /// The recipe of a cell but for its patches and seed. `is_chain`: whether the network's filters can be kept awake.
+    /// The recipe of a cell but for its patches and seed. `is_chain`: whether the network's filters
+    /// can be kept awake.
     pub(super) fn recipe(self, head: Head, is_chain: bool) -> Recipe {
-        let Self { epochs, spread, batch, learning_rate, schedule, weight_decay, augment, balanced, awake } = self;
+        let Self {
+            epochs,
+            spread,
+            batch,
+            learning_rate,
+            schedule,
+            weight_decay,
+            augment,
+            balanced,
+            awake,
+        } = self;
         Recipe {
             patches: 0,
             spread,
@@ -120,13 +132,19 @@ mod tests {
         let plain = Pretrain { patches: 500, epochs: 2, ..Pretrain::default() };
         let want = Recipe { patches: 500, epochs: 2, ..cells.clone() };
         assert_eq!(plain.recipe(&cells), Some(want.clone()));
-        let squares = Pretrain { spread: Some(16), batch: Some(8), learning_rate: Some(2e-3), ..plain };
-        assert_eq!(squares.recipe(&cells), Some(Recipe { spread: 16, batch: 8, learning_rate: 2e-3, ..want }));
+        let squares =
+            Pretrain { spread: Some(16), batch: Some(8), learning_rate: Some(2e-3), ..plain };
+        assert_eq!(
+            squares.recipe(&cells),
+            Some(Recipe { spread: 16, batch: 8, learning_rate: 2e-3, ..want })
+        );
         assert_eq!(
             serde_json::json!(plain),
             serde_json::json!({ "patches": 500, "epochs": 2 }),
             "ids of cells depend on it"
         );
-        assert!(!Training { awake: true, ..Training::default() }.recipe(Head::Sigmoid, false).awake);
+        assert!(
+            !Training { awake: true, ..Training::default() }.recipe(Head::Sigmoid, false).awake
+        );
     }
 }

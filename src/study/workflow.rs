@@ -67,7 +67,8 @@ rule cell:
 
 /// A path as a shell word inside a Snakemake string.
 fn quoted(path: &str) -> String {
-    let safe = path.replace('\\', "\\\\").replace('"', "\\\"").replace('{', "{{").replace('}', "}}");
+    let safe =
+        path.replace('\\', "\\\\").replace('"', "\\\"").replace('{', "{{").replace('}', "}}");
     format!("'{}'", safe.replace('\'', "'\\\\''"))
 }
 

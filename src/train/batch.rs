@@ -1,10 +1,13 @@
-//! Patches gathered into batches on all cores. A patch's variation depends on seed, epoch and place in the epoch
-//! alone, so a resumed run sees the same patches (up to rounding where a GPU gathers them: `device_tiles`).
+//! Patches gathered into batches on all cores. A patch's variation depends on seed, epoch and place
+//! in the epoch alone, so a resumed run sees the same patches (up to rounding where a GPU gathers
+//! them: `device_tiles`).
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
-use crate::dataset::{Augmentation, Place, Tile, Window, augmented_window, plain_window, window_classes};
+use crate::dataset::{
+    Augmentation, SamplePixel, Tile, Window, augmented_window, plain_window, window_classes,
+};
 use crate::model::PATCH_PX;
 use crate::platform::mix;
 
@@ -17,7 +20,8 @@ pub struct Batch {
     pub patches: Vec<f32>,
     /// Class of each answered pixel, window by window.
     pub classes: Vec<usize>,
-    /// Probability of nucleus that each pixel is taught instead, where a teacher had a say; else empty.
+    /// Probability of nucleus that each pixel is taught instead, where a teacher had a say; else
+    /// empty.
     pub soft: Vec<f32>,
 }
 
@@ -28,22 +32,35 @@ impl Batch {
     }
 
     /// Gathers the windows of `places`, each varied by its own seed.
-    pub fn gather(tiles: &[Tile], places: &[(Place, u64)], spread: usize, augmentation: Augmentation) -> Self {
+    pub fn gather(
+        tiles: &[Tile],
+        places: &[(SamplePixel, u64)],
+        spread: usize,
+        augmentation: Augmentation,
+    ) -> Self {
         let values = 3 * (PATCH_PX - 1 + spread).pow(2);
         let mut patches = vec![0.0; places.len() * values];
         let mut classes = vec![0; places.len() * spread * spread];
         let squares = classes.par_chunks_mut(spread * spread);
-        patches.par_chunks_mut(values).zip(squares).zip(places).for_each(|((out, classes), (place, seed))| {
-            let tile = &tiles[place.tile as usize];
-            let (row, column) = (place.row as usize, place.column as usize);
-            let window = Window::context(row, column, spread);
-            if augmentation == Augmentation::NONE {
-                plain_window(&tile.image, window, out);
-            } else {
-                augmented_window(&tile.image, window, augmentation, *seed, out);
-            }
-            window_classes(&tile.labels, Window::inside(row, column, spread), augmentation, *seed, classes);
-        });
+        patches.par_chunks_mut(values).zip(squares).zip(places).for_each(
+            |((out, classes), (place, seed))| {
+                let tile = &tiles[place.tile as usize];
+                let (row, column) = (place.row as usize, place.column as usize);
+                let window = Window::context(row, column, spread);
+                if augmentation == Augmentation::NONE {
+                    plain_window(&tile.image, window, out);
+                } else {
+                    augmented_window(&tile.image, window, augmentation, *seed, out);
+                }
+                window_classes(
+                    &tile.labels,
+                    Window::inside(row, column, spread),
+                    augmentation,
+                    *seed,
+                    classes,
+                );
+            },
+        );
         Self { spread, patches, classes, soft: Vec::new() }
     }
 

@@ -1,5 +1,5 @@
-//! A run on disk: weights, optimiser and progress, in one file that is replaced whole. Everything random is a function of
-//! seed and progress, so no generator state is needed.
+//! A run on disk: weights, optimiser and progress, in one file that is replaced whole. Everything
+//! random is a function of seed and progress, so no generator state is needed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::optimiser::Moments;
 use super::recipe::Recipe;
 use super::trainer::EpochLog;
-use crate::error::{At as _, Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::model::{Array, Weights, read_arrays, sha256_hex};
 use crate::platform::{read_file, write_atomic};
 
@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 1_000_000_000;
 
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct TrainProgress {
     /// Identifies recipe, data and start: a checkpoint of another run is not resumed.
     pub run: String,
     pub epoch: u64,
@@ -35,7 +35,7 @@ pub struct Progress {
 /// A stored run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
-    pub progress: Progress,
+    pub progress: TrainProgress,
     pub weights: Weights,
     pub moments: BTreeMap<String, Moments>,
 }
@@ -44,7 +44,9 @@ pub struct Checkpoint {
 #[must_use]
 pub fn run_id(recipe: &Recipe, start: &str, tiles: &[String]) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    sha256_hex(format!("{version}|{}|{start}|{}", serde_json::json!(recipe), tiles.join(",")).as_bytes())
+    sha256_hex(
+        format!("{version}|{}|{start}|{}", serde_json::json!(recipe), tiles.join(",")).as_bytes(),
+    )
 }
 
 impl Checkpoint {
@@ -62,10 +64,15 @@ impl Checkpoint {
             arrays.insert(format!("first/{name}"), (vec![first.len()], bytes(first)));
             arrays.insert(format!("second/{name}"), (vec![second.len()], bytes(second)));
         }
-        let broken = |e: &dyn std::fmt::Display| Error::malformed(format!("The checkpoint cannot be written: {e}"));
+        let broken = |e: &dyn std::fmt::Display| {
+            Error::malformed(format!("The checkpoint cannot be written: {e}"))
+        };
         let mut views = Vec::new();
         for (name, (shape, data)) in &arrays {
-            views.push((name, TensorView::new(Dtype::F32, shape.clone(), data).map_err(|e| broken(&e))?));
+            views.push((
+                name,
+                TensorView::new(Dtype::F32, shape.clone(), data).map_err(|e| broken(&e))?,
+            ));
         }
         let progress = serde_json::to_string(&self.progress).map_err(|e| broken(&e))?;
         let file = safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), progress)])));
@@ -81,11 +88,18 @@ impl Checkpoint {
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let none = |e: &dyn std::fmt::Display| Error::malformed(format!("The file is no whole checkpoint: {e}"));
+        let none = |e: &dyn std::fmt::Display| {
+            Error::malformed(format!("The file is no whole checkpoint: {e}"))
+        };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| none(&e))?;
-        let progress = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| none(&"it names no run"))?;
+        let progress = header
+            .metadata()
+            .as_ref()
+            .and_then(|m| m.get(KEY))
+            .ok_or_else(|| none(&"it names no run"))?;
         let progress = serde_json::from_str(progress).map_err(|e| none(&e))?;
-        let (mut weights, mut first, mut second) = (Weights::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut weights, mut first, mut second) =
+            (Weights::new(), BTreeMap::new(), BTreeMap::new());
         for (name, array) in read_arrays(bytes)? {
             match name.split_once('/') {
                 Some(("weights", name)) => drop(weights.insert(name.to_owned(), array)),
@@ -94,7 +108,8 @@ impl Checkpoint {
                 _ => return Err(none(&format!("unknown array '{name}'"))),
             }
         }
-        let moments = first.into_iter().filter_map(|(n, a)| second.remove(&n).map(|b| (n, (a, b)))).collect();
+        let moments =
+            first.into_iter().filter_map(|(n, a)| second.remove(&n).map(|b| (n, (a, b)))).collect();
         Ok(Self { progress, weights, moments })
     }
 }
@@ -115,7 +130,7 @@ mod tests {
             validation_dice: number(6 * i + 3),
             learning_rate: number(6 * i + 4) * 1e-6,
         };
-        let progress = Progress {
+        let progress = TrainProgress {
             run: "run".into(),
             epoch: 3,
             step: 4,
@@ -127,7 +142,10 @@ mod tests {
         let stored = Checkpoint {
             progress,
             weights: Weights::from([("a.weight".to_owned(), array(0.1))]),
-            moments: BTreeMap::from([("a.weight".to_owned(), (vec![0.3, 1e-30], vec![1e-12, 0.7]))]),
+            moments: BTreeMap::from([(
+                "a.weight".to_owned(),
+                (vec![0.3, 1e-30], vec![1e-12, 0.7]),
+            )]),
         };
         let dir = tempfile::tempdir().expect("folder");
         let path = dir.path().join("checkpoint");

@@ -1,5 +1,5 @@
-//! Loss and gradients of one batch by either of the trainer's two ways, and given batches through its own parts: how its
-//! numbers are compared with other implementations.
+//! Loss and gradients of one batch by either of the trainer's two ways, and given batches through
+//! its own parts: how its numbers are compared with other implementations.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::batch::Batch;
 use super::device::Compute;
 use super::kernels::Kernels;
 use super::loss::cross_entropy;
-use super::network::{Mode, Network, flat, values};
+use super::network::{BurnNetwork, Mode, flat, values};
 use super::optimiser::Optimiser;
 use crate::error::Result;
 use crate::model::{Head, Model};
@@ -19,8 +19,9 @@ use crate::model::{Head, Model};
 /// # Errors
 /// When the device does not return its data.
 pub fn logits(model: &Model, patches: &[f32], device: &Device) -> Result<Vec<f32>> {
-    let batch = Batch::of_patches(patches.to_vec(), vec![0; patches.len() / crate::dataset::PATCH_VALUES]);
-    let out = Network::new(model, device).forward(batch.input(device), Mode::Evaluate);
+    let batch =
+        Batch::of_patches(patches.to_vec(), vec![0; patches.len() / crate::dataset::PATCH_VALUES]);
+    let out = BurnNetwork::new(model, device).forward(batch.input(device), Mode::Evaluate);
     let count: usize = out.dims().iter().product();
     values(out.reshape([count]))
 }
@@ -29,10 +30,15 @@ pub fn logits(model: &Model, patches: &[f32], device: &Device) -> Result<Vec<f32
 ///
 /// # Errors
 /// When the device does not return its data.
-pub fn replay(model: &Model, batches: &[(Vec<f32>, Vec<usize>)], rate: f64, compute: &Compute) -> Result<Vec<f64>> {
+pub fn replay(
+    model: &Model,
+    batches: &[(Vec<f32>, Vec<usize>)],
+    rate: f64,
+    compute: &Compute,
+) -> Result<Vec<f64>> {
     let kernels = compute.kernels(model);
     let device = compute.tracking(kernels.as_ref());
-    let mut network = Network::new(model, &device);
+    let mut network = BurnNetwork::new(model, &device);
     let mut optimiser = Optimiser::new(0.0);
     let mut losses = Vec::with_capacity(batches.len());
     for (patches, classes) in batches {
@@ -49,7 +55,7 @@ pub fn replay(model: &Model, batches: &[(Vec<f32>, Vec<usize>)], rate: f64, comp
 
 /// Mean loss of patches `[patches, 3, 55, 55]`, and its gradients by array, from Burn.
 pub fn burn_gradients(
-    network: &mut Network,
+    network: &mut BurnNetwork,
     patches: Tensor<4>,
     classes: &[usize],
     head: Head,
@@ -66,12 +72,15 @@ pub fn burn_gradients(
 /// The same from this crate's CPU kernels.
 pub fn kernel_gradients(
     kernels: &Kernels,
-    network: &mut Network,
+    network: &mut BurnNetwork,
     batch: &Batch,
     head: Head,
 ) -> Result<(f64, BTreeMap<String, Tensor<1>>)> {
     let found = kernels.gradients(&network.weights()?, batch, head);
     let device = network.device().clone().inner();
     network.move_statistics(&found.statistics);
-    Ok((found.loss, found.arrays.into_iter().map(|(name, values)| (name, flat(values, &device))).collect()))
+    Ok((
+        found.loss,
+        found.arrays.into_iter().map(|(name, values)| (name, flat(values, &device))).collect(),
+    ))
 }

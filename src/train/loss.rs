@@ -5,7 +5,8 @@ use burn::tensor::activation::{log_softmax, sigmoid};
 
 use crate::model::Head;
 
-/// Mean softmax cross-entropy over a batch; the sigmoid head passes each logit through a sigmoid first.
+/// Mean softmax cross-entropy over a batch; the sigmoid head passes each logit through a sigmoid
+/// first.
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>, head: Head) -> Tensor<1> {
     let [patches, _] = logits.dims();
     let scores = match head {
@@ -15,7 +16,8 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>, head: Head) -> Tenso
     (log_softmax(scores, 1) * targets).sum().neg() / patches as f64
 }
 
-/// The loss of one pixel that should answer "nucleus" with probability `target`, and its gradient by logit.
+/// The loss of one pixel that should answer "nucleus" with probability `target`, and its gradient
+/// by logit.
 pub fn loss_of_logits(logits: [f32; 2], target: f32, head: Head) -> (f64, [f64; 2]) {
     let (logits, target) = (logits.map(f64::from), f64::from(target));
     let logistic = |z: f64| 1.0 / (1.0 + (-z).exp());
@@ -43,7 +45,9 @@ mod tests {
     fn the_gradient_is_the_slope_of_the_loss() {
         let step = 1e-3f32;
         for head in [Head::Softmax, Head::Sigmoid] {
-            for (logits, target) in [([0.3, -0.7], 0.0), ([2.0, 5.0], 1.0), ([-4.0, 4.0], 0.3), ([30.0, -30.0], 1.0)] {
+            for (logits, target) in
+                [([0.3, -0.7], 0.0), ([2.0, 5.0], 1.0), ([-4.0, 4.0], 0.3), ([30.0, -30.0], 1.0)]
+            {
                 let (_, gradient) = loss_of_logits(logits, target, head);
                 for i in 0..2 {
                     let at = |by: f32| {

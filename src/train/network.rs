@@ -1,6 +1,8 @@
-//! A model as Burn tensors: the graph's nodes become Burn calls, its arrays flat tensors that track gradients.
+//! A model as Burn tensors: the graph's nodes become Burn calls, its arrays flat tensors that track
+//! gradients.
 //!
-//! Flat storage keeps optimiser and checkpoint free of ranks; each call reshapes to what its node needs.
+//! Flat storage keeps optimiser and checkpoint free of ranks; each call reshapes to what its node
+//! needs.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +11,7 @@ use burn::tensor::module::{avg_pool2d, batch_norm, batch_norm_train, conv2d, max
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
-use super::lane_norm::Statistics;
+use super::batch_norm::Statistics;
 use crate::error::{Error, Result};
 use crate::model::{Array, ArraySpec, BATCH_NORM_EPSILON, Graph, Model, Node, Op, Role, Weights};
 
@@ -26,21 +28,23 @@ pub enum Mode {
 }
 
 /// A network on a device.
-pub struct Network {
+pub struct BurnNetwork {
     graph: Graph,
     specs: BTreeMap<String, ArraySpec>,
     arrays: BTreeMap<String, Tensor<1>>,
     device: Device,
 }
 
-impl Network {
+impl BurnNetwork {
     /// Copies a model to `device`; parameters track gradients when the device does.
     #[must_use]
     pub fn new(model: &Model, device: &Device) -> Self {
         let specs: BTreeMap<String, ArraySpec> =
             model.graph().arrays().into_iter().map(|s| (s.name.clone(), s)).collect();
-        let arrays =
-            specs.values().map(|spec| (spec.name.clone(), stored(model.array(&spec.name), spec, device))).collect();
+        let arrays = specs
+            .values()
+            .map(|spec| (spec.name.clone(), stored(model.array(&spec.name), spec, device)))
+            .collect();
         Self { graph: model.graph().clone(), specs, arrays, device: device.clone() }
     }
 
@@ -57,7 +61,10 @@ impl Network {
     pub fn weights(&self) -> Result<Weights> {
         let mut weights = Weights::new();
         for (name, tensor) in &self.arrays {
-            weights.insert(name.clone(), Array::new(self.specs[name].shape.clone(), values(tensor.clone())?)?);
+            weights.insert(
+                name.clone(),
+                Array::new(self.specs[name].shape.clone(), values(tensor.clone())?)?,
+            );
         }
         Ok(weights)
     }
@@ -66,7 +73,10 @@ impl Network {
     ///
     /// # Errors
     /// The first error of `update`.
-    pub fn update(&mut self, mut update: impl FnMut(&str, Role, Tensor<1>) -> Result<Tensor<1>>) -> Result<()> {
+    pub fn update(
+        &mut self,
+        mut update: impl FnMut(&str, Role, Tensor<1>) -> Result<Tensor<1>>,
+    ) -> Result<()> {
         for (name, tensor) in &mut self.arrays {
             let role = self.specs[name].role;
             if role.is_parameter() {
@@ -79,7 +89,8 @@ impl Network {
     /// Moves running statistics towards those of a step, by layer.
     pub fn move_statistics(&mut self, found: &BTreeMap<String, Statistics>) {
         for (layer, statistics) in found {
-            let [mean, variance] = [&statistics.mean, &statistics.variance].map(|v| flat(v.clone(), &self.device));
+            let [mean, variance] =
+                [&statistics.mean, &statistics.variance].map(|v| flat(v.clone(), &self.device));
             approach(&mut self.arrays, layer, mean, variance);
         }
     }
@@ -96,7 +107,9 @@ impl Network {
         values[0] = Some(patches);
         for (i, node) in graph.nodes.iter().enumerate().skip(1) {
             let input = |n: usize| {
-                values[node.inputs[n]].clone().expect("inputs come before their users: Graph keeps that order")
+                values[node.inputs[n]]
+                    .clone()
+                    .expect("inputs come before their users: Graph keeps that order")
             };
             let value = match node.op {
                 Op::Concat => Tensor::cat(vec![input(0), input(1)], 1),
@@ -128,7 +141,10 @@ fn stored(data: &[f32], spec: &ArraySpec, device: &Device) -> Tensor<1> {
 /// # Errors
 /// [`Error::Gpu`] when the device cannot give them back.
 pub fn values(tensor: Tensor<1>) -> Result<Vec<f32>> {
-    tensor.into_data().try_to_vec::<f32>().map_err(|e| Error::gpu(format!("The device did not return its data: {e:?}")))
+    tensor
+        .into_data()
+        .try_to_vec::<f32>()
+        .map_err(|e| Error::gpu(format!("The device did not return its data: {e:?}")))
 }
 
 fn apply(
@@ -142,15 +158,20 @@ fn apply(
     match node.op {
         Op::Conv { stride, padding, .. } => {
             let shape = &specs[&weight_name].shape;
-            let weight = arrays[&weight_name].clone().reshape([shape[0], shape[1], shape[2], shape[3]]);
+            let weight =
+                arrays[&weight_name].clone().reshape([shape[0], shape[1], shape[2], shape[3]]);
             conv2d(x, weight, bias, ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1))
         }
         Op::Relu => relu(x),
         Op::MaxPool { kernel, stride, padding } => {
-            let options = MaxPoolOptions::new([kernel; 2]).with_stride([stride; 2]).with_padding([padding; 2]);
+            let options = MaxPoolOptions::new([kernel; 2])
+                .with_stride([stride; 2])
+                .with_padding([padding; 2]);
             max_pool2d(x, options)
         }
-        Op::AvgPool { kernel } => avg_pool2d(x, AvgPoolOptions::new([kernel; 2]).with_stride([kernel; 2])),
+        Op::AvgPool { kernel } => {
+            avg_pool2d(x, AvgPoolOptions::new([kernel; 2]).with_stride([kernel; 2]))
+        }
         Op::Linear { units } => {
             let [n, c, h, w] = x.dims();
             let weight = arrays[&weight_name].clone().reshape([units, c * h * w]);
@@ -162,7 +183,12 @@ fn apply(
     }
 }
 
-fn normalise(node: &Node, x: Tensor<4>, arrays: &mut BTreeMap<String, Tensor<1>>, mode: Mode) -> Tensor<4> {
+fn normalise(
+    node: &Node,
+    x: Tensor<4>,
+    arrays: &mut BTreeMap<String, Tensor<1>>,
+    mode: Mode,
+) -> Tensor<4> {
     let name = |suffix: &str| format!("{}.{suffix}", node.name);
     let get = |arrays: &BTreeMap<String, Tensor<1>>, suffix: &str| arrays[&name(suffix)].clone();
     let (gamma, beta) = (get(arrays, "weight"), get(arrays, "bias"));
@@ -181,7 +207,12 @@ fn normalise(node: &Node, x: Tensor<4>, arrays: &mut BTreeMap<String, Tensor<1>>
 }
 
 /// Moves a layer's running statistics towards `mean` and `variance`.
-fn approach(arrays: &mut BTreeMap<String, Tensor<1>>, layer: &str, mean: Tensor<1>, variance: Tensor<1>) {
+fn approach(
+    arrays: &mut BTreeMap<String, Tensor<1>>,
+    layer: &str,
+    mean: Tensor<1>,
+    variance: Tensor<1>,
+) {
     for (suffix, new) in [("running_mean", mean), ("running_var", variance)] {
         if let Some(old) = arrays.get_mut(&format!("{layer}.{suffix}")) {
             *old = old.clone() * (1.0 - NORM_MOMENTUM) + new * NORM_MOMENTUM;

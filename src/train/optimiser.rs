@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::network::{Network, values};
+use super::network::{BurnNetwork, values};
 use crate::error::Result;
 use crate::model::Role;
 
@@ -24,7 +24,9 @@ pub type Moments = (Vec<f32>, Vec<f32>);
 
 impl Optimiser {
     pub fn new(weight_decay: f64) -> Self {
-        let adam = |decay: f64| AdamWConfig::new().with_epsilon(EPSILON).with_weight_decay(decay as f32).build();
+        let adam = |decay: f64| {
+            AdamWConfig::new().with_epsilon(EPSILON).with_weight_decay(decay as f32).build()
+        };
         Self { decayed: adam(weight_decay), plain: adam(0.0), states: BTreeMap::new() }
     }
 
@@ -34,7 +36,7 @@ impl Optimiser {
     /// None of its own; those of the network's update.
     pub fn step(
         &mut self,
-        network: &mut Network,
+        network: &mut BurnNetwork,
         rate: f64,
         gradients: &mut BTreeMap<String, Tensor<1>>,
     ) -> Result<()> {
@@ -65,9 +67,11 @@ impl Optimiser {
     /// Restores what [`Self::moments`] gave after `steps` steps.
     pub fn restore(&mut self, moments: &BTreeMap<String, Moments>, steps: u64, device: &Device) {
         let device = device.clone().inner();
-        let tensor = |v: &[f32]| Tensor::<1>::from_data(TensorData::new(v.to_vec(), [v.len()]), &device);
+        let tensor =
+            |v: &[f32]| Tensor::<1>::from_data(TensorData::new(v.to_vec(), [v.len()]), &device);
         for (name, (first, second)) in moments {
-            let momentum = AdaptiveMomentumState::new(steps as usize, tensor(first), tensor(second));
+            let momentum =
+                AdaptiveMomentumState::new(steps as usize, tensor(first), tensor(second));
             self.states.insert(name.clone(), AdamWState::new(momentum));
         }
     }

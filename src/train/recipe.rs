@@ -30,7 +30,9 @@ impl Schedule {
         match self {
             Self::Constant => 1.0,
             Self::Cosine => cosine(progress),
-            Self::OneCycle if progress < WARM_UP => WARM_UP_FROM + (1.0 - WARM_UP_FROM) * progress / WARM_UP,
+            Self::OneCycle if progress < WARM_UP => {
+                WARM_UP_FROM + (1.0 - WARM_UP_FROM) * progress / WARM_UP
+            }
             Self::OneCycle => cosine((progress - WARM_UP) / (1.0 - WARM_UP)),
         }
     }
@@ -41,8 +43,9 @@ impl Schedule {
 pub struct Recipe {
     /// Pixels to learn from, each with its patch: 70 % of them train, 30 % validate.
     pub patches: usize,
-    /// Side of the squares in which these pixels are drawn. 1 draws single pixels; more learns every pixel of a square from
-    /// one forward pass, which is many times faster a pixel, from neighbours that say much the same.
+    /// Side of the squares in which these pixels are drawn. 1 draws single pixels; more learns
+    /// every pixel of a square from one forward pass, which is many times faster a pixel, from
+    /// neighbours that say much the same.
     #[serde(default = "single", skip_serializing_if = "is_single")]
     pub spread: usize,
     pub epochs: u64,
@@ -54,11 +57,12 @@ pub struct Recipe {
     pub weight_decay: f64,
     pub prior: Prior,
     pub augmentation: Augmentation,
-    /// Share of the teachers' mean probability in what a pixel is taught, 0 to 1; the rest is its label. 0 without teachers.
+    /// Share of the teachers' mean probability in what a pixel is taught, 0 to 1; the rest is its
+    /// label. 0 without teachers.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub distil: f32,
-    /// Silent filters of a DCNN are drawn anew before training, and each filter's gradient loses its mean, so that none falls
-    /// silent again.
+    /// Silent filters of a DCNN are drawn anew before training, and each filter's gradient loses
+    /// its mean, so that none falls silent again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub awake: bool,
     pub head: Head,
@@ -109,19 +113,27 @@ impl Recipe {
     pub fn validate(&self) -> Result<()> {
         let refuse = |what: &str| Err(Error::mismatch(format!("{what} must be positive")));
         match self {
-            Self { patches: 0..10, .. } => Err(Error::mismatch("At least 10 patches are needed to train and validate")),
-            Self { spread: 0, .. } => refuse("The side of the squares"),
-            Self { spread: 65.., .. } => Err(Error::limit("Squares of more than 64 pixels a side are not trained on")),
-            Self { spread: 2.., prior: Prior::Balanced, .. } => {
-                Err(Error::mismatch("Squares hold both classes as they come; --prior balanced needs --spread 1"))
+            Self { patches: 0..10, .. } => {
+                Err(Error::mismatch("At least 10 patches are needed to train and validate"))
             }
+            Self { spread: 0, .. } => refuse("The side of the squares"),
+            Self { spread: 65.., .. } => {
+                Err(Error::limit("Squares of more than 64 pixels a side are not trained on"))
+            }
+            Self { spread: 2.., prior: Prior::Balanced, .. } => Err(Error::mismatch(
+                "Squares hold both classes as they come; --prior balanced needs --spread 1",
+            )),
             Self { distil: d, .. } if !(0.0..=1.0).contains(d) => {
                 Err(Error::mismatch("The teacher's share must lie between 0 and 1"))
             }
             Self { epochs: 0, .. } => refuse("The number of epochs"),
             Self { batch: 0, .. } => refuse("The batch size"),
-            Self { learning_rate: r, .. } if !r.is_finite() || *r <= 0.0 => refuse("The learning rate"),
-            Self { weight_decay: d, .. } if !d.is_finite() || *d < 0.0 => refuse("The weight decay"),
+            Self { learning_rate: r, .. } if !r.is_finite() || *r <= 0.0 => {
+                refuse("The learning rate")
+            }
+            Self { weight_decay: d, .. } if !d.is_finite() || *d < 0.0 => {
+                refuse("The weight decay")
+            }
             _ => Ok(()),
         }
     }

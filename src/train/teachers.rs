@@ -1,28 +1,32 @@
-//! Trained networks that say what they believe of a batch, for another to learn (distillation, Hinton et al. 2015).
+//! Trained networks that say what they believe of a batch, for another to learn (distillation,
+//! Hinton et al. 2015).
 
 use super::batch::Batch;
-use super::lanes::LaneNetwork;
+use super::sequential_trainer::SequentialTrainer;
 use crate::error::{Error, Result};
 use crate::model::Model;
 
 /// What is asked for beliefs: none, one network, or several whose mean counts.
-pub struct Teachers<'a>(Vec<(LaneNetwork, &'a Model)>);
+pub struct Teachers<'a>(Vec<(SequentialTrainer, &'a Model)>);
 
 impl<'a> Teachers<'a> {
-    /// Who teaches a network; `lanes` says whether that network is trained by this crate's own kernels for the DCNN.
+    /// Who teaches a network; `lanes` says whether that network is trained by this crate's own
+    /// kernels for the DCNN.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where teacher or student is no DCNN on the CPU.
     pub fn of(models: &'a [Model], lanes: bool) -> Result<Self> {
         let open = |model: &'a Model| {
-            let network = LaneNetwork::of(model.graph()).filter(|_| lanes);
-            let refused = || Error::unsupported("Learning from a teacher needs two DCNNs and --device cpu");
+            let network = SequentialTrainer::of(model.graph()).filter(|_| lanes);
+            let refused =
+                || Error::unsupported("Learning from a teacher needs two DCNNs and --device cpu");
             Ok((network.ok_or_else(refused)?, model))
         };
         models.iter().map(open).collect::<Result<_>>().map(Self)
     }
 
-    /// Lets the batch teach `share` of what the teachers believe on average, and the rest of its labels.
+    /// Lets the batch teach `share` of what the teachers believe on average, and the rest of its
+    /// labels.
     pub fn teach(&self, batch: &mut Batch, share: f32) {
         let mut believed = vec![0.0; batch.classes.len()];
         for (network, model) in &self.0 {
@@ -32,7 +36,8 @@ impl<'a> Teachers<'a> {
         }
         if !self.0.is_empty() {
             let each = 1.0 / self.0.len() as f32;
-            let mix = |(sum, &class): (f32, &usize)| share * (sum * each) + (1.0 - share) * class as f32;
+            let mix =
+                |(sum, &class): (f32, &usize)| share * (sum * each) + (1.0 - share) * class as f32;
             batch.soft = believed.into_iter().zip(&batch.classes).map(mix).collect();
         }
     }
@@ -64,7 +69,10 @@ mod tests {
         let [one, other] = [beliefs(&models[..1], 1.0), beliefs(&models[1..], 1.0)];
         assert_ne!(one, other);
         for ((both, one), other) in both.iter().zip(&one).zip(&other) {
-            assert!((both - f32::midpoint(*one, *other)).abs() < 1e-6, "{both} of {one} and {other}");
+            assert!(
+                (both - f32::midpoint(*one, *other)).abs() < 1e-6,
+                "{both} of {one} and {other}"
+            );
         }
         assert_eq!(beliefs(&[], 1.0), Vec::<f32>::new());
     }

@@ -1,5 +1,5 @@
-//! The training loop: draw, gather, step, validate, checkpoint. The same start, recipe and tiles give the same weights on
-//! the CPU, bit for bit, however often the run was killed.
+//! The training loop: draw, gather, step, validate, checkpoint. The same start, recipe and tiles
+//! give the same weights on the CPU, bit for bit, however often the run was killed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,19 +10,19 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, variation_seed};
-use super::checkpoint::{Checkpoint, Progress, run_id};
+use super::checkpoint::{Checkpoint, TrainProgress, run_id};
 use super::device::Compute;
 use super::device_tiles::DeviceTiles;
 use super::gradients::{burn_gradients, kernel_gradients};
+use super::init::{RevivedUnits, begin, centre_gradients};
 use super::kernels::Kernels;
-use super::lanes::LaneNetwork;
-use super::network::Network;
+use super::network::BurnNetwork;
 use super::optimiser::Optimiser;
 use super::recipe::Recipe;
-use super::start::{Redrawn, begin, centre_gradients};
+use super::sequential_trainer::SequentialTrainer;
 use super::teachers::Teachers;
 use super::validation::{score_patches, score_squares};
-use crate::dataset::{Place, Sampler, Tile};
+use crate::dataset::{SamplePixel, Sampler, Tile};
 use crate::error::{Error, Result};
 use crate::metrics::PixelCounts;
 use crate::model::{Model, TileHash, Weights};
@@ -44,7 +44,7 @@ pub struct EpochLog {
 #[derive(Debug, Clone)]
 pub enum Event {
     /// Filters that were silent have been drawn anew.
-    Awake { redrawn: Vec<Redrawn> },
+    Awake { redrawn: Vec<RevivedUnits> },
     /// A checkpoint of this run was found.
     Resumed { epoch: u64, step: u64, history: Vec<EpochLog> },
     /// A step is done.
@@ -88,14 +88,14 @@ struct Run<'a> {
     job: &'a Trainer<'a>,
     device: Device,
     sampler: Sampler,
-    network: Network,
+    network: BurnNetwork,
     /// Computes gradients instead of Burn.
     kernels: Option<Kernels>,
     teachers: Teachers<'a>,
     /// Tiles where patches are gathered on the device.
     sent: Option<DeviceTiles>,
     optimiser: Optimiser,
-    progress: Progress,
+    progress: TrainProgress,
     micro_batch: usize,
     saved: Instant,
     began: Instant,
@@ -106,8 +106,8 @@ impl Trainer<'_> {
     /// Trains to the end of the recipe.
     ///
     /// # Errors
-    /// [`Error::Cancelled`] after a checkpoint when asked to stop; [`Error::Malformed`] with advice when the loss is no
-    /// longer a number; whatever data, device and disk refuse.
+    /// [`Error::Cancelled`] after a checkpoint when asked to stop; [`Error::Malformed`] with advice
+    /// when the loss is no longer a number; whatever data, device and disk refuse.
     pub fn run(&self, on_event: &mut dyn FnMut(Event)) -> Result<TrainOutcome> {
         self.recipe.validate()?;
         let began = Instant::now();
@@ -116,13 +116,18 @@ impl Trainer<'_> {
             run.epoch(on_event)?;
         }
         let model = self.finish(run.network.weights()?, &run.progress.history)?;
-        Ok(TrainOutcome { model, history: run.progress.history, seconds: began.elapsed().as_secs_f64() })
+        Ok(TrainOutcome {
+            model,
+            history: run.progress.history,
+            seconds: began.elapsed().as_secs_f64(),
+        })
     }
 
     fn prepare(&self, on_event: &mut dyn FnMut(Event)) -> Result<Run<'_>> {
         let hashes: Vec<String> =
             self.data.tiles.iter().map(|t| format!("{}:{}", t.sha256, t.labels_sha256())).collect();
-        let taught: String = self.teachers.iter().map(|t| format!(" taught by {}", t.fingerprint())).collect();
+        let taught: String =
+            self.teachers.iter().map(|t| format!(" taught by {}", t.fingerprint())).collect();
         let id = run_id(self.recipe, &(self.start.fingerprint() + &taught), &hashes);
         let recipe = self.recipe;
         let kernels = self.compute.kernels(self.start);
@@ -135,12 +140,19 @@ impl Trainer<'_> {
         }
         let mut run = Run {
             job: self,
-            network: Network::new(&start, &device),
+            network: BurnNetwork::new(&start, &device),
             teachers: Teachers::of(self.teachers, chain.is_some())?,
             sent: if kernels.is_some() { None } else { self.send() },
             kernels,
             optimiser: Optimiser::new(recipe.weight_decay),
-            progress: Progress { run: id.clone(), epoch: 0, step: 0, steps: 0, loss_sum: 0.0, history: Vec::new() },
+            progress: TrainProgress {
+                run: id.clone(),
+                epoch: 0,
+                step: 0,
+                steps: 0,
+                loss_sum: 0.0,
+                history: Vec::new(),
+            },
             micro_batch: self.compute.micro_batch(self.start, recipe.batch)?,
             saved: Instant::now(),
             began: Instant::now(),
@@ -148,17 +160,23 @@ impl Trainer<'_> {
             device,
             sampler,
         };
-        if let Some(found) = self.checkpoint.filter(|p| p.exists()).map(Checkpoint::load).transpose()? {
+        if let Some(found) =
+            self.checkpoint.filter(|p| p.exists()).map(Checkpoint::load).transpose()?
+        {
             if found.progress.run != id {
                 return Err(Error::mismatch(
                     "The checkpoint belongs to another run (other recipe, data or start); use --fresh to replace it",
                 ));
             }
-            run.network = Network::new(&self.start.with_weights(found.weights)?, &run.device);
+            run.network = BurnNetwork::new(&self.start.with_weights(found.weights)?, &run.device);
             run.optimiser.restore(&found.moments, found.progress.steps, &run.device);
             run.progress = found.progress;
             let history = run.progress.history.clone();
-            on_event(Event::Resumed { epoch: run.progress.epoch, step: run.progress.step, history });
+            on_event(Event::Resumed {
+                epoch: run.progress.epoch,
+                step: run.progress.step,
+                history,
+            });
         }
         Ok(run)
     }
@@ -169,17 +187,21 @@ impl Trainer<'_> {
         DeviceTiles::proven(self.data.tiles, self.recipe.augmentation, &self.compute.device, limit)
     }
 
-    fn draw(&self, lanes: Option<&LaneNetwork>) -> Result<Sampler> {
+    fn draw(&self, lanes: Option<&SequentialTrainer>) -> Result<Sampler> {
         let recipe = self.recipe;
         if recipe.spread == 1 {
             return Sampler::draw(self.data.tiles, recipe.patches, recipe.prior, recipe.seed);
         }
         let Some(lanes) = lanes else {
-            return Err(Error::unsupported("Learning whole squares (--spread) needs a DCNN and --device cpu"));
+            return Err(Error::unsupported(
+                "Learning whole squares (--spread) needs a DCNN and --device cpu",
+            ));
         };
         let step = lanes.spread_step();
         if !recipe.spread.is_multiple_of(step) {
-            return Err(Error::mismatch(format!("The side of the squares (--spread) must be a multiple of {step}")));
+            return Err(Error::mismatch(format!(
+                "The side of the squares (--spread) must be a multiple of {step}"
+            )));
         }
         Sampler::draw_squares(self.data.tiles, recipe.patches, recipe.spread, recipe.seed)
     }
@@ -205,8 +227,11 @@ impl Trainer<'_> {
             "last_epoch": history.last(),
         }));
         for tile in self.data.tiles {
-            let known =
-                TileHash { name: tile.name.clone(), sha256: tile.sha256.clone(), labels_sha256: tile.labels_sha256() };
+            let known = TileHash {
+                name: tile.name.clone(),
+                sha256: tile.sha256.clone(),
+                labels_sha256: tile.labels_sha256(),
+            };
             // Cards of older models do not say which labels they saw.
             let unsure = |t: &&mut TileHash| t.sha256 == known.sha256 && t.labels_sha256.is_empty();
             if let Some(old) = card.data.iter_mut().find(unsure) {
@@ -230,10 +255,14 @@ impl Run<'_> {
         while self.progress.step < steps {
             if self.job.cancel.load(Ordering::Relaxed) {
                 self.save()?;
-                let kept = self.job.checkpoint.map(|_| "a checkpoint is kept; the same command goes on from it");
+                let kept = self
+                    .job
+                    .checkpoint
+                    .map(|_| "a checkpoint is kept; the same command goes on from it");
                 return Err(Error::Cancelled { after: kept.unwrap_or_default().into() });
             }
-            let rate = recipe.learning_rate * recipe.schedule.factor(self.progress.steps as f64 / total as f64);
+            let rate = recipe.learning_rate
+                * recipe.schedule.factor(self.progress.steps as f64 / total as f64);
             let loss = self.step(rate)?;
             on_event(Event::Step {
                 done: self.progress.steps,
@@ -290,26 +319,34 @@ impl Run<'_> {
     }
 
     /// Windows gathered on the host, with what teachers believe of them.
-    fn taught(&self, places: &[(Place, u64)]) -> Batch {
+    fn taught(&self, places: &[(SamplePixel, u64)]) -> Batch {
         let recipe = self.job.recipe;
-        let mut batch = Batch::gather(self.job.data.tiles, places, recipe.spread, recipe.augmentation);
+        let mut batch =
+            Batch::gather(self.job.data.tiles, places, recipe.spread, recipe.augmentation);
         self.teachers.teach(&mut batch, recipe.distil);
         batch
     }
 
-    /// In parts that fit the device, each gathered when its turn comes; a part weighs as much as it has patches.
-    fn in_parts(&mut self, places: &[(Place, u64)]) -> Result<(f64, BTreeMap<String, Tensor<1>>)> {
+    /// In parts that fit the device, each gathered when its turn comes; a part weighs as much as it
+    /// has patches.
+    fn in_parts(
+        &mut self,
+        places: &[(SamplePixel, u64)],
+    ) -> Result<(f64, BTreeMap<String, Tensor<1>>)> {
         let recipe = self.job.recipe;
         let mut sum = 0.0;
         let mut total: BTreeMap<String, Tensor<1>> = BTreeMap::new();
         for places_of_part in places.chunks(self.micro_batch) {
             let patches = match &self.sent {
                 Some(sent) => sent.gather(places_of_part).autodiff(),
-                None => Batch::gather(self.job.data.tiles, places_of_part, 1, recipe.augmentation).input(&self.device),
+                None => Batch::gather(self.job.data.tiles, places_of_part, 1, recipe.augmentation)
+                    .input(&self.device),
             };
-            let classes: Vec<usize> = places_of_part.iter().map(|(place, _)| usize::from(place.cell)).collect();
+            let classes: Vec<usize> =
+                places_of_part.iter().map(|(place, _)| usize::from(place.cell)).collect();
             let share = places_of_part.len() as f64 / places.len() as f64;
-            let (loss, gradients) = burn_gradients(&mut self.network, patches, &classes, recipe.head)?;
+            let (loss, gradients) =
+                burn_gradients(&mut self.network, patches, &classes, recipe.head)?;
             if places_of_part.len() == places.len() {
                 return Ok((loss, gradients));
             }
@@ -350,9 +387,12 @@ impl Run<'_> {
     }
 
     fn validate(&self) -> Result<PixelCounts> {
-        let (recipe, tiles, places) = (self.job.recipe, self.job.data.tiles, &self.sampler.validation);
+        let (recipe, tiles, places) =
+            (self.job.recipe, self.job.data.tiles, &self.sampler.validation);
         let weights = self.finite_weights()?;
-        if let Some(chain) = self.kernels.as_ref().and_then(Kernels::chain).filter(|_| recipe.spread > 1) {
+        if let Some(chain) =
+            self.kernels.as_ref().and_then(Kernels::chain).filter(|_| recipe.spread > 1)
+        {
             return Ok(score_squares(chain, &weights, tiles, places, (recipe.spread, recipe.head)));
         }
         score_patches(&self.job.start.with_weights(weights)?, tiles, places, recipe.head)
@@ -370,7 +410,11 @@ impl Run<'_> {
         let Some(path) = self.job.checkpoint else { return Ok(()) };
         let (weights, moments) = (self.finite_weights()?, self.optimiser.moments()?);
         Checkpoint { progress: self.progress.clone(), weights, moments }.save(path)?;
-        tracing::debug!(epoch = self.progress.epoch, step = self.progress.step, "checkpoint written");
+        tracing::debug!(
+            epoch = self.progress.epoch,
+            step = self.progress.step,
+            "checkpoint written"
+        );
         self.saved = Instant::now();
         Ok(())
     }

@@ -1,15 +1,22 @@
-//! What is drawn over the image, and how: once for the GPU (`shaders/viewer.wgsl`) and once here, for screens without one.
+//! What is drawn over the image, and how: once for the GPU (`shaders/viewer.wgsl`) and once here,
+//! for screens without one.
 
 use super::pyramid::{APRON, TEXTURE, TILE};
 use crate::error::{Error, Result};
 
 /// Colours of the two answers' outlines and fills.
-pub const COLOURS: [[f32; 3]; super::ANSWERS] = [[0.0, 1.0, 0.25], [1.0, 0.66, 0.0]];
+pub const COLOURS: [[f32; 3]; super::RESULT_LAYERS] = [[0.0, 1.0, 0.25], [1.0, 0.66, 0.0]];
 /// Colour of the chosen nucleus.
 const CHOSEN: [f32; 3] = [1.0, 1.0, 1.0];
-/// Probability 0, ¼, ½, ¾, 1: dark to bright, told apart by people who see colours differently (after viridis).
-const HEAT: [[f32; 3]; 5] =
-    [[0.267, 0.005, 0.329], [0.230, 0.322, 0.546], [0.128, 0.567, 0.551], [0.369, 0.789, 0.383], [0.993, 0.906, 0.144]];
+/// Probability 0, ¼, ½, ¾, 1: dark to bright, told apart by people who see colours differently
+/// (after viridis).
+const HEAT: [[f32; 3]; 5] = [
+    [0.267, 0.005, 0.329],
+    [0.230, 0.322, 0.546],
+    [0.128, 0.567, 0.551],
+    [0.369, 0.789, 0.383],
+    [0.993, 0.906, 0.144],
+];
 
 /// Strengths of the layers, 0 to 1, and what is pointed out.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,11 +24,13 @@ pub struct Layers {
     pub outline: f32,
     pub mask: f32,
     pub heat: f32,
-    /// While the threshold moves: the mask is where the probability is above this. Otherwise the nuclei.
+    /// While the threshold moves: the mask is where the probability is above this. Otherwise the
+    /// nuclei.
     pub preview: Option<f32>,
     /// Label of the nucleus that was chosen; 0 is none.
     pub chosen: u32,
-    /// Left of this column of the screen answer 0 is shown, right of it answer 1; none shows answer 0 alone.
+    /// Left of this column of the screen answer 0 is shown, right of it answer 1; none shows answer
+    /// 0 alone.
     pub divider: Option<f32>,
 }
 
@@ -39,11 +48,17 @@ impl Layers {
     }
 }
 
-/// RGBA of a tile without its apron, layers drawn over the image; the divider is the caller's affair.
+/// RGBA of a tile without its apron, layers drawn over the image; the divider is the caller's
+/// affair.
 ///
 /// # Errors
 /// [`Error::Mismatch`] when the tiles are not of the size that [`super::Pyramid`] makes.
-pub fn compose(image: &[u8], data: Option<&[u8]>, answer: usize, layers: &Layers) -> Result<Vec<u8>> {
+pub fn compose(
+    image: &[u8],
+    data: Option<&[u8]>,
+    answer: usize,
+    layers: &Layers,
+) -> Result<Vec<u8>> {
     let len = TEXTURE * TEXTURE * 4;
     if image.len() != len || data.is_some_and(|d| d.len() != len) {
         return Err(Error::mismatch("The tile has the wrong size"));
@@ -73,7 +88,11 @@ fn over(image: [f32; 3], data: &[u8], at: usize, colour: [f32; 3], layers: &Laye
     let beside = [at - 4, at + 4, at - TEXTURE * 4, at + TEXTURE * 4];
     if own > 0 && beside.iter().any(|&b| label(b) != own) {
         let chosen = own == layers.short_label();
-        pixel = mix(pixel, if chosen { CHOSEN } else { colour }, if chosen { 1.0 } else { layers.outline });
+        pixel = mix(
+            pixel,
+            if chosen { CHOSEN } else { colour },
+            if chosen { 1.0 } else { layers.outline },
+        );
     }
     pixel
 }
@@ -118,7 +137,8 @@ mod tests {
         let filled = draw(&Layers { outline: 0.0, mask: 1.0, ..Layers::default() });
         assert_ne!(pixel(&filled, 101, 101), [100; 3]);
         assert_eq!(pixel(&filled, 99, 100), [100; 3]);
-        let preview = draw(&Layers { outline: 0.0, mask: 1.0, preview: Some(0.1), ..Layers::default() });
+        let preview =
+            draw(&Layers { outline: 0.0, mask: 1.0, preview: Some(0.1), ..Layers::default() });
         assert_ne!(pixel(&preview, 99, 100), [100; 3], "0.2 is above 0.1");
         let chosen = draw(&Layers { chosen: 5, ..Layers::default() });
         assert_eq!(pixel(&chosen, 100, 100), [255; 3]);

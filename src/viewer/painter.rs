@@ -1,11 +1,12 @@
-//! The picture on a GPU: one quad a tile, coarse tiles first and finer ones over them. Textures are kept by use, up to a number.
+//! The picture on a GPU: one quad a tile, coarse tiles first and finer ones over them. Textures are
+//! kept by use, up to a number.
 
 use std::collections::BTreeMap;
 
-use super::ANSWERS;
+use super::RESULT_LAYERS;
 use super::layers::{COLOURS, Layers};
 use super::pyramid::{TEXTURE, TILE, TileKey};
-use super::view::View;
+use super::viewport::Viewport;
 
 /// Textures of this many tiles are kept: at most about 160 MB.
 const MAX_TILES: usize = 192;
@@ -20,9 +21,9 @@ const TILE_STEP: u64 = 256;
 const MAX_DRAWN: usize = 512;
 
 #[derive(Debug)]
-struct Held {
+struct TileTexture {
     image: Option<wgpu::Texture>,
-    data: [Option<wgpu::Texture>; ANSWERS],
+    data: [Option<wgpu::Texture>; RESULT_LAYERS],
     group: Option<wgpu::BindGroup>,
     last_drawn: u64,
 }
@@ -39,7 +40,7 @@ pub struct Painter {
     tile_layout: wgpu::BindGroupLayout,
     /// Stands for data that is not there.
     empty: wgpu::TextureView,
-    held: BTreeMap<TileKey, Held>,
+    held: BTreeMap<TileKey, TileTexture>,
     image: (usize, usize),
     frames: u64,
 }
@@ -59,7 +60,8 @@ impl Painter {
                 mapped_at_creation: false,
             })
         };
-        let (frame, tiles) = (uniform("frame", FRAME_BYTES), uniform("tiles", TILE_STEP * MAX_DRAWN as u64));
+        let (frame, tiles) =
+            (uniform("frame", FRAME_BYTES), uniform("tiles", TILE_STEP * MAX_DRAWN as u64));
         let sampler = device.create_sampler(&wgpu::SamplerDescriptor {
             mag_filter: wgpu::FilterMode::Linear,
             min_filter: wgpu::FilterMode::Linear,
@@ -70,13 +72,28 @@ impl Painter {
             layout: &frame_layout,
             entries: &[
                 wgpu::BindGroupEntry { binding: 0, resource: frame.as_entire_binding() },
-                wgpu::BindGroupEntry { binding: 1, resource: wgpu::BindingResource::Sampler(&sampler) },
+                wgpu::BindGroupEntry {
+                    binding: 1,
+                    resource: wgpu::BindingResource::Sampler(&sampler),
+                },
             ],
         });
-        let empty =
-            texture(&device, 1, wgpu::TextureFormat::Rgba8Uint).create_view(&wgpu::TextureViewDescriptor::default());
+        let empty = texture(&device, 1, wgpu::TextureFormat::Rgba8Uint)
+            .create_view(&wgpu::TextureViewDescriptor::default());
         let held = BTreeMap::new();
-        Self { device, queue, pipeline, frame, frame_group, tiles, tile_layout, empty, held, image: (1, 1), frames: 0 }
+        Self {
+            device,
+            queue,
+            pipeline,
+            frame,
+            frame_group,
+            tiles,
+            tile_layout,
+            empty,
+            held,
+            image: (1, 1),
+            frames: 0,
+        }
     }
 
     /// Forgets all tiles; an image of another size follows.
@@ -118,9 +135,9 @@ impl Painter {
         }
     }
 
-    fn entry(&mut self, key: TileKey) -> &mut Held {
+    fn entry(&mut self, key: TileKey) -> &mut TileTexture {
         let frames = self.frames;
-        self.held.entry(key).or_insert_with(|| Held {
+        self.held.entry(key).or_insert_with(|| TileTexture {
             image: None,
             data: [None, None],
             group: None,
@@ -134,25 +151,38 @@ impl Painter {
         }
         let side = TEXTURE as u32;
         let made = texture(&self.device, side, format);
-        let rows = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(side * 4), rows_per_image: None };
+        let rows = wgpu::TexelCopyBufferLayout {
+            offset: 0,
+            bytes_per_row: Some(side * 4),
+            rows_per_image: None,
+        };
         self.queue.write_texture(made.as_image_copy(), texels, rows, made.size());
         Some(made)
     }
 
     /// Draws what the view shows of the tiles that are here, on `clear` (red, green, blue, 0 to 1).
-    pub fn draw(&mut self, view: &View, layers: &Layers, clear: [f64; 3], target: &wgpu::TextureView) {
+    pub fn draw(
+        &mut self,
+        view: &Viewport,
+        layers: &Layers,
+        clear: [f64; 3],
+        target: &wgpu::TextureView,
+    ) {
         self.frames += 1;
         let keys = self.drawn(view);
         let mut parameters = vec![0u8; keys.len() * TILE_STEP as usize];
         for (place, key) in parameters.chunks_exact_mut(TILE_STEP as usize).zip(&keys) {
-            place[..TILE_BYTES as usize].copy_from_slice(bytemuck::cast_slice(&self.quad(view, *key)));
+            place[..TILE_BYTES as usize]
+                .copy_from_slice(bytemuck::cast_slice(&self.quad(view, *key)));
         }
         self.queue.write_buffer(&self.tiles, 0, &parameters);
         self.queue.write_buffer(&self.frame, 0, bytemuck::cast_slice(&frame_parameters(layers)));
         for key in &keys {
             self.bind(*key);
         }
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("view") });
+        let mut encoder = self
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("view") });
         {
             let [r, g, b] = clear;
             let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
@@ -186,14 +216,15 @@ impl Painter {
     }
 
     /// Tiles to draw, coarse ones first. Where every finer one is here, the coarser are not needed.
-    fn drawn(&mut self, view: &View) -> Vec<TileKey> {
+    fn drawn(&mut self, view: &Viewport) -> Vec<TileKey> {
         let frames = self.frames;
         let finest = view.level();
         let deepest = self.held.keys().map(|k| k.level).max().unwrap_or(0);
         let mut keys = Vec::new();
         for level in finest..=deepest.max(finest) {
             let visible = view.visible(level);
-            let here: Vec<TileKey> = visible.iter().copied().filter(|k| self.has_image(*k)).collect();
+            let here: Vec<TileKey> =
+                visible.iter().copied().filter(|k| self.has_image(*k)).collect();
             let complete = here.len() == visible.len();
             keys.extend(here);
             if complete {
@@ -211,13 +242,14 @@ impl Painter {
     }
 
     /// Place and extent of a tile, as the shader reads them.
-    fn quad(&self, view: &View, key: TileKey) -> [f32; 8] {
+    fn quad(&self, view: &Viewport, key: TileKey) -> [f32; 8] {
         let step = f64::from(1u32 << key.level);
         let span = |at: u32, whole: usize| {
             let from = f64::from(at) * TILE as f64;
             (from, ((whole as f64 / step).ceil() - from).clamp(0.0, TILE as f64))
         };
-        let ((left, width), (top, height)) = (span(key.column, self.image.0), span(key.row, self.image.1));
+        let ((left, width), (top, height)) =
+            (span(key.column, self.image.0), span(key.row, self.image.1));
         let (x0, y0) = view.to_screen((left * step, top * step));
         let (x1, y1) = view.to_screen(((left + width) * step, (top + height) * step));
         let (w, h) = view.screen();
@@ -232,7 +264,8 @@ impl Painter {
         let (None, Some(image)) = (&held.group, &held.image) else { return };
         let view = |t: &wgpu::Texture| t.create_view(&wgpu::TextureViewDescriptor::default());
         let image = view(image);
-        let [first, second] = held.data.each_ref().map(|d| d.as_ref().map_or_else(|| self.empty.clone(), view));
+        let [first, second] =
+            held.data.each_ref().map(|d| d.as_ref().map_or_else(|| self.empty.clone(), view));
         let window = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: &self.tiles,
             offset: 0,
@@ -240,7 +273,11 @@ impl Painter {
         });
         let textures = [&image, &first, &second].map(wgpu::BindingResource::TextureView);
         let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: window }];
-        entries.extend((1..).zip(textures).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }));
+        entries.extend(
+            (1..)
+                .zip(textures)
+                .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }),
+        );
         held.group = Some(self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("tile"),
             layout: &self.tile_layout,
@@ -250,7 +287,8 @@ impl Painter {
 
     fn evict(&mut self) {
         while self.held.len() > MAX_TILES {
-            let oldest = self.held.iter().min_by_key(|(k, h)| (h.last_drawn, std::cmp::Reverse(k.level)));
+            let oldest =
+                self.held.iter().min_by_key(|(k, h)| (h.last_drawn, std::cmp::Reverse(k.level)));
             let Some(key) = oldest.map(|(k, _)| *k) else { return };
             self.held.remove(&key);
         }
@@ -259,7 +297,12 @@ impl Painter {
 
 fn frame_parameters(layers: &Layers) -> [f32; 16] {
     let mut out = [0.0; 16];
-    out[..4].copy_from_slice(&[layers.outline, layers.mask, layers.heat, layers.preview.unwrap_or(-1.0)]);
+    out[..4].copy_from_slice(&[
+        layers.outline,
+        layers.mask,
+        layers.heat,
+        layers.preview.unwrap_or(-1.0),
+    ]);
     out[4] = layers.divider.unwrap_or(f32::MAX);
     out[5] = layers.short_label() as f32;
     for (place, colour) in out[8..].chunks_exact_mut(4).zip(COLOURS) {
@@ -299,7 +342,10 @@ fn layouts(device: &wgpu::Device) -> (wgpu::BindGroupLayout, wgpu::BindGroupLayo
         multisampled: false,
     };
     let layout = |label, entries: &[wgpu::BindGroupLayoutEntry]| {
-        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries })
+        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(label),
+            entries,
+        })
     };
     let sampler = wgpu::BindingType::Sampler(wgpu::SamplerBindingType::Filtering);
     let frame = layout("frame", &[entry(0, uniform(false, FRAME_BYTES)), entry(1, sampler)]);

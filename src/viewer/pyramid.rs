@@ -1,5 +1,6 @@
-//! An image in tiles of several levels, each half as large as the one before, and the answers that lie over it. Tiles carry an
-//! apron of their neighbours' pixels, so that interpolation and outlines show no seam.
+//! An image in tiles of several levels, each half as large as the one before, and the answers that
+//! lie over it. Tiles carry an apron of their neighbours' pixels, so that interpolation and
+//! outlines show no seam.
 
 use std::sync::Arc;
 
@@ -55,7 +56,8 @@ impl Pyramid {
         &self.levels[0]
     }
 
-    /// RGBA of a tile with its apron, `TEXTURE × TEXTURE`; beyond the border the last pixel repeats.
+    /// RGBA of a tile with its apron, `TEXTURE × TEXTURE`; beyond the border the last pixel
+    /// repeats.
     ///
     /// # Errors
     /// [`Error::Mismatch`] for a tile that the image has not.
@@ -74,9 +76,14 @@ fn no_tile() -> Error {
     Error::mismatch("The image has no such tile")
 }
 
-/// Calls `texel` with the full-resolution place of each pixel of a tile with apron, row by row. `shift` is the level of the
-/// pixels against those of `size`.
-fn each_texel(key: TileKey, size: (usize, usize), shift: u32, mut texel: impl FnMut(usize, usize)) -> Result<()> {
+/// Calls `texel` with the full-resolution place of each pixel of a tile with apron, row by row.
+/// `shift` is the level of the pixels against those of `size`.
+fn each_texel(
+    key: TileKey,
+    size: (usize, usize),
+    shift: u32,
+    mut texel: impl FnMut(usize, usize),
+) -> Result<()> {
     let (width, height) = (size.0.div_ceil(1 << shift), size.1.div_ceil(1 << shift));
     let (left, top) = (key.column as usize * TILE, key.row as usize * TILE);
     if left >= width || top >= height {
@@ -111,7 +118,7 @@ fn halved(image: &RgbImage) -> RgbImage {
 
 /// What a model said of an image, as far as it is known.
 #[derive(Debug)]
-pub struct Answer<'a> {
+pub struct ResultPlanes<'a> {
     pub probabilities: &'a ProbabilityMap,
     /// Which pixels are computed.
     pub known: &'a Plane<bool>,
@@ -119,11 +126,12 @@ pub struct Answer<'a> {
     pub labels: Option<&'a LabelMap>,
 }
 
-/// Four bytes a pixel of a tile with its apron: probability, label (16 bits, low byte first), 255 where known.
+/// Four bytes a pixel of a tile with its apron: probability, label (16 bits, low byte first), 255
+/// where known.
 ///
 /// # Errors
 /// [`Error::Mismatch`] for a tile that the image has not.
-pub fn data_tile(answer: &Answer<'_>, key: TileKey) -> Result<Vec<u8>> {
+pub fn data_tile(answer: &ResultPlanes<'_>, key: TileKey) -> Result<Vec<u8>> {
     let map = answer.probabilities;
     if key.level >= level_count(map.width(), map.height()) {
         return Err(no_tile());
@@ -146,21 +154,30 @@ mod tests {
 
     fn ramp(width: usize, height: usize) -> Arc<RgbImage> {
         let pixel = |i: usize| [(i % width) as u8, (i / width) as u8, 7];
-        Arc::new(Plane::from_vec(width, height, (0..width * height).map(pixel).collect()).expect("plane"))
+        Arc::new(
+            Plane::from_vec(width, height, (0..width * height).map(pixel).collect())
+                .expect("plane"),
+        )
     }
 
     #[test]
     fn levels_end_when_the_image_fits_one_tile() {
-        for (w, h, levels) in [(1, 1, 1), (256, 256, 1), (257, 1, 2), (512, 512, 2), (6000, 5000, 6)] {
+        for (w, h, levels) in
+            [(1, 1, 1), (256, 256, 1), (257, 1, 2), (512, 512, 2), (6000, 5000, 6)]
+        {
             assert_eq!(level_count(w, h), levels, "{w}×{h}");
         }
-        assert_eq!(Pyramid::new(ramp(600, 3)).levels.last().map(|l| (l.width(), l.height())), Some((150, 1)));
+        assert_eq!(
+            Pyramid::new(ramp(600, 3)).levels.last().map(|l| (l.width(), l.height())),
+            Some((150, 1))
+        );
     }
 
     #[test]
     fn neighbouring_tiles_share_their_aprons() {
         let pyramid = Pyramid::new(ramp(600, 300));
-        let texel = |tile: &[u8], x: usize, y: usize| [0, 1].map(|c| tile[(y * TEXTURE + x) * 4 + c]);
+        let texel =
+            |tile: &[u8], x: usize, y: usize| [0, 1].map(|c| tile[(y * TEXTURE + x) * 4 + c]);
         let left = pyramid.tile(TileKey { level: 0, row: 0, column: 0 }).expect("tile");
         let right = pyramid.tile(TileKey { level: 0, row: 0, column: 1 }).expect("tile");
         for i in 0..2 * APRON {
@@ -178,7 +195,8 @@ mod tests {
         known.set(0, 1, true);
         let mut labels = Plane::filled(300, 10, 0);
         labels.set(0, 1, 65_536 + 2);
-        let answer = Answer { probabilities: &probabilities, known: &known, labels: Some(&labels) };
+        let answer =
+            ResultPlanes { probabilities: &probabilities, known: &known, labels: Some(&labels) };
         let tile = data_tile(&answer, TileKey { level: 0, row: 0, column: 0 }).expect("tile");
         let texel = |x: usize, y: usize| &tile[((y + APRON) * TEXTURE + x + APRON) * 4..][..4];
         assert_eq!(texel(0, 0), [128, 0, 0, 0]);

@@ -30,7 +30,14 @@ impl BlockWorker {
     ///
     /// # Errors
     /// A sentence when the pixels are not those of the block.
-    pub fn run(&self, pixels: &[u8], row: u32, column: u32, width: u32, height: u32) -> Result<Vec<f32>, JsValue> {
+    pub fn run(
+        &self,
+        pixels: &[u8],
+        row: u32,
+        column: u32,
+        width: u32,
+        height: u32,
+    ) -> Result<Vec<f32>, JsValue> {
         let block = super::block(row, column, width, height);
         let (pixels, rest) = pixels.as_chunks::<3>();
         if !rest.is_empty() {

@@ -6,9 +6,9 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 use web_sys::HtmlCanvasElement;
 
-use crate::engine::gpu::Faults;
+use crate::engine::gpu::DeviceErrors;
 use crate::error::{Error, Result};
-use crate::viewer::{Layers, Painter, TileKey, View};
+use crate::viewer::{Layers, Painter, TileKey, Viewport};
 
 use super::Thrown as _;
 
@@ -16,21 +16,21 @@ use super::Thrown as _;
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Eye {
-    view: RefCell<View>,
+    view: RefCell<Viewport>,
     layers: Cell<Layers>,
     background: Cell<[f64; 3]>,
-    screen: RefCell<Option<Screen>>,
+    screen: RefCell<Option<CanvasSurface>>,
 }
 
 #[derive(Debug)]
-struct Screen {
+struct CanvasSurface {
     surface: wgpu::Surface<'static>,
     device: wgpu::Device,
     queue: wgpu::Queue,
     config: wgpu::SurfaceConfiguration,
     painter: Painter,
     /// What went wrong, if anything did: nothing more is drawn then.
-    faults: Faults,
+    faults: DeviceErrors,
 }
 
 #[wasm_bindgen]
@@ -40,7 +40,7 @@ impl Eye {
     #[wasm_bindgen(constructor)]
     pub fn new(width: f64, height: f64) -> Self {
         Self {
-            view: RefCell::new(View::new((1, 1), (width, height))),
+            view: RefCell::new(Viewport::new((1, 1), (width, height))),
             layers: Cell::new(Layers::default()),
             background: Cell::new([0.0; 3]),
             screen: RefCell::new(None),
@@ -69,7 +69,7 @@ impl Eye {
     pub fn start(&self, width: u32, height: u32) {
         let size = (width as usize, height as usize);
         let screen = self.view.borrow().screen();
-        self.view.replace(View::new(size, screen));
+        self.view.replace(Viewport::new(size, screen));
         if let Some(screen) = self.screen.borrow_mut().as_mut() {
             screen.painter.start(size);
         }
@@ -79,7 +79,8 @@ impl Eye {
     pub fn resize(&self, width: f64, height: f64) {
         self.view.borrow_mut().resize((width, height));
         if let Some(screen) = self.screen.borrow_mut().as_mut() {
-            (screen.config.width, screen.config.height) = (width.max(1.0) as u32, height.max(1.0) as u32);
+            (screen.config.width, screen.config.height) =
+                (width.max(1.0) as u32, height.max(1.0) as u32);
             screen.surface.configure(&screen.device, &screen.config);
         }
     }
@@ -164,7 +165,12 @@ impl Eye {
     /// Row and column of the tiles of a level that the screen shows, middle first.
     #[must_use]
     pub fn visible(&self, level: u32) -> Vec<u32> {
-        self.view.borrow().visible(level.min(30)).into_iter().flat_map(|k| [k.row, k.column]).collect()
+        self.view
+            .borrow()
+            .visible(level.min(30))
+            .into_iter()
+            .flat_map(|k| [k.row, k.column])
+            .collect()
     }
 
     /// Whether the painter holds a tile's pixels.
@@ -199,10 +205,18 @@ impl Eye {
         }
     }
 
-    /// Strengths of the layers, 0 to 1; a preview threshold or less than 0; the chosen label or 0; the divider's column on the
-    /// screen or less than 0.
+    /// Strengths of the layers, 0 to 1; a preview threshold or less than 0; the chosen label or 0;
+    /// the divider's column on the screen or less than 0.
     #[wasm_bindgen(js_name = setLayers)]
-    pub fn set_layers(&self, outline: f32, mask: f32, heat: f32, preview: f32, chosen: u32, divider: f32) {
+    pub fn set_layers(
+        &self,
+        outline: f32,
+        mask: f32,
+        heat: f32,
+        preview: f32,
+        chosen: u32,
+        divider: f32,
+    ) {
         self.layers.set(layers([outline, mask, heat, preview], chosen, divider));
     }
 
@@ -221,9 +235,15 @@ impl Eye {
             return false;
         }
         match screen.surface.get_current_texture() {
-            wgpu::CurrentSurfaceTexture::Success(frame) | wgpu::CurrentSurfaceTexture::Suboptimal(frame) => {
+            wgpu::CurrentSurfaceTexture::Success(frame)
+            | wgpu::CurrentSurfaceTexture::Suboptimal(frame) => {
                 let target = frame.texture.create_view(&wgpu::TextureViewDescriptor::default());
-                screen.painter.draw(&self.view.borrow(), &self.layers.get(), self.background.get(), &target);
+                screen.painter.draw(
+                    &self.view.borrow(),
+                    &self.layers.get(),
+                    self.background.get(),
+                    &target,
+                );
                 screen.queue.present(frame);
                 true
             }
@@ -255,7 +275,10 @@ pub fn layers([outline, mask, heat, preview]: [f32; 4], chosen: u32, divider: f3
     Layers { outline, mask, heat, preview: some(preview), chosen, divider: some(divider) }
 }
 
-async fn open(canvas: HtmlCanvasElement, (width, height): (f64, f64)) -> Result<(Screen, String)> {
+async fn open(
+    canvas: HtmlCanvasElement,
+    (width, height): (f64, f64),
+) -> Result<(CanvasSurface, String)> {
     let failed = |what: &str, e: &dyn std::fmt::Display| Error::gpu(format!("{what}: {e}"));
     let mut settings = wgpu::InstanceDescriptor::new_without_display_handle();
     settings.backends = wgpu::Backends::BROWSER_WEBGPU;
@@ -263,9 +286,12 @@ async fn open(canvas: HtmlCanvasElement, (width, height): (f64, f64)) -> Result<
     let surface = instance
         .create_surface(wgpu::SurfaceTarget::Canvas(canvas))
         .map_err(|e| failed("The canvas cannot be drawn on by WebGPU", &e))?;
-    let wish =
-        wgpu::RequestAdapterOptions { compatible_surface: Some(&surface), ..wgpu::RequestAdapterOptions::default() };
-    let adapter = instance.request_adapter(&wish).await.map_err(|e| failed("There is no WebGPU here", &e))?;
+    let wish = wgpu::RequestAdapterOptions {
+        compatible_surface: Some(&surface),
+        ..wgpu::RequestAdapterOptions::default()
+    };
+    let adapter =
+        instance.request_adapter(&wish).await.map_err(|e| failed("There is no WebGPU here", &e))?;
     let info = adapter.get_info();
     if info.device_type == wgpu::DeviceType::Cpu {
         return Err(Error::gpu("The adapter draws by software, which a plain canvas does as well"));
@@ -274,12 +300,12 @@ async fn open(canvas: HtmlCanvasElement, (width, height): (f64, f64)) -> Result<
         .request_device(&wgpu::DeviceDescriptor::default())
         .await
         .map_err(|e| failed("The adapter cannot be opened", &e))?;
-    let faults = Faults::watch(&device);
+    let faults = DeviceErrors::watch(&device);
     let config = surface
         .get_default_config(&adapter, width.max(1.0) as u32, height.max(1.0) as u32)
         .ok_or_else(|| Error::gpu("The adapter cannot draw on the canvas"))?;
     surface.configure(&device, &config);
     let told = json!({ "name": info.name, "kind": format!("{:?}", info.device_type) }).to_string();
     let painter = Painter::new(device.clone(), queue.clone(), config.format);
-    Ok((Screen { surface, device, queue, config, painter, faults }, told))
+    Ok((CanvasSurface { surface, device, queue, config, painter, faults }, told))
 }

@@ -1,6 +1,7 @@
-//! The page's face: what its script may ask of this crate. Threads of a browser share no memory, so there are three kinds of
-//! instance: the page itself looks ([`Eye`]), one worker holds image, models and answers ([`Session`]), and others compute
-//! blocks on the CPU ([`BlockWorker`]). Numbers go across as such, lists as JSON.
+//! The page's face: what its script may ask of this crate. Threads of a browser share no memory, so
+//! there are three kinds of instance: the page itself looks ([`Eye`]), one worker holds image,
+//! models and answers ([`Session`]), and others compute blocks on the CPU ([`BlockWorker`]).
+//! Numbers go across as such, lists as JSON.
 
 mod block;
 mod eye;
@@ -40,10 +41,15 @@ pub fn sha256(bytes: &[u8]) -> String {
     crate::model::sha256_hex(bytes)
 }
 
-/// An error as the script catches it: a sentence, and a name that tells a request to stop from a failure.
+/// An error as the script catches it: a sentence, and a name that tells a request to stop from a
+/// failure.
 fn thrown(error: &Error) -> JsValue {
     let value = js_sys::Error::new(&error.to_string());
-    value.set_name(if matches!(error, Error::Cancelled { .. }) { "AbortError" } else { "PrunellaError" });
+    value.set_name(if matches!(error, Error::Cancelled { .. }) {
+        "AbortError"
+    } else {
+        "PrunellaError"
+    });
     value.into()
 }
 

@@ -66,7 +66,8 @@ impl Session {
         self.keep(model)
     }
 
-    /// Removes the weakest filters of a model, and the units of its hidden layer if `all`; gives the new model.
+    /// Removes the weakest filters of a model, and the units of its hidden layer if `all`; gives
+    /// the new model.
     ///
     /// # Errors
     /// A sentence.
@@ -74,7 +75,9 @@ impl Session {
         let state = self.state.borrow();
         let scope = if all { Scope::All } else { Scope::Convolutions };
         let model = state.model(id).thrown()?;
-        let small = PruningPlan::l1(&model, ratio, scope).and_then(|(plan, _)| apply(&model, &plan)).thrown()?;
+        let small = PruningPlan::l1(&model, ratio, scope)
+            .and_then(|(plan, _)| apply(&model, &plan))
+            .thrown()?;
         drop(state);
         self.keep(small)
     }

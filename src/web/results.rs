@@ -1,10 +1,11 @@
-//! From an answer to nuclei, tables, tiles and files: the same calls as `prunella segment` makes, so the same bytes, for images
-//! at the model's pixel size (the command line resamples others; the page says that it does not).
+//! From an answer to nuclei, tables, tiles and files: the same calls as `prunella segment` makes,
+//! so the same bytes, for images at the model's pixel size (the command line resamples others; the
+//! page says that it does not).
 
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use super::session::{Session, Slot};
+use super::session::{ResultSlot, Session};
 use super::{Thrown as _, eye};
 use crate::error::{Error, Result};
 use crate::instances::{Provenance, Smooth, find, nuclei, write_nuclei};
@@ -12,25 +13,30 @@ use crate::metrics::PixelCounts;
 use crate::model::InstanceParameters;
 use crate::platform::seconds;
 use crate::raster::{
-    LabelMap, OUTLINE, encode_label_file, encode_probability_png, encode_rgb_png, outline_mask, overlay,
+    LabelMap, OUTLINE, encode_label_file, encode_probability_png, encode_rgb_png, outline_mask,
+    overlay,
 };
-use crate::viewer::{Answer, TileKey, compose, data_tile, findings_tile};
+use crate::viewer::{ResultPlanes, TileKey, compose, data_tile, nuclei_tile};
 
 /// Nuclei of an answer at one threshold.
 #[derive(Debug)]
-pub struct Found {
+pub struct FoundNuclei {
     pub labels: LabelMap,
     smooth: Smooth,
     parameters: InstanceParameters,
 }
 
-impl Slot {
-    fn found(&self) -> Result<&Found> {
+impl ResultSlot {
+    fn found(&self) -> Result<&FoundNuclei> {
         self.found.as_ref().ok_or_else(|| Error::mismatch("The nuclei are not found yet"))
     }
 
-    fn answer(&self) -> Answer<'_> {
-        Answer { probabilities: &self.map, known: &self.known, labels: self.found.as_ref().map(|f| &f.labels) }
+    fn answer(&self) -> ResultPlanes<'_> {
+        ResultPlanes {
+            probabilities: &self.map,
+            known: &self.known,
+            labels: self.found.as_ref().map(|f| &f.labels),
+        }
     }
 
     fn provenance(&self, mpp: f64) -> Result<Provenance> {
@@ -44,7 +50,13 @@ impl Slot {
     /// GeoJSON and CSV.
     fn objects(&self, mpp: f64) -> Result<[Vec<u8>; 2]> {
         let (found, provenance) = (self.found()?, self.provenance(mpp)?);
-        let all = nuclei(&self.image, &found.labels, &found.smooth, &found.parameters, provenance.mpp_um)?;
+        let all = nuclei(
+            &self.image,
+            &found.labels,
+            &found.smooth,
+            &found.parameters,
+            provenance.mpp_um,
+        )?;
         let (mut features, mut table) = (Vec::new(), Vec::new());
         write_nuclei(all, &provenance, &mut features, &mut table)?;
         Ok([features, table])
@@ -56,7 +68,9 @@ impl Slot {
             "csv" => self.objects(mpp).map(|[_, table]| table),
             "labels" => Ok(encode_label_file(&self.found()?.labels)?.0),
             "probability" => encode_probability_png(&self.map),
-            "overlay" => encode_rgb_png(&overlay(&self.image, &outline_mask(&self.found()?.labels), OUTLINE)),
+            "overlay" => {
+                encode_rgb_png(&overlay(&self.image, &outline_mask(&self.found()?.labels), OUTLINE))
+            }
             _ => Err(Error::mismatch("There is no such file")),
         }
     }
@@ -64,8 +78,8 @@ impl Slot {
 
 #[wasm_bindgen]
 impl Session {
-    /// Finds the nuclei of an answer at a threshold, or at its model's own for one below 0; gives count, share of the area and
-    /// seconds as JSON.
+    /// Finds the nuclei of an answer at a threshold, or at its model's own for one below 0; gives
+    /// count, share of the area and seconds as JSON.
     ///
     /// # Errors
     /// A sentence.
@@ -74,20 +88,23 @@ impl Session {
         let slot = state.slot_mut(slot).thrown()?;
         let begun = seconds();
         let own = slot.parameters;
-        let parameters =
-            InstanceParameters { threshold: if threshold < 0.0 { own.threshold } else { threshold }, ..own };
+        let parameters = InstanceParameters {
+            threshold: if threshold < 0.0 { own.threshold } else { threshold },
+            ..own
+        };
         let (labels, smooth) = find(&slot.map, &parameters).thrown()?;
         let count = labels.data().iter().copied().max().unwrap_or(0);
         let cells = labels.data().iter().filter(|&&l| l > 0).count();
         // Of a part, the share is that of the part.
         let known = slot.known.data().iter().filter(|k| **k).count();
         let share = cells as f64 / known.max(1) as f64;
-        slot.found = Some(Found { labels, smooth, parameters });
+        slot.found = Some(FoundNuclei { labels, smooth, parameters });
         Ok(json!({ "count": count, "share": share, "seconds": seconds() - begun, "threshold": parameters.threshold })
             .to_string())
     }
 
-    /// The nuclei as a list: label, centroid x and y, area in pixels, mean probability, circularity.
+    /// The nuclei as a list: label, centroid x and y, area in pixels, mean probability,
+    /// circularity.
     ///
     /// # Errors
     /// A sentence.
@@ -98,13 +115,23 @@ impl Session {
         }
         let slot = state.slot(slot).thrown()?;
         let found = slot.found().thrown()?;
-        let all = nuclei(&slot.image, &found.labels, &found.smooth, &found.parameters, None).thrown()?;
+        let all =
+            nuclei(&slot.image, &found.labels, &found.smooth, &found.parameters, None).thrown()?;
         let mut rows = Vec::new();
         for nucleus in all {
             let measured = |name: &str| {
-                nucleus.measurements.iter().find(|(n, _)| n.starts_with(name)).map_or(f64::NAN, |(_, v)| *v)
+                nucleus
+                    .measurements
+                    .iter()
+                    .find(|(n, _)| n.starts_with(name))
+                    .map_or(f64::NAN, |(_, v)| *v)
             };
-            rows.extend([f64::from(nucleus.label), nucleus.centroid.0, nucleus.centroid.1, nucleus.area_px as f64]);
+            rows.extend([
+                f64::from(nucleus.label),
+                nucleus.centroid.0,
+                nucleus.centroid.1,
+                nucleus.area_px as f64,
+            ]);
             rows.extend([measured("Probability"), measured("Circularity")]);
         }
         Ok(rows)
@@ -116,11 +143,15 @@ impl Session {
     pub fn label_at(&self, slot: u32, x: u32, y: u32) -> u32 {
         let state = self.state.borrow();
         if let Some(answer) = state.slide_answer(slot) {
-            return answer.findings.label_at(f64::from(x) + 0.5, f64::from(y) + 0.5);
+            return answer.index.label_at(f64::from(x) + 0.5, f64::from(y) + 0.5);
         }
-        let Ok(found) = state.slot(slot).and_then(Slot::found) else { return 0 };
+        let Ok(found) = state.slot(slot).and_then(ResultSlot::found) else { return 0 };
         let (x, y) = (x as usize, y as usize);
-        if x < found.labels.width() && y < found.labels.height() { found.labels.get(y, x) } else { 0 }
+        if x < found.labels.width() && y < found.labels.height() {
+            found.labels.get(y, x)
+        } else {
+            0
+        }
     }
 
     /// Dice of the nuclei of two answers, 0 to 1; 1 when neither has any.
@@ -129,7 +160,8 @@ impl Session {
     /// When they are of different images or not found yet.
     pub fn dice(&self, a: u32, b: u32) -> std::result::Result<f64, JsValue> {
         let state = self.state.borrow();
-        let mask = |slot| state.slot(slot).and_then(Slot::found).map(|f| f.labels.foreground());
+        let mask =
+            |slot| state.slot(slot).and_then(ResultSlot::found).map(|f| f.labels.foreground());
         let counts = mask(a).and_then(|a| PixelCounts::of_masks(&a, &mask(b)?));
         Ok(counts.thrown()?.scores().dice.unwrap_or(1.0))
     }
@@ -139,9 +171,18 @@ impl Session {
     /// # Errors
     /// When there is no such tile.
     #[wasm_bindgen(js_name = imageTile)]
-    pub fn image_tile(&self, level: u32, row: u32, column: u32) -> std::result::Result<Vec<u8>, JsValue> {
+    pub fn image_tile(
+        &self,
+        level: u32,
+        row: u32,
+        column: u32,
+    ) -> std::result::Result<Vec<u8>, JsValue> {
         let state = self.state.borrow();
-        let pyramid = state.pyramid.as_ref().ok_or_else(|| Error::mismatch("There is no image yet")).thrown()?;
+        let pyramid = state
+            .pyramid
+            .as_ref()
+            .ok_or_else(|| Error::mismatch("There is no image yet"))
+            .thrown()?;
         pyramid.tile(TileKey { level, row, column }).thrown()
     }
 
@@ -150,16 +191,23 @@ impl Session {
     /// # Errors
     /// When there is no such tile or answer.
     #[wasm_bindgen(js_name = dataTile)]
-    pub fn data_tile(&self, slot: u32, level: u32, row: u32, column: u32) -> std::result::Result<Vec<u8>, JsValue> {
+    pub fn data_tile(
+        &self,
+        slot: u32,
+        level: u32,
+        row: u32,
+        column: u32,
+    ) -> std::result::Result<Vec<u8>, JsValue> {
         let state = self.state.borrow();
         if let (Some(answer), Some(slide)) = (state.slide_answer(slot), &state.slide) {
-            return findings_tile(slide.tiles.size(), &answer.findings, TileKey { level, row, column }).thrown();
+            return nuclei_tile(slide.tiles.size(), &answer.index, TileKey { level, row, column })
+                .thrown();
         }
         data_tile(&state.slot(slot).thrown()?.answer(), TileKey { level, row, column }).thrown()
     }
 
-    /// A tile with its layers drawn, RGBA without apron, for screens without WebGPU. Layers as in `Eye.setLayers`; without an
-    /// answer the image alone.
+    /// A tile with its layers drawn, RGBA without apron, for screens without WebGPU. Layers as in
+    /// `Eye.setLayers`; without an answer the image alone.
     ///
     /// # Errors
     /// When there is no such tile.
@@ -180,12 +228,14 @@ impl Session {
         let image = self.image_tile(level, row, column)?;
         let state = self.state.borrow();
         let key = TileKey { level, row, column };
-        let data = state.slot(slot).ok().map(|s| data_tile(&s.answer(), key)).transpose().thrown()?;
+        let data =
+            state.slot(slot).ok().map(|s| data_tile(&s.answer(), key)).transpose().thrown()?;
         let layers = eye::layers([outline, mask, heat, preview], chosen, -1.0);
         compose(&image, data.as_deref(), slot as usize, &layers).thrown()
     }
 
-    /// A result's file: geojson, csv, labels, probability or overlay. `mpp` is 0 when the pixel size is not known.
+    /// A result's file: geojson, csv, labels, probability or overlay. `mpp` is 0 when the pixel
+    /// size is not known.
     ///
     /// # Errors
     /// A sentence.
@@ -198,7 +248,9 @@ impl Session {
         match kind {
             "geojson" => Ok(features),
             "csv" => Ok(table),
-            _ => Err(super::thrown(&Error::unsupported("A slide is too large for this file; take GeoJSON or CSV"))),
+            _ => Err(super::thrown(&Error::unsupported(
+                "A slide is too large for this file; take GeoJSON or CSV",
+            ))),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! One worker's memory: the image, a window of it for trials, models, and what they answered. Methods take `&self`, so that
-//! tiles can be asked for while the GPU computes.
+//! One worker's memory: the image, a window of it for trials, models, and what they answered.
+//! Methods take `&self`, so that tiles can be asked for while the GPU computes.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,12 +13,17 @@ use wasm_bindgen::prelude::*;
 use super::slide::SlideAnswer;
 use super::slide_source::WebSlide;
 use super::{Thrown as _, json};
-use crate::engine::{Block, Choice, Control, Device, SegmentOptions, WindowEngine, gpu, segment_on_gpu};
-use crate::error::{Error, Report, Result};
+use crate::engine::{
+    Block, Control, Device, DeviceChoice, SegmentOptions, WindowEngine, gpu, segment_on_gpu,
+};
+use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
 use crate::platform::seconds;
-use crate::raster::{Colours, DecodeLimits, Matching, Plane, ProbabilityMap, RgbImage, Stain, decode_image, phantom};
-use crate::viewer::{ANSWERS, Pyramid};
+use crate::raster::{
+    DecodeLimits, Plane, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics,
+    decode_image, phantom,
+};
+use crate::viewer::{Pyramid, RESULT_LAYERS};
 
 /// Largest image of the page: 36 megapixels take about 0.6 GB with everything that is made of them.
 const MAX_PIXELS: u64 = 36_000_000;
@@ -33,14 +38,14 @@ pub const BLOCK: usize = 4;
 
 /// Pixels as they are, and as the model sees them.
 #[derive(Debug, Clone)]
-pub struct Picture {
+pub struct ModelInput {
     pub image: Arc<RgbImage>,
     pub seen: Arc<RgbImage>,
 }
 
 /// An answer while it grows and when it is whole.
 #[derive(Debug)]
-pub struct Slot {
+pub struct ResultSlot {
     pub image: Arc<RgbImage>,
     /// The same in the colours that the model sees.
     pub seen: Arc<RgbImage>,
@@ -48,26 +53,26 @@ pub struct Slot {
     pub known: Plane<bool>,
     pub fingerprint: String,
     pub parameters: InstanceParameters,
-    pub found: Option<super::results::Found>,
+    pub found: Option<super::results::FoundNuclei>,
 }
 
 #[derive(Default)]
 pub struct State {
     pub pyramid: Option<Pyramid>,
     /// What the model sees instead of the image's own colours.
-    colours: Option<Colours>,
+    colours: Option<StainLut>,
     /// Instead of an image in memory.
     pub slide: Option<Rc<WebSlide>>,
     /// What was found in the slide, for each answer.
-    pub slide_answers: [Option<SlideAnswer>; ANSWERS],
+    pub slide_answers: [Option<SlideAnswer>; RESULT_LAYERS],
     /// Pixels of the slide's next block.
-    pub piece: Option<Picture>,
-    pub trial: Option<Picture>,
+    pub piece: Option<ModelInput>,
+    pub trial: Option<ModelInput>,
     models: BTreeMap<u32, Rc<Model>>,
     last_model: u32,
     device: Option<Rc<Device>>,
     engine: Option<(u32, Rc<WindowEngine>)>,
-    pub slots: [Option<Slot>; SLOTS],
+    pub slots: [Option<ResultSlot>; SLOTS],
 }
 
 /// Image, models and answers.
@@ -91,12 +96,12 @@ thread_local! {
 }
 
 impl State {
-    pub fn slot(&self, slot: u32) -> Result<&Slot> {
+    pub fn slot(&self, slot: u32) -> Result<&ResultSlot> {
         let missing = || Error::mismatch("There is no result yet");
         self.slots.get(slot as usize).and_then(Option::as_ref).ok_or_else(missing)
     }
 
-    pub fn slot_mut(&mut self, slot: u32) -> Result<&mut Slot> {
+    pub fn slot_mut(&mut self, slot: u32) -> Result<&mut ResultSlot> {
         let missing = || Error::mismatch("There is no result yet");
         self.slots.get_mut(slot as usize).and_then(Option::as_mut).ok_or_else(missing)
     }
@@ -107,14 +112,18 @@ impl State {
     }
 
     /// The image and what the model sees of it.
-    fn seen(&self) -> Result<Picture> {
+    fn seen(&self) -> Result<ModelInput> {
         let image = Arc::clone(self.image()?);
-        let seen = self.colours.as_ref().map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
-        Ok(Picture { image, seen })
+        let seen =
+            self.colours.as_ref().map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
+        Ok(ModelInput { image, seen })
     }
 
     pub fn image(&self) -> Result<&Arc<RgbImage>> {
-        self.pyramid.as_ref().map(Pyramid::image).ok_or_else(|| Error::mismatch("There is no image yet"))
+        self.pyramid
+            .as_ref()
+            .map(Pyramid::image)
+            .ok_or_else(|| Error::mismatch("There is no image yet"))
     }
 
     pub fn model(&self, id: u32) -> Result<Rc<Model>> {
@@ -141,7 +150,7 @@ impl State {
     }
 
     /// Takes a window for trials; what was found in the last one goes.
-    pub fn take_trial(&mut self, picture: Picture) {
+    pub fn take_trial(&mut self, picture: ModelInput) {
         self.trial = Some(picture);
         self.slots[TRIAL..BLOCK].iter_mut().for_each(|slot| *slot = None);
     }
@@ -149,7 +158,7 @@ impl State {
     fn take_image(&mut self, image: RgbImage) -> String {
         let mut size = json!({ "width": image.width(), "height": image.height() });
         self.forget_picture();
-        self.colours = Colours::wanted(Matching::Auto, Stain::of([&image]));
+        self.colours = StainLut::wanted(StainMode::Auto, StainStatistics::of([&image]));
         size["matched"] = self.colours.is_some().into();
         self.pyramid = Some(Pyramid::new(Arc::new(image)));
         size.to_string()
@@ -158,7 +167,10 @@ impl State {
     fn take_block(&mut self, slot: u32, block: Block, values: &[f32]) -> Result<()> {
         let slot = self.slot_mut(slot)?;
         let (right, low) = (block.column + block.width, block.row + block.height);
-        if right > slot.map.width() || low > slot.map.height() || values.len() != block.width * block.height {
+        if right > slot.map.width()
+            || low > slot.map.height()
+            || values.len() != block.width * block.height
+        {
             return Err(Error::mismatch("The block lies outside the image"));
         }
         for (y, row) in values.chunks_exact(block.width).enumerate() {
@@ -198,7 +210,8 @@ impl Session {
         self.state.borrow_mut().take_image(phantom(width, height, seed).0)
     }
 
-    /// Cuts a window for trials out of the image, as near to the place asked for as it lies inside; gives it as JSON.
+    /// Cuts a window for trials out of the image, as near to the place asked for as it lies inside;
+    /// gives it as JSON.
     ///
     /// # Errors
     /// Without an image.
@@ -208,12 +221,16 @@ impl Session {
         let image = Arc::clone(state.image().thrown()?);
         let side = side.max(1) as usize;
         let (width, height) = (side.min(image.width()), side.min(image.height()));
-        let start =
-            |middle: f64, len: usize, whole: usize| ((middle - len as f64 / 2.0).max(0.0) as usize).min(whole - len);
+        let start = |middle: f64, len: usize, whole: usize| {
+            ((middle - len as f64 / 2.0).max(0.0) as usize).min(whole - len)
+        };
         let (column, row) = (start(x, width, image.width()), start(y, height, image.height()));
         let image = Arc::new(image.crop(row, column, width, height));
-        let seen = state.colours.as_ref().map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
-        state.take_trial(Picture { image, seen });
+        let seen = state
+            .colours
+            .as_ref()
+            .map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
+        state.take_trial(ModelInput { image, seen });
         Ok(json!({ "x": column, "y": row, "width": width, "height": height }).to_string())
     }
 
@@ -226,15 +243,21 @@ impl Session {
         json(&facts)
     }
 
-    /// Opens what `choice` (auto, gpu, cpu) asks for, proven on a model; gives JSON with its name and what was passed over.
+    /// Opens what `choice` (auto, gpu, cpu) asks for, proven on a model; gives JSON with its name
+    /// and what was passed over.
     ///
     /// # Errors
     /// A sentence when a GPU was demanded and none computes right.
     #[wasm_bindgen(js_name = openDevice)]
-    pub async fn open_device(&self, choice: String, id: u32) -> std::result::Result<String, JsValue> {
+    pub async fn open_device(
+        &self,
+        choice: String,
+        id: u32,
+    ) -> std::result::Result<String, JsValue> {
         let model = self.state.borrow().model(id).thrown()?;
-        let choice: Choice = choice.parse().map_err(|e: String| super::thrown(&Error::mismatch(e)))?;
-        let mut report = Report::default();
+        let choice: DeviceChoice =
+            choice.parse().map_err(|e: String| super::thrown(&Error::mismatch(e)))?;
+        let mut report = Warnings::default();
         let device = Device::open(choice, &model, &mut report).await.thrown()?;
         let software = matches!(&device, Device::Gpu(gpu) if gpu.facts.software);
         let gpu = matches!(device, Device::Gpu(_));
@@ -257,11 +280,13 @@ impl Session {
             BLOCK => state.piece.take().ok_or_else(missing)?,
             _ => state.trial.clone().ok_or_else(missing)?,
         };
-        let Picture { image, seen } = picture;
+        let ModelInput { image, seen } = picture;
         let (w, h) = (image.width(), image.height());
-        let place =
-            state.slots.get_mut(slot as usize).ok_or_else(|| super::thrown(&Error::mismatch("No such slot")))?;
-        *place = Some(Slot {
+        let place = state
+            .slots
+            .get_mut(slot as usize)
+            .ok_or_else(|| super::thrown(&Error::mismatch("No such slot")))?;
+        *place = Some(ResultSlot {
             image,
             seen,
             map: Plane::filled(w, h, 0.0),
@@ -286,15 +311,24 @@ impl Session {
         Ok(())
     }
 
-    /// Fills an answer on the GPU that was opened. Calls `notify(row, column, width, height)` after each block and resolves with
-    /// JSON: whether it is done (else CPU workers must), seconds, notes, and whether the device is lost.
+    /// Fills an answer on the GPU that was opened. Calls `notify(row, column, width, height)` after
+    /// each block and resolves with JSON: whether it is done (else CPU workers must), seconds,
+    /// notes, and whether the device is lost.
     ///
     /// # Errors
     /// A sentence; named `AbortError` when it was cancelled.
-    pub async fn compute(&self, slot: u32, id: u32, notify: js_sys::Function) -> std::result::Result<String, JsValue> {
+    pub async fn compute(
+        &self,
+        slot: u32,
+        id: u32,
+        notify: js_sys::Function,
+    ) -> std::result::Result<String, JsValue> {
         let (model, image, device) = {
             let state = self.state.borrow();
-            let device = state.device.clone().ok_or_else(|| super::thrown(&Error::mismatch("No device is open")))?;
+            let device = state
+                .device
+                .clone()
+                .ok_or_else(|| super::thrown(&Error::mismatch("No device is open")))?;
             (state.model(id).thrown()?, Arc::clone(&state.slot(slot).thrown()?.seen), device)
         };
         let Device::Gpu(gpu) = &*device else {
@@ -302,10 +336,13 @@ impl Session {
         };
         LIVE.with(|live| live.replace(Some(Live { state: Rc::clone(&self.state), slot, notify })));
         let show = |block: Block, values: &[f32]| take_live(block, values);
-        let control = Control { cancel: Some(&self.cancel), block: Some(&show), ..Control::default() };
-        let mut report = Report::default();
+        let control =
+            Control { cancel: Some(&self.cancel), block: Some(&show), ..Control::default() };
+        let mut report = Warnings::default();
         let begun = seconds();
-        let result = segment_on_gpu(gpu, &model, &image, SegmentOptions::default(), &control, &mut report).await;
+        let result =
+            segment_on_gpu(gpu, &model, &image, SegmentOptions::default(), &control, &mut report)
+                .await;
         LIVE.with(|live| live.replace(None));
         let secs = seconds() - begun;
         let map = result.thrown()?;
@@ -322,7 +359,12 @@ impl Session {
     /// # Errors
     /// A sentence.
     #[wasm_bindgen(js_name = cpuBlocks)]
-    pub fn cpu_blocks(&self, slot: u32, id: u32, workers: u32) -> std::result::Result<Vec<u32>, JsValue> {
+    pub fn cpu_blocks(
+        &self,
+        slot: u32,
+        id: u32,
+        workers: u32,
+    ) -> std::result::Result<Vec<u32>, JsValue> {
         let mut state = self.state.borrow_mut();
         let engine = match &state.engine {
             Some((of, engine)) if *of == id => Rc::clone(engine),
@@ -331,7 +373,10 @@ impl Session {
         let image = &state.slot(slot).thrown()?.image;
         let blocks = engine.blocks(image, workers.max(1) as usize);
         state.engine = Some((id, engine));
-        Ok(blocks.iter().flat_map(|b| [b.row, b.column, b.width, b.height].map(|v| v as u32)).collect())
+        Ok(blocks
+            .iter()
+            .flat_map(|b| [b.row, b.column, b.width, b.height].map(|v| v as u32))
+            .collect())
     }
 
     /// What a CPU worker needs for a block: red, green and blue of each pixel.
@@ -393,7 +438,8 @@ fn take_live(block: Block, values: &[f32]) {
         if let Ok(mut state) = state.try_borrow_mut() {
             drop(state.take_block(*slot, block, values));
         }
-        let numbers = [block.row, block.column, block.width, block.height].map(|v| JsValue::from(v as u32));
+        let numbers =
+            [block.row, block.column, block.width, block.height].map(|v| JsValue::from(v as u32));
         drop(notify.apply(&JsValue::NULL, &numbers.iter().collect::<js_sys::Array>()));
     });
 }

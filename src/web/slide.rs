@@ -1,5 +1,6 @@
-//! Slides in a session: tiles as the view needs them, blocks one after the other, nuclei kept and written. The script asks for
-//! one block at a time and fills it as it fills an image: on the GPU or by its workers.
+//! Slides in a session: tiles as the view needs them, blocks one after the other, nuclei kept and
+//! written. The script asks for one block at a time and fills it as it fills an image: on the GPU
+//! or by its workers.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,16 +9,16 @@ use js_sys::Function;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use super::session::{BLOCK, Picture, Session};
+use super::session::{BLOCK, ModelInput, Session};
 use super::slide_source::WebSlide;
 use super::{Thrown as _, eye};
 use crate::engine::Block;
 use crate::error::{Error, Result};
 use crate::instances::{Provenance, write_nuclei};
 use crate::model::InstanceParameters;
-use crate::raster::{Colours, Matching, Stain};
-use crate::viewer::{TileKey, compose, findings_tile};
-use crate::whole_slide::{Findings, Region, Sampling, Wanted};
+use crate::raster::{StainLut, StainMode, StainStatistics};
+use crate::viewer::{TileKey, compose, nuclei_tile};
+use crate::whole_slide::{NucleusIndex, Sampling, SegmentSettings, SlideRegion};
 
 /// A TIFF without tiles is an image while it has no more pixels than this.
 const MAX_IMAGE_PX: usize = 36_000_000;
@@ -26,15 +27,17 @@ const BLOCK_PX: usize = 1024;
 
 /// What was found in a slide, and how it was looked at.
 pub struct SlideAnswer {
-    pub findings: Findings,
+    pub index: NucleusIndex,
     sampling: Sampling,
-    wanted: Wanted,
+    wanted: SegmentSettings,
     fingerprint: String,
 }
 
 impl SlideAnswer {
     fn is_of(&self, fingerprint: &str, mpp: f64, parameters: &InstanceParameters) -> bool {
-        self.fingerprint == fingerprint && self.wanted.mpp_um == Some(mpp) && self.wanted.parameters == *parameters
+        self.fingerprint == fingerprint
+            && self.wanted.mpp_um == Some(mpp)
+            && self.wanted.parameters == *parameters
     }
 
     /// GeoJSON and CSV.
@@ -44,17 +47,17 @@ impl SlideAnswer {
     pub fn files(&self) -> Result<[Vec<u8>; 2]> {
         let provenance = Provenance { model: self.fingerprint.clone(), mpp_um: self.wanted.mpp_um };
         let (mut features, mut table) = (Vec::new(), Vec::new());
-        write_nuclei(self.findings.nuclei(true), &provenance, &mut features, &mut table)?;
+        write_nuclei(self.index.nuclei(true), &provenance, &mut features, &mut table)?;
         Ok([features, table])
     }
 
     /// Label, centroid x and y, area in pixels, mean probability, circularity of each nucleus.
     pub fn table(&self) -> Vec<f64> {
-        let row = |(label, kept): (u32, &crate::whole_slide::Kept)| {
+        let row = |(label, kept): (u32, &crate::whole_slide::SlideNucleus)| {
             let (x, y) = kept.centroid;
             [f64::from(label), x, y, kept.area_px as f64, kept.probability(), kept.circularity()]
         };
-        self.findings.all().flat_map(row).collect()
+        self.index.all().flat_map(row).collect()
     }
 }
 
@@ -64,7 +67,11 @@ impl Session {
     }
 
     /// Does something with an answer of the slide.
-    fn with_answer<T>(&self, slot: u32, work: impl FnOnce(&mut SlideAnswer) -> Result<T>) -> Result<T> {
+    fn with_answer<T>(
+        &self,
+        slot: u32,
+        work: impl FnOnce(&mut SlideAnswer) -> Result<T>,
+    ) -> Result<T> {
         let mut state = self.state.borrow_mut();
         let answer = state.slide_answers.get_mut(slot as usize).and_then(Option::as_mut);
         work(answer.ok_or_else(|| Error::mismatch("Nothing of the slide is segmented yet"))?)
@@ -87,54 +94,79 @@ impl Session {
     }
 
     /// Gives whether the colours are matched.
-    async fn begun(&self, slot: u32, id: u32, mpp: f64, threshold: f32, read: &Function) -> Result<bool> {
+    async fn begun(
+        &self,
+        slot: u32,
+        id: u32,
+        mpp: f64,
+        threshold: f32,
+        read: &Function,
+    ) -> Result<bool> {
         let (slide, model) = (self.slide()?, self.state.borrow().model(id)?);
         let (own, fingerprint) = (model.card().instances, model.fingerprint());
-        let parameters =
-            InstanceParameters { threshold: if threshold < 0.0 { own.threshold } else { threshold }, ..own };
-        let kept =
-            |a: &mut SlideAnswer| Ok(a.is_of(&fingerprint, mpp, &parameters).then_some(a.wanted.colours.is_some()));
+        let parameters = InstanceParameters {
+            threshold: if threshold < 0.0 { own.threshold } else { threshold },
+            ..own
+        };
+        let kept = |a: &mut SlideAnswer| {
+            Ok(a.is_of(&fingerprint, mpp, &parameters).then_some(a.wanted.colours.is_some()))
+        };
         if let Some(matched) = self.with_answer(slot, kept).unwrap_or(None) {
             return Ok(matched);
         }
         let sampling = Sampling::new(&slide.slide, mpp, model.card().mpp_um)?;
         let tissue = slide.tissue((sampling.width(), sampling.height()), read).await?;
-        let colours = Colours::wanted(Matching::Auto, slide.stain(&sampling, &tissue, read).await?);
-        let wanted =
-            Wanted { parameters, region: Region::Everything, scale: sampling.scale, mpp_um: Some(mpp), colours };
-        let findings = Findings::new(&sampling, &tissue, BLOCK_PX);
+        let colours =
+            StainLut::wanted(StainMode::Auto, slide.stain(&sampling, &tissue, read).await?);
+        let wanted = SegmentSettings {
+            parameters,
+            region: SlideRegion::Everything,
+            scale: sampling.scale,
+            mpp_um: Some(mpp),
+            colours,
+        };
+        let index = NucleusIndex::new(&sampling, &tissue, BLOCK_PX);
         let mut state = self.state.borrow_mut();
-        let place = state.slide_answers.get_mut(slot as usize).ok_or_else(|| Error::mismatch("No such slot"))?;
+        let place = state
+            .slide_answers
+            .get_mut(slot as usize)
+            .ok_or_else(|| Error::mismatch("No such slot"))?;
         let matched = wanted.colours.is_some();
-        *place = Some(SlideAnswer { findings, sampling, wanted, fingerprint });
+        *place = Some(SlideAnswer { index, sampling, wanted, fingerprint });
         Ok(matched)
     }
 
     async fn piece(&self, slot: u32, index: u32, read: &Function) -> Result<()> {
         let slide = self.slide()?;
         let needed = |a: &mut SlideAnswer| {
-            Ok((a.findings.cut(index as usize)?.read, a.sampling.clone(), a.wanted.colours.clone()))
+            Ok((a.index.cut(index as usize)?.read, a.sampling.clone(), a.wanted.colours.clone()))
         };
         let (block, sampling, colours) = self.with_answer(slot, needed)?;
         let pixels = slide.region(sampling.level, sampling.needs(block), read).await?;
         let image = Arc::new(sampling.apply(pixels, block)?);
         let seen = colours.map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
-        self.state.borrow_mut().piece = Some(Picture { image, seen });
+        self.state.borrow_mut().piece = Some(ModelInput { image, seen });
         Ok(())
     }
 
     fn taken(&self, slot: u32, index: u32) -> Result<String> {
         let mut state = self.state.borrow_mut();
-        let answered = state.slots[BLOCK].take().ok_or_else(|| Error::mismatch("The block is not computed"))?;
+        let answered = state.slots[BLOCK]
+            .take()
+            .ok_or_else(|| Error::mismatch("The block is not computed"))?;
         let missing = || Error::mismatch("The slide's answer went away");
-        let answer = state.slide_answers.get_mut(slot as usize).and_then(Option::as_mut).ok_or_else(missing)?;
-        let cut = answer.findings.cut(index as usize)?;
+        let answer = state
+            .slide_answers
+            .get_mut(slot as usize)
+            .and_then(Option::as_mut)
+            .ok_or_else(missing)?;
+        let cut = answer.index.cut(index as usize)?;
         let kept = cut.nuclei(&answered.image, &answered.map, &answer.wanted)?;
-        answer.findings.take(index as usize, kept);
-        let (done, wanted) = answer.findings.progress();
+        answer.index.take(index as usize, kept);
+        let (done, wanted) = answer.index.progress();
         Ok(json!({
-            "bounds": answer.findings.bounds(index as usize), "count": answer.findings.count(),
-            "share": answer.findings.area_share(), "done": done, "wanted": wanted,
+            "bounds": answer.index.bounds(index as usize), "count": answer.index.count(),
+            "share": answer.index.area_share(), "done": done, "wanted": wanted,
         })
         .to_string())
     }
@@ -145,40 +177,59 @@ impl Session {
         slide.tiles.tile(key, &slide.region(source.level, source.rect, read).await?)
     }
 
-    async fn trial(&self, x: f64, y: f64, side: u32, id: u32, mpp: f64, read: &Function) -> Result<()> {
+    async fn trial(
+        &self,
+        x: f64,
+        y: f64,
+        side: u32,
+        id: u32,
+        mpp: f64,
+        read: &Function,
+    ) -> Result<()> {
         let (slide, model_mpp) = (self.slide()?, self.state.borrow().model(id)?.card().mpp_um);
-        let sampling = Sampling::new(&slide.slide, if mpp > 0.0 { mpp } else { model_mpp }, model_mpp)?;
+        let sampling =
+            Sampling::new(&slide.slide, if mpp > 0.0 { mpp } else { model_mpp }, model_mpp)?;
         let side = side.max(1) as usize;
         let (width, height) = (side.min(sampling.width()), side.min(sampling.height()));
         let start = |middle: f64, len: usize, whole: usize| {
             ((middle / sampling.scale - len as f64 / 2.0).max(0.0) as usize).min(whole - len)
         };
-        let (column, row) = (start(x, width, sampling.width()), start(y, height, sampling.height()));
+        let (column, row) =
+            (start(x, width, sampling.width()), start(y, height, sampling.height()));
         let block = Block { row, column, width, height };
         let pixels = slide.region(sampling.level, sampling.needs(block), read).await?;
         let image = Arc::new(sampling.apply(pixels, block)?);
         // Of the window alone: enough to compare two models on.
-        let colours = Colours::wanted(Matching::Auto, Stain::of([&*image]));
+        let colours = StainLut::wanted(StainMode::Auto, StainStatistics::of([&*image]));
         let seen = colours.map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
-        self.state.borrow_mut().take_trial(Picture { image, seen });
+        self.state.borrow_mut().take_trial(ModelInput { image, seen });
         Ok(())
     }
 }
 
 #[wasm_bindgen]
 impl Session {
-    /// Opens a slide of `len` bytes that `read(start, end)` gives as promises; its facts as JSON, or null when the file is an
-    /// image that fits memory and should be opened as such.
+    /// Opens a slide of `len` bytes that `read(start, end)` gives as promises; its facts as JSON,
+    /// or null when the file is an image that fits memory and should be opened as such.
     ///
     /// # Errors
     /// A sentence; what was open stays open.
     #[wasm_bindgen(js_name = openSlide)]
-    pub async fn open_slide(&self, len: f64, read: Function) -> std::result::Result<String, JsValue> {
-        Ok(self.opened(len, &read).await.thrown()?.map_or_else(|| "null".to_owned(), |told| told.to_string()))
+    pub async fn open_slide(
+        &self,
+        len: f64,
+        read: Function,
+    ) -> std::result::Result<String, JsValue> {
+        Ok(self
+            .opened(len, &read)
+            .await
+            .thrown()?
+            .map_or_else(|| "null".to_owned(), |told| told.to_string()))
     }
 
-    /// Prepares an answer of the slide; what the same model found before with the same settings is kept. A threshold below 0
-    /// is the model's own. Gives whether the slide's colours are matched to those that the model learned from.
+    /// Prepares an answer of the slide; what the same model found before with the same settings is
+    /// kept. A threshold below 0 is the model's own. Gives whether the slide's colours are matched
+    /// to those that the model learned from.
     ///
     /// # Errors
     /// A sentence.
@@ -194,7 +245,8 @@ impl Session {
         self.begun(slot, id, mpp, threshold, &read).await.thrown()
     }
 
-    /// Blocks that are not finished and touch a rectangle, in pixels of the finest level; those in its middle first.
+    /// Blocks that are not finished and touch a rectangle, in pixels of the finest level; those in
+    /// its middle first.
     ///
     /// # Errors
     /// Before [`Self::slide_begin`].
@@ -207,7 +259,7 @@ impl Session {
         right: f64,
         bottom: f64,
     ) -> std::result::Result<Vec<u32>, JsValue> {
-        let all = self.with_answer(slot, |a| Ok(a.findings.missing([left, top, right, bottom])));
+        let all = self.with_answer(slot, |a| Ok(a.index.missing([left, top, right, bottom])));
         Ok(all.thrown()?.into_iter().map(|i| i as u32).collect())
     }
 
@@ -216,11 +268,17 @@ impl Session {
     /// # Errors
     /// A sentence.
     #[wasm_bindgen(js_name = slidePiece)]
-    pub async fn slide_piece(&self, slot: u32, index: u32, read: Function) -> std::result::Result<(), JsValue> {
+    pub async fn slide_piece(
+        &self,
+        slot: u32,
+        index: u32,
+        read: Function,
+    ) -> std::result::Result<(), JsValue> {
         self.piece(slot, index, &read).await.thrown()
     }
 
-    /// Keeps the nuclei of the block that was computed; gives its place, the numbers so far and the progress as JSON.
+    /// Keeps the nuclei of the block that was computed; gives its place, the numbers so far and the
+    /// progress as JSON.
     ///
     /// # Errors
     /// A sentence.
@@ -271,7 +329,7 @@ impl Session {
         let key = TileKey { level, row, column };
         let image = self.tile(key, &read).await.thrown()?;
         let size = self.slide().thrown()?.tiles.size();
-        let data = self.with_answer(slot, |a| findings_tile(size, &a.findings, key)).ok();
+        let data = self.with_answer(slot, |a| nuclei_tile(size, &a.index, key)).ok();
         let strength = |i: usize| layers.get(i).copied().unwrap_or(0.0);
         let layers = eye::layers([strength(0), strength(1), strength(2), -1.0], chosen, -1.0);
         compose(&image, data.as_deref(), slot as usize, &layers).thrown()

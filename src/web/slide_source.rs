@@ -1,4 +1,5 @@
-//! A slide in a browser: its bytes come from a function of the script, range by range, a file's or a server's.
+//! A slide in a browser: its bytes come from a function of the script, range by range, a file's or
+//! a server's.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,10 +12,13 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::error::{Error, Result};
-use crate::raster::{RgbImage, Stain};
-use crate::slide::{Level, Read, Rect, Slide, Sparse, Stop, TileCache, TilePlace, decode_tile, merged};
+use crate::raster::{RgbImage, StainStatistics};
+use crate::slide::{
+    RangeCache, ReadError, ReadResult, Rect, Slide, SlideLevel, TileCache, TileIndex, decode_tile,
+    merged,
+};
 use crate::viewer::SlideTiles;
-use crate::whole_slide::{Glance, Sampling, Tissue};
+use crate::whole_slide::{Overview, Sampling, Tissue};
 
 /// Room for decoded tiles, bytes.
 const CACHE_BYTES: usize = 96 << 20;
@@ -28,10 +32,10 @@ type Known = ((usize, usize), Rc<Tissue>);
 pub struct WebSlide {
     pub slide: Slide,
     pub tiles: SlideTiles,
-    bytes: RefCell<Sparse>,
+    bytes: RefCell<RangeCache>,
     cache: RefCell<TileCache>,
     /// Tiles that are under way, and what will say that they are not any more.
-    busy: RefCell<HashMap<TilePlace, Promise>>,
+    busy: RefCell<HashMap<TileIndex, Promise>>,
     /// Once it was looked for.
     tissue: RefCell<Option<Known>>,
 }
@@ -42,10 +46,17 @@ impl WebSlide {
     /// # Errors
     /// Those of the source; whatever the file does wrong.
     pub async fn open(len: u64, read: &Function) -> Result<Self> {
-        let bytes = RefCell::new(Sparse::new(len));
+        let bytes = RefCell::new(RangeCache::new(len));
         let slide = complete(&bytes, read, Slide::open).await?;
         let (tiles, cache) = (SlideTiles::new(&slide), RefCell::new(TileCache::new(CACHE_BYTES)));
-        Ok(Self { slide, tiles, bytes, cache, busy: RefCell::default(), tissue: RefCell::default() })
+        Ok(Self {
+            slide,
+            tiles,
+            bytes,
+            cache,
+            busy: RefCell::default(),
+            tissue: RefCell::default(),
+        })
     }
 
     /// A rectangle of a level; outside there is glass.
@@ -56,7 +67,7 @@ impl WebSlide {
         rect.check()?;
         let grid = &self.slide.levels[level];
         let mut wanted = rect.tiles(level, grid);
-        let mut present: Vec<(TilePlace, Arc<RgbImage>)> = Vec::with_capacity(wanted.len());
+        let mut present: Vec<(TileIndex, Arc<RgbImage>)> = Vec::with_capacity(wanted.len());
         while !wanted.is_empty() {
             let (mut missing, mut elsewhere) = (Vec::new(), Vec::new());
             for place in std::mem::take(&mut wanted) {
@@ -80,19 +91,20 @@ impl WebSlide {
         Ok(rect.assemble(grid, &present))
     }
 
-    /// Fetches and decodes tiles; whoever wants the same ones meanwhile waits for these. Tiles left out of the file are not given.
+    /// Fetches and decodes tiles; whoever wants the same ones meanwhile waits for these. Tiles left
+    /// out of the file are not given.
     async fn fetched(
         &self,
-        grid: &Level,
-        missing: &[TilePlace],
+        grid: &SlideLevel,
+        missing: &[TileIndex],
         read: &Function,
-    ) -> Result<Vec<(TilePlace, Arc<RgbImage>)>> {
+    ) -> Result<Vec<(TileIndex, Arc<RgbImage>)>> {
         let _busy = Busy::mark(&self.busy, missing);
-        let find = |bytes: &Sparse| -> Read<Vec<Option<Range<u64>>>> {
+        let find = |bytes: &RangeCache| -> ReadResult<Vec<Option<Range<u64>>>> {
             missing.iter().map(|p| grid.tile_range(bytes, p.column, p.row)).collect()
         };
         let found = complete(&self.bytes, read, find).await?;
-        let places: Vec<(TilePlace, Range<u64>)> =
+        let places: Vec<(TileIndex, Range<u64>)> =
             missing.iter().zip(found).filter_map(|(place, range)| Some((*place, range?))).collect();
         let mut present = Vec::with_capacity(places.len());
         let ranges: Vec<Range<u64>> = places.iter().map(|(_, range)| range.clone()).collect();
@@ -101,7 +113,8 @@ impl WebSlide {
             for member in members {
                 let (place, range) = &places[member];
                 let part = (range.start - whole.start) as usize..(range.end - whole.start) as usize;
-                let tile = Arc::new(decode_tile(grid, place.row, got.get(part).ok_or_else(cut_short)?)?);
+                let tile =
+                    Arc::new(decode_tile(grid, place.row, got.get(part).ok_or_else(cut_short)?)?);
                 self.cache.borrow_mut().put(*place, Arc::clone(&tile));
                 present.push((*place, tile));
             }
@@ -119,7 +132,7 @@ impl WebSlide {
         {
             return Ok(Rc::clone(tissue));
         }
-        let mut glance = Glance::new(&self.slide);
+        let mut glance = Overview::new(&self.slide);
         for rect in glance.strips() {
             glance.add(&self.region(glance.level, rect, read).await?);
         }
@@ -131,13 +144,13 @@ impl WebSlide {
 
 /// Tiles that are under way; when it goes, whatever the reason, those that wait go on.
 struct Busy<'a> {
-    all: &'a RefCell<HashMap<TilePlace, Promise>>,
-    places: Vec<TilePlace>,
+    all: &'a RefCell<HashMap<TileIndex, Promise>>,
+    places: Vec<TileIndex>,
     done: Option<Function>,
 }
 
 impl<'a> Busy<'a> {
-    fn mark(all: &'a RefCell<HashMap<TilePlace, Promise>>, places: &[TilePlace]) -> Self {
+    fn mark(all: &'a RefCell<HashMap<TileIndex, Promise>>, places: &[TileIndex]) -> Self {
         let mut done = None;
         let promise = Promise::new(&mut |resolve, _| done = Some(resolve));
         all.borrow_mut().extend(places.iter().map(|place| (*place, promise.clone())));
@@ -160,13 +173,18 @@ impl WebSlide {
     ///
     /// # Errors
     /// When they cannot be read.
-    pub async fn stain(&self, sampling: &Sampling, tissue: &Tissue, read: &Function) -> Result<Option<Stain>> {
+    pub async fn stain(
+        &self,
+        sampling: &Sampling,
+        tissue: &Tissue,
+        read: &Function,
+    ) -> Result<Option<StainStatistics>> {
         let mut windows = Vec::new();
         for window in tissue.windows() {
             let pixels = self.region(sampling.level, sampling.needs(window), read).await?;
             windows.push(sampling.apply(pixels, window)?);
         }
-        Ok(Stain::of(&windows))
+        Ok(StainStatistics::of(&windows))
     }
 }
 
@@ -176,7 +194,8 @@ fn cut_short() -> Error {
 
 /// The bytes of a range, from the script.
 async fn fetch(read: &Function, range: Range<u64>) -> Result<Vec<u8>> {
-    let asked = read.call2(&JsValue::NULL, &(range.start as f64).into(), &(range.end as f64).into());
+    let asked =
+        read.call2(&JsValue::NULL, &(range.start as f64).into(), &(range.end as f64).into());
     let value = match asked {
         Ok(promise) => JsFuture::from(Promise::resolve(&promise)).await,
         Err(e) => Err(e),
@@ -196,13 +215,17 @@ fn failed(value: &JsValue) -> Error {
 }
 
 /// Runs a reader until nothing is missing.
-async fn complete<T>(bytes: &RefCell<Sparse>, read: &Function, reader: impl Fn(&Sparse) -> Read<T>) -> Result<T> {
+async fn complete<T>(
+    bytes: &RefCell<RangeCache>,
+    read: &Function,
+    reader: impl Fn(&RangeCache) -> ReadResult<T>,
+) -> Result<T> {
     for _ in 0..MAX_ROUNDS {
         let answer = reader(&bytes.borrow());
         match answer {
             Ok(value) => return Ok(value),
-            Err(Stop::Fail(error)) => return Err(error),
-            Err(Stop::Need(ranges)) => {
+            Err(ReadError::Fail(error)) => return Err(error),
+            Err(ReadError::NeedBytes(ranges)) => {
                 for (range, _) in merged(&ranges) {
                     let got = fetch(read, range.clone()).await?;
                     bytes.borrow_mut().feed(range.start, &got);

@@ -9,7 +9,7 @@ const MAX_POINTS: usize = 1_000_000;
 
 /// A region of interest, in pixels of the finest level.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Region {
+pub enum SlideRegion {
     Everything,
     Rectangle {
         x: f64,
@@ -21,14 +21,16 @@ pub enum Region {
     Outlines(Vec<Vec<Vec<Point>>>),
 }
 
-impl std::str::FromStr for Region {
+impl std::str::FromStr for SlideRegion {
     type Err = String;
 
     /// `x,y,width,height`.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let numbers: Vec<f64> = text.split(',').filter_map(|n| n.trim().parse().ok()).collect();
         match numbers[..] {
-            [x, y, width, height] if numbers.iter().all(|n| n.is_finite()) && width > 0.0 && height > 0.0 => {
+            [x, y, width, height]
+                if numbers.iter().all(|n| n.is_finite()) && width > 0.0 && height > 0.0 =>
+            {
                 Ok(Self::Rectangle { x, y, width, height })
             }
             _ => Err(format!("'{text}' is no rectangle; give x,y,width,height in pixels")),
@@ -36,7 +38,7 @@ impl std::str::FromStr for Region {
     }
 }
 
-impl Region {
+impl SlideRegion {
     /// Polygons of a GeoJSON file, such as QuPath's annotations.
     ///
     /// # Errors
@@ -48,7 +50,9 @@ impl Region {
             return Err(Error::malformed("The region holds no polygon"));
         }
         if points > MAX_POINTS {
-            return Err(Error::limit(format!("The region has {points} corners; {MAX_POINTS} are the limit")));
+            return Err(Error::limit(format!(
+                "The region has {points} corners; {MAX_POINTS} are the limit"
+            )));
         }
         Ok(Self::Outlines(outlines))
     }
@@ -58,24 +62,32 @@ impl Region {
     pub fn holds(&self, px: f64, py: f64) -> bool {
         match self {
             Self::Everything => true,
-            Self::Rectangle { x, y, width, height } => px >= *x && py >= *y && px < x + width && py < y + height,
+            Self::Rectangle { x, y, width, height } => {
+                px >= *x && py >= *y && px < x + width && py < y + height
+            }
             // A hole's outline is crossed too, which turns inside to outside.
-            Self::Outlines(all) => all.iter().any(|rings| rings.iter().filter(|r| inside(r, px, py)).count() % 2 == 1),
+            Self::Outlines(all) => {
+                all.iter().any(|rings| rings.iter().filter(|r| inside(r, px, py)).count() % 2 == 1)
+            }
         }
     }
 
     /// Whether a rectangle may hold a point of it.
     #[must_use]
     pub fn touches(&self, left: f64, top: f64, right: f64, bottom: f64) -> bool {
-        let overlap = |x0: f64, y0: f64, x1: f64, y1: f64| x0 < right && x1 > left && y0 < bottom && y1 > top;
+        let overlap =
+            |x0: f64, y0: f64, x1: f64, y1: f64| x0 < right && x1 > left && y0 < bottom && y1 > top;
         match self {
             Self::Everything => true,
             Self::Rectangle { x, y, width, height } => overlap(*x, *y, x + width, y + height),
             Self::Outlines(all) => all.iter().filter_map(|rings| rings.first()).any(|ring| {
-                let bound =
-                    |of: fn(&Point) -> f64, pick: fn(f64, f64) -> f64, start| ring.iter().map(of).fold(start, pick);
-                let (x0, x1) = (bound(|p| p.x, f64::min, f64::MAX), bound(|p| p.x, f64::max, f64::MIN));
-                let (y0, y1) = (bound(|p| p.y, f64::min, f64::MAX), bound(|p| p.y, f64::max, f64::MIN));
+                let bound = |of: fn(&Point) -> f64, pick: fn(f64, f64) -> f64, start| {
+                    ring.iter().map(of).fold(start, pick)
+                };
+                let (x0, x1) =
+                    (bound(|p| p.x, f64::min, f64::MAX), bound(|p| p.x, f64::max, f64::MIN));
+                let (y0, y1) =
+                    (bound(|p| p.y, f64::min, f64::MAX), bound(|p| p.y, f64::max, f64::MIN));
                 overlap(x0, y0, x1, y1)
             }),
         }
@@ -98,20 +110,22 @@ mod tests {
 
     #[test]
     fn rectangles_and_polygons_with_holes_hold_what_lies_in_them() {
-        let rectangle: Region = "10, 20,30,40".parse().expect("rectangle");
+        let rectangle: SlideRegion = "10, 20,30,40".parse().expect("rectangle");
         assert!(
-            rectangle.holds(10.0, 20.0) && !rectangle.holds(40.0, 20.0) && rectangle.touches(39.0, 0.0, 50.0, 21.0)
+            rectangle.holds(10.0, 20.0)
+                && !rectangle.holds(40.0, 20.0)
+                && rectangle.touches(39.0, 0.0, 50.0, 21.0)
         );
         for bad in ["1,2,3", "1,2,0,4", "a,b,c,d", "1,2,3,nan"] {
-            assert!(bad.parse::<Region>().is_err(), "{bad}");
+            assert!(bad.parse::<SlideRegion>().is_err(), "{bad}");
         }
         let text = r#"{"type":"Feature","properties":{},"geometry":{"type":"Polygon","coordinates":
             [[[0,0],[10,0],[10,10],[0,10],[0,0]],[[4,4],[6,4],[6,6],[4,6],[4,4]]]}}"#;
-        let polygon = Region::from_geojson(text).expect("polygon");
+        let polygon = SlideRegion::from_geojson(text).expect("polygon");
         assert!(polygon.holds(2.0, 2.0) && !polygon.holds(5.0, 5.0) && !polygon.holds(11.0, 5.0));
         assert!(polygon.touches(9.0, 9.0, 20.0, 20.0) && !polygon.touches(11.0, 0.0, 20.0, 20.0));
         for bad in ["{}", "no", r#"{"type":"Point","coordinates":[1,2]}"#] {
-            assert!(Region::from_geojson(bad).is_err(), "{bad}");
+            assert!(SlideRegion::from_geojson(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Another pixel size: areas are averaged where pixels grow, lines are drawn between pixels where they shrink. Each output pixel
-//! depends on its place in the whole picture alone, so blocks meet without seams.
+//! Another pixel size: areas are averaged where pixels grow, lines are drawn between pixels where
+//! they shrink. Each output pixel depends on its place in the whole picture alone, so blocks meet
+//! without seams.
 
 use crate::error::Result;
 use crate::raster::{Plane, RgbImage};
@@ -17,7 +18,7 @@ pub struct Axis {
 
 /// Source pixels of one output pixel, from the first on, and their shares.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Weights {
+pub struct ResampleWeights {
     first: usize,
     shares: Vec<f32>,
 }
@@ -48,28 +49,30 @@ impl Axis {
 
     /// Weights of a run, source positions counted from `origin`.
     #[must_use]
-    pub fn weights(&self, from: usize, count: usize, origin: usize) -> Vec<Weights> {
+    pub fn weights(&self, from: usize, count: usize, origin: usize) -> Vec<ResampleWeights> {
         let own = |i| {
             let w = self.at(i);
-            Weights { first: w.first - origin, ..w }
+            ResampleWeights { first: w.first - origin, ..w }
         };
         (from..from + count).map(own).collect()
     }
 
-    fn at(&self, index: usize) -> Weights {
+    fn at(&self, index: usize) -> ResampleWeights {
         let last = self.source - 1;
         if self.step <= 1.0 {
             let centre = ((index as f64 + 0.5) * self.step - 0.5).clamp(0.0, last as f64);
             let first = centre as usize;
             let share = (centre - first as f64) as f32;
             let shares = if share == 0.0 { vec![1.0] } else { vec![1.0 - share, share] };
-            return Weights { first, shares };
+            return ResampleWeights { first, shares };
         }
-        let (from, to) = (index as f64 * self.step, ((index + 1) as f64 * self.step).min(self.source as f64));
-        let (first, end) = (from as usize, (to.ceil() as usize).clamp(from as usize + 1, self.source));
+        let (from, to) =
+            (index as f64 * self.step, ((index + 1) as f64 * self.step).min(self.source as f64));
+        let (first, end) =
+            (from as usize, (to.ceil() as usize).clamp(from as usize + 1, self.source));
         let covered = |i: usize| ((i + 1) as f64).min(to) - (i as f64).max(from);
         let shares = (first..end).map(|i| (covered(i) / (to - from)) as f32).collect();
-        Weights { first, shares }
+        ResampleWeights { first, shares }
     }
 }
 
@@ -77,7 +80,11 @@ impl Axis {
 ///
 /// # Errors
 /// None in practice.
-pub fn resampled(source: &RgbImage, columns: &[Weights], rows: &[Weights]) -> Result<RgbImage> {
+pub fn resampled(
+    source: &RgbImage,
+    columns: &[ResampleWeights],
+    rows: &[ResampleWeights],
+) -> Result<RgbImage> {
     let mix = |pixels: &mut dyn Iterator<Item = ([f32; 3], f32)>| {
         pixels.fold([0.0f32; 3], |sum, (p, share)| std::array::from_fn(|c| sum[c] + p[c] * share))
     };
@@ -86,7 +93,10 @@ pub fn resampled(source: &RgbImage, columns: &[Weights], rows: &[Weights]) -> Re
         let row = source.row(y);
         for w in columns {
             let pixels = &row[w.first..][..w.shares.len()];
-            narrow.push(mix(&mut pixels.iter().map(|p| p.map(f32::from)).zip(w.shares.iter().copied())));
+            narrow.push(mix(&mut pixels
+                .iter()
+                .map(|p| p.map(f32::from))
+                .zip(w.shares.iter().copied())));
         }
     }
     let mut out = Vec::with_capacity(columns.len() * rows.len());
@@ -118,7 +128,8 @@ mod tests {
     #[test]
     fn any_cut_gives_the_pixels_of_the_whole() {
         let source =
-            Plane::from_vec(50, 1, (0..50).map(|i| [(i * 37 % 251) as u8, i as u8, 9]).collect()).expect("row");
+            Plane::from_vec(50, 1, (0..50).map(|i| [(i * 37 % 251) as u8, i as u8, 9]).collect())
+                .expect("row");
         for len in [23, 50, 88] {
             let axis = Axis::new(len, 50);
             let row = Axis::new(1, 1);
@@ -139,7 +150,9 @@ mod tests {
 
     #[test]
     fn averages_keep_the_mean_and_lines_keep_the_ends() {
-        let source = Plane::from_vec(8, 1, [0, 80, 160, 240, 10, 20, 30, 40].map(|v| [v; 3]).to_vec()).expect("row");
+        let source =
+            Plane::from_vec(8, 1, [0, 80, 160, 240, 10, 20, 30, 40].map(|v| [v; 3]).to_vec())
+                .expect("row");
         let row = Axis::new(1, 1).weights(0, 1, 0);
         let half = Axis::new(4, 8);
         let small = resampled(&source, &half.weights(0, 4, 0), &row).expect("small");

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
-use super::cut::{Cut, Wanted};
-use super::kept::Kept;
-use super::parts::Parts;
-use super::pixels::Pixels;
+use super::block_halo::{BlockHalo, SegmentSettings};
+use super::block_store::BlockStore;
+use super::nucleus::SlideNucleus;
+use super::region_reader::RegionReader;
 use super::tissue::Tissue;
 use crate::engine::{Block, Control, Device, SegmentOptions, blocks, segment_on};
-use crate::error::{Error, Report, Result};
+use crate::error::{Error, Result, Warnings};
 use crate::instances::{Provenance, write_nuclei};
 use crate::model::Model;
 use crate::raster::RgbImage;
@@ -25,19 +25,19 @@ pub type Progress<'a> = dyn Fn(usize, usize) + 'a;
 
 /// One slide, one model.
 pub struct SlideRun<'a> {
-    pub pixels: &'a dyn Pixels,
+    pub pixels: &'a dyn RegionReader,
     pub tissue: &'a Tissue,
     pub model: &'a Model,
     pub device: &'a Device,
     pub options: SegmentOptions,
-    pub wanted: Wanted,
+    pub wanted: SegmentSettings,
     pub block_px: usize,
     pub cancel: &'a AtomicBool,
 }
 
 /// What a run came to.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Outcome {
+pub struct RunSummary {
     pub nuclei: usize,
     pub blocks: usize,
     /// Blocks of glass, or outside the region.
@@ -51,9 +51,9 @@ pub struct Outcome {
 }
 
 /// A block's pixels.
-struct Piece {
+struct BlockPixels {
     index: usize,
-    cut: Cut,
+    cut: BlockHalo,
     image: RgbImage,
     secs: f64,
 }
@@ -72,19 +72,21 @@ impl SlideRun<'_> {
             && self.wanted.region.touches(at(column), at(row), at(column + width), at(row + height))
     }
 
-    /// Finishes every block that is wanted and not there yet; the next one is read while one is computed.
+    /// Finishes every block that is wanted and not there yet; the next one is read while one is
+    /// computed.
     ///
     /// # Errors
-    /// [`Error::Cancelled`] when asked to stop, with the finished blocks kept; those of reading and computing.
-    pub fn compute(&self, parts: &Parts, progress: &Progress<'_>) -> Result<Outcome> {
+    /// [`Error::Cancelled`] when asked to stop, with the finished blocks kept; those of reading and
+    /// computing.
+    pub fn compute(&self, parts: &BlockStore, progress: &Progress<'_>) -> Result<RunSummary> {
         let all = self.blocks();
-        let mut outcome = Outcome { blocks: all.len(), ..Outcome::default() };
+        let mut outcome = RunSummary { blocks: all.len(), ..RunSummary::default() };
         let wanted: Vec<usize> = (0..all.len()).filter(|i| self.is_wanted(all[*i])).collect();
         outcome.skipped = all.len() - wanted.len();
         let missing: Vec<usize> = wanted.iter().copied().filter(|i| !parts.has(*i)).collect();
         outcome.resumed = wanted.len() - missing.len();
         progress(outcome.resumed, wanted.len());
-        let (send, receive) = sync_channel::<Result<Piece>>(1);
+        let (send, receive) = sync_channel::<Result<BlockPixels>>(1);
         std::thread::scope(|scope| {
             let missing = &missing;
             let all = &all;
@@ -100,7 +102,10 @@ impl SlideRun<'_> {
             for piece in receive {
                 if self.cancel.load(Ordering::Relaxed) {
                     return Err(Error::Cancelled {
-                        after: format!("{done} of {} blocks are kept; the same command goes on", wanted.len()),
+                        after: format!(
+                            "{done} of {} blocks are kept; the same command goes on",
+                            wanted.len()
+                        ),
                     });
                 }
                 let piece = piece?;
@@ -114,19 +119,24 @@ impl SlideRun<'_> {
         Ok(outcome)
     }
 
-    fn piece(&self, index: usize, block: Block) -> Result<Piece> {
+    fn piece(&self, index: usize, block: Block) -> Result<BlockPixels> {
         let begun = Instant::now();
-        let cut = Cut::new(block, self.pixels.width(), self.pixels.height());
+        let cut = BlockHalo::new(block, self.pixels.width(), self.pixels.height());
         let image = self.pixels.region(cut.read)?;
-        Ok(Piece { index, cut, image, secs: begun.elapsed().as_secs_f64() })
+        Ok(BlockPixels { index, cut, image, secs: begun.elapsed().as_secs_f64() })
     }
 
-    fn nuclei_of(&self, piece: &Piece, outcome: &mut Outcome) -> Result<Vec<Kept>> {
+    fn nuclei_of(
+        &self,
+        piece: &BlockPixels,
+        outcome: &mut RunSummary,
+    ) -> Result<Vec<SlideNucleus>> {
         let begun = Instant::now();
         let control = Control { cancel: Some(self.cancel), ..Control::default() };
-        let mut report = Report::default();
+        let mut report = Warnings::default();
         let seen = self.wanted.seen(&piece.image);
-        let answer = segment_on(self.device, self.model, &seen, self.options, &control, &mut report);
+        let answer =
+            segment_on(self.device, self.model, &seen, self.options, &control, &mut report);
         let (map, _) = pollster::block_on(answer)?;
         outcome.network_secs += begun.elapsed().as_secs_f64();
         let begun = Instant::now();
@@ -135,13 +145,14 @@ impl SlideRun<'_> {
         Ok(kept)
     }
 
-    /// Writes the nuclei of all finished blocks, numbered in the order of blocks; gives their number.
+    /// Writes the nuclei of all finished blocks, numbered in the order of blocks; gives their
+    /// number.
     ///
     /// # Errors
     /// When a block is broken or a target cannot be written.
     pub fn write(
         &self,
-        parts: &Parts,
+        parts: &BlockStore,
         provenance: &Provenance,
         geojson: &mut dyn Write,
         csv: &mut dyn Write,
@@ -154,7 +165,10 @@ impl SlideRun<'_> {
             })
         };
         let known = self.wanted.mpp_um.is_some();
-        let all = (0..self.blocks().len()).flat_map(read).zip(1u32..).map(|(kept, label)| kept.numbered(label, known));
+        let all = (0..self.blocks().len())
+            .flat_map(read)
+            .zip(1u32..)
+            .map(|(kept, label)| kept.numbered(label, known));
         let count = write_nuclei(all, provenance, geojson, csv)?;
         failed.into_inner().map_or(Ok(count), Err)
     }
@@ -162,24 +176,27 @@ impl SlideRun<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Region;
+    use super::super::SlideRegion;
     use super::*;
     use crate::raster::phantom;
 
-    fn run(image: &RgbImage, block_px: usize, stop: usize) -> (Vec<String>, Outcome) {
-        let model =
-            Model::load(&std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/dcnn-90.safetensors"))
-                .expect("model");
-        let (tissue, cancel) = (Tissue::everywhere(image.width(), image.height()), AtomicBool::new(false));
+    fn run(image: &RgbImage, block_px: usize, stop: usize) -> (Vec<String>, RunSummary) {
+        let model = Model::load(
+            &std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+                .join("models/dcnn-90.safetensors"),
+        )
+        .expect("model");
+        let (tissue, cancel) =
+            (Tissue::everywhere(image.width(), image.height()), AtomicBool::new(false));
         let run = SlideRun {
             pixels: image,
             tissue: &tissue,
             model: &model,
             device: &Device::Cpu,
             options: SegmentOptions::default(),
-            wanted: Wanted {
+            wanted: SegmentSettings {
                 parameters: model.card().instances,
-                region: Region::Everything,
+                region: SlideRegion::Everything,
                 scale: 1.0,
                 mpp_um: Some(0.25),
                 colours: None,
@@ -188,8 +205,9 @@ mod tests {
             cancel: &cancel,
         };
         let folder = tempfile::tempdir().expect("folder");
-        let parts = Parts::open(folder.path(), "test").expect("parts");
-        let stopped = run.compute(&parts, &|done, _| cancel.store(stop > 0 && done == stop, Ordering::Relaxed));
+        let parts = BlockStore::open(folder.path(), "test").expect("parts");
+        let stopped = run
+            .compute(&parts, &|done, _| cancel.store(stop > 0 && done == stop, Ordering::Relaxed));
         if stop > 0 {
             assert!(matches!(stopped, Err(Error::Cancelled { .. })));
             cancel.store(false, Ordering::Relaxed);

@@ -10,7 +10,8 @@ use crate::slide::{Rect, Slide};
 const SAME: f64 = 0.05;
 /// Side ratios beyond this say that a pixel size is wrong.
 const MAX_FACTOR: f64 = 16.0;
-/// Most pixels of a whole: beyond, even the list of its blocks is large. Real slides have a twentieth of it.
+/// Most pixels of a whole: beyond, even the list of its blocks is large. Real slides have a
+/// twentieth of it.
 const MAX_PX: f64 = 2e11;
 
 /// Which level is read and how its pixels become the model's.
@@ -58,8 +59,9 @@ impl Sampling {
         let len = |whole: usize| ((whole as f64 / scale).round() as usize).max(1);
         let (width, height) = (len(whole.0), len(whole.1));
         if width as f64 * height as f64 > MAX_PX {
-            let what =
-                format!("At the model's pixel size there would be {width}×{height} pixels; that is out of range");
+            let what = format!(
+                "At the model's pixel size there would be {width}×{height} pixels; that is out of range"
+            );
             return Err(Error::limit(what));
         }
         Ok(Self { level, scale, across: Axis::new(width, own.0), down: Axis::new(height, own.1) })
@@ -86,9 +88,16 @@ impl Sampling {
     /// What must be read of [`Self::level`] for a rectangle.
     #[must_use]
     pub fn needs(&self, block: Block) -> Rect {
-        let ((left, right), (top, bottom)) =
-            (self.across.needs(block.column, block.width), self.down.needs(block.row, block.height));
-        Rect { x: left.cast_signed(), y: top.cast_signed(), width: right - left, height: bottom - top }
+        let ((left, right), (top, bottom)) = (
+            self.across.needs(block.column, block.width),
+            self.down.needs(block.row, block.height),
+        );
+        Rect {
+            x: left.cast_signed(),
+            y: top.cast_signed(),
+            width: right - left,
+            height: bottom - top,
+        }
     }
 
     /// The rectangle from what [`Self::needs`] named.

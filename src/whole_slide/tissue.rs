@@ -26,9 +26,10 @@ pub struct Tissue {
     height: usize,
 }
 
-/// The coarsest level that still shows enough, in strips of rows: the only level of a flat slide is the slide itself.
+/// The coarsest level that still shows enough, in strips of rows: the only level of a flat slide is
+/// the slide itself.
 #[derive(Debug)]
-pub struct Glance {
+pub struct Overview {
     pub level: usize,
     /// Every so-many-th pixel is looked at.
     step: usize,
@@ -37,7 +38,7 @@ pub struct Glance {
     pixels: Vec<[u8; 3]>,
 }
 
-impl Glance {
+impl Overview {
     /// What to look at.
     #[must_use]
     pub fn new(slide: &Slide) -> Self {
@@ -53,7 +54,12 @@ impl Glance {
     /// Strips of the level, from the top.
     pub fn strips(&self) -> impl Iterator<Item = Rect> + use<> {
         let ((width, height), strip) = (self.size, self.strip);
-        let rect = move |top: usize| Rect { x: 0, y: top.cast_signed(), width, height: strip.min(height - top) };
+        let rect = move |top: usize| Rect {
+            x: 0,
+            y: top.cast_signed(),
+            width,
+            height: strip.min(height - top),
+        };
         (0..height).step_by(strip).map(rect)
     }
 
@@ -83,7 +89,9 @@ impl Tissue {
             spread >= STAINED || (u32::from(r) + u32::from(g) + u32::from(b)) / 3 < DARK
         });
         let mut mask = stained.clone();
-        for (y, x) in (0..stained.width() * stained.height()).map(|i| (i / stained.width(), i % stained.width())) {
+        for (y, x) in (0..stained.width() * stained.height())
+            .map(|i| (i / stained.width(), i % stained.width()))
+        {
             if stained.get(y, x) {
                 for near_y in y.saturating_sub(REACH)..(y + REACH + 1).min(mask.height()) {
                     for near_x in x.saturating_sub(REACH)..(x + REACH + 1).min(mask.width()) {
@@ -104,7 +112,8 @@ impl Tissue {
     /// Whether a rectangle holds any.
     #[must_use]
     pub fn touches(&self, x: usize, y: usize, width: usize, height: usize) -> bool {
-        // In 64 bits: the sides of a slide times those of its picture do not fit a browser's numbers.
+        // In 64 bits: the sides of a slide times those of its picture do not fit a browser's
+        // numbers.
         let scaled = |from: usize, len: usize, whole: usize, small: usize| {
             let [from, len, whole, n] = [from, len, whole, small].map(|v| v as u64);
             let first = (from * n / whole).min(n - 1);
@@ -121,7 +130,8 @@ impl Tissue {
     pub fn windows(&self) -> Vec<Block> {
         let side = SAMPLE_PX.min(self.width).min(self.height);
         let all = blocks(self.width / side * side, self.height / side * side, side);
-        let shown: Vec<Block> = all.into_iter().filter(|b| self.touches(b.column, b.row, b.width, b.height)).collect();
+        let shown: Vec<Block> =
+            all.into_iter().filter(|b| self.touches(b.column, b.row, b.width, b.height)).collect();
         let step = shown.len().div_ceil(SAMPLES).max(1);
         shown.into_iter().step_by(step).collect()
     }

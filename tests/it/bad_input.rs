@@ -1,4 +1,5 @@
-//! Strange and broken images through the whole program: each a clear error or a right result, and nothing half-written.
+//! Strange and broken images through the whole program: each a clear error or a right result, and
+//! nothing half-written.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -15,7 +16,10 @@ const CMYK: &str = "/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwAUDg8SDw0UEhASFxUUGB4yIR4cHB49
 
 fn model(folder: &Path) -> std::path::PathBuf {
     let path = folder.join("m.safetensors");
-    Model::random(dcnn([3, 5, 8], 12, 2), 1).expect("model").save(&path, Precision::F32).expect("saved");
+    Model::random(dcnn([3, 5, 8], 12, 2), 1)
+        .expect("model")
+        .save(&path, Precision::F32)
+        .expect("saved");
     path
 }
 
@@ -42,11 +46,28 @@ fn every_kind_of_picture_gives_results_of_its_own_size() {
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).expect("written");
         let out = dir.path().join("out");
-        let said = run_json(&["segment", text(&path), "--model", text(&model), "--out", text(&out), "--device", "cpu"]);
+        let said = run_json(&[
+            "segment",
+            text(&path),
+            "--model",
+            text(&model),
+            "--out",
+            text(&out),
+            "--device",
+            "cpu",
+        ]);
         let result = &said["images"][0];
-        assert_eq!((result["width"].as_u64(), result["height"].as_u64()), (Some(width), Some(height)), "{name}");
+        assert_eq!(
+            (result["width"].as_u64(), result["height"].as_u64()),
+            (Some(width), Some(height)),
+            "{name}"
+        );
         let labels = image::open(result["labels"].as_str().expect("labels")).expect("label map");
-        assert_eq!((u64::from(labels.width()), u64::from(labels.height())), (width, height), "{name}");
+        assert_eq!(
+            (u64::from(labels.width()), u64::from(labels.height())),
+            (width, height),
+            "{name}"
+        );
     }
 }
 
@@ -60,23 +81,32 @@ fn with_eight_views_a_picture_on_its_side_gives_the_answer_on_its_side() {
         std::fs::write(&path, bytes(&picture, ImageFormat::Png)).expect("written");
         let how = ["--device", "cpu", "--stain", "keep", "--views", views];
         let out = dir.path().join(views);
-        run_json(&[&["segment", text(&path), "--model", text(&model), "--out", text(&out)], &how[..]].concat());
-        let map = image::open(out.join(name.replace(".png", ".probability.png"))).expect("map").to_luma16();
+        run_json(
+            &[&["segment", text(&path), "--model", text(&model), "--out", text(&out)], &how[..]]
+                .concat(),
+        );
+        let map = image::open(out.join(name.replace(".png", ".probability.png")))
+            .expect("map")
+            .to_luma16();
         map.rows().map(|row| row.map(|p| i32::from(p.0[0])).collect()).collect()
     };
     let flat: Vec<u8> = tissue.data().as_flattened().to_vec();
-    let upright = image::RgbImage::from_raw(tissue.width() as u32, tissue.height() as u32, flat).expect("picture");
+    let upright = image::RgbImage::from_raw(tissue.width() as u32, tissue.height() as u32, flat)
+        .expect("picture");
     let upright = DynamicImage::from(upright);
     let differ = |views: &str| {
-        let (a, b) =
-            (probabilities("a.png", upright.clone(), views), probabilities("b.png", upright.rotate90(), views));
+        let (a, b) = (
+            probabilities("a.png", upright.clone(), views),
+            probabilities("b.png", upright.rotate90(), views),
+        );
         let (rows, columns) = (a.len(), a[0].len());
         let apart = |(y, x): (usize, usize)| (a[y][x] - b[x][rows - 1 - y]).abs();
         (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x))).map(apart).max().expect("pixels")
     };
     assert!(differ("8") <= 2, "of 65 535: {}", differ("8"));
     assert!(differ("1") > 20, "one view is another on its side");
-    let (code, _, said) = run(&["segment", "a.png", "--model", text(&model), "--out", "x", "--views", "3"]);
+    let (code, _, said) =
+        run(&["segment", "a.png", "--model", text(&model), "--out", "x", "--views", "3"]);
     assert!(code == Some(2) && said.contains("1, 2, 4 or 8"), "{said}");
 }
 
@@ -105,7 +135,16 @@ fn broken_pictures_are_one_sentence_and_leave_nothing_behind() {
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).expect("written");
         let out = dir.path().join("out");
-        let arguments = ["segment", text(&path), "--model", text(&model), "--out", text(&out), "--device", "cpu"];
+        let arguments = [
+            "segment",
+            text(&path),
+            "--model",
+            text(&model),
+            "--out",
+            text(&out),
+            "--device",
+            "cpu",
+        ];
         let (code, stdout, stderr) = run(&arguments);
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{name}: {stderr}");
         assert_eq!(stderr.lines().count(), 1, "{name}: {stderr}");
@@ -126,7 +165,8 @@ fn one_broken_picture_does_not_cost_the_others_their_report() {
     let dir = tempfile::tempdir().expect("folder");
     let model = model(dir.path());
     let (good, missing) = (dir.path().join("good.png"), dir.path().join("missing.png"));
-    std::fs::write(&good, bytes(&DynamicImage::new_rgb8(20, 9), ImageFormat::Png)).expect("written");
+    std::fs::write(&good, bytes(&DynamicImage::new_rgb8(20, 9), ImageFormat::Png))
+        .expect("written");
     let out = dir.path().join("out");
     let arguments = [
         "segment",
@@ -143,7 +183,10 @@ fn one_broken_picture_does_not_cost_the_others_their_report() {
     let (code, stdout, stderr) = run(&arguments);
     assert_eq!(code, Some(2), "{stderr}");
     let said: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
-    assert_eq!((said["images"].as_array().map(Vec::len), said["failed"].as_u64()), (Some(1), Some(1)));
+    assert_eq!(
+        (said["images"].as_array().map(Vec::len), said["failed"].as_u64()),
+        (Some(1), Some(1))
+    );
     assert!(stderr.contains("missing.png"), "{stderr}");
 }
 
@@ -152,7 +195,8 @@ fn a_block_of_any_size_is_only_a_block() {
     let dir = tempfile::tempdir().expect("folder");
     let model = model(dir.path());
     let path = dir.path().join("a.png");
-    std::fs::write(&path, bytes(&DynamicImage::new_rgb8(20, 9), ImageFormat::Png)).expect("written");
+    std::fs::write(&path, bytes(&DynamicImage::new_rgb8(20, 9), ImageFormat::Png))
+        .expect("written");
     let block = usize::MAX.to_string();
     run_json(&[
         "segment",
@@ -171,6 +215,9 @@ fn a_block_of_any_size_is_only_a_block() {
 /// PNG's checksum, bit by bit.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, &b| {
-        (0..8).fold(crc ^ u32::from(b), |c, _| if c & 1 == 1 { (c >> 1) ^ 0xEDB8_8320 } else { c >> 1 })
+        (0..8).fold(
+            crc ^ u32::from(b),
+            |c, _| if c & 1 == 1 { (c >> 1) ^ 0xEDB8_8320 } else { c >> 1 },
+        )
     })
 }

@@ -28,7 +28,16 @@ fn prune_writes_a_smaller_model_and_a_plan_that_gives_the_same_again() {
     let model = saved(Architecture::paper_dcnn(), dir.path());
     let at = |name: &str| dir.path().join(name);
     let (half, plan, again) = (at("half.safetensors"), at("plan.json"), at("again.safetensors"));
-    let value = run_json(&["prune", text(&model), "--ratio", "0.5", "--out", text(&half), "--save-plan", text(&plan)]);
+    let value = run_json(&[
+        "prune",
+        text(&model),
+        "--ratio",
+        "0.5",
+        "--out",
+        text(&half),
+        "--save-plan",
+        text(&plan),
+    ]);
     assert_eq!(value["parameters"].as_u64(), Some(416_541));
     run_json(&["prune", text(&model), "--plan", text(&plan), "--out", text(&again)]);
     assert_eq!(std::fs::read(&half).expect("half"), std::fs::read(&again).expect("again"));
@@ -45,7 +54,16 @@ fn segment_writes_three_pictures_of_the_images_size_whatever_the_block() {
     let image = data.path().join("tile0.png");
     let result = |block: &str| {
         let out = dir.path().join(block);
-        run_json(&["segment", text(&image), "--model", text(&model), "--out", text(&out), "--block", block]);
+        run_json(&[
+            "segment",
+            text(&image),
+            "--model",
+            text(&model),
+            "--out",
+            text(&out),
+            "--block",
+            block,
+        ]);
         ["probability", "mask", "overlay"]
             .map(|what| std::fs::read(out.join(format!("tile0.{what}.png"))).expect("picture"))
     };
@@ -60,7 +78,15 @@ fn evaluate_scores_a_folder_and_records_the_scores_in_the_card() {
     let dir = tempfile::tempdir().expect("folder");
     let model = saved(dcnn([3, 5, 8], 16, 2), dir.path());
     let data = tiles(2, 70);
-    let value = run_json(&["evaluate", "--model", text(&model), "--data", text(data.path()), "--record", "phantom"]);
+    let value = run_json(&[
+        "evaluate",
+        "--model",
+        text(&model),
+        "--data",
+        text(data.path()),
+        "--record",
+        "phantom",
+    ]);
     assert_eq!(value["tiles"].as_array().map(Vec::len), Some(2));
     assert!(value["pooled"]["accuracy"].as_f64().is_some_and(|a| (0.0..=1.0).contains(&a)));
     let card = Model::load(&model).expect("model").card().clone();
@@ -103,8 +129,23 @@ fn errors_are_one_sentence_with_the_file_last_and_exit_code_two() {
 fn the_dccn_trains_with_the_papers_sigmoid_head_and_segments_on_a_grid() {
     let data = tiles(1, 64);
     let out = data.path().join("dccn.safetensors");
-    let fixed = ["--network", "dccn", "--head", "sigmoid", "--patches", "20", "--epochs", "1", "--batch", "7"];
-    let told = [&["train", "--data", text(data.path()), "--device", "cpu", "--out", text(&out)], &fixed[..]].concat();
+    let fixed = [
+        "--network",
+        "dccn",
+        "--head",
+        "sigmoid",
+        "--patches",
+        "20",
+        "--epochs",
+        "1",
+        "--batch",
+        "7",
+    ];
+    let told = [
+        &["train", "--data", text(data.path()), "--device", "cpu", "--out", text(&out)],
+        &fixed[..],
+    ]
+    .concat();
     let value = run_json(&told);
     assert_eq!(value["parameters"].as_u64(), Some(4_794_754));
     // The floor of this loss is log(1 + 1/e).
@@ -112,7 +153,8 @@ fn the_dccn_trains_with_the_papers_sigmoid_head_and_segments_on_a_grid() {
     assert_eq!(run_json(&["info", text(&out)])["card"]["head"], "sigmoid");
     let image = data.path().join("tile0.png");
     let folder = data.path().join("out");
-    let told = ["segment", text(&image), "--model", text(&out), "--stride", "16", "--out", text(&folder)];
+    let told =
+        ["segment", text(&image), "--model", text(&out), "--stride", "16", "--out", text(&folder)];
     assert_eq!(run_json(&told)["images"][0]["width"].as_u64(), Some(64));
 }
 
@@ -120,8 +162,20 @@ fn the_dccn_trains_with_the_papers_sigmoid_head_and_segments_on_a_grid() {
 fn a_loss_that_is_no_number_stops_with_advice() {
     let data = tiles(1, 64);
     let out = data.path().join("m.safetensors");
-    let fixed = ["--patches", "60", "--epochs", "2", "--batch", "8", "--device", "cpu", "--learning-rate", "1e30"];
-    let (code, _, err) = run(&[&["train", "--data", text(data.path()), "--out", text(&out)], &fixed[..]].concat());
+    let fixed = [
+        "--patches",
+        "60",
+        "--epochs",
+        "2",
+        "--batch",
+        "8",
+        "--device",
+        "cpu",
+        "--learning-rate",
+        "1e30",
+    ];
+    let (code, _, err) =
+        run(&[&["train", "--data", text(data.path()), "--out", text(&out)], &fixed[..]].concat());
     assert_eq!(code, Some(2), "{err}");
     assert!(err.contains("no longer a number") && err.contains("smaller learning rate"), "{err}");
 }
@@ -129,26 +183,36 @@ fn a_loss_that_is_no_number_stops_with_advice() {
 #[test]
 fn a_model_file_opens_in_pythons_safetensors() {
     let Some(python) = std::env::var_os("PRUNELLA_PYTHON") else {
-        return skip("a_model_file_opens_in_pythons_safetensors", "PRUNELLA_PYTHON names no Python with safetensors");
+        return skip(
+            "a_model_file_opens_in_pythons_safetensors",
+            "PRUNELLA_PYTHON names no Python with safetensors",
+        );
     };
     let dir = tempfile::tempdir().expect("folder");
     let model = saved(Architecture::paper_dcnn(), dir.path());
     let script = "import sys, json; from safetensors import safe_open; f = safe_open(sys.argv[1], 'np'); \
                   card = json.loads(f.metadata()['prunella']); \
                   print(card['architecture']['kind'], sum(f.get_tensor(k).size for k in f.keys()))";
-    let output = std::process::Command::new(python).args(["-c", script, text(&model)]).output().expect("Python starts");
+    let output = std::process::Command::new(python)
+        .args(["-c", script, text(&model)])
+        .output()
+        .expect("Python starts");
     let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     insta::assert_snapshot!(said, @"dcnn 916959");
 }
 
 #[test]
 fn every_verb_explains_itself_with_an_example() {
-    for verb in
-        ["demo", "train", "finetune", "prune", "segment", "evaluate", "tune", "export", "import", "serve", "info"]
-    {
+    for verb in [
+        "demo", "train", "finetune", "prune", "segment", "evaluate", "tune", "export", "import",
+        "serve", "info",
+    ] {
         let (code, out, _) = run(&[verb, "--help"]);
         assert_eq!(code, Some(0));
-        assert!(out.contains("Examples:") && out.contains(&format!("prunella {verb}")), "{verb}: {out}");
+        assert!(
+            out.contains("Examples:") && out.contains(&format!("prunella {verb}")),
+            "{verb}: {out}"
+        );
     }
 }
 
@@ -165,9 +229,11 @@ fn the_demo_learns_prunes_and_reports() {
     let out = dir.path().join("demo");
     let rows = run_json(&["demo", "--out", text(&out), "--device", "cpu"]);
     let file: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(out.join("summary.json")).expect("summary")).expect("JSON");
+        serde_json::from_slice(&std::fs::read(out.join("summary.json")).expect("summary"))
+            .expect("JSON");
     assert_eq!(rows["rows"], file);
-    let dice: Vec<f64> = file.as_array().expect("rows").iter().filter_map(|r| r["dice"].as_f64()).collect();
+    let dice: Vec<f64> =
+        file.as_array().expect("rows").iter().filter_map(|r| r["dice"].as_f64()).collect();
     assert_eq!(dice.len(), 3);
     assert!(dice[0] >= 0.85 && dice[2] >= dice[0] - 0.05, "{dice:?}");
     for file in ["report.html", "models/dcnn-90.safetensors", "pictures/delta-90.png"] {
@@ -179,13 +245,27 @@ fn the_demo_learns_prunes_and_reports() {
 fn an_image_at_another_pixel_size_is_seen_at_the_models_and_answered_at_its_own() {
     let dir = tempfile::tempdir().expect("folder");
     let image = prunella::raster::phantom(300, 220, 20).0;
-    let twice = Plane::from_vec(600, 440, (0..600 * 440).map(|i| image.get(i / 600 / 2, i % 600 / 2)).collect());
+    let twice = Plane::from_vec(
+        600,
+        440,
+        (0..600 * 440).map(|i| image.get(i / 600 / 2, i % 600 / 2)).collect(),
+    );
     let model = crate::support::root().join("models/dcnn-90.safetensors");
     let nuclei = |name: &str, image: &prunella::raster::RgbImage, mpp: &str| {
         let (file, out) = (dir.path().join(format!("{name}.png")), dir.path().join("out"));
         std::fs::write(&file, encode_rgb_png(image).expect("png")).expect("image");
-        let all =
-            ["segment", text(&file), "--model", text(&model), "--device", "cpu", "--out", text(&out), "--mpp", mpp];
+        let all = [
+            "segment",
+            text(&file),
+            "--model",
+            text(&model),
+            "--device",
+            "cpu",
+            "--out",
+            text(&out),
+            "--mpp",
+            mpp,
+        ];
         let found = run_json(&all)["images"][0].clone();
         let table = std::fs::read_to_string(out.join(format!("{name}.csv"))).expect("table");
         let labels = prunella::raster::decode_labels(
@@ -201,7 +281,10 @@ fn an_image_at_another_pixel_size_is_seen_at_the_models_and_answered_at_its_own(
     assert!(count > 10 && again == count, "{count} {again}");
     assert_eq!((labels.width(), labels.height()), (600, 440));
     for (a, b) in rows.iter().zip(&large) {
-        assert!((a[0] * 2.0 - b[0]).abs() < 0.1 && (a[1] * 2.0 - b[1]).abs() < 0.1, "centroids {a:?} {b:?}");
+        assert!(
+            (a[0] * 2.0 - b[0]).abs() < 0.1 && (a[1] * 2.0 - b[1]).abs() < 0.1,
+            "centroids {a:?} {b:?}"
+        );
         assert!((a[3] - b[3]).abs() < 0.01, "areas in micrometres {a:?} {b:?}");
     }
 }

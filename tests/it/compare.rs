@@ -17,7 +17,13 @@ pub fn close(got: &[f32], want: &[f32], absolute: f64, relative: f64) -> Result<
                 .iter()
                 .map(|t| format!("{} over {t:.0e}", errors.iter().filter(|e| *e > t).count()))
                 .collect();
-            Err(format!("worst at {at}: {} against {}; of {}: {}", got[at], want[at], got.len(), sweep.join(", ")))
+            Err(format!(
+                "worst at {at}: {} against {}; of {}: {}",
+                got[at],
+                want[at],
+                got.len(),
+                sweep.join(", ")
+            ))
         }
         _ => Ok(()),
     }

@@ -1,12 +1,15 @@
-//! Training devices: a right one is accepted, a wrong one refused. Without any Vulkan adapter these are skipped, said so.
+//! Training devices: a right one is accepted, a wrong one refused. Without any Vulkan adapter these
+//! are skipped, said so.
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use prunella::dataset::{Augmentation, phantom};
-use prunella::engine::Choice;
+use prunella::engine::DeviceChoice;
 use prunella::model::{Model, dccn, dcnn};
-use prunella::train::{Compute, DeviceTiles, Event, Recipe, TrainData, Trainer, adapters, gradients_differ_by, open};
+use prunella::train::{
+    Compute, DeviceTiles, Event, Recipe, TrainData, Trainer, adapters, gradients_differ_by, open,
+};
 
 use crate::support::{prunella, skip, text, tiles};
 
@@ -21,14 +24,20 @@ fn small() -> Model {
 fn an_adapter_that_computes_right_is_accepted_and_its_gradients_are_the_cpus() {
     let test = "an_adapter_that_computes_right_is_accepted_and_its_gradients_are_the_cpus";
     let Some(adapter) = adapters().into_iter().find(|a| !a.facts.name.contains("llvmpipe")) else {
-        return skip(test, "there is no Vulkan or Metal adapter; 'cargo xtask setup' installs a software one");
+        return skip(
+            test,
+            "there is no Vulkan or Metal adapter; 'cargo xtask setup' installs a software one",
+        );
     };
     println!("on {} ({})", adapter.facts.name, adapter.facts.driver);
-    let (compute, said) = open(Choice::Gpu(Some(adapter.index)), &small(), 4).expect("the adapter passes its check");
+    let (compute, said) = open(DeviceChoice::Gpu(Some(adapter.index)), &small(), 4)
+        .expect("the adapter passes its check");
     assert!(said.contains(&adapter.facts.name), "{said}");
     let normalised = Model::random(dccn(5, 7, 3, [6, 5, 9], 2), 1).expect("model");
-    open(Choice::Gpu(Some(adapter.index)), &normalised, 4).expect("so does a network with batch normalisation");
-    let difference = gradients_differ_by(&small(), 4, &Compute::cpu(), &compute).expect("gradients");
+    open(DeviceChoice::Gpu(Some(adapter.index)), &normalised, 4)
+        .expect("so does a network with batch normalisation");
+    let difference =
+        gradients_differ_by(&small(), 4, &Compute::cpu(), &compute).expect("gradients");
     assert!(difference < 1e-3, "{difference}");
 }
 
@@ -36,16 +45,27 @@ fn an_adapter_that_computes_right_is_accepted_and_its_gradients_are_the_cpus() {
 fn training_on_an_adapter_that_gathers_its_own_patches_goes_like_the_cpus() {
     let test = "training_on_an_adapter_that_gathers_its_own_patches_goes_like_the_cpus";
     let Some(adapter) = adapters().into_iter().find(|a| !a.facts.name.contains("llvmpipe")) else {
-        return skip(test, "there is no Vulkan or Metal adapter; 'cargo xtask setup' installs a software one");
+        return skip(
+            test,
+            "there is no Vulkan or Metal adapter; 'cargo xtask setup' installs a software one",
+        );
     };
     let tiles = [phantom::tile(96, 80, 1), phantom::tile(70, 90, 2)];
     let start = small();
-    let (compute, _) = open(Choice::Gpu(Some(adapter.index)), &start, 8).expect("the adapter passes its check");
+    let (compute, _) = open(DeviceChoice::Gpu(Some(adapter.index)), &start, 8)
+        .expect("the adapter passes its check");
     let augmentation = Augmentation::STRONG;
     let limit = compute.max_tensor_bytes.expect("a buffer's limit");
     let sent = DeviceTiles::proven(&tiles, augmentation, &compute.device, limit);
     assert!(sent.is_some(), "the adapter gathers the host's patches");
-    let recipe = Recipe { patches: 60, epochs: 1, batch: 8, learning_rate: 0.03, augmentation, ..Recipe::default() };
+    let recipe = Recipe {
+        patches: 60,
+        epochs: 1,
+        batch: 8,
+        learning_rate: 0.03,
+        augmentation,
+        ..Recipe::default()
+    };
     let other = Recipe { augmentation: Augmentation::NONE, ..recipe };
     let losses = |compute: &Compute, recipe: &Recipe| {
         let trainer = Trainer {
@@ -69,7 +89,8 @@ fn training_on_an_adapter_that_gathers_its_own_patches_goes_like_the_cpus() {
     };
     let (gpu, cpu) = (losses(&compute, &recipe), losses(&Compute::cpu(), &recipe));
     assert_eq!(gpu.len(), 6);
-    let apart = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs() / b).fold(0.0, f64::max);
+    let apart =
+        |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs() / b).fold(0.0, f64::max);
     assert!(apart(&gpu, &cpu) < 2e-3, "{gpu:?} on the adapter, {cpu:?} on the CPU");
     let unvaried = losses(&Compute::cpu(), &other);
     assert!(apart(&unvaried, &cpu) > 6e-3, "other patches would go unseen: {unvaried:?} {cpu:?}");
@@ -80,7 +101,7 @@ fn auto_never_takes_a_software_adapter() {
     if adapters().iter().any(|a| !a.facts.software) {
         return skip("auto_never_takes_a_software_adapter", "this machine has a real GPU");
     }
-    let (compute, _) = open(Choice::Auto, &small(), 4).expect("the CPU is always there");
+    let (compute, _) = open(DeviceChoice::Auto, &small(), 4).expect("the CPU is always there");
     assert!(compute.name.starts_with("CPU"), "{}", compute.name);
 }
 
@@ -101,7 +122,11 @@ fn a_driver_that_adds_wrongly_is_refused_in_one_sentence() {
         .expect("the program starts");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     // Later versions add rightly; 22.3 is the one known not to.
-    let version = prunella().args(["devices", "--json"]).env("VK_DRIVER_FILES", LAVAPIPE).output().expect("devices");
+    let version = prunella()
+        .args(["devices", "--json"])
+        .env("VK_DRIVER_FILES", LAVAPIPE)
+        .output()
+        .expect("devices");
     if !String::from_utf8_lossy(&version.stdout).contains("Mesa 22.3") {
         return skip(test, "this lavapipe is not the version that is known to add wrongly");
     }

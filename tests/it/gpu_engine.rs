@@ -1,9 +1,14 @@
-//! Rungs 1 and 2 of the exactness ladder on whatever adapter is here, and what happens when it fails.
+//! Rungs 1 and 2 of the exactness ladder on whatever adapter is here, and what happens when it
+//! fails.
 
 use prunella::dataset::phantom;
-use prunella::engine::gpu::{ABSOLUTE, Gpu, GpuEngine, RELATIVE, adapters, black_and_white, integers, prove_integers};
-use prunella::engine::{Block, Control, Device, SegmentOptions, patch_at, patch_logits, segment, segment_on};
-use prunella::error::Report;
+use prunella::engine::gpu::{
+    ABSOLUTE, Gpu, GpuEngine, RELATIVE, adapters, black_and_white, integers, prove_integers,
+};
+use prunella::engine::{
+    Block, Control, Device, SegmentOptions, patch_at, patch_logits, segment, segment_on,
+};
+use prunella::error::Warnings;
 use prunella::instances::find;
 use prunella::model::{Architecture, Model, dccn, dcnn};
 use prunella::raster::{LabelMap, Plane, RgbImage};
@@ -33,25 +38,34 @@ fn logits(gpu: &Gpu, model: &Model, image: &RgbImage, block: Block) -> Vec<f32> 
 }
 
 fn definition(model: &Model, image: &RgbImage, block: Block) -> Vec<f32> {
-    let places = (0..block.height).flat_map(|y| (0..block.width).map(move |x| (block.row + y, block.column + x)));
+    let places = (0..block.height)
+        .flat_map(|y| (0..block.width).map(move |x| (block.row + y, block.column + x)));
     places.flat_map(|(y, x)| patch_logits(model, &patch_at(image, y, x))).collect()
 }
 
 #[test]
 fn integers_are_equal_bit_for_bit_at_any_width_size_and_phase() {
-    let Some(gpu) = device("integers_are_equal_bit_for_bit_at_any_width_size_and_phase") else { return };
+    let Some(gpu) = device("integers_are_equal_bit_for_bit_at_any_width_size_and_phase") else {
+        return;
+    };
     pollster::block_on(prove_integers(&gpu)).expect("the probe passes");
-    let networks =
-        [dcnn([1, 1, 1], 3, 2), dcnn([3, 5, 8], 20, 2), dcnn([17, 18, 33], 37, 2), dccn(5, 6, 3, [5, 9, 5], 2)];
+    let networks = [
+        dcnn([1, 1, 1], 3, 2),
+        dcnn([3, 5, 8], 20, 2),
+        dcnn([17, 18, 33], 37, 2),
+        dccn(5, 6, 3, [5, 9, 5], 2),
+    ];
     for architecture in networks {
         let model = integers(&Model::random(architecture, 3).expect("model")).expect("integers");
         let image = black_and_white(19, 10).expect("image");
-        // Every phase of the pools (8 pixels), an odd size, one pixel, and a block at the far corner.
+        // Every phase of the pools (8 pixels), an odd size, one pixel, and a block at the far
+        // corner.
         let blocks = [(0, 0, 9, 9), (3, 5, 1, 1), (8, 11, 8, 2)];
         for (row, column, width, height) in blocks {
             let block = Block { row, column, width, height };
             let bits = |v: Vec<f32>| v.iter().map(|z| (z + 0.0).to_bits()).collect::<Vec<_>>();
-            let (got, want) = (logits(&gpu, &model, &image, block), definition(&model, &image, block));
+            let (got, want) =
+                (logits(&gpu, &model, &image, block), definition(&model, &image, block));
             assert_eq!(bits(got), bits(want), "{:?} {block:?}", model.card().architecture);
         }
     }
@@ -61,23 +75,34 @@ fn integers_are_equal_bit_for_bit_at_any_width_size_and_phase() {
 fn real_weights_agree_within_the_stated_tolerance() {
     let Some(gpu) = device("real_weights_agree_within_the_stated_tolerance") else { return };
     let half_dccn = dccn(6, 12, 3, [12, 25, 51], 2);
-    for architecture in [Architecture::paper_dcnn(), dcnn([13, 25, 40], 1024, 2), dcnn([3, 5, 8], 102, 2), half_dccn] {
+    for architecture in [
+        Architecture::paper_dcnn(),
+        dcnn([13, 25, 40], 1024, 2),
+        dcnn([3, 5, 8], 102, 2),
+        half_dccn,
+    ] {
         let model = Model::random(architecture, 5).expect("model");
         let image = picture(23, 9);
         let block = Block { row: 2, column: 3, width: 5, height: 3 };
         let got = logits(&gpu, &model, &image, block);
-        close(&got, &definition(&model, &image, block), f64::from(ABSOLUTE), f64::from(RELATIVE)).expect("close");
+        close(&got, &definition(&model, &image, block), f64::from(ABSOLUTE), f64::from(RELATIVE))
+            .expect("close");
     }
 }
 
 #[test]
 fn whole_images_of_any_size_agree_with_the_cpu_whatever_the_blocks() {
-    let Some(gpu) = device("whole_images_of_any_size_agree_with_the_cpu_whatever_the_blocks") else { return };
+    let Some(gpu) = device("whole_images_of_any_size_agree_with_the_cpu_whatever_the_blocks")
+    else {
+        return;
+    };
     let model = Model::random(dcnn([3, 5, 8], 20, 2), 2).expect("model");
     let device = Device::Gpu(gpu);
-    for (w, h, block_px) in [(1, 1, None), (40, 1, Some(16)), (1, 40, None), (70, 45, Some(32)), (70, 45, Some(1000))] {
+    for (w, h, block_px) in
+        [(1, 1, None), (40, 1, Some(16)), (1, 40, None), (70, 45, Some(32)), (70, 45, Some(1000))]
+    {
         let image = picture(w, h);
-        let mut report = Report::default();
+        let mut report = Warnings::default();
         let options = SegmentOptions { stride: 1, block_px };
         let control = Control::default();
         let run = segment_on(&device, &model, &image, options, &control, &mut report);
@@ -95,14 +120,17 @@ fn the_dccn_runs_on_a_grid_as_on_the_cpu() {
     let image = picture(19, 14);
     let options = SegmentOptions { stride: 4, block_px: None };
     let engine = GpuEngine::new(&gpu, &model).expect("engine");
-    let got = pollster::block_on(engine.segment(&image, options, &Control::default())).expect("map");
+    let got =
+        pollster::block_on(engine.segment(&image, options, &Control::default())).expect("map");
     let want = segment(&model, &image, options, &Control::default()).expect("map");
     close(got.data(), want.data(), 1e-5, 0.0).expect("close");
 }
 
 #[test]
 fn a_device_lost_in_the_middle_costs_a_sentence_and_no_pixel() {
-    let Some(gpu) = device("a_device_lost_in_the_middle_costs_a_sentence_and_no_pixel") else { return };
+    let Some(gpu) = device("a_device_lost_in_the_middle_costs_a_sentence_and_no_pixel") else {
+        return;
+    };
     let model = Model::random(dcnn([3, 5, 8], 20, 2), 2).expect("model");
     let image = picture(64, 40);
     let device = Device::Gpu(gpu);
@@ -114,7 +142,7 @@ fn a_device_lost_in_the_middle_costs_a_sentence_and_no_pixel() {
     };
     let control = Control { progress: Some(&crash), ..Control::default() };
     let options = SegmentOptions { stride: 1, block_px: Some(16) };
-    let mut report = Report::default();
+    let mut report = Warnings::default();
     let run = segment_on(&device, &model, &image, options, &control, &mut report);
     let (got, ran_on) = pollster::block_on(run).expect("map");
     assert!(ran_on.starts_with("CPU"), "{ran_on}");
@@ -129,7 +157,7 @@ fn a_block_too_large_for_the_device_is_tried_smaller() {
     let model = Model::random(dcnn([80, 1, 1], 2, 2), 2).expect("model");
     let image = picture(700, 600);
     let options = SegmentOptions { stride: 1, block_px: Some(700) };
-    let mut report = Report::default();
+    let mut report = Warnings::default();
     let (device, control) = (Device::Gpu(gpu), Control::default());
     let run = segment_on(&device, &model, &image, options, &control, &mut report);
     pollster::block_on(run).expect("map");
@@ -147,7 +175,7 @@ fn both_engines_find_the_same_nuclei() {
     let Some(gpu) = device("both_engines_find_the_same_nuclei") else { return };
     let model = Model::load(&root().join("models/dcnn-90.safetensors")).expect("shipped model");
     let image = phantom::tile(120, 100, 3).image;
-    let (device, control, mut report) = (Device::Gpu(gpu), Control::default(), Report::default());
+    let (device, control, mut report) = (Device::Gpu(gpu), Control::default(), Warnings::default());
     let run = segment_on(&device, &model, &image, SegmentOptions::default(), &control, &mut report);
     let (on_gpu, _) = pollster::block_on(run).expect("map");
     let on_cpu = segment(&model, &image, SegmentOptions::default(), &control).expect("map");

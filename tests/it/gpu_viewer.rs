@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use prunella::raster::{Plane, RgbImage, phantom};
-use prunella::viewer::{Answer, Layers, Painter, Pyramid, TILE, TileKey, View, compose, data_tile};
+use prunella::viewer::{
+    Layers, Painter, Pyramid, ResultPlanes, TILE, TileKey, Viewport, compose, data_tile,
+};
 
 use crate::support::skip;
 
@@ -16,18 +18,23 @@ fn open(test: &str) -> Option<(wgpu::Device, wgpu::Queue)> {
     let mut settings = wgpu::InstanceDescriptor::new_without_display_handle();
     settings.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     let instance = wgpu::Instance::new(settings);
-    let Ok(adapter) = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())) else {
+    let Ok(adapter) =
+        pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))
+    else {
         skip(test, "there is no graphics adapter; 'cargo xtask setup' installs a software one");
         return None;
     };
-    Some(pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).expect("a device"))
+    Some(
+        pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default()))
+            .expect("a device"),
+    )
 }
 
 /// What the painter draws of a view, RGBA row by row.
 fn painted(
     (device, queue): &(wgpu::Device, wgpu::Queue),
     painter: &mut Painter,
-    view: &View,
+    view: &Viewport,
     layers: &Layers,
 ) -> Vec<u8> {
     let (width, height) = (view.screen().0 as u32, view.screen().1 as u32);
@@ -42,7 +49,12 @@ fn painted(
         usage: wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::COPY_SRC,
         view_formats: &[],
     });
-    painter.draw(view, layers, [0.0, 0.0, 0.0], &target.create_view(&wgpu::TextureViewDescriptor::default()));
+    painter.draw(
+        view,
+        layers,
+        [0.0, 0.0, 0.0],
+        &target.create_view(&wgpu::TextureViewDescriptor::default()),
+    );
     let bytes = u64::from(width * height * 4);
     let buffer = device.create_buffer(&wgpu::BufferDescriptor {
         label: None,
@@ -51,7 +63,11 @@ fn painted(
         mapped_at_creation: false,
     });
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(width * 4), rows_per_image: None };
+    let layout = wgpu::TexelCopyBufferLayout {
+        offset: 0,
+        bytes_per_row: Some(width * 4),
+        rows_per_image: None,
+    };
     let into = wgpu::TexelCopyBufferInfo { buffer: &buffer, layout };
     encoder.copy_texture_to_buffer(target.as_image_copy(), into, size);
     queue.submit([encoder.finish()]);
@@ -67,7 +83,8 @@ fn field() -> (Arc<RgbImage>, Vec<u8>, Vec<u8>) {
     let probabilities = labels.map(|l| if l > 0 { 0.9 } else { 0.1 });
     let known = Plane::filled(TILE, TILE, true);
     let key = TileKey { level: 0, row: 0, column: 0 };
-    let answer = Answer { probabilities: &probabilities, known: &known, labels: Some(&labels) };
+    let answer =
+        ResultPlanes { probabilities: &probabilities, known: &known, labels: Some(&labels) };
     let data = data_tile(&answer, key).expect("data");
     let tile = Pyramid::new(Arc::clone(&image)).tile(key).expect("tile");
     (image, tile, data)
@@ -80,8 +97,12 @@ fn the_gpu_draws_what_the_cpu_composes() {
     let key = TileKey { level: 0, row: 0, column: 0 };
     let mut painter = Painter::new(gpu.0.clone(), gpu.1.clone(), FORMAT);
     painter.start((TILE, TILE));
-    let view = View::new((TILE, TILE), (TILE as f64, TILE as f64));
-    assert!(painted(&gpu, &mut painter, &view, &Layers::default()).chunks(4).all(|p| p == [0, 0, 0, 255]));
+    let view = Viewport::new((TILE, TILE), (TILE as f64, TILE as f64));
+    assert!(
+        painted(&gpu, &mut painter, &view, &Layers::default())
+            .chunks(4)
+            .all(|p| p == [0, 0, 0, 255])
+    );
     painter.put_image(key, &tile);
     let none = Layers { outline: 0.0, ..Layers::default() };
     let cases = [
@@ -104,10 +125,14 @@ fn the_gpu_draws_what_the_cpu_composes() {
     let outlined = painted(&gpu, &mut painter, &view, &Layers::default());
     let plain = painted(&gpu, &mut painter, &view, &none);
     let green = compose(&tile, Some(&data), 0, &Layers::default()).expect("composed");
-    let marked = |a: &[u8]| a.chunks(4).zip(plain.chunks(4)).map(|(a, b)| a != b).collect::<Vec<_>>();
+    let marked =
+        |a: &[u8]| a.chunks(4).zip(plain.chunks(4)).map(|(a, b)| a != b).collect::<Vec<_>>();
     let (here, there) = (marked(&outlined), marked(&green));
     let missing = there.iter().zip(&here).filter(|(t, h)| **t && !**h).count();
-    assert!(missing * 50 < there.iter().filter(|t| **t).count(), "{missing} outline pixels are missing");
+    assert!(
+        missing * 50 < there.iter().filter(|t| **t).count(),
+        "{missing} outline pixels are missing"
+    );
 }
 
 #[test]
@@ -119,10 +144,15 @@ fn answers_lie_on_their_sides_of_the_divider() {
     painter.start((TILE, TILE));
     painter.put_image(key, &tile);
     painter.put_data(key, 1, &data);
-    let view = View::new((TILE, TILE), (TILE as f64, TILE as f64));
+    let view = Viewport::new((TILE, TILE), (TILE as f64, TILE as f64));
     let layers = Layers { mask: 1.0, divider: Some(128.0), ..Layers::default() };
     let got = painted(&gpu, &mut painter, &view, &layers);
-    let plain = painted(&gpu, &mut painter, &view, &Layers { mask: 0.0, outline: 0.0, ..Layers::default() });
+    let plain = painted(
+        &gpu,
+        &mut painter,
+        &view,
+        &Layers { mask: 0.0, outline: 0.0, ..Layers::default() },
+    );
     let differ = |columns: std::ops::Range<usize>| {
         (0..TILE)
             .flat_map(|y| columns.clone().map(move |x| (y * TILE + x) * 4))

@@ -7,14 +7,21 @@ const TILES_WITH_XML: usize = 13;
 
 #[test]
 fn every_known_defect_is_reported_and_annotations_agree_with_label_maps() {
-    let Some(folder) = kumar("every_known_defect_is_reported_and_annotations_agree_with_label_maps") else { return };
+    let Some(folder) =
+        kumar("every_known_defect_is_reported_and_annotations_agree_with_label_maps")
+    else {
+        return;
+    };
     let report = run_json(&["data", "check", text(&folder)]);
     let tiles = report["tiles"].as_array().expect("tiles");
     assert_eq!(tiles.len(), 30);
     assert!(tiles.iter().all(|t| t["error"].is_null()));
     assert_eq!(report["paper_split_complete"], true);
     let notes = |code: &str| {
-        let tile = tiles.iter().find(|t| t["name"].as_str().is_some_and(|n| n.contains(code))).expect("tile");
+        let tile = tiles
+            .iter()
+            .find(|t| t["name"].as_str().is_some_and(|n| n.contains(code)))
+            .expect("tile");
         tile["notes"].to_string()
     };
     for (code, defect) in [
@@ -30,8 +37,11 @@ fn every_known_defect_is_reported_and_annotations_agree_with_label_maps() {
     assert_eq!(ious.len(), TILES_WITH_XML);
     assert!(ious.iter().filter(|&&iou| iou >= 0.97).count() >= 12, "{ious:?}");
     let fraction = |split: &str| {
-        let of: Vec<f64> =
-            tiles.iter().filter(|t| t["split"] == split).filter_map(|t| t["cell_fraction"].as_f64()).collect();
+        let of: Vec<f64> = tiles
+            .iter()
+            .filter(|t| t["split"] == split)
+            .filter_map(|t| t["cell_fraction"].as_f64())
+            .collect();
         of.iter().sum::<f64>() / of.len() as f64
     };
     // The paper's class prior: 0.250 in training, 0.181 in testing.
@@ -41,7 +51,16 @@ fn every_known_defect_is_reported_and_annotations_agree_with_label_maps() {
 #[test]
 fn samples_of_the_training_tiles_are_representative() {
     let Some(folder) = kumar("samples_of_the_training_tiles_are_representative") else { return };
-    let rows = run_json(&["data", "sample", "--data", text(&folder), "--split", "train", "--sizes", "916,9159"]);
+    let rows = run_json(&[
+        "data",
+        "sample",
+        "--data",
+        text(&folder),
+        "--split",
+        "train",
+        "--sizes",
+        "916,9159",
+    ]);
     let similar = |i: usize| rows["samples"][i]["representativeness"]["similar"].as_bool();
     assert_eq!((similar(0), similar(1)), (Some(true), Some(true)), "{rows}");
 }

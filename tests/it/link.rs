@@ -39,7 +39,10 @@ fn a_broken_link_is_one_sentence_and_no_file() {
 fn pruning_of_all_layers_narrows_the_hidden_one_too() {
     let dir = tempfile::tempdir().expect("folder");
     let (from, to) = (dir.path().join("a.safetensors"), dir.path().join("b.safetensors"));
-    Model::random(dcnn([4, 6, 8], 40, 2), 1).expect("model").save(&from, Precision::F32).expect("saved");
+    Model::random(dcnn([4, 6, 8], 40, 2), 1)
+        .expect("model")
+        .save(&from, Precision::F32)
+        .expect("saved");
     run_json(&["prune", text(&from), "--ratio", "0.5", "--scope", "all", "--out", text(&to)]);
     assert_eq!(Model::load(&to).expect("pruned").card().architecture, dcnn([2, 3, 4], 20, 2));
 }

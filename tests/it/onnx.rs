@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use prunella::engine::{Block, DenseEngine, LaneEngine, patch_at};
+use prunella::engine::{BatchEngine, Block, DenseEngine, patch_at};
 use prunella::export::{OnnxForm, to_onnx};
 use prunella::model::{Architecture, Model, dccn, dcnn};
 use prunella::raster::{Plane, RgbImage, mirrored_window};
@@ -23,8 +23,10 @@ session.run(['logits'], feed)[0].astype('<f4').tofile(out)
 /// A Python with onnxruntime, or none: then the test is skipped, said so and counted.
 fn python(test: &str) -> Option<String> {
     let python = std::env::var("PRUNELLA_PYTHON").unwrap_or_else(|_| "python3".into());
-    let there =
-        Command::new(&python).args(["-c", "import onnxruntime, numpy"]).output().is_ok_and(|o| o.status.success());
+    let there = Command::new(&python)
+        .args(["-c", "import onnxruntime, numpy"])
+        .output()
+        .is_ok_and(|o| o.status.success());
     if there {
         return Some(python);
     }
@@ -56,13 +58,20 @@ fn picture(width: usize, height: usize) -> RgbImage {
 fn patch_form_equals_the_engine_pruned_or_not() {
     let Some(python) = python("patch_form_equals_the_engine_pruned_or_not") else { return };
     let tenth = dccn(7, 13, 4, [13, 26, 52], 2);
-    for architecture in [Architecture::paper_dcnn(), dcnn([3, 5, 8], 102, 2), Architecture::paper_dccn(), tenth] {
+    for architecture in
+        [Architecture::paper_dcnn(), dcnn([3, 5, 8], 102, 2), Architecture::paper_dccn(), tenth]
+    {
         let model = Model::random(architecture, 9).expect("model");
         let image = picture(60, 60);
         let places = [(0, 0), (31, 30), (59, 12)];
         let patches: Vec<f32> = places.iter().flat_map(|&(r, c)| patch_at(&image, r, c)).collect();
-        let got = in_onnxruntime(&python, &to_onnx(&model, OnnxForm::Patch).expect("onnx"), "3,3,55,55", &patches);
-        let want = LaneEngine::new(&model).expect("engine").run(&image, &places);
+        let got = in_onnxruntime(
+            &python,
+            &to_onnx(&model, OnnxForm::Patch).expect("onnx"),
+            "3,3,55,55",
+            &patches,
+        );
+        let want = BatchEngine::new(&model).expect("engine").run(&image, &places);
         close(&got, &want, 1e-4, 1e-4).expect("close");
     }
 }
@@ -70,11 +79,14 @@ fn patch_form_equals_the_engine_pruned_or_not() {
 #[test]
 fn dense_form_equals_the_engine_at_any_size() {
     let Some(python) = python("dense_form_equals_the_engine_at_any_size") else { return };
-    for (architecture, (w, h)) in [(Architecture::paper_dcnn(), (11, 6)), (dcnn([13, 25, 40], 102, 2), (1, 9))] {
+    for (architecture, (w, h)) in
+        [(Architecture::paper_dcnn(), (11, 6)), (dcnn([13, 25, 40], 102, 2), (1, 9))]
+    {
         let model = Model::random(architecture, 9).expect("model");
         let image = picture(w, h);
         let window = mirrored_window(&image, -27, -27, w + 54, h + 54);
-        let input: Vec<f32> = (0..3).flat_map(|c| window.iter().map(move |p| f32::from(p[c]) / 255.0)).collect();
+        let input: Vec<f32> =
+            (0..3).flat_map(|c| window.iter().map(move |p| f32::from(p[c]) / 255.0)).collect();
         let onnx = to_onnx(&model, OnnxForm::Dense).expect("onnx");
         let planes = in_onnxruntime(&python, &onnx, &format!("1,3,{},{}", h + 54, w + 54), &input);
         let got: Vec<f32> = (0..w * h).flat_map(|i| [planes[i], planes[w * h + i]]).collect();

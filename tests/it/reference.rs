@@ -1,11 +1,14 @@
-//! Against PyTorch and the HoVer-Net authors' scorer: pruning, logits, dense logits, training losses, scores.
+//! Against PyTorch and the HoVer-Net authors' scorer: pruning, logits, dense logits, training
+//! losses, scores.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use prunella::dataset::PATCH_VALUES;
 use prunella::engine::gpu::{ABSOLUTE, GpuEngine, RELATIVE};
-use prunella::engine::{Block, DenseEngine, LANES, LaneEngine, WinogradEngine, patch_logits};
+use prunella::engine::{
+    BatchEngine, Block, DenseEngine, PATCH_BATCH, WinogradEngine, patch_logits,
+};
 use prunella::metrics::{PixelCounts, score_objects};
 use prunella::model::{Architecture, Card, Model, Weights, array_bytes, read_arrays};
 use prunella::prune::{PruningPlan, Scope, apply};
@@ -32,7 +35,8 @@ fn report(folder: &Path) -> Value {
 }
 
 fn parent(folder: &Path, family: &str) -> Model {
-    let architecture = if family == "dcnn" { Architecture::paper_dcnn() } else { Architecture::paper_dccn() };
+    let architecture =
+        if family == "dcnn" { Architecture::paper_dcnn() } else { Architecture::paper_dccn() };
     let arrays = read_arrays(&read(folder, &format!("{family}.safetensors"))).expect("arrays");
     Model::new(Card::new(architecture), arrays).expect("the reference weights fit the architecture")
 }
@@ -58,7 +62,10 @@ fn patches(folder: &Path) -> Vec<f32> {
 
 #[test]
 fn kept_filters_parameters_and_logits_equal_pytorch_at_every_ratio() {
-    let Some(folder) = reference("kept_filters_parameters_and_logits_equal_pytorch_at_every_ratio") else { return };
+    let Some(folder) = reference("kept_filters_parameters_and_logits_equal_pytorch_at_every_ratio")
+    else {
+        return;
+    };
     let (report, patches) = (report(&folder), patches(&folder));
     for family in ["dcnn", "dccn"] {
         let model = parent(&folder, family);
@@ -66,21 +73,29 @@ fn kept_filters_parameters_and_logits_equal_pytorch_at_every_ratio() {
             let ratio = f64::from(tenths) / 10.0;
             let want = &report[family][format!("{ratio:.1}")];
             let small = pruned(&model, ratio);
-            assert_eq!(Some(small.graph().parameters() as u64), want["parameters"].as_u64(), "{family} {ratio}");
+            assert_eq!(
+                Some(small.graph().parameters() as u64),
+                want["parameters"].as_u64(),
+                "{family} {ratio}"
+            );
             let (plan, _) = PruningPlan::l1(&model, ratio, Scope::Convolutions).expect("plan");
             for (layer, kept) in want["kept"].as_object().expect("kept") {
                 let kept: Vec<usize> = serde_json::from_value(kept.clone()).expect("indices");
                 assert_eq!(plan.kept[layer].0, kept, "{family} {ratio} {layer}");
             }
             let want = floats(&want["logits"]);
-            let engine = LaneEngine::new(&small).expect("engine");
-            let each: Vec<Vec<f32>> = patches.chunks_exact(PATCH_VALUES).map(<[f32]>::to_vec).collect();
+            let engine = BatchEngine::new(&small).expect("engine");
+            let each: Vec<Vec<f32>> =
+                patches.chunks_exact(PATCH_VALUES).map(<[f32]>::to_vec).collect();
             let got = engine.run_patches(&each);
-            close(&got, &want, LOGIT_ATOL, LOGIT_RTOL).unwrap_or_else(|e| panic!("{family} {ratio}: {e}"));
+            close(&got, &want, LOGIT_ATOL, LOGIT_RTOL)
+                .unwrap_or_else(|e| panic!("{family} {ratio}: {e}"));
             let burn = logits(&small, &patches, &Compute::cpu().device).expect("Burn");
-            close(&burn, &want, LOGIT_ATOL, LOGIT_RTOL).unwrap_or_else(|e| panic!("Burn {family} {ratio}: {e}"));
+            close(&burn, &want, LOGIT_ATOL, LOGIT_RTOL)
+                .unwrap_or_else(|e| panic!("Burn {family} {ratio}: {e}"));
             let first = patch_logits(&small, &patches[..PATCH_VALUES]);
-            close(&first, &got[..2], 0.0, 0.0).unwrap_or_else(|e| panic!("definition {family} {ratio}: {e}"));
+            close(&first, &got[..2], 0.0, 0.0)
+                .unwrap_or_else(|e| panic!("definition {family} {ratio}: {e}"));
         }
     }
 }
@@ -93,15 +108,19 @@ const KB: [[f64; 10]; 2] = [
 
 #[test]
 fn sizes_equal_the_decoded_table_and_the_dcnns_files_stay_within_one_percent() {
-    for (architecture, table) in [Architecture::paper_dcnn(), Architecture::paper_dccn()].into_iter().zip(KB) {
+    for (architecture, table) in
+        [Architecture::paper_dcnn(), Architecture::paper_dccn()].into_iter().zip(KB)
+    {
         let model = Model::random(architecture, 1).expect("model");
         for (tenths, want) in table.into_iter().enumerate() {
             let small = pruned(&model, tenths as f64 / 10.0);
             let arrays = array_bytes(&small, prunella::model::Precision::F32) as f64 / 1024.0;
             assert!((arrays - want).abs() < 0.06, "{arrays} against {want}");
-            let file = small.to_bytes(prunella::model::Precision::F32).expect("bytes").len() as f64 / 1024.0;
+            let file = small.to_bytes(prunella::model::Precision::F32).expect("bytes").len() as f64
+                / 1024.0;
             let overhead = file - arrays;
-            let allowed = if small.card().architecture.family() == "dcnn" { 0.01 * want } else { 64.0 };
+            let allowed =
+                if small.card().architecture.family() == "dcnn" { 0.01 * want } else { 64.0 };
             assert!(overhead < allowed, "{overhead} KB of header on {want} KB at {tenths}");
         }
     }
@@ -112,9 +131,15 @@ fn field(bytes: &[u8]) -> RgbImage {
     let tensors = SafeTensors::deserialize(bytes).expect("field");
     let view = tensors.tensor("field").expect("field");
     let (h, w) = (view.shape()[1], view.shape()[2]);
-    let value = |i: usize| f32::from_le_bytes(view.data()[i * 4..i * 4 + 4].try_into().expect("4 bytes"));
+    let value =
+        |i: usize| f32::from_le_bytes(view.data()[i * 4..i * 4 + 4].try_into().expect("4 bytes"));
     let byte = |i: usize| (value(i) * 255.0).round() as u8;
-    Plane::from_vec(w, h, (0..h * w).map(|i| [byte(i), byte(h * w + i), byte(2 * h * w + i)]).collect()).expect("plane")
+    Plane::from_vec(
+        w,
+        h,
+        (0..h * w).map(|i| [byte(i), byte(h * w + i), byte(2 * h * w + i)]).collect(),
+    )
+    .expect("plane")
 }
 
 #[test]
@@ -128,9 +153,11 @@ fn dense_logits_equal_pytorch_patch_by_patch() {
         let small = pruned(&model, f64::from(percent) / 100.0);
         let block = Block { row: 0, column: 0, width: image.width(), height: image.height() };
         let got = DenseEngine::new(&small).expect("engine").run(&image, block);
-        close(&got, &want, LOGIT_ATOL, LOGIT_RTOL).unwrap_or_else(|e| panic!("δ = {percent} %: {e}"));
+        close(&got, &want, LOGIT_ATOL, LOGIT_RTOL)
+            .unwrap_or_else(|e| panic!("δ = {percent} %: {e}"));
         let fast = WinogradEngine::new(&small).expect("engine").run(&image, block);
-        close(&fast, &want, TILES_TOLERANCE, TILES_TOLERANCE).unwrap_or_else(|e| panic!("tiles, δ = {percent} %: {e}"));
+        close(&fast, &want, TILES_TOLERANCE, TILES_TOLERANCE)
+            .unwrap_or_else(|e| panic!("tiles, δ = {percent} %: {e}"));
     }
 }
 
@@ -143,22 +170,37 @@ fn part(logits: &[f32], width: usize, block: Block) -> Vec<f32> {
 #[test]
 fn the_gpu_equals_pytorch_pruned_or_not() {
     let test = "the_gpu_equals_pytorch_pruned_or_not";
-    let (Some(folder), Some(gpu)) = (reference(test), crate::gpu_engine::device(test)) else { return };
+    let (Some(folder), Some(gpu)) = (reference(test), crate::gpu_engine::device(test)) else {
+        return;
+    };
     let image = field(&read(&folder, "dense_dcnn_0.safetensors"));
     let mut cases: Vec<(String, Model, Vec<f32>, Block)> = [0, 50, 90]
         .map(|percent| {
-            let want = logits_of(&read(&folder, &format!("dense_dcnn_{percent}.safetensors")), "logits");
+            let want =
+                logits_of(&read(&folder, &format!("dense_dcnn_{percent}.safetensors")), "logits");
             let small = pruned(&parent(&folder, "dcnn"), f64::from(percent) / 100.0);
-            (format!("dcnn δ = {percent} %"), small, want, Block { row: 5, column: 11, width: 13, height: 9 })
+            (
+                format!("dcnn δ = {percent} %"),
+                small,
+                want,
+                Block { row: 5, column: 11, width: 13, height: 9 },
+            )
         })
         .into();
-    let want = logits_of(&read(&folder, "dense_dccn_0.safetensors"), "logits_first_2048_pixels_row_major");
-    cases.push(("dccn".into(), parent(&folder, "dccn"), want, Block { row: 2, column: 40, width: 8, height: 1 }));
+    let want =
+        logits_of(&read(&folder, "dense_dccn_0.safetensors"), "logits_first_2048_pixels_row_major");
+    cases.push((
+        "dccn".into(),
+        parent(&folder, "dccn"),
+        want,
+        Block { row: 2, column: 40, width: 8, height: 1 },
+    ));
     for (name, model, want, block) in cases {
         let engine = GpuEngine::new(&gpu, &model).expect("engine");
         let got = pollster::block_on(engine.logits(&image, block)).expect("logits");
         let want = part(&want, image.width(), block);
-        close(&got, &want, f64::from(ABSOLUTE), f64::from(RELATIVE)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        close(&got, &want, f64::from(ABSOLUTE), f64::from(RELATIVE))
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
     }
 }
 
@@ -166,12 +208,14 @@ fn the_gpu_equals_pytorch_pruned_or_not() {
 fn the_dccn_equals_pytorch_on_a_field() {
     let Some(folder) = reference("the_dccn_equals_pytorch_on_a_field") else { return };
     let image = field(&read(&folder, "dense_dcnn_0.safetensors"));
-    let want = logits_of(&read(&folder, "dense_dccn_0.safetensors"), "logits_first_2048_pixels_row_major");
-    let engine = LaneEngine::new(&parent(&folder, "dccn")).expect("engine");
-    for first in (0..2048).step_by(8 * LANES) {
-        let places: Vec<(usize, usize)> = (first..first + LANES).map(|i| (i / 96, i % 96)).collect();
+    let want =
+        logits_of(&read(&folder, "dense_dccn_0.safetensors"), "logits_first_2048_pixels_row_major");
+    let engine = BatchEngine::new(&parent(&folder, "dccn")).expect("engine");
+    for first in (0..2048).step_by(8 * PATCH_BATCH) {
+        let places: Vec<(usize, usize)> =
+            (first..first + PATCH_BATCH).map(|i| (i / 96, i % 96)).collect();
         let got = engine.run(&image, &places);
-        let want = &want[first * 2..(first + LANES) * 2];
+        let want = &want[first * 2..(first + PATCH_BATCH) * 2];
         close(&got, want, 2e-6, 1e-4).unwrap_or_else(|e| panic!("from pixel {first}: {e}"));
     }
 }
@@ -181,17 +225,21 @@ fn logits_of(bytes: &[u8], name: &str) -> Vec<f32> {
     only.remove(name).expect("logits").data
 }
 
-/// The DCCN's loss jumps to 1.46 in the second step, and from there Adam amplifies rounding: PyTorch in f64 leaves its own
-/// f32 losses by 4 % within these five steps, and with another thread count by 1.4 %; ours depend on the vector width by as
-/// much (2.4 % with AVX-512 on one processor, 15.5 % on another, 8.5 % with AVX2). The gradients themselves are as close to f64 as PyTorch's.
+/// The DCCN's loss jumps to 1.46 in the second step, and from there Adam amplifies rounding:
+/// PyTorch in f64 leaves its own f32 losses by 4 % within these five steps, and with another thread
+/// count by 1.4 %; ours depend on the vector width by as much (2.4 % with AVX-512 on one processor,
+/// 15.5 % on another, 8.5 % with AVX2). The gradients themselves are as close to f64 as PyTorch's.
 /// This crate's kernels round otherwise than PyTorch and Burn do, so the second loss is 0.2 % away.
 const DCCN_STEP_TOLERANCES: [f64; 5] = [1e-3, 1e-2, 0.3, 0.3, 0.3];
 
 #[test]
 fn training_on_the_same_batches_gives_pytorchs_losses() {
-    let Some(folder) = reference("training_on_the_same_batches_gives_pytorchs_losses") else { return };
+    let Some(folder) = reference("training_on_the_same_batches_gives_pytorchs_losses") else {
+        return;
+    };
     let report = report(&folder);
-    for (family, batch, tolerances) in [("dcnn", 64, [1e-3; 5]), ("dccn", 16, DCCN_STEP_TOLERANCES)] {
+    for (family, batch, tolerances) in [("dcnn", 64, [1e-3; 5]), ("dccn", 16, DCCN_STEP_TOLERANCES)]
+    {
         let bytes = read(&folder, &format!("trajectory_{family}.safetensors"));
         let tensors = SafeTensors::deserialize(&bytes).expect("batches");
         let patches = tensors.tensor("patches_u8").expect("patches").data().to_vec();
@@ -209,7 +257,9 @@ fn training_on_the_same_batches_gives_pytorchs_losses() {
         let want = floats(&report[family]["trajectory"]["losses"]);
         for compute in [Compute::cpu(), Compute::fastest_cpu(&model)] {
             let losses = replay(&model, &batches, 1e-3, &compute).expect("losses");
-            for (step, ((&got, &want), &tolerance)) in losses.iter().zip(&want).zip(&tolerances).enumerate() {
+            for (step, ((&got, &want), &tolerance)) in
+                losses.iter().zip(&want).zip(&tolerances).enumerate()
+            {
                 close(&[got as f32], &[want], 0.0, tolerance)
                     .unwrap_or_else(|e| panic!("{family} on {}, step {step}: {e}", compute.name));
             }
@@ -218,7 +268,8 @@ fn training_on_the_same_batches_gives_pytorchs_losses() {
 }
 
 fn labels(folder: &Path, name: &str) -> LabelMap {
-    decode_labels(&read(folder, &format!("metrics/{name}.png")), DecodeLimits::default()).expect("labels")
+    decode_labels(&read(folder, &format!("metrics/{name}.png")), DecodeLimits::default())
+        .expect("labels")
 }
 
 #[test]
@@ -228,9 +279,12 @@ fn scores_equal_the_hover_net_authors_scorer() {
         serde_json::from_slice(&read(&folder, "metrics/metrics.json")).expect("metrics.json");
     assert_eq!(table.len(), 16);
     for (case, want) in table {
-        let (called, truth) = (labels(&folder, &format!("{case}_pred")), labels(&folder, &format!("{case}_true")));
+        let (called, truth) =
+            (labels(&folder, &format!("{case}_pred")), labels(&folder, &format!("{case}_true")));
         let o = score_objects(&called, &truth).expect("scores");
-        let p = PixelCounts::of_masks(&called.foreground(), &truth.foreground()).expect("counts").scores();
+        let p = PixelCounts::of_masks(&called.foreground(), &truth.foreground())
+            .expect("counts")
+            .scores();
         let got = [
             ("aji", o.aji),
             ("aji_plus", o.aji_plus),
@@ -248,7 +302,11 @@ fn scores_equal_the_hover_net_authors_scorer() {
         ];
         for (name, value) in got {
             let value = value.unwrap_or_else(|| panic!("{case} {name} is undefined"));
-            assert!((value - want[name]).abs() < 1e-6, "{case} {name}: {value} against {}", want[name]);
+            assert!(
+                (value - want[name]).abs() < 1e-6,
+                "{case} {name}: {value} against {}",
+                want[name]
+            );
         }
     }
 }

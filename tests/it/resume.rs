@@ -12,8 +12,10 @@ use prunella::train::{Compute, Recipe, TrainData, Trainer};
 use crate::support::{prunella, run, run_json, text, tiles};
 
 fn arguments<'a>(data: &'a Path, out: &'a Path) -> Vec<&'a str> {
-    let fixed = ["--patches", "300", "--epochs", "2", "--batch", "16", "--device", "cpu", "--augment"];
-    [&["train", "--data", text(data), "--out", text(out), "--checkpoint-every", "0"], &fixed[..]].concat()
+    let fixed =
+        ["--patches", "300", "--epochs", "2", "--batch", "16", "--device", "cpu", "--augment"];
+    [&["train", "--data", text(data), "--out", text(out), "--checkpoint-every", "0"], &fixed[..]]
+        .concat()
 }
 
 /// Starts the run, waits until its checkpoint has changed `times` times, and kills it.
@@ -24,7 +26,8 @@ fn kill_after(data: &Path, out: &Path, times: usize) {
         .stderr(Stdio::null())
         .spawn()
         .expect("the program starts");
-    let checkpoint = out.with_file_name(format!("{}.checkpoint", out.file_name().expect("name").display()));
+    let checkpoint =
+        out.with_file_name(format!("{}.checkpoint", out.file_name().expect("name").display()));
     let stamp = || std::fs::metadata(&checkpoint).and_then(|m| m.modified()).ok();
     let (mut last, mut seen, begun) = (stamp(), 0, Instant::now());
     while seen < times {
@@ -45,7 +48,8 @@ fn kill_after(data: &Path, out: &Path, times: usize) {
 fn a_run_killed_twice_ends_with_the_same_weights_and_log() {
     let data = tiles(2, 96);
     let dir = tempfile::tempdir().expect("folder");
-    let (whole, killed) = (dir.path().join("whole.safetensors"), dir.path().join("killed.safetensors"));
+    let (whole, killed) =
+        (dir.path().join("whole.safetensors"), dir.path().join("killed.safetensors"));
     let straight = run_json(&arguments(data.path(), &whole));
     kill_after(data.path(), &killed, 3);
     kill_after(data.path(), &killed, 9);
@@ -54,7 +58,8 @@ fn a_run_killed_twice_ends_with_the_same_weights_and_log() {
     assert!(err.contains("Going on from a checkpoint"), "{err}");
     let resumed: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(resumed["fingerprint"], straight["fingerprint"]);
-    let read = |p: &Path, ending: &str| std::fs::read(format!("{}.{ending}", p.display())).expect("log");
+    let read =
+        |p: &Path, ending: &str| std::fs::read(format!("{}.{ending}", p.display())).expect("log");
     assert_eq!(read(&whole, "log.jsonl"), read(&killed, "log.jsonl"));
     assert_eq!(read(&whole, "curves.svg"), read(&killed, "curves.svg"));
 }
@@ -78,7 +83,8 @@ fn a_checkpoint_of_another_run_is_not_taken_and_fresh_replaces_it() {
 fn a_batch_worked_on_in_parts_trains_like_the_whole() {
     let tiles = [phantom::tile(96, 96, 1)];
     let start = Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model");
-    let recipe = Recipe { patches: 80, epochs: 1, batch: 16, learning_rate: 1e-4, ..Recipe::default() };
+    let recipe =
+        Recipe { patches: 80, epochs: 1, batch: 16, learning_rate: 1e-4, ..Recipe::default() };
     let loss = |compute: &Compute| {
         let trainer = Trainer {
             start: &start,

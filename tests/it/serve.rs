@@ -20,16 +20,24 @@ impl Server {
             .spawn()
             .expect("the program starts");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("output")).read_line(&mut line).expect("an address");
-        let address = line.trim().trim_start_matches("http://").split('/').next().expect("a host").to_owned();
+        BufReader::new(child.stdout.take().expect("output"))
+            .read_line(&mut line)
+            .expect("an address");
+        let address =
+            line.trim().trim_start_matches("http://").split('/').next().expect("a host").to_owned();
         Self { child, address }
     }
 
     /// Status line and headers, then the body.
     fn get(&self, path: &str, headers: &str) -> (String, Vec<u8>) {
         let mut stream = TcpStream::connect(&self.address).expect("connected");
-        let host = if headers.contains("Host:") { String::new() } else { format!("Host: {}\r\n", self.address) };
-        write!(stream, "GET {path} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n").expect("sent");
+        let host = if headers.contains("Host:") {
+            String::new()
+        } else {
+            format!("Host: {}\r\n", self.address)
+        };
+        write!(stream, "GET {path} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n")
+            .expect("sent");
         let mut all = Vec::new();
         stream.read_to_end(&mut all).expect("answered");
         let end = all.windows(4).position(|w| w == b"\r\n\r\n").expect("headers end");
@@ -56,16 +64,28 @@ fn files_and_ranges_are_served_and_nothing_else() {
     std::fs::write(folder.join("a b.txt"), b"0123456789").expect("file");
     std::fs::write(dir.path().join("secret.txt"), b"secret").expect("file");
     #[cfg(unix)]
-    std::os::unix::fs::symlink(dir.path().join("secret.txt"), folder.join("link.txt")).expect("link");
+    std::os::unix::fs::symlink(dir.path().join("secret.txt"), folder.join("link.txt"))
+        .expect("link");
     let server = Server::start(&folder);
     let (head, body) = server.get("/files/a%20b.txt", "");
-    assert!(head.starts_with("http/1.1 200") && head.contains("nosniff") && head.contains("accept-ranges"), "{head}");
+    assert!(
+        head.starts_with("http/1.1 200")
+            && head.contains("nosniff")
+            && head.contains("accept-ranges"),
+        "{head}"
+    );
     assert_eq!(body, b"0123456789");
     let (head, body) = server.get("/files/a%20b.txt", "Range: bytes=2-4\r\n");
-    assert!(head.starts_with("http/1.1 206") && head.contains("content-range: bytes 2-4/10"), "{head}");
+    assert!(
+        head.starts_with("http/1.1 206") && head.contains("content-range: bytes 2-4/10"),
+        "{head}"
+    );
     assert_eq!(body, b"234");
     let (head, body) = server.get("/files/", "");
-    assert!(head.starts_with("http/1.1 200") && String::from_utf8_lossy(&body).contains("a b.txt"), "{head}");
+    assert!(
+        head.starts_with("http/1.1 200") && String::from_utf8_lossy(&body).contains("a b.txt"),
+        "{head}"
+    );
     for path in [
         "/files/../secret.txt",
         "/files/%2e%2e/secret.txt",

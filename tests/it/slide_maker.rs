@@ -9,13 +9,14 @@ pub struct Style {
     pub big: bool,
     pub big_endian: bool,
     /// 1, 5, 7 or 8.
-    pub packing: u16,
+    pub compression: u16,
     pub tile: Option<usize>,
     /// Levels behind the first are its sub-directories.
     pub nested: bool,
 }
 
-pub const PLAIN: Style = Style { big: false, big_endian: false, packing: 1, tile: Some(32), nested: false };
+pub const PLAIN: Style =
+    Style { big: false, big_endian: false, compression: 1, tile: Some(32), nested: false };
 
 struct Writer {
     style: Style,
@@ -33,17 +34,22 @@ impl Writer {
     }
 
     fn pack(&self, values: &[u8], width: usize) -> Vec<u8> {
-        match self.style.packing {
-            5 => weezl::encode::Encoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8).encode(values).expect("LZW"),
+        match self.style.compression {
+            5 => weezl::encode::Encoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8)
+                .encode(values)
+                .expect("LZW"),
             7 => {
                 let mut out = Vec::new();
                 let height = values.len() / 3 / width;
                 let mut encoder = JpegEncoder::new_with_quality(&mut out, 95);
-                encoder.encode(values, width as u32, height as u32, image::ExtendedColorType::Rgb8).expect("JPEG");
+                encoder
+                    .encode(values, width as u32, height as u32, image::ExtendedColorType::Rgb8)
+                    .expect("JPEG");
                 out
             }
             8 => {
-                let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+                let mut encoder =
+                    flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
                 std::io::Write::write_all(&mut encoder, values).expect("deflate");
                 encoder.finish().expect("deflate")
             }
@@ -59,7 +65,10 @@ impl Writer {
             for left in (0..image.width()).step_by(w) {
                 let rows = if self.style.tile.is_some() { h } else { h.min(image.height() - top) };
                 let value = |i: usize| {
-                    let (y, x) = ((top + i / w).min(image.height() - 1), (left + i % w).min(image.width() - 1));
+                    let (y, x) = (
+                        (top + i / w).min(image.height() - 1),
+                        (left + i % w).min(image.width() - 1),
+                    );
                     image.get(y, x)
                 };
                 let values: Vec<u8> = (0..w * rows).flat_map(value).collect();
@@ -88,8 +97,8 @@ impl Writer {
             (256, 4, vec![image.width() as u64]),
             (257, 4, vec![image.height() as u64]),
             (258, 3, vec![8, 8, 8]),
-            (259, 3, vec![u64::from(self.style.packing)]),
-            (262, 3, vec![if self.style.packing == 7 { 6 } else { 2 }]),
+            (259, 3, vec![u64::from(self.style.compression)]),
+            (262, 3, vec![if self.style.compression == 7 { 6 } else { 2 }]),
             (270, 2, description.bytes().map(u64::from).chain([0]).collect()),
             (277, 3, vec![3]),
         ];

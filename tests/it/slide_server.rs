@@ -34,14 +34,20 @@ pub fn serve(file: Vec<u8>, manners: Manners) -> Server {
     Server { url, requests }
 }
 
-fn answer(mut stream: TcpStream, file: &[u8], manners: Manners, number: usize) -> std::io::Result<()> {
+fn answer(
+    mut stream: TcpStream,
+    file: &[u8],
+    manners: Manners,
+    number: usize,
+) -> std::io::Result<()> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte)? == 1 {
         head.push(byte[0]);
     }
     let head = String::from_utf8_lossy(&head).to_lowercase();
-    let range = head.split("range: bytes=").nth(1).and_then(|r| r.lines().next()?.trim().split_once('-'));
+    let range =
+        head.split("range: bytes=").nth(1).and_then(|r| r.lines().next()?.trim().split_once('-'));
     let (from, to) = range.map_or((0, file.len()), |(a, b)| {
         let end = b.parse::<usize>().unwrap_or(0) + 1;
         (a.parse().unwrap_or(0), end.min(file.len()))
@@ -49,13 +55,21 @@ fn answer(mut stream: TcpStream, file: &[u8], manners: Manners, number: usize) -
     let (status, from, to, said) = match manners {
         Manners::NotThere => ("404 Not Found", 0, 0, String::new()),
         Manners::WholeFiles => ("200 OK", 0, file.len(), String::new()),
-        Manners::Lies => ("206 Partial Content", from, to, format!("bytes {}-{}/{}", from + 7, to + 6, file.len())),
+        Manners::Lies => (
+            "206 Partial Content",
+            from,
+            to,
+            format!("bytes {}-{}/{}", from + 7, to + 6, file.len()),
+        ),
         _ => ("206 Partial Content", from, to, format!("bytes {from}-{}/{}", to - 1, file.len())),
     };
     let body = &file[from..to];
-    let content_range = if said.is_empty() { String::new() } else { format!("Content-Range: {said}\r\n") };
-    let head =
-        format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{content_range}Connection: close\r\n\r\n", body.len());
+    let content_range =
+        if said.is_empty() { String::new() } else { format!("Content-Range: {said}\r\n") };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{content_range}Connection: close\r\n\r\n",
+        body.len()
+    );
     stream.write_all(head.as_bytes())?;
     let cut = manners == Manners::Drops && number % 2 == 1;
     stream.write_all(if cut { &body[..body.len() / 2] } else { body })

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use prunella::raster::RgbImage;
-use prunella::slide::{Slide, SlideReader, Sparse, Stop};
+use prunella::slide::{RangeCache, ReadError, Slide, SlideReader};
 
 use crate::slide_maker::{PLAIN, Style, pyramid, slide};
 use crate::slide_server::{Manners, serve};
@@ -17,18 +17,23 @@ fn whole(reader: &SlideReader, level: usize) -> RgbImage {
 fn every_layout_and_packing_reads_back() {
     let levels = pyramid(150, 110);
     for (big, big_endian) in [(false, false), (false, true), (true, false), (true, true)] {
-        for packing in [1, 5, 7, 8] {
+        for compression in [1, 5, 7, 8] {
             for (tile, nested) in [(Some(32), false), (Some(48), true), (None, false)] {
-                let style = Style { big, big_endian, packing, tile, nested };
-                let description = if nested { "<OME><Pixels PhysicalSizeX=\"0.5\"/></OME>" } else { "a slide" };
-                let reader = SlideReader::open(Box::new(slide(&levels, style, description))).expect("opens");
+                let style = Style { big, big_endian, compression, tile, nested };
+                let description =
+                    if nested { "<OME><Pixels PhysicalSizeX=\"0.5\"/></OME>" } else { "a slide" };
+                let reader =
+                    SlideReader::open(Box::new(slide(&levels, style, description))).expect("opens");
                 assert_eq!(reader.slide.levels.len(), 3, "{style:?}");
                 assert_eq!(reader.slide.mpp_um, nested.then_some(0.5));
                 for (i, want) in levels.iter().enumerate() {
                     let got = whole(&reader, i);
                     let worst = got.data().iter().flatten().zip(want.data().iter().flatten());
                     let worst = worst.map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(255);
-                    assert!(worst <= if packing == 7 { 12 } else { 0 }, "{style:?}, level {i}: {worst}");
+                    assert!(
+                        worst <= if compression == 7 { 12 } else { 0 },
+                        "{style:?}, level {i}: {worst}"
+                    );
                 }
             }
         }
@@ -45,22 +50,25 @@ fn a_region_may_lie_anywhere_and_outside_is_glass() {
         assert_eq!(got.get(y, x), want, "{y} {x}");
     }
     assert_eq!(reader.region(0, 5000, 5000, 3, 3).expect("far").get(1, 1), [255; 3]);
-    assert!(reader.region(9, 0, 0, 3, 3).is_err() && reader.region(0, 0, 0, usize::MAX, 2).is_err());
+    assert!(
+        reader.region(9, 0, 0, 3, 3).is_err() && reader.region(0, 0, 0, usize::MAX, 2).is_err()
+    );
 }
 
 #[test]
 fn a_source_that_gives_a_byte_at_a_time_opens_the_same_slide() {
     let file = slide(&pyramid(64, 64), Style { tile: Some(64), ..PLAIN }, "drip");
-    let mut bytes = Sparse::new(file.len() as u64);
+    let mut bytes = RangeCache::new(file.len() as u64);
     let mut rounds = 0;
     let dripped = loop {
         match Slide::open(&bytes) {
             Ok(slide) => break slide,
-            Err(Stop::Fail(e)) => panic!("{e}"),
-            Err(Stop::Need(ranges)) => {
+            Err(ReadError::Fail(e)) => panic!("{e}"),
+            Err(ReadError::NeedBytes(ranges)) => {
                 for range in ranges {
-                    let first =
-                        (range.start..range.end).find(|at| bytes.get(*at, 1).is_err()).expect("something is missing");
+                    let first = (range.start..range.end)
+                        .find(|at| bytes.get(*at, 1).is_err())
+                        .expect("something is missing");
                     bytes.feed(first, &file[first as usize..=first as usize]);
                 }
             }
@@ -82,7 +90,11 @@ fn tried(file: Vec<u8>) -> prunella::error::Result<RgbImage> {
 #[test]
 fn a_slide_cut_short_anywhere_is_an_error_and_never_a_panic() {
     let mut refused = 0;
-    for style in [PLAIN, Style { packing: 7, ..PLAIN }, Style { packing: 5, big: true, tile: None, ..PLAIN }] {
+    for style in [
+        PLAIN,
+        Style { compression: 7, ..PLAIN },
+        Style { compression: 5, big: true, tile: None, ..PLAIN },
+    ] {
         let file = slide(&pyramid(40, 40), style, "cut");
         assert!(tried(file.clone()).is_ok());
         for len in 0..file.len() {
@@ -95,7 +107,11 @@ fn a_slide_cut_short_anywhere_is_an_error_and_never_a_panic() {
 
 #[test]
 fn a_slide_with_any_byte_changed_never_panics() {
-    for style in [PLAIN, Style { packing: 7, big: true, ..PLAIN }, Style { packing: 8, nested: true, ..PLAIN }] {
+    for style in [
+        PLAIN,
+        Style { compression: 7, big: true, ..PLAIN },
+        Style { compression: 8, nested: true, ..PLAIN },
+    ] {
         let file = slide(&pyramid(48, 48), style, "<OME");
         for at in 0..file.len() {
             for value in [0, 1, 0x7F, 0xFF] {
@@ -134,7 +150,7 @@ fn circles_absurd_counts_and_foreign_files_are_refused_in_words() {
 #[test]
 fn a_slide_by_http_is_the_slide_on_disk_in_few_requests() {
     let levels = pyramid(2000, 1500);
-    let file = slide(&levels, Style { packing: 7, tile: Some(256), ..PLAIN }, "");
+    let file = slide(&levels, Style { compression: 7, tile: Some(256), ..PLAIN }, "");
     let server = serve(file.clone(), Manners::Good);
     let (disk, far) = (
         SlideReader::open(Box::new(file)).expect("opens"),
@@ -148,7 +164,11 @@ fn a_slide_by_http_is_the_slide_on_disk_in_few_requests() {
     let shown = server.requests.load(Ordering::Relaxed) - opened;
     assert!(shown <= 4, "{shown} requests for a view");
     far.region(1, 150, 150, 500, 400).expect("again");
-    assert_eq!(server.requests.load(Ordering::Relaxed), opened + shown, "what is known is not asked again");
+    assert_eq!(
+        server.requests.load(Ordering::Relaxed),
+        opened + shown,
+        "what is known is not asked again"
+    );
 }
 
 #[test]

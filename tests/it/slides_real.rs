@@ -10,7 +10,8 @@ use crate::support::{data_folder, root, run, run_json, skip, text};
 
 /// Decoders of lossy tiles may differ by this much,
 const LEVELS: u8 = 2;
-/// but for rare values where coarser colours are drawn larger: libjpeg and zune-jpeg round that differently.
+/// but for rare values where coarser colours are drawn larger: libjpeg and zune-jpeg round that
+/// differently.
 const RARE: f64 = 1e-3;
 
 const REGION: &str = "
@@ -31,7 +32,10 @@ fn slides(test: &str) -> Option<PathBuf> {
 /// A Python with openslide, or none: then the test is skipped, said so and counted.
 fn python(test: &str) -> Option<String> {
     let python = std::env::var("PRUNELLA_PYTHON").unwrap_or_else(|_| "python3".into());
-    let there = Command::new(&python).args(["-c", "import openslide"]).output().is_ok_and(|o| o.status.success());
+    let there = Command::new(&python)
+        .args(["-c", "import openslide"])
+        .output()
+        .is_ok_and(|o| o.status.success());
     if !there {
         skip(test, "openslide is not installed; 'cargo xtask setup' installs it");
         return None;
@@ -43,7 +47,12 @@ fn by_openslide(python: &str, file: &str, level: usize, [x, y, w, h]: [usize; 4]
     let dir = tempfile::tempdir().expect("folder");
     let out = dir.path().join("pixels");
     let numbers = [level, x, y, w, h].map(|n| n.to_string());
-    let output = Command::new(python).args(["-c", REGION, file]).args(numbers).arg(&out).output().expect("python");
+    let output = Command::new(python)
+        .args(["-c", REGION, file])
+        .args(numbers)
+        .arg(&out)
+        .output()
+        .expect("python");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let bytes = std::fs::read(out).expect("pixels");
     Plane::from_vec(w, h, bytes.as_chunks::<3>().0.to_vec()).expect("region")
@@ -51,8 +60,12 @@ fn by_openslide(python: &str, file: &str, level: usize, [x, y, w, h]: [usize; 4]
 
 /// Share of values that differ by more than [`LEVELS`], and the largest difference.
 fn apart(a: &RgbImage, b: &RgbImage) -> (f64, u8) {
-    let values = || a.data().iter().flatten().zip(b.data().iter().flatten()).map(|(a, b)| a.abs_diff(*b));
-    (values().filter(|d| *d > LEVELS).count() as f64 / (a.data().len() * 3) as f64, values().max().unwrap_or(0))
+    let values =
+        || a.data().iter().flatten().zip(b.data().iter().flatten()).map(|(a, b)| a.abs_diff(*b));
+    (
+        values().filter(|d| *d > LEVELS).count() as f64 / (a.data().len() * 3) as f64,
+        values().max().unwrap_or(0),
+    )
 }
 
 #[test]
@@ -74,8 +87,12 @@ fn pixels_are_openslides() {
         let reader = SlideReader::open(source(text(&file)).expect("file")).expect("slide");
         let found = reader.region(level, x.cast_signed(), y.cast_signed(), w, h).expect("region");
         let (share, worst) = apart(&found, &right);
-        assert!(share <= RARE && worst <= 6, "{name}, level {level}: {share} of values, at most {worst}");
-        let other = reader.region(level, x.cast_signed() + 3, y.cast_signed(), w, h).expect("region");
+        assert!(
+            share <= RARE && worst <= 6,
+            "{name}, level {level}: {share} of values, at most {worst}"
+        );
+        let other =
+            reader.region(level, x.cast_signed() + 3, y.cast_signed(), w, h).expect("region");
         assert!(apart(&other, &right).0 > RARE, "{name}: a shift of three pixels must show");
     }
 }
@@ -83,7 +100,9 @@ fn pixels_are_openslides() {
 #[test]
 fn the_same_pyramid_in_sub_directories_reads_the_same() {
     let Some(folder) = slides("the_same_pyramid_in_sub_directories_reads_the_same") else { return };
-    let open = |name: &str| SlideReader::open(source(text(&folder.join(name))).expect("file")).expect("slide");
+    let open = |name: &str| {
+        SlideReader::open(source(text(&folder.join(name))).expect("file")).expect("slide")
+    };
     let (flat, nested) = (open("mosaic-jpeg.tif"), open("mosaic-subifd.ome.tif"));
     assert_eq!((flat.slide.levels.len(), nested.slide.levels.len()), (6, 6));
     for level in [0, 3, 5] {
@@ -99,24 +118,50 @@ fn a_region_of_a_slide_is_segmented_and_only_it() {
     let model = root().join("models/dcnn-90.safetensors");
     let segment = |more: &[&str]| {
         let slide = folder.join("mosaic-jpeg.tif");
-        let all =
-            ["slide", "segment", text(&slide), "--model", text(&model), "--device", "cpu", "--out", text(dir.path())];
+        let all = [
+            "slide",
+            "segment",
+            text(&slide),
+            "--model",
+            text(&model),
+            "--device",
+            "cpu",
+            "--out",
+            text(dir.path()),
+        ];
         run_json(&[&all[..], more].concat())
     };
     let found = segment(&["--mpp", "0.25", "--region", "1800,2200,500,400"]);
     let count = found["nuclei"].as_u64().expect("number");
     assert!(count > 20, "{found}");
-    assert_eq!(found["blocks"].as_u64().expect("blocks") - found["skipped_blocks"].as_u64().expect("skipped"), 2);
+    assert_eq!(
+        found["blocks"].as_u64().expect("blocks")
+            - found["skipped_blocks"].as_u64().expect("skipped"),
+        2
+    );
     let table = std::fs::read_to_string(dir.path().join("mosaic-jpeg.csv")).expect("table");
-    let places =
-        table.lines().skip(1).map(|l| l.split(',').skip(2).take(2).map(|v| v.parse().expect("number")).collect());
+    let places = table
+        .lines()
+        .skip(1)
+        .map(|l| l.split(',').skip(2).take(2).map(|v| v.parse().expect("number")).collect());
     let places: Vec<Vec<f64>> = places.collect();
     assert_eq!(places.len() as u64, count);
-    assert!(places.iter().all(|p| (1800.0..2300.0).contains(&p[0]) && (2200.0..2600.0).contains(&p[1])));
+    assert!(
+        places.iter().all(|p| (1800.0..2300.0).contains(&p[0]) && (2200.0..2600.0).contains(&p[1]))
+    );
     for (more, word) in [(&[][..], "--mpp"), (&["--mpp", "0.25", "--block", "0"], "at least 64")] {
         let slide = folder.join("mosaic-jpeg.tif");
-        let all =
-            ["slide", "segment", text(&slide), "--model", text(&model), "--device", "cpu", "--out", text(dir.path())];
+        let all = [
+            "slide",
+            "segment",
+            text(&slide),
+            "--model",
+            text(&model),
+            "--device",
+            "cpu",
+            "--out",
+            text(dir.path()),
+        ];
         let (code, _, said) = run(&[&all[..], more].concat());
         assert!(code == Some(2) && said.contains(word), "{said}");
     }

@@ -1,4 +1,5 @@
-//! Studies: killed and resumed, done side by side, planned for other machines; the report is the same bytes each time.
+//! Studies: killed and resumed, done side by side, planned for other machines; the report is the
+//! same bytes each time.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -45,9 +46,13 @@ fn a_study_killed_three_times_and_one_done_side_by_side_give_the_same_bytes() {
     let design = dir.path().join("tiny.toml");
     std::fs::write(&design, TINY).expect("design");
     let folder = |name: &str| dir.path().join(name);
-    let arguments =
-        |out: &Path| ["study", "run", text(&design), "--device", "cpu", "--out", text(out)].map(str::to_owned).to_vec();
-    let (code, _, stderr) = run(&arguments(&folder("whole")).iter().map(String::as_str).collect::<Vec<_>>());
+    let arguments = |out: &Path| {
+        ["study", "run", text(&design), "--device", "cpu", "--out", text(out)]
+            .map(str::to_owned)
+            .to_vec()
+    };
+    let (code, _, stderr) =
+        run(&arguments(&folder("whole")).iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(code, Some(0), "{stderr}");
     for milliseconds in [300, 900, 1700] {
         let mut child = prunella()
@@ -71,12 +76,15 @@ fn a_study_killed_three_times_and_one_done_side_by_side_give_the_same_bytes() {
     assert_eq!(table.lines().count(), 5, "{table}");
     // Times that were measured once are kept and drawn.
     let times = dir.path().join("cost.csv");
-    std::fs::write(&times, "network,pruning_ratio,bytes,ms\nsmall,0,9,0.2\nsmall,0.9,9,0.1\n").expect("times");
+    std::fs::write(&times, "network,pruning_ratio,bytes,ms\nsmall,0,9,0.2\nsmall,0.9,9,0.1\n")
+        .expect("times");
     let whole = folder("whole");
     let (code, _, stderr) = run(&["study", "report", text(&whole), "--times", text(&times)]);
     assert_eq!(code, Some(0), "{stderr}");
     let drawn = report(&whole);
-    assert!(drawn.0.contains("accuracy against milliseconds") && drawn.0 != report(&folder("killed")).0);
+    assert!(
+        drawn.0.contains("accuracy against milliseconds") && drawn.0 != report(&folder("killed")).0
+    );
     run(&["study", "report", text(&whole)]);
     assert_eq!(report(&whole), drawn, "the same bytes without being told again");
     let (code, _, stderr) = run(&["study", "report", text(&whole), "--times", text(&design)]);
@@ -85,7 +93,8 @@ fn a_study_killed_three_times_and_one_done_side_by_side_give_the_same_bytes() {
     let (code, _, stderr) = run(&["study", "run", "smoke", "--out", text(&folder("whole"))]);
     assert_eq!(code, Some(2));
     assert!(stderr.contains("Another design"), "{stderr}");
-    let (code, stdout, _) = run(&["advise", "--patches", "400", "--study", text(&folder("whole")), "--margin", "1"]);
+    let (code, stdout, _) =
+        run(&["advise", "--patches", "400", "--study", text(&folder("whole")), "--margin", "1"]);
     assert_eq!(code, Some(0));
     assert!(stdout.contains("Remove 90 %") && stdout.contains("this study"), "{stdout}");
 }
@@ -101,7 +110,10 @@ fn plans_cells_and_designs_explain_themselves() {
     for (arguments, word) in [
         (vec!["study", "run", "no-such-design", "--out", text(&none)], "paper-table4"),
         (vec!["study", "run", "paper-table6", "--out", text(&none)], "--data"),
-        (vec!["study", "plan", "paper-table6", "--data", ".", "--out", text(&out)], "Another design"),
+        (
+            vec!["study", "plan", "paper-table6", "--data", ".", "--out", text(&out)],
+            "Another design",
+        ),
         (vec!["study", "cell", text(&out), "--id", "no-such-cell"], "no cell"),
         (vec!["study", "report", "/nowhere"], "/nowhere"),
     ] {
@@ -127,12 +139,26 @@ fn a_study_of_ones_own_tiles_needs_a_split_and_keeps_to_what_it_began_with() {
     };
     let (bare, split) = (design("bare.toml", ""), design("split.toml", SPLIT));
     let study = |design: &Path, data: &str| {
-        let (code, _, stderr) =
-            run(&["study", "run", text(design), "--data", data, "--device", "cpu", "--out", text(&out)]);
+        let (code, _, stderr) = run(&[
+            "study",
+            "run",
+            text(design),
+            "--data",
+            data,
+            "--device",
+            "cpu",
+            "--out",
+            text(&out),
+        ]);
         (code, stderr)
     };
     let (code, stderr) = study(&bare, mine);
-    assert!(code == Some(2) && stderr.contains("[data.split]") && stderr.contains("tile0, tile1, tile2"), "{stderr}");
+    assert!(
+        code == Some(2)
+            && stderr.contains("[data.split]")
+            && stderr.contains("tile0, tile1, tile2"),
+        "{stderr}"
+    );
     let (code, stderr) = study(&split, fewer);
     assert!(code == Some(2) && stderr.contains("'tile2'"), "{stderr}");
     assert!(!out.exists(), "a design that does not fit leaves nothing behind");
@@ -142,7 +168,11 @@ fn a_study_of_ones_own_tiles_needs_a_split_and_keeps_to_what_it_began_with() {
     assert_eq!(report(&out).1.lines().count(), 5, "four cells and a heading");
     let list = std::fs::read_to_string(out.join("tiles.jsonl")).expect("the list of tiles");
     assert_eq!(list.matches("\"tile\":\"tile1\"").count(), 2, "it pre-trains and trains: {list}");
-    let cell = std::fs::read_dir(out.join("cells")).expect("cells").next().expect("a cell").expect("its file");
+    let cell = std::fs::read_dir(out.join("cells"))
+        .expect("cells")
+        .next()
+        .expect("a cell")
+        .expect("its file");
     std::fs::remove_file(cell.path()).expect("removed");
     let (code, stderr) = study(&split, others);
     assert!(code == Some(2) && stderr.contains("other tiles"), "{stderr}");

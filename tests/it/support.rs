@@ -7,7 +7,8 @@ use std::process::{Command, Output};
 use prunella::dataset::phantom;
 use prunella::raster::{encode_labels_png, encode_rgb_png};
 
-/// A folder of real or reference data, or none: then the test says so and is counted as skipped by `cargo xtask test`.
+/// A folder of real or reference data, or none: then the test says so and is counted as skipped by
+/// `cargo xtask test`.
 pub fn data_folder(variable: &str, default: &str, test: &str) -> Option<PathBuf> {
     let folder = std::env::var_os(variable).map_or_else(|| root().join(default), PathBuf::from);
     if folder.is_dir() {
@@ -23,7 +24,8 @@ pub fn skip(test: &str, why: &str) {
     if let Some(list) = std::env::var_os("PRUNELLA_SKIPS") {
         let line = format!("{test}: {why}\n");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(list);
-        file.and_then(|mut f| f.write_all(line.as_bytes())).expect("the list of skipped tests can be written");
+        file.and_then(|mut f| f.write_all(line.as_bytes()))
+            .expect("the list of skipped tests can be written");
     }
 }
 
@@ -49,7 +51,8 @@ pub fn prunella() -> Command {
 
 /// Runs the program and gives exit code, standard output, standard error.
 pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = prunella().args(arguments).output().expect("the program starts");
+    let Output { status, stdout, stderr } =
+        prunella().args(arguments).output().expect("the program starts");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     (status.code(), text(stdout), text(stderr))
 }
@@ -58,8 +61,8 @@ pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
 pub fn run_json(arguments: &[&str]) -> serde_json::Value {
     let (code, out, err) = run(&[arguments, &["--json"]].concat());
     assert_eq!(code, Some(0), "{arguments:?}: {err}");
-    let value: serde_json::Value =
-        serde_json::from_str(&out).unwrap_or_else(|e| panic!("{arguments:?} printed no JSON ({e}): {out}"));
+    let value: serde_json::Value = serde_json::from_str(&out)
+        .unwrap_or_else(|e| panic!("{arguments:?} printed no JSON ({e}): {out}"));
     assert!(value.is_object(), "{arguments:?} printed {out}");
     value
 }
@@ -71,7 +74,8 @@ pub fn tiles(count: u64, side: usize) -> tempfile::TempDir {
         let tile = phantom::tile(side, side, 40 + i);
         let name = |what: &str| dir.path().join(format!("tile{i}{what}.png"));
         std::fs::write(name(""), encode_rgb_png(&tile.image).expect("png")).expect("image");
-        std::fs::write(name("_labels"), encode_labels_png(&tile.labels).expect("png").0).expect("labels");
+        std::fs::write(name("_labels"), encode_labels_png(&tile.labels).expect("png").0)
+            .expect("labels");
     }
     dir
 }

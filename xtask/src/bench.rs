@@ -13,10 +13,15 @@ const ONNXRUNTIME_WEB: &str = "1.30.0";
 /// Runs the named benchmark.
 pub fn bench(name: Option<&str>, rest: &[String]) -> Result<()> {
     match name {
-        Some("segment") => {
-            native("segment", &[&format!("onnxruntime=={ONNXRUNTIME}"), "numpy"], "onnxruntime, numpy", rest)
+        Some("segment") => native(
+            "segment",
+            &[&format!("onnxruntime=={ONNXRUNTIME}"), "numpy"],
+            "onnxruntime, numpy",
+            rest,
+        ),
+        Some("train") => {
+            native("train", &[&format!("torch=={TORCH}"), "numpy"], "torch, numpy", rest)
         }
-        Some("train") => native("train", &[&format!("torch=={TORCH}"), "numpy"], "torch, numpy", rest),
         Some("slide") => {
             native("slide", &["openslide-python", "openslide-bin"], "openslide", rest)?;
             slide_page(rest)
@@ -31,7 +36,10 @@ fn web(rest: &[String]) -> Result<()> {
     let peers = root().join("target/tools/bench-web");
     std::fs::create_dir_all(&peers).map_err(|e| e.to_string())?;
     let peer = format!("onnxruntime-web@{ONNXRUNTIME_WEB}");
-    run(Command::new("npm").args(["install", "--silent", "--no-save", "--prefix"]).arg(&peers).arg(peer))?;
+    run(Command::new("npm")
+        .args(["install", "--silent", "--no-save", "--prefix"])
+        .arg(&peers)
+        .arg(peer))?;
     web::web()?;
     run(&mut cargo(&["build", "--quiet", "--release", "--package", "prunella"]))?;
     run(Command::new("node")
@@ -45,7 +53,10 @@ fn web(rest: &[String]) -> Result<()> {
 fn slide_page(rest: &[String]) -> Result<()> {
     let browser = setup::browser()?;
     web::web()?;
-    run(Command::new("node").arg("benches/slide_page.mjs").args(rest).env("PRUNELLA_CHROMIUM", browser))
+    run(Command::new("node")
+        .arg("benches/slide_page.mjs")
+        .args(rest)
+        .env("PRUNELLA_CHROMIUM", browser))
 }
 
 /// A benchmark of Cargo's with a peer in Python, which gets an environment of its own.
@@ -55,7 +66,8 @@ fn native(name: &str, packages: &[&str], modules: &str, rest: &[String]) -> Resu
     let ready = || works(&python.to_string_lossy(), &["-c", &format!("import {modules}")]);
     if !ready() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).map_err(|_| {
-            "Python 3 with venv is missing; on Debian or Ubuntu: apt-get install python3-venv".to_owned()
+            "Python 3 with venv is missing; on Debian or Ubuntu: apt-get install python3-venv"
+                .to_owned()
         })?;
         run(Command::new(venv.join("bin/pip")).args(["install", "--quiet"]).args(packages))?;
     }

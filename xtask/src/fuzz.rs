@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz [slide|annotations|model|link] [SECONDS]`: libFuzzer over the readers, from the kept corpus on. A find is a
-//! file under `fuzz/artifacts`; mended, it moves to the corpus.
+//! `cargo xtask fuzz [slide|annotations|model|link] [SECONDS]`: libFuzzer over the readers, from
+//! the kept corpus on. A find is a file under `fuzz/artifacts`; mended, it moves to the corpus.
 
 use std::process::Command;
 
@@ -18,10 +18,20 @@ pub fn fuzz(rest: &[String]) -> Result<()> {
     let named: Vec<&str> = TARGETS.into_iter().filter(|t| rest.iter().any(|a| a == t)).collect();
     let wanted = if named.is_empty() { TARGETS.to_vec() } else { named };
     let folder = root().join("fuzz");
-    // A target folder of its own, and an explicit target, so that build scripts are built without coverage.
-    let host = crate::run::output_of("rustc", &["--print", "host-tuple"]).ok_or("rustc does not say its host")?;
+    // A target folder of its own, and an explicit target, so that build scripts are built without
+    // coverage.
+    let host = crate::run::output_of("rustc", &["--print", "host-tuple"])
+        .ok_or("rustc does not say its host")?;
     run(Command::new("cargo")
-        .args(["build", "--quiet", "--release", "--manifest-path", "fuzz/Cargo.toml", "--target", &host])
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--manifest-path",
+            "fuzz/Cargo.toml",
+            "--target",
+            &host,
+        ])
         .env("RUSTFLAGS", COVERAGE)
         .env("CARGO_TARGET_DIR", root().join("target/fuzz")))?;
     for target in wanted {
@@ -36,7 +46,13 @@ pub fn fuzz(rest: &[String]) -> Result<()> {
             .args([&found, &kept])
             .arg(format!("-artifact_prefix={}/", artifacts.display()))
             .arg(format!("-max_total_time={seconds}"))
-            .args(["-max_len=65536", "-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1", "-verbosity=1"]))?;
+            .args([
+                "-max_len=65536",
+                "-timeout=20",
+                "-rss_limit_mb=2048",
+                "-print_final_stats=1",
+                "-verbosity=1",
+            ]))?;
     }
     Ok(())
 }

@@ -26,12 +26,19 @@ fn main() -> ExitCode {
         "test" => test::test(),
         "setup" => setup::everything().map(|tools| tools.describe()),
         "fuzz" => fuzz::fuzz(arguments.get(1..).unwrap_or_default()),
-        "bench" => bench::bench(arguments.get(1).map(String::as_str), arguments.get(2..).unwrap_or_default()),
+        "bench" => bench::bench(
+            arguments.get(1).map(String::as_str),
+            arguments.get(2..).unwrap_or_default(),
+        ),
         "web" => web::web().map(drop),
         "shaders" => shaders::check_all(),
         _ => {
             println!("{HELP}");
-            return if task.is_empty() || task == "help" { ExitCode::SUCCESS } else { ExitCode::from(2) };
+            return if task.is_empty() || task == "help" {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(2)
+            };
         }
     };
     match result {

@@ -16,13 +16,21 @@ pub fn root() -> PathBuf {
 pub fn run(command: &mut Command) -> Result<()> {
     let name = describe(command);
     println!("$ {name}");
-    let status = command.current_dir(root()).status().map_err(|e| format!("'{name}' does not start: {e}"))?;
+    let status = command
+        .current_dir(root())
+        .status()
+        .map_err(|e| format!("'{name}' does not start: {e}"))?;
     if status.success() { Ok(()) } else { Err(format!("'{name}' failed ({status})")) }
 }
 
 /// What a command prints, or nothing when it does not start or fails.
 pub fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).stderr(Stdio::null()).current_dir(root()).output().ok()?;
+    let output = Command::new(program)
+        .args(arguments)
+        .stderr(Stdio::null())
+        .current_dir(root())
+        .output()
+        .ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 

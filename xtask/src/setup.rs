@@ -1,5 +1,6 @@
-//! Finds the tools that the checks need and installs what it can: rustup components, `PyPI` and crates.io tools into
-//! `target/tools`, and on Debian and Ubuntu (as root or with sudo) system packages. What it cannot install it names.
+//! Finds the tools that the checks need and installs what it can: rustup components, `PyPI` and
+//! crates.io tools into `target/tools`, and on Debian and Ubuntu (as root or with sudo) system
+//! packages. What it cannot install it names.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,10 +12,12 @@ use crate::web::TARGET;
 const CARGO_DENY: &str = "0.20.2";
 const TYPOS: &str = "1.52.0";
 /// Debian's compiler for the web, where rustup cannot add its target.
-const WEB_PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy", "lld-19"];
+const WEB_PACKAGES: [&str; 5] =
+    ["rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy", "lld-19"];
 /// Chromium brings SwiftShader, a Vulkan driver on the CPU that computes right.
 const VULKAN_PACKAGES: [&str; 2] = ["chromium", "libvulkan1"];
-/// A display without a screen, a hand for it, a driver that draws in its windows, and what winit loads at run time.
+/// A display without a screen, a hand for it, a driver that draws in its windows, and what winit
+/// loads at run time.
 const WINDOW_PACKAGES: [&str; 8] = [
     "xvfb",
     "xdotool",
@@ -48,7 +51,8 @@ pub struct Tools {
     pub web: std::result::Result<Web, String>,
     pub deny: std::result::Result<PathBuf, String>,
     pub typos: std::result::Result<PathBuf, String>,
-    /// A Python with `safetensors`, `onnxruntime` and `openslide`, the other readers of models and slides.
+    /// A Python with `safetensors`, `onnxruntime` and `openslide`, the other readers of models and
+    /// slides.
     pub python: std::result::Result<PathBuf, String>,
     /// A browser; node and its packages are there too.
     pub browser: std::result::Result<PathBuf, String>,
@@ -77,9 +81,12 @@ impl Tools {
 /// Sets up everything.
 pub fn everything() -> Result<Tools> {
     for component in ["rustfmt", "clippy"] {
-        let present = works("cargo", &[if component == "rustfmt" { "fmt" } else { "clippy" }, "--version"]);
+        let present =
+            works("cargo", &[if component == "rustfmt" { "fmt" } else { "clippy" }, "--version"]);
         if !present && !works("rustup", &["component", "add", component]) {
-            return Err(format!("{component} is missing; install it with 'rustup component add {component}'"));
+            return Err(format!(
+                "{component} is missing; install it with 'rustup component add {component}'"
+            ));
         }
     }
     Ok(Tools {
@@ -96,26 +103,43 @@ pub fn everything() -> Result<Tools> {
 /// A compiler for the web, set up if need be.
 pub fn web() -> std::result::Result<Web, String> {
     let sysroot = output_of("rustc", &["--print", "sysroot"]).unwrap_or_default();
-    if PathBuf::from(sysroot).join("lib/rustlib").join(TARGET).is_dir() || works("rustup", &["target", "add", TARGET]) {
+    if PathBuf::from(sysroot).join("lib/rustlib").join(TARGET).is_dir()
+        || works("rustup", &["target", "add", TARGET])
+    {
         return Ok(Web::Rustup);
     }
-    let ready = || works("/usr/bin/cargo", &["clippy", "--version"]) && works("wasm-ld-19", &["--version"]);
+    let ready =
+        || works("/usr/bin/cargo", &["clippy", "--version"]) && works("wasm-ld-19", &["--version"]);
     if !ready() {
         apt(&WEB_PACKAGES)?;
     }
-    if ready() { Ok(Web::Debian) } else { Err("'rustup target add wasm32-unknown-unknown' failed".into()) }
+    if ready() {
+        Ok(Web::Debian)
+    } else {
+        Err("'rustup target add wasm32-unknown-unknown' failed".into())
+    }
 }
 
 fn deny() -> std::result::Result<PathBuf, String> {
     let own = root().join("target/tools/bin/cargo-deny");
     for candidate in [PathBuf::from("cargo-deny"), own.clone()] {
-        if output_of(&candidate.to_string_lossy(), &["--version"]).is_some_and(|v| v.ends_with(CARGO_DENY)) {
+        if output_of(&candidate.to_string_lossy(), &["--version"])
+            .is_some_and(|v| v.ends_with(CARGO_DENY))
+        {
             return Ok(candidate);
         }
     }
     let version = format!("cargo-deny@{CARGO_DENY}");
     // Debug: it runs for a second and builds in half the time.
-    run(&mut cargo(&["install", "--quiet", "--locked", "--debug", "--root", "target/tools", &version]))?;
+    run(&mut cargo(&[
+        "install",
+        "--quiet",
+        "--locked",
+        "--debug",
+        "--root",
+        "target/tools",
+        &version,
+    ]))?;
     Ok(own)
 }
 
@@ -145,11 +169,16 @@ fn vulkan() -> std::result::Result<Option<PathBuf>, String> {
         return Ok(None);
     }
     let driver = PathBuf::from(SWIFTSHADER);
-    let loader = || output_of("ldconfig", &["-p"]).is_some_and(|list| list.contains("libvulkan.so.1"));
+    let loader =
+        || output_of("ldconfig", &["-p"]).is_some_and(|list| list.contains("libvulkan.so.1"));
     if !driver.is_file() || !loader() {
         apt(&VULKAN_PACKAGES)?;
     }
-    if driver.is_file() && loader() { Ok(Some(driver)) } else { Err(format!("{SWIFTSHADER} is not there")) }
+    if driver.is_file() && loader() {
+        Ok(Some(driver))
+    } else {
+        Err(format!("{SWIFTSHADER} is not there"))
+    }
 }
 
 fn window() -> Result<()> {
@@ -161,17 +190,31 @@ fn window() -> Result<()> {
         let drawn = std::fs::read_dir(&driver).is_ok_and(|mut all| {
             all.any(|entry| entry.is_ok_and(|e| e.file_name().to_string_lossy().starts_with("lvp")))
         });
-        drawn && works("xdotool", &["version"]) && works("import", &["-version"]) && works("which", &["Xvfb"])
+        drawn
+            && works("xdotool", &["version"])
+            && works("import", &["-version"])
+            && works("which", &["Xvfb"])
     };
     if !ready() {
         apt(&WINDOW_PACKAGES)?;
     }
-    if ready() { Ok(()) } else { Err("Xvfb, xdotool, ImageMagick or Mesa's Vulkan driver is missing".into()) }
+    if ready() {
+        Ok(())
+    } else {
+        Err("Xvfb, xdotool, ImageMagick or Mesa's Vulkan driver is missing".into())
+    }
 }
 
 /// A Chromium that the page is tried in, with node and the packages of `tests/e2e`.
 pub fn browser() -> std::result::Result<PathBuf, String> {
-    let major = || output_of("node", &["--version"])?.trim_start_matches('v').split('.').next()?.parse::<u32>().ok();
+    let major = || {
+        output_of("node", &["--version"])?
+            .trim_start_matches('v')
+            .split('.')
+            .next()?
+            .parse::<u32>()
+            .ok()
+    };
     if major().is_none_or(|v| v < NODE) || !works("npm", &["--version"]) {
         apt(&["nodejs", "npm"])?;
     }
@@ -179,13 +222,22 @@ pub fn browser() -> std::result::Result<PathBuf, String> {
         return Err(format!("node {NODE} or later is missing; see https://nodejs.org"));
     }
     let given = std::env::var_os("PRUNELLA_CHROMIUM").map(PathBuf::from);
-    let found = || given.clone().into_iter().chain(CHROMIUMS.map(PathBuf::from)).find(|p| p.is_file());
+    let found =
+        || given.clone().into_iter().chain(CHROMIUMS.map(PathBuf::from)).find(|p| p.is_file());
     if found().is_none() {
         apt(&["chromium"])?;
     }
-    let chromium = found().ok_or("Chromium is missing; install it or name it in PRUNELLA_CHROMIUM")?;
-    run(Command::new("npm").args(["ci", "--silent", "--no-audit", "--no-fund", "--prefix", "tests/e2e"]))
-        .map_err(|e| format!("the packages of tests/e2e cannot be installed: {e}"))?;
+    let chromium =
+        found().ok_or("Chromium is missing; install it or name it in PRUNELLA_CHROMIUM")?;
+    run(Command::new("npm").args([
+        "ci",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--prefix",
+        "tests/e2e",
+    ]))
+    .map_err(|e| format!("the packages of tests/e2e cannot be installed: {e}"))?;
     Ok(chromium)
 }
 
@@ -210,5 +262,6 @@ fn apt(packages: &[&str]) -> Result<()> {
     };
     // An outdated list still serves where the network is away.
     drop(run(&mut apt_get(&["update", "-qq"])));
-    run(&mut apt_get(&[&["install", "-y", "-qq", "--no-install-recommends"], packages].concat())).map_err(|_| advice)
+    run(&mut apt_get(&[&["install", "-y", "-qq", "--no-install-recommends"], packages].concat()))
+        .map_err(|_| advice)
 }

@@ -1,5 +1,5 @@
-//! Static rules for shaders: each is valid WGSL, says its mapping in its first line, stays within WebGPU's default limits,
-//! and translates to SPIR-V, Metal and HLSL.
+//! Static rules for shaders: each is valid WGSL, says its mapping in its first line, stays within
+//! WebGPU's default limits, and translates to SPIR-V, Metal and HLSL.
 
 use std::path::Path;
 
@@ -18,7 +18,8 @@ const MAX_WORKGROUP_BYTES: u32 = 16 * 1024;
 pub fn check_all() -> Result<()> {
     let folder = root().join("shaders");
     let mut count = 0;
-    let list = std::fs::read_dir(&folder).map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
+    let list = std::fs::read_dir(&folder)
+        .map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
     for entry in list {
         let path = entry.map_err(|e| e.to_string())?.path();
         if path.extension().is_some_and(|e| e == "wgsl") {
@@ -51,34 +52,52 @@ fn limits(module: &Module) -> Result<()> {
     for entry in &module.entry_points {
         let threads: u32 = entry.workgroup_size.iter().product();
         if threads > MAX_THREADS {
-            return Err(format!("{} has workgroups of {threads} threads; {MAX_THREADS} are allowed", entry.name));
+            return Err(format!(
+                "{} has workgroups of {threads} threads; {MAX_THREADS} are allowed",
+                entry.name
+            ));
         }
     }
-    let storage =
-        module.global_variables.iter().filter(|(_, v)| matches!(v.space, AddressSpace::Storage { .. })).count();
+    let storage = module
+        .global_variables
+        .iter()
+        .filter(|(_, v)| matches!(v.space, AddressSpace::Storage { .. }))
+        .count();
     if storage > MAX_STORAGE_BUFFERS {
         return Err(format!("{storage} storage buffers; {MAX_STORAGE_BUFFERS} are allowed"));
     }
     let shared = module.global_variables.iter().filter(|(_, v)| v.space == AddressSpace::WorkGroup);
     let bytes: u32 = shared.map(|(_, v)| module.types[v.ty].inner.size(module.to_ctx())).sum();
     if bytes > MAX_WORKGROUP_BYTES {
-        return Err(format!("{bytes} bytes of workgroup memory; {MAX_WORKGROUP_BYTES} are allowed"));
+        return Err(format!(
+            "{bytes} bytes of workgroup memory; {MAX_WORKGROUP_BYTES} are allowed"
+        ));
     }
     Ok(())
 }
 
-/// Pipeline-overridable constants keep their defaults, as a browser's compiler would see them unset.
+/// Pipeline-overridable constants keep their defaults, as a browser's compiler would see them
+/// unset.
 fn translations(module: &Module, info: &ModuleInfo) -> Result<()> {
     let none = naga::back::PipelineConstants::default();
-    let (module, info) = naga::back::pipeline_constants::process_overrides(module, info, None, &none)
-        .map_err(|e| format!("overrides: {e}"))?;
-    spv::write_vec(&module, &info, &spv::Options::default(), None).map_err(|e| format!("SPIR-V: {e}"))?;
-    let options = msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..msl::Options::default() };
-    msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).map_err(|e| format!("Metal: {e}"))?;
+    let (module, info) =
+        naga::back::pipeline_constants::process_overrides(module, info, None, &none)
+            .map_err(|e| format!("overrides: {e}"))?;
+    spv::write_vec(&module, &info, &spv::Options::default(), None)
+        .map_err(|e| format!("SPIR-V: {e}"))?;
+    let options = msl::Options {
+        lang_version: (2, 4),
+        fake_missing_bindings: true,
+        ..msl::Options::default()
+    };
+    msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
+        .map_err(|e| format!("Metal: {e}"))?;
     let mut text = String::new();
     let options = hlsl::Options { fake_missing_bindings: true, ..hlsl::Options::default() };
     let pipeline = hlsl::PipelineOptions::default();
-    hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None).map_err(|e| format!("HLSL: {e}"))?;
+    hlsl::Writer::new(&mut text, &options, &pipeline)
+        .write(&module, &info, None)
+        .map_err(|e| format!("HLSL: {e}"))?;
     Ok(())
 }
 
@@ -99,9 +118,12 @@ mod tests {
         assert!(check(&shader(64, 5000)).is_err_and(|e| e.contains("workgroup memory")));
         assert!(check("// One thread errs.\nfn main( {").is_err());
         assert!(check(&shader(64, 16)[3..]).is_err_and(|e| e.contains("first line")));
-        let buffers: String =
-            (0..9).map(|i| format!("@group(0) @binding({i}) var<storage, read> b{i}: array<u32>;\n")).collect();
-        let many = format!("// One thread reads much.\n{buffers}@compute @workgroup_size(1) fn main() {{}}");
+        let buffers: String = (0..9)
+            .map(|i| format!("@group(0) @binding({i}) var<storage, read> b{i}: array<u32>;\n"))
+            .collect();
+        let many = format!(
+            "// One thread reads much.\n{buffers}@compute @workgroup_size(1) fn main() {{}}"
+        );
         assert!(check(&many).is_err_and(|e| e.contains("storage buffers")));
     }
 

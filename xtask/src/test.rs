@@ -1,5 +1,5 @@
-//! Everything that must hold, cheapest first. Every check runs even when an earlier one failed; what could not run is said
-//! and counted.
+//! Everything that must hold, cheapest first. Every check runs even when an earlier one failed;
+//! what could not run is said and counted.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -61,13 +61,29 @@ pub fn test() -> Result<()> {
     // Package by package: together their features would unify and Burn be built a second time.
     for package in PACKAGES {
         tally.check(&format!("lints of {package}"), || {
-            run(cargo(&["clippy", "--release", "--package", package, "--all-targets", "--", "-D", "warnings"])
-                .env("CARGO_TERM_COLOR", "never"))
+            run(cargo(&[
+                "clippy",
+                "--release",
+                "--package",
+                package,
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ])
+            .env("CARGO_TERM_COLOR", "never"))
         });
     }
     tally.check_with("lints for wasm32", &tools.web, web_lints);
     tally.check_with("licences, bans and sources", &tools.deny, |deny| {
-        run(Command::new(deny).args(["--log-level", "error", "check", "bans", "licenses", "sources"]))
+        run(Command::new(deny).args([
+            "--log-level",
+            "error",
+            "check",
+            "bans",
+            "licenses",
+            "sources",
+        ]))
     });
     tally.check_with("page: build and weight", &tools.web, |_| web::web().map(drop));
     tally.check("tests", || tests(&tools, &skips));
@@ -80,7 +96,8 @@ pub fn test() -> Result<()> {
             .env("PRUNELLA_CHROMIUM", browser))
     });
     tally.check("documentation", || {
-        run(cargo(&["doc", "--release", "--no-deps", "--package", "prunella"]).env("RUSTDOCFLAGS", "-D warnings"))
+        run(cargo(&["doc", "--release", "--no-deps", "--package", "prunella"])
+            .env("RUSTDOCFLAGS", "-D warnings"))
     });
     let listed = std::fs::read_to_string(&skips).unwrap_or_default();
     tally.skipped.extend(listed.lines().map(str::to_owned));
@@ -91,7 +108,13 @@ fn web_lints(web: &Web) -> Result<()> {
     let lints = ["clippy", "--lib", "--target", web::TARGET, "--target-dir", web::TARGET_DIR];
     match web {
         Web::Rustup => run(cargo(&lints).args(["--", "-D", "warnings"])),
-        Web::Debian => run(web::debian(&lints, "").args(["-Z", "build-std=std,panic_abort", "--", "-D", "warnings"])),
+        Web::Debian => run(web::debian(&lints, "").args([
+            "-Z",
+            "build-std=std,panic_abort",
+            "--",
+            "-D",
+            "warnings",
+        ])),
     }
 }
 
@@ -118,6 +141,15 @@ fn conclude(tally: &Tally) -> Result<()> {
     tally.passed.iter().for_each(|p| println!("passed   {p}"));
     tally.skipped.iter().for_each(|s| println!("skipped  {s}"));
     tally.failed.iter().for_each(|f| println!("FAILED   {f}"));
-    println!("{} passed, {} failed, {} skipped", tally.passed.len(), tally.failed.len(), tally.skipped.len());
-    if tally.failed.is_empty() { Ok(()) } else { Err(format!("{} checks failed", tally.failed.len())) }
+    println!(
+        "{} passed, {} failed, {} skipped",
+        tally.passed.len(),
+        tally.failed.len(),
+        tally.skipped.len()
+    );
+    if tally.failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} checks failed", tally.failed.len()))
+    }
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask web`: the page as a static folder. The library compiled to wasm, its bindings, the page's own modules, models and
-//! a service worker that knows them all by their contents.
+//! `cargo xtask web`: the page as a static folder. The library compiled to wasm, its bindings, the
+//! page's own modules, models and a service worker that knows them all by their contents.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,10 @@ pub fn web() -> Result<Page> {
     let page = build()?;
     println!("{}", describe(&page));
     check_weight(&page.first_visit)?;
-    println!("{} can be published on any static host; 'prunella serve' shows it here", page.folder.display());
+    println!(
+        "{} can be published on any static host; 'prunella serve' shows it here",
+        page.folder.display()
+    );
     Ok(page)
 }
 
@@ -49,10 +52,17 @@ fn build() -> Result<Page> {
     make(&folder.join("web"))?;
     make(&folder.join("models"))?;
     let mut bindgen = Bindgen::new();
-    bindgen.input_path(&wasm).web(true).map_err(|e| e.to_string())?.typescript(true).remove_producers_section(true);
+    bindgen
+        .input_path(&wasm)
+        .web(true)
+        .map_err(|e| e.to_string())?
+        .typescript(true)
+        .remove_producers_section(true);
     // Names of functions are for debuggers and a sixth of the file.
     bindgen.remove_name_section(true);
-    bindgen.generate(folder.join("web")).map_err(|e| format!("The bindings cannot be made: {e:#}"))?;
+    bindgen
+        .generate(folder.join("web"))
+        .map_err(|e| format!("The bindings cannot be made: {e:#}"))?;
     for name in MODELS {
         let file = format!("{name}.safetensors");
         copy(&root().join("models").join(&file), &folder.join("models").join(&file))?;
@@ -60,8 +70,11 @@ fn build() -> Result<Page> {
     copy(&root().join("index.html"), &folder.join("index.html"))?;
     for name in files_of(&root().join("web"))? {
         // These two speak for the whole folder.
-        let target =
-            if matches!(name.as_str(), "sw.js" | "manifest.webmanifest") { folder.clone() } else { folder.join("web") };
+        let target = if matches!(name.as_str(), "sw.js" | "manifest.webmanifest") {
+            folder.clone()
+        } else {
+            folder.join("web")
+        };
         copy(&root().join("web").join(&name), &target.join(&name))?;
     }
     let first_visit = first_visit(&folder)?;
@@ -108,7 +121,9 @@ fn make(folder: &Path) -> Result<()> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::copy(from, to).map(drop).map_err(|e| format!("{} cannot be copied: {e}", from.display()))
+    std::fs::copy(from, to)
+        .map(drop)
+        .map_err(|e| format!("{} cannot be copied: {e}", from.display()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -117,7 +132,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Names of the files of one folder, in order.
 fn files_of(folder: &Path) -> Result<Vec<String>> {
-    let list = std::fs::read_dir(folder).map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
+    let list = std::fs::read_dir(folder)
+        .map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
     let mut names: Vec<String> = list
         .flatten()
         .filter(|e| e.path().is_file())
@@ -139,8 +155,8 @@ fn all_files(folder: &Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Writes into the service worker what it must keep: every file but the models of later choice, under a name that changes
-/// with any of them.
+/// Writes into the service worker what it must keep: every file but the models of later choice,
+/// under a name that changes with any of them.
 fn version(folder: &Path) -> Result<()> {
     let place = folder.join("sw.js");
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
@@ -169,7 +185,9 @@ fn first_visit(folder: &Path) -> Result<Vec<(String, usize)>> {
     for name in all_files(folder)? {
         let part = match name.rsplit('.').next() {
             Some("wasm") => "wasm",
-            Some("safetensors") if name == format!("models/{}.safetensors", MODELS[0]) => "default model",
+            Some("safetensors") if name == format!("models/{}.safetensors", MODELS[0]) => {
+                "default model"
+            }
             Some("safetensors") => continue,
             _ => "page and scripts",
         };
@@ -191,8 +209,13 @@ fn total(parts: &[(String, usize)]) -> usize {
 
 /// The weight of a page in words.
 fn describe(page: &Page) -> String {
-    let parts: Vec<String> = page.first_visit.iter().map(|(n, b)| format!("{n} {} KB", b / 1000)).collect();
-    format!("first visit, compressed: {} KB ({})", total(&page.first_visit) / 1000, parts.join(", "))
+    let parts: Vec<String> =
+        page.first_visit.iter().map(|(n, b)| format!("{n} {} KB", b / 1000)).collect();
+    format!(
+        "first visit, compressed: {} KB ({})",
+        total(&page.first_visit) / 1000,
+        parts.join(", ")
+    )
 }
 
 fn check_weight(parts: &[(String, usize)]) -> Result<()> {
@@ -202,7 +225,9 @@ fn check_weight(parts: &[(String, usize)]) -> Result<()> {
     }
     let all = total(parts);
     if all > MAX_FIRST_VISIT_BYTES {
-        return Err(format!("a first visit transfers {all} bytes; {MAX_FIRST_VISIT_BYTES} are allowed"));
+        return Err(format!(
+            "a first visit transfers {all} bytes; {MAX_FIRST_VISIT_BYTES} are allowed"
+        ));
     }
     Ok(())
 }
@@ -213,10 +238,13 @@ mod tests {
 
     #[test]
     fn a_heavy_page_is_caught() {
-        let parts = |wasm, model| vec![("wasm".to_owned(), wasm), ("default model".to_owned(), model)];
+        let parts =
+            |wasm, model| vec![("wasm".to_owned(), wasm), ("default model".to_owned(), model)];
         assert_eq!(check_weight(&parts(MAX_WASM_BYTES, 1000)), Ok(()));
         assert!(check_weight(&parts(MAX_WASM_BYTES + 1, 0)).is_err_and(|e| e.contains("wasm")));
-        assert!(check_weight(&parts(MAX_WASM_BYTES, 900_000)).is_err_and(|e| e.contains("first visit")));
+        assert!(
+            check_weight(&parts(MAX_WASM_BYTES, 900_000)).is_err_and(|e| e.contains("first visit"))
+        );
         assert!(check_weight(&[]).is_err(), "no wasm is no page");
     }
 }

@@ -1,4 +1,5 @@
-//! Adapters and the one open device. Whatever goes wrong on it is remembered and asked for after each block; nothing panics.
+//! Adapters and the one open device. Whatever goes wrong on it is remembered and asked for after
+//! each block; nothing panics.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,7 +29,10 @@ pub struct Adapter {
 
 /// Graphics interfaces that are tried. OpenGL has no exact arithmetic to offer.
 fn backends() -> wgpu::Backends {
-    wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12 | wgpu::Backends::BROWSER_WEBGPU
+    wgpu::Backends::VULKAN
+        | wgpu::Backends::METAL
+        | wgpu::Backends::DX12
+        | wgpu::Backends::BROWSER_WEBGPU
 }
 
 /// What can compute here, real adapters first.
@@ -72,17 +76,18 @@ fn describe(handle: wgpu::Adapter) -> Adapter {
 fn is_software(info: &wgpu::AdapterInfo) -> bool {
     let known = ["swiftshader", "llvmpipe", "lavapipe", "basic render", "softpipe"];
     let told = [&info.name, &info.driver, &info.driver_info].map(|s| s.to_lowercase());
-    info.device_type == wgpu::DeviceType::Cpu || known.iter().any(|k| told.iter().any(|t| t.contains(k)))
+    info.device_type == wgpu::DeviceType::Cpu
+        || known.iter().any(|k| told.iter().any(|t| t.contains(k)))
 }
 
 /// What went wrong on a device, as its handlers heard it.
 #[derive(Debug, Clone, Default)]
-pub struct Faults {
+pub struct DeviceErrors {
     first: Arc<Mutex<Option<String>>>,
     lost: Arc<AtomicBool>,
 }
 
-impl Faults {
+impl DeviceErrors {
     /// Listens to a device.
     #[must_use]
     pub fn watch(device: &wgpu::Device) -> Self {
@@ -113,7 +118,9 @@ impl Faults {
     /// The same, without forgetting it.
     #[must_use]
     pub fn first(&self) -> Option<String> {
-        self.first.lock().map_or_else(|_| Some("a handler failed".to_owned()), |first| first.clone())
+        self.first
+            .lock()
+            .map_or_else(|_| Some("a handler failed".to_owned()), |first| first.clone())
     }
 
     /// Whether the device is gone for good.
@@ -129,13 +136,14 @@ pub struct Gpu {
     pub facts: AdapterFacts,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    faults: Faults,
+    faults: DeviceErrors,
     /// Largest buffer, bytes.
     pub(super) max_buffer_bytes: u64,
 }
 
 impl Gpu {
-    /// Opens an adapter within WebGPU's default limits, so that what works here works in any browser.
+    /// Opens an adapter within WebGPU's default limits, so that what works here works in any
+    /// browser.
     ///
     /// # Errors
     /// [`Error::Gpu`] when the driver refuses.
@@ -150,7 +158,7 @@ impl Gpu {
             .request_device(&wanted)
             .await
             .map_err(|e| Error::gpu(format!("{} cannot be opened: {e}", adapter.facts.name)))?;
-        let faults = Faults::watch(&device);
+        let faults = DeviceErrors::watch(&device);
         let limits = device.limits();
         let max_buffer_bytes = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
         Ok(Self { facts: adapter.facts.clone(), device, queue, faults, max_buffer_bytes })
@@ -161,7 +169,9 @@ impl Gpu {
     /// # Errors
     /// [`Error::Gpu`] with what the driver said.
     pub fn check(&self) -> Result<()> {
-        self.faults.take().map_or(Ok(()), |what| Err(Error::gpu(format!("{} failed: {what}", self.facts.name))))
+        self.faults
+            .take()
+            .map_or(Ok(()), |what| Err(Error::gpu(format!("{} failed: {what}", self.facts.name))))
     }
 
     /// Whether the device is gone for good; another must be opened.

@@ -1,9 +1,9 @@
-//! From a model to a [`Program`]: which pass computes which nodes of the graph, where its values lie, and the weights in
-//! the order in which a thread reads them.
+//! From a model to a [`Program`]: which pass computes which nodes of the graph, where its values
+//! lie, and the weights in the order in which a thread reads them.
 
-use super::pack::{Constants, Weights, fold, phases, vectors_for};
-use super::program::{Program, Stage, Variant};
-use crate::engine::program::norm_affine;
+use super::pack::{Constants, FilterWeights, fold, phases, vectors_for};
+use super::program::{PassStage, Program, Variant};
+use crate::engine::packed::norm_affine;
 use crate::error::{Error, Result};
 use crate::model::{Graph, Model, Node, Op};
 
@@ -14,8 +14,8 @@ fn bias_of(model: &Model, node: &Node) -> Vec<f32> {
         .map_or_else(|| vec![0.0; node.shape.channels], |a| a.data.clone())
 }
 
-fn weights_of<'a>(model: &'a Model, node: &Node, kernel: usize) -> Weights<'a> {
-    Weights {
+fn weights_of<'a>(model: &'a Model, node: &Node, kernel: usize) -> FilterWeights<'a> {
+    FilterWeights {
         values: model.array(&format!("{}.weight", node.name)).into(),
         bias: bias_of(model, node),
         filters: node.shape.channels,
@@ -25,7 +25,13 @@ fn weights_of<'a>(model: &'a Model, node: &Node, kernel: usize) -> Weights<'a> {
 }
 
 /// Fields that every stage of a layer shares.
-fn layer_stage(c: &mut Constants, w: &Weights<'_>, source: usize, target: usize, relu: bool) -> Stage {
+fn layer_stage(
+    c: &mut Constants,
+    w: &FilterWeights<'_>,
+    source: usize,
+    target: usize,
+    relu: bool,
+) -> PassStage {
     let vectors = vectors_for(w.filters);
     let (weights_at, bias_at) = c.push_weights(w, vectors);
     let variant = Variant::Layer {
@@ -36,7 +42,7 @@ fn layer_stage(c: &mut Constants, w: &Weights<'_>, source: usize, target: usize,
         relu,
         head: false,
     };
-    Stage {
+    PassStage {
         variant,
         source,
         target,
@@ -53,8 +59,14 @@ fn layer_stage(c: &mut Constants, w: &Weights<'_>, source: usize, target: usize,
     }
 }
 
-fn pool_stage(kernel: usize, mean: bool, channels: usize, source: usize, target: usize) -> Stage {
-    Stage {
+fn pool_stage(
+    kernel: usize,
+    mean: bool,
+    channels: usize,
+    source: usize,
+    target: usize,
+) -> PassStage {
+    PassStage {
         variant: Variant::Pool { kernel: kernel as u32, mean },
         source,
         target,
@@ -71,14 +83,15 @@ fn pool_stage(kernel: usize, mean: bool, channels: usize, source: usize, target:
     }
 }
 
-/// The DCNN on a whole block: pooling moves by one pixel, everything behind it reads `spread` pixels apart.
+/// The DCNN on a whole block: pooling moves by one pixel, everything behind it reads `spread`
+/// pixels apart.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a network that has no dense form or not two classes.
 pub fn dense(model: &Model) -> Result<Program> {
     let graph = model.graph();
     let mut constants = Constants::default();
-    let (mut stages, mut linear): (Vec<Stage>, Vec<&Node>) = (Vec::new(), Vec::new());
+    let (mut stages, mut linear): (Vec<PassStage>, Vec<&Node>) = (Vec::new(), Vec::new());
     let (mut spread, mut slot, mut channels) = (1, 0, 3);
     let mut widest = [0, 0];
     for node in &graph.nodes {
@@ -87,13 +100,19 @@ pub fn dense(model: &Model) -> Result<Program> {
             Op::Conv { kernel, stride: 1, padding: 0, .. } => {
                 layer_stage(&mut constants, &weights_of(model, node, kernel), slot, target, true)
             }
-            Op::MaxPool { kernel: 2, stride: 2, padding: 0 } => pool_stage(2, false, channels, slot, target),
+            Op::MaxPool { kernel: 2, stride: 2, padding: 0 } => {
+                pool_stage(2, false, channels, slot, target)
+            }
             Op::Linear { .. } => {
                 linear.push(node);
                 continue;
             }
             Op::Input | Op::Relu => continue,
-            _ => return Err(Error::unsupported("This network has no exact dense form; only the DCNN has")),
+            _ => {
+                return Err(Error::unsupported(
+                    "This network has no exact dense form; only the DCNN has",
+                ));
+            }
         };
         stage.spread = spread;
         if matches!(stage.variant, Variant::Pool { .. }) {
@@ -126,7 +145,7 @@ fn head(
     hidden: &Node,
     output: &Node,
     (slot, spread): (usize, usize),
-) -> Stage {
+) -> PassStage {
     let kernel = model.graph().input_shape(hidden).height;
     let weights = weights_of(model, hidden, kernel);
     let mut stage = layer_stage(constants, &weights, slot, 3, true);
@@ -143,7 +162,7 @@ fn head(
 
 /// Where a node's value lies.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct BufferSlot {
     slot: usize,
     /// Normalisation and ReLU still to be applied by the reader: place of its constants.
     norm_at: Option<usize>,
@@ -187,17 +206,18 @@ struct Lowering<'a> {
     model: &'a Model,
     graph: &'a Graph,
     constants: Constants,
-    stages: Vec<Stage>,
-    /// Channels of each slot: input, two that come and go, then one for each chain of concatenations.
+    stages: Vec<PassStage>,
+    /// Channels of each slot: input, two that come and go, then one for each chain of
+    /// concatenations.
     slots: Vec<usize>,
-    places: Vec<Place>,
+    places: Vec<BufferSlot>,
     phased: bool,
 }
 
 impl Lowering<'_> {
-    fn node(&mut self, index: usize, node: &Node) -> Result<Place> {
+    fn node(&mut self, index: usize, node: &Node) -> Result<BufferSlot> {
         let input = node.inputs.first().map(|&i| self.places[i]);
-        let plain = |slot| Place { slot, norm_at: None };
+        let plain = |slot| BufferSlot { slot, norm_at: None };
         match (node.op, input) {
             (Op::Input, _) => {
                 self.slots[0] = node.shape.channels;
@@ -208,12 +228,13 @@ impl Lowering<'_> {
                     return Ok(from);
                 }
                 let (scale, shift) = norm_affine(self.model, node);
-                Ok(Place { norm_at: Some(self.constants.push_norm(&scale, &shift)), ..from })
+                Ok(BufferSlot { norm_at: Some(self.constants.push_norm(&scale, &shift)), ..from })
             }
             (Op::Relu, Some(from)) => {
                 let before = node.inputs[0];
                 let done =
-                    matches!(self.graph.nodes[before].op, Op::Conv { .. } | Op::Linear { .. }) || self.folded(before);
+                    matches!(self.graph.nodes[before].op, Op::Conv { .. } | Op::Linear { .. })
+                        || self.folded(before);
                 if done || from.norm_at.is_some() { Ok(from) } else { Err(unfused("a ReLU")) }
             }
             (Op::Concat, Some(from)) => {
@@ -230,13 +251,17 @@ impl Lowering<'_> {
             (Op::MaxPool { kernel, stride, padding }, Some(from)) => {
                 self.pool(index, node, (kernel, stride, padding), false, from)
             }
-            (Op::AvgPool { kernel }, Some(from)) => self.pool(index, node, (kernel, kernel, 0), true, from),
+            (Op::AvgPool { kernel }, Some(from)) => {
+                self.pool(index, node, (kernel, kernel, 0), true, from)
+            }
             _ => Err(unfused("a node")),
         }
     }
 
     fn users(&self, index: usize) -> Vec<usize> {
-        (0..self.graph.nodes.len()).filter(|&u| self.graph.nodes[u].inputs.contains(&index)).collect()
+        (0..self.graph.nodes.len())
+            .filter(|&u| self.graph.nodes[u].inputs.contains(&index))
+            .collect()
     }
 
     /// Whether a normalisation is computed by the convolution before it: both feed nothing else.
@@ -255,8 +280,8 @@ impl Lowering<'_> {
         kernel: usize,
         stride: usize,
         padding: usize,
-        from: Place,
-    ) -> Result<Place> {
+        from: BufferSlot,
+    ) -> Result<BufferSlot> {
         let mut weights = weights_of(self.model, node, kernel);
         let (mut stride, mut padding) = (stride, padding);
         if stride == 2 && from.slot == 0 {
@@ -290,7 +315,7 @@ impl Lowering<'_> {
         stage.first_channel = first_channel;
         stage.norm_at = from.norm_at.unwrap_or(0);
         self.stages.push(stage);
-        Ok(Place { slot: target, norm_at: None })
+        Ok(BufferSlot { slot: target, norm_at: None })
     }
 
     fn pool(
@@ -299,8 +324,8 @@ impl Lowering<'_> {
         node: &Node,
         window: (usize, usize, usize),
         mean: bool,
-        from: Place,
-    ) -> Result<Place> {
+        from: BufferSlot,
+    ) -> Result<BufferSlot> {
         if from.norm_at.is_some() {
             return Err(unfused("pooling behind a normalisation"));
         }
@@ -308,12 +333,14 @@ impl Lowering<'_> {
         let mut stage = pool_stage(window.0, mean, node.shape.channels, from.slot, target);
         (stage.stride, stage.padding, stage.first_channel) = (window.1, window.2, first_channel);
         self.stages.push(stage);
-        Ok(Place { slot: target, norm_at: None })
+        Ok(BufferSlot { slot: target, norm_at: None })
     }
 
-    /// Slot and first channel for the value of `index`: the slot of its chain of concatenations, or a passing one.
+    /// Slot and first channel for the value of `index`: the slot of its chain of concatenations, or
+    /// a passing one.
     fn destination(&mut self, index: usize, source: usize, channels: usize) -> (usize, usize) {
-        let concat = self.users(index).into_iter().find(|&u| matches!(self.graph.nodes[u].op, Op::Concat));
+        let concat =
+            self.users(index).into_iter().find(|&u| matches!(self.graph.nodes[u].op, Op::Concat));
         let Some(concat) = concat else {
             let slot = if source == 1 { 2 } else { 1 };
             self.slots[slot] = channels.max(self.slots[slot]);
@@ -324,7 +351,9 @@ impl Lowering<'_> {
             return (self.places[inputs[0]].slot, self.graph.nodes[inputs[0]].shape.channels);
         }
         let mut end = concat;
-        while let Some(next) = self.users(end).into_iter().find(|&u| matches!(self.graph.nodes[u].op, Op::Concat)) {
+        while let Some(next) =
+            self.users(end).into_iter().find(|&u| matches!(self.graph.nodes[u].op, Op::Concat))
+        {
             end = next;
         }
         self.slots.push(self.graph.nodes[end].shape.channels);
@@ -333,5 +362,7 @@ impl Lowering<'_> {
 }
 
 fn unfused(what: &str) -> Error {
-    Error::unsupported(format!("The GPU engine has no pass for {what} in this place; the CPU engine runs any network"))
+    Error::unsupported(format!(
+        "The GPU engine has no pass for {what} in this place; the CPU engine runs any network"
+    ))
 }

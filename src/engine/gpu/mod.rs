@@ -1,5 +1,6 @@
-//! The WGSL engine: a model becomes a list of passes (`lower`, `program`), the passes run on a device (`run`), and a device
-//! is believed only after it has computed what the CPU computes (`probe`).
+//! The WGSL engine: a model becomes a list of passes (`lower`, `program`), the passes run on a
+//! device (`run`), and a device is believed only after it has computed what the CPU computes
+//! (`probe`).
 
 mod context;
 mod lower;
@@ -13,12 +14,12 @@ mod tests;
 #[cfg(test)]
 mod twin;
 
-pub use context::{Adapter, AdapterFacts, Faults, Gpu, adapters};
+pub use context::{Adapter, AdapterFacts, DeviceErrors, Gpu, adapters};
 pub use pipelines::SHADERS;
 pub use probe::{ABSOLUTE, RELATIVE, black_and_white, integers, prove_integers, prove_model};
 pub use program::{LayerParameters, PoolParameters};
 
-use super::assemble::{Grid, write_block};
+use super::assemble::{StrideGrid, write_block};
 use super::block::{Block, blocks};
 use super::dense::block_values;
 use super::patchwise::patch_at;
@@ -27,14 +28,15 @@ use crate::error::{Error, Result};
 use crate::model::{Architecture, Head, Model, PATCH_PX};
 use crate::platform::seconds;
 use crate::raster::{Plane, ProbabilityMap, RgbImage};
-use program::{Layout, Program};
-use run::{Arena, Loaded, Pending};
+use program::{BufferLayout, Program};
+use run::{BlockBuffers, LoadedProgram, PendingResult};
 
 /// Smallest side of a block; below it the context costs more than the block.
 const MIN_SIDE_PX: usize = 32;
 /// Largest side of a block: its widest layer takes about 61 MB.
 const MAX_SIDE_PX: usize = 384;
-/// What one submission should take: long enough to hide its overhead, short enough for a screen that is drawn meanwhile.
+/// What one submission should take: long enough to hide its overhead, short enough for a screen
+/// that is drawn meanwhile.
 const BLOCK_SECS: f64 = 0.1;
 /// Patches side by side in a batch.
 const BATCH: usize = 64;
@@ -45,7 +47,7 @@ const SOFTWARE_BATCH: usize = 16;
 #[derive(Debug)]
 pub struct GpuEngine<'g> {
     gpu: &'g Gpu,
-    loaded: Loaded,
+    loaded: LoadedProgram,
     head: Head,
     dense: bool,
 }
@@ -54,7 +56,8 @@ impl<'g> GpuEngine<'g> {
     /// Compiles the shaders for `model` and uploads its weights.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a network the passes do not cover, [`Error::Gpu`] when the driver refuses.
+    /// [`Error::Unsupported`] for a network the passes do not cover, [`Error::Gpu`] when the driver
+    /// refuses.
     pub fn new(gpu: &'g Gpu, model: &Model) -> Result<Self> {
         if model.card().architecture.classes() != 2 {
             return Err(Error::unsupported("The GPU engine needs two classes"));
@@ -62,9 +65,12 @@ impl<'g> GpuEngine<'g> {
         let dense = matches!(model.card().architecture, Architecture::Dcnn { .. });
         let program = if dense { lower::dense(model)? } else { lower::batch(model)? };
         if program.constants.len() as u64 * 16 > gpu.max_buffer_bytes {
-            return Err(Error::limit(format!("The model's weights do not fit a buffer of {}", gpu.facts.name)));
+            return Err(Error::limit(format!(
+                "The model's weights do not fit a buffer of {}",
+                gpu.facts.name
+            )));
         }
-        Ok(Self { gpu, loaded: Loaded::new(gpu, program)?, head: model.card().head, dense })
+        Ok(Self { gpu, loaded: LoadedProgram::new(gpu, program)?, head: model.card().head, dense })
     }
 
     /// Logits of some pixels: a block's (dense), or those at `places` (batch); classes innermost.
@@ -118,10 +124,12 @@ impl<'g> GpuEngine<'g> {
             None => self.fitting_side(image).await?,
         };
         let all = blocks(image.width(), image.height(), side);
-        let Some(first) = all.first() else { return Plane::from_vec(image.width(), image.height(), Vec::new()) };
+        let Some(first) = all.first() else {
+            return Plane::from_vec(image.width(), image.height(), Vec::new());
+        };
         let mut arena = self.loaded.arena(self.gpu, &self.block_layout(*first)?)?;
         let mut out = Plane::filled(image.width(), image.height(), 0.0f32);
-        let mut before: Option<(Block, Pending)> = None;
+        let mut before: Option<(Block, PendingResult)> = None;
         for (i, block) in all.iter().map(Some).chain([None]).enumerate() {
             control.check()?;
             let started = match block {
@@ -143,18 +151,19 @@ impl<'g> GpuEngine<'g> {
         options: SegmentOptions,
         control: &Control<'_>,
     ) -> Result<ProbabilityMap> {
-        let mut grid = Grid::new(image.width(), image.height(), options.stride);
+        let mut grid = StrideGrid::new(image.width(), image.height(), options.stride);
         let count = grid.len();
         let batches = count.div_ceil(self.batch());
         let mut arena = None;
-        let mut before: Option<(usize, usize, Pending)> = None;
+        let mut before: Option<(usize, usize, PendingResult)> = None;
         for b in 0..=batches {
             control.check()?;
             let mut started = None;
             if b < batches {
                 let first = b * self.batch();
                 let places = grid.places(first, self.batch().min(count - first));
-                started = Some((first, places.len(), self.start_batch(&mut arena, image, &places)?));
+                started =
+                    Some((first, places.len(), self.start_batch(&mut arena, image, &places)?));
             }
             if let Some((first, len, pending)) = std::mem::replace(&mut before, started) {
                 let planes = pending.result(self.gpu).await?;
@@ -169,19 +178,40 @@ impl<'g> GpuEngine<'g> {
         if self.gpu.facts.software { SOFTWARE_BATCH } else { BATCH }
     }
 
-    fn block_layout(&self, block: Block) -> Result<Layout> {
+    fn block_layout(&self, block: Block) -> Result<BufferLayout> {
         let around = PATCH_PX - 1;
-        self.loaded.program.lay_out(block.width + around, block.height + around, 1, self.gpu.max_buffer_bytes)
+        self.loaded.program.lay_out(
+            block.width + around,
+            block.height + around,
+            1,
+            self.gpu.max_buffer_bytes,
+        )
     }
 
-    fn start_block(&self, arena: &mut Arena, image: &RgbImage, block: Block) -> Result<Pending> {
+    fn start_block(
+        &self,
+        arena: &mut BlockBuffers,
+        image: &RgbImage,
+        block: Block,
+    ) -> Result<PendingResult> {
         let layout = self.block_layout(block)?;
-        self.loaded.submit(self.gpu, arena, &layout, &block_values(image, block)[..layout.slot_len[0]])
+        self.loaded.submit(
+            self.gpu,
+            arena,
+            &layout,
+            &block_values(image, block)[..layout.slot_len[0]],
+        )
     }
 
-    fn start_batch(&self, arena: &mut Option<Arena>, image: &RgbImage, places: &[(usize, usize)]) -> Result<Pending> {
+    fn start_batch(
+        &self,
+        arena: &mut Option<BlockBuffers>,
+        image: &RgbImage,
+        places: &[(usize, usize)],
+    ) -> Result<PendingResult> {
         let (input, side) = batch_values(&self.loaded.program, image, places, self.batch());
-        let layout = self.loaded.program.lay_out(side, side, self.batch(), self.gpu.max_buffer_bytes)?;
+        let layout =
+            self.loaded.program.lay_out(side, side, self.batch(), self.gpu.max_buffer_bytes)?;
         let arena = match arena {
             Some(arena) => arena,
             none => none.insert(self.loaded.arena(self.gpu, &layout)?),
@@ -191,11 +221,18 @@ impl<'g> GpuEngine<'g> {
 
     /// Side of a block that takes about [`BLOCK_SECS`] here, measured on a small one.
     async fn fitting_side(&self, image: &RgbImage) -> Result<usize> {
-        let probe =
-            |side: usize| Block { row: 0, column: 0, width: side.min(image.width()), height: side.min(image.height()) };
+        let probe = |side: usize| Block {
+            row: 0,
+            column: 0,
+            width: side.min(image.width()),
+            height: side.min(image.height()),
+        };
         let mut secs = self.time(image, probe(MIN_SIDE_PX)).await?;
         let mut side = MIN_SIDE_PX;
-        while secs < BLOCK_SECS / 4.0 && side < MAX_SIDE_PX && side < image.width().max(image.height()) {
+        while secs < BLOCK_SECS / 4.0
+            && side < MAX_SIDE_PX
+            && side < image.width().max(image.height())
+        {
             let larger = (side * 2).min(MAX_SIDE_PX);
             secs = match self.time(image, probe(larger)).await {
                 Err(Error::Limit { .. }) => break,
@@ -222,9 +259,16 @@ fn interleave(planes: &[f32], lanes: usize, used: usize) -> Vec<f32> {
     (0..used).flat_map(|lane| [planes[lane], planes[lanes + lane]]).collect()
 }
 
-/// Patches as a program's input, `[channel][row][column][lane]`, and the side of that input. Lanes without a patch are zero.
-fn batch_values(program: &Program, image: &RgbImage, places: &[(usize, usize)], lanes: usize) -> (Vec<f32>, usize) {
-    let patches: Vec<Vec<f32>> = places.iter().map(|&(row, column)| patch_at(image, row, column)).collect();
+/// Patches as a program's input, `[channel][row][column][lane]`, and the side of that input. Lanes
+/// without a patch are zero.
+fn batch_values(
+    program: &Program,
+    image: &RgbImage,
+    places: &[(usize, usize)],
+    lanes: usize,
+) -> (Vec<f32>, usize) {
+    let patches: Vec<Vec<f32>> =
+        places.iter().map(|&(row, column)| patch_at(image, row, column)).collect();
     arrange(program, &patches, lanes)
 }
 

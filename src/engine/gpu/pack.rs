@@ -1,10 +1,11 @@
 //! Weights in the order in which a thread reads them, four filters to a vector.
 
-/// What a pass of each width costs per filter that it holds, against the widest: a narrower one reads its input again.
+/// What a pass of each width costs per filter that it holds, against the widest: a narrower one
+/// reads its input again.
 const WIDTHS: [(usize, f64); 3] = [(4, 1.0), (2, 1.2), (1, 1.6)];
 
 /// A weighted sum ready to be packed: `[filter][channel][row][column]`.
-pub struct Weights<'a> {
+pub struct FilterWeights<'a> {
     pub values: std::borrow::Cow<'a, [f32]>,
     pub bias: Vec<f32>,
     pub filters: usize,
@@ -19,19 +20,25 @@ impl Constants {
     /// Appends `values` in vectors of four, zeros at the end, and gives the place of the first.
     pub fn push(&mut self, values: &[f32]) -> usize {
         let at = self.0.len();
-        self.0.extend(values.chunks(4).map(|c| std::array::from_fn(|i| c.get(i).copied().unwrap_or(0.0))));
+        self.0.extend(
+            values.chunks(4).map(|c| std::array::from_fn(|i| c.get(i).copied().unwrap_or(0.0))),
+        );
         at
     }
 
     /// Weights as `[group][channel][column][row][filter of the group]`.
-    pub fn push_weights(&mut self, w: &Weights<'_>, vectors: usize) -> (usize, usize) {
+    pub fn push_weights(&mut self, w: &FilterWeights<'_>, vectors: usize) -> (usize, usize) {
         let width = 4 * vectors;
         let at = self.0.len();
         let k = w.kernel;
         for group in 0..w.filters.div_ceil(width) {
             for (c, q, r) in (0..w.channels * k * k).map(|i| (i / (k * k), i / k % k, i % k)) {
                 let of = |f: usize| {
-                    if f < w.filters { w.values[((f * w.channels + c) * k + r) * k + q] } else { 0.0 }
+                    if f < w.filters {
+                        w.values[((f * w.channels + c) * k + r) * k + q]
+                    } else {
+                        0.0
+                    }
                 };
                 let row: Vec<f32> = (group * width..(group + 1) * width).map(of).collect();
                 self.push(&row);
@@ -49,12 +56,21 @@ impl Constants {
         at
     }
 
-    /// The last layer for the fused head: its bias, then for every four hidden units their weights for both classes.
-    pub fn push_head(&mut self, weights: &[f32], bias: &[f32], hidden: usize, padded: usize) -> usize {
+    /// The last layer for the fused head: its bias, then for every four hidden units their weights
+    /// for both classes.
+    pub fn push_head(
+        &mut self,
+        weights: &[f32],
+        bias: &[f32],
+        hidden: usize,
+        padded: usize,
+    ) -> usize {
         let at = self.push(&bias[..2]);
         for unit in (0..padded).step_by(4) {
             for class in 0..2 {
-                let of = |i: usize| if unit + i < hidden { weights[class * hidden + unit + i] } else { 0.0 };
+                let of = |i: usize| {
+                    if unit + i < hidden { weights[class * hidden + unit + i] } else { 0.0 }
+                };
                 self.0.push(std::array::from_fn(of));
             }
         }
@@ -69,7 +85,7 @@ pub fn vectors_for(filters: usize) -> usize {
 }
 
 /// Multiplies a following normalisation into the weights.
-pub fn fold(weights: &mut Weights<'_>, (scale, shift): &(Vec<f32>, Vec<f32>)) {
+pub fn fold(weights: &mut FilterWeights<'_>, (scale, shift): &(Vec<f32>, Vec<f32>)) {
     let taps = weights.values.len() / weights.filters;
     for (row, scale) in weights.values.to_mut().chunks_exact_mut(taps).zip(scale) {
         row.iter_mut().for_each(|w| *w *= scale);
@@ -79,17 +95,24 @@ pub fn fold(weights: &mut Weights<'_>, (scale, shift): &(Vec<f32>, Vec<f32>)) {
     }
 }
 
-/// A stride-2 convolution as a stride-1 convolution over the 2×2 phases of its padded input: channel, phase row, phase
-/// column.
-pub fn phases<'a>(w: &Weights<'_>) -> Weights<'a> {
+/// A stride-2 convolution as a stride-1 convolution over the 2×2 phases of its padded input:
+/// channel, phase row, phase column.
+pub fn phases<'a>(w: &FilterWeights<'_>) -> FilterWeights<'a> {
     let kernel = w.kernel.div_ceil(2);
     let channels = w.channels * 4;
     let mut values = vec![0.0; w.filters * channels * kernel * kernel];
     for (i, &v) in w.values.iter().enumerate() {
-        let (f, c) = (i / (w.kernel * w.kernel) / w.channels, i / (w.kernel * w.kernel) % w.channels);
+        let (f, c) =
+            (i / (w.kernel * w.kernel) / w.channels, i / (w.kernel * w.kernel) % w.channels);
         let (r, q) = (i / w.kernel % w.kernel, i % w.kernel);
         let channel = c * 4 + r % 2 * 2 + q % 2;
         values[((f * channels + channel) * kernel + r / 2) * kernel + q / 2] = v;
     }
-    Weights { values: values.into(), bias: w.bias.clone(), filters: w.filters, channels, kernel }
+    FilterWeights {
+        values: values.into(),
+        bias: w.bias.clone(),
+        filters: w.filters,
+        channels,
+        kernel,
+    }
 }

@@ -6,8 +6,10 @@ use super::context::Gpu;
 use super::program::{Program, Variant};
 
 /// Every shader by name; `cargo xtask shaders` checks the same files.
-pub const SHADERS: [(&str, &str); 2] =
-    [("layer", include_str!("../../../shaders/layer.wgsl")), ("pool", include_str!("../../../shaders/pool.wgsl"))];
+pub const SHADERS: [(&str, &str); 2] = [
+    ("layer", include_str!("../../../shaders/layer.wgsl")),
+    ("pool", include_str!("../../../shaders/pool.wgsl")),
+];
 
 /// Threads of a workgroup along x and y, as both shaders declare.
 pub const WORKGROUP: [u32; 2] = [32, 4];
@@ -83,7 +85,9 @@ fn compile(
                 ("HEAD", flag(head)),
             ],
         ),
-        Variant::Pool { kernel, mean } => (pool, vec![("KERNEL", f64::from(kernel)), ("MEAN", flag(mean))]),
+        Variant::Pool { kernel, mean } => {
+            (pool, vec![("KERNEL", f64::from(kernel)), ("MEAN", flag(mean))])
+        }
     };
     gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some("pass"),

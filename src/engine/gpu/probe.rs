@@ -1,26 +1,28 @@
-//! Start-up proof: a small-integer network bit for bit, then the model itself on a few pixels within rounding. Drivers that
-//! stop loops early or multiply with fewer bits fail here and not in a result.
+//! Start-up proof: a small-integer network bit for bit, then the model itself on a few pixels
+//! within rounding. Drivers that stop loops early or multiply with fewer bits fail here and not in
+//! a result.
 
 use super::{Gpu, GpuEngine};
 use crate::engine::block::Block;
-use crate::engine::{DenseEngine, LaneEngine};
+use crate::engine::{BatchEngine, DenseEngine};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Model, Weights, dcnn};
 use crate::raster::{Plane, RgbImage};
 
-/// Largest difference of logits between GPU and CPU: `ABSOLUTE + RELATIVE · |logit|`. Both round each of up to 1800 products
-/// once, in another order.
+/// Largest difference of logits between GPU and CPU: `ABSOLUTE + RELATIVE · |logit|`. Both round
+/// each of up to 1800 products once, in another order.
 pub const ABSOLUTE: f32 = 2e-4;
 pub const RELATIVE: f32 = 2e-4;
 
-/// Weights become -1, 0 or 1, most of them 0, so that every partial sum is a small integer and neither the order of
-/// additions nor fused multiply-add can change a bit.
+/// Weights become -1, 0 or 1, most of them 0, so that every partial sum is a small integer and
+/// neither the order of additions nor fused multiply-add can change a bit.
 pub fn integers(model: &Model) -> Result<Model> {
     let mut weights: Weights = model.weights().clone();
     for (name, array) in &mut weights {
         let fan_in = array.data.len() / array.shape[0].max(1);
         for (i, v) in array.data.iter_mut().enumerate() {
-            let draw = (i as u32).wrapping_mul(2_654_435_761).wrapping_add(name.len() as u32 * 97) >> 8;
+            let draw =
+                (i as u32).wrapping_mul(2_654_435_761).wrapping_add(name.len() as u32 * 97) >> 8;
             let every = if array.shape.len() > 1 { (fan_in as u32 / 6).max(1) } else { 2 };
             let sign = if draw >> 12 & 1 == 0 { 1.0 } else { -1.0 };
             *v = if draw.is_multiple_of(every) { sign } else { 0.0 };
@@ -38,7 +40,11 @@ pub fn integers(model: &Model) -> Result<Model> {
 /// A picture of black and white channels: inputs 0 and 1.
 pub fn black_and_white(width: usize, height: usize) -> Result<RgbImage> {
     let bit = |i: usize, c: usize| if (i * 7919 + c * 104_729) % 7 < 3 { 255 } else { 0 };
-    Plane::from_vec(width, height, (0..width * height).map(|i| [bit(i, 0), bit(i, 1), bit(i, 2)]).collect())
+    Plane::from_vec(
+        width,
+        height,
+        (0..width * height).map(|i| [bit(i, 0), bit(i, 1), bit(i, 2)]).collect(),
+    )
 }
 
 /// Proves a device on integers.
@@ -68,7 +74,10 @@ pub async fn prove_model(engine: &GpuEngine<'_>, model: &Model) -> Result<()> {
         }
         Architecture::Dccn { .. } => {
             let places = [(3, 2), (3, 3), (3, 4)];
-            (LaneEngine::new(model)?.run(&image, &places), Block { row: 3, column: 2, width: 3, height: 1 })
+            (
+                BatchEngine::new(model)?.run(&image, &places),
+                Block { row: 3, column: 2, width: 3, height: 1 },
+            )
         }
     };
     let got = engine.logits(&image, block).await?;
@@ -76,13 +85,17 @@ pub async fn prove_model(engine: &GpuEngine<'_>, model: &Model) -> Result<()> {
 }
 
 fn same(gpu: &Gpu, got: &[f32], want: &[f32], absolute: f32, relative: f32) -> Result<()> {
-    let wrong = |(g, w): (&f32, &f32)| (g - w).is_nan() || (g - w).abs() > absolute + relative * w.abs();
+    let wrong =
+        |(g, w): (&f32, &f32)| (g - w).is_nan() || (g - w).abs() > absolute + relative * w.abs();
     if got.len() == want.len() && !got.iter().zip(want).any(wrong) {
         return Ok(());
     }
     let shown = got.iter().zip(want).find(|&(g, w)| wrong((g, w)));
     let (g, w) = shown.map_or((f32::NAN, f32::NAN), |(g, w)| (*g, *w));
-    Err(Error::gpu(format!("{} computes wrongly ({g} where the CPU has {w}) and is not used", gpu.facts.name)))
+    Err(Error::gpu(format!(
+        "{} computes wrongly ({g} where the CPU has {w}) and is not used",
+        gpu.facts.name
+    )))
 }
 
 #[cfg(test)]
@@ -92,10 +105,11 @@ mod tests {
     #[test]
     fn normalisation_of_the_integer_network_is_exactly_one() {
         let model =
-            integers(&Model::random(crate::model::dccn(4, 6, 3, [5, 5, 5], 2), 2).expect("model")).expect("integers");
+            integers(&Model::random(crate::model::dccn(4, 6, 3, [5, 5, 5], 2), 2).expect("model"))
+                .expect("integers");
         for node in &model.graph().nodes {
             if matches!(node.op, crate::model::Op::BatchNorm) {
-                let (scale, shift) = crate::engine::program::norm_affine(&model, node);
+                let (scale, shift) = crate::engine::packed::norm_affine(&model, node);
                 assert!(scale.iter().all(|s| s.to_bits() == 1.0f32.to_bits()), "{}", node.name);
                 assert!(shift.iter().all(|s| s.fract() == 0.0), "{}", node.name);
             }

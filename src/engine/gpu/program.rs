@@ -1,5 +1,6 @@
-//! A network as a list of shader dispatches and the constants they read, before any GPU is known. Plain data: the CPU twin
-//! (`twin`) runs the same list, so a wrong kernel and a wrong list are told apart.
+//! A network as a list of shader dispatches and the constants they read, before any GPU is known.
+//! Plain data: the CPU twin (`twin`) runs the same list, so a wrong kernel and a wrong list are
+//! told apart.
 
 use std::collections::BTreeSet;
 
@@ -64,7 +65,7 @@ pub enum Variant {
 
 /// One pass over a slot, sizes still open.
 #[derive(Debug, Clone)]
-pub struct Stage {
+pub struct PassStage {
     pub variant: Variant,
     pub source: usize,
     pub target: usize,
@@ -87,7 +88,7 @@ pub struct Stage {
 /// A network ready for any block or batch size.
 #[derive(Debug, Clone)]
 pub struct Program {
-    pub stages: Vec<Stage>,
+    pub stages: Vec<PassStage>,
     /// Weights, biases, norms of all stages, in vectors of four.
     pub constants: Vec<[f32; 4]>,
     /// Channels of each slot; slot 0 is the input, the last one holds the logits.
@@ -125,7 +126,7 @@ impl Parameters {
 
 /// A program with sizes.
 #[derive(Debug, Clone)]
-pub struct Layout {
+pub struct BufferLayout {
     pub dispatches: Vec<Dispatch>,
     /// Values that each slot must hold.
     pub slot_len: Vec<usize>,
@@ -135,20 +136,27 @@ pub struct Layout {
 
 /// Size of what a slot holds at some moment; `width` in pixels, `lanes` values each.
 #[derive(Debug, Clone, Copy, Default)]
-struct Extent {
+struct PlaneExtent {
     height: usize,
     width: usize,
 }
 
 impl Program {
-    /// Sizes for an input of `width × height` pixels with `lanes` values side by side in each pixel.
+    /// Sizes for an input of `width × height` pixels with `lanes` values side by side in each
+    /// pixel.
     ///
     /// # Errors
     /// [`Error::Limit`] when a slot passes `limit_bytes`.
-    pub fn lay_out(&self, width: usize, height: usize, lanes: usize, limit_bytes: u64) -> Result<Layout> {
-        let mut extents = vec![Extent::default(); self.slot_channels.len()];
+    pub fn lay_out(
+        &self,
+        width: usize,
+        height: usize,
+        lanes: usize,
+        limit_bytes: u64,
+    ) -> Result<BufferLayout> {
+        let mut extents = vec![PlaneExtent::default(); self.slot_channels.len()];
         let mut slot_len = vec![0; self.slot_channels.len()];
-        extents[0] = Extent { height, width };
+        extents[0] = PlaneExtent { height, width };
         slot_len[0] = self.slot_channels[0] * width * height * lanes;
         let mut dispatches = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
@@ -167,7 +175,11 @@ impl Program {
             )));
         }
         let last = extents.last().copied().unwrap_or_default();
-        Ok(Layout { dispatches, result_len: self.classes * last.width * last.height * lanes, slot_len })
+        Ok(BufferLayout {
+            dispatches,
+            result_len: self.classes * last.width * last.height * lanes,
+            slot_len,
+        })
     }
 
     /// The distinct compiled forms.
@@ -176,23 +188,25 @@ impl Program {
     }
 }
 
-impl Stage {
+impl PassStage {
     fn kernel(&self) -> usize {
         match self.variant {
             Variant::Layer { kernel, .. } | Variant::Pool { kernel, .. } => kernel as usize,
         }
     }
 
-    fn result_of(&self, from: Extent) -> Result<Extent> {
+    fn result_of(&self, from: PlaneExtent) -> Result<PlaneExtent> {
         let span = (self.kernel() - 1) * self.spread;
-        let side = |n: usize| (n + 2 * self.padding).checked_sub(span + 1).map(|left| left / self.stride + 1);
+        let side = |n: usize| {
+            (n + 2 * self.padding).checked_sub(span + 1).map(|left| left / self.stride + 1)
+        };
         match (side(from.height), side(from.width)) {
-            (Some(height), Some(width)) => Ok(Extent { height, width }),
+            (Some(height), Some(width)) => Ok(PlaneExtent { height, width }),
             _ => Err(Error::mismatch("The input is smaller than the network's window")),
         }
     }
 
-    fn dispatch(&self, from: Extent, to: Extent, lanes: usize) -> Dispatch {
+    fn dispatch(&self, from: PlaneExtent, to: PlaneExtent, lanes: usize) -> Dispatch {
         let n = |v: usize| u32::try_from(v).unwrap_or(u32::MAX);
         let (source_row, target_row) = (from.width * lanes, to.width * lanes);
         let target_plane = to.height * target_row;
@@ -216,7 +230,9 @@ impl Stage {
             padding_y: n(self.padding),
         };
         let (parameters, threads) = match self.variant {
-            Variant::Pool { .. } => (Parameters::Pool(common), [width, n(to.height), n(self.channels)]),
+            Variant::Pool { .. } => {
+                (Parameters::Pool(common), [width, n(to.height), n(self.channels)])
+            }
             Variant::Layer { vectors, head, .. } => {
                 let groups = n(self.filters).div_ceil(4 * vectors);
                 let parameters = self.layer(&common, groups);
@@ -225,7 +241,13 @@ impl Stage {
                 (Parameters::Layer(parameters), [width, n(rows), if head { 1 } else { groups }])
             }
         };
-        Dispatch { variant: self.variant, parameters, source: self.source, target: self.target, threads }
+        Dispatch {
+            variant: self.variant,
+            parameters,
+            source: self.source,
+            target: self.target,
+            threads,
+        }
     }
 
     fn layer(&self, common: &PoolParameters, groups: u32) -> LayerParameters {

@@ -1,5 +1,5 @@
-//! A program on a device: weights uploaded once, buffers kept from block to block, one submission a block, and the result
-//! of one block read while the next is computed.
+//! A program on a device: weights uploaded once, buffers kept from block to block, one submission a
+//! block, and the result of one block read while the next is computed.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::context::Gpu;
 use super::pipelines::{Pipelines, WORKGROUP};
-use super::program::{Layout, Program};
+use super::program::{BufferLayout, Program};
 use crate::error::{Error, Result};
 
 /// Distance between two passes' parameters: WebGPU's alignment of dynamic offsets.
@@ -18,7 +18,7 @@ const IN_FLIGHT: usize = 2;
 
 /// A program whose weights lie on the device.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedProgram {
     pub program: Program,
     pipelines: Pipelines,
     constants: wgpu::Buffer,
@@ -26,7 +26,7 @@ pub struct Loaded {
 
 /// Buffers for blocks up to one size.
 #[derive(Debug)]
-pub struct Arena {
+pub struct BlockBuffers {
     slots: Vec<wgpu::Buffer>,
     capacity: Vec<usize>,
     parameters: wgpu::Buffer,
@@ -37,14 +37,14 @@ pub struct Arena {
 
 /// A submitted block whose result is on its way.
 #[derive(Debug)]
-pub struct Pending {
+pub struct PendingResult {
     staging: wgpu::Buffer,
     len: usize,
     submission: wgpu::SubmissionIndex,
     mapped: Mapped,
 }
 
-impl Loaded {
+impl LoadedProgram {
     /// Compiles the shaders and uploads the weights.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl Loaded {
     ///
     /// # Errors
     /// [`Error::Gpu`] when there is not enough memory.
-    pub fn arena(&self, gpu: &Gpu, layout: &Layout) -> Result<Arena> {
+    pub fn arena(&self, gpu: &Gpu, layout: &BufferLayout) -> Result<BlockBuffers> {
         use wgpu::BufferUsages as Usage;
         let buffer = |label, bytes: u64, usage| {
             gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -77,17 +77,35 @@ impl Loaded {
                 mapped_at_creation: false,
             })
         };
-        let slot =
-            |&len: &usize| buffer("slot", len.max(4) as u64 * 4, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC);
+        let slot = |&len: &usize| {
+            buffer(
+                "slot",
+                len.max(4) as u64 * 4,
+                Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC,
+            )
+        };
         let slots: Vec<wgpu::Buffer> = layout.slot_len.iter().map(slot).collect();
         let passes = layout.dispatches.len() as u64;
-        let parameters = buffer("parameters", passes * PARAMETER_STEP, Usage::UNIFORM | Usage::COPY_DST);
+        let parameters =
+            buffer("parameters", passes * PARAMETER_STEP, Usage::UNIFORM | Usage::COPY_DST);
         let result_bytes = layout.result_len as u64 * 4;
-        let staging = std::array::from_fn(|_| buffer("staging", result_bytes, Usage::MAP_READ | Usage::COPY_DST));
-        let groups =
-            layout.dispatches.iter().map(|d| self.bind(gpu, &parameters, &slots[d.source], &slots[d.target])).collect();
+        let staging = std::array::from_fn(|_| {
+            buffer("staging", result_bytes, Usage::MAP_READ | Usage::COPY_DST)
+        });
+        let groups = layout
+            .dispatches
+            .iter()
+            .map(|d| self.bind(gpu, &parameters, &slots[d.source], &slots[d.target]))
+            .collect();
         gpu.check()?;
-        Ok(Arena { slots, capacity: layout.slot_len.clone(), parameters, groups, staging, next: 0 })
+        Ok(BlockBuffers {
+            slots,
+            capacity: layout.slot_len.clone(),
+            parameters,
+            groups,
+            staging,
+            next: 0,
+        })
     }
 
     fn bind(
@@ -102,12 +120,20 @@ impl Loaded {
             offset: 0,
             size: std::num::NonZeroU64::new(PARAMETER_STEP),
         });
-        let all = [window, self.constants.as_entire_binding(), source.as_entire_binding(), target.as_entire_binding()];
+        let all = [
+            window,
+            self.constants.as_entire_binding(),
+            source.as_entire_binding(),
+            target.as_entire_binding(),
+        ];
         let mut binding = 0..;
         gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("pass"),
             layout: &self.pipelines.layout,
-            entries: &all.map(|resource| wgpu::BindGroupEntry { binding: binding.next().unwrap_or(0), resource }),
+            entries: &all.map(|resource| wgpu::BindGroupEntry {
+                binding: binding.next().unwrap_or(0),
+                resource,
+            }),
         })
     }
 
@@ -115,19 +141,30 @@ impl Loaded {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when it does not fit the arena.
-    pub fn submit(&self, gpu: &Gpu, arena: &mut Arena, layout: &Layout, input: &[f32]) -> Result<Pending> {
-        if layout.slot_len.iter().zip(&arena.capacity).any(|(len, room)| len > room) || input.len() > layout.slot_len[0]
+    pub fn submit(
+        &self,
+        gpu: &Gpu,
+        arena: &mut BlockBuffers,
+        layout: &BufferLayout,
+        input: &[f32],
+    ) -> Result<PendingResult> {
+        if layout.slot_len.iter().zip(&arena.capacity).any(|(len, room)| len > room)
+            || input.len() > layout.slot_len[0]
         {
             return Err(Error::mismatch("The block is larger than the buffers made for it"));
         }
         gpu.queue.write_buffer(&arena.slots[0], 0, bytemuck::cast_slice(input));
         let mut parameters = vec![0u8; layout.dispatches.len() * PARAMETER_STEP as usize];
-        for (place, dispatch) in parameters.chunks_exact_mut(PARAMETER_STEP as usize).zip(&layout.dispatches) {
+        for (place, dispatch) in
+            parameters.chunks_exact_mut(PARAMETER_STEP as usize).zip(&layout.dispatches)
+        {
             let bytes = dispatch.parameters.bytes();
             place[..bytes.len()].copy_from_slice(bytes);
         }
         gpu.queue.write_buffer(&arena.parameters, 0, &parameters);
-        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("block") });
+        let mut encoder = gpu
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("block") });
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for (i, (dispatch, group)) in layout.dispatches.iter().zip(&arena.groups).enumerate() {
@@ -146,11 +183,11 @@ impl Loaded {
         }
         let submission = gpu.queue.submit([encoder.finish()]);
         let mapped = Mapped::of(&staging, bytes);
-        Ok(Pending { staging, len: layout.result_len, submission, mapped })
+        Ok(PendingResult { staging, len: layout.result_len, submission, mapped })
     }
 }
 
-impl Pending {
+impl PendingResult {
     /// Waits for the result.
     ///
     /// # Errors
@@ -162,8 +199,9 @@ impl Pending {
         if !mapped {
             return Err(Error::gpu(format!("{} gave no result", gpu.facts.name)));
         }
-        let failed =
-            |e: wgpu::MapRangeError| Error::gpu(format!("The result cannot be read from {}: {e}", gpu.facts.name));
+        let failed = |e: wgpu::MapRangeError| {
+            Error::gpu(format!("The result cannot be read from {}: {e}", gpu.facts.name))
+        };
         let values = {
             let view = self.staging.get_mapped_range(0..self.len as u64 * 4).map_err(failed)?;
             bytemuck::pod_collect_to_vec(&view)
@@ -181,9 +219,10 @@ fn wait(gpu: &Gpu, submission: wgpu::SubmissionIndex) -> Result<()> {
     let until = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
     match gpu.device.poll(until) {
         Ok(_) => Ok(()),
-        Err(e) => {
-            Err(gpu.check().err().unwrap_or_else(|| Error::gpu(format!("{} stopped answering: {e}", gpu.facts.name))))
-        }
+        Err(e) => Err(gpu
+            .check()
+            .err()
+            .unwrap_or_else(|| Error::gpu(format!("{} stopped answering: {e}", gpu.facts.name)))),
     }
 }
 

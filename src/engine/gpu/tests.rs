@@ -25,7 +25,8 @@ fn dense_passes_equal_the_definition_on_integers_at_any_width() {
         let block = Block { row: 1, column: 2, width: 9, height: 5 };
         let program = lower::dense(&model).expect("program");
         let around = PATCH_PX - 1;
-        let layout = program.lay_out(block.width + around, block.height + around, 1, LIMIT).expect("layout");
+        let layout =
+            program.lay_out(block.width + around, block.height + around, 1, LIMIT).expect("layout");
         let got = twin::run(&program, &layout, &block_values(&image, block)[..layout.slot_len[0]]);
         for (i, (y, x)) in [(0, 0), (2, 5), (4, 8)].into_iter().map(|p| (p.0 * 9 + p.1, p)) {
             let want = patch_logits(&model, &patch_at(&image, block.row + y, block.column + x));
@@ -72,9 +73,14 @@ fn the_network_with_padding_has_no_dense_form() {
 fn fields(shader: &str) -> Vec<(String, u32)> {
     let (_, text) = super::SHADERS.into_iter().find(|(name, _)| *name == shader).expect("shader");
     let module = naga::front::wgsl::parse_str(text).expect("valid WGSL");
-    let uniform =
-        module.global_variables.iter().find(|(_, v)| v.space == naga::AddressSpace::Uniform).expect("uniform");
-    let naga::TypeInner::Struct { members, .. } = &module.types[uniform.1.ty].inner else { return Vec::new() };
+    let uniform = module
+        .global_variables
+        .iter()
+        .find(|(_, v)| v.space == naga::AddressSpace::Uniform)
+        .expect("uniform");
+    let naga::TypeInner::Struct { members, .. } = &module.types[uniform.1.ty].inner else {
+        return Vec::new();
+    };
     members.iter().map(|m| (m.name.clone().unwrap_or_default(), m.offset)).collect()
 }
 

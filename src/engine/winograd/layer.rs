@@ -1,8 +1,12 @@
-//! One convolution by Winograd tiles. Kernels larger than 3×3 are cut into 3×3 pieces whose products are summed before the
-//! output transform, so a 6×6 kernel costs four pieces and one transform. Taps may lie `spread` pixels apart: then tiles of
-//! different phases are worked on side by side, and every inner loop runs over neighbouring tiles.
+//! One convolution by Winograd tiles. Kernels larger than 3×3 are cut into 3×3 pieces whose
+//! products are summed before the output transform, so a 6×6 kernel costs four pieces and one
+//! transform. Taps may lie `spread` pixels apart: then tiles of different phases are worked on side
+//! by side, and every inner loop runs over neighbouring tiles.
 
-#![allow(clippy::inline_always, reason = "only inlined code is compiled for the vector instructions that pulp found")]
+#![allow(
+    clippy::inline_always,
+    reason = "only inlined code is compiled for the vector instructions that pulp found"
+)]
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -18,9 +22,10 @@ const STRIP_TILES: usize = 64;
 /// Most lanes of a vector, twice: strips are padded to this.
 const PAD: usize = 32;
 
-/// Planes cut so that neighbouring tiles are neighbours: `[channel][row][place in tile][tile · spread + phase]`.
+/// Planes cut so that neighbouring tiles are neighbours: `[channel][row][place in tile][tile ·
+/// spread + phase]`.
 #[derive(Debug)]
-pub struct Cut {
+pub struct StripInput {
     pub values: Vec<f32>,
     pub height: usize,
     /// Values of one place in a row.
@@ -45,7 +50,13 @@ pub trait Sink {
     /// Before the first filter; `stride` tiles are given for each, at most.
     fn begin(&mut self, stride: usize);
     /// The outputs of one filter for the tiles from `tile` on, one a lane.
-    fn take<S: Simd>(&mut self, simd: S, filter: usize, tile: usize, outputs: [[S::f32s; TILE]; TILE]);
+    fn take<S: Simd>(
+        &mut self,
+        simd: S,
+        filter: usize,
+        tile: usize,
+        outputs: [[S::f32s; TILE]; TILE],
+    );
     fn finish(&mut self, strip: Strip);
 }
 
@@ -76,8 +87,8 @@ impl Layer {
         let depth = channels * pieces * pieces;
         let padded = filters.div_ceil(FILTERS) * FILTERS;
         let mut by_filter = vec![[0.0f32; PRODUCTS]; padded * depth];
-        for (f, c, piece) in
-            (0..filters * depth).map(|n| (n / depth, n % depth / (pieces * pieces), n % (pieces * pieces)))
+        for (f, c, piece) in (0..filters * depth)
+            .map(|n| (n / depth, n % depth / (pieces * pieces), n % (pieces * pieces)))
         {
             let (top, left) = (piece / pieces * 3, piece % pieces * 3);
             let tap = |r: usize, q: usize| {
@@ -87,14 +98,15 @@ impl Layer {
                     0.0
                 }
             };
-            let part: [[f64; 3]; 3] = std::array::from_fn(|r| std::array::from_fn(|q| tap(top + r, left + q)));
+            let part: [[f64; 3]; 3] =
+                std::array::from_fn(|r| std::array::from_fn(|q| tap(top + r, left + q)));
             by_filter[f * depth + c * pieces * pieces + piece] = transform::weights(&part);
         }
         let mut weights = Vec::with_capacity(padded * depth * PRODUCTS);
         for chunk in (0..padded).step_by(CHUNK) {
             let groups = (CHUNK.min(padded - chunk)) / FILTERS;
-            for (k, g, d) in
-                (0..PRODUCTS * groups * depth).map(|n| (n / (groups * depth), n / depth % groups, n % depth))
+            for (k, g, d) in (0..PRODUCTS * groups * depth)
+                .map(|n| (n / (groups * depth), n / depth % groups, n % depth))
             {
                 let first = chunk + g * FILTERS;
                 weights.extend((first..first + FILTERS).map(|f| by_filter[f * depth + d][k]));
@@ -119,10 +131,17 @@ impl Layer {
     }
 
     /// Planes of `height × width` for outputs of `out_width`, rows `step` apart.
-    pub fn cut(&self, data: &[f32], (height, width, step): (usize, usize, usize), out_width: usize) -> Cut {
+    pub fn cut(
+        &self,
+        data: &[f32],
+        (height, width, step): (usize, usize, usize),
+        out_width: usize,
+    ) -> StripInput {
         let places = out_width / TILE + self.ahead() * self.spread;
         let mut values = vec![0.0; self.channels * height * TILE * places + PAD];
-        for (row, cut) in values.chunks_exact_mut(TILE * places).take(self.channels * height).enumerate() {
+        for (row, cut) in
+            values.chunks_exact_mut(TILE * places).take(self.channels * height).enumerate()
+        {
             let (c, y) = (row / height, row % height);
             let source = &data[(c * height + y) * step..][..width];
             match self.spread {
@@ -132,11 +151,17 @@ impl Layer {
                 _ => scatter::<1>(source, cut, places),
             }
         }
-        Cut { values, height, places }
+        StripInput { values, height, places }
     }
 
-    /// Convolves, adds the bias, applies ReLU and hands everything to `sink`. Both sides of the output are whole tiles.
-    pub fn run(&self, cut: &Cut, (out_height, out_width): (usize, usize), sink: &mut (impl Sink + Send)) {
+    /// Convolves, adds the bias, applies ReLU and hands everything to `sink`. Both sides of the
+    /// output are whole tiles.
+    pub fn run(
+        &self,
+        cut: &StripInput,
+        (out_height, out_width): (usize, usize),
+        sink: &mut (impl Sink + Send),
+    ) {
         Arch::new().dispatch(Job { layer: self, cut, out_height, out_width, sink });
     }
 
@@ -163,7 +188,7 @@ fn scatter<const D: usize>(source: &[f32], cut: &mut [f32], places: usize) {
 
 struct Job<'a, K> {
     layer: &'a Layer,
-    cut: &'a Cut,
+    cut: &'a StripInput,
     out_height: usize,
     out_width: usize,
     sink: &'a mut K,
@@ -180,7 +205,8 @@ impl<K: Sink> WithSimd for Job<'_, K> {
         // As many rows of tiles as the cache holds, at most all phases.
         let most = (STRIP_TILES / width).clamp(1, spread);
         let stride = (most * width).next_multiple_of(PAD) + PAD;
-        let (mut transformed, mut products) = (aligned(PRODUCTS * depth * stride), aligned(CHUNK * PRODUCTS * stride));
+        let (mut transformed, mut products) =
+            (aligned(PRODUCTS * depth * stride), aligned(CHUNK * PRODUCTS * stride));
         let transformed: &mut [f32] = bytemuck::cast_slice_mut(&mut transformed);
         let products: &mut [f32] = bytemuck::cast_slice_mut(&mut products);
         let mut scratch = vec![0.0f32; WINDOW * (TILE * cut.places + PAD)];
@@ -192,16 +218,24 @@ impl<K: Sink> WithSimd for Job<'_, K> {
                 sink.begin(stride);
                 let mut weights = layer.weights.as_slice();
                 for chunk in (0..layer.filters.next_multiple_of(FILTERS)).step_by(CHUNK) {
-                    let groups = CHUNK.min(layer.filters.next_multiple_of(FILTERS) - chunk) / FILTERS;
+                    let groups =
+                        CHUNK.min(layer.filters.next_multiple_of(FILTERS) - chunk) / FILTERS;
                     let (now, later) = weights.split_at(PRODUCTS * groups * depth * FILTERS);
                     weights = later;
-                    let sums = Products { weights: now, source: transformed, depth, stride, used, groups };
+                    let sums =
+                        Products { weights: now, source: transformed, depth, stride, used, groups };
                     multiply(simd, &sums, products);
                     for f in 0..(groups * FILTERS).min(layer.filters - chunk) {
                         let of_filter = &products[f * PRODUCTS * stride..][..PRODUCTS * stride];
-                        finish_filter(simd, of_filter, layer.bias[chunk + f], used, |tile, outputs| {
-                            sink.take(simd, chunk + f, tile, outputs);
-                        });
+                        finish_filter(
+                            simd,
+                            of_filter,
+                            layer.bias[chunk + f],
+                            used,
+                            |tile, outputs| {
+                                sink.take(simd, chunk + f, tile, outputs);
+                            },
+                        );
                     }
                 }
                 sink.finish(strip);
@@ -221,13 +255,13 @@ fn store<S: Simd>(_: S, values: &mut [f32], at: usize, v: S::f32s) {
     values[at..][..S::F32_LANES].copy_from_slice(lanes);
 }
 
-/// Transforms the inputs of a strip: `[product][channel, piece][tile]`. Vectors may run past a row of tiles; the next row,
-/// or padding, comes after.
+/// Transforms the inputs of a strip: `[product][channel, piece][tile]`. Vectors may run past a row
+/// of tiles; the next row, or padding, comes after.
 #[inline(always)]
 fn gather_input<S: Simd>(
     simd: S,
     layer: &Layer,
-    cut: &Cut,
+    cut: &StripInput,
     strip: Strip,
     stride: usize,
     transformed: &mut [f32],
@@ -240,7 +274,8 @@ fn gather_input<S: Simd>(
     for (c, piece_row, phase) in (0..layer.channels * pieces * strip.phases)
         .map(|n| (n / (pieces * strip.phases), n / strip.phases % pieces, n % strip.phases))
     {
-        let row = |r: usize| (c * cut.height + strip.row + phase + (3 * piece_row + r) * spread) * line;
+        let row =
+            |r: usize| (c * cut.height + strip.row + phase + (3 * piece_row + r) * spread) * line;
         let rows: [usize; WINDOW] = std::array::from_fn(row);
         for x in (0..line).step_by(S::F32_LANES) {
             let column = rows.map(|at| load(simd, &cut.values, at + x));
@@ -255,7 +290,8 @@ fn gather_input<S: Simd>(
             };
             let taps: [usize; WINDOW] = std::array::from_fn(tap);
             let entry = (c * pieces + piece_row) * pieces + piece_column;
-            let at = |k2: usize| ((k1 * WINDOW + k2) * depth + entry) * stride + phase * strip.width;
+            let at =
+                |k2: usize| ((k1 * WINDOW + k2) * depth + entry) * stride + phase * strip.width;
             let targets: [usize; WINDOW] = std::array::from_fn(at);
             for x in (0..strip.width).step_by(S::F32_LANES) {
                 let values = transform::input(simd, taps.map(|at| load(simd, scratch, at + x)));
@@ -313,7 +349,12 @@ fn multiply_by<S: Simd, const V: usize>(simd: S, sums: &Products<'_>, out: &mut 
 }
 
 #[inline(always)]
-fn put<S: Simd, const V: usize>(simd: S, tile: &[[S::f32s; V]; FILTERS], stride: usize, out: &mut [f32]) {
+fn put<S: Simd, const V: usize>(
+    simd: S,
+    tile: &[[S::f32s; V]; FILTERS],
+    stride: usize,
+    out: &mut [f32],
+) {
     for (f, row) in tile.iter().enumerate() {
         for (v, value) in row.iter().enumerate() {
             store(simd, out, f * PRODUCTS * stride + v * PRODUCTS * S::F32_LANES, *value);
@@ -356,7 +397,8 @@ fn finish_filter<S: Simd>(
     mut give: impl FnMut(usize, [[S::f32s; TILE]; TILE]),
 ) {
     let (bias, zero) = (simd.splat_f32s(bias), simd.splat_f32s(0.0));
-    let vectors: &[S::f32s] = bytemuck::cast_slice(&products[..used.next_multiple_of(S::F32_LANES) * PRODUCTS]);
+    let vectors: &[S::f32s] =
+        bytemuck::cast_slice(&products[..used.next_multiple_of(S::F32_LANES) * PRODUCTS]);
     for (n, m) in vectors.as_chunks::<PRODUCTS>().0.iter().enumerate() {
         let activated = |v| simd.max_f32s(simd.add_f32s(v, bias), zero);
         let outputs = transform::outputs(simd, m);

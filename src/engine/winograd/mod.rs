@@ -1,8 +1,12 @@
-//! The fast CPU engine for the DCNN: the dense form of `dense`, its larger convolutions and its first fully connected layer
-//! by Winograd tiles, about a quarter of the multiplications. It rounds in another order than the definition, so it is held
-//! to a tolerance on logits (rung 2); tiles lie at fixed places of the image, so block size changes no bit.
+//! The fast CPU engine for the DCNN: the dense form of `dense`, its larger convolutions and its
+//! first fully connected layer by Winograd tiles, about a quarter of the multiplications. It rounds
+//! in another order than the definition, so it is held to a tolerance on logits (rung 2); tiles lie
+//! at fixed places of the image, so block size changes no bit.
 
-#![allow(clippy::inline_always, reason = "only inlined code is compiled for the vector instructions that pulp found")]
+#![allow(
+    clippy::inline_always,
+    reason = "only inlined code is compiled for the vector instructions that pulp found"
+)]
 
 mod layer;
 mod transform;
@@ -12,7 +16,7 @@ use pulp::Simd;
 use super::block::Block;
 use super::dense::{Planes, convolve, input_planes, pool, window_pixels};
 use super::kernel::madd;
-use super::program::Packed;
+use super::packed::PackedFilters;
 use crate::error::{Error, Result};
 use crate::model::{Model, Node, Op};
 use crate::raster::RgbImage;
@@ -23,10 +27,10 @@ use transform::TILE;
 pub const ALIGN_PX: usize = TILE * 8;
 
 #[derive(Debug)]
-enum Stage {
+enum WinogradStage {
     /// Too few taps for tiles to pay.
     Direct {
-        packed: Packed,
+        packed: PackedFilters,
         kernel: usize,
     },
     Tiles(Layer),
@@ -38,7 +42,7 @@ enum Stage {
 /// A DCNN made ready for blocks.
 #[derive(Debug)]
 pub struct WinogradEngine {
-    stages: Vec<Stage>,
+    stages: Vec<WinogradStage>,
     hidden: Layer,
     /// Weights of the last layer, `[unit]`, and its bias, for both classes.
     output: Vec<[f32; 2]>,
@@ -62,18 +66,25 @@ impl WinogradEngine {
         for node in &graph.nodes {
             match node.op {
                 Op::Conv { kernel, stride: 1, padding: 0, .. } if spread == 1 => {
-                    stages.push(Stage::Direct { packed: Packed::of(model, node), kernel });
+                    stages.push(WinogradStage::Direct {
+                        packed: PackedFilters::of(model, node),
+                        kernel,
+                    });
                 }
                 Op::Conv { kernel, stride: 1, padding: 0, .. } => {
-                    stages.push(Stage::Tiles(layer_of(model, node, kernel, spread)));
+                    stages.push(WinogradStage::Tiles(layer_of(model, node, kernel, spread)));
                 }
                 Op::MaxPool { kernel: 2, stride: 2, padding: 0 } => {
-                    stages.push(Stage::Pool { dilation: spread });
+                    stages.push(WinogradStage::Pool { dilation: spread });
                     spread *= 2;
                 }
                 Op::Linear { .. } => linear.push((node, graph.input_shape(node).height)),
                 Op::Input | Op::Relu => {}
-                _ => return Err(Error::unsupported("This network has no exact dense form; only the DCNN has")),
+                _ => {
+                    return Err(Error::unsupported(
+                        "This network has no exact dense form; only the DCNN has",
+                    ));
+                }
             }
         }
         let [(hidden, side), (last, 1)] = linear[..] else {
@@ -93,7 +104,8 @@ impl WinogradEngine {
         })
     }
 
-    /// Logits of every pixel of `block`, row by row, classes innermost. Its origin should be a multiple of 32 pixels.
+    /// Logits of every pixel of `block`, row by row, classes innermost. Its origin should be a
+    /// multiple of 32 pixels.
     #[must_use]
     pub fn run(&self, image: &RgbImage, block: Block) -> Vec<f32> {
         self.run_window(&window_pixels(image, block, self.window(block)), block)
@@ -119,9 +131,9 @@ impl WinogradEngine {
         for stage in &self.stages {
             let to = wanted.pop().unwrap_or(input);
             planes = match stage {
-                Stage::Direct { packed, kernel } => convolve(&planes, packed, *kernel, 1),
-                Stage::Pool { dilation } => pool(&planes, *dilation),
-                Stage::Tiles(layer) => tiles(layer, &planes, to),
+                WinogradStage::Direct { packed, kernel } => convolve(&planes, packed, *kernel, 1),
+                WinogradStage::Pool { dilation } => pool(&planes, *dilation),
+                WinogradStage::Tiles(layer) => tiles(layer, &planes, to),
             };
         }
         self.classify(&planes, block, whole)
@@ -133,16 +145,16 @@ impl WinogradEngine {
         let mut need = grow((height, width), self.hidden.context());
         let mut wanted = Vec::new();
         for stage in self.stages.iter().rev() {
-            if let Stage::Tiles(layer) = stage {
+            if let WinogradStage::Tiles(layer) = stage {
                 need = (layer.covering(need.0), layer.covering(need.1));
             }
             wanted.push(need);
             need = grow(
                 need,
                 match stage {
-                    Stage::Direct { kernel, .. } => kernel - 1,
-                    Stage::Pool { dilation } => *dilation,
-                    Stage::Tiles(layer) => layer.context(),
+                    WinogradStage::Direct { kernel, .. } => kernel - 1,
+                    WinogradStage::Pool { dilation } => *dilation,
+                    WinogradStage::Tiles(layer) => layer.context(),
                 },
             );
         }
@@ -150,9 +162,15 @@ impl WinogradEngine {
     }
 
     fn classify(&self, planes: &Planes, block: Block, whole: (usize, usize)) -> Vec<f32> {
-        let cut = self.hidden.cut(&planes.data, (planes.height, planes.width, planes.step), whole.1);
-        let mut logits =
-            Logits { engine: self, block, sums: Vec::new(), lanes: 1, out: vec![0.0; block.width * block.height * 2] };
+        let cut =
+            self.hidden.cut(&planes.data, (planes.height, planes.width, planes.step), whole.1);
+        let mut logits = Logits {
+            engine: self,
+            block,
+            sums: Vec::new(),
+            lanes: 1,
+            out: vec![0.0; block.width * block.height * 2],
+        };
         self.hidden.run(&cut, whole, &mut logits);
         logits.out
     }
@@ -186,8 +204,15 @@ impl Sink for Collect {
     }
 
     #[inline(always)]
-    fn take<S: Simd>(&mut self, _: S, filter: usize, tile: usize, outputs: [[S::f32s; TILE]; TILE]) {
-        let of_filter = &mut self.kept[filter * TILE * TILE * self.stride..][..TILE * TILE * self.stride];
+    fn take<S: Simd>(
+        &mut self,
+        _: S,
+        filter: usize,
+        tile: usize,
+        outputs: [[S::f32s; TILE]; TILE],
+    ) {
+        let of_filter =
+            &mut self.kept[filter * TILE * TILE * self.stride..][..TILE * TILE * self.stride];
         for (place, v) in outputs.as_flattened().iter().enumerate() {
             let lanes: &[f32] = bytemuck::cast_slice(std::slice::from_ref(v));
             of_filter[place * self.stride + tile..][..S::F32_LANES].copy_from_slice(lanes);
@@ -210,10 +235,12 @@ impl Collect {
         for (filter, outputs) in self.kept.chunks_exact(TILE * TILE * self.stride).enumerate() {
             for (phase, r) in (0..strip.phases * TILE).map(|n| (n / TILE, n % TILE)) {
                 let row = strip.row + phase + r * D;
-                let target = &mut self.out.data[filter * plane + row * self.out.step..][..self.out.width];
+                let target =
+                    &mut self.out.data[filter * plane + row * self.out.step..][..self.out.width];
                 let (runs, _) = target.as_chunks_mut::<D>();
                 for s in 0..TILE {
-                    let source = &outputs[(r * TILE + s) * self.stride + phase * strip.width..][..strip.width];
+                    let source = &outputs[(r * TILE + s) * self.stride + phase * strip.width..]
+                        [..strip.width];
                     let places = runs.iter_mut().skip(s).step_by(TILE);
                     places.zip(source.as_chunks::<D>().0).for_each(|(to, from)| *to = *from);
                 }
@@ -239,12 +266,20 @@ impl Sink for Logits<'_> {
     }
 
     #[inline(always)]
-    fn take<S: Simd>(&mut self, simd: S, filter: usize, tile: usize, outputs: [[S::f32s; TILE]; TILE]) {
+    fn take<S: Simd>(
+        &mut self,
+        simd: S,
+        filter: usize,
+        tile: usize,
+        outputs: [[S::f32s; TILE]; TILE],
+    ) {
         const PLACES: usize = TILE * TILE;
         self.lanes = S::F32_LANES;
-        let sums: &mut [S::f32s] =
-            bytemuck::cast_slice_mut(&mut self.sums[tile * 2 * PLACES..][..S::F32_LANES * 2 * PLACES]);
-        let (Some((first, rest)), [w0, w1]) = (sums.split_first_chunk_mut::<PLACES>(), self.engine.output[filter])
+        let sums: &mut [S::f32s] = bytemuck::cast_slice_mut(
+            &mut self.sums[tile * 2 * PLACES..][..S::F32_LANES * 2 * PLACES],
+        );
+        let (Some((first, rest)), [w0, w1]) =
+            (sums.split_first_chunk_mut::<PLACES>(), self.engine.output[filter])
         else {
             return;
         };
@@ -271,7 +306,10 @@ impl Sink for Logits<'_> {
                 let tile = phase * strip.width + run / TILE * spread + within;
                 let (vector, lane) = (tile / self.lanes, tile % self.lanes);
                 let at = (vector * 2 * PLACES + r * TILE + run % TILE) * self.lanes + lane;
-                pixel.copy_from_slice(&[self.sums[at] + b0, self.sums[at + PLACES * self.lanes] + b1]);
+                pixel.copy_from_slice(&[
+                    self.sums[at] + b0,
+                    self.sums[at + PLACES * self.lanes] + b1,
+                ]);
             }
         }
     }
@@ -295,9 +333,13 @@ mod tests {
 
     #[test]
     fn tiles_equal_the_dense_engine_at_any_width_and_size() {
-        for architecture in [dcnn([1, 1, 1], 1, 2), dcnn([3, 5, 8], 11, 2), dcnn([4, 17, 9], 37, 2)] {
+        for architecture in [dcnn([1, 1, 1], 1, 2), dcnn([3, 5, 8], 11, 2), dcnn([4, 17, 9], 37, 2)]
+        {
             let model = Model::random(architecture, 4).expect("model");
-            let (fast, exact) = (WinogradEngine::new(&model).expect("fast"), DenseEngine::new(&model).expect("exact"));
+            let (fast, exact) = (
+                WinogradEngine::new(&model).expect("fast"),
+                DenseEngine::new(&model).expect("exact"),
+            );
             for (w, h) in [(1, 1), (9, 5), (40, 33), (70, 3)] {
                 let image = picture(w, h);
                 for block in blocks(w, h, 64) {

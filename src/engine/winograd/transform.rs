@@ -1,7 +1,10 @@
-//! Winograd's minimal filtering F(4×4, 3×3) (Lavin & Gray 2016): sixteen outputs of a 3×3 convolution from 36 products
-//! instead of 144. Points 0, ±1, ±2, ∞.
+//! Winograd's minimal filtering F(4×4, 3×3) (Lavin & Gray 2016): sixteen outputs of a 3×3
+//! convolution from 36 products instead of 144. Points 0, ±1, ±2, ∞.
 
-#![allow(clippy::inline_always, reason = "only inlined code is compiled for the vector instructions that pulp found")]
+#![allow(
+    clippy::inline_always,
+    reason = "only inlined code is compiled for the vector instructions that pulp found"
+)]
 
 use pulp::Simd;
 
@@ -26,7 +29,9 @@ const G: [[f64; 3]; WINDOW] = [
 
 /// The 36 transformed values of a 3×3 kernel.
 pub fn weights(kernel: &[[f64; 3]; 3]) -> [f32; PRODUCTS] {
-    let value = |i: usize, j: usize| -> f64 { (0..9).map(|n| G[i][n / 3] * kernel[n / 3][n % 3] * G[j][n % 3]).sum() };
+    let value = |i: usize, j: usize| -> f64 {
+        (0..9).map(|n| G[i][n / 3] * kernel[n / 3][n % 3] * G[j][n % 3]).sum()
+    };
     std::array::from_fn(|k| value(k / WINDOW, k % WINDOW) as f32)
 }
 

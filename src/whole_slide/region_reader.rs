@@ -1,14 +1,14 @@
 //! A picture too large for memory, by rectangles.
 
 use super::sampling::Sampling;
-use super::tissue::{Glance, Tissue};
+use super::tissue::{Overview, Tissue};
 use crate::engine::Block;
 use crate::error::Result;
-use crate::raster::{RgbImage, Stain};
+use crate::raster::{RgbImage, StainStatistics};
 use crate::slide::SlideReader;
 
 /// Pixels by rectangle.
-pub trait Pixels: Sync {
+pub trait RegionReader: Sync {
     fn width(&self) -> usize;
     fn height(&self) -> usize;
     /// A rectangle inside.
@@ -18,7 +18,7 @@ pub trait Pixels: Sync {
     fn region(&self, block: Block) -> Result<RgbImage>;
 }
 
-impl Pixels for RgbImage {
+impl RegionReader for RgbImage {
     fn width(&self) -> usize {
         RgbImage::width(self)
     }
@@ -36,18 +36,19 @@ impl Pixels for RgbImage {
 ///
 /// # Errors
 /// When they cannot be read.
-pub fn stain_of(pixels: &dyn Pixels, tissue: &Tissue) -> Result<Option<Stain>> {
-    let windows: Vec<RgbImage> = tissue.windows().into_iter().map(|w| pixels.region(w)).collect::<Result<_>>()?;
-    Ok(Stain::of(&windows))
+pub fn stain_of(pixels: &dyn RegionReader, tissue: &Tissue) -> Result<Option<StainStatistics>> {
+    let windows: Vec<RgbImage> =
+        tissue.windows().into_iter().map(|w| pixels.region(w)).collect::<Result<_>>()?;
+    Ok(StainStatistics::of(&windows))
 }
 
 /// A slide at a model's pixel size.
-pub struct SlideView<'a> {
+pub struct ScaledSlide<'a> {
     reader: &'a SlideReader,
     sampling: Sampling,
 }
 
-impl<'a> SlideView<'a> {
+impl<'a> ScaledSlide<'a> {
     /// Looks at a slide as the sampling says.
     #[must_use]
     pub fn new(reader: &'a SlideReader, sampling: Sampling) -> Self {
@@ -59,15 +60,21 @@ impl<'a> SlideView<'a> {
     /// # Errors
     /// When the level that shows it cannot be read.
     pub fn tissue(&self) -> Result<Tissue> {
-        let mut glance = Glance::new(&self.reader.slide);
+        let mut glance = Overview::new(&self.reader.slide);
         for rect in glance.strips() {
-            glance.add(&self.reader.region(glance.level, rect.x, rect.y, rect.width, rect.height)?);
+            glance.add(&self.reader.region(
+                glance.level,
+                rect.x,
+                rect.y,
+                rect.width,
+                rect.height,
+            )?);
         }
         glance.tissue(self.width(), self.height())
     }
 }
 
-impl Pixels for SlideView<'_> {
+impl RegionReader for ScaledSlide<'_> {
     fn width(&self) -> usize {
         self.sampling.width()
     }
@@ -78,7 +85,8 @@ impl Pixels for SlideView<'_> {
 
     fn region(&self, block: Block) -> Result<RgbImage> {
         let rect = self.sampling.needs(block);
-        let source = self.reader.region(self.sampling.level, rect.x, rect.y, rect.width, rect.height)?;
+        let source =
+            self.reader.region(self.sampling.level, rect.x, rect.y, rect.width, rect.height)?;
         self.sampling.apply(source, block)
     }
 }

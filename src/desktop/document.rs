@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::engine::Block;
-use crate::error::{At as _, Result};
+use crate::error::{ErrorContext as _, Result};
 use crate::platform::read_file;
-use crate::raster::{Colours, DecodeLimits, Matching, RgbImage, Stain, decode_image};
+use crate::raster::{DecodeLimits, RgbImage, StainLut, StainMode, StainStatistics, decode_image};
 use crate::slide::{SlideReader, source};
 use crate::viewer::{Pyramid, SlideTiles, TileKey};
-use crate::whole_slide::{Findings, Pixels, Sampling, SlideView, Tissue};
+use crate::whole_slide::{NucleusIndex, RegionReader, Sampling, ScaledSlide, Tissue};
 
 /// Largest image file.
 const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
@@ -19,12 +19,12 @@ const MAX_IMAGE_PX: usize = 36_000_000;
 const BLOCK_PX: usize = 1024;
 
 /// A picture of any size.
-pub enum Subject {
+pub enum Document {
     Slide { reader: Box<SlideReader>, tiles: SlideTiles },
     Image(Pyramid),
 }
 
-impl Subject {
+impl Document {
     /// Opens a slide by path or address, or an image file.
     ///
     /// # Errors
@@ -40,11 +40,14 @@ impl Subject {
                     return Ok(Self::Slide { reader: Box::new(reader), tiles });
                 }
                 Err(e) if remote => return Err(e),
-                // Perhaps a TIFF that only the image reader knows; its error is then the one to show.
+                // Perhaps a TIFF that only the image reader knows; its error is then the one to
+                // show.
                 _ => {}
             }
         }
-        let image = decode_image(&read_file(Path::new(place), MAX_IMAGE_BYTES)?, DecodeLimits::default()).at(place)?;
+        let image =
+            decode_image(&read_file(Path::new(place), MAX_IMAGE_BYTES)?, DecodeLimits::default())
+                .at(place)?;
         Ok(Self::Image(Pyramid::new(Arc::new(image))))
     }
 
@@ -84,7 +87,7 @@ impl Subject {
     ///
     /// # Errors
     /// Pixel sizes too far apart; a slide that cannot be read.
-    pub fn begin(&self, mpp: Option<f64>, model_mpp: f64) -> Result<(Findings, Eyepiece)> {
+    pub fn begin(&self, mpp: Option<f64>, model_mpp: f64) -> Result<(NucleusIndex, ModelView)> {
         let mpp = mpp.unwrap_or(model_mpp);
         let (sampling, tissue) = match self {
             Self::Image(_) => {
@@ -94,29 +97,37 @@ impl Subject {
             }
             Self::Slide { reader, .. } => {
                 let sampling = Sampling::new(&reader.slide, mpp, model_mpp)?;
-                let tissue = SlideView::new(reader, sampling.clone()).tissue()?;
+                let tissue = ScaledSlide::new(reader, sampling.clone()).tissue()?;
                 (sampling, tissue)
             }
         };
-        let findings = Findings::new(&sampling, &tissue, BLOCK_PX);
-        let mut eyepiece = Eyepiece { sampling, colours: None };
-        let windows: Vec<RgbImage> =
-            tissue.windows().into_iter().map(|w| self.region(&eyepiece, w)).collect::<Result<_>>()?;
-        eyepiece.colours = Colours::wanted(Matching::Auto, Stain::of(&windows));
-        Ok((findings, eyepiece))
+        let index = NucleusIndex::new(&sampling, &tissue, BLOCK_PX);
+        let mut model_view = ModelView { sampling, colours: None };
+        let windows: Vec<RgbImage> = tissue
+            .windows()
+            .into_iter()
+            .map(|w| self.region(&model_view, w))
+            .collect::<Result<_>>()?;
+        model_view.colours = StainLut::wanted(StainMode::Auto, StainStatistics::of(&windows));
+        Ok((index, model_view))
     }
 
     /// A rectangle in the model's pixels, in the picture's own colours.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn region(&self, eyepiece: &Eyepiece, block: Block) -> Result<RgbImage> {
-        let sampling = &eyepiece.sampling;
+    pub fn region(&self, model_view: &ModelView, block: Block) -> Result<RgbImage> {
+        let sampling = &model_view.sampling;
         match self {
-            Self::Slide { reader, .. } => SlideView::new(reader, sampling.clone()).region(block),
+            Self::Slide { reader, .. } => ScaledSlide::new(reader, sampling.clone()).region(block),
             Self::Image(pyramid) => {
                 let r = sampling.needs(block);
-                let source = pyramid.image().crop(r.y.cast_unsigned(), r.x.cast_unsigned(), r.width, r.height);
+                let source = pyramid.image().crop(
+                    r.y.cast_unsigned(),
+                    r.x.cast_unsigned(),
+                    r.width,
+                    r.height,
+                );
                 sampling.apply(source, block)
             }
         }
@@ -125,13 +136,13 @@ impl Subject {
 
 /// How pixels are read for a model.
 #[derive(Debug, Clone)]
-pub struct Eyepiece {
+pub struct ModelView {
     sampling: Sampling,
     /// What the model sees instead of the picture's own colours.
-    pub colours: Option<Colours>,
+    pub colours: Option<StainLut>,
 }
 
-impl Eyepiece {
+impl ModelView {
     /// Pixels of the finest level that one of the model's spans.
     #[must_use]
     pub fn scale(&self) -> f64 {

@@ -1,4 +1,5 @@
-//! Segmentation in the background: blocks near the middle of the view first, each shown when it is finished.
+//! Segmentation in the background: blocks near the middle of the view first, each shown when it is
+//! finished.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -6,32 +7,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Wake;
-use super::subject::{Eyepiece, Subject};
-use crate::engine::{Choice, Control, Device, SegmentOptions, segment_on};
-use crate::error::{Error, Report, Result};
+use super::document::{Document, ModelView};
+use crate::engine::{Control, Device, DeviceChoice, SegmentOptions, segment_on};
+use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
-use crate::whole_slide::{Findings, Region, Wanted};
-
-/// Left, top, right and bottom in pixels of the finest level.
-pub type Bounds = [f64; 4];
+use crate::whole_slide::{Bounds, NucleusIndex, SegmentSettings, SlideRegion};
 
 /// What was found so far, and how it was looked at; none before the first segmentation.
-pub type Found = Arc<Mutex<Option<(Findings, Eyepiece)>>>;
+pub type SharedResults = Arc<Mutex<Option<(NucleusIndex, ModelView)>>>;
 
 /// One segmentation.
 #[derive(Clone)]
-pub struct Task {
-    pub subject: Arc<Subject>,
+pub struct SegmentTask {
+    pub document: Arc<Document>,
     pub model: Arc<Model>,
     pub parameters: InstanceParameters,
     pub mpp_um: Option<f64>,
-    pub choice: Choice,
+    pub choice: DeviceChoice,
     pub bounds: Bounds,
 }
 
 /// What a job tells.
 #[derive(Debug)]
-pub enum Told {
+pub enum JobEvent {
     /// Where it computes, and what was passed over.
     Device(String, Vec<String>),
     Said(&'static str),
@@ -48,23 +46,23 @@ pub enum Told {
 }
 
 /// A segmentation under way.
-pub struct Job {
+pub struct SegmentJob {
     cancel: Arc<AtomicBool>,
-    told: Receiver<Told>,
+    told: Receiver<JobEvent>,
 }
 
-impl Job {
+impl SegmentJob {
     /// Starts a thread.
     #[must_use]
-    pub fn start(task: Task, found: Found, wake: Wake) -> Self {
+    pub fn start(task: SegmentTask, found: SharedResults, wake: Wake) -> Self {
         let cancel = Arc::new(AtomicBool::new(false));
         let (send, told) = channel();
         let stop = Arc::clone(&cancel);
         std::thread::spawn(move || {
             let begun = Instant::now();
-            let tell = Teller { send, wake };
+            let tell = EventSender { send, wake };
             let result = run(&task, &found, &stop, &tell);
-            tell.tell(Told::Ended { seconds: begun.elapsed().as_secs_f64(), result });
+            tell.tell(JobEvent::Ended { seconds: begun.elapsed().as_secs_f64(), result });
         });
         Self { cancel, told }
     }
@@ -75,72 +73,87 @@ impl Job {
     }
 
     /// What it told since the last time.
-    pub fn news(&self) -> Vec<Told> {
+    pub fn news(&self) -> Vec<JobEvent> {
         self.told.try_iter().collect()
     }
 }
 
-struct Teller {
-    send: Sender<Told>,
+struct EventSender {
+    send: Sender<JobEvent>,
     wake: Wake,
 }
 
-impl Teller {
-    fn tell(&self, told: Told) {
+impl EventSender {
+    fn tell(&self, told: JobEvent) {
         // Whoever left does not want to know.
         drop(self.send.send(told));
         (self.wake)();
     }
 }
 
-fn run(task: &Task, found: &Found, cancel: &AtomicBool, tell: &Teller) -> Result<()> {
+fn run(
+    task: &SegmentTask,
+    found: &SharedResults,
+    cancel: &AtomicBool,
+    tell: &EventSender,
+) -> Result<()> {
     let lock = || found.lock().unwrap_or_else(PoisonError::into_inner);
     if lock().is_none() {
-        let begun = task.subject.begin(task.mpp_um, task.model.card().mpp_um)?;
+        let begun = task.document.begin(task.mpp_um, task.model.card().mpp_um)?;
         if cancel.load(Ordering::Relaxed) {
             return Err(Error::Cancelled { after: String::new() });
         }
         if begun.1.colours.is_some() {
-            tell.tell(Told::Said("The stain is unlike any that the model learned from: its colours are matched."));
+            tell.tell(JobEvent::Said(
+                "The stain is unlike any that the model learned from: its colours are matched.",
+            ));
         }
         // Another job may have begun meanwhile; its blocks stay.
         lock().get_or_insert(begun);
     }
-    let mut report = Report::default();
+    let mut report = Warnings::default();
     let device = pollster::block_on(Device::open(task.choice, &task.model, &mut report))?;
-    tell.tell(Told::Device(device.name(), std::mem::take(&mut report.notes)));
+    tell.tell(JobEvent::Device(device.name(), std::mem::take(&mut report.notes)));
     let gone = || Error::Cancelled { after: String::new() };
     let missing = lock().as_ref().ok_or_else(gone)?.0.missing(task.bounds);
-    for (done, index) in (1..).zip(&missing) {
+    for (done, block) in (1..).zip(&missing) {
         if cancel.load(Ordering::Relaxed) {
             return Err(gone());
         }
-        let (cut, eyepiece) = {
+        let (cut, model_view) = {
             let state = lock();
-            let (findings, eyepiece) = state.as_ref().ok_or_else(gone)?;
-            (findings.cut(*index)?, eyepiece.clone())
+            let (index, model_view) = state.as_ref().ok_or_else(gone)?;
+            (index.cut(*block)?, model_view.clone())
         };
-        let image = task.subject.region(&eyepiece, cut.read)?;
-        let wanted = Wanted {
+        let image = task.document.region(&model_view, cut.read)?;
+        let wanted = SegmentSettings {
             parameters: task.parameters,
-            region: Region::Everything,
-            scale: eyepiece.scale(),
+            region: SlideRegion::Everything,
+            scale: model_view.scale(),
             mpp_um: task.mpp_um,
-            colours: eyepiece.colours,
+            colours: model_view.colours,
         };
         let control = Control { cancel: Some(cancel), ..Control::default() };
         let seen = wanted.seen(&image);
-        let answer = segment_on(&device, &task.model, &seen, SegmentOptions::default(), &control, &mut report);
+        let answer = segment_on(
+            &device,
+            &task.model,
+            &seen,
+            SegmentOptions::default(),
+            &control,
+            &mut report,
+        );
         let (map, _) = pollster::block_on(answer)?;
         let kept = cut.nuclei(&image, &map, &wanted)?;
         let bounds = {
             let mut state = lock();
             // Another model or slide may have come meanwhile.
-            let (findings, _) = state.as_mut().filter(|_| !cancel.load(Ordering::Relaxed)).ok_or_else(gone)?;
-            findings.take(*index, kept);
-            findings.bounds(*index)
+            let (index, _) =
+                state.as_mut().filter(|_| !cancel.load(Ordering::Relaxed)).ok_or_else(gone)?;
+            index.take(*block, kept);
+            index.bounds(*block)
         };
-        tell.tell(Told::Block { bounds, done, of: missing.len() });
+        tell.tell(JobEvent::Block { bounds, done, of: missing.len() });
     }
     Ok(())
 }

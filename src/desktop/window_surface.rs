@@ -5,22 +5,22 @@ use std::sync::Arc;
 use egui_wgpu::{Renderer, RendererOptions, ScreenDescriptor};
 use winit::window::Window;
 
-use crate::engine::gpu::Faults;
+use crate::engine::gpu::DeviceErrors;
 use crate::error::{Error, Result};
-use crate::viewer::{Layers, Painter, View};
+use crate::viewer::{Layers, Painter, Viewport};
 
 /// Behind the picture, linear.
 const CLEAR: [f64; 3] = [0.13, 0.13, 0.14];
 
 /// The panel as triangles.
-pub struct Panel {
+pub struct PanelFrame {
     pub jobs: Vec<egui::ClippedPrimitive>,
     pub textures: egui::TexturesDelta,
     pub pixels_per_point: f32,
 }
 
 /// A window's surface and the device behind it.
-pub struct Screen {
+pub struct WindowSurface {
     surface: wgpu::Surface<'static>,
     device: wgpu::Device,
     queue: wgpu::Queue,
@@ -28,10 +28,10 @@ pub struct Screen {
     pub painter: Painter,
     panel: Renderer,
     pub adapter: String,
-    faults: Faults,
+    faults: DeviceErrors,
 }
 
-impl Screen {
+impl WindowSurface {
     /// Opens the adapter that can draw on the window.
     ///
     /// # Errors
@@ -43,23 +43,24 @@ impl Screen {
     async fn opened(window: &Arc<Window>) -> Result<Self> {
         let failed = |what: &str, e: &dyn std::fmt::Display| Error::gpu(format!("{what}: {e}"));
         let display = Box::new(Arc::clone(window));
-        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_with_display_handle(display));
-        let surface =
-            instance.create_surface(Arc::clone(window)).map_err(|e| failed("The window cannot be drawn on", &e))?;
+        let instance =
+            wgpu::Instance::new(wgpu::InstanceDescriptor::new_with_display_handle(display));
+        let surface = instance
+            .create_surface(Arc::clone(window))
+            .map_err(|e| failed("The window cannot be drawn on", &e))?;
         let wish = wgpu::RequestAdapterOptions {
             compatible_surface: Some(&surface),
             ..wgpu::RequestAdapterOptions::default()
         };
-        let adapter = instance
-            .request_adapter(&wish)
-            .await
-            .map_err(|e| failed("No graphics driver here can draw in a window (Vulkan, Metal or DX12)", &e))?;
+        let adapter = instance.request_adapter(&wish).await.map_err(|e| {
+            failed("No graphics driver here can draw in a window (Vulkan, Metal or DX12)", &e)
+        })?;
         let info = adapter.get_info();
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor::default())
             .await
             .map_err(|e| failed("The adapter cannot be opened", &e))?;
-        let faults = Faults::watch(&device);
+        let faults = DeviceErrors::watch(&device);
         let size = window.inner_size();
         let mut config = surface
             .get_default_config(&adapter, size.width.max(1), size.height.max(1))
@@ -84,16 +85,24 @@ impl Screen {
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device is gone.
-    pub fn draw(&mut self, view: &View, layers: &Layers, mut panel: Panel) -> Result<bool> {
+    pub fn draw(
+        &mut self,
+        view: &Viewport,
+        layers: &Layers,
+        mut panel: PanelFrame,
+    ) -> Result<bool> {
         if let Some(what) = self.faults.take() {
             panel.textures.clear();
             return Err(Error::gpu(format!("{} failed: {what}", self.adapter)));
         }
         for (id, deltas) in panel.textures.set.drain() {
-            deltas.iter().for_each(|delta| self.panel.update_texture(&self.device, &self.queue, id, delta));
+            deltas
+                .iter()
+                .for_each(|delta| self.panel.update_texture(&self.device, &self.queue, id, delta));
         }
         let drawn = match self.surface.get_current_texture() {
-            wgpu::CurrentSurfaceTexture::Success(frame) | wgpu::CurrentSurfaceTexture::Suboptimal(frame) => {
+            wgpu::CurrentSurfaceTexture::Success(frame)
+            | wgpu::CurrentSurfaceTexture::Suboptimal(frame) => {
                 self.fill(&frame, view, layers, &panel);
                 self.queue.present(frame);
                 true
@@ -111,15 +120,24 @@ impl Screen {
         Ok(drawn)
     }
 
-    fn fill(&mut self, frame: &wgpu::SurfaceTexture, view: &View, layers: &Layers, panel: &Panel) {
+    fn fill(
+        &mut self,
+        frame: &wgpu::SurfaceTexture,
+        view: &Viewport,
+        layers: &Layers,
+        panel: &PanelFrame,
+    ) {
         let target = frame.texture.create_view(&wgpu::TextureViewDescriptor::default());
         self.painter.draw(view, layers, CLEAR, &target);
         let size = ScreenDescriptor {
             size_in_pixels: [self.config.width, self.config.height],
             pixels_per_point: panel.pixels_per_point,
         };
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("panel") });
-        let before = self.panel.update_buffers(&self.device, &self.queue, &mut encoder, &panel.jobs, &size);
+        let mut encoder = self
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("panel") });
+        let before =
+            self.panel.update_buffers(&self.device, &self.queue, &mut encoder, &panel.jobs, &size);
         {
             let pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
                 label: Some("panel"),

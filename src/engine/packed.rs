@@ -8,7 +8,8 @@ pub fn norm_affine(model: &Model, node: &Node) -> (Vec<f32>, Vec<f32>) {
     let array = |suffix: &str| model.array(&format!("{}.{suffix}", node.name));
     let (weight, bias) = (array("weight"), array("bias"));
     let (mean, variance) = (array("running_mean"), array("running_var"));
-    let scale: Vec<f32> = weight.iter().zip(variance).map(|(w, v)| w / (v + BATCH_NORM_EPSILON).sqrt()).collect();
+    let scale: Vec<f32> =
+        weight.iter().zip(variance).map(|(w, v)| w / (v + BATCH_NORM_EPSILON).sqrt()).collect();
     let shift = bias.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
     (scale, shift)
 }
@@ -21,7 +22,7 @@ const WORTH_SHARING: usize = 1 << 16;
 
 /// Filters `first .. first + width` with their weights as `[tap][filter]`.
 #[derive(Debug, Clone)]
-pub struct Group {
+pub struct FilterGroup {
     pub first: usize,
     pub width: usize,
     pub weights: Vec<f32>,
@@ -30,12 +31,12 @@ pub struct Group {
 
 /// A weighted sum over `taps` inputs for each filter: any convolution or fully connected layer.
 #[derive(Debug, Clone)]
-pub struct Packed {
-    pub groups: Vec<Group>,
+pub struct PackedFilters {
+    pub groups: Vec<FilterGroup>,
     pub filters: usize,
 }
 
-impl Packed {
+impl PackedFilters {
     /// Packs a row-major `[filter][tap]` matrix; a missing bias is zero.
     pub fn new(weights: &[f32], bias: Option<&[f32]>, filters: usize) -> Self {
         let taps = weights.len() / filters;
@@ -55,13 +56,15 @@ impl Packed {
         while first < filters {
             let width = GROUPS.into_iter().find(|&g| g <= filters - first).unwrap_or(1);
             let bias = (first..first + width).map(|f| bias.map_or(0.0, |b| b[f])).collect();
-            groups.push(Group { first, width, weights: Vec::new(), bias });
+            groups.push(FilterGroup { first, width, weights: Vec::new(), bias });
             first += width;
         }
-        let pack = |group: &mut Group| {
+        let pack = |group: &mut FilterGroup| {
             group.weights.reserve_exact(weights.len() / filters * group.width);
             let rows = group.first..group.first + group.width;
-            starts.clone().for_each(|t| group.weights.extend(rows.clone().map(|f| weights[f * step + t])));
+            starts
+                .clone()
+                .for_each(|t| group.weights.extend(rows.clone().map(|f| weights[f * step + t])));
         };
         if weights.len() < WORTH_SHARING {
             groups.iter_mut().for_each(pack);
@@ -71,8 +74,15 @@ impl Packed {
         Self { groups, filters }
     }
 
-    /// Calls `work` with some groups of filters and the part of `out` that is theirs, `step` values a filter, until all are done.
-    pub fn share(&self, ways: Ways, step: usize, out: &mut [f32], work: impl Fn(&[Group], &mut [f32]) + Sync + Send) {
+    /// Calls `work` with some groups of filters and the part of `out` that is theirs, `step` values
+    /// a filter, until all are done.
+    pub fn share(
+        &self,
+        ways: Parallelism,
+        step: usize,
+        out: &mut [f32],
+        work: impl Fn(&[FilterGroup], &mut [f32]) + Sync + Send,
+    ) {
         let mut rest = out;
         let mut pieces = Vec::new();
         for groups in self.groups.chunks(ways.share(self.groups.len(), 1)) {
@@ -92,11 +102,12 @@ impl Packed {
     }
 }
 
-/// How many threads may share a layer's work. Filters are shared out, never a sum, so it changes no bit.
+/// How many threads may share a layer's work. Filters are shared out, never a sum, so it changes no
+/// bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ways(pub usize);
+pub struct Parallelism(pub usize);
 
-impl Ways {
+impl Parallelism {
     pub const ONE: Self = Self(1);
 
     /// What each of so many parts, worked on at once, leaves of the threads that there are.
@@ -118,7 +129,7 @@ mod tests {
     #[test]
     fn packing_splits_any_width_and_keeps_every_weight() {
         let weights: Vec<f32> = (0..13 * 3).map(|i| i as f32).collect();
-        let packed = Packed::new(&weights, None, 13);
+        let packed = PackedFilters::new(&weights, None, 13);
         assert_eq!(packed.groups.iter().map(|g| g.width).collect::<Vec<_>>(), [8, 4, 1]);
         let last = &packed.groups[2];
         assert_eq!((last.first, last.weights.as_slice()), (12, &[36.0, 37.0, 38.0][..]));

@@ -1,42 +1,43 @@
-//! Bytes of a file of which only parts are known. Readers are written as if all were there; where some are missing they stop
-//! and say which, the caller fetches these by whatever means it has, and asks again. So one reader serves files, servers and
-//! browsers, waiting or not.
+//! Bytes of a file of which only parts are known. Readers are written as if all were there; where
+//! some are missing they stop and say which, the caller fetches these by whatever means it has, and
+//! asks again. So one reader serves files, servers and browsers, waiting or not.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::error::Error;
 
-/// Fetched ranges begin and end at multiples of this, so that small reads side by side cost one request.
+/// Fetched ranges begin and end at multiples of this, so that small reads side by side cost one
+/// request.
 pub const PAGE: u64 = 16 * 1024;
 /// Ranges nearer than this are fetched as one.
 pub const NEAR: u64 = 32 * 1024;
 
 /// Why a reader stopped.
 #[derive(Debug)]
-pub enum Stop {
+pub enum ReadError {
     /// These bytes are needed first.
-    Need(Vec<Range<u64>>),
+    NeedBytes(Vec<Range<u64>>),
     Fail(Error),
 }
 
-impl From<Error> for Stop {
+impl From<Error> for ReadError {
     fn from(error: Error) -> Self {
         Self::Fail(error)
     }
 }
 
 /// What a reader gives: a value, or why it cannot go on.
-pub type Read<T> = std::result::Result<T, Stop>;
+pub type ReadResult<T> = std::result::Result<T, ReadError>;
 
 /// The known parts of a file.
 #[derive(Debug, Clone)]
-pub struct Sparse {
+pub struct RangeCache {
     len: u64,
     parts: BTreeMap<u64, Vec<u8>>,
 }
 
-impl Sparse {
+impl RangeCache {
     /// A file of `len` bytes of which nothing is known.
     #[must_use]
     pub fn new(len: u64) -> Self {
@@ -80,17 +81,20 @@ impl Sparse {
     /// A range, or the pages that are missing for it.
     ///
     /// # Errors
-    /// [`Stop::Need`]; [`Stop::Fail`] when it lies outside the file.
-    pub fn get(&self, start: u64, len: u64) -> Read<Vec<u8>> {
+    /// [`ReadError::NeedBytes`]; [`ReadError::Fail`] when it lies outside the file.
+    pub fn get(&self, start: u64, len: u64) -> ReadResult<Vec<u8>> {
         let end = start.checked_add(len).filter(|end| *end <= self.len).ok_or_else(|| {
-            Error::malformed(format!("The file ends at byte {}; {len} bytes at {start} are asked for", self.len))
+            Error::malformed(format!(
+                "The file ends at byte {}; {len} bytes at {start} are asked for",
+                self.len
+            ))
         })?;
         let mut out = Vec::with_capacity(len as usize);
         let mut at = start;
         while at < end {
             let part = self.parts.range(..=at).next_back();
             let Some((first, bytes)) = part.filter(|(s, b)| *s + b.len() as u64 > at) else {
-                return Err(Stop::Need(vec![self.pages(at, end)]));
+                return Err(ReadError::NeedBytes(vec![self.pages(at, end)]));
             };
             let from = (at - first) as usize;
             let to = bytes.len().min((end - first) as usize);
@@ -132,31 +136,42 @@ mod tests {
     #[test]
     fn parts_fed_in_any_order_read_as_one_file() {
         let file: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
-        let mut sparse = Sparse::new(file.len() as u64);
+        let mut sparse = RangeCache::new(file.len() as u64);
         for range in [30_000..50_000, 10_000..40_000, 60_000..100_000, 0..15_000, 49_999..60_001] {
             sparse.feed(range.start as u64, &file[range]);
         }
         assert_eq!(sparse.held(), file.len());
         for (start, len) in [(0, 100_000), (29_999, 3), (39_990, 30_000), (99_999, 1), (5, 0)] {
-            assert_eq!(sparse.get(start as u64, len as u64).expect("known"), file[start..start + len]);
+            assert_eq!(
+                sparse.get(start as u64, len as u64).expect("known"),
+                file[start..start + len]
+            );
         }
     }
 
     #[test]
     fn what_is_missing_is_named_in_whole_pages_and_the_end_is_an_error() {
-        let mut sparse = Sparse::new(100_000);
-        assert!(matches!(sparse.get(20_000, 10), Err(Stop::Need(r)) if r.len() == 1 && r[0] == (PAGE..2 * PAGE)));
+        let mut sparse = RangeCache::new(100_000);
+        assert!(
+            matches!(sparse.get(20_000, 10), Err(ReadError::NeedBytes(r)) if r.len() == 1 && r[0] == (PAGE..2 * PAGE))
+        );
         sparse.feed(PAGE, &[1; 16_384]);
         assert!(sparse.get(20_000, 10).is_ok());
-        assert!(matches!(sparse.get(99_990, 10), Err(Stop::Need(r)) if r.len() == 1 && r[0] == (6 * PAGE..100_000)));
+        assert!(
+            matches!(sparse.get(99_990, 10), Err(ReadError::NeedBytes(r)) if r.len() == 1 && r[0] == (6 * PAGE..100_000))
+        );
         for (start, len) in [(99_990, 11), (u64::MAX, 2), (100_001, 0)] {
-            assert!(matches!(sparse.get(start, len), Err(Stop::Fail(_))), "{start} {len}");
+            assert!(matches!(sparse.get(start, len), Err(ReadError::Fail(_))), "{start} {len}");
         }
     }
 
     #[test]
     fn near_ranges_become_one_and_know_their_members() {
-        let found = merged(&[500_000..500_010, 0..10, 20..30, 500_011..500_012, 9_000_000..9_000_001]);
-        assert_eq!(found, [(0..30, vec![1, 2]), (500_000..500_012, vec![0, 3]), (9_000_000..9_000_001, vec![4])]);
+        let found =
+            merged(&[500_000..500_010, 0..10, 20..30, 500_011..500_012, 9_000_000..9_000_001]);
+        assert_eq!(
+            found,
+            [(0..30, vec![1, 2]), (500_000..500_012, vec![0, 3]), (9_000_000..9_000_001, vec![4])]
+        );
     }
 }

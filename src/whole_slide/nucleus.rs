@@ -11,19 +11,20 @@ const PROBABILITY: usize = 4;
 
 /// Outline, area and centroid in pixels of the finest level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct SlideNucleus {
     rings: Vec<Vec<[f64; 2]>>,
     pub area_px: u64,
     pub centroid: (f64, f64),
     measurements: Vec<f64>,
 }
 
-impl Kept {
+impl SlideNucleus {
     /// A nucleus of a window moved to the slide.
     #[must_use]
     pub fn new(nucleus: &Nucleus, left: usize, top: usize, scale: f64) -> Self {
         let place = |x: f64, y: f64| ((x + left as f64) * scale, (y + top as f64) * scale);
-        let ring = |r: &Vec<Point>| r.iter().map(|p| place(p.x, p.y)).map(|(x, y)| [x, y]).collect();
+        let ring =
+            |r: &Vec<Point>| r.iter().map(|p| place(p.x, p.y)).map(|(x, y)| [x, y]).collect();
         Self {
             rings: nucleus.rings.iter().map(ring).collect(),
             area_px: (nucleus.area_px as f64 * scale * scale).round() as u64,
@@ -68,7 +69,9 @@ impl Kept {
         let crossed = |ring: &[[f64; 2]]| {
             let edges = ring.iter().zip(ring.iter().cycle().skip(1));
             edges
-                .filter(|([ax, ay], [bx, by])| (*ay <= y) != (*by <= y) && x < ax + (y - ay) / (by - ay) * (bx - ax))
+                .filter(|([ax, ay], [bx, by])| {
+                    (*ay <= y) != (*by <= y) && x < ax + (y - ay) / (by - ay) * (bx - ax)
+                })
                 .count()
         };
         self.rings().map(crossed).sum::<usize>() % 2 == 1
@@ -78,7 +81,10 @@ impl Kept {
     #[must_use]
     pub fn bounds(&self) -> [f64; 4] {
         let start = [f64::MAX, f64::MAX, f64::MIN, f64::MIN];
-        self.rings.iter().flatten().fold(start, |[l, t, r, b], [x, y]| [l.min(*x), t.min(*y), r.max(*x), b.max(*y)])
+        self.rings
+            .iter()
+            .flatten()
+            .fold(start, |[l, t, r, b], [x, y]| [l.min(*x), t.min(*y), r.max(*x), b.max(*y)])
     }
 }
 
@@ -95,7 +101,7 @@ mod tests {
     #[test]
     fn a_hole_is_not_inside() {
         let square = |from: f64, to: f64| vec![[from, from], [to, from], [to, to], [from, to]];
-        let kept = Kept {
+        let kept = SlideNucleus {
             rings: vec![square(0.0, 9.0), square(3.0, 6.0)],
             area_px: 72,
             centroid: (4.5, 4.5),

@@ -1,7 +1,10 @@
-//! Sums of products along runs of neighbouring values, for every pair of a row and a tap: how the loss moves with the
-//! weights of a convolution. The mirror of `kernel`, whose sums run over taps.
+//! Sums of products along runs of neighbouring values, for every pair of a row and a tap: how the
+//! loss moves with the weights of a convolution. The mirror of `kernel`, whose sums run over taps.
 
-#![allow(clippy::inline_always, reason = "only inlined code is compiled for the vector instructions that pulp found")]
+#![allow(
+    clippy::inline_always,
+    reason = "only inlined code is compiled for the vector instructions that pulp found"
+)]
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -10,8 +13,9 @@ use super::kernel::madd;
 /// Rows whose sums are taken side by side.
 pub const ROWS: usize = 4;
 
-/// Adds `Σ left[row · row_step + run.0 + i] · right[tap + run.1 + i]` over all runs to `out[row][tap]`.
-pub struct Products<'a> {
+/// Adds `Σ left[row · row_step + run.0 + i] · right[tap + run.1 + i]` over all runs to
+/// `out[row][tap]`.
+pub struct ConvWeightGrad<'a> {
     pub left: &'a [f32],
     pub rows: usize,
     /// Distance between two rows in `left`.
@@ -25,12 +29,12 @@ pub struct Products<'a> {
 }
 
 /// Computes all pairs into `out`, `[row][tap]`. Sums are kept lane by lane until a pair is done.
-pub fn add_products(products: &Products<'_>, out: &mut [f32]) {
+pub fn add_weight_gradient(products: &ConvWeightGrad<'_>, out: &mut [f32]) {
     Arch::new().dispatch(Job { products, out });
 }
 
 struct Job<'a, 'b> {
-    products: &'a Products<'b>,
+    products: &'a ConvWeightGrad<'b>,
     out: &'a mut [f32],
 }
 
@@ -73,12 +77,18 @@ impl Job<'_, '_> {
 
     /// M rows and T taps from `row` and `tap` on; gives T.
     #[inline(always)]
-    fn tile<S: Simd, const M: usize, const T: usize>(&mut self, simd: S, row: usize, tap: usize) -> usize {
-        let Products { left, row_step, right, taps, runs, run_len, .. } = *self.products;
+    fn tile<S: Simd, const M: usize, const T: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        tap: usize,
+    ) -> usize {
+        let ConvWeightGrad { left, row_step, right, taps, runs, run_len, .. } = *self.products;
         let mut sums = [[simd.splat_f32s(0.0); T]; M];
         let count = run_len / S::F32_LANES;
         for &(from, to) in runs {
-            let line = |m: usize| S::as_simd_f32s(&left[(row + m) * row_step + from..][..run_len]).0;
+            let line =
+                |m: usize| S::as_simd_f32s(&left[(row + m) * row_step + from..][..run_len]).0;
             let lines: [&[S::f32s]; M] = std::array::from_fn(|m| &line(m)[..count]);
             let window = |t: usize| S::as_simd_f32s(&right[taps[tap + t] + to..][..run_len]).0;
             let windows: [&[S::f32s]; T] = std::array::from_fn(|t| &window(t)[..count]);
@@ -93,7 +103,8 @@ impl Job<'_, '_> {
             }
         }
         for (m, row_sums) in sums.iter().enumerate() {
-            for (out, sum) in self.out[(row + m) * taps.len() + tap..][..T].iter_mut().zip(row_sums) {
+            for (out, sum) in self.out[(row + m) * taps.len() + tap..][..T].iter_mut().zip(row_sums)
+            {
                 *out += simd.reduce_sum_f32s(*sum);
             }
         }
@@ -114,15 +125,28 @@ mod tests {
         let runs = [(0, 32), (128, 0), (64, 320)];
         for (rows, taps) in [(1, 1), (4, 6), (5, 13), (9, 2)] {
             let taps: Vec<usize> = (0..taps).map(|t| t * 96 % 700).collect();
-            let products =
-                Products { left: &left, rows, row_step: 200, right: &right, taps: &taps, runs: &runs, run_len: 64 };
+            let products = ConvWeightGrad {
+                left: &left,
+                rows,
+                row_step: 200,
+                right: &right,
+                taps: &taps,
+                runs: &runs,
+                run_len: 64,
+            };
             let mut out = vec![0.5; rows * taps.len()];
-            add_products(&products, &mut out);
+            add_weight_gradient(&products, &mut out);
             for (i, found) in out.into_iter().enumerate() {
                 let (row, tap) = (i / taps.len(), taps[i % taps.len()]);
-                let pairs = runs.iter().flat_map(|&(l, r)| (0..64).map(move |i| (row * 200 + l + i, tap + r + i)));
-                let right: f64 = 0.5 + pairs.map(|(l, r)| f64::from(left[l]) * f64::from(right[r])).sum::<f64>();
-                assert!((f64::from(found) - right).abs() < 1e-4, "{rows} rows: {found} against {right}");
+                let pairs = runs
+                    .iter()
+                    .flat_map(|&(l, r)| (0..64).map(move |i| (row * 200 + l + i, tap + r + i)));
+                let right: f64 =
+                    0.5 + pairs.map(|(l, r)| f64::from(left[l]) * f64::from(right[r])).sum::<f64>();
+                assert!(
+                    (f64::from(found) - right).abs() < 1e-4,
+                    "{rows} rows: {found} against {right}"
+                );
             }
         }
     }

@@ -1,45 +1,58 @@
-//! How the loss moves with the input of a convolution without padding. Its adjoint would be a convolution of mostly zeros (a
-//! 6×6 kernel over 6×6 outputs: two thirds of the products); here every input position asks only the outputs that read it.
+//! How the loss moves with the input of a convolution without padding. Its adjoint would be a
+//! convolution of mostly zeros (a 6×6 kernel over 6×6 outputs: two thirds of the products); here
+//! every input position asks only the outputs that read it.
 
-#![allow(clippy::inline_always, reason = "only inlined code is compiled for the vector instructions that pulp found")]
+#![allow(
+    clippy::inline_always,
+    reason = "only inlined code is compiled for the vector instructions that pulp found"
+)]
 
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
+use super::batch::PATCH_BATCH;
 use super::convolution::Convolution;
 use super::kernel::madd;
-use super::lanes::LANES;
-use super::program::{Group, Packed, Ways};
+use super::packed::{FilterGroup, PackedFilters, Parallelism};
 
-/// Filters whose outputs are walked together when their gradients go back to the input: as many as a cache holds.
+/// Filters whose outputs are walked together when their gradients go back to the input: as many as
+/// a cache holds.
 const BLOCK: usize = 16;
 
 impl Convolution {
-    /// Weights turned so that input channels take the place of filters, for [`Self::input_gradient`].
+    /// Weights turned so that input channels take the place of filters, for
+    /// [`Self::input_gradient`].
     #[must_use]
-    pub fn turned(&self, weights: &[f32]) -> Packed {
+    pub fn transposed(&self, weights: &[f32]) -> PackedFilters {
         let area = self.kernel * self.kernel;
         let filter = self.taps();
         let starts = (0..self.filters).flat_map(move |f| (0..area).map(move |k| f * filter + k));
-        Packed::strided(weights, None, self.channels, area, &starts)
+        PackedFilters::strided(weights, None, self.channels, area, &starts)
     }
 
-    /// Gradient of the input from that of the output, with weights from [`Self::turned`]. Of stride 1 without padding only.
-    pub fn input_gradient(&self, turned: &Packed, output: &[f32], ways: Ways, input: &mut [f32]) {
-        turned.share(ways, self.side * self.side * LANES, input, |groups, input| {
-            Arch::new().dispatch(InputGradient { conv: *self, groups, output, input });
+    /// Gradient of the input from that of the output, with weights from [`Self::transposed`]. Of
+    /// stride 1 without padding only.
+    pub fn input_gradient(
+        &self,
+        transposed: &PackedFilters,
+        output: &[f32],
+        ways: Parallelism,
+        input: &mut [f32],
+    ) {
+        transposed.share(ways, self.side * self.side * PATCH_BATCH, input, |groups, input| {
+            Arch::new().dispatch(ConvInputGrad { conv: *self, groups, output, input });
         });
     }
 }
 
-struct InputGradient<'a> {
+struct ConvInputGrad<'a> {
     conv: Convolution,
-    groups: &'a [Group],
+    groups: &'a [FilterGroup],
     output: &'a [f32],
     /// From the first group's channels on.
     input: &'a mut [f32],
 }
 
-impl WithSimd for InputGradient<'_> {
+impl WithSimd for ConvInputGrad<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -48,7 +61,7 @@ impl WithSimd for InputGradient<'_> {
     }
 }
 
-impl InputGradient<'_> {
+impl ConvInputGrad<'_> {
     #[inline(always)]
     fn run<S: Simd, const V: usize>(mut self, simd: S) {
         let Some(first) = self.groups.first().map(|group| group.first) else { return };
@@ -64,17 +77,24 @@ impl InputGradient<'_> {
     }
 
     #[inline(always)]
-    fn group<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, group: &Group, channel: usize) {
+    fn group<S: Simd, const M: usize, const V: usize>(
+        &mut self,
+        simd: S,
+        group: &FilterGroup,
+        channel: usize,
+    ) {
         let (side, wide) = (self.conv.side, S::F32_LANES * V);
         for first in (0..self.conv.filters).step_by(BLOCK) {
             let filters = first..(first + BLOCK).min(self.conv.filters);
             for (y, x) in (0..side * side).map(|i| (i / side, i % side)) {
-                for part in (0..LANES).step_by(wide) {
-                    let at = |m: usize| (((channel + m) * side + y) * side + x) * LANES + part;
+                for part in (0..PATCH_BATCH).step_by(wide) {
+                    let at =
+                        |m: usize| (((channel + m) * side + y) * side + x) * PATCH_BATCH + part;
                     let mut sums = [[simd.splat_f32s(0.0); V]; M];
                     if first > 0 {
                         for (m, row) in sums.iter_mut().enumerate() {
-                            bytemuck::cast_slice_mut(row).copy_from_slice(&self.input[at(m)..][..wide]);
+                            bytemuck::cast_slice_mut(row)
+                                .copy_from_slice(&self.input[at(m)..][..wide]);
                         }
                     }
                     self.position::<S, M, V>(simd, &mut sums, group, filters.clone(), [y, x, part]);
@@ -86,13 +106,14 @@ impl InputGradient<'_> {
         }
     }
 
-    /// Every output that reads the input at (y, x) sends its gradient back through the tap it read by.
+    /// Every output that reads the input at (y, x) sends its gradient back through the tap it read
+    /// by.
     #[inline(always)]
     fn position<S: Simd, const M: usize, const V: usize>(
         &self,
         simd: S,
         sums: &mut [[S::f32s; V]; M],
-        group: &Group,
+        group: &FilterGroup,
         filters: std::ops::Range<usize>,
         [y, x, part]: [usize; 3],
     ) {
@@ -104,11 +125,12 @@ impl InputGradient<'_> {
         let count = right + 1 - left;
         for f in filters {
             for dy in top..=bottom {
-                let first = ((f * to + y - dy) * to + x - right) * LANES + part;
-                let source = &self.output[first..][..(count - 1) * LANES + wide];
-                let weights = &group.weights[((f * kernel + dy) * kernel + left) * M..][..count * M];
+                let first = ((f * to + y - dy) * to + x - right) * PATCH_BATCH + part;
+                let source = &self.output[first..][..(count - 1) * PATCH_BATCH + wide];
+                let weights =
+                    &group.weights[((f * kernel + dy) * kernel + left) * M..][..count * M];
                 for (i, taps) in weights.as_chunks::<M>().0.iter().enumerate() {
-                    let window = &source[(count - 1 - i) * LANES..][..wide];
+                    let window = &source[(count - 1 - i) * PATCH_BATCH..][..wide];
                     accumulate::<S, M, V>(simd, sums, taps, window);
                 }
             }

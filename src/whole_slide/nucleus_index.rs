@@ -1,10 +1,10 @@
-//! The nuclei of a slide while its blocks are finished in any order: numbered in the order of blocks, as the command line does,
-//! found by place, and drawn or written from here.
+//! The nuclei of a slide while its blocks are finished in any order: numbered in the order of
+//! blocks, as the command line does, found by place, and drawn or written from here.
 
 use std::collections::BTreeMap;
 
-use super::cut::{Cut, MARGIN_PX};
-use super::kept::Kept;
+use super::block_halo::{BlockHalo, MARGIN_PX};
+use super::nucleus::SlideNucleus;
 use super::sampling::Sampling;
 use super::tissue::Tissue;
 use crate::engine::{Block, blocks};
@@ -16,21 +16,22 @@ pub type Bounds = [f64; 4];
 
 /// Blocks, which of them are wanted, and what the finished ones hold.
 #[derive(Debug)]
-pub struct Findings {
+pub struct NucleusIndex {
     width: usize,
     height: usize,
     scale: f64,
     blocks: Vec<Block>,
     wanted: Vec<bool>,
-    kept: BTreeMap<usize, Vec<Kept>>,
+    kept: BTreeMap<usize, Vec<SlideNucleus>>,
     /// Of each block's first nucleus, less one.
     offsets: Vec<u32>,
     /// Nuclei, pixels that they cover, and pixels of the finished blocks.
     sums: (usize, u64, f64),
 }
 
-impl Findings {
-    /// Nothing yet of a slide seen through a sampling, in blocks of `block_px`; glass is not wanted.
+impl NucleusIndex {
+    /// Nothing yet of a slide seen through a sampling, in blocks of `block_px`; glass is not
+    /// wanted.
     #[must_use]
     pub fn new(sampling: &Sampling, tissue: &Tissue, block_px: usize) -> Self {
         Self::of_size((sampling.width(), sampling.height()), sampling.scale, tissue, block_px)
@@ -38,11 +39,26 @@ impl Findings {
 
     /// The same of a picture of that size, whose pixels span `scale` of the finest level's.
     #[must_use]
-    pub fn of_size((width, height): (usize, usize), scale: f64, tissue: &Tissue, block_px: usize) -> Self {
+    pub fn of_size(
+        (width, height): (usize, usize),
+        scale: f64,
+        tissue: &Tissue,
+        block_px: usize,
+    ) -> Self {
         let blocks = blocks(width, height, block_px);
-        let wanted = blocks.iter().map(|b| tissue.touches(b.column, b.row, b.width, b.height)).collect();
+        let wanted =
+            blocks.iter().map(|b| tissue.touches(b.column, b.row, b.width, b.height)).collect();
         let offsets = vec![0; blocks.len()];
-        Self { width, height, scale, blocks, wanted, kept: BTreeMap::new(), offsets, sums: (0, 0, 0.0) }
+        Self {
+            width,
+            height,
+            scale,
+            blocks,
+            wanted,
+            kept: BTreeMap::new(),
+            offsets,
+            sums: (0, 0, 0.0),
+        }
     }
 
     /// Finished and wanted blocks.
@@ -71,9 +87,12 @@ impl Findings {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when there is no such block.
-    pub fn cut(&self, index: usize) -> Result<Cut> {
-        let block = self.blocks.get(index).ok_or_else(|| Error::mismatch(format!("There is no block {index}")))?;
-        Ok(Cut::new(*block, self.width, self.height))
+    pub fn cut(&self, index: usize) -> Result<BlockHalo> {
+        let block = self
+            .blocks
+            .get(index)
+            .ok_or_else(|| Error::mismatch(format!("There is no block {index}")))?;
+        Ok(BlockHalo::new(*block, self.width, self.height))
     }
 
     /// Where a block lies in the slide.
@@ -84,10 +103,14 @@ impl Findings {
     }
 
     /// Takes the nuclei of a finished block.
-    pub fn take(&mut self, index: usize, nuclei: Vec<Kept>) {
+    pub fn take(&mut self, index: usize, nuclei: Vec<SlideNucleus>) {
         let [l, t, r, b] = self.bounds(index);
-        let covered = |all: &[Kept]| all.iter().map(|k| k.area_px).sum::<u64>();
-        self.sums = (self.sums.0 + nuclei.len(), self.sums.1 + covered(&nuclei), self.sums.2 + (r - l) * (b - t));
+        let covered = |all: &[SlideNucleus]| all.iter().map(|k| k.area_px).sum::<u64>();
+        self.sums = (
+            self.sums.0 + nuclei.len(),
+            self.sums.1 + covered(&nuclei),
+            self.sums.2 + (r - l) * (b - t),
+        );
         if let Some(old) = self.kept.insert(index, nuclei) {
             let (count, area, seen) = self.sums;
             self.sums = (count - old.len(), area - covered(&old), seen - (r - l) * (b - t));
@@ -113,7 +136,7 @@ impl Findings {
     }
 
     /// All, with their numbers.
-    pub fn all(&self) -> impl Iterator<Item = (u32, &Kept)> {
+    pub fn all(&self) -> impl Iterator<Item = (u32, &SlideNucleus)> {
         self.kept.iter().flat_map(|(block, nuclei)| self.numbered(*block, nuclei))
     }
 
@@ -122,12 +145,20 @@ impl Findings {
         self.all().map(move |(label, kept)| kept.clone().numbered(label, mpp_known))
     }
 
-    fn numbered<'a>(&self, block: usize, nuclei: &'a [Kept]) -> impl Iterator<Item = (u32, &'a Kept)> + use<'a> {
+    fn numbered<'a>(
+        &self,
+        block: usize,
+        nuclei: &'a [SlideNucleus],
+    ) -> impl Iterator<Item = (u32, &'a SlideNucleus)> + use<'a> {
         (self.offsets[block] + 1..).zip(nuclei)
     }
 
-    /// Those that may reach into a rectangle: the nuclei of a block reach beyond it by less than the context around it.
-    pub fn near(&self, [left, top, right, bottom]: Bounds) -> impl Iterator<Item = (u32, &Kept)> {
+    /// Those that may reach into a rectangle: the nuclei of a block reach beyond it by less than
+    /// the context around it.
+    pub fn near(
+        &self,
+        [left, top, right, bottom]: Bounds,
+    ) -> impl Iterator<Item = (u32, &SlideNucleus)> {
         let reach = MARGIN_PX as f64 * self.scale;
         let blocks = self.blocks_in([left - reach, top - reach, right + reach, bottom + reach]);
         let all = blocks.filter_map(|i| Some(self.numbered(i, self.kept.get(&i)?))).flatten();
@@ -148,10 +179,12 @@ impl Findings {
         let across = self.width.div_ceil(side.0).max(1);
         let span = |from: f64, to: f64, side: usize, whole: usize| {
             let last = whole.div_ceil(side).max(1) - 1;
-            let at = |v: f64| (v / self.scale / side as f64).floor().clamp(0.0, last as f64) as usize;
+            let at =
+                |v: f64| (v / self.scale / side as f64).floor().clamp(0.0, last as f64) as usize;
             at(from)..=at(to)
         };
-        let (columns, rows) = (span(left, right, side.0, self.width), span(top, bottom, side.1, self.height));
+        let (columns, rows) =
+            (span(left, right, side.0, self.width), span(top, bottom, side.1, self.height));
         rows.flat_map(move |row| columns.clone().map(move |column| row * across + column))
     }
 
@@ -168,8 +201,9 @@ mod tests {
     use crate::instances::Nucleus;
     use crate::raster::Point;
 
-    fn disc(x: f64, y: f64, r: f64) -> Kept {
-        let ring = [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)].map(|(x, y)| Point { x, y });
+    fn disc(x: f64, y: f64, r: f64) -> SlideNucleus {
+        let ring = [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)]
+            .map(|(x, y)| Point { x, y });
         let nucleus = Nucleus {
             label: 1,
             rings: vec![ring.to_vec()],
@@ -177,11 +211,11 @@ mod tests {
             centroid: (x, y),
             measurements: vec![("Area", 1.0); 6],
         };
-        Kept::new(&nucleus, 0, 0, 1.0)
+        SlideNucleus::new(&nucleus, 0, 0, 1.0)
     }
 
-    fn findings() -> Findings {
-        Findings::of_size((1000, 600), 1.0, &Tissue::everywhere(1000, 600), 400)
+    fn findings() -> NucleusIndex {
+        NucleusIndex::of_size((1000, 600), 1.0, &Tissue::everywhere(1000, 600), 400)
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::kept::Kept;
-use crate::error::{At as _, Error, Result};
+use super::nucleus::SlideNucleus;
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::model::sha256_hex;
 use crate::platform::{read_file, write_atomic};
 
@@ -12,15 +12,16 @@ const MAX_PART_BYTES: u64 = 1 << 30;
 
 /// The folder of a run's finished blocks.
 #[derive(Debug)]
-pub struct Parts {
+pub struct BlockStore {
     folder: PathBuf,
 }
 
-impl Parts {
+impl BlockStore {
     /// Opens the folder for the run of that id; another run's blocks are not taken.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] with advice when the folder belongs to another run; when it cannot be written.
+    /// [`Error::Mismatch`] with advice when the folder belongs to another run; when it cannot be
+    /// written.
     pub fn open(folder: &Path, id: &str) -> Result<Self> {
         let file = folder.join("run.txt");
         let id = sha256_hex(id.as_bytes());
@@ -51,9 +52,9 @@ impl Parts {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn keep(&self, block: usize, nuclei: &[Kept]) -> Result<()> {
-        let text =
-            serde_json::to_vec(nuclei).map_err(|e| Error::malformed(format!("A block cannot be written: {e}")))?;
+    pub fn keep(&self, block: usize, nuclei: &[SlideNucleus]) -> Result<()> {
+        let text = serde_json::to_vec(nuclei)
+            .map_err(|e| Error::malformed(format!("A block cannot be written: {e}")))?;
         write_atomic(&self.file(block), &text)
     }
 
@@ -61,13 +62,15 @@ impl Parts {
     ///
     /// # Errors
     /// When the file is broken.
-    pub fn read(&self, block: usize) -> Result<Vec<Kept>> {
+    pub fn read(&self, block: usize) -> Result<Vec<SlideNucleus>> {
         if !self.has(block) {
             return Ok(Vec::new());
         }
         let file = self.file(block);
         let text = read_file(&file, MAX_PART_BYTES)?;
-        serde_json::from_slice(&text).map_err(|e| Error::malformed(format!("The block is broken: {e}"))).at(file)
+        serde_json::from_slice(&text)
+            .map_err(|e| Error::malformed(format!("The block is broken: {e}")))
+            .at(file)
     }
 
     /// Removes the folder; the results are whole.

@@ -8,19 +8,19 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::Wake;
-use super::command::{Command, Extent};
-use super::job::{Found, Job, Task};
-use super::loader::Loader;
+use super::command::{Command, SegmentExtent};
+use super::document::Document;
 use super::picture::picture;
-use super::subject::Subject;
-use crate::engine::Choice;
+use super::segment_job::{SegmentJob, SegmentTask, SharedResults};
+use super::tile_loader::TileLoader;
+use crate::engine::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::instances::{Provenance, write_nuclei};
 use crate::model::{InstanceParameters, Model};
 use crate::platform::{write_atomic, write_streamed};
 use crate::prune::{PruningPlan, Scope, apply};
 use crate::raster::encode_rgb_png;
-use crate::viewer::{Layers, TileKey, View};
+use crate::viewer::{Layers, TileKey, Viewport};
 
 /// Size before there is a window, pixels.
 const SCREEN: (f64, f64) = (1280.0, 800.0);
@@ -40,16 +40,16 @@ pub enum Change {
 
 /// How far work in the background is.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Progress {
+pub struct JobProgress {
     pub done: usize,
     pub of: usize,
 }
 
 /// Everything but the window.
-pub struct Desk {
-    pub view: View,
+pub struct AppState {
+    pub view: Viewport,
     pub layers: Layers,
-    pub subject: Option<Arc<Subject>>,
+    pub document: Option<Arc<Document>>,
     /// Of the picture, for people.
     pub name: String,
     pub mpp_um: Option<f64>,
@@ -62,11 +62,11 @@ pub struct Desk {
     pub device: String,
     pub said: String,
     pub alert: Option<String>,
-    pub progress: Option<Progress>,
-    found: Found,
-    choice: Choice,
-    pub(super) job: Option<Job>,
-    pub(super) loader: Loader,
+    pub progress: Option<JobProgress>,
+    found: SharedResults,
+    choice: DeviceChoice,
+    pub(super) job: Option<SegmentJob>,
+    pub(super) loader: TileLoader,
     wake: Wake,
     record: Option<File>,
     /// Tiles of what was found that the screen has and that are not outdated.
@@ -77,15 +77,15 @@ pub struct Desk {
     pub(super) changes: Vec<Change>,
 }
 
-impl Desk {
+impl AppState {
     /// An empty desk with a model.
     #[must_use]
-    pub fn new(model: Model, choice: Choice, wake: Wake) -> Self {
+    pub fn new(model: Model, choice: DeviceChoice, wake: Wake) -> Self {
         let model = Arc::new(model);
         Self {
-            view: View::new((1, 1), SCREEN),
+            view: Viewport::new((1, 1), SCREEN),
             layers: Layers::default(),
-            subject: None,
+            document: None,
             name: String::new(),
             mpp_um: None,
             whole: Arc::clone(&model),
@@ -96,10 +96,10 @@ impl Desk {
             said: "Drop a slide here.".to_owned(),
             alert: None,
             progress: None,
-            found: Found::default(),
+            found: SharedResults::default(),
             choice,
             job: None,
-            loader: Loader::start(&wake),
+            loader: TileLoader::start(&wake),
             wake,
             record: None,
             fresh: BTreeSet::new(),
@@ -124,10 +124,10 @@ impl Desk {
     #[must_use]
     pub fn counts(&self) -> Option<(usize, f64)> {
         let state = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        state.as_ref().map(|(findings, _)| (findings.count(), findings.area_share()))
+        state.as_ref().map(|(index, _)| (index.count(), index.area_share()))
     }
 
-    pub(super) fn found(&self) -> &Found {
+    pub(super) fn found(&self) -> &SharedResults {
         &self.found
     }
 
@@ -166,7 +166,8 @@ impl Desk {
         Ok(())
     }
 
-    /// Writes a command into the script that is recorded; a disk that is full ends the recording, not the work.
+    /// Writes a command into the script that is recorded; a disk that is full ends the recording,
+    /// not the work.
     pub(super) fn note(&mut self, command: &Command) {
         let Some(file) = &mut self.record else { return };
         let written = serde_json::to_string(command).map(|line| writeln!(file, "{line}"));
@@ -189,20 +190,20 @@ impl Desk {
     }
 
     fn open(&mut self, place: &str) -> Result<()> {
-        let subject = Arc::new(Subject::open(place)?);
+        let document = Arc::new(Document::open(place)?);
         self.stop();
         let last = place.split(['?', '#']).next().unwrap_or(place).trim_end_matches('/');
         last.rsplit(['/', '\\']).next().unwrap_or(last).clone_into(&mut self.name);
-        self.mpp_um = subject.mpp_um();
-        self.view = View::new(subject.size(), self.view.screen());
-        self.found = Found::default();
-        self.loader.turn_to(Arc::clone(&subject), Arc::clone(&self.found));
+        self.mpp_um = document.mpp_um();
+        self.view = Viewport::new(document.size(), self.view.screen());
+        self.found = SharedResults::default();
+        self.loader.turn_to(Arc::clone(&document), Arc::clone(&self.found));
         self.failed.clear();
         self.fresh.clear();
         self.blocks.clear();
         self.layers.chosen = 0;
-        self.changes = vec![Change::Start(subject.size())];
-        self.subject = Some(subject);
+        self.changes = vec![Change::Start(document.size())];
+        self.document = Some(document);
         self.said = if self.mpp_um.is_none() {
             "The pixel size is not known; state it before segmenting.".to_owned()
         } else {
@@ -242,9 +243,9 @@ impl Desk {
     /// Ends what runs and forgets what was found: it belongs to another model or setting.
     fn forget(&mut self) {
         self.stop();
-        self.found = Found::default();
-        if let Some(subject) = &self.subject {
-            self.loader.turn_to(Arc::clone(subject), Arc::clone(&self.found));
+        self.found = SharedResults::default();
+        if let Some(document) = &self.document {
+            self.loader.turn_to(Arc::clone(document), Arc::clone(&self.found));
         }
         self.fresh.clear();
         self.blocks.clear();
@@ -263,42 +264,51 @@ impl Desk {
         }
     }
 
-    fn segment(&mut self, extent: Extent) -> Result<()> {
-        let subject = Arc::clone(self.subject.as_ref().ok_or_else(|| Error::mismatch("Nothing is open yet"))?);
-        if self.mpp_um.is_none() && matches!(&*subject, Subject::Slide { .. }) {
-            return Err(Error::mismatch("The pixel size is not known; state it first (micrometres)"));
+    fn segment(&mut self, extent: SegmentExtent) -> Result<()> {
+        let document = Arc::clone(
+            self.document.as_ref().ok_or_else(|| Error::mismatch("Nothing is open yet"))?,
+        );
+        if self.mpp_um.is_none() && matches!(&*document, Document::Slide { .. }) {
+            return Err(Error::mismatch(
+                "The pixel size is not known; state it first (micrometres)",
+            ));
         }
         self.stop();
-        let (w, h) = (subject.size().0 as f64, subject.size().1 as f64);
+        let (w, h) = (document.size().0 as f64, document.size().1 as f64);
         let bounds = match extent {
-            Extent::Slide => [0.0, 0.0, w, h],
-            Extent::View => {
-                let ((l, t), (r, b)) = (self.view.to_image((0.0, 0.0)), self.view.to_image(self.view.screen()));
+            SegmentExtent::Slide => [0.0, 0.0, w, h],
+            SegmentExtent::View => {
+                let ((l, t), (r, b)) =
+                    (self.view.to_image((0.0, 0.0)), self.view.to_image(self.view.screen()));
                 [l.max(0.0), t.max(0.0), r.min(w), b.min(h)]
             }
         };
-        let task = Task {
-            subject,
-            parameters: InstanceParameters { threshold: self.threshold, ..self.model.card().instances },
+        let task = SegmentTask {
+            document,
+            parameters: InstanceParameters {
+                threshold: self.threshold,
+                ..self.model.card().instances
+            },
             model: Arc::clone(&self.model),
             mpp_um: self.mpp_um,
             choice: self.choice,
             bounds,
         };
-        self.progress = Some(Progress::default());
+        self.progress = Some(JobProgress::default());
         "Segmenting…".clone_into(&mut self.said);
-        self.job = Some(Job::start(task, Arc::clone(&self.found), Arc::clone(&self.wake)));
+        self.job = Some(SegmentJob::start(task, Arc::clone(&self.found), Arc::clone(&self.wake)));
         Ok(())
     }
 
     fn export(&mut self, path: &Path) -> Result<()> {
         let state = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let (findings, _) = state.as_ref().ok_or_else(|| Error::mismatch("Nothing is segmented yet"))?;
+        let (index, _) =
+            state.as_ref().ok_or_else(|| Error::mismatch("Nothing is segmented yet"))?;
         let provenance = Provenance { model: self.model.fingerprint(), mpp_um: self.mpp_um };
         let (geojson, csv) = (path.with_extension("geojson"), path.with_extension("csv"));
         let count = write_streamed(&geojson, |features| {
             write_streamed(&csv, |table| {
-                write_nuclei(findings.nuclei(self.mpp_um.is_some()), &provenance, features, table)
+                write_nuclei(index.nuclei(self.mpp_um.is_some()), &provenance, features, table)
             })
         })?;
         self.said = format!("{count} nuclei → {}", geojson.display());
@@ -308,14 +318,16 @@ impl Desk {
     fn choose(&mut self, at: (f64, f64)) {
         let (x, y) = self.view.to_image(at);
         let state = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((findings, _)) = state.as_ref() else { return };
-        self.layers.chosen = findings.label_at(x, y);
-        let told = findings.near([x, y, x, y]).find(|(label, _)| *label == self.layers.chosen).map(|(label, kept)| {
-            let area = self
-                .mpp_um
-                .map_or(format!("{} px", kept.area_px), |m| format!("{:.1} µm²", kept.area_px as f64 * m * m));
-            format!("Nucleus {label}: area {area}, mean probability {:.2}.", kept.probability())
-        });
+        let Some((index, _)) = state.as_ref() else { return };
+        self.layers.chosen = index.label_at(x, y);
+        let told = index.near([x, y, x, y]).find(|(label, _)| *label == self.layers.chosen).map(
+            |(label, kept)| {
+                let area = self.mpp_um.map_or(format!("{} px", kept.area_px), |m| {
+                    format!("{:.1} µm²", kept.area_px as f64 * m * m)
+                });
+                format!("Nucleus {label}: area {area}, mean probability {:.2}.", kept.probability())
+            },
+        );
         self.said = told.unwrap_or_default();
     }
 

@@ -1,6 +1,8 @@
-//! Colours of a foreign stain made like those that the models learned from: mean and deviation of the optical density of tissue,
-//! channel by channel (after Reinhard et al. 2001, in optical density instead of their colour space). By itself a stain is moved
-//! only to the nearest one inside of what the training tiles span: so a stain that is inside stays as it is, and nothing jumps.
+//! Colours of a foreign stain made like those that the models learned from: mean and deviation of
+//! the optical density of tissue, channel by channel (after Reinhard et al. 2001, in optical
+//! density instead of their colour space). By itself a stain is moved only to the nearest one
+//! inside of what the training tiles span: so a stain that is inside stays as it is, and nothing
+//! jumps.
 
 use super::{RgbImage, optical_density_table};
 
@@ -17,20 +19,22 @@ const GLASS_OD: f64 = 0.1;
 
 /// Mean and standard deviation of the optical density of tissue in red, green and blue.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stain {
+pub struct StainStatistics {
     pub mean: [f64; 3],
     pub deviation: [f64; 3],
 }
 
-/// Means over the seven training tiles of the paper's Table 1, which the shipped models learned from.
-const TRAINED: Stain = Stain { mean: [0.6343, 1.1585, 0.6725], deviation: [0.3754, 0.5146, 0.2798] };
+/// Means over the seven training tiles of the paper's Table 1, which the shipped models learned
+/// from.
+const TRAINED: StainStatistics =
+    StainStatistics { mean: [0.6343, 1.1585, 0.6725], deviation: [0.3754, 0.5146, 0.2798] };
 /// What these seven tiles span: lowest and highest mean and deviation.
 const MEANS: [(f64, f64); 3] = [(0.322, 0.967), (0.717, 1.481), (0.460, 0.802)];
 const DEVIATIONS: [(f64, f64); 3] = [(0.237, 0.628), (0.372, 0.773), (0.208, 0.424)];
 
 /// Whether colours are matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Matching {
+pub enum StainMode {
     /// As far as is needed to bring it inside of what the models learned from.
     #[default]
     Auto,
@@ -39,7 +43,7 @@ pub enum Matching {
     Always,
 }
 
-impl std::str::FromStr for Matching {
+impl std::str::FromStr for StainMode {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
@@ -52,8 +56,9 @@ impl std::str::FromStr for Matching {
     }
 }
 
-impl Stain {
-    /// Of the tissue in some images; none when there is hardly any. Sums are of counts, so their order changes nothing.
+impl StainStatistics {
+    /// Of the tissue in some images; none when there is hardly any. Sums are of counts, so their
+    /// order changes nothing.
     #[must_use]
     pub fn of<'a>(images: impl IntoIterator<Item = &'a RgbImage>) -> Option<Self> {
         let table = optical_density_table();
@@ -61,7 +66,10 @@ impl Stain {
         for pixel in images.into_iter().flat_map(RgbImage::data) {
             let density: f64 = pixel.iter().map(|v| table[usize::from(*v)]).sum();
             if density > TISSUE_OD {
-                pixel.iter().zip(&mut counts).for_each(|(v, channel)| channel[usize::from(*v)] += 1);
+                pixel
+                    .iter()
+                    .zip(&mut counts)
+                    .for_each(|(v, channel)| channel[usize::from(*v)] += 1);
             }
         }
         let all: u64 = counts[0].iter().sum();
@@ -79,7 +87,7 @@ impl Stain {
 
     /// Whether the models have seen nothing like it.
     #[must_use]
-    pub fn is_foreign(&self) -> bool {
+    pub fn is_outside_training_range(&self) -> bool {
         let outside = |value: f64, (low, high): (f64, f64)| value < low || value > high;
         (0..3).any(|c| outside(self.mean[c], MEANS[c]) || outside(self.deviation[c], DEVIATIONS[c]))
     }
@@ -88,43 +96,46 @@ impl Stain {
     fn nearest(&self) -> Self {
         Self {
             mean: std::array::from_fn(|c| self.mean[c].clamp(MEANS[c].0, MEANS[c].1)),
-            deviation: std::array::from_fn(|c| self.deviation[c].clamp(DEVIATIONS[c].0, DEVIATIONS[c].1)),
+            deviation: std::array::from_fn(|c| {
+                self.deviation[c].clamp(DEVIATIONS[c].0, DEVIATIONS[c].1)
+            }),
         }
     }
 
     /// The colours that make it like another.
     #[must_use]
-    pub fn matched(&self, target: &Self) -> Colours {
+    pub fn matched(&self, target: &Self) -> StainLut {
         let table = optical_density_table();
         let channel = |c: usize| {
             std::array::from_fn(|v| {
                 let od = table[v];
-                let gain = (target.deviation[c] / self.deviation[c].max(LEAST_DEVIATION)).min(MOST_GAIN);
+                let gain =
+                    (target.deviation[c] / self.deviation[c].max(LEAST_DEVIATION)).min(MOST_GAIN);
                 let moved = (od - self.mean[c]) * gain + target.mean[c];
                 let faded = moved * (od / GLASS_OD).min(1.0);
                 (256.0 * (-faded).exp() - 1.0).round().clamp(0.0, 255.0) as u8
             })
         };
-        Colours { table: [channel(0), channel(1), channel(2)] }
+        StainLut { table: [channel(0), channel(1), channel(2)] }
     }
 }
 
 /// One value for another, in each channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Colours {
+pub struct StainLut {
     table: [[u8; 256]; 3],
 }
 
-impl Colours {
+impl StainLut {
     /// What `matching` asks for, given the stain of what is to be segmented.
     #[must_use]
-    pub fn wanted(matching: Matching, stain: Option<Stain>) -> Option<Self> {
+    pub fn wanted(matching: StainMode, stain: Option<StainStatistics>) -> Option<Self> {
         let stain = stain?;
         match matching {
-            Matching::Keep => None,
-            Matching::Auto if !stain.is_foreign() => None,
-            Matching::Auto => Some(stain.matched(&stain.nearest())),
-            Matching::Always => Some(stain.matched(&TRAINED)),
+            StainMode::Keep => None,
+            StainMode::Auto if !stain.is_outside_training_range() => None,
+            StainMode::Auto => Some(stain.matched(&stain.nearest())),
+            StainMode::Always => Some(stain.matched(&TRAINED)),
         }
     }
 
@@ -132,7 +143,11 @@ impl Colours {
     #[must_use]
     pub fn apply(&self, image: &RgbImage) -> RgbImage {
         image.map(|[r, g, b]| {
-            [self.table[0][usize::from(r)], self.table[1][usize::from(g)], self.table[2][usize::from(b)]]
+            [
+                self.table[0][usize::from(r)],
+                self.table[1][usize::from(g)],
+                self.table[2][usize::from(b)],
+            ]
         })
     }
 }
@@ -151,17 +166,17 @@ mod tests {
             [r + grain, g + grain, b + grain]
         };
         let pale = Plane::from_vec(200, 100, (0..20_000).map(pixel).collect()).expect("plane");
-        let stain = Stain::of([&pale]).expect("tissue");
-        assert!(stain.is_foreign());
-        let image = Colours::wanted(Matching::Always, Some(stain)).expect("colours").apply(&pale);
-        let after = Stain::of([&image]).expect("tissue");
-        let away = |s: &Stain, c: usize| (s.mean[c] - TRAINED.mean[c]).abs();
+        let stain = StainStatistics::of([&pale]).expect("tissue");
+        assert!(stain.is_outside_training_range());
+        let image = StainLut::wanted(StainMode::Always, Some(stain)).expect("colours").apply(&pale);
+        let after = StainStatistics::of([&image]).expect("tissue");
+        let away = |s: &StainStatistics, c: usize| (s.mean[c] - TRAINED.mean[c]).abs();
         assert!((0..3).all(|c| away(&after, c) < away(&stain, c) / 2.0), "{stain:?} {after:?}");
         // By itself it goes no further than to the border of what the models know.
-        let near = Colours::wanted(Matching::Auto, Some(stain)).expect("colours").apply(&pale);
-        let near = Stain::of([&near]).expect("tissue");
+        let near = StainLut::wanted(StainMode::Auto, Some(stain)).expect("colours").apply(&pale);
+        let near = StainStatistics::of([&near]).expect("tissue");
         assert!(away(&near, 0) > away(&after, 0) && away(&near, 0) < away(&stain, 0), "{near:?}");
-        assert!(!TRAINED.is_foreign());
+        assert!(!TRAINED.is_outside_training_range());
         let glass = stain.matched(&TRAINED).apply(&Plane::filled(2, 2, [255, 255, 255]));
         assert_eq!(glass.get(0, 0), [255; 3]);
     }
@@ -170,16 +185,16 @@ mod tests {
     fn a_dark_even_field_is_no_tissue() {
         let noise = |i: usize| [0, 1, 2].map(|c| (203 + (i * 7919 + c * 31) % 5) as u8);
         let field = Plane::from_vec(200, 200, (0..40_000).map(noise).collect()).expect("field");
-        assert_eq!(Stain::of([&field]), None);
+        assert_eq!(StainStatistics::of([&field]), None);
     }
 
     #[test]
     fn too_little_tissue_and_a_wish_to_keep_leave_colours_alone() {
-        assert_eq!(Stain::of([&Plane::filled(50, 50, [250; 3])]), None);
-        let stain = Stain { mean: [0.1, 0.4, 0.2], ..TRAINED };
-        assert_eq!(Colours::wanted(Matching::Keep, Some(stain)), None);
-        assert_eq!(Colours::wanted(Matching::Auto, Some(TRAINED)), None);
-        assert!(Colours::wanted(Matching::Always, Some(TRAINED)).is_some());
-        assert_eq!(Colours::wanted(Matching::Always, None), None);
+        assert_eq!(StainStatistics::of([&Plane::filled(50, 50, [250; 3])]), None);
+        let stain = StainStatistics { mean: [0.1, 0.4, 0.2], ..TRAINED };
+        assert_eq!(StainLut::wanted(StainMode::Keep, Some(stain)), None);
+        assert_eq!(StainLut::wanted(StainMode::Auto, Some(TRAINED)), None);
+        assert!(StainLut::wanted(StainMode::Always, Some(TRAINED)).is_some());
+        assert_eq!(StainLut::wanted(StainMode::Always, None), None);
     }
 }

@@ -1,4 +1,5 @@
-//! Where the eye is: a centre in the image and a scale, both moving smoothly to where they were sent.
+//! Where the eye is: a centre in the image and a scale, both moving smoothly to where they were
+//! sent.
 
 use super::pyramid::{TILE, TileKey, level_count};
 
@@ -15,7 +16,7 @@ const SETTLED: (f64, f64) = (0.3, 1e-3);
 
 /// Centre in image pixels, scale in screen pixels for one of the image.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Place {
+struct ScreenPoint {
     x: f64,
     y: f64,
     scale: f64,
@@ -23,19 +24,19 @@ struct Place {
 
 /// A view of an image on a screen.
 #[derive(Debug, Clone, PartialEq)]
-pub struct View {
+pub struct Viewport {
     image: (f64, f64),
     screen: (f64, f64),
-    now: Place,
+    now: ScreenPoint,
     /// Where the movement ends.
-    goal: Place,
+    goal: ScreenPoint,
 }
 
-impl View {
+impl Viewport {
     /// The whole image on a screen; sizes in pixels.
     #[must_use]
     pub fn new(image: (usize, usize), screen: (f64, f64)) -> Self {
-        let place = Place { x: 0.0, y: 0.0, scale: 1.0 };
+        let place = ScreenPoint { x: 0.0, y: 0.0, scale: 1.0 };
         let image = (image.0.max(1) as f64, image.1.max(1) as f64);
         let mut view = Self { image, screen: sane(screen), now: place, goal: place };
         view.fit();
@@ -55,7 +56,8 @@ impl View {
 
     /// Shows the whole image.
     pub fn fit(&mut self) {
-        self.goal = Place { x: self.image.0 / 2.0, y: self.image.1 / 2.0, scale: self.fitting() };
+        self.goal =
+            ScreenPoint { x: self.image.0 / 2.0, y: self.image.1 / 2.0, scale: self.fitting() };
     }
 
     fn fitting(&self) -> f64 {
@@ -89,7 +91,7 @@ impl View {
 
     /// Glides to a place of the image, at least at the scale given.
     pub fn go_to(&mut self, (x, y): (f64, f64), scale: f64) {
-        self.goal = self.kept(Place { x, y, scale: self.goal.scale.max(scale) });
+        self.goal = self.kept(ScreenPoint { x, y, scale: self.goal.scale.max(scale) });
     }
 
     /// Centre and scale, as links carry them.
@@ -101,7 +103,7 @@ impl View {
     /// Goes at once where [`Self::state`] of another view was; nonsense is put right.
     pub fn set_state(&mut self, [x, y, scale]: [f64; 3]) {
         if [x, y, scale].iter().all(|v| v.is_finite()) && scale > 0.0 {
-            self.goal = Place { x, y, scale };
+            self.goal = ScreenPoint { x, y, scale };
             self.settle();
         }
     }
@@ -120,7 +122,8 @@ impl View {
         let before = self.now.scale;
         self.now.scale = (toward(before.ln(), self.goal.scale.ln())).exp();
         let whole = 1.0 / self.goal.scale - 1.0 / before;
-        let along = if whole.abs() < 1e-12 { share } else { (1.0 / self.now.scale - 1.0 / before) / whole };
+        let along =
+            if whole.abs() < 1e-12 { share } else { (1.0 / self.now.scale - 1.0 / before) / whole };
         self.now.x += (self.goal.x - self.now.x) * along;
         self.now.y += (self.goal.y - self.now.y) * along;
         let far = (self.goal.x - self.now.x).hypot(self.goal.y - self.now.y) * self.goal.scale;
@@ -152,7 +155,7 @@ impl View {
     /// Point of the screen over a place of the image.
     #[must_use]
     pub fn to_screen(&self, (x, y): (f64, f64)) -> (f64, f64) {
-        let Place { x: cx, y: cy, scale } = self.now;
+        let ScreenPoint { x: cx, y: cy, scale } = self.now;
         ((x - cx) * scale + self.screen.0 / 2.0, (y - cy) * scale + self.screen.1 / 2.0)
     }
 
@@ -160,16 +163,17 @@ impl View {
         image_at(self.goal, self.screen, at)
     }
 
-    fn kept(&self, place: Place) -> Place {
+    fn kept(&self, place: ScreenPoint) -> ScreenPoint {
         let least = (self.fitting() * MIN_FILL).min(MAX_SCALE);
-        Place {
+        ScreenPoint {
             x: place.x.clamp(0.0, self.image.0),
             y: place.y.clamp(0.0, self.image.1),
             scale: place.scale.clamp(least, MAX_SCALE),
         }
     }
 
-    /// The level whose pixels are nearest to the screen's, not coarser than they, unless that takes too many tiles.
+    /// The level whose pixels are nearest to the screen's, not coarser than they, unless that takes
+    /// too many tiles.
     #[must_use]
     pub fn level(&self) -> u32 {
         let deepest = self.deepest();
@@ -194,14 +198,19 @@ impl View {
         let (right, bottom) = self.to_image(self.screen);
         let range = |from: f64, to: f64, whole: f64| {
             let last = (whole / side).ceil().max(1.0) - 1.0;
-            ((from / side).floor().clamp(0.0, last) as u32, (to / side).floor().clamp(0.0, last) as u32)
+            (
+                (from / side).floor().clamp(0.0, last) as u32,
+                (to / side).floor().clamp(0.0, last) as u32,
+            )
         };
         if right < 0.0 || bottom < 0.0 || left > self.image.0 || top > self.image.1 {
             return Vec::new();
         }
-        let ((c0, c1), (r0, r1)) = (range(left, right, self.image.0), range(top, bottom, self.image.1));
-        let mut keys: Vec<TileKey> =
-            (r0..=r1).flat_map(|row| (c0..=c1).map(move |column| TileKey { level, row, column })).collect();
+        let ((c0, c1), (r0, r1)) =
+            (range(left, right, self.image.0), range(top, bottom, self.image.1));
+        let mut keys: Vec<TileKey> = (r0..=r1)
+            .flat_map(|row| (c0..=c1).map(move |column| TileKey { level, row, column }))
+            .collect();
         let middle = |k: &TileKey| {
             let (x, y) = ((f64::from(k.column) + 0.5) * side, (f64::from(k.row) + 0.5) * side);
             (x - self.now.x).hypot(y - self.now.y)
@@ -211,8 +220,11 @@ impl View {
     }
 }
 
-fn image_at(place: Place, screen: (f64, f64), at: (f64, f64)) -> (f64, f64) {
-    (place.x + (at.0 - screen.0 / 2.0) / place.scale, place.y + (at.1 - screen.1 / 2.0) / place.scale)
+fn image_at(place: ScreenPoint, screen: (f64, f64), at: (f64, f64)) -> (f64, f64) {
+    (
+        place.x + (at.0 - screen.0 / 2.0) / place.scale,
+        place.y + (at.1 - screen.1 / 2.0) / place.scale,
+    )
 }
 
 fn sane(screen: (f64, f64)) -> (f64, f64) {
@@ -228,13 +240,13 @@ mod tests {
     }
 
     /// A view's state, exactly.
-    fn bits(view: &View) -> [u64; 3] {
+    fn bits(view: &Viewport) -> [u64; 3] {
         view.state().map(f64::to_bits)
     }
 
     #[test]
     fn a_new_view_shows_the_whole_image() {
-        let view = View::new((2000, 1000), (500.0, 500.0));
+        let view = Viewport::new((2000, 1000), (500.0, 500.0));
         assert!(close(view.to_screen((0.0, 0.0)), (0.0, 125.0)));
         assert!(close(view.to_screen((2000.0, 1000.0)), (500.0, 375.0)));
         assert_eq!(view.level(), 2);
@@ -242,7 +254,7 @@ mod tests {
 
     #[test]
     fn zooming_keeps_the_point_under_the_pointer_all_the_way() {
-        let mut view = View::new((2000, 1000), (500.0, 500.0));
+        let mut view = Viewport::new((2000, 1000), (500.0, 500.0));
         let held = view.to_image((100.0, 200.0));
         view.zoom((100.0, 200.0), 4.0);
         for _ in 0..200 {
@@ -257,7 +269,7 @@ mod tests {
 
     #[test]
     fn panning_follows_the_finger_and_stops_at_the_border() {
-        let mut view = View::new((1000, 1000), (100.0, 100.0));
+        let mut view = Viewport::new((1000, 1000), (100.0, 100.0));
         view.set_state([500.0, 500.0, 1.0]);
         view.pan(30.0, -20.0);
         assert_eq!(bits(&view), [470.0, 520.0, 1.0].map(f64::to_bits));
@@ -267,15 +279,17 @@ mod tests {
 
     #[test]
     fn a_large_screen_takes_a_coarser_level_rather_than_more_tiles_than_are_kept() {
-        let mut view = View::new((20_000, 20_000), (4000.0, 3000.0));
+        let mut view = Viewport::new((20_000, 20_000), (4000.0, 3000.0));
         view.set_state([10_000.0, 10_000.0, 0.55]);
-        assert!(view.visible(0).len() > MAX_VISIBLE && view.visible(view.level()).len() <= MAX_VISIBLE);
+        assert!(
+            view.visible(0).len() > MAX_VISIBLE && view.visible(view.level()).len() <= MAX_VISIBLE
+        );
         assert_eq!(view.level(), 2);
     }
 
     #[test]
     fn a_linked_state_comes_back_and_nonsense_changes_nothing() {
-        let mut view = View::new((1000, 1000), (100.0, 100.0));
+        let mut view = Viewport::new((1000, 1000), (100.0, 100.0));
         view.set_state([12.5, 700.0, 2.5]);
         let state = bits(&view);
         assert_eq!(state, [12.5, 700.0, 2.5].map(f64::to_bits));
@@ -289,12 +303,12 @@ mod tests {
 
     #[test]
     fn visible_tiles_cover_the_screen_and_nothing_else() {
-        let mut view = View::new((2000, 1000), (600.0, 300.0));
+        let mut view = Viewport::new((2000, 1000), (600.0, 300.0));
         view.set_state([300.0, 300.0, 1.0]);
         let all = view.visible(0);
         assert_eq!(all.len(), 6, "{all:?}");
         assert_eq!(all[0], TileKey { level: 0, row: 1, column: 1 });
         assert!(view.visible(2).iter().all(|k| (k.row, k.column) == (0, 0)));
-        assert!(View::new((1, 1), (1.0, 1.0)).visible(0).len() == 1);
+        assert!(Viewport::new((1, 1), (1.0, 1.0)).visible(0).len() == 1);
     }
 }

@@ -1,4 +1,5 @@
-//! Tiles of a slide: its own levels shrink by any factor, the viewer's by two, and nuclei are outlines instead of label maps.
+//! Tiles of a slide: its own levels shrink by any factor, the viewer's by two, and nuclei are
+//! outlines instead of label maps.
 
 use super::pyramid::{APRON, TEXTURE, TILE, TileKey, level_count};
 use crate::engine::Block;
@@ -6,11 +7,13 @@ use crate::error::{Error, Result};
 use crate::instances::eight_bits;
 use crate::raster::{Point, RgbImage, fill_polygon};
 use crate::slide::{Rect, Slide};
-use crate::whole_slide::{Axis, Findings, resampled};
+use crate::whole_slide::{Axis, NucleusIndex, resampled};
 
-/// Most pixels of a level that one tile may be made of: a slide without coarse levels has no overview.
+/// Most pixels of a level that one tile may be made of: a slide without coarse levels has no
+/// overview.
 const MAX_SOURCE_PX: usize = 36 << 20;
-/// Pixels of the finest level for one of the screen, from which on nuclei may be smaller than a pixel.
+/// Pixels of the finest level for one of the screen, from which on nuclei may be smaller than a
+/// pixel.
 const FAR: f64 = 8.0;
 
 /// What a slide's tiles are made of.
@@ -21,7 +24,7 @@ pub struct SlideTiles {
 
 /// A tile's pixels before they are resampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Source {
+pub struct TileSource {
     /// Of the slide.
     pub level: usize,
     pub rect: Rect,
@@ -62,16 +65,25 @@ impl SlideTiles {
     /// What a tile is made of.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] for a tile that the slide has not, [`Error::Limit`] when its levels are too fine for it.
-    pub fn source(&self, key: TileKey) -> Result<Source> {
+    /// [`Error::Mismatch`] for a tile that the slide has not, [`Error::Limit`] when its levels are
+    /// too fine for it.
+    pub fn source(&self, key: TileKey) -> Result<TileSource> {
         let part = self.part(key)?;
         let (level, across, down) = self.axes(key.level);
-        let ((left, right), (top, bottom)) = (across.needs(part.column, part.width), down.needs(part.row, part.height));
+        let ((left, right), (top, bottom)) =
+            (across.needs(part.column, part.width), down.needs(part.row, part.height));
         if (right - left).saturating_mul(bottom - top) > MAX_SOURCE_PX {
-            return Err(Error::limit("The slide has no level coarse enough for an overview; zoom in"));
+            return Err(Error::limit(
+                "The slide has no level coarse enough for an overview; zoom in",
+            ));
         }
-        let rect = Rect { x: left.cast_signed(), y: top.cast_signed(), width: right - left, height: bottom - top };
-        Ok(Source { level, rect })
+        let rect = Rect {
+            x: left.cast_signed(),
+            y: top.cast_signed(),
+            width: right - left,
+            height: bottom - top,
+        };
+        Ok(TileSource { level, rect })
     }
 
     /// RGBA of a tile with its apron from the pixels of [`Self::source`].
@@ -113,7 +125,8 @@ fn part((width, height): (usize, usize), key: TileKey) -> Result<Block> {
     Ok(Block { row: top, column: left, width: right - left, height: bottom - top })
 }
 
-/// Calls `texel` with the place in the part of each pixel of a tile with apron; beyond the border the last one repeats.
+/// Calls `texel` with the place in the part of each pixel of a tile with apron; beyond the border
+/// the last one repeats.
 fn each_texel(key: TileKey, part: Block, mut texel: impl FnMut(usize, usize)) {
     let place = |index: u32, i: usize, first: usize, count: usize| {
         (index as usize * TILE + i).saturating_sub(APRON + first).min(count - 1)
@@ -124,11 +137,12 @@ fn each_texel(key: TileKey, part: Block, mut texel: impl FnMut(usize, usize)) {
     }
 }
 
-/// Four bytes a pixel as [`super::data_tile`] gives them, from nuclei that are outlines: the probability is the nucleus's mean.
+/// Four bytes a pixel as [`super::data_tile`] gives them, from nuclei that are outlines: the
+/// probability is the nucleus's mean.
 ///
 /// # Errors
 /// [`Error::Mismatch`] for a tile that a picture of `size` has not.
-pub fn findings_tile(size: (usize, usize), findings: &Findings, key: TileKey) -> Result<Vec<u8>> {
+pub fn nuclei_tile(size: (usize, usize), index: &NucleusIndex, key: TileKey) -> Result<Vec<u8>> {
     let part = part(size, key)?;
     let step = f64::from(1u32 << key.level);
     let bounds = {
@@ -138,21 +152,23 @@ pub fn findings_tile(size: (usize, usize), findings: &Findings, key: TileKey) ->
     let mut texels = vec![[0u8; 4]; part.width * part.height];
     let (w, h) = (part.width, part.height);
     let local = |x: f64, y: f64| (x / step - part.column as f64, y / step - part.row as f64);
-    for [left, top, right, bottom] in findings.known(bounds) {
+    for [left, top, right, bottom] in index.known(bounds) {
         let ((l, t), (r, b)) = (local(left, top), local(right, bottom));
         let within = |from: f64, to: f64, len: usize| {
-            (from.round().clamp(0.0, len as f64) as usize)..(to.round().clamp(0.0, len as f64) as usize)
+            (from.round().clamp(0.0, len as f64) as usize)
+                ..(to.round().clamp(0.0, len as f64) as usize)
         };
         for y in within(t, b, h) {
             within(l, r, w).for_each(|x| texels[y * w + x][3] = 255);
         }
     }
-    for (label, nucleus) in findings.near(bounds) {
+    for (label, nucleus) in index.near(bounds) {
         let [low, high] = (((label - 1) % 65_535 + 1) as u16).to_le_bytes();
         let texel = [eight_bits(nucleus.probability() as f32), low, high, 255];
         // Holes are filled last with what is not there.
         for (i, ring) in nucleus.rings().enumerate() {
-            let points: Vec<Point> = ring.iter().map(|[x, y]| local(*x, *y)).map(|(x, y)| Point { x, y }).collect();
+            let points: Vec<Point> =
+                ring.iter().map(|[x, y]| local(*x, *y)).map(|(x, y)| Point { x, y }).collect();
             let value = if i == 0 { texel } else { [0, 0, 0, 255] };
             fill_polygon(&points, w, h, |y, from, to| texels[y * w + from..y * w + to].fill(value));
         }
