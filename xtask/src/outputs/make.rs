@@ -10,9 +10,10 @@ use super::steps::{INPUTS, InputFolders, Stdout, Step, steps};
 use crate::run::Result;
 
 /// Members of printed JSON that are left out: how long something took.
-const DURATIONS: [&str; 7] = [
+const DURATIONS: [&str; 8] = [
     "milliseconds",
     "instances_milliseconds",
+    "segment_ms",
     "seconds",
     "read_seconds",
     "decode_seconds",
@@ -115,6 +116,14 @@ fn run_step(program: &Path, folder: &Path, inputs: &InputFolders, step: &Step) -
             let value = Json::parse(&printed);
             let lines = value.map_or(printed, |value| comparable(&value, inputs).to_lines());
             write(&with_ending(&place, "json"), lines.as_bytes())?;
+        }
+    }
+    for name in &step.remove {
+        let file = folder.join(name);
+        // A program that failed did not write it.
+        if file.is_file() {
+            std::fs::remove_file(&file)
+                .map_err(|e| format!("{} cannot be removed: {e}", file.display()))?;
         }
     }
     Ok(Status::Exit(code))

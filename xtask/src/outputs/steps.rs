@@ -7,8 +7,9 @@ use crate::run::{Result, root};
 const STEPS: &str = include_str!("steps.txt");
 
 /// Files that steps read, by their place in the folder of outputs.
-pub const INPUTS: [(&str, &[u8]); 7] = [
+pub const INPUTS: [(&str, &[u8]); 8] = [
     ("inputs/study.toml", include_bytes!("inputs/study.toml")),
+    ("inputs/inside.geojson", include_bytes!("inputs/inside.geojson")),
     ("inputs/view.jsonl", include_bytes!("inputs/view.jsonl")),
     ("inputs/page/index.html", include_bytes!("inputs/page/index.html")),
     ("inputs/page/web/style.css", include_bytes!("inputs/page/web/style.css")),
@@ -59,6 +60,8 @@ pub struct Step {
     pub stdout: Stdout,
     /// The expected one; any exit code is recorded and compared.
     pub exit_code: i32,
+    /// Files of the folder that hold durations.
+    pub remove: Vec<String>,
 }
 
 /// All steps, each after those whose results it uses.
@@ -86,7 +89,7 @@ fn parse(text: &str, inputs: &InputFolders) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// Reads a line such as `name [after OTHER] [exit CODE] [text]:`.
+/// Reads a line such as `name [after OTHER] [exit CODE]:`.
 fn heading(line: &str) -> Option<Step> {
     let mut parts = line.strip_suffix(':')?.split(" [");
     let mut step = Step {
@@ -96,12 +99,14 @@ fn heading(line: &str) -> Option<Step> {
         after: None,
         stdout: Stdout::Json,
         exit_code: 0,
+        remove: Vec::new(),
     };
     for part in parts {
         let setting = part.strip_suffix(']')?;
         match setting.split_once(' ') {
             None if setting == "text" => step.stdout = Stdout::Text,
             Some(("after", name)) => step.after = Some(name.to_owned()),
+            Some(("remove", file)) => step.remove.push(file.to_owned()),
             Some(("exit", code)) => step.exit_code = code.parse().ok()?,
             _ => return None,
         }
@@ -175,7 +180,8 @@ mod tests {
 
     #[test]
     fn settings_and_folders_are_read() {
-        let text = "a/b [after c] [exit 2] [text]:\n    info {models}/m\n    --out {out}.x\n";
+        let text =
+            "a/b [after c] [exit 2] [text] [remove d]:\n    info {models}/m\n    --out {out}.x\n";
         let step = Step {
             name: "a/b".to_owned(),
             arguments: ["info", "/b/models/m", "--out", "a/b.x"].map(str::to_owned).to_vec(),
@@ -183,6 +189,7 @@ mod tests {
             after: Some("c".to_owned()),
             stdout: Stdout::Text,
             exit_code: 2,
+            remove: vec!["d".to_owned()],
         };
         assert_eq!(parse(text, &inputs()), Ok(vec![step]));
         for wrong in
