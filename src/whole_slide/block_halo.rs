@@ -61,11 +61,11 @@ fn expanded(block: Block, margin: usize, width: usize, height: usize) -> Block {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::blocks;
 
     #[test]
     fn rectangles_lie_inside_each_other_and_inside_the_picture() {
-        for (row, column) in [(0, 0), (256, 512), (768, 0)] {
-            let block = Block { row, column, width: 256, height: 256 };
+        for block in blocks(900, 1000, 256) {
             let halo = BlockHalo::new(block, 900, 1000);
             let inside = |a: Block, b: Block| {
                 a.row >= b.row
