@@ -186,27 +186,27 @@ fn segment(a: &SlideSegmentArguments, output: Output) -> Result<CommandOutcome> 
     Ok(if nuclei == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
 }
 
-/// What `slide segment --json` prints. The stages of reading, network and objects overlap.
+/// What `slide segment --json` prints, keys in alphabetical order. The stages of reading, network and objects overlap.
 #[derive(Debug, Serialize)]
 struct SlideResult<'a> {
-    slide: &'a str,
-    nuclei: usize,
     blocks: usize,
-    skipped_blocks: usize,
-    resumed_blocks: usize,
-    tissue_share: f64,
-    device: String,
-    mpp_um: f64,
-    scale: f64,
-    stain_matched: bool,
-    seconds: f64,
-    read_seconds: f64,
+    csv: &'a Path,
     /// Of all threads together.
     decode_seconds: f64,
-    network_seconds: f64,
-    object_seconds: f64,
+    device: String,
     geojson: &'a Path,
-    csv: &'a Path,
+    mpp_um: f64,
+    network_seconds: f64,
+    nuclei: usize,
+    object_seconds: f64,
+    read_seconds: f64,
+    resumed_blocks: usize,
+    scale: f64,
+    seconds: f64,
+    skipped_blocks: usize,
+    slide: &'a str,
+    stain_matched: bool,
+    tissue_share: f64,
 }
 
 impl SlideResult<'_> {

@@ -85,7 +85,7 @@ impl SlideSetup {
             BackgroundBlocks::Segment => setup.take_everything_as_tissue(),
             BackgroundBlocks::Skip => {
                 let overview = Overview::new(slide);
-                let strips = overview.strips().collect();
+                let strips = overview.strips().into();
                 setup.overview = Some((overview, strips));
             }
         }

@@ -57,8 +57,8 @@ impl Sampling {
     }
 
     fn of(level: usize, scale: f64, whole: (usize, usize), own: (usize, usize)) -> Result<Self> {
-        let len = |whole: usize| ((whole as f64 / scale).round() as usize).max(1);
-        let (width, height) = (len(whole.0), len(whole.1));
+        let [width, height] =
+            [whole.0, whole.1].map(|side| ((side as f64 / scale).round() as usize).max(1));
         if width as f64 * height as f64 > MAX_PX {
             let what = format!(
                 "At the model's pixel size there would be {width}×{height} pixels; that is out of range"
