@@ -116,7 +116,7 @@ pub fn timed_segment(
     name: &str,
 ) -> Result<Segmented> {
     let bar = output.bar(1, name);
-    let colours = StainLut::wanted(how.stain, StainStatistics::of([image]));
+    let colours = StainLut::for_mode(how.stain, StainStatistics::of([image]));
     let seen = colours.as_ref().map_or(Cow::Borrowed(image), |c| Cow::Owned(c.apply(image)));
     let begun = Instant::now();
     let mut report = Warnings::default();
@@ -147,7 +147,7 @@ fn mean_of_views(
         let control =
             Control { cancel: Some(stop_flag()), progress: Some(&progress), ..Control::default() };
         let turned =
-            if index == 0 { Cow::Borrowed(image) } else { Cow::Owned(orientation.of(image)) };
+            if index == 0 { Cow::Borrowed(image) } else { Cow::Owned(orientation.apply(image)) };
         let (map, ran_on) = pollster::block_on(segment_on(
             device,
             model,
@@ -159,7 +159,7 @@ fn mean_of_views(
         sum = Some(match sum {
             None => (map, ran_on),
             Some((before, _)) => {
-                let upright = orientation.back().of(&map);
+                let upright = orientation.inverse().apply(&map);
                 let added = before.data().iter().zip(upright.data()).map(|(a, b)| a + b).collect();
                 (ProbabilityMap::from_vec(before.width(), before.height(), added)?, ran_on)
             }

@@ -121,7 +121,7 @@ fn segment(a: &SlideSegmentArguments, output: Output) -> Result<CommandOutcome> 
     let view = ScaledSlide::new(&reader, sampling);
     let tissue =
         if a.glass { Tissue::everywhere(view.width(), view.height()) } else { view.tissue()? };
-    let colours = StainLut::wanted(a.how.stain, stain_of(&view, &tissue)?);
+    let colours = StainLut::for_mode(a.how.stain, stain_of(&view, &tissue)?);
     if colours.is_some() && a.how.stain == StainMode::Auto {
         output.remark(
             "The stain is unlike any that the model learned from; its colours are matched (--stain keep does not)",

@@ -108,7 +108,7 @@ impl Document {
             .into_iter()
             .map(|w| self.region(&model_view, w))
             .collect::<Result<_>>()?;
-        model_view.colours = StainLut::wanted(StainMode::Auto, StainStatistics::of(&windows));
+        model_view.colours = StainLut::for_mode(StainMode::Auto, StainStatistics::of(&windows));
         Ok((index, model_view))
     }
 

@@ -117,7 +117,7 @@ impl Session {
         let sampling = Sampling::new(&slide.slide, mpp, model.card().mpp_um)?;
         let tissue = slide.tissue((sampling.width(), sampling.height()), read).await?;
         let colours =
-            StainLut::wanted(StainMode::Auto, slide.stain(&sampling, &tissue, read).await?);
+            StainLut::for_mode(StainMode::Auto, slide.stain(&sampling, &tissue, read).await?);
         let wanted = SegmentSettings {
             parameters,
             region: SlideRegion::Everything,
@@ -200,7 +200,7 @@ impl Session {
         let pixels = slide.region(sampling.level, sampling.needs(block), read).await?;
         let image = Arc::new(sampling.apply(pixels, block)?);
         // Of the window alone: enough to compare two models on.
-        let colours = StainLut::wanted(StainMode::Auto, StainStatistics::of([&*image]));
+        let colours = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&*image]));
         let seen = colours.map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
         self.state.borrow_mut().take_trial(ModelInput { image, seen });
         Ok(())
