@@ -298,7 +298,7 @@ fn scores_equal_the_hover_net_authors_scorer() {
             ("precision", p.precision),
             ("accuracy", p.accuracy),
             ("n_true", Some(o.true_objects as f64)),
-            ("n_pred", Some(o.called_objects as f64)),
+            ("n_pred", Some(o.predicted_objects as f64)),
         ];
         for (name, value) in got {
             let value = value.unwrap_or_else(|| panic!("{case} {name} is undefined"));
