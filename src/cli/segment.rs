@@ -157,9 +157,7 @@ fn segment_one(
     let all =
         nuclei(&work, &labels, &smooth, &parameters, arguments.mpp.map(|m| m * sampling.scale))?;
     // Outlines lie in the image as it is.
-    let moved = |n: Nucleus| {
-        SlideNucleus::new(&n, 0, 0, sampling.scale).numbered(n.label, arguments.mpp.is_some())
-    };
+    let moved = |n: Nucleus| SlideNucleus::new(&n, 0, 0, sampling.scale).numbered(n.label);
     let placed = all.map(|n| if sampling.is_same() { n } else { moved(n) });
     let labels = enlarged(&labels, size);
     let objects = write_objects(&arguments.out, name, placed, &labels, &provenance)?;

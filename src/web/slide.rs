@@ -47,7 +47,7 @@ impl SlideAnswer {
     pub fn files(&self) -> Result<[Vec<u8>; 2]> {
         let provenance = Provenance { model: self.fingerprint.clone(), mpp_um: self.wanted.mpp_um };
         let (mut features, mut table) = (Vec::new(), Vec::new());
-        write_nuclei(self.index.nuclei(true), &provenance, &mut features, &mut table)?;
+        write_nuclei(self.index.nuclei(), &provenance, &mut features, &mut table)?;
         Ok([features, table])
     }
 

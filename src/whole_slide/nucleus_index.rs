@@ -141,8 +141,8 @@ impl NucleusIndex {
     }
 
     /// All as they are written.
-    pub fn nuclei(&self, mpp_known: bool) -> impl Iterator<Item = Nucleus> {
-        self.all().map(move |(label, kept)| kept.clone().numbered(label, mpp_known))
+    pub fn nuclei(&self) -> impl Iterator<Item = Nucleus> {
+        self.all().map(|(label, kept)| kept.clone().numbered(label))
     }
 
     fn numbered<'a>(
@@ -209,7 +209,7 @@ mod tests {
             rings: vec![ring.to_vec()],
             area_px: (4.0 * r * r) as u64,
             centroid: (x, y),
-            measurements: vec![("Area", 1.0); 6],
+            measurements: None,
         };
         SlideNucleus::new(&nucleus, 0, 0, 1.0)
     }

@@ -164,11 +164,10 @@ impl SlideRun<'_> {
                 Vec::new()
             })
         };
-        let known = self.wanted.mpp_um.is_some();
         let all = (0..self.blocks().len())
             .flat_map(read)
             .zip(1u32..)
-            .map(|(kept, label)| kept.numbered(label, known));
+            .map(|(kept, label)| kept.numbered(label));
         let count = write_nuclei(all, provenance, geojson, csv)?;
         failed.into_inner().map_or(Ok(count), Err)
     }
