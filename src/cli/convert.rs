@@ -9,7 +9,7 @@ use super::CommandOutcome;
 use super::output::Output;
 use crate::dataset::{AnnotatedRegion, parse_imagescope, rasterise, write_imagescope};
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
-use crate::instances::{Nucleus, ONE, Provenance, nuclei, polygons, write_nuclei};
+use crate::instances::{Nucleus, PROBABILITY_ONE, Provenance, nuclei, polygons, write_nuclei};
 use crate::model::InstanceParameters;
 use crate::platform::{read_file, write_atomic};
 use crate::raster::{DecodeLimits, LabelMap, Plane, Point, decode_labels, encode_label_file};
@@ -141,7 +141,7 @@ fn regions_of(number: usize, rings: Vec<Vec<Point>>) -> Vec<AnnotatedRegion> {
 
 /// Outlines along the pixels of a label map.
 fn outlines(labels: &LabelMap) -> Result<Vec<Nucleus>> {
-    let inside = labels.map(|l| if l > 0 { ONE } else { 0 });
+    let inside = labels.map(|l| if l > 0 { PROBABILITY_ONE } else { 0 });
     let image = Plane::filled(labels.width(), labels.height(), [255; 3]);
     let parameters = InstanceParameters { threshold: 0.5, ..InstanceParameters::default() };
     Ok(nuclei(&image, labels, &inside, &parameters, None)?.collect())
@@ -175,7 +175,7 @@ fn geojson(regions: &[AnnotatedRegion], mpp: Option<f64>) -> Result<Vec<u8>> {
             rings: vec![region.vertices.clone()],
             area_px: 0,
             centroid: (mean(|p| p.x), mean(|p| p.y)),
-            measurements: Vec::new(),
+            measurements: None,
         });
     }
     let mut text = Vec::new();

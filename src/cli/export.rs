@@ -15,7 +15,7 @@ use crate::export::{
     LinkPrecision, MAX_CHARACTERS, OnnxForm, from_link, quantised, to_html, to_link, to_onnx,
 };
 use crate::metrics::PixelCounts;
-use crate::model::{Model, Precision};
+use crate::model::{Family, Model, Precision};
 use crate::platform::{read_file, write_atomic};
 
 /// Side of the procedural field on which a quantised model is compared with itself, pixels.
@@ -134,7 +134,7 @@ fn agreement(model: &Model, other: &Model) -> Result<Option<f64>> {
     let image = phantom::tile(COMPARED_PX, COMPARED_PX, 1).image;
     // The DCCN evaluates patch by patch: a grid says enough.
     let options = SegmentOptions {
-        stride: if model.card().architecture.family() == "dccn" { 8 } else { 1 },
+        stride: if model.card().architecture.family() == Family::Dccn { 8 } else { 1 },
         block_px: None,
     };
     let control = Control { cancel: Some(stop_flag()), ..Control::default() };

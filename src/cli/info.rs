@@ -71,7 +71,7 @@ fn describe(model: &Model, bytes: u64) -> String {
     line(String::new());
     line(format!(
         "{} with {} parameters, {} MACs a patch, {bytes} bytes on disk",
-        card.architecture.family().to_uppercase(),
+        card.architecture.family().name().to_uppercase(),
         graph.parameters(),
         graph.macs()
     ));

@@ -16,7 +16,9 @@ use crate::engine::Control;
 use crate::error::{Error, Result};
 use crate::instances::find;
 use crate::metrics::score_objects;
-use crate::model::{FileLimits, InstanceParameters, Model, stored_precision};
+use crate::model::{
+    FileLimits, HistoryStep, InstanceParameters, Model, TuningStep, stored_precision,
+};
 use crate::platform::read_file;
 use crate::raster::ProbabilityMap;
 
@@ -77,9 +79,9 @@ pub fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandOutcome>
     let before = quality(&tiles, &maps, &model.card().instances)?;
     let (best, after) = descend(&tiles, &maps, model.card().instances, before, output)?;
     model.card_mut().instances = best;
-    let names: Vec<&str> = tiles.iter().map(|t| t.name.as_str()).collect();
+    let names = tiles.iter().map(|t| t.name.clone()).collect();
     let step =
-        json!({ "step": "tune", "tiles": names, "mean_aji_and_pq": after, "parameters": best });
+        HistoryStep::Tune(TuningStep { tiles: names, mean_aji_and_pq: after, parameters: best });
     model.card_mut().history.push(step.clone());
     if !arguments.dry_run {
         let precision =

@@ -310,9 +310,7 @@ impl AppState {
         let provenance = Provenance { model: self.model.fingerprint(), mpp_um: self.mpp_um };
         let (geojson, csv) = (path.with_extension("geojson"), path.with_extension("csv"));
         let count = write_streamed(&geojson, |features| {
-            write_streamed(&csv, |table| {
-                write_nuclei(index.nuclei(self.mpp_um.is_some()), &provenance, features, table)
-            })
+            write_streamed(&csv, |table| write_nuclei(index.nuclei(), &provenance, features, table))
         })?;
         self.said = format!("{count} nuclei → {}", geojson.display());
         Ok(())

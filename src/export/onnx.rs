@@ -50,7 +50,7 @@ pub fn to_onnx(model: &Model, form: OnnxForm) -> Result<Vec<u8>> {
         doc_string: "RGB / 255 in, logits of background and nucleus out".into(),
         graph: Some(GraphProto {
             node: nodes,
-            name: model.card().architecture.family().into(),
+            name: model.card().architecture.family().to_string(),
             initializer: writer.initializers(),
             input: vec![input],
             output: vec![output],

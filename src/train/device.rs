@@ -15,7 +15,7 @@ use crate::dataset::PATCH_VALUES;
 use crate::engine::DeviceChoice;
 use crate::engine::gpu::{Adapter as EngineAdapter, AdapterFacts};
 use crate::error::{Error, Result};
-use crate::model::{Head, Model, Op};
+use crate::model::{Family, Head, Model, Op};
 use crate::platform::mix;
 
 /// Largest relative difference between a device's gradients and the CPU's.
@@ -202,7 +202,7 @@ fn said_of(compute: &Compute, model: &Model, batch: usize) -> Result<String> {
     if part < batch {
         said +=
             &format!("; batches of {batch} are worked on in parts of {part} to fit its buffers");
-        if model.card().architecture.family() == "dccn" {
+        if model.card().architecture.family() == Family::Dccn {
             said += ", and batch normalisation then sees the parts";
         }
     }

@@ -15,7 +15,7 @@ use super::sequential_trainer::SequentialTrainer;
 use crate::dataset::{Augmentation, Sampler, Tile};
 use crate::engine::PATCH_BATCH;
 use crate::error::{Error, Result};
-use crate::model::{Graph, Model, Weights};
+use crate::model::{Graph, HistoryStep, Model, Weights};
 
 /// Patches that a start is judged by.
 const SAMPLE: usize = 16 * PATCH_BATCH;
@@ -76,7 +76,7 @@ fn awake(
     let places: Vec<_> =
         sampler.train.iter().cycle().take(SAMPLE).map(|&place| (place, 0)).collect();
     let sample = Batch::gather(tiles, &places, 1, Augmentation::NONE);
-    let trained = model.card().history.iter().any(|step| step["step"] == "train");
+    let trained = model.card().history.iter().any(HistoryStep::is_training);
     if trained {
         woken(model, &network, &sample, seed)
     } else {
@@ -244,12 +244,12 @@ fn answers(
 mod tests {
     use super::*;
     use crate::dataset::{Prior, phantom};
-    use crate::model::{dccn, dcnn};
+    use crate::model::{TrainingStep, dccn, dcnn};
 
     /// A network that was trained, as far as its card says, with one filter of each layer silenced.
     fn silenced() -> Model {
         let mut model = Model::random(dcnn([3, 5, 9], 20, 2), 4).expect("model");
-        model.card_mut().history.push(serde_json::json!({ "step": "train" }));
+        model.card_mut().history.push(HistoryStep::Train(TrainingStep::default()));
         let mut weights = model.weights().clone();
         for name in ["conv1", "conv2", "conv3", "fc1"] {
             weights.get_mut(&format!("{name}.bias")).expect("bias").data[1] = -1e3;

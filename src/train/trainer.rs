@@ -25,7 +25,7 @@ use super::validation::{score_patches, score_squares};
 use crate::dataset::{SamplePixel, Sampler, Tile};
 use crate::error::{Error, Result};
 use crate::metrics::PixelCounts;
-use crate::model::{Model, TileHash, Weights};
+use crate::model::{HistoryStep, Model, TileHash, TrainingStep, Weights};
 
 /// What one epoch came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -209,7 +209,7 @@ impl Trainer<'_> {
     /// The trained weights with a card that says how.
     fn finish(&self, weights: Weights, history: &[EpochLog]) -> Result<Model> {
         let mut model = self.start.with_weights(weights)?;
-        let tiles: Vec<&str> = self.data.tiles.iter().map(|t| t.name.as_str()).collect();
+        let tiles = self.data.tiles.iter().map(|t| t.name.clone()).collect();
         let card = model.card_mut();
         card.head = self.recipe.head;
         card.parent = Some(self.start.fingerprint());
@@ -218,13 +218,13 @@ impl Trainer<'_> {
         if !known.is_empty() {
             card.mpp_um = known.iter().sum::<f64>() / known.len() as f64;
         }
-        card.history.push(serde_json::json!({
-            "step": "train",
-            "recipe": self.recipe,
-            "tiles": tiles,
-            "device": self.compute.name,
-            "teachers": self.teachers.iter().map(Model::fingerprint).collect::<Vec<_>>(),
-            "last_epoch": history.last(),
+        card.history.push(HistoryStep::Train(TrainingStep {
+            recipe: serde_json::json!(self.recipe),
+            tiles,
+            device: self.compute.name.clone(),
+            teachers: Some(self.teachers.iter().map(Model::fingerprint).collect()),
+            last_epoch: serde_json::json!(history.last()),
+            ..TrainingStep::default()
         }));
         for tile in self.data.tiles {
             let known = TileHash {

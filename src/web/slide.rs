@@ -55,7 +55,7 @@ impl SlideAnswer {
         let mpp_um = self.job.settings().mpp_um;
         let provenance = Provenance { model: self.fingerprint.clone(), mpp_um };
         let (mut features, mut table) = (Vec::new(), Vec::new());
-        write_nuclei(self.index.nuclei(true), &provenance, &mut features, &mut table)?;
+        write_nuclei(self.index.nuclei(), &provenance, &mut features, &mut table)?;
         Ok([features, table])
     }
 
@@ -221,7 +221,7 @@ impl Session {
         let pixels = slide.region(sampling.level, sampling.needs(block), read).await?;
         let image = Arc::new(sampling.apply(pixels, block)?);
         // Of the window alone: enough to compare two models on.
-        let colours = StainLut::wanted(StainMode::Auto, StainStatistics::of([&*image]));
+        let colours = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&*image]));
         let seen = colours.map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
         self.state.borrow_mut().take_trial(ModelInput { image, seen });
         Ok(())

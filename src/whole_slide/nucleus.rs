@@ -2,12 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::instances::{Nucleus, measurement_names};
+use crate::instances::{Measurements, Nucleus};
 use crate::raster::Point;
-
-/// Places of "Circularity" and "Probability mean" among the measurements.
-const CIRCULARITY: usize = 2;
-const PROBABILITY: usize = 4;
 
 /// Outline, area and centroid in pixels of the finest level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,7 +11,7 @@ pub struct SlideNucleus {
     rings: Vec<Vec<[f64; 2]>>,
     pub area_px: u64,
     pub centroid: (f64, f64),
-    measurements: Vec<f64>,
+    measurements: Measurements,
 }
 
 impl SlideNucleus {
@@ -29,20 +25,20 @@ impl SlideNucleus {
             rings: nucleus.rings.iter().map(ring).collect(),
             area_px: (nucleus.area_px as f64 * scale * scale).round() as u64,
             centroid: place(nucleus.centroid.0, nucleus.centroid.1),
-            measurements: nucleus.measurements.iter().map(|(_, v)| *v).collect(),
+            measurements: nucleus.measurements.unwrap_or_default(),
         }
     }
 
     /// With its number in the whole.
     #[must_use]
-    pub fn numbered(self, label: u32, mpp_known: bool) -> Nucleus {
+    pub fn numbered(self, label: u32) -> Nucleus {
         let ring = |r: Vec<[f64; 2]>| r.into_iter().map(|[x, y]| Point { x, y }).collect();
         Nucleus {
             label,
             rings: self.rings.into_iter().map(ring).collect(),
             area_px: self.area_px,
             centroid: self.centroid,
-            measurements: measurement_names(mpp_known).into_iter().zip(self.measurements).collect(),
+            measurements: Some(self.measurements),
         }
     }
 
@@ -54,13 +50,13 @@ impl SlideNucleus {
     /// Mean probability, 0 to 1.
     #[must_use]
     pub fn probability(&self) -> f64 {
-        self.measurements.get(PROBABILITY).copied().unwrap_or(0.0)
+        self.measurements.mean_probability
     }
 
     /// 1 for a circle.
     #[must_use]
     pub fn circularity(&self) -> f64 {
-        self.measurements.get(CIRCULARITY).copied().unwrap_or(0.0)
+        self.measurements.circularity
     }
 
     /// Whether a point lies inside, by the even-odd rule.
@@ -93,19 +89,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn measurements_stand_where_they_are_looked_for() {
-        let names = measurement_names(true);
-        assert_eq!((names[CIRCULARITY], names[PROBABILITY]), ("Circularity", "Probability mean"));
-    }
-
-    #[test]
     fn a_hole_is_not_inside() {
         let square = |from: f64, to: f64| vec![[from, from], [to, from], [to, to], [from, to]];
         let kept = SlideNucleus {
             rings: vec![square(0.0, 9.0), square(3.0, 6.0)],
             area_px: 72,
             centroid: (4.5, 4.5),
-            measurements: vec![0.0; 6],
+            measurements: Measurements::default(),
         };
         assert_eq!([1.0, 4.5, 8.0, 9.5].map(|v| kept.holds(v, v)), [true, false, true, false]);
         assert_eq!(kept.bounds().map(|v| v as u8), [0, 0, 9, 9]);

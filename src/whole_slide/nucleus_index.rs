@@ -224,7 +224,7 @@ mod tests {
             rings: vec![ring.to_vec()],
             area_px: (4.0 * r * r) as u64,
             centroid: (x, y),
-            measurements: vec![("Area", 1.0); 6],
+            measurements: None,
         };
         SlideNucleus::new(&nucleus, 0, 0, 1.0)
     }

@@ -12,7 +12,7 @@ use prunella::engine::{
     BatchEngine, Block, DenseEngine, PATCH_BATCH, WinogradEngine, patch_logits,
 };
 use prunella::metrics::{PixelCounts, score_objects};
-use prunella::model::{Architecture, Card, Model, Weights, array_bytes, read_arrays};
+use prunella::model::{Architecture, Card, Family, Model, Weights, array_bytes, read_arrays};
 use prunella::prune::{PruningPlan, Scope, apply};
 use prunella::raster::{DecodeLimits, LabelMap, Plane, RgbImage, decode_labels};
 use prunella::train::{Compute, logits, replay};
@@ -83,7 +83,7 @@ fn kept_filters_parameters_and_logits_equal_pytorch_at_every_ratio() {
             let (plan, _) = PruningPlan::l1(&model, ratio, Scope::Convolutions).expect("plan");
             for (layer, kept) in want["kept"].as_object().expect("kept") {
                 let kept: Vec<usize> = serde_json::from_value(kept.clone()).expect("indices");
-                assert_eq!(plan.kept[layer].0, kept, "{family} {ratio} {layer}");
+                assert_eq!(plan.kept_filters[layer].0, kept, "{family} {ratio} {layer}");
             }
             let want = floats(&want["logits"]);
             let engine = BatchEngine::new(&small).expect("engine");
@@ -122,7 +122,7 @@ fn sizes_equal_the_decoded_table_and_the_dcnns_files_stay_within_one_percent() {
                 / 1024.0;
             let overhead = file - arrays;
             let allowed =
-                if small.card().architecture.family() == "dcnn" { 0.01 * want } else { 64.0 };
+                if small.card().architecture.family() == Family::Dcnn { 0.01 * want } else { 64.0 };
             assert!(overhead < allowed, "{overhead} KB of header on {want} KB at {tenths}");
         }
     }
@@ -300,7 +300,7 @@ fn scores_equal_the_hover_net_authors_scorer() {
             ("precision", p.precision),
             ("accuracy", p.accuracy),
             ("n_true", Some(o.true_objects as f64)),
-            ("n_pred", Some(o.called_objects as f64)),
+            ("n_pred", Some(o.predicted_objects as f64)),
         ];
         for (name, value) in got {
             let value = value.unwrap_or_else(|| panic!("{case} {name} is undefined"));
