@@ -252,7 +252,7 @@ fn segment_one(
             return nucleus;
         }
         let label = nucleus.label;
-        SlideNucleus::new(&nucleus, 0, 0, sampling.scale).numbered(label, arguments.mpp.is_some())
+        SlideNucleus::new(&nucleus, 0, 0, sampling.scale).numbered(label)
     });
     let labels = enlarged(&labels, size);
     let objects = write_objects(&arguments.out, name, placed, &labels, &provenance)?;

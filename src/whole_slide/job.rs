@@ -185,7 +185,7 @@ impl SlideSetup {
             return Err(Error::mismatch("The slide's tissue is not known yet"));
         };
         let stain = StainStatistics::of(&self.window_pixels);
-        let stain_lut = StainLut::wanted(self.settings.stain, stain);
+        let stain_lut = StainLut::for_mode(self.settings.stain, stain);
         let (width, height) = (self.sampling.width(), self.sampling.height());
         let all = blocks(width, height, self.settings.block_px);
         let scale = self.sampling.scale;

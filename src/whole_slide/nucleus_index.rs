@@ -148,8 +148,8 @@ impl NucleusIndex {
     }
 
     /// All as they are written.
-    pub fn nuclei(&self, mpp_known: bool) -> impl Iterator<Item = Nucleus> {
-        self.all().map(move |(label, nucleus)| nucleus.clone().numbered(label, mpp_known))
+    pub fn nuclei(&self) -> impl Iterator<Item = Nucleus> {
+        self.all().map(|(label, nucleus)| nucleus.clone().numbered(label))
     }
 
     fn numbered<'a>(
