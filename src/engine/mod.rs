@@ -33,7 +33,7 @@ pub use buffer::AlignedBuffer;
 pub use convolution::Convolution;
 pub use dense::DenseEngine;
 pub use device::{Device, DeviceChoice, RanOn, segment_on, segment_on_gpu};
-pub use kernel::{ConvForward, SLACK, weighted_sums};
+pub use kernel::{Activation, ConvForward, OutputRun, SLACK, weighted_sums};
 pub use packed::{PackedFilters, Parallelism};
 pub use patchwise::{patch_at, patch_logits};
 pub use window::WindowEngine;

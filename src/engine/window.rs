@@ -2,7 +2,7 @@
 //! has no memory in common with the one that holds the image. Cutting out is done once, by the
 //! owner, so the answer is that of [`super::segment`].
 
-use super::dense::{around, window_pixels};
+use super::dense::{PlaneSize, around, window_pixels};
 use super::{BatchEngine, Block, PATCH_BATCH, WinogradEngine, blocks, cpu_side};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Head, Model, PATCH_PX};
@@ -73,8 +73,8 @@ impl WindowEngine {
         window_pixels(image, block, self.window(block))
     }
 
-    /// Height and width of what [`Self::cut`] gives.
-    fn window(&self, block: Block) -> (usize, usize) {
+    /// Size of what [`Self::cut`] gives.
+    fn window(&self, block: Block) -> PlaneSize {
         match &self.kind {
             CpuNetwork::Tiles(engine) => engine.window(block),
             CpuNetwork::Patches(_) => around(block),
@@ -86,7 +86,7 @@ impl WindowEngine {
     /// # Errors
     /// [`Error::Mismatch`] when the pixels are not what [`Self::cut`] gives.
     pub fn run(&self, pixels: Vec<[u8; 3]>, block: Block) -> Result<Vec<f32>> {
-        let (height, width) = self.window(block);
+        let PlaneSize { height, width } = self.window(block);
         if pixels.len() != height * width {
             return Err(Error::mismatch("The pixels are not those of the block"));
         }
