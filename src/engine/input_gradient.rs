@@ -4,7 +4,7 @@
 //! ∂L/∂input[c][y][x] = Σ_f Σ_dy Σ_dx  weights[f][c][dy][dx] · ∂L/∂output[f][y − dy][x − dx]
 //! ```
 //!
-//! over the outputs that exist, 0 ≤ y − dy < out_side and 0 ≤ x − dx < out_side. The adjoint
+//! over the outputs that exist: `0 ≤ y − dy < out_side` and `0 ≤ x − dx < out_side`. The adjoint
 //! convolution ([`Convolution::adjoint`]) computes the same from outputs padded by `kernel − 1`
 //! zeros; where the kernel is as large as the output, most of its products are with zeros (a 6×6
 //! kernel over 6×6 outputs: two thirds). Here each input reads only the outputs that exist.

@@ -76,8 +76,8 @@ impl PackedFilters {
         let mut groups = Vec::new();
         let mut first = 0;
         while first < filters {
-            let fits = |width: &usize| *width <= filters - first;
-            let width = GROUP_WIDTHS.into_iter().find(fits).unwrap_or(1);
+            let rest = filters - first;
+            let width = GROUP_WIDTHS.into_iter().find(|&width| width <= rest).unwrap_or(1);
             let bias = match bias {
                 Some(bias) => bias[first..first + width].to_vec(),
                 None => vec![0.0; width],

@@ -127,10 +127,10 @@ fn convolve(
 ) {
     let SlidingWindow { kernel, stride, padding } = window;
     let channels = input.shape.channels;
-    for filter in 0..output.shape.channels {
+    for (filter, &bias) in bias.iter().enumerate() {
         for row in 0..output.shape.height {
             for column in 0..output.shape.width {
-                let mut sum = bias[filter];
+                let mut sum = bias;
                 for channel in 0..channels {
                     for dy in 0..kernel {
                         for dx in 0..kernel {
@@ -154,12 +154,8 @@ fn normalise(norm: &ChannelAffine, input: &Tensor, output: &mut Tensor) {
         for row in 0..input.shape.height {
             for column in 0..input.shape.width {
                 let value = input.values[input.index(channel, row, column)];
-                output.set(
-                    channel,
-                    row,
-                    column,
-                    madd(value, norm.scale[channel], norm.shift[channel]),
-                );
+                let normalised = madd(value, norm.scale[channel], norm.shift[channel]);
+                output.set(channel, row, column, normalised);
             }
         }
     }

@@ -16,9 +16,9 @@ const SOFTWARE_NAMES: [&str; 5] =
 #[derive(Debug, Clone, Serialize)]
 pub struct AdapterFacts {
     pub name: String,
-    /// Graphics interface, such as "Vulkan".
+    /// Graphics interface, such as `Vulkan`.
     pub backend: String,
-    /// Type of device, such as "DiscreteGpu".
+    /// Type of device, such as `DiscreteGpu`.
     pub kind: String,
     /// Runs on the CPU: slower than prunella's own CPU engine.
     pub software: bool,
