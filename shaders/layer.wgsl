@@ -1,5 +1,5 @@
-// A convolution with bias, with the normalisation and ReLU of its input and its own ReLU in the same
-// pass; or, with HEAD, both fully connected layers, whose hidden values stay in registers.
+// A convolution with bias, with the normalisation and ReLU of its input and its own ReLU in the
+// same pass; or, with HEAD, both fully connected layers, whose hidden values stay in registers.
 //
 // Planes are [channel][row][column][patch]; x counts `column * patch_batch + patch`, so that
 // the taps of a window are step_x apart. The dense form has one patch and dilation step_y.
@@ -234,10 +234,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
                 z3 += logit_terms(unit + 1u, activated(a31));
             }
             if VECTORS > 2u {
-                z0 += logit_terms(unit + 2u, activated(a02)) + logit_terms(unit + 3u, activated(a03));
-                z1 += logit_terms(unit + 2u, activated(a12)) + logit_terms(unit + 3u, activated(a13));
-                z2 += logit_terms(unit + 2u, activated(a22)) + logit_terms(unit + 3u, activated(a23));
-                z3 += logit_terms(unit + 2u, activated(a32)) + logit_terms(unit + 3u, activated(a33));
+                z0 += logit_terms(unit + 2u, activated(a02))
+                    + logit_terms(unit + 3u, activated(a03));
+                z1 += logit_terms(unit + 2u, activated(a12))
+                    + logit_terms(unit + 3u, activated(a13));
+                z2 += logit_terms(unit + 2u, activated(a22))
+                    + logit_terms(unit + 3u, activated(a23));
+                z3 += logit_terms(unit + 2u, activated(a32))
+                    + logit_terms(unit + 3u, activated(a33));
             }
         } else {
             store(4u * unit, y, x, activated(a00));
