@@ -17,7 +17,9 @@ use super::layer_kernels::{
 };
 use super::loss::loss_of_logits;
 use super::sequential_trainer::Gradients;
-use crate::engine::{AlignedBuffer, Convolution, PATCH_BATCH, PackedFilters, Parallelism};
+use crate::engine::{
+    Activation, AlignedBuffer, Convolution, PATCH_BATCH, PackedFilters, Parallelism,
+};
 use crate::model::{Graph, Head, Op, Weights};
 
 /// A network of convolutions, normalisations with rectifiers, poolings and concatenations.
@@ -181,7 +183,13 @@ impl GraphTrainer {
                 let out = step.to.of_mut(out);
                 match (step.layer, &packed, &norm) {
                     (Layer::Weighted { conv, .. }, Some(packed), _) => {
-                        conv.forward(packed, input, false, conv.limit_parallelism(ways), out);
+                        conv.forward(
+                            packed,
+                            input,
+                            Activation::Identity,
+                            conv.limit_parallelism(ways),
+                            out,
+                        );
                     }
                     (Layer::Norm, _, Some(norm)) => norm.apply(input, out),
                     (Layer::Largest(window), ..) => pool(window, input, out),
@@ -261,7 +269,9 @@ impl GraphTrainer {
                 if step.from != self.input {
                     let ways = conv.limit_parallelism(Parallelism::of_each(groups.len()));
                     let (back, packed) = conv.adjoint(&weights[&name("weight")].data);
-                    each(&|inner, group| back.forward(&packed, group[2], false, ways, inner));
+                    each(&|inner, group| {
+                        back.forward(&packed, group[2], Activation::Identity, ways, inner)
+                    });
                 }
             }
             Layer::Norm => {

@@ -14,8 +14,8 @@ use rayon::prelude::*;
 use super::batch::Batch;
 use super::buffer_pool::BufferPool;
 use crate::engine::{
-    AlignedBuffer, ConvForward, Convolution, PATCH_BATCH, PackedFilters, Parallelism, SLACK,
-    weighted_sums,
+    AlignedBuffer, ConvForward, Convolution, OutputRun, PATCH_BATCH, PackedFilters, Parallelism,
+    SLACK, weighted_sums,
 };
 
 /// Samples that one product takes at a time.
@@ -276,7 +276,7 @@ fn sample_product(
     let offsets: Vec<usize> = (0..samples).map(|s| s * taps).collect();
     let mut out = vec![0.0; conv.filters * taps];
     packed.share(ways, taps, &mut out, |groups, out| {
-        let (source, runs, filter_step) = (&rows, &[(0, 0)], taps);
+        let (source, runs, filter_step) = (&rows, &[OutputRun { source: 0, target: 0 }], taps);
         weighted_sums(
             &ConvForward {
                 groups,

@@ -12,7 +12,9 @@ use super::batch_norm::Statistics;
 use super::buffer_pool::BufferPool;
 use super::layer_kernels::{Pool, by_samples, interleave, masked, pooled, pooled_back, row_sums};
 use super::loss::loss_of_logits;
-use crate::engine::{AlignedBuffer, Convolution, PATCH_BATCH, PackedFilters, Parallelism};
+use crate::engine::{
+    Activation, AlignedBuffer, Convolution, PATCH_BATCH, PackedFilters, Parallelism,
+};
 use crate::model::{Graph, Head, Op, Weights};
 
 /// A chain of convolutions, poolings and fully connected layers.
@@ -210,7 +212,7 @@ impl SequentialTrainer {
                         conv.forward(
                             packed,
                             input,
-                            *relu,
+                            if *relu { Activation::Relu } else { Activation::Identity },
                             conv.limit_parallelism(packs.ways),
                             &mut out,
                         );
