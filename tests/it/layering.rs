@@ -89,7 +89,7 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("zune_jpeg", &["slide/decode"]),
     ("hayro_jpeg2000", &["slide/decode"]),
     ("weezl", &["slide/decode"]),
-    ("ureq", &["slide/source"]),
+    ("ureq", &["slide/http_source"]),
 ];
 
 fn sources() -> Vec<(String, String)> {
