@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prunella::raster::{Plane, RgbImage, phantom};
 use prunella::viewer::{
-    Layers, Painter, Pyramid, ResultPlanes, TILE, TileKey, Viewport, compose, data_tile,
+    Layers, Painter, Pyramid, ResultPlanes, TILE_PX, TileKey, Viewport, compose, data_tile,
 };
 
 use crate::support::skip;
@@ -78,10 +78,10 @@ fn painted(
 
 /// One tile's worth of phantom, its true labels as an answer.
 fn field() -> (Arc<RgbImage>, Vec<u8>, Vec<u8>) {
-    let (image, labels) = phantom(TILE, TILE, 3);
+    let (image, labels) = phantom(TILE_PX, TILE_PX, 3);
     let image = Arc::new(image);
     let probabilities = labels.map(|l| if l > 0 { 0.9 } else { 0.1 });
-    let known = Plane::filled(TILE, TILE, true);
+    let known = Plane::filled(TILE_PX, TILE_PX, true);
     let key = TileKey { level: 0, row: 0, column: 0 };
     let answer =
         ResultPlanes { probabilities: &probabilities, known: &known, labels: Some(&labels) };
@@ -96,8 +96,8 @@ fn the_gpu_draws_what_the_cpu_composes() {
     let (_, tile, data) = field();
     let key = TileKey { level: 0, row: 0, column: 0 };
     let mut painter = Painter::new(gpu.0.clone(), gpu.1.clone(), FORMAT);
-    painter.start((TILE, TILE));
-    let view = Viewport::new((TILE, TILE), (TILE as f64, TILE as f64));
+    painter.start((TILE_PX, TILE_PX));
+    let view = Viewport::new((TILE_PX, TILE_PX), (TILE_PX as f64, TILE_PX as f64));
     assert!(
         painted(&gpu, &mut painter, &view, &Layers::default())
             .chunks(4)
@@ -141,10 +141,10 @@ fn answers_lie_on_their_sides_of_the_divider() {
     let (_, tile, data) = field();
     let key = TileKey { level: 0, row: 0, column: 0 };
     let mut painter = Painter::new(gpu.0.clone(), gpu.1.clone(), FORMAT);
-    painter.start((TILE, TILE));
+    painter.start((TILE_PX, TILE_PX));
     painter.put_image(key, &tile);
     painter.put_data(key, 1, &data);
-    let view = Viewport::new((TILE, TILE), (TILE as f64, TILE as f64));
+    let view = Viewport::new((TILE_PX, TILE_PX), (TILE_PX as f64, TILE_PX as f64));
     let layers = Layers { mask: 1.0, divider: Some(128.0), ..Layers::default() };
     let got = painted(&gpu, &mut painter, &view, &layers);
     let plain = painted(
@@ -154,13 +154,13 @@ fn answers_lie_on_their_sides_of_the_divider() {
         &Layers { mask: 0.0, outline: 0.0, ..Layers::default() },
     );
     let differ = |columns: std::ops::Range<usize>| {
-        (0..TILE)
-            .flat_map(|y| columns.clone().map(move |x| (y * TILE + x) * 4))
+        (0..TILE_PX)
+            .flat_map(|y| columns.clone().map(move |x| (y * TILE_PX + x) * 4))
             .filter(|&i| got[i..i + 3] != plain[i..i + 3])
             .count()
     };
     assert_eq!(differ(0..126), 0, "answer 0 is empty");
-    assert!(differ(130..TILE) > 1000, "answer 1 is drawn");
+    assert!(differ(130..TILE_PX) > 1000, "answer 1 is drawn");
     painter.clear_data(1);
     let cleared = painted(&gpu, &mut painter, &view, &Layers { divider: None, ..layers });
     assert_eq!(cleared, plain);

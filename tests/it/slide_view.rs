@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use prunella::raster::{Plane, RgbImage, phantom};
 use prunella::slide::SlideReader;
-use prunella::viewer::{APRON, SlideTiles, TEXTURE, TILE, TileKey};
+use prunella::viewer::{APRON_PX, SlideTiles, TEXTURE_PX, TILE_PX, TileKey};
 
 use crate::slide_maker::{PLAIN, Style, slide};
 use crate::support::{prunella, root, run, run_json, skip, text};
@@ -41,7 +41,7 @@ fn aperio(folder: &Path, levels: &[RgbImage]) -> std::path::PathBuf {
 }
 
 fn texel(tile: &[u8], x: usize, y: usize) -> [u8; 3] {
-    let at = ((y + APRON) * TEXTURE + x + APRON) * 4;
+    let at = ((y + APRON_PX) * TEXTURE_PX + x + APRON_PX) * 4;
     [tile[at], tile[at + 1], tile[at + 2]]
 }
 
@@ -61,12 +61,12 @@ fn tiles_of_every_level_show_the_slide_and_its_neighbours() {
     };
     let finest = tile(0, 1, 2);
     for (x, y) in [(0, 0), (255, 100), (17, 255)] {
-        assert_eq!(texel(&finest, x, y), levels[0].get(TILE + y, 2 * TILE + x), "{x} {y}");
+        assert_eq!(texel(&finest, x, y), levels[0].get(TILE_PX + y, 2 * TILE_PX + x), "{x} {y}");
     }
     let half = tile(1, 0, 1);
     assert_eq!(
         texel(&half, 5, 7),
-        levels[1].get(7, TILE + 5),
+        levels[1].get(7, TILE_PX + 5),
         "a level of the slide is taken as it is"
     );
     // Between two levels of the slide, the mean of four pixels of the finer one.
@@ -78,10 +78,11 @@ fn tiles_of_every_level_show_the_slide_and_its_neighbours() {
     assert!((0..3).all(|c| (i32::from(got[c]) - mean[c]).abs() <= 1), "{got:?} {mean:?}");
     // Aprons are the neighbours' pixels.
     let (left, right) = (tile(0, 0, 0), tile(0, 0, 1));
-    for i in 0..2 * APRON {
-        let at =
-            |tile: &[u8], x: usize| [0, 1, 2].map(|c| tile[((9 + APRON) * TEXTURE + x) * 4 + c]);
-        assert_eq!(at(&left, TILE + i), at(&right, i), "column {i}");
+    for i in 0..2 * APRON_PX {
+        let at = |tile: &[u8], x: usize| {
+            [0, 1, 2].map(|c| tile[((9 + APRON_PX) * TEXTURE_PX + x) * 4 + c])
+        };
+        assert_eq!(at(&left, TILE_PX + i), at(&right, i), "column {i}");
     }
     assert!(tiles.source(TileKey { level: 0, row: 3, column: 0 }).is_err());
     assert!(tiles.source(TileKey { level: 9, row: 0, column: 0 }).is_err());
@@ -109,7 +110,7 @@ fn levels_of_odd_sizes_rounded_up_or_down_give_every_tile() {
         let reader = SlideReader::open(Box::new(slide(&levels, style, ""))).expect("slide");
         let tiles = SlideTiles::new(&reader.slide);
         for level in 0..4u32 {
-            let count = |n: usize| n.div_ceil(1 << level).div_ceil(TILE) as u32;
+            let count = |n: usize| n.div_ceil(1 << level).div_ceil(TILE_PX) as u32;
             for (row, column) in (0..count(h)).flat_map(|r| (0..count(w)).map(move |c| (r, c))) {
                 let key = TileKey { level, row, column };
                 // Levels beyond the last one are refused, all others are there.
@@ -119,7 +120,7 @@ fn levels_of_odd_sizes_rounded_up_or_down_give_every_tile() {
                     reader.region(source.level, r.x, r.y, r.width, r.height).expect("pixels");
                 assert_eq!(
                     tiles.tile(key, &pixels).expect("tile").len(),
-                    TEXTURE * TEXTURE * 4,
+                    TEXTURE_PX * TEXTURE_PX * 4,
                     "{w}×{h} {key:?}"
                 );
             }
