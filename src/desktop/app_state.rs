@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Wake;
 use super::command::{Command, SegmentExtent};
-use super::document::{Document, ModelView};
+use super::document::Document;
 use super::screenshot::screenshot;
 use super::segment_job::{SegmentJob, SegmentTask, SharedResults};
 use super::tile_loader::TileLoader;
+use super::{Wake, lock};
 use crate::engine::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::instances::{Provenance, write_nuclei};
@@ -23,7 +23,6 @@ use crate::prune::{PruningPlan, Scope, apply};
 use crate::raster::{Point, encode_rgb_png};
 use crate::slide::SlideBounds;
 use crate::viewer::{Layers, ScreenPoint, TileKey, Viewport};
-use crate::whole_slide::NucleusIndex;
 
 /// Size of the screen before there is a window, pixels.
 const DEFAULT_SCREEN: (f64, f64) = (1280.0, 800.0);
@@ -145,7 +144,7 @@ impl AppState {
     /// Nuclei found so far; none before the first segmentation.
     #[must_use]
     pub fn counts(&self) -> Option<NucleusCount> {
-        let results = lock_results(&self.results);
+        let results = lock(&self.results);
         let (index, _) = results.as_ref()?;
         Some(NucleusCount { nuclei: index.count(), area_share: index.area_share() })
     }
@@ -314,7 +313,7 @@ impl AppState {
 
     /// Writes GeoJSON and CSV in one pass over the nuclei.
     fn export(&mut self, path: &Path) -> Result<()> {
-        let results = lock_results(&self.results);
+        let results = lock(&self.results);
         let (index, _) =
             results.as_ref().ok_or_else(|| Error::mismatch("Nothing is segmented yet"))?;
         let provenance = Provenance { model: self.model.fingerprint(), mpp_um: self.mpp_um };
@@ -331,7 +330,7 @@ impl AppState {
 
     fn select_nucleus(&mut self, point: ScreenPoint) {
         let point = self.view.to_image(point);
-        let results = lock_results(&self.results);
+        let results = lock(&self.results);
         let Some((index, _)) = results.as_ref() else { return };
         self.layers.chosen = index.label_at(point.x, point.y);
         self.status.clear();
@@ -356,13 +355,6 @@ impl AppState {
             self.poll();
         }
     }
-}
-
-/// Locks the results; a thread that panicked with the lock left them as they were.
-pub(super) fn lock_results(
-    results: &SharedResults,
-) -> MutexGuard<'_, Option<(NucleusIndex, ModelView)>> {
-    results.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Last part of a path or address, without a query.

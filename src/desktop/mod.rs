@@ -14,10 +14,17 @@ mod window;
 mod window_input;
 mod window_surface;
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 pub use app_state::{AppState, JobProgress, NucleusCount, ScreenUpdate};
 pub use command::{Command, SegmentExtent, script};
 pub use screenshot::screenshot;
 pub use window::show;
 
 /// Called by background threads when [`AppState::poll`] has something to take.
-pub type Wake = std::sync::Arc<dyn Fn() + Send + Sync>;
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Locks a mutex. After a panic of another thread its value is used as it is.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -3,12 +3,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use super::Wake;
-use super::app_state::lock_results;
 use super::document::Document;
 use super::segment_job::SharedResults;
+use super::{Wake, lock};
 use crate::error::{Error, Result};
 use crate::viewer::{TileKey, nuclei_tile};
 
@@ -60,12 +59,6 @@ struct SharedQueue {
     changed: Condvar,
 }
 
-impl SharedQueue {
-    fn lock(&self) -> MutexGuard<'_, TileQueue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// A tile, and the generation of its request.
 struct Delivery {
     generation: u64,
@@ -95,7 +88,7 @@ impl TileLoader {
 
     /// Loads tiles of this document and these results from now on.
     pub fn set_document(&self, document: Arc<Document>, results: SharedResults) {
-        let mut queue = self.shared.lock();
+        let mut queue = lock(&self.shared.queue);
         queue.source = Some(TileOrigin { document, results });
         queue.generation += 1;
         queue.pending.clear();
@@ -106,7 +99,7 @@ impl TileLoader {
     /// Replaces the pending requests; the most urgent one first. Requests in progress are not
     /// repeated.
     pub fn request(&self, mut requests: Vec<TileRequest>) {
-        let mut queue = self.shared.lock();
+        let mut queue = lock(&self.shared.queue);
         requests.retain(|request| !queue.in_progress.contains(request));
         requests.reverse();
         queue.pending = requests;
@@ -116,7 +109,7 @@ impl TileLoader {
     /// Takes the tiles loaded since the last call. None stands for a tile of an earlier document or
     /// of discarded results.
     pub fn take_loaded(&self) -> Vec<Option<LoadedTile>> {
-        let generation = self.shared.lock().generation;
+        let generation = lock(&self.shared.queue).generation;
         let mut loaded = Vec::new();
         for delivery in self.deliveries.try_iter() {
             loaded.push((delivery.generation == generation).then_some(delivery.loaded));
@@ -127,7 +120,7 @@ impl TileLoader {
 
 impl Drop for TileLoader {
     fn drop(&mut self) {
-        self.shared.lock().is_closed = true;
+        lock(&self.shared.queue).is_closed = true;
         self.shared.changed.notify_all();
     }
 }
@@ -135,7 +128,7 @@ impl Drop for TileLoader {
 /// One thread: takes requests until the loader is dropped.
 fn load_tiles(shared: &SharedQueue, sender: &Sender<Delivery>, wake: &Wake) {
     loop {
-        let mut queue = shared.lock();
+        let mut queue = lock(&shared.queue);
         let (request, origin) = loop {
             if queue.is_closed {
                 return;
@@ -156,7 +149,7 @@ fn load_tiles(shared: &SharedQueue, sender: &Sender<Delivery>, wake: &Wake) {
         let tile = catch_unwind(AssertUnwindSafe(load))
             .unwrap_or_else(|_| Err(Error::malformed("A tile of the slide cannot be shown")));
 
-        let mut queue = shared.lock();
+        let mut queue = lock(&shared.queue);
         if queue.generation == generation {
             queue.in_progress.retain(|other| *other != request);
         }
@@ -181,7 +174,7 @@ pub fn load_tile(
     match request {
         TileRequest::Image(key) => document.tile(key),
         TileRequest::Results { key, .. } => {
-            let results = lock_results(results);
+            let results = lock(results);
             let (index, _) =
                 results.as_ref().ok_or_else(|| Error::mismatch("Nothing is segmented yet"))?;
             nuclei_tile(document.size(), index, key)
