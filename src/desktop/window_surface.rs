@@ -44,25 +44,26 @@ impl WindowSurface {
     }
 
     async fn open_async(window: &Arc<Window>) -> Result<Self> {
-        let failed = |what: &str, e: &dyn std::fmt::Display| Error::gpu(format!("{what}: {e}"));
         let display = Box::new(Arc::clone(window));
         let instance =
             wgpu::Instance::new(wgpu::InstanceDescriptor::new_with_display_handle(display));
         let surface = instance
             .create_surface(Arc::clone(window))
-            .map_err(|e| failed("The window cannot be drawn on", &e))?;
+            .map_err(|e| Error::gpu(format!("The window cannot be drawn on: {e}")))?;
         let options = wgpu::RequestAdapterOptions {
             compatible_surface: Some(&surface),
             ..wgpu::RequestAdapterOptions::default()
         };
         let adapter = instance.request_adapter(&options).await.map_err(|e| {
-            failed("No graphics driver here can draw in a window (Vulkan, Metal or DX12)", &e)
+            Error::gpu(format!(
+                "No graphics driver here can draw in a window (Vulkan, Metal or DX12): {e}"
+            ))
         })?;
         let info = adapter.get_info();
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor::default())
             .await
-            .map_err(|e| failed("The adapter cannot be opened", &e))?;
+            .map_err(|e| Error::gpu(format!("The adapter cannot be opened: {e}")))?;
         let device_errors = DeviceErrors::watch(&device);
         let size = window.inner_size();
         let mut config = surface

@@ -194,11 +194,8 @@ fn complete_jpeg<'a>(level: &SlideLevel, bytes: &'a [u8]) -> Result<Cow<'a, [u8]
 }
 
 fn decode_jpeg2000(width: usize, height: usize, ycc: bool, bytes: &[u8]) -> Result<RgbImage> {
-    let malformed = |e: hayro_jpeg2000::DecodeError| {
-        Error::malformed(format!("A JPEG 2000 tile cannot be read: {e}"))
-    };
     let image = hayro_jpeg2000::Image::new(bytes, &hayro_jpeg2000::DecodeSettings::default())
-        .map_err(malformed)?;
+        .map_err(|e| jpeg2000_error(&e))?;
     let w = image.width() as usize;
     let h = image.height() as usize;
     if w > width * 2 || h > height * 2 {
@@ -207,7 +204,7 @@ fn decode_jpeg2000(width: usize, height: usize, ycc: bool, bytes: &[u8]) -> Resu
         )));
     }
     let mut context = hayro_jpeg2000::DecoderContext::default();
-    let decoded = image.decode(&mut context).map_err(malformed)?;
+    let decoded = image.decode(&mut context).map_err(|e| jpeg2000_error(&e))?;
     let components = decoded.components().len();
     let values = decoded.data_u8();
     if values.len() != w * h * components || !matches!(components, 1 | 3 | 4) {
@@ -221,6 +218,10 @@ fn decode_jpeg2000(width: usize, height: usize, ycc: bool, bytes: &[u8]) -> Resu
         }
     }
     Ok(crop_or_pad(width, height, rgb))
+}
+
+fn jpeg2000_error(error: &hayro_jpeg2000::DecodeError) -> Error {
+    Error::malformed(format!("A JPEG 2000 tile cannot be read: {error}"))
 }
 
 /// Whether the second component of a JPEG 2000 codestream has fewer samples than the image.

@@ -153,18 +153,19 @@ fn aperio_value(description: &str, key: &str) -> Option<f64> {
 /// `PhysicalSizeX` of the first `Pixels` element of OME-XML (schema 2016-06), µm.
 fn ome_pixel_size_um(xml: &str) -> Option<f64> {
     let pixels = xml.split("<Pixels").nth(1)?.split('>').next()?;
-    let attribute = |name: &str| {
-        let value = pixels.split(&format!(" {name}=\"")).nth(1)?;
-        value.split('"').next()
-    };
-    let size: f64 = attribute("PhysicalSizeX")?.parse().ok()?;
+    let size: f64 = xml_attribute(pixels, "PhysicalSizeX")?.parse().ok()?;
     // Writers use both characters for micro: U+00B5 and the Greek letter U+03BC.
-    match attribute("PhysicalSizeXUnit").unwrap_or("µm") {
+    match xml_attribute(pixels, "PhysicalSizeXUnit").unwrap_or("µm") {
         "µm" | "\u{3bc}m" | "um" => Some(size),
         "nm" => Some(size / 1000.0),
         "mm" => Some(size * 1000.0),
         _ => None,
     }
+}
+
+fn xml_attribute<'a>(element: &'a str, name: &str) -> Option<&'a str> {
+    let value = element.split(&format!(" {name}=\"")).nth(1)?;
+    value.split('"').next()
 }
 
 /// Pixel size from `XResolution`, pixels an inch (unit 2, the default) or a centimetre (3), µm.

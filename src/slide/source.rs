@@ -61,13 +61,18 @@ impl FileSource {
     /// # Errors
     /// [`Error::Io`] when it cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
-        let open = || -> std::io::Result<Self> {
-            let file = File::open(path)?;
-            let len = file.metadata()?.len();
-            Ok(Self { file: Mutex::new(file), len })
-        };
-        open().map_err(|e| Error::io("The slide cannot be opened", e)).at(path)
+        Self::open_file(path).map_err(|e| Error::io("The slide cannot be opened", e)).at(path)
     }
+
+    fn open_file(path: &Path) -> std::io::Result<Self> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        Ok(Self { file: Mutex::new(file), len })
+    }
+}
+
+fn read_error(error: std::io::Error) -> Error {
+    Error::io("The slide cannot be read", error)
 }
 
 impl ByteSource for FileSource {
@@ -76,12 +81,11 @@ impl ByteSource for FileSource {
     }
 
     fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
-        let failed = |e| Error::io("The slide cannot be read", e);
         let mut file =
             self.file.lock().map_err(|_| Error::malformed("Reading the slide failed before"))?;
-        file.seek(SeekFrom::Start(range.start)).map_err(failed)?;
+        file.seek(SeekFrom::Start(range.start)).map_err(read_error)?;
         let mut bytes = vec![0; range.end.saturating_sub(range.start) as usize];
-        file.read_exact(&mut bytes).map_err(failed)?;
+        file.read_exact(&mut bytes).map_err(read_error)?;
         Ok(bytes)
     }
 }

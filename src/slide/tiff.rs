@@ -305,11 +305,6 @@ struct Header {
 /// Bytes: order "II" or "MM" (2), version 42 or 43 (2), then the offset of the first directory (4);
 /// in a `BigTIFF` the width of offsets, 8 (2), zero (2), and the offset (8).
 fn header(bytes: &RangeCache) -> ReadResult<Header> {
-    let not_tiff = || {
-        ReadError::from(Error::unsupported(
-            "The file is no TIFF; slides are SVS, pyramidal TIFF or OME-TIFF",
-        ))
-    };
     if bytes.len() < HEADER_BYTES {
         return Err(not_tiff());
     }
@@ -328,6 +323,10 @@ fn header(bytes: &RangeCache) -> ReadResult<Header> {
         }),
         _ => Err(not_tiff()),
     }
+}
+
+fn not_tiff() -> ReadError {
+    Error::unsupported("The file is no TIFF; slides are SVS, pyramidal TIFF or OME-TIFF").into()
 }
 
 struct LinkedDirectory {

@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use super::RESULT_LAYERS;
 use super::layers::{Layers, RESULT_COLOURS};
 use super::tile::{TEXTURE_BYTES, TEXTURE_PX, TILE_PX, TileKey, short_label};
-use super::viewport::Viewport;
+use super::viewport::{ScreenPoint, Viewport};
 use crate::raster::Point;
 
 /// Most tiles with textures: with two results each about 160 MB.
@@ -303,14 +303,11 @@ impl Painter {
         let first = view.to_screen(Point { x: left * downsample, y: top * downsample });
         let last = view
             .to_screen(Point { x: (left + width) * downsample, y: (top + height) * downsample });
-        let (screen_width, screen_height) = view.screen();
-        let clip_x = |x: f64| 2.0 * x / screen_width - 1.0;
-        let clip_y = |y: f64| 1.0 - 2.0 * y / screen_height;
-        let clip_width = clip_x(last.x) - clip_x(first.x);
-        let clip_height = clip_y(last.y) - clip_y(first.y);
+        let first = to_clip_space(first, view.screen());
+        let last = to_clip_space(last, view.screen());
         TileUniforms {
-            corner: [clip_x(first.x) as f32, clip_y(first.y) as f32],
-            size: [clip_width as f32, clip_height as f32],
+            corner: [first.x as f32, first.y as f32],
+            size: [(last.x - first.x) as f32, (last.y - first.y) as f32],
             extent: [width as f32, height as f32],
             outline: (OUTLINE_PX / (view.scale() * downsample)) as f32,
             unused: 0.0,
@@ -332,18 +329,14 @@ impl Painter {
             offset: 0,
             size: std::num::NonZeroU64::new(TILE_UNIFORM_BYTES),
         });
-        let view_entry = |binding, view| wgpu::BindGroupEntry {
-            binding,
-            resource: wgpu::BindingResource::TextureView(view),
-        };
         tile.bind_group = Some(self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("tile"),
             layout: &self.tile_layout,
             entries: &[
                 wgpu::BindGroupEntry { binding: 0, resource: uniforms },
-                view_entry(1, &image_view),
-                view_entry(2, &result_views[0]),
-                view_entry(3, &result_views[1]),
+                texture_entry(1, &image_view),
+                texture_entry(2, &result_views[0]),
+                texture_entry(3, &result_views[1]),
             ],
         }));
     }
@@ -361,7 +354,17 @@ impl Painter {
     }
 }
 
-/// How many pixels of a tile that begins at `start` the image fills along one axis of `full` pixels.
+/// From screen pixels to clip space: −1 to 1, y upwards.
+fn to_clip_space(point: ScreenPoint, screen: (f64, f64)) -> Point {
+    Point { x: 2.0 * point.x / screen.0 - 1.0, y: 1.0 - 2.0 * point.y / screen.1 }
+}
+
+fn texture_entry(binding: u32, view: &wgpu::TextureView) -> wgpu::BindGroupEntry<'_> {
+    wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::TextureView(view) }
+}
+
+/// How many pixels of a tile the image fills along one axis of `full` pixels; the tile begins at
+/// `start`.
 fn tile_extent(start: f64, full: usize, downsample: f64) -> f64 {
     ((full as f64 / downsample).ceil() - start).clamp(0.0, TILE_PX as f64)
 }

@@ -269,8 +269,9 @@ impl Viewport {
 /// Indices of the tiles that cover `from..to` along one side of an image of `len` pixels.
 fn tile_span(from: f64, to: f64, len: f64, side: f64) -> RangeInclusive<u32> {
     let last = (len / side).ceil().max(1.0) - 1.0;
-    let index = |position: f64| (position / side).floor().clamp(0.0, last) as u32;
-    index(from)..=index(to)
+    let first = (from / side).floor().clamp(0.0, last);
+    let end = (to / side).floor().clamp(0.0, last);
+    first as u32..=end as u32
 }
 
 fn valid_screen(screen: (f64, f64)) -> (f64, f64) {
