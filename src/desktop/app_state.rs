@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::command::{Command, SegmentExtent};
 use super::document::Document;
 use super::screenshot::screenshot;
-use super::segment_job::{SegmentJob, SegmentTask, SharedResults};
+use super::segment_job::{SegmentJob, SegmentTask, SegmenterCache, SharedResults};
 use super::tile_loader::TileLoader;
 use super::{Wake, lock};
 use crate::engine::DeviceChoice;
@@ -84,6 +84,7 @@ pub struct AppState {
     pub progress: Option<JobProgress>,
     results: SharedResults,
     device_choice: DeviceChoice,
+    segmenters: Arc<SegmenterCache>,
     pub(super) job: Option<SegmentJob>,
     pub(super) tile_loader: TileLoader,
     wake: Wake,
@@ -119,6 +120,7 @@ impl AppState {
             progress: None,
             results: SharedResults::default(),
             device_choice,
+            segmenters: Arc::default(),
             job: None,
             tile_loader: TileLoader::start(&wake),
             wake,
@@ -302,6 +304,7 @@ impl AppState {
             parameters,
             mpp_um: self.mpp_um,
             choice: self.device_choice,
+            segmenters: Arc::clone(&self.segmenters),
             bounds: bounds.into(),
         };
         self.progress = Some(JobProgress::default());

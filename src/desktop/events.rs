@@ -17,7 +17,7 @@ impl AppState {
     /// Takes finished blocks and tiles from the background threads; true when the screen must be
     /// redrawn.
     pub fn poll(&mut self) -> bool {
-        let job_events = self.job.as_ref().map(SegmentJob::news).unwrap_or_default();
+        let job_events = self.job.as_ref().map(SegmentJob::events).unwrap_or_default();
         let mut needs_redraw = !job_events.is_empty();
         for event in job_events {
             match event {

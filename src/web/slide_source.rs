@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use js_sys::{Function, Promise, Uint8Array};
@@ -11,25 +10,18 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::error::{Error, Result};
-use crate::raster::{RgbImage, StainStatistics};
+use crate::raster::RgbImage;
 use crate::slide::{
     PlacedTile, RangeCache, ReadError, ReadResult, Rect, Slide, SlideLevel, TileCache, TileIndex,
     decode_tile, merge_ranges,
 };
 use crate::viewer::SlideTiles;
-use crate::whole_slide::{Overview, Sampling, Tissue};
+use crate::whole_slide::Tissue;
 
 /// Capacity for decoded tiles, bytes.
 const CACHE_BYTES: usize = 96 << 20;
 /// Most rounds of fetching for one value; a reader that needs more does not progress.
 const MAX_ROUNDS: usize = 1000;
-
-/// The tissue of a slide at one pixel size.
-struct CachedTissue {
-    /// Width and height of the slide in the model's pixels.
-    size: (usize, usize),
-    tissue: Rc<Tissue>,
-}
 
 /// An open slide.
 ///
@@ -43,7 +35,8 @@ pub struct WebSlide {
     cache: RefCell<TileCache>,
     /// Tiles that another call fetches, with a promise that resolves when it has ended.
     in_progress: RefCell<HashMap<TileIndex, Promise>>,
-    tissue: RefCell<Option<CachedTissue>>,
+    /// Found by an earlier segmentation, for the next one.
+    pub tissue: RefCell<Option<Arc<Tissue>>>,
 }
 
 impl WebSlide {
@@ -130,43 +123,6 @@ impl WebSlide {
             }
         }
         Ok(tiles)
-    }
-
-    /// The tissue mask for a slide of `size` in the model's pixels; computed once a size.
-    ///
-    /// # Errors
-    /// When the overview level cannot be read.
-    pub async fn tissue(&self, size: (usize, usize), read: &Function) -> Result<Rc<Tissue>> {
-        if let Some(cached) = &*self.tissue.borrow()
-            && cached.size == size
-        {
-            return Ok(Rc::clone(&cached.tissue));
-        }
-        let mut overview = Overview::new(&self.slide);
-        for rect in overview.strips() {
-            overview.add(&self.region(overview.level, rect, read).await?);
-        }
-        let tissue = Rc::new(overview.tissue(size.0, size.1)?);
-        self.tissue.replace(Some(CachedTissue { size, tissue: Rc::clone(&tissue) }));
-        Ok(tissue)
-    }
-
-    /// Stain statistics from sample windows inside the tissue.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub async fn stain(
-        &self,
-        sampling: &Sampling,
-        tissue: &Tissue,
-        read: &Function,
-    ) -> Result<Option<StainStatistics>> {
-        let mut windows = Vec::new();
-        for window in tissue.windows() {
-            let pixels = self.region(sampling.level, sampling.needs(window), read).await?;
-            windows.push(sampling.apply(pixels, window)?);
-        }
-        Ok(StainStatistics::of(&windows))
     }
 }
 
