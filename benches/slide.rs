@@ -1,4 +1,4 @@
-//! Slides: `cargo xtask bench slide [--json]` sets OpenSlide up and measures the slides in
+//! Slides: `cargo xtask bench slide [--json]` sets `OpenSlide` up and measures the slides in
 //! `PRUNELLA_DATA`. Both sides read the same tiles one after the other; ratios are medians over
 //! rounds.
 
@@ -77,7 +77,7 @@ fn main() {
     }
 }
 
-/// Time for a tile against that of OpenSlide.
+/// Time for a tile against that of `OpenSlide`.
 fn measure_tiles(results: &mut Results, peer: &mut Peer, file: &Path, format: &str) {
     let command = format!("tiles {} {TILES}", file.display());
     // The first round of the peer reads the file from the disk.

@@ -210,7 +210,7 @@ impl AppState {
     fn open(&mut self, location: &str) -> Result<()> {
         let document = Arc::new(Document::open(location)?);
         self.cancel_job();
-        self.name = file_name(location).to_owned();
+        file_name(location).clone_into(&mut self.name);
         self.mpp_um = document.mpp_um();
         self.view = Viewport::new(document.size(), self.view.screen());
         self.results = SharedResults::default();

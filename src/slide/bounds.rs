@@ -98,7 +98,7 @@ mod tests {
         let b = SlideBounds::from([10.0, 5.0, 12.0, 8.0]);
         assert!(!a.intersects(&b) && a.expanded(0.5).intersects(&b));
         assert_eq!(a.centre(), Point { x: 5.0, y: 10.0 });
-        assert_eq!(a.intersection(&b).width(), 0.0);
-        assert_eq!(<[f64; 4]>::from(b.expanded(1.0)), [9.0, 4.0, 13.0, 9.0]);
+        let edge = SlideBounds { left: 10.0, top: 5.0, right: 10.0, bottom: 8.0 };
+        assert_eq!(a.intersection(&b), edge);
     }
 }

@@ -1,4 +1,4 @@
-//! Real slides: pixels against those of OpenSlide, and segmentation from the command line.
+//! Real slides: pixels against those of `OpenSlide`, and segmentation from the command line.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,7 +19,7 @@ const MAX_DIFFERENCE: u8 = 6;
 const REGION: &str = "
 import sys, openslide
 file, level, x, y, w, h, out = sys.argv[1:]
-s = openslide.OpenSlide(file)
+s = openslide.`OpenSlide`(file)
 level, x, y, w, h = (int(v) for v in (level, x, y, w, h))
 step = s.level_downsamples[level]
 assert x * step == int(x * step) or level == 0 or (x, y) == (0, 0)
@@ -42,7 +42,7 @@ fn python(test: &str) -> Option<String> {
     Some(python)
 }
 
-/// A rectangle of a level (x, y, width, height in its pixels) by OpenSlide.
+/// A rectangle of a level (x, y, width, height in its pixels) by `OpenSlide`.
 fn openslide_region(python: &str, file: &str, level: usize, [x, y, w, h]: [usize; 4]) -> RgbImage {
     let dir = tempfile::tempdir().expect("folder");
     let out = dir.path().join("pixels");
