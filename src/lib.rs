@@ -12,7 +12,7 @@ pub mod cli;
 pub mod dataset;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod demo;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "desktop", not(target_arch = "wasm32")))]
 pub mod desktop;
 pub mod engine;
 pub mod error;

@@ -21,6 +21,7 @@ mod study;
 mod tiles;
 mod train;
 mod tune;
+#[cfg(feature = "desktop")]
 mod view;
 
 use std::process::ExitCode;
@@ -62,7 +63,15 @@ enum Verb {
     Import(export::ImportArguments),
     Serve(serve::ServeArguments),
     Slide(slide::SlideArguments),
+    #[cfg(feature = "desktop")]
     View(view::WindowArguments),
+    /// Needs the feature 'desktop', which this program was built without.
+    #[cfg(not(feature = "desktop"))]
+    #[command(hide = true, disable_help_flag = true)]
+    View {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     Convert(convert::ConvertArguments),
     Study(study::StudyArguments),
     Advise(advise::AdviseArguments),
@@ -106,7 +115,12 @@ fn run(verb: Verb, output: Output) -> Result<CommandOutcome> {
         Verb::Serve(a) => serve::serve(&a, output),
         Verb::Convert(a) => convert::convert(&a, output),
         Verb::Slide(a) => slide::slide(&a, output),
+        #[cfg(feature = "desktop")]
         Verb::View(a) => view::view(&a, output),
+        #[cfg(not(feature = "desktop"))]
+        Verb::View { .. } => Err(crate::error::Error::unsupported(
+            "This program was built without a window; build it with the feature 'desktop'",
+        )),
         Verb::Study(a) => study::study(&a, output),
         Verb::Advise(a) => advise::advice(&a, output),
         Verb::Info(a) => info::info(&a, output),

@@ -289,12 +289,13 @@ fn info(place: &str, output: Output) -> Result<CommandOutcome> {
         })
     };
     let value = json!({
-        "kind": slide.kind, "mpp_um": slide.mpp_um, "magnification": slide.magnification, "set_aside": slide.associated_images,
+        "kind": slide.format, "mpp_um": slide.mpp_um, "magnification": slide.magnification,
+        "associated_images": slide.associated_images, "set_aside": slide.associated_images,
         "levels": slide.levels.iter().enumerate().map(level).collect::<Vec<_>>(),
     });
     let mpp =
         slide.mpp_um.map_or("pixel size not stated".to_owned(), |m| format!("{m} µm a pixel"));
-    let mut text = format!("{:?}, {mpp}, {} other images\n", slide.kind, slide.associated_images);
+    let mut text = format!("{:?}, {mpp}, {} other images\n", slide.format, slide.associated_images);
     for (i, l) in slide.levels.iter().enumerate() {
         text += &format!(
             "level {i}: {} × {} pixels, 1:{:.2}, tiles of {} × {}, {:?}\n",
