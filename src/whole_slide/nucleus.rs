@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::instances::{Measurements, Nucleus};
 use crate::raster::Point;
+use crate::slide::SlideBounds;
 
 /// Outline, area and centroid in pixels of the finest level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,9 +86,9 @@ impl SlideNucleus {
         inside
     }
 
-    /// Left, top, right and bottom of the outline.
+    /// Of the outline.
     #[must_use]
-    pub fn bounds(&self) -> [f64; 4] {
+    pub fn bounds(&self) -> SlideBounds {
         let [mut left, mut top] = [f64::MAX; 2];
         let [mut right, mut bottom] = [f64::MIN; 2];
         for [x, y] in self.rings.iter().flatten() {
@@ -96,7 +97,7 @@ impl SlideNucleus {
             right = right.max(*x);
             bottom = bottom.max(*y);
         }
-        [left, top, right, bottom]
+        SlideBounds { left, top, right, bottom }
     }
 }
 
@@ -114,6 +115,6 @@ mod tests {
             measurements: Measurements::default(),
         };
         assert_eq!([1.0, 4.5, 8.0, 9.5].map(|v| kept.holds(v, v)), [true, false, true, false]);
-        assert_eq!(kept.bounds().map(|v| v as u8), [0, 0, 9, 9]);
+        assert_eq!(kept.bounds(), SlideBounds::of_size(9, 9));
     }
 }
