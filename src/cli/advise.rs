@@ -76,7 +76,8 @@ fn groups_of(folder: &Path, network: Option<&str>) -> Result<Vec<CellGroup>> {
 
 fn describe(advice: &Advice, margin: f64) -> String {
     format!(
-        "Remove {:.0} % of the filters: with {} patches accuracy is {:.3} ± {:.3}, unpruned {:.3}.\n\
+        "Remove {:.0} % of the filters: with {} patches accuracy is {:.3} ± {:.3}, \
+         unpruned {:.3}.\n\
          Beyond {} patches the unpruned network gains no more than {margin}.\nFrom {}.",
         advice.pruning_ratio * 100.0,
         advice.patches,

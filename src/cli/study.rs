@@ -128,7 +128,7 @@ struct PlanArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella study cell smoke --pretrain small
-  prunella study cell smoke --id small-d90-n600-s1-0c0a2f5b")]
+  prunella study cell smoke --id small-d90-n600-s1-570a24bb")]
 struct CellArguments {
     /// Folder of the study.
     folder: PathBuf,

@@ -120,8 +120,8 @@ pub fn render_study(page: &StudyPage<'_>) -> String {
         _ => String::new(),
     };
     html += &format!(
-        "<p>Scores over all pixels of the test tiles{grid}; ± is the standard deviation over seeds. \
-         Beside them the paper's, where it has the same network, ratio and size; the last columns \
+        "<p>Scores over all pixels of the test tiles{grid}; ± is the standard deviation over \
+         seeds. Beside them the paper's, where it has the same network, ratio and size; the last columns \
          are the differences in accuracy and cross-entropy, in the paper's standard errors.</p>"
     );
     html += &score_table(page.rows);
@@ -135,7 +135,8 @@ pub fn render_study(page: &StudyPage<'_>) -> String {
     html
 }
 
-/// Pictures by ratio (down) and sample size (across), a grid for each network: the paper's Figure 9.
+/// Pictures by ratio (down) and sample size (across), a grid for each network (the paper's
+/// Figure 9).
 fn picture_grids(pictures: &[CellPicture]) -> String {
     let mut html = String::new();
     for own in pictures.chunk_by(|a, b| a.network == b.network) {

@@ -183,8 +183,8 @@ impl StudyTiles {
         if lacks_pretrain || divided.train.is_empty() || divided.test.is_empty() {
             return Err(Error::mismatch(format!(
                 "The folder lacks tiles to pre-train, train or test on. Without [data.split] with \
-                 pretrain = [..], train = [..] and test = [..] in the design, the paper's tiles are \
-                 used; here are {}",
+                 pretrain = [..], train = [..] and test = [..] in the design, the paper's tiles \
+                 are used; here are {}",
                 examples.join(", ")
             )));
         }
@@ -244,7 +244,8 @@ mod tests {
     #[test]
     fn names_split_any_tiles_and_a_tile_may_pre_train_and_train() {
         let split = split(
-            "[data.split]\npretrain = [\"mouse-1\", \"mouse-2\"]\ntrain = [\"mouse-2\"]\ntest = [\"mouse-3\"]",
+            "[data.split]\npretrain = [\"mouse-1\", \"mouse-2\"]\n\
+             train = [\"mouse-2\"]\ntest = [\"mouse-3\"]",
             &["mouse-1", "mouse-2", "mouse-3", "mouse-4"],
         );
         let found = split.expect("split");

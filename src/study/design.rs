@@ -395,8 +395,14 @@ mod tests {
     #[test]
     fn ids_are_those_of_earlier_versions() {
         let id = |name: &str| Design::built_in(name).expect("design").cells()[0].id.clone();
-        assert_eq!(id("smoke"), "TBD");
-        assert_eq!(id("paper-table7"), "TBD");
+        assert_eq!(id("smoke"), "small-d00-n600-s1-39b50841");
+        assert_eq!(id("paper-table7"), "dccn-d00-n4795-s1-34be0623");
+        let pretrain_id =
+            |name: &str, network| Design::built_in(name).expect("design").pretrain_id(network);
+        let small = pretrain_id("smoke", NetworkChoice::Small);
+        assert_eq!(small, "small-pretrained-6fd8e2f5");
+        let dccn = pretrain_id("paper-table7", NetworkChoice::Dccn);
+        assert_eq!(dccn, "dccn-pretrained-bf2c2330");
     }
 
     #[test]

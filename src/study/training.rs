@@ -1,5 +1,5 @@
-//! A design's `[pretrain]` and `[train]`: how networks are trained before anything is pruned, and in
-//! every cell. Defaults are [`Recipe`]'s.
+//! A design's `[pretrain]` and `[train]`: how networks are trained before anything is pruned, and
+//! in every cell. Defaults are [`Recipe`]'s.
 
 use serde::{Deserialize, Serialize};
 

@@ -2,6 +2,18 @@
 
 use super::design::Design;
 
+/// Comment of every Snakefile.
+const COMMENT: &str = "\
+# Made by `prunella study plan`; run it with: snakemake --cores all --retries 2
+# On Slurm: snakemake --executor slurm --jobs 50 --retries 2 \
+    --default-resources slurm_partition=main
+# If sacct says that accounting storage is disabled, add --slurm-status-command squeue: \
+    without it finished jobs are never noticed.
+# Short cells end sooner with --slurm-init-seconds-before-status-checks 10.
+";
+/// Command of the rules, with Snakemake's own placeholders.
+const RUN_CELL: &str = "RAYON_NUM_THREADS={threads} {PRUNELLA} study cell .";
+
 /// The Snakefile of a design whose folder holds `design.toml`. Paths are relative to that folder;
 /// `data` is the folder of labelled tiles as all machines name it.
 #[must_use]
@@ -22,11 +34,7 @@ pub fn snakefile(design: &Design, data: Option<&str>) -> String {
     }
     let data = data.map_or(String::new(), |folder| format!(" --data {}", quoted(folder)));
     format!(
-        r#"# Made by `prunella study plan`; run it with: snakemake --cores all --retries 2
-# On Slurm: snakemake --executor slurm --jobs 50 --retries 2 --default-resources slurm_partition=main
-# If sacct says that accounting storage is disabled, add --slurm-status-command squeue: without it finished jobs are never noticed.
-# Short cells end sooner with --slurm-init-seconds-before-status-checks 10.
-import os
+        r#"{COMMENT}import os
 
 PRUNELLA = os.environ.get("PRUNELLA", "prunella")
 # Pre-trainings and their networks; cells and the pre-training each needs.
@@ -50,7 +58,7 @@ rule pretrain:
     params: network=lambda w: PRETRAINED[w.id]
     threads: 2
     resources: mem_mb=4000, runtime=720
-    shell: "RAYON_NUM_THREADS={{threads}} {{PRUNELLA}} study cell . --pretrain {{params.network}}{data}"
+    shell: "{RUN_CELL} --pretrain {{params.network}}{data}"
 
 rule cell:
     input: lambda w: [f"pretrained/{{CELLS[w.id]}}.safetensors"] if CELLS[w.id] else []
@@ -58,7 +66,7 @@ rule cell:
     wildcard_constraints: id="|".join(CELLS)
     threads: 1
     resources: mem_mb=4000, runtime=720
-    shell: "RAYON_NUM_THREADS={{threads}} {{PRUNELLA}} study cell . --id {{wildcards.id}}{data}"
+    shell: "{RUN_CELL} --id {{wildcards.id}}{data}"
 "#,
         pretrained = pretrained.join("\n"),
         cells = cells.join("\n"),
