@@ -12,6 +12,7 @@ mod side_by_side;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use prunella::dataset::phantom;
@@ -156,6 +157,7 @@ fn gpu(results: &mut Results) {
     for (index, adapter) in pollster::block_on(adapters()).iter().enumerate() {
         let facts = &adapter.facts;
         let Ok(gpu) = pollster::block_on(Gpu::open(adapter)) else { continue };
+        let gpu = Arc::new(gpu);
         let side = if facts.software { 100 } else { 1000 };
         let count = if facts.software { 5 } else { ROUNDS };
         let image = phantom::tile(side, side, 6).image;
@@ -164,7 +166,7 @@ fn gpu(results: &mut Results) {
                 continue;
             }
             let model = Model::random(architecture, 1).unwrap();
-            let engine = GpuEngine::new(&gpu, &model).unwrap();
+            let engine = GpuEngine::new(Arc::clone(&gpu), &model).unwrap();
             gpu_secs(&engine, &image);
             let mut rounds = Vec::new();
             for _ in 0..count {

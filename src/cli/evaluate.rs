@@ -1,13 +1,14 @@
 //! `prunella evaluate`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
 use super::CommandOutcome;
-use super::engine::{EngineArguments, ViewArguments, timed_segment};
+use super::engine::{EngineArguments, ImageRunner, ViewArguments};
 use super::output::Output;
 use super::segment::write_pictures;
 use super::tiles::{NO_TILES, TileArguments, load};
@@ -89,21 +90,20 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Command
         output.result(&json!({ "tiles": [] }), "")?;
         return Ok(CommandOutcome::Nothing);
     }
-    let device = arguments.engine.open(&model, output)?;
+    let segmenter = arguments.engine.open(Arc::new(model.clone()), output)?;
+    let runner = ImageRunner {
+        segmenter: &segmenter,
+        how: &arguments.engine,
+        views: arguments.views,
+        output,
+    };
     let parameters = arguments.engine.instances(&model);
     let threshold = arguments.engine.pixel_threshold();
     let mut pooled = PixelCounts::default();
     let mut scores = Vec::new();
     for tile in &tiles {
-        let lines = evaluated_lines(arguments, &model, tile)?;
-        let run = timed_segment(
-            &model,
-            &device,
-            &tile.image,
-            (&arguments.engine, arguments.views),
-            output,
-            &tile.name,
-        )?;
+        let lines = computed_lines(arguments, &model, tile)?;
+        let run = runner.run(&tile.image, &tile.name)?;
         let truth = tile.labels.foreground();
         let counts = PixelCounts::on_lines(&run.map, &truth, &lines, threshold)?;
         pooled = pooled.plus(counts);
@@ -146,15 +146,15 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Command
     Ok(CommandOutcome::Done)
 }
 
-/// Rows and columns whose crossings the model evaluates; they must be the same in every view.
-fn evaluated_lines(
+/// Rows and columns whose crossings the model computes; they must be the same in every view.
+fn computed_lines(
     arguments: &EvaluateArguments,
     model: &Model,
     tile: &Tile,
 ) -> Result<[Vec<usize>; 2]> {
     let width = tile.image.width();
     let height = tile.image.height();
-    let lines = arguments.engine.options()?.answered(model, width, height);
+    let lines = arguments.engine.options()?.computed_lines(model, width, height);
     let symmetric = is_symmetric(&lines[0], height) && is_symmetric(&lines[1], width);
     if arguments.views.several() && !symmetric {
         return Err(Error::mismatch(
@@ -223,7 +223,7 @@ mod tests {
         let model = Model::random(Architecture::paper_dccn(), 1).expect("model");
         let symmetric = |stride: usize, side: usize| {
             let options = SegmentOptions { stride, block_px: None };
-            is_symmetric(&options.answered(&model, side, side)[0], side)
+            is_symmetric(&options.computed_lines(&model, side, side)[0], side)
         };
         assert!(symmetric(1, 1000) && symmetric(25, 1000) && symmetric(5, 35));
         assert!(!symmetric(16, 1000) && !symmetric(8, 1000) && !symmetric(3, 1000));

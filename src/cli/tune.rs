@@ -1,6 +1,7 @@
 //! `prunella tune`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use rayon::prelude::*;
@@ -8,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::CommandOutcome;
-use super::engine::{EngineArguments, ViewArguments, timed_segment};
+use super::engine::{EngineArguments, ImageRunner, ViewArguments};
 use super::output::{Output, stop_flag};
 use super::tiles::{NO_TILES, TileArguments, load};
 use crate::dataset::Tile;
@@ -135,18 +136,16 @@ pub fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandOutcome>
             "The threshold is one of the values that 'tune' chooses; leave --threshold out",
         ));
     }
-    let device = arguments.engine.open(&model, output)?;
+    let segmenter = arguments.engine.open(Arc::new(model.clone()), output)?;
+    let runner = ImageRunner {
+        segmenter: &segmenter,
+        how: &arguments.engine,
+        views: arguments.views,
+        output,
+    };
     let mut maps = Vec::new();
     for tile in &tiles {
-        let run = timed_segment(
-            &model,
-            &device,
-            &tile.image,
-            (&arguments.engine, arguments.views),
-            output,
-            &tile.name,
-        )?;
-        maps.push(run.map);
+        maps.push(runner.run(&tile.image, &tile.name)?.map);
     }
     let parameters = model.card().instances;
     let start = ScoredParameters { parameters, score: score(&tiles, &maps, &parameters)? };

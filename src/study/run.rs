@@ -139,7 +139,7 @@ impl CellRunner<'_> {
         Ok(outcome.model)
     }
 
-    /// Segments the test tiles. Counts are over the pixels that the network evaluated, without
+    /// Segments the test tiles. Counts are over the pixels that the network computed, without
     /// interpolated ones.
     fn test(&self, model: &Model) -> Result<TestOutput> {
         let options = SegmentOptions { stride: self.study.design.data.dccn_stride, block_px: None };
@@ -148,9 +148,9 @@ impl CellRunner<'_> {
         let mut first_map = None;
         for tile in &self.tiles.test {
             let map = segment(model, &tile.image, options, &control)?;
-            let evaluated = options.answered(model, map.width(), map.height());
+            let lines = options.computed_lines(model, map.width(), map.height());
             let truth = tile.labels.foreground();
-            counts = counts.plus(PixelCounts::on_lines(&map, &truth, &evaluated, PIXEL_THRESHOLD)?);
+            counts = counts.plus(PixelCounts::on_lines(&map, &truth, &lines, PIXEL_THRESHOLD)?);
             first_map.get_or_insert(map);
         }
         let first_map = first_map.ok_or_else(|| Error::mismatch("There are no test tiles"))?;

@@ -3,25 +3,25 @@
 
 use std::collections::BTreeMap;
 
-use super::block_halo::{BlockHalo, MARGIN_PX};
+use super::block_halo::MARGIN_PX;
+use super::job::SlideJob;
 use super::nucleus::SlideNucleus;
-use super::sampling::Sampling;
-use super::tissue::Tissue;
-use crate::engine::{Block, blocks};
-use crate::error::{Error, Result};
+use crate::engine::Block;
 use crate::instances::Nucleus;
 
 /// Left, top, right and bottom in pixels of the finest level.
 pub type Bounds = [f64; 4];
 
-/// Blocks, which of them are wanted, and what the finished ones hold.
+/// Blocks, which of them are to be segmented, and the nuclei of the finished ones.
 #[derive(Debug)]
 pub struct NucleusIndex {
+    /// Of the whole, in the model's pixels.
     width: usize,
     height: usize,
+    /// Pixels of the finest level that one of the model's spans.
     scale: f64,
     blocks: Vec<Block>,
-    wanted: Vec<bool>,
+    needed: Vec<bool>,
     kept: BTreeMap<usize, Vec<SlideNucleus>>,
     /// Of each block's first nucleus, less one.
     offsets: Vec<u32>,
@@ -30,50 +30,49 @@ pub struct NucleusIndex {
 }
 
 impl NucleusIndex {
-    /// Nothing yet of a slide seen through a sampling, in blocks of `block_px`; glass is not
-    /// wanted.
+    /// Empty, for the blocks of a job.
     #[must_use]
-    pub fn new(sampling: &Sampling, tissue: &Tissue, block_px: usize) -> Self {
-        Self::of_size((sampling.width(), sampling.height()), sampling.scale, tissue, block_px)
+    pub fn new(job: &SlideJob) -> Self {
+        let mut needed = Vec::with_capacity(job.blocks().len());
+        for block in 0..job.blocks().len() {
+            needed.push(job.is_needed(block));
+        }
+        Self::of_blocks(job.size(), job.scale(), job.blocks().to_vec(), needed)
     }
 
-    /// The same of a picture of that size, whose pixels span `scale` of the finest level's.
-    #[must_use]
-    pub fn of_size(
+    fn of_blocks(
         (width, height): (usize, usize),
         scale: f64,
-        tissue: &Tissue,
-        block_px: usize,
+        blocks: Vec<Block>,
+        needed: Vec<bool>,
     ) -> Self {
-        let blocks = blocks(width, height, block_px);
-        let wanted =
-            blocks.iter().map(|b| tissue.touches(b.column, b.row, b.width, b.height)).collect();
         let offsets = vec![0; blocks.len()];
         Self {
             width,
             height,
             scale,
             blocks,
-            wanted,
+            needed,
             kept: BTreeMap::new(),
             offsets,
             sums: (0, 0, 0.0),
         }
     }
 
-    /// Finished and wanted blocks.
+    /// Numbers of finished blocks and of blocks that are to be segmented.
     #[must_use]
     pub fn progress(&self) -> (usize, usize) {
-        (self.kept.len(), self.wanted.iter().filter(|w| **w).count())
+        (self.kept.len(), self.needed.iter().filter(|w| **w).count())
     }
 
-    /// Blocks that are wanted, not finished and touch a rectangle, those near its middle first.
+    /// Blocks that are to be segmented, not finished and touch a rectangle, the nearest to its centre
+    /// first.
     #[must_use]
     pub fn missing(&self, [left, top, right, bottom]: Bounds) -> Vec<usize> {
         let middle = (f64::midpoint(left, right), f64::midpoint(top, bottom));
         let touches = |[l, t, r, b]: Bounds| l < right && r > left && t < bottom && b > top;
         let mut found: Vec<usize> = (0..self.blocks.len())
-            .filter(|i| self.wanted[*i] && !self.kept.contains_key(i) && touches(self.bounds(*i)))
+            .filter(|i| self.needed[*i] && !self.kept.contains_key(i) && touches(self.bounds(*i)))
             .collect();
         let away = |i: &usize| {
             let [l, t, r, b] = self.bounds(*i);
@@ -81,18 +80,6 @@ impl NucleusIndex {
         };
         found.sort_by(|a, b| away(a).total_cmp(&away(b)));
         found
-    }
-
-    /// The rectangles of a block.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`] when there is no such block.
-    pub fn cut(&self, index: usize) -> Result<BlockHalo> {
-        let block = self
-            .blocks
-            .get(index)
-            .ok_or_else(|| Error::mismatch(format!("There is no block {index}")))?;
-        Ok(BlockHalo::new(*block, self.width, self.height))
     }
 
     /// Where a block lies in the slide.
@@ -198,6 +185,7 @@ impl NucleusIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::blocks;
     use crate::instances::Nucleus;
     use crate::raster::Point;
 
@@ -215,7 +203,11 @@ mod tests {
     }
 
     fn findings() -> NucleusIndex {
-        NucleusIndex::of_size((1000, 600), 1.0, &Tissue::everywhere(1000, 600), 400)
+        {
+            let all = blocks(1000, 600, 400);
+            let needed = vec![true; all.len()];
+            NucleusIndex::of_blocks((1000, 600), 1.0, all, needed)
+        }
     }
 
     #[test]
@@ -243,6 +235,5 @@ mod tests {
         found.take(1, Vec::new());
         assert!(!found.missing(view).contains(&1));
         assert_eq!(found.missing([0.0, 0.0, 10.0, 10.0]), [0]);
-        assert!(found.cut(6).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! A slide as a model sees it: at the model's pixel size, from the level that costs least.
 
+use super::job::PixelRequest;
 use super::resample::{Axis, resampled};
 use crate::engine::Block;
 use crate::error::{Error, Result};
@@ -98,6 +99,12 @@ impl Sampling {
             width: right - left,
             height: bottom - top,
         }
+    }
+
+    /// What to read for a rectangle in the model's pixels.
+    #[must_use]
+    pub fn request(&self, block: Block) -> PixelRequest {
+        PixelRequest { level: self.level, rect: self.needs(block) }
     }
 
     /// The rectangle from what [`Self::needs`] named.

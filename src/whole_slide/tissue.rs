@@ -109,6 +109,12 @@ impl Tissue {
         Self { mask: Plane::filled(1, 1, true), width, height }
     }
 
+    /// Whether it was found for a picture of that size.
+    #[must_use]
+    pub fn is_of(&self, width: usize, height: usize) -> bool {
+        (self.width, self.height) == (width, height)
+    }
+
     /// Whether a rectangle holds any.
     #[must_use]
     pub fn touches(&self, x: usize, y: usize, width: usize, height: usize) -> bool {
