@@ -100,12 +100,11 @@ fn describe(report: &DataReport) -> String {
         for note in &tile.notes {
             text += &format!("    {note}\n");
         }
-        match &tile.error {
-            Some(error) => text += &format!("    cannot be used: {error}\n"),
-            None => {
-                usable += 1;
-                nuclei += tile.nuclei;
-            }
+        if let Some(error) = &tile.error {
+            text += &format!("    cannot be used: {error}\n");
+        } else {
+            usable += 1;
+            nuclei += tile.nuclei;
         }
     }
     for note in &report.notes {

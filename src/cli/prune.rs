@@ -83,14 +83,13 @@ struct PruneResult<'a> {
 /// `prunella prune`.
 pub fn prune(arguments: &PruneArguments, output: Output) -> Result<CommandOutcome> {
     let model = Model::load(&arguments.model)?;
-    let plan = match &arguments.plan {
-        Some(file) => read_plan(file)?,
-        None => {
-            let ratio = arguments.ratio.unwrap_or(0.0);
-            let (plan, warnings) = PruningPlan::l1(&model, ratio, arguments.scope.into())?;
-            output.warnings(&warnings);
-            plan
-        }
+    let plan = if let Some(file) = &arguments.plan {
+        read_plan(file)?
+    } else {
+        let ratio = arguments.ratio.unwrap_or(0.0);
+        let (plan, warnings) = PruningPlan::l1(&model, ratio, arguments.scope.into())?;
+        output.warnings(&warnings);
+        plan
     };
     let pruned = apply(&model, &plan)?;
     let precision = if arguments.f16 { Precision::F16 } else { Precision::F32 };

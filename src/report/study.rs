@@ -272,14 +272,14 @@ fn standard_errors(difference: Option<f64>) -> String {
 mod tests {
     use super::*;
 
-    fn one_seed(mean: f64) -> Option<SeedStatistics> {
-        Some(SeedStatistics { mean, std_dev: None })
+    fn one_seed(mean: f64) -> SeedStatistics {
+        SeedStatistics { mean, std_dev: None }
     }
 
     #[test]
     fn statistics_are_means_and_sample_deviations() {
         assert_eq!(SeedStatistics::of(&[]), None);
-        assert_eq!(SeedStatistics::of(&[2.0]), one_seed(2.0));
+        assert_eq!(SeedStatistics::of(&[2.0]), Some(one_seed(2.0)));
         let two = SeedStatistics::of(&[1.0, 3.0]).expect("two");
         let std_dev = two.std_dev.expect("known");
         assert!((two.mean - 2.0).abs() < 1e-12 && (std_dev - 2f64.sqrt()).abs() < 1e-12);
@@ -298,10 +298,10 @@ mod tests {
             macs: 24_000_000,
             ours: ScoreColumns {
                 sensitivity: None,
-                specificity: one_seed(0.9),
+                specificity: Some(one_seed(0.9)),
                 dice: Some(SeedStatistics { mean: 0.75, std_dev: Some(0.01) }),
                 accuracy: Some(SeedStatistics { mean: accuracy, std_dev: Some(0.002) }),
-                cross_entropy: one_seed(0.2),
+                cross_entropy: Some(one_seed(0.2)),
             },
             paper: (ratio == 0.0).then_some(ScoreColumns {
                 sensitivity: 0.789,
