@@ -110,7 +110,7 @@ fn parser() -> clap::Command {
     parser.build();
     let template = format!(
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n{}\nOptions:\n{{options}}\n\n\
-         'prunella VERB --help' has the options of a verb, with examples.",
+         'prunella COMMAND --help' has the options of a command, with examples.",
         grouped_verbs(&parser)
     );
     parser.help_template(template)
