@@ -66,9 +66,15 @@ enum Verb {
     Import(export::ImportArguments),
     #[cfg(feature = "net")]
     Serve(serve::ServeArguments),
+    #[cfg(not(feature = "net"))]
+    #[command(hide = true, disable_help_flag = true)]
+    Serve(IgnoredArguments),
     Slide(slide::SlideArguments),
     #[cfg(feature = "desktop")]
     View(view::WindowArguments),
+    #[cfg(not(feature = "desktop"))]
+    #[command(hide = true, disable_help_flag = true)]
+    View(IgnoredArguments),
     Convert(convert::ConvertArguments),
     Study(study::StudyArguments),
     Advise(advise::AdviseArguments),
@@ -81,6 +87,21 @@ enum Verb {
   prunella devices
   prunella devices --json")]
     Devices,
+}
+
+/// Arguments of a verb that this build does not have; it only explains why.
+#[cfg(not(all(feature = "net", feature = "desktop")))]
+#[derive(Debug, clap::Args)]
+struct IgnoredArguments {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _all: Vec<std::ffi::OsString>,
+}
+
+#[cfg(not(all(feature = "net", feature = "desktop")))]
+fn missing_feature(feature: &str) -> crate::error::Error {
+    crate::error::Error::unsupported(format!(
+        "This program was built without the feature '{feature}', which the command needs"
+    ))
 }
 
 /// A heading of `prunella --help` and the verbs below it.
@@ -122,9 +143,12 @@ fn grouped_verbs(parser: &clap::Command) -> String {
     for group in VERB_GROUPS {
         text += &format!("\n{}:\n", group.heading);
         for verb in group.verbs {
-            if let Some(command) = parser.find_subcommand(verb) {
-                let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-                text += &format!("  {verb:<10}{about}\n");
+            match parser.find_subcommand(verb) {
+                Some(command) if !command.is_hide_set() => {
+                    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+                    text += &format!("  {verb:<10}{about}\n");
+                }
+                _ => {}
             }
         }
     }
@@ -165,10 +189,14 @@ fn run(verb: Verb, output: Output) -> Result<CommandOutcome> {
         Verb::Import(a) => export::import(&a, output),
         #[cfg(feature = "net")]
         Verb::Serve(a) => serve::serve(&a, output),
+        #[cfg(not(feature = "net"))]
+        Verb::Serve(_) => Err(missing_feature("net")),
         Verb::Convert(a) => convert::convert(&a, output),
         Verb::Slide(a) => slide::slide(&a, output),
         #[cfg(feature = "desktop")]
         Verb::View(a) => view::view(&a, output),
+        #[cfg(not(feature = "desktop"))]
+        Verb::View(_) => Err(missing_feature("desktop")),
         Verb::Study(a) => study::study(&a, output),
         Verb::Advise(a) => advise::advice(&a, output),
         Verb::Info(a) => info::info(&a, output),
@@ -193,8 +221,12 @@ mod tests {
         for line in text.lines() {
             assert!(line.chars().count() <= 90, "{line}");
         }
-        let verbs: Vec<String> =
-            parser.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        let mut verbs: Vec<String> = Vec::new();
+        for command in parser.get_subcommands() {
+            if !command.is_hide_set() {
+                verbs.push(command.get_name().to_owned());
+            }
+        }
         for verb in &verbs {
             assert_eq!(text.matches(&format!("\n  {verb:<10}")).count(), 1, "{verb}");
         }

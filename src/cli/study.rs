@@ -67,7 +67,7 @@ A design for other tiles names them by parts of their names:
   patches = [1000, 10000]
   seeds = [1, 2, 3]
   pretrain = { patches = 60000, epochs = 1 }
-  train = { epochs = 20, augment = \"strong\", weight_decay = 0.01, awake = true }
+  train = { epochs = 20, augment = \"strong\", weight_decay = 0.01, revive = true }
   [data.split]
   pretrain = [\"slide-1\", \"slide-2\"]
   train = [\"slide-3\"]

@@ -418,6 +418,25 @@ mod tests {
     }
 
     #[test]
+    fn old_and_new_keys_give_the_same_ids() {
+        let smoke = include_str!("designs/smoke.toml");
+        let with = |pretrain: &str, train: &str| {
+            let text = smoke
+                .replace("[pretrain]", &format!("[pretrain]\n{pretrain}"))
+                .replace("[train]", &format!("[train]\n{train}"));
+            Design::parse(&text).expect("design")
+        };
+        let old = with("spread = 16", "spread = 8\nawake = true");
+        let new = with("square = 16", "square = 8\nrevive = true");
+        assert_eq!(old, new);
+        assert!(new.train.revive && new.train.square_px == 8);
+        assert!(
+            new.to_toml().expect("text").contains("awake = true"),
+            "as earlier versions read it"
+        );
+    }
+
+    #[test]
     fn designs_that_make_no_sense_are_refused_in_words() {
         let smoke = include_str!("designs/smoke.toml");
         for (from, to, word) in [

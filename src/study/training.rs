@@ -1,5 +1,6 @@
 //! A design's `[pretrain]` and `[train]`: how networks are trained before anything is pruned, and
-//! in every cell. Defaults are [`Recipe`]'s.
+//! in every cell. Defaults are [`Recipe`]'s. Ids of cells depend on the serialised keys, so these
+//! keep their old names where fields have new ones; designs may use either.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +17,8 @@ pub struct PretrainOptions {
     /// 0 starts from random weights.
     pub patches: usize,
     pub epochs: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub spread: Option<usize>,
+    #[serde(rename = "spread", alias = "square", skip_serializing_if = "Option::is_none")]
+    pub square_px: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,7 +34,7 @@ impl PretrainOptions {
         Some(Recipe {
             patches: self.patches,
             epochs: self.epochs,
-            spread: self.spread.unwrap_or(cells.spread),
+            spread: self.square_px.unwrap_or(cells.spread),
             batch: self.batch.unwrap_or(cells.batch),
             learning_rate: self.learning_rate.unwrap_or(cells.learning_rate),
             seed: 1,
@@ -68,8 +69,8 @@ impl AugmentChoice {
 #[serde(default, deny_unknown_fields)]
 pub struct TrainOptions {
     pub epochs: u64,
-    #[serde(skip_serializing_if = "is_single")]
-    pub spread: usize,
+    #[serde(rename = "spread", alias = "square", skip_serializing_if = "is_single")]
+    pub square_px: usize,
     pub batch: usize,
     pub learning_rate: f64,
     pub schedule: Schedule,
@@ -77,9 +78,9 @@ pub struct TrainOptions {
     pub augment: AugmentChoice,
     /// Both classes equally often instead of by area.
     pub balanced: bool,
-    /// Used for DCNNs; DCCNs ignore it.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub awake: bool,
+    /// All measures against dead units; DCCNs ignore it.
+    #[serde(rename = "awake", alias = "revive", skip_serializing_if = "std::ops::Not::not")]
+    pub revive: bool,
 }
 
 impl Default for TrainOptions {
@@ -87,14 +88,14 @@ impl Default for TrainOptions {
         let recipe = Recipe::default();
         Self {
             epochs: recipe.epochs,
-            spread: recipe.spread,
+            square_px: recipe.spread,
             batch: recipe.batch,
             learning_rate: recipe.learning_rate,
             schedule: recipe.schedule,
             weight_decay: recipe.weight_decay,
             augment: AugmentChoice::None,
             balanced: false,
-            awake: recipe.awake,
+            revive: recipe.awake,
         }
     }
 }
@@ -104,14 +105,14 @@ impl TrainOptions {
     pub(super) fn recipe(self, head: Head, family: Family) -> Recipe {
         Recipe {
             epochs: self.epochs,
-            spread: self.spread,
+            spread: self.square_px,
             batch: self.batch,
             learning_rate: self.learning_rate,
             schedule: self.schedule,
             weight_decay: self.weight_decay,
             prior: if self.balanced { Prior::Balanced } else { Prior::Natural },
             augmentation: self.augment.augmentation(),
-            awake: self.awake && family == Family::Dcnn,
+            awake: self.revive && family == Family::Dcnn,
             head,
             ..Recipe::default()
         }
@@ -130,14 +131,14 @@ mod tests {
 
     #[test]
     fn pretraining_is_as_the_cells_but_for_what_it_names() {
-        let cells = TrainOptions { awake: true, ..TrainOptions::default() }
+        let cells = TrainOptions { revive: true, ..TrainOptions::default() }
             .recipe(Head::Softmax, Family::Dcnn);
         assert_eq!(PretrainOptions::default().recipe(&cells), None);
         let plain = PretrainOptions { patches: 500, epochs: 2, ..PretrainOptions::default() };
         let want = Recipe { patches: 500, epochs: 2, ..cells.clone() };
         assert_eq!(plain.recipe(&cells), Some(want.clone()));
         let squares = PretrainOptions {
-            spread: Some(16),
+            square_px: Some(16),
             batch: Some(8),
             learning_rate: Some(2e-3),
             ..plain
@@ -152,7 +153,7 @@ mod tests {
             "ids of cells depend on it"
         );
         assert!(
-            !TrainOptions { awake: true, ..TrainOptions::default() }
+            !TrainOptions { revive: true, ..TrainOptions::default() }
                 .recipe(Head::Sigmoid, Family::Dccn)
                 .awake
         );
