@@ -9,7 +9,7 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::output::Output;
 use crate::dataset::{AnnotatedRegion, parse_imagescope, rasterise, write_imagescope};
-use crate::error::{Error, ErrorContext as _, Result, Warnings};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::{Nucleus, PROBABILITY_ONE, Provenance, nuclei, polygons, write_nuclei};
 use crate::model::InstanceParameters;
 use crate::platform::{read_file, write_atomic};
@@ -189,9 +189,10 @@ fn add_regions(regions: &mut Vec<AnnotatedRegion>, number: u32, rings: Vec<Vec<P
     }
 }
 
-/// Outlines along the pixels of a label map.
-fn outlines(labels: &LabelMap) -> Result<Vec<Nucleus>> {
-    let inside = labels.map(|l| if l > 0 { PROBABILITY_ONE } else { 0 });
+/// Outlines of a label map along the edges of pixels.
+fn pixel_outlines(labels: &LabelMap) -> Result<Vec<Nucleus>> {
+    // Colours and probabilities do not matter for outlines.
+    let probability = labels.map(|label| if label > 0 { PROBABILITY_ONE } else { 0 });
     let image = Plane::filled(labels.width(), labels.height(), [255; 3]);
     let parameters = InstanceParameters { threshold: 0.5, ..InstanceParameters::default() };
     Ok(nuclei(&image, labels, &probability, &parameters, None)?.collect())
@@ -204,15 +205,16 @@ fn geojson(regions: &[AnnotatedRegion], mpp_um: Option<f64>) -> Result<Vec<u8>> 
         if region.vertices.len() < 3 {
             continue;
         }
-        let n = region.vertices.len() as f64;
-        let mean = |of: fn(&Point) -> f64| region.vertices.iter().map(of).sum::<f64>() / n;
-        objects.push(Nucleus {
-            label: objects.len() as u32 + 1,
-            rings: vec![region.vertices.clone()],
-            area_px: 0,
-            centroid: (mean(|p| p.x), mean(|p| p.y)),
-            measurements: None,
-        });
+        match objects.last_mut() {
+            Some(outer) if region.negative => outer.rings.push(region.vertices.clone()),
+            _ => objects.push(Nucleus {
+                label: objects.len() as u32 + 1,
+                rings: vec![region.vertices.clone()],
+                area_px: 0,
+                centroid: mean_vertex(&region.vertices),
+                measurements: None,
+            }),
+        }
     }
     let mut text = Vec::new();
     let provenance = Provenance { model: String::new(), mpp_um };

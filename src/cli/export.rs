@@ -16,7 +16,7 @@ use crate::export::{
     LinkPrecision, MAX_CHARACTERS, OnnxForm, from_link, quantised, to_html, to_link, to_onnx,
 };
 use crate::metrics::PixelCounts;
-use crate::model::{Family, Model, Precision};
+use crate::model::{Architecture, Model, Precision};
 use crate::platform::{read_file, write_atomic};
 
 /// Side of the procedural tile on which a quantised model is compared with the original, pixels.
@@ -182,10 +182,9 @@ fn print_link(
 /// Dice of the two models' masks on a procedural tile; none where neither finds a nucleus.
 fn agreement(model: &Model, quantised: &Model) -> Result<Option<f64>> {
     let image = phantom::tile(COMPARED_PX, COMPARED_PX, 1).image;
-    // The DCCN evaluates patch by patch: a grid says enough.
-    let options = SegmentOptions {
-        stride: if model.card().architecture.family() == Family::Dccn { 8 } else { 1 },
-        block_px: None,
+    let stride = match model.card().architecture {
+        Architecture::Dcnn { .. } => 1,
+        Architecture::Dccn { .. } => DCCN_STRIDE,
     };
     let options = SegmentOptions { stride, block_px: None };
     let control = Control { cancel: Some(stop_flag()), ..Control::default() };

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::output::Output;
 use crate::error::Result;
-use crate::model::{Card, Model, Node, Op};
+use crate::model::{Card, Family, Model, Node, Op};
 use crate::train::{TrainAdapter, adapters};
 
 /// Show a model's layers, shapes, parameters, cost and card.
@@ -24,7 +24,7 @@ pub struct InfoArguments {
 
 #[derive(Serialize)]
 struct ModelInfo<'a> {
-    family: &'a str,
+    family: Family,
     parameters: usize,
     /// Multiply-adds.
     macs_per_patch: u64,
@@ -100,15 +100,16 @@ fn describe(info: &ModelInfo<'_>) -> String {
             layer.name, layer.parameters, layer.macs
         );
     }
-    line(String::new());
-    line(format!(
-        "{} with {} parameters, {} MACs a patch, {bytes} bytes on disk",
-        card.architecture.family().name().to_uppercase(),
-        graph.parameters(),
-        graph.macs()
-    ));
-    line(format!(
-        "reads {0}×{0} RGB patches at {1} µm a pixel and classifies the centre pixel as {2}",
+    let card = info.card;
+    text += &format!(
+        "\n{} with {} parameters, {} MACs a patch, {} bytes on disk\n",
+        info.family.name().to_uppercase(),
+        info.parameters,
+        info.macs_per_patch,
+        info.bytes
+    );
+    text += &format!(
+        "reads {0}×{0} RGB patches at {1} µm a pixel and classifies the centre pixel as {2}\n",
         card.input_size_px,
         card.mpp_um,
         card.classes.join(" or ")

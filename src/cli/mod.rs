@@ -72,13 +72,9 @@ enum Verb {
     Slide(slide::SlideArguments),
     #[cfg(feature = "desktop")]
     View(view::WindowArguments),
-    /// Needs the feature 'desktop', which this program was built without.
     #[cfg(not(feature = "desktop"))]
     #[command(hide = true, disable_help_flag = true)]
-    View {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<std::ffi::OsString>,
-    },
+    View(IgnoredArguments),
     Convert(convert::ConvertArguments),
     Study(study::StudyArguments),
     Advise(advise::AdviseArguments),
@@ -200,9 +196,7 @@ fn run(verb: Verb, output: Output) -> Result<CommandOutcome> {
         #[cfg(feature = "desktop")]
         Verb::View(a) => view::view(&a, output),
         #[cfg(not(feature = "desktop"))]
-        Verb::View { .. } => Err(crate::error::Error::unsupported(
-            "This program was built without a window; build it with the feature 'desktop'",
-        )),
+        Verb::View(_) => Err(missing_feature("desktop")),
         Verb::Study(a) => study::study(&a, output),
         Verb::Advise(a) => advise::advice(&a, output),
         Verb::Info(a) => info::info(&a, output),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use clap::Args;
 use rayon::prelude::*;
-use serde::Serialize;
 use serde_json::json;
 
 use super::CommandOutcome;
@@ -107,17 +106,6 @@ impl TunedParameter {
     }
 }
 
-/// Entry of a card's history, and the result.
-#[derive(Serialize)]
-struct TuneStep<'a> {
-    /// "tune".
-    step: &'a str,
-    /// Names.
-    tiles: Vec<&'a str>,
-    mean_aji_and_pq: f64,
-    parameters: InstanceParameters,
-}
-
 /// Parameters with their mean of AJI and PQ.
 struct ScoredParameters {
     parameters: InstanceParameters,
@@ -154,9 +142,11 @@ pub fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandOutcome>
     let score_before = start.score;
     let ScoredParameters { parameters: best, score } = descend(&tiles, &maps, start, output)?;
     model.card_mut().instances = best;
-    let names = tiles.iter().map(|t| t.name.clone()).collect();
-    let step =
-        HistoryStep::Tune(TuningStep { tiles: names, mean_aji_and_pq: after, parameters: best });
+    let step = HistoryStep::Tune(TuningStep {
+        tiles: tiles.iter().map(|tile| tile.name.clone()).collect(),
+        mean_aji_and_pq: score,
+        parameters: best,
+    });
     model.card_mut().history.push(step.clone());
     if !arguments.dry_run {
         let file = read_file(&arguments.model, FileLimits::default().max_bytes)?;
