@@ -5,17 +5,17 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use crate::dataset::{Augmentation, Prior, Tile, phantom};
+use crate::dataset::{Augmentation, Tile, phantom};
 use crate::engine::{Control, SegmentOptions, segment};
 use crate::error::{Result, Warnings};
 use crate::instances::find;
 use crate::metrics::PixelCounts;
-use crate::model::{Head, Model, Precision, dcnn};
+use crate::model::{Model, Precision, dcnn};
 use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
 use crate::raster::{OUTLINE, ProbabilityMap, RgbImage, encode_rgb_png, outline_mask, overlay};
 use crate::report::{DemoPage, DemoPicture, DemoRow, history_curves, render_demo};
-use crate::train::{Compute, EpochLog, Event, Recipe, Schedule, TrainData, Trainer};
+use crate::train::{Compute, EpochLog, Event, Recipe, TrainData, Trainer};
 
 /// Pruning ratios of the demo, the unpruned one first.
 pub const RATIOS: [f64; 3] = [0.0, 0.5, 0.9];
@@ -114,22 +114,17 @@ impl Demo<'_> {
     fn recipe(&self, ratio: f64) -> Recipe {
         Recipe {
             patches: 6000,
-            spread: 1,
-            distil: 0.0,
-            awake: false,
             epochs: if ratio == 0.0 { 6 } else { 5 },
             batch: BATCH,
             learning_rate: if ratio < 0.9 { 2e-3 } else { 4e-3 },
-            schedule: Schedule::OneCycle,
             weight_decay: 1e-2,
-            prior: Prior::Natural,
             augmentation: Augmentation {
                 stain_scale: 0.05,
                 stain_shift: 0.01,
                 ..Augmentation::DEFAULT
             },
-            head: Head::Softmax,
             seed: self.seed,
+            ..Recipe::DEFAULT
         }
     }
 

@@ -5,13 +5,14 @@
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::{
-    for_each_index, for_each_part, read_file, seconds, threads, write_atomic, write_streamed,
+    for_each_index, for_each_part, map_parts, on_pool, read_file, seconds, threads, write_atomic,
+    write_streamed,
 };
 
 #[cfg(target_arch = "wasm32")]
 mod web;
 #[cfg(target_arch = "wasm32")]
-pub use web::{for_each_index, for_each_part, seconds, threads};
+pub use web::{for_each_index, for_each_part, map_parts, on_pool, seconds, threads};
 
 /// Whether this machine multiplies and adds in one instruction. wasm does not; there a fused
 /// operation is a slow function.

@@ -15,6 +15,16 @@ pub fn for_each_part<T>(parts: Vec<T>, work: impl Fn(T)) {
     parts.into_iter().for_each(work);
 }
 
+/// The results of `work` on every part, in order.
+pub fn map_parts<P, T>(parts: Vec<P>, work: impl Fn(P) -> T) -> Vec<T> {
+    parts.into_iter().map(work).collect()
+}
+
+/// Runs `work`; there is no pool.
+pub fn on_pool<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
 /// Seconds since some fixed moment.
 #[must_use]
 pub fn seconds() -> f64 {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Augmentation, Prior};
 use crate::model::Head;
-use crate::train::{Recipe, Schedule, is_single};
+use crate::train::{DeadUnitOptions, Recipe, Schedule, is_single};
 
 /// Training before anything is pruned, shared by all cells of a network. What it does not say is as
 /// in [`Training`].
@@ -29,7 +29,7 @@ impl Pretrain {
         (patches > 0).then(|| Recipe {
             patches,
             epochs,
-            spread: spread.unwrap_or(cells.spread),
+            square_px: spread.unwrap_or(cells.square_px),
             batch: batch.unwrap_or(cells.batch),
             learning_rate: learning_rate.unwrap_or(cells.learning_rate),
             seed: 1,
@@ -100,9 +100,9 @@ impl Training {
         } = self;
         Recipe {
             patches: 0,
-            spread,
-            distil: 0.0,
-            awake: awake && is_chain,
+            square_px: spread,
+            distill: 0.0,
+            dead_units: DeadUnitOptions::all_if(awake && is_chain),
             epochs,
             batch,
             learning_rate,
@@ -136,7 +136,7 @@ mod tests {
             Pretrain { spread: Some(16), batch: Some(8), learning_rate: Some(2e-3), ..plain };
         assert_eq!(
             squares.recipe(&cells),
-            Some(Recipe { spread: 16, batch: 8, learning_rate: 2e-3, ..want })
+            Some(Recipe { square_px: 16, batch: 8, learning_rate: 2e-3, ..want })
         );
         assert_eq!(
             serde_json::json!(plain),
@@ -144,7 +144,10 @@ mod tests {
             "ids of cells depend on it"
         );
         assert!(
-            !Training { awake: true, ..Training::default() }.recipe(Head::Sigmoid, false).awake
+            Training { awake: true, ..Training::default() }
+                .recipe(Head::Sigmoid, false)
+                .dead_units
+                .is_off()
         );
     }
 }
