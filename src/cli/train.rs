@@ -381,3 +381,59 @@ fn beside(out: &Path, ending: &str) -> PathBuf {
     name.push(ending);
     PathBuf::from(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Finetune {
+        #[command(flatten)]
+        arguments: FinetuneArguments,
+    }
+
+    fn parsed(options: &[&str]) -> FinetuneArguments {
+        let required = ["finetune", "m.safetensors", "--data", "tiles", "--out", "o.safetensors"];
+        Finetune::try_parse_from([&required[..], options].concat()).expect("options").arguments
+    }
+
+    #[test]
+    fn without_options_a_recipe_is_the_default_with_the_models_head() {
+        let recipe = parsed(&[]).common.recipe.recipe(Head::Sigmoid);
+        assert_eq!(recipe, Recipe { head: Head::Sigmoid, ..Recipe::DEFAULT });
+    }
+
+    #[test]
+    fn former_option_names_still_work() {
+        let former =
+            parsed(&["--awake", "--spread", "8", "--teacher", "t.safetensors", "--distil", "0.3"]);
+        let now = parsed(&[
+            "--revive",
+            "--square",
+            "8",
+            "--teacher",
+            "t.safetensors",
+            "--distill",
+            "0.3",
+        ]);
+        let recipe = |arguments: &FinetuneArguments| arguments.common.recipe.recipe(Head::Softmax);
+        assert_eq!(recipe(&former), recipe(&now));
+        assert_eq!(recipe(&now).dead_units, DeadUnitOptions::ALL);
+        assert_eq!(recipe(&now).square_px, 8);
+        assert!((former.distill - now.distill).abs() < f32::EPSILON && now.distill < 0.4);
+    }
+
+    #[test]
+    fn the_named_values_are_those_of_files() {
+        for schedule in Schedule::value_variants() {
+            let name = schedule.to_possible_value().expect("a name");
+            assert_eq!(serde_json::json!(schedule), name.get_name());
+        }
+        for augment in AugmentationPreset::value_variants() {
+            let name = augment.to_possible_value().expect("a name");
+            assert_eq!(serde_json::json!(augment), name.get_name());
+        }
+    }
+}
