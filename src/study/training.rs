@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::design::Family;
 use crate::dataset::{Augmentation, Prior};
 use crate::model::Head;
-use crate::train::{Recipe, Schedule, is_single};
+use crate::train::{DeadUnitOptions, Recipe, Schedule, is_single};
 
 /// Training before pruning, shared by all cells of a network. Values that are left out are those of
 /// [`TrainOptions`].
@@ -28,15 +28,13 @@ pub struct PretrainOptions {
 impl PretrainOptions {
     /// The recipe, none without patches; `cells` is the recipe of cells.
     pub(super) fn recipe(&self, cells: &Recipe) -> Option<Recipe> {
-        if self.patches == 0 {
-            return None;
-        }
-        Some(Recipe {
-            patches: self.patches,
-            epochs: self.epochs,
-            spread: self.square_px.unwrap_or(cells.spread),
-            batch: self.batch.unwrap_or(cells.batch),
-            learning_rate: self.learning_rate.unwrap_or(cells.learning_rate),
+        let &Self { patches, epochs, spread, batch, learning_rate } = self;
+        (patches > 0).then(|| Recipe {
+            patches,
+            epochs,
+            square_px: spread.unwrap_or(cells.square_px),
+            batch: batch.unwrap_or(cells.batch),
+            learning_rate: learning_rate.unwrap_or(cells.learning_rate),
             seed: 1,
             ..cells.clone()
         })
@@ -104,15 +102,22 @@ impl TrainOptions {
     /// The recipe of a cell without its patches and seed.
     pub(super) fn recipe(self, head: Head, family: Family) -> Recipe {
         Recipe {
-            epochs: self.epochs,
-            spread: self.square_px,
-            batch: self.batch,
-            learning_rate: self.learning_rate,
-            schedule: self.schedule,
-            weight_decay: self.weight_decay,
-            prior: if self.balanced { Prior::Balanced } else { Prior::Natural },
-            augmentation: self.augment.augmentation(),
-            awake: self.revive && family == Family::Dcnn,
+            patches: 0,
+            square_px: spread,
+            distill: 0.0,
+            dead_units: DeadUnitOptions::all_if(awake && is_chain),
+            epochs,
+            batch,
+            learning_rate,
+            schedule,
+            weight_decay,
+            prior: if balanced { Prior::Balanced } else { Prior::Natural },
+            augmentation: match augment {
+                Augment::None => Augmentation::NONE,
+                Augment::Default => Augmentation::DEFAULT,
+                Augment::Strong => Augmentation::STRONG,
+                Augment::Stains => Augmentation::STAINS,
+            },
             head,
             ..Recipe::default()
         }
@@ -145,7 +150,7 @@ mod tests {
         };
         assert_eq!(
             squares.recipe(&cells),
-            Some(Recipe { spread: 16, batch: 8, learning_rate: 2e-3, ..want })
+            Some(Recipe { square_px: 16, batch: 8, learning_rate: 2e-3, ..want })
         );
         assert_eq!(
             serde_json::json!(plain),
@@ -153,9 +158,10 @@ mod tests {
             "ids of cells depend on it"
         );
         assert!(
-            !TrainOptions { revive: true, ..TrainOptions::default() }
-                .recipe(Head::Sigmoid, Family::Dccn)
-                .awake
+            Training { awake: true, ..Training::default() }
+                .recipe(Head::Sigmoid, false)
+                .dead_units
+                .is_off()
         );
     }
 }
