@@ -14,7 +14,9 @@ use crate::model::{Model, Precision, dcnn};
 use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
 use crate::raster::{OUTLINE, ProbabilityMap, RgbImage, encode_rgb_png, outline_mask, overlay};
-use crate::report::{DemoPage, DemoPicture, DemoRow, history_curves, render_demo};
+use crate::report::{
+    DemoCurves, DemoPage, DemoPicture, DemoRow, EpochPoint, history_curves, render_demo,
+};
 use crate::train::{Compute, EpochLog, Event, Recipe, TrainData, Trainer};
 
 /// Pruning ratios of the demo, the unpruned one first.

@@ -28,13 +28,15 @@ pub struct PretrainOptions {
 impl PretrainOptions {
     /// The recipe, none without patches; `cells` is the recipe of cells.
     pub(super) fn recipe(&self, cells: &Recipe) -> Option<Recipe> {
-        let &Self { patches, epochs, spread, batch, learning_rate } = self;
-        (patches > 0).then(|| Recipe {
-            patches,
-            epochs,
-            square_px: spread.unwrap_or(cells.square_px),
-            batch: batch.unwrap_or(cells.batch),
-            learning_rate: learning_rate.unwrap_or(cells.learning_rate),
+        if self.patches == 0 {
+            return None;
+        }
+        Some(Recipe {
+            patches: self.patches,
+            epochs: self.epochs,
+            square_px: self.square_px.unwrap_or(cells.square_px),
+            batch: self.batch.unwrap_or(cells.batch),
+            learning_rate: self.learning_rate.unwrap_or(cells.learning_rate),
             seed: 1,
             ..cells.clone()
         })
@@ -86,14 +88,14 @@ impl Default for TrainOptions {
         let recipe = Recipe::default();
         Self {
             epochs: recipe.epochs,
-            square_px: recipe.spread,
+            square_px: recipe.square_px,
             batch: recipe.batch,
             learning_rate: recipe.learning_rate,
             schedule: recipe.schedule,
             weight_decay: recipe.weight_decay,
             augment: AugmentChoice::None,
             balanced: false,
-            revive: recipe.awake,
+            revive: !recipe.dead_units.is_off(),
         }
     }
 }
@@ -102,22 +104,15 @@ impl TrainOptions {
     /// The recipe of a cell without its patches and seed.
     pub(super) fn recipe(self, head: Head, family: Family) -> Recipe {
         Recipe {
-            patches: 0,
-            square_px: spread,
-            distill: 0.0,
-            dead_units: DeadUnitOptions::all_if(awake && is_chain),
-            epochs,
-            batch,
-            learning_rate,
-            schedule,
-            weight_decay,
-            prior: if balanced { Prior::Balanced } else { Prior::Natural },
-            augmentation: match augment {
-                Augment::None => Augmentation::NONE,
-                Augment::Default => Augmentation::DEFAULT,
-                Augment::Strong => Augmentation::STRONG,
-                Augment::Stains => Augmentation::STAINS,
-            },
+            epochs: self.epochs,
+            square_px: self.square_px,
+            batch: self.batch,
+            learning_rate: self.learning_rate,
+            schedule: self.schedule,
+            weight_decay: self.weight_decay,
+            prior: if self.balanced { Prior::Balanced } else { Prior::Natural },
+            augmentation: self.augment.augmentation(),
+            dead_units: DeadUnitOptions::all_if(self.revive && family == Family::Dcnn),
             head,
             ..Recipe::default()
         }
@@ -157,11 +152,8 @@ mod tests {
             serde_json::json!({ "patches": 500, "epochs": 2 }),
             "ids of cells depend on it"
         );
-        assert!(
-            Training { awake: true, ..Training::default() }
-                .recipe(Head::Sigmoid, false)
-                .dead_units
-                .is_off()
-        );
+        let dccn = TrainOptions { revive: true, ..TrainOptions::default() }
+            .recipe(Head::Sigmoid, Family::Dccn);
+        assert!(dccn.dead_units.is_off());
     }
 }

@@ -17,7 +17,9 @@ use super::layer_kernels::{
     max_pool, max_pool_gradient,
 };
 use super::loss::{PixelLoss, pixel_loss};
-use crate::engine::{AlignedBuffer, Convolution, PATCH_BATCH, PackedFilters, Parallelism};
+use crate::engine::{
+    Activation, AlignedBuffer, Convolution, PATCH_BATCH, PackedFilters, Parallelism,
+};
 use crate::model::{Graph, Head, Op, Weights};
 use crate::platform::{for_each_part, map_parts};
 
@@ -284,7 +286,7 @@ impl Step {
                 let filters = PackedFilters::new(self.array(weights, "weight"), bias, conv.filters);
                 let parallelism = conv.limit_parallelism(parallelism);
                 for_each_part(groups, |(input, output)| {
-                    conv.forward(&filters, input, false, parallelism, output);
+                    conv.forward(&filters, input, Activation::Identity, parallelism, output);
                 });
             }
             Layer::BatchNorm => {
@@ -341,7 +343,13 @@ impl Step {
                 let (adjoint, filters) = conv.adjoint(self.array(weights, "weight"));
                 for_each_part(with_gradients(groups, grad_inputs), |group| {
                     let grad_output = group.values.grad_output;
-                    adjoint.forward(&filters, grad_output, false, parallelism, group.grad_input);
+                    adjoint.forward(
+                        &filters,
+                        grad_output,
+                        Activation::Identity,
+                        parallelism,
+                        group.grad_input,
+                    );
                 });
             }
             Layer::MaxPool(pool) => {

@@ -14,7 +14,7 @@ use super::sequential_trainer::{LayerValues, SequentialTrainer};
 use crate::dataset::{Sampler, Tile};
 use crate::engine::PATCH_BATCH;
 use crate::error::{Error, Result};
-use crate::model::{Model, Weights};
+use crate::model::{HistoryStep, Model, Weights};
 
 /// Patches on which activations are measured.
 const MEASURED_PATCHES: usize = 16 * PATCH_BATCH;
@@ -75,7 +75,7 @@ pub fn initial_model(
     };
     let pixels: Vec<_> = sampler.train.iter().copied().cycle().take(MEASURED_PATCHES).collect();
     let patches = Batch::gather_plain(tiles, &pixels, 1);
-    let was_trained = model.card().history.iter().any(|step| step["step"] == "train");
+    let was_trained = model.card().history.iter().any(HistoryStep::is_training);
     if recipe.dead_units.fit_random_start && !was_trained {
         initial.model = scaled_to_patches(&initial.model, &network, &patches)?;
     }
@@ -260,7 +260,7 @@ fn add_channel_means(sums: &mut Vec<f64>, values: &[f32], channels: usize, f: im
 mod tests {
     use super::*;
     use crate::dataset::{Prior, phantom};
-    use crate::model::{dccn, dcnn};
+    use crate::model::{TrainingStep, dccn, dcnn};
     use crate::train::DeadUnitOptions;
 
     /// A network that was trained, as far as its card says, with one dead unit in each layer.

@@ -17,8 +17,8 @@ use pulp::{Arch, Simd};
 use super::batch::Batch;
 use super::buffer_pool::BufferPool;
 use crate::engine::{
-    AlignedBuffer, ConvForward, Convolution, OutputRun, PATCH_BATCH, PackedFilters, Parallelism,
-    SLACK, weighted_sums,
+    AlignedBuffer, ConvForward, Convolution, OutputRun, PATCH_BATCH, PackedFilters,
+    Parallelism, SLACK, weighted_sums,
 };
 use crate::platform::for_each_part;
 
@@ -391,7 +391,7 @@ fn sample_product(
             groups,
             source: &columns,
             taps: &sample_starts,
-            runs: &[(0, 0)],
+            runs: &[OutputRun { source: 0, target: 0 }],
             run_len: taps,
             filter_step: taps,
             relu: false,

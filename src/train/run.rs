@@ -22,7 +22,7 @@ use super::validation::{score_patches, score_squares};
 use crate::dataset::{Sampler, Tile};
 use crate::error::{Error, Result};
 use crate::metrics::PixelCounts;
-use crate::model::{Model, TileHash, Weights};
+use crate::model::{HistoryStep, Model, TileHash, TrainingStep, Weights};
 
 /// Scores of one epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -345,14 +345,13 @@ impl TrainJob<'_> {
         if !pixel_sizes.is_empty() {
             card.mpp_um = pixel_sizes.iter().sum::<f64>() / pixel_sizes.len() as f64;
         }
-        let names: Vec<&str> = self.tiles.iter().map(|tile| tile.name.as_str()).collect();
-        card.history.push(serde_json::json!({
-            "step": "train",
-            "recipe": self.recipe,
-            "tiles": names,
-            "device": self.compute.name,
-            "teachers": self.teachers.iter().map(Model::fingerprint).collect::<Vec<_>>(),
-            "last_epoch": last_epoch,
+        card.history.push(HistoryStep::Train(TrainingStep {
+            recipe: serde_json::json!(self.recipe),
+            tiles: self.tiles.iter().map(|tile| tile.name.clone()).collect(),
+            device: self.compute.name.clone(),
+            teachers: Some(self.teachers.iter().map(Model::fingerprint).collect()),
+            last_epoch: serde_json::json!(last_epoch),
+            ..TrainingStep::default()
         }));
         for tile in self.tiles {
             let hash = TileHash {

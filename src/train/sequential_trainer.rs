@@ -29,7 +29,9 @@ use super::layer_kernels::{
     MaxPool, add_bias_gradient, add_fully_connected_weight_gradient, interleave, relu_backward,
 };
 use super::loss::{PixelLoss, pixel_loss};
-use crate::engine::{AlignedBuffer, Convolution, PATCH_BATCH, PackedFilters, Parallelism};
+use crate::engine::{
+    Activation, AlignedBuffer, Convolution, PATCH_BATCH, PackedFilters, Parallelism,
+};
 use crate::model::{Graph, Head, Op, Weights};
 use crate::platform::map_parts;
 
@@ -58,7 +60,7 @@ struct WeightedLayer {
     name: String,
     /// Its side is that of one patch.
     conv: Convolution,
-    relu: bool,
+    activation: Activation,
 }
 
 impl WeightedLayer {
@@ -150,7 +152,11 @@ impl SequentialTrainer {
                     padding: 0,
                     side: input.height,
                 };
-                Layer::Weighted(WeightedLayer { name: node.name.clone(), conv, relu: false })
+                Layer::Weighted(WeightedLayer {
+                    name: node.name.clone(),
+                    conv,
+                    activation: Activation::Identity,
+                })
             };
             match node.op {
                 Op::Conv { filters, kernel, stride: 1, padding: 0, bias: true } => {
@@ -161,7 +167,7 @@ impl SequentialTrainer {
                     layers.push(Layer::MaxPool { stride, in_side: input.height });
                 }
                 Op::Relu => match layers.last_mut() {
-                    Some(Layer::Weighted(layer)) => layer.relu = true,
+                    Some(Layer::Weighted(layer)) => layer.activation = Activation::Relu,
                     _ => return None,
                 },
                 _ => return None,
@@ -290,7 +296,13 @@ impl SequentialTrainer {
                     let positions = conv.filters * conv.out_side() * conv.out_side();
                     for input in &from.fragments {
                         let mut output = self.pool.take(positions);
-                        conv.forward(&filters.forward, input, layer.relu, parallelism, &mut output);
+                        conv.forward(
+                            &filters.forward,
+                            input,
+                            layer.activation,
+                            parallelism,
+                            &mut output,
+                        );
                         fragments.push(output);
                     }
                     conv.out_side()
@@ -331,7 +343,7 @@ impl SequentialTrainer {
             let output = &activations[i + 1];
             let grad_input = match (layer, filters) {
                 (Layer::Weighted(layer), Some(filters)) => {
-                    if layer.relu {
+                    if layer.activation == Activation::Relu {
                         for (grad, output) in grad.iter_mut().zip(&output.fragments) {
                             relu_backward(grad, output, parallelism);
                         }
