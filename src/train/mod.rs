@@ -33,8 +33,10 @@ mod trainer;
 mod validation;
 
 pub use self::burn::BurnDevice;
+#[cfg(all(feature = "burn-flex", not(target_arch = "wasm32")))]
+pub use self::burn::burn_logits;
 #[cfg(all(feature = "train-gpu", not(target_arch = "wasm32")))]
-pub use self::burn::{DeviceTiles, burn_logits, gradients_differ_by};
+pub use self::burn::{DeviceTiles, gradients_differ_by};
 pub use checkpoint::{Checkpoint, TrainProgress};
 pub use compute::{Compute, TrainBackend, replay};
 #[cfg(not(target_arch = "wasm32"))]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use prunella::dataset::phantom;
 use prunella::model::{Model, dccn, dcnn};
-use prunella::train::{Compute, Recipe, TrainBackend, TrainData, Trainer};
+use prunella::train::{Compute, Recipe, TrainData, Trainer};
 
 use crate::support::{prunella, run, run_json, text, tiles};
 
@@ -80,6 +80,7 @@ fn a_checkpoint_of_another_run_is_not_taken_and_fresh_replaces_it() {
 }
 
 #[cfg(feature = "train-gpu")]
+#[cfg(feature = "burn-flex")]
 #[test]
 fn a_batch_split_into_parts_trains_like_the_whole() {
     let tiles = [phantom::tile(96, 96, 1)];
@@ -101,7 +102,9 @@ fn a_batch_split_into_parts_trains_like_the_whole() {
     };
     let whole = Compute::burn_cpu();
     let mut parts = whole.clone();
-    let TrainBackend::Burn(device) = &mut parts.backend else { panic!("a device") };
+    let prunella::train::TrainBackend::Burn(device) = &mut parts.backend else {
+        panic!("a device")
+    };
     device.max_tensor_bytes = Some(5 * 3 * 55 * 55 * 4);
     assert_eq!(device.micro_batch(start.graph(), 16).expect("fits"), 5);
     let whole = loss(&whole);

@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use crate::run::{Result, cargo, root, run, works};
+use crate::test::TEST_FEATURES;
 use crate::{setup, web};
 
 /// Versions of the peers, pinned so that results stay comparable.
@@ -52,7 +53,8 @@ fn web(rest: &[String]) -> Result<()> {
         .arg(&peers)
         .arg(peer))?;
     web::web()?;
-    run(&mut cargo(&["build", "--quiet", "--release", "--package", "prunella"]))?;
+    run(cargo(&["build", "--quiet", "--release", "--package", "prunella"])
+        .args(["--features", TEST_FEATURES]))?;
     run(Command::new("node")
         .arg("benches/web.mjs")
         .arg(peers.join("node_modules"))
@@ -82,7 +84,8 @@ fn with_python(name: &str, packages: &[&str], modules: &str, rest: &[String]) ->
         let pip = environment.join("bin/pip");
         run(Command::new(pip).args(["install", "--quiet"]).args(packages))?;
     }
-    let mut arguments = vec!["bench", "--quiet", "--package", "prunella", "--bench", name, "--"];
+    let mut arguments = vec!["bench", "--quiet", "--package", "prunella"];
+    arguments.extend(["--features", TEST_FEATURES, "--bench", name, "--"]);
     arguments.extend(rest.iter().map(String::as_str));
     run(cargo(&arguments).env("PRUNELLA_BENCH_PYTHON", &python))
 }

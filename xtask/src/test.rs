@@ -9,8 +9,9 @@ use crate::run::{Result, cargo, root, run};
 use crate::setup::{Tools, WebCompiler, everything};
 use crate::web;
 
-/// The program and these tasks.
-const PACKAGES: [&str; 2] = ["prunella", "xtask"];
+/// Features of tests and benchmarks beyond the default ones. All builds here have the same, so that
+/// Burn is compiled once.
+pub const TEST_FEATURES: &str = "burn-flex";
 /// Ends Clippy's arguments: warnings are errors.
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
 
@@ -70,13 +71,16 @@ pub fn test() -> Result<()> {
     summary.check("rustfmt", || run(&mut cargo(&["fmt", "--all", "--check"])));
     summary.check_with("typos", &tools.typos, |typos| run(&mut Command::new(typos)));
     // One package at a time: together their features would unify and Burn would be built twice.
-    for package in PACKAGES {
-        summary.check(&format!("clippy: {package}"), || {
-            clippy(&["--package", package, "--all-targets"])
-        });
-    }
+    summary.check("clippy: xtask", || clippy(&["--package", "xtask", "--all-targets"]));
+    summary.check("clippy: prunella", || {
+        clippy(&["--package", "prunella", "--features", TEST_FEATURES, "--all-targets"])
+    });
     summary.check("clippy: prunella without default features", || {
         clippy(&["--package", "prunella", "--no-default-features", "--lib", "--bins"])
+    });
+    // Tests have one feature more than the program that people build.
+    summary.check("check: prunella as people build it", || {
+        run(&mut cargo(&["check", "--quiet", "--release", "--package", "prunella"]))
     });
     summary.check_with("clippy: prunella for wasm32", &tools.web, clippy_for_web);
     summary.check_with("cargo-deny: licences, bans, sources", &tools.deny, |deny| {
@@ -95,6 +99,7 @@ pub fn test() -> Result<()> {
     });
     summary.check("rustdoc", || {
         run(cargo(&["doc", "--release", "--no-deps", "--package", "prunella"])
+            .args(["--features", TEST_FEATURES])
             .env("RUSTDOCFLAGS", "-D warnings"))
     });
     let skipped = std::fs::read_to_string(&skipped_tests).unwrap_or_default();
@@ -123,6 +128,7 @@ fn clippy_for_web(compiler: &WebCompiler) -> Result<()> {
 fn tests(tools: &Tools, skipped: &Path) -> Result<()> {
     run(&mut cargo(&["test", "--release", "--package", "xtask"]))?;
     let mut command = cargo(&["test", "--release", "--package", "prunella", "--no-fail-fast"]);
+    command.args(["--features", TEST_FEATURES]);
     command.env("PRUNELLA_SKIPS", skipped);
     if let Ok(python) = &tools.python {
         command.env("PRUNELLA_PYTHON", python);

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use burn::tensor::{Device, DeviceKind, Tensor};
+use burn_tensor::{Device, DeviceKind, Tensor};
 
 use super::super::compute::{Compute, TrainBackend};
 use super::BurnDevice;
@@ -132,7 +132,6 @@ fn check_sums(sums: &[f32], device: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::dcnn;
 
     #[test]
     fn a_sum_that_stops_early_is_refused() {
@@ -142,8 +141,9 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "burn-flex")]
     fn the_proof_accepts_burn_on_the_cpu() {
-        let model = Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model");
+        let model = Model::random(crate::model::dcnn([3, 5, 8], 20, 2), 1).expect("model");
         let burn = Compute::burn_cpu();
         let device = BurnDevice { device: Device::flex(), max_tensor_bytes: None };
         prove(&burn, &device, &model, 4).expect("Burn agrees with the native kernels");

@@ -4,7 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn_tensor::{Device, Int, Tensor, TensorData};
 
 use super::super::batch::{Batch, Sample};
 use super::network::{flat, values};
@@ -318,7 +318,7 @@ fn as_i32(index: usize) -> i32 {
     i32::try_from(index).unwrap_or_default()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "burn-flex"))]
 mod tests {
     use super::*;
     use crate::dataset::phantom;

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::activation::{log_softmax, relu, sigmoid};
-use burn::tensor::module::{avg_pool2d, batch_norm, batch_norm_train, conv2d, max_pool2d};
-use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor, TensorData, Transaction};
+use burn_tensor::activation::{log_softmax, relu, sigmoid};
+use burn_tensor::module::{avg_pool2d, batch_norm, batch_norm_train, conv2d, max_pool2d};
+use burn_tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
+use burn_tensor::{Device, Tensor, TensorData, Transaction};
 
 use super::super::batch_norm::LayerStatistics;
 use super::super::gradients::Gradients;
@@ -45,6 +45,7 @@ impl<'a> BurnNetwork<'a> {
     }
 
     /// Logits `[patches, classes]` of patches `[patches, 3, 55, 55]`, with running statistics.
+    #[cfg(feature = "burn-flex")]
     pub fn logits(&mut self, patches: Tensor<4>) -> Tensor<2> {
         self.forward(patches, NormMode::Running)
     }
