@@ -24,8 +24,8 @@ pub fn simplify(ring: &Ring) -> Ring {
     ring.clone()
 }
 
-/// The points of a ring that are needed for no dropped one to lie further than `tolerance` from the
-/// line between its kept neighbours. The first point and the one farthest from it are kept; they cut
+/// The points of a ring that must remain so that every dropped point lies within `tolerance` of the
+/// line between its neighbours. The first point and the one farthest from it always remain; they cut
 /// the ring into two lines.
 fn douglas_peucker(ring: &Ring, tolerance: f64) -> Ring {
     if ring.len() < 5 {
