@@ -8,11 +8,10 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cli;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod dataset;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod demo;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "desktop", not(target_arch = "wasm32")))]
 pub mod desktop;
 pub mod engine;
 pub mod error;
@@ -28,7 +27,6 @@ pub mod report;
 pub mod slide;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod study;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod train;
 pub mod viewer;
 #[cfg(target_arch = "wasm32")]

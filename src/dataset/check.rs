@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::discover::{TileFiles, discover};
 use super::imagescope::{parse_imagescope, rasterise};
-use super::load::{MAX_FILE_BYTES, Tile, load_tile};
+use super::load::{MAX_FILE_BYTES, load_tile};
 use super::split::{Split, recognised_split};
+use super::tile::Tile;
 use crate::error::{ErrorContext as _, Result};
 use crate::platform::read_file;
 use crate::raster::LabelMap;

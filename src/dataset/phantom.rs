@@ -1,6 +1,6 @@
 //! Procedural tissue as a labelled tile, so that everything runs without data.
 
-use super::load::Tile;
+use super::tile::Tile;
 use crate::model::sha256_hex;
 use crate::raster::phantom;
 

@@ -4,9 +4,9 @@
 
 use serde::Serialize;
 
-use super::load::Tile;
 use super::permutation::Permutation;
 use super::sampler::SamplePixel;
+use super::tile::Tile;
 use crate::model::{CENTRE_PX, PATCH_PX};
 use crate::platform::mix;
 use crate::raster::mirrored_window;

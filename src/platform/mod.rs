@@ -6,13 +6,14 @@
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::{
-    for_each_index, for_each_part, read_file, seconds, threads, write_atomic, write_streamed,
+    for_each_index, for_each_part, map_parts, on_pool, read_file, seconds, threads, write_atomic,
+    write_streamed,
 };
 
 #[cfg(target_arch = "wasm32")]
 mod web;
 #[cfg(target_arch = "wasm32")]
-pub use web::{for_each_index, for_each_part, seconds, threads};
+pub use web::{for_each_index, for_each_part, map_parts, on_pool, seconds, threads};
 
 /// Whether the target has a fused multiply-add instruction. wasm32 has none; there `f32::mul_add`
 /// is a slow library function.

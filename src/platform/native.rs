@@ -95,7 +95,18 @@ pub fn for_each_part<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync + Send) {
     parts.into_par_iter().for_each(work);
 }
 
-/// Seconds since the first call, monotonic.
+/// The results of `work` on every part, in the order of the parts, on all cores.
+pub fn map_parts<P: Send, T: Send>(parts: Vec<P>, work: impl Fn(P) -> T + Sync + Send) -> Vec<T> {
+    parts.into_par_iter().map(work).collect()
+}
+
+/// Runs `work` on a thread of the pool. A thread outside of the pool sleeps and wakes up at every
+/// parallel loop.
+pub fn on_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| work())
+}
+
+/// Seconds since the program first asked.
 #[must_use]
 pub fn seconds() -> f64 {
     static START: OnceLock<Instant> = OnceLock::new();

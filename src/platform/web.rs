@@ -15,7 +15,17 @@ pub fn for_each_part<T>(parts: Vec<T>, work: impl Fn(T)) {
     parts.into_iter().for_each(work);
 }
 
-/// Seconds since 1970.
+/// The results of `work` on every part, in order.
+pub fn map_parts<P, T>(parts: Vec<P>, work: impl Fn(P) -> T) -> Vec<T> {
+    parts.into_iter().map(work).collect()
+}
+
+/// Runs `work`; there is no pool.
+pub fn on_pool<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
+/// Seconds since some fixed moment.
 #[must_use]
 pub fn seconds() -> f64 {
     js_sys::Date::now() / 1000.0

@@ -8,7 +8,8 @@ use web_sys::HtmlCanvasElement;
 
 use crate::engine::gpu::DeviceErrors;
 use crate::error::{Error, Result};
-use crate::viewer::{Layers, Painter, TileKey, Viewport};
+use crate::raster::Point;
+use crate::viewer::{Layers, Painter, ScreenPoint, TileKey, Viewport};
 
 use super::Thrown as _;
 
@@ -97,7 +98,7 @@ impl Eye {
 
     /// Zooms about a point of the screen.
     pub fn zoom(&self, x: f64, y: f64, factor: f64) {
-        self.view.borrow_mut().zoom((x, y), factor);
+        self.view.borrow_mut().zoom(ScreenPoint { x, y }, factor);
     }
 
     /// Shows the whole image.
@@ -108,7 +109,7 @@ impl Eye {
     /// Glides to a place of the image, at least at `scale`.
     #[wasm_bindgen(js_name = goTo)]
     pub fn go_to(&self, x: f64, y: f64, scale: f64) {
-        self.view.borrow_mut().go_to((x, y), scale);
+        self.view.borrow_mut().go_to(Point { x, y }, scale);
     }
 
     /// Ends a movement at once, for people who want none.
@@ -144,7 +145,7 @@ impl Eye {
     #[must_use]
     #[wasm_bindgen(js_name = toImage)]
     pub fn to_image(&self, x: f64, y: f64) -> Vec<f64> {
-        let (x, y) = self.view.borrow().to_image((x, y));
+        let Point { x, y } = self.view.borrow().to_image(ScreenPoint { x, y });
         vec![x, y]
     }
 
@@ -152,7 +153,7 @@ impl Eye {
     #[must_use]
     #[wasm_bindgen(js_name = toScreen)]
     pub fn to_screen(&self, x: f64, y: f64) -> Vec<f64> {
-        let (x, y) = self.view.borrow().to_screen((x, y));
+        let ScreenPoint { x, y } = self.view.borrow().to_screen(Point { x, y });
         vec![x, y]
     }
 

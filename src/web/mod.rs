@@ -4,6 +4,7 @@
 //! Numbers go across as such, lists as JSON.
 
 mod block;
+mod computation;
 mod eye;
 mod models;
 mod results;
@@ -12,6 +13,7 @@ mod slide;
 mod slide_source;
 
 pub use block::BlockWorker;
+pub use computation::Computation;
 pub use eye::Eye;
 pub use session::Session;
 

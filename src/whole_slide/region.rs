@@ -1,8 +1,9 @@
-//! The part of a slide that is wanted.
+//! The part of a slide that is segmented.
 
 use crate::error::{Error, Result};
 use crate::instances::polygons;
 use crate::raster::Point;
+use crate::slide::SlideBounds;
 
 /// Most corners of all outlines.
 const MAX_POINTS: usize = 1_000_000;
@@ -65,48 +66,65 @@ impl SlideRegion {
             Self::Rectangle { x, y, width, height } => {
                 px >= *x && py >= *y && px < x + width && py < y + height
             }
-            // A hole's outline is crossed too, which turns inside to outside.
-            Self::Outlines(all) => {
-                all.iter().any(|rings| rings.iter().filter(|r| inside(r, px, py)).count() % 2 == 1)
-            }
+            // A point in a hole lies inside two rings, which is an even number.
+            Self::Outlines(all) => all
+                .iter()
+                .any(|rings| rings.iter().filter(|ring| is_inside(ring, px, py)).count() % 2 == 1),
         }
     }
 
     /// Whether a rectangle may hold a point of it.
     #[must_use]
-    pub fn touches(&self, left: f64, top: f64, right: f64, bottom: f64) -> bool {
-        let overlap =
-            |x0: f64, y0: f64, x1: f64, y1: f64| x0 < right && x1 > left && y0 < bottom && y1 > top;
+    pub fn touches(&self, bounds: &SlideBounds) -> bool {
         match self {
             Self::Everything => true,
-            Self::Rectangle { x, y, width, height } => overlap(*x, *y, x + width, y + height),
-            Self::Outlines(all) => all.iter().filter_map(|rings| rings.first()).any(|ring| {
-                let bound = |of: fn(&Point) -> f64, pick: fn(f64, f64) -> f64, start| {
-                    ring.iter().map(of).fold(start, pick)
-                };
-                let (x0, x1) =
-                    (bound(|p| p.x, f64::min, f64::MAX), bound(|p| p.x, f64::max, f64::MIN));
-                let (y0, y1) =
-                    (bound(|p| p.y, f64::min, f64::MAX), bound(|p| p.y, f64::max, f64::MIN));
-                overlap(x0, y0, x1, y1)
-            }),
+            Self::Rectangle { x, y, width, height } => {
+                let own = SlideBounds { left: *x, top: *y, right: x + width, bottom: y + height };
+                own.intersects(bounds)
+            }
+            Self::Outlines(all) => {
+                for outline in all.iter().filter_map(|rings| rings.first()) {
+                    let mut own = SlideBounds {
+                        left: f64::MAX,
+                        top: f64::MAX,
+                        right: f64::MIN,
+                        bottom: f64::MIN,
+                    };
+                    for point in outline {
+                        own.left = own.left.min(point.x);
+                        own.top = own.top.min(point.y);
+                        own.right = own.right.max(point.x);
+                        own.bottom = own.bottom.max(point.y);
+                    }
+                    if own.intersects(bounds) {
+                        return true;
+                    }
+                }
+                false
+            }
         }
     }
 }
 
-/// Even-odd rule.
-fn inside(ring: &[Point], x: f64, y: f64) -> bool {
-    let next = ring.iter().cycle().skip(1);
-    let crosses = ring
-        .iter()
-        .zip(next)
-        .filter(|(a, b)| (a.y > y) != (b.y > y) && x < (b.x - a.x) * (y - a.y) / (b.y - a.y) + a.x);
-    crosses.count() % 2 == 1
+/// Even-odd rule: whether a ray to the right crosses the ring an odd number of times.
+fn is_inside(ring: &[Point], x: f64, y: f64) -> bool {
+    let mut inside = false;
+    for (index, a) in ring.iter().enumerate() {
+        let b = ring[(index + 1) % ring.len()];
+        if (a.y > y) != (b.y > y) && x < (b.x - a.x) * (y - a.y) / (b.y - a.y) + a.x {
+            inside = !inside;
+        }
+    }
+    inside
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn bounds(left: f64, top: f64, right: f64, bottom: f64) -> SlideBounds {
+        SlideBounds { left, top, right, bottom }
+    }
 
     #[test]
     fn rectangles_and_polygons_with_holes_hold_what_lies_in_them() {
@@ -114,7 +132,7 @@ mod tests {
         assert!(
             rectangle.holds(10.0, 20.0)
                 && !rectangle.holds(40.0, 20.0)
-                && rectangle.touches(39.0, 0.0, 50.0, 21.0)
+                && rectangle.touches(&bounds(39.0, 0.0, 50.0, 21.0))
         );
         for bad in ["1,2,3", "1,2,0,4", "a,b,c,d", "1,2,3,nan"] {
             assert!(bad.parse::<SlideRegion>().is_err(), "{bad}");
@@ -123,7 +141,10 @@ mod tests {
             [[[0,0],[10,0],[10,10],[0,10],[0,0]],[[4,4],[6,4],[6,6],[4,6],[4,4]]]}}"#;
         let polygon = SlideRegion::from_geojson(text).expect("polygon");
         assert!(polygon.holds(2.0, 2.0) && !polygon.holds(5.0, 5.0) && !polygon.holds(11.0, 5.0));
-        assert!(polygon.touches(9.0, 9.0, 20.0, 20.0) && !polygon.touches(11.0, 0.0, 20.0, 20.0));
+        assert!(
+            polygon.touches(&bounds(9.0, 9.0, 20.0, 20.0))
+                && !polygon.touches(&bounds(11.0, 0.0, 20.0, 20.0))
+        );
         for bad in ["{}", "no", r#"{"type":"Point","coordinates":[1,2]}"#] {
             assert!(SlideRegion::from_geojson(bad).is_err(), "{bad}");
         }

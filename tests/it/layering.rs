@@ -65,7 +65,7 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("egui", &["desktop/panel", "desktop/window_surface", "desktop/window"]),
     ("egui_wgpu", &["desktop/window_surface"]),
     ("egui_winit", &["desktop/window"]),
-    ("winit", &["desktop/window", "desktop/window_surface"]),
+    ("winit", &["desktop/window", "desktop/window_input", "desktop/window_surface"]),
     ("toml", &["study/design"]),
     ("indicatif", &["cli"]),
     ("ctrlc", &["cli/output"]),
@@ -89,7 +89,7 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("zune_jpeg", &["slide/decode"]),
     ("hayro_jpeg2000", &["slide/decode"]),
     ("weezl", &["slide/decode"]),
-    ("ureq", &["slide/source"]),
+    ("ureq", &["slide/http_source"]),
 ];
 
 fn sources() -> Vec<(String, String)> {

@@ -1,0 +1,229 @@
+//! Training by Burn, on GPUs: everything that names Burn. Weights and samples come in as plain
+//! arrays, gradients go out as plain arrays, so Burn keeps no state between steps.
+//!
+//! Builds without the feature `train-gpu` have `without_burn.rs` in its place, with the same items.
+
+mod adapter;
+mod device_tiles;
+mod gradient_check;
+mod network;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::batch::{Batch, Sample};
+use super::compute::{Compute, TrainBackend};
+use super::gradients::Gradients;
+use crate::dataset::{Augmentation, Tile};
+use crate::error::{Error, Result};
+use crate::model::{Graph, Head, Model, PATCH_PX, Weights};
+
+pub use adapter::{can_train, open_adapter};
+pub use device_tiles::DeviceTiles;
+pub use gradient_check::gradients_differ_by;
+use network::{BurnNetwork, values};
+
+/// Whether this build can train on GPUs.
+pub const AVAILABLE: bool = true;
+
+/// A device that Burn knows.
+#[derive(Debug, Clone)]
+pub struct BurnDevice {
+    /// Without gradient tracking.
+    pub device: Device,
+    /// Largest tensor the device takes, bytes; none for a CPU.
+    pub max_tensor_bytes: Option<u64>,
+}
+
+impl BurnDevice {
+    /// Patches that fit the device at once, at most `batch`. A batch is split into parts of this
+    /// size.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when not even one patch fits.
+    pub fn micro_batch(&self, graph: &Graph, batch: usize) -> Result<usize> {
+        let Some(limit) = self.max_tensor_bytes else { return Ok(batch) };
+        let largest = graph.nodes.iter().map(|n| n.shape.count()).max().unwrap_or(1) as u64 * 4;
+        match (limit / largest) as usize {
+            0 => Err(Error::limit(format!(
+                "One patch needs {largest} bytes in a buffer; the device takes {limit}"
+            ))),
+            fits => Ok(batch.min(fits)),
+        }
+    }
+}
+
+impl Compute {
+    /// Burn's pure-Rust CPU backend: the reference for gradients in tests and benchmarks.
+    #[must_use]
+    pub fn burn_cpu() -> Self {
+        let device = BurnDevice { device: Device::flex(), max_tensor_bytes: None };
+        Self { backend: TrainBackend::Burn(device), name: "CPU (Burn flex)".into() }
+    }
+}
+
+/// Computes the gradients of a run's steps on a device.
+pub struct BurnTrainer<'a> {
+    graph: &'a Graph,
+    tiles: &'a [Tile],
+    augmentation: Augmentation,
+    head: Head,
+    device: &'a BurnDevice,
+    /// Where patches are gathered on the device.
+    device_tiles: Option<DeviceTiles>,
+    micro_batch: usize,
+}
+
+impl<'a> BurnTrainer<'a> {
+    /// Prepares a device for batches of `batch` patches of `tiles`. A GPU gathers patches itself
+    /// where the tiles fit.
+    ///
+    /// # Errors
+    /// Those of [`BurnDevice::micro_batch`].
+    pub fn new(
+        graph: &'a Graph,
+        tiles: &'a [Tile],
+        augmentation: Augmentation,
+        head: Head,
+        batch: usize,
+        device: &'a BurnDevice,
+    ) -> Result<Self> {
+        let micro_batch = device.micro_batch(graph, batch)?;
+        let device_tiles = device
+            .max_tensor_bytes
+            .and_then(|limit| DeviceTiles::proven(tiles, augmentation, &device.device, limit));
+        Ok(Self { graph, tiles, augmentation, head, device, device_tiles, micro_batch })
+    }
+
+    /// Gradients of the mean loss over `samples`, in parts that fit the device. A part weighs as
+    /// much as it has patches.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device does not return its data.
+    pub fn gradients(&self, weights: &Weights, samples: &[Sample]) -> Result<Gradients> {
+        if samples.len() <= self.micro_batch {
+            return self.part_gradients(weights, samples);
+        }
+        let mut total = Gradients::default();
+        for part in samples.chunks(self.micro_batch) {
+            let mut gradients = self.part_gradients(weights, part)?;
+            let share = part.len() as f64 / samples.len() as f64;
+            gradients.loss *= share;
+            for value in gradients.arrays.values_mut().flatten() {
+                *value *= share as f32;
+            }
+            total.add(&gradients);
+        }
+        Ok(total)
+    }
+
+    fn part_gradients(&self, weights: &Weights, samples: &[Sample]) -> Result<Gradients> {
+        let device = self.device.device.clone().autodiff();
+        let patches = match &self.device_tiles {
+            Some(tiles) => tiles.gather(samples).autodiff(),
+            None => {
+                let batch = Batch::gather(self.tiles, samples, 1, self.augmentation);
+                patch_tensor(batch.windows, samples.len(), &device)
+            }
+        };
+        let mut classes = Vec::with_capacity(samples.len());
+        for sample in samples {
+            classes.push(usize::from(sample.pixel.cell));
+        }
+        let network = BurnNetwork::new(self.graph, weights, &device);
+        network.gradients(patches, &classes, self.head)
+    }
+}
+
+/// Mean loss of a batch of patches and its gradients.
+///
+/// # Errors
+/// [`Error::Gpu`] when the device does not return its data.
+pub fn burn_gradients(
+    graph: &Graph,
+    weights: &Weights,
+    batch: &Batch,
+    head: Head,
+    device: &BurnDevice,
+) -> Result<Gradients> {
+    let device = device.device.clone().autodiff();
+    let patches = patch_tensor(batch.windows.clone(), batch.len(), &device);
+    BurnNetwork::new(graph, weights, &device).gradients(patches, &batch.classes, head)
+}
+
+/// Logits of patches (3×55×55 each), `[patch][class]`, by Burn on the CPU with running statistics.
+///
+/// # Errors
+/// When Burn does not return its data.
+pub fn burn_logits(model: &Model, patches: &[f32]) -> Result<Vec<f32>> {
+    let device = Device::flex();
+    let count = patches.len() / crate::dataset::PATCH_VALUES;
+    let input = patch_tensor(patches.to_vec(), count, &device);
+    let logits = BurnNetwork::new(model.graph(), model.weights(), &device).logits(input);
+    let [patches, classes] = logits.dims();
+    values(logits.reshape([patches * classes]))
+}
+
+fn patch_tensor(patches: Vec<f32>, count: usize, device: &Device) -> Tensor<4> {
+    let shape = [count, 3, PATCH_PX, PATCH_PX];
+    Tensor::from_data(TensorData::new(patches, shape), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gradients::update_running_statistics;
+    use super::gradient_check::{noise, relative_difference};
+    use super::*;
+    use crate::model::{Architecture, dccn, dcnn};
+
+    #[test]
+    fn a_batch_too_large_for_the_device_is_split_and_a_hopeless_device_is_refused() {
+        let model = Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model");
+        let largest = 3 * 55 * 55 * 4;
+        let mut device =
+            BurnDevice { device: Device::flex(), max_tensor_bytes: Some(largest * 10) };
+        assert_eq!(device.micro_batch(model.graph(), 64).expect("fits"), 10);
+        assert_eq!(device.micro_batch(model.graph(), 4).expect("fits"), 4);
+        device.max_tensor_bytes = Some(largest - 1);
+        assert!(matches!(device.micro_batch(model.graph(), 4), Err(Error::Limit { .. })));
+    }
+
+    #[test]
+    fn the_native_kernels_have_burns_gradients() {
+        let small = || dccn(5, 7, 3, [6, 5, 9], 2);
+        // Normalisation over few values magnifies rounding.
+        let cases = [
+            (dcnn([3, 5, 8], 20, 2), 5, 2e-5),
+            (Architecture::paper_dcnn(), 33, 2e-5),
+            (small(), 5, 5e-4),
+            (small(), 67, 5e-4),
+            (Architecture::paper_dccn(), 16, 0.05),
+        ];
+        for (architecture, batch, tolerance) in cases {
+            let model = Model::random(architecture, 1).expect("model");
+            let apart = gradients_differ_by(&model, batch, &Compute::burn_cpu(), &Compute::cpu());
+            let apart = apart.expect("gradients");
+            assert!(apart < tolerance, "{batch} patches: {apart}");
+        }
+    }
+
+    #[test]
+    fn the_native_kernels_move_running_statistics_as_burn_does() {
+        let model = Model::random(dccn(5, 7, 3, [6, 5, 9], 2), 3).expect("model");
+        let batch = noise(37);
+        let moved = |compute: &Compute| {
+            let mut weights = model.weights().clone();
+            let found = compute.gradients(model.graph(), &weights, &batch, Head::Sigmoid);
+            update_running_statistics(&mut weights, &found.expect("gradients").statistics);
+            weights
+        };
+        let burn = moved(&Compute::burn_cpu());
+        let native = moved(&Compute::cpu());
+        for (name, array) in burn.iter().filter(|(name, _)| name.contains("running")) {
+            let before = model.array(name);
+            let moves = array.data.iter().zip(before).any(|(a, b)| (a - b).abs() > 1e-3);
+            assert!(moves, "{name} did not move");
+            let apart = relative_difference(&native[name].data, &array.data, 0.0);
+            assert!(apart < 1e-5, "{name}: {apart}");
+        }
+    }
+}
