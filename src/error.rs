@@ -24,7 +24,8 @@ pub enum Error {
     /// The input is larger than a stated limit on bytes, pixels, counts or memory.
     #[error(transparent)]
     Limit(ErrorDetails),
-    /// A setting or an argument lies outside its allowed range, by itself.
+    /// A setting or a request is wrong by itself: a value outside its range, a name that does not
+    /// exist, or a request made before what it needs is there.
     #[error(transparent)]
     Invalid(ErrorDetails),
     /// Two inputs that must agree do not: shapes, sizes, names, a run and its settings.

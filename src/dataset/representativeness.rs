@@ -88,11 +88,11 @@ fn grey_levels(tiles: &[Tile], centre: SamplePixel) -> Vec<usize> {
     let top = (centre.row as usize).cast_signed() - CENTRE_PX.cast_signed();
     let left = (centre.column as usize).cast_signed() - CENTRE_PX.cast_signed();
     let patch = mirrored_window(image, top, left, PATCH_PX, PATCH_PX);
-    let level = |rgb: &[u8; 3]| {
-        let [red, green, blue] = rgb.map(usize::from);
-        (red + green + blue) * LEVELS / (3 * 256)
-    };
-    patch.iter().map(level).collect()
+    let mut levels = Vec::with_capacity(patch.len());
+    for rgb in patch {
+        levels.push(rgb.into_iter().map(usize::from).sum::<usize>() * LEVELS / (3 * 256));
+    }
+    levels
 }
 
 /// Mutual information Σ p(i, j) · log₂(p(i, j) / (p(i) · p(j))) of two patches of grey levels, bits.

@@ -89,7 +89,6 @@ fn parabola(column_distance: &[u16], x: i64, i: i64) -> i64 {
 
 impl LowerEnvelope {
     fn build(&mut self, column_distance: &[u16]) {
-        let squared = |i: i64| parabola(column_distance, i, i);
         let width = column_distance.len().cast_signed() as i64;
         self.apexes.clear();
         self.starts.clear();
@@ -105,7 +104,9 @@ impl LowerEnvelope {
             let start = match self.apexes.last() {
                 None => 0,
                 Some(&apex) => {
-                    let numerator = new * new - apex * apex + squared(new) - squared(apex);
+                    // At its apex a parabola has the value g².
+                    let numerator = new * new - apex * apex + parabola(column_distance, new, new)
+                        - parabola(column_distance, apex, apex);
                     1 + numerator.div_euclid(2 * (new - apex))
                 }
             };

@@ -124,8 +124,8 @@ fn feature(nucleus: &Nucleus, id: String, provenance: &Provenance) -> Feature {
     }
 }
 
-/// Rings with two decimals, without repeated points but for the first one, which GeoJSON wants at
-/// the end again.
+/// Rings with two decimals, without repeated points. The first point is repeated at the end, as
+/// GeoJSON requires.
 fn closed(rings: &[Ring]) -> Vec<Vec<[f64; 2]>> {
     let mut closed = Vec::with_capacity(rings.len());
     for ring in rings {

@@ -95,8 +95,8 @@ pub struct Nucleus {
     pub measurements: Option<Measurements>,
 }
 
-/// Iterator over the nuclei of a label map in the order of their numbers. Each is measured when it
-/// is asked for.
+/// Iterator over the nuclei of a label map in the order of their numbers. Each is measured on
+/// demand.
 #[derive(Debug)]
 pub struct Nuclei<'a> {
     image: &'a RgbImage,

@@ -84,9 +84,9 @@ mod tests {
             feature(r#"{"type":"Point","coordinates":[1,2]}"#)
         );
         assert_eq!(polygons(&polygon).expect("one").len(), 1);
-        let found = polygons(&all).expect("three");
-        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 2]);
-        assert_eq!(found[0][0][1], Point { x: 4.0, y: 0.0 });
+        let three = polygons(&all).expect("three");
+        assert_eq!(three.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 2]);
+        assert_eq!(three[0][0][1], Point { x: 4.0, y: 0.0 });
         assert!(polygons("nothing").is_err());
         let message = polygons(r#"{"type":"Polygon","coordinates":[[[1],[2],[3]]]}"#)
             .expect_err("half a position")

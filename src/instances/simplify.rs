@@ -24,17 +24,16 @@ pub fn simplify(ring: &Ring) -> Ring {
     ring.clone()
 }
 
-/// The points of a ring that are needed for no dropped one to lie further than `tolerance` from the
-/// line between its kept neighbours. The first point and the one farthest from it are kept; they cut
+/// The points of a ring that must remain so that every dropped point lies within `tolerance` of the
+/// line between its neighbours. The first point and the one farthest from it always remain; they cut
 /// the ring into two lines.
 fn douglas_peucker(ring: &Ring, tolerance: f64) -> Ring {
     if ring.len() < 5 {
         return ring.clone();
     }
-    let squared_distance = |p: &Point| (p.x - ring[0].x).powi(2) + (p.y - ring[0].y).powi(2);
     let mut farthest = 1;
     for i in 1..ring.len() {
-        if squared_distance(&ring[i]) >= squared_distance(&ring[farthest]) {
+        if squared_distance(ring[i], ring[0]) >= squared_distance(ring[farthest], ring[0]) {
             farthest = i;
         }
     }
@@ -61,6 +60,10 @@ fn douglas_peucker(ring: &Ring, tolerance: f64) -> Ring {
         }
     }
     ring.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(point, _)| *point).collect()
+}
+
+fn squared_distance(a: Point, b: Point) -> f64 {
+    (a.x - b.x).powi(2) + (a.y - b.y).powi(2)
 }
 
 /// Distance of a point from the line segment from `a` to `b`.

@@ -185,9 +185,9 @@ mod tests {
     fn only_pixels_of_the_grid_count_and_the_grid_must_lie_inside() {
         let p = Plane::from_vec(3, 2, vec![0.9, 0.0, 0.2, 0.0, 0.0, 0.0]).expect("plane");
         let t = Plane::from_vec(3, 2, vec![true, true, false, true, true, true]).expect("plane");
-        let found =
+        let on_grid =
             PixelCounts::on_lines(&p, &t, &[vec![0], vec![0, 2]], 0.5).expect("counts").scores();
-        assert_eq!((found.dice, found.accuracy), (Some(1.0), Some(1.0)));
+        assert_eq!((on_grid.dice, on_grid.accuracy), (Some(1.0), Some(1.0)));
         let all = PixelCounts::on_lines(&p, &t, &[vec![0, 1], vec![0, 1, 2]], 0.5)
             .expect("counts")
             .scores();

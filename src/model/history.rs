@@ -7,8 +7,8 @@
 //! {"criterion":"l1","ratio":0.5,"step":"prune"}
 //! ```
 //!
-//! An entry that this version would not write back the same, of another version or by hand, is kept
-//! verbatim as [`HistoryStep::Other`].
+//! An entry that this version would write differently, because another version or a person wrote it,
+//! is kept verbatim as [`HistoryStep::Other`].
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -32,7 +32,7 @@ pub enum HistoryStep {
     Tune(TuningStep),
     /// Weights rounded to `precision` (`int8` or `f16`) for a link.
     Link { precision: String },
-    /// An entry that this version does not know, with the name it gives itself, if any.
+    /// An entry of another version; `name` is the value of its `step`, empty without one.
     #[serde(skip)]
     Other { name: String, entry: Value },
 }

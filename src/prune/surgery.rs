@@ -1,5 +1,5 @@
-//! Applies a plan to a model: a removed filter takes along its bias, its batch normalisation and the
-//! weights of the next layers that read its channel.
+//! Applies a plan to a model. Removing a filter also removes its bias, its batch normalisation and the
+//! weights of the following layers that read its channel.
 
 use std::collections::BTreeMap;
 
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_filter_takes_along_its_bias_and_the_weights_that_read_it() {
+    fn removing_a_filter_removes_its_bias_and_the_weights_that_read_it() {
         let model = Model::random(dcnn([2, 2, 2], 3, 2), 1).expect("model");
         let mut plan = PruningPlan::identity();
         plan.kept_filters.insert("conv3".into(), set(&[1]));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_hidden_unit_takes_along_the_weights_that_read_it_and_nothing_else() {
+    fn removing_a_hidden_unit_removes_the_weights_that_read_it_and_nothing_else() {
         let model = Model::random(dcnn([2, 2, 2], 20, 2), 1).expect("model");
         let (plan, _) = PruningPlan::l1(&model, 0.9, Scope::All).expect("plan");
         let small = apply(&model, &plan).expect("pruned");

@@ -309,8 +309,8 @@ pub fn encode_mask_png(mask: &Mask) -> Result<Vec<u8>> {
 /// # Errors
 /// [`Error::Limit`] beyond PNG's size.
 pub fn encode_probability_png(map: &ProbabilityMap) -> Result<Vec<u8>> {
-    let sixteen_bits = |p: &f32| (p.clamp(0.0, 1.0) * 65_535.0).round() as u16;
-    let samples = map.data().iter().map(sixteen_bits).collect();
+    let samples =
+        map.data().iter().map(|p| (p.clamp(0.0, 1.0) * 65_535.0).round() as u16).collect();
     encode_png(image_buffer::<Luma<u16>, _>(map, samples)?)
 }
 

@@ -81,12 +81,12 @@ mod tests {
 
     #[test]
     fn two_polygons_that_share_an_edge_neither_overlap_nor_leave_a_gap() {
-        let mut seen = vec![0; 100];
+        let mut counts = vec![0; 100];
         for shape in [&[(0., 0.), (10., 0.), (0., 10.)], &[(10., 10.), (10., 0.), (0., 10.)]] {
             for (r, a, b) in filled(shape, 10, 10) {
-                seen[r * 10 + a..r * 10 + b].iter_mut().for_each(|n| *n += 1);
+                counts[r * 10 + a..r * 10 + b].iter_mut().for_each(|n| *n += 1);
             }
         }
-        assert!(seen.iter().all(|&n| n == 1));
+        assert!(counts.iter().all(|&n| n == 1));
     }
 }
