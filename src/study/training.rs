@@ -4,9 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::design::Family;
 use crate::dataset::{Augmentation, Prior};
-use crate::model::Head;
+use crate::model::{Family, Head};
 use crate::train::{DeadUnitOptions, Recipe, Schedule, is_single};
 
 /// Training before pruning, shared by all cells of a network. Values that are left out are those of
