@@ -26,5 +26,5 @@ pub use run::{CellRunner, NetworkCostRow, StudyProgress, measure_cost};
 pub use store::{CellResult, Study};
 pub use summary::{CellGroup, groups};
 pub use times::PatchTimes;
-pub use training::{AugmentChoice, PretrainOptions, TrainOptions};
+pub use training::{PretrainOptions, TrainOptions};
 pub use workflow::snakefile;
