@@ -13,7 +13,7 @@ use crate::dataset::{AugmentationPreset, Prior};
 use crate::demo::points;
 use crate::engine::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::model::{Architecture, Head, Model, Precision};
+use crate::model::{Family, Head, Model, Precision};
 use crate::platform::write_atomic;
 use crate::report::history_curves;
 use crate::train::{
@@ -59,12 +59,18 @@ pub struct FinetuneArguments {
     common: CommonArguments,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Family {
-    /// 916 959 parameters.
-    Dcnn,
-    /// 4 794 754 parameters.
-    Dccn,
+impl ValueEnum for Family {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let value = PossibleValue::new(self.name());
+        Some(match self {
+            Self::Dcnn => value.help("916 959 parameters"),
+            Self::Dccn => value.help("4 794 754 parameters"),
+        })
+    }
 }
 
 impl ValueEnum for Schedule {
@@ -215,11 +221,7 @@ struct Distillation {
 
 /// `prunella train`.
 pub fn train(arguments: &TrainArguments, output: Output) -> Result<CommandOutcome> {
-    let architecture = match arguments.network {
-        Family::Dcnn => Architecture::paper_dcnn(),
-        Family::Dccn => Architecture::paper_dccn(),
-    };
-    let start = Model::random(architecture, arguments.common.recipe.seed)?;
+    let start = Model::random(arguments.network.paper(), arguments.common.recipe.seed)?;
     let no_teachers = Distillation { teachers: Vec::new(), share: 0.0 };
     fit(&start, &no_teachers, &arguments.common, output)
 }

@@ -164,7 +164,7 @@ pub fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandOutcome>
         best.min_area_px,
         best.max_hole_px
     );
-    output.result(&step, &text)?;
+    output.result(&json!(step), &text)?;
     Ok(CommandOutcome::Done)
 }
 

@@ -1,9 +1,10 @@
 //! From results to advice: how far to prune with a number of patches, and how many patches a
 //! required accuracy needs.
 
-use super::design::{Family, PatchScale};
+use super::design::PatchScale;
 use super::paper::{paper_table, standard_errors};
 use super::summary::CellGroup;
+use crate::model::Family;
 
 /// A known sample size counts as available up to this factor above the number of patches.
 const SIZE_TOLERANCE: f64 = 1.05;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::data::DataOptions;
 use super::training::{PretrainOptions, TrainOptions};
 use crate::error::{Error, Result};
-use crate::model::{Architecture, Head, dcnn, sha256_hex};
+use crate::model::{Architecture, Family, Head, dcnn, sha256_hex};
 use crate::train::Recipe;
 
 /// A design that comes with the program.
@@ -42,15 +42,6 @@ pub enum PatchScale {
     Fixed,
     /// `N · (1 − δ)` (Tables 4 and 5).
     Scaled,
-}
-
-/// The paper's two kinds of network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// Chain of convolutions, poolings and fully connected layers.
-    Dcnn,
-    /// DenseNet: each layer reads all layers before it.
-    Dccn,
 }
 
 /// Networks that a design can name.

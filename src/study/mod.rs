@@ -19,12 +19,12 @@ mod workflow;
 
 pub use advise::{Advice, Question, advise};
 pub use data::{DataOptions, StudyTiles, TileSplit};
-pub use design::{BUILT_IN, BuiltInDesign, Cell, Design, Family, NetworkChoice, PatchScale};
+pub use design::{BUILT_IN, BuiltInDesign, Cell, Design, NetworkChoice, PatchScale};
 pub use paper::{PaperCost, PaperRow, StandardErrors, paper_cost, paper_table, standard_errors};
 pub use report::{StudyFigure, StudyReport, report};
 pub use run::{CellRunner, NetworkCostRow, StudyProgress, measure_cost};
 pub use store::{CellResult, Study};
 pub use summary::{CellGroup, groups};
 pub use times::PatchTimes;
-pub use training::{AugmentChoice, PretrainOptions, TrainOptions};
+pub use training::{PretrainOptions, TrainOptions};
 pub use workflow::snakefile;

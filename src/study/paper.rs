@@ -1,7 +1,8 @@
 //! The paper's numbers (Götz et al. 2022, Tables 4 to 8), for comparison in reports, and for advice
 //! without a study of one's own.
 
-use super::design::{Family, PatchScale};
+use super::design::PatchScale;
+use crate::model::Family;
 use crate::report::ScoreColumns;
 
 /// One configuration of Tables 4 to 7.

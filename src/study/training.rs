@@ -4,9 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::design::Family;
-use crate::dataset::{Augmentation, Prior};
-use crate::model::Head;
+use crate::dataset::{AugmentationPreset, Prior};
+use crate::model::{Family, Head};
 use crate::train::{DeadUnitOptions, Recipe, Schedule, is_single};
 
 /// Training before pruning, shared by all cells of a network. Values that are left out are those of
@@ -43,27 +42,6 @@ impl PretrainOptions {
     }
 }
 
-/// How patches are varied: the constants of [`Augmentation`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AugmentChoice {
-    None,
-    Default,
-    Strong,
-    Stains,
-}
-
-impl AugmentChoice {
-    fn augmentation(self) -> Augmentation {
-        match self {
-            Self::None => Augmentation::NONE,
-            Self::Default => Augmentation::DEFAULT,
-            Self::Strong => Augmentation::STRONG,
-            Self::Stains => Augmentation::STAINS,
-        }
-    }
-}
-
 /// Training of every cell. Fields have the meaning that they have in [`Recipe`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -75,7 +53,7 @@ pub struct TrainOptions {
     pub learning_rate: f64,
     pub schedule: Schedule,
     pub weight_decay: f64,
-    pub augment: AugmentChoice,
+    pub augment: AugmentationPreset,
     /// Both classes equally often instead of by area.
     pub balanced: bool,
     /// All measures against dead units; DCCNs ignore it.
@@ -93,7 +71,7 @@ impl Default for TrainOptions {
             learning_rate: recipe.learning_rate,
             schedule: recipe.schedule,
             weight_decay: recipe.weight_decay,
-            augment: AugmentChoice::None,
+            augment: AugmentationPreset::None,
             balanced: false,
             revive: !recipe.dead_units.is_off(),
         }
@@ -111,7 +89,7 @@ impl TrainOptions {
             schedule: self.schedule,
             weight_decay: self.weight_decay,
             prior: if self.balanced { Prior::Balanced } else { Prior::Natural },
-            augmentation: self.augment.augmentation(),
+            augmentation: self.augment.into(),
             dead_units: DeadUnitOptions::all_if(self.revive && family == Family::Dcnn),
             head,
             ..Recipe::default()
