@@ -38,7 +38,7 @@ pub enum Error {
     #[error(transparent)]
     Io(ErrorDetails),
     /// The user stopped the work; `after` says what was finished and kept.
-    #[error("Stopped on request{}", if after.is_empty() { String::new() } else { format!(": {after}") })]
+    #[error("Stopped on request{}", colon_and(after))]
     Cancelled { after: String },
 }
 
@@ -76,6 +76,11 @@ impl std::error::Error for ErrorDetails {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.cause.as_deref().map(|cause| cause as _)
     }
+}
+
+/// `: text`, or nothing without text.
+fn colon_and(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
 impl Error {

@@ -14,9 +14,10 @@ use crate::error::{ErrorContext as _, Result};
 use crate::platform::read_file;
 use crate::raster::LabelMap;
 
-/// Shift of the vertices of Kumar's XML files to their label maps, pixels. The label maps were drawn
-/// by MATLAB's `poly2mask`, half a pixel up and left of pixel-corner coordinates. Many outlines then
-/// run through pixel centres, which belong to the shape; hence a little less than half.
+/// Shift of the vertices of Kumar's XML files to their label maps, pixels. The label maps were
+/// drawn by MATLAB's `poly2mask`, half a pixel up and left of pixel-corner coordinates. Many
+/// outlines then run through pixel centres, which belong to the shape; hence a little less than
+/// half.
 pub const XML_TO_LABELS_PX: f64 = -0.49;
 
 /// The contents of a folder.
@@ -55,8 +56,8 @@ pub struct TileReport {
     pub error: Option<String>,
 }
 
-/// Checks every tile below `folder` and calls `each_usable` with each tile that can be used (to draw
-/// it, say).
+/// Checks every tile below `folder` and calls `each_usable` with each tile that can be used (to
+/// draw it, say).
 ///
 /// # Errors
 /// When the folder itself cannot be read, and those of `each_usable`.

@@ -1,10 +1,10 @@
 //! Outlines of objects by marching squares (Lorensen & Cline 1987, in two dimensions) with
-//! interpolation: a ring crosses between two pixel centres where the smoothed probability passes the
-//! threshold.
+//! interpolation: a ring crosses between two pixel centres where the smoothed probability passes
+//! the threshold.
 //!
 //! The corners of a cell are the centres of four pixels. Where two neighbouring corners are inside
-//! and outside of the object, the ring crosses the side between them. The ring is followed from cell
-//! to cell with the object on its right, in image coordinates (x to the right, y down):
+//! and outside of the object, the ring crosses the side between them. The ring is followed from
+//! cell to cell with the object on its right, in image coordinates (x to the right, y down):
 //!
 //! ```text
 //!   corner 0 ──── Top ──── corner 1         ● ── × ── ○    object in corner 0 only:
@@ -36,7 +36,8 @@ pub struct PixelBounds {
     pub right: usize,
 }
 
-/// A pixel, or the cell whose corner 0 is its centre. One outside of the image belongs to no object.
+/// A pixel, or the cell whose corner 0 is its centre. One outside of the image belongs to no
+/// object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Position {
     row: isize,
@@ -65,9 +66,9 @@ struct Segment {
     exit: Side,
 }
 
-/// Outlines and holes of the object `label`, all of whose pixels lie inside `bounds`. `threshold` is
-/// in units of the smoothed map. The object is 8-connected: pixels that touch at a corner are in one
-/// outline.
+/// Outlines and holes of the object `label`, all of whose pixels lie inside `bounds`. `threshold`
+/// is in units of the smoothed map. The object is 8-connected: pixels that touch at a corner are in
+/// one outline.
 #[must_use]
 pub fn trace_rings(
     labels: &LabelMap,

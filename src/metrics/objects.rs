@@ -120,7 +120,8 @@ fn area_without_pair(areas: &[u64], is_paired: &[bool]) -> u64 {
     areas.iter().zip(is_paired).map(|(area, paired)| if *paired { 0 } else { *area }).sum()
 }
 
-/// Each true object that overlaps any predicted one, with that of largest IoU (the first of equals).
+/// Each true object that overlaps any predicted one, with that of largest IoU (the first of
+/// equals).
 fn best_pairs(overlaps: &Overlaps) -> Vec<ObjectPair> {
     let mut best: Vec<ObjectPair> = Vec::new();
     // Pairs come sorted by their true object.

@@ -104,8 +104,8 @@ pub struct TileHash {
     pub labels_sha256: String,
 }
 
-/// How probabilities become nuclei. Tuned on training tiles (`prunella tune`). Lengths are pixels of
-/// the model's pixel size.
+/// How probabilities become nuclei. Tuned on training tiles (`prunella tune`). Lengths are pixels
+/// of the model's pixel size.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InstanceParameters {
@@ -235,7 +235,8 @@ impl Card {
     pub fn validate(&self) -> Result<()> {
         if self.version > CARD_VERSION {
             return Err(Error::unsupported(format!(
-                "The model was written by a newer version (card {} against {CARD_VERSION}); update prunella",
+                "The model was written by a newer version (card {} against {CARD_VERSION}); update \
+                 prunella",
                 self.version
             )));
         }
@@ -285,7 +286,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_index_set_survives_its_text(set in proptest::collection::btree_set(0usize..5000, 0..200)) {
+        fn any_index_set_survives_its_text(
+            set in proptest::collection::btree_set(0usize..5000, 0..200),
+        ) {
             let set = IndexSet(set.into_iter().collect());
             proptest::prop_assert_eq!(IndexSet::try_from(String::from(set.clone())), Ok(set));
         }

@@ -7,8 +7,8 @@
 //! {"criterion":"l1","ratio":0.5,"step":"prune"}
 //! ```
 //!
-//! An entry that this version would write differently, because another version or a person wrote it,
-//! is kept verbatim as [`HistoryStep::Other`].
+//! An entry that this version would write differently, because another version or a person wrote
+//! it, is kept verbatim as [`HistoryStep::Other`].
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;

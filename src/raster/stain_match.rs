@@ -6,8 +6,8 @@
 //! od' = (od − mean) · target_deviation / deviation + target_mean
 //! ```
 //!
-//! By default the target is the nearest stain inside the range of the training tiles. A stain inside
-//! that range is therefore left as it is, and the colours change continuously at its border.
+//! By default the target is the nearest stain inside the range of the training tiles. A stain
+//! inside that range is therefore left as it is, and the colours change continuously at its border.
 
 use super::{RgbImage, optical_density_table};
 
