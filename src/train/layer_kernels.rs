@@ -17,8 +17,8 @@ use pulp::{Arch, Simd};
 use super::batch::Batch;
 use super::buffer_pool::BufferPool;
 use crate::engine::{
-    AlignedBuffer, ConvForward, Convolution, OutputRun, PATCH_BATCH, PackedFilters,
-    Parallelism, SLACK, weighted_sums,
+    AlignedBuffer, ConvForward, Convolution, OutputRun, PATCH_BATCH, PackedFilters, Parallelism,
+    SLACK, weighted_sums,
 };
 use crate::platform::for_each_part;
 
