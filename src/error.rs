@@ -37,9 +37,12 @@ pub enum Error {
     /// The operating system or a server refused to read or write.
     #[error(transparent)]
     Io(ErrorDetails),
-    /// The user stopped the work; `after` says what was finished and kept.
+    /// The user stopped the work.
     #[error("Stopped on request{}", colon_and(after))]
-    Cancelled { after: String },
+    Cancelled {
+        /// What was finished and kept, as the end of a sentence; may be empty.
+        after: String,
+    },
 }
 
 /// Sentence, cause and file of an [`Error`].

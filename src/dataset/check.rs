@@ -23,6 +23,7 @@ pub const XML_TO_LABELS_PX: f64 = -0.49;
 /// The contents of a folder.
 #[derive(Debug, Clone, Serialize)]
 pub struct DataReport {
+    /// One report per tile, sorted by name.
     pub tiles: Vec<TileReport>,
     /// Warnings about files that belong to no tile.
     pub notes: Vec<String>,
@@ -33,6 +34,7 @@ pub struct DataReport {
 /// The contents of one tile.
 #[derive(Debug, Clone, Serialize)]
 pub struct TileReport {
+    /// Image file name without its ending.
     pub name: String,
     /// Part of the paper's split.
     pub split: Option<Split>,

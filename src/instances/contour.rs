@@ -266,8 +266,10 @@ mod tests {
         let rings = trace(&["##", "##"]);
         let lowest = |of: fn(&Point) -> f64| rings[0].iter().map(of).fold(9.0, f64::min);
         let highest = |of: fn(&Point) -> f64| rings[0].iter().map(of).fold(-9.0, f64::max);
-        assert_eq!([lowest(|p| p.x), lowest(|p| p.y)], [0.0, 0.0]);
-        assert_eq!([highest(|p| p.x), highest(|p| p.y)], [2.0, 2.0]);
+        let upper_left = Point { x: lowest(|p| p.x), y: lowest(|p| p.y) };
+        let lower_right = Point { x: highest(|p| p.x), y: highest(|p| p.y) };
+        assert_eq!(upper_left, Point { x: 0.0, y: 0.0 });
+        assert_eq!(lower_right, Point { x: 2.0, y: 2.0 });
     }
 
     #[test]

@@ -20,7 +20,9 @@ const IOU_UNIT: f64 = (1u64 << 40) as f64;
 /// Scores of one image, 0 to 1. `None` where a score is not defined.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ObjectScores {
+    /// Number of true objects.
     pub true_objects: usize,
+    /// Number of predicted objects.
     #[serde(rename = "called_objects")]
     pub predicted_objects: usize,
     /// Dice of the foregrounds ("DICE1").

@@ -96,6 +96,7 @@ fn parse_index(text: &str) -> std::result::Result<usize, String> {
 /// A tile that the model was trained on, identified by its bytes; the name is for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TileHash {
+    /// Image file name without its ending.
     pub name: String,
     /// SHA-256 of the image file, hexadecimal.
     pub sha256: String,
@@ -162,7 +163,9 @@ fn check_range(name: &str, value: f32, max: f32) -> Result<()> {
 pub struct Card {
     /// Version of the card's layout, at most [`CARD_VERSION`].
     pub version: u32,
+    /// The network.
     pub architecture: Architecture,
+    /// How logits become probabilities.
     #[serde(default)]
     pub head: Head,
     /// For each layer that lost filters or units: the indices, in the unpruned network, of those
@@ -193,6 +196,7 @@ pub struct Card {
     /// interpreted.
     #[serde(default)]
     pub metrics: BTreeMap<String, serde_json::Value>,
+    /// Licence of the weights.
     #[serde(default)]
     pub licence: Option<String>,
     /// Fingerprint of the model this one was made from.

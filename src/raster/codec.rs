@@ -318,7 +318,9 @@ pub fn encode_probability_png(map: &ProbabilityMap) -> Result<Vec<u8>> {
 /// Bits per pixel of a label file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LabelDepth {
+    /// Labels up to 255.
     Bits8,
+    /// Labels up to 65 535.
     Bits16,
 }
 

@@ -5,7 +5,9 @@
 /// pixel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
+    /// To the right, pixels.
     pub x: f64,
+    /// Down, pixels.
     pub y: f64,
 }
 

@@ -26,7 +26,9 @@ const BACKGROUND_OD: f64 = 0.1;
 /// logarithm).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StainStatistics {
+    /// Means of the channels.
     pub mean: [f64; 3],
+    /// Standard deviations of the channels.
     pub deviation: [f64; 3],
 }
 
