@@ -140,15 +140,26 @@ export interface JsonResults {
   quantise: ModelFacts;
 }
 
-/** Arguments of `Session` that can be posted to a worker. Functions cannot. */
+/**
+ * Arguments of a method as they are posted. The bindings take plain arrays too, but only the
+ * contents of typed arrays can be transferred.
+ */
+type Posted<Arguments extends unknown[]> = {
+  [Index in keyof Arguments]: Exclude<Arguments[Index], number[]>;
+};
+
+/** Arguments that can be posted to a worker. Functions cannot. */
 type Postable = string | number | boolean | Uint8Array;
 
 type SessionMethodNames = Exclude<keyof Session & string, "free" | keyof OwnMethods>;
 
+/** Methods of `Session` whose arguments can be posted. */
 type SessionMethods = {
   [
-    Name in SessionMethodNames as Parameters<Session[Name]> extends Postable[] ? Name : never
-  ]: Session[Name];
+    Name in SessionMethodNames as Posted<Parameters<Session[Name]>> extends Postable[]
+      ? Name
+      : never
+  ]: (...args: Posted<Parameters<Session[Name]>>) => ReturnType<Session[Name]>;
 };
 
 /** Methods that the page may call: those of the session, and those that the worker adds. */

@@ -26,6 +26,8 @@ export async function wrongCalls(engine) {
   await engine.call("dice", 2, 3, 4);
   // @ts-expect-error A number is not a file.
   await engine.callJson("addModel", 7);
+  // @ts-expect-error A plain array cannot be transferred.
+  await engine.callJson("addModel", [1, 2, 3]);
   // @ts-expect-error The result is JSON text, which `callJson` reads.
   await engine.call("addModel", new Uint8Array());
   // @ts-expect-error The result is not JSON text.
