@@ -32,7 +32,7 @@ function tabBytes() {
 }
 
 const slide = rangeServer(readFileSync(file));
-const host = await serve(site, { "/mosaic.tif": slide.answer });
+const host = await serve(site, { "/mosaic.tif": slide.handler });
 const browser = await launch();
 const { page } = await openPage(
   browser,

@@ -1,5 +1,5 @@
-// Downloads of models and images from other addresses. A link may come from a stranger, so the size
-// and the protocol are limited.
+// Downloads of models and images from other addresses. Links are not trusted: protocol and size are
+// limited.
 
 /** Largest downloads, bytes. */
 const MAX_MODEL_BYTES = 64e6;

@@ -232,7 +232,7 @@ export class Page {
     this.preview.clear();
   }
 
-  /** Opens the device that the address asks for, tested with the selected model. */
+  /** Opens the device that the address states, tested with the selected model. */
   async openDevice() {
     if (!this.model) return;
     const device = await this.engine.openDevice(this.address.urlState.device, this.model.facts.id);

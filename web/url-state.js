@@ -1,9 +1,9 @@
 // The page's state in its address. Query: where model and image come from, and the device.
-// Fragment: view and settings, and a model in a link. A link may come from a stranger, so every
-// value is checked.
+// Fragment: view and settings, and a model in a link. Links are not trusted: every value is
+// checked.
 
 /**
- * @typedef {object} UrlState State that an address asks for. What it does not state is undefined.
+ * @typedef {object} UrlState State of an address. What it does not state is undefined.
  * @property {string} [modelLink] a model inside the link, `m=…`
  * @property {string} [modelUrl]
  * @property {string} [sha256] of the model at `modelUrl`, hexadecimal

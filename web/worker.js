@@ -1,5 +1,5 @@
-// A worker of the page. As the session worker it holds image, models and results and answers the
-// page's calls; as a block worker it computes blocks on the CPU.
+// A worker of the page. The session worker holds image, models and results and runs the page's
+// calls. Block workers compute blocks on the CPU.
 import init, { BlockWorker, Session } from "./prunella.js";
 import { SlideSession } from "./slides.js";
 
@@ -227,7 +227,7 @@ class SessionWorker {
   }
 
   /**
-   * Segments into a slot: on the GPU if asked for, otherwise or after its failure on the CPU.
+   * Segments into a slot: on the GPU if requested, otherwise or after its failure on the CPU.
    * @param {SegmentJob} job
    * @returns {Promise<SegmentResult>}
    */

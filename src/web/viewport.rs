@@ -11,7 +11,7 @@ use crate::engine::gpu::DeviceErrors;
 use crate::error::{Error, Result};
 use crate::viewer::{Layers, Painter, TileKey, Viewport};
 
-/// Coarsest level that a script can ask for; an image of 2³⁰ tiles a side has no further one.
+/// Coarsest level of a tile: one pixel of it covers 2³⁰ of the image, which still fits 32 bits.
 const MAX_LEVEL: u32 = 30;
 
 /// A viewport that draws on a canvas, if the canvas was attached.

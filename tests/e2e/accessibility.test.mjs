@@ -25,7 +25,8 @@ const axeSource = readFileSync(
 const field = tissuePng(50, 60, 128, 96);
 let browser, host;
 before(async () => {
-  [browser, host] = [await launch(), await serve(site)];
+  browser = await launch();
+  host = await serve(site);
 });
 after(async () => {
   await browser.close();

@@ -22,7 +22,8 @@ import {
 
 let browser, host;
 before(async () => {
-  [browser, host] = [await launch(), await serve(site)];
+  browser = await launch();
+  host = await serve(site);
 });
 after(async () => {
   await browser.close();
@@ -38,11 +39,12 @@ const FILES = {
   probability: "probability.png",
 };
 
-async function equal(page, want, kinds) {
+/** Checks that exports have the bytes of the native files. */
+async function assertEqualFiles(page, nativeFile, kinds) {
   for (const kind of kinds) {
     const got = await saveFile(page, `[data-file=${kind}]`);
     assert.equal(got.name, `field.${FILES[kind]}`);
-    assert.ok(got.bytes.equals(want(FILES[kind])), `${kind} differs from the native one`);
+    assert.ok(got.bytes.equals(nativeFile(FILES[kind])), `${kind} differs from the native one`);
   }
 }
 
@@ -57,7 +59,7 @@ test("on the CPU, a dropped image gives the native files", async () => {
   assert.match(await page.textContent("#device"), /CPU \(\d+ worker/);
   assert.equal(await page.getAttribute("#device", "data-gpu"), "false");
   // Probabilities may differ in the last bit, which 8 bits seldom show. Nuclei are found on integers.
-  await equal(page, nativeFiles(image, "dcnn-50", ["--mpp", "0.25"]), [
+  await assertEqualFiles(page, nativeFiles(image, "dcnn-50", ["--mpp", "0.25"]), [
     "geojson",
     "csv",
     "labels",
@@ -79,7 +81,7 @@ test("on WebGPU, the same, block by block", async () => {
   assert.match(await page.textContent("#device"), /swiftshader|WebGPU/i);
   await dropFile(page, "field.png", image);
   await waitForNuclei(page);
-  await equal(page, nativeFiles(image, "dcnn-90-all"), ["geojson", "csv", "labels"]);
+  await assertEqualFiles(page, nativeFiles(image, "dcnn-90-all"), ["geojson", "csv", "labels"]);
   assert.equal(
     await page.getAttribute("#device", "data-gpu"),
     "true",
@@ -106,7 +108,7 @@ test("after the loss of a device the CPU continues", async () => {
   });
   await dropFile(page, "field.png", image);
   await waitForNuclei(page);
-  await equal(page, nativeFiles(image, "dcnn-90-all"), ["geojson"]);
+  await assertEqualFiles(page, nativeFiles(image, "dcnn-90-all"), ["geojson"]);
   assert.equal(
     await page.evaluate(() => document.documentElement.dataset.lost),
     "true",
@@ -238,20 +240,18 @@ test("a further action during a segmentation cancels it, and results are never m
   await page.waitForFunction(() => globalThis.prunella.canvasView.hasResult[1]);
   await idle(page);
   assert.equal(await page.textContent("#parameters"), "78,777");
-  await equal(page, nativeFiles(image, "dcnn-90"), ["labels"]);
+  await assertEqualFiles(page, nativeFiles(image, "dcnn-90"), ["labels"]);
   // wasm has no fused multiply-add and rounds twice: one probability in tens of thousands falls on
   // the other side of an 8-bit edge.
+  // Levels of the red channel.
   const levels = (bytes) => PNG.sync.read(bytes).data.filter((_, i) => i % 4 === 0);
-  const [here, there] = [
-    levels((await saveFile(page, "[data-file=probability]")).bytes),
-    levels(nativeFiles(image, "dcnn-90")("probability.png")),
-  ];
+  const saved = await saveFile(page, "[data-file=probability]");
+  const here = levels(saved.bytes);
+  const there = levels(nativeFiles(image, "dcnn-90")("probability.png"));
   assert.equal(here.length, 256 * 192);
-  const apart = [...here].map((v, i) => Math.abs(v - there[i]));
-  assert.ok(
-    Math.max(...apart) <= 1 && apart.filter((d) => d > 0).length <= 5,
-    `${apart.filter((d) => d > 0).length} levels differ`,
-  );
+  const differences = [...here].map((level, i) => Math.abs(level - there[i]));
+  const count = differences.filter((difference) => difference > 0).length;
+  assert.ok(Math.max(...differences) <= 1 && count <= 5, `${count} levels differ`);
   assert.deepEqual(unexpected, { errors: [], otherHosts: [] });
   await context.close();
 });

@@ -24,67 +24,51 @@ import { rangeServer, tiff } from "./tiff.mjs";
 const DATA = process.env.PRUNELLA_DATA ?? join(root, "../shared/data");
 const slide = tiff(tissuePng(0, 0, 480, 360));
 let browser, host, traffic;
-/** What the faulty servers do with a range instead of an answer. */
+/** What the faulty servers do with a range request. Gives whether they responded. */
 let interfere = () => false;
 
 before(async () => {
+  const withoutMpp = tiff(tissuePng(0, 0, 480, 360), { description: "" });
+  const faulty = (...request) => interfere(...request);
   const good = rangeServer(slide);
-  const bad = rangeServer(slide, (...all) => interfere(...all));
-  const unknown = rangeServer(tiff(tissuePng(0, 0, 480, 360), { description: "" }), (...all) =>
-    interfere(...all),
-  );
-  const plain = {
-    answer: (_, response) => response.writeHead(200, { "Content-Length": slide.length }).end(slide),
-  };
   traffic = good.traffic;
-  [browser, host] = [
-    await launch(),
-    await serve(site, {
-      "/good.svs": good.answer,
-      "/bad.svs": bad.answer,
-      "/unknown.svs": unknown.answer,
-      "/plain.svs": plain.answer,
-    }),
-  ];
+  browser = await launch();
+  host = await serve(site, {
+    "/good.svs": good.handler,
+    "/bad.svs": rangeServer(slide, faulty).handler,
+    "/unknown.svs": rangeServer(withoutMpp, faulty).handler,
+    "/plain.svs": (_, response) => {
+      response.writeHead(200, { "Content-Length": slide.length }).end(slide);
+    },
+  });
 });
 after(async () => {
   await browser.close();
   host.close();
 });
 
-/** Rows of a CSV without number and id, in order. */
-const rows = (bytes) =>
-  String(bytes)
-    .trim()
-    .split("\n")
-    .slice(1)
-    .map((line) => line.split(",").slice(2).join(","))
-    .sort();
+/** Rows of a CSV without label and id, sorted. */
+function rows(bytes) {
+  const lines = String(bytes).trim().split("\n").slice(1);
+  return lines.map((line) => line.split(",").slice(2).join(",")).sort();
+}
 
 /** Whether two rows describe the same nucleus up to the last digits. */
-const near = (a, b) => {
-  const numbers = (row) => row.split(",").map(Number);
-  const other = numbers(b);
-  return numbers(a).every(
-    (v, i) => Number.isNaN(v) || Math.abs(v - other[i]) <= 0.01 * (1 + Math.abs(other[i])),
-  );
-};
+function isNear(rowA, rowB) {
+  const a = rowA.split(",").map(Number);
+  const b = rowB.split(",").map(Number);
+  return a.every((value, i) => {
+    const tolerance = 0.01 * (1 + Math.abs(b[i]));
+    return Number.isNaN(value) || Math.abs(value - b[i]) <= tolerance;
+  });
+}
 
 /** Files of the native program. */
 function nativeFiles(model) {
   const folder = mkdtempSync(join(tmpdir(), "prunella-slide-"));
   writeFileSync(join(folder, "field.svs"), slide);
-  runProgram(
-    "slide",
-    "segment",
-    join(folder, "field.svs"),
-    "--model",
-    modelPath(model),
-    "--out",
-    folder,
-    "--device",
-    "cpu",
-  );
+  const options = ["--model", modelPath(model), "--out", folder, "--device", "cpu"];
+  runProgram("slide", "segment", join(folder, "field.svs"), ...options);
   return (ending) => readFileSync(join(folder, `field.${ending}`));
 }
 
@@ -104,25 +88,23 @@ test("a slide of this device is segmented whole and gives the native nuclei", as
   await page.click("#segment-slide");
   assert.ok((await waitForNuclei(page)) > 20);
   const want = nativeFiles("dcnn-90-all");
-  const [geojson, csv] = [
-    await saveFile(page, "[data-file=geojson]"),
-    await saveFile(page, "[data-file=csv]"),
-  ];
+  const geojson = await saveFile(page, "[data-file=geojson]");
+  const csv = await saveFile(page, "[data-file=csv]");
   assert.equal(geojson.name, "field.geojson");
   // About one 8-bit probability in 50 000 falls on the other side of a rounding edge. A nucleus that
   // contains it differs slightly.
-  const [here, there] = [rows(csv.bytes), rows(want("csv"))];
+  const here = rows(csv.bytes);
+  const there = rows(want("csv"));
   const others = here.filter((row) => !there.includes(row));
   assert.equal(here.length, there.length);
   assert.ok(
     others.length <= Math.ceil((480 * 360) / 50_000),
     `${others.length} of ${here.length} differ`,
   );
-  for (const row of others)
-    assert.ok(
-      there.some((native) => near(row, native)),
-      `no native nucleus is near ${row}`,
-    );
+  for (const row of others) {
+    const hasNear = there.some((native) => isNear(row, native));
+    assert.ok(hasNear, `no native nucleus is near ${row}`);
+  }
   assert.equal(JSON.parse(geojson.bytes).features.length, here.length);
   await page.screenshot({ path: join(shots, "slide.png") });
   assert.deepEqual(unexpected, { errors: [], otherHosts: [] });
@@ -216,23 +198,31 @@ test("a server that breaks off, sends wrong bytes or knows no ranges gives a mes
     }, name);
     await page.waitForTimeout(200);
   };
-  const alert = () =>
-    page.waitForSelector("#alert:not([hidden])", { timeout: 20_000 }).then((a) => a.textContent());
+  const alert = async () => {
+    const shown = await page.waitForSelector("#alert:not([hidden])", { timeout: 20_000 });
+    return shown.textContent();
+  };
   // It breaks off after the directories: tiles fail, and a message is shown.
-  interfere = ([start], response, count) => count > 1 && (response.destroy(), true);
+  interfere = (_, response, count) => {
+    if (count > 1) response.destroy();
+    return count > 1;
+  };
   await show("bad.svs");
   assert.match(await alert(), /cannot be reached|sends other bytes/);
   // It sends other bytes than it states.
-  interfere = ([start, end], response, count) =>
-    start > 0 &&
-    (response
-      .writeHead(206, { "Content-Range": `bytes ${start + 1}-${end}/${slide.length}` })
-      .end("x"),
-    true);
+  interfere = ([start, end], response) => {
+    if (start === 0) return false;
+    const range = `bytes ${start + 1}-${end}/${slide.length}`;
+    response.writeHead(206, { "Content-Range": range }).end("x");
+    return true;
+  };
   await show("bad.svs");
   assert.match(await alert(), /other bytes/);
   // It has no such file.
-  interfere = (_, response) => (response.writeHead(404).end(), true);
+  interfere = (_, response) => {
+    response.writeHead(404).end();
+    return true;
+  };
   await show("bad.svs");
   assert.match(await alert(), /404/);
   // It only sends whole files: a small one is downloaded as a whole.
@@ -297,7 +287,7 @@ test(
     );
     const there = await serve(
       site,
-      Object.fromEntries(Object.entries(files).map(([name, file]) => [`/${name}`, file.answer])),
+      Object.fromEntries(Object.entries(files).map(([name, file]) => [`/${name}`, file.handler])),
     );
     try {
       // The model finds few nuclei on the first slide, whose stain differs from the training images.

@@ -1,4 +1,4 @@
-// A pyramidal TIFF of uncompressed tiles, and a server for it that answers and counts range
+// A pyramidal TIFF of uncompressed tiles, and a server for it that handles and counts range
 // requests.
 import { PNG } from "pngjs";
 
@@ -131,14 +131,14 @@ function encodeDirectory(entries) {
 }
 
 /**
- * A handler that answers range requests for a file, and what it was asked for. `interfere` may
- * answer instead; it gets the number of the request and gives whether it did.
+ * A handler for range requests for a file, and a count of what was requested. `interfere` may
+ * respond instead; it gets the number of the request and gives whether it did.
  * @param {Buffer} file
  * @param {(range: [number, number], response: any, count: number) => boolean} [interfere]
  */
 export function rangeServer(file, interfere = () => false) {
   const traffic = { requests: 0, bytes: 0, whole: 0 };
-  const answer = (request, response) => {
+  const handler = (request, response) => {
     const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
     traffic.requests += 1;
     if (!range) {
@@ -156,5 +156,5 @@ export function rangeServer(file, interfere = () => false) {
     });
     response.end(file.subarray(start, end));
   };
-  return { answer, traffic };
+  return { handler, traffic };
 }
