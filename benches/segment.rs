@@ -13,6 +13,7 @@ mod side_by_side;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use prunella::dataset::phantom;
@@ -123,6 +124,7 @@ fn gpu(table: &mut Table) {
     for (i, adapter) in pollster::block_on(adapters()).iter().enumerate() {
         let facts = &adapter.facts;
         let Ok(gpu) = pollster::block_on(Gpu::open(adapter)) else { continue };
+        let gpu = Arc::new(gpu);
         let (side, rounds) = if facts.software { (100, 5) } else { (1000, ROUNDS) };
         let image = phantom::tile(side, side, 6).image;
         for (key, name, architecture) in networks() {
@@ -131,7 +133,7 @@ fn gpu(table: &mut Table) {
                 continue;
             }
             let model = Model::random(architecture, 1).unwrap();
-            let engine = GpuEngine::new(&gpu, &model).unwrap();
+            let engine = GpuEngine::new(Arc::clone(&gpu), &model).unwrap();
             let run = || {
                 let control = Control::default();
                 let map = engine.segment(&image, SegmentOptions::default(), &control);

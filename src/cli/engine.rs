@@ -1,12 +1,14 @@
 //! How commands run a model over images: device, blocks, threshold.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
+use indicatif::ProgressBar;
 
 use super::output::{Output, stop_flag};
-use crate::engine::{Control, Device, DeviceChoice, SegmentOptions, segment_on};
+use crate::engine::{Control, DeviceChoice, DeviceKind, SegmentOptions, Segmenter};
 use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
 use crate::raster::{Orientation, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics};
@@ -81,92 +83,119 @@ impl EngineArguments {
         InstanceParameters { threshold: self.threshold.unwrap_or(tuned.threshold), ..tuned }
     }
 
-    /// Opens the device and proves it on `model`; says what was passed over.
+    /// Opens the device and prepares `model` on it; says what was passed over.
     ///
     /// # Errors
     /// When a GPU was demanded and none computes right.
-    pub fn open(&self, model: &Model, output: Output) -> Result<Device> {
-        let mut report = Warnings::default();
-        let device = pollster::block_on(Device::open(self.device, model, &mut report));
-        report.notes.iter().for_each(|n| output.remark(n));
-        device
+    pub fn open(&self, model: Arc<Model>, output: Output) -> Result<Segmenter> {
+        let mut warnings = Warnings::default();
+        let segmenter = pollster::block_on(Segmenter::open(model, self.device, &mut warnings));
+        warnings.notes.iter().for_each(|note| output.remark(note));
+        segmenter
     }
+}
+
+/// Says that a slide's or image's stain was matched although nobody asked for it.
+pub const STAIN_MATCHED: &str =
+    "the stain is unlike any that the model learned from; its colours are matched";
+
+/// Runs a prepared model over whole images as a command's options say.
+#[derive(Clone, Copy)]
+pub struct ImageRunner<'a> {
+    pub segmenter: &'a Segmenter,
+    pub how: &'a EngineArguments,
+    pub views: ViewArguments,
+    pub output: Output,
 }
 
 /// What running a model over one image gave.
-pub struct Segmented {
+pub struct SegmentedImage {
     pub map: ProbabilityMap,
+    /// Of the network, colours included.
     pub milliseconds: f64,
     /// The device that computed it in the end.
-    pub ran_on: String,
-    /// Whether the model saw other colours than the image's own.
+    pub device: String,
+    /// Whether the network read other colours than the image's own.
     pub stain_matched: bool,
+    pub warnings: Warnings,
 }
 
-/// Segments one image behind a progress bar; also says how long it took.
-///
-/// # Errors
-/// Those of [`segment`].
-pub fn timed_segment(
-    model: &Model,
-    device: &Device,
-    image: &RgbImage,
-    (how, views): (&EngineArguments, ViewArguments),
-    output: Output,
-    name: &str,
-) -> Result<Segmented> {
-    let bar = output.bar(1, name);
-    let colours = StainLut::wanted(how.stain, StainStatistics::of([image]));
-    let seen = colours.as_ref().map_or(Cow::Borrowed(image), |c| Cow::Owned(c.apply(image)));
-    let begun = Instant::now();
-    let mut report = Warnings::default();
-    let (map, ran_on) = mean_of_views(model, device, &seen, (how, views), &bar, &mut report)?;
-    let milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
-    bar.finish_and_clear();
-    report.notes.iter().for_each(|n| output.remark(n));
-    Ok(Segmented { map, milliseconds, ran_on, stain_matched: colours.is_some() })
-}
-
-/// The mean over the wanted views of an image, seen upright again.
-fn mean_of_views(
-    model: &Model,
-    device: &Device,
-    image: &RgbImage,
-    (how, ViewArguments { views }): (&EngineArguments, ViewArguments),
-    bar: &indicatif::ProgressBar,
-    report: &mut Warnings,
-) -> Result<(ProbabilityMap, String)> {
-    let count = u64::from(views);
-    let mut sum: Option<(ProbabilityMap, String)> = None;
-    for (index, orientation) in (0u64..).zip(Orientation::first(views)) {
-        let progress = |done: u64, total: u64| {
-            bar.set_length(total * count);
-            bar.set_position(total * index + done);
-            bar.set_message("segmenting");
-        };
-        let control =
-            Control { cancel: Some(stop_flag()), progress: Some(&progress), ..Control::default() };
-        let turned =
-            if index == 0 { Cow::Borrowed(image) } else { Cow::Owned(orientation.of(image)) };
-        let (map, ran_on) = pollster::block_on(segment_on(
-            device,
-            model,
-            &turned,
-            how.options()?,
-            &control,
-            report,
-        ))?;
-        sum = Some(match sum {
-            None => (map, ran_on),
-            Some((before, _)) => {
-                let upright = orientation.back().of(&map);
-                let added = before.data().iter().zip(upright.data()).map(|(a, b)| a + b).collect();
-                (ProbabilityMap::from_vec(before.width(), before.height(), added)?, ran_on)
-            }
-        });
+impl ImageRunner<'_> {
+    /// Segments one image behind a progress bar of its own and shows what there is to note.
+    ///
+    /// # Errors
+    /// Those of [`Segmenter::segment`].
+    pub fn run(&self, image: &RgbImage, name: &str) -> Result<SegmentedImage> {
+        let bar = self.output.bar(1, name);
+        let segmented = self.run_with(image, &bar)?;
+        bar.finish_and_clear();
+        segmented.warnings.notes.iter().for_each(|note| self.output.remark(note));
+        Ok(segmented)
     }
-    let (map, ran_on) = sum.ok_or_else(|| Error::mismatch("At least one view is needed"))?;
-    let share = 1.0 / f32::from(views);
-    let mean = map.data().iter().map(|v| v * share).collect();
-    Ok((ProbabilityMap::from_vec(map.width(), map.height(), mean)?, ran_on))
+
+    /// The same with a bar of the caller's (hidden ones draw nothing); notes are the caller's to show.
+    ///
+    /// # Errors
+    /// Those of [`Segmenter::segment`].
+    pub fn run_with(&self, image: &RgbImage, bar: &ProgressBar) -> Result<SegmentedImage> {
+        let begun = Instant::now();
+        let stain_lut = StainLut::wanted(self.how.stain, StainStatistics::of([image]));
+        let normalised = match &stain_lut {
+            Some(lut) => Cow::Owned(lut.apply(image)),
+            None => Cow::Borrowed(image),
+        };
+        let mut warnings = Warnings::default();
+        let (map, device) = self.mean_of_views(&normalised, bar, &mut warnings)?;
+        Ok(SegmentedImage {
+            map,
+            milliseconds: begun.elapsed().as_secs_f64() * 1000.0,
+            device: self.segmenter.device_name(device),
+            stain_matched: stain_lut.is_some(),
+            warnings,
+        })
+    }
+
+    /// The mean probability over mirrored and turned views of an image.
+    fn mean_of_views(
+        &self,
+        image: &RgbImage,
+        bar: &ProgressBar,
+        warnings: &mut Warnings,
+    ) -> Result<(ProbabilityMap, DeviceKind)> {
+        let options = self.how.options()?;
+        let views = self.views.views;
+        let mut sum: Option<ProbabilityMap> = None;
+        let mut device = DeviceKind::Cpu;
+        for (index, orientation) in (0u64..).zip(Orientation::first(views)) {
+            let progress = |done: u64, total: u64| {
+                bar.set_length(total * u64::from(views));
+                bar.set_position(total * index + done);
+                bar.set_message("segmenting");
+            };
+            let control = Control {
+                cancel: Some(stop_flag()),
+                progress: Some(&progress),
+                ..Control::default()
+            };
+            let view =
+                if index == 0 { Cow::Borrowed(image) } else { Cow::Owned(orientation.of(image)) };
+            let segmentation =
+                pollster::block_on(self.segmenter.segment(&view, options, &control, warnings))?;
+            device = segmentation.device;
+            sum = Some(match sum {
+                None => segmentation.map,
+                Some(mut sum) => {
+                    let upright = orientation.back().of(&segmentation.map);
+                    for (total, probability) in sum.data_mut().iter_mut().zip(upright.data()) {
+                        *total += probability;
+                    }
+                    sum
+                }
+            });
+        }
+        let mut mean = sum.ok_or_else(|| Error::mismatch("At least one view is needed"))?;
+        let share = 1.0 / f32::from(views);
+        mean.data_mut().iter_mut().for_each(|probability| *probability *= share);
+        Ok((mean, device))
+    }
 }

@@ -1,12 +1,13 @@
 //! `prunella evaluate`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::CommandOutcome;
-use super::engine::{EngineArguments, ViewArguments, timed_segment};
+use super::engine::{EngineArguments, ImageRunner, ViewArguments};
 use super::output::Output;
 use super::segment::write_pictures;
 use super::tiles::{TileArguments, load};
@@ -74,20 +75,15 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Command
         output.result(&serde_json::json!({ "tiles": [] }), "")?;
         return Ok(CommandOutcome::Nothing);
     }
-    let device = arguments.how.open(&model, output)?;
+    let segmenter = arguments.how.open(Arc::new(model.clone()), output)?;
+    let runner =
+        ImageRunner { segmenter: &segmenter, how: &arguments.how, views: arguments.views, output };
     let parameters = arguments.how.instances(&model);
     let mut counts = PixelCounts::default();
     let mut scores = Vec::new();
     for tile in &tiles {
         let lines = answered(arguments, &model, tile)?;
-        let run = timed_segment(
-            &model,
-            &device,
-            &tile.image,
-            (&arguments.how, arguments.views),
-            output,
-            &tile.name,
-        )?;
+        let run = runner.run(&tile.image, &tile.name)?;
         let threshold = arguments.how.pixel_threshold();
         let of_tile =
             PixelCounts::on_lines(&run.map, &tile.labels.foreground(), &lines, threshold)?;
@@ -113,7 +109,7 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Command
 /// Rows and columns at whose crossings the model answers; they must be the same in every view.
 fn answered(arguments: &EvaluateArguments, model: &Model, tile: &Tile) -> Result<[Vec<usize>; 2]> {
     let (width, height) = (tile.image.width(), tile.image.height());
-    let lines = arguments.how.options()?.answered(model, width, height);
+    let lines = arguments.how.options()?.computed_lines(model, width, height);
     if arguments.views.several() && !(mirrored(&lines[0], height) && mirrored(&lines[1], width)) {
         return Err(Error::mismatch(
             "Mirrored views answer other pixels at this stride; give --stride an odd number that divides the images' sides, or leave --views out",
@@ -198,7 +194,7 @@ mod tests {
         let model = Model::random(Architecture::paper_dccn(), 1).expect("model");
         let meets = |stride: usize, side: usize| {
             let options = SegmentOptions { stride, block_px: None };
-            mirrored(&options.answered(&model, side, side)[0], side)
+            mirrored(&options.computed_lines(&model, side, side)[0], side)
         };
         assert!(meets(1, 1000) && meets(25, 1000) && meets(5, 35));
         assert!(!meets(16, 1000) && !meets(8, 1000) && !meets(3, 1000));

@@ -1,20 +1,23 @@
 //! `prunella segment`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use clap::Args;
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::CommandOutcome;
-use super::engine::{EngineArguments, ViewArguments, timed_segment};
+use super::engine::{EngineArguments, ImageRunner, STAIN_MATCHED, ViewArguments};
 use super::output::Output;
-use crate::engine::{Block, Device};
+use crate::engine::Block;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::{Nucleus, Provenance, find, nuclei, write_nuclei};
 use crate::model::Model;
-use crate::platform::{read_file, write_atomic, write_streamed};
+use crate::platform::{read_file, threads, write_atomic, write_streamed};
 use crate::raster::{
     DecodeLimits, LabelMap, OUTLINE, Plane, ProbabilityMap, RgbImage, StainMode, decode_image,
     encode_label_file, encode_mask_png, encode_probability_png, encode_rgb_png, outline_mask,
@@ -24,6 +27,8 @@ use crate::whole_slide::{Sampling, SlideNucleus};
 
 /// Largest image file.
 const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
+/// Images of more pixels, at the model's pixel size, are segmented one at a time.
+const LARGE_IMAGE_PIXELS: u64 = 4_000_000;
 
 /// Segment images: nuclei as QuPath GeoJSON, CSV and label map, with probability map, mask and
 /// overlay.
@@ -71,45 +76,45 @@ struct ImageResult {
     overlay: PathBuf,
 }
 
+impl ImageResult {
+    /// A line for people.
+    fn describe(&self) -> String {
+        format!(
+            "{}: {} nuclei, {:.1} % of the area, in {:.0} + {:.0} ms → {}\n",
+            self.image.display(),
+            self.nuclei,
+            self.cell_fraction * 100.0,
+            self.milliseconds,
+            self.instances_milliseconds,
+            self.geojson.display()
+        )
+    }
+}
+
 /// `prunella segment`.
 pub fn segment_images(arguments: &SegmentArguments, output: Output) -> Result<CommandOutcome> {
     if arguments.mpp.is_some_and(|m| !(m.is_finite() && m > 0.0)) {
         return Err(Error::mismatch("The pixel size must be a positive number of micrometres"));
     }
-    let model = Model::load(&arguments.model)?;
+    let model = Arc::new(Model::load(&arguments.model)?);
     let names = result_names(&arguments.images)?;
-    let device = arguments.how.open(&model, output)?;
-    let (mut results, mut failed) = (Vec::new(), 0);
-    for (path, name) in arguments.images.iter().zip(names) {
-        match segment_one(arguments, path, &name, (&model, &device), output) {
-            Ok(result) => results.push(result),
-            // The others are still worth having; only a single image's error, or a request to stop,
-            // ends the command.
-            Err(e) if arguments.images.len() == 1 || matches!(e, Error::Cancelled { .. }) => {
-                return Err(e);
-            }
-            Err(e) => {
-                failed += 1;
-                output.remark(&format!("left out: {e}"));
-            }
-        }
-    }
+    let segmenter = arguments.how.open(Arc::clone(&model), output)?;
+    let runner =
+        ImageRunner { segmenter: &segmenter, how: &arguments.how, views: arguments.views, output };
+    let (results, failed) = if let ([image], [name]) = (&arguments.images[..], &names[..]) {
+        let result = segment_one(arguments, image, name, &runner, &Feedback::of_one(output, name))?;
+        (vec![result], 0)
+    } else {
+        segment_many(arguments, &names, &runner)?
+    };
     if arguments.mpp.is_none() && !results.is_empty() {
         output.remark(&format!(
             "The pixel size was not known and taken to be the model's, {} µm; --mpp states it",
             model.card().mpp_um
         ));
     }
-    let line = |r: &ImageResult| {
-        let (share, ms, more) = (r.cell_fraction * 100.0, r.milliseconds, r.instances_milliseconds);
-        let (image, geojson) = (r.image.display(), r.geojson.display());
-        format!(
-            "{image}: {} nuclei, {share:.1} % of the area, in {ms:.0} + {more:.0} ms → {geojson}\n",
-            r.nuclei
-        )
-    };
     let value = serde_json::json!({ "images": results, "failed": failed });
-    output.result(&value, &results.iter().map(line).collect::<String>())?;
+    output.result(&value, &results.iter().map(ImageResult::describe).collect::<String>())?;
     if failed == 0 {
         return Ok(CommandOutcome::Done);
     }
@@ -119,48 +124,136 @@ pub fn segment_images(arguments: &SegmentArguments, output: Output) -> Result<Co
     )))
 }
 
+/// Where progress and notes go while an image is worked on.
+struct Feedback {
+    output: Output,
+    bar: ProgressBar,
+    /// Progress inside an image; hidden where images are counted.
+    image_bar: ProgressBar,
+}
+
+impl Feedback {
+    fn of_one(output: Output, name: &str) -> Self {
+        let bar = output.bar(1, name);
+        Self { output, image_bar: bar.clone(), bar }
+    }
+
+    fn of_many(output: Output, images: usize) -> Self {
+        let bar = output.bar(images as u64, "segment");
+        bar.set_message("images");
+        Self { output, bar, image_bar: ProgressBar::hidden() }
+    }
+
+    fn remark(&self, sentence: &str) {
+        self.bar.suspend(|| self.output.remark(sentence));
+    }
+}
+
+/// Segments several images, as many at a time as there are threads: while the network computes one,
+/// others are decoded, measured and written. Large images go one at a time, since each fills the
+/// threads itself and takes much memory. Gives the results in order and the number of images that
+/// failed.
+fn segment_many(
+    arguments: &SegmentArguments,
+    names: &[String],
+    runner: &ImageRunner<'_>,
+) -> Result<(Vec<ImageResult>, usize)> {
+    let images = &arguments.images;
+    let feedback = Feedback::of_many(runner.output, images.len());
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(BTreeMap::new());
+    let cancelled = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..threads().min(images.len()) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(image) = images.get(index) else { return };
+                    match segment_one(arguments, image, &names[index], runner, &feedback) {
+                        Ok(result) => {
+                            let mut results =
+                                results.lock().unwrap_or_else(PoisonError::into_inner);
+                            results.insert(index, result);
+                        }
+                        Err(error @ Error::Cancelled { .. }) => {
+                            let mut first =
+                                cancelled.lock().unwrap_or_else(PoisonError::into_inner);
+                            first.get_or_insert(error);
+                            return;
+                        }
+                        // The others are still worth having.
+                        Err(error) => feedback.remark(&format!("left out: {error}")),
+                    }
+                    feedback.bar.inc(1);
+                }
+            });
+        }
+    });
+    feedback.bar.finish_and_clear();
+    if let Some(error) = cancelled.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let failed = images.len() - results.len();
+    Ok((results.into_values().collect(), failed))
+}
+
+/// Held while a large image is worked on.
+static LARGE_IMAGE: Mutex<()> = Mutex::new(());
+
 fn segment_one(
     arguments: &SegmentArguments,
     path: &Path,
     name: &str,
-    (model, device): (&Model, &Device),
-    output: Output,
+    runner: &ImageRunner<'_>,
+    feedback: &Feedback,
 ) -> Result<ImageResult> {
     let image =
         decode_image(&read_file(path, MAX_IMAGE_BYTES)?, DecodeLimits::default()).at(path)?;
+    let model = runner.segmenter.model();
     let model_mpp = model.card().mpp_um;
     let size = (image.width(), image.height());
     let sampling =
         Sampling::of_image(size, arguments.mpp.unwrap_or(model_mpp), model_mpp).at(path)?;
+    let pixels = sampling.width() as u64 * sampling.height() as u64;
     let limit = DecodeLimits::default().max_pixels;
-    if sampling.width() as u64 * sampling.height() as u64 > limit {
+    if pixels > limit {
         return Err(Error::limit(format!(
-            "At the model's pixel size the image has {}×{} pixels, more than the {limit} that are taken; is --mpp right?",
+            "At the model's pixel size the image has {}×{} pixels, more than the {limit} that are \
+             taken; is --mpp right?",
             sampling.width(),
             sampling.height()
         )))
         .at(path);
     }
-    let whole = Block { row: 0, column: 0, width: sampling.width(), height: sampling.height() };
-    let work =
-        if sampling.is_same() { image.clone() } else { sampling.apply(image.clone(), whole)? };
-    let run = timed_segment(model, device, &work, (&arguments.how, arguments.views), output, name)?;
+    let _alone = if pixels > LARGE_IMAGE_PIXELS { LARGE_IMAGE.lock().ok() } else { None };
+    // The image at the model's pixel size.
+    let work = if sampling.is_same() {
+        image.clone()
+    } else {
+        let (width, height) = (sampling.width(), sampling.height());
+        sampling.apply(image.clone(), Block { row: 0, column: 0, width, height })?
+    };
+    let run = runner.run_with(&work, &feedback.image_bar)?;
+    feedback.image_bar.finish_and_clear();
+    run.warnings.notes.iter().for_each(|note| feedback.remark(note));
     if run.stain_matched && arguments.how.stain == StainMode::Auto {
-        output.remark(&format!(
-            "{name}: the stain is unlike any that the model learned from; its colours are matched"
-        ));
+        feedback.remark(&format!("{name}: {STAIN_MATCHED}"));
     }
     let parameters = arguments.how.instances(model);
     let provenance = Provenance { model: model.fingerprint(), mpp_um: arguments.mpp };
     let begun = Instant::now();
     let (labels, smooth) = find(&run.map, &parameters)?;
-    let all =
-        nuclei(&work, &labels, &smooth, &parameters, arguments.mpp.map(|m| m * sampling.scale))?;
-    // Outlines lie in the image as it is.
-    let moved = |n: Nucleus| {
-        SlideNucleus::new(&n, 0, 0, sampling.scale).numbered(n.label, arguments.mpp.is_some())
-    };
-    let placed = all.map(|n| if sampling.is_same() { n } else { moved(n) });
+    let work_mpp = arguments.mpp.map(|mpp| mpp * sampling.scale);
+    let all = nuclei(&work, &labels, &smooth, &parameters, work_mpp)?;
+    // Outlines are written in pixels of the image as it is.
+    let placed = all.map(|nucleus| {
+        if sampling.is_same() {
+            return nucleus;
+        }
+        let label = nucleus.label;
+        SlideNucleus::new(&nucleus, 0, 0, sampling.scale).numbered(label, arguments.mpp.is_some())
+    });
     let labels = enlarged(&labels, size);
     let objects = write_objects(&arguments.out, name, placed, &labels, &provenance)?;
     let instances_milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
@@ -173,7 +266,7 @@ fn segment_one(
         height: image.height(),
         nuclei: objects.count,
         cell_fraction: cells as f64 / labels.data().len() as f64,
-        device: run.ran_on,
+        device: run.device,
         milliseconds: run.milliseconds,
         instances_milliseconds,
         geojson: objects.geojson,

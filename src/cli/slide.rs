@@ -1,24 +1,26 @@
 //! `prunella slide`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::json;
 
 use super::CommandOutcome;
-use super::engine::EngineArguments;
+use super::engine::{EngineArguments, STAIN_MATCHED};
 use super::output::{Output, stop_flag};
 use crate::engine::SegmentOptions;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::Provenance;
 use crate::model::Model;
 use crate::platform::{read_file, write_atomic, write_streamed};
-use crate::raster::{StainLut, StainMode, encode_rgb_png};
+use crate::raster::{StainMode, encode_rgb_png};
 use crate::slide::{SlideReader, source};
 use crate::whole_slide::{
-    BLOCK_PX, BlockStore, RegionReader as _, Sampling, ScaledSlide, SegmentSettings, SlideRegion,
-    SlideRun, Tissue, stain_of,
+    BLOCK_PX, BackgroundBlocks, BlockStore, SegmentSettings, SlideRegion, SlideRun, SlideSetup,
+    write_finished,
 };
 
 /// Smaller blocks would be all context.
@@ -72,9 +74,9 @@ struct SlideSegmentArguments {
     /// Only inside the polygons of this GeoJSON file, such as QuPath's annotations.
     #[arg(long, value_name = "GEOJSON")]
     inside: Option<PathBuf>,
-    /// Look at glass too.
-    #[arg(long)]
-    glass: bool,
+    /// Segment blocks without tissue too.
+    #[arg(long, alias = "glass")]
+    background: bool,
     #[command(flatten)]
     how: EngineArguments,
 }
@@ -114,84 +116,115 @@ pub fn slide(arguments: &SlideArguments, output: Output) -> Result<CommandOutcom
 fn segment(a: &SlideSegmentArguments, output: Output) -> Result<CommandOutcome> {
     let begun = Instant::now();
     let reader = open(&a.slide)?;
-    let model = Model::load(&a.model)?;
-    let mpp = pixel_size(a, &reader)?;
-    let sampling = Sampling::new(&reader.slide, mpp, model.card().mpp_um)?;
-    let scale = sampling.scale;
-    let view = ScaledSlide::new(&reader, sampling);
-    let tissue =
-        if a.glass { Tissue::everywhere(view.width(), view.height()) } else { view.tissue()? };
-    let colours = StainLut::wanted(a.how.stain, stain_of(&view, &tissue)?);
-    if colours.is_some() && a.how.stain == StainMode::Auto {
-        output.remark(
-            "The stain is unlike any that the model learned from; its colours are matched (--stain keep does not)",
-        );
-    }
-    let matched = colours.is_some();
-    let device = a.how.open(&model, output)?;
+    let model = Arc::new(Model::load(&a.model)?);
     let options = a.how.options()?;
     if options.block_px.is_some_and(|px| px < LEAST_BLOCK_PX) {
         return Err(Error::mismatch(format!(
             "Blocks of a slide are at least {LEAST_BLOCK_PX} pixels wide"
         )));
     }
-    let run = SlideRun {
-        pixels: &view,
-        tissue: &tissue,
-        model: &model,
-        device: &device,
-        options: SegmentOptions { block_px: None, ..options },
-        wanted: SegmentSettings {
-            parameters: a.how.instances(&model),
-            region: a.region()?,
-            scale,
-            mpp_um: Some(mpp),
-            colours,
-        },
+    let mpp_um = pixel_size(a, &reader)?;
+    let settings = SegmentSettings {
+        parameters: a.how.instances(&model),
+        region: a.region()?,
+        mpp_um: Some(mpp_um),
+        stain: a.how.stain,
+        background: if a.background { BackgroundBlocks::Segment } else { BackgroundBlocks::Skip },
         block_px: options.block_px.unwrap_or(BLOCK_PX),
+    };
+    let setup = SlideSetup::of_slide(&reader.slide, model.card().mpp_um, settings)?;
+    let job = setup.complete(&reader, stop_flag())?;
+    if job.stain_lut().is_some() && a.how.stain == StainMode::Auto {
+        output.remark(&format!("{}: {STAIN_MATCHED} (--stain keep does not)", a.slide));
+    }
+    let segmenter = a.how.open(Arc::clone(&model), output)?;
+    let run = SlideRun {
+        job: &job,
+        source: &reader,
+        segmenter: &segmenter,
+        options: SegmentOptions { block_px: None, ..options },
         cancel: stop_flag(),
     };
     let name = name_of(&a.slide);
-    let id = identity(a, &run, &reader, mpp)?;
-    let parts = BlockStore::open(&a.out.join(format!("{name}.parts")), &id)?;
+    let identity = identity(&run, &reader)?;
+    let store = BlockStore::open(&a.out.join(format!("{name}.parts")), &identity)?;
     let bar = output.bar(1, &name);
-    let found = run.compute(&parts, &|done, all| {
+    bar.set_message("blocks");
+    let summary = run.fill(&store, &|done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
-        bar.set_message("blocks");
     })?;
     bar.finish_and_clear();
-    let provenance = Provenance { model: model.fingerprint(), mpp_um: Some(mpp) };
-    let [geojson, csv] = ["geojson", "csv"].map(|ending| a.out.join(format!("{name}.{ending}")));
-    let count = write_streamed(&geojson, |features| {
-        write_streamed(&csv, |table| run.write(&parts, &provenance, features, table))
+    summary.warnings.notes.iter().for_each(|note| output.remark(note));
+    let provenance = Provenance { model: model.fingerprint(), mpp_um: Some(mpp_um) };
+    let geojson = a.out.join(format!("{name}.geojson"));
+    let csv = a.out.join(format!("{name}.csv"));
+    let nuclei = write_streamed(&geojson, |features| {
+        write_streamed(&csv, |table| write_finished(&job, &store, &provenance, features, table))
     })?;
-    parts.remove();
-    let value = json!({
-        "slide": a.slide, "nuclei": count, "blocks": found.blocks, "skipped_blocks": found.skipped,
-        "resumed_blocks": found.resumed, "tissue_share": tissue.share(), "device": device.name(), "mpp_um": mpp,
-        "scale": scale, "stain_matched": matched, "seconds": begun.elapsed().as_secs_f64(),
-        "read_seconds": found.read_secs, "decode_seconds": reader.decode_secs(),
-        "network_seconds": found.network_secs, "object_seconds": found.object_secs, "geojson": geojson, "csv": csv,
-    });
-    output.result(&value, &described(&value, &found))?;
-    Ok(if count == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
+    store.remove();
+    let result = SlideResult {
+        slide: &a.slide,
+        nuclei,
+        blocks: summary.blocks,
+        skipped_blocks: summary.skipped,
+        resumed_blocks: summary.resumed,
+        tissue_share: job.tissue().share(),
+        device: segmenter.device().name(),
+        mpp_um,
+        scale: job.scale(),
+        stain_matched: job.stain_lut().is_some(),
+        seconds: begun.elapsed().as_secs_f64(),
+        read_seconds: summary.seconds.read,
+        decode_seconds: reader.decode_secs(),
+        network_seconds: summary.seconds.network,
+        object_seconds: summary.seconds.objects,
+        geojson: &geojson,
+        csv: &csv,
+    };
+    output.result(&result, &result.describe())?;
+    Ok(if nuclei == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
 }
 
-fn described(value: &serde_json::Value, found: &crate::whole_slide::RunSummary) -> String {
-    let secs = |name: &str| value[name].as_f64().unwrap_or_default();
-    format!(
-        "{}: {} nuclei in {} of {} blocks, {:.1} s (network {:.1}, objects {:.1}; reading beside it {:.1}) → {}",
-        value["slide"].as_str().unwrap_or_default(),
-        value["nuclei"],
-        found.blocks - found.skipped,
-        found.blocks,
-        secs("seconds"),
-        found.network_secs,
-        found.object_secs,
-        found.read_secs,
-        value["geojson"].as_str().unwrap_or_default()
-    )
+/// What `slide segment --json` prints, keys in alphabetical order. The stages of reading, network and objects overlap.
+#[derive(Debug, Serialize)]
+struct SlideResult<'a> {
+    blocks: usize,
+    csv: &'a Path,
+    /// Of all threads together.
+    decode_seconds: f64,
+    device: String,
+    geojson: &'a Path,
+    mpp_um: f64,
+    network_seconds: f64,
+    nuclei: usize,
+    object_seconds: f64,
+    read_seconds: f64,
+    resumed_blocks: usize,
+    scale: f64,
+    seconds: f64,
+    skipped_blocks: usize,
+    slide: &'a str,
+    stain_matched: bool,
+    tissue_share: f64,
+}
+
+impl SlideResult<'_> {
+    fn describe(&self) -> String {
+        format!(
+            "{}: {} nuclei in {} of {} blocks, {:.1} s (network {:.1}, objects {:.1}; reading \
+             beside it {:.1}) → {}",
+            self.slide,
+            self.nuclei,
+            self.blocks - self.skipped_blocks,
+            self.blocks,
+            self.seconds,
+            self.network_seconds,
+            self.object_seconds,
+            self.read_seconds,
+            self.geojson.display()
+        )
+    }
 }
 
 impl SlideSegmentArguments {
@@ -219,24 +252,16 @@ fn pixel_size(a: &SlideSegmentArguments, reader: &SlideReader) -> Result<f64> {
 }
 
 /// All that decides a block's nuclei: finished blocks of another run are not taken.
-fn identity(
-    a: &SlideSegmentArguments,
-    run: &SlideRun<'_>,
-    reader: &SlideReader,
-    mpp: f64,
-) -> Result<String> {
+fn identity(run: &SlideRun<'_>, reader: &SlideReader) -> Result<String> {
     Ok(format!(
-        "prunella {} {} {} {:?} {:?} {} {} {} {} {mpp} {:?}\n",
+        "prunella {} {} {} {:?} {:?} {} {}\n",
         env!("CARGO_PKG_VERSION"),
-        run.model.fingerprint(),
+        run.segmenter.model().fingerprint(),
         reader.identity()?,
-        run.wanted.parameters,
-        run.wanted.region,
-        run.wanted.scale,
-        run.block_px,
+        run.job.settings(),
+        run.job.stain_lut(),
+        run.job.scale(),
         run.options.stride,
-        a.glass,
-        run.wanted.colours
     ))
 }
 

@@ -1,13 +1,14 @@
 //! `prunella tune`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use rayon::prelude::*;
 use serde_json::json;
 
 use super::CommandOutcome;
-use super::engine::{EngineArguments, ViewArguments, timed_segment};
+use super::engine::{EngineArguments, ImageRunner, ViewArguments};
 use super::output::{Output, stop_flag};
 use super::tiles::{TileArguments, load};
 use crate::dataset::Tile;
@@ -66,20 +67,12 @@ pub fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandOutcome>
             "The threshold is one of the values that 'tune' chooses; leave --threshold out",
         ));
     }
-    let device = arguments.how.open(&model, output)?;
+    let segmenter = arguments.how.open(Arc::new(model.clone()), output)?;
+    let runner =
+        ImageRunner { segmenter: &segmenter, how: &arguments.how, views: arguments.views, output };
     let mut maps = Vec::new();
     for tile in &tiles {
-        maps.push(
-            timed_segment(
-                &model,
-                &device,
-                &tile.image,
-                (&arguments.how, arguments.views),
-                output,
-                &tile.name,
-            )?
-            .map,
-        );
+        maps.push(runner.run(&tile.image, &tile.name)?.map);
     }
     let before = quality(&tiles, &maps, &model.card().instances)?;
     let (best, after) = descend(&tiles, &maps, model.card().instances, before, output)?;

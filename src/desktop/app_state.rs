@@ -11,7 +11,7 @@ use super::Wake;
 use super::command::{Command, SegmentExtent};
 use super::document::Document;
 use super::picture::picture;
-use super::segment_job::{SegmentJob, SegmentTask, SharedResults};
+use super::segment_job::{SegmentJob, SegmentTask, SegmenterCache, SharedResults};
 use super::tile_loader::TileLoader;
 use crate::engine::DeviceChoice;
 use crate::error::{Error, Result};
@@ -65,6 +65,7 @@ pub struct AppState {
     pub progress: Option<JobProgress>,
     found: SharedResults,
     choice: DeviceChoice,
+    segmenters: Arc<SegmenterCache>,
     pub(super) job: Option<SegmentJob>,
     pub(super) loader: TileLoader,
     wake: Wake,
@@ -98,6 +99,7 @@ impl AppState {
             progress: None,
             found: SharedResults::default(),
             choice,
+            segmenters: Arc::default(),
             job: None,
             loader: TileLoader::start(&wake),
             wake,
@@ -292,6 +294,7 @@ impl AppState {
             model: Arc::clone(&self.model),
             mpp_um: self.mpp_um,
             choice: self.choice,
+            segmenters: Arc::clone(&self.segmenters),
             bounds,
         };
         self.progress = Some(JobProgress::default());

@@ -2,14 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use crate::engine::Block;
 use crate::error::{ErrorContext as _, Result};
+use crate::model::InstanceParameters;
 use crate::platform::read_file;
-use crate::raster::{DecodeLimits, RgbImage, StainLut, StainMode, StainStatistics, decode_image};
+use crate::raster::{DecodeLimits, RgbImage, StainMode, decode_image};
 use crate::slide::{SlideReader, source};
 use crate::viewer::{Pyramid, SlideTiles, TileKey};
-use crate::whole_slide::{NucleusIndex, RegionReader, Sampling, ScaledSlide, Tissue};
+use crate::whole_slide::{
+    BackgroundBlocks, PixelRequest, PixelSource, SegmentSettings, SlideJob, SlideRegion, SlideSetup,
+};
 
 /// Largest image file.
 const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
@@ -83,70 +86,42 @@ impl Document {
         }
     }
 
-    /// How a model of `model_mpp` sees it: nothing found yet, and what to read blocks with.
+    /// Prepares its segmentation by a model with pixels of `model_mpp_um` micrometres.
     ///
     /// # Errors
-    /// Pixel sizes too far apart; a slide that cannot be read.
-    pub fn begin(&self, mpp: Option<f64>, model_mpp: f64) -> Result<(NucleusIndex, ModelView)> {
-        let mpp = mpp.unwrap_or(model_mpp);
-        let (sampling, tissue) = match self {
-            Self::Image(_) => {
-                let sampling = Sampling::of_image(self.size(), mpp, model_mpp)?;
-                let tissue = Tissue::everywhere(sampling.width(), sampling.height());
-                (sampling, tissue)
-            }
+    /// Pixel sizes too far apart; a slide that cannot be read; [`Cancelled`](crate::error::Error) when asked
+    /// to stop.
+    pub fn prepare(
+        &self,
+        model_mpp_um: f64,
+        parameters: InstanceParameters,
+        mpp_um: Option<f64>,
+        cancel: &AtomicBool,
+    ) -> Result<SlideJob> {
+        let settings = SegmentSettings {
+            parameters,
+            region: SlideRegion::Everything,
+            mpp_um,
+            stain: StainMode::Auto,
+            background: BackgroundBlocks::Skip,
+            block_px: BLOCK_PX,
+        };
+        let setup = match self {
+            Self::Image(_) => SlideSetup::of_image(self.size(), model_mpp_um, settings),
             Self::Slide { reader, .. } => {
-                let sampling = Sampling::new(&reader.slide, mpp, model_mpp)?;
-                let tissue = ScaledSlide::new(reader, sampling.clone()).tissue()?;
-                (sampling, tissue)
+                SlideSetup::of_slide(&reader.slide, model_mpp_um, settings)
             }
         };
-        let index = NucleusIndex::new(&sampling, &tissue, BLOCK_PX);
-        let mut model_view = ModelView { sampling, colours: None };
-        let windows: Vec<RgbImage> = tissue
-            .windows()
-            .into_iter()
-            .map(|w| self.region(&model_view, w))
-            .collect::<Result<_>>()?;
-        model_view.colours = StainLut::wanted(StainMode::Auto, StainStatistics::of(&windows));
-        Ok((index, model_view))
+        setup?.complete(self, cancel)
     }
+}
 
-    /// A rectangle in the model's pixels, in the picture's own colours.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn region(&self, model_view: &ModelView, block: Block) -> Result<RgbImage> {
-        let sampling = &model_view.sampling;
+impl PixelSource for Document {
+    fn read(&self, request: PixelRequest) -> Result<RgbImage> {
         match self {
-            Self::Slide { reader, .. } => ScaledSlide::new(reader, sampling.clone()).region(block),
-            Self::Image(pyramid) => {
-                let r = sampling.needs(block);
-                let source = pyramid.image().crop(
-                    r.y.cast_unsigned(),
-                    r.x.cast_unsigned(),
-                    r.width,
-                    r.height,
-                );
-                sampling.apply(source, block)
-            }
+            Self::Slide { reader, .. } => reader.read(request),
+            Self::Image(pyramid) => pyramid.image().read(request),
         }
-    }
-}
-
-/// How pixels are read for a model.
-#[derive(Debug, Clone)]
-pub struct ModelView {
-    sampling: Sampling,
-    /// What the model sees instead of the picture's own colours.
-    pub colours: Option<StainLut>,
-}
-
-impl ModelView {
-    /// Pixels of the finest level that one of the model's spans.
-    #[must_use]
-    pub fn scale(&self) -> f64 {
-        self.sampling.scale
     }
 }
 

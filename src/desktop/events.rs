@@ -13,7 +13,7 @@ const REACH_PX: f64 = 128.0;
 impl AppState {
     /// Takes over what background threads finished; true when the screen should be drawn anew.
     pub fn poll(&mut self) -> bool {
-        let news = self.job.as_ref().map(SegmentJob::news).unwrap_or_default();
+        let news = self.job.as_ref().map(SegmentJob::events).unwrap_or_default();
         let mut seen = !news.is_empty();
         for told in news {
             match told {

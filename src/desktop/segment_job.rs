@@ -7,14 +7,42 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Wake;
-use super::document::{Document, ModelView};
-use crate::engine::{Control, Device, DeviceChoice, SegmentOptions, segment_on};
+use super::document::Document;
+use crate::engine::gpu::Gpu;
+use crate::engine::{DeviceChoice, SegmentOptions, Segmenter};
 use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
-use crate::whole_slide::{Bounds, NucleusIndex, SegmentSettings, SlideRegion};
+use crate::whole_slide::{Bounds, NucleusIndex, SlideJob, SlideRun};
 
-/// What was found so far, and how it was looked at; none before the first segmentation.
-pub type SharedResults = Arc<Mutex<Option<(NucleusIndex, ModelView)>>>;
+/// Nuclei found so far and the job that finds them; none before the first segmentation.
+pub type SharedResults = Arc<Mutex<Option<(NucleusIndex, Arc<SlideJob>)>>>;
+
+/// The prepared model of the last segmentation, for the next one of the same model.
+#[derive(Default)]
+pub struct SegmenterCache(Mutex<Option<(DeviceChoice, Arc<Segmenter>)>>);
+
+impl SegmenterCache {
+    /// The cached segmenter if it is of that model and choice of device, else a new one.
+    fn get(
+        &self,
+        model: &Arc<Model>,
+        choice: DeviceChoice,
+        warnings: &mut Warnings,
+    ) -> Result<Arc<Segmenter>> {
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, segmenter)) = &*cached
+            && *of == choice
+            && Arc::ptr_eq(segmenter.model(), model)
+            && !segmenter.gpu().is_some_and(Gpu::is_lost)
+        {
+            return Ok(Arc::clone(segmenter));
+        }
+        let open = Segmenter::open(Arc::clone(model), choice, warnings);
+        let segmenter = Arc::new(pollster::block_on(open)?);
+        *cached = Some((choice, Arc::clone(&segmenter)));
+        Ok(segmenter)
+    }
+}
 
 /// One segmentation.
 #[derive(Clone)]
@@ -22,16 +50,20 @@ pub struct SegmentTask {
     pub document: Arc<Document>,
     pub model: Arc<Model>,
     pub parameters: InstanceParameters,
+    /// Pixel size of the document's finest level, micrometres.
     pub mpp_um: Option<f64>,
     pub choice: DeviceChoice,
+    pub segmenters: Arc<SegmenterCache>,
+    /// What to segment, in pixels of the finest level.
     pub bounds: Bounds,
 }
 
-/// What a job tells.
+/// What a job reports while it runs.
 #[derive(Debug)]
 pub enum JobEvent {
     /// Where it computes, and what was passed over.
     Device(String, Vec<String>),
+    /// A sentence for the person.
     Said(&'static str),
     /// A block is finished.
     Block {
@@ -48,23 +80,23 @@ pub enum JobEvent {
 /// A segmentation under way.
 pub struct SegmentJob {
     cancel: Arc<AtomicBool>,
-    told: Receiver<JobEvent>,
+    events: Receiver<JobEvent>,
 }
 
 impl SegmentJob {
     /// Starts a thread.
     #[must_use]
-    pub fn start(task: SegmentTask, found: SharedResults, wake: Wake) -> Self {
+    pub fn start(task: SegmentTask, results: SharedResults, wake: Wake) -> Self {
         let cancel = Arc::new(AtomicBool::new(false));
-        let (send, told) = channel();
+        let (send, events) = channel();
         let stop = Arc::clone(&cancel);
         std::thread::spawn(move || {
             let begun = Instant::now();
-            let tell = EventSender { send, wake };
-            let result = run(&task, &found, &stop, &tell);
-            tell.tell(JobEvent::Ended { seconds: begun.elapsed().as_secs_f64(), result });
+            let sender = EventSender { send, wake };
+            let result = run(&task, &results, &stop, &sender);
+            sender.send(JobEvent::Ended { seconds: begun.elapsed().as_secs_f64(), result });
         });
-        Self { cancel, told }
+        Self { cancel, events }
     }
 
     /// Asks it to end after the block under way.
@@ -72,9 +104,9 @@ impl SegmentJob {
         self.cancel.store(true, Ordering::Relaxed);
     }
 
-    /// What it told since the last time.
-    pub fn news(&self) -> Vec<JobEvent> {
-        self.told.try_iter().collect()
+    /// Events since the last call.
+    pub fn events(&self) -> Vec<JobEvent> {
+        self.events.try_iter().collect()
     }
 }
 
@@ -84,76 +116,68 @@ struct EventSender {
 }
 
 impl EventSender {
-    fn tell(&self, told: JobEvent) {
-        // Whoever left does not want to know.
-        drop(self.send.send(told));
+    fn send(&self, event: JobEvent) {
+        // A receiver that is gone needs no events.
+        drop(self.send.send(event));
         (self.wake)();
     }
 }
 
 fn run(
     task: &SegmentTask,
-    found: &SharedResults,
+    results: &SharedResults,
     cancel: &AtomicBool,
-    tell: &EventSender,
+    events: &EventSender,
 ) -> Result<()> {
-    let lock = || found.lock().unwrap_or_else(PoisonError::into_inner);
-    if lock().is_none() {
-        let begun = task.document.begin(task.mpp_um, task.model.card().mpp_um)?;
-        if cancel.load(Ordering::Relaxed) {
-            return Err(Error::Cancelled { after: String::new() });
-        }
-        if begun.1.colours.is_some() {
-            tell.tell(JobEvent::Said(
+    let lock = || results.lock().unwrap_or_else(PoisonError::into_inner);
+    let cancelled = || Error::Cancelled { after: String::new() };
+    let known = lock().as_ref().map(|(_, job)| Arc::clone(job));
+    let job = if let Some(job) = known {
+        job
+    } else {
+        let model_mpp_um = task.model.card().mpp_um;
+        let job = task.document.prepare(model_mpp_um, task.parameters, task.mpp_um, cancel)?;
+        if job.stain_lut().is_some() {
+            events.send(JobEvent::Said(
                 "The stain is unlike any that the model learned from: its colours are matched.",
             ));
         }
-        // Another job may have begun meanwhile; its blocks stay.
-        lock().get_or_insert(begun);
-    }
-    let mut report = Warnings::default();
-    let device = pollster::block_on(Device::open(task.choice, &task.model, &mut report))?;
-    tell.tell(JobEvent::Device(device.name(), std::mem::take(&mut report.notes)));
-    let gone = || Error::Cancelled { after: String::new() };
-    let missing = lock().as_ref().ok_or_else(gone)?.0.missing(task.bounds);
-    for (done, block) in (1..).zip(&missing) {
+        let index = NucleusIndex::new(&job);
+        let mut state = lock();
         if cancel.load(Ordering::Relaxed) {
-            return Err(gone());
+            return Err(cancelled());
         }
-        let (cut, model_view) = {
-            let state = lock();
-            let (index, model_view) = state.as_ref().ok_or_else(gone)?;
-            (index.cut(*block)?, model_view.clone())
-        };
-        let image = task.document.region(&model_view, cut.read)?;
-        let wanted = SegmentSettings {
-            parameters: task.parameters,
-            region: SlideRegion::Everything,
-            scale: model_view.scale(),
-            mpp_um: task.mpp_um,
-            colours: model_view.colours,
-        };
-        let control = Control { cancel: Some(cancel), ..Control::default() };
-        let seen = wanted.seen(&image);
-        let answer = segment_on(
-            &device,
-            &task.model,
-            &seen,
-            SegmentOptions::default(),
-            &control,
-            &mut report,
-        );
-        let (map, _) = pollster::block_on(answer)?;
-        let kept = cut.nuclei(&image, &map, &wanted)?;
+        // Another job may have begun meanwhile; its blocks stay.
+        let (_, job) = state.get_or_insert((index, Arc::new(job)));
+        Arc::clone(job)
+    };
+    let mut warnings = Warnings::default();
+    let segmenter = task.segmenters.get(&task.model, task.choice, &mut warnings)?;
+    events.send(JobEvent::Device(segmenter.device().name(), warnings.notes));
+    let missing = lock().as_ref().ok_or_else(cancelled)?.0.missing(task.bounds);
+    let slide = SlideRun {
+        job: &job,
+        source: &*task.document,
+        segmenter: &segmenter,
+        options: SegmentOptions::default(),
+        cancel,
+    };
+    let mut done = 0;
+    let (_, warnings) = slide.segment(&missing, &mut |block, nuclei| {
         let bounds = {
             let mut state = lock();
             // Another model or slide may have come meanwhile.
-            let (index, _) =
-                state.as_mut().filter(|_| !cancel.load(Ordering::Relaxed)).ok_or_else(gone)?;
-            index.take(*block, kept);
-            index.bounds(*block)
+            let live = state.as_mut().filter(|_| !cancel.load(Ordering::Relaxed));
+            let (index, _) = live.ok_or_else(cancelled)?;
+            index.take(block, nuclei);
+            index.bounds(block)
         };
-        tell.tell(JobEvent::Block { bounds, done, of: missing.len() });
+        done += 1;
+        events.send(JobEvent::Block { bounds, done, of: missing.len() });
+        Ok(())
+    })?;
+    if !warnings.notes.is_empty() {
+        events.send(JobEvent::Device(segmenter.device().name(), warnings.notes));
     }
     Ok(())
 }

@@ -1,21 +1,25 @@
-//! Answers for every pixel. The exactness ladder, each rung a test:
+//! Segmentation: a probability of "nucleus" for every pixel. [`Segmenter`] is what callers use: a model
+//! on a device, opened and verified once, used for every image and block.
 //!
-//! 0. dense = patch-wise, bit for bit: the same additions in the same order (`dense`, `lanes`
-//!    against `patchwise`);
+//! The exactness ladder, each rung a test:
+//!
+//! 0. dense = patch-wise, bit for bit: the same additions in the same order (`dense`, `batch` against
+//!    `patchwise`);
 //! 1. GPU = CPU, bit for bit, on small-integer networks, where no order of additions can matter
 //!    (`gpu::tests` without a GPU, `tests/it/gpu_engine.rs` on one);
 //! 2. GPU ≈ CPU ≈ PyTorch on real weights, within a stated tolerance on logits
 //!    (`tests/it/gpu_engine.rs`, `winograd`, `tests/it/reference.rs`).
 //!
-//! The image is mirrored by 27 pixels; the DCNN's inner convolutions are valid, so it has an exact
-//! dense form. The DCCN pads inside its patch and has none: it runs patch by patch, 32 at a time,
-//! on every pixel or on a grid (`stride`).
+//! The image is mirrored by 27 pixels. The DCNN's inner convolutions have no padding, so it has an
+//! exact dense form. The DCCN pads inside its patch and has none: it runs patch by patch, 32 at a
+//! time, on every pixel or on a grid (`stride`).
 
 mod assemble;
 mod batch;
 mod block;
 mod buffer;
 mod convolution;
+mod cpu;
 mod dense;
 mod device;
 pub mod gpu;
@@ -23,36 +27,29 @@ mod input_gradient;
 mod kernel;
 mod packed;
 mod patchwise;
+mod segmenter;
 mod weight_gradient;
-mod window;
 mod winograd;
 
 pub use batch::{BatchEngine, PATCH_BATCH};
 pub use block::{Block, blocks};
 pub use buffer::AlignedBuffer;
 pub use convolution::Convolution;
+pub use cpu::CpuEngine;
 pub use dense::DenseEngine;
-pub use device::{Device, DeviceChoice, RanOn, segment_on, segment_on_gpu};
+pub use device::{Device, DeviceChoice, DeviceKind};
 pub use kernel::{ConvForward, SLACK, weighted_sums};
 pub use packed::{PackedFilters, Parallelism};
 pub use patchwise::{patch_at, patch_logits};
-pub use window::WindowEngine;
+pub use segmenter::{Segmentation, Segmenter};
 pub use winograd::{ALIGN_PX, WinogradEngine};
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Model};
-use crate::platform::{for_each_index, threads};
-use crate::raster::{Plane, ProbabilityMap, RgbImage};
-use assemble::{StrideGrid, grid_lines, write_block};
-
-/// Largest side of a block on the CPU unless another is asked for, pixels. Larger ones compute less
-/// context.
-const CPU_BLOCK_PX: usize = 256;
-/// Each thread should get this many blocks, so that none waits long for another.
-const BLOCKS_A_THREAD: usize = 2;
+use crate::raster::{ProbabilityMap, RgbImage};
+use assemble::grid_lines;
 
 /// How to segment.
 #[derive(Debug, Clone, Copy)]
@@ -71,10 +68,10 @@ impl Default for SegmentOptions {
     }
 }
 
-/// Takes a finished block and its probabilities, row by row.
+/// Receives a finished block and its probabilities, row by row.
 pub type ShowBlock = dyn Fn(Block, &[f32]) + Sync;
 
-/// Watches long work from outside: says how far it is and asks it to stop.
+/// Progress and cancellation of long work.
 #[derive(Default)]
 pub struct Control<'a> {
     /// Set to stop; finished parts are kept by whoever holds them.
@@ -111,19 +108,30 @@ impl Control<'_> {
 }
 
 impl SegmentOptions {
-    /// Rows and columns of an image at whose crossings `model` itself answers: all, or the DCCN's
-    /// grid. What lies between is interpolated.
+    /// Rows and columns of an image at whose crossings `model` itself computes an output: all of them,
+    /// or the DCCN's grid. What lies between is interpolated.
     #[must_use]
-    pub fn answered(&self, model: &Model, width: usize, height: usize) -> [Vec<usize>; 2] {
+    pub fn computed_lines(&self, model: &Model, width: usize, height: usize) -> [Vec<usize>; 2] {
         let stride = match model.card().architecture {
             Architecture::Dcnn { .. } => 1,
             Architecture::Dccn { .. } => self.stride,
         };
         [height, width].map(|side| grid_lines(side, stride))
     }
+
+    /// Refuses what no engine can do.
+    fn check(&self, image: &RgbImage) -> Result<()> {
+        if image.data().is_empty() {
+            return Err(Error::mismatch("The image has no pixels"));
+        }
+        if self.block_px == Some(0) || self.stride == 0 {
+            return Err(Error::mismatch("Block size and stride must be at least 1 pixel"));
+        }
+        Ok(())
+    }
 }
 
-/// Probability of "nucleus" for every pixel of an image of any size.
+/// Segments one image on the CPU. For several images build a [`Segmenter`] once instead.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a model without exactly two classes, [`Error::Cancelled`] when asked
@@ -134,109 +142,22 @@ pub fn segment(
     options: SegmentOptions,
     control: &Control<'_>,
 ) -> Result<ProbabilityMap> {
-    check_options(model, image, options)?;
-    match model.card().architecture {
-        Architecture::Dcnn { .. } => segment_dense(model, image, options, control),
-        Architecture::Dccn { .. } => segment_lanes(model, image, options, control),
+    CpuEngine::new(model)?.segment(image, options, control)
+}
+
+/// Refuses models that have other classes than background and nucleus.
+fn check_classes(model: &Model) -> Result<()> {
+    if model.card().architecture.classes() == 2 {
+        return Ok(());
     }
-}
-
-fn check_options(model: &Model, image: &RgbImage, options: SegmentOptions) -> Result<()> {
-    if model.card().architecture.classes() != 2 {
-        return Err(Error::unsupported(
-            "Segmentation needs a model with two classes, background and nucleus",
-        ));
-    }
-    if image.data().is_empty() {
-        return Err(Error::mismatch("The image has no pixels"));
-    }
-    if options.block_px == Some(0) || options.stride == 0 {
-        return Err(Error::mismatch("Block size and stride must be at least 1 pixel"));
-    }
-    Ok(())
-}
-
-fn segment_dense(
-    model: &Model,
-    image: &RgbImage,
-    options: SegmentOptions,
-    control: &Control<'_>,
-) -> Result<ProbabilityMap> {
-    let engine = WinogradEngine::new(model)?;
-    let head = model.card().head;
-    let out = Mutex::new(Plane::filled(image.width(), image.height(), 0.0f32));
-    let longest = image.width().max(image.height());
-    let side = options.block_px.map_or_else(
-        || cpu_side(image, threads()),
-        |side| side.min(longest).next_multiple_of(ALIGN_PX),
-    );
-    let all = blocks(image.width(), image.height(), side);
-    tracing::debug!(
-        blocks = all.len(),
-        width = image.width(),
-        height = image.height(),
-        "dense segmentation"
-    );
-    let done = AtomicU64::new(0);
-    for_each_index(all.len(), |i| {
-        control.check()?;
-        let block = all[i];
-        let logits = engine.run(image, block);
-        let mut plane = out.lock().map_err(|_| stopped())?;
-        let values = write_block(&mut plane, block, &logits, head);
-        drop(plane);
-        control.show(block, &values);
-        control.report(done.fetch_add(1, Ordering::Relaxed) + 1, all.len() as u64);
-        Ok(())
-    })?;
-    out.into_inner().map_err(|_| stopped())
-}
-
-/// Side of blocks of nearly equal size, enough for all workers.
-fn cpu_side(image: &RgbImage, workers: usize) -> usize {
-    let (w, h) = (image.width(), image.height());
-    let even =
-        |n: usize, most: usize| n.div_ceil(n.div_ceil(most).max(1)).next_multiple_of(ALIGN_PX);
-    let side = |most: usize| even(w, most).max(even(h, most));
-    let count = |side: usize| w.div_ceil(side) * h.div_ceil(side);
-    let sides = (1..=CPU_BLOCK_PX / ALIGN_PX).rev().map(|n| side(n * ALIGN_PX));
-    sides.clone().find(|&s| count(s) >= BLOCKS_A_THREAD * workers).unwrap_or(ALIGN_PX)
-}
-
-fn segment_lanes(
-    model: &Model,
-    image: &RgbImage,
-    options: SegmentOptions,
-    control: &Control<'_>,
-) -> Result<ProbabilityMap> {
-    let engine = BatchEngine::new(model)?;
-    let head = model.card().head;
-    let grid = StrideGrid::new(image.width(), image.height(), options.stride);
-    let count = grid.len();
-    let batches = count.div_ceil(PATCH_BATCH);
-    let grid = Mutex::new(grid);
-    let done = AtomicU64::new(0);
-    for_each_index(batches, |b| {
-        control.check()?;
-        let first = b * PATCH_BATCH;
-        let places =
-            grid.lock().map_err(|_| stopped())?.places(first, PATCH_BATCH.min(count - first));
-        let logits = engine.run(image, &places);
-        grid.lock().map_err(|_| stopped())?.put(first, &logits, head);
-        control.report(done.fetch_add(1, Ordering::Relaxed) + 1, batches as u64);
-        Ok(())
-    })?;
-    grid.into_inner().map_err(|_| stopped())?.finish()
-}
-
-fn stopped() -> Error {
-    Error::gpu("A worker stopped while writing its result")
+    Err(Error::unsupported("Segmentation needs a model with two classes, background and nucleus"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{dccn, dcnn};
+    use crate::raster::Plane;
 
     /// A picture in which every pixel differs from its neighbours.
     pub(super) fn picture(width: usize, height: usize) -> RgbImage {

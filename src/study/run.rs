@@ -119,7 +119,7 @@ impl CellRun<'_> {
         let mut first = None;
         for tile in &self.data.test {
             let map = segment(model, &tile.image, options, &control)?;
-            let lines = options.answered(model, map.width(), map.height());
+            let lines = options.computed_lines(model, map.width(), map.height());
             counts =
                 counts.plus(PixelCounts::on_lines(&map, &tile.labels.foreground(), &lines, 0.5)?);
             first.get_or_insert(map);

@@ -3,7 +3,7 @@
 use wasm_bindgen::prelude::*;
 
 use super::Thrown as _;
-use crate::engine::WindowEngine;
+use crate::engine::CpuEngine;
 use crate::error::Error;
 use crate::model::{FileLimits, Model};
 
@@ -11,7 +11,7 @@ use crate::model::{FileLimits, Model};
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct BlockWorker {
-    engine: WindowEngine,
+    engine: CpuEngine,
 }
 
 #[wasm_bindgen]
@@ -22,7 +22,7 @@ impl BlockWorker {
     /// A sentence.
     #[wasm_bindgen(constructor)]
     pub fn new(model: &[u8]) -> Result<Self, JsValue> {
-        let engine = || WindowEngine::new(&Model::from_bytes(model, FileLimits::default())?);
+        let engine = || CpuEngine::new(&Model::from_bytes(model, FileLimits::default())?);
         Ok(Self { engine: engine().thrown()? })
     }
 

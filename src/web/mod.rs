@@ -4,6 +4,7 @@
 //! Facts cross the interface as JSON; `web/worker-api.d.ts` states their types for the scripts.
 
 mod block;
+mod computation;
 mod models;
 mod results;
 mod session;
@@ -12,11 +13,9 @@ mod slide_source;
 mod viewport;
 
 pub use block::BlockWorker;
+pub use computation::Computation;
 pub use session::Session;
 pub use viewport::CanvasViewport;
-
-// The name that `slide` imports.
-use viewport as eye;
 
 use serde::Serialize;
 use wasm_bindgen::prelude::*;

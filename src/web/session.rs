@@ -1,5 +1,5 @@
-//! One worker's memory: the image, a window of it for trials, models, and what they answered.
-//! Methods take `&self`, so that tiles can be asked for while the GPU computes.
+//! The worker that holds the image, the models and the results. Methods take `&self`, so that tiles can
+//! be read while the GPU computes.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,15 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
+use super::computation::Computation;
 use super::slide::SlideAnswer;
 use super::slide_source::WebSlide;
 use super::{Thrown as _, json};
-use crate::engine::{
-    Block, Control, Device, DeviceChoice, SegmentOptions, WindowEngine, gpu, segment_on_gpu,
-};
+use crate::engine::{Block, Device, DeviceChoice, Segmenter, gpu};
 use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
-use crate::platform::seconds;
 use crate::raster::{
     DecodeLimits, Plane, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics,
     decode_image, phantom,
@@ -29,12 +27,12 @@ use crate::viewer::{Pyramid, RESULT_LAYERS};
 const MAX_PIXELS: u64 = 36_000_000;
 /// The built-in sample.
 const SAMPLE: (usize, usize, u64) = (512, 384, 20);
-/// Answers that are kept: two of the image, two of the trial window, one of a slide's block.
-const SLOTS: usize = 5;
-/// Slots from here on belong to the trial window,
-const TRIAL: usize = 2;
-/// and this one to the block of a slide that is worked on.
-pub const BLOCK: usize = 4;
+/// Result slots: two of the image, two of the preview window.
+const SLOTS: usize = 4;
+/// Slots from here on belong to the preview window.
+const FIRST_PREVIEW_SLOT: usize = 2;
+/// Models that are kept prepared: two are compared.
+const MAX_SEGMENTERS: usize = 2;
 
 /// Pixels as they are, and as the model sees them.
 #[derive(Debug, Clone)]
@@ -47,8 +45,6 @@ pub struct ModelInput {
 #[derive(Debug)]
 pub struct ResultSlot {
     pub image: Arc<RgbImage>,
-    /// The same in the colours that the model sees.
-    pub seen: Arc<RgbImage>,
     pub map: ProbabilityMap,
     pub known: Plane<bool>,
     pub fingerprint: String,
@@ -65,13 +61,13 @@ pub struct State {
     pub slide: Option<Rc<WebSlide>>,
     /// What was found in the slide, for each answer.
     pub slide_answers: [Option<SlideAnswer>; RESULT_LAYERS],
-    /// Pixels of the slide's next block.
-    pub piece: Option<ModelInput>,
     pub trial: Option<ModelInput>,
-    models: BTreeMap<u32, Rc<Model>>,
+    models: BTreeMap<u32, Arc<Model>>,
     last_model: u32,
-    device: Option<Rc<Device>>,
-    engine: Option<(u32, Rc<WindowEngine>)>,
+    /// The device that was opened last.
+    device: Option<Device>,
+    /// Prepared models, the latest last.
+    segmenters: Vec<(u32, Rc<Segmenter>)>,
     pub slots: [Option<ResultSlot>; SLOTS],
 }
 
@@ -80,19 +76,7 @@ pub struct State {
 #[derive(Default)]
 pub struct Session {
     pub(super) state: Rc<RefCell<State>>,
-    cancel: Arc<AtomicBool>,
-}
-
-/// Where the GPU's blocks go.
-struct Live {
-    state: Rc<RefCell<State>>,
-    slot: u32,
-    notify: js_sys::Function,
-}
-
-thread_local! {
-    /// The engine's callback may capture nothing that belongs to this thread.
-    static LIVE: RefCell<Option<Live>> = const { RefCell::new(None) };
+    pub(super) cancel: Arc<AtomicBool>,
 }
 
 impl State {
@@ -126,33 +110,49 @@ impl State {
             .ok_or_else(|| Error::mismatch("There is no image yet"))
     }
 
-    pub fn model(&self, id: u32) -> Result<Rc<Model>> {
+    pub fn model(&self, id: u32) -> Result<Arc<Model>> {
         self.models.get(&id).cloned().ok_or_else(|| Error::mismatch("There is no such model"))
+    }
+
+    /// A model that is prepared already.
+    fn prepared(&self, id: u32) -> Option<Rc<Segmenter>> {
+        self.segmenters.iter().find(|(of, _)| *of == id).map(|(_, segmenter)| Rc::clone(segmenter))
+    }
+
+    fn keep_segmenter(&mut self, id: u32, segmenter: Rc<Segmenter>) {
+        self.segmenters.retain(|(of, _)| *of != id);
+        self.segmenters.push((id, segmenter));
+        if self.segmenters.len() > MAX_SEGMENTERS {
+            self.segmenters.remove(0);
+        }
     }
 
     /// Keeps a model and gives its number.
     pub fn keep(&mut self, model: Model) -> u32 {
         self.last_model += 1;
-        self.models.insert(self.last_model, Rc::new(model));
+        self.models.insert(self.last_model, Arc::new(model));
         self.last_model
     }
 
     pub fn drop_model(&mut self, id: u32) {
         self.models.remove(&id);
+        self.segmenters.retain(|(of, _)| *of != id);
     }
 
     /// Forgets what was open and what was found in it.
     pub fn forget_picture(&mut self) {
         self.slots = Default::default();
         self.slide_answers = Default::default();
-        (self.pyramid, self.slide, self.piece, self.trial) = (None, None, None, None);
+        self.pyramid = None;
+        self.slide = None;
+        self.trial = None;
         self.colours = None;
     }
 
     /// Takes a window for trials; what was found in the last one goes.
     pub fn take_trial(&mut self, picture: ModelInput) {
         self.trial = Some(picture);
-        self.slots[TRIAL..BLOCK].iter_mut().for_each(|slot| *slot = None);
+        self.slots[FIRST_PREVIEW_SLOT..].iter_mut().for_each(|slot| *slot = None);
     }
 
     fn take_image(&mut self, image: RgbImage) -> String {
@@ -164,7 +164,17 @@ impl State {
         size.to_string()
     }
 
-    fn take_block(&mut self, slot: u32, block: Block, values: &[f32]) -> Result<()> {
+    /// Empties a result that was begun.
+    pub fn restart(&mut self, slot: u32) -> Result<()> {
+        let slot = self.slot_mut(slot)?;
+        slot.map.data_mut().fill(0.0);
+        slot.known.data_mut().fill(false);
+        slot.found = None;
+        Ok(())
+    }
+
+    /// Writes the probabilities of a block, row by row.
+    pub fn take_block(&mut self, slot: u32, block: Block, values: &[f32]) -> Result<()> {
         let slot = self.slot_mut(slot)?;
         let (right, low) = (block.column + block.width, block.row + block.height);
         if right > slot.map.width()
@@ -243,8 +253,8 @@ impl Session {
         json(&facts)
     }
 
-    /// Opens what `choice` (auto, gpu, cpu) asks for, proven on a model; gives JSON with its name
-    /// and what was passed over.
+    /// Opens what `choice` (auto, gpu, cpu) asks for and prepares a model on it; gives JSON with the
+    /// device's name and what was passed over.
     ///
     /// # Errors
     /// A sentence when a GPU was demanded and none computes right.
@@ -257,163 +267,50 @@ impl Session {
         let model = self.state.borrow().model(id).thrown()?;
         let choice: DeviceChoice =
             choice.parse().map_err(|e: String| super::thrown(&Error::mismatch(e)))?;
-        let mut report = Warnings::default();
-        let device = Device::open(choice, &model, &mut report).await.thrown()?;
-        let software = matches!(&device, Device::Gpu(gpu) if gpu.facts.software);
-        let gpu = matches!(device, Device::Gpu(_));
-        let told = json!({ "name": device.name(), "gpu": gpu, "software": software, "notes": report.notes });
-        self.state.borrow_mut().device = Some(Rc::new(device));
-        json(&told)
+        let mut warnings = Warnings::default();
+        let segmenter = Rc::new(Segmenter::open(model, choice, &mut warnings).await.thrown()?);
+        let device = segmenter.device().clone();
+        let facts = json!({
+            "name": device.name(),
+            "gpu": matches!(device, Device::Gpu(_)),
+            "software": segmenter.gpu().is_some_and(|gpu| gpu.facts.software),
+            "notes": warnings.notes,
+        });
+        let mut state = self.state.borrow_mut();
+        // Models prepared on another device are prepared anew.
+        state.segmenters.clear();
+        state.keep_segmenter(id, segmenter);
+        state.device = Some(device);
+        json(&facts)
     }
 
-    /// Starts an answer: 0 and 1 of the image, 2 and 3 of the trial window.
+    /// Begins a result: slots 0 and 1 are of the image, 2 and 3 of the preview window.
     ///
     /// # Errors
     /// Without image or model.
-    pub fn begin(&self, slot: u32, id: u32) -> std::result::Result<(), JsValue> {
+    pub fn begin(&self, slot: u32, id: u32) -> std::result::Result<Computation, JsValue> {
         self.cancel.store(false, Ordering::Relaxed);
         let mut state = self.state.borrow_mut();
         let model = state.model(id).thrown()?;
-        let missing = || super::thrown(&Error::mismatch("There is no such picture"));
-        let picture = match slot as usize {
-            0..TRIAL => state.seen().thrown()?,
-            BLOCK => state.piece.take().ok_or_else(missing)?,
-            _ => state.trial.clone().ok_or_else(missing)?,
+        let input = match slot as usize {
+            0..FIRST_PREVIEW_SLOT => state.seen(),
+            _ => state.trial.clone().ok_or_else(|| Error::mismatch("There is no such picture")),
         };
-        let ModelInput { image, seen } = picture;
-        let (w, h) = (image.width(), image.height());
-        let place = state
-            .slots
-            .get_mut(slot as usize)
-            .ok_or_else(|| super::thrown(&Error::mismatch("No such slot")))?;
+        let ModelInput { image, seen } = input.thrown()?;
+        let (width, height) = (image.width(), image.height());
+        let Some(place) = state.slots.get_mut(slot as usize) else {
+            return Err(super::thrown(&Error::mismatch("No such slot")));
+        };
         *place = Some(ResultSlot {
             image,
-            seen,
-            map: Plane::filled(w, h, 0.0),
-            known: Plane::filled(w, h, false),
+            map: Plane::filled(width, height, 0.0),
+            known: Plane::filled(width, height, false),
             fingerprint: model.fingerprint(),
             parameters: model.card().instances,
             found: None,
         });
-        Ok(())
-    }
-
-    /// Empties an answer that was begun, for another attempt.
-    ///
-    /// # Errors
-    /// When it was not begun.
-    pub fn restart(&self, slot: u32) -> std::result::Result<(), JsValue> {
-        let mut state = self.state.borrow_mut();
-        let slot = state.slot_mut(slot).thrown()?;
-        slot.map.data_mut().fill(0.0);
-        slot.known.data_mut().fill(false);
-        slot.found = None;
-        Ok(())
-    }
-
-    /// Fills an answer on the GPU that was opened. Calls `notify(row, column, width, height)` after
-    /// each block and resolves with JSON: whether it is done (else CPU workers must), seconds,
-    /// notes, and whether the device is lost.
-    ///
-    /// # Errors
-    /// A sentence; named `AbortError` when it was cancelled.
-    pub async fn compute(
-        &self,
-        slot: u32,
-        id: u32,
-        notify: js_sys::Function,
-    ) -> std::result::Result<String, JsValue> {
-        let (model, image, device) = {
-            let state = self.state.borrow();
-            let device = state
-                .device
-                .clone()
-                .ok_or_else(|| super::thrown(&Error::mismatch("No device is open")))?;
-            (state.model(id).thrown()?, Arc::clone(&state.slot(slot).thrown()?.seen), device)
-        };
-        let Device::Gpu(gpu) = &*device else {
-            return Ok(json!({ "done": false, "notes": [], "lost": false }).to_string());
-        };
-        LIVE.with(|live| live.replace(Some(Live { state: Rc::clone(&self.state), slot, notify })));
-        let show = |block: Block, values: &[f32]| take_live(block, values);
-        let control =
-            Control { cancel: Some(&self.cancel), block: Some(&show), ..Control::default() };
-        let mut report = Warnings::default();
-        let begun = seconds();
-        let result =
-            segment_on_gpu(gpu, &model, &image, SegmentOptions::default(), &control, &mut report)
-                .await;
-        LIVE.with(|live| live.replace(None));
-        let secs = seconds() - begun;
-        let map = result.thrown()?;
-        if let Some(map) = &map {
-            let whole = Block { row: 0, column: 0, width: map.width(), height: map.height() };
-            self.state.borrow_mut().take_block(slot, whole, map.data()).thrown()?;
-        }
-        let told = json!({ "done": map.is_some(), "seconds": secs, "notes": report.notes, "lost": gpu.is_lost() });
-        Ok(told.to_string())
-    }
-
-    /// Blocks for CPU workers: row, column, width, height of each.
-    ///
-    /// # Errors
-    /// A sentence.
-    #[wasm_bindgen(js_name = cpuBlocks)]
-    pub fn cpu_blocks(
-        &self,
-        slot: u32,
-        id: u32,
-        workers: u32,
-    ) -> std::result::Result<Vec<u32>, JsValue> {
-        let mut state = self.state.borrow_mut();
-        let engine = match &state.engine {
-            Some((of, engine)) if *of == id => Rc::clone(engine),
-            _ => Rc::new(state.model(id).and_then(|m| WindowEngine::new(&m)).thrown()?),
-        };
-        let image = &state.slot(slot).thrown()?.image;
-        let blocks = engine.blocks(image, workers.max(1) as usize);
-        state.engine = Some((id, engine));
-        Ok(blocks
-            .iter()
-            .flat_map(|b| [b.row, b.column, b.width, b.height].map(|v| v as u32))
-            .collect())
-    }
-
-    /// What a CPU worker needs for a block: red, green and blue of each pixel.
-    ///
-    /// # Errors
-    /// A sentence.
-    pub fn cut(
-        &self,
-        slot: u32,
-        row: u32,
-        column: u32,
-        width: u32,
-        height: u32,
-    ) -> std::result::Result<Vec<u8>, JsValue> {
-        let state = self.state.borrow();
-        let block = super::block(row, column, width, height);
-        let missing = || super::thrown(&Error::mismatch("Blocks were not asked for"));
-        let (_, engine) = state.engine.as_ref().ok_or_else(missing)?;
-        let pixels = engine.cut(&state.slot(slot).thrown()?.seen, block);
-        Ok(pixels.as_flattened().to_vec())
-    }
-
-    /// Takes a block from a CPU worker.
-    ///
-    /// # Errors
-    /// When it is not part of the image.
-    pub fn put(
-        &self,
-        slot: u32,
-        row: u32,
-        column: u32,
-        width: u32,
-        height: u32,
-        values: &[f32],
-    ) -> std::result::Result<(), JsValue> {
-        let block = super::block(row, column, width, height);
-        self.state.borrow_mut().take_block(slot, block, values).thrown()
+        drop(state);
+        Ok(Computation::of_slot(self, id, slot, seen))
     }
 
     /// Stops what the GPU is doing after the block under way.
@@ -424,22 +321,48 @@ impl Session {
     /// Loses the GPU, as a driver's crash would: to see what then happens.
     #[wasm_bindgen(js_name = loseDevice)]
     pub fn lose_device(&self) {
-        if let Some(Device::Gpu(gpu)) = self.state.borrow().device.as_deref() {
+        if let Some(Device::Gpu(gpu)) = &self.state.borrow().device {
             gpu.destroy();
         }
     }
 }
 
-fn take_live(block: Block, values: &[f32]) {
-    LIVE.with(|live| {
-        let live = live.borrow();
-        let Some(Live { state, slot, notify }) = live.as_ref() else { return };
-        // Only the answer's own map is written; nobody else holds the state while the GPU waits.
-        if let Ok(mut state) = state.try_borrow_mut() {
-            drop(state.take_block(*slot, block, values));
+/// The model prepared on the session's device, now if it was not before. A device that cannot run it
+/// is passed over for the CPU; `warnings` says why.
+pub async fn segmenter(
+    state: &Rc<RefCell<State>>,
+    id: u32,
+    warnings: &mut Warnings,
+) -> Result<Rc<Segmenter>> {
+    let (model, device) = {
+        let state = state.borrow();
+        if let Some(segmenter) = state.prepared(id) {
+            return Ok(segmenter);
         }
-        let numbers =
-            [block.row, block.column, block.width, block.height].map(|v| JsValue::from(v as u32));
-        drop(notify.apply(&JsValue::NULL, &numbers.iter().collect::<js_sys::Array>()));
-    });
+        (state.model(id)?, state.device.clone().unwrap_or(Device::Cpu))
+    };
+    let segmenter = match Segmenter::new(Arc::clone(&model), device).await {
+        Err(error @ (Error::Gpu { .. } | Error::Limit { .. })) => {
+            warnings.note(error.to_string());
+            Segmenter::on_cpu(model)?
+        }
+        other => other?,
+    };
+    let segmenter = Rc::new(segmenter);
+    state.borrow_mut().keep_segmenter(id, Rc::clone(&segmenter));
+    Ok(segmenter)
+}
+
+/// The same without waiting: on the CPU, unless the model is prepared already.
+///
+/// # Errors
+/// When there is no such model.
+pub fn cpu_segmenter(state: &Rc<RefCell<State>>, id: u32) -> Result<Rc<Segmenter>> {
+    let mut state = state.borrow_mut();
+    if let Some(segmenter) = state.prepared(id) {
+        return Ok(segmenter);
+    }
+    let segmenter = Rc::new(Segmenter::on_cpu(state.model(id)?)?);
+    state.keep_segmenter(id, Rc::clone(&segmenter));
+    Ok(segmenter)
 }

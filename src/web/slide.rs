@@ -1,43 +1,50 @@
 //! Slides in a session: tiles as the view needs them, blocks one after the other, nuclei kept and
-//! written. The script asks for one block at a time and fills it as it fills an image: on the GPU
-//! or by its workers.
+//! written. The script drives the [`SlideJob`]: it asks for a block, computes it on the GPU or by its
+//! workers, and gives it back.
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use js_sys::Function;
+use serde::Serialize;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use super::session::{BLOCK, ModelInput, Session};
+use super::computation::Computation;
+use super::session::{ModelInput, Session};
 use super::slide_source::WebSlide;
-use super::{Thrown as _, eye};
+use super::{Thrown as _, json, viewport};
 use crate::engine::Block;
 use crate::error::{Error, Result};
 use crate::instances::{Provenance, write_nuclei};
 use crate::model::InstanceParameters;
 use crate::raster::{StainLut, StainMode, StainStatistics};
 use crate::viewer::{TileKey, compose, nuclei_tile};
-use crate::whole_slide::{NucleusIndex, Sampling, SegmentSettings, SlideRegion};
+use crate::whole_slide::{
+    BackgroundBlocks, Bounds, NucleusIndex, Sampling, SegmentSettings, SlideJob, SlideRegion,
+    SlideSetup,
+};
 
 /// A TIFF without tiles is an image while it has no more pixels than this.
 const MAX_IMAGE_PX: usize = 36_000_000;
 /// Side of a block, pixels: small enough for answers to come soon and for memory to stay low.
 const BLOCK_PX: usize = 1024;
 
-/// What was found in a slide, and how it was looked at.
+/// The nuclei of a slide and the job that finds them.
 pub struct SlideAnswer {
     pub index: NucleusIndex,
-    sampling: Sampling,
-    wanted: SegmentSettings,
+    job: Rc<SlideJob>,
     fingerprint: String,
 }
 
 impl SlideAnswer {
-    fn is_of(&self, fingerprint: &str, mpp: f64, parameters: &InstanceParameters) -> bool {
+    /// Whether it was found by that model with these settings.
+    fn is_of(&self, fingerprint: &str, mpp_um: f64, parameters: &InstanceParameters) -> bool {
+        let settings = self.job.settings();
         self.fingerprint == fingerprint
-            && self.wanted.mpp_um == Some(mpp)
-            && self.wanted.parameters == *parameters
+            && settings.mpp_um == Some(mpp_um)
+            && settings.parameters == *parameters
     }
 
     /// GeoJSON and CSV.
@@ -45,7 +52,8 @@ impl SlideAnswer {
     /// # Errors
     /// None in practice.
     pub fn files(&self) -> Result<[Vec<u8>; 2]> {
-        let provenance = Provenance { model: self.fingerprint.clone(), mpp_um: self.wanted.mpp_um };
+        let mpp_um = self.job.settings().mpp_um;
+        let provenance = Provenance { model: self.fingerprint.clone(), mpp_um };
         let (mut features, mut table) = (Vec::new(), Vec::new());
         write_nuclei(self.index.nuclei(true), &provenance, &mut features, &mut table)?;
         Ok([features, table])
@@ -53,12 +61,27 @@ impl SlideAnswer {
 
     /// Label, centroid x and y, area in pixels, mean probability, circularity of each nucleus.
     pub fn table(&self) -> Vec<f64> {
-        let row = |(label, kept): (u32, &crate::whole_slide::SlideNucleus)| {
-            let (x, y) = kept.centroid;
-            [f64::from(label), x, y, kept.area_px as f64, kept.probability(), kept.circularity()]
-        };
-        self.index.all().flat_map(row).collect()
+        let mut rows = Vec::new();
+        for (label, nucleus) in self.index.all() {
+            let (x, y) = nucleus.centroid;
+            rows.extend([f64::from(label), x, y, nucleus.area_px as f64]);
+            rows.extend([nucleus.probability(), nucleus.circularity()]);
+        }
+        rows
     }
+}
+
+/// What [`Session::slide_finish`] gives.
+#[derive(Serialize)]
+struct FinishedBlock {
+    /// Left, top, right and bottom of the block in pixels of the finest level.
+    bounds: Bounds,
+    /// Nuclei so far, and their share of the area segmented so far.
+    count: usize,
+    share: f64,
+    /// Blocks that are finished, and blocks that are to be segmented.
+    done: usize,
+    wanted: usize,
 }
 
 impl Session {
@@ -66,7 +89,7 @@ impl Session {
         self.state.borrow().slide.clone().ok_or_else(|| Error::mismatch("There is no slide open"))
     }
 
-    /// Does something with an answer of the slide.
+    /// Does something with the nuclei of a slide.
     fn with_answer<T>(
         &self,
         slot: u32,
@@ -83,92 +106,90 @@ impl Session {
         if !first.is_tiled() && first.width.saturating_mul(first.height) <= MAX_IMAGE_PX {
             return Ok(None);
         }
-        let told = json!({
+        let facts = json!({
             "width": first.width, "height": first.height, "levels": slide.slide.levels.len(),
             "mpp": slide.slide.mpp_um, "magnification": slide.slide.magnification,
         });
         let mut state = self.state.borrow_mut();
         state.forget_picture();
         state.slide = Some(Rc::new(slide));
-        Ok(Some(told))
+        Ok(Some(facts))
     }
 
-    /// Gives whether the colours are matched.
-    async fn begun(
+    /// Prepares the segmentation of a slide; gives whether its stain is matched.
+    async fn prepare_slide(
         &self,
         slot: u32,
         id: u32,
-        mpp: f64,
+        mpp_um: f64,
         threshold: f32,
         read: &Function,
     ) -> Result<bool> {
         let (slide, model) = (self.slide()?, self.state.borrow().model(id)?);
         let (own, fingerprint) = (model.card().instances, model.fingerprint());
-        let parameters = InstanceParameters {
-            threshold: if threshold < 0.0 { own.threshold } else { threshold },
-            ..own
-        };
-        let kept = |a: &mut SlideAnswer| {
-            Ok(a.is_of(&fingerprint, mpp, &parameters).then_some(a.wanted.colours.is_some()))
-        };
-        if let Some(matched) = self.with_answer(slot, kept).unwrap_or(None) {
-            return Ok(matched);
+        let threshold = if threshold < 0.0 { own.threshold } else { threshold };
+        let parameters = InstanceParameters { threshold, ..own };
+        if let Some(answer) = self.state.borrow().slide_answer(slot)
+            && answer.is_of(&fingerprint, mpp_um, &parameters)
+        {
+            return Ok(answer.job.stain_lut().is_some());
         }
-        let sampling = Sampling::new(&slide.slide, mpp, model.card().mpp_um)?;
-        let tissue = slide.tissue((sampling.width(), sampling.height()), read).await?;
-        let colours =
-            StainLut::wanted(StainMode::Auto, slide.stain(&sampling, &tissue, read).await?);
-        let wanted = SegmentSettings {
+        let settings = SegmentSettings {
             parameters,
             region: SlideRegion::Everything,
-            scale: sampling.scale,
-            mpp_um: Some(mpp),
-            colours,
+            mpp_um: Some(mpp_um),
+            stain: StainMode::Auto,
+            background: BackgroundBlocks::Skip,
+            block_px: BLOCK_PX,
         };
-        let index = NucleusIndex::new(&sampling, &tissue, BLOCK_PX);
+        let mut setup = SlideSetup::of_slide(&slide.slide, model.card().mpp_um, settings)?;
+        if let Some(tissue) = slide.tissue.borrow().clone() {
+            setup = setup.with_tissue(tissue);
+        }
+        while let Some(request) = setup.next_request() {
+            setup.supply(slide.region(request.level, request.rect, read).await?)?;
+        }
+        let job = Rc::new(setup.finish()?);
+        slide.tissue.replace(Some(Arc::clone(job.tissue())));
+        let matched = job.stain_lut().is_some();
+        let index = NucleusIndex::new(&job);
         let mut state = self.state.borrow_mut();
-        let place = state
-            .slide_answers
-            .get_mut(slot as usize)
-            .ok_or_else(|| Error::mismatch("No such slot"))?;
-        let matched = wanted.colours.is_some();
-        *place = Some(SlideAnswer { index, sampling, wanted, fingerprint });
+        let place = state.slide_answers.get_mut(slot as usize);
+        *place.ok_or_else(|| Error::mismatch("No such slot"))? =
+            Some(SlideAnswer { index, job, fingerprint });
         Ok(matched)
     }
 
-    async fn piece(&self, slot: u32, index: u32, read: &Function) -> Result<()> {
+    async fn read_block(
+        &self,
+        slot: u32,
+        block: u32,
+        id: u32,
+        read: &Function,
+    ) -> Result<Computation> {
         let slide = self.slide()?;
-        let needed = |a: &mut SlideAnswer| {
-            Ok((a.index.cut(index as usize)?.read, a.sampling.clone(), a.wanted.colours.clone()))
-        };
-        let (block, sampling, colours) = self.with_answer(slot, needed)?;
-        let pixels = slide.region(sampling.level, sampling.needs(block), read).await?;
-        let image = Arc::new(sampling.apply(pixels, block)?);
-        let seen = colours.map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
-        self.state.borrow_mut().piece = Some(ModelInput { image, seen });
-        Ok(())
+        let job = self.with_answer(slot, |answer| Ok(Rc::clone(&answer.job)))?;
+        let request = job.request(block as usize)?;
+        let pixels = slide.region(request.level, request.rect, read).await?;
+        let pixels = job.prepare(block as usize, pixels)?;
+        Ok(Computation::of_slide_block(self, id, slot, pixels))
     }
 
-    fn taken(&self, slot: u32, index: u32) -> Result<String> {
-        let mut state = self.state.borrow_mut();
-        let answered = state.slots[BLOCK]
-            .take()
-            .ok_or_else(|| Error::mismatch("The block is not computed"))?;
-        let missing = || Error::mismatch("The slide's answer went away");
-        let answer = state
-            .slide_answers
-            .get_mut(slot as usize)
-            .and_then(Option::as_mut)
-            .ok_or_else(missing)?;
-        let cut = answer.index.cut(index as usize)?;
-        let kept = cut.nuclei(&answered.image, &answered.map, &answer.wanted)?;
-        answer.index.take(index as usize, kept);
-        let (done, wanted) = answer.index.progress();
-        Ok(json!({
-            "bounds": answer.index.bounds(index as usize), "count": answer.index.count(),
-            "share": answer.index.area_share(), "done": done, "wanted": wanted,
+    fn finish_block(&self, computed: Computation) -> Result<FinishedBlock> {
+        let (slot, pixels, map) = computed.into_slide_block()?;
+        let block = pixels.block;
+        self.with_answer(slot, |answer| {
+            let nuclei = answer.job.nuclei(&pixels, &map)?;
+            answer.index.take(block, nuclei);
+            let (done, wanted) = answer.index.progress();
+            Ok(FinishedBlock {
+                bounds: answer.index.bounds(block),
+                count: answer.index.count(),
+                share: answer.index.area_share(),
+                done,
+                wanted,
+            })
         })
-        .to_string())
     }
 
     async fn tile(&self, key: TileKey, read: &Function) -> Result<Vec<u8>> {
@@ -242,7 +263,8 @@ impl Session {
         threshold: f32,
         read: Function,
     ) -> std::result::Result<bool, JsValue> {
-        self.begun(slot, id, mpp, threshold, &read).await.thrown()
+        self.cancel.store(false, Ordering::Relaxed);
+        self.prepare_slide(slot, id, mpp, threshold, &read).await.thrown()
     }
 
     /// Blocks that are not finished and touch a rectangle, in pixels of the finest level; those in
@@ -263,28 +285,30 @@ impl Session {
         Ok(all.thrown()?.into_iter().map(|i| i as u32).collect())
     }
 
-    /// Reads a block's pixels; the next `begin` of its slot takes them.
+    /// Reads the pixels of a block for a model; compute it, then give it to
+    /// [`Self::slide_finish`].
     ///
     /// # Errors
     /// A sentence.
-    #[wasm_bindgen(js_name = slidePiece)]
-    pub async fn slide_piece(
+    #[wasm_bindgen(js_name = slideBlock)]
+    pub async fn slide_block(
         &self,
         slot: u32,
-        index: u32,
+        block: u32,
+        id: u32,
         read: Function,
-    ) -> std::result::Result<(), JsValue> {
-        self.piece(slot, index, &read).await.thrown()
+    ) -> std::result::Result<Computation, JsValue> {
+        self.read_block(slot, block, id, &read).await.thrown()
     }
 
-    /// Keeps the nuclei of the block that was computed; gives its place, the numbers so far and the
-    /// progress as JSON.
+    /// Keeps the nuclei of a computed block; gives its place, the numbers so far and the progress as
+    /// JSON.
     ///
     /// # Errors
     /// A sentence.
-    #[wasm_bindgen(js_name = slideTake)]
-    pub fn slide_take(&self, slot: u32, index: u32) -> std::result::Result<String, JsValue> {
-        self.taken(slot, index).thrown()
+    #[wasm_bindgen(js_name = slideFinish)]
+    pub fn slide_finish(&self, computed: Computation) -> std::result::Result<String, JsValue> {
+        json(&self.finish_block(computed).thrown()?)
     }
 
     /// Forgets what was found.
@@ -331,7 +355,7 @@ impl Session {
         let size = self.slide().thrown()?.tiles.size();
         let data = self.with_answer(slot, |a| nuclei_tile(size, &a.index, key)).ok();
         let strength = |i: usize| layers.get(i).copied().unwrap_or(0.0);
-        let layers = eye::layers([strength(0), strength(1), strength(2), -1.0], chosen, -1.0);
+        let layers = viewport::layers([strength(0), strength(1), strength(2), -1.0], chosen, -1.0);
         compose(&image, data.as_deref(), slot as usize, &layers).thrown()
     }
 

@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use js_sys::{Function, Promise, Uint8Array};
@@ -12,21 +11,18 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::error::{Error, Result};
-use crate::raster::{RgbImage, StainStatistics};
+use crate::raster::RgbImage;
 use crate::slide::{
     RangeCache, ReadError, ReadResult, Rect, Slide, SlideLevel, TileCache, TileIndex, decode_tile,
     merged,
 };
 use crate::viewer::SlideTiles;
-use crate::whole_slide::{Overview, Sampling, Tissue};
+use crate::whole_slide::Tissue;
 
 /// Room for decoded tiles, bytes.
 const CACHE_BYTES: usize = 96 << 20;
 /// Rounds of fetching before a reader is believed to run in a circle.
 const MAX_ROUNDS: usize = 1000;
-
-/// Size of a picture and where there is tissue in it.
-type Known = ((usize, usize), Rc<Tissue>);
 
 /// An open slide.
 pub struct WebSlide {
@@ -36,8 +32,8 @@ pub struct WebSlide {
     cache: RefCell<TileCache>,
     /// Tiles that are under way, and what will say that they are not any more.
     busy: RefCell<HashMap<TileIndex, Promise>>,
-    /// Once it was looked for.
-    tissue: RefCell<Option<Known>>,
+    /// Found by an earlier segmentation, for the next one.
+    pub tissue: RefCell<Option<Arc<Tissue>>>,
 }
 
 impl WebSlide {
@@ -121,25 +117,6 @@ impl WebSlide {
         }
         Ok(present)
     }
-
-    /// Where there is tissue, for a picture of that size.
-    ///
-    /// # Errors
-    /// When the level that shows it cannot be read.
-    pub async fn tissue(&self, size: (usize, usize), read: &Function) -> Result<Rc<Tissue>> {
-        if let Some((of, tissue)) = &*self.tissue.borrow()
-            && *of == size
-        {
-            return Ok(Rc::clone(tissue));
-        }
-        let mut glance = Overview::new(&self.slide);
-        for rect in glance.strips() {
-            glance.add(&self.region(glance.level, rect, read).await?);
-        }
-        let tissue = Rc::new(glance.tissue(size.0, size.1)?);
-        self.tissue.replace(Some((size, Rc::clone(&tissue))));
-        Ok(tissue)
-    }
 }
 
 /// Tiles that are under way; when it goes, whatever the reason, those that wait go on.
@@ -165,26 +142,6 @@ impl Drop for Busy<'_> {
         if let Some(done) = &self.done {
             drop(done.call0(&JsValue::NULL));
         }
-    }
-}
-
-impl WebSlide {
-    /// The stain, from windows that show tissue.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub async fn stain(
-        &self,
-        sampling: &Sampling,
-        tissue: &Tissue,
-        read: &Function,
-    ) -> Result<Option<StainStatistics>> {
-        let mut windows = Vec::new();
-        for window in tissue.windows() {
-            let pixels = self.region(sampling.level, sampling.needs(window), read).await?;
-            windows.push(sampling.apply(pixels, window)?);
-        }
-        Ok(StainStatistics::of(&windows))
     }
 }
 

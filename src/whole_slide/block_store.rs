@@ -1,9 +1,13 @@
 //! Finished blocks as files, each written whole: what a killed run goes on from.
 
+use std::cell::RefCell;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::job::SlideJob;
 use super::nucleus::SlideNucleus;
 use crate::error::{Error, ErrorContext as _, Result};
+use crate::instances::{Provenance, write_nuclei};
 use crate::model::sha256_hex;
 use crate::platform::{read_file, write_atomic};
 
@@ -73,8 +77,35 @@ impl BlockStore {
             .at(file)
     }
 
-    /// Removes the folder; the results are whole.
+    /// Removes the folder; the results are complete.
     pub fn remove(self) {
         drop(std::fs::remove_dir_all(&self.folder)); // one left behind is harmless
     }
+}
+
+/// Writes the nuclei of all finished blocks of a job, numbered in the order of blocks; gives their
+/// number.
+///
+/// # Errors
+/// When a block is broken or a target cannot be written.
+pub fn write_finished(
+    job: &SlideJob,
+    store: &BlockStore,
+    provenance: &Provenance,
+    geojson: &mut dyn Write,
+    csv: &mut dyn Write,
+) -> Result<usize> {
+    let mpp_known = job.settings().mpp_um.is_some();
+    let failure = RefCell::new(None);
+    // Blocks are read one at a time, so memory does not grow with the slide.
+    let read = |block: usize| {
+        store.read(block).unwrap_or_else(|error| {
+            failure.borrow_mut().get_or_insert(error);
+            Vec::new()
+        })
+    };
+    let all = (0..job.blocks().len()).flat_map(read);
+    let numbered = all.zip(1u32..).map(|(nucleus, label)| nucleus.numbered(label, mpp_known));
+    let count = write_nuclei(numbered, provenance, geojson, csv)?;
+    failure.into_inner().map_or(Ok(count), Err)
 }

@@ -1,148 +1,155 @@
-//! The nuclei of a slide while its blocks are finished in any order: numbered in the order of
-//! blocks, as the command line does, found by place, and drawn or written from here.
+//! The nuclei of a slide while its blocks are finished in any order: numbered in the order of blocks,
+//! as the command line does, found by place, and drawn or written from here.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-use super::block_halo::{BlockHalo, MARGIN_PX};
+use super::block_halo::MARGIN_PX;
+use super::job::SlideJob;
 use super::nucleus::SlideNucleus;
-use super::sampling::Sampling;
-use super::tissue::Tissue;
-use crate::engine::{Block, blocks};
-use crate::error::{Error, Result};
+use crate::engine::Block;
 use crate::instances::Nucleus;
 
 /// Left, top, right and bottom in pixels of the finest level.
 pub type Bounds = [f64; 4];
 
-/// Blocks, which of them are wanted, and what the finished ones hold.
+fn intersects([l, t, r, b]: Bounds, [left, top, right, bottom]: Bounds) -> bool {
+    l < right && r > left && t < bottom && b > top
+}
+
+/// Blocks, which of them are to be segmented, and the nuclei of the finished ones.
 #[derive(Debug)]
 pub struct NucleusIndex {
+    /// Of the whole, in the model's pixels.
     width: usize,
     height: usize,
+    /// Pixels of the finest level that one of the model's spans.
     scale: f64,
+    /// A grid, row by row.
     blocks: Vec<Block>,
-    wanted: Vec<bool>,
-    kept: BTreeMap<usize, Vec<SlideNucleus>>,
-    /// Of each block's first nucleus, less one.
+    needed: Vec<bool>,
+    finished: BTreeMap<usize, Vec<SlideNucleus>>,
+    /// Number of each block's first nucleus, less one.
     offsets: Vec<u32>,
-    /// Nuclei, pixels that they cover, and pixels of the finished blocks.
-    sums: (usize, u64, f64),
+    totals: Totals,
+}
+
+/// Sums over the finished blocks.
+#[derive(Debug, Default)]
+struct Totals {
+    nuclei: usize,
+    /// Pixels of the finest level that nuclei cover.
+    covered_px: u64,
+    /// Pixels of the finest level in these blocks.
+    area_px: f64,
 }
 
 impl NucleusIndex {
-    /// Nothing yet of a slide seen through a sampling, in blocks of `block_px`; glass is not
-    /// wanted.
+    /// Empty, for the blocks of a job.
     #[must_use]
-    pub fn new(sampling: &Sampling, tissue: &Tissue, block_px: usize) -> Self {
-        Self::of_size((sampling.width(), sampling.height()), sampling.scale, tissue, block_px)
+    pub fn new(job: &SlideJob) -> Self {
+        let mut needed = Vec::with_capacity(job.blocks().len());
+        for block in 0..job.blocks().len() {
+            needed.push(job.is_needed(block));
+        }
+        Self::of_blocks(job.size(), job.scale(), job.blocks().to_vec(), needed)
     }
 
-    /// The same of a picture of that size, whose pixels span `scale` of the finest level's.
-    #[must_use]
-    pub fn of_size(
+    fn of_blocks(
         (width, height): (usize, usize),
         scale: f64,
-        tissue: &Tissue,
-        block_px: usize,
+        blocks: Vec<Block>,
+        needed: Vec<bool>,
     ) -> Self {
-        let blocks = blocks(width, height, block_px);
-        let wanted =
-            blocks.iter().map(|b| tissue.touches(b.column, b.row, b.width, b.height)).collect();
         let offsets = vec![0; blocks.len()];
         Self {
             width,
             height,
             scale,
             blocks,
-            wanted,
-            kept: BTreeMap::new(),
+            needed,
+            finished: BTreeMap::new(),
             offsets,
-            sums: (0, 0, 0.0),
+            totals: Totals::default(),
         }
     }
 
-    /// Finished and wanted blocks.
+    /// Numbers of finished blocks and of blocks that are to be segmented.
     #[must_use]
     pub fn progress(&self) -> (usize, usize) {
-        (self.kept.len(), self.wanted.iter().filter(|w| **w).count())
+        (self.finished.len(), self.needed.iter().filter(|needed| **needed).count())
     }
 
-    /// Blocks that are wanted, not finished and touch a rectangle, those near its middle first.
+    /// Blocks that are to be segmented, not finished and touch a rectangle, the nearest to its centre
+    /// first.
     #[must_use]
-    pub fn missing(&self, [left, top, right, bottom]: Bounds) -> Vec<usize> {
-        let middle = (f64::midpoint(left, right), f64::midpoint(top, bottom));
-        let touches = |[l, t, r, b]: Bounds| l < right && r > left && t < bottom && b > top;
-        let mut found: Vec<usize> = (0..self.blocks.len())
-            .filter(|i| self.wanted[*i] && !self.kept.contains_key(i) && touches(self.bounds(*i)))
-            .collect();
-        let away = |i: &usize| {
-            let [l, t, r, b] = self.bounds(*i);
-            (f64::midpoint(l, r) - middle.0).hypot(f64::midpoint(t, b) - middle.1)
-        };
-        found.sort_by(|a, b| away(a).total_cmp(&away(b)));
-        found
-    }
-
-    /// The rectangles of a block.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`] when there is no such block.
-    pub fn cut(&self, index: usize) -> Result<BlockHalo> {
-        let block = self
-            .blocks
-            .get(index)
-            .ok_or_else(|| Error::mismatch(format!("There is no block {index}")))?;
-        Ok(BlockHalo::new(*block, self.width, self.height))
+    pub fn missing(&self, bounds: Bounds) -> Vec<usize> {
+        let mut missing = Vec::new();
+        for block in 0..self.blocks.len() {
+            if self.needed[block]
+                && !self.finished.contains_key(&block)
+                && intersects(self.bounds(block), bounds)
+            {
+                missing.push(block);
+            }
+        }
+        let centre = |[l, t, r, b]: Bounds| (f64::midpoint(l, r), f64::midpoint(t, b));
+        let wanted = centre(bounds);
+        missing.sort_by_cached_key(|block| {
+            let own = centre(self.bounds(*block));
+            // Distances are positive, so their bits are ordered as they are.
+            (own.0 - wanted.0).hypot(own.1 - wanted.1).to_bits()
+        });
+        missing
     }
 
     /// Where a block lies in the slide.
     #[must_use]
-    pub fn bounds(&self, index: usize) -> Bounds {
-        let Block { row, column, width, height } = self.blocks[index];
+    pub fn bounds(&self, block: usize) -> Bounds {
+        let Block { row, column, width, height } = self.blocks[block];
         [column, row, column + width, row + height].map(|v| v as f64 * self.scale)
     }
 
-    /// Takes the nuclei of a finished block.
-    pub fn take(&mut self, index: usize, nuclei: Vec<SlideNucleus>) {
-        let [l, t, r, b] = self.bounds(index);
-        let covered = |all: &[SlideNucleus]| all.iter().map(|k| k.area_px).sum::<u64>();
-        self.sums = (
-            self.sums.0 + nuclei.len(),
-            self.sums.1 + covered(&nuclei),
-            self.sums.2 + (r - l) * (b - t),
-        );
-        if let Some(old) = self.kept.insert(index, nuclei) {
-            let (count, area, seen) = self.sums;
-            self.sums = (count - old.len(), area - covered(&old), seen - (r - l) * (b - t));
+    /// Takes the nuclei of a finished block. Nuclei of later blocks get other numbers by it.
+    pub fn take(&mut self, block: usize, nuclei: Vec<SlideNucleus>) {
+        let [left, top, right, bottom] = self.bounds(block);
+        self.totals.nuclei += nuclei.len();
+        self.totals.covered_px += covered_px(&nuclei);
+        match self.finished.insert(block, nuclei) {
+            None => self.totals.area_px += (right - left) * (bottom - top),
+            Some(old) => {
+                self.totals.nuclei -= old.len();
+                self.totals.covered_px -= covered_px(&old);
+            }
         }
-        let mut sum = 0;
-        for (i, offset) in self.offsets.iter_mut().enumerate() {
-            *offset = sum;
-            sum += self.kept.get(&i).map_or(0, |k| k.len() as u32);
+        let mut before = 0;
+        for (block, offset) in self.offsets.iter_mut().enumerate() {
+            *offset = before;
+            before += self.finished.get(&block).map_or(0, |nuclei| nuclei.len() as u32);
         }
     }
 
     /// Number of nuclei.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.sums.0
+        self.totals.nuclei
     }
 
-    /// Share of the finished blocks' area that nuclei cover.
+    /// Share of the finished blocks' area that nuclei cover, 0 to 1.
     #[must_use]
     pub fn area_share(&self) -> f64 {
-        let (_, covered, seen) = self.sums;
-        if seen > 0.0 { covered as f64 / seen } else { 0.0 }
+        let Totals { covered_px, area_px, .. } = self.totals;
+        if area_px > 0.0 { covered_px as f64 / area_px } else { 0.0 }
     }
 
     /// All, with their numbers.
     pub fn all(&self) -> impl Iterator<Item = (u32, &SlideNucleus)> {
-        self.kept.iter().flat_map(|(block, nuclei)| self.numbered(*block, nuclei))
+        self.finished.iter().flat_map(|(block, nuclei)| self.numbered(*block, nuclei))
     }
 
     /// All as they are written.
     pub fn nuclei(&self, mpp_known: bool) -> impl Iterator<Item = Nucleus> {
-        self.all().map(move |(label, kept)| kept.clone().numbered(label, mpp_known))
+        self.all().map(move |(label, nucleus)| nucleus.clone().numbered(label, mpp_known))
     }
 
     fn numbered<'a>(
@@ -153,51 +160,59 @@ impl NucleusIndex {
         (self.offsets[block] + 1..).zip(nuclei)
     }
 
-    /// Those that may reach into a rectangle: the nuclei of a block reach beyond it by less than
-    /// the context around it.
-    pub fn near(
-        &self,
-        [left, top, right, bottom]: Bounds,
-    ) -> impl Iterator<Item = (u32, &SlideNucleus)> {
+    /// Those that reach into a rectangle.
+    pub fn near(&self, bounds: Bounds) -> impl Iterator<Item = (u32, &SlideNucleus)> {
+        // The nuclei of a block reach beyond it by less than its halo.
         let reach = MARGIN_PX as f64 * self.scale;
-        let blocks = self.blocks_in([left - reach, top - reach, right + reach, bottom + reach]);
-        let all = blocks.filter_map(|i| Some(self.numbered(i, self.kept.get(&i)?))).flatten();
-        all.filter(move |(_, kept)| {
-            let [l, t, r, b] = kept.bounds();
-            l < right && r > left && t < bottom && b > top
-        })
+        let [left, top, right, bottom] = bounds;
+        let widened = [left - reach, top - reach, right + reach, bottom + reach];
+        let nuclei = self
+            .blocks_in(widened)
+            .filter_map(move |block| Some(self.numbered(block, self.finished.get(&block)?)));
+        nuclei.flatten().filter(move |(_, nucleus)| intersects(nucleus.bounds(), bounds))
     }
 
-    /// Finished blocks that touch a rectangle.
+    /// Bounds of the finished blocks that touch a rectangle.
     pub fn known(&self, bounds: Bounds) -> impl Iterator<Item = Bounds> {
-        self.blocks_in(bounds).filter(|i| self.kept.contains_key(i)).map(|i| self.bounds(i))
+        let finished = |block: &usize| self.finished.contains_key(block);
+        self.blocks_in(bounds).filter(finished).map(|block| self.bounds(block))
     }
 
-    /// Blocks that touch a rectangle: they lie in a grid.
+    /// Blocks that touch a rectangle: they lie in a grid, whose first block has the full size.
     fn blocks_in(&self, [left, top, right, bottom]: Bounds) -> impl Iterator<Item = usize> {
-        let side = self.blocks.first().map_or((1, 1), |b| (b.width.max(1), b.height.max(1)));
-        let across = self.width.div_ceil(side.0).max(1);
-        let span = |from: f64, to: f64, side: usize, whole: usize| {
-            let last = whole.div_ceil(side).max(1) - 1;
-            let at =
-                |v: f64| (v / self.scale / side as f64).floor().clamp(0.0, last as f64) as usize;
-            at(from)..=at(to)
-        };
-        let (columns, rows) =
-            (span(left, right, side.0, self.width), span(top, bottom, side.1, self.height));
+        let (width, height) =
+            self.blocks.first().map_or((1, 1), |b| (b.width.max(1), b.height.max(1)));
+        let across = self.width.div_ceil(width).max(1);
+        let columns = self.cells(left, right, width, self.width);
+        let rows = self.cells(top, bottom, height, self.height);
         rows.flat_map(move |row| columns.clone().map(move |column| row * across + column))
+    }
+
+    /// Columns (or rows) of the grid between two places of the finest level.
+    fn cells(&self, from: f64, to: f64, side: usize, whole: usize) -> RangeInclusive<usize> {
+        let last = (whole.div_ceil(side).max(1) - 1) as f64;
+        let [first, end] = [from, to]
+            .map(|place| (place / self.scale / side as f64).floor().clamp(0.0, last) as usize);
+        first..=end
     }
 
     /// Number of the nucleus at a place, 0 for none.
     #[must_use]
     pub fn label_at(&self, x: f64, y: f64) -> u32 {
-        self.near([x, y, x, y]).find(|(_, k)| k.holds(x, y)).map_or(0, |(label, _)| label)
+        let mut near = self.near([x, y, x, y]);
+        near.find(|(_, nucleus)| nucleus.holds(x, y)).map_or(0, |(label, _)| label)
     }
+}
+
+/// Pixels of the finest level that nuclei cover.
+fn covered_px(nuclei: &[SlideNucleus]) -> u64 {
+    nuclei.iter().map(|nucleus| nucleus.area_px).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::blocks;
     use crate::instances::Nucleus;
     use crate::raster::Point;
 
@@ -214,13 +229,15 @@ mod tests {
         SlideNucleus::new(&nucleus, 0, 0, 1.0)
     }
 
-    fn findings() -> NucleusIndex {
-        NucleusIndex::of_size((1000, 600), 1.0, &Tissue::everywhere(1000, 600), 400)
+    fn empty_index() -> NucleusIndex {
+        let all = blocks(1000, 600, 400);
+        let needed = vec![true; all.len()];
+        NucleusIndex::of_blocks((1000, 600), 1.0, all, needed)
     }
 
     #[test]
     fn numbers_follow_the_blocks_in_whatever_order_they_come() {
-        let mut found = findings();
+        let mut found = empty_index();
         assert_eq!(found.progress(), (0, 6));
         found.take(4, vec![disc(500.0, 450.0, 5.0)]);
         found.take(0, vec![disc(1.0, 1.0, 1.0)]);
@@ -236,13 +253,12 @@ mod tests {
 
     #[test]
     fn the_middle_of_a_view_comes_first_and_finished_blocks_do_not_come_again() {
-        let mut found = findings();
+        let mut found = empty_index();
         let view = [380.0, 0.0, 900.0, 500.0];
         assert_eq!(found.missing(view).len(), 6);
         assert_eq!(found.missing(view)[0], 1);
         found.take(1, Vec::new());
         assert!(!found.missing(view).contains(&1));
         assert_eq!(found.missing([0.0, 0.0, 10.0, 10.0]), [0]);
-        assert!(found.cut(6).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The part of a slide that is wanted.
+//! The part of a slide that is segmented.
 
 use crate::error::{Error, Result};
 use crate::instances::polygons;
@@ -65,43 +65,49 @@ impl SlideRegion {
             Self::Rectangle { x, y, width, height } => {
                 px >= *x && py >= *y && px < x + width && py < y + height
             }
-            // A hole's outline is crossed too, which turns inside to outside.
-            Self::Outlines(all) => {
-                all.iter().any(|rings| rings.iter().filter(|r| inside(r, px, py)).count() % 2 == 1)
-            }
+            // A point in a hole lies inside two rings, which is an even number.
+            Self::Outlines(all) => all
+                .iter()
+                .any(|rings| rings.iter().filter(|ring| is_inside(ring, px, py)).count() % 2 == 1),
         }
     }
 
     /// Whether a rectangle may hold a point of it.
     #[must_use]
     pub fn touches(&self, left: f64, top: f64, right: f64, bottom: f64) -> bool {
-        let overlap =
-            |x0: f64, y0: f64, x1: f64, y1: f64| x0 < right && x1 > left && y0 < bottom && y1 > top;
         match self {
             Self::Everything => true,
-            Self::Rectangle { x, y, width, height } => overlap(*x, *y, x + width, y + height),
-            Self::Outlines(all) => all.iter().filter_map(|rings| rings.first()).any(|ring| {
-                let bound = |of: fn(&Point) -> f64, pick: fn(f64, f64) -> f64, start| {
-                    ring.iter().map(of).fold(start, pick)
-                };
-                let (x0, x1) =
-                    (bound(|p| p.x, f64::min, f64::MAX), bound(|p| p.x, f64::max, f64::MIN));
-                let (y0, y1) =
-                    (bound(|p| p.y, f64::min, f64::MAX), bound(|p| p.y, f64::max, f64::MIN));
-                overlap(x0, y0, x1, y1)
-            }),
+            Self::Rectangle { x, y, width, height } => {
+                *x < right && x + width > left && *y < bottom && y + height > top
+            }
+            Self::Outlines(all) => {
+                for outline in all.iter().filter_map(|rings| rings.first()) {
+                    let mut min = Point { x: f64::MAX, y: f64::MAX };
+                    let mut max = Point { x: f64::MIN, y: f64::MIN };
+                    for point in outline {
+                        min = Point { x: min.x.min(point.x), y: min.y.min(point.y) };
+                        max = Point { x: max.x.max(point.x), y: max.y.max(point.y) };
+                    }
+                    if min.x < right && max.x > left && min.y < bottom && max.y > top {
+                        return true;
+                    }
+                }
+                false
+            }
         }
     }
 }
 
-/// Even-odd rule.
-fn inside(ring: &[Point], x: f64, y: f64) -> bool {
-    let next = ring.iter().cycle().skip(1);
-    let crosses = ring
-        .iter()
-        .zip(next)
-        .filter(|(a, b)| (a.y > y) != (b.y > y) && x < (b.x - a.x) * (y - a.y) / (b.y - a.y) + a.x);
-    crosses.count() % 2 == 1
+/// Even-odd rule: whether a ray to the right crosses the ring an odd number of times.
+fn is_inside(ring: &[Point], x: f64, y: f64) -> bool {
+    let mut inside = false;
+    for (index, a) in ring.iter().enumerate() {
+        let b = ring[(index + 1) % ring.len()];
+        if (a.y > y) != (b.y > y) && x < (b.x - a.x) * (y - a.y) / (b.y - a.y) + a.x {
+            inside = !inside;
+        }
+    }
+    inside
 }
 
 #[cfg(test)]

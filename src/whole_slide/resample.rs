@@ -1,6 +1,6 @@
-//! Another pixel size: areas are averaged where pixels grow, lines are drawn between pixels where
-//! they shrink. Each output pixel depends on its place in the whole picture alone, so blocks meet
-//! without seams.
+//! Resampling to another pixel size: where pixels grow, the area under each is averaged; where they
+//! shrink, values are interpolated linearly between pixel centres. Each output pixel depends on its
+//! place in the whole picture alone, so blocks meet without seams.
 
 use crate::error::Result;
 use crate::raster::{Plane, RgbImage};
@@ -16,7 +16,7 @@ pub struct Axis {
     pub source: usize,
 }
 
-/// Source pixels of one output pixel, from the first on, and their shares.
+/// Source pixels of one output pixel, from the first on, and their weights, which add up to 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResampleWeights {
     first: usize,
@@ -47,31 +47,43 @@ impl Axis {
         (first, last.first + last.shares.len())
     }
 
-    /// Weights of a run, source positions counted from `origin`.
+    /// Weights of a run of output pixels, source positions counted from `origin`.
     #[must_use]
     pub fn weights(&self, from: usize, count: usize, origin: usize) -> Vec<ResampleWeights> {
-        let own = |i| {
-            let w = self.at(i);
-            ResampleWeights { first: w.first - origin, ..w }
-        };
-        (from..from + count).map(own).collect()
+        let mut run = Vec::with_capacity(count);
+        for index in from..from + count {
+            let mut weights = self.at(index);
+            weights.first -= origin;
+            run.push(weights);
+        }
+        run
     }
 
     fn at(&self, index: usize) -> ResampleWeights {
+        if self.step <= 1.0 { self.interpolated(index) } else { self.averaged(index) }
+    }
+
+    /// The two source pixels whose centres lie around the output pixel's centre.
+    fn interpolated(&self, index: usize) -> ResampleWeights {
         let last = self.source - 1;
-        if self.step <= 1.0 {
-            let centre = ((index as f64 + 0.5) * self.step - 0.5).clamp(0.0, last as f64);
-            let first = centre as usize;
-            let share = (centre - first as f64) as f32;
-            let shares = if share == 0.0 { vec![1.0] } else { vec![1.0 - share, share] };
-            return ResampleWeights { first, shares };
+        let centre = ((index as f64 + 0.5) * self.step - 0.5).clamp(0.0, last as f64);
+        let first = centre as usize;
+        let share = (centre - first as f64) as f32;
+        let shares = if share == 0.0 { vec![1.0] } else { vec![1.0 - share, share] };
+        ResampleWeights { first, shares }
+    }
+
+    /// All source pixels under the output pixel, by the length that each covers.
+    fn averaged(&self, index: usize) -> ResampleWeights {
+        let from = index as f64 * self.step;
+        let to = ((index + 1) as f64 * self.step).min(self.source as f64);
+        let first = from as usize;
+        let end = (to.ceil() as usize).clamp(first + 1, self.source);
+        let mut shares = Vec::with_capacity(end - first);
+        for pixel in first..end {
+            let covered = ((pixel + 1) as f64).min(to) - (pixel as f64).max(from);
+            shares.push((covered / (to - from)) as f32);
         }
-        let (from, to) =
-            (index as f64 * self.step, ((index + 1) as f64 * self.step).min(self.source as f64));
-        let (first, end) =
-            (from as usize, (to.ceil() as usize).clamp(from as usize + 1, self.source));
-        let covered = |i: usize| ((i + 1) as f64).min(to) - (i as f64).max(from);
-        let shares = (first..end).map(|i| (covered(i) / (to - from)) as f32).collect();
         ResampleWeights { first, shares }
     }
 }
@@ -85,25 +97,30 @@ pub fn resampled(
     columns: &[ResampleWeights],
     rows: &[ResampleWeights],
 ) -> Result<RgbImage> {
-    let mix = |pixels: &mut dyn Iterator<Item = ([f32; 3], f32)>| {
-        pixels.fold([0.0f32; 3], |sum, (p, share)| std::array::from_fn(|c| sum[c] + p[c] * share))
-    };
+    // Source rows with their columns resampled, `[source row][output column]`.
     let mut narrow: Vec<[f32; 3]> = Vec::with_capacity(columns.len() * source.height());
     for y in 0..source.height() {
         let row = source.row(y);
-        for w in columns {
-            let pixels = &row[w.first..][..w.shares.len()];
-            narrow.push(mix(&mut pixels
-                .iter()
-                .map(|p| p.map(f32::from))
-                .zip(w.shares.iter().copied())));
+        for weights in columns {
+            let mut sum = [0.0f32; 3];
+            for (pixel, share) in row[weights.first..].iter().zip(&weights.shares) {
+                for channel in 0..3 {
+                    sum[channel] += f32::from(pixel[channel]) * share;
+                }
+            }
+            narrow.push(sum);
         }
     }
     let mut out = Vec::with_capacity(columns.len() * rows.len());
-    for w in rows {
+    for weights in rows {
         for x in 0..columns.len() {
-            let column = (w.first..w.first + w.shares.len()).map(|y| narrow[y * columns.len() + x]);
-            out.push(mix(&mut column.zip(w.shares.iter().copied())).map(|v| (v + 0.5) as u8));
+            let mut sum = [0.0f32; 3];
+            for (y, share) in (weights.first..).zip(&weights.shares) {
+                for channel in 0..3 {
+                    sum[channel] += narrow[y * columns.len() + x][channel] * share;
+                }
+            }
+            out.push(sum.map(|value| (value + 0.5) as u8));
         }
     }
     Plane::from_vec(columns.len(), rows.len(), out)

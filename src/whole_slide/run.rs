@@ -1,237 +1,339 @@
-//! The blocks of a slide, one after the other.
+//! The blocks of a slide, one after the other, in this process.
+//!
+//! Reading, network and objects overlap: while the network computes a block, the next one is read and
+//! the nuclei of the one before are found.
 
-use std::cell::RefCell;
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::block_halo::{BlockHalo, SegmentSettings};
 use super::block_store::BlockStore;
+use super::job::{BlockPixels, PixelRequest, SlideJob, SlideSetup};
 use super::nucleus::SlideNucleus;
-use super::region_reader::RegionReader;
-use super::tissue::Tissue;
-use crate::engine::{Block, Control, Device, SegmentOptions, blocks, segment_on};
+use crate::engine::{Control, Device, SegmentOptions, Segmenter};
 use crate::error::{Error, Result, Warnings};
-use crate::instances::{Provenance, write_nuclei};
-use crate::model::Model;
-use crate::raster::RgbImage;
+use crate::raster::{ProbabilityMap, RgbImage};
+use crate::slide::SlideReader;
 
 /// Side of a block unless another is asked for, pixels.
 pub const BLOCK_PX: usize = 2048;
+/// Blocks that a GPU computes at a time: the next one is uploaded while one is computed.
+const GPU_BLOCKS: usize = 2;
 
-/// What a run tells while it goes.
-pub type Progress<'a> = dyn Fn(usize, usize) + 'a;
+/// Reads the levels of a picture.
+pub trait PixelSource: Sync {
+    /// The pixels of a request.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn read(&self, request: PixelRequest) -> Result<RgbImage>;
+}
 
-/// One slide, one model.
+impl PixelSource for SlideReader {
+    fn read(&self, PixelRequest { level, rect }: PixelRequest) -> Result<RgbImage> {
+        self.region(level, rect.x, rect.y, rect.width, rect.height)
+    }
+}
+
+impl PixelSource for RgbImage {
+    fn read(&self, PixelRequest { rect, .. }: PixelRequest) -> Result<RgbImage> {
+        let (row, column) = (rect.y.cast_unsigned(), rect.x.cast_unsigned());
+        Ok(self.crop(row, column, rect.width, rect.height))
+    }
+}
+
+impl SlideSetup {
+    /// Reads what the setup needs.
+    ///
+    /// # Errors
+    /// Those of the source; [`Error::Cancelled`] when asked to stop.
+    pub fn complete(mut self, source: &dyn PixelSource, cancel: &AtomicBool) -> Result<SlideJob> {
+        while let Some(request) = self.next_request() {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(Error::Cancelled { after: String::new() });
+            }
+            self.supply(source.read(request)?)?;
+        }
+        self.finish()
+    }
+}
+
+/// One slide, one prepared model.
 pub struct SlideRun<'a> {
-    pub pixels: &'a dyn RegionReader,
-    pub tissue: &'a Tissue,
-    pub model: &'a Model,
-    pub device: &'a Device,
+    pub job: &'a SlideJob,
+    pub source: &'a dyn PixelSource,
+    pub segmenter: &'a Segmenter,
+    /// Stride and the engine's own block size; they bound memory and, but for a DCCN's stride, change
+    /// no result.
     pub options: SegmentOptions,
-    pub wanted: SegmentSettings,
-    pub block_px: usize,
     pub cancel: &'a AtomicBool,
 }
 
-/// What a run came to.
+/// Seconds that the stages worked; they overlap.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct StageSeconds {
+    /// Reading and decoding.
+    pub read: f64,
+    pub network: f64,
+    /// Finding and measuring nuclei.
+    pub objects: f64,
+}
+
+/// What a run over all blocks came to.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunSummary {
-    pub nuclei: usize,
     pub blocks: usize,
-    /// Blocks of glass, or outside the region.
+    /// Blocks of background, or outside the region.
     pub skipped: usize,
     /// Blocks that an earlier run had finished.
     pub resumed: usize,
-    /// Seconds spent reading and decoding (beside the rest), in the network, and on objects.
-    pub read_secs: f64,
-    pub network_secs: f64,
-    pub object_secs: f64,
+    pub seconds: StageSeconds,
+    pub warnings: Warnings,
 }
 
-/// A block's pixels.
-struct BlockPixels {
-    index: usize,
-    cut: BlockHalo,
-    image: RgbImage,
-    secs: f64,
+/// A block between network and objects.
+struct Segmented {
+    pixels: BlockPixels,
+    map: ProbabilityMap,
+    read_secs: f64,
+    network_secs: f64,
 }
 
 impl SlideRun<'_> {
-    /// All blocks.
-    #[must_use]
-    pub fn blocks(&self) -> Vec<Block> {
-        blocks(self.pixels.width(), self.pixels.height(), self.block_px)
-    }
-
-    fn is_wanted(&self, block: Block) -> bool {
-        let Block { row, column, width, height } = block;
-        let at = |v: usize| v as f64 * self.wanted.scale;
-        self.tissue.touches(column, row, width, height)
-            && self.wanted.region.touches(at(column), at(row), at(column + width), at(row + height))
-    }
-
-    /// Finishes every block that is wanted and not there yet; the next one is read while one is
-    /// computed.
+    /// Segments all blocks that are needed and not in the store yet. `progress` gets the number of
+    /// finished blocks and of all.
     ///
     /// # Errors
-    /// [`Error::Cancelled`] when asked to stop, with the finished blocks kept; those of reading and
-    /// computing.
-    pub fn compute(&self, parts: &BlockStore, progress: &Progress<'_>) -> Result<RunSummary> {
-        let all = self.blocks();
-        let mut outcome = RunSummary { blocks: all.len(), ..RunSummary::default() };
-        let wanted: Vec<usize> = (0..all.len()).filter(|i| self.is_wanted(all[*i])).collect();
-        outcome.skipped = all.len() - wanted.len();
-        let missing: Vec<usize> = wanted.iter().copied().filter(|i| !parts.has(*i)).collect();
-        outcome.resumed = wanted.len() - missing.len();
-        progress(outcome.resumed, wanted.len());
-        let (send, receive) = sync_channel::<Result<BlockPixels>>(1);
-        std::thread::scope(|scope| {
-            let missing = &missing;
-            let all = &all;
-            scope.spawn(move || {
-                for &index in missing {
-                    // A receiver that is gone has had enough.
-                    if send.send(self.piece(index, all[index])).is_err() {
-                        return;
-                    }
-                }
-            });
-            let mut done = outcome.resumed;
-            for piece in receive {
-                if self.cancel.load(Ordering::Relaxed) {
-                    return Err(Error::Cancelled {
-                        after: format!(
-                            "{done} of {} blocks are kept; the same command goes on",
-                            wanted.len()
-                        ),
-                    });
-                }
-                let piece = piece?;
-                outcome.read_secs += piece.secs;
-                parts.keep(piece.index, &self.nuclei_of(&piece, &mut outcome)?)?;
-                done += 1;
-                progress(done, wanted.len());
-            }
+    /// [`Error::Cancelled`] when asked to stop, with the finished blocks kept; those of reading,
+    /// computing and writing.
+    pub fn fill(&self, store: &BlockStore, progress: &dyn Fn(usize, usize)) -> Result<RunSummary> {
+        let needed = self.job.needed();
+        let missing: Vec<usize> =
+            needed.iter().copied().filter(|block| !store.has(*block)).collect();
+        let resumed = needed.len() - missing.len();
+        let mut done = resumed;
+        progress(done, needed.len());
+        let run = self.segment(&missing, &mut |block, nuclei| {
+            store.keep(block, &nuclei)?;
+            done += 1;
+            progress(done, needed.len());
             Ok(())
-        })?;
-        Ok(outcome)
+        });
+        match run {
+            Ok((seconds, warnings)) => Ok(RunSummary {
+                blocks: self.job.blocks().len(),
+                skipped: self.job.blocks().len() - needed.len(),
+                resumed,
+                seconds,
+                warnings,
+            }),
+            Err(Error::Cancelled { .. }) => Err(Error::Cancelled {
+                after: format!(
+                    "{done} of {} blocks are kept; the same command goes on",
+                    needed.len()
+                ),
+            }),
+            Err(error) => Err(error),
+        }
     }
 
-    fn piece(&self, index: usize, block: Block) -> Result<BlockPixels> {
-        let begun = Instant::now();
-        let cut = BlockHalo::new(block, self.pixels.width(), self.pixels.height());
-        let image = self.pixels.region(cut.read)?;
-        Ok(BlockPixels { index, cut, image, secs: begun.elapsed().as_secs_f64() })
-    }
-
-    fn nuclei_of(
-        &self,
-        piece: &BlockPixels,
-        outcome: &mut RunSummary,
-    ) -> Result<Vec<SlideNucleus>> {
-        let begun = Instant::now();
-        let control = Control { cancel: Some(self.cancel), ..Control::default() };
-        let mut report = Warnings::default();
-        let seen = self.wanted.seen(&piece.image);
-        let answer =
-            segment_on(self.device, self.model, &seen, self.options, &control, &mut report);
-        let (map, _) = pollster::block_on(answer)?;
-        outcome.network_secs += begun.elapsed().as_secs_f64();
-        let begun = Instant::now();
-        let kept = piece.cut.nuclei(&piece.image, &map, &self.wanted)?;
-        outcome.object_secs += begun.elapsed().as_secs_f64();
-        Ok(kept)
-    }
-
-    /// Writes the nuclei of all finished blocks, numbered in the order of blocks; gives their
-    /// number.
+    /// Segments blocks in the order given; `finished` gets each one's number and nuclei, on the
+    /// calling thread. On a GPU neighbours may finish in exchanged order.
     ///
     /// # Errors
-    /// When a block is broken or a target cannot be written.
-    pub fn write(
+    /// [`Error::Cancelled`] when asked to stop; those of reading, computing and of `finished`.
+    pub fn segment(
         &self,
-        parts: &BlockStore,
-        provenance: &Provenance,
-        geojson: &mut dyn Write,
-        csv: &mut dyn Write,
-    ) -> Result<usize> {
-        let failed = RefCell::new(None);
-        let read = |block: usize| {
-            parts.read(block).unwrap_or_else(|e| {
-                failed.borrow_mut().get_or_insert(e);
-                Vec::new()
-            })
+        order: &[usize],
+        finished: &mut dyn FnMut(usize, Vec<SlideNucleus>) -> Result<()>,
+    ) -> Result<(StageSeconds, Warnings)> {
+        let networks = match self.segmenter.device() {
+            Device::Cpu => 1,
+            Device::Gpu(_) => GPU_BLOCKS,
         };
-        let known = self.wanted.mpp_um.is_some();
-        let all = (0..self.blocks().len())
-            .flat_map(read)
-            .zip(1u32..)
-            .map(|(kept, label)| kept.numbered(label, known));
-        let count = write_nuclei(all, provenance, geojson, csv)?;
-        failed.into_inner().map_or(Ok(count), Err)
+        let warnings = Mutex::new(Warnings::default());
+        let mut seconds = StageSeconds::default();
+        // Rendezvous channels: each stage holds one block and works at most one ahead.
+        let (send_pixels, pixels) = sync_channel(0);
+        let (send_maps, maps) = sync_channel(0);
+        // Owned by the network's threads alone: when they end, so does reading.
+        let pixels = Arc::new(Mutex::new(pixels));
+        std::thread::scope(|scope| {
+            let warnings = &warnings;
+            scope.spawn(move || self.read_blocks(order, &send_pixels));
+            for _ in 0..networks {
+                let (pixels, send_maps) = (Arc::clone(&pixels), send_maps.clone());
+                scope.spawn(move || self.compute_blocks(&pixels, &send_maps, warnings));
+            }
+            drop((pixels, send_maps));
+            // Taken by value: after an error the other stages find no receiver and end.
+            self.find_nuclei(maps, &mut seconds, finished)
+        })?;
+        let mut warnings = warnings.into_inner().unwrap_or_default();
+        warnings.notes.dedup();
+        Ok((seconds, warnings))
+    }
+
+    fn read_blocks(&self, order: &[usize], send: &SyncSender<Result<(BlockPixels, f64)>>) {
+        for &block in order {
+            let begun = Instant::now();
+            let read = || self.job.prepare(block, self.source.read(self.job.request(block)?)?);
+            let pixels = read().map(|pixels| (pixels, begun.elapsed().as_secs_f64()));
+            if send.send(pixels).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn compute_blocks(
+        &self,
+        pixels: &Mutex<Receiver<Result<(BlockPixels, f64)>>>,
+        send: &SyncSender<Result<Segmented>>,
+        warnings: &Mutex<Warnings>,
+    ) {
+        loop {
+            let Ok(Ok(next)) = pixels.lock().map(|pixels| pixels.recv()) else { return };
+            let mut notes = Warnings::default();
+            let segmented = next.and_then(|(pixels, read_secs)| {
+                let begun = Instant::now();
+                let control = Control { cancel: Some(self.cancel), ..Control::default() };
+                control.check()?;
+                let work =
+                    self.segmenter.segment(&pixels.normalised, self.options, &control, &mut notes);
+                let map = pollster::block_on(work)?.map;
+                let network_secs = begun.elapsed().as_secs_f64();
+                Ok(Segmented { pixels, map, read_secs, network_secs })
+            });
+            if let Ok(mut warnings) = warnings.lock() {
+                warnings.extend(notes);
+            }
+            let failed = segmented.is_err();
+            if send.send(segmented).is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    fn find_nuclei(
+        &self,
+        maps: Receiver<Result<Segmented>>,
+        seconds: &mut StageSeconds,
+        finished: &mut dyn FnMut(usize, Vec<SlideNucleus>) -> Result<()>,
+    ) -> Result<()> {
+        for segmented in maps {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(Error::Cancelled { after: String::new() });
+            }
+            let Segmented { pixels, map, read_secs, network_secs } = segmented?;
+            seconds.read += read_secs;
+            seconds.network += network_secs;
+            let begun = Instant::now();
+            let nuclei = self.job.nuclei(&pixels, &map)?;
+            seconds.objects += begun.elapsed().as_secs_f64();
+            finished(pixels.block, nuclei)?;
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::SlideRegion;
-    use super::*;
-    use crate::raster::phantom;
+    use std::path::PathBuf;
 
-    fn run(image: &RgbImage, block_px: usize, stop: usize) -> (Vec<String>, RunSummary) {
-        let model = Model::load(
-            &std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-                .join("models/dcnn-90.safetensors"),
-        )
-        .expect("model");
-        let (tissue, cancel) =
-            (Tissue::everywhere(image.width(), image.height()), AtomicBool::new(false));
-        let run = SlideRun {
-            pixels: image,
-            tissue: &tissue,
-            model: &model,
-            device: &Device::Cpu,
-            options: SegmentOptions::default(),
-            wanted: SegmentSettings {
-                parameters: model.card().instances,
-                region: SlideRegion::Everything,
-                scale: 1.0,
-                mpp_um: Some(0.25),
-                colours: None,
-            },
+    use super::super::{BackgroundBlocks, SegmentSettings, SlideRegion, write_finished};
+    use super::*;
+    use crate::instances::Provenance;
+    use crate::model::Model;
+    use crate::raster::{StainMode, phantom};
+
+    fn segmenter() -> Segmenter {
+        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/dcnn-90.safetensors");
+        Segmenter::on_cpu(Arc::new(Model::load(&file).expect("model"))).expect("segmenter")
+    }
+
+    fn job_of(image: &RgbImage, segmenter: &Segmenter, block_px: usize) -> SlideJob {
+        let settings = SegmentSettings {
+            parameters: segmenter.model().card().instances,
+            region: SlideRegion::Everything,
+            mpp_um: Some(0.25),
+            stain: StainMode::Keep,
+            background: BackgroundBlocks::Segment,
             block_px,
+        };
+        let setup = SlideSetup::of_image((image.width(), image.height()), 0.25, settings);
+        let cancel = AtomicBool::new(false);
+        setup.and_then(|setup| setup.complete(image, &cancel)).expect("job")
+    }
+
+    /// Rows of the table of a run that is stopped once after `stop` blocks (0: never), and its summary.
+    fn run(image: &RgbImage, block_px: usize, stop: usize) -> (Vec<String>, RunSummary) {
+        let segmenter = segmenter();
+        let (job, cancel) = (job_of(image, &segmenter, block_px), AtomicBool::new(false));
+        let run = SlideRun {
+            job: &job,
+            source: image,
+            segmenter: &segmenter,
+            options: SegmentOptions::default(),
             cancel: &cancel,
         };
         let folder = tempfile::tempdir().expect("folder");
-        let parts = BlockStore::open(folder.path(), "test").expect("parts");
-        let stopped = run
-            .compute(&parts, &|done, _| cancel.store(stop > 0 && done == stop, Ordering::Relaxed));
+        let store = BlockStore::open(folder.path(), "test").expect("store");
+        let stopped =
+            run.fill(&store, &|done, _| cancel.store(stop > 0 && done == stop, Ordering::Relaxed));
         if stop > 0 {
             assert!(matches!(stopped, Err(Error::Cancelled { .. })));
             cancel.store(false, Ordering::Relaxed);
         }
-        let outcome = run.compute(&parts, &|_, _| {}).expect("computed");
+        let summary = run.fill(&store, &|_, _| {}).expect("computed");
         let (mut geojson, mut csv) = (Vec::new(), Vec::new());
-        run.write(&parts, &Provenance::default(), &mut geojson, &mut csv).expect("written");
+        write_finished(&job, &store, &Provenance::default(), &mut geojson, &mut csv)
+            .expect("written");
         let text = String::from_utf8(csv).expect("text");
         // Without the numbers, which follow the blocks.
-        let mut rows: Vec<String> =
-            text.lines().skip(1).filter_map(|l| Some(l.split_once(',')?.1.to_owned())).collect();
+        let mut rows = Vec::new();
+        for line in text.lines().skip(1) {
+            rows.push(line.split_once(',').expect("a number").1.to_owned());
+        }
         rows.sort();
-        (rows, outcome)
+        (rows, summary)
     }
 
     #[test]
-    fn any_block_size_gives_the_same_nuclei_and_a_stopped_run_goes_on() {
+    fn any_block_size_gives_the_same_nuclei_and_a_stopped_run_continues() {
         let (image, _) = phantom(500, 380, 12);
         let (whole, _) = run(&image, 1000, 0);
         assert!(whole.len() > 20, "{}", whole.len());
         for block in [97, 160, 256] {
             assert_eq!(run(&image, block, 0).0, whole, "blocks of {block}");
         }
-        let (resumed, outcome) = run(&image, 160, 3);
-        assert_eq!((resumed, outcome.resumed, outcome.blocks), (whole, 3, 12));
+        let (resumed, summary) = run(&image, 160, 3);
+        assert_eq!((resumed, summary.resumed, summary.blocks), (whole, 3, 12));
+    }
+
+    #[test]
+    fn an_error_of_any_stage_ends_the_run() {
+        struct Broken;
+        impl PixelSource for Broken {
+            fn read(&self, _: PixelRequest) -> Result<RgbImage> {
+                Err(Error::malformed("broken"))
+            }
+        }
+        let (image, _) = phantom(500, 380, 12);
+        let segmenter = segmenter();
+        let (job, cancel) = (job_of(&image, &segmenter, 97), AtomicBool::new(false));
+        let options = SegmentOptions::default();
+        let run = |source| SlideRun {
+            job: &job,
+            source,
+            segmenter: &segmenter,
+            options,
+            cancel: &cancel,
+        };
+        let all = job.needed();
+        let unread = run(&Broken).segment(&all, &mut |_, _| Ok(()));
+        assert!(unread.expect_err("reading fails").to_string().starts_with("broken"));
+        let full = run(&image).segment(&all, &mut |_, _| Err(Error::mismatch("disk full")));
+        assert!(full.expect_err("keeping fails").to_string().starts_with("disk full"));
     }
 }

@@ -1,5 +1,6 @@
 //! A slide as a model sees it: at the model's pixel size, from the level that costs least.
 
+use super::job::PixelRequest;
 use super::resample::{Axis, resampled};
 use crate::engine::Block;
 use crate::error::{Error, Result};
@@ -56,8 +57,8 @@ impl Sampling {
     }
 
     fn of(level: usize, scale: f64, whole: (usize, usize), own: (usize, usize)) -> Result<Self> {
-        let len = |whole: usize| ((whole as f64 / scale).round() as usize).max(1);
-        let (width, height) = (len(whole.0), len(whole.1));
+        let [width, height] =
+            [whole.0, whole.1].map(|side| ((side as f64 / scale).round() as usize).max(1));
         if width as f64 * height as f64 > MAX_PX {
             let what = format!(
                 "At the model's pixel size there would be {width}×{height} pixels; that is out of range"
@@ -98,6 +99,12 @@ impl Sampling {
             width: right - left,
             height: bottom - top,
         }
+    }
+
+    /// What to read for a rectangle in the model's pixels.
+    #[must_use]
+    pub fn request(&self, block: Block) -> PixelRequest {
+        PixelRequest { level: self.level, rect: self.needs(block) }
     }
 
     /// The rectangle from what [`Self::needs`] named.

@@ -1,12 +1,14 @@
 //! Rungs 1 and 2 of the exactness ladder on whatever adapter is here, and what happens when it
 //! fails.
 
+use std::sync::Arc;
+
 use prunella::dataset::phantom;
 use prunella::engine::gpu::{
     ABSOLUTE, Gpu, GpuEngine, RELATIVE, adapters, black_and_white, integers, prove_integers,
 };
 use prunella::engine::{
-    Block, Control, Device, SegmentOptions, patch_at, patch_logits, segment, segment_on,
+    Block, Control, Device, DeviceKind, SegmentOptions, Segmenter, patch_at, patch_logits, segment,
 };
 use prunella::error::Warnings;
 use prunella::instances::find;
@@ -17,14 +19,14 @@ use crate::compare::close;
 use crate::support::{root, skip};
 
 /// The first adapter, or none: then the test is skipped, said so and counted.
-pub fn device(test: &str) -> Option<Gpu> {
+pub fn device(test: &str) -> Option<Arc<Gpu>> {
     let found = pollster::block_on(adapters());
     let Some(adapter) = found.first() else {
         skip(test, "there is no graphics adapter; 'cargo xtask setup' installs a software one");
         return None;
     };
     println!("{test} on {} ({})", adapter.facts.name, adapter.facts.driver);
-    Some(pollster::block_on(Gpu::open(adapter)).expect("the adapter opens"))
+    Some(Arc::new(pollster::block_on(Gpu::open(adapter)).expect("the adapter opens")))
 }
 
 fn picture(width: usize, height: usize) -> RgbImage {
@@ -32,9 +34,15 @@ fn picture(width: usize, height: usize) -> RgbImage {
     Plane::from_vec(width, height, (0..width * height).map(pixel).collect()).expect("plane")
 }
 
-fn logits(gpu: &Gpu, model: &Model, image: &RgbImage, block: Block) -> Vec<f32> {
-    let engine = GpuEngine::new(gpu, model).expect("engine");
+fn logits(gpu: &Arc<Gpu>, model: &Model, image: &RgbImage, block: Block) -> Vec<f32> {
+    let engine = GpuEngine::new(Arc::clone(gpu), model).expect("engine");
     pollster::block_on(engine.logits(image, block)).expect("logits")
+}
+
+/// The model prepared on the GPU.
+fn segmenter(gpu: Arc<Gpu>, model: &Model) -> Segmenter {
+    let open = Segmenter::new(Arc::new(model.clone()), Device::Gpu(gpu));
+    pollster::block_on(open).expect("segmenter")
 }
 
 fn definition(model: &Model, image: &RgbImage, block: Block) -> Vec<f32> {
@@ -97,7 +105,7 @@ fn whole_images_of_any_size_agree_with_the_cpu_whatever_the_blocks() {
         return;
     };
     let model = Model::random(dcnn([3, 5, 8], 20, 2), 2).expect("model");
-    let device = Device::Gpu(gpu);
+    let segmenter = segmenter(gpu, &model);
     for (w, h, block_px) in
         [(1, 1, None), (40, 1, Some(16)), (1, 40, None), (70, 45, Some(32)), (70, 45, Some(1000))]
     {
@@ -105,11 +113,11 @@ fn whole_images_of_any_size_agree_with_the_cpu_whatever_the_blocks() {
         let mut report = Warnings::default();
         let options = SegmentOptions { stride: 1, block_px };
         let control = Control::default();
-        let run = segment_on(&device, &model, &image, options, &control, &mut report);
-        let (got, _) = pollster::block_on(run).expect("map");
+        let run = segmenter.segment(&image, options, &control, &mut report);
+        let got = pollster::block_on(run).expect("map");
         let want = segment(&model, &image, options, &Control::default()).expect("map");
-        assert_eq!(report.notes, Vec::<String>::new(), "the GPU did it all");
-        close(got.data(), want.data(), 1e-5, 0.0).expect("close");
+        assert_eq!((report.notes, got.device), (Vec::new(), DeviceKind::Gpu), "all on the GPU");
+        close(got.map.data(), want.data(), 1e-5, 0.0).expect("close");
     }
 }
 
@@ -119,7 +127,7 @@ fn the_dccn_runs_on_a_grid_as_on_the_cpu() {
     let model = Model::random(dccn(4, 6, 3, [5, 5, 5], 2), 2).expect("model");
     let image = picture(19, 14);
     let options = SegmentOptions { stride: 4, block_px: None };
-    let engine = GpuEngine::new(&gpu, &model).expect("engine");
+    let engine = GpuEngine::new(gpu, &model).expect("engine");
     let got =
         pollster::block_on(engine.segment(&image, options, &Control::default())).expect("map");
     let want = segment(&model, &image, options, &Control::default()).expect("map");
@@ -133,8 +141,7 @@ fn a_device_lost_in_the_middle_costs_a_sentence_and_no_pixel() {
     };
     let model = Model::random(dcnn([3, 5, 8], 20, 2), 2).expect("model");
     let image = picture(64, 40);
-    let device = Device::Gpu(gpu);
-    let Device::Gpu(gpu) = &device else { return };
+    let segmenter = segmenter(Arc::clone(&gpu), &model);
     let crash = |done: u64, _: u64| {
         if done == 2 {
             gpu.destroy();
@@ -143,12 +150,16 @@ fn a_device_lost_in_the_middle_costs_a_sentence_and_no_pixel() {
     let control = Control { progress: Some(&crash), ..Control::default() };
     let options = SegmentOptions { stride: 1, block_px: Some(16) };
     let mut report = Warnings::default();
-    let run = segment_on(&device, &model, &image, options, &control, &mut report);
-    let (got, ran_on) = pollster::block_on(run).expect("map");
-    assert!(ran_on.starts_with("CPU"), "{ran_on}");
+    let run = segmenter.segment(&image, options, &control, &mut report);
+    let got = pollster::block_on(run).expect("map");
+    assert_eq!(got.device, DeviceKind::Cpu);
+    assert!(segmenter.device_name(got.device).starts_with("CPU"));
     let want = segment(&model, &image, options, &Control::default()).expect("map");
-    assert_eq!(got, want, "the CPU's answer, whole");
+    assert_eq!(got.map, want, "the CPU computed all of it");
     assert!(report.notes.last().is_some_and(|n| n.contains("CPU")), "{:?}", report.notes);
+    let control = Control::default();
+    let next = pollster::block_on(segmenter.segment(&image, options, &control, &mut report));
+    assert_eq!(next.expect("map").map, want, "later images go to the CPU at once");
 }
 
 #[test]
@@ -158,11 +169,36 @@ fn a_block_too_large_for_the_device_is_tried_smaller() {
     let image = picture(700, 600);
     let options = SegmentOptions { stride: 1, block_px: Some(700) };
     let mut report = Warnings::default();
-    let (device, control) = (Device::Gpu(gpu), Control::default());
-    let run = segment_on(&device, &model, &image, options, &control, &mut report);
+    let (segmenter, control) = (segmenter(gpu, &model), Control::default());
+    let run = segmenter.segment(&image, options, &control, &mut report);
     pollster::block_on(run).expect("map");
     assert_eq!(report.notes.len(), 1, "{:?}", report.notes);
     assert!(report.notes[0].contains("needs a buffer"), "{:?}", report.notes);
+}
+
+#[test]
+fn two_images_under_way_at_once_do_not_mix() {
+    let Some(gpu) = device("two_images_under_way_at_once_do_not_mix") else { return };
+    let model = Model::random(dcnn([3, 5, 8], 20, 2), 2).expect("model");
+    let segmenter = segmenter(gpu, &model);
+    let options = SegmentOptions { stride: 1, block_px: Some(32) };
+    std::thread::scope(|scope| {
+        for (width, height) in [(90, 40), (40, 90)] {
+            let (segmenter, model) = (&segmenter, &model);
+            scope.spawn(move || {
+                let image = picture(width, height);
+                let mut warnings = Warnings::default();
+                let control = Control::default();
+                let want = segment(model, &image, options, &control).expect("map");
+                for _ in 0..3 {
+                    let run = segmenter.segment(&image, options, &control, &mut warnings);
+                    let got = pollster::block_on(run).expect("map");
+                    assert_eq!(got.device, DeviceKind::Gpu, "{:?}", warnings.notes);
+                    close(got.map.data(), want.data(), 1e-5, 0.0).expect("close");
+                }
+            });
+        }
+    });
 }
 
 /// Pixels whose label differs.
@@ -175,9 +211,10 @@ fn both_engines_find_the_same_nuclei() {
     let Some(gpu) = device("both_engines_find_the_same_nuclei") else { return };
     let model = Model::load(&root().join("models/dcnn-90.safetensors")).expect("shipped model");
     let image = phantom::tile(120, 100, 3).image;
-    let (device, control, mut report) = (Device::Gpu(gpu), Control::default(), Warnings::default());
-    let run = segment_on(&device, &model, &image, SegmentOptions::default(), &control, &mut report);
-    let (on_gpu, _) = pollster::block_on(run).expect("map");
+    let (control, mut report) = (Control::default(), Warnings::default());
+    let segmenter = segmenter(gpu, &model);
+    let run = segmenter.segment(&image, SegmentOptions::default(), &control, &mut report);
+    let on_gpu = pollster::block_on(run).expect("map").map;
     let on_cpu = segment(&model, &image, SegmentOptions::default(), &control).expect("map");
     let parameters = model.card().instances;
     let labels = |map| find(map, &parameters).expect("objects").0;

@@ -1,6 +1,8 @@
 //! Against PyTorch and the HoVer-Net authors' scorer: pruning, logits, dense logits, training
 //! losses, scores.
 
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -196,7 +198,7 @@ fn the_gpu_equals_pytorch_pruned_or_not() {
         Block { row: 2, column: 40, width: 8, height: 1 },
     ));
     for (name, model, want, block) in cases {
-        let engine = GpuEngine::new(&gpu, &model).expect("engine");
+        let engine = GpuEngine::new(Arc::clone(&gpu), &model).expect("engine");
         let got = pollster::block_on(engine.logits(&image, block)).expect("logits");
         let want = part(&want, image.width(), block);
         close(&got, &want, f64::from(ABSOLUTE), f64::from(RELATIVE))

@@ -2,6 +2,7 @@
 
 mod bench;
 mod fuzz;
+mod outputs;
 mod run;
 mod setup;
 mod shaders;
@@ -17,6 +18,7 @@ const HELP: &str = "cargo xtask <task>
   bench    measure against peers, which are set up first: 'bench segment|train|slide|web [--json]'
   fuzz     feed the readers hostile input: 'fuzz [slide|annotations|model|link] [SECONDS]'
   web      build the page as a static folder: target/page
+  outputs  results of a program as a reference: 'outputs make PROGRAM FOLDER', 'outputs compare FOLDER FOLDER'
   shaders  translate every shader to SPIR-V, Metal and HLSL, and check WebGPU's limits";
 
 fn main() -> ExitCode {
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
             arguments.get(1).map(String::as_str),
             arguments.get(2..).unwrap_or_default(),
         ),
+        "outputs" => outputs::outputs(arguments.get(1..).unwrap_or_default()),
         "web" => web::web().map(drop),
         "shaders" => shaders::check_all(),
         _ => {

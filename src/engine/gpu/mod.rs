@@ -19,6 +19,8 @@ pub use pipelines::SHADERS;
 pub use probe::{ABSOLUTE, RELATIVE, black_and_white, integers, prove_integers, prove_model};
 pub use program::{LayerParameters, PoolParameters};
 
+use std::sync::{Arc, Mutex, OnceLock};
+
 use super::assemble::{StrideGrid, write_block};
 use super::block::{Block, blocks};
 use super::dense::block_values;
@@ -42,61 +44,105 @@ const BLOCK_SECS: f64 = 0.1;
 const BATCH: usize = 64;
 /// The same on a software adapter.
 const SOFTWARE_BATCH: usize = 16;
+/// Sets of buffers that are kept between images: one for each image under way.
+const MAX_SPARE_BUFFERS: usize = 2;
 
-/// A model loaded onto a device.
+/// A model loaded onto a device: pipelines compiled, weights uploaded, buffers kept from image to
+/// image.
 #[derive(Debug)]
-pub struct GpuEngine<'g> {
-    gpu: &'g Gpu,
+pub struct GpuEngine {
+    gpu: Arc<Gpu>,
     loaded: LoadedProgram,
     head: Head,
-    dense: bool,
+    form: Form,
+    /// Side of the blocks in use, once it was measured, pixels.
+    block_px: OnceLock<usize>,
+    /// Buffers that no image uses at the moment.
+    spare_buffers: Mutex<Vec<BlockBuffers>>,
 }
 
-impl<'g> GpuEngine<'g> {
+/// How a network covers an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Whole blocks at once (DCNN).
+    Dense,
+    /// Batches of patches (DCCN).
+    Batches,
+}
+
+impl GpuEngine {
     /// Compiles the shaders for `model` and uploads its weights.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a network the passes do not cover, [`Error::Gpu`] when the driver
     /// refuses.
-    pub fn new(gpu: &'g Gpu, model: &Model) -> Result<Self> {
+    pub fn new(gpu: Arc<Gpu>, model: &Model) -> Result<Self> {
         if model.card().architecture.classes() != 2 {
             return Err(Error::unsupported("The GPU engine needs two classes"));
         }
-        let dense = matches!(model.card().architecture, Architecture::Dcnn { .. });
-        let program = if dense { lower::dense(model)? } else { lower::batch(model)? };
+        let (form, program) = match model.card().architecture {
+            Architecture::Dcnn { .. } => (Form::Dense, lower::dense(model)?),
+            Architecture::Dccn { .. } => (Form::Batches, lower::batch(model)?),
+        };
         if program.constants.len() as u64 * 16 > gpu.max_buffer_bytes {
             return Err(Error::limit(format!(
                 "The model's weights do not fit a buffer of {}",
                 gpu.facts.name
             )));
         }
-        Ok(Self { gpu, loaded: LoadedProgram::new(gpu, program)?, head: model.card().head, dense })
+        let loaded = LoadedProgram::new(&gpu, program)?;
+        let head = model.card().head;
+        Ok(Self {
+            gpu,
+            loaded,
+            head,
+            form,
+            block_px: OnceLock::new(),
+            spare_buffers: Mutex::default(),
+        })
     }
 
-    /// Logits of some pixels: a block's (dense), or those at `places` (batch); classes innermost.
+    /// The device.
+    #[must_use]
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Logits of every pixel of a block, row by row, classes innermost.
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
     pub async fn logits(&self, image: &RgbImage, block: Block) -> Result<Vec<f32>> {
-        if self.dense {
-            let layout = self.block_layout(block)?;
-            let mut arena = self.loaded.arena(self.gpu, &layout)?;
-            return self.start_block(&mut arena, image, block)?.result(self.gpu).await;
+        match self.form {
+            Form::Dense => {
+                let mut buffers = self.take_buffers(&self.block_layout(block)?)?;
+                let logits =
+                    self.start_block(&mut buffers, image, block)?.result(&self.gpu).await?;
+                self.return_buffers(buffers);
+                Ok(logits)
+            }
+            Form::Batches => {
+                let mut places = Vec::with_capacity(block.width * block.height);
+                for row in block.row..block.row + block.height {
+                    for column in block.column..block.column + block.width {
+                        places.push((row, column));
+                    }
+                }
+                let mut buffers = self.take_buffers(&self.batch_layout()?)?;
+                let mut logits = Vec::with_capacity(places.len() * 2);
+                for batch in places.chunks(self.patch_batch()) {
+                    let pending = self.start_batch(&mut buffers, image, batch)?;
+                    let planes = pending.result(&self.gpu).await?;
+                    logits.extend(interleave(&planes, self.patch_batch(), batch.len()));
+                }
+                self.return_buffers(buffers);
+                Ok(logits)
+            }
         }
-        let places: Vec<_> = (0..block.width * block.height)
-            .map(|i| (block.row + i / block.width, block.column + i % block.width))
-            .collect();
-        let mut out = Vec::with_capacity(places.len() * 2);
-        let mut arena = None;
-        for places in places.chunks(self.batch()) {
-            let pending = self.start_batch(&mut arena, image, places)?;
-            let planes = pending.result(self.gpu).await?;
-            out.extend(interleave(&planes, self.batch(), places.len()));
-        }
-        Ok(out)
     }
 
     /// Probability of "nucleus" for every pixel. Nothing is returned unless all of it is right.
+    /// Several images may be under way at once; each has buffers of its own.
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails or is lost, [`Error::Cancelled`] when asked to stop.
@@ -106,14 +152,14 @@ impl<'g> GpuEngine<'g> {
         options: SegmentOptions,
         control: &Control<'_>,
     ) -> Result<ProbabilityMap> {
-        if self.dense {
-            self.segment_dense(image, options, control).await
-        } else {
-            self.segment_grid(image, options, control).await
+        match self.form {
+            Form::Dense => self.segment_blocks(image, options, control).await,
+            Form::Batches => self.segment_grid(image, options, control).await,
         }
     }
 
-    async fn segment_dense(
+    /// Block by block: the next one is uploaded and started before the result of one is awaited.
+    async fn segment_blocks(
         &self,
         image: &RgbImage,
         options: SegmentOptions,
@@ -121,30 +167,31 @@ impl<'g> GpuEngine<'g> {
     ) -> Result<ProbabilityMap> {
         let side = match options.block_px {
             Some(side) => side,
-            None => self.fitting_side(image).await?,
+            None => self.block_side().await?,
         };
         let all = blocks(image.width(), image.height(), side);
-        let Some(first) = all.first() else {
-            return Plane::from_vec(image.width(), image.height(), Vec::new());
-        };
-        let mut arena = self.loaded.arena(self.gpu, &self.block_layout(*first)?)?;
         let mut out = Plane::filled(image.width(), image.height(), 0.0f32);
-        let mut before: Option<(Block, PendingResult)> = None;
-        for (i, block) in all.iter().map(Some).chain([None]).enumerate() {
+        let Some(first) = all.first() else { return Ok(out) };
+        // The first block is the largest.
+        let mut buffers = self.take_buffers(&self.block_layout(*first)?)?;
+        let mut under_way: Option<(Block, PendingResult)> = None;
+        for index in 0..=all.len() {
             control.check()?;
-            let started = match block {
-                Some(&block) => Some((block, self.start_block(&mut arena, image, block)?)),
+            let started = match all.get(index) {
+                Some(block) => Some((*block, self.start_block(&mut buffers, image, *block)?)),
                 None => None,
             };
-            if let Some((block, pending)) = std::mem::replace(&mut before, started) {
-                let logits = pending.result(self.gpu).await?;
+            if let Some((block, pending)) = std::mem::replace(&mut under_way, started) {
+                let logits = pending.result(&self.gpu).await?;
                 control.show(block, &write_block(&mut out, block, &logits, self.head));
-                control.report(i as u64, all.len() as u64);
+                control.report(index as u64, all.len() as u64);
             }
         }
+        self.return_buffers(buffers);
         Ok(out)
     }
 
+    /// Batch by batch, as [`Self::segment_blocks`].
     async fn segment_grid(
         &self,
         image: &RgbImage,
@@ -153,143 +200,182 @@ impl<'g> GpuEngine<'g> {
     ) -> Result<ProbabilityMap> {
         let mut grid = StrideGrid::new(image.width(), image.height(), options.stride);
         let count = grid.len();
-        let batches = count.div_ceil(self.batch());
-        let mut arena = None;
-        let mut before: Option<(usize, usize, PendingResult)> = None;
-        for b in 0..=batches {
+        let batches = count.div_ceil(self.patch_batch());
+        let mut buffers = self.take_buffers(&self.batch_layout()?)?;
+        let mut under_way: Option<(usize, usize, PendingResult)> = None;
+        for batch in 0..=batches {
             control.check()?;
             let mut started = None;
-            if b < batches {
-                let first = b * self.batch();
-                let places = grid.places(first, self.batch().min(count - first));
-                started =
-                    Some((first, places.len(), self.start_batch(&mut arena, image, &places)?));
+            if batch < batches {
+                let first = batch * self.patch_batch();
+                let places = grid.places(first, self.patch_batch().min(count - first));
+                let pending = self.start_batch(&mut buffers, image, &places)?;
+                started = Some((first, places.len(), pending));
             }
-            if let Some((first, len, pending)) = std::mem::replace(&mut before, started) {
-                let planes = pending.result(self.gpu).await?;
-                grid.put(first, &interleave(&planes, self.batch(), len), self.head);
-                control.report(b as u64, batches as u64);
+            if let Some((first, len, pending)) = std::mem::replace(&mut under_way, started) {
+                let planes = pending.result(&self.gpu).await?;
+                grid.put(first, &interleave(&planes, self.patch_batch(), len), self.head);
+                control.report(batch as u64, batches as u64);
             }
         }
+        self.return_buffers(buffers);
         grid.finish()
     }
 
-    fn batch(&self) -> usize {
+    /// Patches in a batch.
+    fn patch_batch(&self) -> usize {
         if self.gpu.facts.software { SOFTWARE_BATCH } else { BATCH }
     }
 
     fn block_layout(&self, block: Block) -> Result<BufferLayout> {
-        let around = PATCH_PX - 1;
-        self.loaded.program.lay_out(
-            block.width + around,
-            block.height + around,
-            1,
-            self.gpu.max_buffer_bytes,
-        )
+        let (width, height) = (block.width + PATCH_PX - 1, block.height + PATCH_PX - 1);
+        self.loaded.program.lay_out(width, height, 1, self.gpu.max_buffer_bytes)
+    }
+
+    fn batch_layout(&self) -> Result<BufferLayout> {
+        let side = batch_side(&self.loaded.program);
+        self.loaded.program.lay_out(side, side, self.patch_batch(), self.gpu.max_buffer_bytes)
     }
 
     fn start_block(
         &self,
-        arena: &mut BlockBuffers,
+        buffers: &mut BlockBuffers,
         image: &RgbImage,
         block: Block,
     ) -> Result<PendingResult> {
         let layout = self.block_layout(block)?;
-        self.loaded.submit(
-            self.gpu,
-            arena,
-            &layout,
-            &block_values(image, block)[..layout.slot_len[0]],
-        )
+        let values = block_values(image, block);
+        self.loaded.submit(&self.gpu, buffers, &layout, &values[..layout.slot_len[0]])
     }
 
     fn start_batch(
         &self,
-        arena: &mut Option<BlockBuffers>,
+        buffers: &mut BlockBuffers,
         image: &RgbImage,
         places: &[(usize, usize)],
     ) -> Result<PendingResult> {
-        let (input, side) = batch_values(&self.loaded.program, image, places, self.batch());
-        let layout =
-            self.loaded.program.lay_out(side, side, self.batch(), self.gpu.max_buffer_bytes)?;
-        let arena = match arena {
-            Some(arena) => arena,
-            none => none.insert(self.loaded.arena(self.gpu, &layout)?),
-        };
-        self.loaded.submit(self.gpu, arena, &layout, &input)
+        let input = batch_values(&self.loaded.program, image, places, self.patch_batch());
+        self.loaded.submit(&self.gpu, buffers, &self.batch_layout()?, &input)
     }
 
-    /// Side of a block that takes about [`BLOCK_SECS`] here, measured on a small one.
-    async fn fitting_side(&self, image: &RgbImage) -> Result<usize> {
-        let probe = |side: usize| Block {
-            row: 0,
-            column: 0,
-            width: side.min(image.width()),
-            height: side.min(image.height()),
-        };
-        let mut secs = self.time(image, probe(MIN_SIDE_PX)).await?;
-        let mut side = MIN_SIDE_PX;
-        while secs < BLOCK_SECS / 4.0
-            && side < MAX_SIDE_PX
-            && side < image.width().max(image.height())
+    /// Buffers for a layout: kept ones if they are large enough, else new ones.
+    fn take_buffers(&self, layout: &BufferLayout) -> Result<BlockBuffers> {
+        if let Ok(mut spare) = self.spare_buffers.lock()
+            && let Some(fitting) = spare.iter().position(|buffers| buffers.fit(layout))
         {
+            return Ok(spare.swap_remove(fitting));
+        }
+        self.loaded.buffers(&self.gpu, layout)
+    }
+
+    /// Keeps buffers for the next image. After an error they are dropped instead.
+    fn return_buffers(&self, buffers: BlockBuffers) {
+        if let Ok(mut spare) = self.spare_buffers.lock() {
+            spare.push(buffers);
+            if spare.len() > MAX_SPARE_BUFFERS {
+                spare.remove(0);
+            }
+        }
+    }
+
+    /// Side of a block that takes about [`BLOCK_SECS`] here, pixels; measured at the first call.
+    async fn block_side(&self) -> Result<usize> {
+        if let Some(side) = self.block_px.get() {
+            return Ok(*side);
+        }
+        let mut side = MIN_SIDE_PX;
+        let mut secs = self.block_secs(side).await?;
+        while secs < BLOCK_SECS / 4.0 && side < MAX_SIDE_PX {
             let larger = (side * 2).min(MAX_SIDE_PX);
-            secs = match self.time(image, probe(larger)).await {
+            secs = match self.block_secs(larger).await {
                 Err(Error::Limit { .. }) => break,
                 other => other?,
             };
             side = larger;
         }
-        Ok(side)
+        Ok(*self.block_px.get_or_init(|| side))
     }
 
-    /// Seconds that one block takes, buffers included.
-    ///
-    /// # Errors
-    /// Those of [`Self::logits`].
-    pub async fn time(&self, image: &RgbImage, block: Block) -> Result<f64> {
+    /// Seconds that one block takes, upload and download included.
+    async fn block_secs(&self, side: usize) -> Result<f64> {
+        let image = Plane::filled(side, side, [127, 90, 160]);
         let begun = seconds();
-        self.logits(image, block).await?;
+        self.logits(&image, Block { row: 0, column: 0, width: side, height: side }).await?;
         Ok(seconds() - begun)
     }
+
+    /// Seconds per pixel at the block size in use, several blocks under way.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device fails.
+    pub async fn seconds_per_pixel(&self) -> Result<f64> {
+        let (width, height) = match self.form {
+            Form::Dense => {
+                let side = self.block_side().await?;
+                (2 * side, 2 * side)
+            }
+            Form::Batches => (self.patch_batch(), 4),
+        };
+        let image = Plane::filled(width, height, [127, 90, 160]);
+        let begun = seconds();
+        self.segment(&image, SegmentOptions::default(), &Control::default()).await?;
+        Ok((seconds() - begun) / (width * height) as f64)
+    }
 }
 
-/// `[class][lane]` to `[lane][class]` for the lanes in use.
-fn interleave(planes: &[f32], lanes: usize, used: usize) -> Vec<f32> {
-    (0..used).flat_map(|lane| [planes[lane], planes[lanes + lane]]).collect()
+/// `[class][patch]` to `[patch][class]` for the patches in use.
+fn interleave(planes: &[f32], batch: usize, used: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(used * 2);
+    for patch in 0..used {
+        out.extend([planes[patch], planes[batch + patch]]);
+    }
+    out
 }
 
-/// Patches as a program's input, `[channel][row][column][lane]`, and the side of that input. Lanes
-/// without a patch are zero.
+/// Padding of the DCCN's first convolution, which moves by 2.
+const STEM_PADDING: usize = 3;
+
+/// Side of a patch as a program takes it. A phased program (`pack::phases`) takes the padded patch as
+/// four planes of every second row and column.
+fn batch_side(program: &Program) -> usize {
+    if program.phased { (PATCH_PX + 2 * STEM_PADDING).div_ceil(2) } else { PATCH_PX }
+}
+
+/// The patches around `places` as a program's input. Patches that are missing from the batch are 0.
 fn batch_values(
     program: &Program,
     image: &RgbImage,
     places: &[(usize, usize)],
-    lanes: usize,
-) -> (Vec<f32>, usize) {
-    let patches: Vec<Vec<f32>> =
-        places.iter().map(|&(row, column)| patch_at(image, row, column)).collect();
-    arrange(program, &patches, lanes)
+    batch: usize,
+) -> Vec<f32> {
+    let mut patches = Vec::with_capacity(places.len());
+    for &(row, column) in places {
+        patches.push(patch_at(image, row, column));
+    }
+    arrange(program, &patches, batch)
 }
 
-/// See [`batch_values`].
-fn arrange(program: &Program, patches: &[Vec<f32>], lanes: usize) -> (Vec<f32>, usize) {
-    // The DCCN's first convolution pads by 3 and moves by 2.
-    const PADDING: usize = 3;
-    let side = if program.phased { (PATCH_PX + 2 * PADDING).div_ceil(2) } else { PATCH_PX };
+/// Patches of `[channel][row][column]` as a program's input of `[channel][row][column][patch]`, where
+/// a phased program has channel `4 * colour + 2 * (row % 2) + column % 2`.
+fn arrange(program: &Program, patches: &[Vec<f32>], batch: usize) -> Vec<f32> {
+    let side = batch_side(program);
     let channels = if program.phased { 12 } else { 3 };
-    let mut input = vec![0.0; channels * side * side * lanes];
-    for (lane, patch) in patches.iter().enumerate() {
-        for (i, &v) in patch.iter().enumerate() {
-            let (c, y, x) = (i / (PATCH_PX * PATCH_PX), i / PATCH_PX % PATCH_PX, i % PATCH_PX);
-            let (channel, y, x) = if program.phased {
-                let (y, x) = (y + PADDING, x + PADDING);
-                (c * 4 + y % 2 * 2 + x % 2, y / 2, x / 2)
-            } else {
-                (c, y, x)
-            };
-            input[((channel * side + y) * side + x) * lanes + lane] = v;
+    let mut input = vec![0.0; channels * side * side * batch];
+    for (index, patch) in patches.iter().enumerate() {
+        for colour in 0..3 {
+            for row in 0..PATCH_PX {
+                for column in 0..PATCH_PX {
+                    let (mut channel, mut y, mut x) = (colour, row, column);
+                    if program.phased {
+                        (y, x) = (row + STEM_PADDING, column + STEM_PADDING);
+                        channel = 4 * colour + 2 * (y % 2) + x % 2;
+                        (y, x) = (y / 2, x / 2);
+                    }
+                    input[((channel * side + y) * side + x) * batch + index] =
+                        patch[(colour * PATCH_PX + row) * PATCH_PX + column];
+                }
+            }
         }
     }
-    (input, side)
+    input
 }

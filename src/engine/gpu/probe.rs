@@ -2,6 +2,8 @@
 //! within rounding. Drivers that stop loops early or multiply with fewer bits fail here and not in
 //! a result.
 
+use std::sync::Arc;
+
 use super::{Gpu, GpuEngine};
 use crate::engine::block::Block;
 use crate::engine::{BatchEngine, DenseEngine};
@@ -51,12 +53,12 @@ pub fn black_and_white(width: usize, height: usize) -> Result<RgbImage> {
 ///
 /// # Errors
 /// [`Error::Gpu`] with the first difference.
-pub async fn prove_integers(gpu: &Gpu) -> Result<()> {
+pub async fn prove_integers(gpu: &Arc<Gpu>) -> Result<()> {
     let model = integers(&Model::random(dcnn([3, 5, 8], 20, 2), 1)?)?;
     let image = black_and_white(9, 7)?;
     let block = Block { row: 0, column: 0, width: 9, height: 7 };
     let want = DenseEngine::new(&model)?.run(&image, block);
-    let got = GpuEngine::new(gpu, &model)?.logits(&image, block).await?;
+    let got = GpuEngine::new(Arc::clone(gpu), &model)?.logits(&image, block).await?;
     same(gpu, &got, &want, 0.0, 0.0)
 }
 
@@ -64,7 +66,7 @@ pub async fn prove_integers(gpu: &Gpu) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Gpu`] with the first difference.
-pub async fn prove_model(engine: &GpuEngine<'_>, model: &Model) -> Result<()> {
+pub async fn prove_model(engine: &GpuEngine, model: &Model) -> Result<()> {
     let pixel = |i: usize| [0, 1, 2].map(|c| ((i * 7919 + c * 104_729) % 251) as u8);
     let image = Plane::from_vec(8, 8, (0..64).map(pixel).collect())?;
     let (want, block) = match model.card().architecture {
@@ -81,7 +83,7 @@ pub async fn prove_model(engine: &GpuEngine<'_>, model: &Model) -> Result<()> {
         }
     };
     let got = engine.logits(&image, block).await?;
-    same(engine.gpu, &got, &want, ABSOLUTE, RELATIVE)
+    same(engine.gpu(), &got, &want, ABSOLUTE, RELATIVE)
 }
 
 fn same(gpu: &Gpu, got: &[f32], want: &[f32], absolute: f32, relative: f32) -> Result<()> {

@@ -27,12 +27,20 @@ pub struct LoadedProgram {
 /// Buffers for blocks up to one size.
 #[derive(Debug)]
 pub struct BlockBuffers {
+    /// Input, intermediate planes and output of the passes.
     slots: Vec<wgpu::Buffer>,
-    capacity: Vec<usize>,
+    /// Room in each slot, values.
+    slot_capacity: Vec<usize>,
+    /// Parameters of all passes, [`PARAMETER_STEP`] bytes apart.
     parameters: wgpu::Buffer,
-    groups: Vec<wgpu::BindGroup>,
+    /// Bindings of each pass.
+    bindings: Vec<wgpu::BindGroup>,
+    /// Results on their way to the host, in turn.
     staging: [wgpu::Buffer; IN_FLIGHT],
-    next: usize,
+    /// Room in each staging buffer, values.
+    result_capacity: usize,
+    /// Blocks submitted so far.
+    submitted: usize,
 }
 
 /// A submitted block whose result is on its way.
@@ -67,7 +75,7 @@ impl LoadedProgram {
     ///
     /// # Errors
     /// [`Error::Gpu`] when there is not enough memory.
-    pub fn arena(&self, gpu: &Gpu, layout: &BufferLayout) -> Result<BlockBuffers> {
+    pub fn buffers(&self, gpu: &Gpu, layout: &BufferLayout) -> Result<BlockBuffers> {
         use wgpu::BufferUsages as Usage;
         let buffer = |label, bytes: u64, usage| {
             gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -77,34 +85,30 @@ impl LoadedProgram {
                 mapped_at_creation: false,
             })
         };
-        let slot = |&len: &usize| {
-            buffer(
-                "slot",
-                len.max(4) as u64 * 4,
-                Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC,
-            )
-        };
-        let slots: Vec<wgpu::Buffer> = layout.slot_len.iter().map(slot).collect();
-        let passes = layout.dispatches.len() as u64;
-        let parameters =
-            buffer("parameters", passes * PARAMETER_STEP, Usage::UNIFORM | Usage::COPY_DST);
+        let mut slots = Vec::with_capacity(layout.slot_len.len());
+        for len in &layout.slot_len {
+            let usage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
+            slots.push(buffer("slot", (*len).max(4) as u64 * 4, usage));
+        }
+        let parameter_bytes = layout.dispatches.len() as u64 * PARAMETER_STEP;
+        let parameters = buffer("parameters", parameter_bytes, Usage::UNIFORM | Usage::COPY_DST);
         let result_bytes = layout.result_len as u64 * 4;
         let staging = std::array::from_fn(|_| {
             buffer("staging", result_bytes, Usage::MAP_READ | Usage::COPY_DST)
         });
-        let groups = layout
-            .dispatches
-            .iter()
-            .map(|d| self.bind(gpu, &parameters, &slots[d.source], &slots[d.target]))
-            .collect();
+        let mut bindings = Vec::with_capacity(layout.dispatches.len());
+        for pass in &layout.dispatches {
+            bindings.push(self.bind(gpu, &parameters, &slots[pass.source], &slots[pass.target]));
+        }
         gpu.check()?;
         Ok(BlockBuffers {
             slots,
-            capacity: layout.slot_len.clone(),
+            slot_capacity: layout.slot_len.clone(),
             parameters,
-            groups,
+            bindings,
             staging,
-            next: 0,
+            result_capacity: layout.result_len,
+            submitted: 0,
         })
     }
 
@@ -115,75 +119,77 @@ impl LoadedProgram {
         source: &wgpu::Buffer,
         target: &wgpu::Buffer,
     ) -> wgpu::BindGroup {
-        let window = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+        let parameters = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: parameters,
             offset: 0,
             size: std::num::NonZeroU64::new(PARAMETER_STEP),
         });
-        let all = [
-            window,
-            self.constants.as_entire_binding(),
-            source.as_entire_binding(),
-            target.as_entire_binding(),
-        ];
-        let mut binding = 0..;
+        let entry = |binding, resource| wgpu::BindGroupEntry { binding, resource };
         gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("pass"),
             layout: &self.pipelines.layout,
-            entries: &all.map(|resource| wgpu::BindGroupEntry {
-                binding: binding.next().unwrap_or(0),
-                resource,
-            }),
+            entries: &[
+                entry(0, parameters),
+                entry(1, self.constants.as_entire_binding()),
+                entry(2, source.as_entire_binding()),
+                entry(3, target.as_entire_binding()),
+            ],
         })
     }
 
     /// Starts one block or batch.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] when it does not fit the arena.
+    /// [`Error::Mismatch`] when it does not fit the buffers.
     pub fn submit(
         &self,
         gpu: &Gpu,
-        arena: &mut BlockBuffers,
+        buffers: &mut BlockBuffers,
         layout: &BufferLayout,
         input: &[f32],
     ) -> Result<PendingResult> {
-        if layout.slot_len.iter().zip(&arena.capacity).any(|(len, room)| len > room)
-            || input.len() > layout.slot_len[0]
-        {
+        if !buffers.fit(layout) || input.len() > layout.slot_len[0] {
             return Err(Error::mismatch("The block is larger than the buffers made for it"));
         }
-        gpu.queue.write_buffer(&arena.slots[0], 0, bytemuck::cast_slice(input));
+        gpu.queue.write_buffer(&buffers.slots[0], 0, bytemuck::cast_slice(input));
         let mut parameters = vec![0u8; layout.dispatches.len() * PARAMETER_STEP as usize];
-        for (place, dispatch) in
-            parameters.chunks_exact_mut(PARAMETER_STEP as usize).zip(&layout.dispatches)
-        {
-            let bytes = dispatch.parameters.bytes();
+        let places = parameters.chunks_exact_mut(PARAMETER_STEP as usize);
+        for (place, pass) in places.zip(&layout.dispatches) {
+            let bytes = pass.parameters.bytes();
             place[..bytes.len()].copy_from_slice(bytes);
         }
-        gpu.queue.write_buffer(&arena.parameters, 0, &parameters);
+        gpu.queue.write_buffer(&buffers.parameters, 0, &parameters);
         let mut encoder = gpu
             .device
             .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("block") });
         {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for (i, (dispatch, group)) in layout.dispatches.iter().zip(&arena.groups).enumerate() {
-                let Some(pipeline) = self.pipelines.get(dispatch.variant) else { continue };
-                pass.set_pipeline(pipeline);
-                pass.set_bind_group(0, group, &[i as u32 * PARAMETER_STEP as u32]);
-                let [x, y, z] = dispatch.threads;
-                pass.dispatch_workgroups(x.div_ceil(WORKGROUP[0]), y.div_ceil(WORKGROUP[1]), z);
+            let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for (index, pass) in layout.dispatches.iter().enumerate() {
+                let Some(pipeline) = self.pipelines.get(pass.variant) else { continue };
+                compute.set_pipeline(pipeline);
+                let offset = index as u32 * PARAMETER_STEP as u32;
+                compute.set_bind_group(0, &buffers.bindings[index], &[offset]);
+                let [x, y, z] = pass.threads;
+                compute.dispatch_workgroups(x.div_ceil(WORKGROUP[0]), y.div_ceil(WORKGROUP[1]), z);
             }
         }
-        let staging = arena.staging[arena.next % IN_FLIGHT].clone();
-        arena.next += 1;
+        let staging = buffers.staging[buffers.submitted % IN_FLIGHT].clone();
+        buffers.submitted += 1;
         let bytes = layout.result_len as u64 * 4;
-        if let Some(result) = arena.slots.last() {
+        if let Some(result) = buffers.slots.last() {
             encoder.copy_buffer_to_buffer(result, 0, &staging, 0, bytes);
         }
         let submission = gpu.queue.submit([encoder.finish()]);
         let mapped = Mapped::of(&staging, bytes);
         Ok(PendingResult { staging, len: layout.result_len, submission, mapped })
+    }
+}
+
+impl BlockBuffers {
+    /// Whether a block or batch of that layout fits.
+    pub fn fit(&self, layout: &BufferLayout) -> bool {
+        layout.result_len <= self.result_capacity
+            && layout.slot_len.iter().zip(&self.slot_capacity).all(|(len, room)| len <= room)
     }
 }
 
@@ -226,18 +232,24 @@ fn wait(gpu: &Gpu, submission: wgpu::SubmissionIndex) -> Result<()> {
     }
 }
 
-/// Done when a buffer can be read; false if it never will.
+/// Ready when a buffer can be read; false if it never will.
 #[derive(Debug, Clone)]
-struct Mapped(Arc<Mutex<(Option<bool>, Option<Waker>)>>);
+struct Mapped(Arc<Mutex<MapState>>);
+
+#[derive(Debug, Default)]
+struct MapState {
+    succeeded: Option<bool>,
+    waker: Option<Waker>,
+}
 
 impl Mapped {
     fn of(buffer: &wgpu::Buffer, bytes: u64) -> Self {
-        let state = Arc::new(Mutex::new((None, None::<Waker>)));
-        let told = Arc::clone(&state);
+        let state = Arc::new(Mutex::new(MapState::default()));
+        let shared = Arc::clone(&state);
         buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
-            if let Ok(mut state) = told.lock() {
-                state.0 = Some(result.is_ok());
-                if let Some(waker) = state.1.take() {
+            if let Ok(mut state) = shared.lock() {
+                state.succeeded = Some(result.is_ok());
+                if let Some(waker) = state.waker.take() {
                     waker.wake();
                 }
             }
@@ -251,10 +263,10 @@ impl Future for Mapped {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<bool> {
         let Ok(mut state) = self.0.lock() else { return Poll::Ready(false) };
-        if let Some(done) = state.0 {
-            return Poll::Ready(done);
+        if let Some(succeeded) = state.succeeded {
+            return Poll::Ready(succeeded);
         }
-        state.1 = Some(context.waker().clone());
+        state.waker = Some(context.waker().clone());
         Poll::Pending
     }
 }

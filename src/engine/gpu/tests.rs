@@ -37,7 +37,7 @@ fn dense_passes_equal_the_definition_on_integers_at_any_width() {
 }
 
 fn batch_logits(program: &Program, patches: &[Vec<f32>], lanes: usize) -> Vec<f32> {
-    let (input, side) = arrange(program, patches, lanes);
+    let (input, side) = (arrange(program, patches, lanes), super::batch_side(program));
     let layout = program.lay_out(side, side, lanes, LIMIT).expect("layout");
     let planes = twin::run(program, &layout, &input);
     super::interleave(&planes, lanes, patches.len())
