@@ -2,15 +2,12 @@
 // blocks, which are segmented one after the other.
 import { isTiff, openBlob, openUrl } from "./source.js";
 
-/** @import { Session } from "./prunella.js" */
+/** @import { Computation, Session } from "./prunella.js" */
 /** @import { ReadRange, Source } from "./source.js" */
 /**
- * @import { SegmentJob, SegmentResult, SlideBlockResult, SlideFacts, SlideJob, SlideProgress,
+ * @import { ComputeJob, SegmentResult, SlideBlockResult, SlideFacts, SlideJob, SlideProgress,
  *   SlideResult, TileIndex } from "./worker-api.d.ts"
  */
-
-/** Slot of the session that blocks of a slide are segmented into. */
-const BLOCK_SLOT = 4;
 
 /** @typedef {{ blob: Blob } | { address: string }} SlideFile */
 
@@ -24,12 +21,12 @@ export class SlideSession {
 
   /**
    * @param {Session} session
-   * @param {(job: SegmentJob) => Promise<SegmentResult>} segmentBlock
+   * @param {(computation: Computation, job: ComputeJob) => Promise<SegmentResult>} compute
    * @param {(progress: SlideProgress) => void} onProgress
    */
-  constructor(session, segmentBlock, onProgress) {
+  constructor(session, compute, onProgress) {
     this.session = session;
-    this.segmentBlock = segmentBlock;
+    this.compute = compute;
     this.onProgress = onProgress;
   }
 
@@ -149,24 +146,44 @@ export class SlideSession {
     /** @type {string[]} */
     let notes = [];
     let lost = false;
-    let pixelsRead = total > 0 ? session.slidePiece(slot, missing[0], read) : undefined;
-    for (let i = 0; i < total; i++) {
-      await pixelsRead;
-      signal.throwIfAborted();
-      const segmenting = this.segmentBlock({ slot: BLOCK_SLOT, model, gpu: gpu && !lost });
-      // The block's pixels have been taken, so that those of the next block can be read.
-      if (i + 1 < total) {
-        pixelsRead = session.slidePiece(slot, missing[i + 1], read);
-        // Its failure is reported in the next round.
-        pixelsRead.catch(() => {});
+    /** @type {Promise<Computation> | undefined} */
+    let reading;
+    if (total > 0) reading = session.slideBlock(slot, missing[0], model, read);
+    try {
+      for (let i = 0; i < total; i++) {
+        signal.throwIfAborted();
+        const block = /** @type {Computation} */ (await reading);
+        const computing = this.#computeBlock(block, { model, gpu: gpu && !lost });
+        reading = undefined;
+        if (i + 1 < total) {
+          reading = session.slideBlock(slot, missing[i + 1], model, read);
+          // An error is reported in the next round, which awaits the block.
+          reading.catch(() => {});
+        }
+        const result = await computing;
+        lost ||= result.lost;
+        if (result.notes.length > 0) notes = result.notes;
+        /** @type {SlideBlockResult} */
+        const finished = JSON.parse(session.slideFinish(block));
+        this.onProgress({ slot, finished: i + 1, total, block: finished });
       }
-      const result = await segmenting;
-      lost ||= result.lost;
-      if (result.notes.length > 0) notes = result.notes;
-      /** @type {SlideBlockResult} */
-      const block = JSON.parse(session.slideTake(slot, missing[i]));
-      this.onProgress({ slot, finished: i + 1, total, block });
+    } finally {
+      // After an error the next block is not computed any more.
+      reading?.then(
+        (block) => block.free(),
+        () => {},
+      );
     }
     return { ms: performance.now() - startedAt, blocks: total, notes, lost, matched };
+  }
+
+  /** Computes a block, or frees it. @param {Computation} block @param {ComputeJob} job */
+  async #computeBlock(block, job) {
+    try {
+      return await this.compute(block, job);
+    } catch (error) {
+      block.free();
+      throw error;
+    }
   }
 }

@@ -69,7 +69,7 @@ export interface NucleiSummary {
   threshold: number;
 }
 
-/** Outcome of `Session.compute`. */
+/** Outcome of `Computation.compute`. */
 export interface GpuOutcome {
   /** False if the CPU workers must do it instead. */
   done: boolean;
@@ -78,19 +78,28 @@ export interface GpuOutcome {
   lost: boolean;
 }
 
-/** Outcome of `Session.slideTake`. */
+/** Outcome of `Session.slideFinish`. */
 export interface SlideBlockResult {
   bounds: Bounds;
   /** Nuclei and their share of the area, over all finished blocks. */
   count: number;
   share: number;
+  /** Number of blocks that are finished and of blocks that have tissue. */
+  done: number;
+  wanted: number;
 }
 
-export interface SegmentJob {
-  slot: number;
+/** How a map is computed. */
+export interface ComputeJob {
   /** Number of the model in the session. */
   model: number;
   gpu: boolean;
+  /** Slot whose finished blocks are reported to the page; without one none are. */
+  slot?: number;
+}
+
+export interface SegmentJob extends ComputeJob {
+  slot: number;
 }
 
 export interface SegmentResult {
@@ -148,12 +157,21 @@ type Posted<Arguments extends unknown[]> = {
   [Index in keyof Arguments]: Exclude<Arguments[Index], number[]>;
 };
 
-/** Arguments that can be posted to a worker. Functions cannot. */
+/** Arguments that can be posted to a worker. Functions and objects of the wasm cannot. */
 type Postable = string | number | boolean | Uint8Array;
+/** Results that can be posted back. */
+type PostableResult = Postable | Float64Array | void;
 
-type SessionMethodNames = Exclude<keyof Session & string, "free" | keyof OwnMethods>;
+/** Methods of `Session` whose results can be posted and that the worker does not replace. */
+type SessionMethodNames = {
+  [Name in Exclude<keyof Session & string, "free" | keyof OwnMethods>]: Awaited<
+    ReturnType<Session[Name]>
+  > extends PostableResult
+    ? Name
+    : never;
+}[Exclude<keyof Session & string, "free" | keyof OwnMethods>];
 
-/** Methods of `Session` whose arguments can be posted. */
+/** Of these, methods whose arguments can be posted. */
 type SessionMethods = {
   [
     Name in SessionMethodNames as Posted<Parameters<Session[Name]>> extends Postable[]

@@ -4,7 +4,8 @@ import init, { BlockWorker, Session } from "./prunella.js";
 import { SlideSession } from "./slides.js";
 
 /**
- * @import { BlockRect, BlockReply, BlockRequest, CallMessage, GpuOutcome, SegmentJob,
+ * @import { Computation } from "./prunella.js"
+ * @import { BlockRect, BlockReply, BlockRequest, CallMessage, ComputeJob, GpuOutcome, SegmentJob,
  *   SegmentResult, SessionMessage, SlideJob, StartMessage, TileIndex } from "./worker-api.d.ts"
  * @import { SlideFile } from "./slides.js"
  */
@@ -126,7 +127,7 @@ class SessionWorker {
   #session = new Session();
   #slides = new SlideSession(
     this.#session,
-    (job) => this.#segment(job),
+    (computation, job) => this.#compute(computation, job),
     (progress) => this.#post({ type: "slide-progress", progress }),
   );
   /** Whether the running segmentation should end. */
@@ -226,39 +227,56 @@ class SessionWorker {
     this.#post({ type: "error", id, name, message: messageOf(error) });
   }
 
+  /** Segments into a slot. @param {SegmentJob} job */
+  async #segment(job) {
+    const computation = this.#session.begin(job.slot, job.model);
+    try {
+      return await this.#compute(computation, job);
+    } finally {
+      computation.free();
+    }
+  }
+
   /**
-   * Segments into a slot: on the GPU if requested, otherwise or after its failure on the CPU.
-   * @param {SegmentJob} job
+   * Computes a map: on the GPU if requested, otherwise or after its failure on the CPU.
+   * @param {Computation} computation
+   * @param {ComputeJob} job
    * @returns {Promise<SegmentResult>}
    */
-  async #segment({ slot, model, gpu }) {
+  async #compute(computation, { model, gpu, slot }) {
     const startedAt = performance.now();
-    this.#session.begin(slot, model);
+    const onBlock = (/** @type {BlockRect} */ ...block) => {
+      if (slot !== undefined) this.#post({ type: "block", slot, block });
+    };
     /** @type {string[]} */
     let notes = [];
     let lost = false;
     if (gpu) {
-      const onBlock = (/** @type {BlockRect} */ ...block) => {
-        this.#post({ type: "block", slot, block });
-      };
       /** @type {GpuOutcome} */
-      const outcome = JSON.parse(await this.#session.compute(slot, model, onBlock));
+      const outcome = JSON.parse(await computation.compute(onBlock));
       ({ notes, lost } = outcome);
       if (outcome.done) {
         return { ms: performance.now() - startedAt, onGpu: true, notes, lost: false };
       }
-      this.#post({ type: "restart", slot });
-      this.#session.restart(slot);
+      if (slot !== undefined) this.#post({ type: "restart", slot });
+      computation.restart();
     }
-    await this.#segmentOnCpu(slot, model);
+    await this.#computeOnCpu(computation, model, onBlock);
     return { ms: performance.now() - startedAt, onGpu: false, notes, lost };
   }
 
-  /** Computes a slot by the block workers. @param {number} slot @param {number} model */
-  async #segmentOnCpu(slot, model) {
-    const blocks = this.#cpuBlocks(slot, model);
-    const workers = this.blockWorkers.map((worker) => this.#runWorker(worker, slot, model, blocks));
-    for (const outcome of await Promise.allSettled(workers)) {
+  /**
+   * Computes a map by the block workers.
+   * @param {Computation} computation
+   * @param {number} model
+   * @param {(...block: BlockRect) => void} onBlock
+   */
+  async #computeOnCpu(computation, model, onBlock) {
+    const blocks = this.#cpuBlocks(computation);
+    const running = this.blockWorkers.map((worker) =>
+      this.#runWorker(worker, computation, model, blocks, onBlock),
+    );
+    for (const outcome of await Promise.allSettled(running)) {
       if (outcome.status === "rejected") throw outcome.reason;
     }
     if (this.#isCancelled) {
@@ -266,9 +284,9 @@ class SessionWorker {
     }
   }
 
-  /** @param {number} slot @param {number} model */
-  #cpuBlocks(slot, model) {
-    const numbers = this.#session.cpuBlocks(slot, model, this.blockWorkers.length);
+  /** @param {Computation} computation */
+  #cpuBlocks(computation) {
+    const numbers = computation.cpuBlocks(this.blockWorkers.length);
     /** @type {BlockRect[]} */
     const blocks = [];
     for (let i = 0; i < numbers.length; i += 4) {
@@ -280,19 +298,20 @@ class SessionWorker {
   /**
    * Computes blocks by one worker until none is left.
    * @param {BlockWorkerClient} worker
-   * @param {number} slot
+   * @param {Computation} computation
    * @param {number} model
    * @param {BlockRect[]} blocks what is left; all workers take from it
+   * @param {(...block: BlockRect) => void} onBlock
    */
-  async #runWorker(worker, slot, model, blocks) {
+  async #runWorker(worker, computation, model, blocks, onBlock) {
     try {
       while (!this.#isCancelled) {
         const block = blocks.shift();
         if (!block) return;
-        const pixels = this.#session.cut(slot, ...block);
+        const pixels = computation.cut(...block);
         const values = await worker.compute(this.#session, model, pixels, block);
-        this.#session.put(slot, ...block, values);
-        this.#post({ type: "block", slot, block });
+        computation.put(...block, values);
+        onBlock(...block);
       }
     } catch (error) {
       // The other workers end after their current block.

@@ -36,6 +36,8 @@ export async function wrongCalls(engine) {
   await engine.callJson("link", 1, "int8");
   // @ts-expect-error A function cannot be posted to a worker.
   await engine.call("slideTile", 0, 0, 1, () => {});
+  // @ts-expect-error An object of the wasm cannot be posted back.
+  await engine.call("begin", 0, 1);
   // @ts-expect-error The page must not free the session.
   await engine.call("free");
   // @ts-expect-error A job needs a slot.
