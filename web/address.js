@@ -1,60 +1,54 @@
-// What the address asks for, and the address that says what is shown.
+// Keeps the page's address in step with its state, and applies the address when the page starts.
 import { sha256 } from "./prunella.js";
-import { file, single } from "./assets.js";
-import { input } from "./dom.js";
-import { fragment, load, nameOf, read } from "./share.js";
+import { fetchAsset, isStandalone } from "./assets.js";
+import { elements } from "./elements.js";
+import { fetchFile, fileNameOf } from "./fetch-file.js";
+import { formatFragment, readUrl } from "./url-state.js";
 
-/** Pause after the last move before the address changes, milliseconds. */
-const PAUSE_MS = 300;
+/** @import { Page } from "./page.js" */
+
+/** Pause after the last change before the address is written, milliseconds. */
+const WRITE_DELAY_MS = 300;
+/** Parameters of the query that describe this visit or another model; a shared link omits them. */
+const NOT_SHARED = ["model", "sha256", "device", "workers", "folder"];
 
 export class Address {
-  wish = read(new URL(location.href));
-  /** @type {string | undefined} The model as the address carries it. */
-  link;
-  /** Whether the image and the model came from the address's query. */
-  linked = { image: false, model: false };
+  urlState = readUrl(new URL(location.href));
+  /** @type {string | undefined} The model as the address carries it, `m=…`. */
+  modelLink;
+  /** Whether the open image and the model are those that the query names. */
+  fromUrl = { image: false, model: false };
   /** The fragment that this page wrote last. */
   #written = location.hash;
 
-  /** @param {import("./main.js").PageType} page */
+  /** @param {Page} page */
   constructor(page) {
     this.page = page;
-    // Another link was put into the address of this tab.
+    // Another link was entered in this tab.
     addEventListener("hashchange", () => {
       if (location.hash !== this.#written) location.reload();
     });
   }
 
-  /** What the address says now. @param {string} [link] */
-  fragment(link = this.link) {
-    const { page } = this;
-    const view = page.stage.width > 0 ? [...page.stage.eye.state()] : undefined;
-    if (view) view[2] /= page.stage.ratio;
-    // A model that came from an address or a file is named by the query, or not at all.
-    const ratio = this.link || page.models.own ? (page.ratio === 0 ? undefined : page.ratio) : page.ratio;
-    return fragment({
-      link,
-      sample: page.opening.sample,
-      ratio: link && link !== this.link ? undefined : ratio,
-      hiddenToo: link && link !== this.link ? false : page.hiddenToo,
-      threshold: page.threshold,
-      view,
-      layers: ["outline", "mask", "heat"].map((id) => Number(input(id).value)),
-      divider: page.comparing ? Number(input("divider").value) : undefined,
-      mpp: page.mpp,
-    });
+  /** The page's address with a model in its fragment. @param {string} modelLink */
+  shareUrl(modelLink) {
+    const url = new URL(location.href);
+    for (const name of NOT_SHARED) url.searchParams.delete(name);
+    url.hash = this.#fragment(modelLink);
+    return url.protocol === "file:" ? url.hash : url.href;
   }
 
-  /** Writes the address when nothing has moved for a moment. */
-  soon() {
-    if (document.documentElement.dataset.state !== "loading") this.page.later("address", PAUSE_MS, () => this.#write());
+  /** Writes the address after a pause without changes. */
+  scheduleWrite() {
+    if (document.documentElement.dataset.state === "loading") return;
+    this.page.debounce("address", WRITE_DELAY_MS, () => this.#write());
   }
 
   #write() {
     const url = new URL(location.href);
-    url.hash = this.fragment();
-    if (!this.linked.image) url.searchParams.delete("image_url");
-    if (!this.linked.model) {
+    url.hash = this.#fragment(this.modelLink);
+    if (!this.fromUrl.image) url.searchParams.delete("image_url");
+    if (!this.fromUrl.model) {
       url.searchParams.delete("model");
       url.searchParams.delete("sha256");
     }
@@ -62,71 +56,128 @@ export class Address {
     try {
       history.replaceState(null, "", url);
     } catch {
-      // A page on the disk may change its fragment alone.
+      // A page opened from a disk may change its fragment only.
       location.hash = url.hash;
     }
   }
 
-  /** Does what the address asks for. */
-  async obey() {
-    const { wish, page } = this;
-    if (wish.ratio !== undefined) input("ratio").value = String(wish.ratio);
-    input("hidden-too").checked = wish.hiddenToo;
-    if (wish.mpp !== undefined) input("mpp").value = String(wish.mpp);
-    ["outline", "mask", "heat"].forEach((id, i) => {
-      if (wish.layers) input(id).value = String(wish.layers[i]);
+  /** @param {string | undefined} modelLink */
+  #fragment(modelLink) {
+    const { page } = this;
+    // A new link holds the model as it is now, filters already removed.
+    const alreadyPruned = modelLink !== undefined && modelLink !== this.modelLink;
+    // For a loaded model the slider at 0 is the default.
+    const isLoaded = this.modelLink !== undefined || page.models.loaded !== undefined;
+    const omitRatio = alreadyPruned || (isLoaded && page.ratio === 0);
+    return formatFragment({
+      modelLink,
+      sample: page.opener.isSample,
+      ratio: omitRatio ? undefined : page.ratio,
+      pruneHidden: !alreadyPruned && page.pruneHidden,
+      threshold: page.threshold,
+      view: page.canvasView.cssView(),
+      layers: [
+        Number(elements.outline.value),
+        Number(elements.mask.value),
+        Number(elements.heat.value),
+      ],
+      divider: page.comparing ? Number(elements.divider.value) : undefined,
+      mpp: page.mpp,
     });
-    if (wish.divider !== undefined) {
-      input("divider").value = String(wish.divider);
-      await page.compare(true);
-    }
-    page.layersChanged();
-    let brought = await this.#model();
-    if (!brought && single()) brought = await this.#ownModel();
-    page.setThreshold(wish.threshold);
-    if (!brought) {
-      await page.queue.main(async (check) => {
-        await page.chooseModel(check);
+  }
+
+  /** Sets the controls to the address's state and opens its model and image. */
+  async applyUrl() {
+    const { urlState, page } = this;
+    await this.#applySettings();
+    let hasModel = await this.#openModel();
+    if (!hasModel && isStandalone()) hasModel = await this.#openBundledModel();
+    page.setThreshold(urlState.threshold);
+    if (!hasModel) {
+      await page.tasks.runUserTask(async (check) => {
+        await page.selectModel(check);
         await page.openDevice();
       });
     }
-    await this.#image();
-    if (wish.refused.length > 0) page.say(`In the link, ${wish.refused.join(", ")} made no sense and is left out.`);
-  }
-
-  /** The model of a single file. */
-  async #ownModel() {
-    const response = await file("models/model.safetensors");
-    const { ratio = 0, hiddenToo } = this.wish;
-    return this.page.bringModel(async () => this.page.engine.ask("addModel", new Uint8Array(await response.arrayBuffer())), { ratio, hiddenToo });
-  }
-
-  async #model() {
-    const { page } = this;
-    const { link, modelUrl, sha256: wanted, ratio = 0, hiddenToo } = this.wish;
-    if (link) return page.bringModel(() => page.engine.ask("addLink", link), { link, ratio, hiddenToo });
-    if (!modelUrl || single()) return false;
-    const add = async () => {
-      const got = await load(modelUrl, "model");
-      if (wanted && sha256(got) !== wanted) throw new Error("The model is not the one that the link means: its SHA-256 differs. It was not used.");
-      return page.engine.ask("addModel", got);
-    };
-    return page.bringModel(add, { linked: true, ratio, hiddenToo });
-  }
-
-  async #image() {
-    const { wish, page } = this;
-    try {
-      if (wish.imageUrl) {
-        if (await page.opening.address(new URL(wish.imageUrl, location.href).href, nameOf(wish.imageUrl))) return;
-        const got = await load(wish.imageUrl, "image", (share) => page.say(`Loading the image: ${Math.round(share * 100)} %`));
-        await page.opening.blob(new Blob([/** @type {BlobPart} */ (got)]), nameOf(wish.imageUrl), true);
-      } else if (wish.sample) {
-        await page.opening.takeSample();
-      }
-    } catch (e) {
-      page.say("");
-      page.fail(e);
+    await this.#openImage();
+    if (urlState.rejected.length > 0) {
+      const names = urlState.rejected.join(", ");
+      page.showStatus(`Values in the link that are not valid were ignored: ${names}.`);
     }
+  }
+
+  async #applySettings() {
+    const { urlState, page } = this;
+    if (urlState.ratio !== undefined) elements.ratio.value = String(urlState.ratio);
+    elements.pruneHidden.checked = urlState.pruneHidden;
+    if (urlState.mpp !== undefined) elements.mpp.value = String(urlState.mpp);
+    if (urlState.layers) {
+      const [outline, mask, heat] = urlState.layers;
+      elements.outline.value = String(outline);
+      elements.mask.value = String(mask);
+      elements.heat.value = String(heat);
+    }
+    if (urlState.divider !== undefined) {
+      elements.divider.value = String(urlState.divider);
+      await page.setComparing(true);
+    }
+    page.updateLayers();
+  }
+
+  /** The model in the link or at the query's address. Gives whether one was opened. */
+  async #openModel() {
+    const { page } = this;
+    const { modelLink, modelUrl, ratio = 0, pruneHidden } = this.urlState;
+    if (modelLink) {
+      const load = () => page.engine.callJson("addLink", modelLink);
+      return page.loadModel(load, { modelLink, ratio, pruneHidden });
+    }
+    if (!modelUrl || isStandalone()) return false;
+    const load = () => this.#fetchModel(modelUrl);
+    return page.loadModel(load, { fromUrl: true, ratio, pruneHidden });
+  }
+
+  /** @param {string} modelUrl */
+  async #fetchModel(modelUrl) {
+    const content = await fetchFile(modelUrl, "model");
+    const expected = this.urlState.sha256;
+    if (expected && sha256(content) !== expected) {
+      throw new Error(
+        "The model is not the one in the link: its SHA-256 differs. It was not used.",
+      );
+    }
+    return this.page.engine.callJson("addModel", content);
+  }
+
+  /** The model of a standalone page. */
+  async #openBundledModel() {
+    const response = await fetchAsset("models/model.safetensors");
+    const content = new Uint8Array(await response.arrayBuffer());
+    const { ratio = 0, pruneHidden } = this.urlState;
+    const load = () => this.page.engine.callJson("addModel", content);
+    return this.page.loadModel(load, { ratio, pruneHidden });
+  }
+
+  async #openImage() {
+    const { page } = this;
+    try {
+      if (this.urlState.imageUrl) await this.#openImageUrl(this.urlState.imageUrl);
+      else if (this.urlState.sample) await page.opener.openSample();
+    } catch (error) {
+      page.showStatus("");
+      page.showError(error);
+    }
+  }
+
+  /** @param {string} imageUrl */
+  async #openImageUrl(imageUrl) {
+    const { opener } = this.page;
+    const name = fileNameOf(imageUrl);
+    const isFinished = await opener.openSlideUrl(new URL(imageUrl, location.href).href, name, true);
+    if (isFinished) return;
+    const content = await fetchFile(imageUrl, "image", (fraction) => {
+      this.page.showStatus(`Loading the image: ${Math.round(fraction * 100)} %`);
+    });
+    await opener.openBlob(new Blob([/** @type {BlobPart} */ (content)]), name, true);
   }
 }

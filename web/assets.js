@@ -1,36 +1,48 @@
-// Where the page's own files are: beside this module, or inside the one HTML file that holds them all.
+// The page's own files: next to this module, or inside the HTML file of a standalone page.
 
 /**
- * @typedef {{ modules: Record<string, string>, files: Record<string, string> }} Bundle
- * Addresses of modules, and gzipped base64 of files.
+ * @typedef {object} Bundle What the loader of a standalone page provides.
+ * @property {Record<string, string>} modules addresses of the modules by file name
+ * @property {Record<string, string>} files contents by path, gzip in base64
  */
 
 /** @returns {Bundle | undefined} */
-const bundle = () => /** @type {any} */ (globalThis).PRUNELLA_BUNDLE;
+function bundle() {
+  return /** @type {{ PRUNELLA_BUNDLE?: Bundle }} */ (globalThis).PRUNELLA_BUNDLE;
+}
 
-/** Whether everything is inside one file: no other file of the page can be fetched. */
-export const single = () => bundle() !== undefined;
+/** Whether the page is one HTML file. It then has no other files to fetch. */
+export function isStandalone() {
+  return bundle() !== undefined;
+}
 
 /**
  * Address of one of the page's modules.
  * @param {string} name
  */
-export const moduleUrl = (name) => bundle()?.modules[name] ?? new URL(`./${name}`, import.meta.url).href;
+export function moduleUrl(name) {
+  return bundle()?.modules[name] ?? new URL(`./${name}`, import.meta.url).href;
+}
 
 /**
- * Bytes of one of the page's files, `web/…` or `models/…`.
+ * One of the page's files, `web/…` or `models/…`.
  * @param {string} path
  * @returns {Promise<Response>}
  */
-export async function file(path) {
-  const inside = bundle()?.files[path];
-  if (inside !== undefined) {
-    const zipped = Uint8Array.from(atob(inside), (c) => c.charCodeAt(0));
+export async function fetchAsset(path) {
+  const packed = bundle()?.files[path];
+  if (packed !== undefined) {
+    const zipped = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
     const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Response(stream, { headers: { "Content-Type": path.endsWith(".wasm") ? "application/wasm" : "" } });
+    const type = path.endsWith(".wasm") ? "application/wasm" : "";
+    return new Response(stream, { headers: { "Content-Type": type } });
   }
-  if (single()) throw new Error("This file holds one model only; the page itself has the others.");
+  if (isStandalone()) {
+    throw new Error("This file contains only one model. The hosted page has the others.");
+  }
   const response = await fetch(new URL(`../${path}`, import.meta.url)).catch(() => undefined);
-  if (!response?.ok) throw new Error(`${path} cannot be loaded (${response?.status ?? "no network"}).`);
+  if (!response?.ok) {
+    throw new Error(`${path} cannot be loaded (${response?.status ?? "no network"}).`);
+  }
   return response;
 }

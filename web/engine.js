@@ -1,165 +1,238 @@
-// The page's side of the workers: calls with promises, events, and which device runs.
-import { file, moduleUrl, single } from "./assets.js";
-
-/** Most CPU workers; more would only compete for memory. */
-const MAX_HELPERS = 8;
+// The page's connection to its workers: typed calls, events, and the device that computes.
+import { fetchAsset, isStandalone, moduleUrl } from "./assets.js";
 
 /**
- * @typedef {{ block?: number[], slot: number, restart?: boolean, slide?: import("./slide.js").SlideEvent }} EngineEvent
- * @typedef {{ ms: number, onGpu: boolean, notes: string[], lost: boolean }} Filled
- * @typedef {{ name: string, gpu: boolean, software: boolean, notes: string[] }} DeviceFacts
+ * @import { AdapterFacts, CallMessage, DeviceFacts, JsonMethodName, JsonResults, MethodArguments,
+ *   MethodName, MethodResult, PlainMethodName, SegmentResult, SessionMessage, StartMessage,
+ *   WorkerEvent } from "./worker-api.d.ts"
  */
 
-/** A new worker. A file on a disk has plain ones only. */
-const worker = () => new Worker(moduleUrl("worker.js"), { type: single() ? "classic" : "module" });
+/** Largest number of CPU workers. More would only compete for memory bandwidth. */
+const MAX_BLOCK_WORKERS = 8;
+/** Number of cores above which one is left to the page. */
+const FEW_CORES = 4;
 
-/** The adapter in words, as far as the browser tells. */
-async function adapterName() {
-  const gpu = /** @type {any} */ (navigator).gpu;
-  const info = (await gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null))?.info;
-  return info ? info.description || [info.vendor, info.architecture].filter(Boolean).join(" ") : "";
+/**
+ * @typedef {object} PendingCall
+ * @property {(value: unknown) => void} resolve
+ * @property {(error: Error) => void} reject
+ */
+
+/**
+ * Starts a worker.
+ * @param {StartMessage} message
+ * @param {MessagePort[]} ports those in the message
+ */
+function startWorker(message, ports) {
+  // A page opened from a disk can only start classic workers.
+  const worker = new Worker(moduleUrl("worker.js"), {
+    type: isStandalone() ? "classic" : "module",
+  });
+  worker.postMessage(message, ports);
+  return worker;
 }
 
-/** Everything that computes. */
+/** @param {number} limit */
+function blockWorkerCount(limit) {
+  const cores = navigator.hardwareConcurrency || 2;
+  const available = cores > FEW_CORES ? cores - 1 : cores;
+  return Math.max(1, Math.min(limit, MAX_BLOCK_WORKERS, available));
+}
+
+/** Name of the WebGPU adapter, as far as the browser states it. */
+async function adapterName() {
+  // Not every browser has WebGPU.
+  const gpu = /** @type {GPU | undefined} */ (navigator.gpu);
+  const request = gpu?.requestAdapter({ powerPreference: "high-performance" });
+  const adapter = await request?.catch(() => null);
+  if (!adapter?.info) return "";
+  const { description, vendor, architecture } = adapter.info;
+  return description || [vendor, architecture].filter(Boolean).join(" ");
+}
+
+/** Contents of files among the arguments of a call. They are transferred, not copied. */
+function transferables(/** @type {readonly unknown[]} */ args) {
+  const buffers = [];
+  for (const argument of args) {
+    if (argument instanceof Uint8Array) buffers.push(/** @type {ArrayBuffer} */ (argument.buffer));
+  }
+  return buffers;
+}
+
 export class Engine {
-  /** @type {Map<number, { resolve: (value: any) => void, reject: (e: Error) => void }>} */
-  #waiting = new Map();
-  #last = 0;
-  /** @type {MessagePort} */
+  /** @type {Map<number, PendingCall>} By number of the call. */
+  #pending = new Map();
+  #lastId = 0;
+  /** @type {MessagePort} To the session worker. */
   #port;
-  /** @type {Error | undefined} Why nothing can be computed any more. */
-  #dead;
-  onfatal = (/** @type {Error} */ _error) => {};
-  /** @type {(event: EngineEvent) => void} */
+  /** @type {Error | undefined} Why no call can be answered any more. */
+  #fatalError;
+  /** @type {(error: Error) => void} */
+  onfatal = () => {};
+  /** @type {(event: WorkerEvent) => void} */
   onevent = () => {};
   /** @type {DeviceFacts} */
   device = { name: "", gpu: false, software: false, notes: [] };
-  helpers = 1;
 
-  /** @param {MessagePort} port @param {number} helpers */
-  constructor(port, helpers) {
+  /** @param {MessagePort} port @param {number} blockWorkers number of CPU workers */
+  constructor(port, blockWorkers) {
     this.#port = port;
-    this.helpers = helpers;
+    this.blockWorkers = blockWorkers;
     port.onmessage = ({ data }) => this.#receive(data);
   }
 
   /**
-   * Starts the workers on a compiled module.
+   * Starts the workers.
    * @param {WebAssembly.Module} module
-   * @param {number} [most] CPU workers
+   * @param {number} [limit] largest number of CPU workers
    */
-  static start(module, most = MAX_HELPERS) {
-    const cores = navigator.hardwareConcurrency || 2;
-    // Where there are many, one is left to the page.
-    const helpers = Math.max(1, Math.min(most, MAX_HELPERS, cores > 4 ? cores - 1 : cores));
-    const ports = [];
-    for (let i = 0; i < helpers; i++) {
+  static start(module, limit = MAX_BLOCK_WORKERS) {
+    const count = blockWorkerCount(limit);
+    const blockPorts = [];
+    for (let i = 0; i < count; i++) {
       const { port1, port2 } = new MessageChannel();
-      ports.push(port1);
-      worker().postMessage({ role: "block", module, port: port2 }, [port2]);
+      blockPorts.push(port1);
+      startWorker({ role: "block", module, port: port2 }, [port2]);
     }
-    const { port1, port2 } = new MessageChannel();
-    const session = worker();
-    const engine = new Engine(port1, helpers);
-    session.onerror = () => engine.#fail(new Error("The worker could not start. Reload the page."));
-    session.postMessage({ role: "session", module, port: port2, ports }, [port2, ...ports]);
+    const { port1, port2: port } = new MessageChannel();
+    const engine = new Engine(port1, count);
+    const worker = startWorker({ role: "session", module, port, blockPorts }, [
+      port,
+      ...blockPorts,
+    ]);
+    worker.onerror = () => engine.#fail(new Error("The worker could not start. Reload the page."));
     return engine;
   }
 
-  /** The compiled wasm. */
-  static async module() {
-    const response = await file("web/prunella_bg.wasm");
+  /** Compiles the wasm. */
+  static async compile() {
+    const response = await fetchAsset("web/prunella_bg.wasm");
     try {
       return await WebAssembly.compileStreaming(response.clone());
     } catch {
-      // A host that serves wasm under another type.
+      // The host serves wasm under another media type.
       return WebAssembly.compile(await response.arrayBuffer());
     }
   }
 
-  /** @param {any} data */
-  #receive(data) {
-    if (data.fatal) return this.#fail(new Error(data.fatal));
-    if (data.id === undefined) {
-      if (!data.ready) this.onevent(data);
-      return;
+  /** @param {SessionMessage} message */
+  #receive(message) {
+    switch (message.type) {
+      case "fatal":
+        this.#fail(new Error(message.message));
+        break;
+      case "result":
+        this.#take(message.id)?.resolve(message.value);
+        break;
+      case "error": {
+        const error = Object.assign(new Error(message.message), { name: message.name });
+        this.#take(message.id)?.reject(error);
+        break;
+      }
+      default:
+        this.onevent(message);
     }
-    const call = this.#waiting.get(data.id);
-    this.#waiting.delete(data.id);
-    if (data.error !== undefined) call?.reject(Object.assign(new Error(data.error), { name: data.name }));
-    else call?.resolve(data.value);
+  }
+
+  /** @param {number} id */
+  #take(id) {
+    const call = this.#pending.get(id);
+    this.#pending.delete(id);
+    return call;
   }
 
   /** @param {Error} error */
   #fail(error) {
-    this.#dead = error;
+    this.#fatalError = error;
     this.onfatal(error);
-    for (const call of this.#waiting.values()) call.reject(error);
-    this.#waiting.clear();
+    for (const call of this.#pending.values()) call.reject(error);
+    this.#pending.clear();
   }
 
   /**
-   * Calls a method of the session.
-   * @param {string} name
-   * @param {...any} args
-   * @returns {Promise<any>}
+   * Calls a method of the session worker.
+   * @template {PlainMethodName} Name
+   * @param {Name} name
+   * @param {MethodArguments<Name>} args
+   * @returns {Promise<MethodResult<Name>>}
    */
   call(name, ...args) {
-    if (this.#dead) return Promise.reject(this.#dead);
-    const id = (this.#last += 1);
-    // Files are handed over, not copied.
-    const files = args.filter((a) => a instanceof Uint8Array).map((a) => a.buffer);
+    return /** @type {Promise<MethodResult<Name>>} */ (this.#post(name, args));
+  }
+
+  /**
+   * Calls a method of the session worker that returns JSON.
+   * @template {JsonMethodName} Name
+   * @param {Name} name
+   * @param {MethodArguments<Name>} args
+   * @returns {Promise<JsonResults[Name]>}
+   */
+  async callJson(name, ...args) {
+    return JSON.parse(/** @type {string} */ (await this.#post(name, args)));
+  }
+
+  /** @param {MethodName} name @param {readonly unknown[]} args @returns {Promise<unknown>} */
+  #post(name, args) {
+    if (this.#fatalError) return Promise.reject(this.#fatalError);
+    this.#lastId += 1;
+    const id = this.#lastId;
+    /** @type {CallMessage} */
+    const message = { id, name, args: [...args] };
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
-      this.#port.postMessage({ id, name, args }, files);
+      this.#pending.set(id, { resolve, reject });
+      this.#port.postMessage(message, transferables(args));
     });
   }
 
-  /** As `call`, for what comes as JSON. @param {string} name @param {...any} args @returns {Promise<any>} */
-  async ask(name, ...args) {
-    return JSON.parse(await this.call(name, ...args));
-  }
-
   /**
-   * Opens what was asked for, proven on a model.
-   * @param {string} choice auto, gpu or cpu
+   * Opens a device after a test with a model. Without a GPU that computes correctly it is the CPU.
+   * @param {"auto" | "gpu" | "cpu"} choice
    * @param {number} model
    */
-  async open(choice, model) {
-    const adapters = choice === "cpu" ? [] : await this.ask("adapters").catch(() => []);
-    const seen = adapters[0];
+  async openDevice(choice, model) {
+    const adapter = choice === "cpu" ? undefined : await this.#firstAdapter();
     try {
-      this.device = await this.ask("openDevice", choice, model);
+      this.device = await this.callJson("openDevice", choice, model);
     } catch (e) {
-      this.device = { name: "", gpu: false, software: false, notes: [/** @type {Error} */ (e).message] };
+      const error = /** @type {Error} */ (e);
+      this.device = { name: "", gpu: false, software: false, notes: [error.message] };
     }
     const name = await adapterName();
-    if (this.device.gpu && name) this.device.name = `${name} (WebGPU)`;
-    if (!this.device.gpu && seen?.software && choice === "auto") {
-      this.device.notes.push(`The only WebGPU adapter${name ? `, ${name},` : ""} is a software one and slower than the processor itself, so it is passed over.`);
-    } else if (!this.device.gpu && !seen && choice !== "cpu") {
-      this.device.notes.push("This browser offers no WebGPU.");
+    if (this.device.gpu) {
+      if (name) this.device.name = `${name} (WebGPU)`;
+    } else if (adapter?.software && choice === "auto") {
+      const which = name ? `, ${name},` : "";
+      this.device.notes.push(
+        `The only WebGPU adapter${which} is a software adapter. ` +
+          "It is slower than the CPU engine, so it is not used.",
+      );
+    } else if (!adapter && choice !== "cpu") {
+      this.device.notes.push("This browser does not provide WebGPU.");
     }
     return this.device;
   }
 
-  /**
-   * Segments into a slot. The page sees to it that only one runs at a time.
-   * @param {number} slot
-   * @param {number} model
-   * @returns {Promise<Filled>}
-   */
-  async fill(slot, model) {
-    const filled = await this.call("fill", { slot, model, gpu: this.device.gpu });
-    if (filled.lost) {
-      // Another device may be had for the next image; for this one the processor has done the work.
-      await this.open("auto", model);
-    }
-    return filled;
+  /** @returns {Promise<AdapterFacts | undefined>} */
+  async #firstAdapter() {
+    const adapters = await this.callJson("adapters").catch(() => []);
+    return adapters[0];
   }
 
-  /** Asks what runs to end; its caller hears of it by an AbortError. */
-  stop() {
+  /**
+   * Segments into a slot of the session. Only one segmentation may run at a time.
+   * @param {number} slot
+   * @param {number} model
+   * @returns {Promise<SegmentResult>}
+   */
+  async segment(slot, model) {
+    const result = await this.call("segment", { slot, model, gpu: this.device.gpu });
+    // The CPU has finished this image; another device may be available for the next one.
+    if (result.lost) await this.openDevice("auto", model);
+    return result;
+  }
+
+  /** Ends the running segmentation. Its caller gets an AbortError. */
+  cancel() {
     return this.call("cancel");
   }
 }

@@ -1,92 +1,112 @@
-// Which model answers: one that ships, one that was brought, or either with filters removed.
-import { file, single } from "./assets.js";
+// The models of the page: those that ship, one that was loaded, and pruned versions of either.
+import { fetchAsset, isStandalone } from "./assets.js";
+
+/** @import { Engine } from "./engine.js" */
+/** @import { ModelFacts } from "./worker-api.d.ts" */
 
 /**
- * @typedef {object} Facts
- * @property {number} id
- * @property {string} family
- * @property {number} parameters
- * @property {number} bytes
- * @property {number} ratio
- * @property {number} threshold
- * @property {number} mpp
- * @property {string | null} licence
- * @property {string} fingerprint
- * @typedef {{ facts: Facts, kind: "tuned" | "cut" | "own" }} Chosen
+ * @typedef {object} Model
+ * @property {ModelFacts} facts
+ * @property {"shipped" | "pruned" | "loaded"} kind pruned: here, without fine-tuning
  */
 
-/** Models that ship, trained again after filters were removed: per cent, with u when the hidden layer lost units too. */
-const SHIPPED = /** @type {Record<string, string>} */ ({ 0: "dcnn-00", 50: "dcnn-50", 90: "dcnn-90", "90u": "dcnn-90-all" });
-/** Models kept at a time. */
-const KEPT = 8;
+/** Files of the models that ship, by version: see `versionKey`. */
+const SHIPPED = /** @type {Record<string, string>} */ ({
+  0: "dcnn-00",
+  50: "dcnn-50",
+  90: "dcnn-90",
+  "90u": "dcnn-90-all",
+});
+const UNPRUNED = "0";
+/** Largest number of models that the session holds. */
+const MAX_MODELS = 8;
 
-/** The models of the page. */
+/**
+ * Name of a version: per cent of filters removed, and `u` if units of the hidden layer were too.
+ * @param {number} percent
+ * @param {boolean} pruneHidden
+ */
+function versionKey(percent, pruneHidden) {
+  return percent === 0 ? UNPRUNED : `${percent}${pruneHidden ? "u" : ""}`;
+}
+
 export class Models {
-  /** @type {Facts | undefined} A model that was brought; it is then the unpruned one. */
-  own;
-  /** @type {Map<string, Promise<Chosen>>} */
-  #made = new Map();
+  /** @type {ModelFacts | undefined} A model that was loaded; it is then the unpruned one. */
+  loaded;
+  /** @type {Map<string, Promise<Model>>} By version, oldest first. */
+  #versions = new Map();
 
-  /** @param {import("./engine.js").Engine} engine */
+  /** @param {Engine} engine */
   constructor(engine) {
     this.engine = engine;
   }
 
-  /** Takes a model instead of those that ship. @param {Facts} facts */
-  bring(facts) {
-    this.back();
-    this.own = facts;
+  /** Uses a model instead of those that ship. @param {ModelFacts} facts */
+  useLoaded(facts) {
+    this.useShipped();
+    this.loaded = facts;
   }
 
-  /** Back to those that ship. */
-  back() {
-    for (const model of this.#made.values()) this.#drop(model);
-    this.#made.clear();
-    this.own = undefined;
+  /** Uses the models that ship again. */
+  useShipped() {
+    for (const model of this.#versions.values()) this.#drop(model);
+    this.#versions.clear();
+    this.loaded = undefined;
   }
 
-  /** @param {Promise<Chosen>} model */
+  /** Frees a model in the session. @param {Promise<Model>} model */
   #drop(model) {
-    void model.then((m) => this.engine.call("dropModel", m.facts.id)).catch(() => {});
+    model.then(({ facts }) => this.engine.call("dropModel", facts.id)).catch(() => {});
   }
 
-  /** The model before any filter is removed here. */
   async unpruned() {
-    return (await this.choose(0, false)).facts;
+    const { facts } = await this.version(0, false);
+    return facts;
   }
 
   /**
-   * The model at a share of filters removed.
+   * The model with a share of its filters removed.
    * @param {number} percent
-   * @param {boolean} hiddenToo
-   * @returns {Promise<Chosen>}
+   * @param {boolean} pruneHidden whether units of the hidden layer are removed too
+   * @returns {Promise<Model>}
    */
-  choose(percent, hiddenToo) {
-    const key = percent === 0 ? "0" : `${percent}${hiddenToo ? "u" : ""}`;
-    const kept = this.#made.get(key);
-    if (kept) return kept;
-    const made = this.#make(key, percent, hiddenToo);
-    this.#made.set(key, made);
-    made.catch(() => this.#made.delete(key));
-    for (const [oldest, model] of this.#made) {
-      if (this.#made.size <= KEPT) break;
-      if (oldest === "0" || oldest === key) continue;
-      this.#made.delete(oldest);
-      this.#drop(model);
-    }
-    return made;
+  version(percent, pruneHidden) {
+    const key = versionKey(percent, pruneHidden);
+    const known = this.#versions.get(key);
+    if (known) return known;
+    const model = this.#create(key, percent, pruneHidden);
+    this.#versions.set(key, model);
+    model.catch(() => this.#versions.delete(key));
+    this.#dropOldest(key);
+    return model;
   }
 
-  /** @param {string} key @param {number} percent @param {boolean} hiddenToo @returns {Promise<Chosen>} */
-  async #make(key, percent, hiddenToo) {
-    if (this.own && percent === 0) return { facts: this.own, kind: "own" };
-    if (!this.own && SHIPPED[key] && !single()) {
-      const response = await file(`models/${SHIPPED[key]}.safetensors`);
-      const facts = await this.engine.ask("addModel", new Uint8Array(await response.arrayBuffer()));
-      return { facts, kind: "tuned" };
+  /** @param {string} newest key of a version that stays */
+  #dropOldest(newest) {
+    for (const [key, model] of this.#versions) {
+      if (this.#versions.size <= MAX_MODELS) break;
+      if (key === UNPRUNED || key === newest) continue;
+      this.#versions.delete(key);
+      this.#drop(model);
     }
-    if (percent === 0) throw new Error("There is no model.");
-    const base = await this.unpruned();
-    return { facts: await this.engine.ask("prune", base.id, percent / 100, hiddenToo), kind: "cut" };
+  }
+
+  /**
+   * @param {string} key
+   * @param {number} percent
+   * @param {boolean} pruneHidden
+   * @returns {Promise<Model>}
+   */
+  async #create(key, percent, pruneHidden) {
+    if (this.loaded && percent === 0) return { facts: this.loaded, kind: "loaded" };
+    if (!this.loaded && SHIPPED[key] && !isStandalone()) {
+      const response = await fetchAsset(`models/${SHIPPED[key]}.safetensors`);
+      const content = new Uint8Array(await response.arrayBuffer());
+      return { facts: await this.engine.callJson("addModel", content), kind: "shipped" };
+    }
+    if (percent === 0) throw new Error("No model is loaded.");
+    const { id } = await this.unpruned();
+    const facts = await this.engine.callJson("prune", id, percent / 100, pruneHidden);
+    return { facts, kind: "pruned" };
   }
 }

@@ -1,33 +1,60 @@
-// How far a segmentation is, and the time left.
-import { byId, secs } from "./dom.js";
+// Progress of a segmentation and an estimate of the time left.
+import { elements } from "./elements.js";
+import { formatDuration } from "./format.js";
 
-export class Progress {
-  #done = 0;
-  #whole = 1;
-  #begun = 0;
+/** Shorter times left are not shown, milliseconds. */
+const MIN_SHOWN_MS = 1000;
+/** Part of the work after which the time left is estimated. */
+const MIN_FRACTION = 0.02;
 
-  /** @param {number} whole area, pixels */
-  start(whole) {
-    this.#whole = whole;
+/**
+ * @param {number} fraction finished, 0 to 1
+ * @param {string} text
+ * @param {number} [remainingMs] time left, milliseconds
+ */
+export function showProgress(fraction, text, remainingMs = 0) {
+  const left = remainingMs > MIN_SHOWN_MS ? `, ${formatDuration(remainingMs)} left` : "";
+  elements.progress.value = fraction;
+  elements.progressText.textContent = `${text}${left}`;
+}
+
+/**
+ * Time left if the rest is as fast as the part that is finished, milliseconds.
+ * @param {number} startedAt of `performance.now()`
+ * @param {number} fraction finished, more than 0
+ */
+export function remainingMs(startedAt, fraction) {
+  return ((performance.now() - startedAt) * (1 - fraction)) / fraction;
+}
+
+/** Progress of an image: the area of the finished blocks. */
+export class AreaProgress {
+  #finished = 0;
+  #total = 1;
+  #startedAt = 0;
+
+  /** @param {number} total area, pixels */
+  start(total) {
+    this.#total = total;
     this.restart();
     this.#show();
   }
 
-  /** Begins again: what was done is not of use. */
+  /** Starts again from nothing, without showing it before the next block. */
   restart() {
-    [this.#done, this.#begun] = [0, performance.now()];
+    this.#finished = 0;
+    this.#startedAt = performance.now();
   }
 
   /** @param {number} area finished, pixels */
   add(area) {
-    this.#done += area;
+    this.#finished += area;
     this.#show();
   }
 
   #show() {
-    const share = Math.min(1, this.#done / this.#whole);
-    /** @type {HTMLProgressElement} */ (byId("progress")).value = share;
-    const left = share > 0.02 ? ((performance.now() - this.#begun) * (1 - share)) / share : NaN;
-    byId("progress-text").textContent = `${Math.round(share * 100)} %${left > 1000 ? `, ${secs(left)} left` : ""}`;
+    const fraction = Math.min(1, this.#finished / this.#total);
+    const left = fraction > MIN_FRACTION ? remainingMs(this.#startedAt, fraction) : 0;
+    showProgress(fraction, `${Math.round(fraction * 100)} %`, left);
   }
 }

@@ -1,41 +1,47 @@
-// The worker's slide: tiles of the view, each of which can be given up, and blocks that are segmented one after the other.
-import { isTiff, ofAddress, ofBlob } from "./source.js";
+// The open slide of the session worker: tiles of the view, each of which can be cancelled, and
+// blocks, which are segmented one after the other.
+import { isTiff, openBlob, openUrl } from "./source.js";
 
-/** Slot of the session in which blocks are filled. */
-const BLOCK = 4;
+/** @import { Computation, Session } from "./prunella.js" */
+/** @import { ReadRange, Source } from "./source.js" */
+/**
+ * @import { ComputeJob, SegmentResult, SlideBlockResult, SlideFacts, SlideJob, SlideProgress,
+ *   SlideResult, TileIndex } from "./worker-api.d.ts"
+ */
 
-/** @typedef {import("./prunella.js").Session} Session */
-/** @typedef {{ slot: number, model: number, gpu: boolean, mpp: number, threshold: number, bounds: number[] }} Job */
+/** @typedef {{ blob: Blob } | { address: string }} SlideFile */
 
-export class Slides {
-  /** @type {import("./source.js").Source | undefined} */
+export class SlideSession {
+  /** @type {Source | undefined} */
   #source;
-  /** @type {Map<string, AbortController>} Tiles that are being read. */
-  #tiles = new Map();
+  /** @type {Map<string, AbortController>} Tiles that are being read, by name of the request. */
+  #tileRequests = new Map();
+  /** Cancels the opening, preview or segmentation that runs. */
   #work = new AbortController();
 
   /**
    * @param {Session} session
-   * @param {(job: { slot: number, model: number, gpu: boolean }) => Promise<{ lost: boolean, notes: string[], onGpu: boolean }>} fill
-   * @param {(event: object) => void} tell
+   * @param {(computation: Computation, job: ComputeJob) => Promise<SegmentResult>} compute
+   * @param {(progress: SlideProgress) => void} onProgress
    */
-  constructor(session, fill, tell) {
+  constructor(session, compute, onProgress) {
     this.session = session;
-    this.fill = fill;
-    this.tell = tell;
+    this.compute = compute;
+    this.onProgress = onProgress;
   }
 
   /**
-   * Opens a slide by file or address. Gives its facts; `whole` when the file must be loaded whole; null when it is an image.
-   * @param {{ blob?: Blob, address?: string }} place
+   * @param {SlideFile} file
+   * @returns {Promise<SlideFacts | "whole" | null>} `whole` if the server does not support ranges;
+   *   null if the file is an image and no slide
    */
-  async open({ blob, address = "" }) {
-    const signal = this.#begin();
-    const source = blob ? await ofBlob(blob) : await ofAddress(address, signal);
+  async open(file) {
+    const signal = this.#startWork();
+    const source = "blob" in file ? await openBlob(file.blob) : await openUrl(file.address, signal);
     if (source === "whole") return "whole";
-    if (!isTiff(source.first)) return null;
-    const read = source.reader(signal);
-    const facts = JSON.parse(await this.session.openSlide(source.length, read));
+    if (!isTiff(source.head)) return null;
+    /** @type {SlideFacts | null} */
+    const facts = JSON.parse(await this.session.openSlide(source.length, source.reader(signal)));
     if (facts) {
       this.close();
       this.#source = source;
@@ -43,86 +49,141 @@ export class Slides {
     return facts;
   }
 
-  /** Another picture takes its place. */
+  /** Closes the slide, as another image is opened. */
   close() {
-    this.stop();
-    for (const tile of this.#tiles.values()) tile.abort();
-    this.#tiles.clear();
+    this.cancel();
+    for (const request of this.#tileRequests.values()) request.abort();
+    this.#tileRequests.clear();
     this.#source = undefined;
   }
 
-  /** @param {AbortSignal} signal */
-  #read(signal) {
-    if (!this.#source) throw new Error("There is no slide open.");
-    return this.#source.reader(signal);
+  /** Cancels the opening, preview or segmentation that runs. */
+  cancel() {
+    this.#work.abort();
   }
 
-  /** @param {string} mark @param {(read: import("./source.js").Read) => Promise<any>} make */
-  async #tile(mark, make) {
-    const stop = new AbortController();
-    this.#tiles.set(mark, stop);
-    try {
-      return await make(this.#read(stop.signal));
-    } finally {
-      if (this.#tiles.get(mark) === stop) this.#tiles.delete(mark);
-    }
-  }
-
-  /** @param {string} mark @param {[number, number, number]} key */
-  image(mark, key) {
-    return this.#tile(mark, (read) => this.session.slideTile(...key, read));
-  }
-
-  /** @param {string} mark @param {number} slot @param {[number, number, number]} key @param {number[]} layers @param {number} chosen */
-  drawn(mark, slot, key, layers, chosen) {
-    return this.#tile(mark, (read) => this.session.slideDrawn(slot, ...key, Float32Array.from(layers), chosen, read));
-  }
-
-  /** Tiles that left the view. @param {string[]} marks */
-  giveUp(marks) {
-    for (const mark of marks) this.#tiles.get(mark)?.abort();
-  }
-
-  /** @param {number} x @param {number} y @param {number} side @param {number} model @param {number} mpp */
-  trial(x, y, side, model, mpp) {
-    return this.session.slideTrial(x, y, side, model, mpp, this.#read(this.#begin()));
-  }
-
-  #begin() {
+  #startWork() {
     this.#work = new AbortController();
     return this.#work.signal;
   }
 
-  stop() {
-    this.#work.abort();
+  /** @param {AbortSignal} signal */
+  #reader(signal) {
+    if (!this.#source) throw new Error("No slide is open.");
+    return this.#source.reader(signal);
   }
 
-  /** Segments what is missing in a rectangle; the next block is read while one is computed. @param {Job} job */
+  /**
+   * RGBA of a tile with its apron.
+   * @param {string} request
+   * @param {TileIndex} tile
+   */
+  readTile(request, tile) {
+    return this.#withReader(request, (read) => this.session.slideTile(...tile, read));
+  }
+
+  /**
+   * RGBA of a tile with the layers drawn, without apron.
+   * @param {string} request
+   * @param {number} slot
+   * @param {TileIndex} tile
+   * @param {number[]} layers strengths of outline, mask and heat, 0 to 1
+   * @param {number} selected label, 0 for none
+   */
+  drawTile(request, slot, tile, layers, selected) {
+    const strengths = Float32Array.from(layers);
+    return this.#withReader(request, (read) =>
+      this.session.slideDrawn(slot, ...tile, strengths, selected, read),
+    );
+  }
+
+  /**
+   * Makes a tile with a reader that `cancelTiles` can stop.
+   * @param {string} request
+   * @param {(read: ReadRange) => Promise<Uint8Array>} makeTile
+   */
+  async #withReader(request, makeTile) {
+    const controller = new AbortController();
+    this.#tileRequests.set(request, controller);
+    try {
+      return await makeTile(this.#reader(controller.signal));
+    } finally {
+      if (this.#tileRequests.get(request) === controller) this.#tileRequests.delete(request);
+    }
+  }
+
+  /** Cancels tiles that are no longer in view. @param {string[]} requests */
+  cancelTiles(requests) {
+    for (const request of requests) this.#tileRequests.get(request)?.abort();
+  }
+
+  /**
+   * Reads the preview window.
+   * @param {number} x centre, pixels of the slide
+   * @param {number} y
+   * @param {number} side pixels at the model's pixel size
+   * @param {number} model
+   * @param {number} mpp pixel size of the slide, µm
+   */
+  setPreview(x, y, side, model, mpp) {
+    return this.session.slideTrial(x, y, side, model, mpp, this.#reader(this.#startWork()));
+  }
+
+  /**
+   * Segments the missing blocks of a rectangle. The next block is read while one is computed.
+   * @param {SlideJob} job
+   * @returns {Promise<SlideResult>}
+   */
   async segment({ slot, model, gpu, mpp, threshold, bounds }) {
-    const begun = performance.now();
-    const signal = this.#begin();
-    const read = this.#read(signal);
+    const startedAt = performance.now();
+    const signal = this.#startWork();
+    const read = this.#reader(signal);
     const { session } = this;
     const matched = await session.slideBegin(slot, model, mpp, threshold, read);
-    const missing = session.slideMissing(slot, .../** @type {[number, number, number, number]} */ (bounds));
-    this.tell({ slide: { slot, of: missing.length, at: 0 } });
+    const missing = session.slideMissing(slot, ...bounds);
+    const total = missing.length;
+    this.onProgress({ slot, finished: 0, total });
     /** @type {string[]} */
     let notes = [];
     let lost = false;
-    let piece = missing.length > 0 ? session.slidePiece(slot, missing[0], read) : undefined;
-    for (let i = 0; i < missing.length; i++) {
-      await piece;
-      signal.throwIfAborted();
-      const filling = this.fill({ slot: BLOCK, model, gpu: gpu && !lost });
-      // The fill has taken its pixels; those of the next block can come.
-      piece = i + 1 < missing.length ? session.slidePiece(slot, missing[i + 1], read) : undefined;
-      piece?.catch(() => {});
-      const filled = await filling;
-      lost ||= filled.lost;
-      if (filled.notes.length > 0) notes = filled.notes;
-      const told = JSON.parse(session.slideTake(slot, missing[i]));
-      this.tell({ slide: { slot, of: missing.length, at: i + 1, ...told } });
+    /** @type {Promise<Computation> | undefined} */
+    let reading;
+    if (total > 0) reading = session.slideBlock(slot, missing[0], model, read);
+    try {
+      for (let i = 0; i < total; i++) {
+        signal.throwIfAborted();
+        const block = /** @type {Computation} */ (await reading);
+        const computing = this.#computeBlock(block, { model, gpu: gpu && !lost });
+        reading = undefined;
+        if (i + 1 < total) {
+          reading = session.slideBlock(slot, missing[i + 1], model, read);
+          // An error is reported in the next round, which awaits the block.
+          reading.catch(() => {});
+        }
+        const result = await computing;
+        lost ||= result.lost;
+        if (result.notes.length > 0) notes = result.notes;
+        /** @type {SlideBlockResult} */
+        const finished = JSON.parse(session.slideFinish(block));
+        this.onProgress({ slot, finished: i + 1, total, block: finished });
+      }
+    } finally {
+      // After an error the next block is not computed any more.
+      reading?.then(
+        (block) => block.free(),
+        () => {},
+      );
     }
-    return { ms: performance.now() - begun, blocks: missing.length, notes, lost, matched };
+    return { ms: performance.now() - startedAt, blocks: total, notes, lost, matched };
+  }
+
+  /** Computes a block, or frees it. @param {Computation} block @param {ComputeJob} job */
+  async #computeBlock(block, job) {
+    try {
+      return await this.compute(block, job);
+    } catch (error) {
+      block.free();
+      throw error;
+    }
   }
 }

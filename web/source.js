@@ -1,96 +1,167 @@
-// Where a slide's bytes come from: a file of this device, or a server that answers range requests. Used in the worker.
+// Where a slide's bytes come from: a file of this device, or a server that answers range requests.
+// Used in the session worker.
 
-/** First bytes asked of a server: enough for the header and often for the first directory. */
-const FIRST = 32 * 1024;
-/** Tries of one request, and the pause before the next, milliseconds. */
-const TRIES = 3;
-const PAUSE_MS = 250;
-/** Longest wait for an answer, milliseconds. */
-const WAIT_MS = 30e3;
+/** First bytes requested from a server: the header, and often the first directory. */
+const HEAD_BYTES = 32 * 1024;
+/** Attempts for a range. The pause before attempt n, from 0, is n times as long as stated here. */
+const ATTEMPTS = 3;
+const RETRY_PAUSE_MS = 500;
+/** Longest wait for a response, milliseconds. */
+const TIMEOUT_MS = 30e3;
+/** First four bytes of a TIFF or BigTIFF, little and big endian. */
+const TIFF_MAGIC = ["II*\0", "MM\0*", "II+\0", "MM\0+"];
 
-/** @typedef {(start: number, end: number) => Promise<Uint8Array>} Read */
-/** @typedef {{ length: number, first: Uint8Array, reader: (signal: AbortSignal) => Read }} Source */
+/**
+ * @callback ReadRange
+ * @param {number} start
+ * @param {number} end excluded
+ * @returns {Promise<Uint8Array>}
+ */
 
-/** @param {Uint8Array} first */
-export const isTiff = (first) => {
-  const text = String.fromCharCode(...first.slice(0, 4));
-  return ["II*\0", "MM\0*", "II+\0", "MM\0+"].includes(text);
-};
+/**
+ * @typedef {object} Source
+ * @property {number} length of the file, bytes
+ * @property {Uint8Array} head the first bytes, at least four unless the file is shorter
+ * @property {(signal: AbortSignal) => ReadRange} reader a function that reads until it is aborted
+ */
+
+/** @param {Uint8Array} head */
+export function isTiff(head) {
+  return TIFF_MAGIC.includes(String.fromCharCode(...head.slice(0, 4)));
+}
 
 /** @param {Blob} blob @returns {Promise<Source>} */
-export async function ofBlob(blob) {
-  const bytes = async (/** @type {number} */ start, /** @type {number} */ end) => new Uint8Array(await blob.slice(start, end).arrayBuffer());
-  const reader = (/** @type {AbortSignal} */ signal) => async (/** @type {number} */ start, /** @type {number} */ end) => {
+export async function openBlob(blob) {
+  const head = await readBlob(blob, 0, 4);
+  /** @type {Source["reader"]} */
+  const reader = (signal) => async (start, end) => {
     signal.throwIfAborted();
-    return bytes(start, end);
+    return readBlob(blob, start, end);
   };
-  return { length: blob.size, first: await bytes(0, 4), reader };
+  return { length: blob.size, head, reader };
+}
+
+/** @param {Blob} blob @param {number} start @param {number} end */
+async function readBlob(blob, start, end) {
+  return new Uint8Array(await blob.slice(start, end).arrayBuffer());
 }
 
 /**
- * A file on a server, or what must be done instead: `whole` when it only sends whole files.
- * @param {string} address @param {AbortSignal} wish
- * @returns {Promise<Source | "whole">}
+ * @param {string} address
+ * @param {AbortSignal} signal
+ * @returns {Promise<Source | "whole">} `whole` if the server sends only whole files
  */
-export async function ofAddress(address, wish) {
+export async function openUrl(address, signal) {
   const url = new URL(address);
-  if (!/^https?:$/.test(url.protocol)) throw new Error("The image must come from an http or https address.");
-  let length = 0;
-  const stop = new AbortController();
-  const answer = await request(url, 0, FIRST, AbortSignal.any([stop.signal, wish]));
-  if (answer.status !== 206) {
-    // Nothing of the body is wanted.
-    stop.abort();
-    if (answer.status === 200) return "whole";
-    throw new Error(`The image at ${url.host} cannot be loaded (${answer.status}).`);
+  if (url.protocol !== "http:" && url.protocol !== "https:") {
+    throw new Error("The image must come from an http or https address.");
   }
-  const place = /^bytes (\d+)-\d+\/(\d+)$/.exec(answer.headers.get("Content-Range") ?? "");
-  // A host of another origin must allow this header to be read.
-  if (!place || place[1] !== "0") {
-    stop.abort();
+  const bodyNotNeeded = new AbortController();
+  const anySignal = AbortSignal.any([bodyNotNeeded.signal, signal]);
+  const response = await requestRange(url, 0, HEAD_BYTES, anySignal);
+  if (response.status !== 206) {
+    bodyNotNeeded.abort();
+    if (response.status === 200) return "whole";
+    throw new Error(`The image at ${url.host} cannot be loaded (${response.status}).`);
+  }
+  const range = contentRange(response);
+  // A server of another origin may not allow the page to read this header.
+  if (range?.start !== 0) {
+    bodyNotNeeded.abort();
     return "whole";
   }
-  length = Number(place[2]);
-  const first = new Uint8Array(await answer.arrayBuffer());
-  const reader = (/** @type {AbortSignal} */ signal) => async (/** @type {number} */ start, /** @type {number} */ end) => {
-    if (end <= first.length) return first.slice(start, end);
-    return bytes(url, start, end, length, signal);
+  const { length } = range;
+  const head = new Uint8Array(await response.arrayBuffer());
+  /** @type {Source["reader"]} */
+  const reader = (readSignal) => async (start, end) => {
+    if (end <= head.length) return head.slice(start, end);
+    return fetchRange(url, start, end, length, readSignal);
   };
-  return { length, first, reader };
-}
-
-/** @param {URL} url @param {number} start @param {number} end @param {AbortSignal} signal */
-function request(url, start, end, signal) {
-  const headers = { Range: `bytes=${start}-${end - 1}` };
-  const limited = AbortSignal.any([signal, AbortSignal.timeout(WAIT_MS)]);
-  return fetch(url, { headers, credentials: "omit", referrerPolicy: "no-referrer", signal: limited }).catch((e) => {
-    if (signal.aborted) throw e;
-    const advice = url.origin === self.location.origin ? "" : " Its host must allow other sites to read it (CORS).";
-    throw new Error(`The image at ${url.host} cannot be reached.${advice}`);
-  });
+  return { length, head, reader };
 }
 
 /**
- * @param {URL} url @param {number} start @param {number} end @param {number} length of the whole file
+ * What a response of status 206 holds, by its header: first byte, and length of the whole file.
+ * @param {Response} response
+ */
+function contentRange(response) {
+  const header = response.headers.get("Content-Range") ?? "";
+  const match = /^bytes (\d+)-\d+\/(\d+)$/.exec(header);
+  return match ? { start: Number(match[1]), length: Number(match[2]) } : undefined;
+}
+
+/**
+ * @param {URL} url
+ * @param {number} start
+ * @param {number} end excluded
  * @param {AbortSignal} signal
  */
-async function bytes(url, start, end, length, signal) {
-  let last;
-  for (let round = 0; round < TRIES; round++) {
-    if (round > 0) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS << round));
+async function requestRange(url, start, end, signal) {
+  const headers = { Range: `bytes=${start}-${end - 1}` };
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
+  try {
+    return await fetch(url, {
+      headers,
+      credentials: "omit",
+      referrerPolicy: "no-referrer",
+      signal: limited,
+    });
+  } catch (error) {
+    if (signal.aborted) throw error;
+    const sameOrigin = url.origin === self.location.origin;
+    const advice = sameOrigin ? "" : " Its host must allow other sites to read it (CORS).";
+    throw new Error(`The image at ${url.host} cannot be reached.${advice}`);
+  }
+}
+
+/**
+ * Bytes of a range, with further attempts after an error.
+ * @param {URL} url
+ * @param {number} start
+ * @param {number} end excluded
+ * @param {number} length of the whole file
+ * @param {AbortSignal} signal
+ */
+async function fetchRange(url, start, end, length, signal) {
+  let lastError;
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    if (attempt > 0) await pause(RETRY_PAUSE_MS * attempt);
     signal.throwIfAborted();
     try {
-      const answer = await request(url, start, end, signal);
-      const place = /^bytes (\d+)-\d+\/(\d+)$/.exec(answer.headers.get("Content-Range") ?? "");
-      if (answer.status !== 206) throw new Error(`${url.host} does not send a part of the slide any more (${answer.status}).`);
-      if (Number(place?.[1]) !== start || Number(place?.[2]) !== length) throw new Error(`${url.host} sends other bytes than were asked for.`);
-      const got = new Uint8Array(await answer.arrayBuffer());
-      if (got.length !== end - start) throw new Error(`${url.host} sends other bytes than were asked for.`);
-      return got;
-    } catch (e) {
-      if (signal.aborted) throw e;
-      last = e;
+      return await fetchRangeOnce(url, start, end, length, signal);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      lastError = error;
     }
   }
-  throw last;
+  throw lastError;
+}
+
+/** @param {number} ms */
+function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/**
+ * @param {URL} url
+ * @param {number} start
+ * @param {number} end excluded
+ * @param {number} length of the whole file
+ * @param {AbortSignal} signal
+ */
+async function fetchRangeOnce(url, start, end, length, signal) {
+  const response = await requestRange(url, start, end, signal);
+  if (response.status !== 206) {
+    throw new Error(`${url.host} no longer sends ranges of the slide (${response.status}).`);
+  }
+  const range = contentRange(response);
+  if (range?.start !== start || range.length !== length) throw wrongBytes(url);
+  const content = new Uint8Array(await response.arrayBuffer());
+  if (content.length !== end - start) throw wrongBytes(url);
+  return content;
+}
+
+/** @param {URL} url */
+function wrongBytes(url) {
+  return new Error(`${url.host} sends other bytes than requested.`);
 }

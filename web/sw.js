@@ -1,44 +1,56 @@
-// Keeps the page for use without a network. `cargo xtask web` writes the version and the list of files.
+// Caches the page for use without a network. `cargo xtask web` fills in the version and the files.
 const VERSION = "dev";
+/** Files that are cached at the installation. */
 const FILES = [];
+/** Models that are cached when they are first used. */
 const LATER = [];
-// Other deployments may live on the same host.
-const MINE = `prunella ${self.registration.scope} `;
-const CACHE = MINE + VERSION;
+// Other deployments of the page may have the same origin.
+const PREFIX = `prunella ${self.registration.scope} `;
+const CACHE = PREFIX + VERSION;
 
-self.addEventListener("install", (event) => {
-  const keep = async () => {
-    const cache = await caches.open(CACHE);
-    // From the network, not from the browser's own store. A newer version takes over when no tab shows this one any more.
-    await cache.addAll([...FILES, "./"].map((file) => new Request(file, { cache: "no-cache" })));
-  };
-  event.waitUntil(keep());
-});
-
-self.addEventListener("activate", (event) => {
-  const tidy = async () => {
-    const old = (await caches.keys()).filter((name) => name.startsWith(MINE) && name !== CACHE);
-    await Promise.all(old.map((name) => caches.delete(name)));
-    await self.clients.claim();
-  };
-  event.waitUntil(tidy());
-});
-
+self.addEventListener("install", (event) => event.waitUntil(cacheFiles()));
+self.addEventListener("activate", (event) => event.waitUntil(deleteOldCaches()));
 self.addEventListener("fetch", (event) => {
-  const { request } = event;
-  const url = new URL(request.url);
-  const here = new URL("./", self.location.href);
-  const own = url.origin === here.origin && url.pathname.startsWith(here.pathname);
-  // Images and models of other places and of `prunella serve` are not the page's.
-  if (request.method !== "GET" || !own || request.headers.has("range") || url.pathname.startsWith(`${here.pathname}files/`)) return;
-  const answer = async () => {
-    const cache = await caches.open(CACHE);
-    const kept = await cache.match(request, { ignoreSearch: request.mode === "navigate" });
-    if (kept) return kept;
-    const fresh = await fetch(request);
-    // Models of later choice are kept once they were used.
-    if (fresh.ok && LATER.includes(`.${url.pathname.slice(here.pathname.length - 1)}`)) await cache.put(request, fresh.clone());
-    return fresh;
-  };
-  event.respondWith(answer());
+  if (isPageFile(event.request)) event.respondWith(cachedOrFetched(event.request));
 });
+
+/** A new version is used once no tab shows the old one. */
+async function cacheFiles() {
+  const cache = await caches.open(CACHE);
+  // From the network, not from the browser's HTTP cache.
+  const requests = [...FILES, "./"].map((file) => new Request(file, { cache: "no-cache" }));
+  await cache.addAll(requests);
+}
+
+async function deleteOldCaches() {
+  const names = await caches.keys();
+  const old = names.filter((name) => name.startsWith(PREFIX) && name !== CACHE);
+  await Promise.all(old.map((name) => caches.delete(name)));
+  await self.clients.claim();
+}
+
+/** Path of a request relative to the page; undefined for another place. */
+function relativePath(request) {
+  const url = new URL(request.url);
+  const base = new URL("./", self.location.href);
+  const isInside = url.origin === base.origin && url.pathname.startsWith(base.pathname);
+  return isInside ? `./${url.pathname.slice(base.pathname.length)}` : undefined;
+}
+
+/** Not so for images and models of other places and for files of `prunella serve`. */
+function isPageFile(request) {
+  if (request.method !== "GET" || request.headers.has("range")) return false;
+  const path = relativePath(request);
+  return path !== undefined && !path.startsWith("./files/");
+}
+
+async function cachedOrFetched(request) {
+  const cache = await caches.open(CACHE);
+  const cached = await cache.match(request, { ignoreSearch: request.mode === "navigate" });
+  if (cached) return cached;
+  const response = await fetch(request);
+  if (response.ok && LATER.includes(relativePath(request))) {
+    await cache.put(request, response.clone());
+  }
+  return response;
+}

@@ -1,193 +1,322 @@
-// A worker: either the one that holds image, models and answers, or one that computes blocks on the CPU.
+// A worker of the page. The session worker holds image, models and results and runs the page's
+// calls. Block workers compute blocks on the CPU.
 import init, { BlockWorker, Session } from "./prunella.js";
-import { Slides } from "./slides.js";
+import { SlideSession } from "./slides.js";
 
-/** @typedef {{ port: MessagePort, model: number, waiting: Map<number, (data: any) => void> }} Helper */
+/**
+ * @import { Computation } from "./prunella.js"
+ * @import { BlockRect, BlockReply, BlockRequest, CallMessage, ComputeJob, GpuOutcome, SegmentJob,
+ *   SegmentResult, SessionMessage, SlideJob, StartMessage, TileIndex } from "./worker-api.d.ts"
+ * @import { SlideFile } from "./slides.js"
+ */
 
-/** @type {Session} */
-let session;
-/** @type {Helper[]} */
-let helpers = [];
-let stopped = false;
-
-/** Requests to helpers, numbered: a late reply must not answer a later question. */
-let requests = 0;
+/** @typedef {ReturnType<SessionWorker["methods"]>} OwnMethods */
 
 self.onmessage = async ({ data }) => {
+  /** @type {StartMessage} */
+  const message = data;
   try {
-    await init({ module_or_path: data.module });
-  } catch (e) {
-    if (data.role === "session") data.port.postMessage({ fatal: `The page's engine cannot start: ${sentence(e)}` });
-    else data.port.onmessage = (/** @type {MessageEvent} */ m) => data.port.postMessage({ request: m.data.request, error: sentence(e) });
+    await init({ module_or_path: message.module });
+  } catch (error) {
+    reportFailedStart(message, error);
     return;
   }
-  if (data.role === "block") {
-    serveBlocks(data.port);
+  if (message.role === "block") {
+    serveBlocks(message.port);
   } else {
-    session = new Session();
-    helpers = data.ports.map(helper);
-    serveCalls(data.port);
+    const blockWorkers = message.blockPorts.map((port) => new BlockWorkerClient(port));
+    new SessionWorker(message.port, blockWorkers).serve();
   }
 };
 
-/** @param {MessagePort} port @returns {Helper} */
-function helper(port) {
-  const waiting = new Map();
-  port.onmessage = ({ data }) => {
-    waiting.get(data.request)?.(data);
-    waiting.delete(data.request);
-  };
-  return { port, model: 0, waiting };
+/** @param {unknown} error */
+function messageOf(error) {
+  return error instanceof Error ? error.message : String(error);
 }
+
+/** @param {StartMessage} start @param {unknown} error */
+function reportFailedStart({ role, port }, error) {
+  if (role === "session") {
+    /** @type {SessionMessage} */
+    const fatal = { type: "fatal", message: `The engine cannot start: ${messageOf(error)}` };
+    port.postMessage(fatal);
+    return;
+  }
+  port.onmessage = ({ data }) => {
+    /** @type {BlockReply} */
+    const reply = { id: data.id, error: messageOf(error) };
+    port.postMessage(reply);
+  };
+}
+
+// ---- Block worker
 
 /** Computes one block after the other. @param {MessagePort} port */
 function serveBlocks(port) {
   /** @type {BlockWorker | undefined} */
-  let worker;
+  let engine;
   port.onmessage = ({ data }) => {
+    /** @type {BlockRequest} */
+    const { id, model, pixels, block } = data;
     try {
-      if (data.model) {
-        worker?.free();
-        worker = new BlockWorker(data.model);
+      if (model) {
+        engine?.free();
+        engine = new BlockWorker(model);
       }
-      const [row, column, width, height] = data.block;
-      const values = /** @type {BlockWorker} */ (worker).run(data.pixels, row, column, width, height);
-      port.postMessage({ request: data.request, values }, [values.buffer]);
-    } catch (e) {
-      port.postMessage({ request: data.request, error: sentence(e) });
+      if (!engine) throw new Error("The block worker has no model.");
+      const values = engine.run(pixels, ...block);
+      /** @type {BlockReply} */
+      const reply = { id, values };
+      port.postMessage(reply, [values.buffer]);
+    } catch (error) {
+      /** @type {BlockReply} */
+      const reply = { id, error: messageOf(error) };
+      port.postMessage(reply);
     }
   };
 }
 
-/** @param {unknown} e */
-const sentence = (e) => (e instanceof Error ? e.message : String(e));
+/** The session worker's connection to a block worker. */
+class BlockWorkerClient {
+  /** Number of the model that the block worker holds, 0 for none. */
+  #model = 0;
+  #lastId = 0;
+  /** @type {Map<number, (reply: BlockReply) => void>} By number of the request. */
+  #pending = new Map();
 
-/** Answers the page's calls, each a method of the session or one of those below. @param {MessagePort} port */
-function serveCalls(port) {
-  /** @param {object} event */
-  const tell = (event) => port.postMessage(event);
-  const slides = new Slides(session, (job) => fill(tell, job, false), tell);
-  /** @type {Record<string, (...args: any[]) => unknown>} */
-  const own = {
-    fill: (job) => fill(tell, job),
-    cancel: () => {
-      stopped = true;
-      slides.stop();
-      session.cancel();
-    },
-    openSlide: (place) => slides.open(place),
-    openImage: (bytes) => {
-      const size = session.openImage(bytes);
-      slides.close();
-      return size;
-    },
-    openSample: () => {
-      slides.close();
-      return session.openSample();
-    },
-    slideTile: (mark, key) => slides.image(mark, key),
-    slideDrawn: (mark, slot, key, layers, chosen) => slides.drawn(mark, slot, key, layers, chosen),
-    slideGiveUp: (marks) => slides.giveUp(marks),
-    slideTrial: (x, y, side, model, mpp) => slides.trial(x, y, side, model, mpp),
-    slideSegment: (job) => {
-      stopped = false;
-      return slides.segment(job);
-    },
-  };
-  port.onmessage = async ({ data }) => {
-    const { id, name, args } = data;
-    try {
-      const value = await (own[name] ? own[name](...args) : /** @type {any} */ (session)[name](...args));
-      const bytes = ArrayBuffer.isView(value) ? [value.buffer] : [];
-      port.postMessage({ id, value }, bytes);
-    } catch (e) {
-      if (e instanceof WebAssembly.RuntimeError) {
-        // Its memory may be in any state.
-        port.postMessage({ fatal: "The engine stopped, perhaps for want of memory. Reload the page and take a smaller image." });
-        return;
-      }
-      const name = e instanceof Error ? e.name : "Error";
-      port.postMessage({ id, error: sentence(e), name });
-    }
-  };
-  tell({ ready: true });
-}
-
-/**
- * Segments: on the GPU if one is open, else and after its failure on the CPU workers. Tells of each finished block.
- * @param {(event: object) => void} tell
- * @param {{ slot: number, model: number, gpu: boolean }} job
- * @param {boolean} [afresh] whether it is a work of its own, not a part of one that may have been stopped
- */
-async function fill(tell, { slot, model, gpu }, afresh = true) {
-  if (afresh) stopped = false;
-  const begun = performance.now();
-  session.begin(slot, model);
-  let notes = [];
-  let lost = false;
-  if (gpu) {
-    const notify = (/** @type {number[]} */ ...block) => tell({ block, slot });
-    const told = JSON.parse(await session.compute(slot, model, notify));
-    if (told.done) return { ms: performance.now() - begun, onGpu: true, notes: told.notes, lost: false };
-    ({ notes, lost } = told);
-    tell({ restart: true, slot });
-    session.restart(slot);
+  /** @param {MessagePort} port */
+  constructor(port) {
+    this.port = port;
+    port.onmessage = ({ data }) => {
+      this.#pending.get(data.id)?.(data);
+      this.#pending.delete(data.id);
+    };
   }
-  await fillByHelpers(tell, slot, model);
-  return { ms: performance.now() - begun, onGpu: false, notes, lost };
-}
 
-/**
- * @param {(event: object) => void} tell
- * @param {number} slot
- * @param {number} model
- */
-async function fillByHelpers(tell, slot, model) {
-  const numbers = session.cpuBlocks(slot, model, helpers.length);
-  const count = numbers.length / 4;
-  let next = 0;
-  const work = async (/** @type {Helper} */ helper) => {
-    while (next < count && !stopped) {
-      const block = numbers.subarray(next * 4, next * 4 + 4);
-      next += 1;
-      const [row, column, width, height] = block;
-      const values = await ask(helper, model, session.cut(slot, row, column, width, height), block);
-      session.put(slot, row, column, width, height, values);
-      tell({ block: [...block], slot });
-    }
-  };
-  const failing = (/** @type {unknown} */ e) => {
-    // The others end after the block they have.
-    stopped = true;
-    throw e;
-  };
-  const ended = await Promise.allSettled(helpers.map((h) => work(h).catch(failing)));
-  const failed = ended.find((e) => e.status === "rejected");
-  if (failed?.status === "rejected") throw failed.reason;
-  if (stopped) throw Object.assign(new Error("Cancelled."), { name: "AbortError" });
-}
-
-/**
- * One block by one helper.
- * @param {Helper} helper
- * @param {number} model
- * @param {Uint8Array} pixels
- * @param {Uint32Array} block
- * @returns {Promise<Float32Array>}
- */
-function ask(helper, model, pixels, block) {
-  const file = helper.model === model ? undefined : session.modelFile(model);
-  helper.model = model;
-  const request = (requests += 1);
-  return new Promise((resolve, reject) => {
-    helper.waiting.set(request, (data) => {
-      if (data.error) {
-        helper.model = 0;
-        reject(new Error(data.error));
-      } else {
-        resolve(data.values);
-      }
+  /**
+   * Probabilities of a block, row by row.
+   * @param {Session} session
+   * @param {number} model
+   * @param {Uint8Array} pixels red, green and blue of the block and its context
+   * @param {BlockRect} block
+   * @returns {Promise<Float32Array>}
+   */
+  compute(session, model, pixels, block) {
+    const file = this.#model === model ? undefined : session.modelFile(model);
+    this.#model = model;
+    this.#lastId += 1;
+    /** @type {BlockRequest} */
+    const request = { id: this.#lastId, model: file, pixels, block };
+    return new Promise((resolve, reject) => {
+      this.#pending.set(request.id, (reply) => {
+        if ("error" in reply) {
+          this.#model = 0;
+          reject(new Error(reply.error));
+        } else {
+          resolve(reply.values);
+        }
+      });
+      this.port.postMessage(request, [pixels.buffer]);
     });
-    helper.port.postMessage({ request, model: file, pixels, block: [...block] }, [pixels.buffer]);
-  });
+  }
+}
+
+// ---- Session worker
+
+class SessionWorker {
+  #session = new Session();
+  #slides = new SlideSession(
+    this.#session,
+    (computation, job) => this.#compute(computation, job),
+    (progress) => this.#post({ type: "slide-progress", progress }),
+  );
+  /** Whether the running segmentation should end. */
+  #isCancelled = false;
+
+  /** @param {MessagePort} port to the page @param {BlockWorkerClient[]} blockWorkers */
+  constructor(port, blockWorkers) {
+    this.port = port;
+    this.blockWorkers = blockWorkers;
+  }
+
+  serve() {
+    const methods = this.methods();
+    this.port.onmessage = async ({ data }) => {
+      /** @type {CallMessage} */
+      const { id, name, args } = data;
+      const target = name in methods ? methods : this.#session;
+      try {
+        const value = await Reflect.apply(Reflect.get(target, name), target, args);
+        const buffers = ArrayBuffer.isView(value) ? [value.buffer] : [];
+        this.#post({ type: "result", id, value }, buffers);
+      } catch (error) {
+        this.#postError(id, error);
+      }
+    };
+  }
+
+  /** Methods that the page may call besides those of the session; they come before these. */
+  methods() {
+    return {
+      /** @param {SegmentJob} job */
+      segment: (job) => {
+        this.#isCancelled = false;
+        return this.#segment(job);
+      },
+      cancel: () => {
+        this.#isCancelled = true;
+        this.#slides.cancel();
+        this.#session.cancel();
+      },
+      /** @param {Uint8Array} content */
+      openImage: (content) => {
+        const facts = this.#session.openImage(content);
+        this.#slides.close();
+        return facts;
+      },
+      openSample: () => {
+        this.#slides.close();
+        return this.#session.openSample();
+      },
+      /** @param {SlideFile} file */
+      openSlide: (file) => this.#slides.open(file),
+      /** @param {SlideJob} job */
+      segmentSlide: (job) => {
+        this.#isCancelled = false;
+        return this.#slides.segment(job);
+      },
+      /** @param {string} request name for `cancelSlideTiles` @param {TileIndex} tile */
+      readSlideTile: (request, tile) => this.#slides.readTile(request, tile),
+      /**
+       * @param {string} request name for `cancelSlideTiles`
+       * @param {number} slot
+       * @param {TileIndex} tile
+       * @param {number[]} layers strengths of outline, mask and heat, 0 to 1
+       * @param {number} selected label, 0 for none
+       */
+      drawSlideTile: (request, slot, tile, layers, selected) =>
+        this.#slides.drawTile(request, slot, tile, layers, selected),
+      /** @param {string[]} requests */
+      cancelSlideTiles: (requests) => this.#slides.cancelTiles(requests),
+      /**
+       * @param {number} x centre, pixels of the slide
+       * @param {number} y
+       * @param {number} side pixels
+       * @param {number} model
+       * @param {number} mpp
+       */
+      setSlidePreview: (x, y, side, model, mpp) => this.#slides.setPreview(x, y, side, model, mpp),
+    };
+  }
+
+  /** @param {SessionMessage} message @param {Transferable[]} [transfer] */
+  #post(message, transfer = []) {
+    this.port.postMessage(message, transfer);
+  }
+
+  /** @param {number} id @param {unknown} error */
+  #postError(id, error) {
+    if (error instanceof WebAssembly.RuntimeError) {
+      // The wasm's memory may be in any state.
+      const message =
+        "The engine stopped, perhaps for lack of memory. Reload the page and use a smaller image.";
+      this.#post({ type: "fatal", message });
+      return;
+    }
+    const name = error instanceof Error ? error.name : "Error";
+    this.#post({ type: "error", id, name, message: messageOf(error) });
+  }
+
+  /** Segments into a slot. @param {SegmentJob} job */
+  async #segment(job) {
+    const computation = this.#session.begin(job.slot, job.model);
+    try {
+      return await this.#compute(computation, job);
+    } finally {
+      computation.free();
+    }
+  }
+
+  /**
+   * Computes a map: on the GPU if requested, otherwise or after its failure on the CPU.
+   * @param {Computation} computation
+   * @param {ComputeJob} job
+   * @returns {Promise<SegmentResult>}
+   */
+  async #compute(computation, { model, gpu, slot }) {
+    const startedAt = performance.now();
+    const onBlock = (/** @type {BlockRect} */ ...block) => {
+      if (slot !== undefined) this.#post({ type: "block", slot, block });
+    };
+    /** @type {string[]} */
+    let notes = [];
+    let lost = false;
+    if (gpu) {
+      /** @type {GpuOutcome} */
+      const outcome = JSON.parse(await computation.compute(onBlock));
+      ({ notes, lost } = outcome);
+      if (outcome.done) {
+        return { ms: performance.now() - startedAt, onGpu: true, notes, lost: false };
+      }
+      if (slot !== undefined) this.#post({ type: "restart", slot });
+      computation.restart();
+    }
+    await this.#computeOnCpu(computation, model, onBlock);
+    return { ms: performance.now() - startedAt, onGpu: false, notes, lost };
+  }
+
+  /**
+   * Computes a map by the block workers.
+   * @param {Computation} computation
+   * @param {number} model
+   * @param {(...block: BlockRect) => void} onBlock
+   */
+  async #computeOnCpu(computation, model, onBlock) {
+    const blocks = this.#cpuBlocks(computation);
+    const running = this.blockWorkers.map((worker) =>
+      this.#runWorker(worker, computation, model, blocks, onBlock),
+    );
+    for (const outcome of await Promise.allSettled(running)) {
+      if (outcome.status === "rejected") throw outcome.reason;
+    }
+    if (this.#isCancelled) {
+      throw Object.assign(new Error("Cancelled."), { name: "AbortError" });
+    }
+  }
+
+  /** @param {Computation} computation */
+  #cpuBlocks(computation) {
+    const numbers = computation.cpuBlocks(this.blockWorkers.length);
+    /** @type {BlockRect[]} */
+    const blocks = [];
+    for (let i = 0; i < numbers.length; i += 4) {
+      blocks.push([numbers[i], numbers[i + 1], numbers[i + 2], numbers[i + 3]]);
+    }
+    return blocks;
+  }
+
+  /**
+   * Computes blocks by one worker until none is left.
+   * @param {BlockWorkerClient} worker
+   * @param {Computation} computation
+   * @param {number} model
+   * @param {BlockRect[]} blocks what is left; all workers take from it
+   * @param {(...block: BlockRect) => void} onBlock
+   */
+  async #runWorker(worker, computation, model, blocks, onBlock) {
+    try {
+      while (!this.#isCancelled) {
+        const block = blocks.shift();
+        if (!block) return;
+        const pixels = computation.cut(...block);
+        const values = await worker.compute(this.#session, model, pixels, block);
+        computation.put(...block, values);
+        onBlock(...block);
+      }
+    } catch (error) {
+      // The other workers end after their current block.
+      this.#isCancelled = true;
+      throw error;
+    }
+  }
 }

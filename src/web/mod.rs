@@ -1,21 +1,21 @@
-//! The page's face: what its script may ask of this crate. Threads of a browser share no memory, so
-//! there are three kinds of instance: the page itself looks ([`Eye`]), one worker holds image,
-//! models and answers ([`Session`]), and others compute blocks on the CPU ([`BlockWorker`]).
-//! Numbers go across as such, lists as JSON.
+//! The interface to the page's scripts. Threads of a browser share no memory, so there are three
+//! kinds of wasm instance: the page draws the view ([`CanvasViewport`]), one worker holds image,
+//! models and results ([`Session`]), and others compute blocks on the CPU ([`BlockWorker`]).
+//! Facts cross the interface as JSON; `web/worker-api.d.ts` states their types for the scripts.
 
 mod block;
 mod computation;
-mod eye;
 mod models;
 mod results;
 mod session;
 mod slide;
 mod slide_source;
+mod viewport;
 
 pub use block::BlockWorker;
 pub use computation::Computation;
-pub use eye::Eye;
 pub use session::Session;
+pub use viewport::CanvasViewport;
 
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
@@ -23,7 +23,7 @@ use wasm_bindgen::prelude::*;
 use crate::engine::Block;
 use crate::error::Error;
 
-/// Makes a panic readable. Called when the module is loaded.
+/// Sends panics to the browser's console. Runs when the module is loaded.
 #[wasm_bindgen(start)]
 pub fn start() {
     console_error_panic_hook::set_once();
@@ -43,19 +43,15 @@ pub fn sha256(bytes: &[u8]) -> String {
     crate::model::sha256_hex(bytes)
 }
 
-/// An error as the script catches it: a sentence, and a name that tells a request to stop from a
-/// failure.
+/// An error as scripts catch it: a sentence, and the name `AbortError` for a cancellation.
 fn thrown(error: &Error) -> JsValue {
+    let is_cancelled = matches!(error, Error::Cancelled { .. });
     let value = js_sys::Error::new(&error.to_string());
-    value.set_name(if matches!(error, Error::Cancelled { .. }) {
-        "AbortError"
-    } else {
-        "PrunellaError"
-    });
+    value.set_name(if is_cancelled { "AbortError" } else { "PrunellaError" });
     value.into()
 }
 
-/// A result with its error as the script catches it.
+/// Turns the error of a result into one that scripts catch.
 trait Thrown<T> {
     fn thrown(self) -> Result<T, JsValue>;
 }
@@ -66,12 +62,17 @@ impl<T> Thrown<T> for crate::error::Result<T> {
     }
 }
 
-/// A block from the script's numbers.
+/// A block from a script's numbers.
 fn block(row: u32, column: u32, width: u32, height: u32) -> Block {
-    let [row, column, width, height] = [row, column, width, height].map(|v| v as usize);
-    Block { row, column, width, height }
+    Block {
+        row: row as usize,
+        column: column as usize,
+        width: width as usize,
+        height: height as usize,
+    }
 }
 
+/// JSON text for scripts.
 fn json(value: &impl Serialize) -> Result<String, JsValue> {
     serde_json::to_string(value).map_err(|e| js_sys::Error::new(&e.to_string()).into())
 }

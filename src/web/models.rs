@@ -1,118 +1,138 @@
-//! Models of a session: read, pruned, put into a link.
+//! Models of a session: read from files and links, pruned, quantised.
 
-use serde_json::json;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
-use super::Thrown as _;
 use super::session::Session;
+use super::{Thrown as _, json};
 use crate::error::{Error, Result};
 use crate::export::{LinkPrecision, from_link, quantised, to_link};
-use crate::model::{FileLimits, Model, Precision};
+use crate::model::{Family, FileLimits, Model, Precision};
 use crate::prune::{PruningPlan, Scope, apply};
 
-/// What the page says of a model.
-fn facts(model: &Model) -> Result<serde_json::Value> {
-    let card = model.card();
-    Ok(json!({
-        "family": card.architecture.family(),
-        "parameters": model.graph().parameters(),
-        "bytes": model.to_bytes(Precision::F32)?.len(),
-        "ratio": card.pruning_ratio,
-        "threshold": card.instances.threshold,
-        "mpp": card.mpp_um,
-        "licence": card.licence,
-        "classes": card.classes,
-        "fingerprint": model.fingerprint(),
-        "metrics": card.metrics,
-    }))
+/// Facts about a model, for scripts: `ModelFacts` of `web/worker-api.d.ts`.
+#[derive(Debug, Serialize)]
+struct ModelFacts {
+    /// Number in the session.
+    id: u32,
+    family: Family,
+    /// Number of parameters.
+    parameters: usize,
+    /// Size of the file in single precision.
+    bytes: usize,
+    /// Share of filters removed, 0 to 1.
+    ratio: f64,
+    /// Default threshold of probabilities, 0 to 1.
+    threshold: f32,
+    /// Pixel size that the model expects, µm.
+    mpp: f64,
+    licence: Option<String>,
+    classes: Vec<String>,
+    fingerprint: String,
+    metrics: BTreeMap<String, serde_json::Value>,
 }
 
-fn link_precision(word: &str) -> Result<LinkPrecision> {
-    match word {
+fn link_precision(name: &str) -> Result<LinkPrecision> {
+    match name {
         "int8" => Ok(LinkPrecision::Int8),
         "f16" => Ok(LinkPrecision::F16),
-        _ => Err(Error::mismatch("A link carries int8 or f16")),
+        _ => Err(Error::mismatch("The precision of a link is int8 or f16")),
     }
 }
 
 impl Session {
-    /// Keeps a model and gives what the page says of it.
-    fn keep(&self, model: Model) -> std::result::Result<String, JsValue> {
-        let mut told = facts(&model).thrown()?;
-        told["id"] = self.state.borrow_mut().keep(model).into();
-        Ok(told.to_string())
+    /// Adds a model to the session. Gives its facts as JSON.
+    fn add(&self, model: Model) -> std::result::Result<String, JsValue> {
+        let card = model.card().clone();
+        let parameters = model.graph().parameters();
+        let bytes = model.to_bytes(Precision::F32).thrown()?.len();
+        let fingerprint = model.fingerprint();
+        let facts = ModelFacts {
+            id: self.state.borrow_mut().keep(model),
+            family: card.architecture.family(),
+            parameters,
+            bytes,
+            ratio: card.pruning_ratio,
+            threshold: card.instances.threshold,
+            mpp: card.mpp_um,
+            licence: card.licence,
+            classes: card.classes,
+            fingerprint,
+            metrics: card.metrics,
+        };
+        json(&facts)
     }
 }
 
 #[wasm_bindgen]
 impl Session {
-    /// Reads a model file; gives what it is as JSON.
+    /// Adds the model of a file. Gives its facts as JSON.
     ///
     /// # Errors
-    /// A sentence.
+    /// A sentence if the file is not valid.
     #[wasm_bindgen(js_name = addModel)]
     pub fn add_model(&self, bytes: &[u8]) -> std::result::Result<String, JsValue> {
         let model = Model::from_bytes(bytes, FileLimits::default()).thrown()?;
-        self.keep(model)
+        self.add(model)
     }
 
-    /// Reads a model out of a link.
+    /// Adds the model of a link's fragment, `m=…`. Gives its facts as JSON.
     ///
     /// # Errors
-    /// A sentence.
+    /// A sentence if the link is not valid.
     #[wasm_bindgen(js_name = addLink)]
     pub fn add_link(&self, link: &str) -> std::result::Result<String, JsValue> {
         let model = from_link(link).thrown()?;
-        self.keep(model)
+        self.add(model)
     }
 
-    /// Removes the weakest filters of a model, and the units of its hidden layer if `all`; gives
-    /// the new model.
+    /// Removes a share of a model's filters, 0 to 1, those of the smallest L1 norm, and of the
+    /// hidden layer's units too if `all`. Adds the pruned model and gives its facts as JSON.
     ///
     /// # Errors
-    /// A sentence.
+    /// A sentence if there is no such model or the share is not valid.
     pub fn prune(&self, id: u32, ratio: f64, all: bool) -> std::result::Result<String, JsValue> {
-        let state = self.state.borrow();
+        let model = self.state.borrow().model(id).thrown()?;
         let scope = if all { Scope::All } else { Scope::Convolutions };
-        let model = state.model(id).thrown()?;
-        let small = PruningPlan::l1(&model, ratio, scope)
-            .and_then(|(plan, _)| apply(&model, &plan))
-            .thrown()?;
-        drop(state);
-        self.keep(small)
+        let (plan, _) = PruningPlan::l1(&model, ratio, scope).thrown()?;
+        let pruned = apply(&model, &plan).thrown()?;
+        self.add(pruned)
     }
 
-    /// The model as a link would carry it.
+    /// Rounds a model as a link would, `int8` or `f16`. Adds it and gives its facts as JSON.
     ///
     /// # Errors
-    /// A sentence.
+    /// A sentence if there is no such model or precision.
     pub fn quantise(&self, id: u32, precision: &str) -> std::result::Result<String, JsValue> {
-        let state = self.state.borrow();
-        let model = state.model(id).thrown()?;
-        let less = link_precision(precision).and_then(|p| quantised(&model, p)).thrown()?;
-        drop(state);
-        self.keep(less)
+        let model = self.state.borrow().model(id).thrown()?;
+        let precision = link_precision(precision).thrown()?;
+        let rounded = quantised(&model, precision).thrown()?;
+        self.add(rounded)
     }
 
-    /// The model in a link's fragment, `m=…`.
+    /// A model as the fragment of a link, `m=…`.
     ///
     /// # Errors
-    /// A sentence.
+    /// A sentence if there is no such model or precision.
     pub fn link(&self, id: u32, precision: &str) -> std::result::Result<String, JsValue> {
         let model = self.state.borrow().model(id).thrown()?;
-        link_precision(precision).and_then(|p| to_link(&model, p)).thrown()
+        let precision = link_precision(precision).thrown()?;
+        to_link(&model, precision).thrown()
     }
 
-    /// The model's file, single precision: exactly what is computed with.
+    /// A model as a file in single precision, as the engines compute with it.
     ///
     /// # Errors
-    /// A sentence.
+    /// A sentence if there is no such model.
     #[wasm_bindgen(js_name = modelFile)]
     pub fn model_file(&self, id: u32) -> std::result::Result<Vec<u8>, JsValue> {
-        self.state.borrow().model(id).and_then(|m| m.to_bytes(Precision::F32)).thrown()
+        let model = self.state.borrow().model(id).thrown()?;
+        model.to_bytes(Precision::F32).thrown()
     }
 
-    /// Forgets a model.
+    /// Removes a model from the session.
     #[wasm_bindgen(js_name = dropModel)]
     pub fn drop_model(&self, id: u32) {
         self.state.borrow_mut().drop_model(id);

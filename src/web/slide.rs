@@ -14,7 +14,7 @@ use wasm_bindgen::prelude::*;
 use super::computation::Computation;
 use super::session::{ModelInput, Session};
 use super::slide_source::WebSlide;
-use super::{Thrown as _, eye, json};
+use super::{Thrown as _, json, viewport};
 use crate::engine::Block;
 use crate::error::{Error, Result};
 use crate::instances::{Provenance, write_nuclei};
@@ -357,7 +357,7 @@ impl Session {
         let size = self.slide().thrown()?.tiles.size();
         let data = self.with_answer(slot, |a| nuclei_tile(size, &a.index, key)).ok();
         let strength = |i: usize| layers.get(i).copied().unwrap_or(0.0);
-        let layers = eye::layers([strength(0), strength(1), strength(2), -1.0], chosen, -1.0);
+        let layers = viewport::layers([strength(0), strength(1), strength(2), -1.0], chosen, -1.0);
         compose(&image, data.as_deref(), slot as usize, &layers).thrown()
     }
 

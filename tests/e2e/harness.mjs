@@ -1,6 +1,13 @@
-// A server without tricks, a real browser, and the native program to compare with.
+// A static server, a browser, and the native program to compare with.
 import { execFileSync } from "node:child_process";
-import { createReadStream, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { extname, join, normalize } from "node:path";
@@ -14,101 +21,124 @@ export const shots = join(root, "target/e2e");
 mkdirSync(shots, { recursive: true });
 
 const CHROMIUM = process.env.PRUNELLA_CHROMIUM ?? "/usr/bin/chromium";
-const NATIVE = join(root, "target/release/prunella");
-const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm", ".css": "text/css", ".svg": "image/svg+xml", ".webmanifest": "application/manifest+json", ".png": "image/png" };
+/** The native program; another one can be named. */
+export const NATIVE = process.env.PRUNELLA_PROGRAM ?? join(root, "target/release/prunella");
+/** Largest output of the native program that is read, bytes. */
+const MAX_OUTPUT_BYTES = 1 << 28;
+/** Longest wait for the page, milliseconds. */
+const TIMEOUT_MS = 120_000;
 
-/** Serves a folder on loopback, as any static host would. */
-export async function serve(folder, extra = {}) {
+const MEDIA_TYPES = {
+  ".html": "text/html",
+  ".js": "text/javascript",
+  ".wasm": "application/wasm",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
+  ".webmanifest": "application/manifest+json",
+  ".png": "image/png",
+};
+
+/** WebGPU on SwiftShader, and no requests of the browser's own. */
+const BROWSER_ARGUMENTS = [
+  "--no-sandbox",
+  "--enable-unsafe-webgpu",
+  "--use-webgpu-adapter=swiftshader",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+/** Serves a folder on loopback as a static host; `handlers` answer for their paths instead. */
+export async function serve(folder, handlers = {}) {
   const server = createServer((request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname));
-    if (extra[path]) return extra[path](request, response);
+    if (handlers[path]) {
+      handlers[path](request, response);
+      return;
+    }
     const file = join(folder, path.endsWith("/") ? `${path}index.html` : path);
-    if (!file.startsWith(folder) || !existsSync(file)) return response.writeHead(404).end();
-    response.writeHead(200, { "Content-Type": TYPES[extname(file)] ?? "application/octet-stream" });
+    if (!file.startsWith(folder) || !existsSync(file)) {
+      response.writeHead(404).end();
+      return;
+    }
+    const type = MEDIA_TYPES[extname(file)] ?? "application/octet-stream";
+    response.writeHead(200, { "Content-Type": type });
     createReadStream(file).pipe(response);
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return { address: `http://127.0.0.1:${server.address().port}/`, close: () => server.close() };
+  const address = `http://127.0.0.1:${server.address().port}/`;
+  return { address, close: () => server.close() };
 }
 
-/** Chromium with WebGPU on SwiftShader. */
-export const launch = () =>
-  chromium.launch({
-    executablePath: CHROMIUM,
-    args: ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  });
+export function launch() {
+  return chromium.launch({ executablePath: CHROMIUM, args: BROWSER_ARGUMENTS });
+}
 
-/** Opens the page in a fresh profile and waits until it is ready. `said` collects what must not be there. */
-export async function open(browser, url, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, acceptDownloads: true, ...options });
-  const page = await context.newPage();
-  const said = { errors: [], elsewhere: [] };
-  page.on("pageerror", (e) => said.errors.push(e.message));
-  page.on("console", (m) => {
-    if (m.type() === "error") said.errors.push(m.text());
+/**
+ * Opens the page in a new profile and waits until it is ready. `unexpected` collects errors of the
+ * console and requests to other hosts, of which there must be none.
+ */
+export async function openPage(browser, url, options = {}) {
+  const context = await browser.newContext({
+    viewport: { width: 1200, height: 800 },
+    acceptDownloads: true,
+    ...options,
   });
-  page.on("request", (r) => {
-    const there = new URL(r.url());
-    if (/^https?:$/.test(there.protocol) && there.origin !== new URL(url).origin) said.elsewhere.push(r.url());
+  const page = await context.newPage();
+  const unexpected = { errors: [], otherHosts: [] };
+  page.on("pageerror", (error) => unexpected.errors.push(error.message));
+  page.on("console", (message) => {
+    if (message.type() === "error") unexpected.errors.push(message.text());
+  });
+  page.on("request", (request) => {
+    const { protocol, origin } = new URL(request.url());
+    if (!/^https?:$/.test(protocol) || origin === new URL(url).origin) return;
+    unexpected.otherHosts.push(request.url());
   });
   await page.goto(url);
   await idle(page);
-  return { context, page, said };
+  return { context, page, unexpected };
 }
 
-/** Waits until nothing runs. */
-export const idle = (page) =>
-  page.waitForFunction(() => ["idle", "failed"].includes(document.documentElement.dataset.state), null, { timeout: 120_000 });
+/** Waits until no task runs. */
+export function idle(page) {
+  const hasEnded = () => ["idle", "failed"].includes(document.documentElement.dataset.state);
+  return page.waitForFunction(hasEnded, null, { timeout: TIMEOUT_MS });
+}
 
-/** Waits for nuclei. */
-export async function counted(page) {
-  await page.waitForFunction(() => document.getElementById("count").textContent !== "–", null, { timeout: 120_000 });
+/** Waits for nuclei and gives their number. */
+export async function waitForNuclei(page) {
+  const hasCount = () => document.getElementById("count").textContent !== "–";
+  await page.waitForFunction(hasCount, null, { timeout: TIMEOUT_MS });
   await idle(page);
   return Number((await page.textContent("#count")).replaceAll(",", ""));
 }
 
 /** Drops a file on the page. */
-export async function drop(page, name, bytes, type = "image/png") {
+export async function dropFile(page, name, bytes, type = "image/png") {
   await page.evaluate(
     ([name, base64, type]) => {
-      const content = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-      const data = new DataTransfer();
-      data.items.add(new File([content], name, { type }));
-      document.getElementById("canvas").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+      const content = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File([content], name, { type }));
+      const event = new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true });
+      document.getElementById("canvas").dispatchEvent(event);
     },
     [name, Buffer.from(bytes).toString("base64"), type],
   );
 }
 
-/** What a button saves. */
-export async function saved(page, selector) {
+/** The file that a button saves. */
+export async function saveFile(page, selector) {
   const [download] = await Promise.all([page.waitForEvent("download"), page.click(selector)]);
   return { name: download.suggestedFilename(), bytes: readFileSync(await download.path()) };
 }
 
-/** A piece of the picture in the README: procedural tissue. */
-export function tissue(left, top, width, height) {
-  const whole = PNG.sync.read(readFileSync(join(root, "docs/demo.png")));
-  const piece = new PNG({ width, height });
-  PNG.bitblt(whole, piece, left, top, width, height, 0, 0);
-  return PNG.sync.write(piece, { colorType: 2 });
-}
-
-/** What `prunella segment` writes for an image. */
-export function native(image, model, options = []) {
-  const folder = mkdtempSync(join(tmpdir(), "prunella-e2e-"));
-  const file = join(folder, "field.png");
-  writeFileSync(file, image);
-  execFileSync(NATIVE, ["segment", file, "--model", join(root, "models", `${model}.safetensors`), "--out", folder, "--device", "cpu", ...options]);
-  return (ending) => readFileSync(join(folder, `field.${ending}`));
-}
-
-/** Runs the native program. */
-export const prunella = (...args) => execFileSync(NATIVE, args, { encoding: "utf8", maxBuffer: 1 << 28, stdio: ["ignore", "pipe", "ignore"] });
-
-/** Moves a slider as a hand would, and lets go. */
-export const slide = (page, selector, value) =>
-  page.$eval(
+/** Moves a slider to a value and releases it. */
+export function moveSlider(page, selector, value) {
+  return page.$eval(
     selector,
     (input, value) => {
       input.value = value;
@@ -117,3 +147,36 @@ export const slide = (page, selector, value) =>
     },
     String(value),
   );
+}
+
+/** A part of the picture in the README: procedural tissue, as PNG. */
+export function tissuePng(left, top, width, height) {
+  const whole = PNG.sync.read(readFileSync(join(root, "docs/demo.png")));
+  const part = new PNG({ width, height });
+  PNG.bitblt(whole, part, left, top, width, height, 0, 0);
+  return PNG.sync.write(part, { colorType: 2 });
+}
+
+/** Path of a model that ships. */
+export function modelPath(name) {
+  return join(root, "models", `${name}.safetensors`);
+}
+
+/** Files that `prunella segment` writes for an image, by ending. */
+export function nativeFiles(image, model, options = []) {
+  const folder = mkdtempSync(join(tmpdir(), "prunella-e2e-"));
+  const file = join(folder, "field.png");
+  writeFileSync(file, image);
+  const required = ["--model", modelPath(model), "--out", folder, "--device", "cpu"];
+  runProgram("segment", file, ...required, ...options);
+  return (ending) => readFileSync(join(folder, `field.${ending}`));
+}
+
+/** Runs the native program and gives its output. */
+export function runProgram(...args) {
+  return execFileSync(NATIVE, args, {
+    encoding: "utf8",
+    maxBuffer: MAX_OUTPUT_BYTES,
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+}

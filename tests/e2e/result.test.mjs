@@ -1,14 +1,29 @@
-// An image goes in, and out come the same bytes as from the native program, on either device.
+// Files of a segmented image have the same bytes as those of the native program, on CPU and GPU.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { PNG } from "pngjs";
-import { counted, drop, idle, launch, native, open, root, saved, serve, shots, slide, tissue } from "./harness.mjs";
+import {
+  dropFile,
+  idle,
+  launch,
+  moveSlider,
+  nativeFiles,
+  openPage,
+  root,
+  saveFile,
+  serve,
+  shots,
+  site,
+  tissuePng,
+  waitForNuclei,
+} from "./harness.mjs";
 
 let browser, host;
 before(async () => {
-  [browser, host] = [await launch(), await serve((await import("./harness.mjs")).site)];
+  browser = await launch();
+  host = await serve(site);
 });
 after(async () => {
   await browser.close();
@@ -16,167 +31,227 @@ after(async () => {
 });
 
 /** Endings of the native command's files, and the page's buttons. */
-const FILES = { geojson: "geojson", csv: "csv", labels: "labels.png", overlay: "overlay.png", probability: "probability.png" };
+const FILES = {
+  geojson: "geojson",
+  csv: "csv",
+  labels: "labels.png",
+  overlay: "overlay.png",
+  probability: "probability.png",
+};
 
-async function equal(page, want, kinds) {
+/** Checks that exports have the bytes of the native files. */
+async function assertEqualFiles(page, nativeFile, kinds) {
   for (const kind of kinds) {
-    const got = await saved(page, `[data-file=${kind}]`);
+    const got = await saveFile(page, `[data-file=${kind}]`);
     assert.equal(got.name, `field.${FILES[kind]}`);
-    assert.ok(got.bytes.equals(want(FILES[kind])), `${kind} differs from the native one`);
+    assert.ok(got.bytes.equals(nativeFile(FILES[kind])), `${kind} differs from the native one`);
   }
 }
 
-test("on the processor, a dropped image gives the native files", async () => {
-  const image = tissue(10, 20, 200, 160);
-  const { context, page, said } = await open(browser, `${host.address}?device=cpu#p=0.25`);
-  await drop(page, "field.png", image);
-  assert.ok((await counted(page)) > 5);
-  assert.match(await page.textContent("#device"), /processor \(\d+ worker/);
+test("on the CPU, a dropped image gives the native files", async () => {
+  const image = tissuePng(10, 20, 200, 160);
+  const { context, page, unexpected } = await openPage(
+    browser,
+    `${host.address}?device=cpu#p=0.25`,
+  );
+  await dropFile(page, "field.png", image);
+  assert.ok((await waitForNuclei(page)) > 5);
+  assert.match(await page.textContent("#device"), /CPU \(\d+ worker/);
   assert.equal(await page.getAttribute("#device", "data-gpu"), "false");
-  // A probability may differ in its last bit, which 8 bits seldom show; the rest is decided on integers.
-  await equal(page, native(image, "dcnn-50", ["--mpp", "0.25"]), ["geojson", "csv", "labels", "overlay"]);
+  // Probabilities may differ in the last bit, which 8 bits seldom show. Nuclei are found on integers.
+  await assertEqualFiles(page, nativeFiles(image, "dcnn-50", ["--mpp", "0.25"]), [
+    "geojson",
+    "csv",
+    "labels",
+    "overlay",
+  ]);
   assert.match(await page.textContent("#median"), /µm²/);
   await page.screenshot({ path: join(shots, "processor.png") });
-  assert.deepEqual(said, { errors: [], elsewhere: [] });
+  assert.deepEqual(unexpected, { errors: [], otherHosts: [] });
   await context.close();
 });
 
 test("on WebGPU, the same, block by block", async () => {
-  const image = tissue(30, 40, 110, 90);
-  const { context, page, said } = await open(browser, `${host.address}?device=gpu#r=90&u=1`);
-  assert.equal(await page.getAttribute("#device", "data-gpu"), "true", "an adapter is really used");
+  const image = tissuePng(30, 40, 110, 90);
+  const { context, page, unexpected } = await openPage(
+    browser,
+    `${host.address}?device=gpu#r=90&u=1`,
+  );
+  assert.equal(await page.getAttribute("#device", "data-gpu"), "true", "a GPU adapter is used");
   assert.match(await page.textContent("#device"), /swiftshader|WebGPU/i);
-  await drop(page, "field.png", image);
-  await counted(page);
-  await equal(page, native(image, "dcnn-90-all"), ["geojson", "csv", "labels"]);
-  assert.equal(await page.getAttribute("#device", "data-gpu"), "true", "and no other took its place");
-  assert.deepEqual(said, { errors: [], elsewhere: [] });
+  await dropFile(page, "field.png", image);
+  await waitForNuclei(page);
+  await assertEqualFiles(page, nativeFiles(image, "dcnn-90-all"), ["geojson", "csv", "labels"]);
+  assert.equal(
+    await page.getAttribute("#device", "data-gpu"),
+    "true",
+    "and it is still used at the end",
+  );
+  assert.deepEqual(unexpected, { errors: [], otherHosts: [] });
   await context.close();
 });
 
-test("a device that is lost in the middle costs nothing but time", async () => {
-  const image = tissue(30, 40, 150, 120);
-  const { context, page } = await open(browser, `${host.address}?device=gpu#r=90&u=1`);
+test("after the loss of a device the CPU continues", async () => {
+  const image = tissuePng(30, 40, 150, 120);
+  const { context, page } = await openPage(browser, `${host.address}?device=gpu#r=90&u=1`);
   await page.evaluate(() => {
     const { engine } = globalThis.prunella;
     const before = engine.onevent;
     let lost = false;
     engine.onevent = (event) => {
-      if (!lost && event.block) {
+      if (!lost && event.type === "block") {
         lost = true;
         void engine.call("loseDevice");
       }
       before(event);
     };
   });
-  await drop(page, "field.png", image);
-  await counted(page);
-  await equal(page, native(image, "dcnn-90-all"), ["geojson"]);
-  assert.equal(await page.evaluate(() => document.documentElement.dataset.lost), "true", "the device was really lost");
+  await dropFile(page, "field.png", image);
+  await waitForNuclei(page);
+  await assertEqualFiles(page, nativeFiles(image, "dcnn-90-all"), ["geojson"]);
+  assert.equal(
+    await page.evaluate(() => document.documentElement.dataset.lost),
+    "true",
+    "the device was lost",
+  );
   await context.close();
 });
 
-test("the viewer's shader is one that the browser's own compiler takes", async () => {
-  const { context, page } = await open(browser, `${host.address}?device=cpu`);
+test("the browser's compiler accepts the viewer's shader", async () => {
+  const { context, page } = await openPage(browser, `${host.address}?device=cpu`);
   const shader = readFileSync(join(root, "shaders/viewer.wgsl"), "utf8");
-  const told = await page.evaluate(async (code) => {
+  const errors = await page.evaluate(async (code) => {
     const device = await (await navigator.gpu.requestAdapter()).requestDevice();
     const compile = async (text) => {
       device.pushErrorScope("validation");
       const module = device.createShaderModule({ code: text });
-      const messages = (await module.getCompilationInfo()).messages.filter((m) => m.type === "error").map((m) => m.message);
+      const messages = (await module.getCompilationInfo()).messages
+        .filter((m) => m.type === "error")
+        .map((m) => m.message);
       await device.popErrorScope();
       return messages;
     };
     return [await compile(code), await compile(`${code}\nfn broken( {`)];
   }, shader);
-  assert.deepEqual(told[0], []);
-  assert.notEqual(told[1].length, 0, "a broken shader is noticed");
+  assert.deepEqual(errors[0], []);
+  assert.notEqual(errors[1].length, 0, "a broken shader gives an error");
   await context.close();
 });
 
-test("threshold, table, click and comparison follow the hand", async () => {
-  const { context, page, said } = await open(browser, `${host.address}?device=cpu#r=90&u=1`);
-  await drop(page, "field.png", tissue(0, 0, 160, 160));
-  const all = await counted(page);
-  await slide(page, "#threshold", 90);
-  await page.waitForFunction((n) => document.getElementById("count").textContent !== String(n), all);
+test("threshold, table, selection and comparison follow the controls", async () => {
+  const { context, page, unexpected } = await openPage(
+    browser,
+    `${host.address}?device=cpu#r=90&u=1`,
+  );
+  await dropFile(page, "field.png", tissuePng(0, 0, 160, 160));
+  const all = await waitForNuclei(page);
+  await moveSlider(page, "#threshold", 90);
+  await page.waitForFunction(
+    (n) => document.getElementById("count").textContent !== String(n),
+    all,
+  );
   assert.ok(Number(await page.textContent("#count")) < all, "fewer nuclei above 0.9");
-  await slide(page, "#threshold", 50);
+  await moveSlider(page, "#threshold", 50);
   await page.click("summary");
   await page.waitForSelector("#table tbody tr");
   const rows = page.locator("#table tbody tr");
   await page.waitForFunction(() => document.querySelectorAll("#table tbody tr").length > 3);
   await rows.first().locator("button").click();
-  assert.match((await rows.first().getAttribute("class")) ?? "", /chosen/);
-  await page.waitForFunction(() => /v=[\d.]+,[\d.]+,4/.test(location.hash), null, { timeout: 10_000 });
+  assert.match((await rows.first().getAttribute("class")) ?? "", /selected/);
+  await page.waitForFunction(() => /v=[\d.]+,[\d.]+,4/.test(location.hash), null, {
+    timeout: 10_000,
+  });
   await page.click("#compare");
   await idle(page);
-  await page.waitForFunction(() => globalThis.prunella.stage.answers[1]);
+  await page.waitForFunction(() => globalThis.prunella.canvasView.hasResult[1]);
   await page.click("#zoom-fit");
   await page.waitForTimeout(900);
   await page.screenshot({ path: join(shots, "compare.png") });
-  assert.deepEqual(said, { errors: [], elsewhere: [] });
+  assert.deepEqual(unexpected, { errors: [], otherHosts: [] });
   await context.close();
 });
 
-test("the slider prunes in the page and says what it costs", async () => {
-  const { context, page } = await open(browser, `${host.address}?device=cpu#r=90`);
+test("the slider prunes in the page and the agreement is shown", async () => {
+  const { context, page } = await openPage(browser, `${host.address}?device=cpu#r=90`);
   assert.equal(await page.textContent("#parameters"), "78,777");
-  assert.match(await page.textContent("#model-kind"), /Trained again/);
-  await drop(page, "field.png", tissue(0, 0, 128, 128));
-  await counted(page);
-  await slide(page, "#ratio", 80);
-  await page.waitForFunction(() => /^0\.\d+$|^1/.test(document.getElementById("agreement").textContent), null, { timeout: 60_000 });
+  assert.match(await page.textContent("#model-kind"), /Fine-tuned after pruning/);
+  await dropFile(page, "field.png", tissuePng(0, 0, 128, 128));
+  await waitForNuclei(page);
+  await moveSlider(page, "#ratio", 80);
+  await page.waitForFunction(
+    () => /^0\.\d+$|^1/.test(document.getElementById("agreement").textContent),
+    null,
+    { timeout: 60_000 },
+  );
   await idle(page);
-  assert.match(await page.textContent("#model-kind"), /not trained again/);
+  assert.match(await page.textContent("#model-kind"), /without fine-tuning/);
   const cut = Number((await page.textContent("#parameters")).replaceAll(",", ""));
   assert.ok(cut > 78_777 && cut < 916_959, `${cut} parameters`);
   assert.match(page.url(), /r=80/);
   await context.close();
 });
 
-test("work can be cancelled, and what was finished stays", async () => {
-  const { context, page } = await open(browser, `${host.address}?device=cpu#r=0`);
-  await drop(page, "field.png", tissue(0, 0, 400, 400));
-  await page.waitForFunction(() => document.getElementById("progress").value > 0.02, null, { timeout: 60_000 });
+test("a segmentation can be cancelled, and its finished part stays", async () => {
+  const { context, page } = await openPage(browser, `${host.address}?device=cpu#r=0`);
+  await dropFile(page, "field.png", tissuePng(0, 0, 400, 400));
+  await page.waitForFunction(() => document.getElementById("progress").value > 0.02, null, {
+    timeout: 60_000,
+  });
   assert.equal(await page.isVisible("#progress-row"), true);
   await page.click("#cancel");
   await idle(page);
-  assert.match(await page.textContent("#status"), /^Cancelled: \d+ nuclei in the part/);
+  assert.match(await page.textContent("#status"), /^Cancelled: \d+ nuclei in the finished part/);
   assert.ok((await page.evaluate(() => document.getElementById("progress").value)) < 1);
   assert.equal(await page.isVisible("#alert"), false);
   await context.close();
 });
 
-test("a second wish during a segmentation ends it, and never mixes answers", async () => {
-  const { context, page, said } = await open(browser, `${host.address}?device=cpu#r=0`);
-  const image = tissue(0, 0, 256, 192);
-  await drop(page, "field.png", tissue(100, 100, 200, 200));
-  await page.waitForFunction(() => document.getElementById("progress").value > 0.02, null, { timeout: 60_000 });
-  // Another image, the slider to and fro, the dialog and a comparison, all while blocks are under way.
-  await drop(page, "field.png", image);
+test("a further action during a segmentation cancels it, and results are never mixed", async () => {
+  const { context, page, unexpected } = await openPage(browser, `${host.address}?device=cpu#r=0`);
+  const image = tissuePng(0, 0, 256, 192);
+  await dropFile(page, "field.png", tissuePng(100, 100, 200, 200));
+  await page.waitForFunction(() => document.getElementById("progress").value > 0.02, null, {
+    timeout: 60_000,
+  });
+  // Another image, movements of the slider, the dialog and a comparison, while blocks are computed.
+  await dropFile(page, "field.png", image);
   for (const value of [40, 90, 70, 90]) {
-    await page.$eval("#ratio", (input, value) => { input.value = value; input.dispatchEvent(new Event("input")); }, String(value));
+    await page.$eval(
+      "#ratio",
+      (input, value) => {
+        input.value = value;
+        input.dispatchEvent(new Event("input"));
+      },
+      String(value),
+    );
     await page.waitForTimeout(130);
   }
-  await slide(page, "#ratio", 90);
+  await moveSlider(page, "#ratio", 90);
   await page.waitForTimeout(300);
   await page.click("#share-open");
-  await page.waitForFunction(() => /Dice/.test(document.getElementById("share-cost").textContent), null, { timeout: 120_000 });
+  await page.waitForFunction(
+    () => /Dice/.test(document.getElementById("share-cost").textContent),
+    null,
+    { timeout: 120_000 },
+  );
   await page.keyboard.press("Escape");
   await page.click("#compare");
-  await counted(page);
-  await page.waitForFunction(() => globalThis.prunella.stage.answers[1]);
+  await waitForNuclei(page);
+  await page.waitForFunction(() => globalThis.prunella.canvasView.hasResult[1]);
   await idle(page);
   assert.equal(await page.textContent("#parameters"), "78,777");
-  await equal(page, native(image, "dcnn-90"), ["labels"]);
-  // wasm rounds twice where a processor fuses: a probability in tens of thousands falls on the other side of an 8-bit edge.
+  await assertEqualFiles(page, nativeFiles(image, "dcnn-90"), ["labels"]);
+  // wasm has no fused multiply-add and rounds twice: one probability in tens of thousands falls on
+  // the other side of an 8-bit edge.
+  // Levels of the red channel.
   const levels = (bytes) => PNG.sync.read(bytes).data.filter((_, i) => i % 4 === 0);
-  const [here, there] = [levels((await saved(page, "[data-file=probability]")).bytes), levels(native(image, "dcnn-90")("probability.png"))];
+  const saved = await saveFile(page, "[data-file=probability]");
+  const here = levels(saved.bytes);
+  const there = levels(nativeFiles(image, "dcnn-90")("probability.png"));
   assert.equal(here.length, 256 * 192);
-  const apart = [...here].map((v, i) => Math.abs(v - there[i]));
-  assert.ok(Math.max(...apart) <= 1 && apart.filter((d) => d > 0).length <= 5, `${apart.filter((d) => d > 0).length} levels differ`);
-  assert.deepEqual(said, { errors: [], elsewhere: [] });
+  const differences = [...here].map((level, i) => Math.abs(level - there[i]));
+  const count = differences.filter((difference) => difference > 0).length;
+  assert.ok(Math.max(...differences) <= 1 && count <= 5, `${count} levels differ`);
+  assert.deepEqual(unexpected, { errors: [], otherHosts: [] });
   await context.close();
 });

@@ -37,7 +37,7 @@ const FLOORS: [(&str, u8); 21] = [
 /// Foreign crates and the modules that may touch them.
 const FOREIGN: [(&str, &[&str]); 35] = [
     ("burn_tensor", &["train/burn"]),
-    ("wgpu", &["engine/gpu", "viewer/painter", "web/eye", "desktop/window_surface"]),
+    ("wgpu", &["engine/gpu", "viewer/painter", "web/viewport", "desktop/window_surface"]),
     (
         "pollster",
         &[

@@ -1,65 +1,95 @@
-// Keyboard, screen readers, phones, dark rooms and no network.
+// Accessibility, phones, dark mode, offline use and installation.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { counted, drop, idle, launch, open, serve, shots, site, slide, tissue } from "./harness.mjs";
+import {
+  dropFile,
+  idle,
+  launch,
+  moveSlider,
+  openPage,
+  serve,
+  shots,
+  site,
+  tissuePng,
+  waitForNuclei,
+} from "./harness.mjs";
 import { tiff } from "./tiff.mjs";
 
-const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const field = tissue(50, 60, 128, 96);
+const axeSource = readFileSync(
+  createRequire(import.meta.url).resolve("axe-core/axe.min.js"),
+  "utf8",
+);
+const field = tissuePng(50, 60, 128, 96);
 let browser, host;
 before(async () => {
-  [browser, host] = [await launch(), await serve(site)];
+  browser = await launch();
+  host = await serve(site);
 });
 after(async () => {
   await browser.close();
   host.close();
 });
 
-/** What axe finds against WCAG 2 AA. */
-async function faults(page) {
+/** Violations of WCAG 2 AA that axe finds. */
+async function violations(page) {
   await page.evaluate(axeSource);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] }));
-  return violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(" ")).join(", ")}`);
+  const report = await page.evaluate(() =>
+    globalThis.axe.run(document, {
+      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"],
+    }),
+  );
+  return report.violations.map(
+    (v) => `${v.id}: ${v.nodes.map((n) => n.target.join(" ")).join(", ")}`,
+  );
 }
 
 test("axe finds nothing, in light and dark, empty, with results and in the dialog", async () => {
   for (const colorScheme of ["light", "dark"]) {
-    const { context, page } = await open(browser, `${host.address}?device=cpu#r=90&u=1`, { colorScheme, bypassCSP: true });
-    assert.deepEqual(await faults(page), [], `${colorScheme}, empty`);
+    const { context, page } = await openPage(browser, `${host.address}?device=cpu#r=90&u=1`, {
+      colorScheme,
+      bypassCSP: true,
+    });
+    assert.deepEqual(await violations(page), [], `${colorScheme}, empty`);
     await page.screenshot({ path: join(shots, `empty-${colorScheme}.png`) });
-    await drop(page, "field.png", field);
-    await counted(page);
+    await dropFile(page, "field.png", field);
+    await waitForNuclei(page);
     await page.click("summary");
     await page.waitForSelector("#table tbody tr");
     await page.click("#compare");
     await idle(page);
-    assert.deepEqual(await faults(page), [], `${colorScheme}, results`);
+    assert.deepEqual(await violations(page), [], `${colorScheme}, results`);
     await page.waitForTimeout(400);
     await page.screenshot({ path: join(shots, `results-${colorScheme}.png`) });
     await page.click("#share-open");
-    await page.waitForFunction(() => /Dice/.test(document.getElementById("share-cost").textContent), null, { timeout: 60_000 });
-    assert.deepEqual(await faults(page), [], `${colorScheme}, dialog`);
+    await page.waitForFunction(
+      () => /Dice/.test(document.getElementById("share-cost").textContent),
+      null,
+      { timeout: 60_000 },
+    );
+    assert.deepEqual(await violations(page), [], `${colorScheme}, dialog`);
     await page.keyboard.press("Escape");
-    await drop(page, "field.svs", tiff(field), "");
+    await dropFile(page, "field.svs", tiff(field), "");
     await idle(page);
     assert.ok(await page.isVisible("#segment-slide"));
-    assert.deepEqual(await faults(page), [], `${colorScheme}, slide`);
+    assert.deepEqual(await violations(page), [], `${colorScheme}, slide`);
     await page.screenshot({ path: join(shots, `share-${colorScheme}.png`) });
     await context.close();
   }
-  // The checker itself notices a fault.
-  const { context, page } = await open(browser, `${host.address}?device=cpu`, { bypassCSP: true });
+  // The check itself can fail.
+  const { context, page } = await openPage(browser, `${host.address}?device=cpu`, {
+    bypassCSP: true,
+  });
   await page.evaluate(() => document.querySelector("#mpp").previousElementSibling.remove());
   await page.evaluate(() => document.querySelector("#mpp").removeAttribute("placeholder"));
-  assert.notDeepEqual(await faults(page), []);
+  assert.notDeepEqual(await violations(page), []);
   await context.close();
 });
 
-test("everything can be done by keyboard", async () => {
-  const { context, page } = await open(browser, `${host.address}?device=cpu#r=90&u=1`);
+test("the page can be used by keyboard alone", async () => {
+  const { context, page } = await openPage(browser, `${host.address}?device=cpu#r=90&u=1`);
   const focus = () => page.evaluate(() => document.activeElement.id);
   const tabTo = async (id) => {
     for (let i = 0; i < 60 && (await focus()) !== id; i++) await page.keyboard.press("Tab");
@@ -67,13 +97,16 @@ test("everything can be done by keyboard", async () => {
   };
   await tabTo("sample");
   await page.keyboard.press("Enter");
-  await counted(page);
+  await waitForNuclei(page);
   await tabTo("canvas");
-  const before = await page.evaluate(() => [...globalThis.prunella.stage.eye.state()]);
+  const before = await page.evaluate(() => [...globalThis.prunella.canvasView.viewport.state()]);
   for (const key of ["+", "+", "ArrowRight", "ArrowDown"]) await page.keyboard.press(key);
   await page.waitForTimeout(600);
-  const later = await page.evaluate(() => [...globalThis.prunella.stage.eye.state()]);
-  assert.ok(later[2] > before[2] * 2 && later[0] > before[0] && later[1] > before[1], `${before} → ${later}`);
+  const later = await page.evaluate(() => [...globalThis.prunella.canvasView.viewport.state()]);
+  assert.ok(
+    later[2] > before[2] * 2 && later[0] > before[0] && later[1] > before[1],
+    `${before} → ${later}`,
+  );
   await page.keyboard.press("0");
   await tabTo("threshold");
   const count = await page.textContent("#count");
@@ -87,51 +120,76 @@ test("everything can be done by keyboard", async () => {
   await context.close();
 });
 
-test("on a phone nothing is cut off, and a finger moves and zooms", async () => {
-  const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
-  const { context, page } = await open(browser, `${host.address}?device=cpu#r=90&u=1`, phone);
+test("on a phone nothing is cut off, and two fingers zoom", async () => {
+  const phone = {
+    viewport: { width: 390, height: 844 },
+    deviceScaleFactor: 2,
+    hasTouch: true,
+    isMobile: true,
+  };
+  const { context, page } = await openPage(browser, `${host.address}?device=cpu#r=90&u=1`, phone);
   await page.screenshot({ path: join(shots, "phone-empty.png") });
   await page.tap("#sample");
-  await counted(page);
+  await waitForNuclei(page);
   await page.waitForTimeout(500);
   const width = await page.evaluate(() => document.documentElement.scrollWidth);
   assert.ok(width <= 390, `${width} pixels wide`);
-  const small = await page.$$eval("button", (all) => all.filter((b) => b.offsetParent && Math.min(b.offsetWidth, b.offsetHeight) < 24).map((b) => b.id || b.textContent));
+  const small = await page.$$eval("button", (all) =>
+    all
+      .filter((b) => b.offsetParent && Math.min(b.offsetWidth, b.offsetHeight) < 24)
+      .map((b) => b.id || b.textContent),
+  );
   assert.deepEqual(small, [], "buttons are large enough for a finger");
-  const before = await page.evaluate(() => [...globalThis.prunella.stage.eye.state()]);
-  // Two fingers move apart.
+  const before = await page.evaluate(() => [...globalThis.prunella.canvasView.viewport.state()]);
+  // Two fingers spread.
   const session = await context.newCDPSession(page);
-  const touch = (type, a, b) => session.send("Input.dispatchTouchEvent", { type, touchPoints: type === "touchEnd" ? [] : [{ x: a, y: 300, id: 1 }, { x: b, y: 300, id: 2 }] });
+  const touch = (type, a, b) =>
+    session.send("Input.dispatchTouchEvent", {
+      type,
+      touchPoints:
+        type === "touchEnd"
+          ? []
+          : [
+              { x: a, y: 300, id: 1 },
+              { x: b, y: 300, id: 2 },
+            ],
+    });
   await touch("touchStart", 180, 210);
   for (let i = 1; i <= 5; i++) await touch("touchMove", 180 - 12 * i, 210 + 12 * i);
   await touch("touchEnd");
   await page.waitForTimeout(300);
-  const later = await page.evaluate(() => [...globalThis.prunella.stage.eye.state()]);
+  const later = await page.evaluate(() => [...globalThis.prunella.canvasView.viewport.state()]);
   assert.ok(later[2] > before[2] * 2, `${before} → ${later}`);
   await page.screenshot({ path: join(shots, "phone-results.png"), fullPage: false });
   await context.close();
 });
 
 test("after the first visit no network is needed", async () => {
-  const { context, page } = await open(browser, `${host.address}?device=cpu`);
+  const { context, page } = await openPage(browser, `${host.address}?device=cpu`);
   await page.evaluate(() => navigator.serviceWorker.ready);
-  await page.waitForFunction(async () => (await caches.keys()).length > 0 && (await (await caches.open((await caches.keys())[0])).keys()).length > 10);
+  await page.waitForFunction(
+    async () =>
+      (await caches.keys()).length > 0 &&
+      (await (await caches.open((await caches.keys())[0])).keys()).length > 10,
+  );
   await context.setOffline(true);
   await page.reload();
   await idle(page);
   assert.equal(await page.isVisible("#alert"), false);
   await page.click("#sample");
-  assert.ok((await counted(page)) > 20);
-  // A model that was never used is not here, and the page says so.
-  await slide(page, "#ratio", 90);
-  await page.waitForFunction(() => !document.getElementById("alert").hidden, null, { timeout: 30_000 });
+  assert.ok((await waitForNuclei(page)) > 20);
+  // A model that was never used is not cached, and a message says so.
+  await moveSlider(page, "#ratio", 90);
+  await page.waitForFunction(() => !document.getElementById("alert").hidden, null, {
+    timeout: 30_000,
+  });
   assert.match(await page.textContent("#alert"), /cannot be loaded/);
   assert.equal(await page.inputValue("#ratio"), "50", "the slider says which model is used");
   await context.close();
 });
 
 test("it can be installed", async () => {
-  const { context, page } = await open(browser, `${host.address}?device=cpu`);
+  const { context, page } = await openPage(browser, `${host.address}?device=cpu`);
   const session = await context.newCDPSession(page);
   const { errors, data } = await session.send("Page.getAppManifest");
   assert.deepEqual(errors, []);

@@ -1,0 +1,196 @@
+// Binds the page's controls to what they do.
+import { isStandalone } from "./assets.js";
+import { elements } from "./elements.js";
+import { showFolder } from "./folder-list.js";
+import { ZOOM_STEP, bindCanvasInput } from "./input.js";
+import { saveFile } from "./save-file.js";
+import { MAIN } from "./slots.js";
+
+/** @import { Page } from "./page.js" */
+
+/** Pause after the last movement of the slider before the agreement is computed, milliseconds. */
+const PREVIEW_DELAY_MS = 120;
+/** Pause after the slider was released before the image is segmented, milliseconds. */
+const SEGMENT_DELAY_MS = 150;
+
+/** Exported files: what follows the image's name, and media type. */
+const EXPORTS = /** @type {Record<string, { suffix: string, type: string }>} */ ({
+  geojson: { suffix: "geojson", type: "application/geo+json" },
+  csv: { suffix: "csv", type: "text/csv" },
+  labels: { suffix: "labels.png", type: "image/png" },
+  overlay: { suffix: "overlay.png", type: "image/png" },
+  probability: { suffix: "probability.png", type: "image/png" },
+});
+
+/** @param {Page} page */
+export function bindControls(page) {
+  bindCanvas(page);
+  bindImageControls(page);
+  bindDropAndPaste(page);
+  bindModelControls(page);
+  bindLayerControls(page);
+  bindExportControls(page);
+  elements.cancel.onclick = () => void page.cancel();
+  const { folder } = page.address.urlState;
+  if (folder && !isStandalone()) void showFolder(page, folder);
+}
+
+/** @param {Page} page */
+function bindCanvas(page) {
+  const { canvasView } = page;
+  const select = (/** @type {number} */ x, /** @type {number} */ y) => void selectAt(page, x, y);
+  bindCanvasInput(canvasView, select);
+  canvasView.onreplaced = () => bindCanvasInput(canvasView, select);
+  elements.zoomIn.onclick = () => zoomAtCentre(page, ZOOM_STEP);
+  elements.zoomOut.onclick = () => zoomAtCentre(page, 1 / ZOOM_STEP);
+  elements.zoomFit.onclick = () => {
+    canvasView.viewport.fit();
+    canvasView.requestFrame();
+  };
+  const darkMode = matchMedia("(prefers-color-scheme: dark)");
+  darkMode.addEventListener("change", () => canvasView.requestFrame());
+}
+
+/**
+ * Selects the nucleus at a position of the image.
+ * @param {Page} page
+ * @param {number} x pixels
+ * @param {number} y
+ */
+async function selectAt(page, x, y) {
+  if (x < 0 || y < 0) page.selectNucleus(0);
+  else page.selectNucleus(await page.engine.call("labelAt", MAIN, Math.floor(x), Math.floor(y)));
+}
+
+/** @param {Page} page @param {number} factor */
+function zoomAtCentre({ canvasView }, factor) {
+  const { canvas, viewport } = canvasView;
+  viewport.zoom(canvas.width / 2, canvas.height / 2, factor);
+  canvasView.requestFrame();
+}
+
+/** The file that was chosen. The input is emptied, so that the same file can be chosen again. */
+function takeFile(/** @type {HTMLInputElement} */ input) {
+  const file = input.files?.[0];
+  input.value = "";
+  return file;
+}
+
+/** @param {Page} page */
+function bindImageControls(page) {
+  elements.chooseFile.onclick = () => elements.file.click();
+  elements.open.onclick = () => elements.file.click();
+  elements.file.onchange = () => {
+    const file = takeFile(elements.file);
+    if (file) void page.opener.openBlob(file, file.name);
+  };
+  elements.sample.onclick = () => void page.opener.openSample();
+  elements.sampleAgain.onclick = () => void page.opener.openSample();
+  elements.mpp.onchange = () => page.mppChanged();
+  elements.segmentView.onclick = () => void page.segmentSlide("view");
+  elements.segmentSlide.onclick = () => void page.segmentSlide("slide");
+}
+
+/** @param {Page} page */
+function bindDropAndPaste(page) {
+  const { classList } = elements.viewer;
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    classList.add("drag-over");
+  });
+  document.addEventListener("dragleave", () => classList.remove("drag-over"));
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    classList.remove("drag-over");
+    openFirstFile(page, event.dataTransfer);
+  });
+  document.addEventListener("paste", (event) => openFirstFile(page, event.clipboardData));
+}
+
+/** Opens a file as a model or an image. @param {Page} page @param {DataTransfer | null} data */
+function openFirstFile(page, data) {
+  const file = data?.files[0];
+  if (!file) return;
+  if (file.name.endsWith(".safetensors")) void openModelFile(page, file);
+  else void page.opener.openBlob(file, file.name);
+}
+
+/** @param {Page} page @param {File} file */
+async function openModelFile(page, file) {
+  const content = new Uint8Array(await file.arrayBuffer());
+  await page.loadModel(() => page.engine.callJson("addModel", content));
+}
+
+/** @param {Page} page */
+function bindModelControls(page) {
+  elements.ratio.oninput = () => {
+    elements.ratioText.textContent = `${elements.ratio.value} %`;
+    page.preview.isEnabled = true;
+    page.debounce("slider", PREVIEW_DELAY_MS, () => void previewModel(page));
+  };
+  const segmentSoon = () => {
+    page.preview.isEnabled = true;
+    page.debounce("slider", SEGMENT_DELAY_MS, () => void page.segmentWithSettings());
+  };
+  elements.ratio.onchange = segmentSoon;
+  elements.pruneHidden.onchange = segmentSoon;
+  elements.compare.onclick = () => void page.setComparing(!page.comparing);
+  elements.loadModel.onclick = () => elements.modelFile.click();
+  elements.modelFile.onchange = () => {
+    const file = takeFile(elements.modelFile);
+    if (file) void openModelFile(page, file);
+  };
+  elements.shippedModels.onclick = () => void page.useShippedModels();
+}
+
+/** Shows the facts and the agreement of the model at the slider. @param {Page} page */
+function previewModel(page) {
+  return page.tasks.runInBackground("preview", async (check) => {
+    await page.selectModel(check);
+    await page.preview.update(check);
+  });
+}
+
+/** @param {Page} page */
+function bindLayerControls(page) {
+  const { outline, mask, heat, divider } = elements;
+  for (const input of [outline, mask, heat, divider]) input.oninput = () => page.updateLayers();
+  elements.threshold.oninput = () => page.thresholdMoved();
+}
+
+/** @param {Page} page */
+function bindExportControls(page) {
+  for (const button of elements.exports) {
+    button.onclick = () => void saveExport(page, button.dataset.file ?? "");
+  }
+  elements.saveModel.onclick = () => void saveModel(page);
+  elements.shareOpen.onclick = () => void page.shareDialog.open();
+  elements.shareCopy.onclick = () => void page.shareDialog.copy();
+  elements.int8.onchange = () => void page.shareDialog.update();
+  elements.f16.onchange = () => void page.shareDialog.update();
+}
+
+/** @param {Page} page @param {string} kind a key of `EXPORTS` */
+async function saveExport(page, kind) {
+  page.clearError();
+  try {
+    const content = await page.engine.call("file", MAIN, kind, page.mpp);
+    const { suffix, type } = EXPORTS[kind];
+    saveFile(content, `${page.opener.name}.${suffix}`, type);
+  } catch (error) {
+    page.showError(error);
+  }
+}
+
+/** @param {Page} page */
+async function saveModel(page) {
+  try {
+    if (!page.model) throw new Error("No model is loaded.");
+    const { id, family, ratio } = page.model.facts;
+    const content = await page.engine.call("modelFile", id);
+    const name = `${family}-${Math.round(ratio * 100)}.safetensors`;
+    saveFile(content, name, "application/octet-stream");
+  } catch (error) {
+    page.showError(error);
+  }
+}

@@ -1,0 +1,166 @@
+// Segments the open image with the selected model, and with the unpruned one for comparison.
+import { elements } from "./elements.js";
+import { formatCount, formatDuration } from "./format.js";
+import { AreaProgress } from "./progress.js";
+import { COMPARISON, MAIN } from "./slots.js";
+
+/** @import { Page } from "./page.js" */
+/** @import { BlockRect } from "./worker-api.d.ts" */
+
+/** Pause after the last change of the threshold before the table is updated, milliseconds. */
+const TABLE_DELAY_MS = 200;
+/** Pause before the next search while another one runs, milliseconds. */
+const SEARCH_RETRY_MS = 30;
+/** Relative difference of pixel sizes from which a note is shown. */
+const MPP_TOLERANCE = 0.05;
+
+/** Shown when the stain is normalised. */
+export const NORMALISED_NOTE =
+  "The stain differs from that of the training images: it is normalised for the model.";
+
+export class ImageSegmentation {
+  /** Whether only a part of the image has been segmented. */
+  #isPartial = false;
+  #isSearching = false;
+  #progress = new AreaProgress();
+
+  /** @param {Page} page */
+  constructor(page) {
+    this.page = page;
+  }
+
+  /** Segments the whole image. @param {() => void} check */
+  async segment(check) {
+    const { page } = this;
+    const { facts } = page.model ?? (await page.selectModel(check));
+    page.isSegmenting = true;
+    this.#isPartial = true;
+    try {
+      page.canvasView.clearResult(MAIN);
+      page.canvasView.clearResult(COMPARISON);
+      elements.time.textContent = "…";
+      const { ms } = await this.#segmentInto(MAIN, facts.id);
+      check();
+      const megapixels = (page.canvasView.width * page.canvasView.height) / 1e6;
+      const perMegapixel = formatDuration(ms / megapixels);
+      elements.time.textContent = `${formatDuration(ms)} (${perMegapixel} per megapixel)`;
+      this.#isPartial = false;
+      await this.findNuclei();
+      check();
+      if (page.comparing) await this.segmentComparison(check);
+    } finally {
+      page.isSegmenting = false;
+    }
+    page.address.scheduleWrite();
+    if (page.preview.isEnabled) {
+      void page.tasks.runInBackground("preview", (stillCurrent) =>
+        page.preview.update(stillCurrent),
+      );
+    }
+  }
+
+  /** Segments the image with the unpruned model. @param {() => void} check */
+  async segmentComparison(check) {
+    const { page } = this;
+    try {
+      const unpruned = await page.models.unpruned();
+      check();
+      await this.#segmentInto(COMPARISON, unpruned.id);
+      await this.#findComparison();
+    } catch (error) {
+      page.canvasView.clearResult(COMPARISON);
+      throw error;
+    }
+  }
+
+  /** @param {number} slot @param {number} model */
+  async #segmentInto(slot, model) {
+    const { page } = this;
+    this.#progress.start(page.canvasView.width * page.canvasView.height);
+    const result = await page.engine.segment(slot, model);
+    if (result.notes.length > 0) page.showStatus(result.notes.join(" "));
+    if (result.lost) await page.openDevice();
+    document.documentElement.dataset.lost = String(result.lost);
+    page.canvasView.resultChanged(slot);
+    return result;
+  }
+
+  /** Shows a finished block. @param {number} slot @param {BlockRect} block */
+  blockFinished(slot, block) {
+    const [, , width, height] = block;
+    this.page.canvasView.resultChanged(slot, block);
+    document.documentElement.dataset.firstBlock ??= String(Math.round(performance.now()));
+    this.#progress.add(width * height);
+  }
+
+  /** The segmentation starts again on another device. */
+  restarted() {
+    this.#progress.restart();
+  }
+
+  /** Shows what was finished before a cancellation. */
+  async cancelled() {
+    if (this.page.canvasView.hasResult[MAIN]) await this.findNuclei();
+    else this.page.showStatus("Cancelled.");
+  }
+
+  /** Finds the nuclei at the threshold and shows them. Of several calls the last one counts. */
+  async findNuclei() {
+    const { page } = this;
+    // Probabilities of a slide are not kept.
+    if (page.isSlide) return;
+    if (this.#isSearching) {
+      page.debounce("find", SEARCH_RETRY_MS, () => void this.findNuclei());
+      return;
+    }
+    this.#isSearching = true;
+    try {
+      const summary = await page.engine.callJson("find", MAIN, page.threshold ?? -1);
+      page.results.showSummary(summary);
+      page.results.select(0);
+      page.canvasView.setLayers({ preview: -1, selected: 0 });
+      page.canvasView.resultChanged(MAIN);
+      page.showStatus(this.#describe(summary.count));
+      if (page.canvasView.hasResult[COMPARISON] && !page.isSegmenting) await this.#findComparison();
+      page.debounce("table", TABLE_DELAY_MS, () => void this.#showTable());
+    } catch (error) {
+      page.showError(error);
+    } finally {
+      this.#isSearching = false;
+    }
+  }
+
+  async #findComparison() {
+    const { page } = this;
+    await page.engine.callJson("find", COMPARISON, page.threshold ?? -1);
+    page.canvasView.resultChanged(COMPARISON);
+  }
+
+  async #showTable() {
+    // Fails if blocks that arrived in the meantime removed the nuclei. They are found again later.
+    const rows = await this.page.engine.call("table", MAIN).catch(() => undefined);
+    if (rows) this.page.results.setNuclei(rows);
+  }
+
+  /** @param {number} count */
+  #describe(count) {
+    const nuclei = `${formatCount(count)} nuclei`;
+    if (this.#isPartial) {
+      return `Cancelled: ${nuclei} in the finished part. Exports contain only that part.`;
+    }
+    return [`${nuclei}.`, ...this.#notes()].join(" ");
+  }
+
+  #notes() {
+    const { mpp, model, opener } = this.page;
+    const notes = opener.isNormalised ? [NORMALISED_NOTE] : [];
+    const modelMpp = model?.facts.mpp ?? 0;
+    if (mpp > 0 && modelMpp > 0 && Math.abs(modelMpp / mpp - 1) > MPP_TOLERANCE) {
+      notes.push(
+        `The model expects ${modelMpp} µm per pixel, and the page does not resample images: ` +
+          `use prunella segment --mpp ${mpp}.`,
+      );
+    }
+    return notes;
+  }
+}

@@ -1,0 +1,184 @@
+// Segments a slide, as a whole or where the view is, and shows the blocks as they finish.
+import { elements } from "./elements.js";
+import { formatCount, formatDuration } from "./format.js";
+import { NORMALISED_NOTE } from "./image-segmentation.js";
+import { remainingMs, showProgress } from "./progress.js";
+import { COMPARISON, MAIN } from "./slots.js";
+
+/** @import { Page } from "./page.js" */
+/** @import { Bounds, SlideFacts, SlideProgress } from "./worker-api.d.ts" */
+
+/** Largest view that is segmented without a request, pixels. A larger one would take minutes. */
+const MAX_UNREQUESTED_PX = 4e6;
+/** Pause between two updates of the table while blocks arrive, milliseconds. */
+const TABLE_DELAY_MS = 1500;
+/** Distance by which nuclei may extend beyond their block, pixels. */
+const BLOCK_OVERLAP_PX = 100;
+/** Files that would be too large for a slide. */
+const IMAGE_ONLY_FILES = ["labels", "overlay", "probability"];
+const NO_MPP = "The slide's pixel size is unknown. Enter it first, in µm.";
+
+/** @param {Bounds} bounds */
+function areaOf([left, top, right, bottom]) {
+  return (right - left) * (bottom - top);
+}
+
+export class SlideSegmentation {
+  /** @type {SlideFacts | undefined} Of the open slide; undefined while an image is open. */
+  slide;
+  #startedAt = 0;
+
+  /** @param {Page} page */
+  constructor(page) {
+    this.page = page;
+  }
+
+  /** @param {SlideFacts | undefined} slide that was opened; undefined for an image */
+  setSlide(slide) {
+    this.slide = slide;
+    elements.slideRow.hidden = !slide;
+    for (const button of elements.exports) {
+      if (IMAGE_ONLY_FILES.includes(button.dataset.file ?? "")) button.hidden = Boolean(slide);
+    }
+  }
+
+  /** The part of the slide in view. @returns {Bounds} */
+  #visibleBounds() {
+    const { viewport, canvas, width, height } = this.page.canvasView;
+    const [left, top] = viewport.toImage(0, 0);
+    const [right, bottom] = viewport.toImage(canvas.width, canvas.height);
+    return [Math.max(0, left), Math.max(0, top), Math.min(width, right), Math.min(height, bottom)];
+  }
+
+  /** Removes results that belong to another model, threshold or pixel size. */
+  async #clearResults() {
+    const { page } = this;
+    for (const slot of [MAIN, COMPARISON]) {
+      await page.engine.call("slideForget", slot);
+      page.canvasView.clearResult(slot);
+    }
+    page.results.clear();
+  }
+
+  /** Segments the view if it is small; otherwise shows what to do. @param {() => void} check */
+  async segmentSmallView(check) {
+    const { page } = this;
+    await this.#clearResults();
+    check();
+    if (page.mpp === 0) {
+      page.showStatus("The slide's pixel size is unknown. Enter it, in µm, then segment the view.");
+    } else if (areaOf(this.#visibleBounds()) <= MAX_UNREQUESTED_PX) {
+      await this.segment("view", check);
+    } else {
+      page.showStatus("Zoom in and segment the view, or segment the whole slide.");
+    }
+  }
+
+  /** @param {"view" | "slide"} extent @param {() => void} check */
+  async segment(extent, check) {
+    const { page } = this;
+    if (page.mpp === 0) {
+      elements.mpp.focus();
+      throw new Error(NO_MPP);
+    }
+    const { facts } = page.model ?? (await page.selectModel(check));
+    const { width, height } = page.canvasView;
+    /** @type {Bounds} */
+    const bounds = extent === "view" ? this.#visibleBounds() : [0, 0, width, height];
+    page.isSegmenting = true;
+    try {
+      const result = await this.#segmentInto(MAIN, facts.id, bounds);
+      check();
+      await this.#showTable();
+      const count = formatCount(page.results.nuclei.length);
+      const blocks = result.blocks === 1 ? "1 block" : `${result.blocks} blocks`;
+      const notes = result.matched ? [NORMALISED_NOTE, ...result.notes] : result.notes;
+      const summary = `${count} nuclei, ${blocks} in ${formatDuration(result.ms)}.`;
+      page.showStatus([summary, ...notes].join(" "));
+      if (page.comparing) await this.#segmentUnpruned(bounds, check);
+    } finally {
+      page.isSegmenting = false;
+    }
+    page.address.scheduleWrite();
+  }
+
+  /** Segments the view with the unpruned model if it is small. @param {() => void} check */
+  async segmentComparison(check) {
+    if (this.page.mpp === 0) throw new Error(NO_MPP);
+    const bounds = this.#visibleBounds();
+    if (areaOf(bounds) > MAX_UNREQUESTED_PX) {
+      this.page.showStatus("Zoom in to compare with the unpruned model.");
+      return;
+    }
+    await this.#segmentUnpruned(bounds, check);
+  }
+
+  /** @param {Bounds} bounds @param {() => void} check */
+  async #segmentUnpruned(bounds, check) {
+    const unpruned = await this.page.models.unpruned();
+    check();
+    await this.#segmentInto(COMPARISON, unpruned.id, bounds);
+  }
+
+  /** @param {number} slot @param {number} model @param {Bounds} bounds */
+  async #segmentInto(slot, model, bounds) {
+    const { page } = this;
+    this.#startedAt = performance.now();
+    const result = await page.engine.call("segmentSlide", {
+      slot,
+      model,
+      gpu: page.engine.device.gpu,
+      mpp: page.mpp,
+      threshold: page.threshold ?? -1,
+      bounds,
+    });
+    // Later blocks have changed the labels of earlier nuclei.
+    page.canvasView.resultChanged(slot);
+    if (result.lost) await page.openDevice();
+    if (result.blocks > 0 && slot === MAIN) {
+      const perBlock = formatDuration(result.ms / result.blocks);
+      elements.time.textContent = `${formatDuration(result.ms)} (${perBlock} per block)`;
+    }
+    return result;
+  }
+
+  /** Shows the progress, and the block that was finished. @param {SlideProgress} progress */
+  showProgress({ slot, finished, total, block }) {
+    const { page } = this;
+    const fraction = total > 0 ? finished / total : 1;
+    const remaining = finished > 1 ? remainingMs(this.#startedAt, fraction) : 0;
+    showProgress(fraction, `${finished} of ${total} blocks`, remaining);
+    if (!block) {
+      // The result of another model has been removed.
+      page.canvasView.resultChanged(slot);
+      return;
+    }
+    const [left, top, right, bottom] = block.bounds;
+    page.canvasView.resultChanged(slot, [
+      top - BLOCK_OVERLAP_PX,
+      left - BLOCK_OVERLAP_PX,
+      right - left + 2 * BLOCK_OVERLAP_PX,
+      bottom - top + 2 * BLOCK_OVERLAP_PX,
+    ]);
+    document.documentElement.dataset.firstBlock ??= String(Math.round(performance.now()));
+    if (slot !== MAIN) return;
+    page.results.showSummary(block);
+    // Labels change with every block, so that of the selected nucleus may be another one's.
+    if (page.canvasView.layers.selected > 0) page.canvasView.setLayers({ selected: 0 });
+    page.debounce("list", TABLE_DELAY_MS, () => void this.#showTable());
+  }
+
+  async #showTable() {
+    const rows = await this.page.engine.call("table", MAIN).catch(() => undefined);
+    if (rows && this.slide) this.page.results.setNuclei(rows);
+  }
+
+  /** Shows the blocks that were finished before a cancellation. */
+  async cancelled() {
+    const { page } = this;
+    page.canvasView.resultChanged(MAIN);
+    await this.#showTable();
+    const count = formatCount(page.results.nuclei.length);
+    page.showStatus(`Cancelled: ${count} nuclei in the finished blocks.`);
+  }
+}

@@ -1,0 +1,238 @@
+// Types of what crosses between the page, the session worker and the block workers. Methods and
+// their arguments come from the bindings of the Rust code; this file adds what their JSON holds.
+import type { Session } from "./prunella.js";
+import type { OwnMethods } from "./worker.js";
+
+/** Row, column, width and height, pixels. */
+export type BlockRect = [row: number, column: number, width: number, height: number];
+
+/** Left, top, right and bottom, pixels of the finest level of a slide. */
+export type Bounds = [left: number, top: number, right: number, bottom: number];
+
+/** Level, row and column of a tile. */
+export type TileIndex = [level: number, row: number, column: number];
+
+export interface ModelFacts {
+  /** Number of the model in the session. */
+  id: number;
+  family: string;
+  /** Number of parameters. */
+  parameters: number;
+  /** Size of the file. */
+  bytes: number;
+  /** Filters removed, 0 to 1. */
+  ratio: number;
+  /** Default threshold, 0 to 1. */
+  threshold: number;
+  /** Pixel size that the model expects, µm; 0 if unknown. */
+  mpp: number;
+  licence: string | null;
+  fingerprint: string;
+}
+
+export interface ImageFacts {
+  width: number;
+  height: number;
+  /** Whether the stain is normalised for the model. */
+  matched: boolean;
+}
+
+export interface SlideFacts {
+  /** Size of the finest level, pixels. */
+  width: number;
+  height: number;
+  levels: number;
+  /** Pixel size, µm. */
+  mpp: number | null;
+  magnification: number | null;
+}
+
+export interface AdapterFacts {
+  name: string;
+  /** Whether the adapter is emulated on the CPU. */
+  software: boolean;
+}
+
+export interface DeviceFacts {
+  name: string;
+  gpu: boolean;
+  software: boolean;
+  /** Sentences about devices that were not used. */
+  notes: string[];
+}
+
+export interface NucleiSummary {
+  count: number;
+  /** Share of the segmented area that is nuclei, 0 to 1. */
+  share: number;
+  seconds: number;
+  threshold: number;
+}
+
+/** Outcome of `Computation.compute`. */
+export interface GpuOutcome {
+  /** False if the CPU workers must do it instead. */
+  done: boolean;
+  notes: string[];
+  /** Whether the device is lost. */
+  lost: boolean;
+}
+
+/** Outcome of `Session.slideFinish`. */
+export interface SlideBlockResult {
+  bounds: Bounds;
+  /** Nuclei and their share of the area, over all finished blocks. */
+  count: number;
+  share: number;
+  /** Number of blocks that are finished and of blocks that have tissue. */
+  done: number;
+  wanted: number;
+}
+
+/** How a map is computed. */
+export interface ComputeJob {
+  /** Number of the model in the session. */
+  model: number;
+  gpu: boolean;
+  /** Slot whose finished blocks are reported to the page; without one none are. */
+  slot?: number;
+}
+
+export interface SegmentJob extends ComputeJob {
+  slot: number;
+}
+
+export interface SegmentResult {
+  ms: number;
+  onGpu: boolean;
+  notes: string[];
+  /** Whether the GPU was lost on the way. */
+  lost: boolean;
+}
+
+export interface SlideJob extends SegmentJob {
+  /** Pixel size of the slide, µm. */
+  mpp: number;
+  /** Below 0 for the model's own. */
+  threshold: number;
+  bounds: Bounds;
+}
+
+export interface SlideResult {
+  ms: number;
+  /** Number of blocks that were computed. */
+  blocks: number;
+  notes: string[];
+  lost: boolean;
+  /** Whether the stain is normalised for the model. */
+  matched: boolean;
+}
+
+export interface SlideProgress {
+  slot: number;
+  finished: number;
+  total: number;
+  /** Of the block that was finished last; without one at the start. */
+  block?: SlideBlockResult;
+}
+
+/** Methods of `Session` that return JSON text, and what the text holds. */
+export interface JsonResults {
+  adapters: AdapterFacts[];
+  addLink: ModelFacts;
+  addModel: ModelFacts;
+  find: NucleiSummary;
+  openDevice: DeviceFacts;
+  openImage: ImageFacts;
+  openSample: ImageFacts;
+  prune: ModelFacts;
+  quantise: ModelFacts;
+}
+
+/**
+ * Arguments of a method as they are posted. The bindings take plain arrays too, but only the
+ * contents of typed arrays can be transferred.
+ */
+type Posted<Arguments extends unknown[]> = {
+  [Index in keyof Arguments]: Exclude<Arguments[Index], number[]>;
+};
+
+/** Arguments that can be posted to a worker. Functions and objects of the wasm cannot. */
+type Postable = string | number | boolean | Uint8Array;
+/** Results that can be posted back. */
+type PostableResult = Postable | Float64Array | void;
+
+/** Methods of `Session` whose results can be posted and that the worker does not replace. */
+type SessionMethodNames = {
+  [Name in Exclude<keyof Session & string, "free" | keyof OwnMethods>]: Awaited<
+    ReturnType<Session[Name]>
+  > extends PostableResult
+    ? Name
+    : never;
+}[Exclude<keyof Session & string, "free" | keyof OwnMethods>];
+
+/** Of these, methods whose arguments can be posted. */
+type SessionMethods = {
+  [
+    Name in SessionMethodNames as Posted<Parameters<Session[Name]>> extends Postable[]
+      ? Name
+      : never
+  ]: (...args: Posted<Parameters<Session[Name]>>) => ReturnType<Session[Name]>;
+};
+
+/** Methods that the page may call: those of the session, and those that the worker adds. */
+export type WorkerMethods = OwnMethods & SessionMethods;
+export type MethodName = keyof WorkerMethods;
+export type MethodArguments<Name extends MethodName> = Parameters<WorkerMethods[Name]>;
+export type MethodResult<Name extends MethodName> = Awaited<ReturnType<WorkerMethods[Name]>>;
+
+type TextMethodName = {
+  [Name in MethodName]: MethodResult<Name> extends string ? Name : never;
+}[MethodName];
+
+/** Methods whose result is JSON text. */
+export type JsonMethodName = keyof JsonResults & TextMethodName;
+/** Methods whose result is used as it is. */
+export type PlainMethodName = Exclude<MethodName, keyof JsonResults>;
+
+/** First message to a worker: its role, the compiled wasm, and the port for what follows. */
+export type StartMessage =
+  | { role: "session"; module: WebAssembly.Module; port: MessagePort; blockPorts: MessagePort[] }
+  | { role: "block"; module: WebAssembly.Module; port: MessagePort };
+
+/** From the page to the session worker. */
+export interface CallMessage {
+  id: number;
+  name: MethodName;
+  args: unknown[];
+}
+
+/** From the session worker to the page, without being called. */
+export type WorkerEvent =
+  | { type: "block"; slot: number; block: BlockRect }
+  /** The segmentation of a slot starts again on another device. */
+  | { type: "restart"; slot: number }
+  | { type: "slide-progress"; progress: SlideProgress };
+
+/** From the session worker to the page. */
+export type SessionMessage =
+  | WorkerEvent
+  | { type: "result"; id: number; value: unknown }
+  | { type: "error"; id: number; name: string; message: string }
+  /** No call can be answered any more. */
+  | { type: "fatal"; message: string };
+
+/** From the session worker to a block worker. */
+export interface BlockRequest {
+  id: number;
+  /** Model file, if another model than before. */
+  model?: Uint8Array;
+  /** Red, green and blue of the block and its context, row by row. */
+  pixels: Uint8Array;
+  block: BlockRect;
+}
+
+/** From a block worker to the session worker. */
+export type BlockReply =
+  /** Probabilities of the block, row by row. */
+  { id: number; values: Float32Array } | { id: number; error: string };
