@@ -25,7 +25,7 @@ use network::{BurnNetwork, values};
 /// Whether this build can train on GPUs.
 pub const AVAILABLE: bool = true;
 
-/// A device that Burn knows.
+/// A device of Burn's.
 #[derive(Debug, Clone)]
 pub struct BurnDevice {
     /// Without gradient tracking.
@@ -118,12 +118,11 @@ impl<'a> BurnTrainer<'a> {
 
     fn part_gradients(&self, weights: &Weights, samples: &[Sample]) -> Result<Gradients> {
         let device = self.device.device.clone().autodiff();
-        let patches = match &self.device_tiles {
-            Some(tiles) => tiles.gather(samples).autodiff(),
-            None => {
-                let batch = Batch::gather(self.tiles, samples, 1, self.augmentation);
-                patch_tensor(batch.windows, samples.len(), &device)
-            }
+        let patches = if let Some(tiles) = &self.device_tiles {
+            tiles.gather(samples).autodiff()
+        } else {
+            let batch = Batch::gather(self.tiles, samples, 1, self.augmentation);
+            patch_tensor(batch.windows, samples.len(), &device)
         };
         let mut classes = Vec::with_capacity(samples.len());
         for sample in samples {
@@ -207,17 +206,17 @@ mod tests {
     }
 
     #[test]
-    fn the_native_kernels_move_running_statistics_as_burn_does() {
+    fn the_native_kernels_update_running_statistics_as_burn_does() {
         let model = Model::random(dccn(5, 7, 3, [6, 5, 9], 2), 3).expect("model");
         let batch = noise(37);
-        let moved = |compute: &Compute| {
+        let updated = |compute: &Compute| {
             let mut weights = model.weights().clone();
             let found = compute.gradients(model.graph(), &weights, &batch, Head::Sigmoid);
             update_running_statistics(&mut weights, &found.expect("gradients").statistics);
             weights
         };
-        let burn = moved(&Compute::burn_cpu());
-        let native = moved(&Compute::cpu());
+        let burn = updated(&Compute::burn_cpu());
+        let native = updated(&Compute::cpu());
         for (name, array) in burn.iter().filter(|(name, _)| name.contains("running")) {
             let before = model.array(name);
             let moves = array.data.iter().zip(before).any(|(a, b)| (a - b).abs() > 1e-3);
