@@ -330,7 +330,11 @@ pub struct TrainedModel {
     pub history: Vec<EpochLog>,
 }
 
-fn draw_sample(tiles: &[Tile], recipe: &Recipe, native: Option<&NativeNetwork>) -> Result<Sampler> {
+fn draw_sample(
+    tiles: &[Tile],
+    recipe: &Recipe,
+    network: Option<&SequentialTrainer>,
+) -> Result<Sampler> {
     if recipe.square_px == 1 {
         return Sampler::draw(tiles, recipe.patches, recipe.prior, recipe.seed);
     }
