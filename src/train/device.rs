@@ -37,8 +37,8 @@ fn adapter_facts() -> Vec<AdapterFacts> {
     adapters.into_iter().map(|adapter| adapter.facts).collect()
 }
 
-/// Opens a device and proves it on `model` at `batch` patches. The second value says for the user
-/// what was chosen, and why.
+/// Opens a device and proves it on `model` at `batch` patches. The second value tells the user what
+/// was chosen, and why.
 ///
 /// # Errors
 /// [`Error::Gpu`] when the chosen adapter is missing, fails, or computes wrongly, and in builds

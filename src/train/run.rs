@@ -17,6 +17,7 @@ use super::init::{InitialModel, RevivedUnits, initial_model};
 use super::native_network::NativeNetwork;
 use super::optimiser::AdamW;
 use super::recipe::Recipe;
+use super::sequential_trainer::SequentialTrainer;
 use super::teachers::Teachers;
 use super::validation::{score_patches, score_squares};
 use crate::dataset::{Sampler, Tile};
@@ -50,6 +51,28 @@ pub struct TrainJob<'a> {
 }
 
 /// A run between two steps.
+///
+/// ```
+/// use prunella::dataset::phantom;
+/// use prunella::model::{Model, dcnn};
+/// use prunella::train::{Compute, Recipe, TrainJob, TrainRun};
+///
+/// let start = Model::random(dcnn([2, 3, 4], 8, 2), 1)?;
+/// let tiles = [phantom::tile(64, 64, 1)];
+/// let recipe = Recipe { patches: 40, epochs: 1, batch: 8, ..Recipe::DEFAULT };
+/// let compute = Compute::cpu();
+/// let job =
+///     TrainJob { start: &start, tiles: &tiles, recipe: &recipe, compute: &compute, teachers: &[] };
+/// let mut run = TrainRun::begin(job)?;
+/// for _ in 0..run.steps_in_epoch() {
+///     run.step()?;
+/// }
+/// let scores = run.finish_epoch()?;
+/// let trained = run.finish()?.model;
+/// assert_eq!(scores.epoch, 1);
+/// assert_ne!(trained.weights(), start.weights());
+/// # Ok::<(), prunella::error::Error>(())
+/// ```
 pub struct TrainRun<'a> {
     job: TrainJob<'a>,
     backend: StepBackend<'a>,
@@ -63,7 +86,17 @@ pub struct TrainRun<'a> {
 /// Computes the gradients of a step.
 enum StepBackend<'a> {
     Native { network: NativeNetwork, teachers: Teachers<'a> },
-    Burn(BurnTrainer<'a>),
+    Burn(Box<BurnTrainer<'a>>),
+}
+
+impl StepBackend<'_> {
+    /// The network that can be trained on squares.
+    fn sequential(&self) -> Option<&SequentialTrainer> {
+        match self {
+            Self::Native { network, .. } => network.sequential(),
+            Self::Burn(_) => None,
+        }
+    }
 }
 
 impl<'a> TrainRun<'a> {
@@ -75,27 +108,22 @@ impl<'a> TrainRun<'a> {
     pub fn begin(job: TrainJob<'a>) -> Result<Self> {
         let TrainJob { start, tiles, recipe, compute, teachers } = job;
         recipe.validate()?;
-        let native = match compute.backend {
-            TrainBackend::Native => Some(NativeNetwork::new(start.graph())?),
-            TrainBackend::Burn(_) => None,
-        };
-        let sampler = draw_sample(tiles, recipe, native.as_ref())?;
-        let InitialModel { model, revived } = initial_model(start, recipe, tiles, &sampler)?;
-        let teachers = Teachers::new(teachers, native.as_ref())?;
-        let backend = match (&compute.backend, native) {
-            (TrainBackend::Burn(device), _) => StepBackend::Burn(BurnTrainer::new(
-                start.graph(),
-                tiles,
-                recipe.augmentation,
-                recipe.head,
-                recipe.batch,
-                device,
-            )?),
-            (TrainBackend::Native, Some(network)) => StepBackend::Native { network, teachers },
-            (TrainBackend::Native, None) => {
-                return Err(Error::unsupported("The CPU cannot train this network"));
+        let backend = match &compute.backend {
+            TrainBackend::Native => {
+                let network = NativeNetwork::new(start.graph())?;
+                let teachers = Teachers::new(teachers, network.sequential())?;
+                StepBackend::Native { network, teachers }
+            }
+            TrainBackend::Burn(device) => {
+                Teachers::new(teachers, None)?;
+                let graph = start.graph();
+                let Recipe { augmentation, head, batch, .. } = *recipe;
+                let trainer = BurnTrainer::new(graph, tiles, augmentation, head, batch, device)?;
+                StepBackend::Burn(Box::new(trainer))
             }
         };
+        let sampler = draw_sample(tiles, recipe, backend.sequential())?;
+        let InitialModel { model, revived } = initial_model(start, recipe, tiles, &sampler)?;
         Ok(Self {
             job,
             backend,
@@ -167,7 +195,7 @@ impl<'a> TrainRun<'a> {
         self.steps_in_epoch().saturating_mul(self.job.recipe.epochs)
     }
 
-    /// One optimiser step; gives the mean loss of its batch and the number of pixels in it.
+    /// One optimiser step.
     ///
     /// # Errors
     /// [`Error::Malformed`] when the loss is no longer finite; those of the backend.
@@ -249,8 +277,7 @@ impl<'a> TrainRun<'a> {
         let pixels = &self.sampler.validation;
         self.check_weights()?;
         if recipe.square_px > 1
-            && let StepBackend::Native { network, .. } = &self.backend
-            && let Some(network) = network.sequential()
+            && let Some(network) = self.backend.sequential()
         {
             let side = recipe.square_px;
             return Ok(score_squares(network, &self.weights, tiles, pixels, side, recipe.head));
@@ -259,7 +286,7 @@ impl<'a> TrainRun<'a> {
         score_patches(&model, tiles, pixels, recipe.head)
     }
 
-    /// The trained model, with a card that says how it was trained.
+    /// The trained model, with a card that records how it was trained.
     ///
     /// # Errors
     /// None in practice; see [`Model::new`].
@@ -305,11 +332,15 @@ pub struct TrainedModel {
     pub history: Vec<EpochLog>,
 }
 
-fn draw_sample(tiles: &[Tile], recipe: &Recipe, native: Option<&NativeNetwork>) -> Result<Sampler> {
+fn draw_sample(
+    tiles: &[Tile],
+    recipe: &Recipe,
+    network: Option<&SequentialTrainer>,
+) -> Result<Sampler> {
     if recipe.square_px == 1 {
         return Sampler::draw(tiles, recipe.patches, recipe.prior, recipe.seed);
     }
-    let Some(network) = native.and_then(NativeNetwork::sequential) else {
+    let Some(network) = network else {
         return Err(Error::unsupported(
             "Learning whole squares (--square) needs a DCNN and --device cpu",
         ));

@@ -1,7 +1,6 @@
 //! Knowledge distillation (Hinton et al. 2015): trained networks give soft targets to another.
 
 use super::batch::Batch;
-use super::native_network::NativeNetwork;
 use super::sequential_trainer::SequentialTrainer;
 use crate::error::{Error, Result};
 use crate::model::{Head, Model, Weights};
@@ -16,12 +15,11 @@ struct Teacher<'a> {
 }
 
 impl<'a> Teachers<'a> {
-    /// Teachers of a student; none for the student means that another backend trains it.
+    /// Teachers of a student, which must be trained by the native kernels for DCNNs.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where teacher or student is no DCNN on the CPU.
-    pub fn new(models: &'a [Model], student: Option<&NativeNetwork>) -> Result<Self> {
-        let student = student.and_then(NativeNetwork::sequential);
+    pub fn new(models: &'a [Model], student: Option<&SequentialTrainer>) -> Result<Self> {
         let mut teachers = Vec::with_capacity(models.len());
         for model in models {
             let (Some(network), Some(_)) = (SequentialTrainer::new(model.graph()), student) else {
@@ -71,14 +69,10 @@ mod tests {
         Model::random(dcnn([3, 5, 8], 20, 2), seed).expect("model")
     }
 
-    fn native(model: &Model) -> NativeNetwork {
-        NativeNetwork::new(model.graph()).expect("a network")
-    }
-
     fn soft_targets(models: &[Model], share: f32) -> Vec<f32> {
         let mut batch = batch();
-        let student = native(&small(1));
-        let teachers = Teachers::new(models, Some(&student)).expect("teachers");
+        let student = SequentialTrainer::new(small(1).graph());
+        let teachers = Teachers::new(models, student.as_ref()).expect("teachers");
         teachers.add_soft_targets(&mut batch, share);
         batch.soft_targets
     }
@@ -112,10 +106,11 @@ mod tests {
 
     #[test]
     fn only_dcnns_on_the_cpu_teach_and_learn() {
-        let chain = [small(1)];
-        let branched = [Model::random(dccn(5, 7, 3, [6, 5, 9], 2), 1).expect("model")];
-        assert!(Teachers::new(&chain, None).is_err());
-        assert!(Teachers::new(&chain, Some(&native(&branched[0]))).is_err());
-        assert!(Teachers::new(&branched, Some(&native(&chain[0]))).is_err());
+        let dcnns = [small(1)];
+        let dccns = [Model::random(dccn(5, 7, 3, [6, 5, 9], 2), 1).expect("model")];
+        let student = SequentialTrainer::new(dcnns[0].graph());
+        assert!(Teachers::new(&dcnns, None).is_err());
+        assert!(Teachers::new(&dccns, student.as_ref()).is_err());
+        assert!(Teachers::new(&dcnns, student.as_ref()).is_ok());
     }
 }

@@ -29,7 +29,7 @@ use network::BurnNetwork;
 /// Whether this build can train on GPUs.
 pub const AVAILABLE: bool = true;
 
-/// A device that Burn knows.
+/// A device of Burn's.
 #[derive(Debug, Clone)]
 pub struct BurnDevice {
     /// Without gradient tracking.
@@ -113,12 +113,11 @@ impl<'a> BurnTrainer<'a> {
 
     fn part_gradients(&self, weights: &Weights, samples: &[Sample]) -> Result<Gradients> {
         let device = self.device.device.clone().autodiff();
-        let patches = match &self.device_tiles {
-            Some(tiles) => tiles.gather(samples).autodiff(),
-            None => {
-                let batch = Batch::gather(self.tiles, samples, 1, self.augmentation);
-                patch_tensor(batch.windows, samples.len(), &device)
-            }
+        let patches = if let Some(tiles) = &self.device_tiles {
+            tiles.gather(samples).autodiff()
+        } else {
+            let batch = Batch::gather(self.tiles, samples, 1, self.augmentation);
+            patch_tensor(batch.windows, samples.len(), &device)
         };
         let mut classes = Vec::with_capacity(samples.len());
         for sample in samples {
