@@ -8,7 +8,6 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cli;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod dataset;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod demo;
@@ -28,7 +27,6 @@ pub mod report;
 pub mod slide;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod study;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod train;
 pub mod viewer;
 #[cfg(target_arch = "wasm32")]

@@ -305,7 +305,7 @@ impl AppState {
             mpp_um: self.mpp_um,
             choice: self.device_choice,
             segmenters: Arc::clone(&self.segmenters),
-            bounds: bounds.into(),
+            bounds,
         };
         self.progress = Some(JobProgress::default());
         "Segmenting…".clone_into(&mut self.status);
@@ -323,9 +323,7 @@ impl AppState {
         let geojson = path.with_extension("geojson");
         let csv = path.with_extension("csv");
         let count = write_streamed(&geojson, |features| {
-            write_streamed(&csv, |table| {
-                write_nuclei(index.nuclei(self.mpp_um.is_some()), &provenance, features, table)
-            })
+            write_streamed(&csv, |table| write_nuclei(index.nuclei(), &provenance, features, table))
         })?;
         self.status = format!("{count} nuclei → {}", geojson.display());
         Ok(())
@@ -337,7 +335,7 @@ impl AppState {
         let Some((index, _)) = results.as_ref() else { return };
         self.layers.chosen = index.label_at(point.x, point.y);
         self.status.clear();
-        for (label, nucleus) in index.near(SlideBounds::at_point(point).into()) {
+        for (label, nucleus) in index.near(SlideBounds::at_point(point)) {
             if label != self.layers.chosen {
                 continue;
             }

@@ -27,10 +27,9 @@ impl AppState {
                         self.status = warnings.join(" ");
                     }
                 }
-                JobEvent::Said(sentence) => sentence.clone_into(&mut self.status),
-                JobEvent::Block { bounds, done, of } => {
-                    let bounds = SlideBounds::from(bounds);
-                    self.progress = Some(JobProgress { done, total: of });
+                JobEvent::Status(sentence) => sentence.clone_into(&mut self.status),
+                JobEvent::Block { bounds, done, total } => {
+                    self.progress = Some(JobProgress { done, total });
                     // Labels follow the blocks, so the selected nucleus may have another one now.
                     self.layers.chosen = 0;
                     self.current_results.retain(|key| !may_show(*key, &bounds));

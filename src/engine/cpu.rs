@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::assemble::{StrideGrid, write_block};
-use super::dense::{around, window_pixels};
+use super::dense::{PlaneSize, around, window_pixels};
 use super::{
     ALIGN_PX, BatchEngine, Block, Control, PATCH_BATCH, SegmentOptions, WinogradEngine, blocks,
 };
@@ -163,8 +163,8 @@ impl CpuEngine {
         window_pixels(image, block, self.window(block))
     }
 
-    /// Height and width of what [`Self::cut`] gives.
-    fn window(&self, block: Block) -> (usize, usize) {
+    /// Size of what [`Self::cut`] gives.
+    fn window(&self, block: Block) -> PlaneSize {
         match &self.network {
             CpuNetwork::Tiles(engine) => engine.window(block),
             CpuNetwork::Patches(_) => around(block),
@@ -176,7 +176,7 @@ impl CpuEngine {
     /// # Errors
     /// [`Error::Mismatch`] when the pixels are of another size.
     pub fn run(&self, pixels: Vec<[u8; 3]>, block: Block) -> Result<Vec<f32>> {
-        let (height, width) = self.window(block);
+        let PlaneSize { height, width } = self.window(block);
         if pixels.len() != height * width {
             return Err(Error::mismatch("The pixels are not those of the block"));
         }

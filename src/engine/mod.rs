@@ -38,7 +38,7 @@ pub use convolution::Convolution;
 pub use cpu::CpuEngine;
 pub use dense::DenseEngine;
 pub use device::{Device, DeviceChoice, DeviceKind};
-pub use kernel::{ConvForward, SLACK, weighted_sums};
+pub use kernel::{Activation, ConvForward, OutputRun, SLACK, weighted_sums};
 pub use packed::{PackedFilters, Parallelism};
 pub use patchwise::{patch_at, patch_logits};
 pub use segmenter::{Segmentation, Segmenter};

@@ -74,28 +74,14 @@ impl SlideBounds {
     }
 }
 
-impl From<[f64; 4]> for SlideBounds {
-    /// Left, top, right, bottom.
-    fn from([left, top, right, bottom]: [f64; 4]) -> Self {
-        Self { left, top, right, bottom }
-    }
-}
-
-impl From<SlideBounds> for [f64; 4] {
-    /// Left, top, right, bottom.
-    fn from(b: SlideBounds) -> Self {
-        [b.left, b.top, b.right, b.bottom]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn rectangles_intersect_by_area_and_grow_on_every_side() {
-        let a = SlideBounds::from([0.0, 0.0, 10.0, 20.0]);
-        let b = SlideBounds::from([10.0, 5.0, 12.0, 8.0]);
+        let a = SlideBounds::of_size(10, 20);
+        let b = SlideBounds { left: 10.0, top: 5.0, right: 12.0, bottom: 8.0 };
         assert!(!a.intersects(&b) && a.expanded(0.5).intersects(&b));
         assert_eq!(a.centre(), Point { x: 5.0, y: 10.0 });
         let edge = SlideBounds { left: 10.0, top: 5.0, right: 10.0, bottom: 8.0 };

@@ -66,10 +66,10 @@ pub fn data_tile(results: &ResultPlanes<'_>, key: TileKey) -> Result<Vec<u8>> {
 pub fn nuclei_tile(size: (usize, usize), index: &NucleusIndex, key: TileKey) -> Result<Vec<u8>> {
     let mut canvas = TileCanvas::new(size, key)?;
     let bounds = canvas.bounds();
-    for block in index.known(bounds.into()) {
+    for block in index.known(bounds) {
         canvas.mark_known(&block.into());
     }
-    for (label, nucleus) in index.near(bounds.into()) {
+    for (label, nucleus) in index.near(bounds) {
         let [low, high] = short_label(label).to_le_bytes();
         let texel = [eight_bits(nucleus.probability() as f32), low, high, 255];
         for (i, ring) in nucleus.rings().enumerate() {

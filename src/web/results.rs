@@ -8,7 +8,7 @@ use wasm_bindgen::prelude::*;
 use super::session::{ResultSlot, Session};
 use super::{Thrown as _, eye};
 use crate::error::{Error, Result};
-use crate::instances::{Provenance, Smooth, find, nuclei, write_nuclei};
+use crate::instances::{Provenance, SmoothedMap, label_nuclei, measure_nuclei, write_nuclei};
 use crate::metrics::PixelCounts;
 use crate::model::InstanceParameters;
 use crate::platform::seconds;
@@ -22,7 +22,7 @@ use crate::viewer::{ResultPlanes, TileKey, compose, data_tile, nuclei_tile};
 #[derive(Debug)]
 pub struct FoundNuclei {
     pub labels: LabelMap,
-    smooth: Smooth,
+    smooth: SmoothedMap,
     parameters: InstanceParameters,
 }
 
@@ -50,7 +50,7 @@ impl ResultSlot {
     /// GeoJSON and CSV.
     fn objects(&self, mpp: f64) -> Result<[Vec<u8>; 2]> {
         let (found, provenance) = (self.found()?, self.provenance(mpp)?);
-        let all = nuclei(
+        let all = measure_nuclei(
             &self.image,
             &found.labels,
             &found.smooth,
@@ -92,7 +92,7 @@ impl Session {
             threshold: if threshold < 0.0 { own.threshold } else { threshold },
             ..own
         };
-        let (labels, smooth) = find(&slot.map, &parameters).thrown()?;
+        let (labels, smooth) = label_nuclei(&slot.map, &parameters).thrown()?;
         let count = labels.data().iter().copied().max().unwrap_or(0);
         let cells = labels.data().iter().filter(|&&l| l > 0).count();
         // Of a part, the share is that of the part.
@@ -116,23 +116,19 @@ impl Session {
         let slot = state.slot(slot).thrown()?;
         let found = slot.found().thrown()?;
         let all =
-            nuclei(&slot.image, &found.labels, &found.smooth, &found.parameters, None).thrown()?;
+            measure_nuclei(&slot.image, &found.labels, &found.smooth, &found.parameters, None)
+                .thrown()?;
         let mut rows = Vec::new();
         for nucleus in all {
-            let measured = |name: &str| {
-                nucleus
-                    .measurements
-                    .iter()
-                    .find(|(n, _)| n.starts_with(name))
-                    .map_or(f64::NAN, |(_, v)| *v)
-            };
+            let measured = nucleus.measurements.unwrap_or_default();
             rows.extend([
                 f64::from(nucleus.label),
                 nucleus.centroid.0,
                 nucleus.centroid.1,
                 nucleus.area_px as f64,
+                measured.mean_probability,
+                measured.circularity,
             ]);
-            rows.extend([measured("Probability"), measured("Circularity")]);
         }
         Ok(rows)
     }

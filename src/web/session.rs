@@ -158,7 +158,7 @@ impl State {
     fn take_image(&mut self, image: RgbImage) -> String {
         let mut size = json!({ "width": image.width(), "height": image.height() });
         self.forget_picture();
-        self.colours = StainLut::wanted(StainMode::Auto, StainStatistics::of([&image]));
+        self.colours = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&image]));
         size["matched"] = self.colours.is_some().into();
         self.pyramid = Some(Pyramid::new(Arc::new(image)));
         size.to_string()

@@ -26,7 +26,7 @@ pub use block_halo::{BlockHalo, MARGIN_PX};
 pub use block_store::{BlockStore, write_finished};
 pub use job::{BackgroundBlocks, BlockPixels, PixelRequest, SegmentSettings, SlideJob, SlideSetup};
 pub use nucleus::SlideNucleus;
-pub use nucleus_index::{Bounds, NucleusIndex};
+pub use nucleus_index::NucleusIndex;
 pub use region::SlideRegion;
 pub use resample::{Axis, resampled};
 #[cfg(not(target_arch = "wasm32"))]

@@ -36,7 +36,7 @@ const FLOORS: [(&str, u8); 21] = [
 
 /// Foreign crates and the modules that may touch them.
 const FOREIGN: [(&str, &[&str]); 35] = [
-    ("burn", &["train"]),
+    ("burn_tensor", &["train/burn"]),
     ("wgpu", &["engine/gpu", "viewer/painter", "web/eye", "desktop/window_surface"]),
     (
         "pollster",
@@ -242,8 +242,8 @@ fn the_rules_catch_what_they_are_for() {
     assert_eq!(broken_floors("engine/mod", "use crate::prune::x;").len(), 1, "sideways");
     assert_eq!(broken_floors("news/mod", "").len(), 1, "a module without a floor");
     assert!(broken_floors("engine/mod", "use crate::model::x; // crate::cli\n").is_empty());
-    assert_eq!(broken_foreign("engine/dense", "use burn::tensor::Tensor;").len(), 1);
-    assert!(broken_foreign("train/network", "use burn::tensor::Tensor;").is_empty());
+    assert_eq!(broken_foreign("engine/dense", "use burn_tensor::Tensor;").len(), 1);
+    assert!(broken_foreign("train/burn/network", "use burn_tensor::Tensor;").is_empty());
     assert_eq!(too_wide("x", &"a".repeat(MAX_WIDTH + 1)), ["x:1 has 101 columns"]);
     assert!(too_wide("x", &"é".repeat(MAX_WIDTH)).is_empty(), "characters, not bytes");
     let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
