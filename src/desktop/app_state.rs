@@ -54,6 +54,7 @@ pub struct JobProgress {
 /// Nuclei found so far.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct NucleusCount {
+    /// Number of nuclei.
     pub nuclei: usize,
     /// Share of the segmented area that nuclei cover.
     pub area_share: f64,
@@ -61,8 +62,11 @@ pub struct NucleusCount {
 
 /// Everything but the window.
 pub struct AppState {
+    /// What part of the document the screen shows.
     pub view: Viewport,
+    /// How results are drawn.
     pub layers: Layers,
+    /// The open slide or image.
     pub document: Option<Arc<Document>>,
     /// Name of the slide or image, for display and for results.
     pub name: String,
@@ -71,6 +75,7 @@ pub struct AppState {
     /// The model in use: [`Self::unpruned_model`] without [`Self::pruning_ratio`] of its filters.
     pub model: Arc<Model>,
     unpruned_model: Arc<Model>,
+    /// Share of filters removed, 0 to 0.9.
     pub pruning_ratio: f64,
     /// A pixel belongs to a nucleus above this probability.
     pub threshold: f32,

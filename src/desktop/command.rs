@@ -23,6 +23,7 @@ pub enum SegmentExtent {
 /// are the words of scripts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[allow(missing_docs, reason = "the comment of a variant explains its fields")]
 pub enum Command {
     /// A slide or image, by path or http(s) address.
     Open(String),

@@ -5,9 +5,13 @@ use crate::raster::Point;
 /// A rectangle of a slide or image, pixels of the finest level; x to the right, y downwards.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SlideBounds {
+    /// Least x.
     pub left: f64,
+    /// Least y.
     pub top: f64,
+    /// Largest x.
     pub right: f64,
+    /// Largest y.
     pub bottom: f64,
 }
 

@@ -24,6 +24,7 @@ const POINT_DOWNSAMPLE: f64 = 8.0;
 /// Results of an image in memory; all planes have the image's size.
 #[derive(Debug)]
 pub struct ResultPlanes<'a> {
+    /// Of a pixel belonging to a nucleus, 0 to 1.
     pub probabilities: &'a ProbabilityMap,
     /// Which pixels are segmented.
     pub known: &'a Plane<bool>,

@@ -25,7 +25,9 @@ const MAX_SCREEN_PX: f64 = 1e5;
 /// A point of the screen: pixels from the upper-left corner of the image area, y downwards.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ScreenPoint {
+    /// Column.
     pub x: f64,
+    /// Row.
     pub y: f64,
 }
 

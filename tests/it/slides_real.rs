@@ -19,7 +19,7 @@ const MAX_DIFFERENCE: u8 = 6;
 const REGION: &str = "
 import sys, openslide
 file, level, x, y, w, h, out = sys.argv[1:]
-s = openslide.`OpenSlide`(file)
+s = openslide.OpenSlide(file)
 level, x, y, w, h = (int(v) for v in (level, x, y, w, h))
 step = s.level_downsamples[level]
 assert x * step == int(x * step) or level == 0 or (x, y) == (0, 0)
