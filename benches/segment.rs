@@ -1,5 +1,6 @@
-//! Segmentation against other programs in one run: `cargo xtask bench segment [--json]` sets them up
-//! and runs this. Each ratio is the median over rounds in which both sides ran one after the other.
+//! Segmentation against other programs in one run: `cargo xtask bench segment [--json]` sets them
+//! up and runs this. Each ratio is the median over rounds in which both sides ran one after the
+//! other.
 
 #![allow(
     clippy::print_stdout,

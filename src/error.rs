@@ -37,9 +37,12 @@ pub enum Error {
     /// The operating system or a server refused to read or write.
     #[error(transparent)]
     Io(ErrorDetails),
-    /// The user stopped the work; `after` says what was finished and kept.
-    #[error("Stopped on request{}", if after.is_empty() { String::new() } else { format!(": {after}") })]
-    Cancelled { after: String },
+    /// The user stopped the work.
+    #[error("Stopped on request{}", colon_and(after))]
+    Cancelled {
+        /// What was finished and kept, as the end of a sentence; may be empty.
+        after: String,
+    },
 }
 
 /// Sentence, cause and file of an [`Error`].
@@ -76,6 +79,11 @@ impl std::error::Error for ErrorDetails {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.cause.as_deref().map(|cause| cause as _)
     }
+}
+
+/// `: text`, or nothing without text.
+fn colon_and(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
 impl Error {

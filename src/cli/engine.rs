@@ -133,7 +133,8 @@ impl ImageRunner<'_> {
         Ok(segmented)
     }
 
-    /// The same with a bar of the caller's (hidden ones draw nothing); notes are the caller's to show.
+    /// The same with a bar of the caller's (hidden ones draw nothing); notes are the caller's to
+    /// show.
     ///
     /// # Errors
     /// Those of [`Segmenter::segment`].

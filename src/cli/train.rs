@@ -23,8 +23,9 @@ use crate::train::{
 /// Train a network from random weights.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  prunella train --data kumar --split pretrain --patches 60000 --epochs 1 --augment --revive --out start.safetensors
-  prunella train --data my-tiles --network dccn --head sigmoid --device gpu --out dccn.safetensors")]
+  prunella train --data kumar --split pretrain --patches 60000 --epochs 1 --augment --revive \\
+      --out start.safetensors
+  prunella train --data tiles --network dccn --head sigmoid --device gpu --out dccn.safetensors")]
 pub struct TrainArguments {
     /// Which of the paper's networks.
     #[arg(long, value_enum, default_value_t = Family::Dcnn)]
@@ -36,8 +37,10 @@ pub struct TrainArguments {
 /// Train an existing model further, after pruning or on other tiles.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  prunella finetune half.safetensors --data kumar --split train --patches 9159 --epochs 30 --augment --revive --out half-tuned.safetensors
-  prunella finetune tenth.safetensors --teacher whole.safetensors --data kumar --split train --augment --out tenth-tuned.safetensors")]
+  prunella finetune half.safetensors --data kumar --split train --patches 9159 --epochs 30 \\
+      --augment --revive --out half-tuned.safetensors
+  prunella finetune tenth.safetensors --teacher whole.safetensors --data kumar --split train \\
+      --augment --out tenth-tuned.safetensors")]
 pub struct FinetuneArguments {
     /// The model to start from.
     model: PathBuf,
@@ -306,7 +309,8 @@ fn report(
     let last = history.last();
     let text = last.map_or(String::new(), |l| {
         format!(
-            "{}: {} parameters, validation accuracy {:.4}, Dice {:.4}, cross-entropy {:.4} after {} epochs ({:.0} s)",
+            "{}: {} parameters, validation accuracy {:.4}, Dice {:.4}, cross-entropy {:.4} after \
+             {} epochs ({:.0} s)",
             out.display(),
             model.graph().parameters(),
             l.validation_accuracy,
@@ -354,7 +358,8 @@ pub fn show(event: &Event, bar: &indicatif::ProgressBar, output: Output) {
         }
         Event::Epoch(log) => bar.suspend(|| {
             output.remark(&format!(
-                "epoch {:>3}: training loss {:.4}, validation loss {:.4}, accuracy {:.4}, Dice {:.4}",
+                "epoch {:>3}: training loss {:.4}, validation loss {:.4}, accuracy {:.4}, Dice \
+                 {:.4}",
                 log.epoch,
                 log.train_loss,
                 log.validation_loss,

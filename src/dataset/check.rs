@@ -14,14 +14,16 @@ use crate::error::{ErrorContext as _, Result};
 use crate::platform::read_file;
 use crate::raster::LabelMap;
 
-/// Shift of the vertices of Kumar's XML files to their label maps, pixels. The label maps were drawn
-/// by MATLAB's `poly2mask`, half a pixel up and left of pixel-corner coordinates. Many outlines then
-/// run through pixel centres, which belong to the shape; hence a little less than half.
+/// Shift of the vertices of Kumar's XML files to their label maps, pixels. The label maps were
+/// drawn by MATLAB's `poly2mask`, half a pixel up and left of pixel-corner coordinates. Many
+/// outlines then run through pixel centres, which belong to the shape; hence a little less than
+/// half.
 pub const XML_TO_LABELS_PX: f64 = -0.49;
 
 /// The contents of a folder.
 #[derive(Debug, Clone, Serialize)]
 pub struct DataReport {
+    /// One report per tile, sorted by name.
     pub tiles: Vec<TileReport>,
     /// Warnings about files that belong to no tile.
     pub notes: Vec<String>,
@@ -32,6 +34,7 @@ pub struct DataReport {
 /// The contents of one tile.
 #[derive(Debug, Clone, Serialize)]
 pub struct TileReport {
+    /// Image file name without its ending.
     pub name: String,
     /// Part of the paper's split.
     pub split: Option<Split>,
@@ -55,8 +58,8 @@ pub struct TileReport {
     pub error: Option<String>,
 }
 
-/// Checks every tile below `folder` and calls `each_usable` with each tile that can be used (to draw
-/// it, say).
+/// Checks every tile below `folder` and calls `each_usable` with each tile that can be used (to
+/// draw it, say).
 ///
 /// # Errors
 /// When the folder itself cannot be read, and those of `each_usable`.

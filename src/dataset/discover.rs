@@ -25,6 +25,7 @@ pub enum LabelSource {
 pub struct TileFiles {
     /// Image file name without its ending.
     pub name: String,
+    /// The image.
     pub image: PathBuf,
     /// The label map, or else the XML.
     pub labels: Option<LabelSource>,

@@ -198,7 +198,8 @@ pub fn rasterise(
     }
     if outside_count > 0 {
         warnings.note(format!(
-            "{outside_count} regions reach up to {max_outside_px:.1} px outside the image and are clipped"
+            "{outside_count} regions reach up to {max_outside_px:.1} px outside the image and are \
+             clipped"
         ));
     }
     let mut labels = Plane::filled(width, height, 0u32);
@@ -241,7 +242,8 @@ mod tests {
 
     fn xml(regions: &str) -> Vec<u8> {
         format!(
-            "<Annotations MicronsPerPixel=\"0.252\"><Annotation><Regions>{regions}</Regions></Annotation></Annotations>"
+            "<Annotations \
+             MicronsPerPixel=\"0.252\"><Annotation><Regions>{regions}</Regions></Annotation></Annotations>"
         )
         .into_bytes()
     }

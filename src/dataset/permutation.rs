@@ -64,7 +64,11 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_two_neighbours_meet_and_none_leaves_the_range(len in 2u64..1_000_000_000, seed: u64, at: u64) {
+        fn no_two_neighbours_meet_and_none_leaves_the_range(
+            len in 2u64..1_000_000_000,
+            seed: u64,
+            at: u64,
+        ) {
             let (p, at) = (Permutation::new(len, seed), at % (len - 1));
             proptest::prop_assert!(p.get(at) < len && p.get(at) != p.get(at + 1));
         }

@@ -95,7 +95,8 @@ fn grey_levels(tiles: &[Tile], centre: SamplePixel) -> Vec<usize> {
     levels
 }
 
-/// Mutual information Σ p(i, j) · log₂(p(i, j) / (p(i) · p(j))) of two patches of grey levels, bits.
+/// Mutual information Σ p(i, j) · log₂(p(i, j) / (p(i) · p(j))) of two patches of grey levels,
+/// bits.
 fn mutual_information(a: &[usize], b: &[usize]) -> f64 {
     let mut joint = [[0.0f64; LEVELS]; LEVELS];
     for (&i, &j) in a.iter().zip(b) {

@@ -73,7 +73,8 @@ impl Sampler {
         let squares = PositionIndex::new(tiles, square_px);
         if count as u64 > squares.len() {
             return Err(Error::mismatch(format!(
-                "The tiles hold {} squares of {square_px}×{square_px} pixels; {count} were asked for",
+                "The tiles hold {} squares of {square_px}×{square_px} pixels; {count} were asked \
+                 for",
                 squares.len()
             )));
         }

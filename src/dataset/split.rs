@@ -15,8 +15,11 @@ pub const PAPER_TEST: [&str; 7] =
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
+    /// Tiles of breast.
     Pretrain,
+    /// Tiles of seven organs.
     Train,
+    /// Tiles of the same organs from other clinics.
     Test,
 }
 

@@ -1,10 +1,10 @@
-//! A model prepared for the CPU: its weights are packed or transformed once and serve every image and
-//! block after that.
+//! A model prepared for the CPU: its weights are packed or transformed once and serve every image
+//! and block after that.
 //!
 //! Two callers exist. [`CpuEngine::segment`] holds the whole image and shares its blocks among
-//! threads. A worker of the page has no memory in common with the owner of the image: the owner cuts
-//! out the pixels of a block ([`CpuEngine::cut`]) and the worker computes them ([`CpuEngine::run`]).
-//! Both give the same bits.
+//! threads. A worker of the page has no memory in common with the owner of the image: the owner
+//! cuts out the pixels of a block ([`CpuEngine::cut`]) and the worker computes them
+//! ([`CpuEngine::run`]). Both give the same bits.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -157,7 +157,8 @@ impl CpuEngine {
         out
     }
 
-    /// What [`Self::run`] needs of the image for a block, row by row, mirrored at the image's borders.
+    /// What [`Self::run`] needs of the image for a block, row by row, mirrored at the image's
+    /// borders.
     #[must_use]
     pub fn cut(&self, image: &RgbImage, block: Block) -> Vec<[u8; 3]> {
         window_pixels(image, block, self.window(block))

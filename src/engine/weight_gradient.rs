@@ -4,8 +4,8 @@
 //! ∂L/∂weights[f][t] = Σ_output ∂L/∂output[f][output] · input[start of output + taps[t]]
 //! ```
 //!
-//! over all output positions and patches. `kernel` sums over taps for each output; here the sum runs
-//! over outputs for each pair of a filter and a tap.
+//! over all output positions and patches. `kernel` sums over taps for each output; here the sum
+//! runs over outputs for each pair of a filter and a tap.
 
 #![allow(
     clippy::inline_always,

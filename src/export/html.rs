@@ -1,5 +1,5 @@
-//! The page as one HTML file with a model inside. It runs from a disk or a mail's attachment, without
-//! a server.
+//! The page as one HTML file with a model inside. It runs from a disk or a mail's attachment,
+//! without a server.
 //!
 //! Into the page's `index.html` go:
 //!
@@ -8,13 +8,14 @@
 //! * a small script, [`LOADER`], which makes a blob of each script when the file is opened;
 //! * a content security policy that allows these scripts and blobs alone.
 //!
-//! Scripts import each other by name (`import { a } from "./a.js";`), but a blob has an address that
-//! is known only after it is made. Each script is therefore stored in pieces, cut at the names of its
-//! imports, in an order in which every script follows those it imports; the loader puts the
+//! Scripts import each other by name (`import { a } from "./a.js";`), but a blob has an address
+//! that is known only after it is made. Each script is therefore stored in pieces, cut at the names
+//! of its imports, in an order in which every script follows those it imports; the loader puts the
 //! addresses between the pieces.
 //!
-//! Browsers do not start a module as a worker from a file on a disk. `worker.js` is therefore linked
-//! here: it and the modules it imports become one plain script, without `import` and `export`.
+//! Browsers do not start a module as a worker from a file on a disk. `worker.js` is therefore
+//! linked here: it and the modules it imports become one plain script, without `import` and
+//! `export`.
 //!
 //! Limits, met by the scripts in `web/` and by the bindings of wasm-bindgen: `import` and `export`
 //! begin a line, modules of the page are imported as `"./name.js"` and not in a circle, nothing is
@@ -87,8 +88,10 @@ pub fn to_html(page: &PageFiles, model: &Model) -> Result<String> {
     // A script element ends at the first `</script`, wherever it stands.
     let bundle = bundle.to_string().replace('<', "\\u003c");
     let policy = format!(
-        "default-src 'none'; script-src '{}' blob: 'wasm-unsafe-eval'; style-src '{}'; img-src blob: data:; \
-         connect-src https: http://127.0.0.1:* http://localhost:*; worker-src blob:; base-uri 'none'; form-action 'none'",
+        "default-src 'none'; script-src '{}' blob: 'wasm-unsafe-eval'; style-src '{}'; \
+         img-src blob: data:; \
+         connect-src https: http://127.0.0.1:* http://localhost:*; worker-src blob:; \
+         base-uri 'none'; form-action 'none'",
         policy_hash(LOADER),
         policy_hash(&page.style)
     );
@@ -97,7 +100,8 @@ pub fn to_html(page: &PageFiles, model: &Model) -> Result<String> {
         page.style
     );
     let tail = format!(
-        "<script type=\"application/json\" id=\"bundle\">{bundle}</script>\n<script>{LOADER}</script>\n"
+        "<script type=\"application/json\" \
+         id=\"bundle\">{bundle}</script>\n<script>{LOADER}</script>\n"
     );
     let mut html = page.index.clone();
     for (start, end) in [
@@ -206,7 +210,8 @@ fn plain_worker(scripts: &BTreeMap<String, String>, order: &[&str]) -> String {
             text += "\nconst init = __wbg_init;\n";
         }
     }
-    // Only modules have it. The bindings use it for a default address, which the page does not need.
+    // Only modules have it. The bindings use it for a default address, which the page does not
+    // need.
     text.replace("import.meta.url", "undefined")
 }
 

@@ -1,10 +1,10 @@
 //! Outlines of objects by marching squares (Lorensen & Cline 1987, in two dimensions) with
-//! interpolation: a ring crosses between two pixel centres where the smoothed probability passes the
-//! threshold.
+//! interpolation: a ring crosses between two pixel centres where the smoothed probability passes
+//! the threshold.
 //!
 //! The corners of a cell are the centres of four pixels. Where two neighbouring corners are inside
-//! and outside of the object, the ring crosses the side between them. The ring is followed from cell
-//! to cell with the object on its right, in image coordinates (x to the right, y down):
+//! and outside of the object, the ring crosses the side between them. The ring is followed from
+//! cell to cell with the object on its right, in image coordinates (x to the right, y down):
 //!
 //! ```text
 //!   corner 0 ──── Top ──── corner 1         ● ── × ── ○    object in corner 0 only:
@@ -36,7 +36,8 @@ pub struct PixelBounds {
     pub right: usize,
 }
 
-/// A pixel, or the cell whose corner 0 is its centre. One outside of the image belongs to no object.
+/// A pixel, or the cell whose corner 0 is its centre. One outside of the image belongs to no
+/// object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Position {
     row: isize,
@@ -65,9 +66,9 @@ struct Segment {
     exit: Side,
 }
 
-/// Outlines and holes of the object `label`, all of whose pixels lie inside `bounds`. `threshold` is
-/// in units of the smoothed map. The object is 8-connected: pixels that touch at a corner are in one
-/// outline.
+/// Outlines and holes of the object `label`, all of whose pixels lie inside `bounds`. `threshold`
+/// is in units of the smoothed map. The object is 8-connected: pixels that touch at a corner are in
+/// one outline.
 #[must_use]
 pub fn trace_rings(
     labels: &LabelMap,
@@ -265,8 +266,10 @@ mod tests {
         let rings = trace(&["##", "##"]);
         let lowest = |of: fn(&Point) -> f64| rings[0].iter().map(of).fold(9.0, f64::min);
         let highest = |of: fn(&Point) -> f64| rings[0].iter().map(of).fold(-9.0, f64::max);
-        assert_eq!([lowest(|p| p.x), lowest(|p| p.y)], [0.0, 0.0]);
-        assert_eq!([highest(|p| p.x), highest(|p| p.y)], [2.0, 2.0]);
+        let upper_left = Point { x: lowest(|p| p.x), y: lowest(|p| p.y) };
+        let lower_right = Point { x: highest(|p| p.x), y: highest(|p| p.y) };
+        assert_eq!(upper_left, Point { x: 0.0, y: 0.0 });
+        assert_eq!(lower_right, Point { x: 2.0, y: 2.0 });
     }
 
     #[test]

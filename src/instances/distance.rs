@@ -21,8 +21,8 @@ use crate::raster::Mask;
 pub const NO_BACKGROUND: u32 = 1 << 30;
 
 /// Calls `each_row` with every row's squared distances to the nearest pixel outside `mask`, in
-/// pixels²; 0 outside. Column distances are held in two bytes a pixel, so those above 65 535 count as
-/// 65 535.
+/// pixels²; 0 outside. Column distances are held in two bytes a pixel, so those above 65 535 count
+/// as 65 535.
 pub fn squared_distances(mask: &Mask, mut each_row: impl FnMut(usize, &[u32])) {
     let (w, h) = (mask.width(), mask.height());
     // Larger than any distance in the image.
@@ -164,8 +164,16 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn equals_the_definition(w in 1usize..24, h in 1usize..24, seed in 0u64..1000, every in 2u64..30) {
-            let bit = |i: usize| !(i as u64 * 7919 + seed * 104_729 + i as u64 * i as u64 * 31).is_multiple_of(every);
+        fn equals_the_definition(
+            w in 1usize..24,
+            h in 1usize..24,
+            seed in 0u64..1000,
+            every in 2u64..30,
+        ) {
+            let bit = |i: usize| {
+                let i = i as u64;
+                !(i * 7919 + seed * 104_729 + i * i * 31).is_multiple_of(every)
+            };
             let mask = Plane::from_vec(w, h, (0..w * h).map(bit).collect()).expect("plane");
             proptest::prop_assert_eq!(distance_map(&mask), slow_distance_map(&mask));
         }

@@ -25,9 +25,9 @@ pub struct Provenance {
     pub mpp_um: Option<f64>,
 }
 
-/// Writes nuclei in one pass as a `FeatureCollection` of detections, as QuPath (0.4 and later) reads
-/// it, and as a table with one row per nucleus. The row has the id of the feature. Returns the number
-/// of nuclei.
+/// Writes nuclei in one pass as a `FeatureCollection` of detections, as QuPath (0.4 and later)
+/// reads it, and as a table with one row per nucleus. The row has the id of the feature. Returns
+/// the number of nuclei.
 ///
 /// ```
 /// use prunella::instances::{Provenance, label_nuclei, measure_nuclei, write_nuclei};
@@ -208,7 +208,10 @@ mod tests {
         assert_eq!(property("measurements")["Area um^2"], 0.9375);
         assert_eq!(property("measurements")["Eccentricity"], 0.0);
         assert_eq!(property("metadata")["mpp_um"], "0.25");
-        let is_uuid = |id: &geojson::feature::Id| matches!(id, geojson::feature::Id::String(s) if uuid::Uuid::parse_str(s).is_ok());
+        let is_uuid = |id: &geojson::feature::Id| match id {
+            geojson::feature::Id::String(text) => uuid::Uuid::parse_str(text).is_ok(),
+            geojson::feature::Id::Number(_) => false,
+        };
         assert!(feature.id.as_ref().is_some_and(is_uuid), "{:?}", feature.id);
         let rings = feature.geometry.as_ref().map(|g| match &g.value {
             GeometryValue::Polygon { coordinates } => coordinates.clone(),

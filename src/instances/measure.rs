@@ -10,7 +10,9 @@ use crate::raster::{LabelMap, RgbImage, hematoxylin_weights, optical_density_tab
 /// Unit of areas and lengths in [`Measurements`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LengthUnit {
+    /// The pixel size is not known.
     Pixel,
+    /// µm.
     Micrometre,
 }
 

@@ -1,9 +1,9 @@
 //! From probabilities to nuclei: threshold, hole filling, separation of touching nuclei, outlines,
 //! measurements, QuPath GeoJSON and CSV.
 //!
-//! Probabilities are first rounded to 8 bits, and all decisions after that are made on integers. Two
-//! engines that differ in the last bit of a float therefore give the same objects, natively and in
-//! the browser, except where a probability lies on the edge of rounding. Every step takes linear
+//! Probabilities are first rounded to 8 bits, and all decisions after that are made on integers.
+//! Two engines that differ in the last bit of a float therefore give the same objects, natively and
+//! in the browser, except where a probability lies on the edge of rounding. Every step takes linear
 //! time.
 
 mod contour;
@@ -32,8 +32,8 @@ pub const PROBABILITY_ONE: u16 = 255 * 256;
 /// Smoothed probabilities in units of 1 / [`PROBABILITY_ONE`].
 pub type SmoothedMap = Plane<u16>;
 
-/// The label map of the nuclei, numbered 1, 2, … in the order of their first pixels, and the smoothed
-/// probabilities that it was made from.
+/// The label map of the nuclei, numbered 1, 2, … in the order of their first pixels, and the
+/// smoothed probabilities that it was made from.
 ///
 /// # Errors
 /// [`Error::Invalid`] for parameters out of range, [`Error::Mismatch`] for a map without pixels.

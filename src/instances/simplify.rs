@@ -25,8 +25,8 @@ pub fn simplify(ring: &Ring) -> Ring {
 }
 
 /// The points of a ring that must remain so that every dropped point lies within `tolerance` of the
-/// line between its neighbours. The first point and the one farthest from it always remain; they cut
-/// the ring into two lines.
+/// line between its neighbours. The first point and the one farthest from it always remain; they
+/// cut the ring into two lines.
 fn douglas_peucker(ring: &Ring, tolerance: f64) -> Ring {
     if ring.len() < 5 {
         return ring.clone();

@@ -2,8 +2,8 @@
 //! Soille 1991), without insignificant peaks (h-maxima; Soille, *Morphological Image Analysis*, 2nd
 //! ed. 2003, chapter 6).
 //!
-//! A basin begins at each local maximum. Where two basins meet, at their saddle, they stay apart only
-//! if both peaks rise at least h above it and both basins have the area of a nucleus:
+//! A basin begins at each local maximum. Where two basins meet, at their saddle, they stay apart
+//! only if both peaks rise at least h above it and both basins have the area of a nucleus:
 //!
 //! ```text
 //! height      a            b             a: kept
@@ -12,8 +12,8 @@
 //!          ╱          ╲_╱     ╲
 //! ```
 //!
-//! One pass over the pixels in the order of height, ties in reading order; basins merge by union-find
-//! (Tarjan 1975). Heights are integers, so the result is the same on every machine.
+//! One pass over the pixels in the order of height, ties in reading order; basins merge by
+//! union-find (Tarjan 1975). Heights are integers, so the result is the same on every machine.
 
 use super::distance::squared_distances;
 use super::{PROBABILITY_ONE, SmoothedMap};
@@ -26,8 +26,8 @@ const MAX_DISTANCE_PX: u32 = 200;
 /// Label of a pixel that the flood has not reached.
 const NOT_FLOODED: u32 = u32::MAX;
 
-/// Height of each pixel of the mask: its distance to the background, plus `probability_weight` pixels
-/// times its probability. In units of 1 / [`UNITS_PER_PX`] pixels.
+/// Height of each pixel of the mask: its distance to the background, plus `probability_weight`
+/// pixels times its probability. In units of 1 / [`UNITS_PER_PX`] pixels.
 pub fn height_map(mask: &Mask, smoothed: &SmoothedMap, probability_weight: f32) -> Plane<u16> {
     let units_per_one = probability_weight * UNITS_PER_PX as f32;
     let mut heights = Plane::filled(mask.width(), mask.height(), 0u16);
@@ -78,8 +78,8 @@ pub fn split_touching(mask: &Mask, heights: &Plane<u16>, h_px: f32, min_area: us
         basin_of[pixel] = match own {
             None => basins.start(height),
             Some((_, own)) => {
-                // Two other basins that meet here are not merged with each other: their pixels might
-                // not be connected, and a label must be one piece.
+                // Two other basins that meet here are not merged with each other: their pixels
+                // might not be connected, and a label must be one piece.
                 for &other in &adjacent[..count] {
                     basins.merge_unless_significant(own, other, height);
                 }
@@ -225,8 +225,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_height_map_gives_labels_of_one_piece(values in proptest::collection::vec(0u16..7, 64), h_px in 0u16..4, min_area in 0usize..6) {
-            let plane = Plane::from_vec(8, 8, values.into_iter().map(|v| v * 16).collect()).expect("plane");
+        fn any_height_map_gives_labels_of_one_piece(
+            values in proptest::collection::vec(0u16..7, 64),
+            h_px in 0u16..4,
+            min_area in 0usize..6,
+        ) {
+            let heights = values.into_iter().map(|v| v * 16).collect();
+            let plane = Plane::from_vec(8, 8, heights).expect("plane");
             let labels = split_touching(&plane.map(|h| h > 0), &plane, f32::from(h_px), min_area);
             assert_one_piece_each(&labels);
         }

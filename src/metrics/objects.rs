@@ -20,7 +20,9 @@ const IOU_UNIT: f64 = (1u64 << 40) as f64;
 /// Scores of one image, 0 to 1. `None` where a score is not defined.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ObjectScores {
+    /// Number of true objects.
     pub true_objects: usize,
+    /// Number of predicted objects.
     #[serde(rename = "called_objects")]
     pub predicted_objects: usize,
     /// Dice of the foregrounds ("DICE1").
@@ -120,7 +122,8 @@ fn area_without_pair(areas: &[u64], is_paired: &[bool]) -> u64 {
     areas.iter().zip(is_paired).map(|(area, paired)| if *paired { 0 } else { *area }).sum()
 }
 
-/// Each true object that overlaps any predicted one, with that of largest IoU (the first of equals).
+/// Each true object that overlaps any predicted one, with that of largest IoU (the first of
+/// equals).
 fn best_pairs(overlaps: &Overlaps) -> Vec<ObjectPair> {
     let mut best: Vec<ObjectPair> = Vec::new();
     // Pairs come sorted by their true object.

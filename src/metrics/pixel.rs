@@ -26,9 +26,13 @@ use crate::raster::{Mask, ProbabilityMap};
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct PixelCounts {
+    /// Nucleus, predicted as nucleus.
     pub true_positive: u64,
+    /// Background, predicted as nucleus.
     pub false_positive: u64,
+    /// Nucleus, predicted as background.
     pub false_negative: u64,
+    /// Background, predicted as background.
     pub true_negative: u64,
     /// Sum over pixels of −ln(probability of the true class).
     pub cross_entropy_sum: f64,

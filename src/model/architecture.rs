@@ -94,6 +94,7 @@ pub enum Architecture {
     Dccn {
         /// Filters of the 7×7 convolution.
         stem: usize,
+        /// One to three dense blocks.
         blocks: Vec<DenseBlock>,
         /// Outputs of the last layer.
         classes: usize,

@@ -96,6 +96,7 @@ fn parse_index(text: &str) -> std::result::Result<usize, String> {
 /// A tile that the model was trained on, identified by its bytes; the name is for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TileHash {
+    /// Image file name without its ending.
     pub name: String,
     /// SHA-256 of the image file, hexadecimal.
     pub sha256: String,
@@ -104,8 +105,8 @@ pub struct TileHash {
     pub labels_sha256: String,
 }
 
-/// How probabilities become nuclei. Tuned on training tiles (`prunella tune`). Lengths are pixels of
-/// the model's pixel size.
+/// How probabilities become nuclei. Tuned on training tiles (`prunella tune`). Lengths are pixels
+/// of the model's pixel size.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InstanceParameters {
@@ -162,7 +163,9 @@ fn check_range(name: &str, value: f32, max: f32) -> Result<()> {
 pub struct Card {
     /// Version of the card's layout, at most [`CARD_VERSION`].
     pub version: u32,
+    /// The network.
     pub architecture: Architecture,
+    /// How logits become probabilities.
     #[serde(default)]
     pub head: Head,
     /// For each layer that lost filters or units: the indices, in the unpruned network, of those
@@ -193,6 +196,7 @@ pub struct Card {
     /// interpreted.
     #[serde(default)]
     pub metrics: BTreeMap<String, serde_json::Value>,
+    /// Licence of the weights.
     #[serde(default)]
     pub licence: Option<String>,
     /// Fingerprint of the model this one was made from.
@@ -235,7 +239,8 @@ impl Card {
     pub fn validate(&self) -> Result<()> {
         if self.version > CARD_VERSION {
             return Err(Error::unsupported(format!(
-                "The model was written by a newer version (card {} against {CARD_VERSION}); update prunella",
+                "The model was written by a newer version (card {} against {CARD_VERSION}); update \
+                 prunella",
                 self.version
             )));
         }
@@ -285,7 +290,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_index_set_survives_its_text(set in proptest::collection::btree_set(0usize..5000, 0..200)) {
+        fn any_index_set_survives_its_text(
+            set in proptest::collection::btree_set(0usize..5000, 0..200),
+        ) {
             let set = IndexSet(set.into_iter().collect());
             proptest::prop_assert_eq!(IndexSet::try_from(String::from(set.clone())), Ok(set));
         }

@@ -67,10 +67,13 @@ impl DenseConv {
 /// One step before the fully connected layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DenseStep {
+    /// A convolution.
     Conv(DenseConv),
     /// Maximum of 2×2 values that lie `dilation` pixels apart, at every pixel.
     MaxPool {
+        /// Channels of input and output.
         channels: usize,
+        /// Distance of the two values along each axis, pixels.
         dilation: usize,
     },
 }

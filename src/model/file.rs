@@ -106,9 +106,9 @@ impl Model {
     /// Reads a model file.
     ///
     /// # Errors
-    /// [`Error::Limit`] for a file that is too large, [`Error::Malformed`] for one that is cut short
-    /// or holds values that are not finite, [`Error::Unsupported`] for one without a card, and those
-    /// of [`Model::new`].
+    /// [`Error::Limit`] for a file that is too large, [`Error::Malformed`] for one that is cut
+    /// short or holds values that are not finite, [`Error::Unsupported`] for one without a card,
+    /// and those of [`Model::new`].
     pub fn from_bytes(bytes: &[u8], limits: FileLimits) -> Result<Self> {
         if bytes.len() as u64 > limits.max_bytes {
             return Err(Error::limit(format!(
@@ -119,7 +119,8 @@ impl Model {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(safetensors_error)?;
         let card = header.metadata().as_ref().and_then(|m| m.get(CARD_KEY)).ok_or_else(|| {
             Error::unsupported(
-                "The file has no prunella card, so its architecture is unknown; was it saved by prunella?",
+                "The file has no prunella card, so its architecture is unknown; was it saved by \
+                 prunella?",
             )
         })?;
         let card: Card = serde_json::from_str(card)

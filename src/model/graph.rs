@@ -13,20 +13,44 @@ pub enum Op {
     Input,
     /// Cross-correlation with `filters` kernels, zeros as padding. Sums run over channel, row,
     /// column.
-    Conv { filters: usize, kernel: usize, stride: usize, padding: usize, bias: bool },
+    Conv {
+        /// Output channels.
+        filters: usize,
+        /// Side of the kernel.
+        kernel: usize,
+        /// Distance of neighbouring windows.
+        stride: usize,
+        /// Zeros added on each side.
+        padding: usize,
+        /// Whether each filter has a bias.
+        bias: bool,
+    },
     /// Batch normalisation of each channel by its running statistics, with
     /// [`BATCH_NORM_EPSILON`].
     BatchNorm,
     /// max(x, 0).
     Relu,
     /// Maximum of each window; padding counts as −∞.
-    MaxPool { kernel: usize, stride: usize, padding: usize },
+    MaxPool {
+        /// Side of the window.
+        kernel: usize,
+        /// Distance of neighbouring windows.
+        stride: usize,
+        /// Rows and columns added on each side.
+        padding: usize,
+    },
     /// Mean of each window, without overlap.
-    AvgPool { kernel: usize },
+    AvgPool {
+        /// Side and distance of the windows.
+        kernel: usize,
+    },
     /// The channels of the first input, then those of the second.
     Concat,
     /// Fully connected, on the input flattened in the order channel, row, column.
-    Linear { units: usize },
+    Linear {
+        /// Outputs.
+        units: usize,
+    },
 }
 
 /// Added to the variance before its square root (PyTorch's default).
@@ -35,8 +59,11 @@ pub const BATCH_NORM_EPSILON: f32 = 1e-5;
 /// Shape of a tensor: channels × height × width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Shape {
+    /// Feature maps, or units of a fully connected layer.
     pub channels: usize,
+    /// Rows.
     pub height: usize,
+    /// Columns.
     pub width: usize,
 }
 
@@ -53,6 +80,7 @@ impl Shape {
 pub struct Node {
     /// Prefix of the names of its arrays (PyTorch's names); for nodes without arrays, the kind.
     pub name: String,
+    /// What it computes.
     #[serde(flatten)]
     pub op: Op,
     /// Indices of the nodes it reads, all of them earlier ones.
@@ -65,11 +93,17 @@ pub struct Node {
 /// array counts as a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
+    /// Kernels of a convolution or the matrix of a fully connected layer.
     Weight,
+    /// One value per filter or unit.
     Bias,
+    /// γ of batch normalisation.
     NormScale,
+    /// β of batch normalisation.
     NormShift,
+    /// Mean of each channel over training.
     RunningMean,
+    /// Variance of each channel over training.
     RunningVariance,
 }
 
@@ -84,8 +118,11 @@ impl Role {
 /// Name, shape and purpose of an array that a network needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArraySpec {
+    /// Name of its node and a suffix, as in PyTorch: `conv1.weight`.
     pub name: String,
+    /// Length of each axis.
     pub shape: Vec<usize>,
+    /// What it is for.
     pub role: Role,
     /// Number of inputs that one output sums over; decides the range of random initial values.
     pub fan_in: usize,
@@ -102,6 +139,7 @@ impl ArraySpec {
 /// The nodes of a network, each after the nodes it reads; the output of the last one is the logits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Graph {
+    /// The first node is the input.
     pub nodes: Vec<Node>,
 }
 

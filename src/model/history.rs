@@ -7,8 +7,8 @@
 //! {"criterion":"l1","ratio":0.5,"step":"prune"}
 //! ```
 //!
-//! An entry that this version would write differently, because another version or a person wrote it,
-//! is kept verbatim as [`HistoryStep::Other`].
+//! An entry that this version would write differently, because another version or a person wrote
+//! it, is kept verbatim as [`HistoryStep::Other`].
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -22,19 +22,35 @@ use super::card::InstanceParameters;
 #[serde(remote = "Self", tag = "step", rename_all = "lowercase")]
 pub enum HistoryStep {
     /// Random weights of this seed.
-    Initialise { seed: u64 },
+    Initialise {
+        /// Of the random generator.
+        seed: u64,
+    },
     /// Training. Fine-tuning is training after another step; distillation is training with
     /// teachers.
     Train(TrainingStep),
-    /// Structural pruning of `ratio` of the filters of each layer, chosen by `criterion`.
-    Prune { criterion: String, ratio: f64 },
+    /// Structural pruning.
+    Prune {
+        /// How filters were chosen: `l1`.
+        criterion: String,
+        /// Fraction of filters removed from each layer, 0 to 1.
+        ratio: f64,
+    },
     /// Choice of the parameters that turn probabilities into nuclei.
     Tune(TuningStep),
-    /// Weights rounded to `precision` (`int8` or `f16`) for a link.
-    Link { precision: String },
-    /// An entry of another version; `name` is the value of its `step`, empty without one.
+    /// Weights rounded for a link.
+    Link {
+        /// `int8` or `f16`.
+        precision: String,
+    },
+    /// An entry of another version.
     #[serde(skip)]
-    Other { name: String, entry: Value },
+    Other {
+        /// The value of its `step`; empty without one.
+        name: String,
+        /// The whole entry.
+        entry: Value,
+    },
 }
 
 /// A training run.

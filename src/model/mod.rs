@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 pub struct Array {
     /// Length of each axis.
     pub shape: Vec<usize>,
+    /// As many values as the product of the lengths.
     pub data: Vec<f32>,
 }
 

@@ -1,5 +1,5 @@
-//! Structural pruning as pure functions: scores of the filters, then a plan, then surgery. A plan is
-//! data; nothing here trains or evaluates a network.
+//! Structural pruning as pure functions: scores of the filters, then a plan, then surgery. A plan
+//! is data; nothing here trains or evaluates a network.
 //!
 //! ```
 //! use prunella::model::{Model, dcnn};

@@ -30,8 +30,8 @@ pub struct PruningPlan {
     pub kept_filters: BTreeMap<String, IndexSet>,
 }
 
-/// How many of `filters` are kept at `ratio`: `floor(ratio · filters)` are removed, which reproduces
-/// the paper's file sizes.
+/// How many of `filters` are kept at `ratio`: `floor(ratio · filters)` are removed, which
+/// reproduces the paper's file sizes.
 #[must_use]
 pub fn keep_count(filters: usize, ratio: f64) -> usize {
     // 0.29 · 100 is 28.999999999999996 in binary; the small addend gives the floor of the decimal

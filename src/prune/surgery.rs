@@ -1,5 +1,5 @@
-//! Applies a plan to a model. Removing a filter also removes its bias, its batch normalisation and the
-//! weights of the following layers that read its channel.
+//! Applies a plan to a model. Removing a filter also removes its bias, its batch normalisation and
+//! the weights of the following layers that read its channel.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,8 @@ use crate::model::{Array, Card, Graph, HistoryStep, IndexSet, Model, Op, Weights
 ///
 /// # Errors
 /// [`Error::Invalid`] for a ratio outside 0 to 1; [`Error::Mismatch`] when the plan names a layer
-/// that the model does not have, or filters that are not in the layer, not in order, or none at all.
+/// that the model does not have, or filters that are not in the layer, not in order, or none at
+/// all.
 pub fn apply(model: &Model, plan: &PruningPlan) -> Result<Model> {
     check(model, plan)?;
     let kept = kept_channels(model.graph(), plan);

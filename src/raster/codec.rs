@@ -37,8 +37,8 @@ enum Values {
     U32(Vec<u32>),
 }
 
-/// Decodes a PNG, JPEG or TIFF to 8-bit RGB: grey is repeated in all channels, 16 bits are scaled to
-/// 8, transparent pixels are blended with white.
+/// Decodes a PNG, JPEG or TIFF to 8-bit RGB: grey is repeated in all channels, 16 bits are scaled
+/// to 8, transparent pixels are blended with white.
 ///
 /// ```
 /// use prunella::raster::{DecodeLimits, Plane, decode_image, encode_rgb_png};
@@ -152,7 +152,8 @@ fn check_size(width: u32, height: u32, limits: DecodeLimits) -> Result<()> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels > limits.max_pixels {
         return Err(Error::limit(format!(
-            "The image says it has {width}×{height} pixels; the limit is {} million. Cut it into parts",
+            "The image says it has {width}×{height} pixels; the limit is {} million. Cut it into \
+             parts",
             limits.max_pixels / 1_000_000
         )));
     }
@@ -317,7 +318,9 @@ pub fn encode_probability_png(map: &ProbabilityMap) -> Result<Vec<u8>> {
 /// Bits per pixel of a label file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LabelDepth {
+    /// Labels up to 255.
     Bits8,
+    /// Labels up to 65 535.
     Bits16,
 }
 

@@ -1,11 +1,13 @@
-//! Polygon fill by scan lines: vertices are pixel-corner coordinates, and a pixel is inside when its
-//! centre (column + 0.5, row + 0.5) is, by the even-odd rule.
+//! Polygon fill by scan lines: vertices are pixel-corner coordinates, and a pixel is inside when
+//! its centre (column + 0.5, row + 0.5) is, by the even-odd rule.
 
 /// A vertex: x is the column, y the row, in pixels, with (0, 0) the upper-left corner of the first
 /// pixel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
+    /// To the right, pixels.
     pub x: f64,
+    /// Down, pixels.
     pub y: f64,
 }
 

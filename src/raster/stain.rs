@@ -17,7 +17,8 @@ pub fn optical_density_table() -> [f64; 256] {
 #[must_use]
 pub fn hematoxylin_weights() -> [f64; 3] {
     let [h, e, r] = STAINS.map(|row| row.map(f64::from));
-    // od = amounts · STAINS, so by Cramer's rule amount of hematoxylin = od · (e × r) / (h · (e × r)).
+    // od = amounts · STAINS, so by Cramer's rule amount of hematoxylin = od · (e × r) / (h · (e ×
+    // r)).
     let cross = [e[1] * r[2] - e[2] * r[1], e[2] * r[0] - e[0] * r[2], e[0] * r[1] - e[1] * r[0]];
     let volume: f64 = h.iter().zip(&cross).map(|(a, b)| a * b).sum();
     cross.map(|c| c / volume)

@@ -6,8 +6,8 @@
 //! od' = (od − mean) · target_deviation / deviation + target_mean
 //! ```
 //!
-//! By default the target is the nearest stain inside the range of the training tiles. A stain inside
-//! that range is therefore left as it is, and the colours change continuously at its border.
+//! By default the target is the nearest stain inside the range of the training tiles. A stain
+//! inside that range is therefore left as it is, and the colours change continuously at its border.
 
 use super::{RgbImage, optical_density_table};
 
@@ -26,7 +26,9 @@ const BACKGROUND_OD: f64 = 0.1;
 /// logarithm).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StainStatistics {
+    /// Means of the channels.
     pub mean: [f64; 3],
+    /// Standard deviations of the channels.
     pub deviation: [f64; 3],
 }
 

@@ -121,7 +121,8 @@ pub fn render_study(page: &StudyPage<'_>) -> String {
     };
     html += &format!(
         "<p>Scores over all pixels of the test tiles{grid}; ± is the standard deviation over \
-         seeds. Beside them the paper's, where it has the same network, ratio and size; the last columns \
+         seeds. Beside them the paper's, where it has the same network, ratio and size; \
+         the last columns \
          are the differences in accuracy and cross-entropy, in the paper's standard errors.</p>"
     );
     html += &score_table(page.rows);

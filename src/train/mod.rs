@@ -1,6 +1,6 @@
 //! Training: from labelled tiles and a recipe to weights. On the CPU by this crate's own kernels,
-//! with plain arrays from step to step; on GPUs by Burn (feature `train-gpu`), which hands gradients
-//! over as plain arrays to the same optimiser.
+//! with plain arrays from step to step; on GPUs by Burn (feature `train-gpu`), which hands
+//! gradients over as plain arrays to the same optimiser.
 //!
 //! Everything but files, devices and Burn also compiles to wasm32, where one thread works.
 

@@ -50,8 +50,8 @@ fn half_cosine(t: f64) -> f64 {
 }
 
 /// Measures against dead units of a DCNN: filters and hidden units whose rectified output is zero
-/// on every patch, which no gradient reaches. Recipes store them under the key `awake`: as `true` if
-/// all are on.
+/// on every patch, which no gradient reaches. Recipes store them under the key `awake`: as `true`
+/// if all are on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "DeadUnitKey", into = "DeadUnitKey")]
 pub struct DeadUnitOptions {

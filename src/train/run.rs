@@ -1,6 +1,6 @@
 //! A training run as a state machine without files and threads of its own: sample, gather, step,
-//! validate. The same start, recipe and tiles give the same weights on the CPU, bit for bit, however
-//! often the run was interrupted.
+//! validate. The same start, recipe and tiles give the same weights on the CPU, bit for bit,
+//! however often the run was interrupted.
 //!
 //! ```text
 //! TrainRun::begin ─ [resume] ─ step × steps_in_epoch ─ finish_epoch ─ … ─ finish
@@ -121,7 +121,8 @@ impl<'a> TrainRun<'a> {
     pub fn resume(&mut self, checkpoint: Checkpoint) -> Result<()> {
         if checkpoint.progress.run != self.progress.run {
             return Err(Error::mismatch(
-                "The checkpoint belongs to another run (other recipe, data or start); use --fresh to replace it",
+                "The checkpoint belongs to another run (other recipe, data or start); use --fresh \
+                 to replace it",
             ));
         }
         // Refuses arrays of other names or shapes.
@@ -280,7 +281,8 @@ impl<'a> TrainRun<'a> {
             return Ok(());
         }
         Err(Error::malformed(format!(
-            "The loss is no longer a number at step {}; try a smaller learning rate than {}, with --fresh",
+            "The loss is no longer a number at step {}; try a smaller learning rate than {}, with \
+             --fresh",
             self.progress.steps + 1,
             self.job.recipe.learning_rate
         )))

@@ -17,8 +17,8 @@
 //! ```
 //!
 //! (row, column) of a fragment at offset (a, b) is (row · s + a, column · s + b) one level up. The
-//! gradients equal the sum of those of the patches one by one. (Max-pooling fragments: Giusti et al.
-//! 2013.)
+//! gradients equal the sum of those of the patches one by one. (Max-pooling fragments: Giusti et
+//! al. 2013.)
 
 use std::collections::BTreeMap;
 
@@ -414,8 +414,8 @@ impl SequentialTrainer {
         }
     }
 
-    /// The group's share of the mean loss. Its gradient by logit goes into `grad`: for each fragment
-    /// `[class][row][column][window]`.
+    /// The group's share of the mean loss. Its gradient by logit goes into `grad`: for each
+    /// fragment `[class][row][column][window]`.
     fn loss(
         &self,
         activations: &[Activations],

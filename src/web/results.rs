@@ -99,8 +99,11 @@ impl Session {
         let known = slot.known.data().iter().filter(|k| **k).count();
         let share = cells as f64 / known.max(1) as f64;
         slot.found = Some(FoundNuclei { labels, smooth, parameters });
-        Ok(json!({ "count": count, "share": share, "seconds": seconds() - begun, "threshold": parameters.threshold })
-            .to_string())
+        Ok(json!({
+            "count": count, "share": share, "seconds": seconds() - begun,
+            "threshold": parameters.threshold,
+        })
+        .to_string())
     }
 
     /// The nuclei as a list: label, centroid x and y, area in pixels, mean probability,

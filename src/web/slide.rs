@@ -1,6 +1,6 @@
 //! Slides in a session: tiles as the view needs them, blocks one after the other, nuclei kept and
-//! written. The script drives the [`SlideJob`]: it asks for a block, computes it on the GPU or by its
-//! workers, and gives it back.
+//! written. The script drives the [`SlideJob`]: it asks for a block, computes it on the GPU or by
+//! its workers, and gives it back.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -303,8 +303,8 @@ impl Session {
         self.read_block(slot, block, id, &read).await.thrown()
     }
 
-    /// Keeps the nuclei of a computed block; gives its place, the numbers so far and the progress as
-    /// JSON.
+    /// Keeps the nuclei of a computed block; gives its place, the numbers so far and the progress
+    /// as JSON.
     ///
     /// # Errors
     /// A sentence.

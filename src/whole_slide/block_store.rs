@@ -32,7 +32,8 @@ impl BlockStore {
         if file.is_file() {
             if read_file(&file, 10_000)? != id.as_bytes() {
                 return Err(Error::mismatch(format!(
-                    "{} holds blocks of another slide, model or setting; remove it, or choose another --out",
+                    "{} holds blocks of another slide, model or setting; remove it, or choose \
+                     another --out",
                     folder.display()
                 )));
             }

@@ -2,10 +2,10 @@
 //!
 //! Tissue is found on a coarse level and pixels are resampled to the model's size. The slide is cut
 //! into blocks; each is segmented with a halo of context, and a nucleus belongs to the block that
-//! holds its centroid, so there are no seams and no duplicates. [`SlideJob`] holds these rules without
-//! reading or computing anything itself; [`SlideRun`] drives it in this process, the page drives it
-//! from JavaScript. On the command line finished blocks are files ([`BlockStore`]), so a killed run
-//! continues and memory does not grow with the slide; window and page keep them in a
+//! holds its centroid, so there are no seams and no duplicates. [`SlideJob`] holds these rules
+//! without reading or computing anything itself; [`SlideRun`] drives it in this process, the page
+//! drives it from JavaScript. On the command line finished blocks are files ([`BlockStore`]), so a
+//! killed run continues and memory does not grow with the slide; window and page keep them in a
 //! [`NucleusIndex`].
 
 mod block_halo;

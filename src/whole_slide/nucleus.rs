@@ -70,8 +70,8 @@ impl SlideNucleus {
         self.measurements.circularity
     }
 
-    /// Whether a point lies inside, by the even-odd rule: a ray to the right crosses the rings an odd
-    /// number of times.
+    /// Whether a point lies inside, by the even-odd rule: a ray to the right crosses the rings an
+    /// odd number of times.
     #[must_use]
     pub fn holds(&self, x: f64, y: f64) -> bool {
         let mut inside = false;

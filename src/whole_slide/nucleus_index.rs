@@ -1,5 +1,5 @@
-//! The nuclei of a slide while its blocks are finished in any order: numbered in the order of blocks,
-//! as the command line does, found by place, and drawn or written from here.
+//! The nuclei of a slide while its blocks are finished in any order: numbered in the order of
+//! blocks, as the command line does, found by place, and drawn or written from here.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -75,8 +75,8 @@ impl NucleusIndex {
         (self.finished.len(), self.needed.iter().filter(|needed| **needed).count())
     }
 
-    /// Blocks that are to be segmented, not finished and touch a rectangle, the nearest to its centre
-    /// first.
+    /// Blocks that are to be segmented, not finished and touch a rectangle, the nearest to its
+    /// centre first.
     #[must_use]
     pub fn missing(&self, bounds: SlideBounds) -> Vec<usize> {
         let mut missing = Vec::new();

@@ -11,7 +11,8 @@ use prunella::model::{Model, Precision, dcnn};
 use crate::support::{run, run_json, text};
 
 /// A 16×8 JPEG of four channels, (200, 30, 60, 10) as cyan, magenta, yellow, black.
-const CMYK: &str = "/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwAUDg8SDw0UEhASFxUUGB4yIR4cHB49LC4kMklATEtHQEZFUFpzYlBVbVZFRmSIZW13e4GCgU5gjZeMfZZzfoF8\
+const CMYK: &str = "\
+/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwAUDg8SDw0UEhASFxUUGB4yIR4cHB49LC4kMklATEtHQEZFUFpzYlBVbVZFRmSIZW13e4GCgU5gjZeMfZZzfoF8\
 /8AAFAgACAAQBEMRAE0RAFkRAEsRAP/EABYAAQEBAAAAAAAAAAAAAAAAAAAFBv/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAOBEMATQBZAEsAAD8AhNOtteAP/9k=";
 
 fn model(folder: &Path) -> std::path::PathBuf {

@@ -1,5 +1,5 @@
-//! Layering rules that no compiler checks: floors of modules, homes of foreign crates, unique names of
-//! public types, line width. Each rule has a test in which it fails.
+//! Layering rules that no compiler checks: floors of modules, homes of foreign crates, unique names
+//! of public types, line width. Each rule has a test in which it fails.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -165,12 +165,12 @@ fn broken_foreign(file: &str, text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Lines wider than [`MAX_WIDTH`].
+/// Lines wider than [`MAX_WIDTH`] that have a space to break them at.
 fn too_wide(file: &str, text: &str) -> Vec<String> {
     let mut wide = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let columns = line.chars().count();
-        if columns > MAX_WIDTH {
+        if columns > MAX_WIDTH && line.trim().contains(' ') {
             wide.push(format!("{file}:{number} has {columns} columns"));
         }
     }
@@ -244,7 +244,7 @@ fn the_rules_catch_what_they_are_for() {
     assert!(broken_floors("engine/mod", "use crate::model::x; // crate::cli\n").is_empty());
     assert_eq!(broken_foreign("engine/dense", "use burn_tensor::Tensor;").len(), 1);
     assert!(broken_foreign("train/burn/network", "use burn_tensor::Tensor;").is_empty());
-    assert_eq!(too_wide("x", &"a".repeat(MAX_WIDTH + 1)), ["x:1 has 101 columns"]);
+    assert_eq!(too_wide("x", &format!("a {}", "b".repeat(MAX_WIDTH - 1))), ["x:1 has 101 columns"]);
     assert!(too_wide("x", &"é".repeat(MAX_WIDTH)).is_empty(), "characters, not bytes");
     let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
     let twice = [file("a", "pub struct Level {"), file("b", "    pub enum Level {\n// pub type A")];

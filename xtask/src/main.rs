@@ -20,7 +20,8 @@ const HELP: &str = "cargo xtask <task>
            'bench segment|train|slide|web [--json]'
   fuzz     run the readers on random input: 'fuzz [slide|annotations|model|link] [SECONDS]'
   web      build the page as a static folder: target/page
-  outputs  results of a program as a reference: 'outputs make PROGRAM FOLDER', 'outputs compare FOLDER FOLDER'
+  outputs  results of a program as a reference: 'outputs make PROGRAM FOLDER',
+           'outputs compare FOLDER FOLDER'
   shaders  translate every shader to SPIR-V, Metal and HLSL, and check WebGPU's limits";
 
 fn main() -> ExitCode {

@@ -145,8 +145,8 @@ pub fn fold_norm(layer: &mut FilterWeights<'_>, norm: &ChannelAffine) {
 
 /// A stride-2 convolution as a stride-1 convolution over the 2×2 phases of its padded input.
 ///
-/// Phase (py, px) of a channel holds the pixels (2y + py, 2x + px), and becomes channel
-/// `4 · channel + 2 · py + px`. Tap (row, column) of the window becomes tap (row / 2, column / 2) of
+/// Phase (py, px) of a channel holds the pixels (2y + py, 2x + px), and becomes channel `4 ·
+/// channel + 2 · py + px`. Tap (row, column) of the window becomes tap (row / 2, column / 2) of
 /// phase (row mod 2, column mod 2).
 pub fn phases<'a>(layer: &FilterWeights<'_>) -> FilterWeights<'a> {
     let old_kernel = layer.kernel;

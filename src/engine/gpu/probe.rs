@@ -17,8 +17,8 @@ pub const ABSOLUTE: f32 = 2e-4;
 /// See [`ABSOLUTE`].
 pub const RELATIVE: f32 = 2e-4;
 
-/// The model with weights −1, 0 and 1, most of them 0. Every partial sum is then a small integer, so
-/// that neither the order of additions nor fused multiply-add can change a bit.
+/// The model with weights −1, 0 and 1, most of them 0. Every partial sum is then a small integer,
+/// so that neither the order of additions nor fused multiply-add can change a bit.
 pub fn integers(model: &Model) -> Result<Model> {
     let mut weights: Weights = model.weights().clone();
     for (name, array) in &mut weights {

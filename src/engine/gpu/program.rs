@@ -19,8 +19,8 @@
 //! last     logits, [row][column][class]          logits, [class][patch]
 //! ```
 //!
-//! **Planes** lie as `[channel][row][column][patch]`. A shader sees `column · patch_batch + patch` as
-//! one axis, x: the dense form is the case of one patch that is as large as a block.
+//! **Planes** lie as `[channel][row][column][patch]`. A shader sees `column · patch_batch + patch`
+//! as one axis, x: the dense form is the case of one patch that is as large as a block.
 //!
 //! ```text
 //! index = channel · plane_stride + row · row_stride + column · patch_batch + patch

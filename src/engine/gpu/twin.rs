@@ -1,5 +1,5 @@
-//! The shaders again, slowly, on the CPU: same passes, same buffers, same order of additions. If the
-//! twin's result is wrong, the list of passes is wrong; if only the GPU's is, the shader or the
+//! The shaders again, slowly, on the CPU: same passes, same buffers, same order of additions. If
+//! the twin's result is wrong, the list of passes is wrong; if only the GPU's is, the shader or the
 //! driver is.
 
 use super::program::{

@@ -1,8 +1,8 @@
 //! One convolution of the dense form by Winograd tiles; `transform` has the formula.
 //!
-//! **Pieces.** A kernel larger than 3×3 is split into 3×3 pieces, padded with zeros. Products of all
-//! pieces are summed before the output transform, so a 6×6 kernel costs four input transforms and
-//! one output transform. In the sums a piece counts like one more channel: `depth = channels ·
+//! **Pieces.** A kernel larger than 3×3 is split into 3×3 pieces, padded with zeros. Products of
+//! all pieces are summed before the output transform, so a 6×6 kernel costs four input transforms
+//! and one output transform. In the sums a piece counts like one more channel: `depth = channels ·
 //! pieces²`.
 //!
 //! **Phases.** With dilation D, an output at (y, x) reads only inputs whose row ≡ y and column ≡ x

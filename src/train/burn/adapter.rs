@@ -96,7 +96,8 @@ fn prove(compute: &Compute, device: &BurnDevice, model: &Model, batch: usize) ->
             if has_batch_norm(model) { NORMALISED_TOLERANCE } else { GRADIENT_TOLERANCE };
         if difference.is_nan() || difference > tolerance {
             return Err(Error::gpu(format!(
-                "Gradients on {} differ from the CPU's by {difference:.1e} at a batch of {batch}; it is not used",
+                "Gradients on {} differ from the CPU's by {difference:.1e} at a batch of {batch}; \
+                 it is not used",
                 compute.name
             )));
         }
@@ -122,7 +123,8 @@ fn check_sums(sums: &[f32], device: &str) -> Result<()> {
     for sum in sums {
         if sum.to_bits() != (LARGE_SUM as f32).to_bits() {
             return Err(Error::gpu(format!(
-                "{device} adds {LARGE_SUM} ones up to {sum}; its driver computes wrongly and is not used"
+                "{device} adds {LARGE_SUM} ones up to {sum}; its driver computes wrongly and is \
+                 not used"
             )));
         }
     }

@@ -11,8 +11,8 @@ use crate::platform::mix;
 /// Largest accepted difference between a device's gradients and the CPU's.
 pub const GRADIENT_TOLERANCE: f64 = 2e-3;
 /// The same where batch normalisation magnifies rounding: in f32 PyTorch differs from its own f64
-/// by 0.009, and two correct devices were 0.03 apart. A layer whose gradient is a sixth too small is
-/// refused (a test); a hundredth is not detected.
+/// by 0.009, and two correct devices were 0.03 apart. A layer whose gradient is a sixth too small
+/// is refused (a test); a hundredth is not detected.
 pub const NORMALISED_TOLERANCE: f64 = 0.1;
 /// The difference of an array is relative to its norm, or to this share of the largest norm if that
 /// is more: what a normalisation cancels has a gradient of rounding errors alone.
