@@ -10,7 +10,7 @@
 pub mod cli;
 pub mod dataset;
 #[cfg(not(target_arch = "wasm32"))]
-pub mod demo;
+pub(crate) mod demo;
 #[cfg(all(feature = "desktop", not(target_arch = "wasm32")))]
 pub mod desktop;
 pub mod engine;
@@ -23,10 +23,10 @@ pub mod platform;
 pub mod prune;
 pub mod raster;
 #[cfg(not(target_arch = "wasm32"))]
-pub mod report;
+pub(crate) mod report;
 pub mod slide;
 #[cfg(not(target_arch = "wasm32"))]
-pub mod study;
+pub(crate) mod study;
 pub mod train;
 pub mod viewer;
 #[cfg(target_arch = "wasm32")]

@@ -245,10 +245,10 @@ fn run_here(
     let mut pace = Pace::new(cells.len());
     for cell in cells {
         let bar = output.bar(1, &cell.id);
-        runner.run(cell, &mut |progress| {
+        runner.run(cell, &mut |event| {
             // A line for each epoch of each cell would be too many.
-            if !matches!(progress.event, Event::Epoch(_)) {
-                show(progress.event, &bar, output);
+            if !matches!(event, Event::Epoch(_)) {
+                show(event, &bar, output);
             }
         })?;
         bar.finish_and_clear();

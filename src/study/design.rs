@@ -351,7 +351,7 @@ fn short_hash(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::paper_table;
+    use super::super::paper::paper_table;
     use super::*;
 
     #[test]

@@ -25,14 +25,6 @@ const PICTURE_PX: usize = 200;
 /// A pixel is nucleus above this probability (the paper's choice).
 const PIXEL_THRESHOLD: f32 = 0.5;
 
-/// Progress of a training within a study.
-#[derive(Debug)]
-pub struct StudyProgress<'a> {
-    /// Id of the cell or of the pre-training.
-    pub id: &'a str,
-    pub event: &'a Event,
-}
-
 /// Computes cells of one study.
 pub struct CellRunner<'a> {
     pub study: &'a Study,
@@ -59,7 +51,7 @@ impl CellRunner<'_> {
     pub fn pretrained(
         &self,
         network: NetworkChoice,
-        on_progress: &mut dyn FnMut(StudyProgress<'_>),
+        on_event: &mut dyn FnMut(&Event),
     ) -> Result<Model> {
         let design = &self.study.design;
         let random = Model::random(network.architecture(), 1)?;
@@ -68,10 +60,7 @@ impl CellRunner<'_> {
         if file.is_file() {
             return Model::load(&file);
         }
-        let id = design.pretrain_id(network);
-        let mut on_event = |event: &Event| on_progress(StudyProgress { id: &id, event });
-        let tiles = &self.tiles.pretrain;
-        let model = self.train(&random, tiles, &recipe, &file, &mut on_event)?;
+        let model = self.train(&random, &self.tiles.pretrain, &recipe, &file, on_event)?;
         model.save(&file, Precision::F32)?;
         Ok(model)
     }
@@ -81,21 +70,16 @@ impl CellRunner<'_> {
     /// # Errors
     /// Those of training and segmentation; [`Error::Cancelled`] when asked to stop. A training that
     /// was stopped continues from its checkpoint.
-    pub fn run(
-        &self,
-        cell: &Cell,
-        on_progress: &mut dyn FnMut(StudyProgress<'_>),
-    ) -> Result<CellResult> {
+    pub fn run(&self, cell: &Cell, on_event: &mut dyn FnMut(&Event)) -> Result<CellResult> {
         if let Some(finished) = self.study.result(cell)? {
             return Ok(finished);
         }
-        let unpruned = self.pretrained(cell.network, on_progress)?;
+        let unpruned = self.pretrained(cell.network, on_event)?;
         let start = pruned(&unpruned, cell.pruning_ratio)?;
 
         let recipe = self.study.design.recipe(cell);
         let file = self.study.model_file(cell);
-        let mut on_event = |event: &Event| on_progress(StudyProgress { id: &cell.id, event });
-        let model = self.train(&start, &self.tiles.train, &recipe, &file, &mut on_event)?;
+        let model = self.train(&start, &self.tiles.train, &recipe, &file, on_event)?;
 
         let test = self.test(&model)?;
         self.save_picture(cell, &model, &test.first_map)?;
