@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::gpu::{Gpu, adapters, prove_integers};
+use super::gpu::{Gpu, adapters, verify_integers};
 use crate::error::{Error, Result, Warnings};
 use crate::platform::threads;
 
@@ -109,7 +109,7 @@ impl Device {
 
     async fn open_verified(adapter: &super::gpu::Adapter) -> Result<Self> {
         let gpu = Arc::new(Gpu::open(adapter).await?);
-        prove_integers(&gpu).await?;
+        verify_integers(&gpu).await?;
         Ok(Self::Gpu(gpu))
     }
 }

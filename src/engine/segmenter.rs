@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::gpu::{Gpu, GpuEngine, prove_model};
+use super::gpu::{Gpu, GpuEngine, verify_model};
 use super::{Control, CpuEngine, Device, DeviceChoice, DeviceKind, SegmentOptions};
 use crate::error::{Error, Result, Warnings};
 use crate::model::{Architecture, Model};
@@ -87,7 +87,7 @@ impl Segmenter {
             Device::Cpu => drop(cpu.set(CpuEngine::new(&model)?)),
             Device::Gpu(open) => {
                 let engine = GpuEngine::new(Arc::clone(open), &model)?;
-                prove_model(&engine, &model).await?;
+                verify_model(&engine, &model).await?;
                 gpu = Some(engine);
             }
         }

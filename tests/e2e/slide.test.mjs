@@ -147,7 +147,7 @@ test("a slide's segmentation can be cancelled, and a click describes a nucleus",
   await dropFile(page, "field.svs", slide, "");
   await idle(page);
   await page.evaluate(async () => {
-    await globalThis.prunella.engine.call("slideForget", 0);
+    await globalThis.prunella.engine.call("clearSlideResult", 0);
     void globalThis.prunella.segmentSlide("slide");
   });
   await page.waitForSelector("#cancel", { state: "visible" });
