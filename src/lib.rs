@@ -5,6 +5,7 @@
 //! `tests/it/layering.rs` checks it.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs, unreachable_pub)]
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cli;

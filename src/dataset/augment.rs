@@ -312,7 +312,7 @@ impl Interpolation for u32 {
 
 /// Inverse of a 3×3 matrix by cofactors.
 #[must_use]
-pub fn inverse(m: [[f32; 3]; 3]) -> [[f32; 3]; 3] {
+pub(super) fn inverse(m: [[f32; 3]; 3]) -> [[f32; 3]; 3] {
     // With cyclic indices the cofactors need no sign.
     let cofactor = |r: usize, c: usize| {
         m[(r + 1) % 3][(c + 1) % 3] * m[(r + 2) % 3][(c + 2) % 3]

@@ -138,7 +138,7 @@ fn tile<S: Simd, const FILTERS: usize, const VECTORS: usize>(
 
 /// `sums[f] += weights[f] · window` for vectors of neighbouring values.
 #[inline(always)]
-pub fn multiply_add<S: Simd, const FILTERS: usize, const VECTORS: usize>(
+pub(super) fn multiply_add<S: Simd, const FILTERS: usize, const VECTORS: usize>(
     simd: S,
     weights: &[f32; FILTERS],
     window: &[f32],
@@ -158,7 +158,7 @@ pub fn multiply_add<S: Simd, const FILTERS: usize, const VECTORS: usize>(
 
 /// `platform::madd` on vectors.
 #[inline(always)]
-pub fn madd<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+pub(super) fn madd<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
     if FUSED { simd.mul_add_f32s(a, b, c) } else { simd.add_f32s(simd.mul_f32s(a, b), c) }
 }
 
@@ -178,7 +178,7 @@ fn store<S: Simd, const VECTORS: usize>(
 }
 
 /// `value · scale[channel] + shift[channel]` in place; `values` is `[channel][channel_len]`.
-pub fn affine(values: &mut [f32], channel_len: usize, scale: &[f32], shift: &[f32]) {
+pub(super) fn affine(values: &mut [f32], channel_len: usize, scale: &[f32], shift: &[f32]) {
     Arch::new().dispatch(AffineTask { values, channel_len, scale, shift });
 }
 

@@ -18,14 +18,14 @@ const GROUP_WIDTHS: [usize; 4] = [8, 4, 2, 1];
 const WORTH_SHARING: usize = 1 << 16;
 
 /// `value · scale + shift` with one pair per channel.
-pub struct ChannelAffine {
+pub(super) struct ChannelAffine {
     pub scale: Vec<f32>,
     pub shift: Vec<f32>,
 }
 
 /// Batch normalisation in inference, with running mean μ and variance σ² (Ioffe & Szegedy 2015):
 /// `γ (x − μ) / √(σ² + ε) + β`, written as scale `γ / √(σ² + ε)` and shift `β − μ · scale`.
-pub fn norm_affine(model: &Model, node: &Node) -> ChannelAffine {
+pub(super) fn norm_affine(model: &Model, node: &Node) -> ChannelAffine {
     let gamma = model.array(&format!("{}.weight", node.name));
     let beta = model.array(&format!("{}.bias", node.name));
     let mean = model.array(&format!("{}.running_mean", node.name));

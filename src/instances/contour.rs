@@ -29,7 +29,7 @@ pub type Ring = Vec<Point>;
 
 /// A rectangle of pixels; bottom and right are excluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PixelBounds {
+pub(super) struct PixelBounds {
     pub top: usize,
     pub left: usize,
     pub bottom: usize,
@@ -70,7 +70,7 @@ struct Segment {
 /// is in units of the smoothed map. The object is 8-connected: pixels that touch at a corner are in
 /// one outline.
 #[must_use]
-pub fn trace_rings(
+pub(super) fn trace_rings(
     labels: &LabelMap,
     smoothed: &SmoothedMap,
     threshold: u16,
@@ -132,7 +132,7 @@ fn next_cell(cell: Position, exit: Side) -> (Position, Side) {
 /// Twice the signed area of a polygon (shoelace formula), positive for outlines and negative for
 /// holes.
 #[must_use]
-pub fn doubled_area(ring: &[Point]) -> f64 {
+pub(super) fn doubled_area(ring: &[Point]) -> f64 {
     let next = ring.iter().cycle().skip(1);
     ring.iter().zip(next).map(|(a, b)| a.x * b.y - b.x * a.y).sum()
 }

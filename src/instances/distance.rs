@@ -18,12 +18,12 @@
 use crate::raster::Mask;
 
 /// Squared distance where there is no background at all.
-pub const NO_BACKGROUND: u32 = 1 << 30;
+pub(super) const NO_BACKGROUND: u32 = 1 << 30;
 
 /// Calls `each_row` with every row's squared distances to the nearest pixel outside `mask`, in
 /// pixels²; 0 outside. Column distances are held in two bytes a pixel, so those above 65 535 count
 /// as 65 535.
-pub fn squared_distances(mask: &Mask, mut each_row: impl FnMut(usize, &[u32])) {
+pub(super) fn squared_distances(mask: &Mask, mut each_row: impl FnMut(usize, &[u32])) {
     let (w, h) = (mask.width(), mask.height());
     // Larger than any distance in the image.
     let infinity = (w + h).min(usize::from(u16::MAX)) as u16;

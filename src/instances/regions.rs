@@ -3,7 +3,7 @@
 use crate::raster::{LabelMap, Mask};
 
 /// Fills background regions (4-connected) of at most `max_px` pixels that do not touch the border.
-pub fn fill_holes(mask: &mut Mask, max_px: usize) {
+pub(super) fn fill_holes(mask: &mut Mask, max_px: usize) {
     if max_px == 0 {
         return;
     }
@@ -50,7 +50,7 @@ pub fn fill_holes(mask: &mut Mask, max_px: usize) {
 
 /// Drops objects of fewer than `min_px` pixels and numbers the rest in the order of their first
 /// pixels.
-pub fn without_small(mut labels: LabelMap, min_px: usize) -> LabelMap {
+pub(super) fn without_small(mut labels: LabelMap, min_px: usize) -> LabelMap {
     let highest = labels.data().iter().copied().max().unwrap_or(0) as usize;
     let mut areas = vec![0usize; highest + 1];
     for &label in labels.data() {

@@ -12,7 +12,7 @@ const MAX_AREA_CHANGE: f64 = 0.01;
 const ATTEMPTS: u32 = 6;
 
 /// The ring with fewer points; its area changes by at most 1 %.
-pub fn simplify(ring: &Ring) -> Ring {
+pub(super) fn simplify(ring: &Ring) -> Ring {
     let area = doubled_area(ring);
     for attempt in 0..ATTEMPTS {
         let simplified = douglas_peucker(ring, TOLERANCE_PX / f64::from(1 << attempt));

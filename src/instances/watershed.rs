@@ -28,7 +28,11 @@ const NOT_FLOODED: u32 = u32::MAX;
 
 /// Height of each pixel of the mask: its distance to the background, plus `probability_weight`
 /// pixels times its probability. In units of 1 / [`UNITS_PER_PX`] pixels.
-pub fn height_map(mask: &Mask, smoothed: &SmoothedMap, probability_weight: f32) -> Plane<u16> {
+pub(super) fn height_map(
+    mask: &Mask,
+    smoothed: &SmoothedMap,
+    probability_weight: f32,
+) -> Plane<u16> {
     let units_per_one = probability_weight * UNITS_PER_PX as f32;
     let mut heights = Plane::filled(mask.width(), mask.height(), 0u16);
     squared_distances(mask, |y, squared_distances| {
@@ -47,7 +51,12 @@ pub fn height_map(mask: &Mask, smoothed: &SmoothedMap, probability_weight: f32) 
 
 /// Labels of the basins, in no particular order from 1. Where a basin rises less than `h_px` pixels
 /// above the saddle to a neighbour, or either has fewer than `min_area` pixels, they are one.
-pub fn split_touching(mask: &Mask, heights: &Plane<u16>, h_px: f32, min_area: usize) -> LabelMap {
+pub(super) fn split_touching(
+    mask: &Mask,
+    heights: &Plane<u16>,
+    h_px: f32,
+    min_area: usize,
+) -> LabelMap {
     let (w, h) = (mask.width(), mask.height());
     let min_rise = (h_px * UNITS_PER_PX as f32 + 0.5) as u32;
     let mut basins = Basins { min_rise, min_area, ..Basins::default() };

@@ -50,7 +50,7 @@ pub struct Checkpoint {
 /// Hash of everything that decides the result of a run: the program's version, recipe, initial
 /// weights (with teachers) and tiles.
 #[must_use]
-pub fn run_id(recipe: &Recipe, start: &str, tiles: &[String]) -> String {
+pub(super) fn run_id(recipe: &Recipe, start: &str, tiles: &[String]) -> String {
     let version = env!("CARGO_PKG_VERSION");
     sha256_hex(
         format!("{version}|{}|{start}|{}", serde_json::json!(recipe), tiles.join(",")).as_bytes(),

@@ -26,7 +26,7 @@ use crate::platform::{for_each_part, map_parts};
 /// A network of convolutions, normalisations with ReLU, poolings and concatenations, with two
 /// outputs.
 #[derive(Debug, Clone)]
-pub struct GraphTrainer {
+pub(super) struct GraphTrainer {
     steps: Vec<Step>,
     /// Positions of each blob.
     blobs: Vec<usize>,
@@ -79,7 +79,7 @@ impl GraphTrainer {
     /// The trainer of a graph; none where a layer is of another kind, or where something else than
     /// concatenations and normalisations share a blob.
     #[must_use]
-    pub fn new(graph: &Graph) -> Option<Self> {
+    pub(super) fn new(graph: &Graph) -> Option<Self> {
         let BlobLayout { offsets, blobs } = BlobLayout::new(graph)?;
         let mut steps = Vec::new();
         for (i, node) in graph.nodes.iter().enumerate().skip(1) {
@@ -145,7 +145,7 @@ impl GraphTrainer {
     /// Mean loss over a batch, its gradients, and the statistics of its normalisations. The same on
     /// any number of threads.
     #[must_use]
-    pub fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
+    pub(super) fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
         if batch.len() == 0 {
             return Gradients::default();
         }

@@ -41,7 +41,7 @@ pub struct RevivedUnits {
 
 /// The model that a run begins with, and what was re-initialised for it.
 #[derive(Debug)]
-pub struct InitialModel {
+pub(super) struct InitialModel {
     pub model: Model,
     pub revived: Vec<RevivedUnits>,
 }
@@ -58,7 +58,7 @@ struct HiddenLayer {
 /// # Errors
 /// [`Error::Unsupported`] when it asks for measures in a network that is no chain: the DCCN
 /// normalises its batches and needs none.
-pub fn initial_model(
+pub(super) fn initial_model(
     model: &Model,
     recipe: &Recipe,
     tiles: &[Tile],

@@ -37,7 +37,7 @@ use crate::platform::map_parts;
 
 /// A chain of convolutions, max poolings and fully connected layers with two outputs.
 #[derive(Debug, Clone)]
-pub struct SequentialTrainer {
+pub(super) struct SequentialTrainer {
     layers: Vec<Layer>,
     patch_px: usize,
     pool: BufferPool,
@@ -124,7 +124,7 @@ struct LayerFilters {
 
 /// Input and output of one layer for a group of 32 patches.
 #[derive(Debug, Clone, Copy)]
-pub struct LayerValues<'a> {
+pub(super) struct LayerValues<'a> {
     /// `[channel][row][column][patch]`.
     pub input: &'a [f32],
     pub channels: usize,
@@ -136,7 +136,7 @@ pub struct LayerValues<'a> {
 impl SequentialTrainer {
     /// The trainer of a graph; none unless it is such a chain (the DCNN is, the DCCN is not).
     #[must_use]
-    pub fn new(graph: &Graph) -> Option<Self> {
+    pub(super) fn new(graph: &Graph) -> Option<Self> {
         let mut layers = Vec::new();
         for (i, node) in graph.nodes.iter().enumerate().skip(1) {
             let input = graph.nodes[i - 1].shape;
@@ -182,7 +182,7 @@ impl SequentialTrainer {
 
     /// The side of a square must be a multiple of this: the product of all pooling strides.
     #[must_use]
-    pub fn square_step(&self) -> usize {
+    pub(super) fn square_step(&self) -> usize {
         self.pooling_strides().iter().product()
     }
 
@@ -198,7 +198,7 @@ impl SequentialTrainer {
 
     /// Names of the layers with weights, in order.
     #[must_use]
-    pub fn weighted_layers(&self) -> Vec<String> {
+    pub(super) fn weighted_layers(&self) -> Vec<String> {
         let mut names = Vec::new();
         for layer in &self.layers {
             if let Layer::Weighted(layer) = layer {
@@ -210,7 +210,7 @@ impl SequentialTrainer {
 
     /// Mean loss over a batch, and its gradients. The same on any number of threads.
     #[must_use]
-    pub fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
+    pub(super) fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
         let packed = self.pack(weights, batch);
         let groups = map_parts(group_starts(batch), |first| {
             self.group_gradients(&packed, batch, first, head)
@@ -225,7 +225,7 @@ impl SequentialTrainer {
 
     /// Two logits for every classified pixel: `[window][square row][square column]`.
     #[must_use]
-    pub fn logits(&self, weights: &Weights, batch: &Batch) -> Vec<[f32; 2]> {
+    pub(super) fn logits(&self, weights: &Weights, batch: &Batch) -> Vec<[f32; 2]> {
         let packed = self.pack(weights, batch);
         let groups = map_parts(group_starts(batch), |first| {
             let activations = self.forward(&packed, batch, first);
@@ -237,7 +237,7 @@ impl SequentialTrainer {
     }
 
     /// Calls `visit` with the values of a layer for each full group of a batch of patches.
-    pub fn visit_layer(
+    pub(super) fn visit_layer(
         &self,
         weights: &Weights,
         batch: &Batch,

@@ -207,7 +207,7 @@ impl SlideSetup {
 }
 
 /// Where a block of the model's pixels lies in the slide.
-pub fn scaled_bounds(block: Block, scale: f64) -> SlideBounds {
+pub(super) fn scaled_bounds(block: Block, scale: f64) -> SlideBounds {
     SlideBounds {
         left: block.column as f64 * scale,
         top: block.row as f64 * scale,

@@ -110,14 +110,14 @@ pub struct PoolParameters {
 
 /// What a pool computes of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum PoolKind {
+pub(super) enum PoolKind {
     Max,
     Mean,
 }
 
 /// A compiled form of a shader: its pipeline-overridable constants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Variant {
+pub(super) enum Variant {
     Layer {
         /// Taps along each side of the window.
         kernel: u32,
@@ -148,7 +148,7 @@ impl Variant {
 
 /// One pass; the size of its planes is still open.
 #[derive(Debug, Clone)]
-pub struct GpuPass {
+pub(super) struct GpuPass {
     pub variant: Variant,
     /// Slot that it reads.
     pub source: usize,
@@ -174,7 +174,7 @@ pub struct GpuPass {
 
 /// A network for blocks or batches of any size.
 #[derive(Debug, Clone)]
-pub struct Program {
+pub(super) struct Program {
     pub passes: Vec<GpuPass>,
     /// Weights, biases and norms of all passes.
     pub constants: Vec<[f32; 4]>,
@@ -188,7 +188,7 @@ pub struct Program {
 
 /// One call of a shader, with sizes.
 #[derive(Debug, Clone)]
-pub struct Dispatch {
+pub(super) struct Dispatch {
     pub variant: Variant,
     pub parameters: Parameters,
     /// Slot that it reads.
@@ -200,14 +200,14 @@ pub struct Dispatch {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub enum Parameters {
+pub(super) enum Parameters {
     Layer(LayerParameters),
     Pool(PoolParameters),
 }
 
 impl Parameters {
     /// The uniform buffer's content.
-    pub fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Layer(p) => bytemuck::bytes_of(p),
             Self::Pool(p) => bytemuck::bytes_of(p),
@@ -217,7 +217,7 @@ impl Parameters {
 
 /// A program with sizes.
 #[derive(Debug, Clone)]
-pub struct BufferLayout {
+pub(super) struct BufferLayout {
     pub dispatches: Vec<Dispatch>,
     /// Values that each slot must hold.
     pub slot_len: Vec<usize>,
@@ -231,7 +231,7 @@ impl Program {
     /// # Errors
     /// [`Error::Limit`] when a slot needs more than `limit_bytes`, [`Error::Mismatch`] for an input
     /// smaller than the network's window.
-    pub fn lay_out(
+    pub(super) fn lay_out(
         &self,
         width: usize,
         height: usize,
@@ -267,14 +267,14 @@ impl Program {
     }
 
     /// The distinct compiled forms.
-    pub fn variants(&self) -> BTreeSet<Variant> {
+    pub(super) fn variants(&self) -> BTreeSet<Variant> {
         self.passes.iter().map(|pass| pass.variant).collect()
     }
 }
 
 impl GpuPass {
     /// A pass without dilation, stride, padding and constants.
-    pub fn new(
+    pub(super) fn new(
         variant: Variant,
         source: usize,
         target: usize,
