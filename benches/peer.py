@@ -1,8 +1,8 @@
-"""Runs what prunella is compared with, one command a line on standard input, one JSON answer a line.
+"""Runs what prunella is compared with: reads one command per line, writes one JSON object per line.
 
 load NAME FILE THREADS      an ONNX file into onnxruntime
-run NAME N C H W            one inference on noise of that shape; answers seconds
-rss PROGRAM ARGUMENTS...    a program to its end; answers its peak memory in bytes and its seconds
+run NAME N C H W            one inference on noise of that shape; returns seconds
+rss PROGRAM ARGUMENTS...    a program to its end; returns its peak memory in bytes and its seconds
 """
 
 import json
@@ -31,20 +31,20 @@ def run(name, *shape):
         inputs[name, shape] = np.random.default_rng(1).random(shape, dtype=np.float32)
     session = sessions[name]
     feed = {session.get_inputs()[0].name: inputs[name, shape]}
-    begun = time.perf_counter()
+    started = time.perf_counter()
     session.run(None, feed)
-    return {"seconds": time.perf_counter() - begun}
+    return {"seconds": time.perf_counter() - started}
 
 
 def rss(*command):
-    begun = time.perf_counter()
+    started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     scale = 1 if sys.platform == "darwin" else 1024
-    return {"bytes": peak * scale, "seconds": time.perf_counter() - begun}
+    return {"bytes": peak * scale, "seconds": time.perf_counter() - started}
 
 
 for line in sys.stdin:
     verb, *arguments = line.split()
-    answer = {"load": load, "run": run, "rss": rss}[verb](*arguments)
-    print(json.dumps(answer), flush=True)
+    result = {"load": load, "run": run, "rss": rss}[verb](*arguments)
+    print(json.dumps(result), flush=True)

@@ -1,4 +1,8 @@
-"""Reads tiles of a slide by openslide: 'tiles FILE COUNT' answers the seconds of each as JSON; 'rss ...' runs a program."""
+"""Openslide for comparison: reads one command per line, writes one JSON object per line.
+
+tiles FILE COUNT            reads tiles of a slide; returns seconds per tile
+rss PROGRAM ARGUMENTS...    runs a program to its end; returns peak memory in bytes, and seconds
+"""
 
 import json
 import resource
@@ -15,19 +19,20 @@ def tiles(file, count):
     slide = slides.setdefault(file, openslide.OpenSlide(file))
     side = int(slide.properties.get("openslide.level[0].tile-width", 256))
     across = slide.dimensions[0] // side
-    # Another cache each time, or the second round would measure memory.
+    # An empty cache for each round, so that every round reads and decodes.
     slide.set_cache(openslide.OpenSlideCache(1 << 20))
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for i in range(int(count)):
         slide.read_region((i % across * side, i // across * side), 0, (side, side))
-    return {"seconds": (time.perf_counter() - begun) / int(count)}
+    return {"seconds": (time.perf_counter() - started) / int(count)}
 
 
 def rss(*command):
-    begun = time.perf_counter()
+    started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {"bytes": peak * (1 if sys.platform == "darwin" else 1024), "seconds": time.perf_counter() - begun}
+    scale = 1 if sys.platform == "darwin" else 1024
+    return {"bytes": peak * scale, "seconds": time.perf_counter() - started}
 
 
 for line in sys.stdin:

@@ -1,4 +1,7 @@
-"""Training steps of the same networks in PyTorch: reads 'train NAME BATCH STEPS' lines, answers seconds as JSON."""
+"""Training steps of the same networks in PyTorch.
+
+Reads lines 'train NAME BATCH STEPS', writes seconds and the last loss as one JSON object per line.
+"""
 
 import json
 import sys
@@ -10,8 +13,10 @@ from torch import nn
 
 def dcnn(filters):
     a, b, c = filters
-    layers = [nn.Conv2d(3, a, 4), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(a, b, 5), nn.ReLU(), nn.MaxPool2d(2)]
-    layers += [nn.Conv2d(b, c, 6), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(9 * c, 1024), nn.ReLU()]
+    layers = [nn.Conv2d(3, a, 4), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Conv2d(a, b, 5), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Conv2d(b, c, 6), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Flatten(), nn.Linear(9 * c, 1024), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(1024, 2))
 
 
@@ -19,8 +24,12 @@ class DenseLayer(nn.Module):
     def __init__(self, channels, bottleneck, growth):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, bottleneck, 1, bias=False),
-            nn.BatchNorm2d(bottleneck), nn.ReLU(), nn.Conv2d(bottleneck, growth, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, bottleneck, 1, bias=False),
+            nn.BatchNorm2d(bottleneck),
+            nn.ReLU(),
+            nn.Conv2d(bottleneck, growth, 3, padding=1, bias=False),
         )
 
     def forward(self, x):
@@ -28,14 +37,15 @@ class DenseLayer(nn.Module):
 
 
 def dccn(stem, bottleneck, growth, transitions):
-    layers = [nn.Conv2d(3, stem, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(stem), nn.ReLU()]
-    layers.append(nn.MaxPool2d(3, stride=2, padding=1))
+    layers = [nn.Conv2d(3, stem, 7, stride=2, padding=3, bias=False)]
+    layers += [nn.BatchNorm2d(stem), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1)]
     channels = stem
     for depth, transition in zip((6, 12, 24), transitions):
         for _ in range(depth):
             layers.append(DenseLayer(channels, bottleneck, growth))
             channels += growth
-        layers += [nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, transition, 1, bias=False), nn.AvgPool2d(2)]
+        layers += [nn.BatchNorm2d(channels), nn.ReLU()]
+        layers += [nn.Conv2d(channels, transition, 1, bias=False), nn.AvgPool2d(2)]
         channels = transition
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels, 2))
 
@@ -58,16 +68,18 @@ def main():
         batch, steps = int(batch), int(steps)
         if name not in made:
             network = NETWORKS[name]()
-            made[name] = (network, torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2))
+            optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
+            made[name] = (network, optimiser)
         network, optimiser = made[name]
         patches, classes = torch.rand(batch, 3, 55, 55), torch.arange(batch) % 2
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for _ in range(steps):
             loss = nn.functional.cross_entropy(network(patches), classes)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-        print(json.dumps({"seconds": time.perf_counter() - begun, "loss": loss.item()}), flush=True)
+        result = {"seconds": time.perf_counter() - started, "loss": loss.item()}
+        print(json.dumps(result), flush=True)
 
 
 main()

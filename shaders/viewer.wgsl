@@ -1,60 +1,81 @@
-// One fragment shows one pixel of the screen: the image, and over it what an answer says of the
-// place.
+// The image and its results: one quad a tile, one fragment a pixel of the screen.
+// src/viewer/layers.rs defines the same for the CPU.
 
+// FrameUniforms of src/viewer/painter.rs.
 struct Frame {
-    // Strengths of outline, mask and heat; the threshold of the preview, or below 0 for none.
-    layers: vec4f,
-    // Column of the screen that divides the two answers; label of the chosen nucleus; unused.
-    divider: vec4f,
-    // Colours of the two answers.
+    // Strengths of the layers, 0 to 1.
+    outline: f32,
+    mask: f32,
+    heat: f32,
+    // Threshold of the preview; negative for none.
+    preview: f32,
+    // Column of the screen where result 1 begins.
+    divider: f32,
+    // Of the selected nucleus, 0 for none.
+    selected_label: f32,
+    unused: vec2f,
+    // Of each result.
     colours: array<vec4f, 2>,
 }
 
+// TileUniforms of src/viewer/painter.rs.
 struct Tile {
-    // Corner and size on the screen, -1 to 1, y upwards.
-    place: vec4f,
-    // Pixels shown of the tile in each direction; pixels of the tile to one of the screen; unused.
-    extent: vec4f,
+    // Upper-left corner and size in clip space, -1 to 1, y upwards.
+    corner: vec2f,
+    size: vec2f,
+    // Pixels of the tile that the image fills.
+    extent: vec2f,
+    // Width of an outline, pixels of the tile.
+    outline: f32,
+    unused: f32,
 }
 
 @group(0) @binding(0) var<uniform> frame: Frame;
-@group(0) @binding(1) var smooth_sampler: sampler;
+@group(0) @binding(1) var linear_sampler: sampler;
 @group(1) @binding(0) var<uniform> tile: Tile;
 @group(1) @binding(1) var image: texture_2d<f32>;
-@group(1) @binding(2) var first: texture_2d<u32>;
-@group(1) @binding(3) var second: texture_2d<u32>;
+// Results: probability, label (low and high byte), 255 where the image is segmented.
+@group(1) @binding(2) var result_0: texture_2d<u32>;
+@group(1) @binding(3) var result_1: texture_2d<u32>;
 
+// APRON_PX of src/viewer/tile.rs.
 const APRON = 2.0;
 
-struct Corner {
+struct Vertex {
     @builtin(position) position: vec4f,
-    // Pixels of the tile, from its corner.
+    // Pixels of the tile without apron.
     @location(0) at: vec2f,
 }
 
+// Corners of a triangle strip: (0, 0), (1, 0), (0, 1), (1, 1).
 @vertex
-fn corner(@builtin(vertex_index) index: u32) -> Corner {
+fn corner(@builtin(vertex_index) index: u32) -> Vertex {
     let unit = vec2f(f32(index & 1u), f32(index >> 1u));
-    var out: Corner;
-    out.position = vec4f(tile.place.xy + unit * tile.place.zw, 0.0, 1.0);
-    out.at = unit * tile.extent.xy;
+    var out: Vertex;
+    out.position = vec4f(tile.corner + unit * tile.size, 0.0, 1.0);
+    out.at = unit * tile.extent;
     return out;
 }
 
-fn known_at(at: vec2f, other: bool) -> vec4u {
-    if other {
-        let last = vec2i(textureDimensions(second)) - 1;
-        return textureLoad(second, clamp(vec2i(floor(at + APRON)), vec2i(0), last), 0);
+fn result_at(at: vec2f, is_second: bool) -> vec4u {
+    if is_second {
+        let last = vec2i(textureDimensions(result_1)) - 1;
+        return textureLoad(result_1, clamp(vec2i(floor(at + APRON)), vec2i(0), last), 0);
     }
-    let last = vec2i(textureDimensions(first)) - 1;
-    return textureLoad(first, clamp(vec2i(floor(at + APRON)), vec2i(0), last), 0);
+    let last = vec2i(textureDimensions(result_0)) - 1;
+    return textureLoad(result_0, clamp(vec2i(floor(at + APRON)), vec2i(0), last), 0);
 }
 
-fn label_of(data: vec4u) -> u32 {
-    return data.y | (data.z << 8u);
+fn label_of(texel: vec4u) -> u32 {
+    return texel.y | (texel.z << 8u);
 }
 
-fn heat(probability: f32) -> vec3f {
+fn label_at(at: vec2f, is_second: bool) -> u32 {
+    return label_of(result_at(at, is_second));
+}
+
+// Colours of probability 0, 1/4, 1/2, 3/4, 1 after viridis.
+fn heat_colour(probability: f32) -> vec3f {
     let stops = array<vec3f, 5>(
         vec3f(0.267, 0.005, 0.329),
         vec3f(0.230, 0.322, 0.546),
@@ -62,42 +83,45 @@ fn heat(probability: f32) -> vec3f {
         vec3f(0.369, 0.789, 0.383),
         vec3f(0.993, 0.906, 0.144),
     );
-    let at = clamp(probability, 0.0, 1.0) * 4.0;
-    let low = min(u32(at), 3u);
-    return mix(stops[low], stops[low + 1u], at - f32(low));
+    let position = clamp(probability, 0.0, 1.0) * 4.0;
+    let low = min(u32(position), 3u);
+    return mix(stops[low], stops[low + 1u], position - f32(low));
 }
 
 @fragment
-fn pixel(in: Corner) -> @location(0) vec4f {
-    var shown = textureSampleLevel(image, smooth_sampler, (in.at + APRON) / vec2f(textureDimensions(image)), 0.0).rgb;
-    let other = in.position.x >= frame.divider.x;
-    if abs(in.position.x - frame.divider.x) < 1.0 {
+fn pixel(in: Vertex) -> @location(0) vec4f {
+    let texture_at = (in.at + APRON) / vec2f(textureDimensions(image));
+    var colour = textureSampleLevel(image, linear_sampler, texture_at, 0.0).rgb;
+    let is_second = in.position.x >= frame.divider;
+    if abs(in.position.x - frame.divider) < 1.0 {
         return vec4f(1.0, 1.0, 1.0, 1.0);
     }
-    let data = known_at(in.at, other);
-    if data.w == 0u {
-        return vec4f(shown, 1.0);
+    let texel = result_at(in.at, is_second);
+    if texel.w == 0u {
+        return vec4f(colour, 1.0);
     }
-    let colour = frame.colours[select(0u, 1u, other)].rgb;
-    let probability = f32(data.x) / 255.0;
-    shown = mix(shown, heat(probability), frame.layers.z * max(probability, 0.25));
-    let own = label_of(data);
-    let inside = select(own > 0u, probability > frame.layers.w, frame.layers.w >= 0.0);
-    if inside {
-        shown = mix(shown, colour, frame.layers.y * 0.6);
+    let result_colour = frame.colours[select(0u, 1u, is_second)].rgb;
+    let probability = f32(texel.x) / 255.0;
+    colour = mix(colour, heat_colour(probability), frame.heat * max(probability, 0.25));
+    let label = label_of(texel);
+    let is_inside = select(label > 0u, probability > frame.preview, frame.preview >= 0.0);
+    if is_inside {
+        colour = mix(colour, result_colour, frame.mask * 0.6);
     }
-    // An outline is as wide on the screen at any magnification.
-    let reach = clamp(tile.extent.z, 0.05, APRON);
-    let differs = label_of(known_at(in.at + vec2f(reach, 0.0), other)) != own
-        || label_of(known_at(in.at - vec2f(reach, 0.0), other)) != own
-        || label_of(known_at(in.at + vec2f(0.0, reach), other)) != own
-        || label_of(known_at(in.at - vec2f(0.0, reach), other)) != own;
-    if own > 0u && differs {
-        if f32(own) == frame.divider.y {
-            shown = vec3f(1.0);
+    // An outline is where another label is near; its width on the screen does not depend on the
+    // magnification.
+    let reach = clamp(tile.outline, 0.05, APRON);
+    let is_outline = label > 0u
+        && (label_at(in.at + vec2f(reach, 0.0), is_second) != label
+            || label_at(in.at - vec2f(reach, 0.0), is_second) != label
+            || label_at(in.at + vec2f(0.0, reach), is_second) != label
+            || label_at(in.at - vec2f(0.0, reach), is_second) != label);
+    if is_outline {
+        if f32(label) == frame.selected_label {
+            colour = vec3f(1.0);
         } else {
-            shown = mix(shown, colour, frame.layers.x);
+            colour = mix(colour, result_colour, frame.outline);
         }
     }
-    return vec4f(shown, 1.0);
+    return vec4f(colour, 1.0);
 }

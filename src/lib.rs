@@ -8,11 +8,10 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cli;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod dataset;
 #[cfg(not(target_arch = "wasm32"))]
-pub mod demo;
-#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod demo;
+#[cfg(all(feature = "desktop", not(target_arch = "wasm32")))]
 pub mod desktop;
 pub mod engine;
 pub mod error;
@@ -24,11 +23,10 @@ pub mod platform;
 pub mod prune;
 pub mod raster;
 #[cfg(not(target_arch = "wasm32"))]
-pub mod report;
+pub(crate) mod report;
 pub mod slide;
 #[cfg(not(target_arch = "wasm32"))]
-pub mod study;
-#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod study;
 pub mod train;
 pub mod viewer;
 #[cfg(target_arch = "wasm32")]

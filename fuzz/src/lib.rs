@@ -1,48 +1,40 @@
-//! The crate's readers, taken by path: a build with coverage that leaves Burn out takes a minute
-//! instead of half an hour.
+//! One function a fuzz target: each takes arbitrary bytes and must neither panic nor take long.
+//!
+//! The crate is used without features, so that the build with coverage leaves out Burn and windows:
+//! minutes instead of half an hour.
 
-#![allow(dead_code, unused_imports)]
+use prunella::dataset::{parse_imagescope, rasterise, write_imagescope};
+use prunella::model::{FileLimits, Model, Precision};
+use prunella::raster::{DecodeLimits, decode_image};
+use prunella::slide::SlideReader;
+use prunella::{export, instances};
 
-#[path = "../../src/dataset/mod.rs"]
-pub mod dataset;
-#[path = "../../src/error.rs"]
-pub mod error;
-#[path = "../../src/export/mod.rs"]
-pub mod export;
-#[path = "../../src/instances/mod.rs"]
-pub mod instances;
-#[path = "../../src/model/mod.rs"]
-pub mod model;
-#[path = "../../src/platform/mod.rs"]
-pub mod platform;
-#[path = "../../src/raster/mod.rs"]
-pub mod raster;
-#[path = "../../src/slide/mod.rs"]
-pub mod slide;
+/// Most levels that are read.
+const MAX_LEVELS: usize = 4;
+/// Longest side of the region that is read of each level, pixels.
+const REGION_PX: usize = 256;
+/// Larger tiles are valid and slow to decode; errors in them occur in smaller ones too.
+const MAX_TILE_AREA: usize = 1 << 20;
 
-/// Side of the pieces that are read, pixels.
-const PIECE_PX: usize = 256;
-
-/// Opens a slide and reads a piece of every level.
+/// Opens a slide and reads a region of its levels; decodes it as an image.
 pub fn slide(data: &[u8]) {
-    let Ok(reader) = slide::SlideReader::open(Box::new(data.to_vec())) else { return };
-    for level in 0..reader.slide.levels.len().min(4) {
-        let own = &reader.slide.levels[level];
-        // Large tiles are legal and slow; what is wrong with them shows in small ones.
-        if own.tile_width * own.tile_height <= 1 << 20 {
-            let size = (own.width.min(PIECE_PX), own.height.min(PIECE_PX));
-            drop(reader.region(level, 0, 0, size.0, size.1));
+    let Ok(reader) = SlideReader::open(Box::new(data.to_vec())) else { return };
+    for (i, level) in reader.slide.levels.iter().enumerate().take(MAX_LEVELS) {
+        if level.tile_width * level.tile_height <= MAX_TILE_AREA {
+            let width = level.width.min(REGION_PX);
+            let height = level.height.min(REGION_PX);
+            drop(reader.region(i, 0, 0, width, height));
         }
     }
-    drop(raster::decode_image(data, raster::DecodeLimits::default()));
+    drop(decode_image(data, DecodeLimits::default()));
 }
 
-/// Outlines as XML and as GeoJSON, and XML written again.
+/// Reads annotations as ImageScope XML, which must be unchanged after writing, and as GeoJSON.
 pub fn annotations(data: &[u8]) {
-    if let Ok((regions, mpp)) = dataset::parse_imagescope(data) {
-        drop(dataset::rasterise(&regions, 64, 64, 0.0));
-        let text = dataset::write_imagescope(&regions, mpp).expect("what was read can be written");
-        let (again, _) = dataset::parse_imagescope(&text).expect("what was written can be read");
+    if let Ok((regions, mpp)) = parse_imagescope(data) {
+        drop(rasterise(&regions, 64, 64, 0.0));
+        let text = write_imagescope(&regions, mpp).expect("what was read can be written");
+        let (again, _) = parse_imagescope(&text).expect("what was written can be read");
         assert_eq!(again.len(), regions.len());
     }
     if let Ok(text) = std::str::from_utf8(data) {
@@ -50,15 +42,15 @@ pub fn annotations(data: &[u8]) {
     }
 }
 
-/// A model file, and again as it is written.
+/// Reads a model file, which must be readable after writing.
 pub fn model(data: &[u8]) {
-    if let Ok(model) = model::Model::from_bytes(data, model::FileLimits::default()) {
-        let bytes = model.to_bytes(model::Precision::F32).expect("what was read can be written");
-        model::Model::from_bytes(&bytes, model::FileLimits::default()).expect("what was written can be read");
+    if let Ok(model) = Model::from_bytes(data, FileLimits::default()) {
+        let bytes = model.to_bytes(Precision::F32).expect("what was read can be written");
+        Model::from_bytes(&bytes, FileLimits::default()).expect("what was written can be read");
     }
 }
 
-/// A link's payload.
+/// Reads the payload of a link.
 pub fn link(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         drop(export::from_link(text));

@@ -1,6 +1,6 @@
 //! `prunella advise`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -10,7 +10,9 @@ use super::output::Output;
 use crate::error::{Error, Result};
 use crate::study::{Advice, CellGroup, Question, Study, advise, groups};
 
-/// Say how far to prune, or how many patches to label.
+/// Recommend a pruning ratio, or a number of patches to label.
+///
+/// The advice comes from the results of a study, or from the paper's Table 6.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella advise --patches 9000
@@ -18,19 +20,19 @@ use crate::study::{Advice, CellGroup, Question, Study, advise, groups};
   prunella advise --patches 9000 --study my-study")]
 #[command(group(clap::ArgGroup::new("question").required(true).args(["patches", "accuracy"])))]
 pub struct AdviseArguments {
-    /// Labelled patches that there are.
+    /// Number of labelled patches that are available.
     #[arg(long)]
     patches: Option<usize>,
-    /// Accuracy that is needed, 0 to 1.
+    /// Accuracy that is required, 0 to 1.
     #[arg(long)]
     accuracy: Option<f64>,
-    /// Accuracy that may be lost to pruning.
+    /// Accuracy that pruning may cost.
     #[arg(long, default_value_t = 0.005)]
     margin: f64,
-    /// A study's folder; the paper's Table 6 without one.
+    /// Folder of a study; without it the paper's Table 6 is used.
     #[arg(long)]
     study: Option<PathBuf>,
-    /// Which network of the study.
+    /// Network of the study [default: the first of its design].
     #[arg(long)]
     network: Option<String>,
 }
@@ -41,42 +43,48 @@ pub fn advice(arguments: &AdviseArguments, output: Output) -> Result<CommandOutc
         (Some(patches), _) => Question::Patches(patches),
         (None, accuracy) => Question::Accuracy(accuracy.unwrap_or_default()),
     };
-    let of_study = |folder: &PathBuf| -> Result<Vec<CellGroup>> {
-        let study = Study::open(folder)?;
-        let first = study.design.networks.first().map_or("", |n| n.name());
-        let wanted = arguments.network.as_deref().unwrap_or(first);
-        let found: Vec<CellGroup> =
-            groups(&study)?.into_iter().filter(|g| g.network.name() == wanted).collect();
-        if found.is_empty() {
-            return Err(
-                Error::mismatch(format!("The study has no finished cell of '{wanted}'")).at(folder)
-            );
-        }
-        Ok(found)
+    let groups = match &arguments.study {
+        Some(folder) => groups_of(folder, arguments.network.as_deref())?,
+        None => Vec::new(),
     };
-    let known = arguments.study.as_ref().map(of_study).transpose()?.unwrap_or_default();
-    let Some(advice) = advise(question, arguments.margin, &known) else {
+    let Some(advice) = advise(question, arguments.margin, &groups) else {
         output.remark(
-            "Nothing that is known reaches that; label more patches, ask for less, or run a study of your own.",
+            "No known result reaches that; label more patches, accept less, or run a study of \
+             your own.",
         );
         output.result(&json!({ "advice": null }), "")?;
         return Ok(CommandOutcome::Nothing);
     };
-    let Advice {
-        pruning_ratio,
-        patches,
-        accuracy,
-        error,
-        unpruned_accuracy,
-        enough_patches,
-        source,
-    } = &advice;
-    let text = format!(
-        "Remove {:.0} % of the filters: with {patches} patches accuracy is {accuracy:.3} ± {error:.3}, unpruned {unpruned_accuracy:.3}.\n\
-         Beyond {enough_patches} patches the unpruned network gains no more than {}.\nFrom {source}.",
-        pruning_ratio * 100.0,
-        arguments.margin
-    );
-    output.result(&json!({ "advice": advice }), &text)?;
+    output.result(&json!({ "advice": advice }), &describe(&advice, arguments.margin))?;
     Ok(CommandOutcome::Done)
+}
+
+/// Finished results of one network of a study, at least one.
+fn groups_of(folder: &Path, network: Option<&str>) -> Result<Vec<CellGroup>> {
+    let study = Study::open(folder)?;
+    let first = study.design.networks.first().map_or("", |n| n.name());
+    let network = network.unwrap_or(first);
+    let mut groups = groups(&study)?;
+    groups.retain(|group| group.network.name() == network);
+    if groups.is_empty() {
+        return Err(
+            Error::mismatch(format!("The study has no finished cell of '{network}'")).at(folder)
+        );
+    }
+    Ok(groups)
+}
+
+fn describe(advice: &Advice, margin: f64) -> String {
+    format!(
+        "Remove {:.0} % of the filters: with {} patches accuracy is {:.3} ± {:.3}, \
+         unpruned {:.3}.\n\
+         Beyond {} patches the unpruned network gains no more than {margin}.\nFrom {}.",
+        advice.pruning_ratio * 100.0,
+        advice.patches,
+        advice.accuracy,
+        advice.error,
+        advice.unpruned_accuracy,
+        advice.enough_patches,
+        advice.source
+    )
 }

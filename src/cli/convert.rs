@@ -1,6 +1,7 @@
 //! `prunella convert`.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::Args;
 use serde_json::json;
@@ -8,18 +9,20 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::output::Output;
 use crate::dataset::{AnnotatedRegion, parse_imagescope, rasterise, write_imagescope};
-use crate::error::{Error, ErrorContext as _, Result, Warnings};
-use crate::instances::{Nucleus, ONE, Provenance, nuclei, polygons, write_nuclei};
+use crate::error::{Error, ErrorContext as _, Result};
+use crate::instances::{Nucleus, PROBABILITY_ONE, Provenance, nuclei, polygons, write_nuclei};
 use crate::model::InstanceParameters;
 use crate::platform::{read_file, write_atomic};
 use crate::raster::{DecodeLimits, LabelMap, Plane, Point, decode_labels, encode_label_file};
 
 /// Largest annotation file.
 const MAX_BYTES: u64 = 2_000_000_000;
-/// Largest side of a label map that is made, pixels.
+/// Largest side of a label map that is written, pixels.
 const MAX_SIDE_PX: usize = 30_000;
 
-/// Convert outlines: ImageScope XML, QuPath GeoJSON and label maps, each into each.
+/// Convert outlines: ImageScope XML, GeoJSON, label maps.
+///
+/// The endings of the two files decide their formats.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella convert annotations.xml annotations.geojson
@@ -27,75 +30,121 @@ const MAX_SIDE_PX: usize = 30_000;
   prunella convert annotations.xml labels.png --size 1000x1000
   prunella convert labels.png outlines.geojson")]
 pub struct ConvertArguments {
-    /// .xml (ImageScope), .geojson or .json, .png or .tif (label map).
+    /// File to read: .xml (ImageScope), .geojson or .json (QuPath), .png or .tif (label map).
     from: PathBuf,
-    /// What to make, by its ending.
+    /// File to write.
     to: PathBuf,
-    /// Width and height of a label map that is made [default: as far as the outlines reach].
-    #[arg(long, value_name = "WxH", value_parser = size)]
-    size: Option<(usize, usize)>,
-    /// Pixel size to write, micrometres [default: the file's own, if it says].
+    /// Width and height of the label map that is written [default: just holds every outline].
+    #[arg(long, value_name = "WxH")]
+    size: Option<MapSize>,
+    /// Pixel size to write, micrometres [default: that of the input, if it is stated].
     #[arg(long, value_name = "UM")]
     mpp: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Xml,
+enum OutlineFormat {
+    ImageScopeXml,
     GeoJson,
-    Labels,
+    LabelMap,
 }
 
-impl Format {
-    fn of(path: &Path) -> Result<Self> {
+impl OutlineFormat {
+    fn by_ending(path: &Path) -> Result<Self> {
         match path.extension().map(|e| e.to_string_lossy().to_lowercase()).as_deref() {
-            Some("xml") => Ok(Self::Xml),
+            Some("xml") => Ok(Self::ImageScopeXml),
             Some("geojson" | "json") => Ok(Self::GeoJson),
-            Some("png" | "tif" | "tiff") => Ok(Self::Labels),
+            Some("png" | "tif" | "tiff") => Ok(Self::LabelMap),
             _ => Err(Error::unsupported(
-                "The ending says no format; use .xml, .geojson, .png or .tif",
+                "The ending stands for no format; use .xml, .geojson, .png or .tif",
             )
             .at(path)),
         }
     }
 }
 
-fn size(text: &str) -> std::result::Result<(usize, usize), String> {
-    let parts =
-        text.split_once(['x', '×']).and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
-    parts
-        .filter(|(w, h)| (1..=MAX_SIDE_PX).contains(w) && (1..=MAX_SIDE_PX).contains(h))
-        .ok_or_else(|| {
+/// Width and height of a label map, pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct MapSize {
+    width: usize,
+    height: usize,
+}
+
+impl MapSize {
+    fn parse(text: &str) -> Option<Self> {
+        let (width, height) = text.split_once(['x', '×'])?;
+        let size = Self { width: width.parse().ok()?, height: height.parse().ok()? };
+        let allowed = 1..=MAX_SIDE_PX;
+        (allowed.contains(&size.width) && allowed.contains(&size.height)).then_some(size)
+    }
+
+    /// The smallest size that holds every outline.
+    fn around(regions: &[AnnotatedRegion]) -> Result<Self> {
+        let mut right = 1.0f64;
+        let mut bottom = 1.0f64;
+        for region in regions {
+            for vertex in &region.vertices {
+                right = right.max(vertex.x);
+                bottom = bottom.max(vertex.y);
+            }
+        }
+        let size = Self { width: right.ceil() as usize, height: bottom.ceil() as usize };
+        if size.width.max(size.height) > MAX_SIDE_PX {
+            return Err(Error::limit(format!(
+                "The outlines reach to {}, {}; a label map has at most {MAX_SIDE_PX} pixels a side",
+                size.width, size.height
+            )));
+        }
+        Ok(size)
+    }
+}
+
+impl FromStr for MapSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        Self::parse(text).ok_or_else(|| {
             format!(
-                "'{text}' is no size; give width and height such as 1000x800, at most {MAX_SIDE_PX}"
+                "'{text}' is not a size; give width and height such as 1000x800, at most \
+                 {MAX_SIDE_PX}"
             )
         })
+    }
+}
+
+/// Outlines of a file.
+struct Outlines {
+    /// Each region is followed by its holes, which are `negative`.
+    regions: Vec<AnnotatedRegion>,
+    /// Micrometres per pixel, if the file states it.
+    mpp_um: Option<f64>,
 }
 
 /// `prunella convert`.
 pub fn convert(arguments: &ConvertArguments, output: Output) -> Result<CommandOutcome> {
-    let (from, to) = (Format::of(&arguments.from)?, Format::of(&arguments.to)?);
+    let from = OutlineFormat::by_ending(&arguments.from)?;
+    let to = OutlineFormat::by_ending(&arguments.to)?;
     let bytes = read_file(&arguments.from, MAX_BYTES)?;
-    let (regions, known) = read(from, &bytes).at(&arguments.from)?;
-    let mpp = arguments.mpp.or(known);
-    let mut report = Warnings::default();
+    let Outlines { regions, mpp_um } = read(from, &bytes).at(&arguments.from)?;
+    let mpp_um = arguments.mpp.or(mpp_um);
     let content = match to {
-        Format::Xml => write_imagescope(&regions, mpp)?,
-        Format::GeoJson => geojson(&regions, mpp)?,
-        Format::Labels => {
-            let (width, height) = arguments.size.map_or_else(|| reach(&regions), Ok)?;
-            let (labels, notes) = rasterise(&regions, width, height, 0.0);
-            report = notes;
+        OutlineFormat::ImageScopeXml => write_imagescope(&regions, mpp_um)?,
+        OutlineFormat::GeoJson => geojson(&regions, mpp_um)?,
+        OutlineFormat::LabelMap => {
+            let size = match arguments.size {
+                Some(size) => size,
+                None => MapSize::around(&regions)?,
+            };
+            let (labels, warnings) = rasterise(&regions, size.width, size.height, 0.0);
+            output.warnings(&warnings);
             let (bytes, ending) = encode_label_file(&labels)?;
-            let fits = arguments.to.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
-            if !fits {
+            if !arguments.to.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)) {
                 return Err(Error::mismatch(format!("So many objects need a .{ending} file"))
                     .at(&arguments.to));
             }
             bytes
         }
     };
-    report.notes.iter().for_each(|note| output.remark(note));
     write_atomic(&arguments.to, &content)?;
     let count = regions.iter().filter(|r| !r.negative).count();
     output.result(
@@ -105,83 +154,79 @@ pub fn convert(arguments: &ConvertArguments, output: Output) -> Result<CommandOu
     Ok(if count == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
 }
 
-/// Outlines, each followed by its holes, and the pixel size if the file says.
-fn read(format: Format, bytes: &[u8]) -> Result<(Vec<AnnotatedRegion>, Option<f64>)> {
+fn read(format: OutlineFormat, bytes: &[u8]) -> Result<Outlines> {
+    let mut regions = Vec::new();
     match format {
-        Format::Xml => parse_imagescope(bytes),
-        Format::GeoJson => {
+        OutlineFormat::ImageScopeXml => {
+            let (regions, mpp_um) = parse_imagescope(bytes)?;
+            return Ok(Outlines { regions, mpp_um });
+        }
+        OutlineFormat::GeoJson => {
             let text =
                 std::str::from_utf8(bytes).map_err(|_| Error::malformed("The file is not text"))?;
-            let all = polygons(text)?.into_iter().enumerate();
-            Ok((all.flat_map(|(i, rings)| regions_of(i + 1, rings)).collect(), None))
+            for (number, rings) in (1..).zip(polygons(text)?) {
+                add_regions(&mut regions, number, rings);
+            }
         }
-        Format::Labels => {
+        OutlineFormat::LabelMap => {
             let (labels, _) = decode_labels(bytes, DecodeLimits::default())?.renumbered();
-            Ok((
-                outlines(&labels)?
-                    .into_iter()
-                    .flat_map(|n| regions_of(n.label as usize, n.rings))
-                    .collect(),
-                None,
-            ))
+            for nucleus in pixel_outlines(&labels)? {
+                add_regions(&mut regions, nucleus.label, nucleus.rings);
+            }
         }
     }
+    Ok(Outlines { regions, mpp_um: None })
 }
 
-/// An outline and its holes, open.
-fn regions_of(number: usize, rings: Vec<Vec<Point>>) -> Vec<AnnotatedRegion> {
-    let region = |(i, mut vertices): (usize, Vec<Point>)| {
+/// Adds an outline (the first ring) and its holes (the others). Rings of regions do not repeat
+/// their first vertex at the end.
+fn add_regions(regions: &mut Vec<AnnotatedRegion>, number: u32, rings: Vec<Vec<Point>>) {
+    for (index, mut vertices) in rings.into_iter().enumerate() {
         if vertices.len() > 1 && vertices.first() == vertices.last() {
             vertices.pop();
         }
-        AnnotatedRegion { id: number.to_string(), negative: i > 0, vertices }
-    };
-    rings.into_iter().enumerate().map(region).collect()
+        regions.push(AnnotatedRegion { id: number.to_string(), negative: index > 0, vertices });
+    }
 }
 
-/// Outlines along the pixels of a label map.
-fn outlines(labels: &LabelMap) -> Result<Vec<Nucleus>> {
-    let inside = labels.map(|l| if l > 0 { ONE } else { 0 });
+/// Outlines of a label map along the edges of pixels.
+fn pixel_outlines(labels: &LabelMap) -> Result<Vec<Nucleus>> {
+    // Colours and probabilities do not matter for outlines.
+    let probability = labels.map(|label| if label > 0 { PROBABILITY_ONE } else { 0 });
     let image = Plane::filled(labels.width(), labels.height(), [255; 3]);
     let parameters = InstanceParameters { threshold: 0.5, ..InstanceParameters::default() };
-    Ok(nuclei(&image, labels, &inside, &parameters, None)?.collect())
+    Ok(nuclei(&image, labels, &probability, &parameters, None)?.collect())
 }
 
-/// Width and height that hold every outline.
-fn reach(regions: &[AnnotatedRegion]) -> Result<(usize, usize)> {
-    let points = || regions.iter().flat_map(|r| &r.vertices);
-    let side =
-        |of: fn(&Point) -> f64| (points().map(of).fold(1.0, f64::max).ceil() as usize).max(1);
-    let (width, height) = (side(|p| p.x), side(|p| p.y));
-    if width.max(height) > MAX_SIDE_PX {
-        return Err(Error::limit(format!(
-            "The outlines reach to {width}, {height}; a label map of more than {MAX_SIDE_PX} pixels a side is not made"
-        )));
-    }
-    Ok((width, height))
-}
-
-fn geojson(regions: &[AnnotatedRegion], mpp: Option<f64>) -> Result<Vec<u8>> {
+/// QuPath GeoJSON; negative regions become holes of the region before them.
+fn geojson(regions: &[AnnotatedRegion], mpp_um: Option<f64>) -> Result<Vec<u8>> {
     let mut objects: Vec<Nucleus> = Vec::new();
-    for region in regions.iter().filter(|r| r.vertices.len() > 2) {
-        if let Some(last) = objects.last_mut().filter(|_| region.negative) {
-            last.rings.push(region.vertices.clone());
+    for region in regions {
+        if region.vertices.len() < 3 {
             continue;
         }
-        let n = region.vertices.len() as f64;
-        let mean = |of: fn(&Point) -> f64| region.vertices.iter().map(of).sum::<f64>() / n;
-        objects.push(Nucleus {
-            label: objects.len() as u32 + 1,
-            rings: vec![region.vertices.clone()],
-            area_px: 0,
-            centroid: (mean(|p| p.x), mean(|p| p.y)),
-            measurements: Vec::new(),
-        });
+        match objects.last_mut() {
+            Some(outer) if region.negative => outer.rings.push(region.vertices.clone()),
+            _ => objects.push(Nucleus {
+                label: objects.len() as u32 + 1,
+                rings: vec![region.vertices.clone()],
+                area_px: 0,
+                centroid: mean_vertex(&region.vertices),
+                measurements: None,
+            }),
+        }
     }
     let mut text = Vec::new();
-    let provenance = Provenance { model: String::new(), mpp_um: mpp };
+    let provenance = Provenance { model: String::new(), mpp_um };
     write_nuclei(objects.into_iter(), &provenance, &mut text, &mut std::io::sink())?;
     Ok(text)
+}
+
+fn mean_vertex(vertices: &[Point]) -> (f64, f64) {
+    let n = vertices.len() as f64;
+    let x = vertices.iter().map(|p| p.x).sum::<f64>() / n;
+    let y = vertices.iter().map(|p| p.y).sum::<f64>() / n;
+    (x, y)
 }
 
 #[cfg(test)]
@@ -202,14 +247,14 @@ mod tests {
         let labels: LabelMap =
             Plane::from_vec(90, 60, (0..5400).map(value).collect()).expect("labels");
         let (file, _) = encode_label_file(&labels).expect("file");
-        let (regions, _) = read(Format::Labels, &file).expect("outlines");
+        let Outlines { regions, .. } = read(OutlineFormat::LabelMap, &file).expect("outlines");
         assert_eq!(regions.iter().map(|r| r.negative).collect::<Vec<_>>(), [false, true, false]);
         let text = geojson(&regions, Some(0.25)).expect("geojson");
-        let (regions, _) = read(Format::GeoJson, &text).expect("again");
+        let Outlines { regions, .. } = read(OutlineFormat::GeoJson, &text).expect("again");
         let xml = write_imagescope(&regions, Some(0.25)).expect("xml");
-        let (regions, mpp) = read(Format::Xml, &xml).expect("and again");
-        assert_eq!(mpp, Some(0.25));
-        let (back, _) = rasterise(&regions, 90, 60, 0.0);
+        let last = read(OutlineFormat::ImageScopeXml, &xml).expect("and again");
+        assert_eq!(last.mpp_um, Some(0.25));
+        let (back, _) = rasterise(&last.regions, 90, 60, 0.0);
         let wrong = back.data().iter().zip(labels.data()).filter(|(a, b)| a != b).count();
         assert!(wrong < 30, "{wrong} of 5400 pixels, all on edges");
     }

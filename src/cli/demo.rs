@@ -1,20 +1,24 @@
 //! `prunella demo`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::CommandOutcome;
 use super::output::{Output, stop_flag};
 use super::train::show;
-use crate::demo::{BATCH, Demo, Stage, start};
+use crate::demo::{BATCH, Demo, DemoEvent, start};
 use crate::engine::DeviceChoice;
 use crate::error::Result;
+use crate::report::DemoRow;
 use crate::train::open;
 
-/// Train, prune, fine-tune, evaluate and segment on procedural tissue: everything, in minutes,
-/// without data.
+/// Train, prune and segment on procedural tissue; needs no data.
+///
+/// Trains a small network, prunes and fine-tunes it at two ratios, and scores all three on held-out
+/// tissue. Takes some minutes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella demo
@@ -23,43 +27,59 @@ pub struct DemoArguments {
     /// Folder for models, pictures, summary.json and report.html.
     #[arg(long, short, default_value = "prunella-demo")]
     out: PathBuf,
+    /// Decides the tissue, the initial weights and the order of patches.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// auto (a real GPU, else the CPU), cpu, gpu or gpu:N of 'prunella devices'.
+    /// Where to train: auto (a real GPU, else the CPU), cpu, gpu, or gpu:N as 'prunella devices'
+    /// lists them.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
 }
 
+#[derive(Serialize)]
+struct DemoResult<'a> {
+    rows: &'a [DemoRow],
+    report: &'a Path,
+}
+
 /// `prunella demo`.
 pub fn demo(arguments: &DemoArguments, output: Output) -> Result<CommandOutcome> {
-    let begun = Instant::now();
-    let (compute, why) = open(arguments.device, &start(arguments.seed)?, BATCH)?;
-    output.remark(&why);
+    let started = Instant::now();
+    let (compute, reason) = open(arguments.device, &start(arguments.seed)?, BATCH)?;
+    output.remark(&reason);
     let demo =
         Demo { out: &arguments.out, seed: arguments.seed, compute: &compute, cancel: stop_flag() };
     let mut bar = output.bar(1, "Training");
-    let (rows, report) = demo.run(&mut |stage| match stage {
-        Stage::Begin(what) => {
+    let outcome = demo.run(&mut |event| match event {
+        DemoEvent::Started(step) => {
             bar.finish_and_clear();
-            output.remark(what);
+            output.remark(&step.to_string());
             bar = output.bar(1, "Training");
         }
-        Stage::Training(event) => show(&event, &bar, output),
+        DemoEvent::Training(event) => show(&event, &bar, output),
     })?;
     bar.finish_and_clear();
-    report.notes.iter().for_each(|n| output.remark(n));
+    output.warnings(&outcome.warnings);
+
+    let page = arguments.out.join("report.html");
+    let seconds = started.elapsed().as_secs_f64();
+    let text =
+        table(&outcome.rows) + &format!("Open {} to see it ({seconds:.0} s).", page.display());
+    let result = DemoResult { rows: &outcome.rows, report: &page };
+    output.result(&serde_json::json!(result), &text)?;
+    Ok(CommandOutcome::Done)
+}
+
+fn table(rows: &[DemoRow]) -> String {
     let mut text = format!(
         "{:>5} {:>11} {:>9} {:>7} {:>9} {:>8}\n",
         "δ", "parameters", "bytes", "Dice", "accuracy", "ms"
     );
-    for r in &rows {
+    for r in rows {
         text += &format!(
             "{:>5} {:>11} {:>9} {:>7.3} {:>9.3} {:>8.1}\n",
             r.pruning_ratio, r.parameters, r.bytes, r.dice, r.accuracy, r.segment_ms
         );
     }
-    let page = arguments.out.join("report.html");
-    text += &format!("Open {} to see it ({:.0} s).", page.display(), begun.elapsed().as_secs_f64());
-    output.result(&serde_json::json!({ "rows": rows, "report": page }), &text)?;
-    Ok(CommandOutcome::Done)
+    text
 }

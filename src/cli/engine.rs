@@ -133,13 +133,14 @@ impl ImageRunner<'_> {
         Ok(segmented)
     }
 
-    /// The same with a bar of the caller's (hidden ones draw nothing); notes are the caller's to show.
+    /// The same with a bar of the caller's (hidden ones draw nothing); notes are the caller's to
+    /// show.
     ///
     /// # Errors
     /// Those of [`Segmenter::segment`].
     pub fn run_with(&self, image: &RgbImage, bar: &ProgressBar) -> Result<SegmentedImage> {
         let begun = Instant::now();
-        let stain_lut = StainLut::wanted(self.how.stain, StainStatistics::of([image]));
+        let stain_lut = StainLut::for_mode(self.how.stain, StainStatistics::of([image]));
         let normalised = match &stain_lut {
             Some(lut) => Cow::Owned(lut.apply(image)),
             None => Cow::Borrowed(image),
@@ -177,15 +178,18 @@ impl ImageRunner<'_> {
                 progress: Some(&progress),
                 ..Control::default()
             };
-            let view =
-                if index == 0 { Cow::Borrowed(image) } else { Cow::Owned(orientation.of(image)) };
+            let view = if index == 0 {
+                Cow::Borrowed(image)
+            } else {
+                Cow::Owned(orientation.apply(image))
+            };
             let segmentation =
                 pollster::block_on(self.segmenter.segment(&view, options, &control, warnings))?;
             device = segmentation.device;
             sum = Some(match sum {
                 None => segmentation.map,
                 Some(mut sum) => {
-                    let upright = orientation.back().of(&segmentation.map);
+                    let upright = orientation.inverse().apply(&segmentation.map);
                     for (total, probability) in sum.data_mut().iter_mut().zip(upright.data()) {
                         *total += probability;
                     }

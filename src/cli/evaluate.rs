@@ -5,33 +5,36 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 
 use super::CommandOutcome;
 use super::engine::{EngineArguments, ImageRunner, ViewArguments};
 use super::output::Output;
 use super::segment::write_pictures;
-use super::tiles::{TileArguments, load};
+use super::tiles::{NO_TILES, TileArguments, load};
 use crate::dataset::Tile;
 use crate::error::{Error, Result};
 use crate::instances::find;
 use crate::metrics::{ObjectScores, PixelCounts, PixelScores, score_objects};
 use crate::model::{FileLimits, Model, stored_precision};
 use crate::platform::read_file;
-use crate::raster::LabelMap;
 
-/// Score a model on labelled tiles. With --stride, pixel scores are of the pixels that the network
-/// answered; object scores are of the interpolated map.
+/// Score a model on labelled tiles.
+///
+/// With --stride, pixel scores are over the pixels that the network evaluated, and object scores
+/// are of the interpolated map.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella evaluate --model models/dcnn-00.safetensors --data kumar --split test
   prunella evaluate --model m.safetensors --data my-tiles --out pictures --json")]
 pub struct EvaluateArguments {
+    /// A model file (.safetensors).
     #[arg(long, short)]
     model: PathBuf,
     #[command(flatten)]
     tiles: TileArguments,
     #[command(flatten)]
-    how: EngineArguments,
+    engine: EngineArguments,
     #[command(flatten)]
     views: ViewArguments,
     /// Write probability maps, masks and overlays into this folder.
@@ -57,13 +60,25 @@ struct Evaluation {
     pruning_ratio: f64,
     /// All pixels of all tiles together.
     pooled: PixelScores,
-    /// Means over tiles of the object scores, objects found with the card's parameters.
+    /// Means over tiles; objects are found with the card's parameters.
     mean_aji: Option<f64>,
     mean_aji_plus: Option<f64>,
     mean_pq: Option<f64>,
     mean_dice: Option<f64>,
+    /// Of the network, over all tiles.
     milliseconds: f64,
     tiles: Vec<TileScores>,
+}
+
+/// Scores in a model's card.
+#[derive(Serialize)]
+struct RecordedScores {
+    pixels: PixelScores,
+    aji: Option<f64>,
+    aji_plus: Option<f64>,
+    pq: Option<f64>,
+    /// Number of tiles.
+    tiles: usize,
 }
 
 /// `prunella evaluate`.
@@ -71,116 +86,130 @@ pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<Command
     let mut model = Model::load(&arguments.model)?;
     let tiles = load(&arguments.tiles, output)?;
     if tiles.is_empty() {
-        output.remark("No labelled tiles were found there; 'prunella data check' says what is.");
-        output.result(&serde_json::json!({ "tiles": [] }), "")?;
+        output.remark(NO_TILES);
+        output.result(&json!({ "tiles": [] }), "")?;
         return Ok(CommandOutcome::Nothing);
     }
-    let segmenter = arguments.how.open(Arc::new(model.clone()), output)?;
-    let runner =
-        ImageRunner { segmenter: &segmenter, how: &arguments.how, views: arguments.views, output };
-    let parameters = arguments.how.instances(&model);
-    let mut counts = PixelCounts::default();
+    let segmenter = arguments.engine.open(Arc::new(model.clone()), output)?;
+    let runner = ImageRunner {
+        segmenter: &segmenter,
+        how: &arguments.engine,
+        views: arguments.views,
+        output,
+    };
+    let parameters = arguments.engine.instances(&model);
+    let threshold = arguments.engine.pixel_threshold();
+    let mut pooled = PixelCounts::default();
     let mut scores = Vec::new();
     for tile in &tiles {
-        let lines = answered(arguments, &model, tile)?;
+        let lines = computed_lines(arguments, &model, tile)?;
         let run = runner.run(&tile.image, &tile.name)?;
-        let threshold = arguments.how.pixel_threshold();
-        let of_tile =
-            PixelCounts::on_lines(&run.map, &tile.labels.foreground(), &lines, threshold)?;
-        counts = counts.plus(of_tile);
+        let truth = tile.labels.foreground();
+        let counts = PixelCounts::on_lines(&run.map, &truth, &lines, threshold)?;
+        pooled = pooled.plus(counts);
         let (labels, _) = find(&run.map, &parameters)?;
-        scores.push(score(tile, &labels, of_tile, run.milliseconds)?);
+        scores.push(TileScores {
+            name: tile.name.clone(),
+            pixels: counts.scores(),
+            objects: score_objects(&labels, &tile.labels)?,
+            milliseconds: run.milliseconds,
+        });
         if let Some(folder) = &arguments.out {
             write_pictures(folder, &tile.name, &tile.image, &run.map, &labels)?;
         }
     }
-    let result = summarise(arguments, &model, &counts, scores);
+    let evaluation = Evaluation {
+        model: arguments.model.clone(),
+        parameters: model.graph().parameters(),
+        pruning_ratio: model.card().pruning_ratio,
+        pooled: pooled.scores(),
+        mean_aji: mean(&scores, |t| t.objects.aji),
+        mean_aji_plus: mean(&scores, |t| t.objects.aji_plus),
+        mean_pq: mean(&scores, |t| t.objects.pq),
+        mean_dice: mean(&scores, |t| t.pixels.dice),
+        milliseconds: scores.iter().map(|t| t.milliseconds).sum(),
+        tiles: scores,
+    };
     if let Some(name) = &arguments.record {
-        let entry = serde_json::json!({ "pixels": result.pooled, "aji": result.mean_aji, "aji_plus": result.mean_aji_plus, "pq": result.mean_pq, "tiles": tiles.len() });
-        model.card_mut().metrics.insert(name.clone(), entry);
-        let precision =
-            stored_precision(&read_file(&arguments.model, FileLimits::default().max_bytes)?)?;
-        model.save(&arguments.model, precision)?;
+        let recorded = RecordedScores {
+            pixels: evaluation.pooled,
+            aji: evaluation.mean_aji,
+            aji_plus: evaluation.mean_aji_plus,
+            pq: evaluation.mean_pq,
+            tiles: tiles.len(),
+        };
+        model.card_mut().metrics.insert(name.clone(), json!(recorded));
+        let file = read_file(&arguments.model, FileLimits::default().max_bytes)?;
+        model.save(&arguments.model, stored_precision(&file)?)?;
     }
-    output.result(&result, &describe(&result))?;
+    output.result(&evaluation, &describe(&evaluation))?;
     Ok(CommandOutcome::Done)
 }
 
-/// Rows and columns at whose crossings the model answers; they must be the same in every view.
-fn answered(arguments: &EvaluateArguments, model: &Model, tile: &Tile) -> Result<[Vec<usize>; 2]> {
-    let (width, height) = (tile.image.width(), tile.image.height());
-    let lines = arguments.how.options()?.computed_lines(model, width, height);
-    if arguments.views.several() && !(mirrored(&lines[0], height) && mirrored(&lines[1], width)) {
+/// Rows and columns whose crossings the model computes; they must be the same in every view.
+fn computed_lines(
+    arguments: &EvaluateArguments,
+    model: &Model,
+    tile: &Tile,
+) -> Result<[Vec<usize>; 2]> {
+    let width = tile.image.width();
+    let height = tile.image.height();
+    let lines = arguments.engine.options()?.computed_lines(model, width, height);
+    let symmetric = is_symmetric(&lines[0], height) && is_symmetric(&lines[1], width);
+    if arguments.views.several() && !symmetric {
         return Err(Error::mismatch(
-            "Mirrored views answer other pixels at this stride; give --stride an odd number that divides the images' sides, or leave --views out",
+            "Mirrored views evaluate other pixels at this stride; give --stride an odd number \
+             that divides the images' sides, or leave --views out",
         ));
     }
     Ok(lines)
 }
 
-/// Whether a side seen in a mirror has its lines in the same places.
-fn mirrored(lines: &[usize], side: usize) -> bool {
-    lines.iter().rev().map(|line| side - 1 - line).eq(lines.iter().copied())
+/// Whether mirroring a side of that length leaves its grid lines in place.
+fn is_symmetric(lines: &[usize], side: usize) -> bool {
+    let mirrored = lines.iter().rev().map(|line| side - 1 - line);
+    mirrored.eq(lines.iter().copied())
 }
 
-fn score(
-    tile: &Tile,
-    labels: &LabelMap,
-    counts: PixelCounts,
-    milliseconds: f64,
-) -> Result<TileScores> {
-    let objects = score_objects(labels, &tile.labels)?;
-    Ok(TileScores { name: tile.name.clone(), pixels: counts.scores(), objects, milliseconds })
-}
-
-fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    let known: Vec<f64> = values.flatten().collect();
+/// Mean over the tiles that have the score.
+fn mean(tiles: &[TileScores], score: fn(&TileScores) -> Option<f64>) -> Option<f64> {
+    let known: Vec<f64> = tiles.iter().filter_map(score).collect();
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
 }
 
-fn summarise(
-    arguments: &EvaluateArguments,
-    model: &Model,
-    counts: &PixelCounts,
-    tiles: Vec<TileScores>,
-) -> Evaluation {
-    Evaluation {
-        model: arguments.model.clone(),
-        parameters: model.graph().parameters(),
-        pruning_ratio: model.card().pruning_ratio,
-        pooled: counts.scores(),
-        mean_aji: mean(tiles.iter().map(|t| t.objects.aji)),
-        mean_aji_plus: mean(tiles.iter().map(|t| t.objects.aji_plus)),
-        mean_pq: mean(tiles.iter().map(|t| t.objects.pq)),
-        mean_dice: mean(tiles.iter().map(|t| t.pixels.dice)),
-        milliseconds: tiles.iter().map(|t| t.milliseconds).sum(),
-        tiles,
-    }
-}
-
 fn describe(e: &Evaluation) -> String {
-    let number = |v: Option<f64>| v.map_or("    –".to_owned(), |v| format!("{v:.3}"));
-    let row = |name: &str, p: &PixelScores, aji: Option<f64>, pq: Option<f64>| {
-        let columns = [
-            p.sensitivity,
-            p.specificity,
-            p.precision,
-            p.dice,
-            p.accuracy,
-            p.cross_entropy,
-            aji,
-            pq,
-        ]
-        .map(number);
-        format!("{name:<32} {}\n", columns.map(|c| format!("{c:>6}")).join(" "))
-    };
     let mut text =
         format!("{:<32}   sens   spec   prec   Dice    acc    CE    AJI     PQ\n", "tile");
-    e.tiles.iter().for_each(|t| text += &row(&t.name, &t.pixels, t.objects.aji, t.objects.pq));
-    text += &row("all pixels (AJI, PQ: mean)", &e.pooled, e.mean_aji, e.mean_pq);
-    let (tiles, seconds) = (e.tiles.len(), e.milliseconds / 1000.0);
-    text += &(format!("{} parameters, {seconds:.2} s for {tiles} tiles", e.parameters) + "\n");
+    for tile in &e.tiles {
+        text += &table_row(&tile.name, &tile.pixels, tile.objects.aji, tile.objects.pq);
+    }
+    text += &table_row("all pixels (AJI, PQ: mean)", &e.pooled, e.mean_aji, e.mean_pq);
+    text += &format!(
+        "{} parameters, {:.2} s for {} tiles\n",
+        e.parameters,
+        e.milliseconds / 1000.0,
+        e.tiles.len()
+    );
     text
+}
+
+fn table_row(name: &str, pixels: &PixelScores, aji: Option<f64>, pq: Option<f64>) -> String {
+    let scores = [
+        pixels.sensitivity,
+        pixels.specificity,
+        pixels.precision,
+        pixels.dice,
+        pixels.accuracy,
+        pixels.cross_entropy,
+        aji,
+        pq,
+    ];
+    let mut row = format!("{name:<32}");
+    for score in scores {
+        let number = score.map_or("–".to_owned(), |v| format!("{v:.3}"));
+        row += &format!(" {number:>6}");
+    }
+    row + "\n"
 }
 
 #[cfg(test)]
@@ -192,11 +221,11 @@ mod tests {
     #[test]
     fn only_odd_strides_that_divide_a_side_answer_the_same_pixels_in_a_mirror() {
         let model = Model::random(Architecture::paper_dccn(), 1).expect("model");
-        let meets = |stride: usize, side: usize| {
+        let symmetric = |stride: usize, side: usize| {
             let options = SegmentOptions { stride, block_px: None };
-            mirrored(&options.computed_lines(&model, side, side)[0], side)
+            is_symmetric(&options.computed_lines(&model, side, side)[0], side)
         };
-        assert!(meets(1, 1000) && meets(25, 1000) && meets(5, 35));
-        assert!(!meets(16, 1000) && !meets(8, 1000) && !meets(3, 1000));
+        assert!(symmetric(1, 1000) && symmetric(25, 1000) && symmetric(5, 35));
+        assert!(!symmetric(16, 1000) && !symmetric(8, 1000) && !symmetric(3, 1000));
     }
 }

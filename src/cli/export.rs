@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use serde_json::json;
 
 use super::CommandOutcome;
@@ -15,13 +16,15 @@ use crate::export::{
     LinkPrecision, MAX_CHARACTERS, OnnxForm, from_link, quantised, to_html, to_link, to_onnx,
 };
 use crate::metrics::PixelCounts;
-use crate::model::{Model, Precision};
+use crate::model::{Architecture, Model, Precision};
 use crate::platform::{read_file, write_atomic};
 
-/// Side of the procedural field on which a quantised model is compared with itself, pixels.
+/// Side of the procedural tile on which a quantised model is compared with the original, pixels.
 const COMPARED_PX: usize = 256;
+/// Grid on which DCCNs are compared: all pixels would take minutes.
+const DCCN_STRIDE: usize = 8;
 
-/// Write a model for other programs or other people.
+/// Write a model as ONNX, as a link or as an HTML page.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella export models/dcnn-90.safetensors --onnx --dense --out nuclei.onnx
@@ -31,39 +34,52 @@ const COMPARED_PX: usize = 256;
 #[command(group(clap::ArgGroup::new("format").required(true).args(["onnx", "link", "html"])))]
 #[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct ExportArguments {
+    /// A model file (.safetensors).
     model: PathBuf,
-    /// ONNX, opset 17: patches of 3×55×55 (RGB / 255) in, logits out.
+    /// Write ONNX, opset 17. Input: N×3×55×55, RGB / 255. Output: N×2 logits.
     #[arg(long)]
     onnx: bool,
-    /// With --onnx: a whole image with 27 mirrored pixels around it in, a map of logits out (DCNN
-    /// only).
+    /// With --onnx, for DCNNs: the input is a whole image with 27 mirrored pixels around it, the
+    /// output a map of logits.
     #[arg(long, requires = "onnx")]
     dense: bool,
-    /// The model inside a link's fragment, '#m=…', on standard output.
+    /// Print the fragment '#m=…', which contains the model; appended to the page's address it is a
+    /// link.
     #[arg(long)]
     link: bool,
-    /// The page and the model in one HTML file that runs from a disk or a mail.
+    /// Write the page with the model as one HTML file, which runs from a disk or a mail.
     #[arg(long)]
     html: bool,
     /// With --html: folder of the built page [default: 'page' beside the program].
     #[arg(long, requires = "html")]
     page: Option<PathBuf>,
-    /// With --link: how weights travel.
-    #[arg(long, value_enum, default_value_t = PrecisionName::Int8, requires = "link")]
-    precision: PrecisionName,
-    /// Where the file goes [default: the model's name with the format's ending].
+    /// With --link: precision of the weights in the link.
+    #[arg(long, value_enum, default_value_t = LinkPrecisionName::Int8, requires = "link")]
+    precision: LinkPrecisionName,
+    /// File to write [default: the model's name with the format's ending].
     #[arg(long, short)]
     out: Option<PathBuf>,
 }
 
 /// [`LinkPrecision`] on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PrecisionName {
+enum LinkPrecisionName {
+    /// 8-bit integers with a scale for each filter.
     Int8,
+    /// Half precision: twice as long.
     F16,
 }
 
-/// Give the model in a link back as a file.
+impl From<LinkPrecisionName> for LinkPrecision {
+    fn from(name: LinkPrecisionName) -> Self {
+        match name {
+            LinkPrecisionName::Int8 => Self::Int8,
+            LinkPrecisionName::F16 => Self::F16,
+        }
+    }
+}
+
+/// Save the model in a link as a file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella import 'https://example.org/#m=UAEA…' --out model.safetensors
@@ -71,89 +87,134 @@ enum PrecisionName {
 pub struct ImportArguments {
     /// The link, or @FILE with the link in it.
     link: String,
+    /// Model file to write (.safetensors).
     #[arg(long, short)]
     out: PathBuf,
+}
+
+#[derive(Serialize)]
+struct LinkResult<'a> {
+    link: &'a str,
+    /// Length of the link.
+    characters: usize,
+    parameters: usize,
+    dice_with_unquantised: Option<f64>,
 }
 
 /// `prunella export`.
 pub fn export(arguments: &ExportArguments, output: Output) -> Result<CommandOutcome> {
     let model = Model::load(&arguments.model)?;
-    match arguments {
-        a if a.link => link(a, &model, output),
-        a if a.html => html(a, &model, output),
-        a => onnx(a, &model, output),
+    if arguments.link {
+        print_link(arguments, &model, output)
+    } else if arguments.html {
+        write_html(arguments, &model, output)
+    } else {
+        write_onnx(arguments, &model, output)
     }
 }
 
-fn html(arguments: &ExportArguments, model: &Model, output: Output) -> Result<CommandOutcome> {
+impl ExportArguments {
+    fn file(&self, ending: &str) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| self.model.with_extension(ending))
+    }
+}
+
+fn write_html(
+    arguments: &ExportArguments,
+    model: &Model,
+    output: Output,
+) -> Result<CommandOutcome> {
     let folder = page_folder(arguments.page.as_deref()).ok_or_else(no_page)?;
-    let text = to_html(&page_files(&folder)?, model)?;
-    let path = arguments.out.clone().unwrap_or_else(|| arguments.model.with_extension("html"));
-    write_atomic(&path, text.as_bytes())?;
-    let said =
-        format!("{} ({} bytes); it needs no other file and no network", path.display(), text.len());
-    output.result(&json!({ "file": path, "bytes": text.len() }), &said)?;
+    let html = to_html(&page_files(&folder)?, model)?;
+    let file = arguments.file("html");
+    write_atomic(&file, html.as_bytes())?;
+    let bytes = html.len();
+    output.result(
+        &json!({ "file": file, "bytes": bytes }),
+        &format!("{} ({bytes} bytes); it needs no other file and no network", file.display()),
+    )?;
     Ok(CommandOutcome::Done)
 }
 
-fn onnx(arguments: &ExportArguments, model: &Model, output: Output) -> Result<CommandOutcome> {
+fn write_onnx(
+    arguments: &ExportArguments,
+    model: &Model,
+    output: Output,
+) -> Result<CommandOutcome> {
     let form = if arguments.dense { OnnxForm::Dense } else { OnnxForm::Patch };
-    let bytes = to_onnx(model, form)?;
-    let path = arguments.out.clone().unwrap_or_else(|| arguments.model.with_extension("onnx"));
-    write_atomic(&path, &bytes)?;
-    let text = format!("{} ({} bytes)", path.display(), bytes.len());
-    output
-        .result(&json!({ "file": path, "bytes": bytes.len(), "dense": arguments.dense }), &text)?;
+    let onnx = to_onnx(model, form)?;
+    let file = arguments.file("onnx");
+    write_atomic(&file, &onnx)?;
+    let bytes = onnx.len();
+    output.result(
+        &json!({ "file": file, "bytes": bytes, "dense": arguments.dense }),
+        &format!("{} ({bytes} bytes)", file.display()),
+    )?;
     Ok(CommandOutcome::Done)
 }
 
-fn link(arguments: &ExportArguments, model: &Model, output: Output) -> Result<CommandOutcome> {
-    let precision = match arguments.precision {
-        PrecisionName::Int8 => LinkPrecision::Int8,
-        PrecisionName::F16 => LinkPrecision::F16,
-    };
-    let text = to_link(model, precision)?;
+fn print_link(
+    arguments: &ExportArguments,
+    model: &Model,
+    output: Output,
+) -> Result<CommandOutcome> {
+    let precision = arguments.precision.into();
+    let link = to_link(model, precision)?;
     let dice = agreement(model, &quantised(model, precision)?)?;
-    let known = dice.map_or("no nuclei to compare".to_owned(), |d| {
-        format!("Dice {d:.4} with the model itself")
-    });
+    let result = LinkResult {
+        link: &link,
+        characters: link.len(),
+        parameters: model.graph().parameters(),
+        dice_with_unquantised: dice,
+    };
     output.remark(&format!(
-        "{} parameters in {} characters; {known} on procedural tissue",
-        model.graph().parameters(),
-        text.len()
+        "{} parameters in {} characters; on procedural tissue: {}",
+        result.parameters,
+        result.characters,
+        dice.map_or("no nuclei to compare".to_owned(), |d| {
+            format!("Dice {d:.4} with the original model")
+        })
     ));
-    let value = json!({
-        "link": text, "characters": text.len(), "parameters": model.graph().parameters(), "dice_with_unquantised": dice,
-    });
-    output.result(&value, &text)?;
+    output.result(&json!(result), &link)?;
     Ok(CommandOutcome::Done)
 }
 
-/// Dice of the two models' masks on a procedural field; none where neither finds anything.
-fn agreement(model: &Model, other: &Model) -> Result<Option<f64>> {
+/// Dice of the two models' masks on a procedural tile; none where neither finds a nucleus.
+fn agreement(model: &Model, quantised: &Model) -> Result<Option<f64>> {
     let image = phantom::tile(COMPARED_PX, COMPARED_PX, 1).image;
-    // The DCCN evaluates patch by patch: a grid says enough.
-    let options = SegmentOptions {
-        stride: if model.card().architecture.family() == "dccn" { 8 } else { 1 },
-        block_px: None,
+    let stride = match model.card().architecture {
+        Architecture::Dcnn { .. } => 1,
+        Architecture::Dccn { .. } => DCCN_STRIDE,
     };
+    let options = SegmentOptions { stride, block_px: None };
     let control = Control { cancel: Some(stop_flag()), ..Control::default() };
-    let one = segment(model, &image, options, &control)?;
-    let two = segment(other, &image, options, &control)?;
-    Ok(PixelCounts::of(&two, &one.map(|p| p > 0.5), 0.5)?.scores().dice)
+    let expected = segment(model, &image, options, &control)?.map(|p| p > 0.5);
+    let found = segment(quantised, &image, options, &control)?;
+    Ok(PixelCounts::of(&found, &expected, 0.5)?.scores().dice)
+}
+
+#[derive(Serialize)]
+struct ImportResult<'a> {
+    model: &'a Path,
+    parameters: usize,
+    fingerprint: String,
 }
 
 /// `prunella import`.
 pub fn import(arguments: &ImportArguments, output: Output) -> Result<CommandOutcome> {
-    let text = match arguments.link.strip_prefix('@') {
+    let link = match arguments.link.strip_prefix('@') {
         Some(path) => String::from_utf8(read_file(Path::new(path), MAX_CHARACTERS as u64)?)
             .map_err(|_| Error::malformed("The file holds no link: it is not text"))?,
         None => arguments.link.clone(),
     };
-    let model = from_link(&text)?;
+    let model = from_link(&link)?;
     model.save(&arguments.out, Precision::F32)?;
-    let said = format!("{} ({} parameters)", arguments.out.display(), model.graph().parameters());
-    let value = json!({ "model": arguments.out, "parameters": model.graph().parameters(), "fingerprint": model.fingerprint() });
-    output.result(&value, &said)?;
+    let result = ImportResult {
+        model: &arguments.out,
+        parameters: model.graph().parameters(),
+        fingerprint: model.fingerprint(),
+    };
+    let text = format!("{} ({} parameters)", arguments.out.display(), result.parameters);
+    output.result(&json!(result), &text)?;
     Ok(CommandOutcome::Done)
 }

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 use serde_json::json;
 
 use super::CommandOutcome;
 use super::output::Output;
 use crate::error::Result;
-use crate::model::{Model, Node, Op};
-use crate::train::adapters;
+use crate::model::{Card, Family, Model, Node, Op};
+use crate::train::{TrainAdapter, adapters};
 
 /// Show a model's layers, shapes, parameters, cost and card.
 #[derive(Debug, Args)]
@@ -21,95 +22,133 @@ pub struct InfoArguments {
     model: PathBuf,
 }
 
+#[derive(Serialize)]
+struct ModelInfo<'a> {
+    family: Family,
+    parameters: usize,
+    /// Multiply-adds.
+    macs_per_patch: u64,
+    /// Of the file.
+    bytes: u64,
+    receptive_field_px: usize,
+    fingerprint: String,
+    layers: Vec<LayerInfo<'a>>,
+    card: &'a Card,
+}
+
+#[derive(Serialize)]
+struct LayerInfo<'a> {
+    name: &'a str,
+    /// Of the output: channels, height, width.
+    shape: [usize; 3],
+    parameters: usize,
+    /// Multiply-adds per patch.
+    macs: u64,
+}
+
 /// `prunella info`.
 pub fn info(arguments: &InfoArguments, output: Output) -> Result<CommandOutcome> {
     let model = Model::load(&arguments.model)?;
-    let bytes = std::fs::metadata(&arguments.model).map_or(0, |m| m.len());
-    let (graph, card) = (model.graph(), model.card());
-    let last = graph.nodes.len() - 1;
-    let layers: Vec<serde_json::Value> = graph
-        .nodes
-        .iter()
-        .filter(|n| is_layer(n))
-        .map(|n| {
-            json!({ "name": n.name, "shape": [n.shape.channels, n.shape.height, n.shape.width],
-                         "parameters": parameters_of(&model, n), "macs": graph.macs_of(n) })
-        })
-        .collect();
-    let value = json!({
-        "family": card.architecture.family(), "parameters": graph.parameters(), "macs_per_patch": graph.macs(),
-        "bytes": bytes, "receptive_field_px": graph.receptive_field(last), "fingerprint": model.fingerprint(),
-        "layers": layers, "card": card,
-    });
-    output.result(&value, &describe(&model, bytes))?;
+    let graph = model.graph();
+    let card = model.card();
+    let mut layers = Vec::new();
+    for node in graph.nodes.iter().filter(|n| is_layer(n)) {
+        layers.push(LayerInfo {
+            name: &node.name,
+            shape: [node.shape.channels, node.shape.height, node.shape.width],
+            parameters: parameters_of(&model, node),
+            macs: graph.macs_of(node),
+        });
+    }
+    let info = ModelInfo {
+        family: card.architecture.family(),
+        parameters: graph.parameters(),
+        macs_per_patch: graph.macs(),
+        bytes: std::fs::metadata(&arguments.model).map_or(0, |m| m.len()),
+        receptive_field_px: graph.receptive_field(graph.nodes.len() - 1),
+        fingerprint: model.fingerprint(),
+        layers,
+        card,
+    };
+    output.result(&json!(info), &describe(&info))?;
     Ok(CommandOutcome::Done)
 }
 
+/// Nodes that are listed: all but those without parameters of their own or a new shape.
 fn is_layer(node: &Node) -> bool {
     !matches!(node.op, Op::Relu | Op::Concat)
 }
 
 fn parameters_of(model: &Model, node: &Node) -> usize {
-    let arrays = model.graph().arrays_of(node);
-    arrays.iter().filter(|a| a.role.is_parameter()).map(|a| a.shape.iter().product::<usize>()).sum()
+    let mut parameters = 0;
+    for array in model.graph().arrays_of(node) {
+        if array.role.is_parameter() {
+            parameters += array.shape.iter().product::<usize>();
+        }
+    }
+    parameters
 }
 
-fn describe(model: &Model, bytes: u64) -> String {
-    let (graph, card) = (model.graph(), model.card());
-    let mut text = String::new();
-    let mut line = |s: String| text += &(s + "\n");
-    line(format!("{:<44} {:>14} {:>12} {:>14}", "layer", "output", "parameters", "MACs"));
-    for node in graph.nodes.iter().filter(|n| is_layer(n)) {
-        let shape = format!("{}×{}×{}", node.shape.channels, node.shape.height, node.shape.width);
-        line(format!(
-            "{:<44} {shape:>14} {:>12} {:>14}",
-            node.name,
-            parameters_of(model, node),
-            graph.macs_of(node)
-        ));
+fn describe(info: &ModelInfo<'_>) -> String {
+    let mut text =
+        format!("{:<44} {:>14} {:>12} {:>14}\n", "layer", "output", "parameters", "MACs");
+    for layer in &info.layers {
+        let [channels, height, width] = layer.shape;
+        let shape = format!("{channels}×{height}×{width}");
+        text += &format!(
+            "{:<44} {shape:>14} {:>12} {:>14}\n",
+            layer.name, layer.parameters, layer.macs
+        );
     }
-    line(String::new());
-    line(format!(
-        "{} with {} parameters, {} MACs a patch, {bytes} bytes on disk",
-        card.architecture.family().to_uppercase(),
-        graph.parameters(),
-        graph.macs()
-    ));
-    line(format!(
-        "reads {0}×{0} RGB patches at {1} µm a pixel and classifies the centre pixel as {2}",
+    let card = info.card;
+    text += &format!(
+        "\n{} with {} parameters, {} MACs a patch, {} bytes on disk\n",
+        info.family.name().to_uppercase(),
+        info.parameters,
+        info.macs_per_patch,
+        info.bytes
+    );
+    text += &format!(
+        "reads {0}×{0} RGB patches at {1} µm a pixel and classifies the centre pixel as {2}\n",
         card.input_size_px,
         card.mpp_um,
         card.classes.join(" or ")
-    ));
-    line(format!("pruning ratio {}", card.pruning_ratio));
-    for (data, score) in &card.metrics {
-        line(format!("{data}: {score}"));
+    );
+    text += &format!("pruning ratio {}\n", card.pruning_ratio);
+    for (data, scores) in &card.metrics {
+        text += &format!("{data}: {scores}\n");
     }
-    line(format!("licence: {}", card.licence.as_deref().unwrap_or("not stated")));
-    line(format!("fingerprint {}", model.fingerprint()));
+    text += &format!("licence: {}\n", card.licence.as_deref().unwrap_or("not stated"));
+    text += &format!("fingerprint {}\n", info.fingerprint);
     text
 }
 
-/// `prunella devices`: what can compute here.
+/// `prunella devices`.
 pub fn devices(output: Output) -> Result<CommandOutcome> {
-    let all = adapters();
-    let mut text = format!("cpu      {} threads; always there\n", rayon::current_num_threads());
-    for a in &all {
-        let trains = if a.trains { "" } else { ", segments only" };
-        let software = if a.facts.software {
-            ", software: slower than the CPU path, only used when asked for"
-        } else {
-            ""
-        };
-        text += &(format!(
-            "gpu:{}    {} ({} {}, {}){software}{trains}",
-            a.index, a.facts.name, a.facts.backend, a.facts.kind, a.facts.driver
-        ) + "\n");
+    let threads = rayon::current_num_threads();
+    let adapters = adapters();
+    let mut text = format!("cpu      {threads} threads; always available\n");
+    for adapter in &adapters {
+        text += &adapter_line(adapter);
     }
-    if all.is_empty() {
-        text.push_str("No graphics adapter was found; training and segmentation use the CPU.\n");
+    if adapters.is_empty() {
+        text += "No graphics adapter was found; training and segmentation use the CPU.\n";
     }
-    output
-        .result(&json!({ "cpu_threads": rayon::current_num_threads(), "adapters": all }), &text)?;
+    output.result(&json!({ "cpu_threads": threads, "adapters": adapters }), &text)?;
     Ok(CommandOutcome::Done)
+}
+
+fn adapter_line(adapter: &TrainAdapter) -> String {
+    let facts = &adapter.facts;
+    let mut line = format!(
+        "gpu:{}    {} ({} {}, {})",
+        adapter.index, facts.name, facts.backend, facts.kind, facts.driver
+    );
+    if facts.software {
+        line += ", software: slower than the CPU engine, used only when it is asked for";
+    }
+    if !adapter.trains {
+        line += ", segments only";
+    }
+    line + "\n"
 }

@@ -1,4 +1,4 @@
-//! What the commands say, and where.
+//! Output of commands: results on standard output, messages and progress on standard error.
 
 use std::io::Write as _;
 use std::sync::OnceLock;
@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Warnings};
+
+/// Exit code after a second Ctrl-C, as shells have it for an interrupted program.
+const INTERRUPTED: i32 = 130;
 
 /// The two streams of a command.
 #[derive(Debug, Clone, Copy)]
@@ -16,21 +19,29 @@ pub struct Output {
 }
 
 impl Output {
+    /// `json`: results are JSON objects instead of text.
     pub fn new(json: bool) -> Self {
         Self { json }
     }
 
-    /// A sentence for the person watching, on standard error.
+    /// A sentence on standard error.
     #[allow(clippy::unused_self, reason = "both streams belong to the command's output")]
     pub fn remark(self, sentence: &str) {
-        // A closed standard error is no reason to lose the work.
+        // The work continues when standard error is closed.
         drop(writeln!(std::io::stderr(), "{sentence}"));
+    }
+
+    /// Every warning, a sentence each, on standard error.
+    pub fn warnings(self, warnings: &Warnings) {
+        for sentence in &warnings.notes {
+            self.remark(sentence);
+        }
     }
 
     /// The result: `value` as JSON, or `text`.
     ///
     /// # Errors
-    /// When the value is not JSON or standard output is closed.
+    /// When the value has no JSON form, or standard output cannot be written.
     pub fn result<T: Serialize>(self, value: &T, text: &str) -> Result<()> {
         let mut line = if self.json {
             serde_json::to_string(value)
@@ -42,35 +53,35 @@ impl Output {
             line.push('\n');
         }
         match std::io::stdout().write_all(line.as_bytes()) {
-            // The reader of a pipe may leave early.
+            // The reader of a pipe may close it early, such as `head`.
             Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
             other => other.map_err(|e| Error::io("The result cannot be printed", e)),
         }
     }
 
-    /// A progress bar with time left, on standard error.
+    /// A progress bar with the time left, on standard error.
     #[allow(clippy::unused_self, reason = "both streams belong to the command's output")]
-    pub fn bar(self, total: u64, what: &str) -> ProgressBar {
+    pub fn bar(self, total: u64, prefix: &str) -> ProgressBar {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(4));
         let style =
             ProgressStyle::with_template("{prefix} {bar:28} {percent:>3} % · {msg} · {eta} left");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
-        bar.set_prefix(what.to_owned());
+        bar.set_prefix(prefix.to_owned());
         bar
     }
 }
 
-/// Set when the user asked to stop (Ctrl-C). The second request ends the process at once.
+/// Set by Ctrl-C; a second Ctrl-C ends the process at once.
 pub fn stop_flag() -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
-    static ONCE: OnceLock<()> = OnceLock::new();
-    ONCE.get_or_init(|| {
+    static HANDLER: OnceLock<()> = OnceLock::new();
+    HANDLER.get_or_init(|| {
         let handler = || {
             if STOP.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
+                std::process::exit(INTERRUPTED);
             }
         };
-        // Without a handler Ctrl-C still ends the process; checkpoints are atomic either way.
+        // Without a handler Ctrl-C ends the process; files are written atomically in both cases.
         drop(ctrlc::set_handler(handler));
     });
     &STOP

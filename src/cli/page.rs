@@ -1,4 +1,4 @@
-//! Where the built page is: beside the program, as `cargo xtask web` and a package put it.
+//! The built page's folder: beside the program, where `cargo xtask web` and packages put it.
 
 use std::path::{Path, PathBuf};
 
@@ -6,55 +6,61 @@ use crate::error::{Error, Result};
 use crate::export::PageFiles;
 use crate::platform::read_file;
 
-/// Largest of the page's files.
+/// Largest file of the page.
 const MAX_PAGE_FILE_BYTES: u64 = 50_000_000;
 
-/// The page's folder: the one given, or `page` beside the program or one folder up.
+/// The page's folder: the given one, or `page` beside the program or one folder up; none where the
+/// page is not built.
 pub fn page_folder(given: Option<&Path>) -> Option<PathBuf> {
     if let Some(folder) = given {
         return is_page(folder).then(|| folder.to_path_buf());
     }
-    let program = std::env::current_exe().ok();
-    let mut beside = program
-        .iter()
-        .flat_map(|p| p.ancestors().skip(1).take(2))
-        .map(|folder| folder.join("page"));
-    beside.find(|folder| is_page(folder))
+    let program = std::env::current_exe().ok()?;
+    for folder in program.ancestors().skip(1).take(2) {
+        let page = folder.join("page");
+        if is_page(&page) {
+            return Some(page);
+        }
+    }
+    None
 }
 
 fn is_page(folder: &Path) -> bool {
     folder.join("index.html").is_file() && folder.join("web/prunella_bg.wasm").is_file()
 }
 
-/// What is said where there is no page.
+/// The error where a page is required and not built.
 pub fn no_page() -> Error {
     Error::mismatch(
         "The page is not built; 'cargo xtask web' does that, or name its folder with --page",
     )
 }
 
-/// Everything that a single HTML file needs.
+/// Everything that goes into a single HTML file.
 ///
 /// # Errors
-/// When a file is missing or no text.
+/// When a file is missing or is not text.
 pub fn page_files(folder: &Path) -> Result<PageFiles> {
-    let read = |name: &str| read_file(&folder.join(name), MAX_PAGE_FILE_BYTES);
-    let text = |name: &str| {
-        String::from_utf8(read(name)?)
-            .map_err(|_| Error::malformed("The page's file is not text").at(folder.join(name)))
-    };
     let mut page = PageFiles {
-        index: text("index.html")?,
-        style: text("web/style.css")?,
-        wasm: read("web/prunella_bg.wasm")?,
+        index: read_text(folder, "index.html")?,
+        style: read_text(folder, "web/style.css")?,
+        wasm: read_file(&folder.join("web/prunella_bg.wasm"), MAX_PAGE_FILE_BYTES)?,
         ..PageFiles::default()
     };
-    let list = std::fs::read_dir(folder.join("web"))
+    let entries = std::fs::read_dir(folder.join("web"))
         .map_err(|e| Error::io("The page cannot be read", e).at(folder))?;
-    for name in list.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+    for entry in entries.flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
         if Path::new(&name).extension().is_some_and(|e| e == "js") {
-            page.scripts.insert(name.clone(), text(&format!("web/{name}"))?);
+            let script = read_text(folder, &format!("web/{name}"))?;
+            page.scripts.insert(name, script);
         }
     }
     Ok(page)
+}
+
+fn read_text(folder: &Path, name: &str) -> Result<String> {
+    let file = folder.join(name);
+    String::from_utf8(read_file(&file, MAX_PAGE_FILE_BYTES)?)
+        .map_err(|_| Error::malformed("The page's file is not text").at(file))
 }

@@ -1,8 +1,9 @@
 //! `prunella prune`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use serde_json::json;
 
 use super::CommandOutcome;
@@ -12,7 +13,13 @@ use crate::model::{Model, Precision};
 use crate::platform::{read_file, write_atomic};
 use crate::prune::{PruningPlan, Scope, apply};
 
+/// Largest plan file.
+const MAX_PLAN_BYTES: u64 = 10_000_000;
+
 /// Remove the weakest filters of every convolution.
+///
+/// Filters are ranked by the L1 norm of their weights. The pruned model should be trained further
+/// with 'prunella finetune'.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella prune model.safetensors --ratio 0.5 --out half.safetensors
@@ -20,25 +27,24 @@ use crate::prune::{PruningPlan, Scope, apply};
   prunella prune model.safetensors --ratio 0.9 --scope all --out smallest.safetensors
   prunella prune model.safetensors --plan plan.json --out tiny.safetensors")]
 pub struct PruneArguments {
-    /// The model to prune.
+    /// The model to prune (.safetensors).
     model: PathBuf,
     /// Share of filters to remove from each layer, 0 to 1.
     #[arg(long, required_unless_present = "plan", conflicts_with = "plan")]
     ratio: Option<f64>,
-    /// What is pruned: the filters of convolutions (the paper's rule), or the units of hidden
-    /// layers as well.
+    /// Which layers lose units.
     #[arg(long, value_enum, default_value_t = ScopeName::Convolutions, conflicts_with = "plan")]
     scope: ScopeName,
-    /// Follow a saved plan instead of choosing filters by L1 norm.
+    /// Use a saved plan instead of ranking filters.
     #[arg(long)]
     plan: Option<PathBuf>,
-    /// Where the pruned model goes.
+    /// File of the pruned model (.safetensors).
     #[arg(long, short)]
     out: PathBuf,
-    /// Write the plan (kept filters of each layer) as JSON.
+    /// Write the plan (the filters that each layer keeps) as JSON.
     #[arg(long)]
     save_plan: Option<PathBuf>,
-    /// Store half-precision values.
+    /// Store the weights in half precision.
     #[arg(long)]
     f16: bool,
 }
@@ -46,7 +52,9 @@ pub struct PruneArguments {
 /// [`Scope`] on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ScopeName {
+    /// Filters of convolutions, as in the paper.
     Convolutions,
+    /// Filters of convolutions and units of hidden layers.
     All,
 }
 
@@ -59,44 +67,61 @@ impl From<ScopeName> for Scope {
     }
 }
 
-/// Largest plan file.
-const MAX_PLAN_BYTES: u64 = 10_000_000;
+#[derive(Serialize)]
+struct PruneResult<'a> {
+    model: &'a Path,
+    parameters_before: usize,
+    parameters: usize,
+    /// Multiply-adds per patch.
+    macs_before: u64,
+    macs_per_patch: u64,
+    /// Of the file.
+    bytes: u64,
+    fingerprint: String,
+}
 
 /// `prunella prune`.
 pub fn prune(arguments: &PruneArguments, output: Output) -> Result<CommandOutcome> {
     let model = Model::load(&arguments.model)?;
-    let plan = match (&arguments.plan, arguments.ratio) {
-        (Some(path), _) => serde_json::from_slice(&read_file(path, MAX_PLAN_BYTES)?)
-            .map_err(|e| Error::malformed(format!("The plan cannot be understood: {e}")))
-            .at(path)?,
-        (None, ratio) => {
-            let (plan, report) =
-                PruningPlan::l1(&model, ratio.unwrap_or(0.0), arguments.scope.into())?;
-            report.notes.iter().for_each(|n| output.remark(n));
-            plan
-        }
+    let plan = if let Some(file) = &arguments.plan {
+        read_plan(file)?
+    } else {
+        let ratio = arguments.ratio.unwrap_or(0.0);
+        let (plan, warnings) = PruningPlan::l1(&model, ratio, arguments.scope.into())?;
+        output.warnings(&warnings);
+        plan
     };
-    let small = apply(&model, &plan)?;
+    let pruned = apply(&model, &plan)?;
     let precision = if arguments.f16 { Precision::F16 } else { Precision::F32 };
-    small.save(&arguments.out, precision)?;
-    if let Some(path) = &arguments.save_plan {
+    pruned.save(&arguments.out, precision)?;
+    if let Some(file) = &arguments.save_plan {
         let text = serde_json::to_vec_pretty(&plan).map_err(|e| Error::malformed(e.to_string()))?;
-        write_atomic(path, &text)?;
+        write_atomic(file, &text)?;
     }
-    let (before, after) = (model.graph(), small.graph());
-    let bytes = std::fs::metadata(&arguments.out).map_or(0, |m| m.len());
-    let value = json!({
-        "model": arguments.out, "parameters_before": before.parameters(), "parameters": after.parameters(),
-        "macs_before": before.macs(), "macs_per_patch": after.macs(), "bytes": bytes, "fingerprint": small.fingerprint(),
-    });
+    let result = PruneResult {
+        model: &arguments.out,
+        parameters_before: model.graph().parameters(),
+        parameters: pruned.graph().parameters(),
+        macs_before: model.graph().macs(),
+        macs_per_patch: pruned.graph().macs(),
+        bytes: std::fs::metadata(&arguments.out).map_or(0, |m| m.len()),
+        fingerprint: pruned.fingerprint(),
+    };
     let text = format!(
-        "{}: {} of {} parameters and {} of {} MACs a patch remain ({bytes} bytes)",
-        arguments.out.display(),
-        after.parameters(),
-        before.parameters(),
-        after.macs(),
-        before.macs()
+        "{}: {} of {} parameters and {} of {} MACs a patch remain ({} bytes)",
+        result.model.display(),
+        result.parameters,
+        result.parameters_before,
+        result.macs_per_patch,
+        result.macs_before,
+        result.bytes
     );
-    output.result(&value, &text)?;
+    output.result(&json!(result), &text)?;
     Ok(CommandOutcome::Done)
+}
+
+fn read_plan(file: &Path) -> Result<PruningPlan> {
+    serde_json::from_slice(&read_file(file, MAX_PLAN_BYTES)?)
+        .map_err(|e| Error::malformed(format!("The plan cannot be understood: {e}")))
+        .at(file)
 }

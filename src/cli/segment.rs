@@ -30,8 +30,9 @@ const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
 /// Images of more pixels, at the model's pixel size, are segmented one at a time.
 const LARGE_IMAGE_PIXELS: u64 = 4_000_000;
 
-/// Segment images: nuclei as QuPath GeoJSON, CSV and label map, with probability map, mask and
-/// overlay.
+/// Segment images: nuclei as GeoJSON, CSV and label map.
+///
+/// The GeoJSON opens in QuPath. A probability map, a mask and an overlay are written too.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella segment field.tif --model models/dcnn-50.safetensors --out result
@@ -252,7 +253,7 @@ fn segment_one(
             return nucleus;
         }
         let label = nucleus.label;
-        SlideNucleus::new(&nucleus, 0, 0, sampling.scale).numbered(label, arguments.mpp.is_some())
+        SlideNucleus::new(&nucleus, 0, 0, sampling.scale).numbered(label)
     });
     let labels = enlarged(&labels, size);
     let objects = write_objects(&arguments.out, name, placed, &labels, &provenance)?;

@@ -54,7 +54,8 @@ enum SlideTask {
 #[command(after_help = "Examples:
   prunella slide segment biopsy.svs --model models/dcnn-90.safetensors --out result
   prunella slide segment biopsy.svs --model m.safetensors --region 12000,8000,4000,4000 --out result
-  prunella slide segment mosaic.tif --mpp 0.25 --model m.safetensors --inside annotations.geojson --out result
+  prunella slide segment mosaic.tif --mpp 0.25 --model m.safetensors --out result \\
+      --inside annotations.geojson
 
 A killed run goes on where it was when the same command is given again.")]
 struct SlideSegmentArguments {
@@ -186,7 +187,8 @@ fn segment(a: &SlideSegmentArguments, output: Output) -> Result<CommandOutcome> 
     Ok(if nuclei == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
 }
 
-/// What `slide segment --json` prints, keys in alphabetical order. The stages of reading, network and objects overlap.
+/// What `slide segment --json` prints, keys in alphabetical order. The stages of reading, network
+/// and objects overlap.
 #[derive(Debug, Serialize)]
 struct SlideResult<'a> {
     blocks: usize,
@@ -285,16 +287,18 @@ fn info(place: &str, output: Output) -> Result<CommandOutcome> {
     let level = |(i, l): (usize, &crate::slide::SlideLevel)| {
         json!({
             "width": l.width, "height": l.height, "downsample": slide.downsample(i),
-            "tile_width": l.tile_width, "tile_height": l.tile_height, "packing": format!("{:?}", l.compression),
+            "tile_width": l.tile_width, "tile_height": l.tile_height,
+            "packing": format!("{:?}", l.compression),
         })
     };
     let value = json!({
-        "kind": slide.kind, "mpp_um": slide.mpp_um, "magnification": slide.magnification, "set_aside": slide.associated_images,
+        "kind": slide.format, "mpp_um": slide.mpp_um, "magnification": slide.magnification,
+        "associated_images": slide.associated_images, "set_aside": slide.associated_images,
         "levels": slide.levels.iter().enumerate().map(level).collect::<Vec<_>>(),
     });
     let mpp =
         slide.mpp_um.map_or("pixel size not stated".to_owned(), |m| format!("{m} µm a pixel"));
-    let mut text = format!("{:?}, {mpp}, {} other images\n", slide.kind, slide.associated_images);
+    let mut text = format!("{:?}, {mpp}, {} other images\n", slide.format, slide.associated_images);
     for (i, l) in slide.levels.iter().enumerate() {
         text += &format!(
             "level {i}: {} × {} pixels, 1:{:.2}, tiles of {} × {}, {:?}\n",

@@ -1,31 +1,38 @@
 //! `prunella study`.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::json;
 
 use super::CommandOutcome;
+use super::cell_processes::{CellProcesses, ProcessSettings};
 use super::output::{Output, stop_flag};
 use super::tiles::{TileArguments, load};
 use super::train::show;
-use crate::engine::{Control, DeviceChoice};
+use crate::engine::DeviceChoice;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::platform::{read_file, write_atomic};
 use crate::study::{
-    Cell, CellRun, Data, Design, NetworkChoice, Study, cost, paper_cost, report, snakefile,
+    Cell, CellRunner, Design, NetworkCostRow, Study, StudyTiles, measure_cost, paper_cost, report,
+    snakefile,
 };
+use crate::train::Event;
 
 /// Largest design file.
 const MAX_DESIGN_BYTES: u64 = 1_000_000;
-/// How often finished jobs are looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Runs whose median Table 8's time is.
+/// Runs whose median is the time of a patch.
 const COST_RUNS: usize = 7;
+/// Header of `cost.csv`.
+const COST_HEADER: &str =
+    "network,pruning_ratio,bytes,ms_per_patch,paper_bytes,paper_ms_per_patch\n";
 
-/// Answer the paper's question for a data set: how far to prune, and how many patches?
+/// Measure how far to prune and how many patches are needed.
+///
+/// A study trains and scores one network for every combination of pruning ratio, sample size and
+/// seed of a design; each combination is a cell.
 #[derive(Debug, Args)]
 pub struct StudyArguments {
     #[command(subcommand)]
@@ -35,20 +42,14 @@ pub struct StudyArguments {
 #[derive(Debug, Subcommand)]
 enum StudyTask {
     Run(RunArguments),
-    /// Write report.html, its figures and the table (CSV, JSON) from what is finished.
-    Report {
-        /// The study's folder.
-        folder: PathBuf,
-        /// A cost.csv of 'study run paper-cost', kept with the study: accuracy is then drawn
-        /// against milliseconds too.
-        #[arg(long, value_name = "CSV")]
-        times: Option<PathBuf>,
-    },
+    Report(ReportArguments),
     Plan(PlanArguments),
     Cell(CellArguments),
 }
 
-/// Train and score every cell of a design; a killed run goes on where it was.
+/// Train and score every cell of a design.
+///
+/// Finished cells are kept: the same command continues a run that was stopped.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella study run smoke --out smoke
@@ -57,16 +58,16 @@ enum StudyTask {
   prunella study run my-design.toml --data tiles --out mine
   prunella study run paper-cost --out cost
 
-Built in: smoke, paper-table4 to paper-table7, paper-seeds, paper-cost.
+Built-in designs: smoke, paper-table4 to paper-table7, paper-seeds, paper-cost.
 
-A design for tiles of your own, by parts of their names:
+A design for other tiles names them by parts of their names:
   name = \"mine\"
   networks = [\"dcnn\"]
   ratios = [0.0, 0.5, 0.9]
   patches = [1000, 10000]
   seeds = [1, 2, 3]
   pretrain = { patches = 60000, epochs = 1 }
-  train = { epochs = 20, augment = \"strong\", weight_decay = 0.01, awake = true }
+  train = { epochs = 20, augment = \"strong\", weight_decay = 0.01, revive = true }
   [data.split]
   pretrain = [\"slide-1\", \"slide-2\"]
   train = [\"slide-3\"]
@@ -74,54 +75,73 @@ A design for tiles of your own, by parts of their names:
 struct RunArguments {
     /// A built-in design or a TOML file.
     design: String,
+    /// Folder of the study.
     #[arg(long, short)]
     out: PathBuf,
-    /// Folder with labelled tiles. The design's [data.split] says which of them train and test,
-    /// else the paper's Table 1.
+    /// Folder with labelled tiles. The design's [data.split] decides which of them pre-train, train
+    /// and test; without it the paper's Table 1 does.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Cells worked on at a time, each in a process with its share of the cores; one a device
-    /// unless said otherwise.
+    /// Number of cells at a time, each in a process with its share of the cores [default: the
+    /// number of devices].
     #[arg(long)]
     jobs: Option<usize>,
-    /// auto, cpu, gpu or gpu:N; several with commas, and jobs take turns on them.
+    /// Where to train: auto, cpu, gpu, or gpu:N as 'prunella devices' lists them. Jobs take turns
+    /// on several (comma-separated).
     #[arg(long, default_value = "auto", value_delimiter = ',')]
     device: Vec<DeviceChoice>,
 }
 
-/// Write a Snakemake workflow for many machines.
+/// Write report.html, its figures and the tables from the finished cells.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  prunella study report table6
+  prunella study report table6 --times cost/cost.csv")]
+struct ReportArguments {
+    /// Folder of the study.
+    folder: PathBuf,
+    /// A cost.csv of 'prunella study run paper-cost': adds a figure of accuracy against
+    /// milliseconds. It is copied into the study.
+    #[arg(long, value_name = "CSV")]
+    times: Option<PathBuf>,
+}
+
+/// Write a Snakemake workflow that computes the cells on many machines.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella study plan smoke --out smoke && cd smoke && snakemake --cores all --retries 2
   prunella study plan paper-table6 --data /data/kumar --out table6
   cd table6 && snakemake --executor slurm --jobs 50 --retries 2
-On a Slurm that keeps no accounts, add --slurm-status-command squeue.")]
+With a Slurm without accounting, add --slurm-status-command squeue.")]
 struct PlanArguments {
     /// A built-in design or a TOML file.
     design: String,
     /// Folder of the study: the Snakefile, and later its results.
     #[arg(long, short)]
     out: PathBuf,
-    /// Folder with labelled tiles, as the machines see it.
+    /// Folder with labelled tiles, by a path that is valid on all machines.
     #[arg(long)]
     data: Option<PathBuf>,
 }
 
-/// Do one cell, or one pre-training, of the study in a folder: what workflows call.
+/// Compute one cell or one pre-training of a study, as workflows do.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  prunella study cell smoke --pretrain small
+  prunella study cell smoke --id small-d90-n600-s1-570a24bb")]
 struct CellArguments {
-    /// The study's folder.
+    /// Folder of the study.
     folder: PathBuf,
-    /// Which cell, as the Snakefile and results.csv name it; or --pretrain.
+    /// Id of the cell, as the Snakefile and results.csv have it.
     #[arg(long, required_unless_present = "pretrain", conflicts_with = "pretrain")]
     id: Option<String>,
-    /// Only the pre-training of this network.
-    #[arg(long)]
+    /// Compute only the pre-training of this network.
+    #[arg(long, value_name = "NETWORK")]
     pretrain: Option<String>,
     /// Folder with labelled tiles.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// auto, cpu, gpu or gpu:N.
+    /// Where to train: auto, cpu, gpu, or gpu:N as 'prunella devices' lists them.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
 }
@@ -130,18 +150,20 @@ struct CellArguments {
 pub fn study(arguments: &StudyArguments, output: Output) -> Result<CommandOutcome> {
     match &arguments.task {
         StudyTask::Run(a) => run(a, output),
-        StudyTask::Report { folder, times } => {
-            let study = Study::open(folder)?;
-            times.as_deref().map_or(Ok(()), |file| study.take_times(file))?;
-            written(&study, output)
+        StudyTask::Report(a) => {
+            let study = Study::open(&a.folder)?;
+            if let Some(file) = &a.times {
+                study.import_times(file)?;
+            }
+            write_report(&study, output)
         }
         StudyTask::Plan(a) => plan(a, output),
-        StudyTask::Cell(a) => cell(a, output),
+        StudyTask::Cell(a) => compute_cell(a, output),
     }
 }
 
-/// A design by name or from a file.
-fn design(name: &str) -> Result<Design> {
+/// A design from a file, or a built-in one by name.
+fn load_design(name: &str) -> Result<Design> {
     let path = Path::new(name);
     if !path.is_file() {
         return Design::built_in(name);
@@ -151,7 +173,7 @@ fn design(name: &str) -> Result<Design> {
     Design::parse(&text).at(path)
 }
 
-/// Says what is missing before anything is written.
+/// Refuses a design of labelled tiles without a folder of them.
 fn check_data(design: &Design, data: Option<&Path>) -> Result<()> {
     if design.data.phantom || data.is_some() {
         return Ok(());
@@ -159,234 +181,178 @@ fn check_data(design: &Design, data: Option<&Path>) -> Result<()> {
     Err(Error::mismatch("This design needs labelled tiles; name their folder with --data"))
 }
 
-/// The tiles that a design wants.
-fn tiles(design: &Design, folder: Option<&Path>, output: Output) -> Result<Data> {
+/// The tiles of a design.
+fn load_tiles(design: &Design, folder: Option<&Path>, output: Output) -> Result<StudyTiles> {
     check_data(design, folder)?;
     match folder {
         Some(folder) if !design.data.phantom => {
-            let wanted = TileArguments {
+            let all = TileArguments {
                 data: folder.to_path_buf(),
                 split: None,
                 tiles: Vec::new(),
                 licence: None,
             };
-            Data::of_tiles(load(&wanted, output)?, design)
+            StudyTiles::by_split(load(&all, output)?, design)
         }
-        _ => Ok(Data::phantom()),
+        _ => Ok(StudyTiles::phantom()),
     }
 }
 
 fn run(arguments: &RunArguments, output: Output) -> Result<CommandOutcome> {
-    let design = design(&arguments.design)?;
+    let design = load_design(&arguments.design)?;
     if design.cost {
-        return measured(&design, &arguments.out, output);
+        return write_cost(&design, &arguments.out, output);
     }
     let jobs = arguments.jobs.unwrap_or(arguments.device.len());
     if jobs == 0 {
         return Err(Error::mismatch("At least one job is needed"));
     }
-    // Before anything is written: a design that does not fit the tiles should leave no folder
-    // behind.
-    let data = if Study::is_in(&arguments.out) {
-        None
-    } else {
-        Some(tiles(&design, arguments.data.as_deref(), output)?)
-    };
-    let study = Study::begin(design, &arguments.out)?;
-    let missing = study.missing()?;
+    // Read before the folder is created, so that a design that does not fit the tiles leaves
+    // nothing behind.
+    let mut tiles = None;
+    if !Study::exists_in(&arguments.out) {
+        tiles = Some(load_tiles(&design, arguments.data.as_deref(), output)?);
+    }
+    let study = Study::create_or_open(design, &arguments.out)?;
+    let unfinished = study.unfinished()?;
     let all = study.design.cells().len();
-    if missing.len() < all {
-        output.remark(&format!("{} of {all} cells are finished already", all - missing.len()));
+    if unfinished.len() < all {
+        output.remark(&format!("{} of {all} cells are finished already", all - unfinished.len()));
     }
-    if jobs == 1 || missing.len() < 2 {
-        one_after_the_other(arguments, &study, (&missing, data), output)?;
-    } else {
-        side_by_side(arguments, jobs, &study, &missing, output)?;
+    if jobs > 1 && unfinished.len() > 1 {
+        run_in_processes(arguments, jobs, &study, &unfinished, output)?;
+    } else if !unfinished.is_empty() {
+        let tiles = match tiles {
+            Some(tiles) => tiles,
+            None => load_tiles(&study.design, arguments.data.as_deref(), output)?,
+        };
+        run_here(arguments, &study, &unfinished, &tiles, output)?;
     }
-    written(&study, output)
+    write_report(&study, output)
 }
 
-/// Cells in this process; tiles may have been read already.
-fn one_after_the_other(
+/// Computes cells one after the other in this process.
+fn run_here(
     arguments: &RunArguments,
     study: &Study,
-    (missing, data): (&[Cell], Option<Data>),
+    cells: &[Cell],
+    tiles: &StudyTiles,
     output: Output,
 ) -> Result<()> {
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let data = data.map_or_else(|| tiles(&study.design, arguments.data.as_deref(), output), Ok)?;
-    study.keep_to(&data)?;
+    study.check_tiles(tiles)?;
     let device = arguments.device.first().copied().unwrap_or_default();
-    let runner = CellRun { study, data: &data, device, cancel: stop_flag() };
-    let begun = Instant::now();
-    for (i, cell) in missing.iter().enumerate() {
+    let runner = CellRunner { study, tiles, device, cancel: stop_flag() };
+    let mut pace = Pace::new(cells.len());
+    for cell in cells {
         let bar = output.bar(1, &cell.id);
-        runner.run(cell, &mut |_, event| {
-            if !matches!(event, crate::train::Event::Epoch(_)) {
+        runner.run(cell, &mut |event| {
+            // A line for each epoch of each cell would be too many.
+            if !matches!(event, Event::Epoch(_)) {
                 show(event, &bar, output);
             }
         })?;
         bar.finish_and_clear();
-        told(study, cell, i + 1, missing.len(), begun, output)?;
+        pace.cell_done(study, cell, output)?;
     }
     Ok(())
 }
 
-/// A line for a finished cell.
-fn told(
-    study: &Study,
-    cell: &Cell,
-    done: usize,
-    all: usize,
-    begun: Instant,
-    output: Output,
-) -> Result<()> {
-    let Some(result) = study.result(cell)? else { return Ok(()) };
-    let number = |v: Option<f64>| v.map_or("–".to_owned(), |v| format!("{v:.4}"));
-    let left = begun.elapsed().as_secs_f64() / done as f64 * (all - done) as f64;
-    output.remark(&format!(
-        "{done}/{all} {}: accuracy {}, Dice {} ({left:.0} s left at this pace)",
-        cell.id,
-        number(result.scores.accuracy),
-        number(result.scores.dice)
-    ));
-    Ok(())
-}
-
-/// A cell in a process of its own.
-struct CellJob<'a> {
-    process: Child,
-    cell: &'a Cell,
-    /// Place among the jobs that run at a time; it decides the device.
-    seat: usize,
-}
-
-/// Processes, each with its share of the cores: training scales badly over threads.
-fn side_by_side(
+/// Computes cells in `jobs` processes: training scales badly over threads.
+fn run_in_processes(
     arguments: &RunArguments,
     jobs: usize,
     study: &Study,
-    missing: &[Cell],
+    cells: &[Cell],
     output: Output,
 ) -> Result<()> {
-    for network in &study.design.networks {
-        if study.design.pretrain_recipe(*network).is_some()
-            && missing.iter().any(|c| c.network == *network)
-        {
+    let settings = ProcessSettings {
+        study: &study.folder,
+        data: arguments.data.as_deref(),
+        devices: &arguments.device,
+    };
+    for &network in &study.design.networks {
+        let is_used = cells.iter().any(|cell| cell.network == network);
+        if is_used && study.design.pretrain_recipe(network).is_some() {
             output.remark(&format!("Pre-training {}", network.name()));
-            finish(
-                start(arguments, study, 1, 0, &["--pretrain", network.name()])?,
-                network.name(),
-            )?;
+            settings.pretrain(network)?;
         }
     }
-    let begun = Instant::now();
-    let mut waiting = missing.iter();
-    let mut running: Vec<CellJob<'_>> = Vec::new();
-    let mut done = 0;
-    loop {
-        while let Some(seat) = (0..jobs).find(|seat| running.iter().all(|job| job.seat != *seat)) {
-            let Some(cell) = waiting.next() else { break };
-            let process = start(arguments, study, jobs, seat, &["--id", &cell.id])?;
-            running.push(CellJob { process, cell, seat });
-        }
-        if running.is_empty() {
-            return Ok(());
-        }
-        let stop = |running: &mut Vec<CellJob<'_>>| {
-            running.iter_mut().for_each(|job| drop(job.process.kill()))
-        };
-        let ended = running
-            .iter_mut()
-            .position(|job| matches!(job.process.try_wait(), Ok(Some(_)) | Err(_)));
-        if let Some(i) = ended {
-            let CellJob { process, cell, .. } = running.swap_remove(i);
-            finish(process, &cell.id).inspect_err(|_| stop(&mut running))?;
-            done += 1;
-            told(study, cell, done, missing.len(), begun, output)?;
-        } else {
-            std::thread::sleep(LOOK_EVERY);
-        }
-        let asked = Control { cancel: Some(stop_flag()), ..Control::default() }.check();
-        if let Err(e) = asked {
-            // They keep a checkpoint every few seconds and go on from there.
-            stop(&mut running);
-            return Err(e);
-        }
+    let mut pace = Pace::new(cells.len());
+    CellProcesses::new(settings, jobs).run(cells, &mut |cell| pace.cell_done(study, cell, output))
+}
+
+/// Counts finished cells and estimates the time that is left.
+struct Pace {
+    cells: usize,
+    done: usize,
+    started: Instant,
+}
+
+impl Pace {
+    fn new(cells: usize) -> Self {
+        Self { cells, done: 0, started: Instant::now() }
+    }
+
+    /// Prints a line for a finished cell.
+    fn cell_done(&mut self, study: &Study, cell: &Cell, output: Output) -> Result<()> {
+        self.done += 1;
+        let Some(result) = study.result(cell)? else { return Ok(()) };
+        let seconds_per_cell = self.started.elapsed().as_secs_f64() / self.done as f64;
+        let seconds_left = seconds_per_cell * (self.cells - self.done) as f64;
+        output.remark(&format!(
+            "{}/{} {}: accuracy {}, Dice {} ({seconds_left:.0} s left at this pace)",
+            self.done,
+            self.cells,
+            cell.id,
+            four_digits(result.scores.accuracy),
+            four_digits(result.scores.dice)
+        ));
+        Ok(())
     }
 }
 
-/// Starts `prunella study cell` on the device of a seat, with that many to share the cores.
-fn start(
-    arguments: &RunArguments,
-    study: &Study,
-    jobs: usize,
-    seat: usize,
-    what: &[&str],
-) -> Result<Child> {
-    let program =
-        std::env::current_exe().map_err(|e| Error::io("The program cannot find itself", e))?;
-    let device = arguments.device[seat % arguments.device.len()];
-    let threads = (crate::platform::threads() / jobs).max(1);
-    let mut command = Command::new(&program);
-    command
-        .args(["study", "cell"])
-        .arg(&study.folder)
-        .args(what)
-        .args(["--device", &device.to_string()]);
-    if let Some(data) = &arguments.data {
-        command.arg("--data").arg(data);
-    }
-    command
-        .env("RAYON_NUM_THREADS", threads.to_string())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    command.spawn().map_err(|e| Error::io("A job cannot be started", e))
+fn four_digits(score: Option<f64>) -> String {
+    score.map_or("–".to_owned(), |s| format!("{s:.4}"))
 }
 
-/// The end of a job, with its last words if it failed.
-fn finish(job: Child, name: &str) -> Result<()> {
-    let ended = job.wait_with_output().map_err(|e| Error::io("A job cannot be waited for", e))?;
-    if ended.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&ended.stderr);
-    Err(Error::mismatch(format!(
-        "{name} failed: {}",
-        said.lines().last().unwrap_or("it said nothing")
-    )))
+#[derive(Serialize)]
+struct ReportResult<'a> {
+    finished: usize,
+    cells: usize,
+    report: &'a Path,
+    table: &'a Path,
 }
 
-/// Writes table and report.
-fn written(study: &Study, output: Output) -> Result<CommandOutcome> {
+/// Writes tables, figures and report.
+fn write_report(study: &Study, output: Output) -> Result<CommandOutcome> {
     let table = study.write_table()?;
     let page = study.folder.join("report.html");
     let report = report(study)?;
     write_atomic(&page, report.html.as_bytes())?;
-    for (name, svg) in &report.figures {
-        write_atomic(&study.folder.join("figures").join(name), svg.as_bytes())?;
+    for figure in &report.figures {
+        let file = study.folder.join("figures").join(&figure.file_name);
+        write_atomic(&file, figure.svg.as_bytes())?;
     }
     let results = study.results()?;
     let text = serde_json::to_vec_pretty(&results).map_err(|e| Error::malformed(e.to_string()))?;
     write_atomic(&study.folder.join("results.json"), &text)?;
-    let (finished, all) = (results.len(), study.design.cells().len());
-    let text = format!("{finished} of {all} cells: {}, {}", page.display(), table.display());
-    output.result(
-        &json!({ "finished": finished, "cells": all, "report": page, "table": table }),
-        &text,
-    )?;
+    let finished = results.len();
+    let cells = study.design.cells().len();
+    let text = format!("{finished} of {cells} cells: {}, {}", page.display(), table.display());
+    let result = ReportResult { finished, cells, report: &page, table: &table };
+    output.result(&json!(result), &text)?;
     Ok(if finished == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
 }
 
 fn plan(arguments: &PlanArguments, output: Output) -> Result<CommandOutcome> {
-    let design = design(&arguments.design)?;
+    let design = load_design(&arguments.design)?;
     check_data(&design, arguments.data.as_deref())?;
-    let study = Study::begin(design, &arguments.out)?;
-    let data =
-        arguments.data.as_deref().map(|d| d.canonicalize().unwrap_or_else(|_| d.to_path_buf()));
-    let text = snakefile(&study.design, data.as_deref().map(|d| d.to_string_lossy()).as_deref());
+    let study = Study::create_or_open(design, &arguments.out)?;
+    let data = arguments.data.as_deref().map(|folder| {
+        let absolute = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+        absolute.to_string_lossy().into_owned()
+    });
+    let text = snakefile(&study.design, data.as_deref());
     let file = arguments.out.join("Snakefile");
     write_atomic(&file, text.as_bytes())?;
     let cells = study.design.cells().len();
@@ -397,41 +363,51 @@ fn plan(arguments: &PlanArguments, output: Output) -> Result<CommandOutcome> {
     Ok(CommandOutcome::Done)
 }
 
-fn cell(arguments: &CellArguments, output: Output) -> Result<CommandOutcome> {
+fn compute_cell(arguments: &CellArguments, output: Output) -> Result<CommandOutcome> {
     let study = Study::open(&arguments.folder)?;
-    let data = tiles(&study.design, arguments.data.as_deref(), output)?;
-    study.keep_to(&data)?;
+    let tiles = load_tiles(&study.design, arguments.data.as_deref(), output)?;
+    study.check_tiles(&tiles)?;
     let runner =
-        CellRun { study: &study, data: &data, device: arguments.device, cancel: stop_flag() };
+        CellRunner { study: &study, tiles: &tiles, device: arguments.device, cancel: stop_flag() };
     if let Some(name) = &arguments.pretrain {
         let network = study.design.networks.iter().find(|n| n.name() == name);
         let network = network
             .ok_or_else(|| Error::mismatch(format!("The design has no network '{name}'")))?;
-        let model = runner.pretrained(*network, &mut |_, _| {})?;
-        output.result(&json!({ "fingerprint": model.fingerprint() }), &model.fingerprint())?;
+        let fingerprint = runner.pretrained(*network, &mut |_| {})?.fingerprint();
+        output.result(&json!({ "fingerprint": fingerprint }), &fingerprint)?;
         return Ok(CommandOutcome::Done);
     }
     let id = arguments.id.as_deref().unwrap_or_default();
     let cells = study.design.cells();
     let cell = cells.iter().find(|c| c.id == id);
     let cell = cell.ok_or_else(|| Error::mismatch(format!("The design has no cell '{id}'")))?;
-    let result = runner.run(cell, &mut |_, _| {})?;
+    let result = runner.run(cell, &mut |_| {})?;
     output.result(&json!(result), &study.result_file(cell).display().to_string())?;
     Ok(CommandOutcome::Done)
 }
 
-fn measured(design: &Design, folder: &Path, output: Output) -> Result<CommandOutcome> {
-    let rows = cost(design, COST_RUNS)?;
-    let mut table =
-        "network,pruning_ratio,bytes,ms_per_patch,paper_bytes,paper_ms_per_patch\n".to_owned();
-    for (network, ratio, bytes, ms) in &rows {
-        let paper = paper_cost(*network == NetworkChoice::Dccn, *ratio)
-            .filter(|_| *network != NetworkChoice::Small);
-        let paper = paper.map_or(",".to_owned(), |(kb, ms)| format!("{},{ms}", kb * 1024.0));
-        table.push_str(&format!("{},{ratio},{bytes},{ms:.4},{paper}\n", network.name()));
+/// Measures the networks of a design and writes `cost.csv`.
+fn write_cost(design: &Design, folder: &Path, output: Output) -> Result<CommandOutcome> {
+    let mut table = COST_HEADER.to_owned();
+    for row in measure_cost(design, COST_RUNS)? {
+        table += &cost_row(&row);
     }
     let file = folder.join("cost.csv");
     write_atomic(&file, table.as_bytes())?;
     output.result(&json!({ "table": file }), &format!("{table}{}", file.display()))?;
     Ok(CommandOutcome::Done)
+}
+
+/// The columns of [`COST_HEADER`]; the paper's are empty for networks that it does not have.
+fn cost_row(row: &NetworkCostRow) -> String {
+    let paper = row.network.paper_family().and_then(|f| paper_cost(f, row.pruning_ratio));
+    let paper =
+        paper.map_or(",".to_owned(), |p| format!("{},{}", p.kilobytes * 1024.0, p.ms_per_patch));
+    format!(
+        "{},{},{},{:.4},{paper}\n",
+        row.network.name(),
+        row.pruning_ratio,
+        row.bytes,
+        row.ms_per_patch
+    )
 }

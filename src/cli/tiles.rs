@@ -1,4 +1,4 @@
-//! Which tiles a command works on.
+//! Which labelled tiles a command works on.
 
 use std::path::PathBuf;
 
@@ -9,6 +9,10 @@ use crate::dataset::{Split, Tile, discover, load_tile};
 use crate::error::{Error, Result};
 use crate::model::Model;
 
+/// Message where a folder has no tile for the command.
+pub const NO_TILES: &str =
+    "No labelled tiles were found there; 'prunella data check' lists what a folder has.";
+
 /// Where labelled tiles come from.
 #[derive(Debug, Args)]
 pub struct TileArguments {
@@ -18,10 +22,10 @@ pub struct TileArguments {
     /// Only the tiles of this part of the paper's Table 1.
     #[arg(long, value_enum)]
     pub split: Option<SplitName>,
-    /// Only tiles whose names contain one of these (comma-separated).
+    /// Only tiles whose names contain one of these texts (comma-separated).
     #[arg(long, value_delimiter = ',')]
     pub tiles: Vec<String>,
-    /// Licence of the data, kept in the model's card.
+    /// Licence of the data, written into the model's card.
     #[arg(long)]
     pub licence: Option<String>,
 }
@@ -34,18 +38,26 @@ pub enum SplitName {
     Test,
 }
 
+impl From<SplitName> for Split {
+    fn from(name: SplitName) -> Self {
+        match name {
+            SplitName::Pretrain => Self::Pretrain,
+            SplitName::Train => Self::Train,
+            SplitName::Test => Self::Test,
+        }
+    }
+}
+
 impl TileArguments {
     fn split(&self) -> Option<Split> {
-        self.split.map(|s| match s {
-            SplitName::Pretrain => Split::Pretrain,
-            SplitName::Train => Split::Train,
-            SplitName::Test => Split::Test,
-        })
+        self.split.map(Split::from)
     }
 
-    fn wants(&self, name: &str) -> bool {
-        self.split().is_none_or(|s| s.contains(name))
-            && (self.tiles.is_empty() || self.tiles.iter().any(|t| name.contains(t)))
+    /// Whether the arguments choose a tile of that name.
+    fn selects(&self, name: &str) -> bool {
+        let in_split = self.split().is_none_or(|split| split.contains(name));
+        let named = self.tiles.is_empty() || self.tiles.iter().any(|part| name.contains(part));
+        in_split && named
     }
 
     /// Writes the licence into a card.
@@ -56,35 +68,48 @@ impl TileArguments {
     }
 }
 
-/// Loads the wanted tiles; broken ones are told and left out.
+/// Loads the selected tiles. Broken ones are reported and left out.
 ///
 /// # Errors
-/// When the folder cannot be read, or a part of the paper's split is asked for and incomplete.
+/// When the folder cannot be read, or a part of the paper's split is selected and incomplete.
 pub fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile>> {
-    let (files, report) = discover(&arguments.data)?;
-    report.notes.iter().for_each(|n| output.remark(n));
+    let (files, warnings) = discover(&arguments.data)?;
+    output.warnings(&warnings);
     let mut tiles = Vec::new();
-    for files in files.iter().filter(|f| f.labels.is_some() && arguments.wants(&f.name)) {
+    for files in &files {
+        if files.labels.is_none() || !arguments.selects(&files.name) {
+            continue;
+        }
         match load_tile(files) {
-            Ok((tile, report)) => {
-                report.notes.iter().for_each(|n| output.remark(&format!("{}: {n}", tile.name)));
+            Ok((tile, warnings)) => {
+                for sentence in &warnings.notes {
+                    output.remark(&format!("{}: {sentence}", tile.name));
+                }
                 tiles.push(tile);
             }
-            Err(e) => {
-                output.remark(&format!("{} is left out: {e}", files.name));
-            }
+            Err(e) => output.remark(&format!("{} is left out: {e}", files.name)),
         }
     }
-    if let (Some(split), true) = (arguments.split(), arguments.tiles.is_empty()) {
-        let there = |code: &str| tiles.iter().any(|t| split.has(&t.name, code));
-        let missing: Vec<&str> = split.codes().iter().copied().filter(|c| !there(c)).collect();
-        if !missing.is_empty() && !tiles.is_empty() {
-            return Err(Error::mismatch(format!(
-                "The paper's {} tiles are not all usable here, so its numbers would not compare; missing: {}",
-                format!("{split:?}").to_lowercase(),
-                missing.join(", ")
-            )));
-        }
+    if let Some(split) = arguments.split()
+        && arguments.tiles.is_empty()
+        && !tiles.is_empty()
+    {
+        check_complete(split, &tiles)?;
     }
     Ok(tiles)
+}
+
+/// Refuses an incomplete part of the paper's split.
+fn check_complete(split: Split, tiles: &[Tile]) -> Result<()> {
+    let mut missing = split.codes().to_vec();
+    missing.retain(|code| !tiles.iter().any(|tile| split.has(&tile.name, code)));
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::mismatch(format!(
+        "The paper's {} tiles are not all usable here, so its numbers would not compare; \
+         missing: {}",
+        format!("{split:?}").to_lowercase(),
+        missing.join(", ")
+    )))
 }

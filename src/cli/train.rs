@@ -3,25 +3,29 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use super::CommandOutcome;
 use super::output::{Output, stop_flag};
 use super::tiles::{TileArguments, load};
-use crate::dataset::{Augmentation, Prior};
+use crate::dataset::{AugmentationPreset, Prior};
 use crate::demo::points;
 use crate::engine::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::model::{Architecture, Head, Model, Precision};
+use crate::model::{Family, Head, Model, Precision};
 use crate::platform::write_atomic;
 use crate::report::history_curves;
-use crate::train::{EpochLog, Event, Recipe, Schedule, TrainData, Trainer, open};
+use crate::train::{
+    DeadUnitOptions, EpochLog, Event, Recipe, Schedule, TrainData, TrainOutcome, Trainer, open,
+};
 
 /// Train a network from random weights.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  prunella train --data kumar --split pretrain --patches 60000 --epochs 1 --augment --awake --out start.safetensors
-  prunella train --data my-tiles --network dccn --head sigmoid --device gpu --out dccn.safetensors")]
+  prunella train --data kumar --split pretrain --patches 60000 --epochs 1 --augment --revive \\
+      --out start.safetensors
+  prunella train --data tiles --network dccn --head sigmoid --device gpu --out dccn.safetensors")]
 pub struct TrainArguments {
     /// Which of the paper's networks.
     #[arg(long, value_enum, default_value_t = Family::Dcnn)]
@@ -33,61 +37,163 @@ pub struct TrainArguments {
 /// Train an existing model further, after pruning or on other tiles.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  prunella finetune half.safetensors --data kumar --split train --patches 9159 --epochs 30 --augment --awake --out half-tuned.safetensors
-  prunella finetune tenth.safetensors --teacher whole.safetensors --data kumar --split train --augment --out tenth-tuned.safetensors")]
+  prunella finetune half.safetensors --data kumar --split train --patches 9159 --epochs 30 \\
+      --augment --revive --out half-tuned.safetensors
+  prunella finetune tenth.safetensors --teacher whole.safetensors --data kumar --split train \\
+      --augment --out tenth-tuned.safetensors")]
 pub struct FinetuneArguments {
     /// The model to start from.
     model: PathBuf,
-    /// Better models that teach what they believe of each patch, on average (comma-separated).
-    /// DCNNs on the CPU only.
+    /// Better models whose mean probability of each pixel is learned (knowledge distillation,
+    /// comma-separated). DCNNs on the CPU only.
     #[arg(long, value_name = "MODELS", value_delimiter = ',')]
     teacher: Vec<PathBuf>,
-    /// Share of the teachers in what is taught, 0 to 1; the rest are labels. At 1 labels only
-    /// score.
-    #[arg(long, default_value_t = 0.5, requires = "teacher", value_name = "SHARE")]
-    distil: f32,
+    /// Share of the teachers in the targets, 0 to 1; the rest are labels. At 1 labels are used for
+    /// scores alone.
+    #[arg(
+        long,
+        alias = "distil",
+        default_value_t = 0.5,
+        requires = "teacher",
+        value_name = "SHARE"
+    )]
+    distill: f32,
     #[command(flatten)]
     common: CommonArguments,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Family {
-    /// 916 959 parameters.
-    Dcnn,
-    /// 4 794 754 parameters.
-    Dccn,
-}
+impl ValueEnum for Family {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ScheduleName {
-    Constant,
-    Cosine,
-    OneCycle,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum AugmentName {
-    None,
-    Default,
-    Strong,
-    Stains,
-}
-
-impl AugmentName {
-    fn resolve(self) -> Augmentation {
-        match self {
-            Self::None => Augmentation::NONE,
-            Self::Default => Augmentation::DEFAULT,
-            Self::Strong => Augmentation::STRONG,
-            Self::Stains => Augmentation::STAINS,
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let value = PossibleValue::new(self.name());
+        Some(match self {
+            Self::Dcnn => value.help("916 959 parameters"),
+            Self::Dccn => value.help("4 794 754 parameters"),
+        })
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum HeadName {
-    Softmax,
-    Sigmoid,
+impl ValueEnum for Schedule {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Constant, Self::Cosine, Self::OneCycle]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Constant => "constant",
+            Self::Cosine => "cosine",
+            Self::OneCycle => "one-cycle",
+        }))
+    }
+}
+
+impl ValueEnum for AugmentationPreset {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::None, Self::Default, Self::Strong, Self::Stains]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::None => "none",
+            Self::Default => "default",
+            Self::Strong => "strong",
+            Self::Stains => "stains",
+        }))
+    }
+}
+
+impl ValueEnum for Head {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Softmax, Self::Sigmoid]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Softmax => "softmax",
+            Self::Sigmoid => "sigmoid",
+        }))
+    }
+}
+
+/// What defaults are: one recipe for every command.
+const DEFAULT: Recipe = Recipe::DEFAULT;
+
+/// The options of [`Recipe`].
+#[derive(Debug, Args)]
+struct RecipeArguments {
+    /// Patches to draw; 70 % of them train, 30 % validate.
+    #[arg(long, default_value_t = DEFAULT.patches)]
+    patches: usize,
+    /// Draw the patches in squares of this side (a multiple of 8) and learn every pixel of a square
+    /// from one forward pass: many times faster a patch; neighbouring pixels carry less
+    /// information. DCNN on the CPU only.
+    #[arg(
+        long,
+        alias = "spread",
+        default_value_t = DEFAULT.square_px,
+        value_name = "PIXELS"
+    )]
+    square: usize,
+    #[arg(long, default_value_t = DEFAULT.epochs)]
+    epochs: u64,
+    /// Patches, or squares, in a step. The CPU works on groups of 32; threads beyond the groups
+    /// share the filters of a layer.
+    #[arg(long, default_value_t = DEFAULT.batch)]
+    batch: usize,
+    #[arg(long, default_value_t = DEFAULT.learning_rate)]
+    learning_rate: f64,
+    #[arg(long, value_enum, default_value_t = DEFAULT.schedule)]
+    schedule: Schedule,
+    /// Decoupled weight decay (AdamW); 0 is plain Adam.
+    #[arg(long, default_value_t = DEFAULT.weight_decay)]
+    weight_decay: f64,
+    /// Draw both classes equally often instead of as they cover the tiles.
+    #[arg(long)]
+    balanced: bool,
+    /// Augment patches: mirroring, quarter turns and stain jitter in optical density; strong adds
+    /// rotation by any angle, zoom, and more jitter.
+    #[arg(
+        long,
+        value_enum,
+        num_args = 0..=1,
+        default_value_t = AugmentationPreset::None,
+        default_missing_value = "default"
+    )]
+    augment: AugmentationPreset,
+    /// Re-initialise dead units (filters that are never active), scale a random start to the tiles,
+    /// and centre gradients, so that units stay alive. DCNN only.
+    #[arg(long, alias = "awake")]
+    revive: bool,
+    /// How logits become probabilities; sigmoid is the paper's DCCN. The model's own unless given.
+    #[arg(long, value_enum)]
+    head: Option<Head>,
+    /// Decides initial weights, patches, order and augmentation.
+    #[arg(long, default_value_t = DEFAULT.seed)]
+    seed: u64,
+}
+
+impl RecipeArguments {
+    /// The recipe for a model with this head.
+    fn recipe(&self, head: Head) -> Recipe {
+        Recipe {
+            patches: self.patches,
+            square_px: self.square,
+            epochs: self.epochs,
+            batch: self.batch,
+            learning_rate: self.learning_rate,
+            schedule: self.schedule,
+            weight_decay: self.weight_decay,
+            prior: if self.balanced { Prior::Balanced } else { Prior::Natural },
+            augmentation: self.augment.into(),
+            distill: DEFAULT.distill,
+            dead_units: DeadUnitOptions::all_if(self.revive),
+            head: self.head.unwrap_or(head),
+            seed: self.seed,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -97,109 +203,52 @@ struct CommonArguments {
     /// Where the trained model goes (.safetensors).
     #[arg(long, short)]
     out: PathBuf,
-    /// Patches to draw; 70 % of them train, 30 % validate.
-    #[arg(long, default_value_t = 9_159)]
-    patches: usize,
-    /// Draw the patches in squares of this side (a multiple of 8) and learn every pixel of a square
-    /// at once: many times faster a patch, from neighbours that say much the same. DCNN on the CPU
-    /// only.
-    #[arg(long, default_value_t = 1, value_name = "PIXELS")]
-    spread: usize,
-    #[arg(long, default_value_t = 30)]
-    epochs: u64,
-    /// Patches, or squares, in a step. The CPU works on groups of 32; threads beyond these share a
-    /// layer's filters.
-    #[arg(long, default_value_t = 64)]
-    batch: usize,
-    #[arg(long, default_value_t = 1e-3)]
-    learning_rate: f64,
-    #[arg(long, value_enum, default_value_t = ScheduleName::OneCycle)]
-    schedule: ScheduleName,
-    /// Decoupled weight decay (AdamW); 0 is plain Adam.
-    #[arg(long, default_value_t = 0.0)]
-    weight_decay: f64,
-    /// Draw both classes equally often instead of as they cover the tiles.
-    #[arg(long)]
-    balanced: bool,
-    /// Vary patches: flips, quarter turns, stain jitter in optical density; strong adds any angle
-    /// and size, and more jitter.
-    #[arg(long, value_enum, num_args = 0..=1, default_value_t = AugmentName::None, default_missing_value = "default")]
-    augment: AugmentName,
-    /// Draw filters that never answer anew, fit a random start to the tiles, and keep filters from
-    /// falling silent. DCNN only.
-    #[arg(long)]
-    awake: bool,
-    /// How logits become probabilities; sigmoid is the paper's DCCN.
-    #[arg(long, value_enum)]
-    head: Option<HeadName>,
-    /// Decides initial weights, patches, order and variation.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// auto (a real GPU, else the CPU), cpu, gpu or gpu:N of 'prunella devices'.
+    #[command(flatten)]
+    recipe: RecipeArguments,
+    /// auto (a hardware GPU, else the CPU), cpu, gpu or gpu:N of 'prunella devices'.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
     /// Seconds between checkpoints.
     #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
     checkpoint_every: f64,
-    /// Replace a checkpoint instead of going on from it.
+    /// Replace a checkpoint instead of continuing from it.
     #[arg(long)]
     fresh: bool,
 }
 
-impl CommonArguments {
-    fn recipe(&self, head: Head) -> Recipe {
-        Recipe {
-            patches: self.patches,
-            spread: self.spread,
-            epochs: self.epochs,
-            batch: self.batch,
-            learning_rate: self.learning_rate,
-            schedule: match self.schedule {
-                ScheduleName::Constant => Schedule::Constant,
-                ScheduleName::Cosine => Schedule::Cosine,
-                ScheduleName::OneCycle => Schedule::OneCycle,
-            },
-            weight_decay: self.weight_decay,
-            prior: if self.balanced { Prior::Balanced } else { Prior::Natural },
-            augmentation: self.augment.resolve(),
-            head: match self.head {
-                None => head,
-                Some(HeadName::Softmax) => Head::Softmax,
-                Some(HeadName::Sigmoid) => Head::Sigmoid,
-            },
-            distil: 0.0,
-            awake: self.awake,
-            seed: self.seed,
-        }
-    }
+/// Teachers of a run, and their share in the targets.
+struct Distillation {
+    teachers: Vec<Model>,
+    share: f32,
 }
 
 /// `prunella train`.
 pub fn train(arguments: &TrainArguments, output: Output) -> Result<CommandOutcome> {
-    let architecture = match arguments.network {
-        Family::Dcnn => Architecture::paper_dcnn(),
-        Family::Dccn => Architecture::paper_dccn(),
-    };
-    let start = Model::random(architecture, arguments.common.seed)?;
-    fit(&start, (&[], 0.0), &arguments.common, output)
+    let start = Model::random(arguments.network.paper(), arguments.common.recipe.seed)?;
+    let no_teachers = Distillation { teachers: Vec::new(), share: 0.0 };
+    fit(&start, &no_teachers, &arguments.common, output)
 }
 
 /// `prunella finetune`.
 pub fn finetune(arguments: &FinetuneArguments, output: Output) -> Result<CommandOutcome> {
-    let teachers =
-        arguments.teacher.iter().map(|path| Model::load(path)).collect::<Result<Vec<_>>>()?;
-    fit(&Model::load(&arguments.model)?, (&teachers, arguments.distil), &arguments.common, output)
+    let mut distillation = Distillation { teachers: Vec::new(), share: arguments.distill };
+    for path in &arguments.teacher {
+        distillation.teachers.push(Model::load(path)?);
+    }
+    if distillation.teachers.is_empty() {
+        distillation.share = 0.0;
+    }
+    fit(&Model::load(&arguments.model)?, &distillation, &arguments.common, output)
 }
 
-/// Trains `start`, perhaps with teachers and their share.
 fn fit(
     start: &Model,
-    (teachers, share): (&[Model], f32),
+    distillation: &Distillation,
     arguments: &CommonArguments,
     output: Output,
 ) -> Result<CommandOutcome> {
-    let distil = if teachers.is_empty() { 0.0 } else { share };
-    let recipe = Recipe { distil, ..arguments.recipe(start.card().head) };
+    let recipe =
+        Recipe { distill: distillation.share, ..arguments.recipe.recipe(start.card().head) };
     recipe.validate()?;
     let tiles = load(&arguments.tiles, output)?;
     if tiles.is_empty() {
@@ -222,46 +271,46 @@ fn fit(
         data: TrainData { tiles: &tiles },
         recipe: &recipe,
         compute: &compute,
-        teachers,
+        teachers: &distillation.teachers,
         checkpoint: Some(&checkpoint),
         checkpoint_every: every,
         cancel: stop_flag(),
     };
     let bar = output.bar(1, "Training");
     let mut history = Vec::new();
-    let outcome = trainer.run(&mut |event| {
+    let mut outcome = trainer.run(&mut |event| {
         match &event {
             Event::Resumed { history: before, .. } => history.clone_from(before),
             Event::Epoch(log) => history.push(log.clone()),
-            Event::Step { .. } | Event::Awake { .. } => {}
+            Event::Step { .. } | Event::Revived { .. } => {}
         }
         show(&event, &bar, output);
-        // Kept up to date for whoever watches; a failure shows when the final log is written.
+        // Up to date while the run goes on; a failure is reported when the final log is written.
         if matches!(event, Event::Epoch(_)) {
             drop(write_logs(&arguments.out, &history));
         }
     })?;
     bar.finish_and_clear();
-    let mut model = outcome.model;
-    arguments.tiles.sign(&mut model);
-    model.save(&arguments.out, Precision::F32)?;
+    arguments.tiles.sign(&mut outcome.model);
+    outcome.model.save(&arguments.out, Precision::F32)?;
     write_logs(&arguments.out, &outcome.history)?;
-    drop(std::fs::remove_file(&checkpoint)); // it has served; one left behind is harmless
-    tell(&model, &outcome.history, (&compute.name, outcome.seconds), &arguments.out, output)
+    drop(std::fs::remove_file(&checkpoint)); // no longer needed; one left behind is harmless
+    report(&outcome, &compute.name, &arguments.out, output)
 }
 
-/// The result of a run.
-fn tell(
-    model: &Model,
-    history: &[EpochLog],
-    (device, seconds): (&str, f64),
+/// Prints the result of a run.
+fn report(
+    outcome: &TrainOutcome,
+    device: &str,
     out: &Path,
     output: Output,
 ) -> Result<CommandOutcome> {
+    let TrainOutcome { model, history, seconds } = outcome;
     let last = history.last();
     let text = last.map_or(String::new(), |l| {
         format!(
-            "{}: {} parameters, validation accuracy {:.4}, Dice {:.4}, cross-entropy {:.4} after {} epochs ({:.0} s)",
+            "{}: {} parameters, validation accuracy {:.4}, Dice {:.4}, cross-entropy {:.4} after \
+             {} epochs ({:.0} s)",
             out.display(),
             model.graph().parameters(),
             l.validation_accuracy,
@@ -279,16 +328,22 @@ fn tell(
     Ok(CommandOutcome::Done)
 }
 
-/// Moves the bar along with the run.
+/// Shows an event of a run: on the progress bar, or as a line.
 pub fn show(event: &Event, bar: &indicatif::ProgressBar, output: Output) {
     match event {
-        Event::Awake { redrawn } => {
-            let each: Vec<String> =
-                redrawn.iter().map(|r| format!("{} {} of {}", r.layer, r.silent, r.filters)).collect();
-            output.remark(&format!("Filters that never answer on these tiles are drawn anew: {}", each.join(", ")));
+        Event::Revived { units } => {
+            let mut layers = Vec::with_capacity(units.len());
+            for layer in units {
+                layers.push(format!("{} {} of {}", layer.layer, layer.dead, layer.units));
+            }
+            let layers = layers.join(", ");
+            output.remark(&format!(
+                "Units that are never active on these tiles are re-initialised: {layers}"
+            ));
         }
         Event::Resumed { epoch, step, .. } => {
-            output.remark(&format!("Going on from a checkpoint in epoch {}, step {step}", epoch + 1));
+            let epoch = epoch + 1;
+            output.remark(&format!("Going on from a checkpoint in epoch {epoch}, step {step}"));
         }
         Event::Step { done, total, epoch, loss, patches_per_s } => {
             if bar.length() != Some(*total) {
@@ -297,12 +352,19 @@ pub fn show(event: &Event, bar: &indicatif::ProgressBar, output: Output) {
                 bar.reset_eta();
             }
             bar.set_position(*done);
-            bar.set_message(format!("epoch {epoch} · loss {loss:.4} · {patches_per_s:.0} patches/s"));
+            bar.set_message(format!(
+                "epoch {epoch} · loss {loss:.4} · {patches_per_s:.0} patches/s"
+            ));
         }
         Event::Epoch(log) => bar.suspend(|| {
             output.remark(&format!(
-                "epoch {:>3}: training loss {:.4}, validation loss {:.4}, accuracy {:.4}, Dice {:.4}",
-                log.epoch, log.train_loss, log.validation_loss, log.validation_accuracy, log.validation_dice
+                "epoch {:>3}: training loss {:.4}, validation loss {:.4}, accuracy {:.4}, Dice \
+                 {:.4}",
+                log.epoch,
+                log.train_loss,
+                log.validation_loss,
+                log.validation_accuracy,
+                log.validation_dice
             ));
         }),
     }
@@ -310,9 +372,12 @@ pub fn show(event: &Event, bar: &indicatif::ProgressBar, output: Output) {
 
 /// The JSONL log and the SVG of the curves, beside the model.
 fn write_logs(out: &Path, history: &[EpochLog]) -> Result<()> {
-    let lines: Vec<String> =
-        history.iter().map(|log| serde_json::json!(log).to_string() + "\n").collect();
-    write_atomic(&beside(out, "log.jsonl"), lines.concat().as_bytes())?;
+    let mut lines = String::new();
+    for log in history {
+        lines += &serde_json::json!(log).to_string();
+        lines.push('\n');
+    }
+    write_atomic(&beside(out, "log.jsonl"), lines.as_bytes())?;
     write_atomic(&beside(out, "curves.svg"), history_curves(&points(history))?.as_bytes())
 }
 
@@ -322,4 +387,60 @@ fn beside(out: &Path, ending: &str) -> PathBuf {
     name.push(".");
     name.push(ending);
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Finetune {
+        #[command(flatten)]
+        arguments: FinetuneArguments,
+    }
+
+    fn parsed(options: &[&str]) -> FinetuneArguments {
+        let required = ["finetune", "m.safetensors", "--data", "tiles", "--out", "o.safetensors"];
+        Finetune::try_parse_from([&required[..], options].concat()).expect("options").arguments
+    }
+
+    #[test]
+    fn without_options_a_recipe_is_the_default_with_the_models_head() {
+        let recipe = parsed(&[]).common.recipe.recipe(Head::Sigmoid);
+        assert_eq!(recipe, Recipe { head: Head::Sigmoid, ..Recipe::DEFAULT });
+    }
+
+    #[test]
+    fn former_option_names_still_work() {
+        let former =
+            parsed(&["--awake", "--spread", "8", "--teacher", "t.safetensors", "--distil", "0.3"]);
+        let now = parsed(&[
+            "--revive",
+            "--square",
+            "8",
+            "--teacher",
+            "t.safetensors",
+            "--distill",
+            "0.3",
+        ]);
+        let recipe = |arguments: &FinetuneArguments| arguments.common.recipe.recipe(Head::Softmax);
+        assert_eq!(recipe(&former), recipe(&now));
+        assert_eq!(recipe(&now).dead_units, DeadUnitOptions::ALL);
+        assert_eq!(recipe(&now).square_px, 8);
+        assert!((former.distill - now.distill).abs() < f32::EPSILON && now.distill < 0.4);
+    }
+
+    #[test]
+    fn the_named_values_are_those_of_files() {
+        for schedule in Schedule::value_variants() {
+            let name = schedule.to_possible_value().expect("a name");
+            assert_eq!(serde_json::json!(schedule), name.get_name());
+        }
+        for augment in AugmentationPreset::value_variants() {
+            let name = augment.to_possible_value().expect("a name");
+            assert_eq!(serde_json::json!(augment), name.get_name());
+        }
+    }
 }

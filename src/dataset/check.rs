@@ -1,5 +1,5 @@
-//! Looks through a folder of tiles and says what is there and what is wrong, without stopping at
-//! the first defect.
+//! Inspects a folder of tiles and reports its contents and every defect, without stopping at the
+//! first.
 
 use std::path::Path;
 
@@ -7,75 +7,84 @@ use serde::Serialize;
 
 use super::discover::{TileFiles, discover};
 use super::imagescope::{parse_imagescope, rasterise};
-use super::load::{MAX_FILE_BYTES, Tile, load_tile};
+use super::load::{MAX_FILE_BYTES, load_tile};
 use super::split::{Split, recognised_split};
-use crate::error::{ErrorContext as _, Result, Warnings};
+use super::tile::Tile;
+use crate::error::{ErrorContext as _, Result};
 use crate::platform::read_file;
 use crate::raster::LabelMap;
 
-/// Kumar's label maps sit half a pixel up-left of the outlines' pixel-corner coordinates (MATLAB's
-/// `poly2mask`), and many outlines then run through pixel centres, which belong to the shape: hence
-/// a little less than half.
+/// Shift of the vertices of Kumar's XML files to their label maps, pixels. The label maps were
+/// drawn by MATLAB's `poly2mask`, half a pixel up and left of pixel-corner coordinates. Many
+/// outlines then run through pixel centres, which belong to the shape; hence a little less than
+/// half.
 pub const XML_TO_LABELS_PX: f64 = -0.49;
 
-/// What a folder holds.
+/// The contents of a folder.
 #[derive(Debug, Clone, Serialize)]
 pub struct DataReport {
+    /// One report per tile, sorted by name.
     pub tiles: Vec<TileReport>,
-    /// Sentences about files that fit nowhere.
+    /// Warnings about files that belong to no tile.
     pub notes: Vec<String>,
-    /// Whether all tiles of the paper's Table 1 are here.
+    /// Whether all tiles of the paper's Table 1 are there.
     pub paper_split_complete: bool,
 }
 
-/// What one tile holds.
+/// The contents of one tile.
 #[derive(Debug, Clone, Serialize)]
 pub struct TileReport {
+    /// Image file name without its ending.
     pub name: String,
     /// Part of the paper's split.
     pub split: Option<Split>,
+    /// Pixels.
     pub width: usize,
+    /// Pixels.
     pub height: usize,
-    /// Of the image file; empty when it cannot be read.
+    /// SHA-256 of the image file, hexadecimal; empty when it cannot be read.
     pub sha256: String,
+    /// Number of labels.
     pub nuclei: usize,
-    /// Share of pixels that belong to nuclei, 0 to 1.
+    /// Fraction of pixels that belong to nuclei, 0 to 1.
     pub cell_fraction: f64,
+    /// Pixel size, micrometres, where a file states it.
     pub mpp_um: Option<f64>,
-    /// Foreground IoU of the XML against the label map, where there are both.
+    /// IoU of the foregrounds of XML and label map, where there are both.
     pub xml_iou: Option<f64>,
+    /// Warnings.
     pub notes: Vec<String>,
-    /// Set when the tile cannot be used.
+    /// Why the tile cannot be used, if so.
     pub error: Option<String>,
 }
 
-/// Checks every tile below `folder`; `look` sees each tile that can be used (to draw it, say).
+/// Checks every tile below `folder` and calls `each_usable` with each tile that can be used (to
+/// draw it, say).
 ///
 /// # Errors
-/// Only when the folder itself cannot be read, or `look` fails.
+/// When the folder itself cannot be read, and those of `each_usable`.
 pub fn check(
     folder: &Path,
-    mut look: impl FnMut(&Tile, &TileReport) -> Result<()>,
+    mut each_usable: impl FnMut(&Tile, &TileReport) -> Result<()>,
 ) -> Result<DataReport> {
-    let (files, report) = discover(folder)?;
-    let mut tiles = Vec::with_capacity(files.len());
-    for files in &files {
+    let (all_files, warnings) = discover(folder)?;
+    let mut tiles = Vec::with_capacity(all_files.len());
+    for files in &all_files {
         let (tile, report) = check_tile(files);
         if let Some(tile) = tile {
-            look(&tile, &report)?;
+            each_usable(&tile, &report)?;
         }
         tiles.push(report);
     }
-    let has = |split: Split| {
-        split.codes().len()
-            == tiles.iter().filter(|t| t.split == Some(split) && t.error.is_none()).count()
-    };
-    let paper_split_complete = [Split::Pretrain, Split::Train, Split::Test].into_iter().all(has);
-    Ok(DataReport { tiles, notes: report.notes, paper_split_complete })
+    let paper_split_complete = Split::ALL.into_iter().all(|split| {
+        let usable = tiles.iter().filter(|t| t.split == Some(split) && t.error.is_none());
+        usable.count() == split.codes().len()
+    });
+    Ok(DataReport { tiles, notes: warnings.notes, paper_split_complete })
 }
 
 fn check_tile(files: &TileFiles) -> (Option<Tile>, TileReport) {
-    let mut out = TileReport {
+    let mut report = TileReport {
         name: files.name.clone(),
         split: recognised_split(&files.name),
         width: 0,
@@ -88,81 +97,84 @@ fn check_tile(files: &TileFiles) -> (Option<Tile>, TileReport) {
         notes: Vec::new(),
         error: None,
     };
-    let (tile, report) = match load_tile(files) {
+    let (tile, warnings) = match load_tile(files) {
         Ok(loaded) => loaded,
-        Err(e) => {
-            out.error = Some(e.to_string());
-            return (None, out);
+        Err(error) => {
+            report.error = Some(error.to_string());
+            return (None, report);
         }
     };
-    out.notes = report.notes;
-    (out.width, out.height) = (tile.image.width(), tile.image.height());
-    out.sha256.clone_from(&tile.sha256);
+    report.notes = warnings.notes;
+    report.width = tile.image.width();
+    report.height = tile.image.height();
+    report.sha256.clone_from(&tile.sha256);
     let (renumbered, count) = tile.labels.renumbered();
-    out.nuclei = count as usize;
-    if renumbered.data().iter().zip(tile.labels.data()).any(|(a, b)| a != b) {
-        out.notes.push("The label numbers have gaps".into());
+    report.nuclei = count as usize;
+    if renumbered != tile.labels {
+        report.notes.push("The label numbers have gaps".into());
     }
-    let cells = tile.labels.data().iter().filter(|&&l| l > 0).count();
-    out.cell_fraction = cells as f64 / tile.labels.data().len() as f64;
-    out.mpp_um = tile.mpp_um;
-    compare_annotation(files, &tile, &mut out);
-    (Some(tile), out)
+    let labelled = tile.labels.data().iter().filter(|&&label| label > 0).count();
+    report.cell_fraction = labelled as f64 / tile.labels.data().len() as f64;
+    report.mpp_um = tile.mpp_um;
+    if let Some(path) = &files.annotation {
+        compare_annotation(path, &tile, &mut report);
+    }
+    (Some(tile), report)
 }
 
-/// Reads the XML beside a label map and compares the two.
-fn compare_annotation(files: &TileFiles, tile: &Tile, out: &mut TileReport) {
-    let Some(path) = files.annotation.as_deref() else { return };
-    let read = || -> Result<(Vec<super::AnnotatedRegion>, Option<f64>)> {
-        parse_imagescope(&read_file(path, MAX_FILE_BYTES)?).at(path)
+/// Reads the XML of a tile and compares it with the label map.
+fn compare_annotation(path: &Path, tile: &Tile, report: &mut TileReport) {
+    let xml = read_file(path, MAX_FILE_BYTES);
+    let (regions, mpp_um) = match xml.and_then(|xml| parse_imagescope(&xml).at(path)) {
+        Ok(annotation) => annotation,
+        Err(error) => {
+            report.notes.push(format!("The annotation cannot be used: {error}"));
+            return;
+        }
     };
-    let (regions, mpp) = match read() {
-        Ok(read) => read,
-        Err(e) => return out.notes.push(format!("The annotation cannot be used: {e}")),
-    };
-    if mpp.is_none() {
-        out.notes.push("The annotation states no pixel size".into());
+    if mpp_um.is_none() {
+        report.notes.push("The annotation states no pixel size".into());
     }
-    out.mpp_um = out.mpp_um.or(mpp);
-    let (drawn, Warnings { notes }) =
+    report.mpp_um = report.mpp_um.or(mpp_um);
+    let (drawn, warnings) =
         rasterise(&regions, tile.image.width(), tile.image.height(), XML_TO_LABELS_PX);
-    notes
-        .into_iter()
-        .filter(|n| !out.notes.contains(n))
-        .collect::<Vec<_>>()
-        .into_iter()
-        .for_each(|n| out.notes.push(n));
+    // Where the XML is also the source of the labels, loading has warned already.
+    let known = report.notes.clone();
+    report.notes.extend(warnings.notes.into_iter().filter(|note| !known.contains(note)));
     let unlabelled = regions_without_label(&drawn, &tile.labels);
     if unlabelled > 0 {
-        out.notes
+        report
+            .notes
             .push(format!("{unlabelled} regions of the annotation have no label in the label map"));
     }
     let iou = foreground_iou(&drawn, &tile.labels);
-    out.xml_iou = Some(iou);
+    report.xml_iou = Some(iou);
     if iou < 0.9 {
-        out.notes.push(format!(
+        report.notes.push(format!(
             "Annotation and label map disagree (IoU {iou:.2}); do they belong to the same image?"
         ));
     }
 }
 
-/// Objects of `drawn` of which not one pixel is labelled.
+/// Number of objects of `drawn` that have no pixel in common with a label.
 fn regions_without_label(drawn: &LabelMap, labels: &LabelMap) -> usize {
     let highest = drawn.data().iter().copied().max().unwrap_or(0) as usize;
-    let (mut seen, mut met) = (vec![false; highest + 1], vec![false; highest + 1]);
-    for (&d, &l) in drawn.data().iter().zip(labels.data()) {
-        seen[d as usize] = true;
-        met[d as usize] |= l > 0;
+    let mut is_visible = vec![false; highest + 1];
+    let mut is_labelled = vec![false; highest + 1];
+    for (&region, &label) in drawn.data().iter().zip(labels.data()) {
+        is_visible[region as usize] = true;
+        is_labelled[region as usize] |= label > 0;
     }
-    (1..=highest).filter(|&i| seen[i] && !met[i]).count()
+    (1..=highest).filter(|&region| is_visible[region] && !is_labelled[region]).count()
 }
 
 /// Intersection over union of the two foregrounds; 1 when both are empty.
 fn foreground_iou(a: &LabelMap, b: &LabelMap) -> f64 {
-    let (mut both, mut any) = (0u64, 0u64);
+    let mut intersection = 0u64;
+    let mut union = 0u64;
     for (&a, &b) in a.data().iter().zip(b.data()) {
-        both += u64::from(a > 0 && b > 0);
-        any += u64::from(a > 0 || b > 0);
+        intersection += u64::from(a > 0 && b > 0);
+        union += u64::from(a > 0 || b > 0);
     }
-    if any == 0 { 1.0 } else { both as f64 / any as f64 }
+    if union == 0 { 1.0 } else { intersection as f64 / union as f64 }
 }

@@ -1,16 +1,17 @@
-//! Finds images and their labels in a folder, by names: folders like Kumar's and MoNuSeg's, or
-//! everything in one place.
+//! Pairs the images in a folder with their labels by file name: in folders like Kumar's and
+//! MoNuSeg's, or all in one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
 
-/// Most files looked at, and deepest folder.
+/// Most files in a folder and its subfolders.
 const MAX_FILES: usize = 100_000;
+/// Levels of subfolders that are read.
 const MAX_DEPTH: usize = 6;
 
-/// Where a tile's labels come from.
+/// The file of a tile's labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LabelSource {
     /// A label map or mask.
@@ -24,79 +25,86 @@ pub enum LabelSource {
 pub struct TileFiles {
     /// Image file name without its ending.
     pub name: String,
+    /// The image.
     pub image: PathBuf,
-    /// A label map where there is one, else XML.
+    /// The label map, or else the XML.
     pub labels: Option<LabelSource>,
-    /// The XML, also when a label map is used.
+    /// The XML, also where a label map is used.
     pub annotation: Option<PathBuf>,
 }
 
+/// The files of one name, in the order of their folders.
 #[derive(Debug, Default)]
 struct TileCandidates {
-    images: Vec<(PathBuf, bool)>, // path, and whether name or folder says "labels"
+    images: Vec<PathBuf>,
+    /// Raster files that are labels by their ending or folder.
+    labels: Vec<PathBuf>,
     xml: Vec<PathBuf>,
 }
 
-/// Pairs the images below `folder` with labels of the same name. Orphans go into the report.
+/// Pairs the images below `folder` with labels of the same name. Files without a partner become
+/// warnings.
 ///
 /// # Errors
 /// [`Error::Io`] when the folder cannot be read; [`Error::Limit`] when it holds too many files.
 pub fn discover(folder: &Path) -> Result<(Vec<TileFiles>, Warnings)> {
+    let mut warnings = Warnings::default();
+    let mut files = Vec::new();
+    add_files(folder, 0, &mut files, &mut warnings).map_err(|e| e.at(folder))?;
     let mut by_name: BTreeMap<String, TileCandidates> = BTreeMap::new();
-    let mut report = Warnings::default();
-    let mut count = 0;
-    walk(folder, 0, &mut report, &mut |path| {
-        count += 1;
-        if count > MAX_FILES {
-            return Err(
-                Error::limit(format!("The folder holds more than {MAX_FILES} files")).at(folder)
-            );
-        }
-        sort_in(path, folder, &mut by_name);
-        Ok(())
-    })?;
-    let tiles =
-        by_name.into_iter().filter_map(|(name, found)| pair(name, found, &mut report)).collect();
-    Ok((tiles, report))
+    for path in files {
+        add_candidate(path, folder, &mut by_name);
+    }
+    let mut tiles = Vec::new();
+    for (name, candidates) in by_name {
+        tiles.extend(pair(name, candidates, &mut warnings));
+    }
+    Ok((tiles, warnings))
 }
 
-/// Visits files, links followed; what cannot be read below the root goes into the report.
-fn walk(
+/// Lists the files of a folder and its subfolders, in the order of their names; symbolic links are
+/// followed, hidden files left out. An entry that cannot be read becomes a warning.
+fn add_files(
     folder: &Path,
     depth: usize,
-    report: &mut Warnings,
-    visit: &mut dyn FnMut(PathBuf) -> Result<()>,
+    files: &mut Vec<PathBuf>,
+    warnings: &mut Warnings,
 ) -> Result<()> {
-    let unreadable = |e| Error::io("The folder cannot be read", e);
     let mut entries: Vec<_> = std::fs::read_dir(folder)
-        .map_err(unreadable)
-        .and_then(|dir| dir.collect::<std::io::Result<Vec<_>>>().map_err(unreadable))
+        .and_then(Iterator::collect)
+        .map_err(|e| Error::io("The folder cannot be read", e))
         .at(folder)?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
-        let path = entry.path();
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
+        let path = entry.path();
         match std::fs::metadata(&path) {
-            Ok(kind) if kind.is_dir() && depth < MAX_DEPTH => {
-                match walk(&path, depth + 1, report, visit) {
-                    Err(e @ Error::Io { .. }) => report.note(format!("{e}; it is left out")),
+            Ok(metadata) if metadata.is_dir() && depth < MAX_DEPTH => {
+                match add_files(&path, depth + 1, files, warnings) {
+                    Err(e @ Error::Io(_)) => warnings.note(format!("{e}; it is left out")),
                     other => other?,
                 }
             }
-            Ok(kind) if kind.is_file() => visit(path)?,
+            Ok(metadata) if metadata.is_file() => {
+                if files.len() == MAX_FILES {
+                    let message = format!("The folder holds more than {MAX_FILES} files");
+                    return Err(Error::limit(message));
+                }
+                files.push(path);
+            }
             Ok(_) => {}
             Err(e) => {
-                report.note(format!("{} cannot be read ({e}); it is left out", path.display()))
+                warnings.note(format!("{} cannot be read ({e}); it is left out", path.display()));
             }
         }
     }
     Ok(())
 }
 
-/// Endings that mark a label file beside its image, longest first.
-const LABEL_ENDINGS: [&str; 12] = [
+/// Endings of the file names of labels that lie beside their image, longest first.
+const LABEL_SUFFIXES: [&str; 12] = [
     "_instances",
     "-labels",
     "_labels",
@@ -111,59 +119,69 @@ const LABEL_ENDINGS: [&str; 12] = [
     "_gt",
 ];
 
-fn sort_in(path: PathBuf, root: &Path, by_name: &mut BTreeMap<String, TileCandidates>) {
-    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+/// Beginnings of the names of folders that hold labels.
+const LABEL_FOLDERS: [&str; 6] = ["label", "mask", "annotation", "ground", "gt", "instance"];
+
+/// Sorts a file by its name without the endings.
+fn add_candidate(path: PathBuf, root: &Path, by_name: &mut BTreeMap<String, TileCandidates>) {
     let Some(stem) = path.file_stem().map(|s| s.to_string_lossy().into_owned()) else { return };
-    if ending == "xml" {
-        by_name.entry(stem).or_default().xml.push(path);
-        return;
+    match path.extension().map(|e| e.to_string_lossy().to_lowercase()).as_deref() {
+        Some("xml") => by_name.entry(stem).or_default().xml.push(path),
+        Some("tif" | "tiff" | "png" | "jpg" | "jpeg") => {
+            let lower = stem.to_lowercase();
+            let suffix = LABEL_SUFFIXES.iter().find(|suffix| lower.ends_with(*suffix));
+            let end = stem.len() - suffix.map_or(0, |suffix| suffix.len());
+            let name = stem.get(..end).unwrap_or(&stem);
+            let candidates = by_name.entry(name.to_owned()).or_default();
+            if suffix.is_some() || is_in_label_folder(&path, root) {
+                candidates.labels.push(path);
+            } else {
+                candidates.images.push(path);
+            }
+        }
+        _ => {}
     }
-    if !["tif", "tiff", "png", "jpg", "jpeg"].contains(&ending.as_str()) {
-        return;
-    }
-    let lower = stem.to_lowercase();
-    let suffix = LABEL_ENDINGS.iter().find(|s| lower.ends_with(*s));
-    let inside = path.strip_prefix(root).unwrap_or(&path).parent();
-    let in_label_folder =
-        inside.is_some_and(|p| p.iter().any(|part| names_labels(&part.to_string_lossy())));
-    let name = suffix.map_or(stem.clone(), |s| stem[..stem.len() - s.len()].to_owned());
-    by_name.entry(name).or_default().images.push((path, suffix.is_some() || in_label_folder));
 }
 
-fn names_labels(folder: &str) -> bool {
-    let folder = folder.to_lowercase();
-    ["label", "mask", "annotation", "ground", "gt", "instance"]
-        .iter()
-        .any(|w| folder.starts_with(w))
+/// Whether any folder between `root` and the file is named like one of labels.
+fn is_in_label_folder(path: &Path, root: &Path) -> bool {
+    let Some(folders) = path.strip_prefix(root).unwrap_or(path).parent() else { return false };
+    folders.iter().any(|folder| {
+        let folder = folder.to_string_lossy().to_lowercase();
+        LABEL_FOLDERS.iter().any(|start| folder.starts_with(start))
+    })
 }
 
-fn pair(name: String, mut found: TileCandidates, report: &mut Warnings) -> Option<TileFiles> {
-    let mut labels: Vec<PathBuf> =
-        found.images.iter().filter(|i| i.1).map(|i| i.0.clone()).collect();
-    let mut images: Vec<PathBuf> = found.images.drain(..).filter(|i| !i.1).map(|i| i.0).collect();
+/// Chooses image and labels among the files of one name.
+fn pair(name: String, candidates: TileCandidates, warnings: &mut Warnings) -> Option<TileFiles> {
+    let TileCandidates { mut images, mut labels, xml } = candidates;
     // "tile.tif" beside "tile.png" in one folder: the PNG is the label map.
-    let beside = images.len() == 2 && images[0].parent() == images[1].parent();
-    if labels.is_empty() && found.xml.is_empty() && beside {
-        let png = |p: &PathBuf| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"));
-        if let Some(at) = images.iter().position(png) {
-            labels.push(images.remove(at));
+    if labels.is_empty() && xml.is_empty() && images.len() == 2 {
+        let is_png = |p: &PathBuf| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"));
+        if images[0].parent() == images[1].parent()
+            && let Some(png) = images.iter().position(is_png)
+        {
+            labels.push(images.remove(png));
         }
     }
     if images.len() > 1 {
-        let named = images[0].display();
-        report.note(format!("{} images are named '{name}'; {named} is used", images.len()));
+        let first = images[0].display();
+        warnings.note(format!("{} images are named '{name}'; {first} is used", images.len()));
     }
-    let annotation = found.xml.into_iter().next();
+    let annotation = xml.into_iter().next();
     let Some(image) = images.into_iter().next() else {
         let what = if annotation.is_some() { "An annotation" } else { "A label file" };
-        report.note(format!("{what} named '{name}' has no image and is left out"));
+        warnings.note(format!("{what} named '{name}' has no image and is left out"));
         return None;
     };
-    let labels = labels.into_iter().next().map(LabelSource::Raster);
-    let labels = labels.or_else(|| annotation.clone().map(LabelSource::ImageScope));
-    if labels.is_none() {
-        report.note(format!("The image '{name}' has no labels"));
-    }
+    let labels = match (labels.into_iter().next(), &annotation) {
+        (Some(raster), _) => Some(LabelSource::Raster(raster)),
+        (None, Some(xml)) => Some(LabelSource::ImageScope(xml.clone())),
+        (None, None) => {
+            warnings.note(format!("The image '{name}' has no labels"));
+            None
+        }
+    };
     Some(TileFiles { name, image, labels, annotation })
 }
 
@@ -181,15 +199,16 @@ mod tests {
         dir
     }
 
+    /// Names of the tiles with the kind of their labels, and the number of warnings.
     fn kinds(files: &[&str]) -> (Vec<(String, &'static str)>, usize) {
         let dir = folder(files);
-        let (tiles, report) = discover(dir.path()).expect("tiles");
+        let (tiles, warnings) = discover(dir.path()).expect("tiles");
         let kind = |t: &TileFiles| match t.labels {
             Some(LabelSource::Raster(_)) => "raster",
             Some(LabelSource::ImageScope(_)) => "xml",
             None => "none",
         };
-        (tiles.iter().map(|t| (t.name.clone(), kind(t))).collect(), report.notes.len())
+        (tiles.iter().map(|t| (t.name.clone(), kind(t))).collect(), warnings.notes.len())
     }
 
     #[test]
@@ -216,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn orphans_are_reported_and_do_not_stop_the_rest() {
+    fn files_without_a_partner_are_warnings_and_do_not_stop_the_rest() {
         let (tiles, notes) = kinds(&["a.png", "a_mask.png", "lost.xml", "alone.png", "notes.txt"]);
         assert_eq!(tiles, [("a".into(), "raster"), ("alone".into(), "none")]);
         assert_eq!(notes, 2);
@@ -224,17 +243,17 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_are_followed_and_a_broken_one_is_reported() {
+    fn symbolic_links_are_followed_and_a_broken_one_is_a_warning() {
         let dir = folder(&["real/a.png", "real/a_mask.png"]);
         std::os::unix::fs::symlink("nowhere", dir.path().join("lost.png")).expect("link");
         std::os::unix::fs::symlink("real/a.png", dir.path().join("b.png")).expect("link");
-        let (tiles, report) = discover(dir.path()).expect("tiles");
+        let (tiles, warnings) = discover(dir.path()).expect("tiles");
         assert_eq!(tiles.len(), 2);
-        assert!(report.notes.iter().any(|n| n.contains("lost.png")), "{:?}", report.notes);
+        assert!(warnings.notes.iter().any(|n| n.contains("lost.png")), "{:?}", warnings.notes);
     }
 
     #[test]
-    fn a_missing_folder_is_a_sentence() {
-        assert!(matches!(discover(Path::new("/no/such/folder")), Err(Error::Io { .. })));
+    fn a_missing_folder_is_an_error() {
+        assert!(matches!(discover(Path::new("/no/such/folder")), Err(Error::Io(_))));
     }
 }

@@ -1,24 +1,36 @@
-//! Labelled tiles on disk, and the patches drawn from them.
+//! Labelled tiles, and the patches sampled from them. Reading files is for native builds; sampling
+//! and augmentation compile to wasm32 too.
 
 mod augment;
+#[cfg(not(target_arch = "wasm32"))]
 mod check;
+#[cfg(not(target_arch = "wasm32"))]
 mod discover;
+#[cfg(not(target_arch = "wasm32"))]
 mod imagescope;
+#[cfg(not(target_arch = "wasm32"))]
 mod load;
 mod permutation;
 pub mod phantom;
 mod representativeness;
 mod sampler;
 mod split;
+mod tile;
 
 pub use augment::{
-    Augmentation, PATCH_VALUES, Variation, Window, augmented_window, plain_window, window_classes,
+    Augmentation, AugmentationPreset, PATCH_VALUES, StainChange, Variation, Window,
+    augmented_window, plain_window, window_classes,
 };
+#[cfg(not(target_arch = "wasm32"))]
 pub use check::{DataReport, TileReport, check};
+#[cfg(not(target_arch = "wasm32"))]
 pub use discover::{LabelSource, TileFiles, discover};
+#[cfg(not(target_arch = "wasm32"))]
 pub use imagescope::{AnnotatedRegion, parse_imagescope, rasterise, write_imagescope};
-pub use load::{Tile, load_tile};
+#[cfg(not(target_arch = "wasm32"))]
+pub use load::load_tile;
 pub use permutation::Permutation;
 pub use representativeness::{Representativeness, representativeness};
 pub use sampler::{Prior, SamplePixel, Sampler};
 pub use split::{PAPER_PRETRAIN, PAPER_TEST, PAPER_TRAIN, Split, recognised_split};
+pub use tile::Tile;

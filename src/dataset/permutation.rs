@@ -1,5 +1,6 @@
 //! A seeded shuffle of `0..len` that is computed, not stored: a Feistel network on the index bits,
-//! walked until the result is in range. Integers only, so it is the same on each platform.
+//! applied again while the result is out of range (cycle walking, Black & Rogaway 2002). Integers
+//! only, so it is the same on every platform.
 
 use crate::platform::mix;
 
@@ -14,14 +15,14 @@ pub struct Permutation {
 }
 
 impl Permutation {
-    /// The permutation of `0..len` that belongs to `seed`.
+    /// The permutation of `0..len` for `seed`; `len` is at least 1.
     #[must_use]
     pub fn new(len: u64, seed: u64) -> Self {
         let bits = 64 - len.saturating_sub(1).leading_zeros();
         Self { len, half_bits: bits.div_ceil(2).max(1), key: mix(seed ^ 0x9E37_79B9_7F4A_7C15) }
     }
 
-    /// Where `index` (below `len`) goes.
+    /// The image of `index`, which must be below `len`.
     #[must_use]
     pub fn get(&self, index: u64) -> u64 {
         debug_assert!(index < self.len, "{index} of {}", self.len);
@@ -32,11 +33,16 @@ impl Permutation {
         value
     }
 
+    /// A balanced Feistel network (Luby & Rackoff 1988) on `2 · half_bits` bits: a bijection for
+    /// any round function.
     fn encrypt(&self, value: u64) -> u64 {
         let mask = (1u64 << self.half_bits) - 1;
-        let (mut left, mut right) = (value >> self.half_bits, value & mask);
+        let mut left = value >> self.half_bits;
+        let mut right = value & mask;
         for round in 0..ROUNDS {
-            (left, right) = (right, left ^ (mix(self.key ^ (round << 56) ^ right) & mask));
+            let next = left ^ (mix(self.key ^ (round << 56) ^ right) & mask);
+            left = right;
+            right = next;
         }
         (left << self.half_bits) | right
     }
@@ -58,7 +64,11 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_two_neighbours_meet_and_none_leaves_the_range(len in 2u64..1_000_000_000, seed: u64, at: u64) {
+        fn no_two_neighbours_meet_and_none_leaves_the_range(
+            len in 2u64..1_000_000_000,
+            seed: u64,
+            at: u64,
+        ) {
             let (p, at) = (Permutation::new(len, seed), at % (len - 1));
             proptest::prop_assert!(p.get(at) < len && p.get(at) != p.get(at + 1));
         }

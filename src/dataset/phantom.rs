@@ -1,10 +1,10 @@
-//! The phantom as a labelled tile, so that everything runs without data.
+//! Procedural tissue as a labelled tile, so that everything runs without data.
 
-use super::load::Tile;
+use super::tile::Tile;
 use crate::model::sha256_hex;
 use crate::raster::phantom;
 
-/// A labelled phantom of `width × height` pixels at 0.25 µm; the same seed gives the same tile.
+/// A labelled tile of `width × height` pixels at 0.25 µm; the same seed gives the same tile.
 #[must_use]
 pub fn tile(width: usize, height: usize, seed: u64) -> Tile {
     let (image, labels) = phantom(width, height, seed);

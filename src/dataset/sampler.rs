@@ -1,22 +1,21 @@
 //! Which pixels become patches: a seeded sequence over all pixels of all tiles, of which a smaller
-//! sample is always a prefix. Only places are kept, never patches.
+//! sample is always a prefix. Positions alone are stored, never patches.
 
-use super::load::Tile;
 use super::permutation::Permutation;
+use super::tile::Tile;
 use crate::error::{Error, Result};
 use crate::platform::mix;
 
-/// Of ten neighbours in the sequence, those at these positions and after go to validation (70 % /
-/// 30 %).
-const FIRST_VALIDATION_TENTH: usize = 7;
+/// Of ten neighbours in the sequence the first seven train, the others validate (70 % / 30 %).
+const TRAINING_TENTHS: usize = 7;
 
-/// The centre pixel of a patch.
+/// The centre pixel of a patch, or the first pixel of a square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SamplePixel {
     pub tile: u32,
     pub row: u32,
     pub column: u32,
-    /// Whether the centre pixel belongs to a nucleus.
+    /// Whether the pixel belongs to a nucleus.
     pub cell: bool,
 }
 
@@ -31,7 +30,7 @@ pub enum Prior {
     Balanced,
 }
 
-/// A drawn sample, split into training and validation.
+/// A sample, split into training and validation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sampler {
     pub train: Vec<SamplePixel>,
@@ -40,133 +39,158 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Draws `count` places from `tiles`. The first `n` of a larger draw with the same seed are the
-    /// draw of `n`.
+    /// Draws `count` pixels from `tiles`. The first `n` of a larger sample with the same seed are
+    /// the sample of `n`.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] when the tiles have fewer pixels (of a class) than asked for.
+    /// [`Error::Mismatch`] when the tiles have fewer pixels (of a class) than `count`.
     pub fn draw(tiles: &[Tile], count: usize, prior: Prior, seed: u64) -> Result<Self> {
-        let places = draw_places(tiles, count, prior, seed)?;
-        let (mut train, mut validation) = (Vec::new(), Vec::new());
-        for (i, place) in places.into_iter().enumerate() {
-            // Balanced places come in pairs, one of each class, and stay together so that both
+        let pixels = match prior {
+            Prior::Natural => draw_natural(tiles, count, seed)?,
+            Prior::Balanced => draw_balanced(tiles, count, seed)?,
+        };
+        let mut sampler = Self { train: Vec::new(), validation: Vec::new(), seed };
+        for (i, pixel) in pixels.into_iter().enumerate() {
+            // Balanced pixels come in pairs, one of each class, and stay together, so that both
             // parts are balanced.
-            let position = if prior == Prior::Balanced { i / 2 } else { i };
-            if position % 10 >= FIRST_VALIDATION_TENTH {
-                validation.push(place)
-            } else {
-                train.push(place)
-            }
+            sampler.put(if prior == Prior::Balanced { i / 2 } else { i }, pixel);
         }
-        Ok(Self { train, validation, seed })
+        Ok(sampler)
     }
 
-    /// Draws squares of `spread` × `spread` pixels, on a grid, that hold at least `pixels`
-    /// together. Places are their first pixels; as in [`Self::draw`], a smaller sample is a prefix.
+    /// Draws squares of `square_px` × `square_px` pixels, on a grid, that hold at least `pixels`
+    /// together. As in [`Self::draw`], a smaller sample is a prefix of a larger one.
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the tiles hold fewer.
-    pub fn draw_squares(tiles: &[Tile], pixels: usize, spread: usize, seed: u64) -> Result<Self> {
-        let count = pixels.div_ceil(spread * spread);
-        let grid = |tile: &Tile| (tile.labels.width() / spread, tile.labels.height() / spread);
-        let mut ends = Vec::with_capacity(tiles.len());
-        let mut squares = 0u64;
-        for (w, h) in tiles.iter().map(grid) {
-            squares += (w * h) as u64;
-            ends.push(squares);
-        }
-        if count as u64 > squares {
+    pub fn draw_squares(
+        tiles: &[Tile],
+        pixels: usize,
+        square_px: usize,
+        seed: u64,
+    ) -> Result<Self> {
+        let count = pixels.div_ceil(square_px * square_px);
+        let squares = PositionIndex::new(tiles, square_px);
+        if count as u64 > squares.len() {
             return Err(Error::mismatch(format!(
-                "The tiles hold {squares} squares of {spread}×{spread} pixels; {count} were asked for"
+                "The tiles hold {} squares of {square_px}×{square_px} pixels; {count} were asked \
+                 for",
+                squares.len()
             )));
         }
-        let order = Permutation::new(squares, seed);
-        let (mut train, mut validation) = (Vec::new(), Vec::new());
+        let order = Permutation::new(squares.len(), seed);
+        let mut sampler = Self { train: Vec::new(), validation: Vec::new(), seed };
         for i in 0..count {
-            let square = order.get(i as u64);
-            let tile = ends.partition_point(|&end| end <= square);
-            let index = (square - if tile == 0 { 0 } else { ends[tile - 1] }) as usize;
-            let across = grid(&tiles[tile]).0;
-            let (row, column) = (index / across * spread, index % across * spread);
-            let cell = tiles[tile].labels.get(row, column) > 0;
-            let place =
-                SamplePixel { tile: tile as u32, row: row as u32, column: column as u32, cell };
-            if i % 10 >= FIRST_VALIDATION_TENTH {
-                validation.push(place)
-            } else {
-                train.push(place)
-            }
+            sampler.put(i, squares.pixel(order.get(i as u64)));
         }
-        Ok(Self { train, validation, seed })
+        Ok(sampler)
     }
 
-    /// Training place number `index` of `epoch`: each place once an epoch, in an order of its own.
+    /// Adds number `position` of the sequence to training or validation.
+    fn put(&mut self, position: usize, pixel: SamplePixel) {
+        if position % 10 < TRAINING_TENTHS {
+            self.train.push(pixel);
+        } else {
+            self.validation.push(pixel);
+        }
+    }
+
+    /// Training pixel number `index` of `epoch`. Each epoch visits every pixel once, in an order of
+    /// its own.
     #[must_use]
-    pub fn training_place(&self, epoch: u64, index: usize) -> SamplePixel {
+    pub fn training_pixel(&self, epoch: u64, index: usize) -> SamplePixel {
         let order = Permutation::new(self.train.len() as u64, mix(self.seed) ^ mix(epoch + 1));
         self.train[order.get(index as u64) as usize]
     }
 }
 
-fn draw_places(tiles: &[Tile], count: usize, prior: Prior, seed: u64) -> Result<Vec<SamplePixel>> {
-    let mut ends = Vec::with_capacity(tiles.len());
-    let mut pixels = 0u64;
-    for tile in tiles {
-        pixels += (tile.labels.width() * tile.labels.height()) as u64;
-        ends.push(pixels);
-    }
-    if count as u64 > pixels {
-        return Err(Error::mismatch(format!(
-            "The tiles hold {pixels} patches; {count} were asked for"
-        )));
-    }
-    let order = Permutation::new(pixels, seed);
-    // With equal shares the larger half, if any, is background.
-    let mut wanted = match prior {
-        Prior::Natural => [count, count],
-        Prior::Balanced => [count.div_ceil(2), count / 2],
-    };
-    let mut queues: [Vec<SamplePixel>; 2] = [Vec::new(), Vec::new()];
-    let mut places = Vec::with_capacity(count);
-    for index in 0..pixels {
-        if places.len() == count || (prior == Prior::Balanced && wanted == [0, 0]) {
-            break;
-        }
-        let place = locate(tiles, &ends, order.get(index));
-        match prior {
-            Prior::Natural => places.push(place),
-            Prior::Balanced => {
-                let class = usize::from(place.cell);
-                if wanted[class] > 0 {
-                    wanted[class] -= 1;
-                    queues[class].push(place);
-                }
-            }
-        }
-    }
-    if prior == Prior::Balanced {
-        places = (0..count).filter_map(|i| queues[i % 2].get(i / 2).copied()).collect();
-    }
-    if places.len() < count {
-        return Err(Error::mismatch(format!(
-            "The tiles hold only {} patches of the wanted classes; {count} were asked for",
-            places.len()
-        )));
-    }
-    Ok(places)
+fn draw_natural(tiles: &[Tile], count: usize, seed: u64) -> Result<Vec<SamplePixel>> {
+    let index = index_for(tiles, count)?;
+    let order = Permutation::new(index.len(), seed);
+    Ok((0..count as u64).map(|i| index.pixel(order.get(i))).collect())
 }
 
-fn locate(tiles: &[Tile], ends: &[u64], pixel: u64) -> SamplePixel {
-    let tile = ends.partition_point(|&end| end <= pixel);
-    let start = if tile == 0 { 0 } else { ends[tile - 1] };
-    let labels = &tiles[tile].labels;
-    let (row, column) =
-        ((pixel - start) as usize / labels.width(), (pixel - start) as usize % labels.width());
-    SamplePixel {
-        tile: tile as u32,
-        row: row as u32,
-        column: column as u32,
-        cell: labels.get(row, column) > 0,
+/// Background and nucleus in turn, each class in the order of the sequence.
+fn draw_balanced(tiles: &[Tile], count: usize, seed: u64) -> Result<Vec<SamplePixel>> {
+    let index = index_for(tiles, count)?;
+    let order = Permutation::new(index.len(), seed);
+    // Of an odd count the extra pixel is background.
+    let wanted = [count.div_ceil(2), count / 2];
+    let mut by_class: [Vec<SamplePixel>; 2] = [Vec::new(), Vec::new()];
+    for i in 0..index.len() {
+        if by_class[0].len() == wanted[0] && by_class[1].len() == wanted[1] {
+            break;
+        }
+        let pixel = index.pixel(order.get(i));
+        let class = usize::from(pixel.cell);
+        if by_class[class].len() < wanted[class] {
+            by_class[class].push(pixel);
+        }
+    }
+    let mut pixels = Vec::with_capacity(count);
+    for i in 0..count {
+        pixels.extend(by_class[i % 2].get(i / 2));
+    }
+    if pixels.len() < count {
+        return Err(Error::mismatch(format!(
+            "The tiles hold only {} patches of the wanted classes; {count} were asked for",
+            pixels.len()
+        )));
+    }
+    Ok(pixels)
+}
+
+fn index_for(tiles: &[Tile], count: usize) -> Result<PositionIndex<'_>> {
+    let index = PositionIndex::new(tiles, 1);
+    if count as u64 > index.len() {
+        return Err(Error::mismatch(format!(
+            "The tiles hold {} patches; {count} were asked for",
+            index.len()
+        )));
+    }
+    Ok(index)
+}
+
+/// Numbers the grid positions of all tiles, tile by tile and row by row.
+struct PositionIndex<'a> {
+    tiles: &'a [Tile],
+    /// Pixels between neighbouring positions.
+    grid_px: usize,
+    /// For each tile the number of positions in it and in all tiles before it.
+    ends: Vec<u64>,
+}
+
+impl<'a> PositionIndex<'a> {
+    fn new(tiles: &'a [Tile], grid_px: usize) -> Self {
+        let mut ends = Vec::with_capacity(tiles.len());
+        let mut positions = 0u64;
+        for tile in tiles {
+            let rows = tile.labels.height() / grid_px;
+            let columns = tile.labels.width() / grid_px;
+            positions += (rows * columns) as u64;
+            ends.push(positions);
+        }
+        Self { tiles, grid_px, ends }
+    }
+
+    fn len(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    fn pixel(&self, position: u64) -> SamplePixel {
+        let tile = self.ends.partition_point(|&end| end <= position);
+        let first = if tile == 0 { 0 } else { self.ends[tile - 1] };
+        let labels = &self.tiles[tile].labels;
+        let in_tile = (position - first) as usize;
+        let columns = labels.width() / self.grid_px;
+        let row = in_tile / columns * self.grid_px;
+        let column = in_tile % columns * self.grid_px;
+        SamplePixel {
+            tile: tile as u32,
+            row: row as u32,
+            column: column as u32,
+            cell: labels.get(row, column) > 0,
+        }
     }
 }
 
@@ -226,9 +250,9 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_visits_every_place_once_and_epochs_differ_in_order() {
+    fn an_epoch_visits_every_pixel_once_and_epochs_differ_in_order() {
         let s = Sampler::draw(&tiles(), 100, Prior::Natural, 7).expect("sample");
-        let epoch = |e| (0..s.train.len()).map(|i| s.training_place(e, i)).collect::<Vec<_>>();
+        let epoch = |e| (0..s.train.len()).map(|i| s.training_pixel(e, i)).collect::<Vec<_>>();
         let key = |p: &SamplePixel| (p.tile, p.row, p.column);
         let (mut a, mut b) = (epoch(0), s.train.clone());
         assert_ne!(a, epoch(1));

@@ -1,27 +1,33 @@
-//! The paper's Table 1, by the names of the tiles.
+//! The paper's split (Table 1), by the names of the tiles.
 
 use serde::Serialize;
 
-/// Pre-training tiles (breast).
+/// Codes of the pre-training tiles (breast).
 pub const PAPER_PRETRAIN: [&str; 2] = ["A7-A13E", "A7-A13F"];
-/// Training tiles.
+/// Codes of the training tiles.
 pub const PAPER_TRAIN: [&str; 7] =
     ["AR-A1AK", "HE-7130", "38-6178", "G9-6356", "DK-A2I6", "AY-A8YK", "KB-A93J"];
-/// Test tiles: the same organs from other clinics.
+/// Codes of the test tiles: the same organs from other clinics.
 pub const PAPER_TEST: [&str; 7] =
     ["E2-A1B5", "B0-5698", "21-5784", "CH-5767", "G2-A2EK", "NH-A8F7", "RD-A8N9"];
 
-/// Part of the paper's design that a tile belongs to.
+/// A part of the paper's split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
+    /// Tiles of breast.
     Pretrain,
+    /// Tiles of seven organs.
     Train,
+    /// Tiles of the same organs from other clinics.
     Test,
 }
 
 impl Split {
-    /// The paper's tile codes of this part.
+    /// All parts.
+    pub const ALL: [Self; 3] = [Self::Pretrain, Self::Train, Self::Test];
+
+    /// The codes of the tiles of this part.
     #[must_use]
     pub fn codes(self) -> &'static [&'static str] {
         match self {
@@ -31,13 +37,13 @@ impl Split {
         }
     }
 
-    /// Whether a tile (`TCGA-AR-A1AK-01Z-00-DX1`) belongs to this part.
+    /// Whether a tile, such as `TCGA-AR-A1AK-01Z-00-DX1`, belongs to this part.
     #[must_use]
     pub fn contains(self, tile: &str) -> bool {
         self.codes().iter().any(|code| has_code(tile, code))
     }
 
-    /// Whether a tile is the one with this code of the split.
+    /// Whether `code` is one of this part and a tile's code.
     #[must_use]
     pub fn has(self, tile: &str, code: &str) -> bool {
         self.codes().contains(&code) && has_code(tile, code)
@@ -49,10 +55,10 @@ fn has_code(tile: &str, code: &str) -> bool {
     after.strip_prefix(code).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
-/// The part of the paper's split that a tile name belongs to.
+/// The part of the paper's split that a tile belongs to, by its name.
 #[must_use]
 pub fn recognised_split(tile: &str) -> Option<Split> {
-    [Split::Pretrain, Split::Train, Split::Test].into_iter().find(|s| s.contains(tile))
+    Split::ALL.into_iter().find(|split| split.contains(tile))
 }
 
 #[cfg(test)]
@@ -60,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tiles_are_known_by_their_code_and_not_by_a_part_of_it() {
+    fn tiles_are_recognised_by_their_whole_code() {
         assert_eq!(recognised_split("TCGA-AR-A1AK-01Z-00-DX1"), Some(Split::Train));
         assert_eq!(recognised_split("TCGA-A7-A13E-01Z-00-DX1"), Some(Split::Pretrain));
         assert_eq!(recognised_split("TCGA-G9-63567-01Z"), None);

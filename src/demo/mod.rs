@@ -5,57 +5,105 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use crate::dataset::{Augmentation, Prior, Tile, phantom};
+use crate::dataset::{Augmentation, Tile, phantom};
 use crate::engine::{Control, SegmentOptions, segment};
-use crate::error::{Result, Warnings};
+use crate::error::{Error, Result, Warnings};
 use crate::instances::find;
 use crate::metrics::PixelCounts;
-use crate::model::{Head, Model, Precision, dcnn};
+use crate::model::{Model, Precision, dcnn};
 use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
 use crate::raster::{OUTLINE, ProbabilityMap, RgbImage, encode_rgb_png, outline_mask, overlay};
-use crate::report::{DemoPage, DemoPicture, DemoRow, history_curves, render_demo};
-use crate::train::{Compute, EpochLog, Event, Recipe, Schedule, TrainData, Trainer};
+use crate::report::{
+    DemoCurves, DemoPage, DemoPicture, DemoRow, EpochPoint, history_curves, render_demo,
+};
+use crate::train::{Compute, EpochLog, Event, Recipe, TrainData, Trainer};
 
 /// Pruning ratios of the demo, the unpruned one first.
 pub const RATIOS: [f64; 3] = [0.0, 0.5, 0.9];
-/// Filters and hidden units of the demo's network: a quarter of the paper's work, so that a laptop
-/// needs a minute.
+/// Patches in a training step.
+pub const BATCH: usize = 32;
+/// Filters and hidden units of the demo's network. It has a quarter of the multiply-adds of the
+/// paper's DCNN, so that a laptop needs a minute.
 const FILTERS: [usize; 3] = [12, 24, 32];
 const HIDDEN: usize = 128;
 const TRAINING_TILES: u64 = 8;
 const TRAINING_PX: usize = 240;
 const HELD_OUT_TILES: u64 = 2;
 const HELD_OUT_PX: usize = 400;
-const TRUE: [u8; 3] = [0, 255, 255];
+/// Distance between the seeds of tiles for consecutive seeds of the demo.
+const SEED_STEP: u64 = 1000;
+/// Offset of the seeds of held-out tiles from those of training tiles.
+const HELD_OUT_SEED: u64 = 500;
+/// Times that each held-out field is segmented; the median is reported.
+const TIMED_RUNS: usize = 3;
+/// A pixel is nucleus above this probability (the paper's choice).
+const PIXEL_THRESHOLD: f32 = 0.5;
+/// Colour of the true outlines.
+const TRUTH_OUTLINE: [u8; 3] = [0, 255, 255];
+/// Files in `pictures`: the field, the truth, and one for each of [`RATIOS`].
+const PICTURE_NAMES: [&str; 5] = ["field", "truth", "delta-00", "delta-50", "delta-90"];
 
-/// What the demo tells while it goes.
+/// Progress of the demo.
 #[derive(Debug)]
-pub enum Stage<'a> {
-    /// A part begins.
-    Begin(&'a str),
-    /// Inside training.
+pub enum DemoEvent {
+    /// A step begins.
+    Started(DemoStep),
+    /// Progress of the training in the current step.
     Training(Event),
 }
 
-/// The demo's model at one ratio, and what it sees on the first held-out field.
+/// A step of the demo.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum DemoStep {
+    GenerateTissue,
+    Train,
+    PruneAndFineTune { ratio: f64 },
+    WriteReport,
+}
+
+impl std::fmt::Display for DemoStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::GenerateTissue => write!(f, "Generating procedural tissue"),
+            Self::Train => write!(f, "Training at δ = 0"),
+            Self::PruneAndFineTune { ratio } => {
+                write!(f, "Pruning and fine-tuning at δ = {ratio}")
+            }
+            Self::WriteReport => write!(f, "Writing models, pictures and the report"),
+        }
+    }
+}
+
+/// Results of the demo.
+#[derive(Debug)]
+pub struct DemoOutcome {
+    /// One for each of [`RATIOS`].
+    pub rows: Vec<DemoRow>,
+    pub warnings: Warnings,
+}
+
+/// How to run the demo.
+pub struct Demo<'a> {
+    /// Folder of all files that are written.
+    pub out: &'a Path,
+    pub seed: u64,
+    pub compute: &'a Compute,
+    /// Set to stop.
+    pub cancel: &'a AtomicBool,
+}
+
+/// A model at one ratio with its results.
 struct Candidate {
     ratio: f64,
     model: Model,
     history: Vec<EpochLog>,
     row: DemoRow,
+    /// Probabilities of the first held-out field.
     map: ProbabilityMap,
 }
 
-/// How to run the demo.
-pub struct Demo<'a> {
-    pub out: &'a Path,
-    pub seed: u64,
-    pub compute: &'a Compute,
-    pub cancel: &'a AtomicBool,
-}
-
-/// The network that the demo starts from.
+/// The network before training.
 ///
 /// # Errors
 /// None in practice; see [`Model::random`].
@@ -63,77 +111,75 @@ pub fn start(seed: u64) -> Result<Model> {
     Model::random(dcnn(FILTERS, HIDDEN, 2), seed)
 }
 
-/// Patches at a time.
-pub const BATCH: usize = 32;
-
 impl Demo<'_> {
-    /// Runs everything and writes models, pictures, `summary.json` and `report.html` into `out`.
+    /// Runs all steps and writes `models/`, `pictures/`, `summary.json` and `report.html` into
+    /// `out`.
     ///
     /// # Errors
-    /// Whatever training, segmentation or the disk refuse.
-    pub fn run(&self, watch: &mut dyn FnMut(Stage<'_>)) -> Result<(Vec<DemoRow>, Warnings)> {
-        watch(Stage::Begin("Drawing procedural tissue"));
-        let tiles = |count, px, first| {
-            (0..count).map(|i| phantom::tile(px, px, self.seed * 1000 + first + i)).collect()
-        };
-        let training: Vec<Tile> = tiles(TRAINING_TILES, TRAINING_PX, 0);
-        let held_out: Vec<Tile> = tiles(HELD_OUT_TILES, HELD_OUT_PX, 500);
-        let mut report = Warnings::default();
+    /// Those of training, segmentation and the disk; [`Error::Cancelled`] when asked to stop.
+    pub fn run(&self, on_event: &mut dyn FnMut(DemoEvent)) -> Result<DemoOutcome> {
+        on_event(DemoEvent::Started(DemoStep::GenerateTissue));
+        let first_seed = self.seed * SEED_STEP;
+        let training = tissue(TRAINING_TILES, TRAINING_PX, first_seed);
+        let held_out = tissue(HELD_OUT_TILES, HELD_OUT_PX, first_seed + HELD_OUT_SEED);
+
+        let mut warnings = Warnings::default();
         let mut candidates: Vec<Candidate> = Vec::new();
         for ratio in RATIOS {
-            let begin = match candidates.first() {
-                None => start(self.seed)?,
+            let start = match candidates.first() {
+                None => {
+                    on_event(DemoEvent::Started(DemoStep::Train));
+                    start(self.seed)?
+                }
                 Some(unpruned) => {
-                    let (plan, notes) =
+                    on_event(DemoEvent::Started(DemoStep::PruneAndFineTune { ratio }));
+                    let (plan, more) =
                         PruningPlan::l1(&unpruned.model, ratio, Scope::Convolutions)?;
-                    report.extend(notes);
+                    warnings.extend(more);
                     apply(&unpruned.model, &plan)?
                 }
             };
-            let what = if ratio == 0.0 { "Training" } else { "Pruning and fine-tuning" };
-            watch(Stage::Begin(&format!("{what} at δ = {ratio}")));
-            let recipe = self.recipe(ratio);
             let trainer = Trainer {
-                start: &begin,
+                start: &start,
                 data: TrainData { tiles: &training },
-                recipe: &recipe,
+                recipe: &self.recipe(ratio),
                 compute: self.compute,
                 teachers: &[],
                 checkpoint: None,
                 checkpoint_every: Duration::MAX,
                 cancel: self.cancel,
             };
-            let outcome = trainer.run(&mut |event| watch(Stage::Training(event)))?;
-            candidates.push(self.measure(ratio, outcome.model, outcome.history, &held_out)?);
+            let outcome = trainer.run(&mut |event| on_event(DemoEvent::Training(event)))?;
+            candidates.push(self.evaluate(ratio, outcome.model, outcome.history, &held_out)?);
         }
-        watch(Stage::Begin("Writing models, pictures and the report"));
-        self.write(&candidates, &held_out[0])?;
-        Ok((candidates.iter().map(|c| c.row).collect(), report))
+
+        on_event(DemoEvent::Started(DemoStep::WriteReport));
+        let rows: Vec<DemoRow> = candidates.iter().map(|c| c.row).collect();
+        self.write(&candidates, &rows, &held_out[0])?;
+        Ok(DemoOutcome { rows, warnings })
     }
 
+    /// Pruned networks start from trained weights and need fewer epochs; the smallest one needs a
+    /// higher rate.
     fn recipe(&self, ratio: f64) -> Recipe {
         Recipe {
             patches: 6000,
-            spread: 1,
-            distil: 0.0,
-            awake: false,
             epochs: if ratio == 0.0 { 6 } else { 5 },
             batch: BATCH,
             learning_rate: if ratio < 0.9 { 2e-3 } else { 4e-3 },
-            schedule: Schedule::OneCycle,
             weight_decay: 1e-2,
-            prior: Prior::Natural,
             augmentation: Augmentation {
                 stain_scale: 0.05,
                 stain_shift: 0.01,
                 ..Augmentation::DEFAULT
             },
-            head: Head::Softmax,
             seed: self.seed,
+            ..Recipe::DEFAULT
         }
     }
 
-    fn measure(
+    /// Segments the held-out fields, on the CPU.
+    fn evaluate(
         &self,
         ratio: f64,
         mut model: Model,
@@ -142,19 +188,20 @@ impl Demo<'_> {
     ) -> Result<Candidate> {
         let control = Control { cancel: Some(self.cancel), ..Control::default() };
         let mut counts = PixelCounts::default();
-        let mut times = Vec::new();
+        let mut times_ms = Vec::new();
         let mut maps = Vec::new();
         for tile in held_out {
-            for _ in 0..3 {
-                let begun = Instant::now();
+            for _ in 0..TIMED_RUNS {
+                let started = Instant::now();
                 maps.push(segment(&model, &tile.image, SegmentOptions::default(), &control)?);
-                times.push(begun.elapsed().as_secs_f64() * 1000.0);
+                times_ms.push(started.elapsed().as_secs_f64() * 1000.0);
             }
             if let Some(map) = maps.last() {
-                counts = counts.plus(PixelCounts::of(map, &tile.labels.foreground(), 0.5)?);
+                let truth = tile.labels.foreground();
+                counts = counts.plus(PixelCounts::of(map, &truth, PIXEL_THRESHOLD)?);
             }
         }
-        times.sort_by(f64::total_cmp);
+        times_ms.sort_by(f64::total_cmp);
         let scores = counts.scores();
         model
             .card_mut()
@@ -166,54 +213,64 @@ impl Demo<'_> {
             bytes: model.to_bytes(Precision::F32)?.len(),
             dice: scores.dice.unwrap_or(0.0),
             accuracy: scores.accuracy.unwrap_or(0.0),
-            segment_ms: times[times.len() / 2],
+            segment_ms: times_ms[times_ms.len() / 2],
         };
         Ok(Candidate { ratio, model, history, row, map: maps.swap_remove(0) })
     }
 
-    fn write(&self, candidates: &[Candidate], field: &Tile) -> Result<()> {
-        let rows: Vec<DemoRow> = candidates.iter().map(|c| c.row).collect();
-        let mut pictures = vec![picture("Held-out field", &field.image)?];
-        pictures
-            .push(picture("Truth", &overlay(&field.image, &outline_mask(&field.labels), TRUE))?);
-        for c in candidates {
-            let name = format!("dcnn-{:02}.safetensors", (c.ratio * 100.0).round());
-            c.model.save(&self.out.join("models").join(name), Precision::F32)?;
-            let (objects, _) = find(&c.map, &c.model.card().instances)?;
-            let drawn = overlay(&field.image, &outline_mask(&objects), OUTLINE);
-            pictures.push(picture(
-                &format!("δ = {}: {} parameters", c.ratio, c.row.parameters),
-                &drawn,
-            )?);
+    fn write(&self, candidates: &[Candidate], rows: &[DemoRow], field: &Tile) -> Result<()> {
+        let truth = overlay(&field.image, &outline_mask(&field.labels), TRUTH_OUTLINE);
+        let mut pictures =
+            vec![picture("Held-out field", &field.image)?, picture("Truth", &truth)?];
+        let mut curves = Vec::new();
+        for candidate in candidates {
+            let percent = (candidate.ratio * 100.0).round();
+            let file = self.out.join("models").join(format!("dcnn-{percent:02}.safetensors"));
+            candidate.model.save(&file, Precision::F32)?;
+
+            let (labels, _) = find(&candidate.map, &candidate.model.card().instances)?;
+            let drawn = overlay(&field.image, &outline_mask(&labels), OUTLINE);
+            let parameters = candidate.row.parameters;
+            let caption = format!("δ = {}: {parameters} parameters", candidate.ratio);
+            pictures.push(picture(&caption, &drawn)?);
+
+            curves.push(DemoCurves {
+                title: format!("δ = {}", candidate.ratio),
+                svg: history_curves(&points(&candidate.history))?,
+            });
         }
-        let names = ["field", "truth", "delta-00", "delta-50", "delta-90"];
-        for (picture, name) in pictures.iter().zip(names) {
+        for (picture, name) in pictures.iter().zip(PICTURE_NAMES) {
             write_atomic(&self.out.join("pictures").join(format!("{name}.png")), &picture.png)?;
         }
-        let json = serde_json::to_vec_pretty(&rows)
-            .map_err(|e| crate::error::Error::malformed(e.to_string()))?;
-        write_atomic(&self.out.join("summary.json"), &json)?;
-        let curves = candidates
-            .iter()
-            .map(|c| Ok((format!("δ = {}", c.ratio), history_curves(&points(&c.history))?)))
-            .collect::<Result<Vec<_>>>()?;
-        let page = DemoPage {
-            device: &self.compute.name,
-            rows: &rows,
-            curves: &curves,
-            pictures: &pictures,
-        };
+        let summary =
+            serde_json::to_vec_pretty(rows).map_err(|e| Error::malformed(e.to_string()))?;
+        write_atomic(&self.out.join("summary.json"), &summary)?;
+        let page =
+            DemoPage { device: &self.compute.name, rows, curves: &curves, pictures: &pictures };
         write_atomic(&self.out.join("report.html"), render_demo(&page).as_bytes())
     }
 }
 
-/// Epoch, training loss, validation loss, accuracy, Dice.
+/// Square procedural tiles with the seeds `first_seed`, `first_seed + 1`, ….
+fn tissue(count: u64, side_px: usize, first_seed: u64) -> Vec<Tile> {
+    let seeds = first_seed..first_seed + count;
+    seeds.map(|seed| phantom::tile(side_px, side_px, seed)).collect()
+}
+
+/// The points of [`history_curves`].
 #[must_use]
-pub fn points(history: &[EpochLog]) -> Vec<[f64; 5]> {
-    let point = |l: &EpochLog| {
-        [l.epoch as f64, l.train_loss, l.validation_loss, l.validation_accuracy, l.validation_dice]
-    };
-    history.iter().map(point).collect()
+pub fn points(history: &[EpochLog]) -> Vec<EpochPoint> {
+    let mut points = Vec::new();
+    for log in history {
+        points.push(EpochPoint {
+            epoch: log.epoch as f64,
+            train_loss: log.train_loss,
+            validation_loss: log.validation_loss,
+            validation_accuracy: log.validation_accuracy,
+            validation_dice: log.validation_dice,
+        });
+    }
+    points
 }
 
 fn picture(caption: &str, image: &RgbImage) -> Result<DemoPicture> {

@@ -1,344 +1,370 @@
-//! The state of a window that is no window: commands go in, changes for the screen come out.
+//! The state of the window without the window: it takes [`Command`]s and collects updates for the
+//! screen.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Wake;
 use super::command::{Command, SegmentExtent};
 use super::document::Document;
-use super::picture::picture;
+use super::screenshot::screenshot;
 use super::segment_job::{SegmentJob, SegmentTask, SegmenterCache, SharedResults};
 use super::tile_loader::TileLoader;
+use super::{Wake, lock};
 use crate::engine::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::instances::{Provenance, write_nuclei};
 use crate::model::{InstanceParameters, Model};
 use crate::platform::{write_atomic, write_streamed};
 use crate::prune::{PruningPlan, Scope, apply};
-use crate::raster::encode_rgb_png;
-use crate::viewer::{Layers, TileKey, Viewport};
+use crate::raster::{Point, encode_rgb_png};
+use crate::slide::SlideBounds;
+use crate::viewer::{Layers, ScreenPoint, TileKey, Viewport};
 
-/// Size before there is a window, pixels.
-const SCREEN: (f64, f64) = (1280.0, 800.0);
-/// How often a script looks whether work is done.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Size of the screen before there is a window, pixels.
+const DEFAULT_SCREEN: (f64, f64) = (1280.0, 800.0);
+/// How often a script checks whether the segmentation has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What the screen must take over.
+/// A change that the screen must apply.
 #[derive(Debug)]
-pub enum Change {
-    /// Another picture of that size: everything is forgotten.
-    Start((usize, usize)),
-    Image(TileKey, Vec<u8>),
-    Data(TileKey, Vec<u8>),
-    /// What was found is no longer shown.
-    NoData,
+pub enum ScreenUpdate {
+    /// Another image of this width and height, pixels: all tiles are dropped.
+    Reset((usize, usize)),
+    /// Pixels of a tile: RGBA with apron.
+    ImageTile(TileKey, Vec<u8>),
+    /// Results of a tile, as [`crate::viewer::nuclei_tile`] gives them.
+    ResultTile(TileKey, Vec<u8>),
+    /// The results are no longer valid.
+    ClearResults,
 }
 
-/// How far work in the background is.
+/// Progress of a segmentation.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct JobProgress {
+    /// Finished blocks.
     pub done: usize,
-    pub of: usize,
+    /// Blocks to compute.
+    pub total: usize,
+}
+
+/// Nuclei found so far.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct NucleusCount {
+    /// Number of nuclei.
+    pub nuclei: usize,
+    /// Share of the segmented area that nuclei cover.
+    pub area_share: f64,
 }
 
 /// Everything but the window.
 pub struct AppState {
+    /// What part of the document the screen shows.
     pub view: Viewport,
+    /// How results are drawn.
     pub layers: Layers,
+    /// The open slide or image.
     pub document: Option<Arc<Document>>,
-    /// Of the picture, for people.
+    /// Name of the slide or image, for display and for results.
     pub name: String,
+    /// Pixel size of the finest level, µm; none if it is neither in the file nor stated.
     pub mpp_um: Option<f64>,
+    /// The model in use: [`Self::unpruned_model`] without [`Self::pruning_ratio`] of its filters.
     pub model: Arc<Model>,
-    /// The model as it was given.
-    whole: Arc<Model>,
-    pub ratio: f64,
+    unpruned_model: Arc<Model>,
+    /// Share of filters removed, 0 to 0.9.
+    pub pruning_ratio: f64,
+    /// A pixel belongs to a nucleus above this probability.
     pub threshold: f32,
-    /// Where it computes.
-    pub device: String,
-    pub said: String,
+    /// Where the last segmentation computed.
+    pub device_name: String,
+    /// What happened last, a sentence for people.
+    pub status: String,
+    /// What went wrong with the last command.
     pub alert: Option<String>,
+    /// Of the running segmentation.
     pub progress: Option<JobProgress>,
-    found: SharedResults,
-    choice: DeviceChoice,
+    results: SharedResults,
+    device_choice: DeviceChoice,
     segmenters: Arc<SegmenterCache>,
     pub(super) job: Option<SegmentJob>,
-    pub(super) loader: TileLoader,
+    pub(super) tile_loader: TileLoader,
     wake: Wake,
-    record: Option<File>,
-    /// Tiles of what was found that the screen has and that are not outdated.
-    pub(super) fresh: BTreeSet<TileKey>,
-    pub(super) failed: BTreeSet<TileKey>,
-    /// Where blocks were finished, one after the other.
-    pub(super) blocks: Vec<[f64; 4]>,
-    pub(super) changes: Vec<Change>,
+    recording: Option<File>,
+    /// Result tiles that the screen has and that are up to date.
+    pub(super) current_results: BTreeSet<TileKey>,
+    /// Image tiles that cannot be read; they are not requested again.
+    pub(super) failed_tiles: BTreeSet<TileKey>,
+    /// Finished blocks of the present results, in the order of time.
+    pub(super) finished_blocks: Vec<SlideBounds>,
+    pub(super) updates: Vec<ScreenUpdate>,
 }
 
 impl AppState {
-    /// An empty desk with a model.
+    /// A state with a model and without a document. Background threads call `wake` when
+    /// [`Self::poll`] has something to take.
     #[must_use]
-    pub fn new(model: Model, choice: DeviceChoice, wake: Wake) -> Self {
+    pub fn new(model: Model, device_choice: DeviceChoice, wake: Wake) -> Self {
         let model = Arc::new(model);
         Self {
-            view: Viewport::new((1, 1), SCREEN),
+            view: Viewport::new((1, 1), DEFAULT_SCREEN),
             layers: Layers::default(),
             document: None,
             name: String::new(),
             mpp_um: None,
-            whole: Arc::clone(&model),
-            ratio: 0.0,
+            unpruned_model: Arc::clone(&model),
+            pruning_ratio: 0.0,
             threshold: model.card().instances.threshold,
             model,
-            device: String::new(),
-            said: "Drop a slide here.".to_owned(),
+            device_name: String::new(),
+            status: "Drop a slide here.".to_owned(),
             alert: None,
             progress: None,
-            found: SharedResults::default(),
-            choice,
+            results: SharedResults::default(),
+            device_choice,
             segmenters: Arc::default(),
             job: None,
-            loader: TileLoader::start(&wake),
+            tile_loader: TileLoader::start(&wake),
             wake,
-            record: None,
-            fresh: BTreeSet::new(),
-            failed: BTreeSet::new(),
-            blocks: Vec::new(),
-            changes: Vec::new(),
+            recording: None,
+            current_results: BTreeSet::new(),
+            failed_tiles: BTreeSet::new(),
+            finished_blocks: Vec::new(),
+            updates: Vec::new(),
         }
     }
 
-    /// Writes every command to a file from now on, as a script.
+    /// Writes all further commands to a file, as a script.
     pub fn record(&mut self, file: File) {
-        self.record = Some(file);
+        self.recording = Some(file);
     }
 
-    /// Whether anything runs.
+    /// Whether a segmentation runs.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.job.is_some()
     }
 
-    /// Number of nuclei, and their share of the area that was looked at.
+    /// Nuclei found so far; none before the first segmentation.
     #[must_use]
-    pub fn counts(&self) -> Option<(usize, f64)> {
-        let state = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        state.as_ref().map(|(index, _)| (index.count(), index.area_share()))
+    pub fn counts(&self) -> Option<NucleusCount> {
+        let results = lock(&self.results);
+        let (index, _) = results.as_ref()?;
+        Some(NucleusCount { nuclei: index.count(), area_share: index.area_share() })
     }
 
-    pub(super) fn found(&self) -> &SharedResults {
-        &self.found
+    pub(super) fn results(&self) -> &SharedResults {
+        &self.results
     }
 
-    /// Does what a command says.
+    /// Executes a command.
     ///
     /// # Errors
-    /// A sentence; what was there stays.
+    /// A sentence for people; the state is as before then.
     pub fn apply(&mut self, command: &Command) -> Result<()> {
         self.alert = None;
-        self.note(command);
-        match command {
-            Command::Open(place) => self.open(place)?,
-            Command::Model(path) => {
-                self.whole = Arc::new(Model::load(path)?);
-                self.use_model(Arc::clone(&self.whole), 0.0);
+        self.record_command(command);
+        match *command {
+            Command::Open(ref location) => self.open(location)?,
+            Command::Model(ref path) => {
+                self.unpruned_model = Arc::new(Model::load(path)?);
+                self.use_model(Arc::clone(&self.unpruned_model), 0.0);
                 self.threshold = self.model.card().instances.threshold;
             }
-            Command::Prune(ratio) => self.prune(*ratio)?,
+            Command::Prune(ratio) => self.prune(ratio)?,
             Command::Threshold(value) => {
                 self.threshold = value.clamp(0.0, 1.0);
-                self.forget();
+                self.discard_results();
             }
-            Command::Mpp(value) => self.state_mpp(*value)?,
-            Command::Segment(extent) => self.segment(*extent)?,
-            Command::Cancel => self.stop(),
-            Command::Export(path) => self.export(path)?,
-            Command::Choose { x, y } => self.choose((*x, *y)),
+            Command::Mpp(mpp_um) => self.set_mpp(mpp_um)?,
+            Command::Resize { width, height } => self.view.resize((width, height)),
+            Command::Pan { dx, dy } => self.view.pan(dx, dy),
+            Command::Glide { across, down } => self.view.glide(across, down),
+            Command::Zoom { x, y, factor } => self.view.zoom(ScreenPoint { x, y }, factor),
+            Command::Fit => self.view.fit(),
+            Command::GoTo { x, y, scale } => self.view.go_to(Point { x, y }, scale),
+            Command::Choose { x, y } => self.select_nucleus(ScreenPoint { x, y }),
             Command::Layers { outline, mask, heat } => {
-                let layers = Layers { outline: *outline, mask: *mask, heat: *heat, ..self.layers };
-                self.layers = layers;
+                self.layers = Layers { outline, mask, heat, ..self.layers };
             }
-            Command::Wait => self.wait(),
-            Command::Picture(path) => write_atomic(path, &encode_rgb_png(&picture(self)?)?)?,
-            moves => self.look(moves),
+            Command::Segment(extent) => self.segment(extent)?,
+            Command::Cancel => self.cancel_job(),
+            Command::Export(ref path) => self.export(path)?,
+            Command::Wait => self.wait_for_job(),
+            Command::Picture(ref path) => {
+                write_atomic(path, &encode_rgb_png(&screenshot(self)?)?)?;
+            }
         }
         Ok(())
     }
 
-    /// Writes a command into the script that is recorded; a disk that is full ends the recording,
-    /// not the work.
-    pub(super) fn note(&mut self, command: &Command) {
-        let Some(file) = &mut self.record else { return };
+    /// Appends a command to the recorded script. When the file cannot be written, the recording
+    /// ends and the command is executed all the same.
+    pub(super) fn record_command(&mut self, command: &Command) {
+        let Some(file) = &mut self.recording else { return };
         let written = serde_json::to_string(command).map(|line| writeln!(file, "{line}"));
         if !matches!(written, Ok(Ok(()))) {
-            self.record = None;
+            self.recording = None;
             self.alert = Some("The script cannot be written any more.".to_owned());
         }
     }
 
-    fn look(&mut self, command: &Command) {
-        match *command {
-            Command::Resize { width, height } => self.view.resize((width, height)),
-            Command::Pan { dx, dy } => self.view.pan(dx, dy),
-            Command::Glide { across, down } => self.view.glide(across, down),
-            Command::Zoom { x, y, factor } => self.view.zoom((x, y), factor),
-            Command::Fit => self.view.fit(),
-            Command::GoTo { x, y, scale } => self.view.go_to((x, y), scale),
-            _ => {}
-        }
-    }
-
-    fn open(&mut self, place: &str) -> Result<()> {
-        let document = Arc::new(Document::open(place)?);
-        self.stop();
-        let last = place.split(['?', '#']).next().unwrap_or(place).trim_end_matches('/');
-        last.rsplit(['/', '\\']).next().unwrap_or(last).clone_into(&mut self.name);
+    fn open(&mut self, location: &str) -> Result<()> {
+        let document = Arc::new(Document::open(location)?);
+        self.cancel_job();
+        file_name(location).clone_into(&mut self.name);
         self.mpp_um = document.mpp_um();
         self.view = Viewport::new(document.size(), self.view.screen());
-        self.found = SharedResults::default();
-        self.loader.turn_to(Arc::clone(&document), Arc::clone(&self.found));
-        self.failed.clear();
-        self.fresh.clear();
-        self.blocks.clear();
+        self.results = SharedResults::default();
+        self.tile_loader.set_document(Arc::clone(&document), Arc::clone(&self.results));
+        self.failed_tiles.clear();
+        self.current_results.clear();
+        self.finished_blocks.clear();
         self.layers.chosen = 0;
-        self.changes = vec![Change::Start(document.size())];
+        self.updates = vec![ScreenUpdate::Reset(document.size())];
         self.document = Some(document);
-        self.said = if self.mpp_um.is_none() {
-            "The pixel size is not known; state it before segmenting.".to_owned()
-        } else {
-            "Ready.".to_owned()
+        self.status = match self.mpp_um {
+            Some(_) => "Ready.".to_owned(),
+            None => "The pixel size is not known; state it before segmenting.".to_owned(),
         };
         Ok(())
     }
 
     fn prune(&mut self, ratio: f64) -> Result<()> {
         let model = if ratio == 0.0 {
-            Arc::clone(&self.whole)
+            Arc::clone(&self.unpruned_model)
         } else {
-            let (plan, _) = PruningPlan::l1(&self.whole, ratio, Scope::Convolutions)?;
-            Arc::new(apply(&self.whole, &plan)?)
+            let (plan, _) = PruningPlan::l1(&self.unpruned_model, ratio, Scope::Convolutions)?;
+            Arc::new(apply(&self.unpruned_model, &plan)?)
         };
         self.use_model(model, ratio);
         Ok(())
     }
 
-    fn use_model(&mut self, model: Arc<Model>, ratio: f64) {
+    fn use_model(&mut self, model: Arc<Model>, pruning_ratio: f64) {
         self.model = model;
-        self.ratio = ratio;
-        self.forget();
+        self.pruning_ratio = pruning_ratio;
+        self.discard_results();
     }
 
-    fn state_mpp(&mut self, value: f64) -> Result<()> {
-        if !(value.is_finite() && value > 0.0) {
+    fn set_mpp(&mut self, mpp_um: f64) -> Result<()> {
+        if !(mpp_um.is_finite() && mpp_um > 0.0) {
             return Err(Error::mismatch("The pixel size must be a positive number of micrometres"));
         }
-        if self.mpp_um != Some(value) {
-            self.mpp_um = Some(value);
-            self.forget();
+        if self.mpp_um != Some(mpp_um) {
+            self.mpp_um = Some(mpp_um);
+            self.discard_results();
         }
         Ok(())
     }
 
-    /// Ends what runs and forgets what was found: it belongs to another model or setting.
-    fn forget(&mut self) {
-        self.stop();
-        self.found = SharedResults::default();
+    /// Stops the segmentation and drops its results: they belong to another model or setting.
+    fn discard_results(&mut self) {
+        self.cancel_job();
+        self.results = SharedResults::default();
         if let Some(document) = &self.document {
-            self.loader.turn_to(Arc::clone(document), Arc::clone(&self.found));
+            self.tile_loader.set_document(Arc::clone(document), Arc::clone(&self.results));
         }
-        self.fresh.clear();
-        self.blocks.clear();
+        self.current_results.clear();
+        self.finished_blocks.clear();
         self.layers.chosen = 0;
-        self.changes.push(Change::NoData);
+        self.updates.push(ScreenUpdate::ClearResults);
     }
 
-    fn stop(&mut self) {
-        // What it finished meanwhile is shown.
+    fn cancel_job(&mut self) {
+        // Blocks that were finished meanwhile are kept.
         self.poll();
-        self.fresh.clear();
+        self.current_results.clear();
         if let Some(job) = self.job.take() {
             job.cancel();
             self.progress = None;
-            "Stopped; what was finished stays.".clone_into(&mut self.said);
+            "Stopped; finished blocks are kept.".clone_into(&mut self.status);
         }
     }
 
     fn segment(&mut self, extent: SegmentExtent) -> Result<()> {
-        let document = Arc::clone(
-            self.document.as_ref().ok_or_else(|| Error::mismatch("Nothing is open yet"))?,
-        );
+        let Some(document) = self.document.clone() else {
+            return Err(Error::mismatch("Nothing is open yet"));
+        };
         if self.mpp_um.is_none() && matches!(&*document, Document::Slide { .. }) {
             return Err(Error::mismatch(
                 "The pixel size is not known; state it first (micrometres)",
             ));
         }
-        self.stop();
-        let (w, h) = (document.size().0 as f64, document.size().1 as f64);
+        self.cancel_job();
+        let (width, height) = document.size();
+        let whole = SlideBounds::of_size(width, height);
         let bounds = match extent {
-            SegmentExtent::Slide => [0.0, 0.0, w, h],
-            SegmentExtent::View => {
-                let ((l, t), (r, b)) =
-                    (self.view.to_image((0.0, 0.0)), self.view.to_image(self.view.screen()));
-                [l.max(0.0), t.max(0.0), r.min(w), b.min(h)]
-            }
+            SegmentExtent::Slide => whole,
+            SegmentExtent::View => self.view.bounds().intersection(&whole),
         };
+        let parameters =
+            InstanceParameters { threshold: self.threshold, ..self.model.card().instances };
         let task = SegmentTask {
             document,
-            parameters: InstanceParameters {
-                threshold: self.threshold,
-                ..self.model.card().instances
-            },
             model: Arc::clone(&self.model),
+            parameters,
             mpp_um: self.mpp_um,
-            choice: self.choice,
+            choice: self.device_choice,
             segmenters: Arc::clone(&self.segmenters),
             bounds,
         };
         self.progress = Some(JobProgress::default());
-        "Segmenting…".clone_into(&mut self.said);
-        self.job = Some(SegmentJob::start(task, Arc::clone(&self.found), Arc::clone(&self.wake)));
+        "Segmenting…".clone_into(&mut self.status);
+        let job = SegmentJob::start(task, Arc::clone(&self.results), Arc::clone(&self.wake));
+        self.job = Some(job);
         Ok(())
     }
 
+    /// Writes GeoJSON and CSV in one pass over the nuclei.
     fn export(&mut self, path: &Path) -> Result<()> {
-        let state = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let results = lock(&self.results);
         let (index, _) =
-            state.as_ref().ok_or_else(|| Error::mismatch("Nothing is segmented yet"))?;
+            results.as_ref().ok_or_else(|| Error::mismatch("Nothing is segmented yet"))?;
         let provenance = Provenance { model: self.model.fingerprint(), mpp_um: self.mpp_um };
-        let (geojson, csv) = (path.with_extension("geojson"), path.with_extension("csv"));
+        let geojson = path.with_extension("geojson");
+        let csv = path.with_extension("csv");
         let count = write_streamed(&geojson, |features| {
-            write_streamed(&csv, |table| {
-                write_nuclei(index.nuclei(self.mpp_um.is_some()), &provenance, features, table)
-            })
+            write_streamed(&csv, |table| write_nuclei(index.nuclei(), &provenance, features, table))
         })?;
-        self.said = format!("{count} nuclei → {}", geojson.display());
+        self.status = format!("{count} nuclei → {}", geojson.display());
         Ok(())
     }
 
-    fn choose(&mut self, at: (f64, f64)) {
-        let (x, y) = self.view.to_image(at);
-        let state = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((index, _)) = state.as_ref() else { return };
-        self.layers.chosen = index.label_at(x, y);
-        let told = index.near([x, y, x, y]).find(|(label, _)| *label == self.layers.chosen).map(
-            |(label, kept)| {
-                let area = self.mpp_um.map_or(format!("{} px", kept.area_px), |m| {
-                    format!("{:.1} µm²", kept.area_px as f64 * m * m)
-                });
-                format!("Nucleus {label}: area {area}, mean probability {:.2}.", kept.probability())
-            },
-        );
-        self.said = told.unwrap_or_default();
+    fn select_nucleus(&mut self, point: ScreenPoint) {
+        let point = self.view.to_image(point);
+        let results = lock(&self.results);
+        let Some((index, _)) = results.as_ref() else { return };
+        self.layers.chosen = index.label_at(point.x, point.y);
+        self.status.clear();
+        for (label, nucleus) in index.near(SlideBounds::at_point(point)) {
+            if label != self.layers.chosen {
+                continue;
+            }
+            let area = match self.mpp_um {
+                Some(mpp) => format!("{:.1} µm²", nucleus.area_px as f64 * mpp * mpp),
+                None => format!("{} px", nucleus.area_px),
+            };
+            let probability = nucleus.probability();
+            self.status =
+                format!("Nucleus {label}: area {area}, mean probability {probability:.2}.");
+        }
     }
 
-    fn wait(&mut self) {
+    fn wait_for_job(&mut self) {
         self.view.settle();
         while self.is_busy() {
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_INTERVAL);
             self.poll();
         }
     }
+}
+
+/// Last part of a path or address, without a query.
+fn file_name(location: &str) -> &str {
+    let path = location.split(['?', '#']).next().unwrap_or(location).trim_end_matches('/');
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
 }

@@ -1,4 +1,4 @@
-//! What a person may do to a desk; a script is a list of these, one JSON value a line.
+//! Actions of the user. A script is a list of them, one JSON value a line.
 
 use std::path::PathBuf;
 
@@ -15,88 +15,73 @@ const MAX_COMMANDS: usize = 100_000;
 pub enum SegmentExtent {
     /// What the screen shows.
     View,
-    /// Everything.
+    /// The whole slide or image.
     Slide,
 }
 
-/// One action. Places are screen pixels but where they say otherwise.
+/// One action. Positions are screen pixels unless stated otherwise. Names of variants and fields
+/// are the words of scripts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[allow(missing_docs, reason = "the comment of a variant explains its fields")]
 pub enum Command {
     /// A slide or image, by path or http(s) address.
     Open(String),
-    /// Another model.
+    /// Another model file.
     Model(PathBuf),
     /// Share of filters to remove from the model, 0 to 0.9.
     Prune(f64),
-    /// A pixel is nucleus above this probability.
+    /// A pixel belongs to a nucleus above this probability, 0 to 1.
     Threshold(f32),
-    /// Pixel size of the finest level, micrometres.
+    /// Pixel size of the finest level, µm.
     Mpp(f64),
-    Resize {
-        width: f64,
-        height: f64,
-    },
-    Pan {
-        dx: f64,
-        dy: f64,
-    },
-    /// By a share of the screen.
-    Glide {
-        across: f64,
-        down: f64,
-    },
-    Zoom {
-        x: f64,
-        y: f64,
-        factor: f64,
-    },
+    /// Size of the screen, pixels.
+    Resize { width: f64, height: f64 },
+    /// Moves the image with the pointer.
+    Pan { dx: f64, dy: f64 },
+    /// Moves the view by fractions of the screen, animated.
+    Glide { across: f64, down: f64 },
+    /// Multiplies the scale; the image point at `x`, `y` stays there.
+    Zoom { x: f64, y: f64, factor: f64 },
+    /// Shows the whole image.
     Fit,
-    /// To a place of the picture, at a scale in screen pixels for one of it.
-    GoTo {
-        x: f64,
-        y: f64,
-        scale: f64,
-    },
-    /// The nucleus under a place of the screen.
-    Choose {
-        x: f64,
-        y: f64,
-    },
+    /// To a point of the image in pixels of the finest level, at least at a scale in screen pixels
+    /// an image pixel.
+    GoTo { x: f64, y: f64, scale: f64 },
+    /// Selects the nucleus at a point of the screen.
+    Choose { x: f64, y: f64 },
     /// Strengths of the layers, 0 to 1.
-    Layers {
-        outline: f32,
-        mask: f32,
-        heat: f32,
-    },
+    Layers { outline: f32, mask: f32, heat: f32 },
+    /// Starts a segmentation in the background.
     Segment(SegmentExtent),
+    /// Stops the segmentation; finished blocks are kept.
     Cancel,
-    /// Writes GeoJSON and CSV beside each other; the ending is replaced.
+    /// Writes GeoJSON and CSV beside each other; the path's extension is replaced.
     Export(PathBuf),
-    /// Scripts only: until nothing runs.
+    /// Scripts only: waits for the segmentation.
     Wait,
-    /// Scripts only: what the screen shows, as PNG.
+    /// Scripts only: writes what the screen shows as PNG.
     Picture(PathBuf),
 }
 
-/// Reads a script: a JSON value a line; empty lines and lines that begin with # are passed over.
+/// Reads a script: a JSON value a line; empty lines and lines that begin with # are skipped.
 ///
 /// # Errors
-/// [`Error::Malformed`] naming the line, [`Error::Limit`] for a script without end.
+/// [`Error::Malformed`] with the number of the line; [`Error::Limit`] for more than 100 000
+/// commands.
 pub fn script(text: &str) -> Result<Vec<Command>> {
-    let lines = (1..)
-        .zip(text.lines())
-        .filter(|(_, l)| !l.trim().is_empty() && !l.trim_start().starts_with('#'));
-    let commands: Vec<Command> = lines
-        .take(MAX_COMMANDS + 1)
-        .map(|(n, line)| {
-            serde_json::from_str(line).map_err(|e| {
-                Error::malformed(format!("Line {n} of the script cannot be understood: {e}"))
-            })
-        })
-        .collect::<Result<_>>()?;
-    if commands.len() > MAX_COMMANDS {
-        return Err(Error::limit(format!("The script has more than {MAX_COMMANDS} commands")));
+    let mut commands = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim().is_empty() || line.trim_start().starts_with('#') {
+            continue;
+        }
+        if commands.len() == MAX_COMMANDS {
+            return Err(Error::limit(format!("The script has more than {MAX_COMMANDS} commands")));
+        }
+        let command = serde_json::from_str(line).map_err(|e| {
+            Error::malformed(format!("Line {number} of the script cannot be understood: {e}"))
+        })?;
+        commands.push(command);
     }
     Ok(commands)
 }
@@ -106,21 +91,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scripts_read_back_and_name_the_line_that_is_wrong() {
-        let all = [
+    fn scripts_read_back_and_errors_name_the_line() {
+        let commands = [
             Command::Open("a b.svs".into()),
             Command::Zoom { x: 1.0, y: 2.0, factor: 1.5 },
             Command::Segment(SegmentExtent::View),
             Command::Wait,
         ];
-        let text: Vec<String> =
-            all.iter().map(|c| serde_json::to_string(c).expect("line")).collect();
+        let lines = commands.each_ref().map(|c| serde_json::to_string(c).expect("line"));
         assert_eq!(
-            text[1..],
+            lines[1..],
             [r#"{"zoom":{"x":1.0,"y":2.0,"factor":1.5}}"#, r#"{"segment":"view"}"#, r#""wait""#]
         );
-        assert_eq!(script(&format!("# a tour\n\n{}\n", text.join("\n"))).expect("script"), all);
-        let said = script("\"fit\"\n\"jump\"").expect_err("no such command").to_string();
-        assert!(said.contains("Line 2"), "{said}");
+        let text = format!("# a tour\n\n{}\n", lines.join("\n"));
+        assert_eq!(script(&text).expect("script"), commands);
+        let message = script("\"fit\"\n\"jump\"").expect_err("no such command").to_string();
+        assert!(message.contains("Line 2"), "{message}");
     }
 }

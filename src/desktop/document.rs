@@ -89,8 +89,8 @@ impl Document {
     /// Prepares its segmentation by a model with pixels of `model_mpp_um` micrometres.
     ///
     /// # Errors
-    /// Pixel sizes too far apart; a slide that cannot be read; [`Cancelled`](crate::error::Error) when asked
-    /// to stop.
+    /// Pixel sizes too far apart; a slide that cannot be read; [`Cancelled`](crate::error::Error)
+    /// when asked to stop.
     pub fn prepare(
         &self,
         model_mpp_um: f64,

@@ -1,123 +1,128 @@
-//! What a desk hears from its background threads, and which tiles it asks them for.
+//! What the state takes from its background threads, and which tiles it requests.
 
-use super::app_state::{AppState, Change, JobProgress};
+use super::app_state::{AppState, JobProgress, ScreenUpdate};
 use super::command::Command;
 use super::segment_job::{JobEvent, SegmentJob};
 use super::tile_loader::TileRequest;
 use crate::error::{Error, Result};
-use crate::viewer::{TILE, TileKey};
+use crate::slide::SlideBounds;
+use crate::viewer::{TILE_PX, TileKey};
 
-/// Beyond its block a nucleus may reach this far, pixels of the finest level.
-const REACH_PX: f64 = 128.0;
+/// How far a nucleus may reach beyond its block, pixels of the finest level.
+const NUCLEUS_REACH_PX: f64 = 128.0;
+/// Levels by which the overview that is loaded first is coarser than the screen.
+const OVERVIEW_LEVELS: u32 = 2;
 
 impl AppState {
-    /// Takes over what background threads finished; true when the screen should be drawn anew.
+    /// Takes finished blocks and tiles from the background threads; true when the screen must be
+    /// redrawn.
     pub fn poll(&mut self) -> bool {
-        let news = self.job.as_ref().map(SegmentJob::events).unwrap_or_default();
-        let mut seen = !news.is_empty();
-        for told in news {
-            match told {
-                JobEvent::Device(name, notes) => {
-                    self.device = name;
-                    if !notes.is_empty() {
-                        self.said = notes.join(" ");
+        let job_events = self.job.as_ref().map(SegmentJob::events).unwrap_or_default();
+        let mut needs_redraw = !job_events.is_empty();
+        for event in job_events {
+            match event {
+                JobEvent::Device(name, warnings) => {
+                    self.device_name = name;
+                    if !warnings.is_empty() {
+                        self.status = warnings.join(" ");
                     }
                 }
-                JobEvent::Said(words) => words.clone_into(&mut self.said),
-                JobEvent::Block { bounds, done, of } => {
-                    self.progress = Some(JobProgress { done, of });
-                    // Numbers follow the blocks, so the chosen one may have another now.
+                JobEvent::Status(sentence) => sentence.clone_into(&mut self.status),
+                JobEvent::Block { bounds, done, total } => {
+                    self.progress = Some(JobProgress { done, total });
+                    // Labels follow the blocks, so the selected nucleus may have another one now.
                     self.layers.chosen = 0;
-                    self.fresh.retain(|key| apart(*key, bounds));
-                    self.blocks.push(bounds);
+                    self.current_results.retain(|key| !may_show(*key, &bounds));
+                    self.finished_blocks.push(bounds);
                 }
-                JobEvent::Ended { seconds, result } => self.ended(seconds, result),
+                JobEvent::Ended { seconds, result } => self.finish_job(seconds, result),
             }
         }
-        for loaded in self.loader.loaded() {
-            seen = true;
-            let Some((ask, tile)) = loaded else { continue };
-            match (ask, tile) {
-                (TileRequest::Image(key), Ok(tile)) => self.changes.push(Change::Image(key, tile)),
-                (TileRequest::Data(key, blocks), Ok(tile)) => {
-                    self.changes.push(Change::Data(key, tile));
-                    // Unless a block was finished under it while it was made.
-                    if self.blocks.iter().skip(blocks).all(|b| apart(key, *b)) {
-                        self.fresh.insert(key);
-                    }
+        for loaded in self.tile_loader.take_loaded() {
+            needs_redraw = true;
+            // A tile of an earlier document only triggers the redraw, which requests tiles again.
+            let Some(loaded) = loaded else { continue };
+            match (loaded.request, loaded.tile) {
+                (TileRequest::Image(key), Ok(tile)) => {
+                    self.updates.push(ScreenUpdate::ImageTile(key, tile));
                 }
                 (TileRequest::Image(key), Err(e)) => {
-                    self.failed.insert(key);
+                    self.failed_tiles.insert(key);
                     self.alert = Some(e.to_string());
                 }
-                // Nothing is found there any more.
-                (TileRequest::Data(..), Err(_)) => {}
+                (TileRequest::Results { key, finished_blocks }, Ok(tile)) => {
+                    self.updates.push(ScreenUpdate::ResultTile(key, tile));
+                    // A block that was finished meanwhile may be missing in it.
+                    let mut newer = self.finished_blocks.iter().skip(finished_blocks);
+                    if !newer.any(|block| may_show(key, block)) {
+                        self.current_results.insert(key);
+                    }
+                }
+                // The results were discarded meanwhile.
+                (TileRequest::Results { .. }, Err(_)) => {}
             }
         }
-        seen
+        needs_redraw
     }
 
-    fn ended(&mut self, seconds: f64, result: Result<()>) {
+    fn finish_job(&mut self, seconds: f64, result: Result<()>) {
         self.job = None;
         self.progress = None;
-        // Later blocks gave earlier nuclei other numbers.
-        self.fresh.clear();
-        self.note(&Command::Wait);
+        // Later blocks changed the labels of earlier nuclei.
+        self.current_results.clear();
+        // A replayed script must wait here too.
+        self.record_command(&Command::Wait);
         match result {
             Ok(()) => {
-                let (count, _) = self.counts().unwrap_or_default();
-                self.said = format!("{count} nuclei; {seconds:.1} s on {}.", self.device);
+                let count = self.counts().unwrap_or_default().nuclei;
+                self.status = format!("{count} nuclei; {seconds:.1} s on {}.", self.device_name);
             }
             Err(Error::Cancelled { .. }) => {}
             Err(e) => {
-                self.said.clear();
+                self.status.clear();
                 self.alert = Some(e.to_string());
             }
         }
     }
 
-    /// Asks for the tiles that the view needs and the screen has not.
-    pub fn want_tiles(&mut self, has: impl Fn(TileKey) -> bool) {
+    /// Requests the tiles that the view needs and the screen has not, in place of all earlier
+    /// requests. `has_image` says whether the screen has the pixels of a tile.
+    pub fn request_tiles(&mut self, has_image: impl Fn(TileKey) -> bool) {
         if self.document.is_none() {
             return;
         }
         let level = self.view.level();
+        let overview_level = (level + OVERVIEW_LEVELS).min(self.view.coarsest_level());
+        // The coarse tiles are few and cover the view first.
+        let mut keys = self.view.visible(overview_level);
+        keys.extend(self.view.visible(level));
+        let has_results = self.counts().is_some();
         let mut requests = Vec::new();
-        let found = self.counts().is_some();
-        // A coarse picture first, so that something is seen at once.
-        for key in self
-            .view
-            .visible((level + 2).min(self.view.deepest()))
-            .into_iter()
-            .chain(self.view.visible(level))
-        {
-            if has(key) {
-                if found && key.level == level && !self.fresh.contains(&key) {
-                    requests.push(TileRequest::Data(key, self.blocks.len()));
-                }
-            } else {
-                self.fresh.remove(&key);
-                if !self.failed.contains(&key) {
+        for key in keys {
+            if !has_image(key) {
+                self.current_results.remove(&key);
+                if !self.failed_tiles.contains(&key) {
                     requests.push(TileRequest::Image(key));
                 }
+            } else if has_results && key.level == level && !self.current_results.contains(&key) {
+                let finished_blocks = self.finished_blocks.len();
+                requests.push(TileRequest::Results { key, finished_blocks });
             }
         }
-        self.loader.want(requests);
+        self.tile_loader.request(requests);
     }
 
-    /// What the screen must take over since the last time.
-    pub fn changes(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.changes)
+    /// Takes the updates that the screen must apply.
+    pub fn take_updates(&mut self) -> Vec<ScreenUpdate> {
+        std::mem::take(&mut self.updates)
     }
 }
 
-/// Whether a tile shows nothing of a rectangle of the picture, nuclei that reach beyond it
-/// included.
-fn apart(key: TileKey, [left, top, right, bottom]: [f64; 4]) -> bool {
-    let side = f64::from(1u32 << key.level) * TILE as f64;
-    let clear = |index: u32, from: f64, to: f64| {
-        let at = f64::from(index) * side;
-        at > to + REACH_PX || at + side < from - REACH_PX
-    };
-    clear(key.column, left, right) || clear(key.row, top, bottom)
+/// Whether a tile may show nuclei of a block.
+fn may_show(key: TileKey, block: &SlideBounds) -> bool {
+    let side = f64::from(1u32 << key.level) * TILE_PX as f64;
+    let left = f64::from(key.column) * side;
+    let top = f64::from(key.row) * side;
+    let tile = SlideBounds { left, top, right: left + side, bottom: top + side };
+    tile.intersects(&block.expanded(NUCLEUS_REACH_PX))
 }

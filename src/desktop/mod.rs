@@ -1,22 +1,30 @@
-//! The desktop window. [`AppState`] is all of it that needs no window: what is open, where the eye
-//! is, which model answers, and the work in the background; it takes [`Command`]s, from the panel,
-//! the keyboard or a recorded script. `window` shows a desk.
+//! The desktop window. [`AppState`] holds everything that needs no window: the document, the view,
+//! the model, results and background work. It takes [`Command`]s from the panel, keyboard and
+//! pointer, or from a recorded script. [`show`] opens a window over it.
 
 mod app_state;
 mod command;
 mod document;
 mod events;
 mod panel;
-mod picture;
+mod screenshot;
 mod segment_job;
 mod tile_loader;
 mod window;
+mod window_input;
 mod window_surface;
 
-pub use app_state::AppState;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use app_state::{AppState, JobProgress, NucleusCount, ScreenUpdate};
 pub use command::{Command, SegmentExtent, script};
-pub use picture::picture;
+pub use screenshot::screenshot;
 pub use window::show;
 
-/// Called by background threads when there is something to see.
-pub type Wake = std::sync::Arc<dyn Fn() + Send + Sync>;
+/// Called by background threads when [`AppState::poll`] has something to take.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Locks a mutex. After a panic of another thread its value is used as it is.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

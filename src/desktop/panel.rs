@@ -1,156 +1,166 @@
-//! The panel beside the picture: what is open, which model answers, layers, counts, export. It only
-//! gives commands.
+//! The panel beside the image: document, segmentation, model, layers. It only returns commands.
 
-use egui::{Button, Color32, DragValue, ProgressBar, RichText, ScrollArea, Slider, Ui};
+use egui::{Button, Color32, DragValue, ProgressBar, Response, RichText, ScrollArea, Slider, Ui};
 
 use super::app_state::{AppState, JobProgress};
 use super::command::{Command, SegmentExtent};
 
 /// Width, points.
-pub const WIDTH: f32 = 280.0;
+pub const PANEL_WIDTH: f32 = 280.0;
 /// Largest share of filters that can be removed.
-const MOST_PRUNED: f64 = 0.9;
-const ALERT: Color32 = Color32::from_rgb(235, 90, 80);
+const MAX_PRUNING_RATIO: f64 = 0.9;
+const ALERT_COLOUR: Color32 = Color32::from_rgb(235, 90, 80);
+const KEY_HELP: &str = "Arrows move, + and − zoom, 0 shows all, S segments the view, A all, Esc \
+    stops, E exports, O outlines, M fill, H probability. Drop a slide or a model on the window.";
 
-/// What is being changed by hand and not yet done.
+/// Values that are being edited and not yet applied: a slider's command is sent when it is
+/// released.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
-    ratio: f64,
+    pruning_ratio: f64,
     threshold: f32,
-    mpp: f64,
+    /// µm; 0 for unknown.
+    mpp_um: f64,
 }
 
 impl Draft {
-    /// As the desk has it.
+    /// The values in use.
     #[must_use]
     pub fn of(app: &AppState) -> Self {
-        Self { ratio: app.ratio, threshold: app.threshold, mpp: app.mpp_um.unwrap_or(0.0) }
+        Self {
+            pruning_ratio: app.pruning_ratio,
+            threshold: app.threshold,
+            mpp_um: app.mpp_um.unwrap_or(0.0),
+        }
     }
 }
 
-/// Shows the panel; gives what the person wants.
+/// Shows the panel; returns the commands of the user. `adapter` is the name of what draws.
 pub fn panel(ui: &mut Ui, app: &AppState, draft: &mut Draft, adapter: &str) -> Vec<Command> {
-    let mut queue = Vec::new();
+    let mut commands = Vec::new();
     ScrollArea::vertical().show(ui, |ui| {
         ui.add_space(6.0);
-        picture(ui, app, draft, &mut queue);
+        document_section(ui, app, draft, &mut commands);
         ui.separator();
-        work(ui, app, &mut queue);
+        segmentation_section(ui, app, &mut commands);
         ui.separator();
-        model(ui, app, draft, &mut queue);
+        model_section(ui, app, draft, &mut commands);
         ui.separator();
-        layers(ui, app, &mut queue);
+        layers_section(ui, app, &mut commands);
         ui.separator();
-        ui.label(RichText::new(keys()).small().weak());
-        ui.label(
-            RichText::new(format!("Drawn by {adapter}. A research tool: not for diagnosis."))
-                .small()
-                .weak(),
-        );
+        small_label(ui, KEY_HELP);
+        small_label(ui, &format!("Drawn by {adapter}. A research tool: not for diagnosis."));
     });
-    queue
+    commands
 }
 
-fn keys() -> &'static str {
-    "Arrows move, + and − zoom, 0 shows all, S segments the view, A all, Esc stops, E exports, O outlines, M fill, H \
-     probability. Drop a slide or a model on the window."
+fn small_label(ui: &mut Ui, text: &str) {
+    ui.label(RichText::new(text).small().weak());
 }
 
-fn picture(ui: &mut Ui, app: &AppState, draft: &mut Draft, queue: &mut Vec<Command>) {
+fn document_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mut Vec<Command>) {
     let Some(document) = &app.document else {
         ui.heading("prunella");
         ui.label("Drop a slide or an image on the window.");
         return;
     };
     ui.heading(&app.name);
-    let (w, h) = document.size();
-    ui.label(format!("{w} × {h} pixels"));
+    let (width, height) = document.size();
+    ui.label(format!("{width} × {height} pixels"));
     ui.horizontal(|ui| {
         ui.label("Pixel size, µm");
-        let value = DragValue::new(&mut draft.mpp).speed(0.001).range(0.0..=20.0).max_decimals(4);
+        let value =
+            DragValue::new(&mut draft.mpp_um).speed(0.001).range(0.0..=20.0).max_decimals(4);
         let field = ui.add(value);
-        if (field.lost_focus() || field.drag_stopped())
-            && draft.mpp > 0.0
-            && app.mpp_um != Some(draft.mpp)
-        {
-            queue.push(Command::Mpp(draft.mpp));
+        let is_done = field.lost_focus() || field.drag_stopped();
+        if is_done && draft.mpp_um > 0.0 && app.mpp_um != Some(draft.mpp_um) {
+            commands.push(Command::Mpp(draft.mpp_um));
         }
     });
     if app.mpp_um.is_none() {
-        ui.colored_label(ALERT, "Not known: state it.");
+        ui.colored_label(ALERT_COLOUR, "Not known: state it.");
     }
 }
 
-fn work(ui: &mut Ui, app: &AppState, queue: &mut Vec<Command>) {
-    let open = app.document.is_some();
+fn segmentation_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {
+    let can_start = app.document.is_some() && !app.is_busy();
     ui.horizontal(|ui| {
-        for (words, extent) in
-            [("Segment the view", SegmentExtent::View), ("Segment all", SegmentExtent::Slide)]
-        {
-            if ui.add_enabled(open && !app.is_busy(), Button::new(words)).clicked() {
-                queue.push(Command::Segment(extent));
-            }
+        if ui.add_enabled(can_start, Button::new("Segment the view")).clicked() {
+            commands.push(Command::Segment(SegmentExtent::View));
+        }
+        if ui.add_enabled(can_start, Button::new("Segment all")).clicked() {
+            commands.push(Command::Segment(SegmentExtent::Slide));
         }
     });
-    if let Some(JobProgress { done, of }) = app.progress {
+    if let Some(JobProgress { done, total }) = app.progress {
         ui.horizontal(|ui| {
-            let share = done as f32 / of.max(1) as f32;
-            ui.add(ProgressBar::new(share).desired_width(150.0).text(format!("{done} of {of}")));
+            let share = done as f32 / total.max(1) as f32;
+            let text = format!("{done} of {total}");
+            ui.add(ProgressBar::new(share).desired_width(150.0).text(text));
             if ui.button("Stop").clicked() {
-                queue.push(Command::Cancel);
+                commands.push(Command::Cancel);
             }
         });
     }
-    if let Some((count, share)) = app.counts() {
-        ui.label(RichText::new(format!("{count} nuclei")).strong());
-        ui.label(format!("{:.1} % of the area", share * 100.0));
-        if ui.add_enabled(count > 0, Button::new("Export GeoJSON and CSV")).clicked() {
-            queue.push(Command::Export(export_place(app)));
+    if let Some(count) = app.counts() {
+        ui.label(RichText::new(format!("{} nuclei", count.nuclei)).strong());
+        ui.label(format!("{:.1} % of the area", count.area_share * 100.0));
+        let export = Button::new("Export GeoJSON and CSV");
+        if ui.add_enabled(count.nuclei > 0, export).clicked() {
+            commands.push(Command::Export(export_path(app)));
         }
     }
-    ui.label(&app.said);
+    ui.label(&app.status);
     if let Some(alert) = &app.alert {
-        ui.colored_label(ALERT, alert);
+        ui.colored_label(ALERT_COLOUR, alert);
     }
 }
 
-/// Results lie in the folder that the program was started in, under the picture's name.
-pub fn export_place(app: &AppState) -> std::path::PathBuf {
+/// File of the results: the document's name, in the folder that the program was started in.
+pub fn export_path(app: &AppState) -> std::path::PathBuf {
     let stem = app.name.rsplit_once('.').map_or(app.name.as_str(), |(stem, _)| stem);
-    // An ending is replaced, so a name with points in it needs one.
+    // The export replaces the extension, so a stem with points in it needs one.
     std::path::PathBuf::from(format!("{stem}.geojson"))
 }
 
-fn model(ui: &mut Ui, app: &AppState, draft: &mut Draft, queue: &mut Vec<Command>) {
+fn model_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mut Vec<Command>) {
     let card = app.model.card();
     ui.label(RichText::new(format!("{} parameters", app.model.graph().parameters())).strong());
     ui.label(format!("{}, {} µm a pixel", card.architecture.family(), card.mpp_um));
     ui.label("Filters removed here");
-    let slider = Slider::new(&mut draft.ratio, 0.0..=MOST_PRUNED).step_by(0.05).max_decimals(2);
-    let pruned = ui.add(slider);
-    let is_done = |r: &egui::Response| r.drag_stopped() || (r.changed() && !r.dragged());
-    if is_done(&pruned) && (draft.ratio - app.ratio).abs() > 1e-9 {
-        queue.push(Command::Prune(draft.ratio));
+    let slider = Slider::new(&mut draft.pruning_ratio, 0.0..=MAX_PRUNING_RATIO);
+    let pruning = ui.add(slider.step_by(0.05).max_decimals(2));
+    if is_edited(&pruning) && (draft.pruning_ratio - app.pruning_ratio).abs() > 1e-9 {
+        commands.push(Command::Prune(draft.pruning_ratio));
     }
-    if app.ratio > 0.0 {
-        ui.label(RichText::new("Not trained again: expect worse answers.").small());
+    if app.pruning_ratio > 0.0 {
+        ui.label(RichText::new("Not fine-tuned: expect worse results.").small());
     }
     ui.label("Threshold");
-    let moved = ui.add(Slider::new(&mut draft.threshold, 0.02..=0.98).max_decimals(2));
-    if is_done(&moved) && (draft.threshold - app.threshold).abs() > 1e-6 {
-        queue.push(Command::Threshold(draft.threshold));
+    let threshold = ui.add(Slider::new(&mut draft.threshold, 0.02..=0.98).max_decimals(2));
+    if is_edited(&threshold) && (draft.threshold - app.threshold).abs() > 1e-6 {
+        commands.push(Command::Threshold(draft.threshold));
     }
-    ui.label(RichText::new(card.licence.as_deref().unwrap_or("licence not stated")).small().weak());
+    small_label(ui, card.licence.as_deref().unwrap_or("licence not stated"));
 }
 
-fn layers(ui: &mut Ui, app: &AppState, queue: &mut Vec<Command>) {
-    let mut now = [app.layers.outline, app.layers.mask, app.layers.heat];
-    let mut moved = false;
-    for (value, words) in now.iter_mut().zip(["Outlines", "Fill", "Probability"]) {
-        moved |= ui.add(Slider::new(value, 0.0..=1.0).text(words).show_value(false)).changed();
+/// Whether the user has set a slider: released it, or changed it by a click or the keyboard.
+fn is_edited(slider: &Response) -> bool {
+    slider.drag_stopped() || (slider.changed() && !slider.dragged())
+}
+
+fn layers_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {
+    let mut layers = app.layers;
+    let mut is_changed = strength_slider(ui, &mut layers.outline, "Outlines");
+    is_changed |= strength_slider(ui, &mut layers.mask, "Fill");
+    is_changed |= strength_slider(ui, &mut layers.heat, "Probability");
+    if is_changed {
+        let crate::viewer::Layers { outline, mask, heat, .. } = layers;
+        commands.push(Command::Layers { outline, mask, heat });
     }
-    let [outline, mask, heat] = now;
-    if moved {
-        queue.push(Command::Layers { outline, mask, heat });
-    }
+}
+
+/// A slider for a layer; true when it was moved.
+fn strength_slider(ui: &mut Ui, strength: &mut f32, label: &str) -> bool {
+    ui.add(Slider::new(strength, 0.0..=1.0).text(label).show_value(false)).changed()
 }

@@ -12,7 +12,8 @@ use crate::engine::gpu::Gpu;
 use crate::engine::{DeviceChoice, SegmentOptions, Segmenter};
 use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
-use crate::whole_slide::{Bounds, NucleusIndex, SlideJob, SlideRun};
+use crate::slide::SlideBounds;
+use crate::whole_slide::{NucleusIndex, SlideJob, SlideRun};
 
 /// Nuclei found so far and the job that finds them; none before the first segmentation.
 pub type SharedResults = Arc<Mutex<Option<(NucleusIndex, Arc<SlideJob>)>>>;
@@ -55,7 +56,7 @@ pub struct SegmentTask {
     pub choice: DeviceChoice,
     pub segmenters: Arc<SegmenterCache>,
     /// What to segment, in pixels of the finest level.
-    pub bounds: Bounds,
+    pub bounds: SlideBounds,
 }
 
 /// What a job reports while it runs.
@@ -64,12 +65,12 @@ pub enum JobEvent {
     /// Where it computes, and what was passed over.
     Device(String, Vec<String>),
     /// A sentence for the person.
-    Said(&'static str),
+    Status(&'static str),
     /// A block is finished.
     Block {
-        bounds: Bounds,
+        bounds: SlideBounds,
         done: usize,
-        of: usize,
+        total: usize,
     },
     Ended {
         seconds: f64,
@@ -138,7 +139,7 @@ fn run(
         let model_mpp_um = task.model.card().mpp_um;
         let job = task.document.prepare(model_mpp_um, task.parameters, task.mpp_um, cancel)?;
         if job.stain_lut().is_some() {
-            events.send(JobEvent::Said(
+            events.send(JobEvent::Status(
                 "The stain is unlike any that the model learned from: its colours are matched.",
             ));
         }
@@ -173,7 +174,7 @@ fn run(
             index.bounds(block)
         };
         done += 1;
-        events.send(JobEvent::Block { bounds, done, of: missing.len() });
+        events.send(JobEvent::Block { bounds, done, total: missing.len() });
         Ok(())
     })?;
     if !warnings.notes.is_empty() {

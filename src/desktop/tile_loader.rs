@@ -1,143 +1,182 @@
-//! Tiles in the background. What waits is replaced by every new wish, so tiles that left the view
-//! are never read.
+//! Tiles in background threads. Each view change replaces the pending requests, so tiles that left
+//! the view are not read.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use super::Wake;
 use super::document::Document;
 use super::segment_job::SharedResults;
+use super::{Wake, lock};
 use crate::error::{Error, Result};
 use crate::viewer::{TileKey, nuclei_tile};
 
-/// Tiles that are made at a time.
+/// Number of tiles that are loaded at a time.
 const THREADS: usize = 2;
 
-/// Which tile.
+/// A tile to load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TileRequest {
+    /// Pixels: RGBA with apron.
     Image(TileKey),
-    /// What was found there, once so many blocks were finished.
-    Data(TileKey, usize),
+    /// Results of the segmentation.
+    Results {
+        key: TileKey,
+        /// Number of blocks that were finished at the time of the request.
+        finished_blocks: usize,
+    },
 }
 
-/// A tile that was asked for.
-pub type LoadedTile = (TileRequest, Result<Vec<u8>>);
+/// A tile that was requested.
+pub struct LoadedTile {
+    pub request: TileRequest,
+    pub tile: Result<Vec<u8>>,
+}
 
+/// State that the threads share.
 #[derive(Default)]
 struct TileQueue {
-    document: Option<(Arc<Document>, SharedResults)>,
-    /// Counts subjects: tiles of an earlier one are not shown.
-    turn: u64,
-    waiting: Vec<TileRequest>,
-    busy: Vec<TileRequest>,
-    ended: bool,
+    source: Option<TileOrigin>,
+    /// Raised with each [`TileLoader::set_document`]: tiles of an earlier one are not delivered.
+    generation: u64,
+    /// Not begun yet, the most urgent one last.
+    pending: Vec<TileRequest>,
+    in_progress: Vec<TileRequest>,
+    is_closed: bool,
 }
 
-/// Threads that make tiles.
+/// What tiles are made of.
+#[derive(Clone)]
+struct TileOrigin {
+    document: Arc<Document>,
+    results: SharedResults,
+}
+
+/// The queue, and a signal for changes of it.
+#[derive(Default)]
+struct SharedQueue {
+    queue: Mutex<TileQueue>,
+    changed: Condvar,
+}
+
+/// A tile, and the generation of its request.
+struct Delivery {
+    generation: u64,
+    loaded: LoadedTile,
+}
+
+/// Threads that load tiles; they end when it is dropped.
 pub struct TileLoader {
-    queue: Arc<(Mutex<TileQueue>, Condvar)>,
-    loaded: Receiver<(u64, LoadedTile)>,
+    shared: Arc<SharedQueue>,
+    deliveries: Receiver<Delivery>,
 }
 
 impl TileLoader {
+    /// Starts the threads. They call `wake` after each tile.
     #[must_use]
     pub fn start(wake: &Wake) -> Self {
-        let queue: Arc<(Mutex<TileQueue>, Condvar)> = Arc::default();
-        let (send, loaded) = channel();
+        let shared = Arc::new(SharedQueue::default());
+        let (sender, deliveries) = channel();
         for _ in 0..THREADS {
-            let (queue, send, wake) = (Arc::clone(&queue), send.clone(), Arc::clone(wake));
-            std::thread::spawn(move || work(&queue, &send, &wake));
+            let shared = Arc::clone(&shared);
+            let sender = sender.clone();
+            let wake = Arc::clone(wake);
+            std::thread::spawn(move || load_tiles(&shared, &sender, &wake));
         }
-        Self { queue, loaded }
+        Self { shared, deliveries }
     }
 
-    fn queue(&self) -> std::sync::MutexGuard<'_, TileQueue> {
-        self.queue.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Loads tiles of this document and these results from now on.
+    pub fn set_document(&self, document: Arc<Document>, results: SharedResults) {
+        let mut queue = lock(&self.shared.queue);
+        queue.source = Some(TileOrigin { document, results });
+        queue.generation += 1;
+        queue.pending.clear();
+        // These are of the previous generation and will not be delivered.
+        queue.in_progress.clear();
     }
 
-    /// Another picture.
-    pub fn turn_to(&self, document: Arc<Document>, found: SharedResults) {
-        let mut queue = self.queue();
-        queue.document = Some((document, found));
-        queue.turn += 1;
-        queue.waiting.clear();
-        // What is being made is of the turn before, and is not shown.
-        queue.busy.clear();
-    }
-
-    /// What is wanted now, the most urgent first; what was wanted before and is not begun is
-    /// forgotten.
-    pub fn want(&self, mut requests: Vec<TileRequest>) {
-        let mut queue = self.queue();
-        requests.retain(|a| !queue.busy.contains(a));
+    /// Replaces the pending requests; the most urgent one first. Requests in progress are not
+    /// repeated.
+    pub fn request(&self, mut requests: Vec<TileRequest>) {
+        let mut queue = lock(&self.shared.queue);
+        requests.retain(|request| !queue.in_progress.contains(request));
         requests.reverse();
-        queue.waiting = requests;
-        self.queue.1.notify_all();
+        queue.pending = requests;
+        self.shared.changed.notify_all();
     }
 
-    /// What is there since the last time; none stands for a tile of an earlier turn, whose place is
-    /// asked for again.
-    pub fn loaded(&self) -> Vec<Option<LoadedTile>> {
-        let turn = self.queue().turn;
-        self.loaded.try_iter().map(|(of, loaded)| (of == turn).then_some(loaded)).collect()
+    /// Takes the tiles loaded since the last call. None stands for a tile of an earlier document or
+    /// of discarded results.
+    pub fn take_loaded(&self) -> Vec<Option<LoadedTile>> {
+        let generation = lock(&self.shared.queue).generation;
+        let mut loaded = Vec::new();
+        for delivery in self.deliveries.try_iter() {
+            loaded.push((delivery.generation == generation).then_some(delivery.loaded));
+        }
+        loaded
     }
 }
 
 impl Drop for TileLoader {
     fn drop(&mut self) {
-        self.queue().ended = true;
-        self.queue.1.notify_all();
+        lock(&self.shared.queue).is_closed = true;
+        self.shared.changed.notify_all();
     }
 }
 
-fn work(queue: &(Mutex<TileQueue>, Condvar), send: &Sender<(u64, LoadedTile)>, wake: &Wake) {
-    let lock = || queue.0.lock().unwrap_or_else(PoisonError::into_inner);
+/// One thread: takes requests until the loader is dropped.
+fn load_tiles(shared: &SharedQueue, sender: &Sender<Delivery>, wake: &Wake) {
     loop {
-        let (ask, turn, document, found) = {
-            let mut state = lock();
-            loop {
-                if state.ended {
-                    return;
-                }
-                if let Some((document, found)) = state.document.clone()
-                    && let Some(ask) = state.waiting.pop()
-                {
-                    state.busy.push(ask);
-                    break (ask, state.turn, document, found);
-                }
-                state = queue.1.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let mut queue = lock(&shared.queue);
+        let (request, origin) = loop {
+            if queue.is_closed {
+                return;
             }
+            if let Some(origin) = queue.source.clone()
+                && let Some(request) = queue.pending.pop()
+            {
+                break (request, origin);
+            }
+            queue = shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         };
-        // A tile that breaks must not take the thread with it.
-        let made =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| make(ask, &document, &found)));
-        let tile =
-            made.unwrap_or_else(|_| Err(Error::malformed("A tile of the slide cannot be shown")));
-        {
-            let mut state = lock();
-            if state.turn == turn {
-                state.busy.retain(|a| *a != ask);
-            }
+        let generation = queue.generation;
+        queue.in_progress.push(request);
+        drop(queue);
+
+        // A decoder that panics must not end the thread.
+        let load = || load_tile(request, &origin.document, &origin.results);
+        let tile = catch_unwind(AssertUnwindSafe(load))
+            .unwrap_or_else(|_| Err(Error::malformed("A tile of the slide cannot be shown")));
+
+        let mut queue = lock(&shared.queue);
+        if queue.generation == generation {
+            queue.in_progress.retain(|other| *other != request);
         }
-        if send.send((turn, (ask, tile))).is_err() {
+        drop(queue);
+        let delivery = Delivery { generation, loaded: LoadedTile { request, tile } };
+        if sender.send(delivery).is_err() {
             return;
         }
         wake();
     }
 }
 
-/// A tile of the picture, or of what was found in it.
+/// Loads a tile of the document or of its results.
 ///
 /// # Errors
-/// Those of the slide; nothing found yet.
-pub fn make(ask: TileRequest, document: &Document, found: &SharedResults) -> Result<Vec<u8>> {
-    match ask {
+/// Those of the document; [`Error::Mismatch`] without results.
+pub fn load_tile(
+    request: TileRequest,
+    document: &Document,
+    results: &SharedResults,
+) -> Result<Vec<u8>> {
+    match request {
         TileRequest::Image(key) => document.tile(key),
-        TileRequest::Data(key, _) => {
-            let state = found.lock().unwrap_or_else(PoisonError::into_inner);
+        TileRequest::Results { key, .. } => {
+            let results = lock(results);
             let (index, _) =
-                state.as_ref().ok_or_else(|| Error::mismatch("Nothing is segmented yet"))?;
+                results.as_ref().ok_or_else(|| Error::mismatch("Nothing is segmented yet"))?;
             nuclei_tile(document.size(), index, key)
         }
     }

@@ -1,4 +1,4 @@
-//! What a window is drawn with: surface, tiles, and the panel over them.
+//! The surface of the window: tiles and the panel drawn by one GPU device.
 
 use std::sync::Arc;
 
@@ -9,12 +9,14 @@ use crate::engine::gpu::DeviceErrors;
 use crate::error::{Error, Result};
 use crate::viewer::{Layers, Painter, Viewport};
 
-/// Behind the picture, linear.
+/// Colour beside the image, 0 to 1.
 const CLEAR: [f64; 3] = [0.13, 0.13, 0.14];
 
-/// The panel as triangles.
+/// The panel of one frame, as egui gives it.
 pub struct PanelFrame {
-    pub jobs: Vec<egui::ClippedPrimitive>,
+    /// Triangles.
+    pub primitives: Vec<egui::ClippedPrimitive>,
+    /// Textures to create and to free.
     pub textures: egui::TexturesDelta,
     pub pixels_per_point: f32,
 }
@@ -26,84 +28,87 @@ pub struct WindowSurface {
     queue: wgpu::Queue,
     config: wgpu::SurfaceConfiguration,
     pub painter: Painter,
-    panel: Renderer,
+    panel_renderer: Renderer,
+    /// Name and API of the adapter, for display.
     pub adapter: String,
-    faults: DeviceErrors,
+    device_errors: DeviceErrors,
 }
 
 impl WindowSurface {
-    /// Opens the adapter that can draw on the window.
+    /// Opens an adapter that can draw in the window.
     ///
     /// # Errors
     /// [`Error::Gpu`] when there is none.
     pub fn open(window: &Arc<Window>) -> Result<Self> {
-        pollster::block_on(Self::opened(window))
+        pollster::block_on(Self::open_async(window))
     }
 
-    async fn opened(window: &Arc<Window>) -> Result<Self> {
-        let failed = |what: &str, e: &dyn std::fmt::Display| Error::gpu(format!("{what}: {e}"));
+    async fn open_async(window: &Arc<Window>) -> Result<Self> {
         let display = Box::new(Arc::clone(window));
         let instance =
             wgpu::Instance::new(wgpu::InstanceDescriptor::new_with_display_handle(display));
         let surface = instance
             .create_surface(Arc::clone(window))
-            .map_err(|e| failed("The window cannot be drawn on", &e))?;
-        let wish = wgpu::RequestAdapterOptions {
+            .map_err(|e| Error::gpu(format!("The window cannot be drawn on: {e}")))?;
+        let options = wgpu::RequestAdapterOptions {
             compatible_surface: Some(&surface),
             ..wgpu::RequestAdapterOptions::default()
         };
-        let adapter = instance.request_adapter(&wish).await.map_err(|e| {
-            failed("No graphics driver here can draw in a window (Vulkan, Metal or DX12)", &e)
+        let adapter = instance.request_adapter(&options).await.map_err(|e| {
+            Error::gpu(format!(
+                "No graphics driver here can draw in a window (Vulkan, Metal or DX12): {e}"
+            ))
         })?;
         let info = adapter.get_info();
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor::default())
             .await
-            .map_err(|e| failed("The adapter cannot be opened", &e))?;
-        let faults = DeviceErrors::watch(&device);
+            .map_err(|e| Error::gpu(format!("The adapter cannot be opened: {e}")))?;
+        let device_errors = DeviceErrors::watch(&device);
         let size = window.inner_size();
         let mut config = surface
             .get_default_config(&adapter, size.width.max(1), size.height.max(1))
             .ok_or_else(|| Error::gpu("The adapter cannot draw in the window"))?;
-        // Tiles and panel are in the screen's own brightness, which such a format takes as it is.
+        // Tiles and panel are sRGB values already: an sRGB format would convert them once more.
         let formats = surface.get_capabilities(&adapter).formats;
         config.format = formats.iter().copied().find(|f| !f.is_srgb()).unwrap_or(config.format);
         surface.configure(&device, &config);
         let painter = Painter::new(device.clone(), queue.clone(), config.format);
-        let panel = Renderer::new(&device, config.format, RendererOptions::default());
+        let panel_renderer = Renderer::new(&device, config.format, RendererOptions::default());
         let adapter = format!("{} ({:?})", info.name, info.backend);
-        Ok(Self { surface, device, queue, config, painter, panel, adapter, faults })
+        Ok(Self { surface, device, queue, config, painter, panel_renderer, adapter, device_errors })
     }
 
-    /// The window has another size.
+    /// Sets the size of the window, pixels.
     pub fn resize(&mut self, width: u32, height: u32) {
-        (self.config.width, self.config.height) = (width.max(1), height.max(1));
+        self.config.width = width.max(1);
+        self.config.height = height.max(1);
         self.surface.configure(&self.device, &self.config);
     }
 
-    /// Draws picture and panel; false when this frame was lost and the next should be drawn soon.
+    /// Draws image and panel; false when the frame was not presented and must be drawn again.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when the device is gone.
+    /// [`Error::Gpu`] when the device is lost.
     pub fn draw(
         &mut self,
         view: &Viewport,
         layers: &Layers,
         mut panel: PanelFrame,
     ) -> Result<bool> {
-        if let Some(what) = self.faults.take() {
+        if let Some(message) = self.device_errors.take() {
             panel.textures.clear();
-            return Err(Error::gpu(format!("{} failed: {what}", self.adapter)));
+            return Err(Error::gpu(format!("{} failed: {message}", self.adapter)));
         }
         for (id, deltas) in panel.textures.set.drain() {
-            deltas
-                .iter()
-                .for_each(|delta| self.panel.update_texture(&self.device, &self.queue, id, delta));
+            for delta in deltas {
+                self.panel_renderer.update_texture(&self.device, &self.queue, id, &delta);
+            }
         }
-        let drawn = match self.surface.get_current_texture() {
+        let is_presented = match self.surface.get_current_texture() {
             wgpu::CurrentSurfaceTexture::Success(frame)
             | wgpu::CurrentSurfaceTexture::Suboptimal(frame) => {
-                self.fill(&frame, view, layers, &panel);
+                self.render(&frame, view, layers, &panel);
                 self.queue.present(frame);
                 true
             }
@@ -116,11 +121,13 @@ impl WindowSurface {
             }
             wgpu::CurrentSurfaceTexture::Timeout | wgpu::CurrentSurfaceTexture::Occluded => false,
         };
-        panel.textures.free.drain().for_each(|id| self.panel.free_texture(&id));
-        Ok(drawn)
+        for id in panel.textures.free.drain() {
+            self.panel_renderer.free_texture(&id);
+        }
+        Ok(is_presented)
     }
 
-    fn fill(
+    fn render(
         &mut self,
         frame: &wgpu::SurfaceTexture,
         view: &Viewport,
@@ -136,8 +143,13 @@ impl WindowSurface {
         let mut encoder = self
             .device
             .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("panel") });
-        let before =
-            self.panel.update_buffers(&self.device, &self.queue, &mut encoder, &panel.jobs, &size);
+        let uploads = self.panel_renderer.update_buffers(
+            &self.device,
+            &self.queue,
+            &mut encoder,
+            &panel.primitives,
+            &size,
+        );
         {
             let pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
                 label: Some("panel"),
@@ -149,8 +161,8 @@ impl WindowSurface {
                 })],
                 ..wgpu::RenderPassDescriptor::default()
             });
-            self.panel.render(&mut pass.forget_lifetime(), &panel.jobs, &size);
+            self.panel_renderer.render(&mut pass.forget_lifetime(), &panel.primitives, &size);
         }
-        self.queue.submit(before.into_iter().chain([encoder.finish()]));
+        self.queue.submit(uploads.into_iter().chain([encoder.finish()]));
     }
 }

@@ -1,28 +1,32 @@
-//! An image cut into blocks. Each block owns its pixels alone; what it reads around them is the
-//! engine's affair.
+//! An image split into blocks. Blocks do not overlap; the context that an engine reads around each
+//! is added by the engine.
 
 /// A rectangle of output pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {
+    /// First row in the image.
     pub row: usize,
+    /// First column in the image.
     pub column: usize,
     pub width: usize,
     pub height: usize,
 }
 
-/// Blocks of at most `side × side` that cover the image once, row by row.
+/// Blocks of at most `side × side` pixels that cover the image once, row by row.
 #[must_use]
 pub fn blocks(width: usize, height: usize, side: usize) -> Vec<Block> {
-    let starts = |n: usize| (0..n).step_by(side);
-    starts(height)
-        .flat_map(|row| starts(width).map(move |column| (row, column)))
-        .map(|(row, column)| Block {
-            row,
-            column,
-            width: side.min(width - column),
-            height: side.min(height - row),
-        })
-        .collect()
+    let mut blocks = Vec::new();
+    for row in (0..height).step_by(side) {
+        for column in (0..width).step_by(side) {
+            blocks.push(Block {
+                row,
+                column,
+                width: side.min(width - column),
+                height: side.min(height - row),
+            });
+        }
+    }
+    blocks
 }
 
 #[cfg(test)]
@@ -31,14 +35,16 @@ mod tests {
 
     #[test]
     fn every_pixel_belongs_to_exactly_one_block() {
-        for (w, h, side) in [(10, 7, 4), (4, 4, 4), (1, 1, 9), (9, 1, 2)] {
-            let mut owners = vec![0; w * h];
-            for b in blocks(w, h, side) {
-                for r in b.row..b.row + b.height {
-                    owners[r * w + b.column..][..b.width].iter_mut().for_each(|n| *n += 1);
+        for (width, height, side) in [(10, 7, 4), (4, 4, 4), (1, 1, 9), (9, 1, 2)] {
+            let mut owners = vec![0; width * height];
+            for block in blocks(width, height, side) {
+                for row in block.row..block.row + block.height {
+                    for owner in &mut owners[row * width + block.column..][..block.width] {
+                        *owner += 1;
+                    }
                 }
             }
-            assert!(owners.iter().all(|&n| n == 1), "{w}×{h} by {side}");
+            assert!(owners.iter().all(|&n| n == 1), "{width}×{height} by {side}");
         }
     }
 }

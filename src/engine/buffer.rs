@@ -1,4 +1,4 @@
-//! Room for values on lanes that vector loads need not cross cache lines to read.
+//! Buffers of a batch of patches, aligned so that no vector load crosses a cache line.
 
 use std::ops::{Deref, DerefMut};
 
@@ -6,20 +6,20 @@ use bytemuck::{Pod, Zeroable};
 
 use super::batch::PATCH_BATCH;
 
-/// One value of every lane.
+/// One value of every patch of a batch.
 #[repr(C, align(64))]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 struct BatchRow([f32; PATCH_BATCH]);
 
-/// Zeroed values, [`PATCH_BATCH`] a line.
+/// Values as `[row][patch]`, where a row holds one value of each of [`PATCH_BATCH`] patches.
 #[derive(Debug, Clone)]
 pub struct AlignedBuffer(Vec<BatchRow>);
 
 impl AlignedBuffer {
-    /// Room for `lines` × [`PATCH_BATCH`] values.
+    /// `rows` × [`PATCH_BATCH`] zeros.
     #[must_use]
-    pub fn zeroed(lines: usize) -> Self {
-        Self(vec![BatchRow::zeroed(); lines])
+    pub fn zeroed(rows: usize) -> Self {
+        Self(vec![BatchRow::zeroed(); rows])
     }
 }
 

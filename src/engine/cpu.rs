@@ -1,16 +1,16 @@
-//! A model prepared for the CPU: its weights are packed or transformed once and serve every image and
-//! block after that.
+//! A model prepared for the CPU: its weights are packed or transformed once and serve every image
+//! and block after that.
 //!
 //! Two callers exist. [`CpuEngine::segment`] holds the whole image and shares its blocks among
-//! threads. A worker of the page has no memory in common with the owner of the image: the owner cuts
-//! out the pixels of a block ([`CpuEngine::cut`]) and the worker computes them ([`CpuEngine::run`]).
-//! Both give the same bits.
+//! threads. A worker of the page has no memory in common with the owner of the image: the owner
+//! cuts out the pixels of a block ([`CpuEngine::cut`]) and the worker computes them
+//! ([`CpuEngine::run`]). Both give the same bits.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::assemble::{StrideGrid, write_block};
-use super::dense::{around, window_pixels};
+use super::dense::{PlaneSize, around, window_pixels};
 use super::{
     ALIGN_PX, BatchEngine, Block, Control, PATCH_BATCH, SegmentOptions, WinogradEngine, blocks,
 };
@@ -157,14 +157,15 @@ impl CpuEngine {
         out
     }
 
-    /// What [`Self::run`] needs of the image for a block, row by row, mirrored at the image's borders.
+    /// What [`Self::run`] needs of the image for a block, row by row, mirrored at the image's
+    /// borders.
     #[must_use]
     pub fn cut(&self, image: &RgbImage, block: Block) -> Vec<[u8; 3]> {
         window_pixels(image, block, self.window(block))
     }
 
-    /// Height and width of what [`Self::cut`] gives.
-    fn window(&self, block: Block) -> (usize, usize) {
+    /// Size of what [`Self::cut`] gives.
+    fn window(&self, block: Block) -> PlaneSize {
         match &self.network {
             CpuNetwork::Tiles(engine) => engine.window(block),
             CpuNetwork::Patches(_) => around(block),
@@ -176,7 +177,7 @@ impl CpuEngine {
     /// # Errors
     /// [`Error::Mismatch`] when the pixels are of another size.
     pub fn run(&self, pixels: Vec<[u8; 3]>, block: Block) -> Result<Vec<f32>> {
-        let (height, width) = self.window(block);
+        let PlaneSize { height, width } = self.window(block);
         if pixels.len() != height * width {
             return Err(Error::mismatch("The pixels are not those of the block"));
         }

@@ -70,9 +70,9 @@ impl Device {
         }
     }
 
-    /// Opens what `choice` asks for and verifies its arithmetic on a network of small integers. With
-    /// [`DeviceChoice::Auto`] an adapter that is absent, emulated in software or wrong is passed over
-    /// for the CPU; `warnings` says why.
+    /// Opens what `choice` asks for and verifies its arithmetic on a network of small integers.
+    /// With [`DeviceChoice::Auto`] an adapter that is absent, emulated in software or wrong is
+    /// passed over for the CPU; `warnings` says why.
     ///
     /// # Errors
     /// [`Error::Gpu`] when a GPU was demanded and there is none, or it computes wrongly.

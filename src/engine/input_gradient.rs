@@ -1,6 +1,15 @@
-//! How the loss moves with the input of a convolution without padding. Its adjoint would be a
-//! convolution of mostly zeros (a 6×6 kernel over 6×6 outputs: two thirds of the products); here
-//! every input position asks only the outputs that read it.
+//! The gradient of the loss with respect to the input of a convolution without padding:
+//!
+//! ```text
+//! ∂L/∂input[c][y][x] = Σ_f Σ_dy Σ_dx  weights[f][c][dy][dx] · ∂L/∂output[f][y − dy][x − dx]
+//! ```
+//!
+//! over the outputs that exist: `0 ≤ y − dy < out_side` and `0 ≤ x − dx < out_side`. The adjoint
+//! convolution ([`Convolution::adjoint`]) computes the same from outputs padded by `kernel − 1`
+//! zeros; where the kernel is as large as the output, most of its products are with zeros (a 6×6
+//! kernel over 6×6 outputs: two thirds). Here each input reads only the outputs that exist.
+//!
+//! Vectors hold neighbouring patches.
 
 #![allow(
     clippy::inline_always,
@@ -11,34 +20,37 @@ use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 use super::batch::PATCH_BATCH;
 use super::convolution::Convolution;
-use super::kernel::madd;
+use super::kernel::multiply_add;
 use super::packed::{FilterGroup, PackedFilters, Parallelism};
 
-/// Filters whose outputs are walked together when their gradients go back to the input: as many as
-/// a cache holds.
-const BLOCK: usize = 16;
+/// Filters whose outputs are read for all input positions before the next filters are: as many
+/// outputs as the second-level cache holds.
+const FILTER_BLOCK: usize = 16;
 
 impl Convolution {
-    /// Weights turned so that input channels take the place of filters, for
+    /// Packs weights, `[filter][channel][row][column]`, with the roles of filters and input
+    /// channels exchanged: groups of channels, taps `[filter][row][column]`. For
     /// [`Self::input_gradient`].
     #[must_use]
     pub fn transposed(&self, weights: &[f32]) -> PackedFilters {
         let area = self.kernel * self.kernel;
-        let filter = self.taps();
-        let starts = (0..self.filters).flat_map(move |f| (0..area).map(move |k| f * filter + k));
+        let filter_len = self.taps();
+        let starts = (0..self.filters).flat_map(|f| (0..area).map(move |k| f * filter_len + k));
         PackedFilters::strided(weights, None, self.channels, area, &starts)
     }
 
-    /// Gradient of the input from that of the output, with weights from [`Self::transposed`]. Of
-    /// stride 1 without padding only.
+    /// Gradient of the input, `[channel][row][column][patch]`, from the gradient of the output,
+    /// `[filter][row][column][patch]`, with weights from [`Self::transposed`]. For stride 1 without
+    /// padding only.
     pub fn input_gradient(
         &self,
         transposed: &PackedFilters,
         output: &[f32],
-        ways: Parallelism,
+        parallelism: Parallelism,
         input: &mut [f32],
     ) {
-        transposed.share(ways, self.side * self.side * PATCH_BATCH, input, |groups, input| {
+        let channel_len = self.side * self.side * PATCH_BATCH;
+        transposed.share(parallelism, channel_len, input, |groups, input| {
             Arch::new().dispatch(ConvInputGrad { conv: *self, groups, output, input });
         });
     }
@@ -46,10 +58,35 @@ impl Convolution {
 
 struct ConvInputGrad<'a> {
     conv: Convolution,
+    /// Groups of input channels.
     groups: &'a [FilterGroup],
+    /// Gradient of the output, `[filter][row][column][patch]`.
     output: &'a [f32],
-    /// From the first group's channels on.
+    /// Gradient of the input, `[channel][row][column][patch]`, from the first group's channels on.
     input: &'a mut [f32],
+}
+
+/// An input position and the patches of one step.
+#[derive(Clone, Copy)]
+struct InputPosition {
+    row: usize,
+    column: usize,
+    /// First of the patches that are computed together.
+    patch: usize,
+}
+
+/// Taps along one axis by which existing outputs read an input position, both ends included.
+struct TapRange {
+    first: usize,
+    last: usize,
+}
+
+impl TapRange {
+    /// Output `at − tap` exists for these taps.
+    #[inline(always)]
+    fn of(at: usize, conv: &Convolution) -> Self {
+        Self { first: (at + 1).saturating_sub(conv.out_side()), last: at.min(conv.kernel - 1) }
+    }
 }
 
 impl WithSimd for ConvInputGrad<'_> {
@@ -57,102 +94,96 @@ impl WithSimd for ConvInputGrad<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if S::REGISTER_COUNT >= 32 { self.run::<S, 2>(simd) } else { self.run::<S, 1>(simd) }
+        if S::REGISTER_COUNT >= 32 {
+            self.all_groups::<S, 2>(simd);
+        } else {
+            self.all_groups::<S, 1>(simd);
+        }
     }
 }
 
 impl ConvInputGrad<'_> {
     #[inline(always)]
-    fn run<S: Simd, const V: usize>(mut self, simd: S) {
+    fn all_groups<S: Simd, const VECTORS: usize>(mut self, simd: S) {
         let Some(first) = self.groups.first().map(|group| group.first) else { return };
         for group in self.groups {
             let channel = group.first - first;
             match group.width {
-                8 => self.group::<S, 8, V>(simd, group, channel),
-                4 => self.group::<S, 4, V>(simd, group, channel),
-                2 => self.group::<S, 2, V>(simd, group, channel),
-                _ => self.group::<S, 1, V>(simd, group, channel),
+                8 => self.one_group::<S, 8, VECTORS>(simd, group, channel),
+                4 => self.one_group::<S, 4, VECTORS>(simd, group, channel),
+                2 => self.one_group::<S, 2, VECTORS>(simd, group, channel),
+                _ => self.one_group::<S, 1, VECTORS>(simd, group, channel),
             }
         }
     }
 
+    /// Gradients of `CHANNELS` channels from `channel` on, for all positions and patches.
     #[inline(always)]
-    fn group<S: Simd, const M: usize, const V: usize>(
+    fn one_group<S: Simd, const CHANNELS: usize, const VECTORS: usize>(
         &mut self,
         simd: S,
         group: &FilterGroup,
         channel: usize,
     ) {
-        let (side, wide) = (self.conv.side, S::F32_LANES * V);
-        for first in (0..self.conv.filters).step_by(BLOCK) {
-            let filters = first..(first + BLOCK).min(self.conv.filters);
-            for (y, x) in (0..side * side).map(|i| (i / side, i % side)) {
-                for part in (0..PATCH_BATCH).step_by(wide) {
-                    let at =
-                        |m: usize| (((channel + m) * side + y) * side + x) * PATCH_BATCH + part;
-                    let mut sums = [[simd.splat_f32s(0.0); V]; M];
-                    if first > 0 {
-                        for (m, row) in sums.iter_mut().enumerate() {
-                            bytemuck::cast_slice_mut(row)
-                                .copy_from_slice(&self.input[at(m)..][..wide]);
+        let side = self.conv.side;
+        let channel_len = side * side * PATCH_BATCH;
+        let width = S::F32_LANES * VECTORS;
+        for first_filter in (0..self.conv.filters).step_by(FILTER_BLOCK) {
+            let filters = first_filter..(first_filter + FILTER_BLOCK).min(self.conv.filters);
+            for row in 0..side {
+                for column in 0..side {
+                    for patch in (0..PATCH_BATCH).step_by(width) {
+                        let start =
+                            channel * channel_len + (row * side + column) * PATCH_BATCH + patch;
+                        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; CHANNELS];
+                        if first_filter > 0 {
+                            for (m, sum) in sums.iter_mut().enumerate() {
+                                let earlier = &self.input[start + m * channel_len..][..width];
+                                bytemuck::cast_slice_mut(sum).copy_from_slice(earlier);
+                            }
+                        }
+                        let position = InputPosition { row, column, patch };
+                        self.add_outputs(simd, &mut sums, group, filters.clone(), position);
+                        for (m, sum) in sums.iter().enumerate() {
+                            self.input[start + m * channel_len..][..width]
+                                .copy_from_slice(bytemuck::cast_slice(sum));
                         }
                     }
-                    self.position::<S, M, V>(simd, &mut sums, group, filters.clone(), [y, x, part]);
-                    for (m, row) in sums.iter().enumerate() {
-                        self.input[at(m)..][..wide].copy_from_slice(bytemuck::cast_slice(row));
-                    }
                 }
             }
         }
     }
 
-    /// Every output that reads the input at (y, x) sends its gradient back through the tap it read
-    /// by.
+    /// Adds `weight · gradient` of every output that reads the input at `position`.
     #[inline(always)]
-    fn position<S: Simd, const M: usize, const V: usize>(
+    fn add_outputs<S: Simd, const CHANNELS: usize, const VECTORS: usize>(
         &self,
         simd: S,
-        sums: &mut [[S::f32s; V]; M],
+        sums: &mut [[S::f32s; VECTORS]; CHANNELS],
         group: &FilterGroup,
         filters: std::ops::Range<usize>,
-        [y, x, part]: [usize; 3],
+        position: InputPosition,
     ) {
         let kernel = self.conv.kernel;
-        let to = self.conv.out_side();
-        let reach = |at: usize| ((at + 1).saturating_sub(to), at.min(kernel - 1));
-        let ((top, bottom), (left, right)) = (reach(y), reach(x));
-        let wide = S::F32_LANES * V;
-        let count = right + 1 - left;
+        let out_side = self.conv.out_side();
+        let rows = TapRange::of(position.row, &self.conv);
+        let columns = TapRange::of(position.column, &self.conv);
+        let count = columns.last + 1 - columns.first;
+        let width = S::F32_LANES * VECTORS;
         for f in filters {
-            for dy in top..=bottom {
-                let first = ((f * to + y - dy) * to + x - right) * PATCH_BATCH + part;
-                let source = &self.output[first..][..(count - 1) * PATCH_BATCH + wide];
-                let weights =
-                    &group.weights[((f * kernel + dy) * kernel + left) * M..][..count * M];
-                for (i, taps) in weights.as_chunks::<M>().0.iter().enumerate() {
-                    let window = &source[(count - 1 - i) * PATCH_BATCH..][..wide];
-                    accumulate::<S, M, V>(simd, sums, taps, window);
+            for dy in rows.first..=rows.last {
+                // Taps run from left to right, the outputs that they belong to from right to left.
+                let out_row = f * out_side + position.row - dy;
+                let leftmost = out_row * out_side + position.column - columns.last;
+                let source = &self.output[leftmost * PATCH_BATCH + position.patch..]
+                    [..(count - 1) * PATCH_BATCH + width];
+                let first_tap = (f * kernel + dy) * kernel + columns.first;
+                let weights = &group.weights[first_tap * CHANNELS..][..count * CHANNELS];
+                for (i, tap_weights) in weights.as_chunks::<CHANNELS>().0.iter().enumerate() {
+                    let window = &source[(count - 1 - i) * PATCH_BATCH..][..width];
+                    multiply_add(simd, tap_weights, window, sums);
                 }
             }
-        }
-    }
-}
-
-#[inline(always)]
-fn accumulate<S: Simd, const M: usize, const V: usize>(
-    simd: S,
-    sums: &mut [[S::f32s; V]; M],
-    weights: &[f32; M],
-    window: &[f32],
-) {
-    let mut values = [simd.splat_f32s(0.0); V];
-    for (v, chunk) in values.iter_mut().zip(window.chunks_exact(S::F32_LANES)) {
-        *v = bytemuck::pod_read_unaligned(bytemuck::cast_slice(chunk));
-    }
-    for m in 0..M {
-        let w = simd.splat_f32s(weights[m]);
-        for v in 0..V {
-            sums[m][v] = madd(simd, w, values[v], sums[m][v]);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Segmentation: a probability of "nucleus" for every pixel. [`Segmenter`] is what callers use: a model
-//! on a device, opened and verified once, used for every image and block.
+//! Segmentation: a probability of "nucleus" for every pixel. [`Segmenter`] is what callers use: a
+//! model on a device, opened and verified once, used for every image and block.
 //!
 //! The exactness ladder, each rung a test:
 //!
-//! 0. dense = patch-wise, bit for bit: the same additions in the same order (`dense`, `batch` against
-//!    `patchwise`);
+//! 0. dense = patch-wise, bit for bit: the same additions in the same order (`dense`, `batch`
+//!    against `patchwise`);
 //! 1. GPU = CPU, bit for bit, on small-integer networks, where no order of additions can matter
 //!    (`gpu::tests` without a GPU, `tests/it/gpu_engine.rs` on one);
 //! 2. GPU ≈ CPU ≈ PyTorch on real weights, within a stated tolerance on logits
@@ -38,7 +38,7 @@ pub use convolution::Convolution;
 pub use cpu::CpuEngine;
 pub use dense::DenseEngine;
 pub use device::{Device, DeviceChoice, DeviceKind};
-pub use kernel::{ConvForward, SLACK, weighted_sums};
+pub use kernel::{Activation, ConvForward, OutputRun, SLACK, weighted_sums};
 pub use packed::{PackedFilters, Parallelism};
 pub use patchwise::{patch_at, patch_logits};
 pub use segmenter::{Segmentation, Segmenter};
@@ -108,8 +108,8 @@ impl Control<'_> {
 }
 
 impl SegmentOptions {
-    /// Rows and columns of an image at whose crossings `model` itself computes an output: all of them,
-    /// or the DCCN's grid. What lies between is interpolated.
+    /// Rows and columns of an image at whose crossings `model` itself computes an output: all of
+    /// them, or the DCCN's grid. What lies between is interpolated.
     #[must_use]
     pub fn computed_lines(&self, model: &Model, width: usize, height: usize) -> [Vec<usize>; 2] {
         let stride = match model.card().architecture {

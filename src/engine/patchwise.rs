@@ -1,152 +1,235 @@
-//! The definition: one patch through the graph, every loop written out. Slow and obvious; all else
-//! must equal it.
+//! The definition: one patch through the graph, node by node, every loop written out. It is slow on
+//! purpose. Each faster engine is tested against it.
+//!
+//! Tensors are `[channel][row][column]`. The order of additions is part of the definition: a sum
+//! starts with the bias and runs over channels, then rows, then columns.
 
-use super::packed::norm_affine;
-use crate::model::{CENTRE_PX, Graph, Model, Node, Op, PATCH_PX, Shape};
+use super::packed::{ChannelAffine, norm_affine};
+use crate::model::{CENTRE_PX, Model, Node, Op, PATCH_PX, Shape};
 use crate::platform::madd;
 use crate::raster::{RgbImage, mirrored_window};
 
-/// The 55×55 patch around a pixel as network input: channel, row, column; value / 255; mirrored at
-/// the border.
+/// The 55×55 patch around a pixel as network input, `[channel][row][column]`: value / 255, pixels
+/// outside the image mirrored at its border.
 #[must_use]
 pub fn patch_at(image: &RgbImage, row: usize, column: usize) -> Vec<f32> {
-    let start = |at: usize| at.cast_signed() - CENTRE_PX.cast_signed();
-    let pixels = mirrored_window(image, start(row), start(column), PATCH_PX, PATCH_PX);
-    (0..3).flat_map(|c| pixels.iter().map(move |p| f32::from(p[c]) / 255.0)).collect()
+    let top = row.cast_signed() - CENTRE_PX.cast_signed();
+    let left = column.cast_signed() - CENTRE_PX.cast_signed();
+    let pixels = mirrored_window(image, top, left, PATCH_PX, PATCH_PX);
+    let mut patch = Vec::with_capacity(3 * pixels.len());
+    for channel in 0..3 {
+        for pixel in &pixels {
+            patch.push(f32::from(pixel[channel]) / 255.0);
+        }
+    }
+    patch
 }
 
-/// Logits of one patch (3×55×55).
+/// Logits of one patch (`[3][55][55]`), one per class.
 #[must_use]
 pub fn patch_logits(model: &Model, patch: &[f32]) -> Vec<f32> {
     let graph = model.graph();
-    let mut values: Vec<Vec<f32>> = Vec::with_capacity(graph.nodes.len());
+    let mut tensors: Vec<Tensor> = Vec::with_capacity(graph.nodes.len());
     for node in &graph.nodes {
-        let value = match node.op {
-            Op::Input => patch.to_vec(),
-            Op::Concat => node.inputs.iter().flat_map(|&i| values[i].iter().copied()).collect(),
-            _ => evaluate(model, graph, node, &values[node.inputs[0]]),
-        };
-        values.push(value);
+        let mut output = Tensor::zeros(node.shape);
+        match node.op {
+            Op::Input => output.values.copy_from_slice(patch),
+            Op::Concat => {
+                output.values.clear();
+                for &index in &node.inputs {
+                    output.values.extend_from_slice(&tensors[index].values);
+                }
+            }
+            _ => evaluate(model, node, &tensors[node.inputs[0]], &mut output),
+        }
+        tensors.push(output);
     }
-    values.pop().unwrap_or_default()
+    tensors.pop().map_or_else(Vec::new, |logits| logits.values)
 }
 
-fn evaluate(model: &Model, graph: &Graph, node: &Node, x: &[f32]) -> Vec<f32> {
-    let from = graph.input_shape(node);
+/// Values of one node, `[channel][row][column]`.
+struct Tensor {
+    shape: Shape,
+    values: Vec<f32>,
+}
+
+impl Tensor {
+    fn zeros(shape: Shape) -> Self {
+        Self { shape, values: vec![0.0; shape.count()] }
+    }
+
+    fn index(&self, channel: usize, row: usize, column: usize) -> usize {
+        (channel * self.shape.height + row) * self.shape.width + column
+    }
+
+    fn set(&mut self, channel: usize, row: usize, column: usize, value: f32) {
+        let index = self.index(channel, row, column);
+        self.values[index] = value;
+    }
+
+    /// The value at a position of the padded tensor; none in the padding.
+    fn padded(&self, channel: usize, row: usize, column: usize, padding: usize) -> Option<f32> {
+        let row = row.checked_sub(padding)?;
+        let column = column.checked_sub(padding)?;
+        if row >= self.shape.height || column >= self.shape.width {
+            return None;
+        }
+        Some(self.values[self.index(channel, row, column)])
+    }
+}
+
+/// A square window that slides over a tensor.
+#[derive(Clone, Copy)]
+struct SlidingWindow {
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+}
+
+/// Computes a node with one input.
+fn evaluate(model: &Model, node: &Node, input: &Tensor, output: &mut Tensor) {
     match node.op {
+        Op::Input | Op::Concat => {}
         Op::Conv { kernel, stride, padding, bias, .. } => {
             let weight = model.array(&format!("{}.weight", node.name));
-            let bias = if bias { model.array(&format!("{}.bias", node.name)) } else { &[] };
-            convolve(x, from, weight, bias, node.shape, [kernel, stride, padding])
+            let no_bias = vec![0.0; node.shape.channels];
+            let bias =
+                if bias { model.array(&format!("{}.bias", node.name)) } else { no_bias.as_slice() };
+            convolve(weight, bias, SlidingWindow { kernel, stride, padding }, input, output);
         }
         Op::BatchNorm => {
-            let (scale, shift) = norm_affine(model, node);
-            let size = from.height * from.width;
-            x.iter().enumerate().map(|(i, &v)| madd(v, scale[i / size], shift[i / size])).collect()
+            normalise(&norm_affine(model, node), input, output);
         }
-        Op::Relu => x.iter().map(|&v| if v > 0.0 { v } else { 0.0 }).collect(),
+        Op::Relu => {
+            for (out, &value) in output.values.iter_mut().zip(&input.values) {
+                *out = if value > 0.0 { value } else { 0.0 };
+            }
+        }
         Op::MaxPool { kernel, stride, padding } => {
-            let pick = |window: &mut dyn Iterator<Item = Option<f32>>| {
-                window.flatten().fold(f32::NEG_INFINITY, |m, v| if v > m { v } else { m })
-            };
-            slide(x, from, node.shape, [kernel, stride, padding], pick)
+            max_pool(SlidingWindow { kernel, stride, padding }, input, output);
         }
-        Op::AvgPool { kernel } => {
-            let share = 1.0 / (kernel * kernel) as f32;
-            let mean = |w: &mut dyn Iterator<Item = Option<f32>>| {
-                w.flatten().fold(0.0, |s, v| s + v) * share
-            };
-            slide(x, from, node.shape, [kernel, kernel, 0], mean)
-        }
+        Op::AvgPool { kernel } => average_pool(kernel, input, output),
         Op::Linear { .. } => {
             let weight = model.array(&format!("{}.weight", node.name));
             let bias = model.array(&format!("{}.bias", node.name));
-            let row =
-                |(w, &b): (&[f32], &f32)| w.iter().zip(x).fold(b, |sum, (&w, &v)| madd(w, v, sum));
-            weight.chunks_exact(x.len()).zip(bias).map(row).collect()
+            fully_connected(weight, bias, input, output);
         }
-        Op::Input | Op::Concat => x.to_vec(),
     }
 }
 
-/// Cross-correlation; each sum starts with the bias and runs channel, row, column. Padding counts
-/// as zeros.
+/// Cross-correlation with `weight`, `[filter][channel][row][column]`. Padding counts as zeros.
 fn convolve(
-    x: &[f32],
-    from: Shape,
     weight: &[f32],
     bias: &[f32],
-    to: Shape,
-    [kernel, stride, padding]: [usize; 3],
-) -> Vec<f32> {
-    let mut out = Vec::with_capacity(to.count());
-    for (f, weight) in weight.chunks_exact(from.channels * kernel * kernel).enumerate() {
-        for (row, column) in (0..to.height).flat_map(|r| (0..to.width).map(move |c| (r, c))) {
-            let mut sum = bias.get(f).copied().unwrap_or(0.0);
-            let mut w = weight.iter();
-            for c in 0..from.channels {
-                for (dy, dx) in (0..kernel).flat_map(|dy| (0..kernel).map(move |dx| (dy, dx))) {
-                    let v = at(x, from, c, row * stride + dy, column * stride + dx, padding)
-                        .unwrap_or(0.0);
-                    sum = madd(w.next().copied().unwrap_or(0.0), v, sum);
+    window: SlidingWindow,
+    input: &Tensor,
+    output: &mut Tensor,
+) {
+    let SlidingWindow { kernel, stride, padding } = window;
+    let channels = input.shape.channels;
+    for (filter, &bias) in bias.iter().enumerate() {
+        for row in 0..output.shape.height {
+            for column in 0..output.shape.width {
+                let mut sum = bias;
+                for channel in 0..channels {
+                    for dy in 0..kernel {
+                        for dx in 0..kernel {
+                            let y = row * stride + dy;
+                            let x = column * stride + dx;
+                            let value = input.padded(channel, y, x, padding).unwrap_or(0.0);
+                            let tap = ((filter * channels + channel) * kernel + dy) * kernel + dx;
+                            sum = madd(weight[tap], value, sum);
+                        }
+                    }
                 }
+                output.set(filter, row, column, sum);
             }
-            out.push(sum);
         }
     }
-    out
 }
 
-/// A window function over each channel.
-fn slide(
-    x: &[f32],
-    from: Shape,
-    to: Shape,
-    [kernel, stride, padding]: [usize; 3],
-    f: impl Fn(&mut dyn Iterator<Item = Option<f32>>) -> f32,
-) -> Vec<f32> {
-    let mut out = Vec::with_capacity(to.count());
-    for c in 0..to.channels {
-        for (row, column) in (0..to.height).flat_map(|r| (0..to.width).map(move |c| (r, c))) {
-            let mut window = (0..kernel * kernel).map(|k| {
-                at(x, from, c, row * stride + k / kernel, column * stride + k % kernel, padding)
-            });
-            out.push(f(&mut window));
+/// `value · scale + shift` with one pair per channel.
+fn normalise(norm: &ChannelAffine, input: &Tensor, output: &mut Tensor) {
+    for channel in 0..input.shape.channels {
+        for row in 0..input.shape.height {
+            for column in 0..input.shape.width {
+                let value = input.values[input.index(channel, row, column)];
+                let normalised = madd(value, norm.scale[channel], norm.shift[channel]);
+                output.set(channel, row, column, normalised);
+            }
         }
     }
-    out
 }
 
-/// The value at a padded position, or none in the padding.
-fn at(
-    x: &[f32],
-    from: Shape,
-    channel: usize,
-    row: usize,
-    column: usize,
-    padding: usize,
-) -> Option<f32> {
-    let (row, column) = (row.checked_sub(padding)?, column.checked_sub(padding)?);
-    (row < from.height && column < from.width)
-        .then(|| x[(channel * from.height + row) * from.width + column])
+/// The largest value of each window; padding takes no part.
+fn max_pool(window: SlidingWindow, input: &Tensor, output: &mut Tensor) {
+    let SlidingWindow { kernel, stride, padding } = window;
+    for channel in 0..output.shape.channels {
+        for row in 0..output.shape.height {
+            for column in 0..output.shape.width {
+                let mut largest = f32::NEG_INFINITY;
+                for dy in 0..kernel {
+                    for dx in 0..kernel {
+                        let y = row * stride + dy;
+                        let x = column * stride + dx;
+                        if let Some(value) = input.padded(channel, y, x, padding)
+                            && value > largest
+                        {
+                            largest = value;
+                        }
+                    }
+                }
+                output.set(channel, row, column, largest);
+            }
+        }
+    }
+}
+
+/// The mean of each `kernel × kernel` square; the squares do not overlap.
+fn average_pool(kernel: usize, input: &Tensor, output: &mut Tensor) {
+    let share = 1.0 / (kernel * kernel) as f32;
+    for channel in 0..output.shape.channels {
+        for row in 0..output.shape.height {
+            for column in 0..output.shape.width {
+                let mut sum = 0.0;
+                for dy in 0..kernel {
+                    for dx in 0..kernel {
+                        let y = row * kernel + dy;
+                        let x = column * kernel + dx;
+                        sum += input.values[input.index(channel, y, x)];
+                    }
+                }
+                output.set(channel, row, column, sum * share);
+            }
+        }
+    }
+}
+
+/// A matrix `weight`, `[unit][input value]`, times the flattened input.
+fn fully_connected(weight: &[f32], bias: &[f32], input: &Tensor, output: &mut Tensor) {
+    let inputs = input.values.len();
+    for unit in 0..output.shape.channels {
+        let mut sum = bias[unit];
+        for i in 0..inputs {
+            sum = madd(weight[unit * inputs + i], input.values[i], sum);
+        }
+        output.values[unit] = sum;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Array, dcnn};
+    use crate::model::dcnn;
 
     #[test]
-    fn a_network_of_ones_adds_up_what_it_sees() {
+    fn a_network_of_ones_counts_its_products() {
         let model = Model::random(dcnn([1, 1, 1], 1, 2), 0).expect("model");
-        let ones =
-            |a: &Array, v: f32| Array { shape: a.shape.clone(), data: vec![v; a.data.len()] };
-        let fill = |n: &String, a: &Array| {
-            (n.clone(), ones(a, if n.ends_with("bias") { 0.0 } else { 1.0 }))
-        };
-        let model = model
-            .with_weights(model.weights().iter().map(|(n, a)| fill(n, a)).collect())
-            .expect("model");
+        let mut weights = model.weights().clone();
+        for (name, array) in &mut weights {
+            array.data.fill(if name.ends_with("bias") { 0.0 } else { 1.0 });
+        }
+        let model = model.with_weights(weights).expect("model");
         // 3·4·4 = 48, then ·25, ·36, ·9
         assert_eq!(
             patch_logits(&model, &vec![1.0; 3 * 55 * 55]),

@@ -14,8 +14,8 @@ const RETRY_SIDES_PX: [usize; 2] = [96, 32];
 /// A model on a device, opened and verified once, then used for every image and block.
 ///
 /// On a GPU the pipelines are compiled, the weights uploaded and the block size chosen when it is
-/// made. The weights for the CPU are packed when they are first needed: at once on the CPU, or after
-/// a failure of the GPU. It can be used from several threads.
+/// made. The weights for the CPU are packed when they are first needed: at once on the CPU, or
+/// after a failure of the GPU. It can be used from several threads.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -49,12 +49,12 @@ pub struct Segmentation {
 
 impl Segmenter {
     /// Opens the device that `choice` asks for and prepares `model` on it. With
-    /// [`DeviceChoice::Auto`] a GPU is used only if it computes this model right and faster than the
-    /// CPU; `warnings` says what was passed over and why.
+    /// [`DeviceChoice::Auto`] a GPU is used only if it computes this model right and faster than
+    /// the CPU; `warnings` says what was passed over and why.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a model without exactly two classes; [`Error::Gpu`] when a GPU was
-    /// demanded and none computes right.
+    /// [`Error::Unsupported`] for a model without exactly two classes; [`Error::Gpu`] when a GPU
+    /// was demanded and none computes right.
     pub async fn open(
         model: Arc<Model>,
         choice: DeviceChoice,
@@ -141,8 +141,8 @@ impl Segmenter {
         }
     }
 
-    /// Segments an image. A GPU that fails is tried again with smaller blocks, then the CPU computes
-    /// the whole image; `warnings` says so.
+    /// Segments an image. A GPU that fails is tried again with smaller blocks, then the CPU
+    /// computes the whole image; `warnings` says so.
     ///
     /// # Errors
     /// [`Error::Mismatch`] for an empty image or a block size of 0, [`Error::Cancelled`] when asked
@@ -178,8 +178,8 @@ impl Segmenter {
         self.cpu()?.segment(image, options, control)
     }
 
-    /// Segments an image on the GPU, with smaller blocks where it fails. None when there is no GPU or
-    /// the CPU has to do it; `warnings` says why.
+    /// Segments an image on the GPU, with smaller blocks where it fails. None when there is no GPU
+    /// or the CPU has to do it; `warnings` says why.
     ///
     /// # Errors
     /// [`Error::Cancelled`] when asked to stop, and whatever no device could do.

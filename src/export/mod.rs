@@ -1,4 +1,4 @@
-//! Models for other programs and other people.
+//! Models in other forms: ONNX, a link, the page with a model in one HTML file.
 
 mod html;
 mod link;

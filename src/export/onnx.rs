@@ -1,6 +1,12 @@
-//! ONNX, opset 17. Patch form: `patches` (N×3×55×55, value / 255) to `logits` (N×classes). Dense
-//! form, DCNN only: `image` (N×3×H×W, with the 27 mirrored pixels of context around it) to `logits`
-//! (N×classes×(H−54)×(W−54)), pooling moved by one pixel and everything behind it spread.
+//! ONNX, opset 17 (<https://onnx.ai/onnx/operators/>).
+//!
+//! ```text
+//! patch form   patches  N × 3 × 55 × 55    →  logits  N × classes
+//! dense form   image    N × 3 × H × W      →  logits  N × classes × (H − 54) × (W − 54)
+//! ```
+//!
+//! Inputs are values / 255. The image of the dense form includes the 27 mirrored pixels of context
+//! around it; only a network without padding inside its patch has this form ([`DensePlan`]).
 
 use prost::Message as _;
 
@@ -8,12 +14,12 @@ use super::onnx_messages::{
     Attribute, Entry, FLOAT, GraphProto, ModelProto, NodeProto, OperatorSet, TensorProto, ValueInfo,
 };
 use crate::error::{Error, Result};
-use crate::model::{BATCH_NORM_EPSILON, Model, Node, Op};
+use crate::model::{BATCH_NORM_EPSILON, DenseConv, DensePlan, DenseStep, Model, Node, Op};
 
 const IR_VERSION: i64 = 8;
 const OPSET: i64 = 17;
 
-/// Which of the two forms.
+/// Which of the two forms is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnnxForm {
     Patch,
@@ -25,171 +31,237 @@ pub enum OnnxForm {
 /// # Errors
 /// [`Error::Unsupported`] for the dense form of a network that pads inside its patch.
 pub fn to_onnx(model: &Model, form: OnnxForm) -> Result<Vec<u8>> {
-    let mut writer = Writer { model, form, nodes: Vec::new(), spread: 1 };
-    for (i, node) in model.graph().nodes.iter().enumerate() {
-        writer.node(i, node)?;
-    }
     let classes = model.card().architecture.classes().to_string();
-    let (input, output) = match form {
-        OnnxForm::Patch => (
-            ValueInfo::float("patches", &["N", "3", "55", "55"]),
-            ValueInfo::float("logits", &["N", &classes]),
-        ),
-        OnnxForm::Dense => (
-            ValueInfo::float("image", &["N", "3", "H", "W"]),
-            ValueInfo::float("logits", &["N", &classes, "H-54", "W-54"]),
-        ),
+    let graph = match form {
+        OnnxForm::Patch => GraphProto {
+            node: patch_nodes(model),
+            name: model.card().architecture.family().to_string(),
+            initializer: patch_arrays(model),
+            input: vec![ValueInfo::float("patches", &["N", "3", "55", "55"])],
+            output: vec![ValueInfo::float("logits", &["N", &classes])],
+        },
+        OnnxForm::Dense => {
+            let plan = DensePlan::new(model.graph()).map_err(|_| no_dense_form())?;
+            GraphProto {
+                node: dense_nodes(&plan),
+                name: model.card().architecture.family().to_string(),
+                initializer: dense_arrays(model, &plan),
+                input: vec![ValueInfo::float("image", &["N", "3", "H", "W"])],
+                output: vec![ValueInfo::float("logits", &["N", &classes, "H-54", "W-54"])],
+            }
+        }
     };
     let card = serde_json::to_string(model.card())
         .map_err(|e| Error::malformed(format!("The card cannot be written: {e}")))?;
-    let nodes = std::mem::take(&mut writer.nodes);
     let proto = ModelProto {
         ir_version: IR_VERSION,
         producer_name: "prunella".into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
         doc_string: "RGB / 255 in, logits of background and nucleus out".into(),
-        graph: Some(GraphProto {
-            node: nodes,
-            name: model.card().architecture.family().into(),
-            initializer: writer.initializers(),
-            input: vec![input],
-            output: vec![output],
-        }),
+        graph: Some(graph),
         opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
         metadata_props: vec![Entry { key: "prunella".into(), value: card }],
     };
     Ok(proto.encode_to_vec())
 }
 
-struct Writer<'a> {
-    model: &'a Model,
-    form: OnnxForm,
-    nodes: Vec<NodeProto>,
-    /// Pixels between taps, dense form.
-    spread: usize,
+/// A square window that slides over planes.
+#[derive(Clone, Copy)]
+struct Window {
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
 }
 
-impl Writer<'_> {
-    fn value(&self, index: usize) -> String {
-        match (index, self.form) {
-            (0, OnnxForm::Patch) => "patches".into(),
-            (0, OnnxForm::Dense) => "image".into(),
-            (i, _) if i + 1 == self.model.graph().nodes.len() => "logits".into(),
-            (i, _) => format!("v{i}"),
-        }
+impl Window {
+    fn attributes(self) -> Vec<Attribute> {
+        vec![
+            Attribute::ints("kernel_shape", &[self.kernel, self.kernel]),
+            Attribute::ints("strides", &[self.stride, self.stride]),
+            Attribute::ints("pads", &[self.padding; 4]),
+            Attribute::ints("dilations", &[self.dilation, self.dilation]),
+        ]
     }
+}
 
-    fn push(&mut self, index: usize, op: &str, inputs: Vec<String>, attribute: Vec<Attribute>) {
-        let output = vec![self.value(index)];
-        self.nodes.push(NodeProto {
-            input: inputs,
-            output,
-            name: format!("n{index}"),
-            op_type: op.into(),
-            attribute,
-        });
-    }
-
-    fn node(&mut self, index: usize, node: &Node) -> Result<()> {
-        let mut inputs: Vec<String> = node.inputs.iter().map(|&i| self.value(i)).collect();
-        let array = |suffix: &str| format!("{}.{suffix}", node.name);
-        let dense = self.form == OnnxForm::Dense;
+/// The nodes of the graph, one for one; a fully connected layer flattens its input first.
+fn patch_nodes(model: &Model) -> Vec<NodeProto> {
+    let graph = model.graph();
+    let last = graph.nodes.len() - 1;
+    let mut nodes = Vec::new();
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let inputs: Vec<String> =
+            node.inputs.iter().map(|&input| value_name(input, "patches", last)).collect();
+        let output = value_name(i, "patches", last);
         match node.op {
             Op::Input => {}
-            Op::Relu => self.push(index, "Relu", inputs, vec![]),
-            Op::Concat => self.push(index, "Concat", inputs, vec![Attribute::int("axis", 1)]),
-            Op::BatchNorm => {
-                inputs.extend(["weight", "bias", "running_mean", "running_var"].map(array));
-                self.push(
-                    index,
-                    "BatchNormalization",
-                    inputs,
-                    vec![Attribute::float("epsilon", BATCH_NORM_EPSILON)],
-                );
+            Op::Relu => nodes.push(node_proto(i, "Relu", inputs, output, vec![])),
+            Op::Concat => {
+                let attributes = vec![Attribute::int("axis", 1)];
+                nodes.push(node_proto(i, "Concat", inputs, output, attributes));
             }
-            Op::Conv { padding, .. } | Op::MaxPool { padding, .. } if dense && padding > 0 => {
-                return Err(no_dense_form());
+            Op::BatchNorm => {
+                let arrays = ["weight", "bias", "running_mean", "running_var"];
+                let inputs = with_arrays(inputs, node, &arrays);
+                let attributes = vec![Attribute::float("epsilon", BATCH_NORM_EPSILON)];
+                nodes.push(node_proto(i, "BatchNormalization", inputs, output, attributes));
             }
             Op::Conv { kernel, stride, padding, bias, .. } => {
-                inputs.push(array("weight"));
-                inputs.extend(bias.then(|| array("bias")));
-                self.push(index, "Conv", inputs, window(kernel, stride, padding, self.spread));
+                let arrays: &[&str] = if bias { &["weight", "bias"] } else { &["weight"] };
+                let inputs = with_arrays(inputs, node, arrays);
+                let window = Window { kernel, stride, padding, dilation: 1 };
+                nodes.push(node_proto(i, "Conv", inputs, output, window.attributes()));
             }
             Op::MaxPool { kernel, stride, padding } => {
-                let moves = if dense { 1 } else { stride };
-                self.push(index, "MaxPool", inputs, window(kernel, moves, padding, self.spread));
-                if dense {
-                    self.spread *= stride;
-                }
+                let window = Window { kernel, stride, padding, dilation: 1 };
+                nodes.push(node_proto(i, "MaxPool", inputs, output, window.attributes()));
             }
-            Op::AvgPool { .. } if dense => return Err(no_dense_form()),
             Op::AvgPool { kernel } => {
                 let attributes = vec![
                     Attribute::ints("kernel_shape", &[kernel, kernel]),
                     Attribute::ints("strides", &[kernel, kernel]),
                 ];
-                self.push(index, "AveragePool", inputs, attributes);
+                nodes.push(node_proto(i, "AveragePool", inputs, output, attributes));
             }
-            Op::Linear { .. } => self.linear(index, node, inputs),
-        }
-        Ok(())
-    }
-
-    fn linear(&mut self, index: usize, node: &Node, mut inputs: Vec<String>) {
-        let parameters = ["weight", "bias"].map(|s| format!("{}.{s}", node.name));
-        if self.form == OnnxForm::Dense {
-            let side = self.model.graph().input_shape(node).height;
-            inputs.extend(parameters);
-            self.push(index, "Conv", inputs, window(side, 1, 0, self.spread));
-            return;
-        }
-        let flat = format!("flat{index}");
-        self.nodes.push(NodeProto {
-            input: inputs,
-            output: vec![flat.clone()],
-            name: flat.clone(),
-            op_type: "Flatten".into(),
-            attribute: vec![Attribute::int("axis", 1)],
-        });
-        self.push(
-            index,
-            "Gemm",
-            [vec![flat], parameters.to_vec()].concat(),
-            vec![Attribute::int("transB", 1)],
-        );
-    }
-
-    /// Every array; a fully connected layer of the dense form is a convolution, its matrix
-    /// four-dimensional.
-    fn initializers(&self) -> Vec<TensorProto> {
-        let graph = self.model.graph();
-        let mut out = Vec::new();
-        for node in &graph.nodes {
-            for spec in graph.arrays_of(node) {
-                let mut dims: Vec<i64> =
-                    spec.shape.iter().map(|&d| d.cast_signed() as i64).collect();
-                if let (Op::Linear { .. }, OnnxForm::Dense, 2) = (node.op, self.form, dims.len()) {
-                    let from = graph.input_shape(node);
-                    dims = [spec.shape[0], from.channels, from.height, from.width]
-                        .map(|d| d.cast_signed() as i64)
-                        .to_vec();
-                }
-                let raw_data =
-                    self.model.array(&spec.name).iter().flat_map(|v| v.to_le_bytes()).collect();
-                out.push(TensorProto { dims, data_type: FLOAT, name: spec.name, raw_data });
+            Op::Linear { .. } => {
+                let flat = format!("flat{i}");
+                nodes.push(NodeProto {
+                    input: inputs,
+                    output: vec![flat.clone()],
+                    name: flat.clone(),
+                    op_type: "Flatten".into(),
+                    attribute: vec![Attribute::int("axis", 1)],
+                });
+                let inputs = with_arrays(vec![flat], node, &["weight", "bias"]);
+                let attributes = vec![Attribute::int("transB", 1)];
+                nodes.push(node_proto(i, "Gemm", inputs, output, attributes));
             }
         }
-        out
+    }
+    nodes
+}
+
+/// A node that writes value `index`.
+fn node_proto(
+    index: usize,
+    op: &str,
+    input: Vec<String>,
+    output: String,
+    attribute: Vec<Attribute>,
+) -> NodeProto {
+    NodeProto {
+        input,
+        output: vec![output],
+        name: format!("n{index}"),
+        op_type: op.into(),
+        attribute,
     }
 }
 
-fn window(kernel: usize, stride: usize, padding: usize, spread: usize) -> Vec<Attribute> {
-    vec![
-        Attribute::ints("kernel_shape", &[kernel, kernel]),
-        Attribute::ints("strides", &[stride, stride]),
-        Attribute::ints("pads", &[padding; 4]),
-        Attribute::ints("dilations", &[spread, spread]),
-    ]
+/// Value 0 is the input, value `last` the logits.
+fn value_name(index: usize, input: &str, last: usize) -> String {
+    if index == 0 {
+        input.into()
+    } else if index == last {
+        "logits".into()
+    } else {
+        format!("v{index}")
+    }
+}
+
+fn with_arrays(mut inputs: Vec<String>, node: &Node, suffixes: &[&str]) -> Vec<String> {
+    for suffix in suffixes {
+        inputs.push(format!("{}.{suffix}", node.name));
+    }
+    inputs
+}
+
+/// Every array of the graph in its own shape.
+fn patch_arrays(model: &Model) -> Vec<TensorProto> {
+    let mut tensors = Vec::new();
+    for spec in model.graph().arrays() {
+        tensors.push(tensor(model, &spec.name, &spec.shape));
+    }
+    tensors
+}
+
+/// The plan as a chain: each node reads the value before it.
+fn dense_nodes(plan: &DensePlan) -> Vec<NodeProto> {
+    let mut ops = Vec::new();
+    for step in &plan.steps {
+        match step {
+            DenseStep::Conv(conv) => push_conv(&mut ops, conv),
+            DenseStep::MaxPool { dilation, .. } => {
+                let window = Window { kernel: 2, stride: 1, padding: 0, dilation: *dilation };
+                ops.push(ChainOp {
+                    op: "MaxPool",
+                    arrays: vec![],
+                    attributes: window.attributes(),
+                });
+            }
+        }
+    }
+    push_conv(&mut ops, &plan.hidden);
+    push_conv(&mut ops, &plan.output);
+    let last = ops.len();
+    let mut nodes = Vec::new();
+    for (before, op) in ops.into_iter().enumerate() {
+        let mut inputs = vec![value_name(before, "image", last)];
+        inputs.extend(op.arrays);
+        let output = value_name(before + 1, "image", last);
+        nodes.push(node_proto(before + 1, op.op, inputs, output, op.attributes));
+    }
+    nodes
+}
+
+/// An operator of the dense form; its first input is the value before it.
+struct ChainOp {
+    op: &'static str,
+    /// Names of its arrays.
+    arrays: Vec<String>,
+    attributes: Vec<Attribute>,
+}
+
+fn push_conv(ops: &mut Vec<ChainOp>, conv: &DenseConv) {
+    let window = Window { kernel: conv.kernel, stride: 1, padding: 0, dilation: conv.dilation };
+    ops.push(ChainOp {
+        op: "Conv",
+        arrays: vec![conv.weight_name(), conv.bias_name()],
+        attributes: window.attributes(),
+    });
+    if conv.relu {
+        ops.push(ChainOp { op: "Relu", arrays: vec![], attributes: vec![] });
+    }
+}
+
+/// The arrays of the plan. The matrix of a fully connected layer becomes a window of four
+/// dimensions, with the same values in the same order.
+fn dense_arrays(model: &Model, plan: &DensePlan) -> Vec<TensorProto> {
+    let mut convs = Vec::new();
+    for step in &plan.steps {
+        if let DenseStep::Conv(conv) = step {
+            convs.push(conv);
+        }
+    }
+    convs.push(&plan.hidden);
+    convs.push(&plan.output);
+    let mut tensors = Vec::new();
+    for conv in convs {
+        let shape = [conv.filters, conv.channels, conv.kernel, conv.kernel];
+        tensors.push(tensor(model, &conv.weight_name(), &shape));
+        tensors.push(tensor(model, &conv.bias_name(), &[conv.filters]));
+    }
+    tensors
+}
+
+fn tensor(model: &Model, name: &str, shape: &[usize]) -> TensorProto {
+    TensorProto {
+        dims: shape.iter().map(|&side| side.cast_signed() as i64).collect(),
+        data_type: FLOAT,
+        name: name.to_owned(),
+        raw_data: model.array(name).iter().flat_map(|value| value.to_le_bytes()).collect(),
+    }
 }
 
 fn no_dense_form() -> Error {
@@ -201,7 +273,7 @@ fn no_dense_form() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{dccn, dcnn};
+    use crate::model::{dccn, dcnn, sha256_hex};
 
     fn decoded(bytes: &[u8]) -> GraphProto {
         ModelProto::decode(bytes).expect("protobuf").graph.expect("graph")
@@ -227,16 +299,50 @@ mod tests {
     }
 
     #[test]
-    fn the_dense_form_spreads_what_lies_behind_each_pool() {
+    fn the_dense_form_dilates_what_lies_behind_each_pool() {
         let model = Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model");
         let graph = decoded(&to_onnx(&model, OnnxForm::Dense).expect("onnx"));
-        let spreads: Vec<i64> = graph
-            .node
-            .iter()
-            .filter_map(|n| n.attribute.iter().find(|a| a.name == "dilations").map(|a| a.ints[0]))
-            .collect();
-        assert_eq!(spreads, [1, 1, 2, 2, 4, 4, 8, 8]);
+        let mut ops = Vec::new();
+        let mut dilations = Vec::new();
+        for node in &graph.node {
+            ops.push(node.op_type.as_str());
+            for attribute in &node.attribute {
+                if attribute.name == "dilations" {
+                    dilations.push(attribute.ints[0]);
+                }
+            }
+        }
+        let block = ["Conv", "Relu", "MaxPool"];
+        assert_eq!(ops, [&block[..], &block, &block, &["Conv", "Relu", "Conv"]].concat());
+        assert_eq!(dilations, [1, 1, 2, 2, 4, 4, 8, 8]);
+    }
+
+    #[test]
+    fn a_network_with_padding_has_no_dense_form() {
         let padded = Model::random(dccn(4, 6, 3, [5, 5, 5], 2), 1).expect("model");
-        assert!(to_onnx(&padded, OnnxForm::Dense).is_err());
+        let error = to_onnx(&padded, OnnxForm::Dense).expect_err("padding").to_string();
+        assert!(error.contains("pads inside its patch"), "{error}");
+    }
+
+    /// SHA-256 of a file's graph; the rest of the file holds the version and the card.
+    fn graph_digest(model: &Model, form: OnnxForm) -> String {
+        sha256_hex(&decoded(&to_onnx(model, form).expect("onnx")).encode_to_vec())
+    }
+
+    #[test]
+    fn graphs_keep_their_bytes() {
+        let dcnn = Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model");
+        let dccn = Model::random(dccn(4, 6, 3, [5, 5, 5], 2), 1).expect("model");
+        let digests = [
+            graph_digest(&dcnn, OnnxForm::Patch),
+            graph_digest(&dcnn, OnnxForm::Dense),
+            graph_digest(&dccn, OnnxForm::Patch),
+        ];
+        let want = [
+            "d0d9e76add2c07f4ba9d166368487e1c3819e6623181a470747489fad9f59554",
+            "c54c8d645e8e2344783641d902d8b8bb0e04dedf271f2fbf28d913d965c58504",
+            "90938f14c580646378cf952290b27e807e32a012c330064d9ec6ecd619fd98ce",
+        ];
+        assert_eq!(digests, want);
     }
 }

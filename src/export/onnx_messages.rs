@@ -1,5 +1,6 @@
-//! The few messages of `onnx.proto` (ONNX 1.16, IR version 8) that a network needs, with their
-//! field numbers.
+//! The messages and fields of `onnx.proto` (ONNX 1.16, IR version 8) that a network needs, with
+//! their field numbers. Names are those of `onnx.proto` but for the suffix `Proto` of the smaller
+//! ones.
 
 use prost::Message;
 
@@ -21,6 +22,7 @@ pub struct ModelProto {
     pub metadata_props: Vec<Entry>,
 }
 
+/// `OperatorSetIdProto`; the empty domain is ONNX's own.
 #[derive(Clone, PartialEq, Message)]
 pub struct OperatorSet {
     #[prost(string, tag = "1")]
@@ -29,6 +31,7 @@ pub struct OperatorSet {
     pub version: i64,
 }
 
+/// `StringStringEntryProto`.
 #[derive(Clone, PartialEq, Message)]
 pub struct Entry {
     #[prost(string, tag = "1")]
@@ -65,6 +68,7 @@ pub struct NodeProto {
     pub attribute: Vec<Attribute>,
 }
 
+/// `AttributeProto`; its field `type` is `kind` here.
 #[derive(Clone, PartialEq, Message)]
 pub struct Attribute {
     #[prost(string, tag = "1")]
@@ -80,6 +84,7 @@ pub struct Attribute {
 }
 
 impl Attribute {
+    // Numbers of `AttributeProto.AttributeType`.
     const FLOAT: i32 = 1;
     const INT: i32 = 2;
     const INTS: i32 = 7;
@@ -98,6 +103,7 @@ impl Attribute {
     }
 }
 
+/// An array; values are little-endian.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorProto {
     #[prost(int64, repeated, packed = "false", tag = "1")]
@@ -110,9 +116,10 @@ pub struct TensorProto {
     pub raw_data: Vec<u8>,
 }
 
-/// Element type f32 in tensors and value infos.
+/// Element type f32 in tensors and value infos (`TensorProto.DataType`).
 pub const FLOAT: i32 = 1;
 
+/// `ValueInfoProto`: an input or output of the graph.
 #[derive(Clone, PartialEq, Message)]
 pub struct ValueInfo {
     #[prost(string, tag = "1")]
@@ -151,13 +158,15 @@ pub struct Dimension {
 }
 
 impl ValueInfo {
-    /// An f32 tensor; sizes given as numbers or names.
+    /// An f32 tensor. Sizes are numbers, or names where they are free.
     pub fn float(name: &str, sizes: &[&str]) -> Self {
-        let dimension = |s: &&str| match s.parse() {
-            Ok(n) => Dimension { dim_value: Some(n), dim_param: None },
-            Err(_) => Dimension { dim_value: None, dim_param: Some((*s).to_owned()) },
-        };
-        let shape = TensorShape { dim: sizes.iter().map(dimension).collect() };
+        let mut shape = TensorShape { dim: Vec::new() };
+        for size in sizes {
+            shape.dim.push(match size.parse() {
+                Ok(number) => Dimension { dim_value: Some(number), dim_param: None },
+                Err(_) => Dimension { dim_value: None, dim_param: Some((*size).to_owned()) },
+            });
+        }
         let tensor_type = TensorType { elem_type: FLOAT, shape: Some(shape) };
         Self { name: name.into(), kind: Some(TypeProto { tensor_type: Some(tensor_type) }) }
     }

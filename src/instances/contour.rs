@@ -1,18 +1,33 @@
-//! Outlines between pixels: marching squares over one object's label, each crossing placed where
-//! the smoothed probability passes the threshold. Coordinates are pixels from the top left corner
-//! of the image; a pixel's centre lies at +0.5.
+//! Outlines of objects by marching squares (Lorensen & Cline 1987, in two dimensions) with
+//! interpolation: a ring crosses between two pixel centres where the smoothed probability passes
+//! the threshold.
+//!
+//! The corners of a cell are the centres of four pixels. Where two neighbouring corners are inside
+//! and outside of the object, the ring crosses the side between them. The ring is followed from
+//! cell to cell with the object on its right, in image coordinates (x to the right, y down):
+//!
+//! ```text
+//!   corner 0 ──── Top ──── corner 1         ● ── × ── ○    object in corner 0 only:
+//!      │                      │             │   ╱     │    the segment enters through Top
+//!    Left        cell       Right           × ╱       │    and leaves through Left
+//!      │                      │             │         │
+//!   corner 3 ─── Bottom ── corner 2         ○ ─────── ○
+//! ```
+//!
+//! Coordinates are pixels from the upper-left corner of the image; a pixel's centre lies at +0.5.
 
-use super::Smooth;
+use super::SmoothedMap;
 use crate::raster::{LabelMap, Point};
 
-/// Crossings keep this far from pixel centres, so that rings never touch themselves or each other.
+/// Crossings keep this distance from pixel centres, so that rings touch neither themselves nor each
+/// other.
 const MARGIN: f64 = 0.05;
 
-/// A closed line; the last point is not repeated. Counter-clockwise on the screen for holes,
-/// clockwise for outlines.
+/// A closed line; the first point is not repeated at the end. Outlines run clockwise on the screen,
+/// holes counter-clockwise.
 pub type Ring = Vec<Point>;
 
-/// A rectangle of pixels, ends excluded.
+/// A rectangle of pixels; bottom and right are excluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PixelBounds {
     pub top: usize,
@@ -21,7 +36,21 @@ pub struct PixelBounds {
     pub right: usize,
 }
 
-/// The four sides of a cell whose corners are pixel centres.
+/// A pixel, or the cell whose corner 0 is its centre. One outside of the image belongs to no
+/// object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Position {
+    row: isize,
+    column: isize,
+}
+
+impl Position {
+    fn offset(self, down: isize, right: isize) -> Self {
+        Self { row: self.row + down, column: self.column + right }
+    }
+}
+
+/// The four sides of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Top,
@@ -30,39 +59,78 @@ enum Side {
     Left,
 }
 
-/// Outline and holes of object `label` inside `bounds`. The object is 8-connected: diagonal pixels
-/// hold together.
+/// The part of a ring inside one cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Segment {
+    entry: Side,
+    exit: Side,
+}
+
+/// Outlines and holes of the object `label`, all of whose pixels lie inside `bounds`. `threshold`
+/// is in units of the smoothed map. The object is 8-connected: pixels that touch at a corner are in
+/// one outline.
 #[must_use]
-pub fn rings(
+pub fn trace_rings(
     labels: &LabelMap,
-    smooth: &Smooth,
-    level: u16,
+    smoothed: &SmoothedMap,
+    threshold: u16,
     label: u32,
     bounds: PixelBounds,
 ) -> Vec<Ring> {
-    let tracer = Tracer { labels, smooth, level, label };
-    // Cells from one before the first pixel to the last: corner (0, 0) of cell (r, c) is pixel (r,
-    // c).
-    let (rows, columns) = (bounds.bottom - bounds.top + 1, bounds.right - bounds.left + 1);
-    let (top, left) = (bounds.top.cast_signed() - 1, bounds.left.cast_signed() - 1);
-    // Each cell has at most two line segments, entered through different sides.
-    let mut seen = vec![0u8; rows * columns];
-    let mut out = Vec::new();
-    for start in 0..rows * columns {
-        let cell = (top + (start / columns).cast_signed(), left + (start % columns).cast_signed());
-        for (from, _) in tracer.segments(cell).into_iter().flatten() {
-            if seen[start] & 1 << from as u8 == 0 {
-                out.push(tracer.follow(cell, from, |(r, c), side| {
-                    let at = (r - top).cast_unsigned() * columns + (c - left).cast_unsigned();
-                    seen[at] |= 1 << side as u8;
-                }));
+    let tracer = Tracer { labels, smoothed, threshold, label };
+    // One row and one column of cells more than pixels: the first cells have the object's first
+    // pixels as their lower and right corners.
+    let first =
+        Position { row: bounds.top.cast_signed() - 1, column: bounds.left.cast_signed() - 1 };
+    let rows = bounds.bottom - bounds.top + 1;
+    let columns = bounds.right - bounds.left + 1;
+    // For each cell a bit for each side through which a traced ring has entered.
+    let mut visited = vec![0u8; rows * columns];
+    let mut rings = Vec::new();
+    for row in 0..rows {
+        for column in 0..columns {
+            let start = first.offset(row.cast_signed(), column.cast_signed());
+            for segment in tracer.segments(start).into_iter().flatten() {
+                if visited[row * columns + column] & bit(segment.entry) != 0 {
+                    continue;
+                }
+                let mut ring = Vec::new();
+                let mut cell = start;
+                let mut entry = segment.entry;
+                loop {
+                    let row = (cell.row - first.row).cast_unsigned();
+                    let column = (cell.column - first.column).cast_unsigned();
+                    visited[row * columns + column] |= bit(entry);
+                    let Some(exit) = tracer.exit(cell, entry) else { break };
+                    ring.push(tracer.crossing(cell, exit));
+                    (cell, entry) = next_cell(cell, exit);
+                    if cell == start && entry == segment.entry {
+                        break;
+                    }
+                }
+                rings.push(ring);
             }
         }
     }
-    out
+    rings
 }
 
-/// Twice the area enclosed, positive for outlines.
+fn bit(side: Side) -> u8 {
+    1 << side as u8
+}
+
+/// The cell beyond a side, and the side of it through which it is entered.
+fn next_cell(cell: Position, exit: Side) -> (Position, Side) {
+    match exit {
+        Side::Top => (cell.offset(-1, 0), Side::Bottom),
+        Side::Right => (cell.offset(0, 1), Side::Left),
+        Side::Bottom => (cell.offset(1, 0), Side::Top),
+        Side::Left => (cell.offset(0, -1), Side::Right),
+    }
+}
+
+/// Twice the signed area of a polygon (shoelace formula), positive for outlines and negative for
+/// holes.
 #[must_use]
 pub fn doubled_area(ring: &[Point]) -> f64 {
     let next = ring.iter().cycle().skip(1);
@@ -71,104 +139,102 @@ pub fn doubled_area(ring: &[Point]) -> f64 {
 
 struct Tracer<'a> {
     labels: &'a LabelMap,
-    smooth: &'a Smooth,
-    level: u16,
+    smoothed: &'a SmoothedMap,
+    threshold: u16,
     label: u32,
 }
 
 impl Tracer<'_> {
-    fn label_at(&self, row: isize, column: isize) -> Option<u32> {
-        let (row, column) = (usize::try_from(row).ok()?, usize::try_from(column).ok()?);
+    /// The label of a pixel; none outside of the image.
+    fn label_at(&self, pixel: Position) -> Option<u32> {
+        let row = usize::try_from(pixel.row).ok()?;
+        let column = usize::try_from(pixel.column).ok()?;
         (row < self.labels.height() && column < self.labels.width())
             .then(|| self.labels.get(row, column))
     }
 
-    fn inside(&self, row: isize, column: isize) -> bool {
-        self.label_at(row, column) == Some(self.label)
+    fn is_inside(&self, pixel: Position) -> bool {
+        self.label_at(pixel) == Some(self.label)
     }
 
-    /// Line segments of a cell as (side entered, side left), the object on the right hand.
-    fn segments(&self, (r, c): (isize, isize)) -> [Option<(Side, Side)>; 2] {
+    /// The segments of a cell.
+    fn segments(&self, cell: Position) -> [Option<Segment>; 2] {
         use Side::{Bottom, Left, Right, Top};
-        let corners =
-            [(r, c), (r, c + 1), (r + 1, c + 1), (r + 1, c)].map(|(r, c)| self.inside(r, c));
-        match corners {
+        let corners = [cell, cell.offset(0, 1), cell.offset(1, 1), cell.offset(1, 0)];
+        let one = |entry, exit| [Some(Segment { entry, exit }), None];
+        match corners.map(|corner| self.is_inside(corner)) {
             [false, false, false, false] | [true, true, true, true] => [None, None],
-            [true, false, false, false] => [Some((Top, Left)), None],
-            [false, true, false, false] => [Some((Right, Top)), None],
-            [false, false, true, false] => [Some((Bottom, Right)), None],
-            [false, false, false, true] => [Some((Left, Bottom)), None],
-            [true, true, false, false] => [Some((Right, Left)), None],
-            [false, true, true, false] => [Some((Bottom, Top)), None],
-            [false, false, true, true] => [Some((Left, Right)), None],
-            [true, false, false, true] => [Some((Top, Bottom)), None],
-            [false, true, true, true] => [Some((Left, Top)), None],
-            [true, false, true, true] => [Some((Top, Right)), None],
-            [true, true, false, true] => [Some((Right, Bottom)), None],
-            [true, true, true, false] => [Some((Bottom, Left)), None],
-            // Diagonals: the object goes through the middle, background is cut off at two corners.
-            [true, false, true, false] => [Some((Top, Right)), Some((Bottom, Left))],
-            [false, true, false, true] => [Some((Right, Bottom)), Some((Left, Top))],
+            [true, false, false, false] => one(Top, Left),
+            [false, true, false, false] => one(Right, Top),
+            [false, false, true, false] => one(Bottom, Right),
+            [false, false, false, true] => one(Left, Bottom),
+            [true, true, false, false] => one(Right, Left),
+            [false, true, true, false] => one(Bottom, Top),
+            [false, false, true, true] => one(Left, Right),
+            [true, false, false, true] => one(Top, Bottom),
+            [false, true, true, true] => one(Left, Top),
+            [true, false, true, true] => one(Top, Right),
+            [true, true, false, true] => one(Right, Bottom),
+            [true, true, true, false] => one(Bottom, Left),
+            // Two diagonal corners are connected through the middle of the cell; the segments cut
+            // off the two others.
+            [true, false, true, false] => [
+                Some(Segment { entry: Top, exit: Right }),
+                Some(Segment { entry: Bottom, exit: Left }),
+            ],
+            [false, true, false, true] => [
+                Some(Segment { entry: Right, exit: Bottom }),
+                Some(Segment { entry: Left, exit: Top }),
+            ],
         }
     }
 
-    fn follow(
-        &self,
-        start: (isize, isize),
-        entered: Side,
-        mut visit: impl FnMut((isize, isize), Side),
-    ) -> Ring {
-        let mut ring = Vec::new();
-        let (mut cell, mut from) = (start, entered);
-        loop {
-            visit(cell, from);
-            let leaving = self.segments(cell).into_iter().flatten().find(|(s, _)| *s == from);
-            let Some((_, to)) = leaving else { return ring };
-            ring.push(self.crossing(cell, to));
-            (cell, from) = match to {
-                Side::Top => ((cell.0 - 1, cell.1), Side::Bottom),
-                Side::Right => ((cell.0, cell.1 + 1), Side::Left),
-                Side::Bottom => ((cell.0 + 1, cell.1), Side::Top),
-                Side::Left => ((cell.0, cell.1 - 1), Side::Right),
-            };
-            if (cell, from) == (start, entered) {
-                return ring;
-            }
-        }
+    /// Where the segment that enters a cell through `entry` leaves it.
+    fn exit(&self, cell: Position, entry: Side) -> Option<Side> {
+        let mut segments = self.segments(cell).into_iter().flatten();
+        segments.find(|segment| segment.entry == entry).map(|segment| segment.exit)
     }
 
-    /// Where the outline crosses a side of a cell.
-    fn crossing(&self, (r, c): (isize, isize), side: Side) -> Point {
+    /// Where the ring crosses a side of a cell.
+    fn crossing(&self, cell: Position, side: Side) -> Point {
         let (a, b) = match side {
-            Side::Top => ((r, c), (r, c + 1)),
-            Side::Right => ((r, c + 1), (r + 1, c + 1)),
-            Side::Bottom => ((r + 1, c), (r + 1, c + 1)),
-            Side::Left => ((r, c), (r + 1, c)),
+            Side::Top => (cell, cell.offset(0, 1)),
+            Side::Right => (cell.offset(0, 1), cell.offset(1, 1)),
+            Side::Bottom => (cell.offset(1, 0), cell.offset(1, 1)),
+            Side::Left => (cell, cell.offset(1, 0)),
         };
-        let share = if self.inside(a.0, a.1) { self.share(a, b) } else { 1.0 - self.share(b, a) };
-        let between = |from: isize, to: isize| from as f64 + 0.5 + share * (to - from) as f64;
-        Point { x: between(a.1, b.1), y: between(a.0, b.0) }
+        let t = if self.is_inside(a) {
+            self.crossing_fraction(a, b)
+        } else {
+            1.0 - self.crossing_fraction(b, a)
+        };
+        Point {
+            x: a.column as f64 + 0.5 + t * (b.column - a.column) as f64,
+            y: a.row as f64 + 0.5 + t * (b.row - a.row) as f64,
+        }
     }
 
-    /// How far from a pixel of the object towards one outside it the outline lies, 0 to 1.
-    fn share(&self, within: (isize, isize), outside: (isize, isize)) -> f64 {
-        match self.label_at(outside.0, outside.1) {
-            // Background: where the probability passes the threshold, if it does.
-            Some(0) => {
-                let value = |(r, c): (isize, isize)| {
-                    f64::from(self.smooth.get(r.cast_unsigned(), c.cast_unsigned()))
-                };
-                let (level, high, low) =
-                    (f64::from(self.level) + 0.5, value(within), value(outside));
-                if high > level && low < level {
-                    ((high - level) / (high - low)).clamp(MARGIN, 1.0 - MARGIN)
-                } else {
-                    0.5
-                }
-            }
-            // Another nucleus, or the end of the image.
-            _ => 0.5,
+    /// Where between the centres of a pixel inside and one outside the ring crosses: 0 at the inner
+    /// one, 1 at the outer one. Half-way towards another nucleus, towards the end of the image, and
+    /// where the probability does not pass the threshold (in a filled hole, say).
+    fn crossing_fraction(&self, inner: Position, outer: Position) -> f64 {
+        if self.label_at(outer) != Some(0) {
+            return 0.5;
         }
+        // A pixel is inside when its value is above the threshold, both integers.
+        let threshold = f64::from(self.threshold) + 0.5;
+        let high = self.value(inner);
+        let low = self.value(outer);
+        if high > threshold && low < threshold {
+            ((high - threshold) / (high - low)).clamp(MARGIN, 1.0 - MARGIN)
+        } else {
+            0.5
+        }
+    }
+
+    /// The smoothed probability of a pixel of the image.
+    fn value(&self, pixel: Position) -> f64 {
+        f64::from(self.smoothed.get(pixel.row.cast_unsigned(), pixel.column.cast_unsigned()))
     }
 }
 
@@ -177,52 +243,51 @@ mod tests {
     use super::*;
     use crate::raster::Plane;
 
-    fn traced(rows: &[&str]) -> Vec<Ring> {
-        let labels = Plane::from_vec(
-            rows[0].len(),
-            rows.len(),
-            rows.concat().chars().map(|c| u32::from(c == '#')).collect(),
-        )
-        .expect("plane");
-        let smooth = labels.map(|l| if l == 1 { 1000 } else { 0 });
-        let bounds = PixelBounds { top: 0, left: 0, bottom: rows.len(), right: rows[0].len() };
-        rings(&labels, &smooth, 499, 1, bounds)
+    /// The rings of the pixels marked `#`.
+    fn trace(rows: &[&str]) -> Vec<Ring> {
+        let (width, height) = (rows[0].len(), rows.len());
+        let pixels = rows.concat().chars().map(|c| u32::from(c == '#')).collect();
+        let labels = Plane::from_vec(width, height, pixels).expect("plane");
+        let smoothed = labels.map(|l| if l == 1 { 1000 } else { 0 });
+        let bounds = PixelBounds { top: 0, left: 0, bottom: height, right: width };
+        trace_rings(&labels, &smoothed, 499, 1, bounds)
     }
 
     #[test]
     fn one_pixel_is_a_diamond_half_way_to_its_neighbours() {
-        let found = traced(&["...", ".#.", "..."]);
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].len(), 4);
-        assert!((doubled_area(&found[0]) - 1.0).abs() < 0.01, "{found:?}");
+        let rings = trace(&["...", ".#.", "..."]);
+        assert_eq!(rings.len(), 1);
+        assert_eq!(rings[0].len(), 4);
+        assert!((doubled_area(&rings[0]) - 1.0).abs() < 0.01, "{rings:?}");
     }
 
     #[test]
     fn an_object_that_fills_the_image_ends_at_its_border() {
-        let found = traced(&["##", "##"]);
-        let (xs, ys): (Vec<f64>, Vec<f64>) = found[0].iter().map(|p| (p.x, p.y)).unzip();
-        let span = |v: &[f64]| {
-            (v.iter().copied().fold(9.0, f64::min), v.iter().copied().fold(-9.0, f64::max))
-        };
-        assert_eq!((span(&xs), span(&ys)), ((0.0, 2.0), (0.0, 2.0)));
+        let rings = trace(&["##", "##"]);
+        let lowest = |of: fn(&Point) -> f64| rings[0].iter().map(of).fold(9.0, f64::min);
+        let highest = |of: fn(&Point) -> f64| rings[0].iter().map(of).fold(-9.0, f64::max);
+        let upper_left = Point { x: lowest(|p| p.x), y: lowest(|p| p.y) };
+        let lower_right = Point { x: highest(|p| p.x), y: highest(|p| p.y) };
+        assert_eq!(upper_left, Point { x: 0.0, y: 0.0 });
+        assert_eq!(lower_right, Point { x: 2.0, y: 2.0 });
     }
 
     #[test]
-    fn holes_turn_the_other_way_and_diagonals_hold_together() {
-        let ring = traced(&["###", "#.#", "###"]);
-        assert_eq!(ring.len(), 2);
-        assert_eq!(ring.iter().filter(|r| doubled_area(r) > 0.0).count(), 1);
-        assert_eq!(traced(&["#..", ".#.", "..#"]).len(), 1);
-        assert_eq!(traced(&["#.#", ".#.", "#.#"]).len(), 1);
+    fn holes_run_the_other_way_and_diagonal_pixels_are_connected() {
+        let rings = trace(&["###", "#.#", "###"]);
+        assert_eq!(rings.len(), 2);
+        assert_eq!(rings.iter().filter(|r| doubled_area(r) > 0.0).count(), 1);
+        assert_eq!(trace(&["#..", ".#.", "..#"]).len(), 1);
+        assert_eq!(trace(&["#.#", ".#.", "#.#"]).len(), 1);
     }
 
     #[test]
     fn the_outline_lies_where_the_probability_passes_the_threshold() {
         let labels = Plane::from_vec(3, 1, vec![0, 1, 0]).expect("plane");
-        let smooth = Plane::from_vec(3, 1, vec![0, 1000, 0]).expect("plane");
+        let smoothed = Plane::from_vec(3, 1, vec![0, 1000, 0]).expect("plane");
         let bounds = PixelBounds { top: 0, left: 1, bottom: 1, right: 2 };
-        let found = rings(&labels, &smooth, 249, 1, bounds);
-        let right = found[0].iter().map(|p| p.x).fold(0.0, f64::max);
+        let rings = trace_rings(&labels, &smoothed, 249, 1, bounds);
+        let right = rings[0].iter().map(|p| p.x).fold(0.0, f64::max);
         assert!((right - 2.25).abs() < 0.01, "{right}");
     }
 }

@@ -1,4 +1,4 @@
-//! Nuclei as QuPath GeoJSON and as CSV, written one after the other: memory does not grow with
+//! Nuclei as QuPath GeoJSON and as CSV, written one after the other, so memory does not grow with
 //! their number.
 
 use std::io::Write;
@@ -8,25 +8,49 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::contour::Ring;
-use super::measure::{Nucleus, measurement_names};
+use super::measure::{LengthUnit, Measurements, Nucleus};
 use crate::error::{Error, Result};
 
 /// Colour of the class "Nucleus" in QuPath.
 const COLOUR: [u8; 3] = [0, 160, 80];
-/// Decimals of a coordinate.
-const DECIMALS: f64 = 100.0;
+/// Steps of a coordinate in one pixel: two decimals.
+const STEPS_PER_PX: f64 = 100.0;
 
-/// Where results come from; written into each feature's metadata.
+/// Origin of the results, written into each feature's metadata.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Provenance {
     /// Fingerprint of the model.
     pub model: String,
-    /// Pixel size, if known, micrometres.
+    /// Pixel size, if known, micrometres. Decides the unit of measurements: micrometres or pixels.
     pub mpp_um: Option<f64>,
 }
 
-/// Writes nuclei as a `FeatureCollection` of detections, as QuPath (0.4 and later) reads it, and as
-/// a table with one row a nucleus and the id of its feature, in one pass; gives their number.
+/// Writes nuclei in one pass as a `FeatureCollection` of detections, as QuPath (0.4 and later)
+/// reads it, and as a table with one row per nucleus. The row has the id of the feature. Returns
+/// the number of nuclei.
+///
+/// ```
+/// use prunella::instances::{Provenance, label_nuclei, measure_nuclei, write_nuclei};
+/// use prunella::model::InstanceParameters;
+/// use prunella::raster::phantom;
+///
+/// # fn main() -> prunella::error::Result<()> {
+/// let (image, truth) = phantom(128, 128, 3);
+/// // As of a very good network.
+/// let probabilities = truth.map(|label| if label > 0 { 0.9 } else { 0.1 });
+/// let parameters = InstanceParameters::default();
+/// let (labels, smoothed) = label_nuclei(&probabilities, &parameters)?;
+/// let nuclei = measure_nuclei(&image, &labels, &smoothed, &parameters, Some(0.25))?;
+/// let provenance = Provenance { model: "fingerprint".into(), mpp_um: Some(0.25) };
+/// let mut geojson = Vec::new();
+/// let mut csv = Vec::new();
+/// let count = write_nuclei(nuclei, &provenance, &mut geojson, &mut csv)?;
+/// assert!(count > 5 && geojson.starts_with(b"{"));
+/// // A header and one row per nucleus.
+/// assert_eq!(csv.iter().filter(|&&byte| byte == b'\n').count(), count + 1);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// [`Error::Io`] when a target cannot be written.
@@ -36,29 +60,47 @@ pub fn write_nuclei(
     geojson: &mut dyn Write,
     csv: &mut dyn Write,
 ) -> Result<usize> {
-    let no_features =
-        |e: geojson::Error| Error::io("The GeoJSON cannot be written", std::io::Error::other(e));
-    let no_table = |e| Error::io("The CSV cannot be written", e);
+    let names = Measurements::names(LengthUnit::for_pixel_size(provenance.mpp_um)).join(",");
+    writeln!(csv, "label,id,centroid_x_px,centroid_y_px,area_px,{names}").map_err(csv_error)?;
     let mut features = FeatureWriter::from_writer(geojson);
-    let names = measurement_names(provenance.mpp_um.is_some()).join(",");
-    writeln!(csv, "label,id,centroid_x_px,centroid_y_px,area_px,{names}").map_err(no_table)?;
     let mut count = 0;
     for nucleus in nuclei {
-        let id = identity(&nucleus);
-        let (x, y) = (fixed(nucleus.centroid.0), fixed(nucleus.centroid.1));
-        let values: Vec<String> = nucleus.measurements.iter().map(|(_, v)| v.to_string()).collect();
-        writeln!(csv, "{},{id},{x},{y},{},{}", nucleus.label, nucleus.area_px, values.join(","))
-            .map_err(no_table)?;
-        features.write_feature(&feature(&nucleus, id, provenance)).map_err(no_features)?;
+        let id = outline_id(&nucleus);
+        let x = two_decimals(nucleus.centroid.0);
+        let y = two_decimals(nucleus.centroid.1);
+        write!(csv, "{},{id},{x},{y},{}", nucleus.label, nucleus.area_px).map_err(csv_error)?;
+        match nucleus.measurements {
+            Some(measured) => {
+                for value in measured.values() {
+                    write!(csv, ",{value}").map_err(csv_error)?;
+                }
+                writeln!(csv).map_err(csv_error)?;
+            }
+            None => writeln!(csv, ",,,,,,").map_err(csv_error)?,
+        }
+        features.write_feature(&feature(&nucleus, id, provenance)).map_err(geojson_error)?;
         count += 1;
     }
-    features.finish().map_err(no_features)?;
+    features.finish().map_err(geojson_error)?;
     Ok(count)
 }
 
+fn csv_error(error: std::io::Error) -> Error {
+    Error::io("The CSV cannot be written", error)
+}
+
+fn geojson_error(error: geojson::Error) -> Error {
+    Error::io("The GeoJSON cannot be written", std::io::Error::other(error))
+}
+
 fn feature(nucleus: &Nucleus, id: String, provenance: &Provenance) -> Feature {
-    let measurements: JsonObject =
-        nucleus.measurements.iter().map(|(n, v)| ((*n).to_owned(), json!(v))).collect();
+    let mut measurements = JsonObject::new();
+    if let Some(measured) = nucleus.measurements {
+        let names = Measurements::names(LengthUnit::for_pixel_size(provenance.mpp_um));
+        for (name, value) in names.into_iter().zip(measured.values()) {
+            measurements.insert(name.to_owned(), json!(value));
+        }
+    }
     let mut metadata = JsonObject::new();
     metadata.insert("model".into(), format!("sha256:{}", provenance.model).into());
     if let Some(mpp) = provenance.mpp_um {
@@ -74,34 +116,40 @@ fn feature(nucleus: &Nucleus, id: String, provenance: &Provenance) -> Feature {
     Feature {
         id: Some(geojson::feature::Id::String(id)),
         geometry: Some(GeometryValue::new_polygon(closed(&nucleus.rings)).into()),
-        properties: Some(properties.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+        properties: Some(
+            properties.map(|(key, value)| (key.to_owned(), value)).into_iter().collect(),
+        ),
         bbox: None,
         foreign_members: None,
     }
 }
 
-/// Rings with two decimals, the first point repeated at the end.
+/// Rings with two decimals, without repeated points. The first point is repeated at the end, as
+/// GeoJSON requires.
 fn closed(rings: &[Ring]) -> Vec<Vec<[f64; 2]>> {
-    let close = |ring: &Ring| {
-        let mut points: Vec<[f64; 2]> = ring.iter().map(|p| [fixed(p.x), fixed(p.y)]).collect();
+    let mut closed = Vec::with_capacity(rings.len());
+    for ring in rings {
+        let mut points = Vec::with_capacity(ring.len() + 1);
+        for point in ring {
+            points.push([two_decimals(point.x), two_decimals(point.y)]);
+        }
         points.dedup();
         points.extend(points.first().copied());
-        points
-    };
-    rings.iter().map(close).collect()
+        closed.push(points);
+    }
+    closed
 }
 
-fn fixed(v: f64) -> f64 {
-    (v * DECIMALS).round() / DECIMALS
+fn two_decimals(v: f64) -> f64 {
+    (v * STEPS_PER_PX).round() / STEPS_PER_PX
 }
 
-/// A UUID that depends on the outline alone: the same nucleus has the same id in every run and
-/// file.
-fn identity(nucleus: &Nucleus) -> String {
+/// A UUID from a hash of the rings alone: the same outline has the same id in every run and file.
+fn outline_id(nucleus: &Nucleus) -> String {
     let mut hash = Sha256::new();
     for point in nucleus.rings.iter().flatten() {
-        hash.update(((point.x * DECIMALS).round() as i64).to_le_bytes());
-        hash.update(((point.y * DECIMALS).round() as i64).to_le_bytes());
+        hash.update(((point.x * STEPS_PER_PX).round() as i64).to_le_bytes());
+        hash.update(((point.y * STEPS_PER_PX).round() as i64).to_le_bytes());
     }
     let digest = hash.finalize();
     let bytes = std::array::from_fn(|i| digest[i]);
@@ -123,7 +171,7 @@ mod tests {
             rings: vec![ring(at, at + 4.0), hole],
             area_px: 15,
             centroid: (at + 2.0, at + 2.0),
-            measurements: vec![("Area um^2", 0.9375), ("Circularity", 0.785)],
+            measurements: Some(Measurements { area: 0.9375, ..Measurements::default() }),
         }
     }
 
@@ -145,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strict_reader_finds_every_key_that_qupath_wants() {
+    fn a_strict_reader_finds_every_key_that_qupath_needs() {
         let parsed: geojson::FeatureCollection = text(vec![square(1, 0.0), square(2, 10.0)])
             .parse::<geojson::GeoJson>()
             .expect("GeoJSON")
@@ -158,8 +206,12 @@ mod tests {
         assert_eq!(property("classification"), json!({ "name": "Nucleus", "color": [0, 160, 80] }));
         assert_eq!(property("isLocked"), false);
         assert_eq!(property("measurements")["Area um^2"], 0.9375);
+        assert_eq!(property("measurements")["Eccentricity"], 0.0);
         assert_eq!(property("metadata")["mpp_um"], "0.25");
-        let is_uuid = |id: &geojson::feature::Id| matches!(id, geojson::feature::Id::String(s) if uuid::Uuid::parse_str(s).is_ok());
+        let is_uuid = |id: &geojson::feature::Id| match id {
+            geojson::feature::Id::String(text) => uuid::Uuid::parse_str(text).is_ok(),
+            geojson::feature::Id::Number(_) => false,
+        };
         assert!(feature.id.as_ref().is_some_and(is_uuid), "{:?}", feature.id);
         let rings = feature.geometry.as_ref().map(|g| match &g.value {
             GeometryValue::Polygon { coordinates } => coordinates.clone(),
@@ -172,15 +224,15 @@ mod tests {
 
     #[test]
     fn ids_depend_on_the_outline_alone_and_tables_share_them() {
-        assert_eq!(identity(&square(1, 0.0)), identity(&square(2, 0.0)));
-        assert_ne!(identity(&square(1, 0.0)), identity(&square(1, 1.0)));
+        assert_eq!(outline_id(&square(1, 0.0)), outline_id(&square(2, 0.0)));
+        assert_ne!(outline_id(&square(1, 0.0)), outline_id(&square(1, 1.0)));
         let [_, table] = texts(vec![square(7, 0.0)]);
         assert_eq!(table.lines().count(), 2);
         assert!(
             table.starts_with("label,id,centroid_x_px,centroid_y_px,area_px,Area um^2,"),
             "{table}"
         );
-        assert!(table.contains(&format!("\n7,{}", identity(&square(1, 0.0)))), "{table}");
+        assert!(table.contains(&format!("\n7,{}", outline_id(&square(1, 0.0)))), "{table}");
     }
 
     #[test]

@@ -1,38 +1,121 @@
-//! One nucleus after the other: outline, holes and what is measured in it. Numbers are rounded to
-//! four decimals, so that the last bits of a platform's logarithm do not show.
+//! Outline and measurements of one nucleus after the other.
 
-use super::contour::{PixelBounds, Ring, doubled_area, rings};
-use super::simplify::simplified;
-use super::{ONE, Smooth};
+use serde::{Deserialize, Serialize};
+
+use super::contour::{PixelBounds, Ring, doubled_area, trace_rings};
+use super::simplify::simplify;
+use super::{PROBABILITY_ONE, SmoothedMap};
 use crate::raster::{LabelMap, RgbImage, hematoxylin_weights, optical_density_table};
 
-/// A nucleus with outline and measurements.
+/// Unit of areas and lengths in [`Measurements`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LengthUnit {
+    /// The pixel size is not known.
+    Pixel,
+    /// µm.
+    Micrometre,
+}
+
+impl LengthUnit {
+    /// Micrometres where the pixel size is known.
+    #[must_use]
+    pub fn for_pixel_size(mpp_um: Option<f64>) -> Self {
+        if mpp_um.is_some() { Self::Micrometre } else { Self::Pixel }
+    }
+}
+
+/// What is measured of a nucleus, rounded to four decimals, so that the last bits of a platform's
+/// logarithm do not show. Serialised as an array in the order of the fields.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(into = "[f64; 6]", from = "[f64; 6]")]
+pub struct Measurements {
+    /// Area inside the outline without the holes, in square pixels or micrometres.
+    pub area: f64,
+    /// Length of the outline, in pixels or micrometres.
+    pub perimeter: f64,
+    /// 4π · area / perimeter², at most 1: that of a circle.
+    pub circularity: f64,
+    /// Of the ellipse with the same second moments: 0 for a circle, towards 1 for a line.
+    pub eccentricity: f64,
+    /// Mean smoothed probability, 0 to 1.
+    pub mean_probability: f64,
+    /// Mean optical density of hematoxylin (decadic logarithm).
+    pub mean_hematoxylin: f64,
+}
+
+impl Measurements {
+    /// Names in files, in the order of [`Self::values`].
+    #[must_use]
+    pub fn names(unit: LengthUnit) -> [&'static str; 6] {
+        let (area, perimeter) = match unit {
+            LengthUnit::Micrometre => ("Area um^2", "Perimeter um"),
+            LengthUnit::Pixel => ("Area px^2", "Perimeter px"),
+        };
+        [area, perimeter, "Circularity", "Eccentricity", "Probability mean", "Hematoxylin OD mean"]
+    }
+
+    /// All values, in the order of [`Self::names`].
+    #[must_use]
+    pub fn values(&self) -> [f64; 6] {
+        [
+            self.area,
+            self.perimeter,
+            self.circularity,
+            self.eccentricity,
+            self.mean_probability,
+            self.mean_hematoxylin,
+        ]
+    }
+}
+
+impl From<Measurements> for [f64; 6] {
+    fn from(measurements: Measurements) -> Self {
+        measurements.values()
+    }
+}
+
+impl From<[f64; 6]> for Measurements {
+    fn from(values: [f64; 6]) -> Self {
+        let [area, perimeter, circularity, eccentricity, mean_probability, mean_hematoxylin] =
+            values;
+        Self { area, perimeter, circularity, eccentricity, mean_probability, mean_hematoxylin }
+    }
+}
+
+/// A nucleus with its outline and measurements.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Nucleus {
     /// Its number in the label map.
     pub label: u32,
-    /// Outline, then holes; open rings in pixels of the full-resolution image.
+    /// The outline, then the holes, in pixels of the image.
     pub rings: Vec<Ring>,
-    /// Pixels that carry its label.
+    /// Number of pixels that carry its label.
     pub area_px: u64,
+    /// x and y of the mean of its pixels' centres.
     pub centroid: (f64, f64),
-    pub measurements: Vec<(&'static str, f64)>,
+    /// `None` for an outline from elsewhere.
+    pub measurements: Option<Measurements>,
 }
 
-/// Nuclei of a label map in the order of their numbers, each made when it is asked for.
+/// Iterator over the nuclei of a label map in the order of their numbers. Each is measured on
+/// demand.
 #[derive(Debug)]
 pub struct Nuclei<'a> {
     image: &'a RgbImage,
     labels: &'a LabelMap,
-    smooth: &'a Smooth,
-    level: u16,
-    mpp_um: Option<f64>,
+    smoothed: &'a SmoothedMap,
+    /// Of the smoothed probability, in its units.
+    threshold: u16,
+    /// Micrometres, or pixels where the pixel size is not known, that a pixel spans.
+    pixel_size: f64,
+    /// By label.
     bounds: Vec<Option<PixelBounds>>,
-    densities: [[f64; 256]; 3],
-    next: usize,
+    /// Hematoxylin that each value of each channel stands for, as decadic optical density.
+    hematoxylin: [[f64; 256]; 3],
+    next_label: usize,
 }
 
-/// Sums over the pixels of one nucleus, coordinates relative to its bounds.
+/// Sums over the pixels of one nucleus; x and y count from the upper-left corner of its bounds.
 #[derive(Default)]
 struct PixelSums {
     count: u64,
@@ -49,71 +132,85 @@ impl<'a> Nuclei<'a> {
     pub(super) fn new(
         image: &'a RgbImage,
         labels: &'a LabelMap,
-        smooth: &'a Smooth,
-        level: u16,
+        smoothed: &'a SmoothedMap,
+        threshold: u16,
         mpp_um: Option<f64>,
     ) -> Self {
-        let weights = hematoxylin_weights();
-        let table = optical_density_table();
-        // Reported as pathologists and QuPath count it, in powers of ten.
-        let densities = weights.map(|w| table.map(|d| d * w / std::f64::consts::LN_10));
-        Self { image, labels, smooth, level, mpp_um, bounds: bounds(labels), densities, next: 0 }
+        let densities = optical_density_table();
+        Self {
+            image,
+            labels,
+            smoothed,
+            threshold,
+            pixel_size: mpp_um.unwrap_or(1.0),
+            bounds: bounds_by_label(labels),
+            // Decadic, as pathologists and QuPath report it.
+            hematoxylin: hematoxylin_weights()
+                .map(|weight| densities.map(|od| od * weight / std::f64::consts::LN_10)),
+            next_label: 0,
+        }
     }
 
     fn measure(&self, label: u32, bounds: PixelBounds) -> Nucleus {
-        let mut outline = rings(self.labels, self.smooth, self.level, label, bounds);
-        outline.sort_by(|a, b| doubled_area(b).total_cmp(&doubled_area(a)));
-        let outline: Vec<Ring> = outline.iter().map(simplified).collect();
+        let mut rings = trace_rings(self.labels, self.smoothed, self.threshold, label, bounds);
+        // The areas of holes are negative, so the outline comes first.
+        rings.sort_by(|a, b| doubled_area(b).total_cmp(&doubled_area(a)));
+        let rings: Vec<Ring> = rings.iter().map(simplify).collect();
         let sums = self.sums(label, bounds);
-        let n = sums.count as f64;
-        let centroid = (
-            bounds.left as f64 + sums.x as f64 / n + 0.5,
-            bounds.top as f64 + sums.y as f64 / n + 0.5,
-        );
-        let measurements = self.list(&sums, &outline);
-        Nucleus { label, rings: outline, area_px: sums.count, centroid, measurements }
+        let count = sums.count as f64;
+        Nucleus {
+            label,
+            area_px: sums.count,
+            centroid: (
+                bounds.left as f64 + sums.x as f64 / count + 0.5,
+                bounds.top as f64 + sums.y as f64 / count + 0.5,
+            ),
+            measurements: Some(self.measurements(&sums, &rings)),
+            rings,
+        }
     }
 
     fn sums(&self, label: u32, bounds: PixelBounds) -> PixelSums {
-        let mut s = PixelSums::default();
+        let mut sums = PixelSums::default();
         for row in bounds.top..bounds.bottom {
+            let y = (row - bounds.top) as u64;
             let labels = &self.labels.row(row)[bounds.left..bounds.right];
-            for (dx, _) in labels.iter().enumerate().filter(|(_, l)| **l == label) {
-                let (x, y) = (dx as u64, (row - bounds.top) as u64);
-                s.count += 1;
-                s.x += x;
-                s.y += y;
-                s.xx += x * x;
-                s.yy += y * y;
-                s.xy += x * y;
-                s.probability += u64::from(self.smooth.get(row, bounds.left + dx));
-                let pixel = self.image.get(row, bounds.left + dx);
-                s.hematoxylin +=
-                    (0..3).map(|c| self.densities[c][usize::from(pixel[c])]).sum::<f64>();
+            for (x, _) in labels.iter().enumerate().filter(|(_, l)| **l == label) {
+                let column = bounds.left + x;
+                let x = x as u64;
+                sums.count += 1;
+                sums.x += x;
+                sums.y += y;
+                sums.xx += x * x;
+                sums.yy += y * y;
+                sums.xy += x * y;
+                sums.probability += u64::from(self.smoothed.get(row, column));
+                let [red, green, blue] = self.image.get(row, column).map(usize::from);
+                sums.hematoxylin += self.hematoxylin[0][red]
+                    + self.hematoxylin[1][green]
+                    + self.hematoxylin[2][blue];
             }
         }
-        s
+        sums
     }
 
-    fn list(&self, sums: &PixelSums, outline: &[Ring]) -> Vec<(&'static str, f64)> {
-        let n = sums.count as f64;
-        let area: f64 = outline.iter().map(|r| doubled_area(r) / 2.0).sum();
-        let length = outline.first().map_or(0.0, perimeter);
-        let circularity = if length > 0.0 {
-            (4.0 * std::f64::consts::PI * area / (length * length)).min(1.0)
+    fn measurements(&self, sums: &PixelSums, rings: &[Ring]) -> Measurements {
+        let count = sums.count as f64;
+        let area: f64 = rings.iter().map(|ring| doubled_area(ring) / 2.0).sum();
+        let perimeter = rings.first().map_or(0.0, ring_length);
+        let circularity = if perimeter > 0.0 {
+            (4.0 * std::f64::consts::PI * area / (perimeter * perimeter)).min(1.0)
         } else {
             0.0
         };
-        let unit = self.mpp_um.unwrap_or(1.0);
-        let values = [
-            area * unit * unit,
-            length * unit,
-            circularity,
-            eccentricity(sums),
-            sums.probability as f64 / n / f64::from(ONE),
-            sums.hematoxylin / n,
-        ];
-        measurement_names(self.mpp_um.is_some()).into_iter().zip(values.map(rounded)).collect()
+        Measurements {
+            area: rounded(area * self.pixel_size * self.pixel_size),
+            perimeter: rounded(perimeter * self.pixel_size),
+            circularity: rounded(circularity),
+            eccentricity: rounded(eccentricity(sums)),
+            mean_probability: rounded(sums.probability as f64 / count / f64::from(PROBABILITY_ONE)),
+            mean_hematoxylin: rounded(sums.hematoxylin / count),
+        }
     }
 }
 
@@ -121,62 +218,55 @@ impl Iterator for Nuclei<'_> {
     type Item = Nucleus;
 
     fn next(&mut self) -> Option<Nucleus> {
-        while self.next < self.bounds.len() {
-            let index = self.next;
-            self.next += 1;
-            if let Some(bounds) = self.bounds[index] {
-                return Some(self.measure(u32::try_from(index).ok()?, bounds));
+        while self.next_label < self.bounds.len() {
+            let label = self.next_label;
+            self.next_label += 1;
+            if let Some(bounds) = self.bounds[label] {
+                return Some(self.measure(u32::try_from(label).ok()?, bounds));
             }
         }
         None
     }
 }
 
-/// Bounds by label; none for labels that do not occur, and for 0.
-fn bounds(labels: &LabelMap) -> Vec<Option<PixelBounds>> {
-    let most = labels.data().iter().copied().max().unwrap_or(0) as usize;
-    let mut all: Vec<Option<PixelBounds>> = vec![None; most + 1];
+/// Bounds of the object of each label; `None` for labels that do not occur, and for 0.
+fn bounds_by_label(labels: &LabelMap) -> Vec<Option<PixelBounds>> {
+    let highest = labels.data().iter().copied().max().unwrap_or(0) as usize;
+    let mut all: Vec<Option<PixelBounds>> = vec![None; highest + 1];
     for row in 0..labels.height() {
-        for (column, &label) in labels.row(row).iter().enumerate().filter(|(_, l)| **l != 0) {
-            let fresh = PixelBounds { top: row, left: column, bottom: row + 1, right: column + 1 };
-            let b = all[label as usize].get_or_insert(fresh);
-            b.bottom = row + 1;
-            b.left = b.left.min(column);
-            b.right = b.right.max(column + 1);
+        for (column, &label) in labels.row(row).iter().enumerate() {
+            if label == 0 {
+                continue;
+            }
+            let pixel = PixelBounds { top: row, left: column, bottom: row + 1, right: column + 1 };
+            let bounds = all[label as usize].get_or_insert(pixel);
+            bounds.bottom = row + 1;
+            bounds.left = bounds.left.min(column);
+            bounds.right = bounds.right.max(column + 1);
         }
     }
     all
 }
 
-fn perimeter(ring: &Ring) -> f64 {
+fn ring_length(ring: &Ring) -> f64 {
     let next = ring.iter().cycle().skip(1);
     ring.iter().zip(next).map(|(a, b)| ((a.x - b.x).powi(2) + (a.y - b.y).powi(2)).sqrt()).sum()
 }
 
-/// Of the ellipse with the same second moments (a pixel counts as a square), 0 for a circle,
-/// towards 1 for a line.
-fn eccentricity(s: &PixelSums) -> f64 {
-    let n = s.count as f64;
-    let moment = |sum: u64, a: u64, b: u64| sum as f64 / n - a as f64 / n * (b as f64 / n);
-    let (xx, yy, xy) = (
-        moment(s.xx, s.x, s.x) + 1.0 / 12.0,
-        moment(s.yy, s.y, s.y) + 1.0 / 12.0,
-        moment(s.xy, s.x, s.y),
-    );
+/// Eccentricity √(1 − λ₂ / λ₁) of the ellipse with the same second moments, with the eigenvalues
+/// λ₁ ≥ λ₂ of the covariance matrix of the coordinates. A pixel counts as a square: 1/12 is its
+/// variance along each axis.
+fn eccentricity(sums: &PixelSums) -> f64 {
+    let n = sums.count as f64;
+    let mean_x = sums.x as f64 / n;
+    let mean_y = sums.y as f64 / n;
+    let xx = sums.xx as f64 / n - mean_x * mean_x + 1.0 / 12.0;
+    let yy = sums.yy as f64 / n - mean_y * mean_y + 1.0 / 12.0;
+    let xy = sums.xy as f64 / n - mean_x * mean_y;
     let root = ((xx - yy).powi(2) + 4.0 * xy * xy).sqrt();
-    let (large, small) = (f64::midpoint(xx + yy, root), (xx + yy - root) / 2.0);
+    let large = f64::midpoint(xx + yy, root);
+    let small = (xx + yy - root) / 2.0;
     (1.0 - (small / large).clamp(0.0, 1.0)).sqrt()
-}
-
-/// Names of a nucleus's measurements, in order.
-#[must_use]
-pub fn measurement_names(pixel_size_known: bool) -> [&'static str; 6] {
-    let [area, length] = if pixel_size_known {
-        ["Area um^2", "Perimeter um"]
-    } else {
-        ["Area px^2", "Perimeter px"]
-    };
-    [area, length, "Circularity", "Eccentricity", "Probability mean", "Hematoxylin OD mean"]
 }
 
 /// Four decimals.
@@ -187,64 +277,84 @@ fn rounded(v: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::instances::{find, nuclei};
+    use crate::instances::{label_nuclei, measure_nuclei};
     use crate::model::InstanceParameters;
     use crate::raster::Plane;
 
-    fn disc(radius: f64) -> (RgbImage, LabelMap, Smooth, InstanceParameters) {
-        let parameters = InstanceParameters { smoothing: 0, ..InstanceParameters::default() };
-        // A soft edge, as a network gives.
-        let value = |i: usize| {
-            let r = ((i % 80) as f64 + 0.5 - 40.0).hypot((i / 80) as f64 + 0.5 - 40.0);
-            (0.5 + (radius - r) / 4.0).clamp(0.0, 1.0) as f32
-        };
-        let map = Plane::from_vec(80, 80, (0..6400).map(value).collect()).expect("plane");
-        let (labels, smooth) = find(&map, &parameters).expect("objects");
-        (Plane::filled(80, 80, [90, 60, 150]), labels, smooth, parameters)
+    struct Disc {
+        image: RgbImage,
+        labels: LabelMap,
+        smoothed: SmoothedMap,
+        parameters: InstanceParameters,
     }
 
-    fn value(nucleus: &Nucleus, name: &str) -> f64 {
-        nucleus.measurements.iter().find(|(n, _)| *n == name).expect(name).1
+    impl Disc {
+        /// In the middle of 80 × 80 pixels, with a soft edge as of a network.
+        fn new(radius: f64) -> Self {
+            let parameters = InstanceParameters { smoothing: 0, ..InstanceParameters::default() };
+            let mut map = Plane::filled(80, 80, 0.0f32);
+            for row in 0..80 {
+                for column in 0..80 {
+                    let distance = (column as f64 + 0.5 - 40.0).hypot(row as f64 + 0.5 - 40.0);
+                    let probability = (0.5 + (radius - distance) / 4.0).clamp(0.0, 1.0);
+                    map.set(row, column, probability as f32);
+                }
+            }
+            let (labels, smoothed) = label_nuclei(&map, &parameters).expect("nuclei");
+            Self { image: Plane::filled(80, 80, [90, 60, 150]), labels, smoothed, parameters }
+        }
+
+        fn measure(&self, mpp_um: Option<f64>) -> Nucleus {
+            let nuclei =
+                measure_nuclei(&self.image, &self.labels, &self.smoothed, &self.parameters, mpp_um);
+            let mut nuclei = nuclei.expect("nuclei");
+            let nucleus = nuclei.next().expect("one nucleus");
+            assert!(nuclei.next().is_none());
+            nucleus
+        }
     }
 
     #[test]
     fn a_disc_has_the_area_perimeter_and_shape_of_a_disc() {
-        let (image, labels, smooth, parameters) = disc(20.0);
-        let all: Vec<Nucleus> =
-            nuclei(&image, &labels, &smooth, &parameters, Some(0.5)).expect("nuclei").collect();
-        assert_eq!(all.len(), 1);
+        let nucleus = Disc::new(20.0).measure(Some(0.5));
+        let measured = nucleus.measurements.expect("measured");
         let area = std::f64::consts::PI * 400.0 * 0.25;
-        assert!((value(&all[0], "Area um^2") / area - 1.0).abs() < 0.02, "{all:?}");
-        let length = std::f64::consts::TAU * 20.0 * 0.5;
-        assert!((value(&all[0], "Perimeter um") / length - 1.0).abs() < 0.03, "{all:?}");
-        assert!(value(&all[0], "Circularity") > 0.95);
-        assert!(value(&all[0], "Eccentricity") < 0.1);
-        assert!((all[0].centroid.0 - 40.0).abs() < 0.01);
+        assert!((measured.area / area - 1.0).abs() < 0.02, "{measured:?}");
+        let perimeter = std::f64::consts::TAU * 20.0 * 0.5;
+        assert!((measured.perimeter / perimeter - 1.0).abs() < 0.03, "{measured:?}");
+        assert!(measured.circularity > 0.95, "{measured:?}");
+        assert!(measured.eccentricity < 0.1, "{measured:?}");
+        assert!((nucleus.centroid.0 - 40.0).abs() < 0.01);
     }
 
     #[test]
     fn without_a_pixel_size_lengths_are_in_pixels() {
-        let (image, labels, smooth, parameters) = disc(10.0);
-        let first = nuclei(&image, &labels, &smooth, &parameters, None)
-            .expect("nuclei")
-            .next()
-            .expect("one");
-        assert!((value(&first, "Area px^2") - 314.0).abs() < 8.0);
+        let measured = Disc::new(10.0).measure(None).measurements.expect("measured");
+        assert!((measured.area - 314.0).abs() < 8.0, "{measured:?}");
+        assert_eq!(Measurements::names(LengthUnit::for_pixel_size(None))[0], "Area px^2");
+        assert_eq!(Measurements::names(LengthUnit::for_pixel_size(Some(0.25)))[0], "Area um^2");
     }
 
     #[test]
-    fn purple_holds_hematoxylin_and_white_none() {
-        let (image, labels, smooth, parameters) = disc(10.0);
-        let od = |image: &RgbImage| {
-            let first = nuclei(image, &labels, &smooth, &parameters, None)
-                .expect("nuclei")
-                .next()
-                .expect("one");
-            value(&first, "Hematoxylin OD mean")
-        };
-        assert!(od(&image) > 0.2 && od(&Plane::filled(80, 80, [255; 3])).abs() < 1e-9);
-        assert!(
-            nuclei(&Plane::filled(8, 80, [0; 3]), &labels, &smooth, &parameters, None).is_err()
-        );
+    fn purple_contains_hematoxylin_and_white_none() {
+        let mut disc = Disc::new(10.0);
+        let mean_hematoxylin =
+            |disc: &Disc| disc.measure(None).measurements.expect("measured").mean_hematoxylin;
+        assert!(mean_hematoxylin(&disc) > 0.2);
+        disc.image = Plane::filled(80, 80, [255; 3]);
+        assert!(mean_hematoxylin(&disc).abs() < 1e-9);
+        let Disc { labels, smoothed, parameters, .. } = disc;
+        let other_size = Plane::filled(8, 80, [0; 3]);
+        assert!(measure_nuclei(&other_size, &labels, &smoothed, &parameters, None).is_err());
+    }
+
+    #[test]
+    fn measurements_are_an_array_in_files() {
+        let values = [1.5, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let measurements = Measurements::from(values);
+        assert_eq!((measurements.circularity, measurements.mean_probability), (3.0, 5.0));
+        let text = serde_json::to_string(&measurements).expect("JSON");
+        assert_eq!(text, "[1.5,2.0,3.0,4.0,5.0,6.0]");
+        assert_eq!(serde_json::from_str::<Measurements>(&text).expect("array"), measurements);
     }
 }

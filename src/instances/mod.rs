@@ -1,9 +1,10 @@
-//! From probabilities to nuclei: threshold, holes, split of touching nuclei, outlines,
+//! From probabilities to nuclei: threshold, hole filling, separation of touching nuclei, outlines,
 //! measurements, QuPath GeoJSON and CSV.
 //!
-//! Probabilities are first rounded to 8 bits, and all decisions after that are made on integers. So
-//! two engines that differ in the last bit of a float give the same objects, natively and in the
-//! browser, but for the rare pixel that lies on a rounding edge. Every step takes linear time.
+//! Probabilities are first rounded to 8 bits, and all decisions after that are made on integers.
+//! Two engines that differ in the last bit of a float therefore give the same objects, natively and
+//! in the browser, except where a probability lies on the edge of rounding. Every step takes linear
+//! time.
 
 mod contour;
 mod distance;
@@ -14,106 +15,108 @@ mod regions;
 mod simplify;
 mod watershed;
 
-pub use contour::{Ring, rings};
+pub use contour::Ring;
 pub use export::{Provenance, write_nuclei};
-pub use measure::{Nuclei, Nucleus, measurement_names};
+pub use measure::{LengthUnit, Measurements, Nuclei, Nucleus};
 pub use polygons::{Polygon, polygons};
+// Old names, until all callers use the new ones.
+pub use {label_nuclei as find, measure_nuclei as nuclei};
 
 use crate::error::{Error, Result};
 use crate::model::InstanceParameters;
-use crate::raster::{LabelMap, Plane, ProbabilityMap};
+use crate::raster::{LabelMap, Plane, ProbabilityMap, RgbImage};
 
-/// A probability of 1 in [`Smooth`].
-pub const ONE: u16 = 255 * 256;
+/// A probability of 1 in a [`SmoothedMap`]: 255 with 8 fractional bits, which hold the smoothing.
+pub const PROBABILITY_ONE: u16 = 255 * 256;
 
-/// Probabilities in units of 1 / [`ONE`], smoothed.
-pub type Smooth = Plane<u16>;
+/// Smoothed probabilities in units of 1 / [`PROBABILITY_ONE`].
+pub type SmoothedMap = Plane<u16>;
 
-/// Label map of the nuclei, numbered 1, 2, … in the order of their first pixels, and the smoothed
-/// map they were cut from.
+/// The label map of the nuclei, numbered 1, 2, … in the order of their first pixels, and the
+/// smoothed probabilities that it was made from.
 ///
 /// # Errors
-/// [`Error::Mismatch`] for parameters out of range.
-pub fn find(map: &ProbabilityMap, parameters: &InstanceParameters) -> Result<(LabelMap, Smooth)> {
+/// [`Error::Invalid`] for parameters out of range, [`Error::Mismatch`] for a map without pixels.
+pub fn label_nuclei(
+    map: &ProbabilityMap,
+    parameters: &InstanceParameters,
+) -> Result<(LabelMap, SmoothedMap)> {
     parameters.validate()?;
     if map.data().is_empty() {
         return Err(Error::mismatch("The probability map has no pixels"));
     }
-    let smooth = smoothed(&quantised(map), parameters.smoothing);
-    let level = threshold_level(parameters.threshold);
-    let mut mask = smooth.map(|v| v > level);
+    let smoothed = smooth(&map.map(eight_bits), parameters.smoothing);
+    let threshold = fixed_threshold(parameters.threshold);
+    let min_area = parameters.min_area_px as usize;
+    let mut mask = smoothed.map(|probability| probability > threshold);
     regions::fill_holes(&mut mask, parameters.max_hole_px as usize);
-    let heights = watershed::heights(&mask, &smooth, parameters.probability_weight);
-    let labels = watershed::split(
-        &mask,
-        &heights,
-        parameters.split_height_px,
-        parameters.min_area_px as usize,
-    );
-    Ok((regions::without_small(labels, parameters.min_area_px as usize), smooth))
+    let heights = watershed::height_map(&mask, &smoothed, parameters.probability_weight);
+    let labels = watershed::split_touching(&mask, &heights, parameters.split_height_px, min_area);
+    Ok((regions::without_small(labels, min_area), smoothed))
 }
 
-/// [`find`], then one nucleus after the other with outline and measurements.
+/// The nuclei of a label map with outlines and measurements, one after the other.
+///
+/// `image` is the tissue at the size of `labels`; `smoothed` and `parameters` are those of
+/// [`label_nuclei`]. Areas and lengths are in micrometres where `mpp_um`, the pixel size, is given,
+/// and in pixels otherwise.
 ///
 /// # Errors
-/// Those of [`find`], and [`Error::Mismatch`] when image and map differ in size.
-pub fn nuclei<'a>(
-    image: &'a crate::raster::RgbImage,
+/// [`Error::Mismatch`] when image and maps differ in size.
+pub fn measure_nuclei<'a>(
+    image: &'a RgbImage,
     labels: &'a LabelMap,
-    smooth: &'a Smooth,
+    smoothed: &'a SmoothedMap,
     parameters: &InstanceParameters,
     mpp_um: Option<f64>,
 ) -> Result<Nuclei<'a>> {
-    if !image.same_size(labels) || !image.same_size(smooth) {
+    if !image.same_size(labels) || !image.same_size(smoothed) {
         return Err(Error::mismatch("Image, label map and probability map differ in size"));
     }
-    Ok(Nuclei::new(image, labels, smooth, threshold_level(parameters.threshold), mpp_um))
+    Ok(Nuclei::new(image, labels, smoothed, fixed_threshold(parameters.threshold), mpp_um))
 }
 
-/// Probabilities rounded to 8 bits.
-#[must_use]
-pub fn quantised(map: &ProbabilityMap) -> Plane<u8> {
-    map.map(eight_bits)
-}
-
-/// A probability as decisions see it.
+/// A probability in 8 bits, rounded: 255 is 1.
 #[must_use]
 pub fn eight_bits(probability: f32) -> u8 {
     (probability.clamp(0.0, 1.0) * 255.0 + 0.5) as u8
 }
 
-/// A pixel belongs to a nucleus when its smoothed probability is above this.
-fn threshold_level(threshold: f32) -> u16 {
-    (threshold * f32::from(ONE) + 0.5) as u16
+/// A threshold in the units of a [`SmoothedMap`], rounded.
+fn fixed_threshold(threshold: f32) -> u16 {
+    (threshold * f32::from(PROBABILITY_ONE) + 0.5) as u16
 }
 
-/// `passes` times the binomial filter 1 2 1 in both directions; the border pixel is repeated.
-fn smoothed(map: &Plane<u8>, passes: u32) -> Smooth {
+/// `passes` times the binomial filter (1 2 1) / 4 in both directions; border pixels are repeated.
+fn smooth(map: &Plane<u8>, passes: u32) -> SmoothedMap {
     let (w, h) = (map.width(), map.height());
     let mut values = map.map(|v| u16::from(v) * 256);
-    let blend =
-        |a: u16, b: u16, c: u16| ((u32::from(a) + 2 * u32::from(b) + u32::from(c) + 2) / 4) as u16;
     for _ in 0..passes {
         for y in 0..h {
             let row = values.row_mut(y);
-            let mut before = row[0];
+            let mut left = row[0];
             for x in 0..w {
                 let here = row[x];
-                row[x] = blend(before, here, row[(x + 1).min(w - 1)]);
-                before = here;
+                row[x] = binomial(left, here, row[(x + 1).min(w - 1)]);
+                left = here;
             }
         }
         let mut above = values.row(0).to_vec();
         for y in 0..h {
             let here = values.row(y).to_vec();
             let below = values.row((y + 1).min(h - 1)).to_vec();
-            for (x, v) in values.row_mut(y).iter_mut().enumerate() {
-                *v = blend(above[x], here[x], below[x]);
+            for (x, value) in values.row_mut(y).iter_mut().enumerate() {
+                *value = binomial(above[x], here[x], below[x]);
             }
             above = here;
         }
     }
     values
+}
+
+/// (a + 2b + c) / 4, rounded.
+fn binomial(a: u16, b: u16, c: u16) -> u16 {
+    ((u32::from(a) + 2 * u32::from(b) + u32::from(c) + 2) / 4) as u16
 }
 
 #[cfg(test)]
@@ -135,7 +138,7 @@ mod tests {
     }
 
     fn count(map: &ProbabilityMap, parameters: &InstanceParameters) -> u32 {
-        find(map, parameters).expect("objects").0.data().iter().copied().max().unwrap_or(0)
+        label_nuclei(map, parameters).expect("objects").0.data().iter().copied().max().unwrap_or(0)
     }
 
     #[test]
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn specks_go_and_holes_are_filled() {
+    fn small_objects_are_dropped_and_holes_are_filled() {
         let parameters = InstanceParameters {
             min_area_px: 20,
             max_hole_px: 30,
@@ -161,7 +164,7 @@ mod tests {
         for (row, column) in [(19, 19), (19, 20), (20, 19)] {
             map.set(row, column, 0.0);
         }
-        let (labels, _) = find(&map, &parameters).expect("objects");
+        let (labels, _) = label_nuclei(&map, &parameters).expect("objects");
         assert_eq!(labels.get(19, 19), 1);
         assert_eq!(labels.get(20, 50), 0);
     }
@@ -171,7 +174,10 @@ mod tests {
         let map = discs(64, 64, &[(20.0, 20.0, 12.0), (41.0, 22.0, 12.0)]);
         let other = map.map(|p| f32::from_bits(p.to_bits() + 1));
         let parameters = InstanceParameters::default();
-        assert_eq!(find(&map, &parameters).expect("a"), find(&other, &parameters).expect("b"));
+        assert_eq!(
+            label_nuclei(&map, &parameters).expect("a"),
+            label_nuclei(&other, &parameters).expect("b")
+        );
     }
 
     #[test]
@@ -188,14 +194,11 @@ mod tests {
     }
 
     #[test]
-    fn smoothing_keeps_a_constant_and_spreads_a_point_evenly() {
-        assert_eq!(smoothed(&Plane::filled(7, 5, 9), 3), Plane::filled(7, 5, 9 * 256));
+    fn smoothing_keeps_a_constant_and_spreads_a_point_symmetrically() {
+        assert_eq!(smooth(&Plane::filled(7, 5, 9), 3), Plane::filled(7, 5, 9 * 256));
         let mut point = Plane::filled(5, 5, 0u8);
         point.set(2, 2, 16);
-        let spread = smoothed(&point, 1);
-        assert_eq!(
-            [spread.get(2, 2), spread.get(2, 1), spread.get(1, 2), spread.get(1, 1)],
-            [1024, 512, 512, 256]
-        );
+        let smoothed = smooth(&point, 1);
+        assert_eq!(smoothed.crop(1, 1, 2, 2).data(), [256, 512, 512, 1024]);
     }
 }

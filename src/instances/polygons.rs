@@ -1,6 +1,6 @@
-//! Polygons of a GeoJSON file, whoever wrote it.
+//! Reads the polygons of any GeoJSON file.
 
-use geojson::{GeoJson, GeometryValue};
+use geojson::{GeoJson, Geometry, GeometryValue};
 
 use crate::error::{Error, Result};
 use crate::raster::Point;
@@ -8,37 +8,41 @@ use crate::raster::Point;
 /// An outline and its holes, in the file's order.
 pub type Polygon = Vec<Vec<Point>>;
 
-/// Every polygon of a GeoJSON text: features, collections and bare geometries alike; other shapes
-/// are passed over.
+/// Every polygon of a GeoJSON text: of features, collections and geometries. Other shapes are
+/// skipped.
 ///
 /// # Errors
-/// [`Error::Malformed`] when it is no GeoJSON.
+/// [`Error::Malformed`] when the text is not GeoJSON.
 pub fn polygons(text: &str) -> Result<Vec<Polygon>> {
-    let parsed: GeoJson = text
-        .parse()
-        .map_err(|e| Error::malformed(format!("The GeoJSON cannot be understood: {e}")))?;
-    let mut found = Vec::new();
-    match &parsed {
-        GeoJson::Geometry(g) => collect(&g.value, &mut found)?,
-        GeoJson::Feature(f) => f.geometry.iter().try_for_each(|g| collect(&g.value, &mut found))?,
+    let parsed: GeoJson = text.parse().map_err(|e: geojson::Error| {
+        Error::malformed("The GeoJSON cannot be understood").caused_by(e)
+    })?;
+    let geometries: Vec<&Geometry> = match &parsed {
+        GeoJson::Geometry(geometry) => vec![geometry],
+        GeoJson::Feature(feature) => feature.geometry.iter().collect(),
         GeoJson::FeatureCollection(all) => {
-            let mut geometries = all.features.iter().filter_map(|f| f.geometry.as_ref());
-            geometries.try_for_each(|g| collect(&g.value, &mut found))?;
+            all.features.iter().filter_map(|feature| feature.geometry.as_ref()).collect()
         }
+    };
+    let mut polygons = Vec::new();
+    for geometry in geometries {
+        add_polygons(&geometry.value, &mut polygons)?;
     }
-    Ok(found)
+    Ok(polygons)
 }
 
-fn collect(geometry: &GeometryValue, found: &mut Vec<Polygon>) -> Result<()> {
+fn add_polygons(geometry: &GeometryValue, polygons: &mut Vec<Polygon>) -> Result<()> {
     match geometry {
-        GeometryValue::Polygon { coordinates } => found.push(polygon(coordinates)?),
+        GeometryValue::Polygon { coordinates } => polygons.push(polygon(coordinates)?),
         GeometryValue::MultiPolygon { coordinates } => {
             for rings in coordinates {
-                found.push(polygon(rings)?);
+                polygons.push(polygon(rings)?);
             }
         }
         GeometryValue::GeometryCollection { geometries } => {
-            geometries.iter().try_for_each(|g| collect(&g.value, found))?;
+            for geometry in geometries {
+                add_polygons(&geometry.value, polygons)?;
+            }
         }
         _ => {}
     }
@@ -46,11 +50,20 @@ fn collect(geometry: &GeometryValue, found: &mut Vec<Polygon>) -> Result<()> {
 }
 
 fn polygon(rings: &[Vec<geojson::Position>]) -> Result<Polygon> {
-    let point = |p: &geojson::Position| match p.as_slice() {
-        [x, y, ..] => Ok(Point { x: *x, y: *y }),
-        _ => Err(Error::malformed("A place in the GeoJSON lacks one of its two numbers")),
-    };
-    rings.iter().map(|ring| ring.iter().map(point).collect()).collect()
+    let mut polygon = Vec::with_capacity(rings.len());
+    for ring in rings {
+        let mut points = Vec::with_capacity(ring.len());
+        for position in ring {
+            let &[x, y, ..] = position.as_slice() else {
+                return Err(Error::malformed(
+                    "A place in the GeoJSON lacks one of its two numbers",
+                ));
+            };
+            points.push(Point { x, y });
+        }
+        polygon.push(points);
+    }
+    Ok(polygon)
 }
 
 #[cfg(test)]
@@ -58,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn polygons_are_found_however_they_are_wrapped() {
+    fn polygons_are_found_in_features_collections_and_geometries() {
         let ring = "[[0,0],[4,0],[4,4],[0,0]]";
         let polygon = format!(r#"{{"type":"Polygon","coordinates":[{ring}]}}"#);
         let several =
@@ -71,13 +84,13 @@ mod tests {
             feature(r#"{"type":"Point","coordinates":[1,2]}"#)
         );
         assert_eq!(polygons(&polygon).expect("one").len(), 1);
-        let found = polygons(&all).expect("three");
-        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 2]);
-        assert_eq!(found[0][0][1], Point { x: 4.0, y: 0.0 });
+        let three = polygons(&all).expect("three");
+        assert_eq!(three.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 2]);
+        assert_eq!(three[0][0][1], Point { x: 4.0, y: 0.0 });
         assert!(polygons("nothing").is_err());
-        let said = polygons(r#"{"type":"Polygon","coordinates":[[[1],[2],[3]]]}"#)
-            .expect_err("half a place")
+        let message = polygons(r#"{"type":"Polygon","coordinates":[[[1],[2],[3]]]}"#)
+            .expect_err("half a position")
             .to_string();
-        assert!(said.contains("lacks"), "{said}");
+        assert!(message.contains("lacks"), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! Rules about whole regions: holes that are filled, objects too small to keep.
+//! Fills holes and drops small objects.
 
 use crate::raster::{LabelMap, Mask};
 
@@ -8,42 +8,42 @@ pub fn fill_holes(mask: &mut Mask, max_px: usize) {
         return;
     }
     let (w, h) = (mask.width(), mask.height());
-    let mut seen = vec![false; w * h];
+    let mut visited = vec![false; w * h];
+    // Pixels of the current region; those from `next` on still have to be expanded.
     let mut region = Vec::new();
     for start in 0..w * h {
-        if seen[start] || mask.data()[start] {
+        if visited[start] || mask.data()[start] {
             continue;
         }
         region.clear();
         region.push(start);
-        seen[start] = true;
-        let (mut next, mut open) = (0, false);
+        visited[start] = true;
+        let mut next = 0;
+        let mut touches_border = false;
         while next < region.len() {
-            let at = region[next];
+            let pixel = region[next];
             next += 1;
-            let (row, column) = (at / w, at % w);
-            open |= row == 0 || column == 0 || row + 1 == h || column + 1 == w;
-            let mut visit = |near: usize| {
-                if !seen[near] && !mask.data()[near] {
-                    seen[near] = true;
-                    region.push(near);
+            let (row, column) = (pixel / w, pixel % w);
+            if row == 0 || column == 0 || row + 1 == h || column + 1 == w {
+                touches_border = true;
+            }
+            let neighbours = [
+                (row > 0).then(|| pixel - w),
+                (row + 1 < h).then(|| pixel + w),
+                (column > 0).then(|| pixel - 1),
+                (column + 1 < w).then(|| pixel + 1),
+            ];
+            for neighbour in neighbours.into_iter().flatten() {
+                if !visited[neighbour] && !mask.data()[neighbour] {
+                    visited[neighbour] = true;
+                    region.push(neighbour);
                 }
-            };
-            if row > 0 {
-                visit(at - w);
-            }
-            if row + 1 < h {
-                visit(at + w);
-            }
-            if column > 0 {
-                visit(at - 1);
-            }
-            if column + 1 < w {
-                visit(at + 1);
             }
         }
-        if !open && region.len() <= max_px {
-            region.iter().for_each(|&i| mask.data_mut()[i] = true);
+        if !touches_border && region.len() <= max_px {
+            for &pixel in &region {
+                mask.data_mut()[pixel] = true;
+            }
         }
     }
 }
@@ -51,16 +51,19 @@ pub fn fill_holes(mask: &mut Mask, max_px: usize) {
 /// Drops objects of fewer than `min_px` pixels and numbers the rest in the order of their first
 /// pixels.
 pub fn without_small(mut labels: LabelMap, min_px: usize) -> LabelMap {
-    let most = labels.data().iter().copied().max().unwrap_or(0) as usize;
-    let mut areas = vec![0usize; most + 1];
-    labels.data().iter().for_each(|&l| areas[l as usize] += 1);
-    let mut numbers = vec![0u32; most + 1];
-    let mut next = 0;
+    let highest = labels.data().iter().copied().max().unwrap_or(0) as usize;
+    let mut areas = vec![0usize; highest + 1];
+    for &label in labels.data() {
+        areas[label as usize] += 1;
+    }
+    // New number of each label; 0 for background, dropped objects and those not met yet.
+    let mut numbers = vec![0u32; highest + 1];
+    let mut count = 0;
     for label in labels.data_mut() {
         let old = *label as usize;
         if old != 0 && areas[old] >= min_px && numbers[old] == 0 {
-            next += 1;
-            numbers[old] = next;
+            count += 1;
+            numbers[old] = count;
         }
         *label = numbers[old];
     }
@@ -82,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn only_small_closed_holes_are_filled() {
+    fn only_small_holes_that_do_not_touch_the_border_are_filled() {
         let mut m = mask(&["#######", "#.##..#", "#####.#", "##.####", "##.####"]);
         fill_holes(&mut m, 2);
         assert_eq!(m, mask(&["#######", "####..#", "#####.#", "##.####", "##.####"]));
@@ -90,12 +93,12 @@ mod tests {
         assert_eq!(
             m,
             mask(&["#######", "#######", "#######", "##.####", "##.####"]),
-            "the last one is open below"
+            "the last one touches the border"
         );
     }
 
     #[test]
-    fn small_objects_go_and_numbers_close_up() {
+    fn small_objects_are_dropped_and_the_others_renumbered() {
         let labels = Plane::from_vec(6, 1, vec![7, 0, 3, 3, 9, 9]).expect("plane");
         assert_eq!(without_small(labels, 2).data(), &[0, 0, 1, 1, 2, 2]);
     }

@@ -1,5 +1,6 @@
-//! Scores: of pixels as the paper reports them, and of objects as the nucleus literature does. A
-//! score that has no meaning for the data (no nuclei, say) is `None`, never NaN.
+//! Scores of pixels, as the paper reports them, and of objects, as the literature on nuclei does. A
+//! score that is not defined for the data (of nuclei where there are none, say) is `None`, never
+//! NaN.
 
 mod objects;
 mod overlap;
@@ -8,7 +9,7 @@ mod pixel;
 pub use objects::{ObjectScores, score_objects};
 pub use pixel::{PixelCounts, PixelScores};
 
-/// `a / b`, or nothing when there is nothing to divide by.
+/// `a / b`, or `None` where `b` is 0.
 fn ratio(a: f64, b: f64) -> Option<f64> {
     (b > 0.0).then(|| a / b)
 }

@@ -1,23 +1,29 @@
-//! Which true objects meet which predicted ones, and by how many pixels: the sparse table behind
-//! every object score.
+//! Overlaps of true and predicted objects in pixels: the sparse table behind every object score.
 
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::raster::LabelMap;
 
-/// Overlaps of two label maps whose objects are numbered from 1.
+/// A true and a predicted object, each counted from 0 in the order of their labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectPair {
+    pub truth: usize,
+    pub predicted: usize,
+}
+
+/// Areas of the objects of two label maps, and of their intersections.
 pub struct Overlaps {
-    /// Pixels of true object i + 1.
+    /// Pixels of each true object.
     pub true_areas: Vec<u64>,
-    /// Pixels of predicted object j + 1.
-    pub called_areas: Vec<u64>,
-    /// (i, j) → common pixels, for pairs that have any.
-    pub common: BTreeMap<(usize, usize), u64>,
+    /// Pixels of each predicted object.
+    pub predicted_areas: Vec<u64>,
+    /// Pixels of each intersection that is not empty.
+    pub intersections: BTreeMap<ObjectPair, u64>,
 }
 
 impl Overlaps {
-    /// Counts in one pass.
+    /// Counts in one pass over the pixels.
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the sizes differ.
@@ -25,31 +31,43 @@ impl Overlaps {
         if !predicted.same_size(truth) {
             return Err(Error::mismatch("The prediction and the truth have different sizes"));
         }
-        let ((truth, trues), (predicted, calls)) = (truth.renumbered(), predicted.renumbered());
+        let (truth, true_count) = truth.renumbered();
+        let (predicted, predicted_count) = predicted.renumbered();
         let mut out = Self {
-            true_areas: vec![0; trues as usize],
-            called_areas: vec![0; calls as usize],
-            common: BTreeMap::new(),
+            true_areas: vec![0; true_count as usize],
+            predicted_areas: vec![0; predicted_count as usize],
+            intersections: BTreeMap::new(),
         };
-        for (&t, &c) in truth.data().iter().zip(predicted.data()) {
-            let (t, c) = ((t as usize).checked_sub(1), (c as usize).checked_sub(1));
-            t.into_iter().for_each(|t| out.true_areas[t] += 1);
-            c.into_iter().for_each(|c| out.called_areas[c] += 1);
-            if let (Some(t), Some(c)) = (t, c) {
-                *out.common.entry((t, c)).or_default() += 1;
+        for (&true_label, &predicted_label) in truth.data().iter().zip(predicted.data()) {
+            // Label 0 is background.
+            let truth = (true_label as usize).checked_sub(1);
+            let predicted = (predicted_label as usize).checked_sub(1);
+            if let Some(truth) = truth {
+                out.true_areas[truth] += 1;
+            }
+            if let Some(predicted) = predicted {
+                out.predicted_areas[predicted] += 1;
+            }
+            if let (Some(truth), Some(predicted)) = (truth, predicted) {
+                *out.intersections.entry(ObjectPair { truth, predicted }).or_default() += 1;
             }
         }
         Ok(out)
     }
 
-    /// Pixels in either of a pair.
-    pub fn union(&self, pair: (usize, usize)) -> u64 {
-        self.true_areas[pair.0] + self.called_areas[pair.1]
-            - self.common.get(&pair).copied().unwrap_or(0)
+    /// Pixels in either object of a pair.
+    pub fn union(&self, pair: ObjectPair) -> u64 {
+        self.area_sum(pair) - self.intersections.get(&pair).copied().unwrap_or(0)
     }
 
-    /// Intersection over union of a pair.
-    pub fn iou(&self, pair: (usize, usize)) -> f64 {
-        self.common.get(&pair).map_or(0.0, |&n| n as f64 / self.union(pair) as f64)
+    /// Sum of the areas of a pair.
+    pub fn area_sum(&self, pair: ObjectPair) -> u64 {
+        self.true_areas[pair.truth] + self.predicted_areas[pair.predicted]
+    }
+
+    /// Intersection over union of a pair, 0 to 1.
+    pub fn iou(&self, pair: ObjectPair) -> f64 {
+        let intersection = self.intersections.get(&pair).copied().unwrap_or(0);
+        intersection as f64 / self.union(pair) as f64
     }
 }

@@ -1,4 +1,4 @@
-//! Pixel metrics of the paper. "Positive" is nucleus.
+//! Pixel scores of the paper. "Positive" is class "nucleus".
 
 use serde::Serialize;
 
@@ -6,38 +6,60 @@ use super::ratio;
 use crate::error::{Error, Result};
 use crate::raster::{Mask, ProbabilityMap};
 
-/// Counts over any number of pixels; add tiles up for pooled scores.
+/// Counts over any number of pixels; those of several tiles add up to pooled scores.
+///
+/// ```
+/// use prunella::metrics::PixelCounts;
+/// use prunella::raster::{Plane, phantom};
+///
+/// # fn main() -> prunella::error::Result<()> {
+/// let (_, labels) = phantom(64, 64, 1);
+/// let truth = labels.foreground();
+/// let probabilities = truth.map(|nucleus| if nucleus { 0.9 } else { 0.2 });
+/// let scores = PixelCounts::of(&probabilities, &truth, 0.5)?.scores();
+/// assert_eq!((scores.dice, scores.accuracy), (Some(1.0), Some(1.0)));
+/// // Everything is called nucleus.
+/// let all = PixelCounts::of_masks(&Plane::filled(64, 64, true), &truth)?.scores();
+/// assert_eq!((all.sensitivity, all.specificity), (Some(1.0), Some(0.0)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct PixelCounts {
+    /// Nucleus, predicted as nucleus.
     pub true_positive: u64,
+    /// Background, predicted as nucleus.
     pub false_positive: u64,
+    /// Nucleus, predicted as background.
     pub false_negative: u64,
+    /// Background, predicted as background.
     pub true_negative: u64,
-    /// Sum over pixels of −ln(probability of the right class).
+    /// Sum over pixels of −ln(probability of the true class).
     pub cross_entropy_sum: f64,
 }
 
 /// The paper's scores. `None` where a denominator is zero.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, serde::Deserialize)]
 pub struct PixelScores {
-    /// TP / (TP + FN); the paper's sensitivity and recall. None without a nucleus pixel.
+    /// TP / (TP + FN), also called recall. `None` without a pixel of a nucleus.
     pub sensitivity: Option<f64>,
     /// TN / (TN + FP).
     pub specificity: Option<f64>,
-    /// TP / (TP + FP). None when nothing was called.
+    /// TP / (TP + FP). `None` when no pixel is predicted as nucleus.
     pub precision: Option<f64>,
-    /// 2 TP / (2 TP + FP + FN). None when there is no nucleus and none was called.
+    /// 2 TP / (2 TP + FP + FN). `None` when there is no nucleus and none is predicted.
     pub dice: Option<f64>,
+    /// (TP + TN) / all.
     pub accuracy: Option<f64>,
     /// Mean over pixels, in nats.
     pub cross_entropy: Option<f64>,
 }
 
-/// Probabilities are kept this far from 0 and 1 before the logarithm.
-const SMALLEST_PROBABILITY: f64 = 1e-12;
+/// Probabilities of the true class are at least this in the logarithm.
+const MIN_PROBABILITY: f64 = 1e-12;
 
 impl PixelCounts {
-    /// Counts a tile: a pixel is called nucleus when its probability is above `threshold`.
+    /// Counts a tile: a pixel is predicted as nucleus when its probability is above `threshold`.
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the sizes differ.
@@ -46,42 +68,42 @@ impl PixelCounts {
             return Err(Error::mismatch("The prediction and the truth have different sizes"));
         }
         let mut counts = Self::default();
-        for (&p, &cell) in probability.data().iter().zip(truth.data()) {
-            counts.add_probability(p, cell, threshold);
+        for (&p, &nucleus) in probability.data().iter().zip(truth.data()) {
+            counts.add_probability(p, nucleus, threshold);
         }
         Ok(counts)
     }
 
-    /// Counts the pixels where these rows and columns cross, for a map that is interpolated
-    /// elsewhere.
+    /// Counts only the pixels at the intersections of these rows and columns: for a map that was
+    /// computed on this grid and interpolated between.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] when the sizes differ or a line lies outside.
+    /// [`Error::Mismatch`] when the sizes differ or a row or column lies outside.
     pub fn on_lines(
         probability: &ProbabilityMap,
         truth: &Mask,
         [rows, columns]: &[Vec<usize>; 2],
         threshold: f32,
     ) -> Result<Self> {
-        let outside = |lines: &[usize], side: usize| lines.iter().any(|&line| line >= side);
         if !probability.same_size(truth)
-            || outside(rows, truth.height())
-            || outside(columns, truth.width())
+            || rows.iter().any(|&row| row >= truth.height())
+            || columns.iter().any(|&column| column >= truth.width())
         {
             return Err(Error::mismatch(
                 "The prediction, the truth and the grid have different sizes",
             ));
         }
         let mut counts = Self::default();
-        for (&row, &column) in
-            rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)))
-        {
-            counts.add_probability(probability.get(row, column), truth.get(row, column), threshold);
+        for &row in rows {
+            for &column in columns {
+                let p = probability.get(row, column);
+                counts.add_probability(p, truth.get(row, column), threshold);
+            }
         }
         Ok(counts)
     }
 
-    /// Counts two masks; the cross-entropy stays 0.
+    /// Counts two masks; the sum of the cross-entropy stays 0.
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the sizes differ.
@@ -90,24 +112,23 @@ impl PixelCounts {
             return Err(Error::mismatch("The prediction and the truth have different sizes"));
         }
         let mut counts = Self::default();
-        predicted
-            .data()
-            .iter()
-            .zip(truth.data())
-            .for_each(|(&predicted, &cell)| counts.add(predicted, cell));
+        for (&predicted, &nucleus) in predicted.data().iter().zip(truth.data()) {
+            counts.add(predicted, nucleus);
+        }
         Ok(counts)
     }
 
-    /// Counts one pixel. A probability that is no number makes the cross-entropy none either.
-    pub fn add_probability(&mut self, probability: f32, cell: bool, threshold: f32) {
-        self.add(probability > threshold, cell);
-        let right = f64::from(if cell { probability } else { 1.0 - probability });
+    /// Counts one pixel. A probability of NaN makes the cross-entropy NaN, so it is noticed.
+    pub fn add_probability(&mut self, probability: f32, nucleus: bool, threshold: f32) {
+        self.add(probability > threshold, nucleus);
+        let of_truth = f64::from(if nucleus { probability } else { 1.0 - probability });
+        // f64::max would turn NaN into the other number.
         self.cross_entropy_sum -=
-            if right.is_nan() { f64::NAN } else { right.max(SMALLEST_PROBABILITY).ln() };
+            if of_truth.is_nan() { f64::NAN } else { of_truth.max(MIN_PROBABILITY).ln() };
     }
 
-    fn add(&mut self, predicted: bool, cell: bool) {
-        match (predicted, cell) {
+    fn add(&mut self, predicted: bool, nucleus: bool) {
+        match (predicted, nucleus) {
             (true, true) => self.true_positive += 1,
             (true, false) => self.false_positive += 1,
             (false, true) => self.false_negative += 1,
@@ -115,7 +136,7 @@ impl PixelCounts {
         }
     }
 
-    /// Both together.
+    /// The sum of the counts.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -130,9 +151,10 @@ impl PixelCounts {
     /// The scores of these counts.
     #[must_use]
     pub fn scores(&self) -> PixelScores {
-        let [tp, fp, fne, tn] =
-            [self.true_positive, self.false_positive, self.false_negative, self.true_negative]
-                .map(|n| n as f64);
+        let tp = self.true_positive as f64;
+        let fp = self.false_positive as f64;
+        let fne = self.false_negative as f64;
+        let tn = self.true_negative as f64;
         let all = tp + fp + fne + tn;
         PixelScores {
             sensitivity: ratio(tp, tp + fne),
@@ -151,7 +173,7 @@ mod tests {
     use crate::raster::Plane;
 
     #[test]
-    fn counts_scores_and_cross_entropy_of_a_tiny_case() {
+    fn counts_scores_and_cross_entropy_of_four_pixels() {
         let p = Plane::from_vec(4, 1, vec![0.9, 0.8, 0.3, 0.1]).expect("plane");
         let t = Plane::from_vec(4, 1, vec![true, false, true, false]).expect("plane");
         let s = PixelCounts::of(&p, &t, 0.5).expect("counts").scores();
@@ -164,12 +186,12 @@ mod tests {
     }
 
     #[test]
-    fn lines_choose_the_pixels_that_count_and_must_lie_inside() {
+    fn only_pixels_of_the_grid_count_and_the_grid_must_lie_inside() {
         let p = Plane::from_vec(3, 2, vec![0.9, 0.0, 0.2, 0.0, 0.0, 0.0]).expect("plane");
         let t = Plane::from_vec(3, 2, vec![true, true, false, true, true, true]).expect("plane");
-        let found =
+        let on_grid =
             PixelCounts::on_lines(&p, &t, &[vec![0], vec![0, 2]], 0.5).expect("counts").scores();
-        assert_eq!((found.dice, found.accuracy), (Some(1.0), Some(1.0)));
+        assert_eq!((on_grid.dice, on_grid.accuracy), (Some(1.0), Some(1.0)));
         let all = PixelCounts::on_lines(&p, &t, &[vec![0, 1], vec![0, 1, 2]], 0.5)
             .expect("counts")
             .scores();

@@ -1,4 +1,4 @@
-//! The card: what a model file says about itself. It travels in the file's metadata as one JSON
+//! The card: what a model file says about itself. It is stored in the file's metadata as one JSON
 //! string.
 
 use std::collections::BTreeMap;
@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::architecture::{Architecture, PATCH_PX};
+use super::history::HistoryStep;
 use crate::error::{Error, Result};
 
 /// Version of the card's layout.
@@ -18,7 +19,7 @@ pub enum Head {
     /// Softmax of the logits.
     #[default]
     Softmax,
-    /// The paper's DCCN: a sigmoid on each logit, then softmax. Its cross-entropy has the floor
+    /// The paper's DCCN: a sigmoid on each logit, then softmax. Its cross-entropy cannot fall below
     /// log(1 + 1/e) = 0.3133.
     Sigmoid,
 }
@@ -27,7 +28,6 @@ impl Head {
     /// Probability of class 1 of 2 from its two logits, 0 to 1.
     #[must_use]
     pub fn probability(self, logits: [f32; 2]) -> f32 {
-        let logistic = |z: f32| 1.0 / (1.0 + (-z).exp());
         match self {
             Self::Softmax => logistic(logits[1] - logits[0]),
             Self::Sigmoid => logistic(logistic(logits[1]) - logistic(logits[0])),
@@ -35,23 +35,37 @@ impl Head {
     }
 }
 
-/// Ascending positions, written in JSON as ranges ("0-3,5,7-9").
+/// 1 / (1 + e⁻ᶻ). The softmax of two logits is the logistic function of their difference.
+fn logistic(z: f32) -> f32 {
+    1.0 / (1.0 + (-z).exp())
+}
+
+/// Ascending indices, written in JSON as ranges ("0-3,5,7-9").
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct IndexSet(pub Vec<usize>);
 
 impl From<IndexSet> for String {
     fn from(set: IndexSet) -> Self {
-        let mut runs: Vec<(usize, usize)> = Vec::new();
-        for i in set.0 {
+        // First and last index of each run of consecutive ones.
+        let mut runs: Vec<[usize; 2]> = Vec::new();
+        for index in set.0 {
             match runs.last_mut() {
-                Some((_, end)) if *end + 1 == i => *end = i,
-                _ => runs.push((i, i)),
+                Some([_, last]) if *last + 1 == index => *last = index,
+                _ => runs.push([index, index]),
             }
         }
-        let word =
-            |&(a, b): &(usize, usize)| if a == b { a.to_string() } else { format!("{a}-{b}") };
-        runs.iter().map(word).collect::<Vec<_>>().join(",")
+        let mut text = String::new();
+        for [first, last] in runs {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            text += &first.to_string();
+            if last > first {
+                text += &format!("-{last}");
+            }
+        }
+        text
     }
 }
 
@@ -59,52 +73,55 @@ impl TryFrom<String> for IndexSet {
     type Error = String;
 
     fn try_from(text: String) -> std::result::Result<Self, String> {
-        const MOST: usize = 1 << 16;
-        let number = |s: &str| {
-            s.parse::<usize>().ok().filter(|&n| n < MOST).ok_or(format!("bad index '{s}'"))
-        };
-        let mut out: Vec<usize> = Vec::new();
-        for part in text.split(',').filter(|p| !p.is_empty()) {
-            let (a, b) = part.split_once('-').unwrap_or((part, part));
-            let (a, b) = (number(a)?, number(b)?);
-            if b < a || out.last().is_some_and(|&last| a <= last) {
+        let mut indices: Vec<usize> = Vec::new();
+        for part in text.split(',').filter(|part| !part.is_empty()) {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let first = parse_index(first)?;
+            let last = parse_index(last)?;
+            if last < first || indices.last().is_some_and(|&before| first <= before) {
                 return Err(format!("indices do not ascend at '{part}'"));
             }
-            out.extend(a..=b);
+            indices.extend(first..=last);
         }
-        Ok(Self(out))
+        Ok(Self(indices))
     }
 }
 
-/// A tile that training saw, known by its bytes and not by its name.
+/// A number below 65 536, so that a short text cannot stand for a huge set.
+fn parse_index(text: &str) -> std::result::Result<usize, String> {
+    let index = text.parse::<u16>().map_err(|_| format!("bad index '{text}'"))?;
+    Ok(usize::from(index))
+}
+
+/// A tile that the model was trained on, identified by its bytes; the name is for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TileHash {
+    /// Image file name without its ending.
     pub name: String,
     /// SHA-256 of the image file, hexadecimal.
     pub sha256: String,
-    /// SHA-256 of its label map's values, hexadecimal.
+    /// SHA-256 of its label map's size and values, hexadecimal; empty in files of older versions.
     #[serde(default)]
     pub labels_sha256: String,
 }
 
-/// How probabilities become nuclei. Tuned on training tiles (`prunella tune`) at the model's pixel
-/// size.
+/// How probabilities become nuclei. Tuned on training tiles (`prunella tune`). Lengths are pixels
+/// of the model's pixel size.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InstanceParameters {
-    /// A pixel is nucleus when its smoothed probability is above this, 0 to 1.
+    /// A pixel belongs to a nucleus when its smoothed probability is above this, 0 to 1.
     pub threshold: f32,
     /// Passes of the 3×3 binomial filter over the probabilities.
     pub smoothing: u32,
-    /// Touching nuclei are split where both rise more than this above the saddle between them,
-    /// pixels.
+    /// Touching nuclei are split where the peaks of both rise at least this far above the saddle
+    /// between them (h of the h-maxima transform), pixels of height.
     pub split_height_px: f32,
-    /// What a probability of 1 adds to the distance from the border in the search for middles,
-    /// pixels.
+    /// Height that a probability of 1 adds to the distance from the border, pixels.
     pub probability_weight: f32,
-    /// Smaller objects are dropped, pixels.
+    /// Objects of fewer pixels are dropped.
     pub min_area_px: u32,
-    /// Smaller holes are filled, pixels.
+    /// Holes of at most this many pixels are filled.
     pub max_hole_px: u32,
 }
 
@@ -125,32 +142,37 @@ impl InstanceParameters {
     /// Refuses values out of range.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] naming the value.
+    /// [`Error::Invalid`] naming the value.
     pub fn validate(&self) -> Result<()> {
-        let within = |name: &str, value: f32, most: f32| {
-            if (0.0..=most).contains(&value) {
-                return Ok(());
-            }
-            Err(Error::mismatch(format!("The {name} must be between 0 and {most}; it is {value}")))
-        };
-        within("threshold", self.threshold, 1.0)?;
-        within("smoothing", self.smoothing as f32, 100.0)?;
-        within("split height", self.split_height_px, 1000.0)?;
-        within("probability weight", self.probability_weight, 1000.0)
+        check_range("threshold", self.threshold, 1.0)?;
+        check_range("smoothing", self.smoothing as f32, 100.0)?;
+        check_range("split height", self.split_height_px, 1000.0)?;
+        check_range("probability weight", self.probability_weight, 1000.0)
     }
+}
+
+fn check_range(name: &str, value: f32, max: f32) -> Result<()> {
+    if (0.0..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("The {name} must be between 0 and {max}; it is {value}")))
 }
 
 /// Everything a model says about itself besides its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Card {
+    /// Version of the card's layout, at most [`CARD_VERSION`].
     pub version: u32,
+    /// The network.
     pub architecture: Architecture,
+    /// How logits become probabilities.
     #[serde(default)]
     pub head: Head,
-    /// Filters kept of the unpruned parent, for each convolution (and unit layer) that lost some.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub kept: BTreeMap<String, IndexSet>,
-    /// Pruning ratio against the unpruned parent, 0 to 1.
+    /// For each layer that lost filters or units: the indices, in the unpruned network, of those
+    /// that remain.
+    #[serde(default, rename = "kept", skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept_filters: BTreeMap<String, IndexSet>,
+    /// Pruning ratio against the unpruned network, 0 to 1.
     #[serde(default)]
     pub pruning_ratio: f64,
     /// Side of the square input patch, pixels.
@@ -159,19 +181,22 @@ pub struct Card {
     pub mpp_um: f64,
     /// How 8-bit RGB becomes input; always `rgb/255`.
     pub normalisation: String,
+    /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
     /// How its probabilities become nuclei.
     #[serde(default)]
     pub instances: InstanceParameters,
-    /// What was done to the weights, oldest first (initialisation, training, pruning), as each step
-    /// described itself.
+    /// What was done to the weights, oldest step first.
     #[serde(default)]
-    pub history: Vec<serde_json::Value>,
+    pub history: Vec<HistoryStep>,
+    /// Every tile that the weights were trained on.
     #[serde(default)]
     pub data: Vec<TileHash>,
-    /// Scores with the data they were measured on.
+    /// Name of a data set → scores measured on it, as `evaluate` and `demo` write them; shown, not
+    /// interpreted.
     #[serde(default)]
     pub metrics: BTreeMap<String, serde_json::Value>,
+    /// Licence of the weights.
     #[serde(default)]
     pub licence: Option<String>,
     /// Fingerprint of the model this one was made from.
@@ -180,7 +205,7 @@ pub struct Card {
 }
 
 impl Card {
-    /// A card for fresh weights.
+    /// A card for new weights: no history, no scores, default parameters.
     #[must_use]
     pub fn new(architecture: Architecture) -> Self {
         let classes = match architecture.classes() {
@@ -191,7 +216,7 @@ impl Card {
             version: CARD_VERSION,
             architecture,
             head: Head::Softmax,
-            kept: BTreeMap::new(),
+            kept_filters: BTreeMap::new(),
             pruning_ratio: 0.0,
             input_size_px: PATCH_PX,
             mpp_um: 0.25,
@@ -206,14 +231,16 @@ impl Card {
         }
     }
 
-    /// Refuses a card that this version cannot honour.
+    /// Refuses a card that this version cannot use.
     ///
     /// # Errors
-    /// One sentence naming the field.
+    /// [`Error::Unsupported`] for a newer version, another patch size or another normalisation;
+    /// [`Error::Limit`], [`Error::Mismatch`] or [`Error::Malformed`] naming a field that is wrong.
     pub fn validate(&self) -> Result<()> {
         if self.version > CARD_VERSION {
             return Err(Error::unsupported(format!(
-                "The model was written by a newer version (card {} against {CARD_VERSION}); update prunella",
+                "The model was written by a newer version (card {} against {CARD_VERSION}); update \
+                 prunella",
                 self.version
             )));
         }
@@ -263,7 +290,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_index_set_survives_its_text(set in proptest::collection::btree_set(0usize..5000, 0..200)) {
+        fn any_index_set_survives_its_text(
+            set in proptest::collection::btree_set(0usize..5000, 0..200),
+        ) {
             let set = IndexSet(set.into_iter().collect());
             proptest::prop_assert_eq!(IndexSet::try_from(String::from(set.clone())), Ok(set));
         }
@@ -275,9 +304,9 @@ mod tests {
     }
 
     #[test]
-    fn the_sigmoid_head_cannot_leave_its_floor() {
+    fn the_cross_entropy_of_the_sigmoid_head_has_a_floor() {
         assert!((Head::Softmax.probability([0.0, 0.0]) - 0.5).abs() < 1e-7);
-        let most = f64::from(Head::Sigmoid.probability([-90.0, 90.0]));
-        assert!((-most.ln() - (1.0 + (-1.0f64).exp()).ln()).abs() < 1e-6);
+        let highest = f64::from(Head::Sigmoid.probability([-90.0, 90.0]));
+        assert!((-highest.ln() - (1.0 + (-1.0f64).exp()).ln()).abs() < 1e-6);
     }
 }

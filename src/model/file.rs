@@ -1,4 +1,5 @@
-//! The model file: a `.safetensors` whose metadata holds the card. Any safetensors reader opens it.
+//! The model file: a `.safetensors` whose metadata holds the card under the key `prunella`. Any
+//! safetensors reader opens it.
 
 use std::collections::HashMap;
 
@@ -13,20 +14,57 @@ const CARD_KEY: &str = "prunella";
 /// How values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
+    /// Single precision.
     #[default]
     F32,
     /// Half precision: half the bytes, about three significant digits.
     F16,
 }
 
-/// What a stranger's model file may cost.
+impl Precision {
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+        }
+    }
+
+    /// Largest magnitude that can be stored.
+    fn max(self) -> f32 {
+        match self {
+            Self::F32 => f32::MAX,
+            Self::F16 => f32::from(half::f16::MAX),
+        }
+    }
+
+    /// Bytes of one value.
+    fn value_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    /// Values as little-endian bytes.
+    fn encode(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Self::F16 => {
+                values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect()
+            }
+        }
+    }
+}
+
+/// Limits on a model file from outside.
 #[derive(Debug, Clone, Copy)]
 pub struct FileLimits {
+    /// Largest file, bytes.
     pub max_bytes: u64,
 }
 
 impl Default for FileLimits {
-    /// 256 MB: ten times the paper's larger network.
+    /// 256 MB: thirteen times the paper's larger network.
     fn default() -> Self {
         Self { max_bytes: 256_000_000 }
     }
@@ -36,41 +74,41 @@ impl Model {
     /// The bytes of a model file. The same model gives the same bytes.
     ///
     /// # Errors
-    /// Only when the card cannot be written as JSON (a metric that is not a number).
+    /// [`Error::Unsupported`] when a weight is not finite or too large for `precision`.
     pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>> {
-        let largest =
-            if precision == Precision::F16 { f32::from(half::f16::MAX) } else { f32::MAX };
+        let max = precision.max();
         for (name, array) in self.weights() {
-            if array.data.iter().any(|v| v.is_nan() || v.abs() > largest) {
-                return Err(Error::malformed(format!(
+            if array.data.iter().any(|v| v.is_nan() || v.abs() > max) {
+                return Err(Error::unsupported(format!(
                     "Array '{name}' holds a value that {precision:?} cannot store"
                 )));
             }
         }
         let card = serde_json::to_string(self.card())
-            .map_err(|e| Error::malformed(format!("The card cannot be written: {e}")))?;
-        let dtype = match precision {
-            Precision::F32 => Dtype::F32,
-            Precision::F16 => Dtype::F16,
-        };
-        let raw: Vec<(&String, &Array, Vec<u8>)> =
-            self.weights().iter().map(|(n, a)| (n, a, value_bytes(&a.data, precision))).collect();
-        let mut views = Vec::with_capacity(raw.len());
-        for (name, array, bytes) in &raw {
-            let view = TensorView::new(dtype, array.shape.clone(), bytes)
-                .map_err(|e| Error::mismatch(format!("Array '{name}' cannot be stored: {e}")))?;
+            .map_err(|e| Error::unsupported("The card cannot be written").caused_by(e))?;
+        let mut encoded: Vec<Vec<u8>> = Vec::with_capacity(self.weights().len());
+        for array in self.weights().values() {
+            encoded.push(precision.encode(&array.data));
+        }
+        let mut views = Vec::with_capacity(encoded.len());
+        for ((name, array), bytes) in self.weights().iter().zip(&encoded) {
+            let view = TensorView::new(precision.dtype(), array.shape.clone(), bytes);
+            let view = view.map_err(|e| {
+                Error::mismatch(format!("Array '{name}' cannot be stored")).caused_by(e)
+            })?;
             views.push((name.as_str(), view));
         }
         let metadata = HashMap::from([(CARD_KEY.to_owned(), card)]);
         safetensors::serialize(views, Some(metadata))
-            .map_err(|e| Error::malformed(format!("The model cannot be written: {e}")))
+            .map_err(|e| Error::unsupported("The model cannot be written").caused_by(e))
     }
 
     /// Reads a model file.
     ///
     /// # Errors
-    /// One sentence for each way a file can be wrong: too large, cut short, no card, wrong arrays,
-    /// not finite.
+    /// [`Error::Limit`] for a file that is too large, [`Error::Malformed`] for one that is cut
+    /// short or holds values that are not finite, [`Error::Unsupported`] for one without a card,
+    /// and those of [`Model::new`].
     pub fn from_bytes(bytes: &[u8], limits: FileLimits) -> Result<Self> {
         if bytes.len() as u64 > limits.max_bytes {
             return Err(Error::limit(format!(
@@ -78,42 +116,45 @@ impl Model {
                 limits.max_bytes / 1_000_000
             )));
         }
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| broken(&e))?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(safetensors_error)?;
         let card = header.metadata().as_ref().and_then(|m| m.get(CARD_KEY)).ok_or_else(|| {
             Error::unsupported(
-                "The file has no prunella card, so its architecture is unknown; was it saved by prunella?",
+                "The file has no prunella card, so its architecture is unknown; was it saved by \
+                 prunella?",
             )
         })?;
         let card: Card = serde_json::from_str(card)
-            .map_err(|e| Error::malformed(format!("The model's card cannot be understood: {e}")))?;
+            .map_err(|e| Error::malformed("The model's card cannot be understood").caused_by(e))?;
         card.validate()?;
         Self::new(card, read_arrays(bytes)?)
     }
 }
 
-/// How the values of a model file are stored (that of the first array).
+/// How the values of a model file are stored, by its first array.
 ///
 /// # Errors
 /// [`Error::Malformed`] for a broken file.
 pub fn stored_precision(bytes: &[u8]) -> Result<Precision> {
-    let tensors = SafeTensors::deserialize(bytes).map_err(|e| broken(&e))?;
-    let half = tensors.iter().next().is_some_and(|(_, view)| view.dtype() == Dtype::F16);
-    Ok(if half { Precision::F16 } else { Precision::F32 })
+    let tensors = SafeTensors::deserialize(bytes).map_err(safetensors_error)?;
+    match tensors.iter().next() {
+        Some((_, view)) if view.dtype() == Dtype::F16 => Ok(Precision::F16),
+        _ => Ok(Precision::F32),
+    }
 }
 
 /// Bytes that the arrays of a model take in a file, without header and card.
 #[must_use]
 pub fn array_bytes(model: &Model, precision: Precision) -> usize {
-    model.graph().stored_values() * if precision == Precision::F32 { 4 } else { 2 }
+    model.graph().stored_values() * precision.value_bytes()
 }
 
 /// Every array of any safetensors file of f32 or f16 values (PyTorch's too).
 ///
 /// # Errors
-/// [`Error::Malformed`] for a broken file, a value that is not finite; [`Error::Unsupported`] for
+/// [`Error::Malformed`] for a broken file or a value that is not finite; [`Error::Unsupported`] for
 /// other types.
 pub fn read_arrays(bytes: &[u8]) -> Result<Weights> {
-    let tensors = SafeTensors::deserialize(bytes).map_err(|e| broken(&e))?;
+    let tensors = SafeTensors::deserialize(bytes).map_err(safetensors_error)?;
     let mut weights = Weights::new();
     for (name, view) in tensors.tensors() {
         let data: Vec<f32> = match view.dtype() {
@@ -143,17 +184,8 @@ pub fn read_arrays(bytes: &[u8]) -> Result<Weights> {
     Ok(weights)
 }
 
-fn value_bytes(values: &[f32], precision: Precision) -> Vec<u8> {
-    match precision {
-        Precision::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        Precision::F16 => {
-            values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect()
-        }
-    }
-}
-
-fn broken(e: &safetensors::SafeTensorError) -> Error {
-    Error::malformed(format!("The file is not a whole safetensors file: {e}"))
+fn safetensors_error(error: safetensors::SafeTensorError) -> Error {
+    Error::malformed("The file is not a whole safetensors file").caused_by(error)
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -168,16 +200,16 @@ mod disk {
         /// [`Model::from_bytes`] on a file.
         ///
         /// # Errors
-        /// As there, naming the file.
+        /// Those of [`Model::from_bytes`] and of reading, naming the file.
         pub fn load(path: &Path) -> Result<Self> {
             let limits = FileLimits::default();
             Self::from_bytes(&read_file(path, limits.max_bytes)?, limits).at(path)
         }
 
-        /// Writes the model file; a reader never sees half of it.
+        /// Writes the model file; other programs see the old file or the whole new one.
         ///
         /// # Errors
-        /// As [`Model::to_bytes`] and [`write_atomic`].
+        /// Those of [`Model::to_bytes`] and [`write_atomic`].
         pub fn save(&self, path: &Path, precision: Precision) -> Result<()> {
             write_atomic(path, &self.to_bytes(precision)?)
         }
@@ -212,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_is_refused_with_a_sentence() {
+    fn every_truncated_file_is_refused() {
         let bytes = small().to_bytes(Precision::F32).expect("bytes");
         for cut in (0..bytes.len()).step_by(7) {
             assert!(
@@ -223,30 +255,20 @@ mod tests {
     }
 
     #[test]
-    fn hostile_cards_are_refused_before_memory_is_taken() {
+    fn false_cards_are_refused_before_memory_is_allocated() {
         let model = small();
         let text = serde_json::to_string(model.card()).expect("json");
-        let arrays: Vec<(String, Vec<usize>, Vec<u8>)> = model
-            .weights()
-            .iter()
-            .map(|(n, a)| (n.clone(), a.shape.clone(), value_bytes(&a.data, Precision::F32)))
-            .collect();
         let with_card = |card: &str| {
-            let view =
-                |(n, s, b): &'_ (String, Vec<usize>, Vec<u8>)| (n.clone(), s.clone(), b.clone());
-            let owned: Vec<_> = arrays.iter().map(view).collect();
-            let views: Vec<_> = owned
-                .iter()
-                .map(|(n, s, b)| (n, TensorView::new(Dtype::F32, s.clone(), b).expect("view")))
-                .collect();
+            let bytes = model.to_bytes(Precision::F32).expect("bytes");
+            let tensors = SafeTensors::deserialize(&bytes).expect("tensors").tensors();
             let metadata = HashMap::from([(CARD_KEY.to_owned(), card.to_owned())]);
-            safetensors::serialize(views, Some(metadata)).expect("bytes")
+            safetensors::serialize(tensors, Some(metadata)).expect("bytes")
         };
         assert!(
             Model::from_bytes(&with_card(&text), FileLimits::default()).is_ok(),
-            "the honest card is accepted"
+            "the true card is accepted"
         );
-        let lies = [
+        let false_cards = [
             text.replace("[2,3,4]", "[2,3,999999999]"),
             text.replace("\"version\":1", "\"version\":2"),
             text.replace("\"hidden\":8", "\"hidden\":0"),
@@ -255,9 +277,9 @@ mod tests {
             text.replace("\"mpp_um\":0.25", "\"mpp_um\":-1"),
             "{".to_owned(),
         ];
-        for lie in lies {
-            assert_ne!(lie, text, "the lie changes something");
-            assert!(Model::from_bytes(&with_card(&lie), FileLimits::default()).is_err(), "{lie}");
+        for card in false_cards {
+            assert_ne!(card, text, "the replacement changes something");
+            assert!(Model::from_bytes(&with_card(&card), FileLimits::default()).is_err(), "{card}");
         }
     }
 
@@ -289,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_of_both_paper_networks_match_the_decoded_table() {
+    fn sizes_of_both_paper_networks_match_the_papers_table() {
         let kib =
             |a| array_bytes(&Model::random(a, 0).expect("model"), Precision::F32) as f64 / 1024.0;
         assert!((kib(Architecture::paper_dcnn()) - 3581.9).abs() < 0.1);

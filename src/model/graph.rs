@@ -5,36 +5,50 @@ use serde::Serialize;
 
 use super::architecture::{Architecture, PATCH_PX};
 
-/// What a node computes. All windows are square.
+/// What a node computes. All kernels and pooling windows are square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Op {
-    /// The patch, RGB.
+    /// The RGB patch.
     Input,
-    /// Cross-correlation; the sum runs channel, row, column.
+    /// Cross-correlation with `filters` kernels, zeros as padding. Sums run over channel, row,
+    /// column.
     Conv {
+        /// Output channels.
         filters: usize,
+        /// Side of the kernel.
         kernel: usize,
+        /// Distance of neighbouring windows.
         stride: usize,
+        /// Zeros added on each side.
         padding: usize,
+        /// Whether each filter has a bias.
         bias: bool,
     },
-    /// Per channel, with [`BATCH_NORM_EPSILON`].
+    /// Batch normalisation of each channel by its running statistics, with
+    /// [`BATCH_NORM_EPSILON`].
     BatchNorm,
+    /// max(x, 0).
     Relu,
-    /// Padding never wins a maximum.
+    /// Maximum of each window; padding counts as −∞.
     MaxPool {
+        /// Side of the window.
         kernel: usize,
+        /// Distance of neighbouring windows.
         stride: usize,
+        /// Rows and columns added on each side.
         padding: usize,
     },
+    /// Mean of each window, without overlap.
     AvgPool {
+        /// Side and distance of the windows.
         kernel: usize,
     },
-    /// First input's channels, then the second's.
+    /// The channels of the first input, then those of the second.
     Concat,
-    /// On the flattened input, in channel, row, column order.
+    /// Fully connected, on the input flattened in the order channel, row, column.
     Linear {
+        /// Outputs.
         units: usize,
     },
 }
@@ -42,49 +56,59 @@ pub enum Op {
 /// Added to the variance before its square root (PyTorch's default).
 pub const BATCH_NORM_EPSILON: f32 = 1e-5;
 
-/// Channels × height × width.
+/// Shape of a tensor: channels × height × width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Shape {
+    /// Feature maps, or units of a fully connected layer.
     pub channels: usize,
+    /// Rows.
     pub height: usize,
+    /// Columns.
     pub width: usize,
 }
 
 impl Shape {
-    /// Values in a tensor of this shape.
+    /// Number of values.
     #[must_use]
     pub fn count(&self) -> usize {
         self.channels * self.height * self.width
     }
 }
 
-/// One step of a network.
+/// One operation of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Node {
-    /// Prefix of its arrays (PyTorch's names), or a word for nodes without.
+    /// Prefix of the names of its arrays (PyTorch's names); for nodes without arrays, the kind.
     pub name: String,
+    /// What it computes.
     #[serde(flatten)]
     pub op: Op,
-    /// Nodes it reads, by index; always earlier ones.
+    /// Indices of the nodes it reads, all of them earlier ones.
     pub inputs: Vec<usize>,
     /// Output shape for one patch.
     pub shape: Shape,
 }
 
-/// What an array is for: decides its initial value, its optimiser treatment and whether it counts
-/// as a parameter.
+/// Purpose of an array. It decides the initial value, the optimiser's treatment and whether the
+/// array counts as a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
+    /// Kernels of a convolution or the matrix of a fully connected layer.
     Weight,
+    /// One value per filter or unit.
     Bias,
+    /// γ of batch normalisation.
     NormScale,
+    /// β of batch normalisation.
     NormShift,
+    /// Mean of each channel over training.
     RunningMean,
+    /// Variance of each channel over training.
     RunningVariance,
 }
 
 impl Role {
-    /// Learned by gradients, as opposed to tracked.
+    /// Whether gradients change it; running statistics are averages instead.
     #[must_use]
     pub fn is_parameter(self) -> bool {
         !matches!(self, Self::RunningMean | Self::RunningVariance)
@@ -94,16 +118,28 @@ impl Role {
 /// Name, shape and purpose of an array that a network needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArraySpec {
+    /// Name of its node and a suffix, as in PyTorch: `conv1.weight`.
     pub name: String,
+    /// Length of each axis.
     pub shape: Vec<usize>,
+    /// What it is for.
     pub role: Role,
-    /// Inputs that one output sums over; scales random initial values.
+    /// Number of inputs that one output sums over; decides the range of random initial values.
     pub fan_in: usize,
 }
 
-/// The nodes of a network, inputs before users; the last one gives the logits.
+impl ArraySpec {
+    /// Number of values.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// The nodes of a network, each after the nodes it reads; the output of the last one is the logits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Graph {
+    /// The first node is the input.
     pub nodes: Vec<Node>,
 }
 
@@ -111,39 +147,42 @@ impl Graph {
     /// Lays out `architecture` for 55×55 patches.
     #[must_use]
     pub fn new(architecture: &Architecture) -> Self {
-        let mut b = Builder::new();
+        let mut builder = Builder::new();
         match architecture {
             Architecture::Dcnn { filters, hidden, classes } => {
-                for (i, (&filters, kernel)) in filters.iter().zip([4, 5, 6]).enumerate() {
-                    b.conv(&format!("conv{}", i + 1), filters, kernel, 1, 0, true);
-                    b.relu();
-                    b.push("pool", Op::MaxPool { kernel: 2, stride: 2, padding: 0 });
+                for (number, (&filters, kernel)) in (1..).zip(filters.iter().zip([4, 5, 6])) {
+                    let conv = Op::Conv { filters, kernel, stride: 1, padding: 0, bias: true };
+                    builder.push(&format!("conv{number}"), conv);
+                    builder.push("relu", Op::Relu);
+                    builder.push("pool", Op::MaxPool { kernel: 2, stride: 2, padding: 0 });
                 }
-                b.push("fc1", Op::Linear { units: *hidden });
-                b.relu();
-                b.push("fc2", Op::Linear { units: *classes });
+                builder.push("fc1", Op::Linear { units: *hidden });
+                builder.push("relu", Op::Relu);
+                builder.push("fc2", Op::Linear { units: *classes });
             }
             Architecture::Dccn { stem, blocks, classes } => {
-                b.conv("features.conv0", *stem, 7, 2, 3, false);
-                b.norm_relu("features.norm0");
-                b.push("pool0", Op::MaxPool { kernel: 3, stride: 2, padding: 1 });
-                for (n, block) in blocks.iter().enumerate() {
-                    for (i, &[bottleneck, growth]) in block.layers.iter().enumerate() {
-                        let name = format!("features.denseblock{}.denselayer{}", n + 1, i + 1);
-                        b.dense_layer(&name, bottleneck, growth);
+                let conv =
+                    Op::Conv { filters: *stem, kernel: 7, stride: 2, padding: 3, bias: false };
+                builder.push("features.conv0", conv);
+                builder.norm_relu("features.norm0");
+                builder.push("pool0", Op::MaxPool { kernel: 3, stride: 2, padding: 1 });
+                for (number, block) in (1..).zip(blocks) {
+                    for (layer, &[bottleneck, growth]) in (1..).zip(&block.layers) {
+                        let name = format!("features.denseblock{number}.denselayer{layer}");
+                        builder.dense_layer(&name, bottleneck, growth);
                     }
-                    let name = format!("features.transition{}", n + 1);
-                    b.norm_relu(&format!("{name}.norm"));
-                    b.conv(&format!("{name}.conv"), block.transition, 1, 1, 0, false);
-                    b.push(&format!("{name}.pool"), Op::AvgPool { kernel: 2 });
+                    let name = format!("features.transition{number}");
+                    builder.norm_relu(&format!("{name}.norm"));
+                    builder.push(&format!("{name}.conv"), conv_1x1(block.transition));
+                    builder.push(&format!("{name}.pool"), Op::AvgPool { kernel: 2 });
                 }
-                b.push("classifier", Op::Linear { units: *classes });
+                builder.push("classifier", Op::Linear { units: *classes });
             }
         }
-        Self { nodes: b.nodes }
+        Self { nodes: builder.nodes }
     }
 
-    /// Shape that the (first) input of `node` has.
+    /// Shape of the (first) input of `node`.
     #[must_use]
     pub fn input_shape(&self, node: &Node) -> Shape {
         node.inputs.first().map_or(node.shape, |&i| self.nodes[i].shape)
@@ -153,41 +192,33 @@ impl Graph {
     #[must_use]
     pub fn arrays_of(&self, node: &Node) -> Vec<ArraySpec> {
         let input = self.input_shape(node);
-        let spec = |suffix: &str, shape: Vec<usize>, role, fan_in| ArraySpec {
-            name: format!("{}.{suffix}", node.name),
-            shape,
-            role,
-            fan_in,
+        let mut specs = Vec::new();
+        let mut add = |suffix: &str, shape: &[usize], role, fan_in| {
+            let name = format!("{}.{suffix}", node.name);
+            specs.push(ArraySpec { name, shape: shape.to_vec(), role, fan_in });
         };
         match node.op {
             Op::Conv { filters, kernel, bias, .. } => {
                 let fan_in = input.channels * kernel * kernel;
-                let weight = spec(
-                    "weight",
-                    vec![filters, input.channels, kernel, kernel],
-                    Role::Weight,
-                    fan_in,
-                );
-                let bias = bias.then(|| spec("bias", vec![filters], Role::Bias, fan_in));
-                std::iter::once(weight).chain(bias).collect()
+                add("weight", &[filters, input.channels, kernel, kernel], Role::Weight, fan_in);
+                if bias {
+                    add("bias", &[filters], Role::Bias, fan_in);
+                }
             }
             Op::Linear { units } => {
                 let fan_in = input.count();
-                vec![
-                    spec("weight", vec![units, fan_in], Role::Weight, fan_in),
-                    spec("bias", vec![units], Role::Bias, fan_in),
-                ]
+                add("weight", &[units, fan_in], Role::Weight, fan_in);
+                add("bias", &[units], Role::Bias, fan_in);
             }
-            Op::BatchNorm => [
-                ("weight", Role::NormScale),
-                ("bias", Role::NormShift),
-                ("running_mean", Role::RunningMean),
-                ("running_var", Role::RunningVariance),
-            ]
-            .map(|(suffix, role)| spec(suffix, vec![input.channels], role, 1))
-            .to_vec(),
-            _ => Vec::new(),
+            Op::BatchNorm => {
+                add("weight", &[input.channels], Role::NormScale, 1);
+                add("bias", &[input.channels], Role::NormShift, 1);
+                add("running_mean", &[input.channels], Role::RunningMean, 1);
+                add("running_var", &[input.channels], Role::RunningVariance, 1);
+            }
+            Op::Input | Op::Relu | Op::MaxPool { .. } | Op::AvgPool { .. } | Op::Concat => {}
         }
+        specs
     }
 
     /// Every array of the network.
@@ -196,8 +227,8 @@ impl Graph {
         self.nodes.iter().flat_map(|n| self.arrays_of(n)).collect()
     }
 
-    /// Whether pruning may narrow `node`: convolutions and hidden layers, not the layer that gives
-    /// the logits.
+    /// Whether pruning may narrow `node`: convolutions and hidden layers, but not the last layer,
+    /// whose outputs are the logits.
     #[must_use]
     pub fn is_prunable(&self, node: &Node) -> bool {
         match node.op {
@@ -207,18 +238,18 @@ impl Graph {
         }
     }
 
-    /// Learned values, as the paper counts them (batch normalisation's running statistics left
-    /// out).
+    /// Number of trained values, as the paper counts them: without the running statistics of batch
+    /// normalisation.
     #[must_use]
     pub fn parameters(&self) -> usize {
-        let size = |a: &ArraySpec| a.shape.iter().product::<usize>();
-        self.arrays().iter().filter(|a| a.role.is_parameter()).map(size).sum()
+        let arrays = self.arrays();
+        arrays.iter().filter(|a| a.role.is_parameter()).map(ArraySpec::count).sum()
     }
 
-    /// Values stored in a file: parameters and running statistics.
+    /// Number of values in a file: parameters and running statistics.
     #[must_use]
     pub fn stored_values(&self) -> usize {
-        self.arrays().iter().map(|a| a.shape.iter().product::<usize>()).sum()
+        self.arrays().iter().map(ArraySpec::count).sum()
     }
 
     /// Multiply-accumulates of convolutions and fully connected layers for one patch.
@@ -240,28 +271,45 @@ impl Graph {
         }
     }
 
-    /// Side, in input pixels, of the window that one output value of `index` sees (borders aside).
+    /// Side, in input pixels, of the square that one output value of node `index` depends on
+    /// (padding ignored).
     #[must_use]
     pub fn receptive_field(&self, index: usize) -> usize {
-        let mut fields: Vec<(usize, usize)> = Vec::with_capacity(index + 1); // (field, step between neighbours)
+        let mut fields: Vec<ReceptiveField> = Vec::with_capacity(index + 1);
         for node in &self.nodes[..=index] {
-            let (field, step) = node.inputs.iter().map(|&i| fields[i]).max().unwrap_or((1, 1));
-            fields.push(match node.op {
+            let input = node.inputs.iter().map(|&i| fields[i]).max();
+            let input = input.unwrap_or(ReceptiveField { side: 1, step: 1 });
+            // A window of `kernel` values adds as many steps, less one, to the side.
+            let (kernel, stride) = match node.op {
                 Op::Conv { kernel, stride, .. } | Op::MaxPool { kernel, stride, .. } => {
-                    (field + (kernel - 1) * step, step * stride)
+                    (kernel, stride)
                 }
-                Op::AvgPool { kernel } => (field + (kernel - 1) * step, step * kernel),
-                Op::Linear { .. } => {
-                    let side = self.input_shape(node).height;
-                    (field + (side - 1) * step, step)
-                }
-                _ => (field, step),
-            });
+                Op::AvgPool { kernel } => (kernel, kernel),
+                Op::Linear { .. } => (self.input_shape(node).height, 1),
+                Op::Input | Op::BatchNorm | Op::Relu | Op::Concat => (1, 1),
+            };
+            let side = input.side + (kernel - 1) * input.step;
+            fields.push(ReceptiveField { side, step: input.step * stride });
         }
-        fields[index].0
+        fields[index].side
     }
 }
 
+/// Square of input pixels that a value depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ReceptiveField {
+    /// Input pixels.
+    side: usize,
+    /// Input pixels between the squares of neighbouring values.
+    step: usize,
+}
+
+/// A 1×1 convolution without bias.
+fn conv_1x1(filters: usize) -> Op {
+    Op::Conv { filters, kernel: 1, stride: 1, padding: 0, bias: false }
+}
+
+/// Appends nodes and works out their shapes.
 struct Builder {
     nodes: Vec<Node>,
 }
@@ -276,70 +324,60 @@ impl Builder {
         self.nodes.len() - 1
     }
 
+    /// A node that reads the last one.
     fn push(&mut self, name: &str, op: Op) {
-        self.push_on(name, op, vec![self.last()]);
+        self.push_reading(name, op, vec![self.last()]);
     }
 
-    fn push_on(&mut self, name: &str, op: Op, inputs: Vec<usize>) {
-        let from = self.nodes[inputs[0]].shape;
-        let slide = |side: usize, kernel: usize, stride: usize, padding: usize| {
-            (side + 2 * padding).saturating_sub(kernel) / stride + 1
-        };
+    fn push_reading(&mut self, name: &str, op: Op, inputs: Vec<usize>) {
+        let input = self.nodes[inputs[0]].shape;
         let shape = match op {
             Op::Conv { filters, kernel, stride, padding, .. } => Shape {
                 channels: filters,
-                height: slide(from.height, kernel, stride, padding),
-                width: slide(from.width, kernel, stride, padding),
+                height: window_count(input.height, kernel, stride, padding),
+                width: window_count(input.width, kernel, stride, padding),
             },
             Op::MaxPool { kernel, stride, padding } => Shape {
-                channels: from.channels,
-                height: slide(from.height, kernel, stride, padding),
-                width: slide(from.width, kernel, stride, padding),
+                channels: input.channels,
+                height: window_count(input.height, kernel, stride, padding),
+                width: window_count(input.width, kernel, stride, padding),
             },
             Op::AvgPool { kernel } => Shape {
-                channels: from.channels,
-                height: from.height / kernel,
-                width: from.width / kernel,
+                channels: input.channels,
+                height: input.height / kernel,
+                width: input.width / kernel,
             },
             Op::Concat => Shape {
                 channels: inputs.iter().map(|&i| self.nodes[i].shape.channels).sum(),
-                ..from
+                ..input
             },
             Op::Linear { units } => Shape { channels: units, height: 1, width: 1 },
-            Op::Input | Op::BatchNorm | Op::Relu => from,
+            Op::Input | Op::BatchNorm | Op::Relu => input,
         };
         self.nodes.push(Node { name: name.into(), op, inputs, shape });
     }
 
-    fn conv(
-        &mut self,
-        name: &str,
-        filters: usize,
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-        bias: bool,
-    ) {
-        self.push(name, Op::Conv { filters, kernel, stride, padding, bias });
-    }
-
-    fn relu(&mut self) {
+    fn norm_relu(&mut self, name: &str) {
+        self.push(name, Op::BatchNorm);
         self.push("relu", Op::Relu);
     }
 
-    fn norm_relu(&mut self, name: &str) {
-        self.push(name, Op::BatchNorm);
-        self.relu();
-    }
-
+    /// A layer of a dense block: a 1×1 bottleneck and a 3×3 convolution, whose output is appended
+    /// to the input of the layer.
     fn dense_layer(&mut self, name: &str, bottleneck: usize, growth: usize) {
-        let before = self.last();
+        let input = self.last();
         self.norm_relu(&format!("{name}.norm1"));
-        self.conv(&format!("{name}.conv1"), bottleneck, 1, 1, 0, false);
+        self.push(&format!("{name}.conv1"), conv_1x1(bottleneck));
         self.norm_relu(&format!("{name}.norm2"));
-        self.conv(&format!("{name}.conv2"), growth, 3, 1, 1, false);
-        self.push_on("concat", Op::Concat, vec![before, self.last()]);
+        let conv = Op::Conv { filters: growth, kernel: 3, stride: 1, padding: 1, bias: false };
+        self.push(&format!("{name}.conv2"), conv);
+        self.push_reading("concat", Op::Concat, vec![input, self.last()]);
     }
+}
+
+/// Positions of a window along one axis: ⌊(length + 2·padding − kernel) / stride⌋ + 1.
+fn window_count(length: usize, kernel: usize, stride: usize, padding: usize) -> usize {
+    (length + 2 * padding).saturating_sub(kernel) / stride + 1
 }
 
 #[cfg(test)]
@@ -347,11 +385,12 @@ mod tests {
     use super::*;
     use crate::model::architecture::{dccn, dcnn};
 
-    fn kept(n: usize, tenths: usize) -> usize {
-        n - n * tenths / 10
+    /// Filters that remain of `filters` at a pruning ratio of `tenths` / 10.
+    fn kept(filters: usize, tenths: usize) -> usize {
+        filters - filters * tenths / 10
     }
 
-    /// The decoded table of the paper: parameters at δ = 0, 0.1 … 0.9.
+    /// The paper's table: parameters at pruning ratios of 0, 0.1 … 0.9.
     const DCNN: [usize; 10] =
         [916_959, 810_385, 706_142, 606_453, 509_345, 416_541, 326_568, 240_649, 157_811, 78_777];
     const DCCN: [usize; 10] = [
@@ -375,20 +414,20 @@ mod tests {
 
     #[test]
     fn spatial_sizes_follow_the_paper() {
-        let heights = |a: &Architecture| {
-            let mut h: Vec<usize> = Graph::new(a).nodes.iter().map(|n| n.shape.height).collect();
-            h.dedup();
-            h
+        let heights = |architecture: &Architecture| {
+            let nodes = Graph::new(architecture).nodes;
+            let mut heights: Vec<usize> = nodes.iter().map(|node| node.shape.height).collect();
+            heights.dedup();
+            heights
         };
         assert_eq!(heights(&Architecture::paper_dcnn()), [55, 52, 26, 22, 11, 6, 3, 1]);
         assert_eq!(heights(&Architecture::paper_dccn()), [55, 28, 14, 7, 3, 1]);
     }
 
     #[test]
-    fn the_dcnn_sees_55_pixels_less_what_pooling_drops_and_costs_24_million_macs() {
+    fn the_dcnn_has_a_receptive_field_of_55_pixels_and_24_million_macs() {
         let graph = Graph::new(&Architecture::paper_dcnn());
-        let sees = graph.receptive_field(graph.nodes.len() - 1);
-        assert_eq!(sees, 55);
+        assert_eq!(graph.receptive_field(graph.nodes.len() - 1), 55);
         // conv1 3.2 M + conv2 15.1 M + conv3 5.2 M + fc1 0.74 M + fc2 2 k
         assert_eq!(graph.macs(), 3_244_800 + 15_125_000 + 5_184_000 + 737_280 + 2_048);
     }

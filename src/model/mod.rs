@@ -1,34 +1,41 @@
-//! Networks as data: shape, weights and card in one value. No engine and no trainer is known here.
+//! Networks as data: architecture, weights and card in one value. Engines, the trainer, the pruner
+//! and the exporters read it; nothing here computes.
 
 mod architecture;
 mod card;
+mod dense_plan;
 mod file;
 mod graph;
+mod history;
 mod init;
 
 use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-pub use architecture::{Architecture, CENTRE_PX, DenseBlock, PATCH_PX, dccn, dcnn};
+pub use architecture::{Architecture, CENTRE_PX, DenseBlock, Family, PATCH_PX, dccn, dcnn};
 pub use card::{CARD_VERSION, Card, Head, IndexSet, InstanceParameters, TileHash};
+pub use dense_plan::{DenseConv, DensePlan, DenseStep};
 pub use file::{FileLimits, Precision, array_bytes, read_arrays, stored_precision};
 pub use graph::{ArraySpec, BATCH_NORM_EPSILON, Graph, Node, Op, Role, Shape};
+pub use history::{HistoryStep, TrainingStep, TuningStep};
 
 use crate::error::{Error, Result};
 
-/// A dense f32 array, last axis fastest.
+/// A dense array of f32, row-major: the last axis is contiguous.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Array {
+    /// Length of each axis.
     pub shape: Vec<usize>,
+    /// As many values as the product of the lengths.
     pub data: Vec<f32>,
 }
 
 impl Array {
-    /// Wraps `data`.
+    /// Wraps `data` of this shape.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] when shape and count differ.
+    /// [`Error::Mismatch`] when `data` holds another number of values.
     pub fn new(shape: Vec<usize>, data: Vec<f32>) -> Result<Self> {
         if shape.iter().product::<usize>() != data.len() {
             return Err(Error::mismatch(format!(
@@ -40,10 +47,32 @@ impl Array {
     }
 }
 
-/// Arrays by name (PyTorch's names and layouts).
+/// Arrays by name, with PyTorch's names and layouts: convolutions are filters × channels × rows ×
+/// columns, linear layers outputs × inputs.
 pub type Weights = BTreeMap<String, Array>;
 
 /// A network with weights and card. Its arrays always match its architecture.
+///
+/// ```
+/// use prunella::model::{Card, Model, Precision, dcnn};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A narrow DCNN: 2, 3 and 4 filters, 8 hidden units, 2 classes.
+/// let random = Model::random(dcnn([2, 3, 4], 8, 2), 1)?;
+/// // The same weights under a new card.
+/// let mut card = Card::new(random.card().architecture.clone());
+/// card.licence = Some("CC BY 4.0".into());
+/// let model = Model::new(card, random.weights().clone())?;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.safetensors");
+/// model.save(&path, Precision::F32)?;
+/// let loaded = Model::load(&path)?;
+/// assert_eq!(loaded, model);
+/// assert_eq!(loaded.array("conv1.weight").len(), 2 * 3 * 4 * 4);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     card: Card,
@@ -52,14 +81,15 @@ pub struct Model {
 }
 
 impl Model {
-    /// Joins a card and weights.
+    /// A model of a card and weights.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] naming the first array that is missing, unknown or of the wrong shape.
+    /// Those of [`Card::validate`]; [`Error::Mismatch`] naming the first array that is missing,
+    /// unknown or of the wrong shape.
     pub fn new(card: Card, weights: Weights) -> Result<Self> {
         card.validate()?;
         let graph = Graph::new(&card.architecture);
-        check_kept(&card, &graph)?;
+        check_kept_filters(&card, &graph)?;
         let specs = graph.arrays();
         for spec in &specs {
             let array = weights.get(&spec.name).ok_or_else(|| {
@@ -84,8 +114,8 @@ impl Model {
         Ok(Self { card, graph, weights })
     }
 
-    /// A network with seeded random weights (PyTorch's defaults: uniform within 1/√fan-in, norms 1
-    /// and 0).
+    /// A network with seeded random weights (PyTorch's defaults: uniform within ±1/√fan-in; batch
+    /// normalisation with scale 1 and shift 0).
     ///
     /// # Errors
     /// [`Error::Limit`] for an architecture out of range.
@@ -93,22 +123,25 @@ impl Model {
         architecture.validate()?;
         let weights = init::random_weights(&Graph::new(&architecture), seed);
         let mut card = Card::new(architecture);
-        card.history.push(serde_json::json!({ "step": "initialise", "seed": seed }));
+        card.history.push(HistoryStep::Initialise { seed });
         Self::new(card, weights)
     }
 
+    /// What the model says about itself.
     #[must_use]
     pub fn card(&self) -> &Card {
         &self.card
     }
-    /// The card, to add to. The architecture must not be changed here.
+    /// The card, mutable. Its architecture must stay the same.
     pub fn card_mut(&mut self) -> &mut Card {
         &mut self.card
     }
+    /// The nodes of the network.
     #[must_use]
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
+    /// All arrays.
     #[must_use]
     pub fn weights(&self) -> &Weights {
         &self.weights
@@ -140,8 +173,8 @@ impl Model {
         for (name, array) in &self.weights {
             hash.update(name.as_bytes());
             hash.update([0]);
-            for side in &array.shape {
-                hash.update((*side as u64).to_le_bytes());
+            for length in &array.shape {
+                hash.update((*length as u64).to_le_bytes());
             }
             for value in &array.data {
                 hash.update(value.to_le_bytes());
@@ -151,9 +184,10 @@ impl Model {
     }
 }
 
-/// The card's kept filters must belong to layers of this network, as many as there are.
-fn check_kept(card: &Card, graph: &Graph) -> Result<()> {
-    for (layer, kept) in &card.kept {
+/// Each list of kept filters on the card must name a layer of this network and be as long as that
+/// layer is wide.
+fn check_kept_filters(card: &Card, graph: &Graph) -> Result<()> {
+    for (layer, kept) in &card.kept_filters {
         if !graph.nodes.iter().any(|n| n.name == *layer && n.shape.channels == kept.0.len()) {
             return Err(Error::mismatch(format!(
                 "The card's kept filters of '{layer}' do not fit the network"

@@ -1,25 +1,27 @@
-//! What differs between a computer and a browser, behind one API. Above this floor only `lib.rs`
-//! and the model file's load and save ask for the target.
+//! What differs between native targets and wasm32, behind one API: files, threads, time and fused
+//! multiply-add. Above this floor only `lib.rs` and the model file's load and save depend on the
+//! target.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::{
-    for_each_index, for_each_part, read_file, seconds, threads, write_atomic, write_streamed,
+    for_each_index, for_each_part, map_parts, on_pool, read_file, seconds, threads, write_atomic,
+    write_streamed,
 };
 
 #[cfg(target_arch = "wasm32")]
 mod web;
 #[cfg(target_arch = "wasm32")]
-pub use web::{for_each_index, for_each_part, seconds, threads};
+pub use web::{for_each_index, for_each_part, map_parts, on_pool, seconds, threads};
 
-/// Whether this machine multiplies and adds in one instruction. wasm does not; there a fused
-/// operation is a slow function.
+/// Whether the target has a fused multiply-add instruction. wasm32 has none; there `f32::mul_add`
+/// is a slow library function.
 pub const FUSED: bool = cfg!(not(target_arch = "wasm32"));
 
-/// `a * b + c`. Natively the product is not rounded (IEEE fused multiply-add, the same on every
-/// machine); wasm has no such instruction and rounds twice. Definition and fast path share this
-/// function, so they agree bit for bit on each.
+/// `a * b + c`. Natively this is the IEEE 754 fused multiply-add: one rounding, the same bits on
+/// every machine. wasm32 rounds twice. The slow definitions and the fast kernels share this
+/// operation, so they agree bit for bit on each target.
 #[allow(clippy::inline_always, reason = "one instruction in the innermost loops")]
 #[inline(always)]
 #[must_use]
@@ -27,7 +29,7 @@ pub fn madd(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// A good 64-bit hash (the finaliser of SplitMix64).
+/// A 64-bit hash with good diffusion: one step of SplitMix64 (Steele, Lea & Flood 2014).
 #[must_use]
 pub fn mix(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -1,4 +1,4 @@
-//! Which filters stay, decided layer by layer and written down.
+//! Which filters are kept, decided layer by layer and written down.
 
 use std::collections::BTreeMap;
 
@@ -11,76 +11,78 @@ use crate::model::{IndexSet, Model, Op};
 /// Which layers a plan may narrow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Scope {
-    /// Filters of convolutions: the paper's rule.
+    /// Convolutions: the paper's rule.
     #[default]
     Convolutions,
-    /// Units of hidden layers as well.
+    /// Convolutions and hidden layers.
     All,
 }
 
-/// The filters that each convolution keeps. Layers not named keep all.
+/// The filters that each layer keeps. Layers not named keep all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PruningPlan {
-    /// Share of filters to remove from each layer, 0 to 1.
+    /// Fraction of filters to remove from each layer, 0 to 1.
     pub ratio: f64,
+    /// How filters were chosen: `l1` or `none`.
     pub criterion: String,
-    /// Layer name → kept filters, as positions in the model that is pruned.
-    pub kept: BTreeMap<String, IndexSet>,
+    /// Layer name → indices of the filters that it keeps, in the model that is pruned.
+    #[serde(rename = "kept")]
+    pub kept_filters: BTreeMap<String, IndexSet>,
 }
 
-/// Filters that stay of `filters` at `ratio`: `floor(ratio · filters)` go, which reproduces the
-/// paper's file sizes.
+/// How many of `filters` are kept at `ratio`: `floor(ratio · filters)` are removed, which
+/// reproduces the paper's file sizes.
 #[must_use]
 pub fn keep_count(filters: usize, ratio: f64) -> usize {
-    // 0.3 · 50 is 15 but 0.29999… in binary; the small addend keeps the floor of the decimal
-    // number.
+    // 0.29 · 100 is 28.999999999999996 in binary; the small addend gives the floor of the decimal
+    // product.
     let removed = (ratio * filters as f64 + 1e-9).floor().max(0.0) as usize;
     filters - removed.min(filters)
 }
 
 impl PruningPlan {
-    /// The paper's rule: from each convolution the `floor(ratio · n)` filters of least L1 norm go.
-    /// Between equal norms the earlier filter stays. A layer that would be emptied keeps its
-    /// strongest filter, and the report says so.
+    /// The paper's rule: each convolution loses the `floor(ratio · n)` filters of smallest L1 norm.
+    /// Of equal norms the later filter is removed first. A layer that would lose all filters keeps
+    /// the one of largest norm, with a warning.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] for a ratio outside 0 to 1.
+    /// [`Error::Invalid`] for a ratio outside 0 to 1.
     pub fn l1(model: &Model, ratio: f64, scope: Scope) -> Result<(Self, Warnings)> {
         if !(0.0..=1.0).contains(&ratio) {
-            return Err(Error::mismatch(format!(
+            return Err(Error::invalid(format!(
                 "The pruning ratio is {ratio}; it must be between 0 and 1"
             )));
         }
-        let mut report = Warnings::default();
-        let mut kept = BTreeMap::new();
+        let mut warnings = Warnings::default();
+        let mut kept_filters = BTreeMap::new();
         for node in &model.graph().nodes {
-            let wanted = scope == Scope::All || matches!(node.op, Op::Conv { .. });
-            if !(wanted && model.graph().is_prunable(node)) {
+            let in_scope = scope == Scope::All || matches!(node.op, Op::Conv { .. });
+            if !in_scope || !model.graph().is_prunable(node) {
                 continue;
             }
             let filters = node.shape.channels;
             let mut keep = keep_count(filters, ratio);
             if keep == 0 {
                 keep = 1;
-                report.note(format!(
+                warnings.note(format!(
                     "Layer {} would lose all {filters} filters; it keeps the strongest one",
                     node.name
                 ));
             }
             let norms = filter_l1_norms(model, node);
-            let mut order: Vec<usize> = (0..filters).collect();
-            order.sort_by(|&a, &b| norms[b].total_cmp(&norms[a]).then(a.cmp(&b)));
-            order.truncate(keep);
-            order.sort_unstable();
-            kept.insert(node.name.clone(), IndexSet(order));
+            let mut indices: Vec<usize> = (0..filters).collect();
+            indices.sort_by(|&a, &b| norms[b].total_cmp(&norms[a]).then(a.cmp(&b)));
+            indices.truncate(keep);
+            indices.sort_unstable();
+            kept_filters.insert(node.name.clone(), IndexSet(indices));
         }
-        Ok((Self { ratio, criterion: "l1".into(), kept }, report))
+        Ok((Self { ratio, criterion: "l1".into(), kept_filters }, warnings))
     }
 
     /// The plan that removes nothing.
     #[must_use]
     pub fn identity() -> Self {
-        Self { ratio: 0.0, criterion: "none".into(), kept: BTreeMap::new() }
+        Self { ratio: 0.0, criterion: "none".into(), kept_filters: BTreeMap::new() }
     }
 }
 
@@ -92,17 +94,18 @@ mod tests {
     #[test]
     fn the_floor_is_that_of_the_decimal_number() {
         assert_eq!(keep_count(50, 0.3), 35);
+        assert_eq!(keep_count(100, 0.29), 71);
         assert_eq!(keep_count(25, 0.2), 20);
         assert_eq!(keep_count(32, 0.9), 4);
         assert_eq!(keep_count(10, 1.0), 0);
     }
 
     #[test]
-    fn a_layer_is_never_emptied_and_the_report_says_so() {
+    fn a_layer_keeps_at_least_one_filter_with_a_warning() {
         let model = Model::random(dcnn([2, 3, 4], 8, 2), 1).expect("model");
-        let (plan, report) = PruningPlan::l1(&model, 1.0, Scope::Convolutions).expect("plan");
-        assert!(plan.kept.values().all(|k| k.0.len() == 1));
-        assert_eq!(report.notes.len(), 3);
+        let (plan, warnings) = PruningPlan::l1(&model, 1.0, Scope::Convolutions).expect("plan");
+        assert!(plan.kept_filters.values().all(|k| k.0.len() == 1));
+        assert_eq!(warnings.notes.len(), 3);
     }
 
     #[test]
@@ -120,6 +123,6 @@ mod tests {
         weights.get_mut("conv1.weight").expect("array").data.fill(1.0);
         let model = model.with_weights(weights).expect("model");
         let (plan, _) = PruningPlan::l1(&model, 0.5, Scope::Convolutions).expect("plan");
-        assert_eq!(plan.kept["conv1"].0, [0, 1]);
+        assert_eq!(plan.kept_filters["conv1"].0, [0, 1]);
     }
 }

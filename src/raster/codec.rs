@@ -1,14 +1,15 @@
-//! Image files in memory ↔ planes: PNG, JPEG and TIFF in, PNG out. Sizes are checked before memory
-//! is taken.
+//! Image files in memory ↔ planes: reads PNG, JPEG and TIFF, writes PNG and TIFF. Sizes are checked
+//! before memory is allocated.
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageBuffer, ImageFormat, ImageReader, Luma};
+use tiff::encoder::colortype::Gray32;
 
 use super::{LabelMap, Mask, Plane, ProbabilityMap, RgbImage};
 use crate::error::{Error, Result};
 
-/// What a stranger's image may cost.
+/// Limits on an image from outside.
 #[derive(Debug, Clone, Copy)]
 pub struct DecodeLimits {
     /// Largest width × height.
@@ -16,13 +17,13 @@ pub struct DecodeLimits {
 }
 
 impl Default for DecodeLimits {
-    /// 200 megapixels: a 6000×5000 field six times over, at most about 3 GB while it is decoded.
+    /// 200 megapixels, almost seven fields of 6000×5000: at most about 3 GB while it is decoded.
     fn default() -> Self {
         Self { max_pixels: 200_000_000 }
     }
 }
 
-/// Samples as the file stores them, interleaved.
+/// Samples as the file stores them: row by row, the channels of a pixel side by side.
 struct Samples {
     width: usize,
     height: usize,
@@ -36,38 +37,62 @@ enum Values {
     U32(Vec<u32>),
 }
 
-/// Decodes an image to 8-bit RGB: grey is repeated, 16 bits are scaled to 8, transparency is put on
-/// white.
+/// Decodes a PNG, JPEG or TIFF to 8-bit RGB: grey is repeated in all channels, 16 bits are scaled
+/// to 8, transparent pixels are blended with white.
+///
+/// ```
+/// use prunella::raster::{DecodeLimits, Plane, decode_image, encode_rgb_png};
+///
+/// # fn main() -> prunella::error::Result<()> {
+/// let bytes = encode_rgb_png(&Plane::filled(20, 10, [230, 180, 210]))?;
+/// let image = decode_image(&bytes, DecodeLimits::default())?;
+/// assert_eq!((image.width(), image.height()), (20, 10));
+/// assert_eq!(image.get(0, 0), [230, 180, 210]);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
-/// [`Error::Malformed`], [`Error::Unsupported`] (a pixel type without colours) or [`Error::Limit`].
+/// [`Error::Malformed`] for a broken file, [`Error::Unsupported`] for another format or pixel type,
+/// [`Error::Limit`] for too many pixels.
 pub fn decode_image(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage> {
     let samples = decode(bytes, limits)?;
     let values = match samples.values {
         Values::U8(v) => v,
-        Values::U16(v) => {
-            v.into_iter().map(|s| ((u32::from(s) * 255 + 32_767) / 65_535) as u8).collect()
-        }
+        Values::U16(v) => v.into_iter().map(sixteen_to_eight_bits).collect(),
         Values::U32(_) => {
             return Err(Error::unsupported(
                 "The image has 32-bit samples; convert it to 8 or 16 bits a channel",
             ));
         }
     };
-    let on_white = |s: u8, alpha: u8| {
-        let a = u32::from(alpha);
-        ((u32::from(s) * a + 255 * (255 - a) + 127) / 255) as u8
-    };
-    let pixels: Vec<[u8; 3]> = match samples.channels {
-        1 => values.iter().map(|&g| [g; 3]).collect(),
-        2 => values.chunks_exact(2).map(|p| [on_white(p[0], p[1]); 3]).collect(),
-        3 => values.chunks_exact(3).map(|p| [p[0], p[1], p[2]]).collect(),
-        4 => values.chunks_exact(4).map(|p| [0, 1, 2].map(|c| on_white(p[c], p[3]))).collect(),
-        n => {
-            return Err(Error::unsupported(format!("The image has {n} channels; it needs 1 to 4")));
-        }
-    };
+    let mut pixels: Vec<[u8; 3]> = Vec::with_capacity(samples.width * samples.height);
+    for pixel in values.chunks_exact(samples.channels) {
+        pixels.push(match *pixel {
+            [grey] => [grey; 3],
+            [grey, alpha] => [on_white(grey, alpha); 3],
+            [red, green, blue] => [red, green, blue],
+            [red, green, blue, alpha] => [red, green, blue].map(|v| on_white(v, alpha)),
+            _ => {
+                return Err(Error::unsupported(format!(
+                    "The image has {} channels; it needs 1 to 4",
+                    samples.channels
+                )));
+            }
+        });
+    }
     Plane::from_vec(samples.width, samples.height, pixels)
+}
+
+/// value · 255 / 65 535, rounded.
+fn sixteen_to_eight_bits(value: u16) -> u8 {
+    ((u32::from(value) * 255 + 32_767) / 65_535) as u8
+}
+
+/// A value blended with white by its opacity, rounded.
+fn on_white(value: u8, alpha: u8) -> u8 {
+    let alpha = u32::from(alpha);
+    ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8
 }
 
 /// Decodes a label map or mask of 8, 16 or 32 bits (PNG or TIFF). RGB files count when all channels
@@ -87,11 +112,16 @@ pub fn decode_labels(bytes: &[u8], limits: DecodeLimits) -> Result<LabelMap> {
         Values::U16(v) => v.into_iter().map(u32::from).collect(),
         Values::U32(v) => v,
     };
+    // Channels of colour; an alpha channel behind them is ignored.
     let colours = if samples.channels >= 3 { 3 } else { 1 };
-    let grey = |p: &[u32]| p[..colours].iter().all(|&v| v == p[0]).then_some(p[0]);
-    let labels: Option<Vec<u32>> = values.chunks_exact(samples.channels).map(grey).collect();
-    let labels = labels
-        .ok_or_else(|| Error::unsupported("The file is a colour picture, not a label map"))?;
+    let mut labels = Vec::with_capacity(samples.width * samples.height);
+    for pixel in values.chunks_exact(samples.channels) {
+        let label = pixel[0];
+        if pixel[..colours].iter().any(|&v| v != label) {
+            return Err(Error::unsupported("The file is a colour picture, not a label map"));
+        }
+        labels.push(label);
+    }
     Plane::from_vec(samples.width, samples.height, labels)
 }
 
@@ -100,11 +130,11 @@ fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => decode_tiff(bytes, limits)?,
         [0x89, b'P', b'N', b'G', ..] => decode_with_image(bytes, ImageFormat::Png, limits)?,
         [0xFF, 0xD8, ..] => {
-            // The decoder fills what is missing with grey; a missing end marker is the sign. It
-            // must come after the last scan begins: a thumbnail in the header has an end of its
-            // own.
-            let scan = bytes.windows(2).rposition(|w| w == [0xFF, 0xDA]).unwrap_or(0);
-            if !bytes[scan..].windows(2).any(|w| w == [0xFF, 0xD9]) {
+            // The decoder fills missing data with grey, so a file that is cut short is recognised
+            // by its missing end marker (FF D9). Only one after the last start of scan (FF DA)
+            // counts: a thumbnail in the header has an end marker of its own.
+            let scan = bytes.windows(2).rposition(|marker| marker == [0xFF, 0xDA]).unwrap_or(0);
+            if !bytes[scan..].windows(2).any(|marker| marker == [0xFF, 0xD9]) {
                 return Err(Error::malformed("The JPEG is cut short"));
             }
             decode_with_image(bytes, ImageFormat::Jpeg, limits)?
@@ -122,7 +152,8 @@ fn check_size(width: u32, height: u32, limits: DecodeLimits) -> Result<()> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels > limits.max_pixels {
         return Err(Error::limit(format!(
-            "The image says it has {width}×{height} pixels; the limit is {} million. Cut it into parts",
+            "The image says it has {width}×{height} pixels; the limit is {} million. Cut it into \
+             parts",
             limits.max_pixels / 1_000_000
         )));
     }
@@ -130,18 +161,15 @@ fn check_size(width: u32, height: u32, limits: DecodeLimits) -> Result<()> {
 }
 
 fn decode_with_image(bytes: &[u8], format: ImageFormat, limits: DecodeLimits) -> Result<Samples> {
-    let broken =
-        |e: image::ImageError| Error::malformed(format!("The image cannot be decoded: {e}"));
-    let (width, height) =
-        ImageReader::with_format(Cursor::new(bytes), format).into_dimensions().map_err(broken)?;
+    let (width, height) = ImageReader::with_format(Cursor::new(bytes), format)
+        .into_dimensions()
+        .map_err(image_error)?;
     check_size(width, height, limits)?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut caps = image::Limits::default();
-    caps.max_alloc = Some(limits.max_pixels.saturating_mul(8).saturating_add(1 << 20));
-    reader.limits(caps);
-    let picture = reader.decode().map_err(broken)?;
-    let (width, height) = (width as usize, height as usize);
-    let (channels, values) = match picture {
+    let mut memory = image::Limits::default();
+    memory.max_alloc = Some(limits.max_pixels.saturating_mul(8).saturating_add(1 << 20));
+    reader.limits(memory);
+    let (channels, values) = match reader.decode().map_err(image_error)? {
         DynamicImage::ImageLuma8(i) => (1, Values::U8(i.into_raw())),
         DynamicImage::ImageLumaA8(i) => (2, Values::U8(i.into_raw())),
         DynamicImage::ImageRgb8(i) => (3, Values::U8(i.into_raw())),
@@ -157,30 +185,25 @@ fn decode_with_image(bytes: &[u8], format: ImageFormat, limits: DecodeLimits) ->
             )));
         }
     };
-    Ok(Samples { width, height, channels, values })
+    Ok(Samples { width: width as usize, height: height as usize, channels, values })
+}
+
+fn image_error(error: image::ImageError) -> Error {
+    Error::malformed("The image cannot be decoded").caused_by(error)
 }
 
 fn decode_tiff(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
     use tiff::ColorType;
     use tiff::decoder::{Decoder, DecodingResult};
-    let broken = |e: tiff::TiffError| match e {
-        tiff::TiffError::UnsupportedError(e) => {
-            Error::unsupported(format!("This kind of TIFF is not supported: {e}"))
-        }
-        tiff::TiffError::LimitsExceeded => {
-            Error::limit("The TIFF needs more memory than the limit allows")
-        }
-        e => Error::malformed(format!("The TIFF cannot be decoded: {e}")),
-    };
-    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(broken)?;
-    let (width, height) = decoder.dimensions().map_err(broken)?;
+    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(tiff_error)?;
+    let (width, height) = decoder.dimensions().map_err(tiff_error)?;
     check_size(width, height, limits)?;
-    let mut caps = tiff::decoder::Limits::default();
-    caps.decoding_buffer_size =
+    let mut memory = tiff::decoder::Limits::default();
+    memory.decoding_buffer_size =
         usize::try_from(limits.max_pixels.saturating_mul(8)).unwrap_or(usize::MAX);
-    caps.intermediate_buffer_size = caps.decoding_buffer_size;
-    let mut decoder = decoder.with_limits(caps);
-    let channels = match decoder.colortype().map_err(broken)? {
+    memory.intermediate_buffer_size = memory.decoding_buffer_size;
+    let mut decoder = decoder.with_limits(memory);
+    let channels = match decoder.colortype().map_err(tiff_error)? {
         ColorType::Gray(_) => 1,
         ColorType::GrayA(_) => 2,
         ColorType::RGB(_) => 3,
@@ -191,7 +214,7 @@ fn decode_tiff(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
             )));
         }
     };
-    let values = match decoder.read_image().map_err(broken)? {
+    let values = match decoder.read_image().map_err(tiff_error)? {
         DecodingResult::U8(v) => Values::U8(v),
         DecodingResult::U16(v) => Values::U16(v),
         DecodingResult::U32(v) => Values::U32(v),
@@ -215,22 +238,53 @@ fn decode_tiff(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
     Ok(Samples { width, height, channels, values })
 }
 
-fn png(picture: &DynamicImage) -> Result<Vec<u8>> {
+fn tiff_error(error: tiff::TiffError) -> Error {
+    match error {
+        tiff::TiffError::UnsupportedError(e) => {
+            Error::unsupported("This kind of TIFF is not supported").caused_by(e)
+        }
+        tiff::TiffError::LimitsExceeded => {
+            Error::limit("The TIFF needs more memory than the limit allows")
+        }
+        e => Error::malformed("The TIFF cannot be decoded").caused_by(e),
+    }
+}
+
+fn encode_png(image: impl Into<DynamicImage>) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
-    picture
+    image
+        .into()
         .write_to(&mut bytes, ImageFormat::Png)
-        .map_err(|e| Error::malformed(format!("No PNG can be made: {e}")))?;
+        .map_err(|e| Error::unsupported("No PNG can be made").caused_by(e))?;
     Ok(bytes.into_inner())
 }
 
-fn size32<T: Copy>(plane: &Plane<T>) -> Result<(u32, u32)> {
-    let side =
-        |n: usize| u32::try_from(n).map_err(|_| Error::limit("The image is too large for a PNG"));
-    Ok((side(plane.width())?, side(plane.height())?))
+/// `samples` of one or more values a pixel as a buffer of the plane's size.
+fn image_buffer<P, T>(
+    plane: &Plane<T>,
+    samples: Vec<P::Subpixel>,
+) -> Result<ImageBuffer<P, Vec<P::Subpixel>>>
+where
+    P: image::Pixel,
+    T: Copy,
+{
+    let (width, height) = size_u32(plane)?;
+    ImageBuffer::from_raw(width, height, samples)
+        .ok_or_else(|| Error::mismatch("The pixel count does not fit the image size"))
 }
 
-fn mismatch() -> Error {
-    Error::mismatch("The pixel count does not fit the image size")
+/// Width and height of a plane as the image formats store them.
+fn size_u32<T: Copy>(plane: &Plane<T>) -> Result<(u32, u32)> {
+    match (u32::try_from(plane.width()), u32::try_from(plane.height())) {
+        (Ok(width), Ok(height)) => Ok((width, height)),
+        _ => Err(Error::limit("The image is too large for a PNG")),
+    }
+}
+
+/// Labels as a 16-bit grey PNG. None may be above 65 535.
+fn encode_labels_16(labels: &LabelMap) -> Result<Vec<u8>> {
+    let samples = labels.data().iter().map(|&label| label as u16).collect();
+    encode_png(image_buffer::<Luma<u16>, _>(labels, samples)?)
 }
 
 /// 8-bit RGB PNG.
@@ -238,9 +292,8 @@ fn mismatch() -> Error {
 /// # Errors
 /// [`Error::Limit`] beyond PNG's size.
 pub fn encode_rgb_png(image: &RgbImage) -> Result<Vec<u8>> {
-    let (w, h) = size32(image)?;
-    let raw = image.data().as_flattened().to_vec();
-    png(&DynamicImage::ImageRgb8(image::RgbImage::from_raw(w, h, raw).ok_or_else(mismatch)?))
+    let samples = image.data().as_flattened().to_vec();
+    encode_png(image_buffer::<image::Rgb<u8>, _>(image, samples)?)
 }
 
 /// 8-bit grey PNG, 255 where the mask is true.
@@ -248,9 +301,8 @@ pub fn encode_rgb_png(image: &RgbImage) -> Result<Vec<u8>> {
 /// # Errors
 /// [`Error::Limit`] beyond PNG's size.
 pub fn encode_mask_png(mask: &Mask) -> Result<Vec<u8>> {
-    let (w, h) = size32(mask)?;
-    let raw = mask.data().iter().map(|&m| if m { 255 } else { 0 }).collect();
-    png(&DynamicImage::ImageLuma8(image::GrayImage::from_raw(w, h, raw).ok_or_else(mismatch)?))
+    let samples = mask.data().iter().map(|&on| if on { 255 } else { 0 }).collect();
+    encode_png(image_buffer::<Luma<u8>, _>(mask, samples)?)
 }
 
 /// 16-bit grey PNG: probability × 65535, rounded.
@@ -258,55 +310,51 @@ pub fn encode_mask_png(mask: &Mask) -> Result<Vec<u8>> {
 /// # Errors
 /// [`Error::Limit`] beyond PNG's size.
 pub fn encode_probability_png(map: &ProbabilityMap) -> Result<Vec<u8>> {
-    let (w, h) = size32(map)?;
-    let raw = map.data().iter().map(|&p| (p.clamp(0.0, 1.0) * 65_535.0).round() as u16).collect();
-    let grey = image::ImageBuffer::from_raw(w, h, raw).ok_or_else(mismatch)?;
-    png(&DynamicImage::ImageLuma16(grey))
+    let samples =
+        map.data().iter().map(|p| (p.clamp(0.0, 1.0) * 65_535.0).round() as u16).collect();
+    encode_png(image_buffer::<Luma<u16>, _>(map, samples)?)
 }
 
-/// Bits a pixel of a label file.
+/// Bits per pixel of a label file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LabelDepth {
+    /// Labels up to 255.
     Bits8,
+    /// Labels up to 65 535.
     Bits16,
 }
 
-/// Grey PNG of labels at a depth that holds the largest one; says which.
+/// Grey PNG of labels at the smallest depth that holds the largest one, and that depth.
 ///
 /// # Errors
 /// [`Error::Limit`] when a label is above 65 535.
 pub fn encode_labels_png(labels: &LabelMap) -> Result<(Vec<u8>, LabelDepth)> {
-    let (w, h) = size32(labels)?;
     let highest = labels.data().iter().copied().max().unwrap_or(0);
     if highest > u32::from(u16::MAX) {
         return Err(Error::limit(format!("Label {highest} does not fit a 16-bit PNG")));
     }
     if highest <= 255 {
-        let raw = labels.data().iter().map(|&v| v as u8).collect();
-        let grey = image::GrayImage::from_raw(w, h, raw).ok_or_else(mismatch)?;
-        return Ok((png(&DynamicImage::ImageLuma8(grey))?, LabelDepth::Bits8));
+        let samples = labels.data().iter().map(|&label| label as u8).collect();
+        let bytes = encode_png(image_buffer::<Luma<u8>, _>(labels, samples)?)?;
+        return Ok((bytes, LabelDepth::Bits8));
     }
-    let raw = labels.data().iter().map(|&v| v as u16).collect();
-    let grey = image::ImageBuffer::from_raw(w, h, raw).ok_or_else(mismatch)?;
-    Ok((png(&DynamicImage::ImageLuma16(grey))?, LabelDepth::Bits16))
+    Ok((encode_labels_16(labels)?, LabelDepth::Bits16))
 }
 
-/// A label map as a file for other programs: 16-bit PNG, or 32-bit TIFF where labels pass 65 535.
-/// Gives bytes and extension.
+/// A label map as a file for other programs: 16-bit PNG, or 32-bit TIFF where a label is above
+/// 65 535. Returns its bytes and its extension.
 ///
 /// # Errors
 /// [`Error::Limit`] for a plane too large for the format.
 pub fn encode_label_file(labels: &LabelMap) -> Result<(Vec<u8>, &'static str)> {
-    let (w, h) = size32(labels)?;
-    if labels.data().iter().all(|&v| u16::try_from(v).is_ok()) {
-        let raw = labels.data().iter().map(|&v| v as u16).collect();
-        let grey = image::ImageBuffer::from_raw(w, h, raw).ok_or_else(mismatch)?;
-        return Ok((png(&DynamicImage::ImageLuma16(grey))?, "png"));
+    if labels.data().iter().all(|&label| u16::try_from(label).is_ok()) {
+        return Ok((encode_labels_16(labels)?, "png"));
     }
+    let (width, height) = size_u32(labels)?;
     let mut bytes = Cursor::new(Vec::new());
-    let failed = |e| Error::limit(format!("The label map cannot be written as TIFF: {e}"));
-    let mut encoder = tiff::encoder::TiffEncoder::new(&mut bytes).map_err(failed)?;
-    encoder.write_image::<tiff::encoder::colortype::Gray32>(w, h, labels.data()).map_err(failed)?;
+    tiff::encoder::TiffEncoder::new(&mut bytes)
+        .and_then(|mut encoder| encoder.write_image::<Gray32>(width, height, labels.data()))
+        .map_err(|e| Error::limit("The label map cannot be written as TIFF").caused_by(e))?;
     Ok((bytes.into_inner(), "tif"))
 }
 
@@ -319,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn rgb_labels_and_masks_survive_a_png() {
+    fn rgb_images_and_labels_survive_a_png() {
         let limits = DecodeLimits::default();
         assert_eq!(
             decode_image(&encode_rgb_png(&image()).expect("png"), limits).expect("image"),
@@ -336,10 +384,10 @@ mod tests {
     #[test]
     fn label_files_hold_any_number_of_objects() {
         let limits = DecodeLimits::default();
-        for (most, extension) in
+        for (highest, extension) in
             [(3, "png"), (65_535, "png"), (65_536, "tif"), (4_000_000_000, "tif")]
         {
-            let labels = Plane::from_vec(2, 2, vec![0, 1, 2, most]).expect("plane");
+            let labels = Plane::from_vec(2, 2, vec![0, 1, 2, highest]).expect("plane");
             let (bytes, name) = encode_label_file(&labels).expect("file");
             assert_eq!((decode_labels(&bytes, limits).expect("labels"), name), (labels, extension));
         }
@@ -368,9 +416,9 @@ mod tests {
     }
 
     #[test]
-    fn a_lying_header_is_stopped_by_the_limit_before_memory_is_taken() {
+    fn a_false_size_in_the_header_is_refused_before_memory_is_allocated() {
         let mut bytes = encode_rgb_png(&image()).expect("png");
-        // 100 000 × 100 000 pixels, and the checksum that belongs to them.
+        // 100 000 × 100 000 pixels, and the checksum of that header.
         bytes[16..24].copy_from_slice(&[0, 1, 0x86, 0xA0, 0, 1, 0x86, 0xA0]);
         bytes[29..33].copy_from_slice(&[0x27, 0x30, 0x9C, 0x9F]);
         let e = decode_image(&bytes, DecodeLimits::default()).expect_err("too large");
@@ -381,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_colour_picture_is_no_label_map() {
+    fn a_colour_image_is_no_label_map() {
         assert!(
             decode_labels(&encode_rgb_png(&image()).expect("png"), DecodeLimits::default())
                 .is_err()
@@ -407,7 +455,7 @@ mod tests {
     #[test]
     fn tiffs_are_read_whatever_their_compression_and_depth() {
         use tiff::encoder::Compression::{Lzw, Packbits, Uncompressed};
-        use tiff::encoder::colortype::{Gray8, Gray16, Gray32, RGB8, RGBA8};
+        use tiff::encoder::colortype::{Gray8, Gray16, RGB8, RGBA8};
         let limits = DecodeLimits::default();
         for compression in [Uncompressed, Lzw, Packbits] {
             let rgb = tiff_of::<RGB8>(compression, (3, 2), image().data().as_flattened());

@@ -1,9 +1,9 @@
-//! Connected parts of a mask.
+//! Connected components of a mask.
 
 use super::{LabelMap, Mask, Plane};
 
-/// Numbers the 8-connected parts of a mask 1, 2, … in the order of their first pixel, row by row.
-/// Linear time.
+/// Numbers the 8-connected components of a mask 1, 2, … in the order of their first pixel, row by
+/// row. Flood fill with a stack of pixel indices: linear time, no recursion.
 #[must_use]
 pub fn label_components(mask: &Mask) -> LabelMap {
     let (w, h) = (mask.width(), mask.height());
@@ -17,14 +17,14 @@ pub fn label_components(mask: &Mask) -> LabelMap {
         next += 1;
         labels.data_mut()[start] = next;
         stack.push(start);
-        while let Some(at) = stack.pop() {
-            let (row, column) = (at / w, at % w);
+        while let Some(pixel) = stack.pop() {
+            let (row, column) = (pixel / w, pixel % w);
             for r in row.saturating_sub(1)..(row + 2).min(h) {
                 for c in column.saturating_sub(1)..(column + 2).min(w) {
-                    let near = r * w + c;
-                    if mask.data()[near] && labels.data()[near] == 0 {
-                        labels.data_mut()[near] = next;
-                        stack.push(near);
+                    let neighbour = r * w + c;
+                    if mask.data()[neighbour] && labels.data()[neighbour] == 0 {
+                        labels.data_mut()[neighbour] = next;
+                        stack.push(neighbour);
                     }
                 }
             }
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn diagonal_neighbours_are_one_part_and_others_are_not() {
+    fn diagonal_neighbours_are_connected_and_others_are_not() {
         let rows = ["#..#", ".#..", "...#"];
         let mask = Plane::from_vec(4, 3, rows.concat().chars().map(|c| c == '#').collect())
             .expect("plane");

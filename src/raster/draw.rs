@@ -1,11 +1,11 @@
-//! Pictures for people: outlines and overlays on tissue.
+//! Drawing for display: outlines and overlays on tissue.
 
 use super::{LabelMap, Mask, Plane, RgbImage};
 
 /// An 8-bit colour.
 pub type Rgb = [u8; 3];
 
-/// Colour of found nuclei's outlines on tissue, in every picture.
+/// Colour of the outlines of segmented nuclei, in every picture.
 pub const OUTLINE: Rgb = [0, 255, 64];
 
 /// Pixels of each object that touch a pixel of another object or background (4-neighbours), or the
@@ -20,14 +20,14 @@ pub fn outline_mask(labels: &LabelMap) -> Mask {
             if label == 0 {
                 continue;
             }
-            let differs = |r: Option<usize>, c: Option<usize>| match (r, c) {
-                (Some(r), Some(c)) if r < h && c < w => labels.get(r, c) != label,
-                _ => true,
-            };
-            let on_edge = differs(row.checked_sub(1), Some(column))
-                || differs(Some(row + 1), Some(column))
-                || differs(Some(row), column.checked_sub(1))
-                || differs(Some(row), Some(column + 1));
+            let on_edge = row == 0
+                || row + 1 == h
+                || column == 0
+                || column + 1 == w
+                || labels.get(row - 1, column) != label
+                || labels.get(row + 1, column) != label
+                || labels.get(row, column - 1) != label
+                || labels.get(row, column + 1) != label;
             edge.set(row, column, on_edge);
         }
     }
@@ -38,15 +38,15 @@ pub fn outline_mask(labels: &LabelMap) -> Mask {
 #[must_use]
 pub fn overlay(image: &RgbImage, marked: &Mask, colour: Rgb) -> RgbImage {
     let mut out = image.clone();
-    for (pixel, &on) in out.data_mut().iter_mut().zip(marked.data()) {
-        if on {
+    for (pixel, &is_marked) in out.data_mut().iter_mut().zip(marked.data()) {
+        if is_marked {
             *pixel = colour;
         }
     }
     out
 }
 
-/// Pictures of the same height in a row, `gap` white pixels between.
+/// Images side by side on white, aligned at the top, with `gap` pixels between.
 #[must_use]
 pub fn side_by_side(images: &[&RgbImage], gap: usize) -> RgbImage {
     let height = images.iter().map(|i| i.height()).max().unwrap_or(0);
@@ -68,10 +68,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_outline_is_the_rim_of_each_object_and_the_inside_stays_clear() {
+    fn the_outline_is_the_rim_of_each_object_without_its_interior() {
         let mut labels = Plane::filled(5, 5, 0);
-        for (r, c) in (1..4).flat_map(|r| (1..4).map(move |c| (r, c))) {
-            labels.set(r, c, 1);
+        for row in 1..4 {
+            labels.row_mut(row)[1..4].fill(1);
         }
         let edge = outline_mask(&labels);
         assert_eq!(edge.data().iter().filter(|&&e| e).count(), 8);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_stand_side_by_side_with_a_white_gap() {
+    fn images_stand_side_by_side_with_a_white_gap() {
         let a = Plane::filled(1, 1, [0; 3]);
         assert_eq!(side_by_side(&[&a, &a], 1).data(), &[[0; 3], [255; 3], [0; 3]]);
     }

@@ -1,10 +1,14 @@
-//! Mirrored borders: the edge pixel is not repeated, and a mirror of a mirror continues the
-//! pattern, so any image size works.
+//! Mirrored borders: the edge pixel is not repeated, and the pattern continues periodically, so a
+//! window may be larger than the image.
 
 use super::Plane;
 
-/// Index inside `0..len` that `index` shows when the line is mirrored at both ends (… 2 1 0 1 2 …
-/// len-1 len-2 …).
+/// Index inside `0..len` of the pixel at `index` of a line that is mirrored at both ends:
+///
+/// ```text
+/// index    … -2 -1  0  1  2 … n-1  n  n+1 …
+/// pixel    …  2  1  0  1  2 … n-1 n-2 n-3 …
+/// ```
 #[must_use]
 pub fn mirror_index(index: isize, len: usize) -> usize {
     if len <= 1 {
@@ -15,8 +19,8 @@ pub fn mirror_index(index: isize, len: usize) -> usize {
     if folded < len { folded } else { period - folded }
 }
 
-/// The rectangle at (`row`, `column`), which may lie partly or wholly outside, with mirrored
-/// borders.
+/// The values of the rectangle whose upper-left pixel is (`row`, `column`), row by row. Outside of
+/// the plane its borders are mirrored.
 #[must_use]
 pub fn mirrored_window<T: Copy>(
     plane: &Plane<T>,
@@ -40,14 +44,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_edge_is_not_repeated_and_small_lines_fold_many_times() {
-        let seen: Vec<usize> = (-4..8).map(|i| mirror_index(i, 3)).collect();
-        assert_eq!(seen, [0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2, 1]);
+    fn the_edge_is_not_repeated_and_short_lines_fold_several_times() {
+        let indices: Vec<usize> = (-4..8).map(|i| mirror_index(i, 3)).collect();
+        assert_eq!(indices, [0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2, 1]);
         assert_eq!(mirror_index(-27, 1), 0);
     }
 
     #[test]
-    fn a_window_outside_repeats_the_mirror() {
+    fn a_window_beyond_the_plane_holds_mirrored_values() {
         let plane = Plane::from_vec(2, 1, vec![7, 8]).expect("plane");
         assert_eq!(mirrored_window(&plane, -1, -1, 4, 2), [8, 7, 8, 7, 8, 7, 8, 7]);
     }

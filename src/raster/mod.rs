@@ -1,5 +1,9 @@
-//! Pixels: one row-major plane type for images, masks, probabilities and labels. Rows run down,
-//! columns right.
+//! Pixels: one row-major plane type for images, masks, probabilities and labels, its image files,
+//! stains and drawing.
+//!
+//! Row 0 is the top row, column 0 the left column. A position in pixels, where it is a real number
+//! ([`Point`]), counts from the upper-left corner of the image: the centre of pixel (row, column)
+//! is x = column + 0.5, y = row + 0.5.
 
 mod codec;
 mod components;
@@ -27,6 +31,20 @@ pub use stain_match::{StainLut, StainMode, StainStatistics};
 use crate::error::{Error, Result};
 
 /// A row-major grid of `width × height` values.
+///
+/// ```
+/// use prunella::raster::Plane;
+///
+/// # fn main() -> prunella::error::Result<()> {
+/// let mut labels = Plane::from_vec(3, 2, vec![0, 7, 7, 0, 0, 9])?;
+/// assert_eq!((labels.width(), labels.height(), labels.get(1, 2)), (3, 2, 9));
+/// labels.set(0, 0, 7);
+/// assert_eq!(labels.row(0), [7, 7, 7]);
+/// let (renumbered, count) = labels.renumbered();
+/// assert_eq!((renumbered.data(), count), (&[1, 1, 1, 0, 0, 2][..], 2));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plane<T> {
     width: usize,
@@ -34,13 +52,13 @@ pub struct Plane<T> {
     data: Vec<T>,
 }
 
-/// 8-bit RGB.
+/// 8-bit RGB, sRGB as files store it.
 pub type RgbImage = Plane<[u8; 3]>;
-/// One object number a pixel; 0 is background.
+/// The number of the object that each pixel belongs to; 0 is background.
 pub type LabelMap = Plane<u32>;
-/// True where a pixel belongs to a cell.
+/// True where a pixel belongs to a nucleus.
 pub type Mask = Plane<bool>;
-/// Probability of "cell", 0 to 1.
+/// Probability of class "nucleus", 0 to 1.
 pub type ProbabilityMap = Plane<f32>;
 
 impl<T: Copy> Plane<T> {
@@ -53,7 +71,7 @@ impl<T: Copy> Plane<T> {
     /// Wraps `data`, which holds `width × height` values row by row.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] when the count is another.
+    /// [`Error::Mismatch`] when `data` holds another number of values.
     pub fn from_vec(width: usize, height: usize, data: Vec<T>) -> Result<Self> {
         if width.checked_mul(height) != Some(data.len()) {
             return Err(Error::mismatch(format!(
@@ -64,10 +82,12 @@ impl<T: Copy> Plane<T> {
         Ok(Self { width, height, data })
     }
 
+    /// Columns.
     #[must_use]
     pub fn width(&self) -> usize {
         self.width
     }
+    /// Rows.
     #[must_use]
     pub fn height(&self) -> usize {
         self.height
@@ -77,7 +97,7 @@ impl<T: Copy> Plane<T> {
     pub fn data(&self) -> &[T] {
         &self.data
     }
-    /// All values, row by row, to change.
+    /// All values, row by row, mutable.
     pub fn data_mut(&mut self) -> &mut [T] {
         &mut self.data
     }
@@ -90,28 +110,28 @@ impl<T: Copy> Plane<T> {
     pub fn set(&mut self, row: usize, column: usize, value: T) {
         self.row_mut(row)[column] = value;
     }
+    /// The values of one row.
     #[must_use]
     pub fn row(&self, row: usize) -> &[T] {
         &self.data[row * self.width..][..self.width]
     }
+    /// The values of one row, mutable.
     pub fn row_mut(&mut self, row: usize) -> &mut [T] {
         &mut self.data[row * self.width..][..self.width]
     }
-    /// The same grid with another value in each place.
+    /// A plane of the same size with `f` applied to each value.
     #[must_use]
     pub fn map<U: Copy>(&self, f: impl FnMut(T) -> U) -> Plane<U> {
-        Plane {
-            width: self.width,
-            height: self.height,
-            data: self.data.iter().copied().map(f).collect(),
-        }
+        let data = self.data.iter().copied().map(f).collect();
+        Plane { width: self.width, height: self.height, data }
     }
-    /// A copy of a rectangle, which must lie inside.
+    /// A copy of a rectangle, given by its upper-left pixel and its size. It must lie inside.
     #[must_use]
     pub fn crop(&self, row: usize, column: usize, width: usize, height: usize) -> Self {
-        let data = (row..row + height)
-            .flat_map(|r| self.row(r)[column..column + width].iter().copied())
-            .collect();
+        let mut data = Vec::with_capacity(width * height);
+        for r in row..row + height {
+            data.extend_from_slice(&self.row(r)[column..column + width]);
+        }
         Self { width, height, data }
     }
     /// Whether another plane has the same width and height.
@@ -122,21 +142,24 @@ impl<T: Copy> Plane<T> {
 }
 
 impl LabelMap {
-    /// Where there is any object.
+    /// True where there is an object.
     #[must_use]
     pub fn foreground(&self) -> Mask {
         self.map(|label| label > 0)
     }
 
-    /// The same objects numbered 1, 2, … in order of their old numbers, and how many there are.
+    /// The same objects numbered 1, 2, … in the order of their old numbers, and how many there
+    /// are.
     #[must_use]
     pub fn renumbered(&self) -> (Self, u32) {
-        let mut ids: Vec<u32> = self.data.iter().copied().filter(|&v| v > 0).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let number = |v: u32| ids.binary_search(&v).map_or(0, |i| i + 1);
-        let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-        (self.map(|v| if v == 0 { 0 } else { u32::try_from(number(v)).unwrap_or(u32::MAX) }), count)
+        let mut old: Vec<u32> = self.data.iter().copied().filter(|&label| label > 0).collect();
+        old.sort_unstable();
+        old.dedup();
+        let renumbered = self.map(|label| match label {
+            0 => 0,
+            _ => old.partition_point(|&other| other <= label) as u32,
+        });
+        (renumbered, u32::try_from(old.len()).unwrap_or(u32::MAX))
     }
 }
 

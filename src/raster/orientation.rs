@@ -1,8 +1,8 @@
-//! The eight orientations of a plane: mirrored and turned by quarters.
+//! The eight orientations of a plane: the symmetries of the square, for test-time augmentation.
 
 use super::Plane;
 
-/// One of the eight orientations, numbered 0 (as it is) to 7.
+/// One of the eight orientations: a transposition or none, then a flip or none of each axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Orientation {
     transpose: bool,
@@ -11,36 +11,41 @@ pub struct Orientation {
 }
 
 impl Orientation {
-    /// The first `count` of them, at most eight.
+    /// The first `count` orientations, at most eight; the first one changes nothing.
     pub fn first(count: u8) -> impl Iterator<Item = Self> {
-        let bit = |view: u8, bit: u8| view & bit != 0;
-        (0..count.min(8)).map(move |v| Self {
-            transpose: bit(v, 1),
-            flip_rows: bit(v, 2),
-            flip_columns: bit(v, 4),
+        (0..count.min(8)).map(|index| Self {
+            transpose: index & 1 != 0,
+            flip_rows: index & 2 != 0,
+            flip_columns: index & 4 != 0,
         })
     }
 
-    /// The plane seen this way.
+    /// The plane in this orientation: the value at (y, x) comes from (y, x), or (x, y) where it is
+    /// transposed, counted from the far end of each axis that is flipped.
     #[must_use]
-    pub fn of<T: Copy>(self, plane: &Plane<T>) -> Plane<T> {
-        let (height, width) = (plane.height(), plane.width());
+    pub fn apply<T: Copy>(self, plane: &Plane<T>) -> Plane<T> {
+        let Plane { width, height, .. } = *plane;
         let (rows, columns) = if self.transpose { (width, height) } else { (height, width) };
-        let flip = |at: usize, len: usize, flipped: bool| if flipped { len - 1 - at } else { at };
-        let from = |y: usize, x: usize| {
-            let (a, b) = if self.transpose { (x, y) } else { (y, x) };
-            plane.get(flip(a, height, self.flip_rows), flip(b, width, self.flip_columns))
-        };
-        let data = (0..rows)
-            .flat_map(|y| (0..columns).map(move |x| (y, x)))
-            .map(|(y, x)| from(y, x))
-            .collect();
+        let mut data = Vec::with_capacity(rows * columns);
+        for y in 0..rows {
+            for x in 0..columns {
+                let (mut row, mut column) = if self.transpose { (x, y) } else { (y, x) };
+                if self.flip_rows {
+                    row = height - 1 - row;
+                }
+                if self.flip_columns {
+                    column = width - 1 - column;
+                }
+                data.push(plane.get(row, column));
+            }
+        }
         Plane { width: columns, height: rows, data }
     }
 
-    /// The orientation that undoes this one.
+    /// The orientation that undoes this one. Flips undo themselves; behind a transposition they
+    /// change places.
     #[must_use]
-    pub fn back(self) -> Self {
+    pub fn inverse(self) -> Self {
         if !self.transpose {
             return self;
         }
@@ -53,16 +58,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_eight_orientations_differ_and_each_is_undone() {
+    fn the_eight_orientations_differ_and_each_has_its_inverse() {
         let plane = Plane::from_vec(4, 3, (0..12).collect::<Vec<u32>>()).expect("plane");
-        let mut seen = Vec::new();
+        let mut results = Vec::new();
         for orientation in Orientation::first(8) {
-            let turned = orientation.of(&plane);
-            assert_eq!(orientation.back().of(&turned), plane, "{orientation:?}");
-            assert!(!seen.contains(&turned), "{orientation:?}");
-            seen.push(turned);
+            let result = orientation.apply(&plane);
+            assert_eq!(orientation.inverse().apply(&result), plane, "{orientation:?}");
+            assert!(!results.contains(&result), "{orientation:?}");
+            results.push(result);
         }
-        assert_eq!(seen[0], plane);
-        assert_eq!((seen.len(), seen[1].width(), seen[1].get(3, 0)), (8, 3, 3));
+        assert_eq!(results.len(), 8);
+        assert_eq!(results[0], plane);
+        assert_eq!((results[1].width(), results[1].get(3, 0)), (3, 3));
     }
 }

@@ -1,11 +1,13 @@
-//! Polygon fill by the half-pixel rule: vertices are pixel-corner coordinates, and a pixel is
-//! inside when its centre (column + 0.5, row + 0.5) is, by the even-odd rule.
+//! Polygon fill by scan lines: vertices are pixel-corner coordinates, and a pixel is inside when
+//! its centre (column + 0.5, row + 0.5) is, by the even-odd rule.
 
 /// A vertex: x is the column, y the row, in pixels, with (0, 0) the upper-left corner of the first
 /// pixel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
+    /// To the right, pixels.
     pub x: f64,
+    /// Down, pixels.
     pub y: f64,
 }
 
@@ -24,6 +26,8 @@ pub fn fill_polygon(
     let bottom = vertices.iter().map(|p| p.y).fold(f64::NEG_INFINITY, f64::max);
     let mut crossings = Vec::new();
     for row in first_centre(top, height)..first_centre(bottom, height) {
+        // x of every edge that crosses the horizontal line through the row's pixel centres. An edge
+        // holds its upper end and not its lower one, so a vertex on the line counts once.
         let y = row as f64 + 0.5;
         crossings.clear();
         for (i, a) in vertices.iter().enumerate() {
@@ -34,9 +38,10 @@ pub fn fill_polygon(
         }
         crossings.sort_by(f64::total_cmp);
         for pair in crossings.chunks_exact(2) {
-            let (from, to) = (first_centre(pair[0], width), first_centre(pair[1], width));
-            if from < to {
-                span(row, from, to);
+            let first = first_centre(pair[0], width);
+            let end = first_centre(pair[1], width);
+            if first < end {
+                span(row, first, end);
             }
         }
     }
@@ -70,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_outside_is_clipped_and_degenerate_shapes_fill_nothing() {
+    fn polygons_are_clipped_to_the_image_and_degenerate_ones_fill_nothing() {
         assert_eq!(filled(&[(-5., -5.), (1., -5.), (1., 1.), (-5., 1.)], 4, 4), [(0, 0, 1)]);
         assert!(filled(&[(0., 0.), (5., 5.)], 9, 9).is_empty());
         assert!(filled(&[(0., 0.), (f64::NAN, 5.), (5., 0.)], 9, 9).is_empty());
@@ -78,12 +83,12 @@ mod tests {
 
     #[test]
     fn two_polygons_that_share_an_edge_neither_overlap_nor_leave_a_gap() {
-        let mut seen = vec![0; 100];
+        let mut counts = vec![0; 100];
         for shape in [&[(0., 0.), (10., 0.), (0., 10.)], &[(10., 10.), (10., 0.), (0., 10.)]] {
             for (r, a, b) in filled(shape, 10, 10) {
-                seen[r * 10 + a..r * 10 + b].iter_mut().for_each(|n| *n += 1);
+                counts[r * 10 + a..r * 10 + b].iter_mut().for_each(|n| *n += 1);
             }
         }
-        assert!(seen.iter().all(|&n| n == 1));
+        assert!(counts.iter().all(|&n| n == 1));
     }
 }

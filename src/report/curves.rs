@@ -2,63 +2,80 @@
 
 use plotters::prelude::*;
 
-use crate::error::{Error, Result};
+use super::svg::{Area, AxisRange, DrawResult, draw_svg};
+use crate::error::Result;
 
-/// One named line of (x, y) points.
-struct Line {
-    name: &'static str,
-    points: Vec<(f64, f64)>,
-}
-
+/// Size of the figure, pixels: two panels side by side.
+const WIDTH_PX: u32 = 880;
+const HEIGHT_PX: u32 = 330;
+/// Colours of lines, reused when there are more lines.
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 90, 160), RGBColor(200, 80, 20), RGBColor(20, 130, 70), RGBColor(120, 60, 140)];
 
-/// Two panels over epochs, losses left and scores right. A point is epoch, training loss,
-/// validation loss, validation accuracy, validation Dice. The same numbers give the same bytes.
-///
-/// # Errors
-/// When the drawing library refuses.
-pub fn history_curves(history: &[[f64; 5]]) -> Result<String> {
-    let line =
-        |name, of: usize| Line { name, points: history.iter().map(|p| (p[0], p[of])).collect() };
-    let losses = [line("training", 1), line("validation", 2)];
-    let scores = [line("accuracy", 3), line("Dice", 4)];
-    let mut svg = String::new();
-    let draw = |svg: &mut String| -> std::result::Result<(), Box<dyn std::error::Error>> {
-        let root = SVGBackend::with_string(svg, (880, 330)).into_drawing_area();
-        root.fill(&WHITE)?;
-        let (left, right) = root.split_horizontally(440);
-        // Losses fall and scores rise: the corner that they leave free takes the names.
-        panel(&left, "Cross-entropy", &losses, SeriesLabelPosition::UpperRight)?;
-        panel(&right, "Validation", &scores, SeriesLabelPosition::LowerRight)?;
-        root.present()?;
-        Ok(())
-    };
-    draw(&mut svg).map_err(|e| Error::malformed(format!("The curves cannot be drawn: {e}")))?;
-    Ok(svg)
+/// What is known after an epoch. Losses are cross-entropies in nats.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EpochPoint {
+    /// From 1.
+    pub epoch: f64,
+    pub train_loss: f64,
+    pub validation_loss: f64,
+    pub validation_accuracy: f64,
+    pub validation_dice: f64,
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+/// A line of a panel over epochs.
+struct EpochLine {
+    name: &'static str,
+    value: fn(&EpochPoint) -> f64,
+}
+
+const LOSSES: [EpochLine; 2] = [
+    EpochLine { name: "training", value: |p| p.train_loss },
+    EpochLine { name: "validation", value: |p| p.validation_loss },
+];
+const SCORES: [EpochLine; 2] = [
+    EpochLine { name: "accuracy", value: |p| p.validation_accuracy },
+    EpochLine { name: "Dice", value: |p| p.validation_dice },
+];
+
+/// Two panels over epochs: losses on the left, scores on the right. The same numbers give the same
+/// bytes; values that are not finite leave the axes unchanged.
+///
+/// # Errors
+/// [`crate::error::Error::Malformed`] when plotters cannot draw the values.
+pub fn history_curves(history: &[EpochPoint]) -> Result<String> {
+    draw_svg(WIDTH_PX, HEIGHT_PX, |root| {
+        let (left, right) = root.split_horizontally(WIDTH_PX / 2);
+        // Losses fall and scores rise, so the legends take the corner that stays empty.
+        panel(&left, "Cross-entropy", history, &LOSSES, SeriesLabelPosition::UpperRight)?;
+        panel(&right, "Validation", history, &SCORES, SeriesLabelPosition::LowerRight)
+    })
+}
 
 fn panel(
     area: &Area<'_>,
     title: &str,
-    lines: &[Line],
-    names: SeriesLabelPosition,
-) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let points = || lines.iter().flat_map(|l| l.points.iter().copied()).filter(|p| p.1.is_finite());
-    let range = |values: &mut dyn Iterator<Item = f64>| {
-        let (low, high) = values.fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
-        if low > high { (0.0, 1.0) } else { (low, high + (high - low).max(1e-3) * 0.05) }
-    };
-    let (x0, x1) = range(&mut points().map(|p| p.0));
-    let (y0, y1) = range(&mut points().map(|p| p.1));
+    history: &[EpochPoint],
+    lines: &[EpochLine],
+    legend: SeriesLabelPosition,
+) -> DrawResult {
+    let mut x = AxisRange::EMPTY;
+    let mut y = AxisRange::EMPTY;
+    for line in lines {
+        for point in history {
+            let value = (line.value)(point);
+            if value.is_finite() {
+                x.include(point.epoch);
+                y.include(value);
+            }
+        }
+    }
     let mut chart = ChartBuilder::on(area)
         .margin(10)
         .caption(title, ("sans-serif", 16))
         .x_label_area_size(32)
         .y_label_area_size(46)
-        .build_cartesian_2d(x0..x1, y0..y1)?;
+        .build_cartesian_2d(with_margin(x), with_margin(y))?;
     chart
         .configure_mesh()
         .x_desc("Epoch")
@@ -67,22 +84,41 @@ fn panel(
         .light_line_style(WHITE)
         .draw()?;
     for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-        let series = LineSeries::new(line.points.iter().copied(), colour.stroke_width(2));
-        chart.draw_series(series)?.label(line.name).legend(move |(x, y)| {
-            PathElement::new(vec![(x, y), (x + 16, y)], colour.stroke_width(2))
-        });
+        let points = history.iter().map(|point| (point.epoch, (line.value)(point)));
+        chart
+            .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
+            .label(line.name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
     }
-    chart.configure_series_labels().position(names).background_style(WHITE.mix(0.8)).draw()?;
+    chart.configure_series_labels().position(legend).background_style(WHITE.mix(0.8)).draw()?;
     Ok(())
+}
+
+/// The range with 5 % above it, so that the highest point is visible; 0 to 1 when it is empty.
+fn with_margin(range: AxisRange) -> std::ops::Range<f64> {
+    if range.is_empty() {
+        return 0.0..1.0;
+    }
+    range.low..range.high + (range.high - range.low).max(1e-3) * 0.05
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn point(epoch: f64, values: [f64; 4]) -> EpochPoint {
+        EpochPoint {
+            epoch,
+            train_loss: values[0],
+            validation_loss: values[1],
+            validation_accuracy: values[2],
+            validation_dice: values[3],
+        }
+    }
+
     #[test]
     fn curves_are_drawn_with_their_names_and_the_same_bytes_each_time() {
-        let history = [[1.0, 0.5, 0.6, 0.8, 0.7], [2.0, 0.3, 0.5, 0.9, 0.8]];
+        let history = [point(1.0, [0.5, 0.6, 0.8, 0.7]), point(2.0, [0.3, 0.5, 0.9, 0.8])];
         let svg = history_curves(&history).expect("svg");
         assert!(svg.starts_with("<svg") && svg.contains("training") && svg.contains("polyline"));
         assert_eq!(svg, history_curves(&history).expect("svg"));
@@ -92,6 +128,6 @@ mod tests {
     #[test]
     fn an_empty_history_and_values_that_are_not_finite_draw_an_empty_frame() {
         assert!(history_curves(&[]).is_ok());
-        assert!(history_curves(&[[1.0, f64::NAN, f64::INFINITY, 0.5, 0.5]]).is_ok());
+        assert!(history_curves(&[point(1.0, [f64::NAN, f64::INFINITY, 0.5, 0.5])]).is_ok());
     }
 }

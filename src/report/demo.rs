@@ -1,10 +1,10 @@
 //! The demo's report: one HTML file that needs nothing else.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-/// One line of `summary.json`.
+use super::html::{STYLE, escape, inline_png};
+
+/// One model of the demo, an object of `summary.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct DemoRow {
     pub pruning_ratio: f64,
@@ -25,62 +25,56 @@ pub struct DemoPicture {
     pub png: Vec<u8>,
 }
 
-/// What the page shows.
+/// A training run's curves.
+#[derive(Debug, Clone)]
+pub struct DemoCurves {
+    pub title: String,
+    pub svg: String,
+}
+
+/// Contents of the report.
 #[derive(Debug)]
 pub struct DemoPage<'a> {
+    /// Name of the device that trained.
     pub device: &'a str,
     pub rows: &'a [DemoRow],
-    /// Title and SVG.
-    pub curves: &'a [(String, String)],
+    pub curves: &'a [DemoCurves],
     pub pictures: &'a [DemoPicture],
 }
 
-pub(super) const STYLE: &str = "
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { margin-bottom: 0; } p { max-width: 45rem; }
-table { border-collapse: collapse; } th, td { padding: .3rem 1rem; text-align: right; border-bottom: 1px solid #8886; }
-figure { margin: 0; } figcaption { padding: .2rem 0 1rem; }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem; }
-img { width: 100%; image-rendering: pixelated; border-radius: 4px; } svg { max-width: 100%; height: auto; border-radius: 4px; }
-";
-
-/// The page as one HTML document.
+/// The report as one HTML document.
 #[must_use]
 pub fn render_demo(page: &DemoPage<'_>) -> String {
     let mut html =
         String::from("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
-    let mut add = |part: &str| html.push_str(part);
-    add(
-        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>prunella demo</title>",
-    );
-    add(&format!("<style>{STYLE}</style></head><body><h1>prunella demo</h1>"));
-    add(&format!(
-        "<p>A network was trained on procedural H&amp;E tissue, its filters were pruned and it was fine-tuned; each model \
-         was then scored on fields it never saw. Trained on {}. Segmentation times are for one field on this machine's \
-         CPU.</p>",
+    html += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">";
+    html += "<title>prunella demo</title>";
+    html += &format!("<style>{STYLE}</style></head><body><h1>prunella demo</h1>");
+    html += &format!(
+        "<p>A network was trained on procedural H&amp;E tissue, its filters were pruned and it was \
+         fine-tuned; each model was then scored on fields it never saw. Trained on {}. \
+         Segmentation times are for one field on this machine's CPU.</p>",
         escape(page.device)
-    ));
-    add(&table(page.rows));
-    add("<h2>A held-out field</h2><div class=\"grid\">");
+    );
+    html += &table(page.rows);
+    html += "<h2>A held-out field</h2><div class=\"grid\">";
     for picture in page.pictures {
-        let (data, caption) = (STANDARD.encode(&picture.png), escape(&picture.caption));
-        add(&format!(
-            "<figure><img alt=\"{caption}\" src=\"data:image/png;base64,{data}\"><figcaption>{caption}</figcaption></figure>"
-        ));
+        let caption = escape(&picture.caption);
+        let image = inline_png(&picture.png, &caption);
+        html += &format!("<figure>{image}<figcaption>{caption}</figcaption></figure>");
     }
-    add("</div><h2>Training</h2>");
-    for (title, svg) in page.curves {
-        add(&format!("<h3>{}</h3>{svg}", escape(title)));
+    html += "</div><h2>Training</h2>";
+    for curves in page.curves {
+        html += &format!("<h3>{}</h3>{}", escape(&curves.title), curves.svg);
     }
-    add("</body></html>\n");
+    html += "</body></html>\n";
     html
 }
 
 fn table(rows: &[DemoRow]) -> String {
     let mut out = String::from(
-        "<table><thead><tr><th>δ</th><th>parameters</th><th>bytes</th><th>Dice</th><th>accuracy</th><th>ms a field</th>\
-         </tr></thead><tbody>",
+        "<table><thead><tr><th>δ</th><th>parameters</th><th>bytes</th><th>Dice</th>\
+         <th>accuracy</th><th>ms a field</th></tr></thead><tbody>",
     );
     for r in rows {
         out += &format!(
@@ -89,10 +83,6 @@ fn table(rows: &[DemoRow]) -> String {
         );
     }
     out + "</tbody></table>"
-}
-
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -110,11 +100,11 @@ mod tests {
             segment_ms: 1.5,
         };
         let picture = DemoPicture { caption: "a <b>".into(), png: vec![1, 2, 3] };
-        let curves = [("δ = 0".to_owned(), "<svg></svg>".to_owned())];
+        let curves = DemoCurves { title: "δ = 0".into(), svg: "<svg></svg>".into() };
         let html = render_demo(&DemoPage {
             device: "CPU",
             rows: &[row],
-            curves: &curves,
+            curves: &[curves],
             pictures: &[picture],
         });
         for part in

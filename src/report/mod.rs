@@ -1,11 +1,17 @@
-//! Results as pictures: SVG curves and self-contained HTML. Only plain numbers come in.
+//! Results as figures and pages: SVG curves and self-contained HTML. Only plain numbers come in, so
+//! this module depends on neither training nor the engine.
 
 mod curves;
 mod demo;
+mod html;
 mod study;
 mod study_curves;
+mod svg;
 
-pub use curves::history_curves;
-pub use demo::{DemoPage, DemoPicture, DemoRow, render_demo};
-pub use study::{CellPicture, StudyPage, StudyPanel, StudyRow, render_study};
-pub use study_curves::{Curve, study_curves, study_grid};
+pub use curves::{EpochPoint, history_curves};
+pub use demo::{DemoCurves, DemoPage, DemoPicture, DemoRow, render_demo};
+pub use study::{
+    CellPicture, PaperDifference, ScoreColumns, SeedStatistics, StudyPage, StudyPanel, StudyRow,
+    render_study,
+};
+pub use study_curves::{Curve, CurvePoint, GridCell, study_curves, study_grid};

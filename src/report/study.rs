@@ -1,28 +1,66 @@
 //! A study's report: one HTML file with tables in the paper's layout, figures and pictures.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use super::html::{STYLE, cells, escape, head_cells, inline_png};
+use super::svg::sorted_distinct;
 
-use super::demo::{STYLE, escape};
+/// The five scores of the paper's tables, in their order there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScoreColumns<T> {
+    pub sensitivity: T,
+    pub specificity: T,
+    pub dice: T,
+    pub accuracy: T,
+    pub cross_entropy: T,
+}
 
 /// Mean and standard deviation over seeds.
-type ErrorBar = Option<(f64, Option<f64>)>;
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SeedStatistics {
+    pub mean: f64,
+    /// Sample standard deviation (divisor n − 1); none with a single seed.
+    pub std_dev: Option<f64>,
+}
 
-/// One configuration: sensitivity, specificity, Dice, accuracy, cross-entropy.
+impl SeedStatistics {
+    /// The statistics of one score's values, one value per seed; none without values.
+    #[must_use]
+    pub fn of(values: &[f64]) -> Option<Self> {
+        if values.is_empty() {
+            return None;
+        }
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
+        let std_dev = (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt());
+        Some(Self { mean, std_dev })
+    }
+}
+
+/// Differences from the paper's scores, in units of the paper's standard errors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PaperDifference {
+    pub accuracy: f64,
+    pub cross_entropy: f64,
+}
+
+/// One configuration: all seeds of a network, ratio and sample size.
 #[derive(Debug, Clone)]
 pub struct StudyRow {
     pub network: String,
     pub pruning_ratio: f64,
+    /// Sample size relative to the network, where the design gives it.
     pub r: Option<f64>,
     pub n_train: usize,
+    /// Number of seeds.
     pub seeds: usize,
     pub parameters: usize,
+    /// Bytes of the model file.
     pub bytes: usize,
+    /// Multiply-adds per patch.
     pub macs: u64,
-    pub ours: [ErrorBar; 5],
-    pub paper: Option<[f64; 5]>,
-    /// Distance of accuracy and cross-entropy from the paper's, in its standard errors.
-    pub apart: Option<(f64, f64)>,
+    pub ours: ScoreColumns<Option<SeedStatistics>>,
+    pub paper: Option<ScoreColumns<f64>>,
+    pub difference: Option<PaperDifference>,
 }
 
 /// A figure.
@@ -32,21 +70,7 @@ pub struct StudyPanel {
     pub svg: String,
 }
 
-/// What the report shows.
-#[derive(Debug)]
-pub struct StudyPage<'a> {
-    pub name: &'a str,
-    pub design: &'a str,
-    /// Cells that are not finished.
-    pub missing: usize,
-    /// Pixels between those that the DCCN was scored on, where it takes part.
-    pub dccn_stride: Option<usize>,
-    pub rows: &'a [StudyRow],
-    pub panels: &'a [StudyPanel],
-    pub pictures: &'a [CellPicture],
-}
-
-/// A configuration's answer on the same piece of tissue.
+/// Nuclei that one configuration finds on the same piece of tissue.
 #[derive(Debug, Clone)]
 pub struct CellPicture {
     pub network: String,
@@ -56,167 +80,211 @@ pub struct CellPicture {
     pub png: Vec<u8>,
 }
 
+/// Contents of the report.
+#[derive(Debug)]
+pub struct StudyPage<'a> {
+    pub name: &'a str,
+    /// The design as TOML.
+    pub design: &'a str,
+    /// Number of cells that are not finished.
+    pub missing: usize,
+    /// Stride of the grid on which the DCCN was scored, pixels; none without a DCCN.
+    pub dccn_stride: Option<usize>,
+    pub rows: &'a [StudyRow],
+    pub panels: &'a [StudyPanel],
+    /// Grouped by network.
+    pub pictures: &'a [CellPicture],
+}
+
+/// Shown where a value is not known.
+const UNKNOWN: &str = "–";
+
 /// The report as one HTML document.
 #[must_use]
 pub fn render_study(page: &StudyPage<'_>) -> String {
     let name = escape(page.name);
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Study {name}</title>\
-         <style>{STYLE} td {{ white-space: nowrap; }} .wide {{ overflow-x: auto; width: max-content; max-width: calc(100vw - 4rem); }}</style></head><body><h1>Study {name}</h1>"
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>Study {name}</title><style>{STYLE} td {{ white-space: nowrap; }} \
+         .wide {{ overflow-x: auto; width: max-content; max-width: calc(100vw - 4rem); }}</style>\
+         </head><body><h1>Study {name}</h1>"
     );
-    let mut add = |part: &str| html.push_str(part);
     if page.missing > 0 {
-        add(&format!("<p><strong>{} cells are not finished.</strong></p>", page.missing));
+        html += &format!("<p><strong>{} cells are not finished.</strong></p>", page.missing);
     }
     let grid = match page.dccn_stride {
-        Some(step) if step > 1 => format!(" (the DCCN's: of a grid of every {step} pixels)"),
+        Some(stride) if stride > 1 => {
+            format!(" (the DCCN's: of a grid of every {stride} pixels)")
+        }
         _ => String::new(),
     };
-    add(&format!(
-        "<p>Scores over all pixels of the test tiles{grid}; ± is the standard deviation over seeds. Beside them the paper's, where it \
-         has the same network, ratio and size; the last columns are the differences in accuracy and cross-entropy, in the \
-         paper's standard errors.</p>"
-    ));
-    add(&table(page.rows));
-    add("<h2>What the last patches and filters bring</h2>");
-    add(&summary(page.rows));
+    html += &format!(
+        "<p>Scores over all pixels of the test tiles{grid}; ± is the standard deviation over \
+         seeds. Beside them the paper's, where it has the same network, ratio and size; \
+         the last columns \
+         are the differences in accuracy and cross-entropy, in the paper's standard errors.</p>"
+    );
+    html += &score_table(page.rows);
+    html += "<h2>What the last patches and filters bring</h2>";
+    html += &cost_table(page.rows);
     for panel in page.panels {
-        add(&format!("<h2>{}</h2>{}", escape(&panel.title), panel.svg));
+        html += &format!("<h2>{}</h2>{}", escape(&panel.title), panel.svg);
     }
-    add(&grids(page.pictures));
-    add(&format!("<h2>Design</h2><pre>{}</pre></body></html>\n", escape(page.design)));
+    html += &picture_grids(page.pictures);
+    html += &format!("<h2>Design</h2><pre>{}</pre></body></html>\n", escape(page.design));
     html
 }
 
-/// Answers by ratio (down) and sample size (across), a grid a network: the paper's Figure 9.
-fn grids(pictures: &[CellPicture]) -> String {
-    let mut networks: Vec<&str> = pictures.iter().map(|p| p.network.as_str()).collect();
-    networks.dedup();
-    let mut out = String::new();
-    for network in networks {
-        let own: Vec<&CellPicture> = pictures.iter().filter(|p| p.network == network).collect();
-        let mut ratios: Vec<f64> = own.iter().map(|p| p.pruning_ratio).collect();
-        ratios.sort_by(f64::total_cmp);
-        ratios.dedup();
-        let mut sizes: Vec<f64> = own.iter().map(|p| p.size).collect();
-        sizes.sort_by(f64::total_cmp);
-        sizes.dedup();
-        out += &format!("<h2>{}: answers on a piece of the first test tile</h2>", escape(network));
-        out += "<div class=\"wide\"><table><thead><tr><th>δ \\ patches or r</th>";
-        sizes.iter().for_each(|n| out += &format!("<th scope=\"col\">{n}</th>"));
-        out += "</tr></thead><tbody>";
-        for ratio in ratios {
-            out += &format!("<tr><th scope=\"row\">{ratio}</th>");
-            for &n in &sizes {
-                let here = own.iter().find(|p| {
-                    p.size.to_bits() == n.to_bits() && p.pruning_ratio.to_bits() == ratio.to_bits()
-                });
-                let image = here.map(|p| {
-                    let (data, alt) = (
-                        STANDARD.encode(&p.png),
-                        format!("Nuclei found at δ = {ratio}, sample size {n}"),
-                    );
-                    format!("<img alt=\"{alt}\" src=\"data:image/png;base64,{data}\">")
-                });
-                out += &format!("<td>{}</td>", image.unwrap_or_default());
+/// Pictures by ratio (down) and sample size (across), a grid for each network (the paper's
+/// Figure 9).
+fn picture_grids(pictures: &[CellPicture]) -> String {
+    let mut html = String::new();
+    for own in pictures.chunk_by(|a, b| a.network == b.network) {
+        let ratios = sorted_distinct(own.iter().map(|p| p.pruning_ratio).collect());
+        let sizes = sorted_distinct(own.iter().map(|p| p.size).collect());
+        let network = escape(&own[0].network);
+        html += &format!("<h2>{network}: answers on a piece of the first test tile</h2>");
+        html += "<div class=\"wide\"><table><thead><tr><th>δ \\ patches or r</th>";
+        for size in &sizes {
+            html += &format!("<th scope=\"col\">{size}</th>");
+        }
+        html += "</tr></thead><tbody>";
+        for &ratio in &ratios {
+            html += &format!("<tr><th scope=\"row\">{ratio}</th>");
+            for &size in &sizes {
+                html += "<td>";
+                if let Some(picture) = picture_at(own, ratio, size) {
+                    let alt = format!("Nuclei found at δ = {ratio}, sample size {size}");
+                    html += &inline_png(&picture.png, &alt);
+                }
+                html += "</td>";
             }
-            out += "</tr>\n";
+            html += "</tr>\n";
         }
-        out += "</tbody></table></div>";
+        html += "</tbody></table></div>";
     }
-    out
+    html
 }
 
-fn spread(value: ErrorBar) -> String {
-    match value {
-        None => "–".to_owned(),
-        Some((mean, None)) => format!("{mean:.3}"),
-        Some((mean, Some(deviation))) => format!("{mean:.3} ± {deviation:.3}"),
-    }
+/// The picture of a ratio and size; both are values of some picture, so bits are compared.
+fn picture_at(pictures: &[CellPicture], ratio: f64, size: f64) -> Option<&CellPicture> {
+    pictures.iter().find(|p| {
+        p.pruning_ratio.to_bits() == ratio.to_bits() && p.size.to_bits() == size.to_bits()
+    })
 }
 
-fn table(rows: &[StudyRow]) -> String {
-    let head = |names: &[&str]| names.iter().map(|n| format!("<th>{n}</th>")).collect::<String>();
-    // A study of another network has no paper beside it.
-    let paper_known = rows.iter().any(|r| r.paper.is_some());
-    let mut out = String::from("<div class=\"wide\"><table><thead><tr>");
-    out.push_str(&head(&[
-        "network",
-        "δ",
-        "r",
-        "N",
-        "seeds",
-        "sensitivity",
-        "specificity",
-        "Dice",
-        "accuracy",
-    ]));
-    out.push_str(&head(&["cross-entropy"]));
-    if paper_known {
-        out.push_str(&head(&[
-            "paper: Dice",
-            "accuracy",
-            "cross-entropy",
-            "Δ accuracy, SE",
-            "Δ cross-entropy, SE",
-        ]));
+/// Our scores of each configuration, and the paper's beside them where any row has them.
+fn score_table(rows: &[StudyRow]) -> String {
+    let with_paper = rows.iter().any(|r| r.paper.is_some());
+    let mut html = String::from("<div class=\"wide\"><table><thead><tr>");
+    html += &head_cells(&["network", "δ", "r", "N", "seeds"]);
+    html += &head_cells(&["sensitivity", "specificity", "Dice", "accuracy", "cross-entropy"]);
+    if with_paper {
+        html += &head_cells(&["paper: Dice", "accuracy", "cross-entropy"]);
+        html += &head_cells(&["Δ accuracy, SE", "Δ cross-entropy, SE"]);
     }
-    out.push_str("</tr></thead><tbody>");
+    html += "</tr></thead><tbody>";
     for row in rows {
-        let r = row.r.map_or("–".to_owned(), |r| r.to_string());
-        let ours: String = row.ours.iter().map(|s| format!("<td>{}</td>", spread(*s))).collect();
-        out.push_str(&format!(
-            "<tr><td>{}</td><td>{}</td><td>{r}</td><td>{}</td><td>{}</td>{ours}",
-            row.network, row.pruning_ratio, row.n_train, row.seeds
-        ));
-        if paper_known {
-            let paper = |i: usize| row.paper.map_or("–".to_owned(), |p| format!("{:.3}", p[i]));
-            let apart = row.apart.map(|(a, c)| [format!("{a:+.1}"), format!("{c:+.1}")]);
-            let [accuracy, entropy] = apart.unwrap_or_else(|| ["–".to_owned(), "–".to_owned()]);
-            let cells = [paper(2), paper(3), paper(4), accuracy, entropy];
-            out.push_str(&cells.map(|c| format!("<td>{c}</td>")).concat());
+        html += "<tr>";
+        html += &cells(&[
+            row.network.clone(),
+            row.pruning_ratio.to_string(),
+            row.r.map_or(UNKNOWN.to_owned(), |r| r.to_string()),
+            row.n_train.to_string(),
+            row.seeds.to_string(),
+            with_std_dev(row.ours.sensitivity),
+            with_std_dev(row.ours.specificity),
+            with_std_dev(row.ours.dice),
+            with_std_dev(row.ours.accuracy),
+            with_std_dev(row.ours.cross_entropy),
+        ]);
+        if with_paper {
+            html += &cells(&[
+                number(row.paper.map(|p| p.dice)),
+                number(row.paper.map(|p| p.accuracy)),
+                number(row.paper.map(|p| p.cross_entropy)),
+                standard_errors(row.difference.map(|d| d.accuracy)),
+                standard_errors(row.difference.map(|d| d.cross_entropy)),
+            ]);
         }
-        out.push_str("</tr>\n");
+        html += "</tr>\n";
     }
-    out + "</tbody></table></div>"
+    html + "</tbody></table></div>"
 }
 
 /// The paper's Tables 9 and 10: each configuration against the unpruned network with the most
 /// patches.
-fn summary(rows: &[StudyRow]) -> String {
-    let mut out = String::from(
-        "<table><thead><tr><th>network</th><th>δ</th><th>N</th><th>parameters</th><th>bytes</th><th>MACs a patch</th>\
-         <th>accuracy kept</th><th>Dice kept</th></tr></thead><tbody>",
-    );
+fn cost_table(rows: &[StudyRow]) -> String {
+    let mut html = String::from("<table><thead><tr>");
+    html += &head_cells(&["network", "δ", "N", "parameters", "bytes", "MACs a patch"]);
+    html += &head_cells(&["accuracy kept", "Dice kept"]);
+    html += "</tr></thead><tbody>";
     for row in rows {
-        let whole = rows
-            .iter()
-            .filter(|w| w.network == row.network && w.pruning_ratio == 0.0)
-            .max_by_key(|w| w.n_train);
-        let kept = |i: usize| {
-            let share =
-                row.ours[i].zip(whole.and_then(|w| w.ours[i])).map(|(a, b)| a.0 / b.0 * 100.0);
-            share.filter(|s| s.is_finite()).map_or("–".to_owned(), |s| format!("{s:.1} %"))
-        };
-        out.push_str(&format!(
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-            row.network,
-            row.pruning_ratio,
-            row.n_train,
-            row.parameters,
-            row.bytes,
-            row.macs,
-            kept(3),
-            kept(2)
-        ));
+        let unpruned = rows.iter().filter(|u| u.network == row.network && u.pruning_ratio == 0.0);
+        let reference = unpruned.max_by_key(|u| u.n_train);
+        html += "<tr>";
+        html += &cells(&[
+            row.network.clone(),
+            row.pruning_ratio.to_string(),
+            row.n_train.to_string(),
+            row.parameters.to_string(),
+            row.bytes.to_string(),
+            row.macs.to_string(),
+            percent_kept(row.ours.accuracy, reference.and_then(|u| u.ours.accuracy)),
+            percent_kept(row.ours.dice, reference.and_then(|u| u.ours.dice)),
+        ]);
+        html += "</tr>\n";
     }
-    out + "</tbody></table>"
+    html + "</tbody></table>"
+}
+
+/// A mean relative to the reference's.
+fn percent_kept(ours: Option<SeedStatistics>, reference: Option<SeedStatistics>) -> String {
+    if let (Some(ours), Some(reference)) = (ours, reference) {
+        let percent = ours.mean / reference.mean * 100.0;
+        if percent.is_finite() {
+            return format!("{percent:.1} %");
+        }
+    }
+    UNKNOWN.to_owned()
+}
+
+fn with_std_dev(value: Option<SeedStatistics>) -> String {
+    match value {
+        None => UNKNOWN.to_owned(),
+        Some(SeedStatistics { mean, std_dev: None }) => format!("{mean:.3}"),
+        Some(SeedStatistics { mean, std_dev: Some(std_dev) }) => {
+            format!("{mean:.3} ± {std_dev:.3}")
+        }
+    }
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or(UNKNOWN.to_owned(), |v| format!("{v:.3}"))
+}
+
+/// A signed difference in standard errors.
+fn standard_errors(difference: Option<f64>) -> String {
+    difference.map_or(UNKNOWN.to_owned(), |d| format!("{d:+.1}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn one_seed(mean: f64) -> SeedStatistics {
+        SeedStatistics { mean, std_dev: None }
+    }
+
+    #[test]
+    fn statistics_are_means_and_sample_deviations() {
+        assert_eq!(SeedStatistics::of(&[]), None);
+        assert_eq!(SeedStatistics::of(&[2.0]), Some(one_seed(2.0)));
+        let two = SeedStatistics::of(&[1.0, 3.0]).expect("two");
+        let std_dev = two.std_dev.expect("known");
+        assert!((two.mean - 2.0).abs() < 1e-12 && (std_dev - 2f64.sqrt()).abs() < 1e-12);
+    }
 
     #[test]
     fn the_report_has_our_numbers_the_papers_and_what_is_missing() {
@@ -229,15 +297,22 @@ mod tests {
             parameters: 916_959,
             bytes: 3_700_000,
             macs: 24_000_000,
-            ours: [
-                None,
-                Some((0.9, None)),
-                Some((0.75, Some(0.01))),
-                Some((accuracy, Some(0.002))),
-                Some((0.2, None)),
-            ],
-            paper: (ratio == 0.0).then_some([0.789, 0.946, 0.768, 0.921, 0.22]),
-            apart: (ratio == 0.0).then_some((-3.0, 1.5)),
+            ours: ScoreColumns {
+                sensitivity: None,
+                specificity: Some(one_seed(0.9)),
+                dice: Some(SeedStatistics { mean: 0.75, std_dev: Some(0.01) }),
+                accuracy: Some(SeedStatistics { mean: accuracy, std_dev: Some(0.002) }),
+                cross_entropy: Some(one_seed(0.2)),
+            },
+            paper: (ratio == 0.0).then_some(ScoreColumns {
+                sensitivity: 0.789,
+                specificity: 0.946,
+                dice: 0.768,
+                accuracy: 0.921,
+                cross_entropy: 0.22,
+            }),
+            difference: (ratio == 0.0)
+                .then_some(PaperDifference { accuracy: -3.0, cross_entropy: 1.5 }),
         };
         let rows = [row(0.0, 0.92), row(0.9, 0.874)];
         let picture = |pruning_ratio, size| CellPicture {

@@ -3,46 +3,117 @@
 
 use plotters::prelude::*;
 
-use crate::error::{Error, Result};
+use super::svg::{Area, AxisRange, DrawResult, draw_svg, sorted_distinct};
+use crate::error::Result;
 
-/// One line: a name and (x, y, deviation) of its points; a deviation of 0 has no bar.
+/// One line of a figure.
 #[derive(Debug, Clone)]
 pub struct Curve {
     pub name: String,
-    pub points: Vec<(f64, f64, f64)>,
+    /// In any order.
+    pub points: Vec<CurvePoint>,
 }
 
-/// Part of a figure's width, measured by its values, that is left to the names of lines.
+/// A point with its error bar.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CurvePoint {
+    pub x: f64,
+    pub y: f64,
+    /// Half the length of the error bar; 0 draws none.
+    pub std_dev: f64,
+}
+
+/// A field of [`study_grid`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GridCell {
+    pub pruning_ratio: f64,
+    /// Sample size: patches, or relative to the network.
+    pub size: f64,
+    pub value: f64,
+}
+
+/// Size of a figure of curves, pixels.
+const WIDTH_PX: u32 = 760;
+const HEIGHT_PX: u32 = 420;
+/// Share of the x axis, on its logarithmic scale, that is left free for the legend.
 const LEGEND_SHARE: f64 = 0.25;
-/// Most numbers along an axis that grows by factors.
+/// Most labels of the logarithmic axis.
 const X_LABELS: usize = 6;
 
-/// A number in few characters.
-fn short(value: f64) -> String {
-    let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
-    let unit = units.into_iter().find(|(size, _)| value >= *size);
-    unit.map_or_else(
-        || format!("{}", (value * 100.0).round() / 100.0),
-        |(size, name)| format!("{} {name}", (value / size * 10.0).round() / 10.0),
-    )
+/// Curves over a logarithmic x axis (the paper's Figures 5 to 8). Points with x ≤ 0 or a y that is
+/// not finite leave the axes unchanged.
+///
+/// # Errors
+/// [`crate::error::Error::Malformed`] when plotters cannot draw the values.
+pub fn study_curves(x_label: &str, y_label: &str, curves: &[Curve]) -> Result<String> {
+    draw_svg(WIDTH_PX, HEIGHT_PX, |root| draw_curves(root, x_label, y_label, curves))
 }
 
-type DrawnCurve = std::result::Result<(), Box<dyn std::error::Error>>;
+fn draw_curves(root: &Area<'_>, x_label: &str, y_label: &str, curves: &[Curve]) -> DrawResult {
+    let (x, y) = axes(curves);
+    let mut chart = ChartBuilder::on(root)
+        .margin(12)
+        .x_label_area_size(38)
+        .y_label_area_size(52)
+        .build_cartesian_2d((x.low..x.high).log_scale(), y.low..y.high)?;
+    chart
+        .configure_mesh()
+        .x_desc(x_label)
+        .y_desc(y_label)
+        .light_line_style(WHITE)
+        .x_labels(X_LABELS)
+        .x_label_formatter(&|value| short(*value))
+        .draw()?;
+    for (index, curve) in curves.iter().enumerate() {
+        let colour = colour(index, curves.len());
+        let mut points = curve.points.clone();
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
 
-fn svg(
-    size: (u32, u32),
-    draw: impl FnOnce(&DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) -> DrawnCurve,
-) -> Result<String> {
-    let mut text = String::new();
-    let done: DrawnCurve = (|| {
-        let root = SVGBackend::with_string(&mut text, size).into_drawing_area();
-        root.fill(&WHITE)?;
-        draw(&root)?;
-        root.present()?;
-        Ok(())
-    })();
-    done.map_err(|e| Error::malformed(format!("The figure cannot be drawn: {e}")))?;
-    Ok(text)
+        let line = points.iter().map(|p| (p.x, p.y));
+        chart
+            .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
+            .label(curve.name.as_str())
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
+
+        let with_bars = points.iter().filter(|p| p.std_dev > 0.0);
+        chart.draw_series(with_bars.map(|p| {
+            let (bottom, top) = (p.y - p.std_dev, p.y + p.std_dev);
+            ErrorBar::new_vertical(p.x, bottom, p.y, top, colour.stroke_width(1), 8)
+        }))?;
+
+        chart.draw_series(points.iter().map(|p| Circle::new((p.x, p.y), 3, colour.filled())))?;
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerRight)
+        .background_style(WHITE.mix(0.8))
+        .draw()?;
+    Ok(())
+}
+
+/// Ranges of x and y: all points with their error bars, a margin, and space for the legend to the
+/// right of the last point.
+fn axes(curves: &[Curve]) -> (AxisRange, AxisRange) {
+    let mut x = AxisRange::EMPTY;
+    let mut y = AxisRange::EMPTY;
+    for curve in curves {
+        for point in &curve.points {
+            if point.y.is_finite() && point.x > 0.0 {
+                x.include(point.x);
+                y.include(point.y - point.std_dev);
+                y.include(point.y + point.std_dev);
+            }
+        }
+    }
+    if x.is_empty() {
+        x = AxisRange { low: 1.0, high: 10.0 };
+        y = AxisRange { low: 0.0, high: 1.0 };
+    } else {
+        x = AxisRange { low: x.low / 1.3, high: x.high * 1.3 };
+        y = AxisRange { low: y.low - 0.01, high: y.high + 0.01 };
+    }
+    x.high *= (x.high / x.low).powf(LEGEND_SHARE);
+    (x, y)
 }
 
 /// A line's colour: from blue for the first to red for the last, as the ratio grows.
@@ -52,104 +123,82 @@ fn colour(index: usize, count: usize) -> RGBColor {
     RGBColor(r, g, b)
 }
 
-/// Curves over a logarithmic axis (the paper's Figures 5 to 8).
-///
-/// # Errors
-/// When the drawing library refuses.
-pub fn study_curves(x: &str, y: &str, curves: &[Curve]) -> Result<String> {
-    let points =
-        || curves.iter().flat_map(|c| c.points.iter()).filter(|p| p.1.is_finite() && p.0 > 0.0);
-    let (x0, x1) = points().fold((f64::MAX, f64::MIN), |(l, h), p| (l.min(p.0), h.max(p.0)));
-    let (y0, y1) =
-        points().fold((f64::MAX, f64::MIN), |(l, h), p| (l.min(p.1 - p.2), h.max(p.1 + p.2)));
-    let (x0, x1, y0, y1) =
-        if x0 > x1 { (1.0, 10.0, 0.0, 1.0) } else { (x0 / 1.3, x1 * 1.3, y0 - 0.01, y1 + 0.01) };
-    // The names of the lines stand to the right of their ends.
-    let x1 = x1 * (x1 / x0).powf(LEGEND_SHARE);
-    svg((760, 420), |root| {
-        let mut chart = ChartBuilder::on(root)
-            .margin(12)
-            .x_label_area_size(38)
-            .y_label_area_size(52)
-            .build_cartesian_2d((x0..x1).log_scale(), y0..y1)?;
-        let mut mesh = chart.configure_mesh();
-        mesh.x_desc(x)
-            .y_desc(y)
-            .light_line_style(WHITE)
-            .x_labels(X_LABELS)
-            .x_label_formatter(&|v| short(*v))
-            .draw()?;
-        for (i, curve) in curves.iter().enumerate() {
-            let line = colour(i, curves.len());
-            let mut sorted = curve.points.clone();
-            sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-            chart
-                .draw_series(LineSeries::new(
-                    sorted.iter().map(|p| (p.0, p.1)),
-                    line.stroke_width(2),
-                ))?
-                .label(curve.name.as_str())
-                .legend(move |(x, y)| {
-                    PathElement::new(vec![(x, y), (x + 16, y)], line.stroke_width(2))
-                });
-            let bars = sorted.iter().filter(|p| p.2 > 0.0);
-            chart.draw_series(bars.map(|p| {
-                ErrorBar::new_vertical(p.0, p.1 - p.2, p.1, p.1 + p.2, line.stroke_width(1), 8)
-            }))?;
-            chart.draw_series(sorted.iter().map(|p| Circle::new((p.0, p.1), 3, line.filled())))?;
+/// A number in few characters: 900, 4.6 k, 24.3 M, 2 G.
+fn short(value: f64) -> String {
+    for (size, unit) in [(1e9, "G"), (1e6, "M"), (1e3, "k")] {
+        if value >= size {
+            return format!("{} {unit}", (value / size * 10.0).round() / 10.0);
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
-            .background_style(WHITE.mix(0.8))
-            .draw()?;
-        Ok(())
-    })
+    }
+    format!("{}", (value * 100.0).round() / 100.0)
 }
+
+/// Layout of the grid, pixels: one field, and the labels left of and above the fields.
+const FIELD_WIDTH_PX: i32 = 84;
+const FIELD_HEIGHT_PX: i32 = 30;
+const LEFT_PX: i32 = 70;
+const TOP_PX: i32 = 26;
 
 /// Values by ratio (down) and sample size (across), the paper's Figure 10: dark is low, bright is
 /// high.
 ///
 /// # Errors
-/// When the drawing library refuses.
-pub fn study_grid(cells: &[(f64, f64, f64)]) -> Result<String> {
-    let mut ratios: Vec<f64> = cells.iter().map(|c| c.0).collect();
-    ratios.sort_by(f64::total_cmp);
-    ratios.dedup();
-    let mut sizes: Vec<f64> = cells.iter().map(|c| c.1).collect();
-    sizes.sort_by(f64::total_cmp);
-    sizes.dedup();
-    let (low, high) = cells.iter().fold((f64::MAX, f64::MIN), |(l, h), c| (l.min(c.2), h.max(c.2)));
-    let (left, top, w, h) = (70i32, 26i32, 84i32, 30i32);
-    let place =
-        |index: usize, from: i32, step: i32| from + step * i32::try_from(index).unwrap_or(0);
-    let size = (place(sizes.len(), left + 10, w), place(ratios.len(), top + 30, h));
-    svg((size.0.unsigned_abs(), size.1.unsigned_abs()), |root| {
-        let label = |text: String, x: i32, y: i32| Text::new(text, (x, y), ("sans-serif", 13));
-        root.draw(&label("δ  \\  size".to_owned(), 4, 6))?;
-        for (i, n) in sizes.iter().enumerate() {
-            root.draw(&label(n.to_string(), place(i, left + 6, w), 6))?;
-        }
-        for (j, ratio) in ratios.iter().enumerate() {
-            root.draw(&label(ratio.to_string(), 20, place(j, top + 8, h)))?;
-        }
-        for &(ratio, n, value) in cells {
-            let x =
-                place(sizes.iter().position(|s| s.to_bits() == n.to_bits()).unwrap_or(0), left, w);
-            let row = ratios.iter().position(|r| r.to_bits() == ratio.to_bits());
-            let y = place(row.unwrap_or(0), top, h);
-            let share = if high > low { (value - low) / (high - low) } else { 1.0 };
-            let fill = ViridisRGB.get_color(share);
-            root.draw(&Rectangle::new([(x, y), (x + w - 2, y + h - 2)], fill.filled()))?;
-            let ink = if share > 0.55 { BLACK } else { WHITE };
-            root.draw(&Text::new(
-                format!("{value:.3}"),
-                (x + 6, y + 8),
-                ("sans-serif", 13).into_font().color(&ink),
-            ))?;
-        }
-        Ok(())
+/// [`crate::error::Error::Malformed`] when plotters cannot draw the values.
+pub fn study_grid(cells: &[GridCell]) -> Result<String> {
+    let ratios = sorted_distinct(cells.iter().map(|c| c.pruning_ratio).collect());
+    let sizes = sorted_distinct(cells.iter().map(|c| c.size).collect());
+    let width = field_left(sizes.len()) + 10;
+    let height = field_top(ratios.len()) + 30;
+    draw_svg(width.unsigned_abs(), height.unsigned_abs(), |root| {
+        draw_grid(root, cells, &ratios, &sizes)
     })
+}
+
+fn draw_grid(root: &Area<'_>, cells: &[GridCell], ratios: &[f64], sizes: &[f64]) -> DrawResult {
+    let font = ("sans-serif", 13);
+    root.draw(&Text::new("δ  \\  size", (4, 6), font))?;
+    for (column, size) in sizes.iter().enumerate() {
+        root.draw(&Text::new(size.to_string(), (field_left(column) + 6, 6), font))?;
+    }
+    for (row, ratio) in ratios.iter().enumerate() {
+        root.draw(&Text::new(ratio.to_string(), (20, field_top(row) + 8), font))?;
+    }
+    let mut range = AxisRange::EMPTY;
+    for cell in cells {
+        range.include(cell.value);
+    }
+    for cell in cells {
+        let left = field_left(index_of(cell.size, sizes));
+        let top = field_top(index_of(cell.pruning_ratio, ratios));
+        // 0 for the lowest value, 1 for the highest.
+        let share = if range.high > range.low {
+            (cell.value - range.low) / (range.high - range.low)
+        } else {
+            1.0
+        };
+        let corners = [(left, top), (left + FIELD_WIDTH_PX - 2, top + FIELD_HEIGHT_PX - 2)];
+        let fill = ViridisRGB.get_color(share);
+        root.draw(&Rectangle::new(corners, fill.filled()))?;
+        let ink = if share > 0.55 { BLACK } else { WHITE };
+        let number = format!("{:.3}", cell.value);
+        root.draw(&Text::new(number, (left + 6, top + 8), font.into_font().color(&ink)))?;
+    }
+    Ok(())
+}
+
+/// Left edge of a column of fields.
+fn field_left(column: usize) -> i32 {
+    LEFT_PX + FIELD_WIDTH_PX * i32::try_from(column).unwrap_or(0)
+}
+
+/// Upper edge of a row of fields.
+fn field_top(row: usize) -> i32 {
+    TOP_PX + FIELD_HEIGHT_PX * i32::try_from(row).unwrap_or(0)
+}
+
+/// Index of a value that is one of `values`.
+fn index_of(value: f64, values: &[f64]) -> usize {
+    values.iter().position(|v| v.to_bits() == value.to_bits()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -158,9 +207,13 @@ mod tests {
 
     #[test]
     fn figures_name_their_lines_and_are_the_same_each_time() {
+        let point = |x, y, std_dev| CurvePoint { x, y, std_dev };
         let curves = [
-            Curve { name: "δ = 0".into(), points: vec![(100.0, 0.9, 0.01), (1000.0, 0.95, 0.0)] },
-            Curve { name: "δ = 0.9".into(), points: vec![(100.0, 0.8, 0.0)] },
+            Curve {
+                name: "δ = 0".into(),
+                points: vec![point(100.0, 0.9, 0.01), point(1000.0, 0.95, 0.0)],
+            },
+            Curve { name: "δ = 0.9".into(), points: vec![point(100.0, 0.8, 0.0)] },
         ];
         let svg = study_curves("patches", "Accuracy", &curves).expect("svg");
         assert!(svg.contains("δ = 0.9") && svg.contains("polyline"));
@@ -179,8 +232,9 @@ mod tests {
 
     #[test]
     fn a_grid_has_a_field_for_each_cell() {
-        let svg =
-            study_grid(&[(0.0, 100.0, 0.9), (0.5, 100.0, 0.8), (0.5, 1000.0, 0.85)]).expect("svg");
+        let cell = |pruning_ratio, size, value| GridCell { pruning_ratio, size, value };
+        let cells = [cell(0.0, 100.0, 0.9), cell(0.5, 100.0, 0.8), cell(0.5, 1000.0, 0.85)];
+        let svg = study_grid(&cells).expect("svg");
         assert_eq!(svg.matches("<rect").count(), 4, "three fields and the background");
         assert!(svg.contains("0.850") && study_grid(&[]).is_ok());
     }

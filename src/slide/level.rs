@@ -1,35 +1,42 @@
-//! One resolution of a slide: a grid of tiles (or strips, which are wide tiles), how they are
-//! packed and where they lie.
+//! One resolution of a slide: a grid of tiles (or of strips, which are treated as tiles as wide as
+//! the image), how their pixels are stored and where their bytes lie.
+
+use std::ops::Range;
 
 use super::range_cache::{RangeCache, ReadResult};
 use super::tiff::{Directory, tag};
-use crate::error::Error;
+use crate::error::{Error, Result};
 
-/// Largest sides of a tile, pixels. Strips may be as wide as the image.
+/// Longest side of a tile, pixels. Strips may be as wide as the image.
 const MAX_TILE_PX: u64 = 65_536;
 /// Most pixels of a tile.
 const MAX_TILE_AREA: u64 = 64 << 20;
-/// Longest packed tile, bytes.
+/// Most compressed bytes of a tile.
 const MAX_TILE_BYTES: u64 = 256 << 20;
-/// Largest side of a level, pixels.
+/// Longest side of a level, pixels.
 const MAX_SIDE_PX: u64 = 1 << 24;
 
-/// How tiles are packed.
+/// Compression of tiles, by the TIFF tag 259. The `Debug` form is part of `slide info --json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
+    /// 1: none (TIFF 6.0, section 3).
     None,
+    /// 5: LZW (section 13).
     Lzw,
+    /// 8, and 32946 of older writers: zlib streams (TIFF Supplement 2, 2002).
     Deflate,
+    /// 7: JPEG with shared tables (Technical Note 2).
     Jpeg,
-    /// JPEG 2000; Aperio's 33003 holds brightness and two colour differences.
+    /// JPEG 2000 codestreams: 33003 and 33005 (Aperio), 34712 (registered).
     Jpeg2000 {
+        /// Whether the components are Y, Cb, Cr (33003) instead of red, green, blue.
         ycc: bool,
     },
 }
 
 impl Compression {
-    fn of(number: u64) -> Option<Self> {
-        match number {
+    fn from_code(code: u64) -> Option<Self> {
+        match code {
             1 => Some(Self::None),
             5 => Some(Self::Lzw),
             8 | 32946 => Some(Self::Deflate),
@@ -41,83 +48,130 @@ impl Compression {
     }
 }
 
+/// Meaning of the samples, by the TIFF tag 262 (TIFF 6.0, section 8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Photometric {
+    /// 0: grey, 0 is white.
+    WhiteIsZero,
+    /// 1: grey, 0 is black.
+    BlackIsZero,
+    /// 2: red, green, blue.
+    Rgb,
+    /// 6: luma and two colour differences (section 21).
+    YCbCr,
+}
+
+impl Photometric {
+    fn from_code(code: u64) -> Option<Self> {
+        match code {
+            0 => Some(Self::WhiteIsZero),
+            1 => Some(Self::BlackIsZero),
+            2 => Some(Self::Rgb),
+            6 => Some(Self::YCbCr),
+            _ => None,
+        }
+    }
+}
+
+/// Transform before LZW or Deflate, by the TIFF tag 317 (TIFF 6.0, section 14).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Predictor {
+    /// 1: values as they are.
+    None,
+    /// 2: each value minus the same component of its left neighbour, modulo 256.
+    Horizontal,
+}
+
+impl Predictor {
+    fn from_code(code: u64) -> Option<Self> {
+        match code {
+            1 => Some(Self::None),
+            2 => Some(Self::Horizontal),
+            _ => None,
+        }
+    }
+}
+
 /// A level of the pyramid.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a TIFF tag of two values")]
 pub struct SlideLevel {
-    /// Pixels.
+    /// Width of the level, pixels.
     pub width: usize,
+    /// Height of the level, pixels.
     pub height: usize,
+    /// Width of a tile, pixels; of a strip, the level's.
     pub tile_width: usize,
+    /// Height of a tile or strip, pixels.
     pub tile_height: usize,
+    /// How tiles are compressed.
     pub compression: Compression,
-    /// Values a pixel: 1 is grey, 3 colour, 4 colour with something else behind.
+    /// Values a pixel: 1 is grey, 3 colour, 4 colour and one that is ignored (alpha).
     pub samples: usize,
-    /// JPEG tiles hold red, green and blue instead of brightness and colour differences.
-    pub jpeg_rgb: bool,
-    /// Rows hold differences of neighbours.
-    pub predicted: bool,
-    /// 0 is white.
-    pub inverted: bool,
+    /// What the samples mean.
+    pub photometric: Photometric,
+    /// [`Predictor::None`] for compressions that have no predictor.
+    pub predictor: Predictor,
+    /// JPEG tables that all tiles share; empty without them.
     pub jpeg_tables: Vec<u8>,
     directory: Directory,
-    tiled: bool,
+    is_tiled: bool,
 }
 
 impl SlideLevel {
-    /// What a directory says of its image.
+    /// Reads the description of a directory's image.
     ///
     /// # Errors
-    /// Missing bytes; [`Error::Unsupported`] or [`Error::Limit`] for an image that is no tissue or
-    /// too large.
+    /// Missing bytes; [`Error::Unsupported`] or [`Error::Limit`] for images that are not 8-bit grey
+    /// or colour, or too large.
     pub fn new(bytes: &RangeCache, directory: &Directory) -> ReadResult<Self> {
-        let number = |tag, absent| directory.number_or(bytes, tag, absent);
-        let (width, height) = (number(tag::WIDTH, 0)?, number(tag::HEIGHT, 0)?);
+        let number = |tag, default| directory.number_or(bytes, tag, default);
+        let width = number(tag::IMAGE_WIDTH, 0)?;
+        let height = number(tag::IMAGE_LENGTH, 0)?;
         if !(1..=MAX_SIDE_PX).contains(&width) || !(1..=MAX_SIDE_PX).contains(&height) {
             return Err(Error::limit(format!(
                 "A level of {width}×{height} pixels is out of range"
             ))
             .into());
         }
-        let tiled = directory.has(tag::TILE_WIDTH);
-        let (tile_width, tile_height) = if tiled {
-            (number(tag::TILE_WIDTH, 0)?, number(tag::TILE_HEIGHT, 0)?)
+        let is_tiled = directory.has(tag::TILE_WIDTH);
+        let (tile_width, tile_height) = if is_tiled {
+            (number(tag::TILE_WIDTH, 0)?, number(tag::TILE_LENGTH, 0)?)
         } else {
             (width, number(tag::ROWS_PER_STRIP, height)?.min(height))
         };
-        let area = tile_width.checked_mul(tile_height).filter(|a| (1..=MAX_TILE_AREA).contains(a));
-        if area.is_none() || (tiled && tile_width.max(tile_height) > MAX_TILE_PX) {
-            let kind = if tiled { "tiles" } else { "strips" };
-            return Err(Error::limit(format!(
-                "Slides with {kind} of {tile_width}×{tile_height} pixels are not read"
-            ))
-            .into());
-        }
-        let samples = number(tag::SAMPLES, 1)?;
-        let bits = directory.numbers(bytes, tag::BITS, 8)?;
-        if !matches!(samples, 1 | 3 | 4) || bits.iter().any(|b| *b != 8) || bits.is_empty() {
+        check_tile_size(tile_width, tile_height, is_tiled)?;
+        let samples = number(tag::SAMPLES_PER_PIXEL, 1)?;
+        let bits = directory.numbers(bytes, tag::BITS_PER_SAMPLE, 8)?;
+        let is_eight_bit = !bits.is_empty() && bits.iter().all(|b| *b == 8);
+        if !matches!(samples, 1 | 3 | 4) || !is_eight_bit {
             return Err(Error::unsupported(
-                "Only slides of 8 bits a value, grey or colour, are read",
+                "Only slides of 8 bits a value, grey or colour, are supported",
             )
             .into());
         }
-        if samples > 1 && number(tag::PLANAR, 1)? != 1 {
+        if samples > 1 && number(tag::PLANAR_CONFIGURATION, 1)? != 1 {
             return Err(
-                Error::unsupported("Slides with separate colour planes are not read").into()
+                Error::unsupported("Slides with separate colour planes are not supported").into()
             );
         }
-        let packed = number(tag::COMPRESSION, 1)?;
-        let compression = Compression::of(packed).ok_or_else(|| {
-            Error::unsupported(format!("Slides packed by method {packed} are not read"))
+        let code = number(tag::COMPRESSION, 1)?;
+        let compression = Compression::from_code(code).ok_or_else(|| {
+            Error::unsupported(format!("Slides with TIFF compression {code} are not supported"))
         })?;
-        let photometric = number(tag::PHOTOMETRIC, 2)?;
-        let predictor = number(tag::PREDICTOR, 1)?;
-        if !matches!(photometric, 0 | 1 | 2 | 6) || !matches!(predictor, 1 | 2) {
+        let photometric = Photometric::from_code(number(tag::PHOTOMETRIC_INTERPRETATION, 2)?);
+        let predictor = Predictor::from_code(number(tag::PREDICTOR, 1)?);
+        let (Some(photometric), Some(predictor)) = (photometric, predictor) else {
             return Err(Error::unsupported(
-                "The slide's colours are stored in a way that is not read",
+                "The slide's colours are stored in a way that is not supported",
             )
             .into());
-        }
+        };
+        let has_predictor = matches!(compression, Compression::Lzw | Compression::Deflate);
+        let jpeg_tables = if compression == Compression::Jpeg {
+            directory.raw(bytes, tag::JPEG_TABLES)?
+        } else {
+            Vec::new()
+        };
         let level = Self {
             width: width as usize,
             height: height as usize,
@@ -125,22 +179,15 @@ impl SlideLevel {
             tile_height: tile_height as usize,
             compression,
             samples: samples as usize,
-            jpeg_rgb: photometric == 2,
-            predicted: predictor == 2
-                && matches!(compression, Compression::Lzw | Compression::Deflate),
-            inverted: photometric == 0 && samples == 1,
-            jpeg_tables: if compression == Compression::Jpeg {
-                directory.raw(bytes, tag::JPEG_TABLES)?
-            } else {
-                Vec::new()
-            },
+            photometric,
+            predictor: if has_predictor { predictor } else { Predictor::None },
+            jpeg_tables,
             directory: directory.clone(),
-            tiled,
+            is_tiled,
         };
-        let (across, down) = level.grid();
-        let tiles = across as u64 * down as u64;
-        if level.directory.count(level.offsets()) < tiles
-            || level.directory.count(level.counts()) < tiles
+        let tiles = level.tiles_across() as u64 * level.tiles_down() as u64;
+        if level.directory.count(level.offsets_tag()) < tiles
+            || level.directory.count(level.byte_counts_tag()) < tiles
         {
             return Err(
                 Error::malformed(format!("The slide lists fewer than its {tiles} tiles")).into()
@@ -149,57 +196,75 @@ impl SlideLevel {
         Ok(level)
     }
 
-    /// Whether it is cut into tiles, as the levels of a pyramid are.
+    /// Whether it is stored in tiles, as the levels of a pyramid are, and not in strips.
     #[must_use]
     pub fn is_tiled(&self) -> bool {
-        self.tiled
+        self.is_tiled
     }
 
-    fn offsets(&self) -> u16 {
-        if self.tiled { tag::TILE_OFFSETS } else { tag::STRIP_OFFSETS }
+    fn offsets_tag(&self) -> u16 {
+        if self.is_tiled { tag::TILE_OFFSETS } else { tag::STRIP_OFFSETS }
     }
 
-    fn counts(&self) -> u16 {
-        if self.tiled { tag::TILE_COUNTS } else { tag::STRIP_COUNTS }
+    fn byte_counts_tag(&self) -> u16 {
+        if self.is_tiled { tag::TILE_BYTE_COUNTS } else { tag::STRIP_BYTE_COUNTS }
     }
 
-    /// Tiles across and down.
+    /// Columns of the tile grid.
     #[must_use]
-    pub fn grid(&self) -> (usize, usize) {
-        (self.width.div_ceil(self.tile_width), self.height.div_ceil(self.tile_height))
+    pub fn tiles_across(&self) -> usize {
+        self.width.div_ceil(self.tile_width)
     }
 
-    /// Where a tile's bytes lie; none for a tile that was left out.
+    /// Rows of the tile grid.
+    #[must_use]
+    pub fn tiles_down(&self) -> usize {
+        self.height.div_ceil(self.tile_height)
+    }
+
+    /// Byte range of a tile in the file; none for an empty tile, which stands for background.
     ///
     /// # Errors
-    /// Missing bytes; a tile that lies outside the file.
+    /// Missing bytes; a tile outside the grid or outside the file.
     pub fn tile_range(
         &self,
         bytes: &RangeCache,
         column: usize,
         row: usize,
-    ) -> ReadResult<Option<std::ops::Range<u64>>> {
-        let (across, down) = self.grid();
-        if column >= across || row >= down {
+    ) -> ReadResult<Option<Range<u64>>> {
+        if column >= self.tiles_across() || row >= self.tiles_down() {
             return Err(Error::mismatch(format!("The level has no tile {column}, {row}")).into());
         }
-        let index = (row * across + column) as u64;
-        let count = self.directory.number_at(bytes, self.counts(), index)?;
-        let offset = self.directory.number_at(bytes, self.offsets(), index)?;
-        if count == 0 {
+        // Tiles are listed row by row (TIFF 6.0, section 15).
+        let index = (row * self.tiles_across() + column) as u64;
+        let byte_count = self.directory.number_at(bytes, self.byte_counts_tag(), index)?;
+        let offset = self.directory.number_at(bytes, self.offsets_tag(), index)?;
+        if byte_count == 0 {
             return Ok(None);
         }
-        if count > MAX_TILE_BYTES {
-            return Err(
-                Error::limit(format!("A tile of {count} bytes is larger than the limit")).into()
-            );
+        if byte_count > MAX_TILE_BYTES {
+            return Err(Error::limit(format!(
+                "A tile of {byte_count} bytes is larger than the limit"
+            ))
+            .into());
         }
-        match offset.checked_add(count).filter(|end| *end <= bytes.len()) {
+        match offset.checked_add(byte_count).filter(|end| *end <= bytes.len()) {
             Some(end) => Ok(Some(offset..end)),
             None => Err(Error::malformed(format!(
-                "Tile {column}, {row} should lie at byte {offset}, past the end of the file; it may be cut short"
+                "Tile {column}, {row} should lie at byte {offset}, past the end of the file; it \
+                 may be cut short"
             ))
             .into()),
         }
     }
+}
+
+fn check_tile_size(width: u64, height: u64, is_tiled: bool) -> Result<()> {
+    let area = width.checked_mul(height);
+    let is_area_valid = area.is_some_and(|a| (1..=MAX_TILE_AREA).contains(&a));
+    if is_area_valid && !(is_tiled && width.max(height) > MAX_TILE_PX) {
+        return Ok(());
+    }
+    let kind = if is_tiled { "tiles" } else { "strips" };
+    Err(Error::limit(format!("Slides with {kind} of {width}×{height} pixels are not supported")))
 }

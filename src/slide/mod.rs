@@ -1,25 +1,36 @@
 //! Whole slides: Aperio SVS, pyramidal TIFF and `BigTIFF`, OME-TIFF, from a disk, a server or a
-//! browser. One reader serves all, for it never waits: it says which bytes it needs
-//! ([`ReadError::NeedBytes`]) and is asked again when they are there. Files are hostile until read:
-//! every count, place and size is checked before memory is taken.
+//! browser.
+//!
+//! The readers are sans-I/O: they work on a [`RangeCache`] and return
+//! [`ReadError::NeedBytes`] when bytes are missing; the caller fetches these and calls again. So
+//! blocking native code ([`SlideReader`]) and asynchronous code in a browser share them. Files are
+//! untrusted: every count, offset and size is checked before memory is taken.
 
+mod bounds;
 mod decode;
+#[cfg(all(feature = "net", not(target_arch = "wasm32")))]
+mod http_source;
 mod level;
-mod opening;
 mod range_cache;
 #[cfg(not(target_arch = "wasm32"))]
 mod reader;
+mod slide_file;
 #[cfg(not(target_arch = "wasm32"))]
 mod source;
 mod tiff;
 mod tiles;
 
+pub use bounds::SlideBounds;
 pub use decode::{BACKGROUND, decode_tile};
-pub use level::{Compression, SlideLevel};
-pub use opening::{Slide, SlideFormat};
-pub use range_cache::{NEAR, PAGE, RangeCache, ReadError, ReadResult, merged};
+#[cfg(all(feature = "net", not(target_arch = "wasm32")))]
+pub use http_source::{HttpSource, HttpTraffic};
+pub use level::{Compression, Photometric, Predictor, SlideLevel};
+pub use range_cache::{
+    MERGE_GAP_BYTES, MergedRange, PAGE_BYTES, RangeCache, ReadError, ReadResult, merge_ranges,
+};
 #[cfg(not(target_arch = "wasm32"))]
 pub use reader::SlideReader;
+pub use slide_file::{Slide, SlideFormat};
 #[cfg(not(target_arch = "wasm32"))]
-pub use source::{ByteSource, FileSource, HttpSource, source};
-pub use tiles::{Rect, TileCache, TileIndex};
+pub use source::{ByteSource, FileSource, source};
+pub use tiles::{PlacedTile, Rect, TileCache, TileIndex};

@@ -1,48 +1,78 @@
-//! Pixels of a slide from any source: tiles are fetched in few requests, decoded on all cores and
-//! kept while there is room.
+//! Blocking access to a slide's pixels: tiles are fetched with few requests, decoded on all cores
+//! and cached.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use super::decode::decode_tile;
-use super::opening::Slide;
-use super::range_cache::{RangeCache, ReadError, ReadResult, merged};
+use super::range_cache::{RangeCache, ReadError, ReadResult, merge_ranges};
+use super::slide_file::Slide;
 use super::source::ByteSource;
-use super::tiles::{Rect, TileCache, TileIndex};
+use super::tiles::{PlacedTile, Rect, TileCache, TileIndex};
 use crate::error::{Error, Result};
 use crate::platform::for_each_index;
 use crate::raster::RgbImage;
 
-/// Room for decoded tiles, bytes.
+/// Capacity for decoded tiles, bytes.
 const CACHE_BYTES: usize = 64 << 20;
-/// First bytes that tell one slide from another.
+/// First bytes that go into the identity of a slide.
 const IDENTITY_BYTES: u64 = 16 * 1024;
-/// Rounds of fetching before a reader is believed to run in a circle.
+/// Most rounds of fetching for one value; a reader that needs more does not progress.
 const MAX_ROUNDS: usize = 1000;
 
 /// An open slide.
+///
+/// ```no_run
+/// use prunella::slide::{SlideReader, source};
+///
+/// # fn main() -> prunella::error::Result<()> {
+/// let reader = SlideReader::open(source("biopsy.svs")?)?;
+/// println!("{} levels, {:?} µm", reader.slide.levels.len(), reader.slide.mpp_um);
+/// // 1024 × 768 pixels of the finest level, from column 12 000 and row 8 000 on.
+/// let image = reader.region(0, 12_000, 8_000, 1024, 768)?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct SlideReader {
+    /// Metadata and levels.
     pub slide: Slide,
     source: Box<dyn ByteSource>,
+    /// Directories and tile tables read so far.
     bytes: Mutex<RangeCache>,
     cache: Mutex<TileCache>,
     decode_ns: AtomicU64,
 }
 
+/// A tile that is not in the cache.
+struct MissingTile {
+    /// Position in the list of requested tiles.
+    position: usize,
+    index: TileIndex,
+    /// Where its compressed bytes lie in the file.
+    range: Range<u64>,
+}
+
 impl SlideReader {
-    /// Reads the directories from a source.
+    /// Reads the directories of a file.
     ///
     /// # Errors
-    /// Those of the source; whatever the file does wrong.
+    /// Those of the source; a file that is no supported slide.
     pub fn open(source: Box<dyn ByteSource>) -> Result<Self> {
         let mut bytes = RangeCache::new(source.len());
-        let slide = complete(source.as_ref(), &mut bytes, Slide::open)?;
-        let (bytes, cache) = (Mutex::new(bytes), Mutex::new(TileCache::new(CACHE_BYTES)));
-        Ok(Self { slide, source, bytes, cache, decode_ns: AtomicU64::new(0) })
+        let slide = read_blocking(source.as_ref(), &mut bytes, Slide::open)?;
+        Ok(Self {
+            slide,
+            source,
+            bytes: Mutex::new(bytes),
+            cache: Mutex::new(TileCache::new(CACHE_BYTES)),
+            decode_ns: AtomicU64::new(0),
+        })
     }
 
-    /// Tells this slide from others: length and a hash of its first bytes, where levels and dates
-    /// stand.
+    /// A text that differs between slides: length, and a hash of the first bytes, which hold the
+    /// metadata.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -52,17 +82,18 @@ impl SlideReader {
         Ok(format!("{len}-{}", crate::model::sha256_hex(&first)))
     }
 
-    /// Seconds of all threads spent on decoding tiles so far.
+    /// Time spent on decoding tiles so far, seconds, summed over threads.
     #[must_use]
     pub fn decode_secs(&self) -> f64 {
         self.decode_ns.load(Ordering::Relaxed) as f64 / 1e9
     }
 
-    /// A rectangle of a level; what lies outside the slide, and tiles that were left out, is glass.
+    /// A rectangle of a level, RGB, `width × height`; `x` and `y` are its first column and row in
+    /// pixels of the level. What lies outside the slide and empty tiles are background.
     ///
     /// # Errors
-    /// [`Error::Limit`] for more pixels than memory should hold; those of the source and of broken
-    /// tiles.
+    /// [`Error::Mismatch`] for a level that the slide has not, [`Error::Limit`] for too many
+    /// pixels; those of the source and of broken tiles.
     pub fn region(
         &self,
         level: usize,
@@ -79,71 +110,101 @@ impl SlideReader {
         }
         let rect = Rect { x, y, width, height };
         rect.check()?;
-        let grid = &self.slide.levels[level];
-        let places = rect.tiles(level, grid);
-        let tiles = self.tiles(&places)?;
-        let present: Vec<_> =
-            places.into_iter().zip(tiles).filter_map(|(p, tile)| Some((p, tile?))).collect();
-        Ok(rect.assemble(grid, &present))
+        let indices = rect.tiles(level, &self.slide.levels[level]);
+        let mut tiles = Vec::with_capacity(indices.len());
+        for (index, pixels) in indices.iter().zip(self.tiles(&indices)?) {
+            if let Some(pixels) = pixels {
+                tiles.push(PlacedTile { index: *index, pixels });
+            }
+        }
+        Ok(rect.assemble(&self.slide.levels[level], &tiles))
     }
 
-    /// Tiles in the order asked for; none for those that were left out of the file.
-    fn tiles(&self, keys: &[TileIndex]) -> Result<Vec<Option<Arc<RgbImage>>>> {
-        let broken = || Error::malformed("Reading the slide failed before");
-        let mut found: Vec<Option<Arc<RgbImage>>> = Vec::with_capacity(keys.len());
+    /// Decoded tiles in the order of `indices`; none for empty ones.
+    fn tiles(&self, indices: &[TileIndex]) -> Result<Vec<Option<Arc<RgbImage>>>> {
+        let mut tiles = Vec::with_capacity(indices.len());
         {
-            let mut cache = self.cache.lock().map_err(|_| broken())?;
-            found.extend(keys.iter().map(|key| cache.get(*key)));
-        }
-        let missing: Vec<usize> = (0..keys.len()).filter(|i| found[*i].is_none()).collect();
-        if missing.is_empty() {
-            return Ok(found);
-        }
-        let mut bytes = self.bytes.lock().map_err(|_| broken())?;
-        let places = |bytes: &RangeCache| -> ReadResult<Vec<Option<std::ops::Range<u64>>>> {
-            let range = |i: &usize| {
-                self.slide.levels[keys[*i].level].tile_range(bytes, keys[*i].column, keys[*i].row)
-            };
-            missing.iter().map(range).collect()
-        };
-        let places = complete(self.source.as_ref(), &mut bytes, places)?;
-        drop(bytes);
-        let present: Vec<(usize, std::ops::Range<u64>)> =
-            missing.iter().zip(places).filter_map(|(i, range)| Some((*i, range?))).collect();
-        let ranges: Vec<_> = present.iter().map(|(_, range)| range.clone()).collect();
-        let mut packed: Vec<Vec<u8>> = vec![Vec::new(); present.len()];
-        for (whole, members) in merged(&ranges) {
-            let got = self.source.read(whole.clone())?;
-            for member in members {
-                let range = &ranges[member];
-                let part = (range.start - whole.start) as usize..(range.end - whole.start) as usize;
-                packed[member] = got.get(part).ok_or_else(broken)?.to_vec();
+            let mut cache = self.cache.lock().map_err(|_| poisoned())?;
+            for index in indices {
+                tiles.push(cache.get(*index));
             }
         }
-        let decoded: Vec<Mutex<Option<Arc<RgbImage>>>> =
-            packed.iter().map(|_| Mutex::new(None)).collect();
-        for_each_index(packed.len(), |i| {
-            let key = keys[present[i].0];
-            let begun = std::time::Instant::now();
-            let tile = decode_tile(&self.slide.levels[key.level], key.row, &packed[i])?;
-            self.decode_ns.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
-            *decoded[i].lock().map_err(|_| broken())? = Some(Arc::new(tile));
+        if tiles.iter().all(Option::is_some) {
+            return Ok(tiles);
+        }
+        let mut absent = Vec::new();
+        for (position, tile) in tiles.iter().enumerate() {
+            if tile.is_none() {
+                absent.push(position);
+            }
+        }
+        let missing = self.locate(indices, &absent)?;
+        let decoded = self.fetch_and_decode(&missing)?;
+        let mut cache = self.cache.lock().map_err(|_| poisoned())?;
+        for (tile, pixels) in missing.iter().zip(decoded) {
+            cache.insert(tile.index, Arc::clone(&pixels));
+            tiles[tile.position] = Some(pixels);
+        }
+        Ok(tiles)
+    }
+
+    /// Byte ranges of the tiles at `positions` of `indices`; empty tiles are left out.
+    fn locate(&self, indices: &[TileIndex], positions: &[usize]) -> Result<Vec<MissingTile>> {
+        let find = |bytes: &RangeCache| -> ReadResult<Vec<MissingTile>> {
+            let mut missing = Vec::new();
+            for &position in positions {
+                let index = indices[position];
+                let level = &self.slide.levels[index.level];
+                if let Some(range) = level.tile_range(bytes, index.column, index.row)? {
+                    missing.push(MissingTile { position, index, range });
+                }
+            }
+            Ok(missing)
+        };
+        let mut bytes = self.bytes.lock().map_err(|_| poisoned())?;
+        read_blocking(self.source.as_ref(), &mut bytes, find)
+    }
+
+    /// Pixels of tiles, in their order.
+    fn fetch_and_decode(&self, missing: &[MissingTile]) -> Result<Vec<Arc<RgbImage>>> {
+        let ranges: Vec<Range<u64>> = missing.iter().map(|tile| tile.range.clone()).collect();
+        let mut compressed: Vec<Vec<u8>> = vec![Vec::new(); missing.len()];
+        for merged in merge_ranges(&ranges) {
+            let fetched = self.source.read(merged.range.clone())?;
+            for &member in &merged.members {
+                let bytes = merged.slice(&fetched, &ranges[member]).ok_or_else(short_read)?;
+                compressed[member] = bytes.to_vec();
+            }
+        }
+        let mut decoded: Vec<Mutex<Option<Arc<RgbImage>>>> = Vec::new();
+        decoded.resize_with(missing.len(), Mutex::default);
+        for_each_index(missing.len(), |i| {
+            let index = missing[i].index;
+            let level = &self.slide.levels[index.level];
+            let started = Instant::now();
+            let pixels = decode_tile(level, index.row, &compressed[i])?;
+            self.decode_ns.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            *decoded[i].lock().map_err(|_| poisoned())? = Some(Arc::new(pixels));
             Ok(())
         })?;
-        let mut cache = self.cache.lock().map_err(|_| broken())?;
-        for ((i, _), tile) in present.iter().zip(decoded) {
-            let tile = tile.into_inner().map_err(|_| broken())?;
-            if let Some(tile) = &tile {
-                cache.put(keys[*i], tile.clone());
-            }
-            found[*i] = tile;
+        let mut tiles = Vec::with_capacity(missing.len());
+        for slot in decoded {
+            tiles.push(slot.into_inner().map_err(|_| poisoned())?.ok_or_else(poisoned)?);
         }
-        Ok(found)
+        Ok(tiles)
     }
 }
 
-/// Runs a reader until nothing is missing.
-fn complete<T>(
+fn poisoned() -> Error {
+    Error::malformed("Reading the slide failed before")
+}
+
+fn short_read() -> Error {
+    Error::malformed("Fewer bytes of the slide arrived than were requested")
+}
+
+/// Calls a sans-I/O reader and fetches what it needs until it returns a value.
+fn read_blocking<T>(
     source: &dyn ByteSource,
     bytes: &mut RangeCache,
     read: impl Fn(&RangeCache) -> ReadResult<T>,
@@ -153,11 +214,11 @@ fn complete<T>(
             Ok(value) => return Ok(value),
             Err(ReadError::Fail(error)) => return Err(error),
             Err(ReadError::NeedBytes(ranges)) => {
-                for (range, _) in merged(&ranges) {
-                    bytes.feed(range.start, &source.read(range)?);
+                for merged in merge_ranges(&ranges) {
+                    bytes.insert(merged.range.start, &source.read(merged.range)?);
                 }
             }
         }
     }
-    Err(Error::malformed("The slide's directories lead nowhere"))
+    Err(Error::malformed("Reading the slide's directories does not end"))
 }

@@ -1,5 +1,8 @@
-//! The directories of a TIFF or `BigTIFF`: tags and where their values lie. Everything in them is a
-//! stranger's claim.
+//! TIFF directories: tags and where their values lie.
+//!
+//! TIFF 6.0 (Adobe, 1992), section 2 describes the structure; `BigTIFF` (Aware Systems, 2004;
+//! version number 43) widens counts and offsets from 4 to 8 bytes; sub-directories are in TIFF
+//! Technical Note 1 (1995). Every number of a file is checked before it is used.
 
 use std::collections::BTreeMap;
 
@@ -10,71 +13,155 @@ use crate::error::Error;
 const MAX_DIRECTORIES: usize = 256;
 /// Most tags of a directory.
 const MAX_TAGS: u64 = 4096;
-/// Longest text or table that is read whole, bytes.
+/// Longest text or table that is read, bytes.
 const MAX_VALUE_BYTES: u64 = 4 << 20;
+/// Bytes of the longer of the two headers.
+const HEADER_BYTES: u64 = 16;
 
-/// Tags that slides use.
+/// Tags that slides use, under the names of TIFF 6.0, section 8 (baseline) and sections 14
+/// (predictor) and 15 (tiles).
 pub mod tag {
-    pub const WIDTH: u16 = 256;
-    pub const HEIGHT: u16 = 257;
-    pub const BITS: u16 = 258;
+    pub const IMAGE_WIDTH: u16 = 256;
+    /// Height of the image, pixels.
+    pub const IMAGE_LENGTH: u16 = 257;
+    pub const BITS_PER_SAMPLE: u16 = 258;
     pub const COMPRESSION: u16 = 259;
-    pub const PHOTOMETRIC: u16 = 262;
-    pub const DESCRIPTION: u16 = 270;
+    pub const PHOTOMETRIC_INTERPRETATION: u16 = 262;
+    pub const IMAGE_DESCRIPTION: u16 = 270;
     pub const STRIP_OFFSETS: u16 = 273;
-    pub const SAMPLES: u16 = 277;
+    pub const SAMPLES_PER_PIXEL: u16 = 277;
     pub const ROWS_PER_STRIP: u16 = 278;
-    pub const STRIP_COUNTS: u16 = 279;
+    pub const STRIP_BYTE_COUNTS: u16 = 279;
     pub const X_RESOLUTION: u16 = 282;
-    pub const PLANAR: u16 = 284;
+    pub const PLANAR_CONFIGURATION: u16 = 284;
     pub const RESOLUTION_UNIT: u16 = 296;
     pub const PREDICTOR: u16 = 317;
     pub const TILE_WIDTH: u16 = 322;
-    pub const TILE_HEIGHT: u16 = 323;
+    /// Height of a tile, pixels.
+    pub const TILE_LENGTH: u16 = 323;
     pub const TILE_OFFSETS: u16 = 324;
-    pub const TILE_COUNTS: u16 = 325;
-    pub const SUB_DIRECTORIES: u16 = 330;
+    pub const TILE_BYTE_COUNTS: u16 = 325;
+    /// Offsets of sub-directories (Technical Note 1).
+    pub const SUB_IFDS: u16 = 330;
+    /// Quantisation and Huffman tables that all JPEG tiles share (Technical Note 2).
     pub const JPEG_TABLES: u16 = 347;
 }
 
-/// How numbers are written in a file.
+/// How a file writes numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TiffLayout {
     pub big_endian: bool,
-    /// `BigTIFF`: counts and offsets of eight bytes.
-    pub big: bool,
+    /// `BigTIFF`: counts and offsets have 8 bytes.
+    pub big_tiff: bool,
+}
+
+/// Byte widths of a directory's parts.
+struct DirectoryWidths {
+    /// Number of entries, in front of them.
+    count: u64,
+    /// One entry: tag (2), field type (2), number of values, value or its offset.
+    entry: u64,
+    /// Value or offset of an entry; also the offset of the next directory.
+    value: u64,
 }
 
 impl TiffLayout {
+    /// An unsigned number of up to 8 bytes.
     fn number(self, bytes: &[u8]) -> u64 {
-        let fold = |sum: u64, b: &u8| sum << 8 | u64::from(*b);
-        if self.big_endian { bytes.iter().fold(0, fold) } else { bytes.iter().rev().fold(0, fold) }
+        let mut value = 0;
+        for i in 0..bytes.len() {
+            let next = if self.big_endian { i } else { bytes.len() - 1 - i };
+            value = value << 8 | u64::from(bytes[next]);
+        }
+        value
     }
-}
 
-/// One tag: type, number of values, and where they lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TagEntry {
-    kind: u16,
-    pub count: u64,
-    /// Place in the file, also of values that fit into the entry itself.
-    at: u64,
-}
-
-impl TagEntry {
-    /// Bytes of one value; none for types that do not exist.
-    fn width(&self) -> Option<u64> {
-        match self.kind {
-            1 | 2 | 6 | 7 => Some(1),
-            3 | 8 => Some(2),
-            4 | 9 | 11 | 13 => Some(4),
-            5 | 10 | 12 | 16 | 17 | 18 => Some(8),
-            _ => None,
+    fn directory_widths(self) -> DirectoryWidths {
+        if self.big_tiff {
+            DirectoryWidths { count: 8, entry: 20, value: 8 }
+        } else {
+            DirectoryWidths { count: 2, entry: 12, value: 4 }
         }
     }
 }
 
-/// An image file directory.
+/// Type of a tag's values: TIFF 6.0, section 2, "Types"; 13 is Technical Note 1, 16 to 18 are
+/// `BigTIFF`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FieldType {
+    Byte,
+    Ascii,
+    Short,
+    Long,
+    Rational,
+    SByte,
+    Undefined,
+    SShort,
+    SLong,
+    SRational,
+    Float,
+    Double,
+    Ifd,
+    Long8,
+    SLong8,
+    Ifd8,
+}
+
+impl FieldType {
+    fn from_code(code: u64) -> Option<Self> {
+        Some(match code {
+            1 => Self::Byte,
+            2 => Self::Ascii,
+            3 => Self::Short,
+            4 => Self::Long,
+            5 => Self::Rational,
+            6 => Self::SByte,
+            7 => Self::Undefined,
+            8 => Self::SShort,
+            9 => Self::SLong,
+            10 => Self::SRational,
+            11 => Self::Float,
+            12 => Self::Double,
+            13 => Self::Ifd,
+            16 => Self::Long8,
+            17 => Self::SLong8,
+            18 => Self::Ifd8,
+            _ => return None,
+        })
+    }
+
+    /// Bytes of one value.
+    fn size(self) -> u64 {
+        match self {
+            Self::Byte | Self::Ascii | Self::SByte | Self::Undefined => 1,
+            Self::Short | Self::SShort => 2,
+            Self::Long | Self::SLong | Self::Float | Self::Ifd => 4,
+            Self::Rational
+            | Self::SRational
+            | Self::Double
+            | Self::Long8
+            | Self::SLong8
+            | Self::Ifd8 => 8,
+        }
+    }
+
+    fn is_unsigned_integer(self) -> bool {
+        matches!(self, Self::Byte | Self::Short | Self::Long | Self::Ifd | Self::Long8 | Self::Ifd8)
+    }
+}
+
+/// One tag of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TagEntry {
+    /// None for types that this module does not know; such a tag is present but has no value.
+    field_type: Option<FieldType>,
+    /// Number of values.
+    pub count: u64,
+    /// Offset of the first value in the file, also of values that lie in the entry itself.
+    offset: u64,
+}
+
+/// An image file directory (IFD).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
     layout: TiffLayout,
@@ -82,6 +169,7 @@ pub struct Directory {
 }
 
 impl Directory {
+    /// Whether the directory has the tag.
     #[must_use]
     pub fn has(&self, tag: u16) -> bool {
         self.entries.contains_key(&tag)
@@ -93,76 +181,77 @@ impl Directory {
         self.entries.get(&tag).map_or(0, |e| e.count)
     }
 
-    /// Value number `index` of a tag of whole numbers.
+    /// Value `index` of a tag of unsigned integers.
     ///
     /// # Errors
-    /// Missing bytes, a tag that is no such number, or too few values.
+    /// Missing bytes; a tag of another type; fewer values.
     pub fn number_at(&self, bytes: &RangeCache, tag: u16, index: u64) -> ReadResult<u64> {
-        let wrong = || {
-            ReadError::Fail(Error::malformed(format!("TIFF tag {tag} has no whole number {index}")))
-        };
-        let entry = self.entries.get(&tag).filter(|e| index < e.count).ok_or_else(wrong)?;
-        let width = entry
-            .width()
-            .filter(|_| matches!(entry.kind, 1 | 3 | 4 | 13 | 16 | 18))
-            .ok_or_else(wrong)?;
-        let at =
-            index.checked_mul(width).and_then(|i| entry.at.checked_add(i)).ok_or_else(wrong)?;
-        Ok(self.layout.number(&bytes.get(at, width)?))
+        let malformed =
+            || ReadError::from(Error::malformed(format!("TIFF tag {tag} has no integer {index}")));
+        let entry = self.entries.get(&tag).filter(|e| index < e.count).ok_or_else(malformed)?;
+        let field_type = entry.field_type.filter(|t| t.is_unsigned_integer());
+        let size = field_type.ok_or_else(malformed)?.size();
+        let relative = index.checked_mul(size).ok_or_else(malformed)?;
+        let offset = entry.offset.checked_add(relative).ok_or_else(malformed)?;
+        Ok(self.layout.number(&bytes.read(offset, size)?))
     }
 
-    /// The single number of a tag, or what stands for its absence.
+    /// The single number of a tag, or `default` without the tag.
     ///
     /// # Errors
     /// As [`Self::number_at`].
-    pub fn number_or(&self, bytes: &RangeCache, tag: u16, absent: u64) -> ReadResult<u64> {
-        if self.has(tag) { self.number_at(bytes, tag, 0) } else { Ok(absent) }
+    pub fn number_or(&self, bytes: &RangeCache, tag: u16, default: u64) -> ReadResult<u64> {
+        if self.has(tag) { self.number_at(bytes, tag, 0) } else { Ok(default) }
     }
 
-    /// All numbers of a tag with few of them.
+    /// All numbers of a tag, at most `max_count`.
     ///
     /// # Errors
-    /// As [`Self::number_at`], and more than `most` values.
-    pub fn numbers(&self, bytes: &RangeCache, tag: u16, most: u64) -> ReadResult<Vec<u64>> {
+    /// As [`Self::number_at`]; [`Error::Limit`] for more values.
+    pub fn numbers(&self, bytes: &RangeCache, tag: u16, max_count: u64) -> ReadResult<Vec<u64>> {
         let count = self.count(tag);
-        if count > most {
+        if count > max_count {
             return Err(Error::limit(format!(
-                "TIFF tag {tag} has {count} values; {most} are the limit"
+                "TIFF tag {tag} has {count} values; {max_count} are the limit"
             ))
             .into());
         }
         (0..count).map(|i| self.number_at(bytes, tag, i)).collect()
     }
 
-    /// A fraction, as resolutions are given.
+    /// A single RATIONAL (numerator and denominator of 4 bytes each), as resolutions are given;
+    /// none without such a tag or with a denominator of 0.
     ///
     /// # Errors
     /// Missing bytes.
-    pub fn fraction(&self, bytes: &RangeCache, tag: u16) -> ReadResult<Option<f64>> {
-        let Some(entry) = self.entries.get(&tag).filter(|e| e.kind == 5 && e.count == 1) else {
+    pub fn rational(&self, bytes: &RangeCache, tag: u16) -> ReadResult<Option<f64>> {
+        let Some(entry) = self.entries.get(&tag) else { return Ok(None) };
+        if entry.field_type != Some(FieldType::Rational) || entry.count != 1 {
             return Ok(None);
-        };
-        let raw = bytes.get(entry.at, 8)?;
-        let (over, under) = (self.layout.number(&raw[..4]), self.layout.number(&raw[4..]));
-        Ok((under > 0).then(|| over as f64 / under as f64))
+        }
+        let raw = bytes.read(entry.offset, FieldType::Rational.size())?;
+        let numerator = self.layout.number(&raw[..4]) as f64;
+        let denominator = self.layout.number(&raw[4..]);
+        Ok((denominator > 0).then(|| numerator / denominator as f64))
     }
 
     /// The bytes of a tag of text or tables; empty without it.
     ///
     /// # Errors
-    /// Missing bytes, or more than the limit.
+    /// Missing bytes; [`Error::Limit`] for more than a few megabytes.
     pub fn raw(&self, bytes: &RangeCache, tag: u16) -> ReadResult<Vec<u8>> {
         let Some(entry) = self.entries.get(&tag) else { return Ok(Vec::new()) };
-        if entry.width() != Some(1) || entry.count > MAX_VALUE_BYTES {
+        let is_bytes = entry.field_type.is_some_and(|t| t.size() == 1);
+        if !is_bytes || entry.count > MAX_VALUE_BYTES {
             return Err(Error::limit(format!(
                 "TIFF tag {tag} is no text or longer than {MAX_VALUE_BYTES} bytes"
             ))
             .into());
         }
-        bytes.get(entry.at, entry.count)
+        bytes.read(entry.offset, entry.count)
     }
 
-    /// Text without its end mark.
+    /// Text up to its terminating NUL.
     ///
     /// # Errors
     /// As [`Self::raw`].
@@ -173,92 +262,124 @@ impl Directory {
     }
 }
 
-/// The main directories of a file, each with its sub-directories.
-///
-/// # Errors
-/// Missing bytes; [`Error::Malformed`] for a chain that runs in a circle or leaves the file,
-/// [`Error::Limit`] for a longer one than slides have.
-pub fn directories(bytes: &RangeCache) -> ReadResult<Vec<(Directory, Vec<Directory>)>> {
-    let (layout, first) = header(bytes)?;
-    let mut seen = Vec::new();
-    let mut all = Vec::new();
-    let mut next = first;
-    while next != 0 {
-        let (directory, after) = directory(bytes, layout, next, &mut seen)?;
-        let mut subs = Vec::new();
-        for at in directory.numbers(bytes, tag::SUB_DIRECTORIES, MAX_DIRECTORIES as u64)? {
-            subs.push(self::directory(bytes, layout, at, &mut seen)?.0);
-        }
-        all.push((directory, subs));
-        next = after;
-    }
-    if all.is_empty() {
-        return Err(Error::malformed("The TIFF holds no image").into());
-    }
-    Ok(all)
+/// A directory of the file's main chain and its sub-directories (tag `SubIFDs`).
+#[derive(Debug)]
+pub struct DirectoryNode {
+    pub directory: Directory,
+    pub sub_directories: Vec<Directory>,
 }
 
-/// Byte order, kind, and place of the first directory.
-fn header(bytes: &RangeCache) -> ReadResult<(TiffLayout, u64)> {
-    let none =
-        || Error::unsupported("The file is no TIFF; slides are SVS, pyramidal TIFF or OME-TIFF");
-    if bytes.len() < 16 {
-        return Err(none().into());
+/// Reads all directories of a file; at least one.
+///
+/// # Errors
+/// Missing bytes; [`Error::Unsupported`] for a file that is no TIFF, [`Error::Malformed`] for a
+/// chain that has a cycle or leaves the file, [`Error::Limit`] for more than 256 directories.
+pub fn directories(bytes: &RangeCache) -> ReadResult<Vec<DirectoryNode>> {
+    let header = header(bytes)?;
+    let mut visited = Vec::new();
+    let mut nodes = Vec::new();
+    let mut next = header.first_directory;
+    while next != 0 {
+        let link = read_directory(bytes, header.layout, next, &mut visited)?;
+        let mut sub_directories = Vec::new();
+        let offsets = link.directory.numbers(bytes, tag::SUB_IFDS, MAX_DIRECTORIES as u64)?;
+        for offset in offsets {
+            let sub = read_directory(bytes, header.layout, offset, &mut visited)?;
+            sub_directories.push(sub.directory);
+        }
+        nodes.push(DirectoryNode { directory: link.directory, sub_directories });
+        next = link.next;
     }
-    let raw = bytes.get(0, 16)?;
+    if nodes.is_empty() {
+        return Err(Error::malformed("The TIFF holds no image").into());
+    }
+    Ok(nodes)
+}
+
+struct Header {
+    layout: TiffLayout,
+    /// Offset; 0 for a file without directories.
+    first_directory: u64,
+}
+
+/// Bytes: order "II" or "MM" (2), version 42 or 43 (2), then the offset of the first directory (4);
+/// in a `BigTIFF` the width of offsets, 8 (2), zero (2), and the offset (8).
+fn header(bytes: &RangeCache) -> ReadResult<Header> {
+    if bytes.len() < HEADER_BYTES {
+        return Err(not_tiff());
+    }
+    let raw = bytes.read(0, HEADER_BYTES)?;
     let big_endian = match &raw[..2] {
         b"II" => false,
         b"MM" => true,
-        _ => return Err(none().into()),
+        _ => return Err(not_tiff()),
     };
-    let layout = |big| TiffLayout { big_endian, big };
-    match layout(false).number(&raw[2..4]) {
-        42 => Ok((layout(false), layout(false).number(&raw[4..8]))),
-        43 if layout(true).number(&raw[4..6]) == 8 => {
-            Ok((layout(true), layout(true).number(&raw[8..16])))
-        }
-        _ => Err(none().into()),
+    let classic = TiffLayout { big_endian, big_tiff: false };
+    match classic.number(&raw[2..4]) {
+        42 => Ok(Header { layout: classic, first_directory: classic.number(&raw[4..8]) }),
+        43 if classic.number(&raw[4..6]) == 8 => Ok(Header {
+            layout: TiffLayout { big_endian, big_tiff: true },
+            first_directory: classic.number(&raw[8..16]),
+        }),
+        _ => Err(not_tiff()),
     }
 }
 
-fn directory(
+fn not_tiff() -> ReadError {
+    Error::unsupported("The file is no TIFF; slides are SVS, pyramidal TIFF or OME-TIFF").into()
+}
+
+struct LinkedDirectory {
+    directory: Directory,
+    /// Offset of the next one; 0 for the last.
+    next: u64,
+}
+
+/// Reads the directory at `offset`. `visited` holds the offsets of all directories read so far.
+fn read_directory(
     bytes: &RangeCache,
     layout: TiffLayout,
-    at: u64,
-    seen: &mut Vec<u64>,
-) -> ReadResult<(Directory, u64)> {
-    if seen.contains(&at) {
-        return Err(Error::malformed("The directories of the TIFF run in a circle").into());
+    offset: u64,
+    visited: &mut Vec<u64>,
+) -> ReadResult<LinkedDirectory> {
+    if visited.contains(&offset) {
+        return Err(Error::malformed("The directories of the TIFF form a circle").into());
     }
-    if seen.len() >= MAX_DIRECTORIES {
+    if visited.len() >= MAX_DIRECTORIES {
         return Err(
             Error::limit(format!("The TIFF has more than {MAX_DIRECTORIES} directories")).into()
         );
     }
-    seen.push(at);
-    let (count_width, entry_width, value_width) = if layout.big { (8, 20, 8) } else { (2, 12, 4) };
-    let count = layout.number(&bytes.get(at, count_width)?);
-    if count > MAX_TAGS {
+    visited.push(offset);
+    let widths = layout.directory_widths();
+    let tag_count = layout.number(&bytes.read(offset, widths.count)?);
+    if tag_count > MAX_TAGS {
         return Err(Error::limit(format!(
-            "A directory of the TIFF has {count} tags; {MAX_TAGS} are the limit"
+            "A directory of the TIFF has {tag_count} tags; {MAX_TAGS} are the limit"
         ))
         .into());
     }
-    let first = at + count_width;
-    let raw = bytes.get(first, count * entry_width + value_width)?;
-    let (table, next) = raw.split_at((count * entry_width) as usize);
+    let table_offset = offset + widths.count;
+    let table_bytes = tag_count * widths.entry;
+    let raw = bytes.read(table_offset, table_bytes + widths.value)?;
     let mut entries = BTreeMap::new();
-    for (i, entry) in table.chunks_exact(entry_width as usize).enumerate() {
-        let (number, kind) =
-            (layout.number(&entry[..2]) as u16, layout.number(&entry[2..4]) as u16);
-        let (count, value) = entry[4..].split_at(value_width as usize);
-        let count = layout.number(count);
-        let mut found = TagEntry { kind, count, at: 0 };
-        let inside =
-            found.width().and_then(|w| w.checked_mul(count)).is_some_and(|n| n <= value_width);
-        let own = first + i as u64 * entry_width + 4 + value_width;
-        found.at = if inside { own } else { layout.number(value) };
-        entries.entry(number).or_insert(found);
+    for i in 0..tag_count {
+        let start = (i * widths.entry) as usize;
+        let entry = &raw[start..start + widths.entry as usize];
+        let value_start = 4 + widths.value as usize;
+        let field_type = FieldType::from_code(layout.number(&entry[2..4]));
+        let count = layout.number(&entry[4..value_start]);
+        let total_bytes = field_type.and_then(|t| t.size().checked_mul(count));
+        // Values that fit into the entry lie there instead of an offset.
+        let value_offset = if total_bytes.is_some_and(|n| n <= widths.value) {
+            table_offset + (start + value_start) as u64
+        } else {
+            layout.number(&entry[value_start..])
+        };
+        let tag = layout.number(&entry[..2]) as u16;
+        // Of repeated tags the first one counts.
+        entries.entry(tag).or_insert(TagEntry { field_type, count, offset: value_offset });
     }
-    Ok((Directory { layout, entries }, layout.number(next)))
+    let next = layout.number(&raw[table_bytes as usize..]);
+    Ok(LinkedDirectory { directory: Directory { layout, entries }, next })
 }

@@ -1,7 +1,7 @@
-//! Decoded tiles: which of them a rectangle needs, how it is put together from them, and which stay
-//! in memory.
+//! Rectangles made of tiles, and a cache of decoded tiles.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::decode::BACKGROUND;
@@ -11,27 +11,53 @@ use crate::raster::{Plane, RgbImage};
 
 /// Most pixels of one rectangle.
 const MAX_REGION_PX: usize = 256 << 20;
+/// Bytes of a decoded pixel.
+const PIXEL_BYTES: usize = 3;
 
-/// Place of a tile.
+/// Position of a tile in a slide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TileIndex {
+    /// Level of the slide, 0 is the finest.
     pub level: usize,
+    /// Column of the level's tile grid.
     pub column: usize,
+    /// Row of the level's tile grid.
     pub row: usize,
 }
 
-/// A rectangle of a level; it may reach beyond.
+/// A decoded tile and its position.
+#[derive(Debug, Clone)]
+pub struct PlacedTile {
+    /// Where it belongs.
+    pub index: TileIndex,
+    /// Its pixels, as [`super::decode_tile`] gives them.
+    pub pixels: Arc<RgbImage>,
+}
+
+/// A rectangle of a level, in its pixels. It may reach beyond the level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rect {
+    /// First column.
     pub x: isize,
+    /// First row.
     pub y: isize,
+    /// Number of columns.
     pub width: usize,
+    /// Number of rows.
     pub height: usize,
 }
 
+/// The part of a rectangle that lies in a level.
+struct ClippedRect {
+    columns: Range<usize>,
+    rows: Range<usize>,
+}
+
 impl Rect {
+    /// Checks the size before memory is taken.
+    ///
     /// # Errors
-    /// [`Error::Limit`] for more pixels than memory should hold, or none.
+    /// [`Error::Limit`] for no pixels or too many.
     pub fn check(&self) -> Result<()> {
         if self.width.checked_mul(self.height).is_none_or(|n| n == 0 || n > MAX_REGION_PX) {
             return Err(Error::limit(format!(
@@ -42,99 +68,127 @@ impl Rect {
         Ok(())
     }
 
-    /// First and last column and row (exclusive) inside a level.
-    fn inside(&self, level: &SlideLevel) -> [usize; 4] {
-        let span = |from: isize, len: usize, whole: usize| {
-            let end = from.saturating_add_unsigned(len).clamp(0, whole.cast_signed());
-            (from.clamp(0, whole.cast_signed()).cast_unsigned(), end.cast_unsigned())
-        };
-        let ((left, right), (top, bottom)) =
-            (span(self.x, self.width, level.width), span(self.y, self.height, level.height));
-        [left, right, top, bottom]
+    fn clipped(&self, level: &SlideLevel) -> ClippedRect {
+        ClippedRect {
+            columns: clip(self.x, self.width, level.width),
+            rows: clip(self.y, self.height, level.height),
+        }
     }
 
-    /// The tiles that it touches, row by row.
+    /// The tiles that intersect the rectangle, row by row. `level_index` is the level's number in
+    /// the slide.
     #[must_use]
-    pub fn tiles(&self, index: usize, level: &SlideLevel) -> Vec<TileIndex> {
-        let [left, right, top, bottom] = self.inside(level);
-        if left >= right || top >= bottom {
+    pub fn tiles(&self, level_index: usize, level: &SlideLevel) -> Vec<TileIndex> {
+        let clipped = self.clipped(level);
+        if clipped.columns.is_empty() || clipped.rows.is_empty() {
             return Vec::new();
         }
-        let (w, h) = (level.tile_width, level.tile_height);
-        let row = |row| {
-            (left / w..=(right - 1) / w).map(move |column| TileIndex { level: index, column, row })
-        };
-        (top / h..=(bottom - 1) / h).flat_map(row).collect()
+        let first_column = clipped.columns.start / level.tile_width;
+        let last_column = (clipped.columns.end - 1) / level.tile_width;
+        let first_row = clipped.rows.start / level.tile_height;
+        let last_row = (clipped.rows.end - 1) / level.tile_height;
+        let mut tiles = Vec::new();
+        for row in first_row..=last_row {
+            for column in first_column..=last_column {
+                tiles.push(TileIndex { level: level_index, column, row });
+            }
+        }
+        tiles
     }
 
-    /// Its pixels, from tiles; where there are none there is glass.
+    /// Copies the rectangle out of tiles. What no tile covers is [`BACKGROUND`].
     #[must_use]
-    pub fn assemble(&self, level: &SlideLevel, tiles: &[(TileIndex, Arc<RgbImage>)]) -> RgbImage {
+    pub fn assemble(&self, level: &SlideLevel, tiles: &[PlacedTile]) -> RgbImage {
         let mut out = Plane::filled(self.width, self.height, BACKGROUND);
-        let [left, right, top, bottom] = self.inside(level);
-        for (place, tile) in tiles {
-            let (tile_left, tile_top) =
-                (place.column * level.tile_width, place.row * level.tile_height);
-            let (from, to) = (left.max(tile_left), right.min(tile_left + tile.width()));
+        let clipped = self.clipped(level);
+        for tile in tiles {
+            let tile_left = tile.index.column * level.tile_width;
+            let tile_top = tile.index.row * level.tile_height;
+            let tile_right = tile_left + tile.pixels.width();
+            let tile_bottom = tile_top + tile.pixels.height();
+            let from = clipped.columns.start.max(tile_left);
+            let to = clipped.columns.end.min(tile_right);
             if from >= to {
                 continue;
             }
-            for row in top.max(tile_top)..bottom.min(tile_top + tile.height()) {
-                let target = (from.cast_signed() - self.x).cast_unsigned();
-                let line = &mut out.row_mut((row.cast_signed() - self.y).cast_unsigned())[target..]
-                    [..to - from];
-                line.copy_from_slice(&tile.row(row - tile_top)[from - tile_left..to - tile_left]);
+            for y in clipped.rows.start.max(tile_top)..clipped.rows.end.min(tile_bottom) {
+                let source = &tile.pixels.row(y - tile_top)[from - tile_left..to - tile_left];
+                let out_x = (from.cast_signed() - self.x).cast_unsigned();
+                let out_y = (y.cast_signed() - self.y).cast_unsigned();
+                out.row_mut(out_y)[out_x..out_x + source.len()].copy_from_slice(source);
             }
         }
         out
     }
 }
 
-/// Decoded tiles, the ones used longest ago leaving first.
+/// The part of `start..start + len` that lies in `0..whole`.
+fn clip(start: isize, len: usize, whole: usize) -> Range<usize> {
+    let whole = whole.cast_signed();
+    let end = start.saturating_add_unsigned(len);
+    start.clamp(0, whole).cast_unsigned()..end.clamp(0, whole).cast_unsigned()
+}
+
+/// Decoded tiles up to a number of bytes; the least recently used ones are dropped first.
 #[derive(Debug)]
 pub struct TileCache {
-    tiles: HashMap<TileIndex, (Arc<RgbImage>, u64)>,
-    room: usize,
-    bytes: usize,
+    tiles: HashMap<TileIndex, CachedTile>,
+    capacity_bytes: usize,
+    cached_bytes: usize,
+    /// Number of accesses so far.
     clock: u64,
 }
 
+#[derive(Debug)]
+struct CachedTile {
+    pixels: Arc<RgbImage>,
+    /// [`TileCache::clock`] at the last access.
+    last_used: u64,
+}
+
+impl CachedTile {
+    fn bytes(&self) -> usize {
+        self.pixels.data().len() * PIXEL_BYTES
+    }
+}
+
 impl TileCache {
-    /// A cache with room for so many bytes of pixels.
+    /// An empty cache for `capacity_bytes` bytes of pixels.
     #[must_use]
-    pub fn new(room: usize) -> Self {
-        Self { tiles: HashMap::new(), room, bytes: 0, clock: 0 }
+    pub fn new(capacity_bytes: usize) -> Self {
+        Self { tiles: HashMap::new(), capacity_bytes, cached_bytes: 0, clock: 0 }
     }
 
-    pub fn get(&mut self, place: TileIndex) -> Option<Arc<RgbImage>> {
+    /// A tile, which becomes the most recently used one.
+    pub fn get(&mut self, index: TileIndex) -> Option<Arc<RgbImage>> {
         self.clock += 1;
-        let (tile, used) = self.tiles.get_mut(&place)?;
-        *used = self.clock;
-        Some(tile.clone())
+        let tile = self.tiles.get_mut(&index)?;
+        tile.last_used = self.clock;
+        Some(Arc::clone(&tile.pixels))
     }
 
-    pub fn put(&mut self, place: TileIndex, tile: Arc<RgbImage>) {
+    /// Adds or replaces a tile and drops others while there are too many bytes. One tile always
+    /// stays, whatever its size.
+    pub fn insert(&mut self, index: TileIndex, pixels: Arc<RgbImage>) {
         self.clock += 1;
-        self.bytes += tile.data().len() * 3;
-        if let Some((old, _)) = self.tiles.insert(place, (tile, self.clock)) {
-            self.bytes -= old.data().len() * 3;
+        let tile = CachedTile { pixels, last_used: self.clock };
+        self.cached_bytes += tile.bytes();
+        if let Some(replaced) = self.tiles.insert(index, tile) {
+            self.cached_bytes -= replaced.bytes();
         }
-        while self.bytes > self.room && self.tiles.len() > 1 {
-            let Some(oldest) =
-                self.tiles.iter().min_by_key(|(_, (_, used))| *used).map(|(k, _)| *k)
-            else {
-                break;
-            };
-            if let Some((tile, _)) = self.tiles.remove(&oldest) {
-                self.bytes -= tile.data().len() * 3;
+        while self.cached_bytes > self.capacity_bytes && self.tiles.len() > 1 {
+            let oldest = self.tiles.iter().min_by_key(|(_, tile)| tile.last_used);
+            let Some(oldest) = oldest.map(|(index, _)| *index) else { break };
+            if let Some(dropped) = self.tiles.remove(&oldest) {
+                self.cached_bytes -= dropped.bytes();
             }
         }
     }
 
-    /// Bytes that are held.
+    /// Bytes of the pixels in the cache.
     #[must_use]
-    pub fn held(&self) -> usize {
-        self.bytes
+    pub fn cached_bytes(&self) -> usize {
+        self.cached_bytes
     }
 }
 
@@ -143,17 +197,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_used_longest_ago_leaves_first_and_room_is_kept() {
+    fn the_least_recently_used_tile_is_dropped_first() {
         let mut cache = TileCache::new(3 * 3 * 100);
-        let place = |column| TileIndex { level: 0, column, row: 0 };
+        let index = |column| TileIndex { level: 0, column, row: 0 };
         let tile = || Arc::new(Plane::filled(10, 10, [0; 3]));
-        (0..3).for_each(|i| cache.put(place(i), tile()));
-        assert!(cache.get(place(0)).is_some());
-        cache.put(place(3), tile());
-        assert_eq!([0, 1, 2, 3].map(|i| cache.get(place(i)).is_some()), [true, false, true, true]);
-        cache.put(place(3), tile());
-        assert_eq!(cache.held(), 900);
-        cache.put(place(9), Arc::new(Plane::filled(100, 100, [0; 3])));
-        assert!(cache.get(place(9)).is_some(), "one tile always stays");
+        for column in 0..3 {
+            cache.insert(index(column), tile());
+        }
+        assert!(cache.get(index(0)).is_some());
+        cache.insert(index(3), tile());
+        let cached = [0, 1, 2, 3].map(|column| cache.get(index(column)).is_some());
+        assert_eq!(cached, [true, false, true, true]);
+        cache.insert(index(3), tile());
+        assert_eq!(cache.cached_bytes(), 900);
+        cache.insert(index(9), Arc::new(Plane::filled(100, 100, [0; 3])));
+        assert!(cache.get(index(9)).is_some(), "one tile always stays");
     }
 }

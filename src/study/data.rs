@@ -6,38 +6,46 @@ use super::design::Design;
 use crate::dataset::{Split, Tile, phantom};
 use crate::error::{Error, Result};
 
-/// Procedural tissue: tiles to train and test on, and their sides.
-const PHANTOM: [(u64, usize); 2] = [(8, 240), (2, 400)];
-const DCCN_STRIDE: usize = 8;
-/// Tiles that a message names.
-const NAMED: usize = 5;
+/// Procedural tiles, each square and with the seeds `first_seed`, `first_seed + 1`, ….
+struct PhantomTiles {
+    count: u64,
+    side_px: usize,
+    first_seed: u64,
+}
 
-/// Where tiles come from, and what of them is scored.
+const PHANTOM_PRETRAIN: PhantomTiles = PhantomTiles { count: 8, side_px: 240, first_seed: 1000 };
+const PHANTOM_TRAIN: PhantomTiles = PhantomTiles { count: 8, side_px: 240, first_seed: 2000 };
+const PHANTOM_TEST: PhantomTiles = PhantomTiles { count: 2, side_px: 400, first_seed: 3000 };
+const DEFAULT_DCCN_STRIDE: usize = 8;
+/// Most tiles that a message names.
+const MAX_NAMED: usize = 5;
+
+/// A design's `[data]`: where tiles come from, and which of their pixels are scored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct DataChoice {
+pub struct DataOptions {
     /// Procedural tissue instead of a folder.
     pub phantom: bool,
-    /// The DCCN is scored on every such pixel of every such row of the test tiles; all of them
-    /// would take hours.
-    #[serde(skip_serializing_if = "is_usual_stride")]
+    /// The DCCN is scored on a grid of every `dccn_stride`-th pixel of the test tiles, because all
+    /// pixels take hours.
+    #[serde(skip_serializing_if = "is_default_stride")]
     pub dccn_stride: usize,
     #[serde(skip_serializing_if = "TileSplit::is_the_papers")]
     pub split: TileSplit,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_usual_stride(stride: &usize) -> bool {
-    *stride == DCCN_STRIDE
+fn is_default_stride(stride: &usize) -> bool {
+    *stride == DEFAULT_DCCN_STRIDE
 }
 
-impl Default for DataChoice {
+impl Default for DataOptions {
     fn default() -> Self {
-        Self { phantom: false, dccn_stride: DCCN_STRIDE, split: TileSplit::default() }
+        Self { phantom: false, dccn_stride: DEFAULT_DCCN_STRIDE, split: TileSplit::default() }
     }
 }
 
-/// Tiles by parts of their names. Where all three are empty, the paper's Table 1 decides.
+/// Parts of tile names by role. Where all three lists are empty, the paper's Table 1 decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TileSplit {
@@ -46,102 +54,148 @@ pub struct TileSplit {
     pub test: Vec<String>,
 }
 
+/// What a tile is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TileRoles {
+    pretrain: bool,
+    train: bool,
+    test: bool,
+}
+
 impl TileSplit {
     fn is_the_papers(&self) -> bool {
-        [&self.pretrain, &self.train, &self.test].into_iter().all(Vec::is_empty)
+        self.pretrain.is_empty() && self.train.is_empty() && self.test.is_empty()
     }
 
-    /// Whether a tile pre-trains, trains and tests.
-    fn parts(&self, tile: &str) -> [bool; 3] {
+    fn roles(&self, tile: &str) -> TileRoles {
         if self.is_the_papers() {
-            return [Split::Pretrain, Split::Train, Split::Test].map(|part| part.contains(tile));
+            return TileRoles {
+                pretrain: Split::Pretrain.contains(tile),
+                train: Split::Train.contains(tile),
+                test: Split::Test.contains(tile),
+            };
         }
-        [&self.pretrain, &self.train, &self.test]
-            .map(|names| names.iter().any(|name| tile.contains(name)))
+        TileRoles {
+            pretrain: contains_any(tile, &self.pretrain),
+            train: contains_any(tile, &self.train),
+            test: contains_any(tile, &self.test),
+        }
     }
 
-    /// A name in the split that no tile has.
-    fn missing<'a>(&'a self, tiles: &[Tile]) -> Option<&'a String> {
-        let named = |name: &&String| !tiles.iter().any(|tile| tile.name.contains(name.as_str()));
-        [&self.pretrain, &self.train, &self.test].into_iter().flatten().find(named)
+    /// The first entry that is part of no tile's name.
+    fn unmatched<'a>(&'a self, tiles: &[Tile]) -> Option<&'a String> {
+        let mut names = self.pretrain.iter().chain(&self.train).chain(&self.test);
+        names.find(|name| !tiles.iter().any(|tile| tile.name.contains(name.as_str())))
     }
 }
 
-/// Tiles of a study.
+fn contains_any(tile: &str, parts: &[String]) -> bool {
+    parts.iter().any(|part| tile.contains(part))
+}
+
+/// Tiles of a study by role.
 #[derive(Debug, Default)]
-pub struct Data {
+pub struct StudyTiles {
     pub pretrain: Vec<Tile>,
     pub train: Vec<Tile>,
     pub test: Vec<Tile>,
 }
 
-impl Data {
-    /// Procedural tissue.
+/// A line of `tiles.jsonl`.
+#[derive(Serialize)]
+struct TileEntry<'a> {
+    part: Split,
+    tile: &'a str,
+    image_sha256: &'a str,
+    labels_sha256: String,
+}
+
+impl StudyTiles {
+    /// Procedural tissue: 8 tiles to pre-train, 8 others to train, 2 larger ones to test.
     #[must_use]
     pub fn phantom() -> Self {
-        let tiles = |(count, px): (u64, usize), first: u64| -> Vec<Tile> {
-            (0..count).map(|i| phantom::tile(px, px, first + i)).collect()
-        };
-        let [train, test] = PHANTOM;
-        Self { pretrain: tiles(train, 1000), train: tiles(train, 2000), test: tiles(test, 3000) }
+        Self {
+            pretrain: PHANTOM_PRETRAIN.tiles(),
+            train: PHANTOM_TRAIN.tiles(),
+            test: PHANTOM_TEST.tiles(),
+        }
     }
 
-    /// Every tile with its part and what identifies it, as JSON, a line each.
+    /// Every tile with its role and the hashes of its image and labels, as JSON lines.
     #[must_use]
-    pub fn list(&self) -> String {
-        let row = |part: &str, tile: &Tile| {
-            let row = serde_json::json!({
-                "part": part, "tile": tile.name, "image_sha256": tile.sha256, "labels_sha256": tile.labels_sha256(),
-            });
-            row.to_string() + "\n"
-        };
-        let parts = [("pretrain", &self.pretrain), ("train", &self.train), ("test", &self.test)];
-        parts.iter().flat_map(|(part, tiles)| tiles.iter().map(|tile| row(part, tile))).collect()
+    pub fn manifest(&self) -> String {
+        let roles = [
+            (Split::Pretrain, &self.pretrain),
+            (Split::Train, &self.train),
+            (Split::Test, &self.test),
+        ];
+        let mut lines = String::new();
+        for (part, tiles) in roles {
+            for tile in tiles {
+                let entry = TileEntry {
+                    part,
+                    tile: &tile.name,
+                    image_sha256: &tile.sha256,
+                    labels_sha256: tile.labels_sha256(),
+                };
+                // As a value, so that the keys are sorted.
+                lines += &serde_json::json!(entry).to_string();
+                lines.push('\n');
+            }
+        }
+        lines
     }
 
-    /// Tiles by the design's split. A tile may pre-train and train, but one that tests does nothing
-    /// else.
+    /// Divides tiles by the design's split. A tile may both pre-train and train; a test tile has no
+    /// other role. Tiles without a role are left out.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] when a part that is needed has no tile, a name fits none, or a tile
-    /// would test what it taught.
-    pub fn of_tiles(tiles: Vec<Tile>, design: &Design) -> Result<Self> {
+    /// [`Error::Mismatch`] when a role that is needed has no tile, an entry of the split matches no
+    /// tile, or a test tile would also train.
+    pub fn by_split(tiles: Vec<Tile>, design: &Design) -> Result<Self> {
         let split = &design.data.split;
-        if let Some(name) = split.missing(&tiles) {
+        if let Some(name) = split.unmatched(&tiles) {
             return Err(Error::mismatch(format!(
                 "The design's split names '{name}', which is part of no labelled tile's name"
             )));
         }
-        let there: Vec<&str> = tiles.iter().take(NAMED).map(|tile| tile.name.as_str()).collect();
-        let there = there.join(", ");
-        let mut data = Self::default();
+        let examples: Vec<String> =
+            tiles.iter().take(MAX_NAMED).map(|tile| tile.name.clone()).collect();
+        let mut divided = Self::default();
         for tile in tiles {
-            let [pretrain, train, test] = split.parts(&tile.name);
-            if test && (pretrain || train) {
+            let roles = split.roles(&tile.name);
+            if roles.test && (roles.pretrain || roles.train) {
                 return Err(Error::mismatch(format!(
                     "By the design's split {} would be tested on and learned from",
                     tile.name
                 )));
             }
-            if pretrain && train {
-                data.pretrain.push(tile.clone());
+            if roles.pretrain {
+                divided.pretrain.push(tile.clone());
             }
-            match (pretrain, train, test) {
-                (_, true, _) => data.train.push(tile),
-                (true, ..) => data.pretrain.push(tile),
-                (.., true) => data.test.push(tile),
-                _ => {}
+            if roles.train {
+                divided.train.push(tile);
+            } else if roles.test {
+                divided.test.push(tile);
             }
         }
-        let pretrains =
-            design.networks.iter().any(|&network| design.pretrain_recipe(network).is_some());
-        if data.train.is_empty() || data.test.is_empty() || (pretrains && data.pretrain.is_empty())
-        {
+        let lacks_pretrain = divided.pretrain.is_empty() && design.pretrains();
+        if lacks_pretrain || divided.train.is_empty() || divided.test.is_empty() {
             return Err(Error::mismatch(format!(
-                "The folder lacks tiles to pre-train, train or test on. Unless the design says which, in [data.split] with pretrain = [..], train = [..] and test = [..], they are the paper's; here are {there}"
+                "The folder lacks tiles to pre-train, train or test on. Without [data.split] with \
+                 pretrain = [..], train = [..] and test = [..] in the design, the paper's tiles \
+                 are used; here are {}",
+                examples.join(", ")
             )));
         }
-        Ok(data)
+        Ok(divided)
+    }
+}
+
+impl PhantomTiles {
+    fn tiles(&self) -> Vec<Tile> {
+        let seeds = self.first_seed..self.first_seed + self.count;
+        seeds.map(|seed| phantom::tile(self.side_px, self.side_px, seed)).collect()
     }
 }
 
@@ -160,42 +214,44 @@ mod tests {
             .collect()
     }
 
-    fn split(design: &str, names: &[&str]) -> Result<[Vec<String>; 3]> {
-        let text = format!(
-            "name = \"x\"\nnetworks = [\"dcnn\"]\nratios = [0.5]\npatches = [100]\n{design}"
-        );
-        let data = Data::of_tiles(tiles(names), &Design::parse(&text)?)?;
-        Ok([data.pretrain, data.train, data.test]
-            .map(|part| part.into_iter().map(|tile| tile.name).collect()))
+    fn design(end: &str) -> Result<Design> {
+        let start = "name = \"x\"\nnetworks = [\"dcnn\"]\nratios = [0.5]\npatches = [100]\n";
+        Design::parse(&format!("{start}{end}"))
+    }
+
+    fn split(end: &str, names: &[&str]) -> Result<StudyTiles> {
+        StudyTiles::by_split(tiles(names), &design(end)?)
+    }
+
+    fn names(tiles: &[Tile]) -> Vec<&str> {
+        tiles.iter().map(|tile| tile.name.as_str()).collect()
     }
 
     #[test]
     fn without_names_the_papers_tiles_are_split_as_in_its_table_1() {
         let found = split("", &CODES).expect("split");
-        assert_eq!(
-            found,
-            [[CODES[0]], [CODES[1]], [CODES[2]]].map(|part| part.map(str::to_owned).to_vec())
-        );
-        let said =
+        assert_eq!(names(&found.pretrain), [CODES[0]]);
+        assert_eq!(names(&found.train), [CODES[1]]);
+        assert_eq!(names(&found.test), [CODES[2]]);
+        let message =
             split("", &["mouse-1", "mouse-2"]).expect_err("no tile of the paper").to_string();
-        assert!(said.contains("[data.split]") && said.contains("mouse-1, mouse-2"), "{said}");
+        assert!(
+            message.contains("[data.split]") && message.contains("mouse-1, mouse-2"),
+            "{message}"
+        );
     }
 
     #[test]
     fn names_split_any_tiles_and_a_tile_may_pre_train_and_train() {
-        let found = split(
-            "[data.split]\npretrain = [\"mouse-1\", \"mouse-2\"]\ntrain = [\"mouse-2\"]\ntest = [\"mouse-3\"]",
+        let split = split(
+            "[data.split]\npretrain = [\"mouse-1\", \"mouse-2\"]\n\
+             train = [\"mouse-2\"]\ntest = [\"mouse-3\"]",
             &["mouse-1", "mouse-2", "mouse-3", "mouse-4"],
         );
-        let [pretrain, train, test] = found.expect("split");
-        assert_eq!(
-            (pretrain, train, test),
-            (
-                vec!["mouse-1".into(), "mouse-2".into()],
-                vec!["mouse-2".into()],
-                vec!["mouse-3".into()]
-            )
-        );
+        let found = split.expect("split");
+        assert_eq!(names(&found.pretrain), ["mouse-1", "mouse-2"]);
+        assert_eq!(names(&found.train), ["mouse-2"]);
+        assert_eq!(names(&found.test), ["mouse-3"]);
     }
 
     #[test]
@@ -219,24 +275,19 @@ mod tests {
     #[test]
     fn a_study_keeps_to_the_tiles_it_began_with() {
         let folder = tempfile::tempdir().expect("folder");
-        let study =
-            Study::begin(Design::built_in("smoke").expect("design"), folder.path()).expect("study");
-        study.keep_to(&Data::phantom()).expect("the first time");
-        study.keep_to(&Data::phantom()).expect("the same");
-        let mut other = Data::phantom();
+        let design = Design::built_in("smoke").expect("design");
+        let study = Study::create_or_open(design, folder.path()).expect("study");
+        study.check_tiles(&StudyTiles::phantom()).expect("the first time");
+        study.check_tiles(&StudyTiles::phantom()).expect("the same");
+        let mut other = StudyTiles::phantom();
         other.test.pop();
-        let said = study.keep_to(&other).expect_err("a tile less").to_string();
-        assert!(said.contains("other tiles") && said.contains("tiles.jsonl"), "{said}");
+        let message = study.check_tiles(&other).expect_err("a tile less").to_string();
+        assert!(message.contains("other tiles") && message.contains("tiles.jsonl"), "{message}");
     }
 
     #[test]
     fn a_split_changes_a_cells_id_and_none_leaves_it() {
-        let id = |text: &str| {
-            let text = format!(
-                "name = \"x\"\nnetworks = [\"dcnn\"]\nratios = [0.5]\npatches = [100]\n{text}"
-            );
-            Design::parse(&text).expect("design").cells()[0].id.clone()
-        };
+        let id = |end: &str| design(end).expect("design").cells()[0].id.clone();
         assert_eq!(id(""), id("[data.split]\ntrain = []"));
         assert_ne!(id(""), id("[data.split]\ntrain = [\"mouse\"]"));
     }

@@ -1,10 +1,10 @@
-//! One cell: shared pre-training, pruning, training, scores on every pixel of the test tiles.
+//! One cell of a study: shared pre-training, pruning, training, scores on the test tiles.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::data::Data;
+use super::data::StudyTiles;
 use super::design::{Cell, Design, NetworkChoice};
 use super::store::{CellResult, Study};
 use crate::dataset::Tile;
@@ -16,85 +16,97 @@ use crate::model::{Model, Precision};
 use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
 use crate::raster::{OUTLINE, Plane, ProbabilityMap, encode_rgb_png, outline_mask, overlay};
-use crate::train::{Event, TrainData, Trainer, open};
+use crate::train::{Event, Recipe, TrainData, Trainer, open};
 
-/// Between checkpoints of a cell's training.
+/// Time between checkpoints of a training.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
-/// Side of the picture of a cell, pixels.
+/// Side of a cell's picture, pixels.
 const PICTURE_PX: usize = 200;
-/// Told while a cell is worked on.
-pub type Watch<'a> = dyn FnMut(&str, &Event) + 'a;
+/// A pixel is nucleus above this probability (the paper's choice).
+const PIXEL_THRESHOLD: f32 = 0.5;
 
-/// Works on cells of one study.
-pub struct CellRun<'a> {
+/// Computes cells of one study.
+pub struct CellRunner<'a> {
     pub study: &'a Study,
-    pub data: &'a Data,
+    pub tiles: &'a StudyTiles,
+    /// Where to train; scores are computed on the CPU.
     pub device: DeviceChoice,
+    /// Set to stop.
     pub cancel: &'a AtomicBool,
 }
 
-impl CellRun<'_> {
-    /// The network that all cells of a kind are pruned from; trained once and kept.
+/// Result of a model on the test tiles.
+struct TestOutput {
+    counts: PixelCounts,
+    /// Probabilities of the first test tile.
+    first_map: ProbabilityMap,
+}
+
+impl CellRunner<'_> {
+    /// The unpruned network that all cells of a network start from; trained once and kept as a
+    /// file.
     ///
     /// # Errors
     /// Those of training.
-    pub fn pretrained(&self, network: NetworkChoice, watch: &mut Watch<'_>) -> Result<Model> {
+    pub fn pretrained(
+        &self,
+        network: NetworkChoice,
+        on_event: &mut dyn FnMut(&Event),
+    ) -> Result<Model> {
         let design = &self.study.design;
-        let fresh = Model::random(network.architecture(), 1)?;
-        let Some(recipe) = design.pretrain_recipe(network) else { return Ok(fresh) };
-        let id = design.pretrain_id(network);
-        let file = self.study.folder.join("pretrained").join(format!("{id}.safetensors"));
+        let random = Model::random(network.architecture(), 1)?;
+        let Some(recipe) = design.pretrain_recipe(network) else { return Ok(random) };
+        let file = self.study.pretrained_file(network);
         if file.is_file() {
             return Model::load(&file);
         }
-        let model = self
-            .trained(&fresh, &self.data.pretrain, &recipe, &file, &mut |event| watch(&id, event))?;
+        let model = self.train(&random, &self.tiles.pretrain, &recipe, &file, on_event)?;
         model.save(&file, Precision::F32)?;
         Ok(model)
     }
 
-    /// Trains and scores a cell and keeps its result; a finished one is only read.
+    /// Trains and scores a cell and writes its result; the result of a finished cell is only read.
     ///
     /// # Errors
-    /// Those of training and segmentation; [`Error::Cancelled`] when asked to stop, with a
-    /// checkpoint to go on from.
-    pub fn run(&self, cell: &Cell, watch: &mut Watch<'_>) -> Result<CellResult> {
-        if let Some(done) = self.study.result(cell)? {
-            return Ok(done);
+    /// Those of training and segmentation; [`Error::Cancelled`] when asked to stop. A training that
+    /// was stopped continues from its checkpoint.
+    pub fn run(&self, cell: &Cell, on_event: &mut dyn FnMut(&Event)) -> Result<CellResult> {
+        if let Some(finished) = self.study.result(cell)? {
+            return Ok(finished);
         }
-        let whole = self.pretrained(cell.network, watch)?;
-        let (plan, _) = PruningPlan::l1(&whole, cell.pruning_ratio, Scope::Convolutions)?;
-        let start = apply(&whole, &plan)?;
+        let unpruned = self.pretrained(cell.network, on_event)?;
+        let start = pruned(&unpruned, cell.pruning_ratio)?;
+
         let recipe = self.study.design.recipe(cell);
         let file = self.study.model_file(cell);
-        let model = self.trained(&start, &self.data.train, &recipe, &file, &mut |event| {
-            watch(&cell.id, event)
-        })?;
-        let (counts, first) = self.score(&model)?;
-        self.picture(cell, &model, &first)?;
+        let model = self.train(&start, &self.tiles.train, &recipe, &file, on_event)?;
+
+        let test = self.test(&model)?;
+        self.save_picture(cell, &model, &test.first_map)?;
         model.save(&file, Precision::F32)?;
         let result = CellResult {
             cell: cell.clone(),
             parameters: model.graph().parameters(),
             bytes: model.to_bytes(Precision::F32)?.len(),
             macs: model.graph().macs(),
-            scores: counts.scores(),
+            scores: test.counts.scores(),
             fingerprint: model.fingerprint(),
         };
-        self.study.keep(&result)?;
+        self.study.save_result(&result)?;
         Ok(result)
     }
 
-    fn trained(
+    /// Trains `start`, with a checkpoint beside the model file.
+    fn train(
         &self,
         start: &Model,
         tiles: &[Tile],
-        recipe: &crate::train::Recipe,
-        file: &Path,
-        watch: &mut dyn FnMut(&Event),
+        recipe: &Recipe,
+        model_file: &Path,
+        on_event: &mut dyn FnMut(&Event),
     ) -> Result<Model> {
         let (compute, _) = open(self.device, start, recipe.batch)?;
-        let checkpoint = file.with_extension("checkpoint");
+        let checkpoint = model_file.with_extension("checkpoint");
         let trainer = Trainer {
             start,
             data: TrainData { tiles },
@@ -105,69 +117,93 @@ impl CellRun<'_> {
             checkpoint_every: CHECKPOINT_EVERY,
             cancel: self.cancel,
         };
-        let outcome = trainer.run(&mut |event| watch(&event))?;
-        drop(std::fs::remove_file(&checkpoint)); // it has served; one left behind is harmless
+        let outcome = trainer.run(&mut |event| on_event(&event))?;
+        // Not needed any more; a file that cannot be removed does no harm.
+        drop(std::fs::remove_file(&checkpoint));
         Ok(outcome.model)
     }
 
-    /// Counts over all test tiles, of the pixels that the network answered, and the map of the
-    /// first tile.
-    fn score(&self, model: &Model) -> Result<(PixelCounts, ProbabilityMap)> {
+    /// Segments the test tiles. Counts are over the pixels that the network computed, without
+    /// interpolated ones.
+    fn test(&self, model: &Model) -> Result<TestOutput> {
         let options = SegmentOptions { stride: self.study.design.data.dccn_stride, block_px: None };
         let control = Control { cancel: Some(self.cancel), ..Control::default() };
         let mut counts = PixelCounts::default();
-        let mut first = None;
-        for tile in &self.data.test {
+        let mut first_map = None;
+        for tile in &self.tiles.test {
             let map = segment(model, &tile.image, options, &control)?;
             let lines = options.computed_lines(model, map.width(), map.height());
-            counts =
-                counts.plus(PixelCounts::on_lines(&map, &tile.labels.foreground(), &lines, 0.5)?);
-            first.get_or_insert(map);
+            let truth = tile.labels.foreground();
+            counts = counts.plus(PixelCounts::on_lines(&map, &truth, &lines, PIXEL_THRESHOLD)?);
+            first_map.get_or_insert(map);
         }
-        let first = first.ok_or_else(|| Error::mismatch("There are no test tiles"))?;
-        Ok((counts, first))
+        let first_map = first_map.ok_or_else(|| Error::mismatch("There are no test tiles"))?;
+        Ok(TestOutput { counts, first_map })
     }
 
-    fn picture(&self, cell: &Cell, model: &Model, map: &ProbabilityMap) -> Result<()> {
-        let Some(tile) = self.data.test.first() else { return Ok(()) };
+    /// Outlines of the nuclei at the centre of the first test tile.
+    fn save_picture(&self, cell: &Cell, model: &Model, map: &ProbabilityMap) -> Result<()> {
+        let Some(tile) = self.tiles.test.first() else { return Ok(()) };
         let (labels, _) = find(map, &model.card().instances)?;
         let drawn = overlay(&tile.image, &outline_mask(&labels), OUTLINE);
-        let (w, h) = (PICTURE_PX.min(drawn.width()), PICTURE_PX.min(drawn.height()));
-        let piece = drawn.crop((drawn.height() - h) / 2, (drawn.width() - w) / 2, w, h);
+        let width = PICTURE_PX.min(drawn.width());
+        let height = PICTURE_PX.min(drawn.height());
+        let top = (drawn.height() - height) / 2;
+        let left = (drawn.width() - width) / 2;
+        let piece = drawn.crop(top, left, width, height);
         write_atomic(&self.study.picture_file(cell), &encode_rgb_png(&piece)?)
     }
 }
 
-/// Bytes of the file and milliseconds a patch on the CPU, patch by patch, for each network and
-/// ratio (the paper's Table 8).
+/// The model without this share of each convolution's filters, chosen by L1 norm.
+fn pruned(model: &Model, ratio: f64) -> Result<Model> {
+    let (plan, _) = PruningPlan::l1(model, ratio, Scope::Convolutions)?;
+    apply(model, &plan)
+}
+
+/// Cost of a network at a pruning ratio (the paper's Table 8).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NetworkCostRow {
+    pub network: NetworkChoice,
+    pub pruning_ratio: f64,
+    /// Of the model file, single precision.
+    pub bytes: usize,
+    /// Median over the runs, on the CPU.
+    pub ms_per_patch: f64,
+}
+
+/// Measures each network and ratio of a design `runs` times, patch by patch. Weights do not matter,
+/// so they are random.
 ///
 /// # Errors
-/// None in practice.
-pub fn cost(design: &Design, runs: usize) -> Result<Vec<(NetworkChoice, f64, usize, f64)>> {
+/// Those of pruning, which do not occur in practice.
+pub fn measure_cost(design: &Design, runs: usize) -> Result<Vec<NetworkCostRow>> {
     let mut rows = Vec::new();
     for &network in &design.networks {
-        let whole = Model::random(network.architecture(), 1)?;
-        for &ratio in &design.ratios {
-            let (plan, _) = PruningPlan::l1(&whole, ratio, Scope::Convolutions)?;
-            let model = apply(&whole, &plan)?;
-            let engine = BatchEngine::new(&model)?;
-            let image = Plane::filled(64, 64, [127, 90, 160]);
-            let places: Vec<(usize, usize)> = (0..PATCH_BATCH).map(|i| (i, i)).collect();
-            let mut times: Vec<f64> = (0..runs.max(1))
-                .map(|_| {
-                    let begun = Instant::now();
-                    drop(engine.run(&image, &places));
-                    begun.elapsed().as_secs_f64() * 1000.0 / PATCH_BATCH as f64
-                })
-                .collect();
-            times.sort_by(f64::total_cmp);
-            rows.push((
+        let unpruned = Model::random(network.architecture(), 1)?;
+        for &pruning_ratio in &design.ratios {
+            let model = pruned(&unpruned, pruning_ratio)?;
+            rows.push(NetworkCostRow {
                 network,
-                ratio,
-                model.to_bytes(Precision::F32)?.len(),
-                times[times.len() / 2],
-            ));
+                pruning_ratio,
+                bytes: model.to_bytes(Precision::F32)?.len(),
+                ms_per_patch: median_ms_per_patch(&model, runs)?,
+            });
         }
     }
     Ok(rows)
+}
+
+fn median_ms_per_patch(model: &Model, runs: usize) -> Result<f64> {
+    let engine = BatchEngine::new(model)?;
+    let image = Plane::filled(64, 64, [127, 90, 160]);
+    let centres: Vec<(usize, usize)> = (0..PATCH_BATCH).map(|i| (i, i)).collect();
+    let mut times = Vec::new();
+    for _ in 0..runs.max(1) {
+        let started = Instant::now();
+        std::hint::black_box(engine.run(&image, &centres));
+        times.push(started.elapsed().as_secs_f64() * 1000.0 / PATCH_BATCH as f64);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
 }

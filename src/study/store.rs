@@ -1,34 +1,48 @@
-//! A study's folder: the design, one file a finished cell, and the table made of them.
+//! A study's folder: the design, one file for each finished cell, and the table made of them.
+//!
+//! ```text
+//! design.toml                      what the study varies
+//! tiles.jsonl                      hashes of the tiles of the first run
+//! times.csv                        milliseconds per patch, where they were given
+//! pretrained/ID.safetensors        networks before pruning, shared by cells
+//! cells/ID.json                    results; a cell with this file is finished
+//! models/ID.safetensors            trained models
+//! pictures/ID.png                  nuclei on a piece of the first test tile
+//! results.csv, report.html, …      made from the results
+//! ```
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::data::Data;
-use super::design::{Cell, Design};
-use super::times::Times;
+use super::data::StudyTiles;
+use super::design::{Cell, Design, NetworkChoice};
+use super::times::PatchTimes;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::metrics::PixelScores;
 use crate::platform::{read_file, write_atomic};
 
-/// Largest file of a cell or design.
+/// Largest file of a cell, a design or a table of times.
 const MAX_BYTES: u64 = 1_000_000;
-/// Name of the table of times in a study's folder.
-const TIMES: &str = "times.csv";
-/// Name of the list of tiles in a study's folder, and its largest size.
-const TILES: &str = "tiles.jsonl";
+/// Largest list of tiles.
 const MAX_TILES_BYTES: u64 = 64_000_000;
+const DESIGN_FILE: &str = "design.toml";
+const TIMES_FILE: &str = "times.csv";
+const TILES_FILE: &str = "tiles.jsonl";
+/// Header of `results.csv`.
+const TABLE_HEADER: &str = "id,network,pruning_ratio,r,n_train,seed,parameters,bytes,\
+    macs_per_patch,sensitivity,specificity,precision,dice,accuracy,cross_entropy\n";
 
-/// What became of a cell.
+/// Result of a cell, the content of its file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CellResult {
     pub cell: Cell,
     pub parameters: usize,
     /// Bytes of the model file, single precision.
     pub bytes: usize,
-    /// Multiply-adds a patch.
+    /// Multiply-adds per patch.
     pub macs: u64,
-    /// Over all pixels of the test tiles.
+    /// Over all pixels of the test tiles, or of the grid on which a DCCN is scored.
     pub scores: PixelScores,
     /// Fingerprint of the trained model.
     pub fingerprint: String,
@@ -42,55 +56,55 @@ pub struct Study {
 }
 
 impl Study {
-    /// Begins a study in a folder, or goes on with the one that is there.
+    /// Creates a study in a folder, or opens the one of the same design that is there.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] when another design's study is there.
-    pub fn begin(design: Design, folder: &Path) -> Result<Self> {
-        let study = Self { design, folder: folder.to_path_buf() };
-        if study.design_file().is_file() {
-            let there = Self::open(folder)?;
-            if there.design != study.design {
+    /// [`Error::Mismatch`] when the folder has a study of another design.
+    pub fn create_or_open(design: Design, folder: &Path) -> Result<Self> {
+        if Self::exists_in(folder) {
+            let existing = Self::open(folder)?;
+            if existing.design != design {
                 return Err(Error::mismatch(
                     "Another design's study is in this folder; choose another folder",
                 )
                 .at(folder));
             }
-            return Ok(there);
+            return Ok(existing);
         }
-        write_atomic(&study.design_file(), study.design.to_toml()?.as_bytes())?;
-        Ok(study)
+        write_atomic(&folder.join(DESIGN_FILE), design.to_toml()?.as_bytes())?;
+        Ok(Self { design, folder: folder.to_path_buf() })
     }
 
-    /// Whether a study was begun in a folder.
+    /// Whether a folder has a study.
     #[must_use]
-    pub fn is_in(folder: &Path) -> bool {
-        folder.join("design.toml").is_file()
+    pub fn exists_in(folder: &Path) -> bool {
+        folder.join(DESIGN_FILE).is_file()
     }
 
-    /// The study in a folder.
+    /// Opens the study in a folder.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, or its design cannot be read.
     pub fn open(folder: &Path) -> Result<Self> {
-        let file = folder.join("design.toml");
+        let file = folder.join(DESIGN_FILE);
         let bytes = read_file(&file, MAX_BYTES)?;
         let text = String::from_utf8(bytes)
             .map_err(|_| Error::malformed("The design is not text").at(&file))?;
         Ok(Self { design: Design::parse(&text).at(&file)?, folder: folder.to_path_buf() })
     }
 
-    /// Holds the study to the tiles that it began with, by what is in them: results of two data
-    /// sets are no table.
+    /// Records the tiles of the first run and refuses others later: results of two data sets do not
+    /// belong in one table. Tiles are compared by the hashes of images and labels.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] where it began with others.
-    pub fn keep_to(&self, data: &Data) -> Result<()> {
-        let (file, list) = (self.folder.join(TILES), data.list());
+    /// [`Error::Mismatch`] when the tiles are not those of the first run.
+    pub fn check_tiles(&self, tiles: &StudyTiles) -> Result<()> {
+        let file = self.folder.join(TILES_FILE);
+        let manifest = tiles.manifest();
         if !file.is_file() {
-            return write_atomic(&file, list.as_bytes());
+            return write_atomic(&file, manifest.as_bytes());
         }
-        if read_file(&file, MAX_TILES_BYTES)? == list.as_bytes() {
+        if read_file(&file, MAX_TILES_BYTES)? == manifest.as_bytes() {
             return Ok(());
         }
         Err(Error::mismatch(
@@ -99,57 +113,53 @@ impl Study {
         .at(&file))
     }
 
-    fn design_file(&self) -> PathBuf {
-        self.folder.join("design.toml")
-    }
-
-    /// Times that were given to this study.
+    /// The times that were given to this study; empty without any.
     ///
     /// # Errors
-    /// When they cannot be read or are none.
-    pub fn times(&self) -> Result<Times> {
-        let file = self.folder.join(TIMES);
-        if !file.is_file() {
-            return Ok(Times::default());
-        }
-        Self::times_of(&file)
+    /// When the table cannot be read.
+    pub fn times(&self) -> Result<PatchTimes> {
+        let file = self.folder.join(TIMES_FILE);
+        if file.is_file() { read_times(&file) } else { Ok(PatchTimes::default()) }
     }
 
-    /// Keeps a table of times for this study's reports.
+    /// Copies a table of times into the folder, for this and all later reports.
     ///
     /// # Errors
-    /// When the file is no such table or cannot be copied.
-    pub fn take_times(&self, file: &Path) -> Result<()> {
-        Self::times_of(file)?;
-        write_atomic(&self.folder.join(TIMES), &read_file(file, MAX_BYTES)?)
+    /// When the file is not such a table, or cannot be copied.
+    pub fn import_times(&self, file: &Path) -> Result<()> {
+        read_times(file)?;
+        write_atomic(&self.folder.join(TIMES_FILE), &read_file(file, MAX_BYTES)?)
     }
 
-    fn times_of(file: &Path) -> Result<Times> {
-        Times::parse(&String::from_utf8_lossy(&read_file(file, MAX_BYTES)?)).at(file)
+    /// The file of a network that is trained and not pruned.
+    #[must_use]
+    pub fn pretrained_file(&self, network: NetworkChoice) -> PathBuf {
+        let id = self.design.pretrain_id(network);
+        self.folder.join("pretrained").join(format!("{id}.safetensors"))
     }
 
-    /// Where a cell's result is.
+    /// The file of a cell's result.
     #[must_use]
     pub fn result_file(&self, cell: &Cell) -> PathBuf {
         self.folder.join("cells").join(format!("{}.json", cell.id))
     }
 
-    /// Where a cell's model is.
+    /// The file of a cell's model.
     #[must_use]
     pub fn model_file(&self, cell: &Cell) -> PathBuf {
         self.folder.join("models").join(format!("{}.safetensors", cell.id))
     }
 
-    /// Where a cell's picture is: a piece of the first test tile with its answer.
+    /// The file of a cell's picture: a piece of the first test tile with the nuclei found in it.
     #[must_use]
     pub fn picture_file(&self, cell: &Cell) -> PathBuf {
         self.folder.join("pictures").join(format!("{}.png", cell.id))
     }
 
-    /// A cell's result, if it is finished.
+    /// A cell's result, none if it is not finished.
     ///
     /// # Errors
-    /// [`Error::Malformed`] naming a file that is not a result.
+    /// [`Error::Malformed`] or [`Error::Mismatch`] naming a file that is not this cell's result.
     pub fn result(&self, cell: &Cell) -> Result<Option<CellResult>> {
         let file = self.result_file(cell);
         if !file.is_file() {
@@ -164,70 +174,89 @@ impl Study {
         Ok(Some(result))
     }
 
-    /// Keeps a result: written once, whole or not at all.
+    /// Writes a cell's result, completely or not at all.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn keep(&self, result: &CellResult) -> Result<()> {
+    pub fn save_result(&self, result: &CellResult) -> Result<()> {
         let text =
             serde_json::to_vec_pretty(result).map_err(|e| Error::malformed(e.to_string()))?;
         write_atomic(&self.result_file(&result.cell), &text)
     }
 
-    /// Cells that are not finished.
+    /// Cells that are not finished, in the order of the design.
     ///
     /// # Errors
     /// Those of [`Self::result`].
-    pub fn missing(&self) -> Result<Vec<Cell>> {
-        let mut missing = Vec::new();
+    pub fn unfinished(&self) -> Result<Vec<Cell>> {
+        let mut unfinished = Vec::new();
         for cell in self.design.cells() {
             if self.result(&cell)?.is_none() {
-                missing.push(cell);
+                unfinished.push(cell);
             }
         }
-        Ok(missing)
+        Ok(unfinished)
     }
 
-    /// Finished cells in the order of the design.
+    /// Results of the finished cells, in the order of the design.
     ///
     /// # Errors
     /// Those of [`Self::result`].
     pub fn results(&self) -> Result<Vec<CellResult>> {
-        self.design.cells().iter().filter_map(|cell| self.result(cell).transpose()).collect()
+        let mut results = Vec::new();
+        for cell in self.design.cells() {
+            results.extend(self.result(&cell)?);
+        }
+        Ok(results)
     }
 
-    /// Writes `results.csv`: one row a cell, the paper's columns.
+    /// Writes `results.csv`, one row for each finished cell, and returns its path.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write_table(&self) -> Result<PathBuf> {
-        let mut text =
-            "id,network,pruning_ratio,r,n_train,seed,parameters,bytes,macs_per_patch,sensitivity,specificity,\
-                        precision,dice,accuracy,cross_entropy\n"
-                .to_owned();
-        for CellResult { cell, parameters, bytes, macs, scores, .. } in self.results()? {
-            let some = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.6}"));
-            let r = cell.r.map_or(String::new(), |r| r.to_string());
-            let measured = [
-                scores.sensitivity,
-                scores.specificity,
-                scores.precision,
-                scores.dice,
-                scores.accuracy,
-            ];
-            text.push_str(&format!(
-                "{},{},{},{r},{},{},{parameters},{bytes},{macs},{},{}\n",
-                cell.id,
-                cell.network.name(),
-                cell.pruning_ratio,
-                cell.n_train,
-                cell.seed,
-                measured.map(some).join(","),
-                some(scores.cross_entropy)
-            ));
+        let mut text = TABLE_HEADER.to_owned();
+        for result in self.results()? {
+            text += &result.csv_row();
         }
         let file = self.folder.join("results.csv");
         write_atomic(&file, text.as_bytes())?;
         Ok(file)
     }
+}
+
+impl CellResult {
+    /// The columns of [`TABLE_HEADER`]; unknown values are empty.
+    fn csv_row(&self) -> String {
+        let cell = &self.cell;
+        let scores = &self.scores;
+        let mut row = [
+            cell.id.clone(),
+            cell.network.name().to_owned(),
+            cell.pruning_ratio.to_string(),
+            cell.r.map_or(String::new(), |r| r.to_string()),
+            cell.n_train.to_string(),
+            cell.seed.to_string(),
+            self.parameters.to_string(),
+            self.bytes.to_string(),
+            self.macs.to_string(),
+            six_digits(scores.sensitivity),
+            six_digits(scores.specificity),
+            six_digits(scores.precision),
+            six_digits(scores.dice),
+            six_digits(scores.accuracy),
+            six_digits(scores.cross_entropy),
+        ]
+        .join(",");
+        row.push('\n');
+        row
+    }
+}
+
+fn six_digits(score: Option<f64>) -> String {
+    score.map_or(String::new(), |s| format!("{s:.6}"))
+}
+
+fn read_times(file: &Path) -> Result<PatchTimes> {
+    PatchTimes::parse(&String::from_utf8_lossy(&read_file(file, MAX_BYTES)?)).at(file)
 }

@@ -1,122 +1,98 @@
-//! How a design's networks are trained: before anything is pruned, and in every cell.
+//! A design's `[pretrain]` and `[train]`: how networks are trained before anything is pruned, and
+//! in every cell. Defaults are [`Recipe`]'s. Ids of cells depend on the serialised keys, so these
+//! keep their old names where fields have new ones; designs may use either.
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::{Augmentation, Prior};
-use crate::model::Head;
-use crate::train::{Recipe, Schedule, is_single};
+use crate::dataset::{AugmentationPreset, Prior};
+use crate::model::{Family, Head};
+use crate::train::{DeadUnitOptions, Recipe, Schedule, is_single};
 
-/// Training before anything is pruned, shared by all cells of a network. What it does not say is as
-/// in [`Training`].
+/// Training before pruning, shared by all cells of a network. Values that are left out are those of
+/// [`TrainOptions`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
-pub struct Pretrain {
+pub struct PretrainOptions {
     /// 0 starts from random weights.
     pub patches: usize,
     pub epochs: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub spread: Option<usize>,
+    #[serde(rename = "spread", alias = "square", skip_serializing_if = "Option::is_none")]
+    pub square_px: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
 }
 
-impl Pretrain {
-    /// The recipe, none without patches; `cells` is how cells are trained.
+impl PretrainOptions {
+    /// The recipe, none without patches; `cells` is the recipe of cells.
     pub(super) fn recipe(&self, cells: &Recipe) -> Option<Recipe> {
-        let &Self { patches, epochs, spread, batch, learning_rate } = self;
-        (patches > 0).then(|| Recipe {
-            patches,
-            epochs,
-            spread: spread.unwrap_or(cells.spread),
-            batch: batch.unwrap_or(cells.batch),
-            learning_rate: learning_rate.unwrap_or(cells.learning_rate),
+        if self.patches == 0 {
+            return None;
+        }
+        Some(Recipe {
+            patches: self.patches,
+            epochs: self.epochs,
+            square_px: self.square_px.unwrap_or(cells.square_px),
+            batch: self.batch.unwrap_or(cells.batch),
+            learning_rate: self.learning_rate.unwrap_or(cells.learning_rate),
             seed: 1,
             ..cells.clone()
         })
     }
 }
 
-/// How patches are varied: [`Augmentation`]'s constants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Augment {
-    None,
-    Default,
-    Strong,
-    Stains,
-}
-
-/// Training of every cell.
+/// Training of every cell. Fields have the meaning that they have in [`Recipe`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Training {
+pub struct TrainOptions {
     pub epochs: u64,
-    /// As in [`Recipe`].
-    #[serde(skip_serializing_if = "is_single")]
-    pub spread: usize,
+    #[serde(rename = "spread", alias = "square", skip_serializing_if = "is_single")]
+    pub square_px: usize,
     pub batch: usize,
     pub learning_rate: f64,
     pub schedule: Schedule,
     pub weight_decay: f64,
-    pub augment: Augment,
+    pub augment: AugmentationPreset,
+    /// Both classes equally often instead of by area.
     pub balanced: bool,
-    /// As in [`Recipe`]; of DCNNs only.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub awake: bool,
+    /// All measures against dead units; DCCNs ignore it.
+    #[serde(rename = "awake", alias = "revive", skip_serializing_if = "std::ops::Not::not")]
+    pub revive: bool,
 }
 
-impl Default for Training {
+impl Default for TrainOptions {
     fn default() -> Self {
+        let recipe = Recipe::default();
         Self {
-            epochs: 30,
-            spread: 1,
-            batch: 64,
-            learning_rate: 1e-3,
-            schedule: Schedule::OneCycle,
-            weight_decay: 0.0,
-            augment: Augment::None,
+            epochs: recipe.epochs,
+            square_px: recipe.square_px,
+            batch: recipe.batch,
+            learning_rate: recipe.learning_rate,
+            schedule: recipe.schedule,
+            weight_decay: recipe.weight_decay,
+            augment: AugmentationPreset::None,
             balanced: false,
-            awake: false,
+            revive: !recipe.dead_units.is_off(),
         }
     }
 }
 
-impl Training {
-    /// The recipe of a cell but for its patches and seed. `is_chain`: whether the network's filters
-    /// can be kept awake.
-    pub(super) fn recipe(self, head: Head, is_chain: bool) -> Recipe {
-        let Self {
-            epochs,
-            spread,
-            batch,
-            learning_rate,
-            schedule,
-            weight_decay,
-            augment,
-            balanced,
-            awake,
-        } = self;
+impl TrainOptions {
+    /// The recipe of a cell without its patches and seed.
+    pub(super) fn recipe(self, head: Head, family: Family) -> Recipe {
         Recipe {
-            patches: 0,
-            spread,
-            distil: 0.0,
-            awake: awake && is_chain,
-            epochs,
-            batch,
-            learning_rate,
-            schedule,
-            weight_decay,
-            prior: if balanced { Prior::Balanced } else { Prior::Natural },
-            augmentation: match augment {
-                Augment::None => Augmentation::NONE,
-                Augment::Default => Augmentation::DEFAULT,
-                Augment::Strong => Augmentation::STRONG,
-                Augment::Stains => Augmentation::STAINS,
-            },
+            epochs: self.epochs,
+            square_px: self.square_px,
+            batch: self.batch,
+            learning_rate: self.learning_rate,
+            schedule: self.schedule,
+            weight_decay: self.weight_decay,
+            prior: if self.balanced { Prior::Balanced } else { Prior::Natural },
+            augmentation: self.augment.into(),
+            dead_units: DeadUnitOptions::all_if(self.revive && family == Family::Dcnn),
             head,
-            seed: 1,
+            ..Recipe::default()
         }
     }
 }
@@ -126,25 +102,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn defaults_are_those_of_the_recipe() {
+        let recipe = TrainOptions::default().recipe(Head::Softmax, Family::Dcnn);
+        assert_eq!(recipe, Recipe::default());
+    }
+
+    #[test]
     fn pretraining_is_as_the_cells_but_for_what_it_names() {
-        let cells = Training { awake: true, ..Training::default() }.recipe(Head::Softmax, true);
-        assert_eq!(Pretrain::default().recipe(&cells), None);
-        let plain = Pretrain { patches: 500, epochs: 2, ..Pretrain::default() };
+        let cells = TrainOptions { revive: true, ..TrainOptions::default() }
+            .recipe(Head::Softmax, Family::Dcnn);
+        assert_eq!(PretrainOptions::default().recipe(&cells), None);
+        let plain = PretrainOptions { patches: 500, epochs: 2, ..PretrainOptions::default() };
         let want = Recipe { patches: 500, epochs: 2, ..cells.clone() };
         assert_eq!(plain.recipe(&cells), Some(want.clone()));
-        let squares =
-            Pretrain { spread: Some(16), batch: Some(8), learning_rate: Some(2e-3), ..plain };
+        let squares = PretrainOptions {
+            square_px: Some(16),
+            batch: Some(8),
+            learning_rate: Some(2e-3),
+            ..plain
+        };
         assert_eq!(
             squares.recipe(&cells),
-            Some(Recipe { spread: 16, batch: 8, learning_rate: 2e-3, ..want })
+            Some(Recipe { square_px: 16, batch: 8, learning_rate: 2e-3, ..want })
         );
         assert_eq!(
             serde_json::json!(plain),
             serde_json::json!({ "patches": 500, "epochs": 2 }),
             "ids of cells depend on it"
         );
-        assert!(
-            !Training { awake: true, ..Training::default() }.recipe(Head::Sigmoid, false).awake
-        );
+        let dccn = TrainOptions { revive: true, ..TrainOptions::default() }
+            .recipe(Head::Sigmoid, Family::Dccn);
+        assert!(dccn.dead_units.is_off());
     }
 }

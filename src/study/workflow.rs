@@ -2,31 +2,39 @@
 
 use super::design::Design;
 
-/// The Snakefile of a design whose folder holds `design.toml`. Paths are relative to that folder.
-///
-/// # Errors
-/// None at present.
+/// Comment of every Snakefile.
+const COMMENT: &str = "\
+# Made by `prunella study plan`; run it with: snakemake --cores all --retries 2
+# On Slurm: snakemake --executor slurm --jobs 50 --retries 2 \
+    --default-resources slurm_partition=main
+# If sacct says that accounting storage is disabled, add --slurm-status-command squeue: \
+    without it finished jobs are never noticed.
+# Short cells end sooner with --slurm-init-seconds-before-status-checks 10.
+";
+/// Command of the rules, with Snakemake's own placeholders.
+const RUN_CELL: &str = "RAYON_NUM_THREADS={threads} {PRUNELLA} study cell .";
+
+/// The Snakefile of a design whose folder holds `design.toml`. Paths are relative to that folder;
+/// `data` is the folder of labelled tiles as all machines name it.
 #[must_use]
 pub fn snakefile(design: &Design, data: Option<&str>) -> String {
-    let mut pretrained = Vec::new();
-    let mut cells = Vec::new();
+    // Entries of two Python dictionaries: pre-training → network, and cell → pre-training.
+    let mut pretrained: Vec<String> = Vec::new();
+    let mut cells: Vec<String> = Vec::new();
     for cell in design.cells() {
-        let needs = design.pretrain_recipe(cell.network).map(|_| design.pretrain_id(cell.network));
-        if let Some(id) = &needs {
-            let line = format!("    \"{id}\": \"{}\",", cell.network.name());
-            if !pretrained.contains(&line) {
-                pretrained.push(line);
-            }
+        let pretrain_id = match design.pretrain_recipe(cell.network) {
+            Some(_) => design.pretrain_id(cell.network),
+            None => String::new(),
+        };
+        cells.push(format!("    \"{}\": \"{pretrain_id}\",", cell.id));
+        let entry = format!("    \"{pretrain_id}\": \"{}\",", cell.network.name());
+        if !pretrain_id.is_empty() && !pretrained.contains(&entry) {
+            pretrained.push(entry);
         }
-        cells.push(format!("    \"{}\": \"{}\",", cell.id, needs.unwrap_or_default()));
     }
-    let data = data.map_or(String::new(), |d| format!(" --data {}", quoted(d)));
+    let data = data.map_or(String::new(), |folder| format!(" --data {}", quoted(folder)));
     format!(
-        r#"# Made by `prunella study plan`; run it with: snakemake --cores all --retries 2
-# On Slurm: snakemake --executor slurm --jobs 50 --retries 2 --default-resources slurm_partition=main
-# If sacct says that accounting storage is disabled, add --slurm-status-command squeue: without it finished jobs are never noticed.
-# Short cells end sooner with --slurm-init-seconds-before-status-checks 10.
-import os
+        r#"{COMMENT}import os
 
 PRUNELLA = os.environ.get("PRUNELLA", "prunella")
 # Pre-trainings and their networks; cells and the pre-training each needs.
@@ -50,7 +58,7 @@ rule pretrain:
     params: network=lambda w: PRETRAINED[w.id]
     threads: 2
     resources: mem_mb=4000, runtime=720
-    shell: "RAYON_NUM_THREADS={{threads}} {{PRUNELLA}} study cell . --pretrain {{params.network}}{data}"
+    shell: "{RUN_CELL} --pretrain {{params.network}}{data}"
 
 rule cell:
     input: lambda w: [f"pretrained/{{CELLS[w.id]}}.safetensors"] if CELLS[w.id] else []
@@ -58,18 +66,19 @@ rule cell:
     wildcard_constraints: id="|".join(CELLS)
     threads: 1
     resources: mem_mb=4000, runtime=720
-    shell: "RAYON_NUM_THREADS={{threads}} {{PRUNELLA}} study cell . --id {{wildcards.id}}{data}"
+    shell: "{RUN_CELL} --id {{wildcards.id}}{data}"
 "#,
         pretrained = pretrained.join("\n"),
         cells = cells.join("\n"),
     )
 }
 
-/// A path as a shell word inside a Snakemake string.
+/// A path as a word of the shell inside a Python string that Snakemake formats: Python escapes
+/// `\` and `"`, Snakemake doubles braces, the shell ends and reopens its quotes around `'`.
 fn quoted(path: &str) -> String {
-    let safe =
-        path.replace('\\', "\\\\").replace('"', "\\\"").replace('{', "{{").replace('}', "}}");
-    format!("'{}'", safe.replace('\'', "'\\\\''"))
+    let python = path.replace('\\', "\\\\").replace('"', "\\\"");
+    let snakemake = python.replace('{', "{{").replace('}', "}}");
+    format!("'{}'", snakemake.replace('\'', "'\\\\''"))
 }
 
 #[cfg(test)]

@@ -1,87 +1,109 @@
-//! Patches gathered into batches on all cores. A patch's variation depends on seed, epoch and place
-//! in the epoch alone, so a resumed run sees the same patches (up to rounding where a GPU gathers
-//! them: `device_tiles`).
-
-use burn::tensor::{Device, Tensor, TensorData};
-use rayon::prelude::*;
+//! Windows of a step as network input, gathered on all cores. The augmentation of a patch depends
+//! on seed, epoch and position in the epoch alone, so a resumed run trains on the same patches (up
+//! to rounding where a GPU gathers them, see `burn::device_tiles`).
 
 use crate::dataset::{
     Augmentation, SamplePixel, Tile, Window, augmented_window, plain_window, window_classes,
 };
 use crate::model::PATCH_PX;
-use crate::platform::mix;
+use crate::platform::{for_each_part, mix};
 
-/// Input and targets of one step, on the host.
+/// A sampled pixel and the seed of its augmentation.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    pub pixel: SamplePixel,
+    pub seed: u64,
+}
+
+/// Input and targets of one step.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// Side of the square of answers in each window; 1 for patches.
-    pub spread: usize,
-    /// `[windows, 3, side, side]`; the side is 54 + spread.
-    pub patches: Vec<f32>,
-    /// Class of each answered pixel, window by window.
+    /// Side of the square of classified pixels in each window; 1 for patches.
+    pub square_px: usize,
+    /// `[window][3][side][side]`, where side = 54 + `square_px`.
+    pub windows: Vec<f32>,
+    /// Class of each classified pixel: `[window][square_px][square_px]`.
     pub classes: Vec<usize>,
-    /// Probability of nucleus that each pixel is taught instead, where a teacher had a say; else
+    /// Target probability of nucleus of each classified pixel, where teachers contribute; else
     /// empty.
-    pub soft: Vec<f32>,
+    pub soft_targets: Vec<f32>,
+}
+
+/// Where one sample of a batch is written.
+struct GatheredWindow<'a> {
+    sample: Sample,
+    values: &'a mut [f32],
+    classes: &'a mut [usize],
 }
 
 impl Batch {
-    /// Patches of 3×55×55 and the class of each centre.
+    /// Patches of 3×55×55 values and the class of each centre.
     pub fn of_patches(patches: Vec<f32>, classes: Vec<usize>) -> Self {
-        Self { spread: 1, patches, classes, soft: Vec::new() }
+        Self { square_px: 1, windows: patches, classes, soft_targets: Vec::new() }
     }
 
-    /// Gathers the windows of `places`, each varied by its own seed.
+    /// Gathers the windows of `samples`, each augmented by its own seed.
     pub fn gather(
         tiles: &[Tile],
-        places: &[(SamplePixel, u64)],
-        spread: usize,
+        samples: &[Sample],
+        square_px: usize,
         augmentation: Augmentation,
     ) -> Self {
-        let values = 3 * (PATCH_PX - 1 + spread).pow(2);
-        let mut patches = vec![0.0; places.len() * values];
-        let mut classes = vec![0; places.len() * spread * spread];
-        let squares = classes.par_chunks_mut(spread * spread);
-        patches.par_chunks_mut(values).zip(squares).zip(places).for_each(
-            |((out, classes), (place, seed))| {
-                let tile = &tiles[place.tile as usize];
-                let (row, column) = (place.row as usize, place.column as usize);
-                let window = Window::context(row, column, spread);
-                if augmentation == Augmentation::NONE {
-                    plain_window(&tile.image, window, out);
-                } else {
-                    augmented_window(&tile.image, window, augmentation, *seed, out);
-                }
-                window_classes(
-                    &tile.labels,
-                    Window::inside(row, column, spread),
-                    augmentation,
-                    *seed,
-                    classes,
-                );
-            },
-        );
-        Self { spread, patches, classes, soft: Vec::new() }
+        let side = PATCH_PX - 1 + square_px;
+        let mut batch = Self {
+            square_px,
+            windows: vec![0.0; samples.len() * 3 * side * side],
+            classes: vec![0; samples.len() * square_px * square_px],
+            soft_targets: Vec::new(),
+        };
+        let mut parts = Vec::with_capacity(samples.len());
+        let values = batch.windows.chunks_exact_mut(3 * side * side);
+        let classes = batch.classes.chunks_exact_mut(square_px * square_px);
+        for ((&sample, values), classes) in samples.iter().zip(values).zip(classes) {
+            parts.push(GatheredWindow { sample, values, classes });
+        }
+        for_each_part(parts, |window| window.fill(tiles, square_px, augmentation));
+        batch
     }
 
-    /// Windows in the batch.
+    /// The same without augmentation.
+    pub fn gather_plain(tiles: &[Tile], pixels: &[SamplePixel], square_px: usize) -> Self {
+        let samples: Vec<Sample> = pixels.iter().map(|&pixel| Sample { pixel, seed: 0 }).collect();
+        Self::gather(tiles, &samples, square_px, Augmentation::NONE)
+    }
+
+    /// Number of windows.
     pub fn len(&self) -> usize {
-        self.classes.len() / (self.spread * self.spread)
+        self.classes.len() / (self.square_px * self.square_px)
     }
 
-    /// What a pixel is taught: probability of nucleus.
+    /// Target probability of nucleus of a classified pixel; none beyond the batch.
     pub fn target(&self, pixel: usize) -> Option<f32> {
-        self.soft.get(pixel).copied().or_else(|| self.classes.get(pixel).map(|&c| c as f32))
-    }
-
-    /// Patches on a device.
-    pub fn input(&self, device: &Device) -> Tensor<4> {
-        let shape = [self.len(), 3, PATCH_PX, PATCH_PX];
-        Tensor::from_data(TensorData::new(self.patches.clone(), shape), device)
+        if self.soft_targets.is_empty() {
+            return self.classes.get(pixel).map(|&class| class as f32);
+        }
+        self.soft_targets.get(pixel).copied()
     }
 }
 
-/// Seed of a patch's variation.
-pub fn variation_seed(seed: u64, epoch: u64, index: usize) -> u64 {
+impl GatheredWindow<'_> {
+    fn fill(self, tiles: &[Tile], square_px: usize, augmentation: Augmentation) {
+        let Sample { pixel, seed } = self.sample;
+        let tile = &tiles[pixel.tile as usize];
+        let row = pixel.row as usize;
+        let column = pixel.column as usize;
+        let context = Window::context(row, column, square_px);
+        if augmentation == Augmentation::NONE {
+            plain_window(&tile.image, context, self.values);
+        } else {
+            augmented_window(&tile.image, context, augmentation, seed, self.values);
+        }
+        let square = Window::inside(row, column, square_px);
+        window_classes(&tile.labels, square, augmentation, seed, self.classes);
+    }
+}
+
+/// Seed of the augmentation of sample `index` in `epoch`.
+pub fn augmentation_seed(seed: u64, epoch: u64, index: usize) -> u64 {
     mix(mix(seed ^ 0xA5A5) ^ mix(epoch + 1).rotate_left(17) ^ index as u64)
 }

@@ -1,41 +1,39 @@
-//! Buffers that one step leaves to the next. They are tens of megabytes, which an allocator would
-//! hand back to the system each time, only to have every page mapped and cleared again while other
-//! threads wait.
+//! Buffers that one step leaves to the next. They take tens of megabytes. An allocator would return
+//! them to the system after each step, and the system would map and clear every page again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::engine::AlignedBuffer;
+use crate::engine::{AlignedBuffer, PATCH_BATCH};
 
-/// Buffers at hand by their values; clones share them.
+/// Free buffers by length, in values; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct BufferPool(Arc<Mutex<BTreeMap<usize, Vec<AlignedBuffer>>>>);
 
 impl BufferPool {
-    fn at_hand(&self) -> MutexGuard<'_, BTreeMap<usize, Vec<AlignedBuffer>>> {
+    fn free(&self) -> MutexGuard<'_, BTreeMap<usize, Vec<AlignedBuffer>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A buffer of so many lines whose values are whatever was left there: for who writes all of
-    /// them.
-    pub fn any(&self, lines: usize) -> AlignedBuffer {
-        let spare =
-            self.at_hand().get_mut(&(lines * crate::engine::PATCH_BATCH)).and_then(Vec::pop);
-        spare.unwrap_or_else(|| AlignedBuffer::zeroed(lines))
+    /// A buffer of `positions` × [`PATCH_BATCH`] values with unspecified content, for code that
+    /// writes all of them.
+    pub fn take(&self, positions: usize) -> AlignedBuffer {
+        let free = self.free().get_mut(&(positions * PATCH_BATCH)).and_then(Vec::pop);
+        free.unwrap_or_else(|| AlignedBuffer::zeroed(positions))
     }
 
     /// A buffer of zeros.
-    pub fn zeroed(&self, lines: usize) -> AlignedBuffer {
-        let mut buffer = self.any(lines);
+    pub fn take_zeroed(&self, positions: usize) -> AlignedBuffer {
+        let mut buffer = self.take(positions);
         buffer.fill(0.0);
         buffer
     }
 
-    /// Takes buffers back.
-    pub fn give(&self, buffers: impl IntoIterator<Item = AlignedBuffer>) {
-        let mut at_hand = self.at_hand();
+    /// Returns buffers to the pool.
+    pub fn give_back(&self, buffers: impl IntoIterator<Item = AlignedBuffer>) {
+        let mut free = self.free();
         for buffer in buffers {
-            at_hand.entry(buffer.len()).or_default().push(buffer);
+            free.entry(buffer.len()).or_default().push(buffer);
         }
     }
 }
@@ -45,15 +43,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_given_comes_back_clean_and_of_the_right_length() {
+    fn a_returned_buffer_is_used_again_for_its_own_length_alone() {
         let pool = BufferPool::default();
-        let mut used = pool.zeroed(3);
+        let mut used = pool.take_zeroed(3);
         used.fill(7.0);
-        let place = used.as_ptr();
-        pool.clone().give([used, AlignedBuffer::zeroed(2)]);
-        let again = pool.zeroed(3);
-        assert_eq!(again.as_ptr(), place, "the same memory");
+        let address = used.as_ptr();
+        pool.clone().give_back([used, AlignedBuffer::zeroed(2)]);
+        let again = pool.take_zeroed(3);
+        assert_eq!(again.as_ptr(), address, "the same memory");
         assert!(again.iter().all(|&v| v == 0.0));
-        assert_eq!(pool.any(3).len(), again.len(), "another where none is left");
+        assert_eq!(pool.take(3).len(), again.len(), "a new one where none is left");
     }
 }

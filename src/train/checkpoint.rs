@@ -1,7 +1,9 @@
-//! A run on disk: weights, optimiser and progress, in one file that is replaced whole. Everything
-//! random is a function of seed and progress, so no generator state is needed.
+//! A run that can be continued: weights, optimiser state and progress, in one safetensors file that
+//! is replaced whole. Everything random is a function of seed and progress, so no state of a
+//! generator is stored.
 
 use std::collections::{BTreeMap, HashMap};
+#[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -9,25 +11,30 @@ use serde::{Deserialize, Serialize};
 
 use super::optimiser::Moments;
 use super::recipe::Recipe;
-use super::trainer::EpochLog;
-use crate::error::{Error, ErrorContext as _, Result};
+use super::run::EpochLog;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::error::ErrorContext as _;
+use crate::error::{Error, Result};
 use crate::model::{Array, Weights, read_arrays, sha256_hex};
+#[cfg(not(target_arch = "wasm32"))]
 use crate::platform::{read_file, write_atomic};
 
+/// Key of the progress in the file's metadata.
 const KEY: &str = "prunella-checkpoint";
+#[cfg(not(target_arch = "wasm32"))]
 const MAX_BYTES: u64 = 1_000_000_000;
 
-/// Where a run stands.
+/// How far a run is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainProgress {
-    /// Identifies recipe, data and start: a checkpoint of another run is not resumed.
+    /// [`run_id`]: a checkpoint of another run is not resumed.
     pub run: String,
     pub epoch: u64,
     /// Steps done in this epoch.
     pub step: u64,
-    /// Steps done in all.
+    /// Steps done in total.
     pub steps: u64,
-    /// Sum of this epoch's training losses so far, over patches.
+    /// Sum of the training losses of this epoch's patches so far.
     pub loss_sum: f64,
     pub history: Vec<EpochLog>,
 }
@@ -40,7 +47,8 @@ pub struct Checkpoint {
     pub moments: BTreeMap<String, Moments>,
 }
 
-/// Name of a run: what decides its result, the program's version included.
+/// Hash of everything that decides the result of a run: the program's version, recipe, initial
+/// weights (with teachers) and tiles.
 #[must_use]
 pub fn run_id(recipe: &Recipe, start: &str, tiles: &[String]) -> String {
     let version = env!("CARGO_PKG_VERSION");
@@ -54,64 +62,91 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When it cannot be written.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut arrays: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
-        let bytes = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-        for (name, Array { shape, data }) in &self.weights {
-            arrays.insert(format!("weights/{name}"), (shape.clone(), bytes(data)));
-        }
-        for (name, (first, second)) in &self.moments {
-            arrays.insert(format!("first/{name}"), (vec![first.len()], bytes(first)));
-            arrays.insert(format!("second/{name}"), (vec![second.len()], bytes(second)));
-        }
-        let broken = |e: &dyn std::fmt::Display| {
-            Error::malformed(format!("The checkpoint cannot be written: {e}"))
-        };
-        let mut views = Vec::new();
-        for (name, (shape, data)) in &arrays {
-            views.push((
-                name,
-                TensorView::new(Dtype::F32, shape.clone(), data).map_err(|e| broken(&e))?,
-            ));
-        }
-        let progress = serde_json::to_string(&self.progress).map_err(|e| broken(&e))?;
-        let file = safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), progress)])));
-        write_atomic(path, &file.map_err(|e| broken(&e))?)
+        write_atomic(path, &self.to_bytes()?)
     }
 
     /// Reads a checkpoint.
     ///
     /// # Errors
     /// When it cannot be read or is none.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn load(path: &Path) -> Result<Self> {
         Self::from_bytes(&read_file(path, MAX_BYTES)?).at(path)
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let none = |e: &dyn std::fmt::Display| {
-            Error::malformed(format!("The file is no whole checkpoint: {e}"))
-        };
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| none(&e))?;
+    /// The file's bytes: arrays `weights/NAME`, `first/NAME` and `second/NAME` (moments), progress
+    /// as JSON in the metadata.
+    ///
+    /// # Errors
+    /// When numbers cannot be written as JSON.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut arrays: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
+        for (name, Array { shape, data }) in &self.weights {
+            arrays.insert(format!("weights/{name}"), (shape.clone(), little_endian(data)));
+        }
+        for (name, Moments { first, second }) in &self.moments {
+            arrays.insert(format!("first/{name}"), (vec![first.len()], little_endian(first)));
+            arrays.insert(format!("second/{name}"), (vec![second.len()], little_endian(second)));
+        }
+        let mut views = Vec::with_capacity(arrays.len());
+        for (name, (shape, data)) in &arrays {
+            let view = TensorView::new(Dtype::F32, shape.clone(), data);
+            views.push((name, view.map_err(|e| unwritable(&e))?));
+        }
+        let progress = serde_json::to_string(&self.progress).map_err(|e| unwritable(&e))?;
+        let metadata = HashMap::from([(KEY.to_owned(), progress)]);
+        safetensors::serialize(views, Some(metadata)).map_err(|e| unwritable(&e))
+    }
+
+    /// Reads [`Self::to_bytes`].
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when the bytes are cut short or no checkpoint.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| unreadable(&e))?;
         let progress = header
             .metadata()
             .as_ref()
-            .and_then(|m| m.get(KEY))
-            .ok_or_else(|| none(&"it names no run"))?;
-        let progress = serde_json::from_str(progress).map_err(|e| none(&e))?;
-        let (mut weights, mut first, mut second) =
-            (Weights::new(), BTreeMap::new(), BTreeMap::new());
+            .and_then(|metadata| metadata.get(KEY))
+            .ok_or_else(|| unreadable(&"it names no run"))?;
+        let progress = serde_json::from_str(progress).map_err(|e| unreadable(&e))?;
+        let mut weights = Weights::new();
+        let mut first = BTreeMap::new();
+        let mut second = BTreeMap::new();
         for (name, array) in read_arrays(bytes)? {
             match name.split_once('/') {
                 Some(("weights", name)) => drop(weights.insert(name.to_owned(), array)),
                 Some(("first", name)) => drop(first.insert(name.to_owned(), array.data)),
                 Some(("second", name)) => drop(second.insert(name.to_owned(), array.data)),
-                _ => return Err(none(&format!("unknown array '{name}'"))),
+                _ => return Err(unreadable(&format!("unknown array '{name}'"))),
             }
         }
-        let moments =
-            first.into_iter().filter_map(|(n, a)| second.remove(&n).map(|b| (n, (a, b)))).collect();
+        let mut moments = BTreeMap::new();
+        for (name, first) in first {
+            if let Some(second) = second.remove(&name) {
+                moments.insert(name, Moments { first, second });
+            }
+        }
         Ok(Self { progress, weights, moments })
     }
+}
+
+fn little_endian(values: &[f32]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(values.len() * 4);
+    for value in values {
+        bytes.extend(value.to_le_bytes());
+    }
+    bytes
+}
+
+fn unwritable(reason: &dyn std::fmt::Display) -> Error {
+    Error::malformed(format!("The checkpoint cannot be written: {reason}"))
+}
+
+fn unreadable(reason: &dyn std::fmt::Display) -> Error {
+    Error::malformed(format!("The file is no whole checkpoint: {reason}"))
 }
 
 #[cfg(test)]
@@ -144,7 +179,7 @@ mod tests {
             weights: Weights::from([("a.weight".to_owned(), array(0.1))]),
             moments: BTreeMap::from([(
                 "a.weight".to_owned(),
-                (vec![0.3, 1e-30], vec![1e-12, 0.7]),
+                Moments { first: vec![0.3, 1e-30], second: vec![1e-12, 0.7] },
             )]),
         };
         let dir = tempfile::tempdir().expect("folder");

@@ -1,36 +1,41 @@
-//! Training networks that branch and normalise (the DCCN) on the CPU without a framework: 32
-//! patches side by side, layer by layer, because batch normalisation couples all patches of a step.
+//! Forward and backward pass of a network with branches and batch normalisation (the DCCN) on the
+//! CPU. Batch normalisation couples all patches of a step, so the passes go layer by layer over all
+//! groups of 32 patches.
 //!
-//! A block's concatenations are places in one blob: a layer writes its channels behind those that
-//! it read.
+//! Values lie as `[channel][row][column][patch]` in blobs (`blob_offsets`): the layers of a dense
+//! block write their channels behind those that they read.
 
 use std::collections::BTreeMap;
 
-use rayon::prelude::*;
-
 use super::batch::Batch;
-use super::batch_norm::Norm;
-use super::blob_offsets::{BlobOffset, places};
+use super::batch_norm::{BatchNorm, GroupValues};
+use super::blob_offsets::{BlobLayout, BlobOffset};
 use super::buffer_pool::BufferPool;
+use super::gradients::Gradients;
 use super::layer_kernels::{
-    Pool, average, average_gradient, interleave, pool, pool_gradient, row_sums,
+    AveragePool, MaxPool, add_bias_gradient, average_pool, average_pool_gradient, interleave,
+    max_pool, max_pool_gradient,
 };
-use super::loss::loss_of_logits;
-use super::sequential_trainer::Gradients;
-use crate::engine::{AlignedBuffer, Convolution, PATCH_BATCH, PackedFilters, Parallelism};
+use super::loss::{PixelLoss, pixel_loss};
+use crate::engine::{
+    Activation, AlignedBuffer, Convolution, PATCH_BATCH, PackedFilters, Parallelism,
+};
 use crate::model::{Graph, Head, Op, Weights};
+use crate::platform::{for_each_part, map_parts};
 
-/// A network of convolutions, normalisations with rectifiers, poolings and concatenations.
+/// A network of convolutions, normalisations with ReLU, poolings and concatenations, with two
+/// outputs.
 #[derive(Debug, Clone)]
 pub struct GraphTrainer {
     steps: Vec<Step>,
-    /// Lines of each blob.
+    /// Positions of each blob.
     blobs: Vec<usize>,
     input: BlobOffset,
     output: BlobOffset,
     pool: BufferPool,
 }
 
+/// One layer: reads at `from`, writes at `to`.
 #[derive(Debug, Clone)]
 struct Step {
     name: String,
@@ -41,86 +46,100 @@ struct Step {
 
 #[derive(Debug, Clone, Copy)]
 enum Layer {
-    /// A fully connected layer is one whose kernel covers its input; the last layer alone has a
-    /// bias.
-    Weighted {
+    /// A fully connected layer is a convolution whose kernel covers its input; only this last layer
+    /// has a bias.
+    Conv {
         conv: Convolution,
         bias: bool,
     },
-    /// Batch normalisation and the rectifier behind it.
-    Norm,
-    Largest(Pool),
-    /// Over squares of this side; the sides of input and output.
-    Average {
-        kernel: usize,
-        side: usize,
-        to: usize,
-    },
+    /// Batch normalisation and the ReLU behind it.
+    BatchNorm,
+    MaxPool(MaxPool),
+    AveragePool(AveragePool),
 }
 
-/// Values of each blob, one buffer a group of 32 patches; or how the loss moves with them.
+/// Values (or gradients) of every blob: one buffer for each group of 32 patches. A blob not yet
+/// needed, or no longer, has none.
 type Blobs = Vec<Vec<AlignedBuffer>>;
 
-/// Adds to (or makes) a group's input gradient, from its inputs, outputs and output gradients.
-type Adds<'a> = dyn Fn(&mut [f32], &[&[f32]; 3]) + Sync + 'a;
+/// What the backward pass needs of the forward pass.
+struct ForwardPass {
+    values: Blobs,
+    /// By step; none for other layers.
+    norms: Vec<Option<BatchNorm>>,
+}
+
+/// A group's values, and where the gradient of its inputs goes.
+struct GroupGrad<'a> {
+    values: GroupValues<'a>,
+    grad_input: &'a mut [f32],
+}
 
 impl GraphTrainer {
-    /// The network of a graph, if every layer is one of these and every concatenation appends to
-    /// what its block has.
+    /// The trainer of a graph; none where a layer is of another kind, or where something else than
+    /// concatenations and normalisations share a blob.
     #[must_use]
-    pub fn of(graph: &Graph) -> Option<Self> {
-        let (places, blobs) = places(graph)?;
+    pub fn new(graph: &Graph) -> Option<Self> {
+        let BlobLayout { offsets, blobs } = BlobLayout::new(graph)?;
         let mut steps = Vec::new();
         for (i, node) in graph.nodes.iter().enumerate().skip(1) {
-            let from = graph.input_shape(node);
-            if from.width != from.height {
+            let shape = graph.input_shape(node);
+            if shape.width != shape.height {
                 return None;
             }
-            let (side, to) = (from.height, node.shape.height);
-            let weighted = |filters, kernel, stride, padding, bias| Layer::Weighted {
-                conv: Convolution {
-                    channels: from.channels,
-                    filters,
+            let in_side = shape.height;
+            let out_side = node.shape.height;
+            let conv = |filters, kernel, stride, padding| Convolution {
+                channels: shape.channels,
+                filters,
+                kernel,
+                stride,
+                padding,
+                side: in_side,
+            };
+            let mut name = &node.name;
+            let mut input = node.inputs[0];
+            let layer = match node.op {
+                // A normalisation belongs to the step of its ReLU; a concatenation does nothing.
+                Op::BatchNorm | Op::Concat => continue,
+                Op::Relu => {
+                    let norm = &graph.nodes[input];
+                    if norm.op != Op::BatchNorm {
+                        return None;
+                    }
+                    name = &norm.name;
+                    input = norm.inputs[0];
+                    Layer::BatchNorm
+                }
+                Op::Conv { filters, kernel, stride, padding, bias: false } => {
+                    Layer::Conv { conv: conv(filters, kernel, stride, padding), bias: false }
+                }
+                Op::Linear { units } if i + 1 == graph.nodes.len() => {
+                    Layer::Conv { conv: conv(units, in_side, 1, 0), bias: true }
+                }
+                Op::MaxPool { kernel, stride, padding } => Layer::MaxPool(MaxPool {
                     kernel,
                     stride,
                     padding,
-                    side,
-                },
-                bias,
-            };
-            let input = node.inputs[0];
-            let (name, layer, input) = match node.op {
-                Op::BatchNorm | Op::Concat => continue,
-                Op::Relu => {
-                    let norm = Some(&graph.nodes[input]).filter(|n| n.op == Op::BatchNorm)?;
-                    (&norm.name, Layer::Norm, norm.inputs[0])
+                    row_offset: 0,
+                    column_offset: 0,
+                    in_side,
+                    out_side,
+                }),
+                Op::AvgPool { kernel } => {
+                    Layer::AveragePool(AveragePool { kernel, in_side, out_side })
                 }
-                Op::Conv { filters, kernel, stride, padding, bias: false } => {
-                    (&node.name, weighted(filters, kernel, stride, padding, false), input)
-                }
-                Op::Linear { units } if i + 1 == graph.nodes.len() => {
-                    (&node.name, weighted(units, side, 1, 0, true), input)
-                }
-                Op::MaxPool { kernel, stride, padding } => {
-                    let pool = Pool { kernel, stride, padding, row: 0, column: 0, side, to };
-                    (&node.name, Layer::Largest(pool), input)
-                }
-                Op::AvgPool { kernel } => (&node.name, Layer::Average { kernel, side, to }, input),
                 _ => return None,
             };
-            steps.push(Step { name: name.clone(), layer, from: places[input], to: places[i] });
+            steps.push(Step { name: name.clone(), layer, from: offsets[input], to: offsets[i] });
         }
-        let logits = graph.nodes.last()?.shape.count();
-        let sound = logits == 2
-            && steps.iter().all(|s| can_go_back(s, &steps, places[0]))
-            && norms_stand_alone(graph);
-        sound.then(|| Self {
-            input: places[0],
-            output: places[places.len() - 1],
-            steps,
-            blobs,
-            pool: BufferPool::default(),
-        })
+        let input = offsets[0];
+        let output = *offsets.last()?;
+        let backward_possible = steps.iter().all(|step| step.has_backward(&steps, input));
+        if output.positions != 2 || !backward_possible || !norms_have_one_reader(graph) {
+            return None;
+        }
+        Some(Self { steps, blobs, input, output, pool: BufferPool::default() })
     }
 
     /// Mean loss over a batch, its gradients, and the statistics of its normalisations. The same on
@@ -130,186 +149,278 @@ impl GraphTrainer {
         if batch.len() == 0 {
             return Gradients::default();
         }
-        let (mut values, norms) = self.forward(weights, batch);
-        let (loss, mut moved) = self.loss(&values, batch, head);
+        let ForwardPass { mut values, norms } = self.forward(weights, batch);
+        let mut grads: Blobs = vec![Vec::new(); self.blobs.len()];
+        let loss = self.loss(&values, batch, head, &mut grads[self.output.blob]);
         let mut arrays = BTreeMap::new();
         for (step, norm) in self.steps.iter().zip(&norms).rev() {
-            self.backward(step, weights, norm.as_ref(), &values, &mut moved, &mut arrays);
-            // Who writes to a blob's beginning is the first to write there, and so the last to be
-            // asked about it here.
+            self.backward(step, weights, norm.as_ref(), &values, &mut grads, &mut arrays);
+            // The step that writes the beginning of a blob is the first to write there, and so the
+            // last to need it here.
             if step.to.first == 0 {
-                self.pool.give(values[step.to.blob].drain(..).chain(moved[step.to.blob].drain(..)));
+                self.pool.give_back(values[step.to.blob].drain(..));
+                self.pool.give_back(grads[step.to.blob].drain(..));
             }
         }
-        self.pool.give(values.into_iter().chain(moved).flatten());
-        let named = self
-            .steps
-            .iter()
-            .zip(norms)
-            .filter_map(|(s, n)| Some((s.name.clone(), n?.statistics())));
-        Gradients { loss, arrays, statistics: named.collect() }
+        self.pool.give_back(values.into_iter().flatten());
+        self.pool.give_back(grads.into_iter().flatten());
+        let mut statistics = Vec::new();
+        for (step, norm) in self.steps.iter().zip(&norms) {
+            statistics.extend(norm.as_ref().map(|norm| norm.statistics(&step.name)));
+        }
+        Gradients { loss, arrays, statistics }
     }
 
-    fn forward(&self, weights: &Weights, batch: &Batch) -> (Blobs, Vec<Option<Norm>>) {
+    fn forward(&self, weights: &Weights, batch: &Batch) -> ForwardPass {
         let groups = batch.len().div_ceil(PATCH_BATCH);
-        let mut values: Blobs = self.blobs.iter().map(|_| Vec::new()).collect();
-        values[self.input.blob] = (0..groups)
-            .into_par_iter()
-            .map(|g| interleave(batch, g * PATCH_BATCH, self.pool.any(self.input.lines)))
-            .collect();
-        let (ways, mut norms) =
-            (Parallelism::of_each(groups), Vec::with_capacity(self.steps.len()));
+        let parallelism = Parallelism::of_each(groups);
+        let mut values: Blobs = vec![Vec::new(); self.blobs.len()];
+        let group_starts = (0..groups).map(|group| group * PATCH_BATCH).collect();
+        values[self.input.blob] = map_parts(group_starts, |first| {
+            interleave(batch, first, self.pool.take(self.input.positions))
+        });
+        let mut norms = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
-            let mut out = std::mem::take(&mut values[step.to.blob]);
-            if out.is_empty() {
-                out = self.zeroed(groups, self.blobs[step.to.blob]);
+            let mut outputs = std::mem::take(&mut values[step.to.blob]);
+            if outputs.is_empty() {
+                outputs = self.zeroed(groups, step.to.blob);
             }
-            let inputs: Vec<&[f32]> =
-                values[step.from.blob].iter().map(|x| step.from.of(x)).collect();
-            let array = |suffix: &str| weights[&format!("{}.{suffix}", step.name)].data.as_slice();
-            let norm = matches!(step.layer, Layer::Norm)
-                .then(|| Norm::of(&inputs, batch.len(), [array("weight"), array("bias")]));
-            let packed = match step.layer {
-                Layer::Weighted { conv, bias } => Some(PackedFilters::new(
-                    array("weight"),
-                    bias.then(|| array("bias")),
-                    conv.filters,
-                )),
-                _ => None,
-            };
-            out.par_iter_mut().zip(inputs).for_each(|(out, input)| {
-                let out = step.to.of_mut(out);
-                match (step.layer, &packed, &norm) {
-                    (Layer::Weighted { conv, .. }, Some(packed), _) => {
-                        conv.forward(packed, input, false, conv.limit_parallelism(ways), out);
-                    }
-                    (Layer::Norm, _, Some(norm)) => norm.apply(input, out),
-                    (Layer::Largest(window), ..) => pool(window, input, out),
-                    (Layer::Average { kernel, side, to }, ..) => {
-                        average([kernel, side, to], input, out)
-                    }
-                    _ => {}
-                }
-            });
-            values[step.to.blob] = out;
-            norms.push(norm);
+            let mut inputs = Vec::with_capacity(groups);
+            for blob in &values[step.from.blob] {
+                inputs.push(step.from.of(blob));
+            }
+            norms.push(step.forward(weights, &inputs, batch.len(), parallelism, &mut outputs));
+            values[step.to.blob] = outputs;
         }
-        (values, norms)
+        ForwardPass { values, norms }
     }
 
-    fn zeroed(&self, groups: usize, lines: usize) -> Vec<AlignedBuffer> {
-        (0..groups).into_par_iter().map(|_| self.pool.zeroed(lines)).collect()
+    /// Zeros for a blob, one buffer a group.
+    fn zeroed(&self, groups: usize, blob: usize) -> Vec<AlignedBuffer> {
+        map_parts(vec![self.blobs[blob]; groups], |positions| self.pool.take_zeroed(positions))
     }
 
-    /// Mean loss, and how it moves with the logits.
-    fn loss(&self, values: &Blobs, batch: &Batch, head: Head) -> (f64, Blobs) {
-        let mut moved: Blobs = self.blobs.iter().map(|_| Vec::new()).collect();
+    /// Mean loss; its gradient by logit goes into `grads`, `[class][patch]` for each group.
+    fn loss(
+        &self,
+        values: &Blobs,
+        batch: &Batch,
+        head: Head,
+        grads: &mut Vec<AlignedBuffer>,
+    ) -> f64 {
         let share = 1.0 / batch.len() as f64;
         let mut sum = 0.0;
-        for (group, values) in values[self.output.blob].iter().enumerate() {
-            let mut gradient = self.pool.zeroed(self.output.lines);
-            for lane in 0..PATCH_BATCH {
-                let Some(target) = batch.target(group * PATCH_BATCH + lane) else { break };
-                let (loss, by_logit) =
-                    loss_of_logits([values[lane], values[PATCH_BATCH + lane]], target, head);
-                sum += loss * share;
-                (0..2).for_each(|class| {
-                    gradient[class * PATCH_BATCH + lane] = (by_logit[class] * share) as f32
-                });
+        for (group, logits) in values[self.output.blob].iter().enumerate() {
+            let mut gradient = self.pool.take_zeroed(self.output.positions);
+            for patch in 0..PATCH_BATCH {
+                let Some(target) = batch.target(group * PATCH_BATCH + patch) else { break };
+                let background = patch;
+                let nucleus = PATCH_BATCH + patch;
+                let PixelLoss { value, gradient: by_logit } =
+                    pixel_loss([logits[background], logits[nucleus]], target, head);
+                sum += value * share;
+                gradient[background] = (by_logit[0] * share) as f32;
+                gradient[nucleus] = (by_logit[1] * share) as f32;
             }
-            moved[self.output.blob].push(gradient);
+            grads.push(gradient);
         }
-        (sum, moved)
+        sum
     }
 
-    /// Takes the gradient of a step's output to its input and its arrays.
+    /// Takes the gradient of a step's output to its input (in `grads`) and to its arrays.
     fn backward(
         &self,
         step: &Step,
         weights: &Weights,
-        norm: Option<&Norm>,
+        norm: Option<&BatchNorm>,
         values: &Blobs,
-        moved: &mut Blobs,
+        grads: &mut Blobs,
         arrays: &mut BTreeMap<String, Vec<f32>>,
     ) {
-        let mut inner = std::mem::take(&mut moved[step.from.blob]);
-        let (inputs, outputs, gradients) =
-            (&values[step.from.blob], &values[step.to.blob], &moved[step.to.blob]);
-        if inner.is_empty() {
-            inner = self.zeroed(inputs.len(), self.blobs[step.from.blob]);
+        let inputs = &values[step.from.blob];
+        let outputs = &values[step.to.blob];
+        let mut grad_inputs = std::mem::take(&mut grads[step.from.blob]);
+        if grad_inputs.is_empty() {
+            grad_inputs = self.zeroed(inputs.len(), step.from.blob);
         }
-        let groups: Vec<[&[f32]; 3]> = inputs
-            .iter()
-            .zip(outputs)
-            .zip(gradients)
-            .map(|((x, y), m)| [step.from.of(x), step.to.of(y), step.to.of(m)])
-            .collect();
-        let mut inner_parts: Vec<&mut [f32]> =
-            inner.iter_mut().map(|b| step.from.of_mut(b)).collect();
-        let name = |suffix: &str| format!("{}.{suffix}", step.name);
-        let mut each = |add: &Adds| {
-            inner_parts.par_iter_mut().zip(&groups).for_each(|(inner, group)| add(inner, group))
-        };
-        match step.layer {
-            Layer::Weighted { conv, bias } => {
-                if bias {
-                    let mut sums = vec![0.0; conv.filters];
-                    groups.iter().for_each(|group| row_sums(group[2], &mut sums));
-                    arrays.insert(name("bias"), sums);
-                }
-                arrays.insert(name("weight"), weight_gradient(conv, &groups));
-                if step.from != self.input {
-                    let ways = conv.limit_parallelism(Parallelism::of_each(groups.len()));
-                    let (back, packed) = conv.adjoint(&weights[&name("weight")].data);
-                    each(&|inner, group| back.forward(&packed, group[2], false, ways, inner));
-                }
-            }
-            Layer::Norm => {
-                if let Some(norm) = norm {
-                    let [scale, shift] = norm.backward(&groups, &mut inner_parts);
-                    arrays.insert(name("weight"), scale);
-                    arrays.insert(name("bias"), shift);
-                }
-            }
-            Layer::Largest(window) => {
-                each(&|inner, group| pool_gradient(window, group[0], group[2], inner))
-            }
-            Layer::Average { kernel, side, to } => {
-                each(&|inner, group| average_gradient([kernel, side, to], group[2], inner));
-            }
+        let mut groups = Vec::with_capacity(inputs.len());
+        for ((input, output), grad) in inputs.iter().zip(outputs).zip(&grads[step.to.blob]) {
+            groups.push(GroupValues {
+                input: step.from.of(input),
+                output: step.to.of(output),
+                grad_output: step.to.of(grad),
+            });
         }
-        moved[step.from.blob] = inner;
+        let mut grad_slices = Vec::with_capacity(inputs.len());
+        for grad_input in &mut grad_inputs {
+            grad_slices.push(step.from.of_mut(grad_input));
+        }
+        let is_first = step.from == self.input;
+        step.backward(weights, norm, &groups, &mut grad_slices, is_first, arrays);
+        grads[step.from.blob] = grad_inputs;
     }
 }
 
-/// Whether a step's gradient can be taken to its input as [`GraphTrainer::backward`] does it.
-fn can_go_back(step: &Step, steps: &[Step], input: BlobOffset) -> bool {
-    let apart = step.from.blob != step.to.blob;
-    let Layer::Weighted { conv, .. } = step.layer else { return apart };
-    // Its input gradient replaces what the blob has, so nothing else may read there; and it is a
-    // convolution too.
-    let alone = steps.iter().filter(|s| s.from.blob == step.from.blob).count() == 1;
-    apart && alone && (step.from == input || conv.stride == 1 && conv.padding < conv.kernel)
+impl Step {
+    fn array<'a>(&self, weights: &'a Weights, suffix: &str) -> &'a [f32] {
+        &weights[&format!("{}.{suffix}", self.name)].data
+    }
+
+    /// Writes the step's output for every group; gives the normalisation, if it is one.
+    fn forward(
+        &self,
+        weights: &Weights,
+        inputs: &[&[f32]],
+        patches: usize,
+        parallelism: Parallelism,
+        outputs: &mut [AlignedBuffer],
+    ) -> Option<BatchNorm> {
+        let mut norm = None;
+        let mut groups = Vec::with_capacity(inputs.len());
+        for (input, output) in inputs.iter().zip(outputs) {
+            groups.push((*input, self.to.of_mut(output)));
+        }
+        match self.layer {
+            Layer::Conv { conv, bias } => {
+                let bias = bias.then(|| self.array(weights, "bias"));
+                let filters = PackedFilters::new(self.array(weights, "weight"), bias, conv.filters);
+                let parallelism = conv.limit_parallelism(parallelism);
+                for_each_part(groups, |(input, output)| {
+                    conv.forward(&filters, input, Activation::Identity, parallelism, output);
+                });
+            }
+            Layer::BatchNorm => {
+                let gamma = self.array(weights, "weight");
+                let beta = self.array(weights, "bias");
+                let new = BatchNorm::new(inputs, patches, gamma, beta);
+                for_each_part(groups, |(input, output)| new.forward(input, output));
+                norm = Some(new);
+            }
+            Layer::MaxPool(pool) => {
+                for_each_part(groups, |(input, output)| max_pool(pool, input, output));
+            }
+            Layer::AveragePool(pool) => {
+                for_each_part(groups, |(input, output)| average_pool(pool, input, output));
+            }
+        }
+        norm
+    }
+
+    /// Adds the gradient of the inputs to `grad_inputs` (a convolution replaces it, and of the
+    /// network's input none is computed) and puts those of the arrays into `arrays`.
+    fn backward(
+        &self,
+        weights: &Weights,
+        norm: Option<&BatchNorm>,
+        groups: &[GroupValues<'_>],
+        grad_inputs: &mut [&mut [f32]],
+        is_first: bool,
+        arrays: &mut BTreeMap<String, Vec<f32>>,
+    ) {
+        let weight = format!("{}.weight", self.name);
+        let bias = format!("{}.bias", self.name);
+        match self.layer {
+            Layer::BatchNorm => {
+                if let Some(norm) = norm {
+                    let gradient = norm.backward(groups, grad_inputs);
+                    arrays.insert(weight, gradient.scale);
+                    arrays.insert(bias, gradient.shift);
+                }
+            }
+            Layer::Conv { conv, bias: has_bias } => {
+                if has_bias {
+                    let mut sums = vec![0.0; conv.filters];
+                    for group in groups {
+                        add_bias_gradient(group.grad_output, &mut sums);
+                    }
+                    arrays.insert(bias, sums);
+                }
+                arrays.insert(weight, weight_gradient(conv, groups));
+                if is_first {
+                    return;
+                }
+                let parallelism = conv.limit_parallelism(Parallelism::of_each(groups.len()));
+                let (adjoint, filters) = conv.adjoint(self.array(weights, "weight"));
+                for_each_part(with_gradients(groups, grad_inputs), |group| {
+                    let grad_output = group.values.grad_output;
+                    adjoint.forward(
+                        &filters,
+                        grad_output,
+                        Activation::Identity,
+                        parallelism,
+                        group.grad_input,
+                    );
+                });
+            }
+            Layer::MaxPool(pool) => {
+                for_each_part(with_gradients(groups, grad_inputs), |group| {
+                    let GroupValues { input, grad_output, .. } = group.values;
+                    max_pool_gradient(pool, input, grad_output, group.grad_input);
+                });
+            }
+            Layer::AveragePool(pool) => {
+                for_each_part(with_gradients(groups, grad_inputs), |group| {
+                    average_pool_gradient(pool, group.values.grad_output, group.grad_input);
+                });
+            }
+        }
+    }
+
+    /// Whether [`Self::backward`] can compute the step.
+    fn has_backward(&self, steps: &[Self], input: BlobOffset) -> bool {
+        if self.from.blob == self.to.blob {
+            return false;
+        }
+        let Layer::Conv { conv, .. } = self.layer else { return true };
+        // The input gradient of a convolution replaces what its blob holds, so nothing else may
+        // read there; and it is computed as a convolution, which needs stride 1.
+        let readers = steps.iter().filter(|other| other.from.blob == self.from.blob).count();
+        let has_adjoint = conv.stride == 1 && conv.padding < conv.kernel;
+        readers == 1 && (self.from == input || has_adjoint)
+    }
 }
 
-/// Whether every normalisation is read by its rectifier alone, with which it is worked out.
-fn norms_stand_alone(graph: &Graph) -> bool {
-    let readers = |i: usize| graph.nodes.iter().filter(move |n| n.inputs.contains(&i));
-    let alone = |i: usize| readers(i).count() == 1 && readers(i).all(|n| n.op == Op::Relu);
-    (0..graph.nodes.len()).filter(|&i| graph.nodes[i].op == Op::BatchNorm).all(alone)
+fn with_gradients<'a>(
+    groups: &[GroupValues<'a>],
+    grad_inputs: &'a mut [&mut [f32]],
+) -> Vec<GroupGrad<'a>> {
+    let mut pairs = Vec::with_capacity(groups.len());
+    for (values, grad_input) in groups.iter().zip(grad_inputs) {
+        pairs.push(GroupGrad { values: *values, grad_input });
+    }
+    pairs
 }
 
-/// Sum over groups, in their order.
-fn weight_gradient(conv: Convolution, groups: &[[&[f32]; 3]]) -> Vec<f32> {
-    let (size, ways) =
-        (conv.filters * conv.taps(), conv.limit_parallelism(Parallelism::of_each(groups.len())));
-    let own = |group: &[&[f32]; 3]| {
-        let mut gradient = vec![0.0; size];
-        conv.weight_gradient(group[0], group[2], ways, &mut gradient);
+/// Whether every normalisation is read by its ReLU alone, with which it is computed.
+fn norms_have_one_reader(graph: &Graph) -> bool {
+    for (i, norm) in graph.nodes.iter().enumerate() {
+        if norm.op != Op::BatchNorm {
+            continue;
+        }
+        let mut readers = graph.nodes.iter().filter(|node| node.inputs.contains(&i));
+        let by_relu = readers.next().is_some_and(|reader| reader.op == Op::Relu);
+        if !by_relu || readers.next().is_some() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Weight gradient of a convolution, `[filter][channel][row][column]`, summed over groups in their
+/// order.
+fn weight_gradient(conv: Convolution, groups: &[GroupValues<'_>]) -> Vec<f32> {
+    let len = conv.filters * conv.taps();
+    let parallelism = conv.limit_parallelism(Parallelism::of_each(groups.len()));
+    let by_group = map_parts(groups.to_vec(), |group| {
+        let mut gradient = vec![0.0; len];
+        conv.weight_gradient(group.input, group.grad_output, parallelism, &mut gradient);
         gradient
-    };
-    let parts: Vec<Vec<f32>> = groups.par_iter().map(own).collect();
-    let mut total = vec![0.0; size];
-    parts.iter().for_each(|part| total.iter_mut().zip(part).for_each(|(sum, more)| *sum += more));
+    });
+    let mut total = vec![0.0; len];
+    for gradient in by_group {
+        for (sum, value) in total.iter_mut().zip(gradient) {
+            *sum += value;
+        }
+    }
     total
 }

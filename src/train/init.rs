@@ -1,255 +1,272 @@
-//! A start from which every filter can learn. A filter whose answer is negative on every patch is
-//! cut off by its rectifier: no gradient reaches it, and it stays silent for good. Tissue is
-//! bright, so all inputs are positive, and of a network trained without care half of the filters
+//! Initial weights without dead units. A filter or hidden unit whose output is negative on every
+//! patch is cut off by its ReLU: no gradient reaches it, and it stays dead. Pixels of tissue are
+//! bright, so all inputs are positive, and in networks trained without measures half of the units
 //! may end like that.
+//!
+//! Convolutions and hidden layers are treated alike: a "unit" is one output channel.
 
-use std::collections::BTreeMap;
-
-use burn::tensor::Tensor;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 use super::batch::Batch;
 use super::recipe::Recipe;
-use super::sequential_trainer::SequentialTrainer;
-use crate::dataset::{Augmentation, Sampler, Tile};
+use super::sequential_trainer::{LayerValues, SequentialTrainer};
+use crate::dataset::{Sampler, Tile};
 use crate::engine::PATCH_BATCH;
 use crate::error::{Error, Result};
-use crate::model::{Graph, Model, Weights};
+use crate::model::{HistoryStep, Model, Weights};
 
-/// Patches that a start is judged by.
-const SAMPLE: usize = 16 * PATCH_BATCH;
-/// A filter that answers at less than this share of places is silent.
-const SILENT: f64 = 1e-3;
+/// Patches on which activations are measured.
+const MEASURED_PATCHES: usize = 16 * PATCH_BATCH;
+/// A unit that is active at less than this share of positions is dead.
+const MIN_ACTIVE_SHARE: f64 = 1e-3;
 
-/// What a layer's filters answer on some patches.
+/// Activations of a layer over some patches.
 struct UnitActivations {
     /// Mean of each input channel.
-    inputs: Vec<f64>,
-    /// Share of places where each filter answers, and the mean of its squares.
-    active: Vec<f64>,
-    squares: Vec<f64>,
+    input_mean: Vec<f64>,
+    /// Share of positions at which each unit is positive.
+    active_share: Vec<f64>,
+    /// Mean square of each unit's output behind the ReLU.
+    mean_square: Vec<f64>,
 }
 
-/// Filters of a layer that were silent and have been drawn anew.
+/// Dead units of a layer that have been re-initialised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevivedUnits {
     pub layer: String,
-    pub silent: usize,
-    pub filters: usize,
+    pub dead: usize,
+    pub units: usize,
 }
 
-/// The weights that a run begins with and, where the recipe asks for it, the layers in which
-/// filters were redrawn.
+/// The model that a run begins with, and what was re-initialised for it.
+#[derive(Debug)]
+pub struct InitialModel {
+    pub model: Model,
+    pub revived: Vec<RevivedUnits>,
+}
+
+/// A hidden layer and the layer that reads it.
+struct HiddenLayer {
+    name: String,
+    reader: String,
+}
+
+/// The weights that a run begins with: those of `model` unless the recipe asks for measures against
+/// dead units.
 ///
 /// # Errors
-/// Those of [`awake`].
-pub fn begin(
+/// [`Error::Unsupported`] when it asks for measures in a network that is no chain: the DCCN
+/// normalises its batches and needs none.
+pub fn initial_model(
     model: &Model,
     recipe: &Recipe,
     tiles: &[Tile],
     sampler: &Sampler,
-) -> Result<(Model, Vec<RevivedUnits>)> {
-    if !recipe.awake {
-        return Ok((model.clone(), Vec::new()));
+) -> Result<InitialModel> {
+    let mut initial = InitialModel { model: model.clone(), revived: Vec::new() };
+    if recipe.dead_units.is_off() {
+        return Ok(initial);
     }
-    awake(model, tiles, sampler, recipe.seed)
-}
-
-/// A start from which every filter of a DCNN can learn, and what was redrawn for it. Weights that
-/// were never trained are first fitted to `tiles`.
-///
-/// # Errors
-/// [`Error::Unsupported`] for a network that is no chain: the DCCN normalises its batches and needs
-/// no such care.
-fn awake(
-    model: &Model,
-    tiles: &[Tile],
-    sampler: &Sampler,
-    seed: u64,
-) -> Result<(Model, Vec<RevivedUnits>)> {
-    let Some(network) = SequentialTrainer::of(model.graph()) else {
+    let Some(network) = SequentialTrainer::new(model.graph()) else {
         return Err(Error::unsupported(
-            "--awake is for DCNNs; the DCCN normalises its batches and needs no such care",
+            "--revive is for DCNNs; the DCCN normalises its batches and needs no such care",
         ));
     };
-    let places: Vec<_> =
-        sampler.train.iter().cycle().take(SAMPLE).map(|&place| (place, 0)).collect();
-    let sample = Batch::gather(tiles, &places, 1, Augmentation::NONE);
-    let trained = model.card().history.iter().any(|step| step["step"] == "train");
-    if trained {
-        woken(model, &network, &sample, seed)
-    } else {
-        woken(&fitted(model, &network, &sample)?, &network, &sample, seed)
+    let pixels: Vec<_> = sampler.train.iter().copied().cycle().take(MEASURED_PATCHES).collect();
+    let patches = Batch::gather_plain(tiles, &pixels, 1);
+    let was_trained = model.card().history.iter().any(HistoryStep::is_training);
+    if recipe.dead_units.fit_random_start && !was_trained {
+        initial.model = scaled_to_patches(&initial.model, &network, &patches)?;
     }
-}
-
-/// Takes the mean out of each hidden filter's gradient (Yong et al. 2020, gradient centralization).
-/// Inputs behind a rectifier are all positive, so a common push on all taps of a filter is what
-/// moves it below zero for good.
-pub fn centre_gradients(gradients: &mut BTreeMap<String, Tensor<1>>, graph: &Graph) {
-    for node in graph.nodes.iter().filter(|node| graph.is_prunable(node)) {
-        let name = format!("{}.weight", node.name);
-        let Some(gradient) = gradients.remove(&name) else { continue };
-        let ([count], filters) = (gradient.dims(), node.shape.channels);
-        let rows = gradient.reshape([filters, count / filters]);
-        let centred = rows.clone() - rows.mean_dim(1);
-        gradients.insert(name, centred.reshape([count]));
+    if recipe.dead_units.revive {
+        initial = revive_dead_units(&initial.model, &network, &patches, recipe.seed)?;
     }
+    Ok(initial)
 }
 
-/// The names of hidden layers, with what reads them.
-fn hidden(network: &SequentialTrainer) -> Vec<(String, String)> {
-    let names = network.weighted();
-    names.windows(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
+fn hidden_layers(network: &SequentialTrainer) -> Vec<HiddenLayer> {
+    let mut layers = Vec::new();
+    for pair in network.weighted_layers().windows(2) {
+        layers.push(HiddenLayer { name: pair[0].clone(), reader: pair[1].clone() });
+    }
+    layers
 }
 
-/// Redraws silent filters around what they see. Their outgoing weights become zero, so the model
-/// answers as before until it learns (but at the few places where a filter was not quite silent).
-fn woken(
+/// Re-initialises dead units with random weights, centred on what they receive. Their outgoing
+/// weights become zero, so the model computes what it did before (but at the few positions where a
+/// unit was active) until it learns.
+fn revive_dead_units(
     model: &Model,
     network: &SequentialTrainer,
-    sample: &Batch,
+    patches: &Batch,
     seed: u64,
-) -> Result<(Model, Vec<RevivedUnits>)> {
+) -> Result<InitialModel> {
     let mut weights = model.weights().clone();
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5EED);
-    let mut redrawn = Vec::new();
-    for (layer, reader) in hidden(network) {
-        let answers = answers(network, &weights, sample, &layer);
-        let filters = answers.active.len();
-        let silent: Vec<usize> = (0..filters).filter(|&f| answers.active[f] < SILENT).collect();
-        if !silent.is_empty() {
-            redrawn.push(RevivedUnits { layer: layer.clone(), silent: silent.len(), filters });
+    let mut revived = Vec::new();
+    for HiddenLayer { name, reader } in hidden_layers(network) {
+        let activations = UnitActivations::measure(network, &weights, patches, &name);
+        let units = activations.active_share.len();
+        let mut dead = Vec::new();
+        for unit in 0..units {
+            if activations.is_dead(unit) {
+                dead.push(unit);
+            }
         }
-        for f in silent {
-            redraw(&mut weights, &layer, f, filters, &answers, &mut rng);
-            forget(&mut weights, &reader, f, filters);
+        if !dead.is_empty() {
+            revived.push(RevivedUnits { layer: name.clone(), dead: dead.len(), units });
+        }
+        for unit in dead {
+            randomise_unit(&mut weights, &name, unit, &activations, &mut rng);
+            centre_unit(&mut weights, &name, unit, &activations);
+            zero_outgoing(&mut weights, &reader, unit, units);
         }
     }
-    Ok((model.with_weights(weights)?, redrawn))
+    Ok(InitialModel { model: model.with_weights(weights)?, revived })
 }
 
-fn redraw(
+/// Uniform random weights, scaled to the mean square norm of the layer's live units.
+fn randomise_unit(
     weights: &mut Weights,
     layer: &str,
-    f: usize,
-    filters: usize,
-    answers: &UnitActivations,
+    unit: usize,
+    activations: &UnitActivations,
     rng: &mut ChaCha8Rng,
 ) {
     let Some(array) = weights.get_mut(&format!("{layer}.weight")) else { return };
-    let taps = array.data.len() / filters;
-    let norm = |row: &[f32]| row.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>();
-    let live: Vec<f64> = (0..filters)
-        .filter(|&o| answers.active[o] >= SILENT)
-        .map(|o| norm(&array.data[o * taps..][..taps]))
-        .collect();
-    let wanted = if live.is_empty() { 1.0 } else { live.iter().sum::<f64>() / live.len() as f64 };
-    let row = &mut array.data[f * taps..][..taps];
-    row.iter_mut().for_each(|w| *w = (rng.next_u32() >> 8) as f32 / (1u32 << 23) as f32 - 1.0);
-    let scale = (wanted / norm(row)).sqrt() as f32;
-    row.iter_mut().for_each(|w| *w *= scale);
-    centre(weights, layer, f, filters, &answers.inputs);
-}
-
-/// Sets a filter's bias so that its mean answer, before it is rectified, is zero.
-fn centre(weights: &mut Weights, layer: &str, f: usize, filters: usize, inputs: &[f64]) {
-    let data = &weights[&format!("{layer}.weight")].data;
-    let taps = data.len() / filters;
-    let row = &data[f * taps..][..taps];
-    let each = taps / inputs.len();
-    let mean: f64 = row
-        .chunks_exact(each)
-        .zip(inputs)
-        .map(|(c, m)| c.iter().map(|&w| f64::from(w)).sum::<f64>() * m)
-        .sum();
-    if let Some(bias) = weights.get_mut(&format!("{layer}.bias")) {
-        bias.data[f] = -mean as f32;
+    let units = activations.active_share.len();
+    let fan_in = array.data.len() / units;
+    let mut live = 0;
+    let mut sum = 0.0;
+    for (other, weights) in array.data.chunks_exact(fan_in).enumerate() {
+        if !activations.is_dead(other) {
+            live += 1;
+            sum += square_norm(weights);
+        }
+    }
+    let target = if live == 0 { 1.0 } else { sum / f64::from(live) };
+    let weights = &mut array.data[unit * fan_in..][..fan_in];
+    for weight in weights.iter_mut() {
+        *weight = (rng.next_u32() >> 8) as f32 / (1u32 << 23) as f32 - 1.0;
+    }
+    let scale = (target / square_norm(weights)).sqrt() as f32;
+    for weight in weights {
+        *weight *= scale;
     }
 }
 
-/// Nothing of filter `f` is read any more.
-fn forget(weights: &mut Weights, reader: &str, f: usize, filters: usize) {
-    let Some(array) = weights.get_mut(&format!("{reader}.weight")) else { return };
-    let rows = array.shape[0];
-    let taps = array.data.len() / rows;
-    let each = taps / filters;
-    array.data.chunks_exact_mut(taps).for_each(|row| row[f * each..][..each].fill(0.0));
+fn square_norm(weights: &[f32]) -> f64 {
+    weights.iter().map(|w| f64::from(*w).powi(2)).sum()
 }
 
-/// A random start fitted to patches, layer by layer: every filter's mean answer before it is
-/// rectified is zero and its deviation one (Mishkin and Matas 2016).
-fn fitted(model: &Model, network: &SequentialTrainer, sample: &Batch) -> Result<Model> {
+/// Sets a unit's bias so that its mean output in front of the ReLU is zero.
+fn centre_unit(weights: &mut Weights, layer: &str, unit: usize, activations: &UnitActivations) {
+    let array = &weights[&format!("{layer}.weight")].data;
+    let fan_in = array.len() / activations.active_share.len();
+    let channel_weights = fan_in / activations.input_mean.len();
+    let unit_weights = &array[unit * fan_in..][..fan_in];
+    let mut mean = 0.0;
+    for (channel, input_mean) in
+        unit_weights.chunks_exact(channel_weights).zip(&activations.input_mean)
+    {
+        let sum: f64 = channel.iter().copied().map(f64::from).sum();
+        mean += sum * input_mean;
+    }
+    if let Some(bias) = weights.get_mut(&format!("{layer}.bias")) {
+        bias.data[unit] = -mean as f32;
+    }
+}
+
+/// Sets the weights by which the next layer reads a unit to zero.
+fn zero_outgoing(weights: &mut Weights, reader: &str, unit: usize, units: usize) {
+    let Some(array) = weights.get_mut(&format!("{reader}.weight")) else { return };
+    let fan_in = array.data.len() / array.shape[0];
+    let weights_per_unit = fan_in / units;
+    for reading in array.data.chunks_exact_mut(fan_in) {
+        reading[unit * weights_per_unit..][..weights_per_unit].fill(0.0);
+    }
+}
+
+/// A random start scaled to patches, layer by layer: the output of every unit in front of its ReLU
+/// has mean 0 and standard deviation 1 (LSUV, Mishkin & Matas 2016).
+fn scaled_to_patches(model: &Model, network: &SequentialTrainer, patches: &Batch) -> Result<Model> {
     let mut weights = model.weights().clone();
-    for (layer, _) in hidden(network) {
-        let before = answers(network, &weights, sample, &layer);
-        let filters = before.active.len();
-        (0..filters).for_each(|f| centre(&mut weights, &layer, f, filters, &before.inputs));
-        let after = answers(network, &weights, sample, &layer);
-        for f in 0..filters {
-            // A symmetrical answer has half its squares above zero.
-            let scale = (1.0 / (2.0 * after.squares[f]).max(1e-12).sqrt()) as f32;
+    for HiddenLayer { name, .. } in hidden_layers(network) {
+        let before = UnitActivations::measure(network, &weights, patches, &name);
+        let units = before.active_share.len();
+        for unit in 0..units {
+            centre_unit(&mut weights, &name, unit, &before);
+        }
+        let centred = UnitActivations::measure(network, &weights, patches, &name);
+        for unit in 0..units {
+            // Half the variance of a symmetric distribution around 0 lies above 0.
+            let variance = 2.0 * centred.mean_square[unit];
+            let scale = (1.0 / variance.max(1e-12).sqrt()) as f32;
             for suffix in ["weight", "bias"] {
-                let Some(array) = weights.get_mut(&format!("{layer}.{suffix}")) else { continue };
-                let each = array.data.len() / filters;
-                array.data[f * each..][..each].iter_mut().for_each(|w| *w *= scale);
+                let Some(array) = weights.get_mut(&format!("{name}.{suffix}")) else { continue };
+                let len = array.data.len() / units;
+                for value in &mut array.data[unit * len..][..len] {
+                    *value *= scale;
+                }
             }
         }
     }
     model.with_weights(weights)
 }
 
-fn answers(
-    network: &SequentialTrainer,
-    weights: &Weights,
-    sample: &Batch,
-    layer: &str,
-) -> UnitActivations {
-    let means = |values: &[f32], channels: usize, f: &dyn Fn(f32) -> f64| -> Vec<f64> {
-        let each = values.len() / channels;
-        values
-            .chunks_exact(each)
-            .map(|c| c.iter().map(|&v| f(v)).sum::<f64>() / each as f64)
-            .collect()
-    };
-    let mut sums: Option<UnitActivations> = None;
-    network.seen(weights, sample, layer, |input, channels, output, filters| {
-        let new = UnitActivations {
-            inputs: means(input, channels, &|v| f64::from(v)),
-            active: means(output, filters, &|v| f64::from(u8::from(v > 0.0))),
-            squares: means(output, filters, &|v| f64::from(v).powi(2)),
-        };
-        match &mut sums {
-            None => sums = Some(new),
-            Some(sums) => {
-                let add =
-                    |a: &mut Vec<f64>, b: Vec<f64>| a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-                add(&mut sums.inputs, new.inputs);
-                add(&mut sums.active, new.active);
-                add(&mut sums.squares, new.squares);
+impl UnitActivations {
+    /// Activations of a layer over the full groups of a batch.
+    fn measure(
+        network: &SequentialTrainer,
+        weights: &Weights,
+        patches: &Batch,
+        layer: &str,
+    ) -> Self {
+        let mut sums = Self { input_mean: vec![], active_share: vec![], mean_square: vec![] };
+        network.visit_layer(weights, patches, layer, |values| {
+            let LayerValues { input, channels, output, filters } = values;
+            add_channel_means(&mut sums.input_mean, input, channels, f64::from);
+            add_channel_means(&mut sums.active_share, output, filters, |v| {
+                if v > 0.0 { 1.0 } else { 0.0 }
+            });
+            add_channel_means(&mut sums.mean_square, output, filters, |v| f64::from(v).powi(2));
+        });
+        let groups = (patches.len() / PATCH_BATCH).max(1) as f64;
+        for mean in [&mut sums.input_mean, &mut sums.active_share, &mut sums.mean_square] {
+            for value in mean {
+                *value /= groups;
             }
         }
-    });
-    let count = (sample.len() / PATCH_BATCH).max(1) as f64;
-    let mut sums =
-        sums.unwrap_or(UnitActivations { inputs: vec![], active: vec![], squares: vec![] });
-    for v in [&mut sums.inputs, &mut sums.active, &mut sums.squares] {
-        v.iter_mut().for_each(|v| *v /= count);
+        sums
     }
-    sums
+
+    fn is_dead(&self, unit: usize) -> bool {
+        self.active_share[unit] < MIN_ACTIVE_SHARE
+    }
+}
+
+/// Adds the mean of `f` over each channel.
+fn add_channel_means(sums: &mut Vec<f64>, values: &[f32], channels: usize, f: impl Fn(f32) -> f64) {
+    sums.resize(channels, 0.0);
+    let channel_len = values.len() / channels;
+    for (sum, channel) in sums.iter_mut().zip(values.chunks_exact(channel_len)) {
+        let total: f64 = channel.iter().map(|&v| f(v)).sum();
+        *sum += total / channel_len as f64;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dataset::{Prior, phantom};
-    use crate::model::{dccn, dcnn};
+    use crate::model::{TrainingStep, dccn, dcnn};
+    use crate::train::DeadUnitOptions;
 
-    /// A network that was trained, as far as its card says, with one filter of each layer silenced.
-    fn silenced() -> Model {
+    /// A network that was trained, as far as its card says, with one dead unit in each layer.
+    fn with_dead_units() -> Model {
         let mut model = Model::random(dcnn([3, 5, 9], 20, 2), 4).expect("model");
-        model.card_mut().history.push(serde_json::json!({ "step": "train" }));
+        model.card_mut().history.push(HistoryStep::Train(TrainingStep::default()));
         let mut weights = model.weights().clone();
         for name in ["conv1", "conv2", "conv3", "fc1"] {
             weights.get_mut(&format!("{name}.bias")).expect("bias").data[1] = -1e3;
@@ -259,78 +276,55 @@ mod tests {
 
     fn sample(tiles: &[Tile]) -> (Sampler, Batch) {
         let sampler = Sampler::draw(tiles, 300, Prior::Natural, 1).expect("sample");
-        let places: Vec<_> = sampler.train.iter().take(64).map(|&p| (p, 0)).collect();
-        (sampler, Batch::gather(tiles, &places, 1, Augmentation::NONE))
+        let patches = Batch::gather_plain(tiles, &sampler.train[..64], 1);
+        (sampler, patches)
+    }
+
+    fn revived(model: &Model, tiles: &[Tile], sampler: &Sampler) -> Result<InitialModel> {
+        let recipe = Recipe { dead_units: DeadUnitOptions::ALL, ..Recipe::DEFAULT };
+        initial_model(model, &recipe, tiles, sampler)
     }
 
     #[test]
-    fn silent_filters_are_redrawn_and_the_model_answers_as_before() {
-        let (tiles, model) = ([phantom::tile(90, 80, 3)], silenced());
-        let (sampler, batch) = sample(&tiles);
-        let network = SequentialTrainer::of(model.graph()).expect("a chain");
-        let (start, redrawn) = awake(&model, &tiles, &sampler, 1).expect("start");
-        let layers: Vec<&str> = redrawn.iter().map(|r| r.layer.as_str()).collect();
-        assert_eq!(layers, ["conv1", "conv2", "conv3", "fc1"], "{redrawn:?}");
-        let answers_of = |m: &Model| network.logits(m.weights(), &batch).concat();
-        for (a, b) in answers_of(&start).iter().zip(answers_of(&model)) {
+    fn dead_units_are_revived_and_the_model_computes_what_it_did() {
+        let tiles = [phantom::tile(90, 80, 3)];
+        let model = with_dead_units();
+        let (sampler, patches) = sample(&tiles);
+        let network = SequentialTrainer::new(model.graph()).expect("a chain");
+        let start = revived(&model, &tiles, &sampler).expect("start");
+        let layers: Vec<&str> = start.revived.iter().map(|r| r.layer.as_str()).collect();
+        assert_eq!(layers, ["conv1", "conv2", "conv3", "fc1"], "{:?}", start.revived);
+        let logits = |model: &Model| network.logits(model.weights(), &patches).concat();
+        for (a, b) in logits(&start.model).iter().zip(logits(&model)) {
             assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "{a} {b}");
         }
-        for (layer, _) in hidden(&network) {
-            let active = answers(&network, start.weights(), &batch, &layer).active;
-            assert!(active.iter().all(|&share| share > SILENT), "{layer}: {active:?}");
+        for HiddenLayer { name, .. } in hidden_layers(&network) {
+            let weights = start.model.weights();
+            let found = UnitActivations::measure(&network, weights, &patches, &name);
+            let units = found.active_share.len();
+            assert!(
+                !(0..units).any(|unit| found.is_dead(unit)),
+                "{name}: {:?}",
+                found.active_share
+            );
         }
-        assert_eq!(
-            awake(&start, &tiles, &sampler, 1).expect("start").1,
-            [],
-            "nothing is left to do"
-        );
+        let again = revived(&start.model, &tiles, &sampler).expect("start");
+        assert_eq!(again.revived, [], "nothing is left to do");
     }
 
     #[test]
-    fn a_random_start_is_fitted_so_that_every_filter_answers_half_the_time() {
-        let (tiles, model) =
-            ([phantom::tile(90, 80, 3)], Model::random(dcnn([4, 6, 8], 16, 2), 5).expect("model"));
-        let (sampler, batch) = sample(&tiles);
-        let network = SequentialTrainer::of(model.graph()).expect("a chain");
-        let (start, _) = awake(&model, &tiles, &sampler, 1).expect("start");
-        for (layer, _) in hidden(&network) {
-            let found = answers(&network, start.weights(), &batch, &layer);
-            assert!(
-                found.active.iter().all(|share| (0.1..0.9).contains(share)),
-                "{layer}: {:?}",
-                found.active
-            );
-            assert!(
-                found.squares.iter().all(|s| (0.1..2.0).contains(s)),
-                "{layer}: {:?}",
-                found.squares
-            );
-        }
-    }
-
-    #[test]
-    fn centred_gradients_of_hidden_filters_add_up_to_nothing_and_the_last_layer_keeps_its_own() {
-        let model = Model::random(dcnn([2, 3, 4], 8, 2), 1).expect("model");
-        let device = burn::tensor::Device::flex();
-        let of = |name: &str| {
-            let count = model.array(name).len();
-            let values: Vec<f32> = (0..count).map(|i| (i % 7) as f32).collect();
-            (
-                name.to_owned(),
-                Tensor::<1>::from_data(burn::tensor::TensorData::new(values, [count]), &device),
-            )
-        };
-        let mut gradients = BTreeMap::from(["conv2.weight", "fc2.weight", "conv2.bias"].map(of));
-        let before = gradients.clone();
-        centre_gradients(&mut gradients, model.graph());
-        let values = |map: &BTreeMap<String, Tensor<1>>, name: &str| {
-            super::super::network::values(map[name].clone()).expect("values")
-        };
-        for row in values(&gradients, "conv2.weight").chunks_exact(2 * 25) {
-            assert!(row.iter().sum::<f32>().abs() < 1e-4);
-        }
-        for name in ["fc2.weight", "conv2.bias"] {
-            assert_eq!(values(&gradients, name), values(&before, name));
+    fn a_random_start_is_scaled_so_that_every_unit_is_active_about_half_the_time() {
+        let tiles = [phantom::tile(90, 80, 3)];
+        let model = Model::random(dcnn([4, 6, 8], 16, 2), 5).expect("model");
+        let (sampler, patches) = sample(&tiles);
+        let network = SequentialTrainer::new(model.graph()).expect("a chain");
+        let start = revived(&model, &tiles, &sampler).expect("start").model;
+        for HiddenLayer { name, .. } in hidden_layers(&network) {
+            let found = UnitActivations::measure(&network, start.weights(), &patches, &name);
+            let shares = &found.active_share;
+            assert!(shares.iter().all(|s| (0.1..0.9).contains(s)), "{name}: {shares:?}");
+            let squares = &found.mean_square;
+            assert!(squares.iter().all(|s| (0.1..2.0).contains(s)), "{name}: {squares:?}");
         }
     }
 
@@ -338,6 +332,6 @@ mod tests {
     fn a_network_with_normalisation_is_refused() {
         let tiles = [phantom::tile(90, 80, 3)];
         let model = Model::random(dccn(4, 6, 3, [5, 5, 5], 2), 2).expect("model");
-        assert!(awake(&model, &tiles, &sample(&tiles).0, 1).is_err());
+        assert!(revived(&model, &tiles, &sample(&tiles).0).is_err());
     }
 }

@@ -1,7 +1,11 @@
-//! Layers on lanes that are no convolution, and the weight gradient of layers with few outputs.
+//! Layers other than convolutions, forward and backward, and the weight gradient of layers with few
+//! outputs.
 //!
-//! Each function is compiled once for each set of vector instructions (`pulp::with_simd`). A
-//! closure given to pulp's dispatch instead is not inlined there, and what it does stays scalar.
+//! Values lie as `[channel][row][column][patch]` with [`PATCH_BATCH`] patches. "Position" means one
+//! channel, row and column: [`PATCH_BATCH`] neighbouring values.
+//!
+//! Each kernel is compiled once for each set of vector instructions (`pulp::with_simd`). A closure
+//! given to pulp's dispatch is not inlined there and stays scalar.
 
 #![allow(
     clippy::inline_always,
@@ -9,286 +13,390 @@
 )]
 
 use pulp::{Arch, Simd};
-use rayon::prelude::*;
 
 use super::batch::Batch;
 use super::buffer_pool::BufferPool;
 use crate::engine::{
-    AlignedBuffer, ConvForward, Convolution, PATCH_BATCH, PackedFilters, Parallelism, SLACK,
-    weighted_sums,
+    AlignedBuffer, ConvForward, Convolution, OutputRun, PATCH_BATCH, PackedFilters, Parallelism,
+    SLACK, weighted_sums,
 };
+use crate::platform::for_each_part;
 
-/// Samples that one product takes at a time.
+/// Samples (an output position of a patch each) in one matrix product.
 const SAMPLES: usize = 512;
 
-/// Maxima over squares that begin at an offset, or before the first value where there is padding.
+/// Max pooling over squares. Padding never wins.
 #[derive(Debug, Clone, Copy)]
-pub struct Pool {
+pub struct MaxPool {
     pub kernel: usize,
     pub stride: usize,
     pub padding: usize,
-    pub row: usize,
-    pub column: usize,
-    /// Sides of input and output.
-    pub side: usize,
-    pub to: usize,
+    /// Shift of all squares, for the fragments of a large window.
+    pub row_offset: usize,
+    pub column_offset: usize,
+    pub in_side: usize,
+    pub out_side: usize,
 }
 
-impl Pool {
-    /// Line of tap `t` of the output at (y, x) of channel `c`; none in the padding.
+impl MaxPool {
+    /// The input position under a tap (row · kernel + column of the square) for the output at
+    /// (channel, row, column); none in the padding.
     #[inline(always)]
-    fn line(&self, [c, y, x]: [usize; 3], t: usize) -> Option<usize> {
-        let inside = |at: usize| at.checked_sub(self.padding).filter(|&at| at < self.side);
-        let row = inside(self.row + y * self.stride + t / self.kernel)?;
-        let column = inside(self.column + x * self.stride + t % self.kernel)?;
-        Some((c * self.side + row) * self.side + column)
-    }
-
-    /// Values of the channels that each way takes, in the input and in the output.
-    pub fn shares(&self, channels: usize, ways: Parallelism) -> [usize; 2] {
-        let each = ways.share(channels, 1) * PATCH_BATCH;
-        [each * self.side * self.side, each * self.to * self.to]
+    fn input_position(
+        &self,
+        channel: usize,
+        row: usize,
+        column: usize,
+        tap: usize,
+    ) -> Option<usize> {
+        let padded_row = self.row_offset + row * self.stride + tap / self.kernel;
+        let padded_column = self.column_offset + column * self.stride + tap % self.kernel;
+        let row = padded_row.checked_sub(self.padding).filter(|&row| row < self.in_side)?;
+        let column =
+            padded_column.checked_sub(self.padding).filter(|&column| column < self.in_side)?;
+        Some((channel * self.in_side + row) * self.in_side + column)
     }
 
     #[inline(always)]
-    fn taps(&self) -> u32 {
-        (self.kernel * self.kernel) as u32
+    fn taps(&self) -> usize {
+        self.kernel * self.kernel
+    }
+
+    fn in_len(&self) -> usize {
+        self.in_side * self.in_side * PATCH_BATCH
+    }
+
+    fn out_len(&self) -> usize {
+        self.out_side * self.out_side * PATCH_BATCH
+    }
+
+    /// The maxima of a buffer, on several threads.
+    pub fn forward(
+        &self,
+        input: &AlignedBuffer,
+        parallelism: Parallelism,
+        buffers: &BufferPool,
+    ) -> AlignedBuffer {
+        let channels = input.len() / self.in_len();
+        let mut output = buffers.take(channels * self.out_side * self.out_side);
+        let share = parallelism.share(channels, 1);
+        let inputs = input.chunks(share * self.in_len());
+        let outputs = output.chunks_mut(share * self.out_len());
+        for_each_part(inputs.zip(outputs).collect(), |(input, output)| {
+            max_pool(*self, input, output);
+        });
+        output
+    }
+
+    /// Adds the gradient of the inputs to `grad_input`, on several threads.
+    pub fn backward(
+        &self,
+        input: &AlignedBuffer,
+        grad_output: &AlignedBuffer,
+        parallelism: Parallelism,
+        grad_input: &mut AlignedBuffer,
+    ) {
+        let share = parallelism.share(input.len() / self.in_len(), 1);
+        let inputs = input.chunks(share * self.in_len());
+        let grad_inputs = grad_input.chunks_mut(share * self.in_len());
+        let grad_outputs = grad_output.chunks(share * self.out_len());
+        let parts = inputs.zip(grad_outputs).zip(grad_inputs).collect();
+        for_each_part(parts, |((input, grad_output), grad_input)| {
+            max_pool_gradient(*self, input, grad_output, grad_input);
+        });
     }
 }
 
-/// Channel, row and column of each line of squares of this side.
+/// The maxima of some channels.
+#[pulp::with_simd(max_pool = Arch::new())]
 #[inline(always)]
-fn each(lines: usize, to: usize) -> impl Iterator<Item = [usize; 3]> {
-    (0..lines).map(move |i| [i / (to * to), i / to % to, i % to])
-}
-
-/// The maxima of one offset.
-#[pulp::with_simd(pool = Arch::new())]
-#[inline(always)]
-pub fn pool_with<'a, S: Simd>(_: S, pool: Pool, input: &'a [f32], out: &'a mut [f32]) {
-    let lines = input.as_chunks::<PATCH_BATCH>().0;
-    let out = out.as_chunks_mut::<PATCH_BATCH>().0;
-    let places = each(out.len(), pool.to);
-    for (line, at) in out.iter_mut().zip(places) {
-        *line = [f32::NEG_INFINITY; PATCH_BATCH];
-        for tap in (0..pool.taps()).filter_map(|t| pool.line(at, t as usize)) {
-            line.iter_mut().zip(&lines[tap]).for_each(|(m, &v)| *m = if v <= *m { *m } else { v });
-        }
-    }
-}
-
-/// Adds each output's gradient to the first of its inputs that is largest.
-#[pulp::with_simd(pool_gradient = Arch::new())]
-#[inline(always)]
-pub fn pool_gradient_with<'a, S: Simd>(
-    _: S,
-    pool: Pool,
-    input: &'a [f32],
-    output: &'a [f32],
-    moved: &'a mut [f32],
-) {
-    let lines = input.as_chunks::<PATCH_BATCH>().0;
-    let moved = moved.as_chunks_mut::<PATCH_BATCH>().0;
-    let output = output.as_chunks::<PATCH_BATCH>().0;
-    for (line, at) in output.iter().zip(each(output.len(), pool.to)) {
-        let (mut best, mut winner) = ([f32::NEG_INFINITY; PATCH_BATCH], [u32::MAX; PATCH_BATCH]);
-        let taps = || (0..pool.taps()).filter_map(|t| Some((t, pool.line(at, t as usize)?)));
-        for (t, tap) in taps() {
-            let tap = &lines[tap];
-            for i in 0..PATCH_BATCH {
-                let larger = tap[i] > best[i];
-                best[i] = if larger { tap[i] } else { best[i] };
-                winner[i] = if larger { t } else { winner[i] };
+pub fn max_pool_with<'a, S: Simd>(_: S, pool: MaxPool, input: &'a [f32], output: &'a mut [f32]) {
+    let input = input.as_chunks::<PATCH_BATCH>().0;
+    let mut outputs = output.as_chunks_mut::<PATCH_BATCH>().0.iter_mut();
+    for channel in 0.. {
+        for row in 0..pool.out_side {
+            for column in 0..pool.out_side {
+                let Some(maxima) = outputs.next() else { return };
+                *maxima = [f32::NEG_INFINITY; PATCH_BATCH];
+                for tap in 0..pool.taps() {
+                    let Some(at) = pool.input_position(channel, row, column, tap) else { continue };
+                    let values = &input[at];
+                    for i in 0..PATCH_BATCH {
+                        // NaN wins, so that the loss shows it.
+                        maxima[i] = if values[i] <= maxima[i] { maxima[i] } else { values[i] };
+                    }
+                }
             }
         }
-        for (t, tap) in taps() {
-            let to = &mut moved[tap];
-            for i in 0..PATCH_BATCH {
-                to[i] += if winner[i] == t { line[i] } else { 0.0 };
+    }
+}
+
+/// Adds the gradient of each output to the first of its inputs that is the maximum.
+#[pulp::with_simd(max_pool_gradient = Arch::new())]
+#[inline(always)]
+pub fn max_pool_gradient_with<'a, S: Simd>(
+    _: S,
+    pool: MaxPool,
+    input: &'a [f32],
+    grad_output: &'a [f32],
+    grad_input: &'a mut [f32],
+) {
+    let input = input.as_chunks::<PATCH_BATCH>().0;
+    let grad_input = grad_input.as_chunks_mut::<PATCH_BATCH>().0;
+    let mut gradients = grad_output.as_chunks::<PATCH_BATCH>().0.iter();
+    for channel in 0.. {
+        for row in 0..pool.out_side {
+            for column in 0..pool.out_side {
+                let Some(gradient) = gradients.next() else { return };
+                let mut best = [f32::NEG_INFINITY; PATCH_BATCH];
+                // As wide as the values, for the vectoriser.
+                let mut winner = [u32::MAX; PATCH_BATCH];
+                for tap in 0..pool.taps() {
+                    let Some(at) = pool.input_position(channel, row, column, tap) else { continue };
+                    let values = &input[at];
+                    for i in 0..PATCH_BATCH {
+                        let larger = values[i] > best[i];
+                        best[i] = if larger { values[i] } else { best[i] };
+                        winner[i] = if larger { tap as u32 } else { winner[i] };
+                    }
+                }
+                for tap in 0..pool.taps() {
+                    let Some(at) = pool.input_position(channel, row, column, tap) else { continue };
+                    let sums = &mut grad_input[at];
+                    for i in 0..PATCH_BATCH {
+                        sums[i] += if winner[i] == tap as u32 { gradient[i] } else { 0.0 };
+                    }
+                }
             }
         }
     }
 }
 
-/// Means over squares side by side; what is left over at the end of a row or column takes no part.
-#[pulp::with_simd(average = Arch::new())]
+/// Mean pooling over adjacent squares. Rows and columns beyond the last whole square are left out.
+#[derive(Debug, Clone, Copy)]
+pub struct AveragePool {
+    pub kernel: usize,
+    pub in_side: usize,
+    pub out_side: usize,
+}
+
+impl AveragePool {
+    #[inline(always)]
+    fn input_position(&self, channel: usize, row: usize, column: usize, tap: usize) -> usize {
+        let row = row * self.kernel + tap / self.kernel;
+        let column = column * self.kernel + tap % self.kernel;
+        (channel * self.in_side + row) * self.in_side + column
+    }
+
+    #[inline(always)]
+    fn taps(&self) -> usize {
+        self.kernel * self.kernel
+    }
+}
+
+/// The means of some channels.
+#[pulp::with_simd(average_pool = Arch::new())]
 #[inline(always)]
-pub fn average_with<'a, S: Simd>(
+pub fn average_pool_with<'a, S: Simd>(
     _: S,
-    [kernel, side, to]: [usize; 3],
+    pool: AveragePool,
     input: &'a [f32],
-    out: &'a mut [f32],
+    output: &'a mut [f32],
 ) {
-    let lines = input.as_chunks::<PATCH_BATCH>().0;
-    let share = 1.0 / (kernel * kernel) as f32;
-    let out = out.as_chunks_mut::<PATCH_BATCH>().0;
-    let places = each(out.len(), to);
-    for (line, [c, y, x]) in out.iter_mut().zip(places) {
+    let input = input.as_chunks::<PATCH_BATCH>().0;
+    let share = 1.0 / pool.taps() as f32;
+    let mut outputs = output.as_chunks_mut::<PATCH_BATCH>().0.iter_mut();
+    for channel in 0.. {
+        for row in 0..pool.out_side {
+            for column in 0..pool.out_side {
+                let Some(means) = outputs.next() else { return };
+                let mut sums = [0.0f32; PATCH_BATCH];
+                for tap in 0..pool.taps() {
+                    let values = &input[pool.input_position(channel, row, column, tap)];
+                    for i in 0..PATCH_BATCH {
+                        sums[i] += values[i];
+                    }
+                }
+                for i in 0..PATCH_BATCH {
+                    means[i] = sums[i] * share;
+                }
+            }
+        }
+    }
+}
+
+/// Adds the gradient of each output, in equal parts, to its inputs.
+#[pulp::with_simd(average_pool_gradient = Arch::new())]
+#[inline(always)]
+pub fn average_pool_gradient_with<'a, S: Simd>(
+    _: S,
+    pool: AveragePool,
+    grad_output: &'a [f32],
+    grad_input: &'a mut [f32],
+) {
+    let grad_input = grad_input.as_chunks_mut::<PATCH_BATCH>().0;
+    let share = 1.0 / pool.taps() as f32;
+    let mut gradients = grad_output.as_chunks::<PATCH_BATCH>().0.iter();
+    for channel in 0.. {
+        for row in 0..pool.out_side {
+            for column in 0..pool.out_side {
+                let Some(gradient) = gradients.next() else { return };
+                for tap in 0..pool.taps() {
+                    let sums = &mut grad_input[pool.input_position(channel, row, column, tap)];
+                    for i in 0..PATCH_BATCH {
+                        sums[i] += gradient[i] * share;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Turns the gradient of a ReLU's output into that of its input, on several threads.
+pub fn relu_backward(
+    gradient: &mut AlignedBuffer,
+    output: &AlignedBuffer,
+    parallelism: Parallelism,
+) {
+    let share = parallelism.share(gradient.len(), PATCH_BATCH);
+    let parts = gradient.chunks_mut(share).zip(output.chunks(share)).collect();
+    for_each_part(parts, |(gradient, output)| relu_gradient(gradient, output));
+}
+
+#[pulp::with_simd(relu_gradient = Arch::new())]
+#[inline(always)]
+fn relu_gradient_with<'a, S: Simd>(_: S, gradient: &'a mut [f32], output: &'a [f32]) {
+    for (gradient, &output) in gradient.iter_mut().zip(output) {
+        *gradient = if output > 0.0 { *gradient } else { 0.0 };
+    }
+}
+
+/// Adds the sum of each filter's output gradient to its bias gradient.
+#[pulp::with_simd(add_bias_gradient = Arch::new())]
+#[inline(always)]
+pub fn add_bias_gradient_with<'a, S: Simd>(_: S, grad_output: &'a [f32], bias: &'a mut [f32]) {
+    let filter_len = grad_output.len() / bias.len();
+    for (sum, filter) in bias.iter_mut().zip(grad_output.chunks_exact(filter_len)) {
         let mut sums = [0.0f32; PATCH_BATCH];
-        for t in 0..kernel * kernel {
-            let tap = &lines[(c * side + y * kernel + t / kernel) * side + x * kernel + t % kernel];
-            sums.iter_mut().zip(tap).for_each(|(s, v)| *s += v);
+        for position in filter.as_chunks::<PATCH_BATCH>().0 {
+            for i in 0..PATCH_BATCH {
+                sums[i] += position[i];
+            }
         }
-        line.iter_mut().zip(sums).for_each(|(mean, sum)| *mean = sum * share);
+        *sum += sums.iter().sum::<f32>();
     }
 }
 
-/// Adds each output's gradient, in equal parts, to its inputs.
-#[pulp::with_simd(average_gradient = Arch::new())]
-#[inline(always)]
-pub fn average_gradient_with<'a, S: Simd>(
-    _: S,
-    [kernel, side, to]: [usize; 3],
-    output: &'a [f32],
-    moved: &'a mut [f32],
-) {
-    let share = 1.0 / (kernel * kernel) as f32;
-    let moved = moved.as_chunks_mut::<PATCH_BATCH>().0;
-    let output = output.as_chunks::<PATCH_BATCH>().0;
-    for (line, [c, y, x]) in output.iter().zip(each(output.len(), to)) {
-        for t in 0..kernel * kernel {
-            let tap =
-                &mut moved[(c * side + y * kernel + t / kernel) * side + x * kernel + t % kernel];
-            tap.iter_mut().zip(line).for_each(|(sum, g)| *sum += g * share);
-        }
-    }
-}
-
-/// A rectified value that is not positive passes no gradient.
-#[pulp::with_simd(mask = Arch::new())]
-#[inline(always)]
-pub fn mask_with<'a, S: Simd>(_: S, moved: &'a mut [f32], value: &'a [f32]) {
-    moved.iter_mut().zip(value).for_each(|(m, &v)| *m = if v > 0.0 { *m } else { 0.0 });
-}
-
-/// Adds the sum of each filter's values.
-#[pulp::with_simd(row_sums = Arch::new())]
-#[inline(always)]
-pub fn row_sums_with<'a, S: Simd>(_: S, moved: &'a [f32], sums: &'a mut [f32]) {
-    let each = moved.len() / sums.len();
-    for (sum, values) in sums.iter_mut().zip(moved.chunks_exact(each)) {
-        let mut lanes = [0.0f32; PATCH_BATCH];
-        for line in values.as_chunks::<PATCH_BATCH>().0 {
-            lanes.iter_mut().zip(line).for_each(|(l, v)| *l += v);
-        }
-        *sum += lanes.iter().sum::<f32>();
-    }
-}
-
-/// Values of windows side by side: value `i` of each in line `i`.
-#[pulp::with_simd(side_by_side = Arch::new())]
-#[inline(always)]
-fn side_by_side_with<'a, S: Simd>(_: S, windows: &'a [&'a [f32]], out: &'a mut [f32]) {
-    for (i, line) in out.as_chunks_mut::<PATCH_BATCH>().0.iter_mut().enumerate() {
-        line.iter_mut().zip(windows).for_each(|(v, window)| *v = window[i]);
-    }
-}
-
-/// The maxima of one offset, on several threads.
-pub fn pooled(
-    window: Pool,
-    input: &AlignedBuffer,
-    ways: Parallelism,
-    buffers: &BufferPool,
-) -> AlignedBuffer {
-    let channels = input.len() / PATCH_BATCH / (window.side * window.side);
-    let mut out = buffers.any(channels * window.to * window.to);
-    let [from, to] = window.shares(channels, ways);
-    out.par_chunks_mut(to)
-        .zip(input.par_chunks(from))
-        .for_each(|(out, input)| pool(window, input, out));
-    out
-}
-
-/// Adds each output's gradient to the first of its inputs that is largest, on several threads.
-pub fn pooled_back(
-    window: Pool,
-    [input, output]: [&AlignedBuffer; 2],
-    ways: Parallelism,
-    moved: &mut AlignedBuffer,
-) {
-    let [from, to] = window.shares(input.len() / PATCH_BATCH / (window.side * window.side), ways);
-    let pieces = moved.par_chunks_mut(from).zip(input.par_chunks(from)).zip(output.par_chunks(to));
-    pieces.for_each(|((moved, input), output)| pool_gradient(window, input, output, moved));
-}
-
-/// A rectified value that is not positive passes no gradient, on several threads.
-pub fn masked(moved: &mut AlignedBuffer, value: &AlignedBuffer, ways: Parallelism) {
-    let share = ways.share(moved.len(), PATCH_BATCH);
-    moved.par_chunks_mut(share).zip(value.par_chunks(share)).for_each(|(m, v)| mask(m, v));
-}
-
-/// Windows `first ..` side by side, in a buffer of their values; absent ones are zero.
+/// Copies the windows `first ..` of a batch into a buffer, `[window][3][row][column]` to
+/// `[3][row][column][window]`; absent windows are zero.
 pub fn interleave(batch: &Batch, first: usize, mut out: AlignedBuffer) -> AlignedBuffer {
-    let count = out.len() / PATCH_BATCH;
+    let window_len = out.len() / PATCH_BATCH;
     if batch.len() < first + PATCH_BATCH {
         out.fill(0.0);
     }
-    let windows: Vec<&[f32]> =
-        batch.patches.chunks_exact(count).skip(first).take(PATCH_BATCH).collect();
-    side_by_side(&windows, &mut out);
+    let mut windows = Vec::with_capacity(PATCH_BATCH);
+    for window in batch.windows.chunks_exact(window_len).skip(first).take(PATCH_BATCH) {
+        windows.push(window);
+    }
+    interleave_windows(&windows, &mut out);
     out
 }
 
-/// Weight gradient of a layer with few outputs a fragment: outputs and lanes together are the
-/// samples of one product.
-pub fn by_samples(
-    conv: Convolution,
-    inputs: &[AlignedBuffer],
-    moved: &[AlignedBuffer],
-    ways: Parallelism,
-    weights: &mut [f32],
-) {
-    let each = conv.out_side() * conv.out_side() * PATCH_BATCH;
-    let fragments = (SAMPLES / each).max(1);
-    for (inputs, moved) in inputs.chunks(fragments).zip(moved.chunks(fragments)) {
-        let product = sample_product(conv, inputs, moved, ways);
-        weights.iter_mut().zip(product).for_each(|(w, p)| *w += p);
+#[pulp::with_simd(interleave_windows = Arch::new())]
+#[inline(always)]
+fn interleave_windows_with<'a, S: Simd>(_: S, windows: &'a [&'a [f32]], out: &'a mut [f32]) {
+    for (i, position) in out.as_chunks_mut::<PATCH_BATCH>().0.iter_mut().enumerate() {
+        for (value, window) in position.iter_mut().zip(windows) {
+            *value = window[i];
+        }
     }
 }
 
+/// Adds the weight gradient of a fully connected layer, `[filter][tap]`, over the fragments of a
+/// group. Each fragment has few output positions, so positions and patches together are the samples
+/// of a matrix product, some fragments at a time.
+pub fn add_fully_connected_weight_gradient(
+    conv: Convolution,
+    inputs: &[AlignedBuffer],
+    grad_outputs: &[AlignedBuffer],
+    parallelism: Parallelism,
+    weights: &mut [f32],
+) {
+    let fragment_samples = conv.out_side() * conv.out_side() * PATCH_BATCH;
+    let fragments = (SAMPLES / fragment_samples).max(1);
+    for (inputs, grad_outputs) in inputs.chunks(fragments).zip(grad_outputs.chunks(fragments)) {
+        let product = sample_product(conv, inputs, grad_outputs, parallelism);
+        for (weight, value) in weights.iter_mut().zip(product) {
+            *weight += value;
+        }
+    }
+}
+
+/// The product G · X, `[filter][tap]`, of the output gradient `G[filter][sample]` and the inputs
+/// under the kernel `X[sample][tap]` (im2col):
+///
+/// ```text
+/// sample = (fragment, output row, output column, patch)
+/// tap    = (channel, kernel row, kernel column)
+/// X[sample][tap] = input[channel][output row + kernel row][output column + kernel column][patch]
+/// ```
+///
+/// The engine's weighted sums compute it: the gradients of a filter are the weights, rows of X the
+/// inputs, taps the neighbouring outputs.
 fn sample_product(
     conv: Convolution,
     inputs: &[AlignedBuffer],
-    moved: &[AlignedBuffer],
-    ways: Parallelism,
+    grad_outputs: &[AlignedBuffer],
+    parallelism: Parallelism,
 ) -> Vec<f32> {
-    let (taps, to) = (conv.taps(), conv.out_side());
-    let each = to * to * PATCH_BATCH;
-    let samples = inputs.len() * each;
-    let mut columns = vec![0.0; conv.filters * samples];
-    let mut rows = vec![0.0; samples * taps + SLACK];
-    for (i, (input, moved)) in inputs.iter().zip(moved).enumerate() {
-        for f in 0..conv.filters {
-            columns[f * samples + i * each..][..each].copy_from_slice(&moved[f * each..][..each]);
+    let taps = conv.taps();
+    let out_side = conv.out_side();
+    let fragment_samples = out_side * out_side * PATCH_BATCH;
+    let samples = inputs.len() * fragment_samples;
+
+    let mut gradients = vec![0.0; conv.filters * samples];
+    for (fragment, grad_output) in grad_outputs.iter().enumerate() {
+        for filter in 0..conv.filters {
+            let first = filter * samples + fragment * fragment_samples;
+            gradients[first..][..fragment_samples]
+                .copy_from_slice(&grad_output[filter * fragment_samples..][..fragment_samples]);
         }
-        for (position, t) in (0..to * to).flat_map(|p| (0..taps).map(move |t| (p, t))) {
-            let (c, dy, dx) =
-                (t / (conv.kernel * conv.kernel), t / conv.kernel % conv.kernel, t % conv.kernel);
-            let line = (c * conv.side + position / to + dy) * conv.side + position % to + dx;
-            let first = i * each + position * PATCH_BATCH;
-            for (lane, &v) in input[line * PATCH_BATCH..][..PATCH_BATCH].iter().enumerate() {
-                rows[(first + lane) * taps + t] = v;
+    }
+
+    let mut columns = vec![0.0; samples * taps + SLACK];
+    for (fragment, input) in inputs.iter().enumerate() {
+        for row in 0..out_side {
+            for column in 0..out_side {
+                let first_sample =
+                    fragment * fragment_samples + (row * out_side + column) * PATCH_BATCH;
+                for tap in 0..taps {
+                    let channel = tap / (conv.kernel * conv.kernel);
+                    let in_row = row + tap / conv.kernel % conv.kernel;
+                    let in_column = column + tap % conv.kernel;
+                    let position = (channel * conv.side + in_row) * conv.side + in_column;
+                    let patches = &input[position * PATCH_BATCH..][..PATCH_BATCH];
+                    for (patch, &value) in patches.iter().enumerate() {
+                        columns[(first_sample + patch) * taps + tap] = value;
+                    }
+                }
             }
         }
     }
-    let packed = PackedFilters::new(&columns, None, conv.filters);
-    let offsets: Vec<usize> = (0..samples).map(|s| s * taps).collect();
-    let mut out = vec![0.0; conv.filters * taps];
-    packed.share(ways, taps, &mut out, |groups, out| {
-        let (source, runs, filter_step) = (&rows, &[(0, 0)], taps);
-        weighted_sums(
-            &ConvForward {
-                groups,
-                source,
-                taps: &offsets,
-                runs,
-                run_len: taps,
-                filter_step,
-                relu: false,
-            },
-            out,
-        );
+
+    let packed = PackedFilters::new(&gradients, None, conv.filters);
+    let sample_starts: Vec<usize> = (0..samples).map(|sample| sample * taps).collect();
+    let mut product = vec![0.0; conv.filters * taps];
+    packed.share(parallelism, taps, &mut product, |groups, product| {
+        let sums = ConvForward {
+            groups,
+            source: &columns,
+            taps: &sample_starts,
+            runs: &[OutputRun { source: 0, target: 0 }],
+            run_len: taps,
+            filter_step: taps,
+            relu: false,
+        };
+        weighted_sums(&sums, product);
     });
-    out
+    product
 }

@@ -1,40 +1,44 @@
-//! The loss that training lowers.
-
-use burn::tensor::Tensor;
-use burn::tensor::activation::{log_softmax, sigmoid};
+//! The loss that training minimises: softmax cross-entropy of two classes.
 
 use crate::model::Head;
 
-/// Mean softmax cross-entropy over a batch; the sigmoid head passes each logit through a sigmoid
-/// first.
-pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>, head: Head) -> Tensor<1> {
-    let [patches, _] = logits.dims();
-    let scores = match head {
-        Head::Softmax => logits,
-        Head::Sigmoid => sigmoid(logits),
-    };
-    (log_softmax(scores, 1) * targets).sum().neg() / patches as f64
+/// Loss of one pixel and its derivatives by the two logits.
+#[derive(Debug, Clone, Copy)]
+pub struct PixelLoss {
+    pub value: f64,
+    pub gradient: [f64; 2],
 }
 
-/// The loss of one pixel that should answer "nucleus" with probability `target`, and its gradient
-/// by logit.
-pub fn loss_of_logits(logits: [f32; 2], target: f32, head: Head) -> (f64, [f64; 2]) {
-    let (logits, target) = (logits.map(f64::from), f64::from(target));
-    let logistic = |z: f64| 1.0 / (1.0 + (-z).exp());
+/// Cross-entropy of logits `[background, nucleus]` against the target probability of nucleus. The
+/// sigmoid head passes each logit through a sigmoid first.
+///
+/// With scores s and lead d = s₁ − s₀ the softmax gives p = σ(d), so
+/// L = t·ln(1 + e⁻ᵈ) + (1 − t)·ln(1 + eᵈ) and ∂L/∂d = σ(d) − t.
+pub fn pixel_loss(logits: [f32; 2], target: f32, head: Head) -> PixelLoss {
+    let logits = logits.map(f64::from);
+    let target = f64::from(target);
     let scores = match head {
         Head::Softmax => logits,
         Head::Sigmoid => logits.map(logistic),
     };
     let lead = scores[1] - scores[0];
-    // log(1 + e^-lead) and log(1 + e^lead), of which the smaller argument is safe.
-    let softplus = |z: f64| z.max(0.0) + (-z.abs()).exp().ln_1p();
-    let loss = target * softplus(-lead) + (1.0 - target) * softplus(lead);
-    let slope = logistic(lead) - target;
-    let by_score = [-slope, slope];
-    match head {
-        Head::Softmax => (loss, by_score),
-        Head::Sigmoid => (loss, [0, 1].map(|i| by_score[i] * scores[i] * (1.0 - scores[i]))),
-    }
+    let value = target * softplus(-lead) + (1.0 - target) * softplus(lead);
+    let by_lead = logistic(lead) - target;
+    let by_score = [-by_lead, by_lead];
+    let gradient = match head {
+        Head::Softmax => by_score,
+        Head::Sigmoid => [0, 1].map(|i| by_score[i] * scores[i] * (1.0 - scores[i])),
+    };
+    PixelLoss { value, gradient }
+}
+
+fn logistic(z: f64) -> f64 {
+    1.0 / (1.0 + (-z).exp())
+}
+
+/// ln(1 + eᶻ) without overflow.
+fn softplus(z: f64) -> f64 {
+    z.max(0.0) + (-z.abs()).exp().ln_1p()
 }
 
 #[cfg(test)]
@@ -48,15 +52,15 @@ mod tests {
             for (logits, target) in
                 [([0.3, -0.7], 0.0), ([2.0, 5.0], 1.0), ([-4.0, 4.0], 0.3), ([30.0, -30.0], 1.0)]
             {
-                let (_, gradient) = loss_of_logits(logits, target, head);
+                let gradient = pixel_loss(logits, target, head).gradient;
                 for i in 0..2 {
-                    let at = |by: f32| {
-                        let mut moved: [f32; 2] = logits;
-                        moved[i] += by;
-                        (loss_of_logits(moved, target, head).0, f64::from(moved[i]))
-                    };
-                    let ((up, x1), (down, x0)) = (at(step), at(-step));
-                    let slope = (up - down) / (x1 - x0);
+                    let mut above: [f32; 2] = logits;
+                    let mut below: [f32; 2] = logits;
+                    above[i] += step;
+                    below[i] -= step;
+                    let rise = pixel_loss(above, target, head).value
+                        - pixel_loss(below, target, head).value;
+                    let slope = rise / (f64::from(above[i]) - f64::from(below[i]));
                     assert!(
                         (gradient[i] - slope).abs() < 1e-4,
                         "{head:?} {logits:?} {target}: {} {slope}",

@@ -1,31 +1,49 @@
-//! Training on Burn: the only floor that knows it. Models come in and go out as plain data.
+//! Training: from labelled tiles and a recipe to weights. On the CPU by this crate's own kernels,
+//! with plain arrays from step to step; on GPUs by Burn (feature `train-gpu`), which hands
+//! gradients over as plain arrays to the same optimiser.
+//!
+//! Everything but files, devices and Burn also compiles to wasm32, where one thread works.
 
 mod batch;
 mod batch_norm;
 mod blob_offsets;
 mod buffer_pool;
+#[cfg(all(feature = "train-gpu", not(target_arch = "wasm32")))]
+mod burn;
+#[cfg(not(all(feature = "train-gpu", not(target_arch = "wasm32"))))]
+#[path = "without_burn.rs"]
+mod burn;
 mod checkpoint;
+mod compute;
+#[cfg(not(target_arch = "wasm32"))]
 mod device;
-mod device_tiles;
 mod gradients;
 mod graph_trainer;
 mod init;
-mod kernels;
 mod layer_kernels;
 mod loss;
-mod network;
+mod native_network;
 mod optimiser;
 mod recipe;
+mod run;
 mod sequential_trainer;
 mod teachers;
+#[cfg(not(target_arch = "wasm32"))]
 mod trainer;
 mod validation;
 
-pub use checkpoint::Checkpoint;
-pub use device::{Compute, TrainAdapter, adapters, gradients_differ_by, open};
-pub use device_tiles::DeviceTiles;
-pub use gradients::{logits, replay};
+pub use self::burn::BurnDevice;
+#[cfg(all(feature = "burn-flex", not(target_arch = "wasm32")))]
+pub use self::burn::burn_logits;
+#[cfg(all(feature = "train-gpu", not(target_arch = "wasm32")))]
+pub use self::burn::{DeviceTiles, gradients_differ_by};
+pub use checkpoint::{Checkpoint, TrainProgress};
+pub use compute::{Compute, TrainBackend, replay};
+#[cfg(not(target_arch = "wasm32"))]
+pub use device::{TrainAdapter, adapters, open};
 pub use init::RevivedUnits;
-pub use network::{BurnNetwork, Mode};
-pub use recipe::{Recipe, Schedule, is_single};
-pub use trainer::{EpochLog, Event, TrainData, TrainOutcome, Trainer};
+pub use optimiser::Moments;
+pub use recipe::{DeadUnitOptions, Recipe, Schedule, is_single};
+pub use run::{EpochLog, StepLog, TrainJob, TrainRun, TrainedModel};
+#[cfg(not(target_arch = "wasm32"))]
+pub use trainer::{Event, TrainData, TrainOutcome, Trainer};

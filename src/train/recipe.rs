@@ -1,4 +1,5 @@
-//! Everything that decides a training run besides data and start: written into the model's history.
+//! Every setting that decides a training run, besides data and initial weights. Options of the
+//! command line, of study designs and of the demo are made from this one type.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,48 +7,120 @@ use crate::dataset::{Augmentation, Prior};
 use crate::error::{Error, Result};
 use crate::model::Head;
 
-/// How the learning rate moves over a run.
+/// The learning rate over a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
     Constant,
     /// Half a cosine from the full rate to zero.
     Cosine,
-    /// Linear warm-up over the first 30 %, then half a cosine to zero.
+    /// Linear warm-up over the first 30 % of the steps, then half a cosine to zero (Smith & Topin
+    /// 2018).
     #[default]
     OneCycle,
 }
 
-/// Share of a one-cycle run spent warming up, and the rate it starts from relative to the full one.
+/// Share of a one-cycle run spent in warm-up, and its first rate relative to the full one.
 const WARM_UP: f64 = 0.3;
 const WARM_UP_FROM: f64 = 0.04;
 
 impl Schedule {
     /// Factor on the full rate at `progress` (0 to 1) through the run.
+    ///
+    /// ```
+    /// use prunella::train::Schedule;
+    /// assert!((Schedule::Cosine.factor(0.5) - 0.5).abs() < 1e-12);
+    /// ```
     #[must_use]
     pub fn factor(self, progress: f64) -> f64 {
-        let cosine = |t: f64| f64::midpoint(1.0, (std::f64::consts::PI * t.clamp(0.0, 1.0)).cos());
         match self {
             Self::Constant => 1.0,
-            Self::Cosine => cosine(progress),
+            Self::Cosine => half_cosine(progress),
             Self::OneCycle if progress < WARM_UP => {
                 WARM_UP_FROM + (1.0 - WARM_UP_FROM) * progress / WARM_UP
             }
-            Self::OneCycle => cosine((progress - WARM_UP) / (1.0 - WARM_UP)),
+            Self::OneCycle => half_cosine((progress - WARM_UP) / (1.0 - WARM_UP)),
         }
     }
 }
 
-/// A training recipe.
+/// From 1 at 0 to 0 at 1.
+fn half_cosine(t: f64) -> f64 {
+    f64::midpoint(1.0, (std::f64::consts::PI * t.clamp(0.0, 1.0)).cos())
+}
+
+/// Measures against dead units of a DCNN: filters and hidden units whose rectified output is zero
+/// on every patch, which no gradient reaches. Recipes store them under the key `awake`: as `true`
+/// if all are on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "DeadUnitKey", into = "DeadUnitKey")]
+pub struct DeadUnitOptions {
+    /// Re-initialise dead units before training, with outgoing weights of zero.
+    pub revive: bool,
+    /// Scale a random start to the tiles, layer by layer (LSUV, Mishkin & Matas 2016).
+    pub fit_random_start: bool,
+    /// Subtract the mean from the gradient of each filter (gradient centralisation, Yong et al.
+    /// 2020).
+    pub centre_gradients: bool,
+}
+
+impl DeadUnitOptions {
+    pub const OFF: Self = Self { revive: false, fit_random_start: false, centre_gradients: false };
+    /// `--revive`.
+    pub const ALL: Self = Self { revive: true, fit_random_start: true, centre_gradients: true };
+
+    /// All measures or none.
+    #[must_use]
+    pub fn all_if(on: bool) -> Self {
+        if on { Self::ALL } else { Self::OFF }
+    }
+
+    /// Whether no measure is on.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        *self == Self::OFF
+    }
+}
+
+/// How files spell [`DeadUnitOptions`].
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum DeadUnitKey {
+    All(bool),
+    Each { revive: bool, fit_random_start: bool, centre_gradients: bool },
+}
+
+impl From<DeadUnitKey> for DeadUnitOptions {
+    fn from(key: DeadUnitKey) -> Self {
+        match key {
+            DeadUnitKey::All(on) => Self::all_if(on),
+            DeadUnitKey::Each { revive, fit_random_start, centre_gradients } => {
+                Self { revive, fit_random_start, centre_gradients }
+            }
+        }
+    }
+}
+
+impl From<DeadUnitOptions> for DeadUnitKey {
+    fn from(options: DeadUnitOptions) -> Self {
+        if options == DeadUnitOptions::ALL || options.is_off() {
+            return Self::All(options == DeadUnitOptions::ALL);
+        }
+        let DeadUnitOptions { revive, fit_random_start, centre_gradients } = options;
+        Self::Each { revive, fit_random_start, centre_gradients }
+    }
+}
+
+/// A training recipe. The names under which files store some fields are older than the fields'.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// Pixels to learn from, each with its patch: 70 % of them train, 30 % validate.
     pub patches: usize,
-    /// Side of the squares in which these pixels are drawn. 1 draws single pixels; more learns
-    /// every pixel of a square from one forward pass, which is many times faster a pixel, from
-    /// neighbours that say much the same.
-    #[serde(default = "single", skip_serializing_if = "is_single")]
-    pub spread: usize,
+    /// Side of the squares in which these pixels are drawn. 1 draws single pixels. With larger
+    /// squares one forward pass learns every pixel of a square, which is many times faster a pixel;
+    /// neighbouring pixels carry less information.
+    #[serde(rename = "spread", default = "single", skip_serializing_if = "is_single")]
+    pub square_px: usize,
     pub epochs: u64,
     /// Patches, or squares, in a step.
     pub batch: usize,
@@ -57,14 +130,13 @@ pub struct Recipe {
     pub weight_decay: f64,
     pub prior: Prior,
     pub augmentation: Augmentation,
-    /// Share of the teachers' mean probability in what a pixel is taught, 0 to 1; the rest is its
+    /// Share of the teachers' mean probability in the target of a pixel, 0 to 1; the rest is its
     /// label. 0 without teachers.
-    #[serde(default, skip_serializing_if = "is_nothing")]
-    pub distil: f32,
-    /// Silent filters of a DCNN are drawn anew before training, and each filter's gradient loses
-    /// its mean, so that none falls silent again.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub awake: bool,
+    #[serde(rename = "distil", default, skip_serializing_if = "is_zero")]
+    pub distill: f32,
+    /// Of DCNNs only.
+    #[serde(rename = "awake", default, skip_serializing_if = "DeadUnitOptions::is_off")]
+    pub dead_units: DeadUnitOptions,
     pub head: Head,
     pub seed: u64,
 }
@@ -74,34 +146,40 @@ fn single() -> usize {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_nothing(share: &f32) -> bool {
+fn is_zero(share: &f32) -> bool {
     *share == 0.0
 }
 
 /// Whether pixels are drawn one by one; then files do not mention it.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 #[must_use]
-pub fn is_single(spread: &usize) -> bool {
-    *spread == 1
+pub fn is_single(square_px: &usize) -> bool {
+    *square_px == 1
+}
+
+impl Recipe {
+    /// The paper's sample size and epochs, Adam at 0.001 with a one-cycle schedule. Every other
+    /// recipe names what it changes of this one.
+    pub const DEFAULT: Self = Self {
+        patches: 9_159,
+        square_px: 1,
+        epochs: 30,
+        batch: 64,
+        learning_rate: 1e-3,
+        schedule: Schedule::OneCycle,
+        weight_decay: 0.0,
+        prior: Prior::Natural,
+        augmentation: Augmentation::NONE,
+        distill: 0.0,
+        dead_units: DeadUnitOptions::OFF,
+        head: Head::Softmax,
+        seed: 1,
+    };
 }
 
 impl Default for Recipe {
     fn default() -> Self {
-        Self {
-            patches: 9_159,
-            spread: 1,
-            epochs: 30,
-            batch: 64,
-            learning_rate: 1e-3,
-            schedule: Schedule::OneCycle,
-            weight_decay: 0.0,
-            prior: Prior::Natural,
-            augmentation: Augmentation::NONE,
-            distil: 0.0,
-            awake: false,
-            head: Head::Softmax,
-            seed: 1,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -111,31 +189,33 @@ impl Recipe {
     /// # Errors
     /// [`Error::Mismatch`] naming the number.
     pub fn validate(&self) -> Result<()> {
-        let refuse = |what: &str| Err(Error::mismatch(format!("{what} must be positive")));
-        match self {
-            Self { patches: 0..10, .. } => {
-                Err(Error::mismatch("At least 10 patches are needed to train and validate"))
-            }
-            Self { spread: 0, .. } => refuse("The side of the squares"),
-            Self { spread: 65.., .. } => {
-                Err(Error::limit("Squares of more than 64 pixels a side are not trained on"))
-            }
-            Self { spread: 2.., prior: Prior::Balanced, .. } => Err(Error::mismatch(
-                "Squares hold both classes as they come; --prior balanced needs --spread 1",
-            )),
-            Self { distil: d, .. } if !(0.0..=1.0).contains(d) => {
-                Err(Error::mismatch("The teacher's share must lie between 0 and 1"))
-            }
-            Self { epochs: 0, .. } => refuse("The number of epochs"),
-            Self { batch: 0, .. } => refuse("The batch size"),
-            Self { learning_rate: r, .. } if !r.is_finite() || *r <= 0.0 => {
-                refuse("The learning rate")
-            }
-            Self { weight_decay: d, .. } if !d.is_finite() || *d < 0.0 => {
-                refuse("The weight decay")
-            }
-            _ => Ok(()),
+        if self.patches < 10 {
+            return Err(Error::mismatch("At least 10 patches are needed to train and validate"));
         }
+        if self.square_px > 64 {
+            return Err(Error::limit("Squares of more than 64 pixels a side are not trained on"));
+        }
+        if self.square_px > 1 && self.prior == Prior::Balanced {
+            return Err(Error::mismatch(
+                "Squares hold both classes as they come; --balanced needs --square 1",
+            ));
+        }
+        if !(0.0..=1.0).contains(&self.distill) {
+            return Err(Error::mismatch("The teacher's share must lie between 0 and 1"));
+        }
+        let not_positive = match self {
+            Self { square_px: 0, .. } => "The side of the squares",
+            Self { epochs: 0, .. } => "The number of epochs",
+            Self { batch: 0, .. } => "The batch size",
+            Self { learning_rate: rate, .. } if !rate.is_finite() || *rate <= 0.0 => {
+                "The learning rate"
+            }
+            Self { weight_decay: decay, .. } if !decay.is_finite() || *decay < 0.0 => {
+                "The weight decay"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::mismatch(format!("{not_positive} must be positive")))
     }
 }
 
@@ -158,10 +238,10 @@ mod tests {
         let bad = [
             Recipe { patches: 3, ..Recipe::default() },
             Recipe { epochs: 0, ..Recipe::default() },
-            Recipe { spread: 0, ..Recipe::default() },
-            Recipe { distil: 1.5, ..Recipe::default() },
-            Recipe { spread: 72, ..Recipe::default() },
-            Recipe { spread: 8, prior: Prior::Balanced, ..Recipe::default() },
+            Recipe { square_px: 0, ..Recipe::default() },
+            Recipe { distill: 1.5, ..Recipe::default() },
+            Recipe { square_px: 72, ..Recipe::default() },
+            Recipe { square_px: 8, prior: Prior::Balanced, ..Recipe::default() },
             Recipe { batch: 0, ..Recipe::default() },
             Recipe { learning_rate: f64::NAN, ..Recipe::default() },
             Recipe { weight_decay: -1.0, ..Recipe::default() },
@@ -169,5 +249,27 @@ mod tests {
         assert!(Recipe { learning_rate: f64::INFINITY, ..Recipe::default() }.validate().is_err());
         assert!(bad.iter().all(|r| r.validate().is_err()));
         assert!(Recipe::default().validate().is_ok());
+    }
+
+    #[test]
+    fn files_keep_the_keys_by_which_runs_and_cards_know_a_recipe() {
+        let plain = serde_json::json!(Recipe::DEFAULT);
+        for absent in ["spread", "distil", "awake", "square_px", "distill", "dead_units"] {
+            assert!(plain.get(absent).is_none(), "{absent} in {plain}");
+        }
+        let full = Recipe {
+            square_px: 8,
+            distill: 0.5,
+            dead_units: DeadUnitOptions::ALL,
+            ..Recipe::DEFAULT
+        };
+        let value = serde_json::json!(full);
+        assert_eq!(value["spread"], 8);
+        assert_eq!(value["distil"], 0.5);
+        assert_eq!(value["awake"], true);
+        assert_eq!(serde_json::from_value::<Recipe>(value).expect("recipe"), full);
+        let some = DeadUnitOptions { revive: true, ..DeadUnitOptions::OFF };
+        let value = serde_json::json!(some);
+        assert_eq!(serde_json::from_value::<DeadUnitOptions>(value).expect("options"), some);
     }
 }

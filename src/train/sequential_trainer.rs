@@ -1,21 +1,41 @@
-//! Training on the CPU without a framework: 32 windows side by side, as the engine runs patches. A
-//! window of 55 pixels has one answer, its centre's; a larger one has a square of answers, for
-//! pooling is then done at every offset and each offset makes a fragment of its own
-//! ([`SequentialTrainer::spread_step`]). The gradients are those of the patches one by one.
+//! Forward and backward pass of a chain of layers (the DCNN) on the CPU, 32 windows at a time.
+//!
+//! Values lie as `[channel][row][column][window]`, one buffer for each fragment (below). Groups of
+//! [`PATCH_BATCH`] windows are independent; their gradients are added in the order of the groups.
+//!
+//! # Windows larger than a patch
+//!
+//! A window of 54 + q pixels classifies a square of q × q pixels. A patch of each of these pixels
+//! is pooled on a grid of its own, so each max pooling of stride s runs at all s × s offsets, and
+//! each offset makes a fragment. After three poolings of stride 2 there are 64 fragments:
+//!
+//! ```text
+//! window ─ conv ─┬ pool at (0, 0) ─ conv ─┬ pool at (0, 0) ─ …
+//!                ├ pool at (0, 1)         ├ …
+//!                ├ pool at (1, 0)
+//!                └ pool at (1, 1)
+//! ```
+//!
+//! (row, column) of a fragment at offset (a, b) is (row · s + a, column · s + b) one level up. The
+//! gradients equal the sum of those of the patches one by one. (Max-pooling fragments: Giusti et
+//! al. 2013.)
 
 use std::collections::BTreeMap;
 
-use rayon::prelude::*;
-
 use super::batch::Batch;
-use super::batch_norm::Statistics;
 use super::buffer_pool::BufferPool;
-use super::layer_kernels::{Pool, by_samples, interleave, masked, pooled, pooled_back, row_sums};
-use super::loss::loss_of_logits;
-use crate::engine::{AlignedBuffer, Convolution, PATCH_BATCH, PackedFilters, Parallelism};
+use super::gradients::Gradients;
+use super::layer_kernels::{
+    MaxPool, add_bias_gradient, add_fully_connected_weight_gradient, interleave, relu_backward,
+};
+use super::loss::{PixelLoss, pixel_loss};
+use crate::engine::{
+    Activation, AlignedBuffer, Convolution, PATCH_BATCH, PackedFilters, Parallelism,
+};
 use crate::model::{Graph, Head, Op, Weights};
+use crate::platform::map_parts;
 
-/// A chain of convolutions, poolings and fully connected layers.
+/// A chain of convolutions, max poolings and fully connected layers with two outputs.
 #[derive(Debug, Clone)]
 pub struct SequentialTrainer {
     layers: Vec<Layer>,
@@ -25,401 +45,496 @@ pub struct SequentialTrainer {
 
 #[derive(Debug, Clone)]
 enum Layer {
-    /// A convolution; a fully connected layer is one whose kernel covers its input.
-    Weighted { name: String, conv: Convolution, relu: bool },
-    /// Non-overlapping maxima over squares of this side; the side of the input of one patch.
-    Pool { stride: usize, side: usize },
+    Weighted(WeightedLayer),
+    /// Over adjacent squares of this side; `in_side` is that of one patch.
+    MaxPool {
+        stride: usize,
+        in_side: usize,
+    },
 }
 
-/// Values of one layer for all fragments of 32 windows.
-struct Level {
+/// A convolution of stride 1 without padding, perhaps with a ReLU. A fully connected layer is one
+/// whose kernel covers its input.
+#[derive(Debug, Clone)]
+struct WeightedLayer {
+    name: String,
+    /// Its side is that of one patch.
+    conv: Convolution,
+    activation: Activation,
+}
+
+impl WeightedLayer {
+    fn is_fully_connected(&self) -> bool {
+        self.conv.kernel == self.conv.side
+    }
+
+    /// Gradients of the layer's weights and biases, summed over fragments.
+    fn add_gradients(
+        &self,
+        input: &Activations,
+        grad_output: &[AlignedBuffer],
+        parallelism: Parallelism,
+        arrays: &mut BTreeMap<String, Vec<f32>>,
+    ) {
+        let conv = Convolution { side: input.side, ..self.conv };
+        let mut weight = vec![0.0; conv.filters * conv.taps()];
+        if self.is_fully_connected() {
+            add_fully_connected_weight_gradient(
+                conv,
+                &input.fragments,
+                grad_output,
+                parallelism,
+                &mut weight,
+            );
+        } else {
+            let parallelism = conv.limit_parallelism(parallelism);
+            for (input, grad_output) in input.fragments.iter().zip(grad_output) {
+                conv.weight_gradient(input, grad_output, parallelism, &mut weight);
+            }
+        }
+        let mut bias = vec![0.0; conv.filters];
+        for grad_output in grad_output {
+            add_bias_gradient(grad_output, &mut bias);
+        }
+        arrays.insert(format!("{}.weight", self.name), weight);
+        arrays.insert(format!("{}.bias", self.name), bias);
+    }
+}
+
+/// Values between two layers for a group of windows.
+struct Activations {
     side: usize,
+    /// `[channel][side][side][window]` each.
     fragments: Vec<AlignedBuffer>,
 }
 
-/// What a batch's groups of windows share.
-struct Packs {
-    /// Weights laid out for both directions, one pair a layer.
-    layers: Vec<Option<(PackedFilters, PackedFilters)>>,
-    ways: Parallelism,
+/// The weights of a step, packed once for all groups.
+struct PackedWeights {
+    /// By layer; none for poolings.
+    layers: Vec<Option<LayerFilters>>,
+    /// Threads for each group.
+    parallelism: Parallelism,
 }
 
-/// Sum of losses, gradients by array name, and by layer what its running statistics move towards.
-#[derive(Debug, Default)]
-pub struct Gradients {
-    pub loss: f64,
-    pub arrays: BTreeMap<String, Vec<f32>>,
-    pub statistics: BTreeMap<String, Statistics>,
+struct LayerFilters {
+    forward: PackedFilters,
+    /// For the input gradient.
+    transposed: PackedFilters,
+}
+
+/// Input and output of one layer for a group of 32 patches.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerValues<'a> {
+    /// `[channel][row][column][patch]`.
+    pub input: &'a [f32],
+    pub channels: usize,
+    /// `[filter][row][column][patch]`.
+    pub output: &'a [f32],
+    pub filters: usize,
 }
 
 impl SequentialTrainer {
-    /// The network of a graph, if it is such a chain (the DCNN is, the DCCN is not).
+    /// The trainer of a graph; none unless it is such a chain (the DCNN is, the DCCN is not).
     #[must_use]
-    pub fn of(graph: &Graph) -> Option<Self> {
+    pub fn new(graph: &Graph) -> Option<Self> {
         let mut layers = Vec::new();
         for (i, node) in graph.nodes.iter().enumerate().skip(1) {
-            if node.inputs != [i - 1] {
+            let input = graph.nodes[i - 1].shape;
+            if node.inputs != [i - 1] || input.width != input.height {
                 return None;
             }
-            let from = graph.nodes[i - 1].shape;
-            if from.width != from.height {
-                return None;
-            }
-            let weighted = |filters, kernel| Layer::Weighted {
-                name: node.name.clone(),
-                conv: Convolution {
-                    channels: from.channels,
+            let weighted = |filters, kernel| {
+                let conv = Convolution {
+                    channels: input.channels,
                     filters,
                     kernel,
                     stride: 1,
                     padding: 0,
-                    side: from.height,
-                },
-                relu: false,
+                    side: input.height,
+                };
+                Layer::Weighted(WeightedLayer {
+                    name: node.name.clone(),
+                    conv,
+                    activation: Activation::Identity,
+                })
             };
             match node.op {
                 Op::Conv { filters, kernel, stride: 1, padding: 0, bias: true } => {
                     layers.push(weighted(filters, kernel));
                 }
-                Op::Linear { units } => layers.push(weighted(units, from.height)),
+                Op::Linear { units } => layers.push(weighted(units, input.height)),
                 Op::MaxPool { kernel, stride, padding: 0 } if kernel == stride => {
-                    layers.push(Layer::Pool { stride, side: from.height });
+                    layers.push(Layer::MaxPool { stride, in_side: input.height });
                 }
                 Op::Relu => match layers.last_mut() {
-                    Some(Layer::Weighted { relu, .. }) => *relu = true,
+                    Some(Layer::Weighted(layer)) => layer.activation = Activation::Relu,
                     _ => return None,
                 },
                 _ => return None,
             }
         }
+        if graph.nodes.last()?.shape.count() != 2 {
+            return None;
+        }
         let patch_px = graph.nodes.first()?.shape.height;
         Some(Self { layers, patch_px, pool: BufferPool::default() })
     }
 
-    /// Windows answer squares whose side is a multiple of this: the product of all poolings.
+    /// The side of a square must be a multiple of this: the product of all pooling strides.
     #[must_use]
-    pub fn spread_step(&self) -> usize {
-        self.strides().product()
+    pub fn square_step(&self) -> usize {
+        self.pooling_strides().iter().product()
     }
 
-    fn strides(&self) -> impl Iterator<Item = usize> {
-        self.layers
-            .iter()
-            .filter_map(|l| if let Layer::Pool { stride, .. } = l { Some(*stride) } else { None })
+    fn pooling_strides(&self) -> Vec<usize> {
+        let mut strides = Vec::new();
+        for layer in &self.layers {
+            if let Layer::MaxPool { stride, .. } = layer {
+                strides.push(*stride);
+            }
+        }
+        strides
+    }
+
+    /// Names of the layers with weights, in order.
+    #[must_use]
+    pub fn weighted_layers(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for layer in &self.layers {
+            if let Layer::Weighted(layer) = layer {
+                names.push(layer.name.clone());
+            }
+        }
+        names
     }
 
     /// Mean loss over a batch, and its gradients. The same on any number of threads.
     #[must_use]
     pub fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
-        let packs = self.pack(weights, batch);
-        let parts: Vec<Gradients> = (0..batch.len().div_ceil(PATCH_BATCH))
-            .into_par_iter()
-            .map(|chunk| self.chunk_gradients(&packs, batch, chunk * PATCH_BATCH, head))
-            .collect();
-        let mut parts = parts.into_iter();
-        let Some(mut total) = parts.next() else { return Gradients::default() };
-        for part in parts {
-            total.loss += part.loss;
-            for (sum, more) in total.arrays.values_mut().zip(part.arrays.values()) {
-                sum.iter_mut().zip(more).for_each(|(s, m)| *s += m);
-            }
+        let packed = self.pack(weights, batch);
+        let groups = map_parts(group_starts(batch), |first| {
+            self.group_gradients(&packed, batch, first, head)
+        });
+        let mut groups = groups.into_iter();
+        let mut total = groups.next().unwrap_or_default();
+        for group in groups {
+            total.add(&group);
         }
         total
     }
 
-    /// Two logits of every answered pixel, window by window, row by row.
+    /// Two logits for every classified pixel: `[window][square row][square column]`.
     #[must_use]
     pub fn logits(&self, weights: &Weights, batch: &Batch) -> Vec<[f32; 2]> {
-        let packs = self.pack(weights, batch);
-        (0..batch.len().div_ceil(PATCH_BATCH))
-            .into_par_iter()
-            .flat_map_iter(|chunk| {
-                let first = chunk * PATCH_BATCH;
-                let levels = self.forward(&packs, batch, first);
-                let count = PATCH_BATCH.min(batch.len() - first) * batch.spread * batch.spread;
-                let mut out = vec![[0.0; 2]; count];
-                self.each_output(&levels, batch.spread, |lane, pixel, at, value| {
-                    if let Some(z) = out.get_mut(lane * batch.spread * batch.spread + pixel) {
-                        *z = at.map(|i| value[i]);
-                    }
-                });
-                self.keep(levels);
-                out
-            })
-            .collect()
+        let packed = self.pack(weights, batch);
+        let groups = map_parts(group_starts(batch), |first| {
+            let activations = self.forward(&packed, batch, first);
+            let logits = self.group_logits(&activations, batch, first);
+            self.recycle(activations);
+            logits
+        });
+        groups.concat()
     }
 
-    /// Names of layers with weights, in order.
-    pub fn weighted(&self) -> Vec<String> {
-        let name = |l: &Layer| {
-            if let Layer::Weighted { name, .. } = l { Some(name.clone()) } else { None }
-        };
-        self.layers.iter().filter_map(name).collect()
-    }
-
-    /// Calls `f(input, channels, output, filters)` of a layer with each full group of patches in a
-    /// batch.
-    pub fn seen(
+    /// Calls `visit` with the values of a layer for each full group of a batch of patches.
+    pub fn visit_layer(
         &self,
         weights: &Weights,
         batch: &Batch,
-        layer: &str,
-        mut f: impl FnMut(&[f32], usize, &[f32], usize),
+        name: &str,
+        mut visit: impl FnMut(LayerValues<'_>),
     ) {
-        let found = self.layers.iter().enumerate().find_map(|(i, l)| match l {
-            Layer::Weighted { name, conv, .. } if name == layer => Some((i, conv)),
-            _ => None,
-        });
-        let Some((i, conv)) = found else { return };
-        let packs = self.pack(weights, batch);
-        for group in 0..batch.len() / PATCH_BATCH {
-            let levels = self.forward(&packs, batch, group * PATCH_BATCH);
-            f(&levels[i].fragments[0], conv.channels, &levels[i + 1].fragments[0], conv.filters);
-            self.keep(levels);
-        }
-    }
-
-    fn pack(&self, weights: &Weights, batch: &Batch) -> Packs {
-        let pack = |layer: &Layer| {
-            let Layer::Weighted { name, conv, .. } = layer else { return None };
-            let data = &weights[&format!("{name}.weight")].data;
-            let bias = &weights[&format!("{name}.bias")].data;
-            Some((PackedFilters::new(data, Some(bias), conv.filters), conv.transposed(data)))
-        };
-        Packs {
-            layers: self.layers.iter().map(pack).collect(),
-            ways: Parallelism::of_each(batch.len().div_ceil(PATCH_BATCH)),
-        }
-    }
-
-    /// Values of every layer, the input first.
-    fn forward(&self, packs: &Packs, batch: &Batch, first: usize) -> Vec<Level> {
-        let side = self.patch_px + batch.spread - 1;
-        let mut levels = vec![Level {
-            side,
-            fragments: vec![interleave(batch, first, self.pool.any(3 * side * side))],
-        }];
-        for (layer, pack) in self.layers.iter().zip(&packs.layers) {
-            let from = &levels[levels.len() - 1];
-            let next = match (layer, pack) {
-                (Layer::Weighted { conv, relu, .. }, Some((packed, _))) => {
-                    let conv = Convolution { side: from.side, ..*conv };
-                    let lines = conv.filters * conv.out_side() * conv.out_side();
-                    let run = |input: &AlignedBuffer| {
-                        let mut out = self.pool.any(lines);
-                        conv.forward(
-                            packed,
-                            input,
-                            *relu,
-                            conv.limit_parallelism(packs.ways),
-                            &mut out,
-                        );
-                        out
-                    };
-                    Level {
-                        side: conv.out_side(),
-                        fragments: from.fragments.iter().map(run).collect(),
-                    }
-                }
-                (Layer::Pool { stride, side }, _) => {
-                    let pools = pools(*stride, *side, from.side);
-                    let spread = |f: &AlignedBuffer| {
-                        pools
-                            .iter()
-                            .map(|p| pooled(*p, f, packs.ways, &self.pool))
-                            .collect::<Vec<_>>()
-                    };
-                    Level {
-                        side: pools[0].to,
-                        fragments: from.fragments.iter().flat_map(spread).collect(),
-                    }
-                }
-                _ => continue,
-            };
-            levels.push(next);
-        }
-        levels
-    }
-
-    fn chunk_gradients(&self, packs: &Packs, batch: &Batch, first: usize, head: Head) -> Gradients {
-        let (levels, ways) = (self.forward(packs, batch, first), packs.ways);
-        let (loss, mut moved) = self.loss(&levels, batch, first, head);
-        let mut arrays = BTreeMap::new();
-        for (i, (layer, pack)) in self.layers.iter().zip(&packs.layers).enumerate().rev() {
-            let (from, to) = (&levels[i], &levels[i + 1]);
-            match (layer, pack) {
-                (Layer::Weighted { name, conv, relu }, Some((_, transposed))) => {
-                    if *relu {
-                        moved
-                            .iter_mut()
-                            .zip(&to.fragments)
-                            .for_each(|(m, value)| masked(m, value, ways));
-                    }
-                    let whole = conv.kernel == conv.side;
-                    let conv = Convolution { side: from.side, ..*conv };
-                    let mut weight = vec![0.0; conv.filters * conv.taps()];
-                    let mut bias = vec![0.0; conv.filters];
-                    if whole {
-                        by_samples(conv, &from.fragments, &moved, ways, &mut weight);
-                    } else {
-                        let pairs = from.fragments.iter().zip(&moved);
-                        pairs.for_each(|(x, m)| {
-                            conv.weight_gradient(x, m, conv.limit_parallelism(ways), &mut weight)
-                        });
-                    }
-                    moved.iter().for_each(|m| row_sums(m, &mut bias));
-                    arrays.insert(format!("{name}.weight"), weight);
-                    arrays.insert(format!("{name}.bias"), bias);
-                    if i > 0 {
-                        let back = moved
-                            .iter()
-                            .map(|m| {
-                                self.input_gradient(
-                                    conv,
-                                    transposed,
-                                    m,
-                                    conv.limit_parallelism(ways),
-                                )
-                            })
-                            .collect();
-                        self.pool.give(std::mem::replace(&mut moved, back));
-                    }
-                }
-                (Layer::Pool { stride, side }, _) => {
-                    let pools = pools(*stride, *side, from.side);
-                    let back = |(x, m): (&AlignedBuffer, &[AlignedBuffer])| {
-                        let mut moved = self.pool.zeroed(x.len() / PATCH_BATCH);
-                        pools
-                            .iter()
-                            .zip(m)
-                            .for_each(|(p, m)| pooled_back(*p, [x, m], ways, &mut moved));
-                        moved
-                    };
-                    let back =
-                        from.fragments.iter().zip(moved.chunks(pools.len())).map(back).collect();
-                    self.pool.give(std::mem::replace(&mut moved, back));
-                }
-                _ => {}
+        let packed = self.pack(weights, batch);
+        for (i, layer) in self.layers.iter().enumerate() {
+            let Layer::Weighted(layer) = layer else { continue };
+            if layer.name != name {
+                continue;
+            }
+            for group in 0..batch.len() / PATCH_BATCH {
+                let activations = self.forward(&packed, batch, group * PATCH_BATCH);
+                visit(LayerValues {
+                    input: &activations[i].fragments[0],
+                    channels: layer.conv.channels,
+                    output: &activations[i + 1].fragments[0],
+                    filters: layer.conv.filters,
+                });
+                self.recycle(activations);
             }
         }
-        self.keep(levels);
-        self.pool.give(moved);
-        Gradients { loss, arrays, ..Gradients::default() }
     }
 
-    /// The values of a step, for the next.
-    fn keep(&self, levels: Vec<Level>) {
-        self.pool.give(levels.into_iter().flat_map(|level| level.fragments));
+    fn pack(&self, weights: &Weights, batch: &Batch) -> PackedWeights {
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            let Layer::Weighted(WeightedLayer { name, conv, .. }) = layer else {
+                layers.push(None);
+                continue;
+            };
+            let weight = &weights[&format!("{name}.weight")].data;
+            let bias = &weights[&format!("{name}.bias")].data;
+            layers.push(Some(LayerFilters {
+                forward: PackedFilters::new(weight, Some(bias), conv.filters),
+                transposed: conv.transposed(weight),
+            }));
+        }
+        let groups = batch.len().div_ceil(PATCH_BATCH);
+        PackedWeights { layers, parallelism: Parallelism::of_each(groups) }
     }
 
-    fn input_gradient(
+    /// Values before the first layer and behind each, for the group of windows from `first` on.
+    fn forward(&self, packed: &PackedWeights, batch: &Batch, first: usize) -> Vec<Activations> {
+        let side = self.patch_px + batch.square_px - 1;
+        let input = interleave(batch, first, self.pool.take(3 * side * side));
+        let mut activations = vec![Activations { side, fragments: vec![input] }];
+        for (layer, filters) in self.layers.iter().zip(&packed.layers) {
+            let from = &activations[activations.len() - 1];
+            let mut fragments = Vec::new();
+            let side = match (layer, filters) {
+                (Layer::Weighted(layer), Some(filters)) => {
+                    let conv = Convolution { side: from.side, ..layer.conv };
+                    let parallelism = conv.limit_parallelism(packed.parallelism);
+                    let positions = conv.filters * conv.out_side() * conv.out_side();
+                    for input in &from.fragments {
+                        let mut output = self.pool.take(positions);
+                        conv.forward(
+                            &filters.forward,
+                            input,
+                            layer.activation,
+                            parallelism,
+                            &mut output,
+                        );
+                        fragments.push(output);
+                    }
+                    conv.out_side()
+                }
+                (Layer::MaxPool { stride, in_side }, _) => {
+                    let poolings = poolings(*stride, *in_side, from.side);
+                    for input in &from.fragments {
+                        for pooling in &poolings {
+                            fragments.push(pooling.forward(input, packed.parallelism, &self.pool));
+                        }
+                    }
+                    poolings[0].out_side
+                }
+                // `pack` gives filters to every layer with weights.
+                (Layer::Weighted(_), None) => continue,
+            };
+            activations.push(Activations { side, fragments });
+        }
+        activations
+    }
+
+    /// Backward pass of one group: from the loss to the first layer, `grad` is the gradient of the
+    /// values behind the layer at hand, one buffer a fragment.
+    fn group_gradients(
         &self,
-        conv: Convolution,
-        transposed: &PackedFilters,
-        output: &AlignedBuffer,
-        ways: Parallelism,
-    ) -> AlignedBuffer {
-        let mut input = self.pool.any(conv.channels * conv.side * conv.side);
-        conv.input_gradient(transposed, output, ways, &mut input);
-        input
-    }
-
-    /// Share of the mean loss that these windows make, and its gradient by logit.
-    fn loss(
-        &self,
-        levels: &[Level],
+        packed: &PackedWeights,
         batch: &Batch,
         first: usize,
         head: Head,
-    ) -> (f64, Vec<AlignedBuffer>) {
-        let Some(last) = levels.last() else { return (0.0, Vec::new()) };
-        let mut moved: Vec<AlignedBuffer> =
-            last.fragments.iter().map(|f| self.pool.zeroed(f.len() / PATCH_BATCH)).collect();
-        let share = 1.0 / batch.classes.len() as f64;
-        let area = batch.spread * batch.spread;
-        let mut sum = 0.0;
-        let mut gradients: Vec<([usize; 2], [f32; 2])> = Vec::new();
-        self.each_output(levels, batch.spread, |lane, pixel, at, value| {
-            let gradient = batch.target((first + lane) * area + pixel).map(|target| {
-                let (loss, gradient) = loss_of_logits(at.map(|i| value[i]), target, head);
-                sum += loss * share;
-                gradient.map(|g| (g * share) as f32)
-            });
-            gradients.push((at, gradient.unwrap_or([0.0; 2])));
-        });
-        let each = gradients.len() / moved.len().max(1);
-        for (i, (at, gradient)) in gradients.into_iter().enumerate() {
-            at.into_iter().zip(gradient).for_each(|(at, g)| moved[i / each][at] = g);
+    ) -> Gradients {
+        let activations = self.forward(packed, batch, first);
+        let parallelism = packed.parallelism;
+        let mut grad = Vec::new();
+        let loss = self.loss(&activations, batch, first, head, &mut grad);
+        let mut arrays = BTreeMap::new();
+        for (i, (layer, filters)) in self.layers.iter().zip(&packed.layers).enumerate().rev() {
+            let input = &activations[i];
+            let output = &activations[i + 1];
+            let grad_input = match (layer, filters) {
+                (Layer::Weighted(layer), Some(filters)) => {
+                    if layer.activation == Activation::Relu {
+                        for (grad, output) in grad.iter_mut().zip(&output.fragments) {
+                            relu_backward(grad, output, parallelism);
+                        }
+                    }
+                    layer.add_gradients(input, &grad, parallelism, &mut arrays);
+                    if i == 0 {
+                        break;
+                    }
+                    self.conv_input_gradient(layer, filters, input, &grad, parallelism)
+                }
+                (Layer::MaxPool { stride, in_side }, _) => {
+                    let poolings = poolings(*stride, *in_side, input.side);
+                    self.pool_input_gradient(&poolings, input, &grad, parallelism)
+                }
+                (Layer::Weighted(_), None) => continue,
+            };
+            self.pool.give_back(std::mem::replace(&mut grad, grad_input));
         }
-        (sum, moved)
+        self.recycle(activations);
+        self.pool.give_back(grad);
+        Gradients { loss, arrays, statistics: Vec::new() }
     }
 
-    /// Calls `f(lane, pixel of the window's square, where its two logits lie, values)`, fragment by
-    /// fragment.
-    fn each_output(
+    /// Gradient of the input of a layer with weights, by fragment.
+    fn conv_input_gradient(
         &self,
-        levels: &[Level],
-        spread: usize,
-        mut f: impl FnMut(usize, usize, [usize; 2], &[f32]),
-    ) {
-        let Some(last) = levels.last() else { return };
-        let area = last.side * last.side;
-        for (index, values) in last.fragments.iter().enumerate() {
-            for (position, lane) in
-                (0..area * PATCH_BATCH).map(|i| (i / PATCH_BATCH, i % PATCH_BATCH))
-            {
-                let (row, column) = self.place(index, position, last.side, spread);
-                let at = [0, 1].map(|class| (class * area + position) * PATCH_BATCH + lane);
-                f(lane, row * spread + column, at, values);
+        layer: &WeightedLayer,
+        filters: &LayerFilters,
+        input: &Activations,
+        grad_output: &[AlignedBuffer],
+        parallelism: Parallelism,
+    ) -> Vec<AlignedBuffer> {
+        let conv = Convolution { side: input.side, ..layer.conv };
+        let parallelism = conv.limit_parallelism(parallelism);
+        let mut fragments = Vec::with_capacity(grad_output.len());
+        for grad_output in grad_output {
+            let mut grad_input = self.pool.take(conv.channels * conv.side * conv.side);
+            conv.input_gradient(&filters.transposed, grad_output, parallelism, &mut grad_input);
+            fragments.push(grad_input);
+        }
+        fragments
+    }
+
+    /// Gradient of the input of a pooling: for each fragment the sum over the offsets.
+    fn pool_input_gradient(
+        &self,
+        poolings: &[MaxPool],
+        input: &Activations,
+        grad_output: &[AlignedBuffer],
+        parallelism: Parallelism,
+    ) -> Vec<AlignedBuffer> {
+        let mut fragments = Vec::with_capacity(input.fragments.len());
+        for (input, grad_outputs) in input.fragments.iter().zip(grad_output.chunks(poolings.len()))
+        {
+            let mut grad_input = self.pool.take_zeroed(input.len() / PATCH_BATCH);
+            for (pooling, grad_output) in poolings.iter().zip(grad_outputs) {
+                pooling.backward(input, grad_output, parallelism, &mut grad_input);
+            }
+            fragments.push(grad_input);
+        }
+        fragments
+    }
+
+    /// Returns the buffers of a pass to the pool.
+    fn recycle(&self, activations: Vec<Activations>) {
+        for level in activations {
+            self.pool.give_back(level.fragments);
+        }
+    }
+
+    /// The group's share of the mean loss. Its gradient by logit goes into `grad`: for each
+    /// fragment `[class][row][column][window]`.
+    fn loss(
+        &self,
+        activations: &[Activations],
+        batch: &Batch,
+        first: usize,
+        head: Head,
+        grad: &mut Vec<AlignedBuffer>,
+    ) -> f64 {
+        let Some(last) = activations.last() else { return 0.0 };
+        let share = 1.0 / batch.classes.len() as f64;
+        let square = batch.square_px * batch.square_px;
+        let positions = last.side * last.side;
+        let mut sum = 0.0;
+        for (fragment, logits) in last.fragments.iter().enumerate() {
+            let mut gradient = self.pool.take_zeroed(2 * positions);
+            for position in 0..positions {
+                let pixel = self.square_pixel(fragment, position, last.side, batch.square_px);
+                for window in 0..PATCH_BATCH {
+                    let Some(target) = batch.target((first + window) * square + pixel) else {
+                        continue;
+                    };
+                    let background = position * PATCH_BATCH + window;
+                    let nucleus = (positions + position) * PATCH_BATCH + window;
+                    let PixelLoss { value, gradient: by_logit } =
+                        pixel_loss([logits[background], logits[nucleus]], target, head);
+                    sum += value * share;
+                    gradient[background] = (by_logit[0] * share) as f32;
+                    gradient[nucleus] = (by_logit[1] * share) as f32;
+                }
+            }
+            grad.push(gradient);
+        }
+        sum
+    }
+
+    /// Logits of the windows of a group that the batch holds.
+    fn group_logits(
+        &self,
+        activations: &[Activations],
+        batch: &Batch,
+        first: usize,
+    ) -> Vec<[f32; 2]> {
+        let Some(last) = activations.last() else { return Vec::new() };
+        let square = batch.square_px * batch.square_px;
+        let windows = PATCH_BATCH.min(batch.len() - first);
+        let positions = last.side * last.side;
+        let mut out = vec![[0.0; 2]; windows * square];
+        for (fragment, logits) in last.fragments.iter().enumerate() {
+            for position in 0..positions {
+                let pixel = self.square_pixel(fragment, position, last.side, batch.square_px);
+                for window in 0..windows {
+                    out[window * square + pixel] = [
+                        logits[position * PATCH_BATCH + window],
+                        logits[(positions + position) * PATCH_BATCH + window],
+                    ];
+                }
             }
         }
+        out
     }
 
-    /// Row and column of an output in its window's square: the offsets of the poolings are its
-    /// lowest digits.
-    fn place(
+    /// Index in its window's square of an output position (row · side + column) of a fragment. The
+    /// offset of the last pooling is the lowest digit of the fragment's number.
+    fn square_pixel(
         &self,
         fragment: usize,
         position: usize,
         side: usize,
-        spread: usize,
-    ) -> (usize, usize) {
-        let (mut row, mut column) = (position / side, position % side);
-        if spread == 1 {
-            return (row, column);
+        square_px: usize,
+    ) -> usize {
+        if square_px == 1 {
+            return 0;
         }
-        let mut rest = fragment;
-        for stride in self.strides().collect::<Vec<_>>().into_iter().rev() {
-            let offset = rest % (stride * stride);
-            rest /= stride * stride;
+        let mut row = position / side;
+        let mut column = position % side;
+        let mut digits = fragment;
+        for stride in self.pooling_strides().into_iter().rev() {
+            let offset = digits % (stride * stride);
+            digits /= stride * stride;
             row = row * stride + offset / stride;
             column = column * stride + offset % stride;
         }
-        (row, column)
+        row * square_px + column
     }
 }
 
-/// Poolings of a layer: one for a patch, one an offset for a window with several answers.
-fn pools(stride: usize, patch_side: usize, side: usize) -> Vec<Pool> {
-    let spread = side + 1 - patch_side;
-    let offsets = if spread == 1 { 1 } else { stride };
-    let to = patch_side / stride + spread.div_ceil(stride) - 1;
-    let pool = |o: usize| Pool {
-        kernel: stride,
-        stride,
-        padding: 0,
-        row: o / offsets,
-        column: o % offsets,
-        side,
-        to,
-    };
-    (0..offsets * offsets).map(pool).collect()
+/// First window of each group.
+fn group_starts(batch: &Batch) -> Vec<usize> {
+    (0..batch.len()).step_by(PATCH_BATCH).collect()
+}
+
+/// The poolings of a layer: one for a patch; one for each offset for a larger window. `patch_side`
+/// is the side of the layer's input for a patch, `in_side` for the window.
+fn poolings(stride: usize, patch_side: usize, in_side: usize) -> Vec<MaxPool> {
+    // Patches along an axis whose grids this input still holds.
+    let patches = in_side + 1 - patch_side;
+    let offsets = if patches == 1 { 1 } else { stride };
+    let out_side = patch_side / stride + patches.div_ceil(stride) - 1;
+    let mut poolings = Vec::with_capacity(offsets * offsets);
+    for row_offset in 0..offsets {
+        for column_offset in 0..offsets {
+            poolings.push(MaxPool {
+                kernel: stride,
+                stride,
+                padding: 0,
+                row_offset,
+                column_offset,
+                in_side,
+                out_side,
+            });
+        }
+    }
+    poolings
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{Augmentation, SamplePixel, phantom};
+    use crate::dataset::{SamplePixel, phantom};
     use crate::engine::BatchEngine;
     use crate::model::{Model, dccn, dcnn};
 
@@ -427,62 +542,75 @@ mod tests {
         Model::random(dcnn([3, 5, 9], 20, 2), 4).expect("model")
     }
 
-    fn differ(a: &Gradients, b: &Gradients) -> f64 {
-        let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
-        let apart = |(name, right): (&String, &Vec<f32>)| {
-            let found = &a.arrays[name];
-            assert_eq!(found.len(), right.len());
-            norm(&mut found.iter().zip(right).map(|(x, y)| f64::from(x - y)))
-                / norm(&mut right.iter().map(|&y| f64::from(y)))
-        };
-        b.arrays.iter().map(apart).fold((a.loss - b.loss).abs(), f64::max)
+    fn pixel(row: u32, column: u32) -> SamplePixel {
+        SamplePixel { tile: 0, row, column, cell: false }
+    }
+
+    /// Largest relative distance between arrays, or the absolute one between losses.
+    fn distance(found: &Gradients, expected: &Gradients) -> f64 {
+        let mut largest = (found.loss - expected.loss).abs();
+        for (name, expected) in &expected.arrays {
+            let found = &found.arrays[name];
+            assert_eq!(found.len(), expected.len());
+            let mut apart = 0.0;
+            let mut norm = 0.0;
+            for (x, y) in found.iter().zip(expected) {
+                apart += f64::from(x - y).powi(2);
+                norm += f64::from(*y).powi(2);
+            }
+            largest = largest.max((apart / norm).sqrt());
+        }
+        largest
     }
 
     #[test]
     fn squares_have_the_gradients_of_their_pixels_one_by_one() {
-        let (tiles, model) = ([phantom::tile(90, 80, 3)], model());
-        let lanes = SequentialTrainer::of(model.graph()).expect("a chain");
-        assert_eq!(lanes.spread_step(), 8);
-        for spread in [8usize, 16] {
-            let corners = [(0, 0), (40, 32), (80 - spread as u32, 90 - spread as u32)];
-            let place = |row, column| (SamplePixel { tile: 0, row, column, cell: false }, 0);
-            let squares: Vec<_> = corners.iter().map(|&(r, c)| place(r, c)).collect();
-            let pixels: Vec<_> = corners
-                .iter()
-                .flat_map(|&(r, c)| (0..spread.pow(2) as u32).map(move |i| (r, c, i)))
-                .map(|(r, c, i)| place(r + i / spread as u32, c + i % spread as u32))
-                .collect();
-            let dense = Batch::gather(&tiles, &squares, spread, Augmentation::NONE);
-            let single = Batch::gather(&tiles, &pixels, 1, Augmentation::NONE);
+        let tiles = [phantom::tile(90, 80, 3)];
+        let model = model();
+        let trainer = SequentialTrainer::new(model.graph()).expect("a chain");
+        assert_eq!(trainer.square_step(), 8);
+        for side in [8, 16] {
+            let mut squares = Vec::new();
+            let mut pixels = Vec::new();
+            for (row, column) in [(0, 0), (40, 32), (80 - side, 90 - side)] {
+                squares.push(pixel(row, column));
+                for i in 0..side * side {
+                    pixels.push(pixel(row + i / side, column + i % side));
+                }
+            }
+            let dense = Batch::gather_plain(&tiles, &squares, side as usize);
+            let single = Batch::gather_plain(&tiles, &pixels, 1);
             assert_eq!(dense.classes, single.classes);
-            let gradients = |batch: &Batch| lanes.gradients(model.weights(), batch, Head::Softmax);
-            assert!(differ(&gradients(&dense), &gradients(&single)) < 2e-5);
+            let by_squares = trainer.gradients(model.weights(), &dense, Head::Softmax);
+            let by_pixels = trainer.gradients(model.weights(), &single, Head::Softmax);
+            assert!(distance(&by_squares, &by_pixels) < 2e-5);
             assert_eq!(
-                lanes.logits(model.weights(), &dense),
-                lanes.logits(model.weights(), &single)
+                trainer.logits(model.weights(), &dense),
+                trainer.logits(model.weights(), &single)
             );
         }
     }
 
     #[test]
     fn logits_are_the_engines_and_a_ragged_batch_is_no_exception() {
-        let (tiles, model) = ([phantom::tile(70, 70, 3)], model());
-        let lanes = SequentialTrainer::of(model.graph()).expect("a chain");
-        let places: Vec<_> = (0..37)
-            .map(|i| (SamplePixel { tile: 0, row: i, column: 69 - i, cell: false }, 0))
-            .collect();
-        let batch = Batch::gather(&tiles, &places, 1, Augmentation::NONE);
+        let tiles = [phantom::tile(70, 70, 3)];
+        let model = model();
+        let trainer = SequentialTrainer::new(model.graph()).expect("a chain");
+        let pixels: Vec<SamplePixel> = (0..37).map(|i| pixel(i, 69 - i)).collect();
+        let batch = Batch::gather_plain(&tiles, &pixels, 1);
         let patches: Vec<Vec<f32>> =
-            batch.patches.chunks(3 * 55 * 55).map(<[f32]>::to_vec).collect();
+            batch.windows.chunks(3 * 55 * 55).map(<[f32]>::to_vec).collect();
         let engine = BatchEngine::new(&model).expect("engine");
-        let right: Vec<f32> =
-            patches.chunks(PATCH_BATCH).flat_map(|p| engine.run_patches(p)).collect();
-        assert_eq!(lanes.logits(model.weights(), &batch).as_flattened(), right);
+        let mut expected = Vec::new();
+        for group in patches.chunks(PATCH_BATCH) {
+            expected.extend(engine.run_patches(group));
+        }
+        assert_eq!(trainer.logits(model.weights(), &batch).as_flattened(), expected);
     }
 
     #[test]
-    fn networks_that_are_no_chain_are_left_to_the_framework() {
+    fn networks_that_are_no_chain_have_no_sequential_trainer() {
         let model = Model::random(dccn(4, 6, 3, [5, 5, 5], 2), 2).expect("model");
-        assert!(SequentialTrainer::of(model.graph()).is_none());
+        assert!(SequentialTrainer::new(model.graph()).is_none());
     }
 }

@@ -1,44 +1,54 @@
-//! Trained networks that say what they believe of a batch, for another to learn (distillation,
-//! Hinton et al. 2015).
+//! Knowledge distillation (Hinton et al. 2015): trained networks give soft targets to another.
 
 use super::batch::Batch;
 use super::sequential_trainer::SequentialTrainer;
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Head, Model, Weights};
 
-/// What is asked for beliefs: none, one network, or several whose mean counts.
-pub struct Teachers<'a>(Vec<(SequentialTrainer, &'a Model)>);
+/// None, one, or several networks, whose mean probability counts.
+pub struct Teachers<'a>(Vec<Teacher<'a>>);
+
+struct Teacher<'a> {
+    network: SequentialTrainer,
+    weights: &'a Weights,
+    head: Head,
+}
 
 impl<'a> Teachers<'a> {
-    /// Who teaches a network; `lanes` says whether that network is trained by this crate's own
-    /// kernels for the DCNN.
+    /// Teachers of a student, which must be trained by the native kernels for DCNNs.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where teacher or student is no DCNN on the CPU.
-    pub fn of(models: &'a [Model], lanes: bool) -> Result<Self> {
-        let open = |model: &'a Model| {
-            let network = SequentialTrainer::of(model.graph()).filter(|_| lanes);
-            let refused =
-                || Error::unsupported("Learning from a teacher needs two DCNNs and --device cpu");
-            Ok((network.ok_or_else(refused)?, model))
-        };
-        models.iter().map(open).collect::<Result<_>>().map(Self)
+    pub fn new(models: &'a [Model], student: Option<&SequentialTrainer>) -> Result<Self> {
+        let mut teachers = Vec::with_capacity(models.len());
+        for model in models {
+            let (Some(network), Some(_)) = (SequentialTrainer::new(model.graph()), student) else {
+                return Err(Error::unsupported(
+                    "Learning from a teacher needs two DCNNs and --device cpu",
+                ));
+            };
+            teachers.push(Teacher { network, weights: model.weights(), head: model.card().head });
+        }
+        Ok(Self(teachers))
     }
 
-    /// Lets the batch teach `share` of what the teachers believe on average, and the rest of its
-    /// labels.
-    pub fn teach(&self, batch: &mut Batch, share: f32) {
-        let mut believed = vec![0.0; batch.classes.len()];
-        for (network, model) in &self.0 {
-            let head = model.card().head;
-            let logits = network.logits(model.weights(), batch);
-            believed.iter_mut().zip(logits).for_each(|(sum, z)| *sum += head.probability(z));
+    /// Gives every pixel of a batch the target `share` · (mean probability of the teachers) +
+    /// (1 − `share`) · label. Without teachers labels alone are the targets.
+    pub fn add_soft_targets(&self, batch: &mut Batch, share: f32) {
+        if self.0.is_empty() {
+            return;
         }
-        if !self.0.is_empty() {
-            let each = 1.0 / self.0.len() as f32;
-            let mix =
-                |(sum, &class): (f32, &usize)| share * (sum * each) + (1.0 - share) * class as f32;
-            batch.soft = believed.into_iter().zip(&batch.classes).map(mix).collect();
+        let mut sums = vec![0.0; batch.classes.len()];
+        for teacher in &self.0 {
+            let logits = teacher.network.logits(teacher.weights, batch);
+            for (sum, logits) in sums.iter_mut().zip(logits) {
+                *sum += teacher.head.probability(logits);
+            }
+        }
+        let per_teacher = 1.0 / self.0.len() as f32;
+        batch.soft_targets = Vec::with_capacity(sums.len());
+        for (sum, &class) in sums.into_iter().zip(&batch.classes) {
+            batch.soft_targets.push(share * (sum * per_teacher) + (1.0 - share) * class as f32);
         }
     }
 }
@@ -46,54 +56,61 @@ impl<'a> Teachers<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{Augmentation, Prior, Sampler, phantom};
+    use crate::dataset::{Prior, Sampler, phantom};
     use crate::model::{dccn, dcnn};
 
     fn batch() -> Batch {
         let tiles = [phantom::tile(96, 96, 1)];
         let sampler = Sampler::draw(&tiles, 40, Prior::Natural, 3).expect("patches");
-        let places: Vec<_> = (0..28).map(|index| (sampler.training_place(0, index), 7)).collect();
-        Batch::gather(&tiles, &places, 1, Augmentation::NONE)
+        Batch::gather_plain(&tiles, &sampler.train, 1)
     }
 
-    fn beliefs(models: &[Model], share: f32) -> Vec<f32> {
+    fn small(seed: u64) -> Model {
+        Model::random(dcnn([3, 5, 8], 20, 2), seed).expect("model")
+    }
+
+    fn soft_targets(models: &[Model], share: f32) -> Vec<f32> {
         let mut batch = batch();
-        Teachers::of(models, true).expect("teachers").teach(&mut batch, share);
-        batch.soft
+        let student = SequentialTrainer::new(small(1).graph());
+        let teachers = Teachers::new(models, student.as_ref()).expect("teachers");
+        teachers.add_soft_targets(&mut batch, share);
+        batch.soft_targets
     }
 
     #[test]
-    fn several_teach_the_mean_of_what_each_believes_and_none_leaves_the_labels() {
-        let models = [1, 2].map(|seed| Model::random(dcnn([3, 5, 8], 20, 2), seed).expect("model"));
-        let both = beliefs(&models, 1.0);
-        let [one, other] = [beliefs(&models[..1], 1.0), beliefs(&models[1..], 1.0)];
+    fn several_teachers_give_the_mean_of_their_probabilities_and_none_leaves_the_labels() {
+        let models = [1, 2].map(small);
+        let both = soft_targets(&models, 1.0);
+        let one = soft_targets(&models[..1], 1.0);
+        let other = soft_targets(&models[1..], 1.0);
         assert_ne!(one, other);
         for ((both, one), other) in both.iter().zip(&one).zip(&other) {
-            assert!(
-                (both - f32::midpoint(*one, *other)).abs() < 1e-6,
-                "{both} of {one} and {other}"
-            );
+            let mean = f32::midpoint(*one, *other);
+            assert!((both - mean).abs() < 1e-6, "{both} of {one} and {other}");
         }
-        assert_eq!(beliefs(&[], 1.0), Vec::<f32>::new());
+        assert_eq!(soft_targets(&[], 1.0), Vec::<f32>::new());
     }
 
     #[test]
-    fn the_share_lies_between_labels_and_beliefs() {
-        let models = [Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model")];
+    fn the_share_lies_between_labels_and_probabilities() {
+        let models = [small(1)];
         let labels: Vec<f32> = batch().classes.iter().map(|&class| class as f32).collect();
         assert!(labels.contains(&0.0) && labels.contains(&1.0));
-        assert_eq!(beliefs(&models, 0.0), labels);
-        let quarter = beliefs(&models, 0.25);
-        for ((soft, label), whole) in quarter.iter().zip(&labels).zip(beliefs(&models, 1.0)) {
+        assert_eq!(soft_targets(&models, 0.0), labels);
+        let quarter = soft_targets(&models, 0.25);
+        let whole = soft_targets(&models, 1.0);
+        for ((soft, label), whole) in quarter.iter().zip(&labels).zip(whole) {
             assert!((soft - (0.75 * label + 0.25 * whole)).abs() < 1e-6);
         }
     }
 
     #[test]
-    fn only_dcnns_teach_and_learn() {
-        let chain = [Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model")];
-        assert!(Teachers::of(&chain, false).is_err());
-        let other = [Model::random(dccn(5, 7, 3, [6, 5, 9], 2), 1).expect("model")];
-        assert!(Teachers::of(&other, true).is_err());
+    fn only_dcnns_on_the_cpu_teach_and_learn() {
+        let dcnns = [small(1)];
+        let dccns = [Model::random(dccn(5, 7, 3, [6, 5, 9], 2), 1).expect("model")];
+        let student = SequentialTrainer::new(dcnns[0].graph());
+        assert!(Teachers::new(&dcnns, None).is_err());
+        assert!(Teachers::new(&dccns, student.as_ref()).is_err());
+        assert!(Teachers::new(&dcnns, student.as_ref()).is_ok());
     }
 }

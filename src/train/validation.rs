@@ -1,67 +1,63 @@
-//! Scores of validation patches and squares, unvaried, on all cores.
-
-use rayon::prelude::*;
+//! Scores of validation patches and squares, without augmentation, on all cores.
 
 use super::batch::Batch;
 use super::sequential_trainer::SequentialTrainer;
-use crate::dataset::{Augmentation, SamplePixel, Tile};
+use crate::dataset::{SamplePixel, Tile};
 use crate::engine::{BatchEngine, PATCH_BATCH};
 use crate::error::Result;
 use crate::metrics::PixelCounts;
 use crate::model::{Head, Model, Weights};
+use crate::platform::map_parts;
 
-/// Groups of 32 squares that are answered at a time.
+/// Groups of 32 squares in a forward pass.
 const SQUARE_GROUPS: usize = 8;
+/// Probability from which on a pixel is predicted as nucleus.
+const THRESHOLD: f32 = 0.5;
 
-/// The patches of `places`, with the exact CPU engine.
+/// Scores the patches around `pixels` with the exact CPU engine.
 ///
 /// # Errors
 /// Those of the engine.
 pub fn score_patches(
     model: &Model,
     tiles: &[Tile],
-    places: &[SamplePixel],
+    pixels: &[SamplePixel],
     head: Head,
 ) -> Result<PixelCounts> {
     let engine = BatchEngine::new(model)?;
-    let counts: Vec<PixelCounts> = places
-        .par_chunks(PATCH_BATCH)
-        .map(|places| {
-            let batch = unvaried(tiles, places, 1);
-            let patches: Vec<Vec<f32>> = batch
-                .patches
-                .chunks(batch.patches.len() / batch.len())
-                .map(<[f32]>::to_vec)
-                .collect();
-            let mut counts = PixelCounts::default();
-            for (z, &class) in engine.run_patches(&patches).chunks_exact(2).zip(&batch.classes) {
-                counts.add_probability(head.probability([z[0], z[1]]), class == 1, 0.5);
-            }
-            counts
-        })
-        .collect();
-    Ok(counts.into_iter().fold(PixelCounts::default(), PixelCounts::plus))
+    let groups = pixels.chunks(PATCH_BATCH).collect();
+    let by_group = map_parts(groups, |group: &[SamplePixel]| {
+        let batch = Batch::gather_plain(tiles, group, 1);
+        let mut patches = Vec::with_capacity(batch.len());
+        for patch in batch.windows.chunks(batch.windows.len() / batch.len()) {
+            patches.push(patch.to_vec());
+        }
+        let mut counts = PixelCounts::default();
+        let logits = engine.run_patches(&patches);
+        for (logits, &class) in logits.chunks_exact(2).zip(&batch.classes) {
+            let probability = head.probability([logits[0], logits[1]]);
+            counts.add_probability(probability, class == 1, THRESHOLD);
+        }
+        counts
+    });
+    Ok(by_group.into_iter().fold(PixelCounts::default(), PixelCounts::plus))
 }
 
-/// Every pixel of squares of `spread` pixels that begin at `places`.
+/// Scores every pixel of the squares of `square_px` pixels whose first pixels are `pixels`.
 pub fn score_squares(
     network: &SequentialTrainer,
     weights: &Weights,
     tiles: &[Tile],
-    places: &[SamplePixel],
-    (spread, head): (usize, Head),
+    pixels: &[SamplePixel],
+    square_px: usize,
+    head: Head,
 ) -> PixelCounts {
     let mut counts = PixelCounts::default();
-    for places in places.chunks(PATCH_BATCH * SQUARE_GROUPS) {
-        let batch = unvaried(tiles, places, spread);
-        for (z, &class) in network.logits(weights, &batch).into_iter().zip(&batch.classes) {
-            counts.add_probability(head.probability(z), class == 1, 0.5);
+    for pixels in pixels.chunks(PATCH_BATCH * SQUARE_GROUPS) {
+        let batch = Batch::gather_plain(tiles, pixels, square_px);
+        for (logits, &class) in network.logits(weights, &batch).into_iter().zip(&batch.classes) {
+            counts.add_probability(head.probability(logits), class == 1, THRESHOLD);
         }
     }
     counts
-}
-
-fn unvaried(tiles: &[Tile], places: &[SamplePixel], spread: usize) -> Batch {
-    let places: Vec<_> = places.iter().map(|&p| (p, 0)).collect();
-    Batch::gather(tiles, &places, spread, Augmentation::NONE)
 }

@@ -1,16 +1,24 @@
-//! What is drawn over the image, and how: once for the GPU (`shaders/viewer.wgsl`) and once here,
-//! for screens without one.
+//! How results are drawn over the image. Defined twice: in `shaders/viewer.wgsl` for the GPU and
+//! here for screens without one.
 
-use super::pyramid::{APRON, TEXTURE, TILE};
+use super::RESULT_LAYERS;
+use super::tile::{APRON_PX, TEXTURE_BYTES, TEXTURE_PX, TILE_PX, short_label};
 use crate::error::{Error, Result};
 
-/// Colours of the two answers' outlines and fills.
-pub const COLOURS: [[f32; 3]; super::RESULT_LAYERS] = [[0.0, 1.0, 0.25], [1.0, 0.66, 0.0]];
-/// Colour of the chosen nucleus.
-const CHOSEN: [f32; 3] = [1.0, 1.0, 1.0];
-/// Probability 0, ¼, ½, ¾, 1: dark to bright, told apart by people who see colours differently
-/// (after viridis).
-const HEAT: [[f32; 3]; 5] = [
+/// Red, green, blue, 0 to 1.
+type Rgb = [f32; 3];
+
+/// Colours of outlines and masks of each result.
+pub const RESULT_COLOURS: [Rgb; RESULT_LAYERS] = [[0.0, 1.0, 0.25], [1.0, 0.66, 0.0]];
+/// Colour of the selected nucleus's outline.
+const SELECTED_COLOUR: Rgb = [1.0, 1.0, 1.0];
+/// Opacity of a mask of full strength.
+const MASK_OPACITY: f32 = 0.6;
+/// Least opacity of a heat map of full strength, where the probability is low.
+const MIN_HEAT_OPACITY: f32 = 0.25;
+/// Colours of probability 0, ¼, ½, ¾, 1 after viridis, which remains readable with colour vision
+/// deficiency (Smith and van der Walt, 2015).
+const HEAT_COLOURS: [Rgb; 5] = [
     [0.267, 0.005, 0.329],
     [0.230, 0.322, 0.546],
     [0.128, 0.567, 0.551],
@@ -18,93 +26,116 @@ const HEAT: [[f32; 3]; 5] = [
     [0.993, 0.906, 0.144],
 ];
 
-/// Strengths of the layers, 0 to 1, and what is pointed out.
+/// Strengths of the layers, 0 to 1, and what they show.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Layers {
+    /// Opacity of outlines.
     pub outline: f32,
+    /// Strength of the filled mask.
     pub mask: f32,
+    /// Strength of the heat map of probabilities.
     pub heat: f32,
-    /// While the threshold moves: the mask is where the probability is above this. Otherwise the
-    /// nuclei.
+    /// A threshold whose mask is shown instead of the nuclei, while it is being changed.
     pub preview: Option<f32>,
-    /// Label of the nucleus that was chosen; 0 is none.
+    /// Label of the selected nucleus, 0 for none.
     pub chosen: u32,
-    /// Left of this column of the screen answer 0 is shown, right of it answer 1; none shows answer
-    /// 0 alone.
+    /// Column of the screen where result 1 begins, on its right; without it only result 0 is shown.
     pub divider: Option<f32>,
 }
 
 impl Default for Layers {
+    /// Outlines alone.
     fn default() -> Self {
         Self { outline: 1.0, mask: 0.0, heat: 0.0, preview: None, chosen: 0, divider: None }
     }
 }
 
-impl Layers {
-    /// [`Self::chosen`] as data tiles carry labels.
-    #[must_use]
-    pub fn short_label(&self) -> u32 {
-        if self.chosen == 0 { 0 } else { (self.chosen - 1) % 65_535 + 1 }
+/// What result tiles hold of one pixel.
+struct ResultTexel {
+    probability: f32,
+    label: u16,
+    is_known: bool,
+}
+
+impl ResultTexel {
+    /// Reads the four bytes at `offset` of a [`super::data_tile`].
+    fn read(data: &[u8], offset: usize) -> Self {
+        Self {
+            probability: f32::from(data[offset]) / 255.0,
+            label: u16::from_le_bytes([data[offset + 1], data[offset + 2]]),
+            is_known: data[offset + 3] > 0,
+        }
     }
 }
 
-/// RGBA of a tile without its apron, layers drawn over the image; the divider is the caller's
-/// affair.
+/// Draws the layers over a tile: RGBA without apron, `TILE_PX × TILE_PX`. `image` and `data` are
+/// tiles with apron; `result` is the number of the result, for its colour. The divider is left to
+/// the caller.
 ///
 /// # Errors
-/// [`Error::Mismatch`] when the tiles are not of the size that [`super::Pyramid`] makes.
+/// [`Error::Mismatch`] for tiles of another size.
 pub fn compose(
     image: &[u8],
     data: Option<&[u8]>,
-    answer: usize,
+    result: usize,
     layers: &Layers,
 ) -> Result<Vec<u8>> {
-    let len = TEXTURE * TEXTURE * 4;
-    if image.len() != len || data.is_some_and(|d| d.len() != len) {
+    if image.len() != TEXTURE_BYTES || data.is_some_and(|d| d.len() != TEXTURE_BYTES) {
         return Err(Error::mismatch("The tile has the wrong size"));
     }
-    let colour = COLOURS[answer.min(COLOURS.len() - 1)];
-    let mut out = Vec::with_capacity(TILE * TILE * 4);
-    for (y, x) in (APRON..APRON + TILE).flat_map(|y| (APRON..APRON + TILE).map(move |x| (y, x))) {
-        let at = (y * TEXTURE + x) * 4;
-        let mut pixel = [0, 1, 2].map(|c| f32::from(image[at + c]) / 255.0);
-        if let Some(data) = data.filter(|d| d[at + 3] > 0) {
-            pixel = over(pixel, data, at, colour, layers);
+    let colour = RESULT_COLOURS[result.min(RESULT_LAYERS - 1)];
+    let mut rgba = Vec::with_capacity(TILE_PX * TILE_PX * 4);
+    for y in APRON_PX..APRON_PX + TILE_PX {
+        for x in APRON_PX..APRON_PX + TILE_PX {
+            let offset = (y * TEXTURE_PX + x) * 4;
+            let mut pixel = [0, 1, 2].map(|c| f32::from(image[offset + c]) / 255.0);
+            if let Some(data) = data {
+                pixel = draw_layers(pixel, data, offset, colour, layers);
+            }
+            rgba.extend(pixel.map(|v| (v * 255.0 + 0.5) as u8));
+            rgba.push(255);
         }
-        out.extend(pixel.map(|v| (v * 255.0 + 0.5) as u8));
-        out.push(255);
     }
-    Ok(out)
+    Ok(rgba)
 }
 
-fn over(image: [f32; 3], data: &[u8], at: usize, colour: [f32; 3], layers: &Layers) -> [f32; 3] {
-    let label = |at: usize| u32::from(data[at + 1]) | u32::from(data[at + 2]) << 8;
-    let (own, probability) = (label(at), f32::from(data[at]) / 255.0);
-    let mut pixel = mix(image, heat(probability), layers.heat * probability.max(0.25));
-    let inside = layers.preview.map_or(own > 0, |threshold| probability > threshold);
-    if inside {
-        pixel = mix(pixel, colour, layers.mask * 0.6);
+/// One pixel at `offset` of a result tile, bottom to top: image, heat map, mask, outline.
+fn draw_layers(image: Rgb, data: &[u8], offset: usize, colour: Rgb, layers: &Layers) -> Rgb {
+    let texel = ResultTexel::read(data, offset);
+    if !texel.is_known {
+        return image;
     }
-    let beside = [at - 4, at + 4, at - TEXTURE * 4, at + TEXTURE * 4];
-    if own > 0 && beside.iter().any(|&b| label(b) != own) {
-        let chosen = own == layers.short_label();
-        pixel = mix(
-            pixel,
-            if chosen { CHOSEN } else { colour },
-            if chosen { 1.0 } else { layers.outline },
-        );
+    let heat_opacity = layers.heat * texel.probability.max(MIN_HEAT_OPACITY);
+    let mut pixel = mix(image, heat_colour(texel.probability), heat_opacity);
+    let is_inside = match layers.preview {
+        Some(threshold) => texel.probability > threshold,
+        None => texel.label > 0,
+    };
+    if is_inside {
+        pixel = mix(pixel, colour, layers.mask * MASK_OPACITY);
+    }
+    // An outline pixel has a neighbour of another label.
+    let row_bytes = TEXTURE_PX * 4;
+    let neighbours = [offset - 4, offset + 4, offset - row_bytes, offset + row_bytes];
+    let is_outline = texel.label > 0
+        && neighbours.iter().any(|&n| ResultTexel::read(data, n).label != texel.label);
+    if is_outline && texel.label == short_label(layers.chosen) {
+        pixel = SELECTED_COLOUR;
+    } else if is_outline {
+        pixel = mix(pixel, colour, layers.outline);
     }
     pixel
 }
 
-fn mix(a: [f32; 3], b: [f32; 3], share: f32) -> [f32; 3] {
+/// Linear interpolation: `a` at `share` 0, `b` at 1.
+fn mix(a: Rgb, b: Rgb, share: f32) -> Rgb {
     std::array::from_fn(|c| a[c] + (b[c] - a[c]) * share.clamp(0.0, 1.0))
 }
 
-fn heat(probability: f32) -> [f32; 3] {
-    let at = probability.clamp(0.0, 1.0) * (HEAT.len() - 1) as f32;
-    let low = (at as usize).min(HEAT.len() - 2);
-    mix(HEAT[low], HEAT[low + 1], at - low as f32)
+fn heat_colour(probability: f32) -> Rgb {
+    let position = probability.clamp(0.0, 1.0) * (HEAT_COLOURS.len() - 1) as f32;
+    let low = (position as usize).min(HEAT_COLOURS.len() - 2);
+    mix(HEAT_COLOURS[low], HEAT_COLOURS[low + 1], position - low as f32)
 }
 
 #[cfg(test)]
@@ -113,16 +144,19 @@ mod tests {
 
     /// A grey tile with one nucleus of 3×3 pixels in the middle.
     fn tiles() -> (Vec<u8>, Vec<u8>) {
-        let image = [100, 100, 100, 255].repeat(TEXTURE * TEXTURE);
-        let mut data = [51, 0, 0, 255].repeat(TEXTURE * TEXTURE);
-        for (y, x) in (0..9).map(|i| (100 + i / 3, 100 + i % 3)) {
-            data[(y * TEXTURE + x) * 4..][..4].copy_from_slice(&[255, 5, 0, 255]);
+        let image = [100, 100, 100, 255].repeat(TEXTURE_PX * TEXTURE_PX);
+        let mut data = [51, 0, 0, 255].repeat(TEXTURE_PX * TEXTURE_PX);
+        for y in 100..103 {
+            for x in 100..103 {
+                let at = (y * TEXTURE_PX + x) * 4;
+                data[at..at + 4].copy_from_slice(&[255, 5, 0, 255]);
+            }
         }
         (image, data)
     }
 
     fn pixel(out: &[u8], y: usize, x: usize) -> [u8; 3] {
-        let at = ((y - APRON) * TILE + x - APRON) * 4;
+        let at = ((y - APRON_PX) * TILE_PX + x - APRON_PX) * 4;
         [out[at], out[at + 1], out[at + 2]]
     }
 
@@ -145,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_the_image_alone() {
+    fn unknown_pixels_show_the_image_alone() {
         let (image, mut data) = tiles();
         data.chunks_exact_mut(4).for_each(|p| p[3] = 0);
         let layers = Layers { heat: 1.0, ..Layers::default() };

@@ -1,18 +1,22 @@
-//! Looking at an image and what was found in it: where the eye is ([`Viewport`]), pixels in tiles
-//! ([`Pyramid`]), and the picture on a GPU ([`Painter`]) or without one ([`compose`]). Knows no
-//! window and no page.
+//! Display of an image and of segmentation results over it, independent of windows and pages: the
+//! visible part ([`Viewport`]), tiles of images ([`Pyramid`], [`SlideTiles`]) and of results
+//! ([`data_tile`], [`nuclei_tile`]), drawing on a GPU ([`Painter`]) and on the CPU ([`compose`]).
 
 mod layers;
 mod painter;
 mod pyramid;
+mod result_tiles;
 mod slide_tiles;
+mod tile;
 mod viewport;
 
 pub use layers::{Layers, compose};
 pub use painter::Painter;
-pub use pyramid::{APRON, Pyramid, ResultPlanes, TEXTURE, TILE, TileKey, data_tile};
-pub use slide_tiles::{SlideTiles, TileSource, nuclei_tile};
-pub use viewport::Viewport;
+pub use pyramid::Pyramid;
+pub use result_tiles::{ResultPlanes, data_tile, nuclei_tile};
+pub use slide_tiles::{SlideTiles, TileSource};
+pub use tile::{APRON_PX, TEXTURE_PX, TILE_PX, TileKey};
+pub use viewport::{ScreenPoint, Viewport};
 
-/// Two answers can be compared, one on each side of a divider.
+/// Results that can be shown at a time: two are compared, one on each side of a divider.
 pub const RESULT_LAYERS: usize = 2;

@@ -1,166 +1,210 @@
-//! The picture on a GPU: one quad a tile, coarse tiles first and finer ones over them. Textures are
-//! kept by use, up to a number.
+//! Draws the visible tiles on a GPU: one quad a tile, coarse levels first and finer ones over them.
+//! Textures are kept until there are too many; the least recently drawn ones are dropped first.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::RESULT_LAYERS;
-use super::layers::{COLOURS, Layers};
-use super::pyramid::{TEXTURE, TILE, TileKey};
-use super::viewport::Viewport;
+use bytemuck::{Pod, Zeroable};
 
-/// Textures of this many tiles are kept: at most about 160 MB.
+use super::RESULT_LAYERS;
+use super::layers::{Layers, RESULT_COLOURS};
+use super::tile::{TEXTURE_BYTES, TEXTURE_PX, TILE_PX, TileKey, short_label};
+use super::viewport::{ScreenPoint, Viewport};
+use crate::raster::Point;
+
+/// Most tiles with textures: with two results each about 160 MB.
 const MAX_TILES: usize = 192;
-/// Width of an outline on the screen, pixels.
+/// Distance on each side of a label's border that is drawn as outline, screen pixels.
 const OUTLINE_PX: f64 = 1.4;
-/// Bytes of a frame's and a tile's parameters, as `shaders/viewer.wgsl` lays them out.
-const FRAME_BYTES: u64 = 64;
-const TILE_BYTES: u64 = 32;
-/// Distance between two tiles' parameters: WebGPU's alignment of dynamic offsets.
-const TILE_STEP: u64 = 256;
+/// Distance between the uniforms of two tiles: WebGPU's alignment of dynamic offsets, bytes.
+const TILE_UNIFORM_STRIDE: usize = 256;
 /// Most tiles in one picture.
 const MAX_DRAWN: usize = 512;
 
+/// Parameters of a picture: `Frame` of `shaders/viewer.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct FrameUniforms {
+    outline: f32,
+    mask: f32,
+    heat: f32,
+    /// Threshold of the preview; negative for none.
+    preview: f32,
+    /// Column of the screen where result 1 begins.
+    divider: f32,
+    /// Of the selected nucleus, 0 for none.
+    selected_label: f32,
+    unused: [f32; 2],
+    /// Red, green, blue and one unused value each.
+    colours: [[f32; 4]; RESULT_LAYERS],
+}
+
+/// Parameters of a quad: `Tile` of `shaders/viewer.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct TileUniforms {
+    /// Upper-left corner in clip space: −1 to 1, y upwards.
+    corner: [f32; 2],
+    /// Width and (negative) height in clip space.
+    size: [f32; 2],
+    /// Width and height that the image fills of the tile, pixels of the tile.
+    extent: [f32; 2],
+    /// [`OUTLINE_PX`] in pixels of the tile.
+    outline: f32,
+    unused: f32,
+}
+
+const FRAME_UNIFORM_BYTES: u64 = size_of::<FrameUniforms>() as u64;
+const TILE_UNIFORM_BYTES: u64 = size_of::<TileUniforms>() as u64;
+
 #[derive(Debug)]
 struct TileTexture {
+    /// RGBA with apron.
     image: Option<wgpu::Texture>,
+    /// Results, as [`super::data_tile`] gives them.
     data: [Option<wgpu::Texture>; RESULT_LAYERS],
-    group: Option<wgpu::BindGroup>,
+    /// Made when the tile is drawn; none after a change of its textures.
+    bind_group: Option<wgpu::BindGroup>,
+    /// Number of the frame.
     last_drawn: u64,
 }
 
-/// Draws a view's tiles.
+/// Draws images with their results.
 #[derive(Debug)]
 pub struct Painter {
     device: wgpu::Device,
     queue: wgpu::Queue,
     pipeline: wgpu::RenderPipeline,
-    frame: wgpu::Buffer,
-    frame_group: wgpu::BindGroup,
-    tiles: wgpu::Buffer,
+    frame_buffer: wgpu::Buffer,
+    frame_bind_group: wgpu::BindGroup,
+    /// Uniforms of the tiles of a picture, [`TILE_UNIFORM_STRIDE`] apart.
+    tile_buffer: wgpu::Buffer,
     tile_layout: wgpu::BindGroupLayout,
-    /// Stands for data that is not there.
+    /// One transparent pixel, bound where a tile has no results.
     empty: wgpu::TextureView,
-    held: BTreeMap<TileKey, TileTexture>,
+    textures: BTreeMap<TileKey, TileTexture>,
+    /// Width and height of the image, pixels of the finest level.
     image: (usize, usize),
-    frames: u64,
+    /// Number of the current frame.
+    frame: u64,
 }
 
 impl Painter {
-    /// A painter for targets of `format`.
+    /// A painter without tiles, for targets of `format`.
     #[must_use]
     pub fn new(device: wgpu::Device, queue: wgpu::Queue, format: wgpu::TextureFormat) -> Self {
         let shader = device.create_shader_module(wgpu::include_wgsl!("../../shaders/viewer.wgsl"));
-        let (frame_layout, tile_layout) = layouts(&device);
+        let frame_layout = frame_layout(&device);
+        let tile_layout = tile_layout(&device);
         let pipeline = pipeline(&device, &shader, [&frame_layout, &tile_layout], format);
-        let uniform = |label, size| {
-            device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some(label),
-                size,
-                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        };
-        let (frame, tiles) =
-            (uniform("frame", FRAME_BYTES), uniform("tiles", TILE_STEP * MAX_DRAWN as u64));
+        let frame_buffer = uniform_buffer(&device, "frame", FRAME_UNIFORM_BYTES);
+        let tile_buffer =
+            uniform_buffer(&device, "tiles", (TILE_UNIFORM_STRIDE * MAX_DRAWN) as u64);
         let sampler = device.create_sampler(&wgpu::SamplerDescriptor {
             mag_filter: wgpu::FilterMode::Linear,
             min_filter: wgpu::FilterMode::Linear,
             ..wgpu::SamplerDescriptor::default()
         });
-        let frame_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+        let frame_bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("frame"),
             layout: &frame_layout,
             entries: &[
-                wgpu::BindGroupEntry { binding: 0, resource: frame.as_entire_binding() },
+                wgpu::BindGroupEntry { binding: 0, resource: frame_buffer.as_entire_binding() },
                 wgpu::BindGroupEntry {
                     binding: 1,
                     resource: wgpu::BindingResource::Sampler(&sampler),
                 },
             ],
         });
-        let empty = texture(&device, 1, wgpu::TextureFormat::Rgba8Uint)
-            .create_view(&wgpu::TextureViewDescriptor::default());
-        let held = BTreeMap::new();
+        let empty = default_view(&texture(&device, 1, wgpu::TextureFormat::Rgba8Uint));
         Self {
             device,
             queue,
             pipeline,
-            frame,
-            frame_group,
-            tiles,
+            frame_buffer,
+            frame_bind_group,
+            tile_buffer,
             tile_layout,
             empty,
-            held,
+            textures: BTreeMap::new(),
             image: (1, 1),
-            frames: 0,
+            frame: 0,
         }
     }
 
-    /// Forgets all tiles; an image of another size follows.
+    /// Drops all tiles and begins with another image, width and height in pixels.
     pub fn start(&mut self, image: (usize, usize)) {
-        self.held.clear();
+        self.textures.clear();
         self.image = image;
     }
 
-    /// Whether the tile's image is here.
+    /// Whether the painter has the pixels of a tile.
     #[must_use]
     pub fn has_image(&self, key: TileKey) -> bool {
-        self.held.get(&key).is_some_and(|h| h.image.is_some())
+        self.textures.get(&key).is_some_and(|tile| tile.image.is_some())
     }
 
-    /// Takes a tile of [`super::Pyramid::tile`]; a tile of another size is not taken.
+    /// Adds the pixels of a tile, as [`super::Pyramid::tile`] gives them. Tiles of another size are
+    /// ignored.
     pub fn put_image(&mut self, key: TileKey, rgba: &[u8]) {
         if let Some(texture) = self.upload(rgba, wgpu::TextureFormat::Rgba8Unorm) {
-            let held = self.entry(key);
-            (held.image, held.group) = (Some(texture), None);
+            let tile = self.tile_mut(key);
+            tile.image = Some(texture);
+            tile.bind_group = None;
         }
     }
 
-    /// Takes a tile of [`super::data_tile`] for one of the answers.
-    pub fn put_data(&mut self, key: TileKey, answer: usize, data: &[u8]) {
+    /// Adds the results of a tile, as [`super::data_tile`] gives them, for result number `result`.
+    /// Tiles of another size are ignored.
+    pub fn put_data(&mut self, key: TileKey, result: usize, data: &[u8]) {
+        if result >= RESULT_LAYERS {
+            return;
+        }
         if let Some(texture) = self.upload(data, wgpu::TextureFormat::Rgba8Uint) {
-            let held = self.entry(key);
-            if let Some(place) = held.data.get_mut(answer) {
-                (*place, held.group) = (Some(texture), None);
-            }
+            let tile = self.tile_mut(key);
+            tile.data[result] = Some(texture);
+            tile.bind_group = None;
         }
     }
 
-    /// Forgets an answer.
-    pub fn clear_data(&mut self, answer: usize) {
-        for held in self.held.values_mut() {
-            if let Some(place) = held.data.get_mut(answer) {
-                (*place, held.group) = (None, None);
-            }
+    /// Drops all tiles of a result.
+    pub fn clear_data(&mut self, result: usize) {
+        if result >= RESULT_LAYERS {
+            return;
+        }
+        for tile in self.textures.values_mut() {
+            tile.data[result] = None;
+            tile.bind_group = None;
         }
     }
 
-    fn entry(&mut self, key: TileKey) -> &mut TileTexture {
-        let frames = self.frames;
-        self.held.entry(key).or_insert_with(|| TileTexture {
+    fn tile_mut(&mut self, key: TileKey) -> &mut TileTexture {
+        let frame = self.frame;
+        self.textures.entry(key).or_insert_with(|| TileTexture {
             image: None,
             data: [None, None],
-            group: None,
-            last_drawn: frames,
+            bind_group: None,
+            last_drawn: frame,
         })
     }
 
     fn upload(&self, texels: &[u8], format: wgpu::TextureFormat) -> Option<wgpu::Texture> {
-        if texels.len() != TEXTURE * TEXTURE * 4 {
+        if texels.len() != TEXTURE_BYTES {
             return None;
         }
-        let side = TEXTURE as u32;
-        let made = texture(&self.device, side, format);
-        let rows = wgpu::TexelCopyBufferLayout {
+        let side = TEXTURE_PX as u32;
+        let texture = texture(&self.device, side, format);
+        let layout = wgpu::TexelCopyBufferLayout {
             offset: 0,
             bytes_per_row: Some(side * 4),
             rows_per_image: None,
         };
-        self.queue.write_texture(made.as_image_copy(), texels, rows, made.size());
-        Some(made)
+        self.queue.write_texture(texture.as_image_copy(), texels, layout, texture.size());
+        Some(texture)
     }
 
-    /// Draws what the view shows of the tiles that are here, on `clear` (red, green, blue, 0 to 1).
+    /// Draws the visible part of the tiles that the painter has, over the colour `clear` (red,
+    /// green, blue, 0 to 1).
     pub fn draw(
         &mut self,
         view: &Viewport,
@@ -168,15 +212,16 @@ impl Painter {
         clear: [f64; 3],
         target: &wgpu::TextureView,
     ) {
-        self.frames += 1;
-        let keys = self.drawn(view);
-        let mut parameters = vec![0u8; keys.len() * TILE_STEP as usize];
-        for (place, key) in parameters.chunks_exact_mut(TILE_STEP as usize).zip(&keys) {
-            place[..TILE_BYTES as usize]
-                .copy_from_slice(bytemuck::cast_slice(&self.quad(view, *key)));
+        self.frame += 1;
+        let keys = self.tiles_to_draw(view);
+        let mut tile_uniforms = vec![0u8; keys.len() * TILE_UNIFORM_STRIDE];
+        for (slot, key) in tile_uniforms.chunks_exact_mut(TILE_UNIFORM_STRIDE).zip(&keys) {
+            let uniforms = self.tile_uniforms(view, *key);
+            slot[..size_of::<TileUniforms>()].copy_from_slice(bytemuck::bytes_of(&uniforms));
         }
-        self.queue.write_buffer(&self.tiles, 0, &parameters);
-        self.queue.write_buffer(&self.frame, 0, bytemuck::cast_slice(&frame_parameters(layers)));
+        let frame_uniforms = frame_uniforms(layers);
+        self.queue.write_buffer(&self.tile_buffer, 0, &tile_uniforms);
+        self.queue.write_buffer(&self.frame_buffer, 0, bytemuck::bytes_of(&frame_uniforms));
         for key in &keys {
             self.bind(*key);
         }
@@ -198,15 +243,17 @@ impl Painter {
                 })],
                 ..wgpu::RenderPassDescriptor::default()
             });
-            // What is beside the view on the target belongs to others.
-            let ((w, h), whole) = (view.screen(), target.texture().size());
-            let (w, h) = ((w as f32).min(whole.width as f32), (h as f32).min(whole.height as f32));
-            pass.set_viewport(0.0, 0.0, w, h, 0.0, 1.0);
+            // The target may be larger than the view: a panel lies beside it.
+            let target_size = target.texture().size();
+            let width = (view.screen().0 as f32).min(target_size.width as f32);
+            let height = (view.screen().1 as f32).min(target_size.height as f32);
+            pass.set_viewport(0.0, 0.0, width, height, 0.0, 1.0);
             pass.set_pipeline(&self.pipeline);
-            pass.set_bind_group(0, &self.frame_group, &[]);
+            pass.set_bind_group(0, &self.frame_bind_group, &[]);
             for (i, key) in keys.iter().enumerate() {
-                if let Some(group) = self.held.get(key).and_then(|h| h.group.as_ref()) {
-                    pass.set_bind_group(1, group, &[(i as u64 * TILE_STEP) as u32]);
+                let tile = self.textures.get(key);
+                if let Some(bind_group) = tile.and_then(|tile| tile.bind_group.as_ref()) {
+                    pass.set_bind_group(1, bind_group, &[(i * TILE_UNIFORM_STRIDE) as u32]);
                     pass.draw(0..4, 0..1);
                 }
             }
@@ -215,102 +262,140 @@ impl Painter {
         self.evict();
     }
 
-    /// Tiles to draw, coarse ones first. Where every finer one is here, the coarser are not needed.
-    fn drawn(&mut self, view: &Viewport) -> Vec<TileKey> {
-        let frames = self.frames;
+    /// Tiles to draw, coarse ones first. Coarser levels fill the gaps of finer ones, up to the
+    /// first level without a gap.
+    fn tiles_to_draw(&mut self, view: &Viewport) -> Vec<TileKey> {
         let finest = view.level();
-        let deepest = self.held.keys().map(|k| k.level).max().unwrap_or(0);
+        let coarsest = self.textures.keys().map(|key| key.level).max().unwrap_or(0).max(finest);
         let mut keys = Vec::new();
-        for level in finest..=deepest.max(finest) {
+        for level in finest..=coarsest {
             let visible = view.visible(level);
-            let here: Vec<TileKey> =
-                visible.iter().copied().filter(|k| self.has_image(*k)).collect();
-            let complete = here.len() == visible.len();
-            keys.extend(here);
-            if complete {
+            let mut has_gap = false;
+            for key in visible {
+                if self.has_image(key) {
+                    keys.push(key);
+                } else {
+                    has_gap = true;
+                }
+            }
+            if !has_gap {
                 break;
             }
         }
         keys.reverse();
         keys.truncate(MAX_DRAWN);
         for key in &keys {
-            if let Some(held) = self.held.get_mut(key) {
-                held.last_drawn = frames;
+            if let Some(tile) = self.textures.get_mut(key) {
+                tile.last_drawn = self.frame;
             }
         }
         keys
     }
 
-    /// Place and extent of a tile, as the shader reads them.
-    fn quad(&self, view: &Viewport, key: TileKey) -> [f32; 8] {
-        let step = f64::from(1u32 << key.level);
-        let span = |at: u32, whole: usize| {
-            let from = f64::from(at) * TILE as f64;
-            (from, ((whole as f64 / step).ceil() - from).clamp(0.0, TILE as f64))
-        };
-        let ((left, width), (top, height)) =
-            (span(key.column, self.image.0), span(key.row, self.image.1));
-        let (x0, y0) = view.to_screen((left * step, top * step));
-        let (x1, y1) = view.to_screen(((left + width) * step, (top + height) * step));
-        let (w, h) = view.screen();
-        let clip = |x: f64, y: f64| (2.0 * x / w - 1.0, 1.0 - 2.0 * y / h);
-        let ((cx0, cy0), (cx1, cy1)) = (clip(x0, y0), clip(x1, y1));
-        let reach = OUTLINE_PX / (view.scale() * step);
-        [cx0, cy0, cx1 - cx0, cy1 - cy0, width, height, reach, 0.0].map(|v| v as f32)
+    fn tile_uniforms(&self, view: &Viewport, key: TileKey) -> TileUniforms {
+        // Pixels of the finest level to one of the tile.
+        let downsample = f64::from(1u32 << key.level);
+        // The tile in pixels of its level, cut at the image's border.
+        let left = f64::from(key.column) * TILE_PX as f64;
+        let top = f64::from(key.row) * TILE_PX as f64;
+        let width = tile_extent(left, self.image.0, downsample);
+        let height = tile_extent(top, self.image.1, downsample);
+        let first = view.to_screen(Point { x: left * downsample, y: top * downsample });
+        let last = view
+            .to_screen(Point { x: (left + width) * downsample, y: (top + height) * downsample });
+        let first = to_clip_space(first, view.screen());
+        let last = to_clip_space(last, view.screen());
+        TileUniforms {
+            corner: [first.x as f32, first.y as f32],
+            size: [(last.x - first.x) as f32, (last.y - first.y) as f32],
+            extent: [width as f32, height as f32],
+            outline: (OUTLINE_PX / (view.scale() * downsample)) as f32,
+            unused: 0.0,
+        }
     }
 
+    /// Makes the bind group of a tile that has none.
     fn bind(&mut self, key: TileKey) {
-        let Some(held) = self.held.get_mut(&key) else { return };
-        let (None, Some(image)) = (&held.group, &held.image) else { return };
-        let view = |t: &wgpu::Texture| t.create_view(&wgpu::TextureViewDescriptor::default());
-        let image = view(image);
-        let [first, second] =
-            held.data.each_ref().map(|d| d.as_ref().map_or_else(|| self.empty.clone(), view));
-        let window = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-            buffer: &self.tiles,
+        let Some(tile) = self.textures.get_mut(&key) else { return };
+        let (None, Some(image)) = (&tile.bind_group, &tile.image) else { return };
+        let image_view = default_view(image);
+        let result_views: [wgpu::TextureView; RESULT_LAYERS] =
+            tile.data.each_ref().map(|data| match data {
+                Some(texture) => default_view(texture),
+                None => self.empty.clone(),
+            });
+        let uniforms = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: &self.tile_buffer,
             offset: 0,
-            size: std::num::NonZeroU64::new(TILE_BYTES),
+            size: std::num::NonZeroU64::new(TILE_UNIFORM_BYTES),
         });
-        let textures = [&image, &first, &second].map(wgpu::BindingResource::TextureView);
-        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: window }];
-        entries.extend(
-            (1..)
-                .zip(textures)
-                .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }),
-        );
-        held.group = Some(self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        tile.bind_group = Some(self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("tile"),
             layout: &self.tile_layout,
-            entries: &entries,
+            entries: &[
+                wgpu::BindGroupEntry { binding: 0, resource: uniforms },
+                texture_entry(1, &image_view),
+                texture_entry(2, &result_views[0]),
+                texture_entry(3, &result_views[1]),
+            ],
         }));
     }
 
+    /// Drops the least recently drawn tiles; of those, the coarsest first.
     fn evict(&mut self) {
-        while self.held.len() > MAX_TILES {
-            let oldest =
-                self.held.iter().min_by_key(|(k, h)| (h.last_drawn, std::cmp::Reverse(k.level)));
-            let Some(key) = oldest.map(|(k, _)| *k) else { return };
-            self.held.remove(&key);
+        while self.textures.len() > MAX_TILES {
+            let oldest = self
+                .textures
+                .iter()
+                .min_by_key(|(key, tile)| (tile.last_drawn, Reverse(key.level)));
+            let Some(key) = oldest.map(|(key, _)| *key) else { return };
+            self.textures.remove(&key);
         }
     }
 }
 
-fn frame_parameters(layers: &Layers) -> [f32; 16] {
-    let mut out = [0.0; 16];
-    out[..4].copy_from_slice(&[
-        layers.outline,
-        layers.mask,
-        layers.heat,
-        layers.preview.unwrap_or(-1.0),
-    ]);
-    out[4] = layers.divider.unwrap_or(f32::MAX);
-    out[5] = layers.short_label() as f32;
-    for (place, colour) in out[8..].chunks_exact_mut(4).zip(COLOURS) {
-        place[..3].copy_from_slice(&colour);
-    }
-    out
+/// From screen pixels to clip space: −1 to 1, y upwards.
+fn to_clip_space(point: ScreenPoint, screen: (f64, f64)) -> Point {
+    Point { x: 2.0 * point.x / screen.0 - 1.0, y: 1.0 - 2.0 * point.y / screen.1 }
 }
 
+fn texture_entry(binding: u32, view: &wgpu::TextureView) -> wgpu::BindGroupEntry<'_> {
+    wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::TextureView(view) }
+}
+
+/// How many pixels of a tile the image fills along one axis of `full` pixels; the tile begins at
+/// `start`.
+fn tile_extent(start: f64, full: usize, downsample: f64) -> f64 {
+    ((full as f64 / downsample).ceil() - start).clamp(0.0, TILE_PX as f64)
+}
+
+fn frame_uniforms(layers: &Layers) -> FrameUniforms {
+    FrameUniforms {
+        outline: layers.outline,
+        mask: layers.mask,
+        heat: layers.heat,
+        preview: layers.preview.unwrap_or(-1.0),
+        divider: layers.divider.unwrap_or(f32::MAX),
+        selected_label: f32::from(short_label(layers.chosen)),
+        unused: [0.0; 2],
+        colours: RESULT_COLOURS.map(|[r, g, b]| [r, g, b, 0.0]),
+    }
+}
+
+fn uniform_buffer(device: &wgpu::Device, label: &str, size: u64) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(label),
+        size,
+        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    })
+}
+
+fn default_view(texture: &wgpu::Texture) -> wgpu::TextureView {
+    texture.create_view(&wgpu::TextureViewDescriptor::default())
+}
+
+/// A square texture for a tile.
 fn texture(device: &wgpu::Device, side: u32, format: wgpu::TextureFormat) -> wgpu::Texture {
     device.create_texture(&wgpu::TextureDescriptor {
         label: Some("tile"),
@@ -324,41 +409,62 @@ fn texture(device: &wgpu::Device, side: u32, format: wgpu::TextureFormat) -> wgp
     })
 }
 
-fn layouts(device: &wgpu::Device) -> (wgpu::BindGroupLayout, wgpu::BindGroupLayout) {
-    let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
+/// Group 0: uniforms of the picture, sampler.
+fn frame_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
+    let sampler = wgpu::BindingType::Sampler(wgpu::SamplerBindingType::Filtering);
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some("frame"),
+        entries: &[
+            layout_entry(0, uniform_type(FRAME_UNIFORM_BYTES, DynamicOffset::No)),
+            layout_entry(1, sampler),
+        ],
+    })
+}
+
+/// Group 1: uniforms of a tile at a dynamic offset, its image, and its two results.
+fn tile_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
+    let image = wgpu::TextureSampleType::Float { filterable: true };
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some("tile"),
+        entries: &[
+            layout_entry(0, uniform_type(TILE_UNIFORM_BYTES, DynamicOffset::Yes)),
+            layout_entry(1, texture_type(image)),
+            layout_entry(2, texture_type(wgpu::TextureSampleType::Uint)),
+            layout_entry(3, texture_type(wgpu::TextureSampleType::Uint)),
+        ],
+    })
+}
+
+fn layout_entry(binding: u32, ty: wgpu::BindingType) -> wgpu::BindGroupLayoutEntry {
+    wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::VERTEX_FRAGMENT,
         ty,
         count: None,
-    };
-    let uniform = |moving, bytes| wgpu::BindingType::Buffer {
+    }
+}
+
+/// Whether the offset of a binding is set with each draw.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DynamicOffset {
+    No,
+    Yes,
+}
+
+fn uniform_type(bytes: u64, dynamic_offset: DynamicOffset) -> wgpu::BindingType {
+    wgpu::BindingType::Buffer {
         ty: wgpu::BufferBindingType::Uniform,
-        has_dynamic_offset: moving,
+        has_dynamic_offset: dynamic_offset == DynamicOffset::Yes,
         min_binding_size: std::num::NonZeroU64::new(bytes),
-    };
-    let picture = |sample_type| wgpu::BindingType::Texture {
+    }
+}
+
+fn texture_type(sample_type: wgpu::TextureSampleType) -> wgpu::BindingType {
+    wgpu::BindingType::Texture {
         sample_type,
         view_dimension: wgpu::TextureViewDimension::D2,
         multisampled: false,
-    };
-    let layout = |label, entries: &[wgpu::BindGroupLayoutEntry]| {
-        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(label),
-            entries,
-        })
-    };
-    let sampler = wgpu::BindingType::Sampler(wgpu::SamplerBindingType::Filtering);
-    let frame = layout("frame", &[entry(0, uniform(false, FRAME_BYTES)), entry(1, sampler)]);
-    let tile = layout(
-        "tile",
-        &[
-            entry(0, uniform(true, TILE_BYTES)),
-            entry(1, picture(wgpu::TextureSampleType::Float { filterable: true })),
-            entry(2, picture(wgpu::TextureSampleType::Uint)),
-            entry(3, picture(wgpu::TextureSampleType::Uint)),
-        ],
-    );
-    (frame, tile)
+    }
 }
 
 fn pipeline(

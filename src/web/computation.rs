@@ -150,8 +150,8 @@ impl Computation {
 #[wasm_bindgen]
 impl Computation {
     /// Computes the map on the session's GPU. Calls `notify(row, column, width, height)` after each
-    /// block of an image, and resolves with JSON: whether it is done (else workers must), notes, and
-    /// whether the device is lost.
+    /// block of an image, and resolves with JSON: whether it is done (else workers must), notes,
+    /// and whether the device is lost.
     ///
     /// # Errors
     /// A sentence; named `AbortError` when it was cancelled.

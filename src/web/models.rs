@@ -9,7 +9,7 @@ use super::session::Session;
 use super::{Thrown as _, json};
 use crate::error::{Error, Result};
 use crate::export::{LinkPrecision, from_link, quantised, to_link};
-use crate::model::{FileLimits, Model, Precision};
+use crate::model::{Family, FileLimits, Model, Precision};
 use crate::prune::{PruningPlan, Scope, apply};
 
 /// Facts about a model, for scripts: `ModelFacts` of `web/worker-api.d.ts`.
@@ -17,7 +17,7 @@ use crate::prune::{PruningPlan, Scope, apply};
 struct ModelFacts {
     /// Number in the session.
     id: u32,
-    family: &'static str,
+    family: Family,
     /// Number of parameters.
     parameters: usize,
     /// Size of the file in single precision.

@@ -8,7 +8,7 @@ use wasm_bindgen::prelude::*;
 use super::session::{ResultSlot, Session};
 use super::{Thrown as _, json, viewport};
 use crate::error::{Error, Result};
-use crate::instances::{Nucleus, Provenance, Smooth, find, nuclei, write_nuclei};
+use crate::instances::{Provenance, SmoothedMap, label_nuclei, measure_nuclei, write_nuclei};
 use crate::metrics::PixelCounts;
 use crate::model::InstanceParameters;
 use crate::platform::seconds;
@@ -23,7 +23,7 @@ use crate::viewer::{ResultPlanes, TileKey, compose, data_tile, nuclei_tile};
 pub struct FoundNuclei {
     /// 0 outside of nuclei.
     pub labels: LabelMap,
-    smooth: Smooth,
+    smooth: SmoothedMap,
     parameters: InstanceParameters,
 }
 
@@ -35,16 +35,6 @@ struct NucleiSummary {
     share: f64,
     seconds: f64,
     threshold: f32,
-}
-
-/// A measurement by the first word of its name; NaN if there is none.
-fn measurement(nucleus: &Nucleus, name: &str) -> f64 {
-    for (full_name, value) in &nucleus.measurements {
-        if full_name.starts_with(name) {
-            return *value;
-        }
-    }
-    f64::NAN
 }
 
 impl ResultSlot {
@@ -78,7 +68,7 @@ impl ResultSlot {
     fn nuclei_files(&self, mpp: f64) -> Result<NucleiFiles> {
         let found = self.nuclei()?;
         let provenance = self.provenance(mpp)?;
-        let all = nuclei(
+        let all = measure_nuclei(
             &self.image,
             &found.labels,
             &found.smooth,
@@ -127,7 +117,7 @@ impl Session {
         if threshold >= 0.0 {
             parameters.threshold = threshold;
         }
-        let (labels, smooth) = find(&slot.map, &parameters).thrown()?;
+        let (labels, smooth) = label_nuclei(&slot.map, &parameters).thrown()?;
         let count = labels.data().iter().copied().max().unwrap_or(0);
         let nuclei_px = labels.data().iter().filter(|&&label| label > 0).count();
         // While only a part is segmented, the share is that of the part.
@@ -154,16 +144,18 @@ impl Session {
         let slot = state.slot(slot).thrown()?;
         let found = slot.nuclei().thrown()?;
         let all =
-            nuclei(&slot.image, &found.labels, &found.smooth, &found.parameters, None).thrown()?;
+            measure_nuclei(&slot.image, &found.labels, &found.smooth, &found.parameters, None)
+                .thrown()?;
         let mut numbers = Vec::new();
         for nucleus in all {
+            let measured = nucleus.measurements.unwrap_or_default();
             numbers.extend([
                 f64::from(nucleus.label),
                 nucleus.centroid.0,
                 nucleus.centroid.1,
                 nucleus.area_px as f64,
-                measurement(&nucleus, "Probability"),
-                measurement(&nucleus, "Circularity"),
+                measured.mean_probability,
+                measured.circularity,
             ]);
         }
         Ok(numbers)

@@ -1,5 +1,5 @@
-//! The worker that holds the image, the models and the results. Methods take `&self`, so that tiles can
-//! be read while the GPU computes.
+//! The worker that holds the image, the models and the results. Methods take `&self`, so that tiles
+//! can be read while the GPU computes.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -158,7 +158,7 @@ impl State {
     fn take_image(&mut self, image: RgbImage) -> String {
         let mut size = json!({ "width": image.width(), "height": image.height() });
         self.forget_picture();
-        self.colours = StainLut::wanted(StainMode::Auto, StainStatistics::of([&image]));
+        self.colours = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&image]));
         size["matched"] = self.colours.is_some().into();
         self.pyramid = Some(Pyramid::new(Arc::new(image)));
         size.to_string()
@@ -253,8 +253,8 @@ impl Session {
         json(&facts)
     }
 
-    /// Opens what `choice` (auto, gpu, cpu) asks for and prepares a model on it; gives JSON with the
-    /// device's name and what was passed over.
+    /// Opens what `choice` (auto, gpu, cpu) asks for and prepares a model on it; gives JSON with
+    /// the device's name and what was passed over.
     ///
     /// # Errors
     /// A sentence when a GPU was demanded and none computes right.
@@ -327,8 +327,8 @@ impl Session {
     }
 }
 
-/// The model prepared on the session's device, now if it was not before. A device that cannot run it
-/// is passed over for the CPU; `warnings` says why.
+/// The model prepared on the session's device, now if it was not before. A device that cannot run
+/// it is passed over for the CPU; `warnings` says why.
 pub async fn segmenter(
     state: &Rc<RefCell<State>>,
     id: u32,

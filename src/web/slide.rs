@@ -1,6 +1,6 @@
 //! Slides in a session: tiles as the view needs them, blocks one after the other, nuclei kept and
-//! written. The script drives the [`SlideJob`]: it asks for a block, computes it on the GPU or by its
-//! workers, and gives it back.
+//! written. The script drives the [`SlideJob`]: it asks for a block, computes it on the GPU or by
+//! its workers, and gives it back.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::error::{Error, Result};
 use crate::instances::{Provenance, write_nuclei};
 use crate::model::InstanceParameters;
 use crate::raster::{StainLut, StainMode, StainStatistics};
+use crate::slide::SlideBounds;
 use crate::viewer::{TileKey, compose, nuclei_tile};
 use crate::whole_slide::{
-    BackgroundBlocks, Bounds, NucleusIndex, Sampling, SegmentSettings, SlideJob, SlideRegion,
-    SlideSetup,
+    BackgroundBlocks, NucleusIndex, Sampling, SegmentSettings, SlideJob, SlideRegion, SlideSetup,
 };
 
 /// A TIFF without tiles is an image while it has no more pixels than this.
@@ -55,7 +55,7 @@ impl SlideAnswer {
         let mpp_um = self.job.settings().mpp_um;
         let provenance = Provenance { model: self.fingerprint.clone(), mpp_um };
         let (mut features, mut table) = (Vec::new(), Vec::new());
-        write_nuclei(self.index.nuclei(true), &provenance, &mut features, &mut table)?;
+        write_nuclei(self.index.nuclei(), &provenance, &mut features, &mut table)?;
         Ok([features, table])
     }
 
@@ -75,7 +75,7 @@ impl SlideAnswer {
 #[derive(Serialize)]
 struct FinishedBlock {
     /// Left, top, right and bottom of the block in pixels of the finest level.
-    bounds: Bounds,
+    bounds: [f64; 4],
     /// Nuclei so far, and their share of the area segmented so far.
     count: usize,
     share: f64,
@@ -181,9 +181,10 @@ impl Session {
         self.with_answer(slot, |answer| {
             let nuclei = answer.job.nuclei(&pixels, &map)?;
             answer.index.take(block, nuclei);
+            let bounds = answer.index.bounds(block);
             let (done, wanted) = answer.index.progress();
             Ok(FinishedBlock {
-                bounds: answer.index.bounds(block),
+                bounds: [bounds.left, bounds.top, bounds.right, bounds.bottom],
                 count: answer.index.count(),
                 share: answer.index.area_share(),
                 done,
@@ -221,7 +222,7 @@ impl Session {
         let pixels = slide.region(sampling.level, sampling.needs(block), read).await?;
         let image = Arc::new(sampling.apply(pixels, block)?);
         // Of the window alone: enough to compare two models on.
-        let colours = StainLut::wanted(StainMode::Auto, StainStatistics::of([&*image]));
+        let colours = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&*image]));
         let seen = colours.map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
         self.state.borrow_mut().take_trial(ModelInput { image, seen });
         Ok(())
@@ -281,7 +282,8 @@ impl Session {
         right: f64,
         bottom: f64,
     ) -> std::result::Result<Vec<u32>, JsValue> {
-        let all = self.with_answer(slot, |a| Ok(a.index.missing([left, top, right, bottom])));
+        let all = self
+            .with_answer(slot, |a| Ok(a.index.missing(SlideBounds { left, top, right, bottom })));
         Ok(all.thrown()?.into_iter().map(|i| i as u32).collect())
     }
 
@@ -301,8 +303,8 @@ impl Session {
         self.read_block(slot, block, id, &read).await.thrown()
     }
 
-    /// Keeps the nuclei of a computed block; gives its place, the numbers so far and the progress as
-    /// JSON.
+    /// Keeps the nuclei of a computed block; gives its place, the numbers so far and the progress
+    /// as JSON.
     ///
     /// # Errors
     /// A sentence.

@@ -1,5 +1,4 @@
-//! A slide in a browser: its bytes come from a function of the script, range by range, a file's or
-//! a server's.
+//! A slide in a browser: the page's script reads byte ranges of a file or from a server.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,25 +12,29 @@ use wasm_bindgen_futures::JsFuture;
 use crate::error::{Error, Result};
 use crate::raster::RgbImage;
 use crate::slide::{
-    RangeCache, ReadError, ReadResult, Rect, Slide, SlideLevel, TileCache, TileIndex, decode_tile,
-    merged,
+    PlacedTile, RangeCache, ReadError, ReadResult, Rect, Slide, SlideLevel, TileCache, TileIndex,
+    decode_tile, merge_ranges,
 };
 use crate::viewer::SlideTiles;
 use crate::whole_slide::Tissue;
 
-/// Room for decoded tiles, bytes.
+/// Capacity for decoded tiles, bytes.
 const CACHE_BYTES: usize = 96 << 20;
-/// Rounds of fetching before a reader is believed to run in a circle.
+/// Most rounds of fetching for one value; a reader that needs more does not progress.
 const MAX_ROUNDS: usize = 1000;
 
 /// An open slide.
+///
+/// `read` is everywhere the script's function `(start, end) => Promise<Uint8Array>` for the bytes
+/// `start..end`. It is a parameter and no field, because each call carries its own abort signal.
 pub struct WebSlide {
     pub slide: Slide,
     pub tiles: SlideTiles,
+    /// Directories and tile tables read so far.
     bytes: RefCell<RangeCache>,
     cache: RefCell<TileCache>,
-    /// Tiles that are under way, and what will say that they are not any more.
-    busy: RefCell<HashMap<TileIndex, Promise>>,
+    /// Tiles that another call fetches, with a promise that resolves when it has ended.
+    in_progress: RefCell<HashMap<TileIndex, Promise>>,
     /// Found by an earlier segmentation, for the next one.
     pub tissue: RefCell<Option<Arc<Tissue>>>,
 }
@@ -40,155 +43,166 @@ impl WebSlide {
     /// Reads the directories of a file of `len` bytes.
     ///
     /// # Errors
-    /// Those of the source; whatever the file does wrong.
+    /// Those of `read`; a file that is no supported slide.
     pub async fn open(len: u64, read: &Function) -> Result<Self> {
         let bytes = RefCell::new(RangeCache::new(len));
-        let slide = complete(&bytes, read, Slide::open).await?;
-        let (tiles, cache) = (SlideTiles::new(&slide), RefCell::new(TileCache::new(CACHE_BYTES)));
+        let slide = read_async(&bytes, read, Slide::open).await?;
+        let tiles = SlideTiles::new(&slide);
         Ok(Self {
             slide,
             tiles,
             bytes,
-            cache,
-            busy: RefCell::default(),
+            cache: RefCell::new(TileCache::new(CACHE_BYTES)),
+            in_progress: RefCell::default(),
             tissue: RefCell::default(),
         })
     }
 
-    /// A rectangle of a level; outside there is glass.
+    /// A rectangle of a level; outside the slide there is background.
     ///
     /// # Errors
-    /// Those of the source and of broken tiles.
+    /// Those of `read` and of broken tiles.
     pub async fn region(&self, level: usize, rect: Rect, read: &Function) -> Result<RgbImage> {
         rect.check()?;
-        let grid = &self.slide.levels[level];
-        let mut wanted = rect.tiles(level, grid);
-        let mut present: Vec<(TileIndex, Arc<RgbImage>)> = Vec::with_capacity(wanted.len());
-        while !wanted.is_empty() {
-            let (mut missing, mut elsewhere) = (Vec::new(), Vec::new());
-            for place in std::mem::take(&mut wanted) {
-                if let Some(tile) = self.cache.borrow_mut().get(place) {
-                    present.push((place, tile));
-                } else if let Some(promise) = self.busy.borrow().get(&place) {
-                    elsewhere.push(promise.clone());
-                    wanted.push(place);
+        let slide_level = &self.slide.levels[level];
+        let mut pending = rect.tiles(level, slide_level);
+        let mut tiles: Vec<PlacedTile> = Vec::with_capacity(pending.len());
+        while !pending.is_empty() {
+            let mut missing = Vec::new();
+            let mut promises = Vec::new();
+            for index in std::mem::take(&mut pending) {
+                if let Some(pixels) = self.cache.borrow_mut().get(index) {
+                    tiles.push(PlacedTile { index, pixels });
+                } else if let Some(promise) = self.in_progress.borrow().get(&index) {
+                    promises.push(promise.clone());
+                    pending.push(index);
                 } else {
-                    missing.push(place);
+                    missing.push(index);
                 }
             }
             if !missing.is_empty() {
-                present.extend(self.fetched(grid, &missing, read).await?);
+                tiles.extend(self.fetch_tiles(slide_level, &missing, read).await?);
             }
-            for promise in elsewhere {
-                // It never fails; whether the tile is here now shows in the next round.
+            for promise in promises {
+                // It resolves on failure too; the next round finds out whether the tile is cached.
                 drop(JsFuture::from(promise).await);
             }
         }
-        Ok(rect.assemble(grid, &present))
+        Ok(rect.assemble(slide_level, &tiles))
     }
 
-    /// Fetches and decodes tiles; whoever wants the same ones meanwhile waits for these. Tiles left
-    /// out of the file are not given.
-    async fn fetched(
+    /// Fetches, decodes and caches tiles; empty ones are left out. Concurrent calls wait for these
+    /// tiles instead of fetching them again.
+    async fn fetch_tiles(
         &self,
-        grid: &SlideLevel,
-        missing: &[TileIndex],
+        level: &SlideLevel,
+        indices: &[TileIndex],
         read: &Function,
-    ) -> Result<Vec<(TileIndex, Arc<RgbImage>)>> {
-        let _busy = Busy::mark(&self.busy, missing);
-        let find = |bytes: &RangeCache| -> ReadResult<Vec<Option<Range<u64>>>> {
-            missing.iter().map(|p| grid.tile_range(bytes, p.column, p.row)).collect()
+    ) -> Result<Vec<PlacedTile>> {
+        let _guard = InProgress::mark(&self.in_progress, indices);
+        let find = |bytes: &RangeCache| -> ReadResult<Vec<(TileIndex, Range<u64>)>> {
+            let mut located = Vec::new();
+            for index in indices {
+                if let Some(range) = level.tile_range(bytes, index.column, index.row)? {
+                    located.push((*index, range));
+                }
+            }
+            Ok(located)
         };
-        let found = complete(&self.bytes, read, find).await?;
-        let places: Vec<(TileIndex, Range<u64>)> =
-            missing.iter().zip(found).filter_map(|(place, range)| Some((*place, range?))).collect();
-        let mut present = Vec::with_capacity(places.len());
-        let ranges: Vec<Range<u64>> = places.iter().map(|(_, range)| range.clone()).collect();
-        for (whole, members) in merged(&ranges) {
-            let got = fetch(read, whole.clone()).await?;
-            for member in members {
-                let (place, range) = &places[member];
-                let part = (range.start - whole.start) as usize..(range.end - whole.start) as usize;
-                let tile =
-                    Arc::new(decode_tile(grid, place.row, got.get(part).ok_or_else(cut_short)?)?);
-                self.cache.borrow_mut().put(*place, Arc::clone(&tile));
-                present.push((*place, tile));
+        let located = read_async(&self.bytes, read, find).await?;
+        let ranges: Vec<Range<u64>> = located.iter().map(|(_, range)| range.clone()).collect();
+        let mut tiles = Vec::with_capacity(located.len());
+        for merged in merge_ranges(&ranges) {
+            let fetched = fetch(read, merged.range.clone()).await?;
+            for &member in &merged.members {
+                let index = located[member].0;
+                let compressed = merged.slice(&fetched, &ranges[member]).ok_or_else(short_read)?;
+                let pixels = Arc::new(decode_tile(level, index.row, compressed)?);
+                self.cache.borrow_mut().insert(index, Arc::clone(&pixels));
+                tiles.push(PlacedTile { index, pixels });
             }
         }
-        Ok(present)
+        Ok(tiles)
     }
 }
 
-/// Tiles that are under way; when it goes, whatever the reason, those that wait go on.
-struct Busy<'a> {
-    all: &'a RefCell<HashMap<TileIndex, Promise>>,
-    places: Vec<TileIndex>,
-    done: Option<Function>,
+/// Marks tiles as being fetched until it is dropped, also by an error or a cancelled future.
+struct InProgress<'a> {
+    promises: &'a RefCell<HashMap<TileIndex, Promise>>,
+    indices: Vec<TileIndex>,
+    resolve: Option<Function>,
 }
 
-impl<'a> Busy<'a> {
-    fn mark(all: &'a RefCell<HashMap<TileIndex, Promise>>, places: &[TileIndex]) -> Self {
-        let mut done = None;
-        let promise = Promise::new(&mut |resolve, _| done = Some(resolve));
-        all.borrow_mut().extend(places.iter().map(|place| (*place, promise.clone())));
-        Self { all, places: places.to_vec(), done }
+impl<'a> InProgress<'a> {
+    fn mark(promises: &'a RefCell<HashMap<TileIndex, Promise>>, indices: &[TileIndex]) -> Self {
+        let mut resolver = None;
+        let promise = Promise::new(&mut |resolve, _| resolver = Some(resolve));
+        let mut all = promises.borrow_mut();
+        for index in indices {
+            all.insert(*index, promise.clone());
+        }
+        drop(all);
+        Self { promises, indices: indices.to_vec(), resolve: resolver }
     }
 }
 
-impl Drop for Busy<'_> {
+impl Drop for InProgress<'_> {
     fn drop(&mut self) {
-        let mut all = self.all.borrow_mut();
-        self.places.iter().for_each(|place| drop(all.remove(place)));
-        if let Some(done) = &self.done {
-            drop(done.call0(&JsValue::NULL));
+        let mut promises = self.promises.borrow_mut();
+        for index in &self.indices {
+            promises.remove(index);
+        }
+        if let Some(resolve) = &self.resolve {
+            drop(resolve.call0(&JsValue::NULL));
         }
     }
 }
 
-fn cut_short() -> Error {
-    Error::malformed("The slide's bytes came cut short")
+fn short_read() -> Error {
+    Error::malformed("Fewer bytes of the slide arrived than were requested")
 }
 
-/// The bytes of a range, from the script.
+/// Calls the script's `read` for one range.
 async fn fetch(read: &Function, range: Range<u64>) -> Result<Vec<u8>> {
-    let asked =
-        read.call2(&JsValue::NULL, &(range.start as f64).into(), &(range.end as f64).into());
-    let value = match asked {
+    let start = JsValue::from(range.start as f64);
+    let end = JsValue::from(range.end as f64);
+    let value = match read.call2(&JsValue::NULL, &start, &end) {
         Ok(promise) => JsFuture::from(Promise::resolve(&promise)).await,
         Err(e) => Err(e),
     };
-    let bytes = Uint8Array::new(&value.map_err(|e| failed(&e))?).to_vec();
-    if bytes.len() as u64 == range.end - range.start { Ok(bytes) } else { Err(cut_short()) }
+    let bytes = Uint8Array::new(&value.map_err(|e| script_error(&e))?).to_vec();
+    if bytes.len() as u64 == range.end - range.start { Ok(bytes) } else { Err(short_read()) }
 }
 
-/// The script's error as ours.
-fn failed(value: &JsValue) -> Error {
+/// Converts a script's exception; an aborted request becomes [`Error::Cancelled`].
+fn script_error(value: &JsValue) -> Error {
     let error = value.dyn_ref::<js_sys::Error>();
     if error.is_some_and(|e| e.name() == "AbortError") {
         return Error::Cancelled { after: String::new() };
     }
-    let words = error.map_or_else(|| format!("{value:?}"), |e| e.message().into());
-    Error::malformed(words)
+    let message = error.map_or_else(|| format!("{value:?}"), |e| e.message().into());
+    Error::malformed(message)
 }
 
-/// Runs a reader until nothing is missing.
-async fn complete<T>(
+/// Calls a sans-I/O reader and fetches what it needs until it returns a value.
+async fn read_async<T>(
     bytes: &RefCell<RangeCache>,
     read: &Function,
     reader: impl Fn(&RangeCache) -> ReadResult<T>,
 ) -> Result<T> {
     for _ in 0..MAX_ROUNDS {
-        let answer = reader(&bytes.borrow());
-        match answer {
+        // The borrow must end before the await below.
+        let result = reader(&bytes.borrow());
+        match result {
             Ok(value) => return Ok(value),
             Err(ReadError::Fail(error)) => return Err(error),
             Err(ReadError::NeedBytes(ranges)) => {
-                for (range, _) in merged(&ranges) {
-                    let got = fetch(read, range.clone()).await?;
-                    bytes.borrow_mut().feed(range.start, &got);
+                for merged in merge_ranges(&ranges) {
+                    let fetched = fetch(read, merged.range.clone()).await?;
+                    bytes.borrow_mut().insert(merged.range.start, &fetched);
                 }
             }
         }
     }
-    Err(Error::malformed("The slide's directories lead nowhere"))
+    Err(Error::malformed("Reading the slide's directories does not end"))
 }

@@ -9,7 +9,8 @@ use web_sys::HtmlCanvasElement;
 use super::{Thrown as _, json};
 use crate::engine::gpu::DeviceErrors;
 use crate::error::{Error, Result};
-use crate::viewer::{Layers, Painter, TileKey, Viewport};
+use crate::raster::Point;
+use crate::viewer::{Layers, Painter, ScreenPoint, TileKey, Viewport};
 
 /// Coarsest level of a tile: one pixel of it covers 2³⁰ of the image, which still fits 32 bits.
 const MAX_LEVEL: u32 = 30;
@@ -108,7 +109,7 @@ impl CanvasViewport {
 
     /// Zooms about a point of the screen, which keeps its place in the image.
     pub fn zoom(&self, x: f64, y: f64, factor: f64) {
-        self.viewport.borrow_mut().zoom((x, y), factor);
+        self.viewport.borrow_mut().zoom(ScreenPoint { x, y }, factor);
     }
 
     /// Shows the whole image.
@@ -119,7 +120,7 @@ impl CanvasViewport {
     /// Moves smoothly to a position in the image, at least at `scale`.
     #[wasm_bindgen(js_name = goTo)]
     pub fn go_to(&self, x: f64, y: f64, scale: f64) {
-        self.viewport.borrow_mut().go_to((x, y), scale);
+        self.viewport.borrow_mut().go_to(Point { x, y }, scale);
     }
 
     /// Ends an animation at once, for people who prefer reduced motion.
@@ -155,7 +156,7 @@ impl CanvasViewport {
     #[must_use]
     #[wasm_bindgen(js_name = toImage)]
     pub fn to_image(&self, x: f64, y: f64) -> Vec<f64> {
-        let (x, y) = self.viewport.borrow().to_image((x, y));
+        let Point { x, y } = self.viewport.borrow().to_image(ScreenPoint { x, y });
         vec![x, y]
     }
 
@@ -163,7 +164,7 @@ impl CanvasViewport {
     #[must_use]
     #[wasm_bindgen(js_name = toScreen)]
     pub fn to_screen(&self, x: f64, y: f64) -> Vec<f64> {
-        let (x, y) = self.viewport.borrow().to_screen((x, y));
+        let ScreenPoint { x, y } = self.viewport.borrow().to_screen(Point { x, y });
         vec![x, y]
     }
 

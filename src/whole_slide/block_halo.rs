@@ -3,8 +3,8 @@
 use crate::engine::{ALIGN_PX, Block};
 use crate::model::CENTRE_PX;
 
-/// Around a block, pixels: nuclei that reach over its border, and the neighbours that they are split
-/// from, lie in here whole.
+/// Around a block, pixels: nuclei that reach over its border, and the neighbours that they are
+/// split from, lie in here whole.
 pub const MARGIN_PX: usize = 96;
 
 /// Three rectangles, each inside the next, in the model's pixels:

@@ -32,7 +32,8 @@ impl BlockStore {
         if file.is_file() {
             if read_file(&file, 10_000)? != id.as_bytes() {
                 return Err(Error::mismatch(format!(
-                    "{} holds blocks of another slide, model or setting; remove it, or choose another --out",
+                    "{} holds blocks of another slide, model or setting; remove it, or choose \
+                     another --out",
                     folder.display()
                 )));
             }
@@ -95,7 +96,6 @@ pub fn write_finished(
     geojson: &mut dyn Write,
     csv: &mut dyn Write,
 ) -> Result<usize> {
-    let mpp_known = job.settings().mpp_um.is_some();
     let failure = RefCell::new(None);
     // Blocks are read one at a time, so memory does not grow with the slide.
     let read = |block: usize| {
@@ -105,7 +105,7 @@ pub fn write_finished(
         })
     };
     let all = (0..job.blocks().len()).flat_map(read);
-    let numbered = all.zip(1u32..).map(|(nucleus, label)| nucleus.numbered(label, mpp_known));
+    let numbered = all.zip(1u32..).map(|(nucleus, label)| nucleus.numbered(label));
     let count = write_nuclei(numbered, provenance, geojson, csv)?;
     failure.into_inner().map_or(Ok(count), Err)
 }

@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use super::block_halo::BlockHalo;
 use super::nucleus::SlideNucleus;
-use super::nucleus_index::Bounds;
 use super::region::SlideRegion;
 use super::sampling::Sampling;
 use super::tissue::{Overview, Tissue};
@@ -25,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::instances::{find, nuclei};
 use crate::model::InstanceParameters;
 use crate::raster::{ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics};
-use crate::slide::{Rect, Slide};
+use crate::slide::{Rect, Slide, SlideBounds};
 
 /// A rectangle of one level of the slide, in pixels of that level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,16 +184,15 @@ impl SlideSetup {
             return Err(Error::mismatch("The slide's tissue is not known yet"));
         };
         let stain = StainStatistics::of(&self.window_pixels);
-        let stain_lut = StainLut::wanted(self.settings.stain, stain);
+        let stain_lut = StainLut::for_mode(self.settings.stain, stain);
         let (width, height) = (self.sampling.width(), self.sampling.height());
         let all = blocks(width, height, self.settings.block_px);
         let scale = self.sampling.scale;
         let mut has_tissue = Vec::with_capacity(all.len());
         for block in &all {
-            let [left, top, right, bottom] = scaled_bounds(*block, scale);
             has_tissue.push(
                 tissue.touches(block.column, block.row, block.width, block.height)
-                    && self.settings.region.touches(left, top, right, bottom),
+                    && self.settings.region.touches(&scaled_bounds(*block, scale)),
             );
         }
         Ok(SlideJob {
@@ -208,10 +206,14 @@ impl SlideSetup {
     }
 }
 
-/// Left, top, right and bottom of a block in pixels of the finest level.
-fn scaled_bounds(block: Block, scale: f64) -> Bounds {
-    let Block { row, column, width, height } = block;
-    [column, row, column + width, row + height].map(|v| v as f64 * scale)
+/// Where a block of the model's pixels lies in the slide.
+pub fn scaled_bounds(block: Block, scale: f64) -> SlideBounds {
+    SlideBounds {
+        left: block.column as f64 * scale,
+        top: block.row as f64 * scale,
+        right: (block.column + block.width) as f64 * scale,
+        bottom: (block.row + block.height) as f64 * scale,
+    }
 }
 
 /// A slide prepared for segmentation, block by block in any order.

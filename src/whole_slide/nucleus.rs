@@ -1,48 +1,55 @@
-//! A nucleus as it is kept: placed in the slide, without a number, for numbers follow the blocks.
+//! A nucleus placed in the slide. It has no number: numbers follow the order of blocks.
 
 use serde::{Deserialize, Serialize};
 
-use crate::instances::{Nucleus, measurement_names};
+use crate::instances::{Measurements, Nucleus};
 use crate::raster::Point;
-
-/// Places of "Circularity" and "Probability mean" among the measurements.
-const CIRCULARITY: usize = 2;
-const PROBABILITY: usize = 4;
+use crate::slide::SlideBounds;
 
 /// Outline, area and centroid in pixels of the finest level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SlideNucleus {
+    /// The outline, then its holes; x and y of each corner.
     rings: Vec<Vec<[f64; 2]>>,
+    /// Area in pixels of the finest level.
     pub area_px: u64,
+    /// x and y.
     pub centroid: (f64, f64),
-    measurements: Vec<f64>,
+    measurements: Measurements,
 }
 
 impl SlideNucleus {
-    /// A nucleus of a window moved to the slide.
+    /// Places a nucleus that was found in a window whose corner lies at (`left`, `top`), in pixels
+    /// that span `scale` of the finest level's.
     #[must_use]
     pub fn new(nucleus: &Nucleus, left: usize, top: usize, scale: f64) -> Self {
-        let place = |x: f64, y: f64| ((x + left as f64) * scale, (y + top as f64) * scale);
-        let ring =
-            |r: &Vec<Point>| r.iter().map(|p| place(p.x, p.y)).map(|(x, y)| [x, y]).collect();
+        let place = |x: f64, y: f64| [(x + left as f64) * scale, (y + top as f64) * scale];
+        let mut rings = Vec::with_capacity(nucleus.rings.len());
+        for ring in &nucleus.rings {
+            rings.push(ring.iter().map(|corner| place(corner.x, corner.y)).collect());
+        }
+        let [x, y] = place(nucleus.centroid.0, nucleus.centroid.1);
         Self {
-            rings: nucleus.rings.iter().map(ring).collect(),
+            rings,
             area_px: (nucleus.area_px as f64 * scale * scale).round() as u64,
-            centroid: place(nucleus.centroid.0, nucleus.centroid.1),
-            measurements: nucleus.measurements.iter().map(|(_, v)| *v).collect(),
+            centroid: (x, y),
+            measurements: nucleus.measurements.unwrap_or_default(),
         }
     }
 
     /// With its number in the whole.
     #[must_use]
-    pub fn numbered(self, label: u32, mpp_known: bool) -> Nucleus {
-        let ring = |r: Vec<[f64; 2]>| r.into_iter().map(|[x, y]| Point { x, y }).collect();
+    pub fn numbered(self, label: u32) -> Nucleus {
+        let mut rings = Vec::with_capacity(self.rings.len());
+        for ring in self.rings {
+            rings.push(ring.into_iter().map(|[x, y]| Point { x, y }).collect());
+        }
         Nucleus {
             label,
-            rings: self.rings.into_iter().map(ring).collect(),
+            rings,
             area_px: self.area_px,
             centroid: self.centroid,
-            measurements: measurement_names(mpp_known).into_iter().zip(self.measurements).collect(),
+            measurements: Some(self.measurements),
         }
     }
 
@@ -54,37 +61,43 @@ impl SlideNucleus {
     /// Mean probability, 0 to 1.
     #[must_use]
     pub fn probability(&self) -> f64 {
-        self.measurements.get(PROBABILITY).copied().unwrap_or(0.0)
+        self.measurements.mean_probability
     }
 
     /// 1 for a circle.
     #[must_use]
     pub fn circularity(&self) -> f64 {
-        self.measurements.get(CIRCULARITY).copied().unwrap_or(0.0)
+        self.measurements.circularity
     }
 
-    /// Whether a point lies inside, by the even-odd rule.
+    /// Whether a point lies inside, by the even-odd rule: a ray to the right crosses the rings an
+    /// odd number of times.
     #[must_use]
     pub fn holds(&self, x: f64, y: f64) -> bool {
-        let crossed = |ring: &[[f64; 2]]| {
-            let edges = ring.iter().zip(ring.iter().cycle().skip(1));
-            edges
-                .filter(|([ax, ay], [bx, by])| {
-                    (*ay <= y) != (*by <= y) && x < ax + (y - ay) / (by - ay) * (bx - ax)
-                })
-                .count()
-        };
-        self.rings().map(crossed).sum::<usize>() % 2 == 1
+        let mut inside = false;
+        for ring in &self.rings {
+            for (index, [ax, ay]) in ring.iter().enumerate() {
+                let [bx, by] = ring[(index + 1) % ring.len()];
+                if (*ay <= y) != (by <= y) && x < ax + (y - ay) / (by - ay) * (bx - ax) {
+                    inside = !inside;
+                }
+            }
+        }
+        inside
     }
 
-    /// Left, top, right and bottom of the outline.
+    /// Of the outline.
     #[must_use]
-    pub fn bounds(&self) -> [f64; 4] {
-        let start = [f64::MAX, f64::MAX, f64::MIN, f64::MIN];
-        self.rings
-            .iter()
-            .flatten()
-            .fold(start, |[l, t, r, b], [x, y]| [l.min(*x), t.min(*y), r.max(*x), b.max(*y)])
+    pub fn bounds(&self) -> SlideBounds {
+        let [mut left, mut top] = [f64::MAX; 2];
+        let [mut right, mut bottom] = [f64::MIN; 2];
+        for [x, y] in self.rings.iter().flatten() {
+            left = left.min(*x);
+            top = top.min(*y);
+            right = right.max(*x);
+            bottom = bottom.max(*y);
+        }
+        SlideBounds { left, top, right, bottom }
     }
 }
 
@@ -93,21 +106,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn measurements_stand_where_they_are_looked_for() {
-        let names = measurement_names(true);
-        assert_eq!((names[CIRCULARITY], names[PROBABILITY]), ("Circularity", "Probability mean"));
-    }
-
-    #[test]
     fn a_hole_is_not_inside() {
         let square = |from: f64, to: f64| vec![[from, from], [to, from], [to, to], [from, to]];
         let kept = SlideNucleus {
             rings: vec![square(0.0, 9.0), square(3.0, 6.0)],
             area_px: 72,
             centroid: (4.5, 4.5),
-            measurements: vec![0.0; 6],
+            measurements: Measurements::default(),
         };
         assert_eq!([1.0, 4.5, 8.0, 9.5].map(|v| kept.holds(v, v)), [true, false, true, false]);
-        assert_eq!(kept.bounds().map(|v| v as u8), [0, 0, 9, 9]);
+        assert_eq!(kept.bounds(), SlideBounds::of_size(9, 9));
     }
 }

@@ -1,21 +1,16 @@
-//! The nuclei of a slide while its blocks are finished in any order: numbered in the order of blocks,
-//! as the command line does, found by place, and drawn or written from here.
+//! The nuclei of a slide while its blocks are finished in any order: numbered in the order of
+//! blocks, as the command line does, found by place, and drawn or written from here.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use super::block_halo::MARGIN_PX;
-use super::job::SlideJob;
+use super::job::{SlideJob, scaled_bounds};
 use super::nucleus::SlideNucleus;
 use crate::engine::Block;
 use crate::instances::Nucleus;
-
-/// Left, top, right and bottom in pixels of the finest level.
-pub type Bounds = [f64; 4];
-
-fn intersects([l, t, r, b]: Bounds, [left, top, right, bottom]: Bounds) -> bool {
-    l < right && r > left && t < bottom && b > top
-}
+use crate::raster::Point;
+use crate::slide::SlideBounds;
 
 /// Blocks, which of them are to be segmented, and the nuclei of the finished ones.
 #[derive(Debug)]
@@ -80,43 +75,41 @@ impl NucleusIndex {
         (self.finished.len(), self.needed.iter().filter(|needed| **needed).count())
     }
 
-    /// Blocks that are to be segmented, not finished and touch a rectangle, the nearest to its centre
-    /// first.
+    /// Blocks that are to be segmented, not finished and touch a rectangle, the nearest to its
+    /// centre first.
     #[must_use]
-    pub fn missing(&self, bounds: Bounds) -> Vec<usize> {
+    pub fn missing(&self, bounds: SlideBounds) -> Vec<usize> {
         let mut missing = Vec::new();
         for block in 0..self.blocks.len() {
             if self.needed[block]
                 && !self.finished.contains_key(&block)
-                && intersects(self.bounds(block), bounds)
+                && self.bounds(block).intersects(&bounds)
             {
                 missing.push(block);
             }
         }
-        let centre = |[l, t, r, b]: Bounds| (f64::midpoint(l, r), f64::midpoint(t, b));
-        let wanted = centre(bounds);
+        let wanted = bounds.centre();
         missing.sort_by_cached_key(|block| {
-            let own = centre(self.bounds(*block));
+            let own = self.bounds(*block).centre();
             // Distances are positive, so their bits are ordered as they are.
-            (own.0 - wanted.0).hypot(own.1 - wanted.1).to_bits()
+            (own.x - wanted.x).hypot(own.y - wanted.y).to_bits()
         });
         missing
     }
 
     /// Where a block lies in the slide.
     #[must_use]
-    pub fn bounds(&self, block: usize) -> Bounds {
-        let Block { row, column, width, height } = self.blocks[block];
-        [column, row, column + width, row + height].map(|v| v as f64 * self.scale)
+    pub fn bounds(&self, block: usize) -> SlideBounds {
+        scaled_bounds(self.blocks[block], self.scale)
     }
 
     /// Takes the nuclei of a finished block. Nuclei of later blocks get other numbers by it.
     pub fn take(&mut self, block: usize, nuclei: Vec<SlideNucleus>) {
-        let [left, top, right, bottom] = self.bounds(block);
+        let bounds = self.bounds(block);
         self.totals.nuclei += nuclei.len();
         self.totals.covered_px += covered_px(&nuclei);
         match self.finished.insert(block, nuclei) {
-            None => self.totals.area_px += (right - left) * (bottom - top),
+            None => self.totals.area_px += bounds.width() * bounds.height(),
             Some(old) => {
                 self.totals.nuclei -= old.len();
                 self.totals.covered_px -= covered_px(&old);
@@ -148,8 +141,8 @@ impl NucleusIndex {
     }
 
     /// All as they are written.
-    pub fn nuclei(&self, mpp_known: bool) -> impl Iterator<Item = Nucleus> {
-        self.all().map(move |(label, nucleus)| nucleus.clone().numbered(label, mpp_known))
+    pub fn nuclei(&self) -> impl Iterator<Item = Nucleus> {
+        self.all().map(|(label, nucleus)| nucleus.clone().numbered(label))
     }
 
     fn numbered<'a>(
@@ -161,30 +154,28 @@ impl NucleusIndex {
     }
 
     /// Those that reach into a rectangle.
-    pub fn near(&self, bounds: Bounds) -> impl Iterator<Item = (u32, &SlideNucleus)> {
+    pub fn near(&self, bounds: SlideBounds) -> impl Iterator<Item = (u32, &SlideNucleus)> {
         // The nuclei of a block reach beyond it by less than its halo.
-        let reach = MARGIN_PX as f64 * self.scale;
-        let [left, top, right, bottom] = bounds;
-        let widened = [left - reach, top - reach, right + reach, bottom + reach];
+        let widened = bounds.expanded(MARGIN_PX as f64 * self.scale);
         let nuclei = self
             .blocks_in(widened)
             .filter_map(move |block| Some(self.numbered(block, self.finished.get(&block)?)));
-        nuclei.flatten().filter(move |(_, nucleus)| intersects(nucleus.bounds(), bounds))
+        nuclei.flatten().filter(move |(_, nucleus)| nucleus.bounds().intersects(&bounds))
     }
 
     /// Bounds of the finished blocks that touch a rectangle.
-    pub fn known(&self, bounds: Bounds) -> impl Iterator<Item = Bounds> {
+    pub fn known(&self, bounds: SlideBounds) -> impl Iterator<Item = SlideBounds> {
         let finished = |block: &usize| self.finished.contains_key(block);
         self.blocks_in(bounds).filter(finished).map(|block| self.bounds(block))
     }
 
     /// Blocks that touch a rectangle: they lie in a grid, whose first block has the full size.
-    fn blocks_in(&self, [left, top, right, bottom]: Bounds) -> impl Iterator<Item = usize> {
+    fn blocks_in(&self, bounds: SlideBounds) -> impl Iterator<Item = usize> {
         let (width, height) =
             self.blocks.first().map_or((1, 1), |b| (b.width.max(1), b.height.max(1)));
         let across = self.width.div_ceil(width).max(1);
-        let columns = self.cells(left, right, width, self.width);
-        let rows = self.cells(top, bottom, height, self.height);
+        let columns = self.cells(bounds.left, bounds.right, width, self.width);
+        let rows = self.cells(bounds.top, bounds.bottom, height, self.height);
         rows.flat_map(move |row| columns.clone().map(move |column| row * across + column))
     }
 
@@ -199,7 +190,7 @@ impl NucleusIndex {
     /// Number of the nucleus at a place, 0 for none.
     #[must_use]
     pub fn label_at(&self, x: f64, y: f64) -> u32 {
-        let mut near = self.near([x, y, x, y]);
+        let mut near = self.near(SlideBounds::at_point(Point { x, y }));
         near.find(|(_, nucleus)| nucleus.holds(x, y)).map_or(0, |(label, _)| label)
     }
 }
@@ -213,8 +204,6 @@ fn covered_px(nuclei: &[SlideNucleus]) -> u64 {
 mod tests {
     use super::*;
     use crate::engine::blocks;
-    use crate::instances::Nucleus;
-    use crate::raster::Point;
 
     fn disc(x: f64, y: f64, r: f64) -> SlideNucleus {
         let ring = [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)]
@@ -224,9 +213,13 @@ mod tests {
             rings: vec![ring.to_vec()],
             area_px: (4.0 * r * r) as u64,
             centroid: (x, y),
-            measurements: vec![("Area", 1.0); 6],
+            measurements: None,
         };
         SlideNucleus::new(&nucleus, 0, 0, 1.0)
+    }
+
+    fn bounds([left, top, right, bottom]: [f64; 4]) -> SlideBounds {
+        SlideBounds { left, top, right, bottom }
     }
 
     fn empty_index() -> NucleusIndex {
@@ -247,18 +240,18 @@ mod tests {
         assert_eq!(found.label_at(500.0, 450.0), 3);
         assert_eq!(found.label_at(404.0, 50.0), 2, "it reaches over the border of its block");
         assert_eq!(found.label_at(300.0, 300.0), 0);
-        assert_eq!(found.known([0.0, 0.0, 1000.0, 600.0]).count(), 2);
+        assert_eq!(found.known(bounds([0.0, 0.0, 1000.0, 600.0])).count(), 2);
         assert!(found.area_share() > 0.0);
     }
 
     #[test]
     fn the_middle_of_a_view_comes_first_and_finished_blocks_do_not_come_again() {
         let mut found = empty_index();
-        let view = [380.0, 0.0, 900.0, 500.0];
+        let view = bounds([380.0, 0.0, 900.0, 500.0]);
         assert_eq!(found.missing(view).len(), 6);
         assert_eq!(found.missing(view)[0], 1);
         found.take(1, Vec::new());
         assert!(!found.missing(view).contains(&1));
-        assert_eq!(found.missing([0.0, 0.0, 10.0, 10.0]), [0]);
+        assert_eq!(found.missing(bounds([0.0, 0.0, 10.0, 10.0])), [0]);
     }
 }

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::instances::polygons;
 use crate::raster::Point;
+use crate::slide::SlideBounds;
 
 /// Most corners of all outlines.
 const MAX_POINTS: usize = 1_000_000;
@@ -74,21 +75,28 @@ impl SlideRegion {
 
     /// Whether a rectangle may hold a point of it.
     #[must_use]
-    pub fn touches(&self, left: f64, top: f64, right: f64, bottom: f64) -> bool {
+    pub fn touches(&self, bounds: &SlideBounds) -> bool {
         match self {
             Self::Everything => true,
             Self::Rectangle { x, y, width, height } => {
-                *x < right && x + width > left && *y < bottom && y + height > top
+                let own = SlideBounds { left: *x, top: *y, right: x + width, bottom: y + height };
+                own.intersects(bounds)
             }
             Self::Outlines(all) => {
                 for outline in all.iter().filter_map(|rings| rings.first()) {
-                    let mut min = Point { x: f64::MAX, y: f64::MAX };
-                    let mut max = Point { x: f64::MIN, y: f64::MIN };
+                    let mut own = SlideBounds {
+                        left: f64::MAX,
+                        top: f64::MAX,
+                        right: f64::MIN,
+                        bottom: f64::MIN,
+                    };
                     for point in outline {
-                        min = Point { x: min.x.min(point.x), y: min.y.min(point.y) };
-                        max = Point { x: max.x.max(point.x), y: max.y.max(point.y) };
+                        own.left = own.left.min(point.x);
+                        own.top = own.top.min(point.y);
+                        own.right = own.right.max(point.x);
+                        own.bottom = own.bottom.max(point.y);
                     }
-                    if min.x < right && max.x > left && min.y < bottom && max.y > top {
+                    if own.intersects(bounds) {
                         return true;
                     }
                 }
@@ -114,13 +122,17 @@ fn is_inside(ring: &[Point], x: f64, y: f64) -> bool {
 mod tests {
     use super::*;
 
+    fn bounds(left: f64, top: f64, right: f64, bottom: f64) -> SlideBounds {
+        SlideBounds { left, top, right, bottom }
+    }
+
     #[test]
     fn rectangles_and_polygons_with_holes_hold_what_lies_in_them() {
         let rectangle: SlideRegion = "10, 20,30,40".parse().expect("rectangle");
         assert!(
             rectangle.holds(10.0, 20.0)
                 && !rectangle.holds(40.0, 20.0)
-                && rectangle.touches(39.0, 0.0, 50.0, 21.0)
+                && rectangle.touches(&bounds(39.0, 0.0, 50.0, 21.0))
         );
         for bad in ["1,2,3", "1,2,0,4", "a,b,c,d", "1,2,3,nan"] {
             assert!(bad.parse::<SlideRegion>().is_err(), "{bad}");
@@ -129,7 +141,10 @@ mod tests {
             [[[0,0],[10,0],[10,10],[0,10],[0,0]],[[4,4],[6,4],[6,6],[4,6],[4,4]]]}}"#;
         let polygon = SlideRegion::from_geojson(text).expect("polygon");
         assert!(polygon.holds(2.0, 2.0) && !polygon.holds(5.0, 5.0) && !polygon.holds(11.0, 5.0));
-        assert!(polygon.touches(9.0, 9.0, 20.0, 20.0) && !polygon.touches(11.0, 0.0, 20.0, 20.0));
+        assert!(
+            polygon.touches(&bounds(9.0, 9.0, 20.0, 20.0))
+                && !polygon.touches(&bounds(11.0, 0.0, 20.0, 20.0))
+        );
         for bad in ["{}", "no", r#"{"type":"Point","coordinates":[1,2]}"#] {
             assert!(SlideRegion::from_geojson(bad).is_err(), "{bad}");
         }

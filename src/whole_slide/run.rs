@@ -1,7 +1,7 @@
 //! The blocks of a slide, one after the other, in this process.
 //!
-//! Reading, network and objects overlap: while the network computes a block, the next one is read and
-//! the nuclei of the one before are found.
+//! Reading, network and objects overlap: while the network computes a block, the next one is read
+//! and the nuclei of the one before are found.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -64,8 +64,8 @@ pub struct SlideRun<'a> {
     pub job: &'a SlideJob,
     pub source: &'a dyn PixelSource,
     pub segmenter: &'a Segmenter,
-    /// Stride and the engine's own block size; they bound memory and, but for a DCCN's stride, change
-    /// no result.
+    /// Stride and the engine's own block size; they bound memory and, but for a DCCN's stride,
+    /// change no result.
     pub options: SegmentOptions,
     pub cancel: &'a AtomicBool,
 }
@@ -266,7 +266,8 @@ mod tests {
         setup.and_then(|setup| setup.complete(image, &cancel)).expect("job")
     }
 
-    /// Rows of the table of a run that is stopped once after `stop` blocks (0: never), and its summary.
+    /// Rows of the table of a run that is stopped once after `stop` blocks (0: never), and its
+    /// summary.
     fn run(image: &RgbImage, block_px: usize, stop: usize) -> (Vec<String>, RunSummary) {
         let segmenter = segmenter();
         let (job, cancel) = (job_of(image, &segmenter, block_px), AtomicBool::new(false));

@@ -49,7 +49,8 @@ impl Sampling {
         let scale = model_mpp / slide_mpp;
         if !(1.0 / MAX_FACTOR..=MAX_FACTOR).contains(&scale) {
             return Err(Error::mismatch(format!(
-                "The slide's pixels of {slide_mpp} µm and the model's of {model_mpp} µm are too far apart; \
+                "The slide's pixels of {slide_mpp} µm and the model's of {model_mpp} µm are too far \
+                 apart; \
                  state the slide's pixel size (--mpp)"
             )));
         }
@@ -61,7 +62,8 @@ impl Sampling {
             [whole.0, whole.1].map(|side| ((side as f64 / scale).round() as usize).max(1));
         if width as f64 * height as f64 > MAX_PX {
             let what = format!(
-                "At the model's pixel size there would be {width}×{height} pixels; that is out of range"
+                "At the model's pixel size there would be {width}×{height} pixels; that is out of \
+                 range"
             );
             return Err(Error::limit(what));
         }

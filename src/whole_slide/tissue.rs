@@ -29,8 +29,8 @@ pub struct Tissue {
     height: usize,
 }
 
-/// The coarsest level that still shows enough, read in strips of rows: the only level of a flat slide
-/// is the slide itself.
+/// The coarsest level that still shows enough, read in strips of rows: the only level of a flat
+/// slide is the slide itself.
 #[derive(Debug)]
 pub struct Overview {
     pub level: usize,

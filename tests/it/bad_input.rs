@@ -1,5 +1,5 @@
-//! Strange and broken images through the whole program: each a clear error or a right result, and
-//! nothing half-written.
+//! Unusual and broken images through the whole program: each gives a correct result or one clear
+//! error, and no partial files.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -10,8 +10,9 @@ use prunella::model::{Model, Precision, dcnn};
 
 use crate::support::{run, run_json, text};
 
-/// A 16×8 JPEG of four colours, (200, 30, 60, 10) as cyan, magenta, yellow, black.
-const CMYK: &str = "/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwAUDg8SDw0UEhASFxUUGB4yIR4cHB49LC4kMklATEtHQEZFUFpzYlBVbVZFRmSIZW13e4GCgU5gjZeMfZZzfoF8\
+/// A 16×8 JPEG of four channels, (200, 30, 60, 10) as cyan, magenta, yellow, black.
+const CMYK: &str = "\
+/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwAUDg8SDw0UEhASFxUUGB4yIR4cHB49LC4kMklATEtHQEZFUFpzYlBVbVZFRmSIZW13e4GCgU5gjZeMfZZzfoF8\
 /8AAFAgACAAQBEMRAE0RAFkRAEsRAP/EABYAAQEBAAAAAAAAAAAAAAAAAAAFBv/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAOBEMATQBZAEsAAD8AhNOtteAP/9k=";
 
 fn model(folder: &Path) -> std::path::PathBuf {
@@ -30,11 +31,11 @@ fn bytes(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
 }
 
 #[test]
-fn every_kind_of_picture_gives_results_of_its_own_size() {
+fn every_pixel_type_gives_results_of_the_size_of_the_image() {
     let dir = tempfile::tempdir().expect("folder");
     let model = model(dir.path());
     let cmyk = base64::engine::general_purpose::STANDARD.decode(CMYK).expect("base64");
-    let pictures = [
+    let images = [
         ("row.png", bytes(&DynamicImage::new_rgb8(37, 1), ImageFormat::Png), (37, 1)),
         ("pixel.png", bytes(&DynamicImage::new_rgb8(1, 1), ImageFormat::Png), (1, 1)),
         ("grey.png", bytes(&DynamicImage::new_luma8(20, 9), ImageFormat::Png), (20, 9)),
@@ -42,11 +43,11 @@ fn every_kind_of_picture_gives_results_of_its_own_size() {
         ("deep.png", bytes(&DynamicImage::new_rgb16(20, 9), ImageFormat::Png), (20, 9)),
         ("cmyk.jpg", cmyk, (16, 8)),
     ];
-    for (name, bytes, (width, height)) in pictures {
+    for (name, bytes, (width, height)) in images {
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).expect("written");
         let out = dir.path().join("out");
-        let said = run_json(&[
+        let report = run_json(&[
             "segment",
             text(&path),
             "--model",
@@ -56,35 +57,27 @@ fn every_kind_of_picture_gives_results_of_its_own_size() {
             "--device",
             "cpu",
         ]);
-        let result = &said["images"][0];
-        assert_eq!(
-            (result["width"].as_u64(), result["height"].as_u64()),
-            (Some(width), Some(height)),
-            "{name}"
-        );
+        let result = &report["images"][0];
+        assert_eq!(result["width"].as_u64(), Some(width), "{name}");
+        assert_eq!(result["height"].as_u64(), Some(height), "{name}");
         let labels = image::open(result["labels"].as_str().expect("labels")).expect("label map");
-        assert_eq!(
-            (u64::from(labels.width()), u64::from(labels.height())),
-            (width, height),
-            "{name}"
-        );
+        assert_eq!(u64::from(labels.width()), width, "{name}");
+        assert_eq!(u64::from(labels.height()), height, "{name}");
     }
 }
 
 #[test]
-fn with_eight_views_a_picture_on_its_side_gives_the_answer_on_its_side() {
+fn with_eight_views_a_rotated_image_gives_the_rotated_result() {
     let dir = tempfile::tempdir().expect("folder");
     let model = model(dir.path());
     let tissue = prunella::dataset::phantom::tile(50, 40, 3).image;
-    let probabilities = |name: &str, picture: DynamicImage, views: &str| -> Vec<Vec<i32>> {
+    let probabilities = |name: &str, image: DynamicImage, views: &str| -> Vec<Vec<i32>> {
         let path = dir.path().join(name);
-        std::fs::write(&path, bytes(&picture, ImageFormat::Png)).expect("written");
-        let how = ["--device", "cpu", "--stain", "keep", "--views", views];
+        std::fs::write(&path, bytes(&image, ImageFormat::Png)).expect("written");
         let out = dir.path().join(views);
-        run_json(
-            &[&["segment", text(&path), "--model", text(&model), "--out", text(&out)], &how[..]]
-                .concat(),
-        );
+        let files = ["segment", text(&path), "--model", text(&model), "--out", text(&out)];
+        let options = ["--device", "cpu", "--stain", "keep", "--views", views];
+        run_json(&[files, options].concat());
         let map = image::open(out.join(name.replace(".png", ".probability.png")))
             .expect("map")
             .to_luma16();
@@ -92,46 +85,50 @@ fn with_eight_views_a_picture_on_its_side_gives_the_answer_on_its_side() {
     };
     let flat: Vec<u8> = tissue.data().as_flattened().to_vec();
     let upright = image::RgbImage::from_raw(tissue.width() as u32, tissue.height() as u32, flat)
-        .expect("picture");
+        .expect("image");
     let upright = DynamicImage::from(upright);
-    let differ = |views: &str| {
-        let (a, b) = (
-            probabilities("a.png", upright.clone(), views),
-            probabilities("b.png", upright.rotate90(), views),
-        );
-        let (rows, columns) = (a.len(), a[0].len());
-        let apart = |(y, x): (usize, usize)| (a[y][x] - b[x][rows - 1 - y]).abs();
-        (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x))).map(apart).max().expect("pixels")
+    // Largest difference of the 16-bit probabilities of an image and of the same image rotated.
+    let largest_difference = |views: &str| {
+        let a = probabilities("a.png", upright.clone(), views);
+        let b = probabilities("b.png", upright.rotate90(), views);
+        let mut largest = 0;
+        for y in 0..a.len() {
+            for x in 0..a[0].len() {
+                largest = largest.max((a[y][x] - b[x][a.len() - 1 - y]).abs());
+            }
+        }
+        largest
     };
-    assert!(differ("8") <= 2, "of 65 535: {}", differ("8"));
-    assert!(differ("1") > 20, "one view is another on its side");
-    let (code, _, said) =
+    assert!(largest_difference("8") <= 2, "of 65 535: {}", largest_difference("8"));
+    assert!(largest_difference("1") > 20, "a single view depends on the orientation");
+    let (code, _, stderr) =
         run(&["segment", "a.png", "--model", text(&model), "--out", "x", "--views", "3"]);
-    assert!(code == Some(2) && said.contains("1, 2, 4 or 8"), "{said}");
+    assert!(code == Some(2) && stderr.contains("1, 2, 4 or 8"), "{stderr}");
 }
 
 #[test]
-fn broken_pictures_are_one_sentence_and_leave_nothing_behind() {
+fn a_broken_image_gives_one_sentence_and_no_files() {
     let dir = tempfile::tempdir().expect("folder");
     let model = model(dir.path());
     let whole = bytes(&DynamicImage::new_rgb8(20, 9), ImageFormat::Png);
-    let sized = |w: u32, h: u32| {
+    // The same file with another size in its header.
+    let with_size = |width: u32, height: u32| {
         let mut png = whole.clone();
-        png[16..20].copy_from_slice(&w.to_be_bytes());
-        png[20..24].copy_from_slice(&h.to_be_bytes());
-        let check = crc32(&png[12..29]);
-        png[29..33].copy_from_slice(&check.to_be_bytes());
+        png[16..20].copy_from_slice(&width.to_be_bytes());
+        png[20..24].copy_from_slice(&height.to_be_bytes());
+        let checksum = crc32(&png[12..29]);
+        png[29..33].copy_from_slice(&checksum.to_be_bytes());
         png
     };
-    let pictures = [
-        ("zero.png", sized(0, 9)),
-        ("bomb.png", sized(100_000, 100_000)),
+    let images = [
+        ("zero.png", with_size(0, 9)),
+        ("huge.png", with_size(100_000, 100_000)),
         ("cut.png", whole[..whole.len() / 2].to_vec()),
         ("thumbnail.jpg", with_thumbnail_cut_short()),
         ("empty.png", Vec::new()),
-        ("words.jpg", b"this is no picture".to_vec()),
+        ("words.jpg", b"this is no image".to_vec()),
     ];
-    for (name, bytes) in pictures {
+    for (name, bytes) in images {
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).expect("written");
         let out = dir.path().join("out");
@@ -153,7 +150,7 @@ fn broken_pictures_are_one_sentence_and_leave_nothing_behind() {
     }
 }
 
-/// Half a JPEG whose header holds the end marker of a thumbnail.
+/// A JPEG without its end, whose header contains the end marker of a thumbnail.
 fn with_thumbnail_cut_short() -> Vec<u8> {
     let whole = bytes(&DynamicImage::new_rgb8(64, 64), ImageFormat::Jpeg);
     let thumbnail = [0xFF, 0xE1, 0, 6, 0xFF, 0xD8, 0xFF, 0xD9];
@@ -161,7 +158,7 @@ fn with_thumbnail_cut_short() -> Vec<u8> {
 }
 
 #[test]
-fn one_broken_picture_does_not_cost_the_others_their_report() {
+fn a_missing_image_does_not_stop_the_others() {
     let dir = tempfile::tempdir().expect("folder");
     let model = model(dir.path());
     let (good, missing) = (dir.path().join("good.png"), dir.path().join("missing.png"));
@@ -182,16 +179,14 @@ fn one_broken_picture_does_not_cost_the_others_their_report() {
     ];
     let (code, stdout, stderr) = run(&arguments);
     assert_eq!(code, Some(2), "{stderr}");
-    let said: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
-    assert_eq!(
-        (said["images"].as_array().map(Vec::len), said["failed"].as_u64()),
-        (Some(1), Some(1))
-    );
+    let report: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!(report["images"].as_array().map(Vec::len), Some(1));
+    assert_eq!(report["failed"].as_u64(), Some(1));
     assert!(stderr.contains("missing.png"), "{stderr}");
 }
 
 #[test]
-fn a_block_of_any_size_is_only_a_block() {
+fn a_block_may_be_larger_than_the_image() {
     let dir = tempfile::tempdir().expect("folder");
     let model = model(dir.path());
     let path = dir.path().join("a.png");
@@ -212,12 +207,14 @@ fn a_block_of_any_size_is_only_a_block() {
     ]);
 }
 
-/// PNG's checksum, bit by bit.
+/// The CRC-32 of PNG, bit by bit.
 fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, &b| {
-        (0..8).fold(
-            crc ^ u32::from(b),
-            |c, _| if c & 1 == 1 { (c >> 1) ^ 0xEDB8_8320 } else { c >> 1 },
-        )
-    })
+    let mut crc = u32::MAX;
+    for &byte in bytes {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
+        }
+    }
+    !crc
 }

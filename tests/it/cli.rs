@@ -1,11 +1,14 @@
-//! The program as a user meets it: results, exit codes, sentences.
+//! The program from the outside: results, exit codes, messages.
+
+use std::path::{Path, PathBuf};
 
 use prunella::model::{Architecture, Model, Precision, dcnn};
 use prunella::raster::{DecodeLimits, Plane, decode_image, encode_rgb_png};
 
 use crate::support::{run, run_json, skip, text, tiles};
 
-fn saved(architecture: Architecture, folder: &std::path::Path) -> std::path::PathBuf {
+/// A model with random weights, as a file.
+fn saved(architecture: Architecture, folder: &Path) -> PathBuf {
     let path = folder.join("model.safetensors");
     Model::random(architecture, 3).expect("model").save(&path, Precision::F32).expect("saved");
     path
@@ -141,21 +144,17 @@ fn the_dccn_trains_with_the_papers_sigmoid_head_and_segments_on_a_grid() {
         "--batch",
         "7",
     ];
-    let told = [
-        &["train", "--data", text(data.path()), "--device", "cpu", "--out", text(&out)],
-        &fixed[..],
-    ]
-    .concat();
-    let value = run_json(&told);
+    let train = ["train", "--data", text(data.path()), "--device", "cpu", "--out", text(&out)];
+    let value = run_json(&[&train[..], &fixed[..]].concat());
     assert_eq!(value["parameters"].as_u64(), Some(4_794_754));
     // The floor of this loss is log(1 + 1/e).
     assert!(value["last_epoch"]["validation_loss"].as_f64().is_some_and(|l| l > 0.3132));
     assert_eq!(run_json(&["info", text(&out)])["card"]["head"], "sigmoid");
     let image = data.path().join("tile0.png");
     let folder = data.path().join("out");
-    let told =
+    let segment =
         ["segment", text(&image), "--model", text(&out), "--stride", "16", "--out", text(&folder)];
-    assert_eq!(run_json(&told)["images"][0]["width"].as_u64(), Some(64));
+    assert_eq!(run_json(&segment)["images"][0]["width"].as_u64(), Some(64));
 }
 
 #[test]
@@ -190,29 +189,58 @@ fn a_model_file_opens_in_pythons_safetensors() {
     };
     let dir = tempfile::tempdir().expect("folder");
     let model = saved(Architecture::paper_dcnn(), dir.path());
-    let script = "import sys, json; from safetensors import safe_open; f = safe_open(sys.argv[1], 'np'); \
+    let script = "import sys, json; from safetensors import safe_open; \
+                  f = safe_open(sys.argv[1], 'np'); \
                   card = json.loads(f.metadata()['prunella']); \
                   print(card['architecture']['kind'], sum(f.get_tensor(k).size for k in f.keys()))";
     let output = std::process::Command::new(python)
         .args(["-c", script, text(&model)])
         .output()
         .expect("Python starts");
-    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    insta::assert_snapshot!(said, @"dcnn 916959");
+    let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    insta::assert_snapshot!(printed, @"dcnn 916959");
 }
 
+/// Verbs of this build; those with subcommands are listed by these.
+const VERBS: &[&str] = &[
+    "demo",
+    "train",
+    "finetune",
+    "prune",
+    "segment",
+    "evaluate",
+    "tune",
+    "export",
+    "import",
+    #[cfg(feature = "net")]
+    "serve",
+    "slide info",
+    "slide region",
+    "slide segment",
+    #[cfg(feature = "desktop")]
+    "view",
+    "convert",
+    "study run",
+    "study report",
+    "study plan",
+    "study cell",
+    "advise",
+    "info",
+    "data check",
+    "data sample",
+    "devices",
+];
+
 #[test]
-fn every_verb_explains_itself_with_an_example() {
-    for verb in [
-        "demo", "train", "finetune", "prune", "segment", "evaluate", "tune", "export", "import",
-        "serve", "info",
-    ] {
-        let (code, out, _) = run(&[verb, "--help"]);
+fn the_help_of_every_verb_has_an_example() {
+    let (_, overview, _) = run(&["--help"]);
+    for verb in VERBS {
+        let words: Vec<&str> = verb.split(' ').collect();
+        assert!(overview.contains(&format!("\n  {} ", words[0])), "{verb}: {overview}");
+        let (code, help, _) = run(&[&words[..], &["--help"]].concat());
         assert_eq!(code, Some(0));
-        assert!(
-            out.contains("Examples:") && out.contains(&format!("prunella {verb}")),
-            "{verb}: {out}"
-        );
+        let has_example = help.contains("Examples:") && help.contains(&format!("prunella {verb}"));
+        assert!(has_example, "{verb}: {help}");
     }
 }
 
@@ -242,7 +270,7 @@ fn the_demo_learns_prunes_and_reports() {
 }
 
 #[test]
-fn an_image_at_another_pixel_size_is_seen_at_the_models_and_answered_at_its_own() {
+fn an_image_of_another_pixel_size_is_resampled_and_its_results_are_in_its_own_pixels() {
     let dir = tempfile::tempdir().expect("folder");
     let image = prunella::raster::phantom(300, 220, 20).0;
     let twice = Plane::from_vec(

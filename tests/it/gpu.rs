@@ -1,5 +1,6 @@
-//! Training devices: a right one is accepted, a wrong one refused. Without any Vulkan adapter these
-//! are skipped, said so.
+//! Training devices: a correct one is accepted, a wrong one refused. Without any Vulkan adapter
+//! these tests are skipped and say so.
+#![cfg(feature = "train-gpu")]
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use prunella::dataset::{Augmentation, phantom};
 use prunella::engine::DeviceChoice;
 use prunella::model::{Model, dccn, dcnn};
 use prunella::train::{
-    Compute, DeviceTiles, Event, Recipe, TrainData, Trainer, adapters, gradients_differ_by, open,
+    Compute, DeviceTiles, Event, Recipe, TrainBackend, TrainData, Trainer, adapters,
+    gradients_differ_by, open,
 };
 
 use crate::support::{prunella, skip, text, tiles};
@@ -55,8 +57,9 @@ fn training_on_an_adapter_that_gathers_its_own_patches_goes_like_the_cpus() {
     let (compute, _) = open(DeviceChoice::Gpu(Some(adapter.index)), &start, 8)
         .expect("the adapter passes its check");
     let augmentation = Augmentation::STRONG;
-    let limit = compute.max_tensor_bytes.expect("a buffer's limit");
-    let sent = DeviceTiles::proven(&tiles, augmentation, &compute.device, limit);
+    let TrainBackend::Burn(device) = &compute.backend else { panic!("Burn trains on adapters") };
+    let limit = device.max_tensor_bytes.expect("a buffer's limit");
+    let sent = DeviceTiles::proven(&tiles, augmentation, &device.device, limit);
     assert!(sent.is_some(), "the adapter gathers the host's patches");
     let recipe = Recipe {
         patches: 60,

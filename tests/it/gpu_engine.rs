@@ -1,5 +1,5 @@
-//! Rungs 1 and 2 of the exactness ladder on whatever adapter is here, and what happens when it
-//! fails.
+//! Rungs 1 and 2 of the exactness ladder (`engine`) on the first adapter of this machine, and the
+//! fall-back to the CPU when a device fails.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use prunella::raster::{LabelMap, Plane, RgbImage};
 use crate::compare::close;
 use crate::support::{root, skip};
 
-/// The first adapter, or none: then the test is skipped, said so and counted.
+/// The first adapter; without one the test is reported as skipped.
 pub fn device(test: &str) -> Option<Arc<Gpu>> {
     let found = pollster::block_on(adapters());
     let Some(adapter) = found.first() else {
@@ -29,9 +29,13 @@ pub fn device(test: &str) -> Option<Arc<Gpu>> {
     Some(Arc::new(pollster::block_on(Gpu::open(adapter)).expect("the adapter opens")))
 }
 
+/// An image in which neighbouring pixels differ.
 fn picture(width: usize, height: usize) -> RgbImage {
-    let pixel = |i: usize| [0, 1, 2].map(|c| ((i * 7919 + c * 104_729) % 251) as u8);
-    Plane::from_vec(width, height, (0..width * height).map(pixel).collect()).expect("plane")
+    let mut pixels = Vec::new();
+    for i in 0..width * height {
+        pixels.push([0, 1, 2].map(|c| ((i * 7919 + c * 104_729) % 251) as u8));
+    }
+    Plane::from_vec(width, height, pixels).expect("plane")
 }
 
 fn logits(gpu: &Arc<Gpu>, model: &Model, image: &RgbImage, block: Block) -> Vec<f32> {
@@ -45,10 +49,20 @@ fn segmenter(gpu: Arc<Gpu>, model: &Model) -> Segmenter {
     pollster::block_on(open).expect("segmenter")
 }
 
+/// Logits of a block by the definition, patch by patch.
 fn definition(model: &Model, image: &RgbImage, block: Block) -> Vec<f32> {
-    let places = (0..block.height)
-        .flat_map(|y| (0..block.width).map(move |x| (block.row + y, block.column + x)));
-    places.flat_map(|(y, x)| patch_logits(model, &patch_at(image, y, x))).collect()
+    let mut logits = Vec::new();
+    for row in block.row..block.row + block.height {
+        for column in block.column..block.column + block.width {
+            logits.extend(patch_logits(model, &patch_at(image, row, column)));
+        }
+    }
+    logits
+}
+
+/// Bits of each value; −0 counts as 0.
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| (v + 0.0).to_bits()).collect()
 }
 
 #[test]
@@ -66,15 +80,14 @@ fn integers_are_equal_bit_for_bit_at_any_width_size_and_phase() {
     for architecture in networks {
         let model = integers(&Model::random(architecture, 3).expect("model")).expect("integers");
         let image = black_and_white(19, 10).expect("image");
-        // Every phase of the pools (8 pixels), an odd size, one pixel, and a block at the far
+        // All phases of the pools (8 pixels), an odd size, one pixel, and a block at the far
         // corner.
         let blocks = [(0, 0, 9, 9), (3, 5, 1, 1), (8, 11, 8, 2)];
         for (row, column, width, height) in blocks {
             let block = Block { row, column, width, height };
-            let bits = |v: Vec<f32>| v.iter().map(|z| (z + 0.0).to_bits()).collect::<Vec<_>>();
-            let (got, want) =
-                (logits(&gpu, &model, &image, block), definition(&model, &image, block));
-            assert_eq!(bits(got), bits(want), "{:?} {block:?}", model.card().architecture);
+            let got = logits(&gpu, &model, &image, block);
+            let want = definition(&model, &image, block);
+            assert_eq!(bits(&got), bits(&want), "{:?} {block:?}", model.card().architecture);
         }
     }
 }
@@ -82,19 +95,19 @@ fn integers_are_equal_bit_for_bit_at_any_width_size_and_phase() {
 #[test]
 fn real_weights_agree_within_the_stated_tolerance() {
     let Some(gpu) = device("real_weights_agree_within_the_stated_tolerance") else { return };
-    let half_dccn = dccn(6, 12, 3, [12, 25, 51], 2);
-    for architecture in [
+    let networks = [
         Architecture::paper_dcnn(),
         dcnn([13, 25, 40], 1024, 2),
         dcnn([3, 5, 8], 102, 2),
-        half_dccn,
-    ] {
+        dccn(6, 12, 3, [12, 25, 51], 2),
+    ];
+    for architecture in networks {
         let model = Model::random(architecture, 5).expect("model");
         let image = picture(23, 9);
         let block = Block { row: 2, column: 3, width: 5, height: 3 };
         let got = logits(&gpu, &model, &image, block);
-        close(&got, &definition(&model, &image, block), f64::from(ABSOLUTE), f64::from(RELATIVE))
-            .expect("close");
+        let want = definition(&model, &image, block);
+        close(&got, &want, f64::from(ABSOLUTE), f64::from(RELATIVE)).expect("close");
     }
 }
 
@@ -211,17 +224,18 @@ fn both_engines_find_the_same_nuclei() {
     let Some(gpu) = device("both_engines_find_the_same_nuclei") else { return };
     let model = Model::load(&root().join("models/dcnn-90.safetensors")).expect("shipped model");
     let image = phantom::tile(120, 100, 3).image;
-    let (control, mut report) = (Control::default(), Warnings::default());
     let segmenter = segmenter(gpu, &model);
+    let control = Control::default();
+    let mut report = Warnings::default();
     let run = segmenter.segment(&image, SegmentOptions::default(), &control, &mut report);
     let on_gpu = pollster::block_on(run).expect("map").map;
     let on_cpu = segment(&model, &image, SegmentOptions::default(), &control).expect("map");
     let parameters = model.card().instances;
-    let labels = |map| find(map, &parameters).expect("objects").0;
-    let (one, other) = (labels(&on_gpu), labels(&on_cpu));
-    assert!(one.data().iter().any(|&l| l > 3), "there are nuclei to compare");
-    assert_eq!(differing(&one, &other), 0);
-    let mut wrong = other.clone();
+    let gpu_labels = find(&on_gpu, &parameters).expect("objects").0;
+    let cpu_labels = find(&on_cpu, &parameters).expect("objects").0;
+    assert!(gpu_labels.data().iter().any(|&label| label > 3), "there are nuclei to compare");
+    assert_eq!(differing(&gpu_labels, &cpu_labels), 0);
+    let mut wrong = cpu_labels.clone();
     wrong.data_mut()[0] += 1;
-    assert_eq!(differing(&wrong, &other), 1, "the comparer sees one pixel");
+    assert_eq!(differing(&wrong, &cpu_labels), 1, "one wrong pixel is found");
 }

@@ -1,5 +1,5 @@
-//! Layering rules that no compiler checks: floors of modules, homes of foreign crates, unique names of
-//! public types, line width. Each rule has a test in which it fails.
+//! Layering rules that no compiler checks: floors of modules, homes of foreign crates, unique names
+//! of public types, line width. Each rule has a test in which it fails.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ const FLOORS: [(&str, u8); 21] = [
 
 /// Foreign crates and the modules that may touch them.
 const FOREIGN: [(&str, &[&str]); 35] = [
-    ("burn", &["train"]),
+    ("burn_tensor", &["train/burn"]),
     ("wgpu", &["engine/gpu", "viewer/painter", "web/viewport", "desktop/window_surface"]),
     (
         "pollster",
@@ -65,7 +65,7 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("egui", &["desktop/panel", "desktop/window_surface", "desktop/window"]),
     ("egui_wgpu", &["desktop/window_surface"]),
     ("egui_winit", &["desktop/window"]),
-    ("winit", &["desktop/window", "desktop/window_surface"]),
+    ("winit", &["desktop/window", "desktop/window_input", "desktop/window_surface"]),
     ("toml", &["study/design"]),
     ("indicatif", &["cli"]),
     ("ctrlc", &["cli/output"]),
@@ -89,7 +89,7 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("zune_jpeg", &["slide/decode"]),
     ("hayro_jpeg2000", &["slide/decode"]),
     ("weezl", &["slide/decode"]),
-    ("ureq", &["slide/source"]),
+    ("ureq", &["slide/http_source"]),
 ];
 
 fn sources() -> Vec<(String, String)> {
@@ -165,12 +165,12 @@ fn broken_foreign(file: &str, text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Lines wider than [`MAX_WIDTH`].
+/// Lines wider than [`MAX_WIDTH`] that have a space to break them at.
 fn too_wide(file: &str, text: &str) -> Vec<String> {
     let mut wide = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let columns = line.chars().count();
-        if columns > MAX_WIDTH {
+        if columns > MAX_WIDTH && line.trim().contains(' ') {
             wide.push(format!("{file}:{number} has {columns} columns"));
         }
     }
@@ -242,9 +242,9 @@ fn the_rules_catch_what_they_are_for() {
     assert_eq!(broken_floors("engine/mod", "use crate::prune::x;").len(), 1, "sideways");
     assert_eq!(broken_floors("news/mod", "").len(), 1, "a module without a floor");
     assert!(broken_floors("engine/mod", "use crate::model::x; // crate::cli\n").is_empty());
-    assert_eq!(broken_foreign("engine/dense", "use burn::tensor::Tensor;").len(), 1);
-    assert!(broken_foreign("train/network", "use burn::tensor::Tensor;").is_empty());
-    assert_eq!(too_wide("x", &"a".repeat(MAX_WIDTH + 1)), ["x:1 has 101 columns"]);
+    assert_eq!(broken_foreign("engine/dense", "use burn_tensor::Tensor;").len(), 1);
+    assert!(broken_foreign("train/burn/network", "use burn_tensor::Tensor;").is_empty());
+    assert_eq!(too_wide("x", &format!("a {}", "b".repeat(MAX_WIDTH - 1))), ["x:1 has 101 columns"]);
     assert!(too_wide("x", &"é".repeat(MAX_WIDTH)).is_empty(), "characters, not bytes");
     let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
     let twice = [file("a", "pub struct Level {"), file("b", "    pub enum Level {\n// pub type A")];

@@ -1,31 +1,31 @@
-//! A model as a link: printed, read back, and refused when it is broken.
+//! A model as a link: exported, imported, and refused when it is broken.
 
 use prunella::model::{Model, Precision, dcnn};
 
 use crate::support::{root, run, run_json, text};
 
 #[test]
-fn the_smallest_model_travels_in_a_link_and_comes_back() {
+fn the_smallest_shipped_model_is_exported_as_a_link_and_imported_again() {
     let dir = tempfile::tempdir().expect("folder");
     let path = |name: &str| dir.path().join(name);
     let shipped = root().join("models/dcnn-90-all.safetensors");
-    let said = run_json(&["export", text(&shipped), "--link"]);
-    let link = said["link"].as_str().expect("link");
+    let exported = run_json(&["export", text(&shipped), "--link"]);
+    let link = exported["link"].as_str().expect("link");
     assert!(link.starts_with("#m=") && link.len() <= 16 * 1024, "{} characters", link.len());
-    assert!(said["dice_with_unquantised"].as_f64().is_some_and(|d| d >= 0.99), "{said}");
-    let back = run_json(&["import", link, "--out", text(&path("a.safetensors"))]);
-    assert_eq!(back["parameters"], said["parameters"]);
-    // A link of what came back is the same link; in a file it is read as well.
+    assert!(exported["dice_with_unquantised"].as_f64().is_some_and(|d| d >= 0.99), "{exported}");
+    let imported = run_json(&["import", link, "--out", text(&path("a.safetensors"))]);
+    assert_eq!(imported["parameters"], exported["parameters"]);
+    // The imported model gives the same link, and a link may also be read from a file.
     let again = run_json(&["export", text(&path("a.safetensors")), "--link"]);
-    assert_eq!(again["link"], said["link"]);
+    assert_eq!(again["link"], exported["link"]);
     std::fs::write(path("link.txt"), format!("https://example.org/{link}\n")).expect("written");
     let file = format!("@{}", text(&path("link.txt")));
     let from_file = run_json(&["import", &file, "--out", text(&path("b.safetensors"))]);
-    assert_eq!(from_file["fingerprint"], back["fingerprint"]);
+    assert_eq!(from_file["fingerprint"], imported["fingerprint"]);
 }
 
 #[test]
-fn a_broken_link_is_one_sentence_and_no_file() {
+fn a_broken_link_gives_one_sentence_and_no_file() {
     let dir = tempfile::tempdir().expect("folder");
     let out = dir.path().join("never.safetensors");
     for link in ["#m=UAEA", "https://example.org/", "#m=%%%", ""] {
@@ -36,7 +36,7 @@ fn a_broken_link_is_one_sentence_and_no_file() {
 }
 
 #[test]
-fn pruning_of_all_layers_narrows_the_hidden_one_too() {
+fn pruning_with_scope_all_narrows_the_hidden_layer_too() {
     let dir = tempfile::tempdir().expect("folder");
     let (from, to) = (dir.path().join("a.safetensors"), dir.path().join("b.safetensors"));
     Model::random(dcnn([4, 6, 8], 40, 2), 1)

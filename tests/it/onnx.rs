@@ -1,4 +1,4 @@
-//! Exported networks in onnxruntime against the engine's own logits, and what the command writes.
+//! Exported networks in onnxruntime against this crate's own logits, and the files of the command.
 
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +20,7 @@ feed = {session.get_inputs()[0].name: np.fromfile(data, '<f4').reshape(shape)}
 session.run(['logits'], feed)[0].astype('<f4').tofile(out)
 ";
 
-/// A Python with onnxruntime, or none: then the test is skipped, said so and counted.
+/// A Python with onnxruntime; without one the test is reported as skipped.
 fn python(test: &str) -> Option<String> {
     let python = std::env::var("PRUNELLA_PYTHON").unwrap_or_else(|_| "python3".into());
     let there = Command::new(&python)
@@ -49,29 +49,35 @@ fn in_onnxruntime(python: &str, onnx: &[u8], shape: &str, input: &[f32]) -> Vec<
     out.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
+/// An image in which neighbouring pixels differ.
 fn picture(width: usize, height: usize) -> RgbImage {
-    let pixel = |i: usize| [0, 1, 2].map(|c| ((i * 7919 + c * 104_729) % 251) as u8);
-    Plane::from_vec(width, height, (0..width * height).map(pixel).collect()).expect("plane")
+    let mut pixels = Vec::new();
+    for i in 0..width * height {
+        pixels.push([0, 1, 2].map(|c| ((i * 7919 + c * 104_729) % 251) as u8));
+    }
+    Plane::from_vec(width, height, pixels).expect("plane")
 }
 
 #[test]
 fn patch_form_equals_the_engine_pruned_or_not() {
     let Some(python) = python("patch_form_equals_the_engine_pruned_or_not") else { return };
-    let tenth = dccn(7, 13, 4, [13, 26, 52], 2);
-    for architecture in
-        [Architecture::paper_dcnn(), dcnn([3, 5, 8], 102, 2), Architecture::paper_dccn(), tenth]
-    {
+    let networks = [
+        Architecture::paper_dcnn(),
+        dcnn([3, 5, 8], 102, 2),
+        Architecture::paper_dccn(),
+        dccn(7, 13, 4, [13, 26, 52], 2),
+    ];
+    for architecture in networks {
         let model = Model::random(architecture, 9).expect("model");
         let image = picture(60, 60);
-        let places = [(0, 0), (31, 30), (59, 12)];
-        let patches: Vec<f32> = places.iter().flat_map(|&(r, c)| patch_at(&image, r, c)).collect();
-        let got = in_onnxruntime(
-            &python,
-            &to_onnx(&model, OnnxForm::Patch).expect("onnx"),
-            "3,3,55,55",
-            &patches,
-        );
-        let want = BatchEngine::new(&model).expect("engine").run(&image, &places);
+        let pixels = [(0, 0), (31, 30), (59, 12)];
+        let mut patches = Vec::new();
+        for (row, column) in pixels {
+            patches.extend(patch_at(&image, row, column));
+        }
+        let onnx = to_onnx(&model, OnnxForm::Patch).expect("onnx");
+        let got = in_onnxruntime(&python, &onnx, "3,3,55,55", &patches);
+        let want = BatchEngine::new(&model).expect("engine").run(&image, &pixels);
         close(&got, &want, 1e-4, 1e-4).expect("close");
     }
 }
@@ -79,18 +85,26 @@ fn patch_form_equals_the_engine_pruned_or_not() {
 #[test]
 fn dense_form_equals_the_engine_at_any_size() {
     let Some(python) = python("dense_form_equals_the_engine_at_any_size") else { return };
-    for (architecture, (w, h)) in
-        [(Architecture::paper_dcnn(), (11, 6)), (dcnn([13, 25, 40], 102, 2), (1, 9))]
-    {
+    let wide = Block { row: 0, column: 0, width: 11, height: 6 };
+    let narrow = Block { row: 0, column: 0, width: 1, height: 9 };
+    let cases = [(Architecture::paper_dcnn(), wide), (dcnn([13, 25, 40], 102, 2), narrow)];
+    for (architecture, block) in cases {
         let model = Model::random(architecture, 9).expect("model");
-        let image = picture(w, h);
-        let window = mirrored_window(&image, -27, -27, w + 54, h + 54);
-        let input: Vec<f32> =
-            (0..3).flat_map(|c| window.iter().map(move |p| f32::from(p[c]) / 255.0)).collect();
+        let Block { width, height, .. } = block;
+        let image = picture(width, height);
+        let window = mirrored_window(&image, -27, -27, width + 54, height + 54);
+        let mut input = Vec::new();
+        for channel in 0..3 {
+            input.extend(window.iter().map(|pixel| f32::from(pixel[channel]) / 255.0));
+        }
         let onnx = to_onnx(&model, OnnxForm::Dense).expect("onnx");
-        let planes = in_onnxruntime(&python, &onnx, &format!("1,3,{},{}", h + 54, w + 54), &input);
-        let got: Vec<f32> = (0..w * h).flat_map(|i| [planes[i], planes[w * h + i]]).collect();
-        let block = Block { row: 0, column: 0, width: w, height: h };
+        let shape = format!("1,3,{},{}", height + 54, width + 54);
+        let planes = in_onnxruntime(&python, &onnx, &shape, &input);
+        // [class][pixel] to [pixel][class].
+        let mut got = Vec::new();
+        for i in 0..width * height {
+            got.extend([planes[i], planes[width * height + i]]);
+        }
         let want = DenseEngine::new(&model).expect("engine").run(&image, block);
         close(&got, &want, 1e-4, 1e-4).expect("close");
     }
@@ -104,8 +118,8 @@ fn the_command_writes_the_file_beside_the_model_and_refuses_a_dense_dccn() {
         .expect("model")
         .save(&path, prunella::model::Precision::F32)
         .expect("saved");
-    let said = run_json(&["export", text(&path), "--onnx"]);
-    assert!(Path::new(said["file"].as_str().expect("file")).is_file());
+    let report = run_json(&["export", text(&path), "--onnx"]);
+    assert!(Path::new(report["file"].as_str().expect("file")).is_file());
     let (code, _, error) = crate::support::run(&["export", text(&path), "--onnx", "--dense"]);
     assert_eq!(code, Some(2));
     assert!(error.contains("no exact dense form"), "{error}");

@@ -1,4 +1,4 @@
-//! The folder server: ranges answered, nothing outside the folder, no other name.
+//! `prunella serve`: range requests, nothing outside the folder, no other host name.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -28,7 +28,7 @@ impl Server {
         Self { child, address }
     }
 
-    /// Status line and headers, then the body.
+    /// Status line and headers in lower case, and the body.
     fn get(&self, path: &str, headers: &str) -> (String, Vec<u8>) {
         let mut stream = TcpStream::connect(&self.address).expect("connected");
         let host = if headers.contains("Host:") {
@@ -86,6 +86,7 @@ fn files_and_ranges_are_served_and_nothing_else() {
         head.starts_with("http/1.1 200") && String::from_utf8_lossy(&body).contains("a b.txt"),
         "{head}"
     );
+    // Paths that leave the folder, also by a link, and paths that do not exist.
     for path in [
         "/files/../secret.txt",
         "/files/%2e%2e/secret.txt",
@@ -96,12 +97,13 @@ fn files_and_ranges_are_served_and_nothing_else() {
     ] {
         assert_eq!(server.status(path, ""), "404", "{path}");
     }
+    // Another host name: a page of another origin must not read the folder (DNS rebinding).
     assert_eq!(server.status("/files/a%20b.txt", "Host: evil.example\r\n"), "403");
 }
 
 #[test]
-fn what_is_no_folder_is_not_served() {
-    let (code, _, stderr) = run(&["serve", "/nowhere/at/all", "--no-open"]);
+fn only_folders_are_served() {
+    let (code, _, message) = run(&["serve", "/nowhere/at/all", "--no-open"]);
     assert_eq!(code, Some(2));
-    assert!(stderr.contains("/nowhere/at/all"), "{stderr}");
+    assert!(message.contains("/nowhere/at/all"), "{message}");
 }

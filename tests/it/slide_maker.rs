@@ -1,22 +1,64 @@
-//! TIFF slides in every layout, made on the spot.
+//! Writes TIFF slides in every layout, for tests.
 
 use image::codecs::jpeg::JpegEncoder;
 use prunella::raster::{Plane, RgbImage};
 
+/// Rows of a strip.
+const STRIP_ROWS: usize = 10;
+/// TIFF tag 259.
+const LZW: u16 = 5;
+const JPEG: u16 = 7;
+const DEFLATE: u16 = 8;
+/// TIFF field types.
+const ASCII: u16 = 2;
+const SHORT: u16 = 3;
+const LONG: u16 = 4;
+const IFD: u16 = 13;
+const LONG8: u16 = 16;
+const IFD8: u16 = 18;
+
 /// How a test slide is written.
 #[derive(Debug, Clone, Copy)]
 pub struct Style {
+    /// `BigTIFF`.
     pub big: bool,
     pub big_endian: bool,
-    /// 1, 5, 7 or 8.
+    /// TIFF tag 259: 1, 5, 7 or 8.
     pub compression: u16,
+    /// Side of the tiles, pixels; none for strips.
     pub tile: Option<usize>,
     /// Levels behind the first are its sub-directories.
     pub nested: bool,
 }
 
+/// Little-endian classic TIFF, uncompressed, tiles of 32 × 32 pixels.
 pub const PLAIN: Style =
     Style { big: false, big_endian: false, compression: 1, tile: Some(32), nested: false };
+
+/// A tag with its values.
+struct Tag {
+    number: u16,
+    field_type: u16,
+    values: Vec<u64>,
+}
+
+impl Tag {
+    fn value_width(&self) -> usize {
+        match self.field_type {
+            ASCII => 1,
+            SHORT => 2,
+            LONG8 | IFD8 => 8,
+            _ => 4,
+        }
+    }
+}
+
+/// Where a directory was written.
+struct WrittenDirectory {
+    offset: u64,
+    /// Offset of its link to the next directory.
+    link: u64,
+}
 
 struct Writer {
     style: Style,
@@ -33,12 +75,21 @@ impl Writer {
         out
     }
 
-    fn pack(&self, values: &[u8], width: usize) -> Vec<u8> {
+    fn numbers(&self, values: &[u64], width: usize) -> Vec<u8> {
+        values.iter().flat_map(|v| self.number(*v, width)).collect()
+    }
+
+    /// Bytes of an offset, and of the value field of a tag.
+    fn offset_width(&self) -> usize {
+        if self.style.big { 8 } else { 4 }
+    }
+
+    fn compress(&self, values: &[u8], width: usize) -> Vec<u8> {
         match self.style.compression {
-            5 => weezl::encode::Encoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8)
+            LZW => weezl::encode::Encoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8)
                 .encode(values)
                 .expect("LZW"),
-            7 => {
+            JPEG => {
                 let mut out = Vec::new();
                 let height = values.len() / 3 / width;
                 let mut encoder = JpegEncoder::new_with_quality(&mut out, 95);
@@ -47,7 +98,7 @@ impl Writer {
                     .expect("JPEG");
                 out
             }
-            8 => {
+            DEFLATE => {
                 let mut encoder =
                     flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
                 std::io::Write::write_all(&mut encoder, values).expect("deflate");
@@ -57,133 +108,149 @@ impl Writer {
         }
     }
 
-    /// Tiles of a level; their places and lengths.
-    fn tiles(&mut self, image: &RgbImage) -> Vec<(u64, u64)> {
-        let (w, h) = self.style.tile.map_or((image.width(), 10), |t| (t, t));
-        let mut places = Vec::new();
-        for top in (0..image.height()).step_by(h) {
-            for left in (0..image.width()).step_by(w) {
-                let rows = if self.style.tile.is_some() { h } else { h.min(image.height() - top) };
-                let value = |i: usize| {
-                    let (y, x) = (
-                        (top + i / w).min(image.height() - 1),
-                        (left + i % w).min(image.width() - 1),
-                    );
-                    image.get(y, x)
-                };
-                let values: Vec<u8> = (0..w * rows).flat_map(value).collect();
-                let packed = self.pack(&values, w);
-                places.push((self.bytes.len() as u64, packed.len() as u64));
-                self.bytes.extend(packed);
+    /// Writes the tiles or strips of a level; gives their offsets and byte counts.
+    fn tiles(&mut self, image: &RgbImage) -> (Vec<u64>, Vec<u64>) {
+        let width = self.style.tile.unwrap_or(image.width());
+        let height = self.style.tile.unwrap_or(STRIP_ROWS);
+        let mut offsets = Vec::new();
+        let mut byte_counts = Vec::new();
+        for top in (0..image.height()).step_by(height) {
+            for left in (0..image.width()).step_by(width) {
+                let mut rows = height;
+                if self.style.tile.is_none() {
+                    rows = height.min(image.height() - top);
+                }
+                // Beyond the image the last pixel repeats.
+                let mut values = Vec::new();
+                for y in top..top + rows {
+                    for x in left..left + width {
+                        let pixel = image.get(y.min(image.height() - 1), x.min(image.width() - 1));
+                        values.extend(pixel);
+                    }
+                }
+                let compressed = self.compress(&values, width);
+                offsets.push(self.bytes.len() as u64);
+                byte_counts.push(compressed.len() as u64);
+                self.bytes.extend(compressed);
             }
         }
-        places
+        (offsets, byte_counts)
     }
 
-    /// Writes values outside a directory; gives their place.
-    fn list(&mut self, values: &[u64], width: usize) -> u64 {
-        let at = self.bytes.len() as u64;
-        let bytes: Vec<u8> = values.iter().flat_map(|v| self.number(*v, width)).collect();
-        self.bytes.extend(bytes);
-        at
-    }
-
-    /// Writes a directory; gives its place and the place of its link to the next.
-    fn directory(&mut self, image: &RgbImage, description: &str, subs: &[u64]) -> (u64, u64) {
-        let places = self.tiles(image);
-        let wide = if self.style.big { 8 } else { 4 };
-        let long = if self.style.big { 16 } else { 4 };
-        let mut tags: Vec<(u16, u16, Vec<u64>)> = vec![
-            (256, 4, vec![image.width() as u64]),
-            (257, 4, vec![image.height() as u64]),
-            (258, 3, vec![8, 8, 8]),
-            (259, 3, vec![u64::from(self.style.compression)]),
-            (262, 3, vec![if self.style.compression == 7 { 6 } else { 2 }]),
-            (270, 2, description.bytes().map(u64::from).chain([0]).collect()),
-            (277, 3, vec![3]),
+    fn tags(&mut self, image: &RgbImage, description: &str, sub_ifds: &[u64]) -> Vec<Tag> {
+        let (offsets, byte_counts) = self.tiles(image);
+        let offset_type = if self.style.big { LONG8 } else { LONG };
+        let photometric = if self.style.compression == JPEG { 6 } else { 2 };
+        let text: Vec<u64> = description.bytes().map(u64::from).chain([0]).collect();
+        let tag = |number, field_type, values| Tag { number, field_type, values };
+        let mut tags = vec![
+            tag(256, LONG, vec![image.width() as u64]),
+            tag(257, LONG, vec![image.height() as u64]),
+            tag(258, SHORT, vec![8, 8, 8]),
+            tag(259, SHORT, vec![u64::from(self.style.compression)]),
+            tag(262, SHORT, vec![photometric]),
+            tag(270, ASCII, text),
+            tag(277, SHORT, vec![3]),
         ];
-        let (offsets, counts): (Vec<u64>, Vec<u64>) = places.into_iter().unzip();
         if let Some(tile) = self.style.tile {
-            tags.extend([(322, 3, vec![tile as u64]), (323, 3, vec![tile as u64])]);
-            tags.extend([(324, long, offsets), (325, 4, counts)]);
+            tags.push(tag(322, SHORT, vec![tile as u64]));
+            tags.push(tag(323, SHORT, vec![tile as u64]));
+            tags.push(tag(324, offset_type, offsets));
+            tags.push(tag(325, LONG, byte_counts));
         } else {
-            tags.extend([(273, long, offsets), (278, 4, vec![10]), (279, 4, counts)]);
+            tags.push(tag(273, offset_type, offsets));
+            tags.push(tag(278, LONG, vec![STRIP_ROWS as u64]));
+            tags.push(tag(279, LONG, byte_counts));
         }
-        if !subs.is_empty() {
-            tags.push((330, if self.style.big { 18 } else { 13 }, subs.to_vec()));
+        if !sub_ifds.is_empty() {
+            tags.push(tag(330, if self.style.big { IFD8 } else { IFD }, sub_ifds.to_vec()));
         }
-        tags.sort_by_key(|t| t.0);
+        tags.sort_by_key(|t| t.number);
+        tags
+    }
+
+    /// Writes a level: its tiles, values that do not fit into the directory, the directory.
+    fn directory(
+        &mut self,
+        image: &RgbImage,
+        description: &str,
+        sub_ifds: &[u64],
+    ) -> WrittenDirectory {
+        let tags = self.tags(image, description, sub_ifds);
+        let offset_width = self.offset_width();
         let mut entries = Vec::new();
-        for (tag, kind, values) in &tags {
-            let width = match kind {
-                2 => 1,
-                3 => 2,
-                16 | 18 => 8,
-                _ => 4,
-            };
-            let inline = values.len() * width <= wide;
-            let mut value: Vec<u8> = values.iter().flat_map(|v| self.number(*v, width)).collect();
-            if !inline {
-                let at = self.list(values, width);
-                value = self.number(at, wide);
+        for tag in &tags {
+            let mut value = self.numbers(&tag.values, tag.value_width());
+            if value.len() > offset_width {
+                let offset = self.bytes.len() as u64;
+                self.bytes.extend(value);
+                value = self.number(offset, offset_width);
             }
-            value.resize(wide, 0);
-            entries.extend(self.number(u64::from(*tag), 2));
-            entries.extend(self.number(u64::from(*kind), 2));
-            entries.extend(self.number(values.len() as u64, wide));
+            value.resize(offset_width, 0);
+            entries.extend(self.number(u64::from(tag.number), 2));
+            entries.extend(self.number(u64::from(tag.field_type), 2));
+            entries.extend(self.number(tag.values.len() as u64, offset_width));
             entries.extend(value);
         }
-        let at = self.bytes.len() as u64;
+        let offset = self.bytes.len() as u64;
         let count = self.number(tags.len() as u64, if self.style.big { 8 } else { 2 });
         self.bytes.extend(count);
         self.bytes.extend(entries);
         let link = self.bytes.len() as u64;
-        self.bytes.extend(vec![0; wide]);
-        (at, link)
+        self.bytes.extend(vec![0; offset_width]);
+        WrittenDirectory { offset, link }
     }
 
+    /// Writes the offset `to` at the place `from`.
     fn link(&mut self, from: u64, to: u64) {
-        let wide = if self.style.big { 8 } else { 4 };
-        let value = self.number(to, wide);
-        self.bytes[from as usize..][..wide].copy_from_slice(&value);
+        let value = self.number(to, self.offset_width());
+        self.bytes[from as usize..][..value.len()].copy_from_slice(&value);
     }
 }
 
-/// A slide of these levels.
+/// A slide of these levels, the finest first.
 pub fn slide(levels: &[RgbImage], style: Style, description: &str) -> Vec<u8> {
     let mut w = Writer { style, bytes: vec![0; 16] };
-    let mark: [u8; 2] = if style.big_endian { *b"MM" } else { *b"II" };
-    w.bytes[..2].copy_from_slice(&mark);
+    let byte_order: [u8; 2] = if style.big_endian { *b"MM" } else { *b"II" };
+    w.bytes[..2].copy_from_slice(&byte_order);
     let version = w.number(if style.big { 43 } else { 42 }, 2);
     w.bytes[2..4].copy_from_slice(&version);
     if style.big {
         let eight = w.number(8, 2);
         w.bytes[4..6].copy_from_slice(&eight);
     }
-    let mut from = if style.big { 8 } else { 4 };
+    let mut link = if style.big { 8 } else { 4 };
     if style.nested {
-        let subs: Vec<u64> = levels[1..].iter().map(|l| w.directory(l, "", &[]).0).collect();
-        let (at, _) = w.directory(&levels[0], description, &subs);
-        w.link(from, at);
+        let mut sub_ifds = Vec::new();
+        for level in &levels[1..] {
+            sub_ifds.push(w.directory(level, "", &[]).offset);
+        }
+        let first = w.directory(&levels[0], description, &sub_ifds);
+        w.link(link, first.offset);
         return w.bytes;
     }
     for (i, level) in levels.iter().enumerate() {
-        let (at, link) = w.directory(level, if i == 0 { description } else { "" }, &[]);
-        w.link(from, at);
-        from = link;
+        let written = w.directory(level, if i == 0 { description } else { "" }, &[]);
+        w.link(link, written.offset);
+        link = written.link;
     }
     w.bytes
 }
 
-/// Three levels, each half of the one before; smooth, so that lossy packing stays close.
+/// Three levels, each half of the one before; smooth, so that lossy compression stays close.
 pub fn pyramid(width: usize, height: usize) -> Vec<RgbImage> {
-    let level = |step: usize| {
-        let (w, h) = (width / step, height / step);
-        let value = |i: usize| {
-            let (x, y) = ((i % w * step) as f32, (i / w * step) as f32);
-            [x * 0.9, y * 1.1, (x + y) * 0.5].map(|v| ((v * 0.05).sin() * 100.0 + 128.0) as u8)
-        };
-        Plane::from_vec(w, h, (0..w * h).map(value).collect()).expect("level")
-    };
-    [1, 2, 4].map(level).to_vec()
+    let mut levels = Vec::new();
+    for step in [1, 2, 4] {
+        let mut level = Plane::filled(width / step, height / step, [0; 3]);
+        for y in 0..level.height() {
+            for x in 0..level.width() {
+                let fx = (x * step) as f32;
+                let fy = (y * step) as f32;
+                let waves = [fx * 0.9, fy * 1.1, (fx + fy) * 0.5];
+                level.set(y, x, waves.map(|v| ((v * 0.05).sin() * 100.0 + 128.0) as u8));
+            }
+        }
+        levels.push(level);
+    }
+    levels
 }

@@ -1,18 +1,23 @@
-//! A server of one file with manners of choice; counts what it was asked.
+//! An HTTP server of one file whose behaviour a test chooses; it counts requests.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// How the server responds to range requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manners {
-    Good,
+pub enum Behaviour {
+    /// As RFC 9110 says.
+    Correct,
+    /// Status 200 and the whole file, whatever was requested.
     WholeFiles,
-    Lies,
-    /// Every other answer breaks off.
+    /// A `Content-Range` that begins 7 bytes later than requested.
+    WrongRange,
+    /// Every second body ends early.
     Drops,
-    NotThere,
+    /// Status 404.
+    NotFound,
 }
 
 pub struct Server {
@@ -20,7 +25,7 @@ pub struct Server {
     pub requests: Arc<AtomicUsize>,
 }
 
-pub fn serve(file: Vec<u8>, manners: Manners) -> Server {
+pub fn serve(file: Vec<u8>, behaviour: Behaviour) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").expect("port");
     let url = format!("http://{}/slide.svs", listener.local_addr().expect("address"));
     let requests = Arc::new(AtomicUsize::new(0));
@@ -28,16 +33,17 @@ pub fn serve(file: Vec<u8>, manners: Manners) -> Server {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let number = count.fetch_add(1, Ordering::Relaxed);
-            drop(answer(stream, &file, manners, number));
+            drop(respond(stream, &file, behaviour, number));
         }
     });
     Server { url, requests }
 }
 
-fn answer(
+/// Reads one request and responds to it; `number` counts requests from 0.
+fn respond(
     mut stream: TcpStream,
     file: &[u8],
-    manners: Manners,
+    behaviour: Behaviour,
     number: usize,
 ) -> std::io::Result<()> {
     let mut head = Vec::new();
@@ -46,31 +52,39 @@ fn answer(
         head.push(byte[0]);
     }
     let head = String::from_utf8_lossy(&head).to_lowercase();
-    let range =
-        head.split("range: bytes=").nth(1).and_then(|r| r.lines().next()?.trim().split_once('-'));
-    let (from, to) = range.map_or((0, file.len()), |(a, b)| {
-        let end = b.parse::<usize>().unwrap_or(0) + 1;
-        (a.parse().unwrap_or(0), end.min(file.len()))
-    });
-    let (status, from, to, said) = match manners {
-        Manners::NotThere => ("404 Not Found", 0, 0, String::new()),
-        Manners::WholeFiles => ("200 OK", 0, file.len(), String::new()),
-        Manners::Lies => (
-            "206 Partial Content",
-            from,
-            to,
-            format!("bytes {}-{}/{}", from + 7, to + 6, file.len()),
-        ),
-        _ => ("206 Partial Content", from, to, format!("bytes {from}-{}/{}", to - 1, file.len())),
-    };
-    let body = &file[from..to];
-    let content_range =
-        if said.is_empty() { String::new() } else { format!("Content-Range: {said}\r\n") };
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{content_range}Connection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes())?;
-    let cut = manners == Manners::Drops && number % 2 == 1;
-    stream.write_all(if cut { &body[..body.len() / 2] } else { body })
+    let mut start = 0;
+    let mut end = file.len();
+    if let Some(range) = head.split("range: bytes=").nth(1)
+        && let Some((first, last)) = range.lines().next().unwrap_or_default().split_once('-')
+    {
+        start = first.trim().parse().unwrap_or(0);
+        end = file.len().min(last.trim().parse::<usize>().unwrap_or(0) + 1);
+    }
+    let mut status = "206 Partial Content";
+    let mut content_range = format!("bytes {start}-{}/{}", end - 1, file.len());
+    let mut body = &file[start..end];
+    match behaviour {
+        Behaviour::Correct | Behaviour::Drops => {}
+        Behaviour::WrongRange => {
+            content_range = format!("bytes {}-{}/{}", start + 7, end + 6, file.len());
+        }
+        Behaviour::WholeFiles => {
+            status = "200 OK";
+            content_range.clear();
+            body = file;
+        }
+        Behaviour::NotFound => {
+            status = "404 Not Found";
+            content_range.clear();
+            body = &[];
+        }
+    }
+    let mut response = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n", body.len());
+    if !content_range.is_empty() {
+        response += &format!("Content-Range: {content_range}\r\n");
+    }
+    response += "Connection: close\r\n\r\n";
+    stream.write_all(response.as_bytes())?;
+    let is_cut = behaviour == Behaviour::Drops && number % 2 == 1;
+    stream.write_all(if is_cut { &body[..body.len() / 2] } else { body })
 }

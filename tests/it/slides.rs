@@ -1,4 +1,4 @@
-//! Slides made on the spot in every layout, and what strangers make of them.
+//! Generated slides of every layout, broken slides, and slides over HTTP.
 
 use std::sync::atomic::Ordering;
 
@@ -6,7 +6,7 @@ use prunella::raster::RgbImage;
 use prunella::slide::{RangeCache, ReadError, Slide, SlideReader};
 
 use crate::slide_maker::{PLAIN, Style, pyramid, slide};
-use crate::slide_server::{Manners, serve};
+use crate::slide_server::{Behaviour, serve};
 
 fn whole(reader: &SlideReader, level: usize) -> RgbImage {
     let own = &reader.slide.levels[level];
@@ -14,7 +14,7 @@ fn whole(reader: &SlideReader, level: usize) -> RgbImage {
 }
 
 #[test]
-fn every_layout_and_packing_reads_back() {
+fn every_layout_and_compression_reads_back() {
     let levels = pyramid(150, 110);
     for (big, big_endian) in [(false, false), (false, true), (true, false), (true, true)] {
         for compression in [1, 5, 7, 8] {
@@ -26,9 +26,10 @@ fn every_layout_and_packing_reads_back() {
                     SlideReader::open(Box::new(slide(&levels, style, description))).expect("opens");
                 assert_eq!(reader.slide.levels.len(), 3, "{style:?}");
                 assert_eq!(reader.slide.mpp_um, nested.then_some(0.5));
-                for (i, want) in levels.iter().enumerate() {
-                    let got = whole(&reader, i);
-                    let worst = got.data().iter().flatten().zip(want.data().iter().flatten());
+                for (i, expected) in levels.iter().enumerate() {
+                    let actual = whole(&reader, i);
+                    let worst =
+                        actual.data().iter().flatten().zip(expected.data().iter().flatten());
                     let worst = worst.map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(255);
                     assert!(
                         worst <= if compression == 7 { 12 } else { 0 },
@@ -41,13 +42,13 @@ fn every_layout_and_packing_reads_back() {
 }
 
 #[test]
-fn a_region_may_lie_anywhere_and_outside_is_glass() {
+fn a_region_may_lie_anywhere_and_outside_is_background() {
     let levels = pyramid(150, 110);
     let reader = SlideReader::open(Box::new(slide(&levels, PLAIN, ""))).expect("opens");
-    let got = reader.region(0, -20, 90, 60, 40).expect("region");
+    let actual = reader.region(0, -20, 90, 60, 40).expect("region");
     for (y, x) in (0..2400).map(|i| (i / 60, i % 60)) {
-        let want = if x >= 20 && y < 20 { levels[0].get(90 + y, x - 20) } else { [255; 3] };
-        assert_eq!(got.get(y, x), want, "{y} {x}");
+        let expected = if x >= 20 && y < 20 { levels[0].get(90 + y, x - 20) } else { [255; 3] };
+        assert_eq!(actual.get(y, x), expected, "{y} {x}");
     }
     assert_eq!(reader.region(0, 5000, 5000, 3, 3).expect("far").get(1, 1), [255; 3]);
     assert!(
@@ -56,7 +57,7 @@ fn a_region_may_lie_anywhere_and_outside_is_glass() {
 }
 
 #[test]
-fn a_source_that_gives_a_byte_at_a_time_opens_the_same_slide() {
+fn a_source_of_one_byte_at_a_time_opens_the_same_slide() {
     let file = slide(&pyramid(64, 64), Style { tile: Some(64), ..PLAIN }, "drip");
     let mut bytes = RangeCache::new(file.len() as u64);
     let mut rounds = 0;
@@ -67,41 +68,40 @@ fn a_source_that_gives_a_byte_at_a_time_opens_the_same_slide() {
             Err(ReadError::NeedBytes(ranges)) => {
                 for range in ranges {
                     let first = (range.start..range.end)
-                        .find(|at| bytes.get(*at, 1).is_err())
+                        .find(|at| bytes.read(*at, 1).is_err())
                         .expect("something is missing");
-                    bytes.feed(first, &file[first as usize..=first as usize]);
+                    bytes.insert(first, &file[first as usize..=first as usize]);
                 }
             }
         }
         rounds += 1;
-        assert!(rounds < 100_000, "it goes on");
+        assert!(rounds < 100_000, "it does not end");
     };
     let whole = SlideReader::open(Box::new(file)).expect("opens");
     assert_eq!(dripped, whole.slide);
 }
 
 /// Opens a file and reads a level; nothing may panic or take long.
-fn tried(file: Vec<u8>) -> prunella::error::Result<RgbImage> {
+fn open_and_read(file: Vec<u8>) -> prunella::error::Result<RgbImage> {
     let reader = SlideReader::open(Box::new(file))?;
     let own = &reader.slide.levels[0];
     reader.region(0, 0, 0, own.width.min(500), own.height.min(500))
 }
 
 #[test]
-fn a_slide_cut_short_anywhere_is_an_error_and_never_a_panic() {
-    let mut refused = 0;
+fn a_truncated_slide_is_an_error_and_never_a_panic() {
     for style in [
         PLAIN,
         Style { compression: 7, ..PLAIN },
         Style { compression: 5, big: true, tile: None, ..PLAIN },
     ] {
         let file = slide(&pyramid(40, 40), style, "cut");
-        assert!(tried(file.clone()).is_ok());
+        assert!(open_and_read(file.clone()).is_ok());
+        let mut errors = 0;
         for len in 0..file.len() {
-            refused += usize::from(tried(file[..len].to_vec()).is_err());
+            errors += usize::from(open_and_read(file[..len].to_vec()).is_err());
         }
-        assert!(refused >= file.len() - 1, "{refused} of {}", file.len());
-        refused = 0;
+        assert!(errors >= file.len() - 1, "{errors} of {}", file.len());
     }
 }
 
@@ -117,14 +117,14 @@ fn a_slide_with_any_byte_changed_never_panics() {
             for value in [0, 1, 0x7F, 0xFF] {
                 let mut other = file.clone();
                 other[at] = value;
-                drop(tried(other));
+                drop(open_and_read(other));
             }
         }
     }
 }
 
 #[test]
-fn circles_absurd_counts_and_foreign_files_are_refused_in_words() {
+fn cycles_absurd_counts_and_other_files_have_clear_errors() {
     let file = slide(&pyramid(64, 64), PLAIN, "");
     let first = u32::from_le_bytes([file[4], file[5], file[6], file[7]]) as usize;
     let tags = usize::from(file[first]);
@@ -142,8 +142,8 @@ fn circles_absurd_counts_and_foreign_files_are_refused_in_words() {
         (b"%PDF-1.4 and so on and so forth".to_vec(), "no TIFF"),
         (Vec::new(), "no TIFF"),
     ] {
-        let said = tried(bytes).err().map(|e| e.to_string()).unwrap_or_default();
-        assert!(said.contains(word), "'{said}' lacks '{word}'");
+        let message = open_and_read(bytes).expect_err("broken").to_string();
+        assert!(message.contains(word), "'{message}' lacks '{word}'");
     }
 }
 
@@ -151,39 +151,40 @@ fn circles_absurd_counts_and_foreign_files_are_refused_in_words() {
 fn a_slide_by_http_is_the_slide_on_disk_in_few_requests() {
     let levels = pyramid(2000, 1500);
     let file = slide(&levels, Style { compression: 7, tile: Some(256), ..PLAIN }, "");
-    let server = serve(file.clone(), Manners::Good);
-    let (disk, far) = (
-        SlideReader::open(Box::new(file)).expect("opens"),
-        SlideReader::open(prunella::slide::source(&server.url).expect("answers")).expect("opens"),
-    );
-    assert_eq!(disk.slide, far.slide);
+    let server = serve(file.clone(), Behaviour::Correct);
+    let local = SlideReader::open(Box::new(file)).expect("opens");
+    let source = prunella::slide::source(&server.url).expect("responds");
+    let remote = SlideReader::open(source).expect("opens");
+    assert_eq!(local.slide, remote.slide);
     let opened = server.requests.load(Ordering::Relaxed);
     assert!(opened <= 6, "{opened} requests to open");
-    let view = far.region(1, 100, 100, 800, 600).expect("view");
-    assert_eq!(view, disk.region(1, 100, 100, 800, 600).expect("view"));
+    let view = remote.region(1, 100, 100, 800, 600).expect("view");
+    assert_eq!(view, local.region(1, 100, 100, 800, 600).expect("view"));
     let shown = server.requests.load(Ordering::Relaxed) - opened;
     assert!(shown <= 4, "{shown} requests for a view");
-    far.region(1, 150, 150, 500, 400).expect("again");
+    remote.region(1, 150, 150, 500, 400).expect("again");
     assert_eq!(
         server.requests.load(Ordering::Relaxed),
         opened + shown,
-        "what is known is not asked again"
+        "cached tiles are not requested again"
     );
 }
 
 #[test]
-fn a_server_that_drops_lies_or_knows_no_ranges_is_told_apart() {
+fn servers_that_break_off_or_know_no_ranges_are_handled() {
     let file = slide(&pyramid(600, 400), Style { tile: Some(128), ..PLAIN }, "");
-    let open = |manners| {
-        let server = serve(file.clone(), manners);
+    let open = |behaviour| {
+        let server = serve(file.clone(), behaviour);
         let reader = SlideReader::open(prunella::slide::source(&server.url)?)?;
         reader.region(0, 0, 0, 600, 400)
     };
-    let right = open(Manners::Good).expect("pixels");
-    assert_eq!(open(Manners::Drops).expect("tried again"), right);
-    assert_eq!(open(Manners::WholeFiles).expect("a small file may come whole"), right);
-    for (manners, word) in [(Manners::Lies, "other bytes"), (Manners::NotThere, "status 404")] {
-        let said = open(manners).expect_err("refused").to_string();
-        assert!(said.contains(word), "'{said}' lacks '{word}'");
+    let expected = open(Behaviour::Correct).expect("pixels");
+    assert_eq!(open(Behaviour::Drops).expect("retried"), expected);
+    assert_eq!(open(Behaviour::WholeFiles).expect("a small file may come whole"), expected);
+    for (behaviour, word) in
+        [(Behaviour::WrongRange, "other bytes"), (Behaviour::NotFound, "status 404")]
+    {
+        let message = open(behaviour).expect_err("refused").to_string();
+        assert!(message.contains(word), "'{message}' lacks '{word}'");
     }
 }

@@ -1,5 +1,5 @@
-//! Studies: killed and resumed, done side by side, planned for other machines; the report is the
-//! same bytes each time.
+//! Studies: stopped and continued, computed by several processes, planned for other machines. The
+//! report has the same bytes each time.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -28,6 +28,7 @@ awake = true
 phantom = true
 "#;
 
+/// Replaces `[data]` of [`TINY`].
 const SPLIT: &str = r#"
 [data.split]
 pretrain = ["tile0", "tile1"]
@@ -35,145 +36,142 @@ train = ["tile1"]
 test = ["tile2"]
 "#;
 
-fn report(folder: &Path) -> (String, String) {
-    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect(name);
-    (read("report.html"), read("results.csv"))
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).expect("a text file")
+}
+
+/// Report and table of a study.
+fn results(folder: &Path) -> [String; 2] {
+    ["report.html", "results.csv"].map(|name| read(&folder.join(name)))
+}
+
+/// Arguments of `prunella study run` on the CPU.
+fn run_arguments<'a>(design: &'a Path, out: &'a Path) -> Vec<&'a str> {
+    vec!["study", "run", text(design), "--device", "cpu", "--out", text(out)]
+}
+
+/// Runs the program, which must succeed.
+fn succeed(arguments: &[&str]) -> String {
+    let (code, stdout, stderr) = run(arguments);
+    assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
+    stdout
+}
+
+/// Runs the program, which must fail with a message that contains `word`.
+fn fail(arguments: &[&str], word: &str) -> String {
+    let (code, _, stderr) = run(arguments);
+    assert_eq!(code, Some(2), "{arguments:?}: {stderr}");
+    assert!(stderr.contains(word), "{arguments:?}: {stderr}");
+    stderr
+}
+
+/// Starts the program and kills it after a time.
+fn kill_after(milliseconds: u64, arguments: &[&str]) {
+    let mut child = prunella()
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    std::thread::sleep(Duration::from_millis(milliseconds));
+    child.kill().expect("killed");
+    child.wait().expect("ended");
 }
 
 #[test]
-fn a_study_killed_three_times_and_one_done_side_by_side_give_the_same_bytes() {
+fn killed_and_parallel_studies_give_the_bytes_of_an_uninterrupted_one() {
     let dir = tempfile::tempdir().expect("folder");
     let design = dir.path().join("tiny.toml");
     std::fs::write(&design, TINY).expect("design");
-    let folder = |name: &str| dir.path().join(name);
-    let arguments = |out: &Path| {
-        ["study", "run", text(&design), "--device", "cpu", "--out", text(out)]
-            .map(str::to_owned)
-            .to_vec()
-    };
-    let (code, _, stderr) =
-        run(&arguments(&folder("whole")).iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(code, Some(0), "{stderr}");
+    let [whole, killed, parallel] = ["whole", "killed", "parallel"].map(|n| dir.path().join(n));
+
+    succeed(&run_arguments(&design, &whole));
+    let expected = results(&whole);
+    assert_eq!(expected[1].lines().count(), 5, "four cells and a header: {}", expected[1]);
+
     for milliseconds in [300, 900, 1700] {
-        let mut child = prunella()
-            .args(arguments(&folder("killed")))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program starts");
-        std::thread::sleep(Duration::from_millis(milliseconds));
-        child.kill().expect("killed");
-        child.wait().expect("ended");
+        kill_after(milliseconds, &run_arguments(&design, &killed));
     }
-    for (name, more) in [("killed", &[][..]), ("killed", &[]), ("beside", &["--jobs", "2"])] {
-        let mut all = arguments(&folder(name));
-        all.extend(more.iter().map(|m| (*m).to_owned()));
-        let (code, _, stderr) = run(&all.iter().map(String::as_str).collect::<Vec<_>>());
-        assert_eq!(code, Some(0), "{stderr}");
-        assert_eq!(report(&folder(name)), report(&folder("whole")), "{name}");
-    }
-    let (_, table) = report(&folder("whole"));
-    assert_eq!(table.lines().count(), 5, "{table}");
-    // Times that were measured once are kept and drawn.
+    succeed(&run_arguments(&design, &killed));
+    assert_eq!(results(&killed), expected, "continued");
+    succeed(&run_arguments(&design, &killed));
+    assert_eq!(results(&killed), expected, "finished already");
+
+    let mut arguments = run_arguments(&design, &parallel);
+    arguments.extend(["--jobs", "2"]);
+    succeed(&arguments);
+    assert_eq!(results(&parallel), expected, "two processes");
+
+    // Times that were given once are kept and drawn.
     let times = dir.path().join("cost.csv");
     std::fs::write(&times, "network,pruning_ratio,bytes,ms\nsmall,0,9,0.2\nsmall,0.9,9,0.1\n")
         .expect("times");
-    let whole = folder("whole");
-    let (code, _, stderr) = run(&["study", "report", text(&whole), "--times", text(&times)]);
-    assert_eq!(code, Some(0), "{stderr}");
-    let drawn = report(&whole);
-    assert!(
-        drawn.0.contains("accuracy against milliseconds") && drawn.0 != report(&folder("killed")).0
-    );
-    run(&["study", "report", text(&whole)]);
-    assert_eq!(report(&whole), drawn, "the same bytes without being told again");
-    let (code, _, stderr) = run(&["study", "report", text(&whole), "--times", text(&design)]);
-    assert!(code == Some(2) && stderr.contains("paper-cost"), "{stderr}");
-    // Another design does not mix with this one.
-    let (code, _, stderr) = run(&["study", "run", "smoke", "--out", text(&folder("whole"))]);
-    assert_eq!(code, Some(2));
-    assert!(stderr.contains("Another design"), "{stderr}");
-    let (code, stdout, _) =
-        run(&["advise", "--patches", "400", "--study", text(&folder("whole")), "--margin", "1"]);
-    assert_eq!(code, Some(0));
-    assert!(stdout.contains("Remove 90 %") && stdout.contains("this study"), "{stdout}");
+    succeed(&["study", "report", text(&whole), "--times", text(&times)]);
+    let with_times = results(&whole);
+    assert!(with_times[0].contains("accuracy against milliseconds"));
+    assert!(!expected[0].contains("accuracy against milliseconds"));
+    succeed(&["study", "report", text(&whole)]);
+    assert_eq!(results(&whole), with_times, "the times are kept");
+    fail(&["study", "report", text(&whole), "--times", text(&design)], "paper-cost");
+
+    fail(&["study", "run", "smoke", "--out", text(&whole)], "Another design");
+    let advice = succeed(&["advise", "--patches", "400", "--study", text(&whole), "--margin", "1"]);
+    assert!(advice.contains("Remove 90 %") && advice.contains("this study"), "{advice}");
 }
 
 #[test]
-fn plans_cells_and_designs_explain_themselves() {
+fn plans_are_written_and_wrong_arguments_are_explained() {
     let dir = tempfile::tempdir().expect("folder");
-    let (out, none) = (dir.path().join("plan"), dir.path().join("none"));
-    let (code, _, stderr) = run(&["study", "plan", "smoke", "--out", text(&out)]);
-    assert_eq!(code, Some(0), "{stderr}");
-    let workflow = std::fs::read_to_string(out.join("Snakefile")).expect("workflow");
+    let plan = dir.path().join("plan");
+    succeed(&["study", "plan", "smoke", "--out", text(&plan)]);
+    let workflow = read(&plan.join("Snakefile"));
     assert!(workflow.contains("rule pretrain") && workflow.contains("small-d90-n600-s1-"));
-    for (arguments, word) in [
-        (vec!["study", "run", "no-such-design", "--out", text(&none)], "paper-table4"),
-        (vec!["study", "run", "paper-table6", "--out", text(&none)], "--data"),
-        (
-            vec!["study", "plan", "paper-table6", "--data", ".", "--out", text(&out)],
-            "Another design",
-        ),
-        (vec!["study", "cell", text(&out), "--id", "no-such-cell"], "no cell"),
-        (vec!["study", "report", "/nowhere"], "/nowhere"),
-    ] {
-        let (code, _, stderr) = run(&arguments);
-        assert_eq!(code, Some(2), "{arguments:?}");
-        assert!(stderr.contains(word), "{stderr}");
-    }
-    assert!(!none.exists(), "nothing is written when nothing can be done");
-    let (code, stdout, _) = run(&["study", "report", text(&out)]);
-    assert_eq!(code, Some(1), "{stdout}");
+
+    let absent = dir.path().join("absent");
+    fail(&["study", "run", "no-such-design", "--out", text(&absent)], "paper-table4");
+    fail(&["study", "run", "paper-table6", "--out", text(&absent)], "--data");
+    assert!(!absent.exists(), "nothing is written when nothing can be done");
+    fail(&["study", "plan", "paper-table6", "--data", ".", "--out", text(&plan)], "Another design");
+    fail(&["study", "cell", text(&plan), "--id", "no-such-cell"], "no cell");
+    fail(&["study", "report", "/nowhere"], "/nowhere");
+
+    let (code, stdout, _) = run(&["study", "report", text(&plan)]);
+    assert_eq!(code, Some(1), "no cell is finished: {stdout}");
 }
 
 #[test]
-fn a_study_of_ones_own_tiles_needs_a_split_and_keeps_to_what_it_began_with() {
-    let folders = [tiles(3, 96), tiles(2, 96), tiles(3, 100)];
-    let [mine, fewer, others] = folders.each_ref().map(|folder| text(folder.path()));
+fn a_study_of_other_tiles_needs_a_split_and_refuses_changed_tiles() {
+    let mine = tiles(3, 96);
+    let fewer = tiles(2, 96);
+    let changed = tiles(3, 100);
     let dir = tempfile::tempdir().expect("folder");
     let out = dir.path().join("study");
-    let design = |name: &str, end: &str| {
-        let design = dir.path().join(name);
-        std::fs::write(&design, TINY.replace("[data]\nphantom = true", end)).expect("design");
-        design
-    };
-    let (bare, split) = (design("bare.toml", ""), design("split.toml", SPLIT));
-    let study = |design: &Path, data: &str| {
-        let (code, _, stderr) = run(&[
-            "study",
-            "run",
-            text(design),
-            "--data",
-            data,
-            "--device",
-            "cpu",
-            "--out",
-            text(&out),
-        ]);
-        (code, stderr)
-    };
-    let (code, stderr) = study(&bare, mine);
-    assert!(
-        code == Some(2)
-            && stderr.contains("[data.split]")
-            && stderr.contains("tile0, tile1, tile2"),
-        "{stderr}"
-    );
-    let (code, stderr) = study(&split, fewer);
-    assert!(code == Some(2) && stderr.contains("'tile2'"), "{stderr}");
+    let without_split = dir.path().join("bare.toml");
+    std::fs::write(&without_split, TINY.replace("[data]\nphantom = true", "")).expect("design");
+    let with_split = dir.path().join("split.toml");
+    std::fs::write(&with_split, TINY.replace("[data]\nphantom = true", SPLIT)).expect("design");
+
+    let mut arguments = run_arguments(&without_split, &out);
+    arguments.extend(["--data", text(mine.path())]);
+    let message = fail(&arguments, "[data.split]");
+    assert!(message.contains("tile0, tile1, tile2"), "{message}");
+    let mut arguments = run_arguments(&with_split, &out);
+    arguments.extend(["--data", text(fewer.path())]);
+    fail(&arguments, "'tile2'");
     assert!(!out.exists(), "a design that does not fit leaves nothing behind");
 
-    let (code, stderr) = study(&split, mine);
-    assert_eq!(code, Some(0), "{stderr}");
-    assert_eq!(report(&out).1.lines().count(), 5, "four cells and a heading");
-    let list = std::fs::read_to_string(out.join("tiles.jsonl")).expect("the list of tiles");
-    assert_eq!(list.matches("\"tile\":\"tile1\"").count(), 2, "it pre-trains and trains: {list}");
-    let cell = std::fs::read_dir(out.join("cells"))
-        .expect("cells")
-        .next()
-        .expect("a cell")
-        .expect("its file");
+    let mut arguments = run_arguments(&with_split, &out);
+    arguments.extend(["--data", text(mine.path())]);
+    succeed(&arguments);
+    assert_eq!(results(&out)[1].lines().count(), 5, "four cells and a header");
+    let manifest = read(&out.join("tiles.jsonl"));
+    let roles = manifest.matches("\"tile\":\"tile1\"").count();
+    assert_eq!(roles, 2, "it pre-trains and trains: {manifest}");
+
+    let mut cells = std::fs::read_dir(out.join("cells")).expect("cells");
+    let cell = cells.next().expect("a cell").expect("its file");
     std::fs::remove_file(cell.path()).expect("removed");
-    let (code, stderr) = study(&split, others);
-    assert!(code == Some(2) && stderr.contains("other tiles"), "{stderr}");
+    let mut arguments = run_arguments(&with_split, &out);
+    arguments.extend(["--data", text(changed.path())]);
+    fail(&arguments, "other tiles");
 }

@@ -1,4 +1,4 @@
-//! What the tests share: the program, temporary tiles, data that may be absent.
+//! Helpers of the tests: the program, temporary tiles, data that may be absent.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,7 @@ use std::process::{Command, Output};
 use prunella::dataset::phantom;
 use prunella::raster::{encode_labels_png, encode_rgb_png};
 
-/// A folder of real or reference data, or none: then the test says so and is counted as skipped by
-/// `cargo xtask test`.
+/// A folder of real or reference data. Where it is absent, the test is recorded as skipped.
 pub fn data_folder(variable: &str, default: &str, test: &str) -> Option<PathBuf> {
     let folder = std::env::var_os(variable).map_or_else(|| root().join(default), PathBuf::from);
     if folder.is_dir() {
@@ -18,7 +17,7 @@ pub fn data_folder(variable: &str, default: &str, test: &str) -> Option<PathBuf>
     None
 }
 
-/// Says that a test could not run, and why.
+/// Records that a test could not run; `cargo xtask test` lists and counts these.
 pub fn skip(test: &str, why: &str) {
     println!("SKIPPED {test}: {why}");
     if let Some(list) = std::env::var_os("PRUNELLA_SKIPS") {
@@ -29,14 +28,17 @@ pub fn skip(test: &str, why: &str) {
     }
 }
 
+/// Reference numbers from PyTorch.
 pub fn reference(test: &str) -> Option<PathBuf> {
     data_folder("PRUNELLA_REFERENCE", "../shared/reference", test)
 }
 
+/// The tiles of Kumar et al.
 pub fn kumar(test: &str) -> Option<PathBuf> {
     data_folder("PRUNELLA_DATA", "../shared/data", test).map(|d| d.join("kumar"))
 }
 
+/// Folder of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -49,7 +51,7 @@ pub fn prunella() -> Command {
     command
 }
 
-/// Runs the program and gives exit code, standard output, standard error.
+/// Runs the program; returns exit code, standard output and standard error.
 pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } =
         prunella().args(arguments).output().expect("the program starts");

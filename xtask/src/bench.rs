@@ -1,36 +1,48 @@
-//! Benchmarks with their peers: `cargo xtask bench segment|train|slide|web [--json]`.
+//! `cargo xtask bench segment|train|slide|web [--json]`: benchmarks against other programs (peers),
+//! which are set up first.
 
 use std::process::Command;
 
 use crate::run::{Result, cargo, root, run, works};
+use crate::test::TEST_FEATURES;
 use crate::{setup, web};
 
-/// Pinned, so that a table means the same tomorrow.
+/// Versions of the peers, pinned so that results stay comparable.
 const ONNXRUNTIME: &str = "1.31.0";
 const TORCH: &str = "2.15.0";
 const ONNXRUNTIME_WEB: &str = "1.30.0";
 
-/// Runs the named benchmark.
+/// Runs the named benchmark; `rest` are its arguments.
+///
+/// # Errors
+/// When the name is unknown, or a peer cannot be set up.
 pub fn bench(name: Option<&str>, rest: &[String]) -> Result<()> {
     match name {
-        Some("segment") => native(
-            "segment",
-            &[&format!("onnxruntime=={ONNXRUNTIME}"), "numpy"],
-            "onnxruntime, numpy",
-            rest,
-        ),
-        Some("train") => {
-            native("train", &[&format!("torch=={TORCH}"), "numpy"], "torch, numpy", rest)
-        }
+        Some("segment") => segment(rest),
+        Some("train") => train(rest),
         Some("slide") => {
-            native("slide", &["openslide-python", "openslide-bin"], "openslide", rest)?;
+            slide(rest)?;
             slide_page(rest)
         }
         Some("web") => web(rest),
-        _ => Err("Say which benchmark: segment, train, slide or web".into()),
+        _ => Err("Name a benchmark: segment, train, slide or web".into()),
     }
 }
 
+fn segment(rest: &[String]) -> Result<()> {
+    let onnxruntime = format!("onnxruntime=={ONNXRUNTIME}");
+    with_python("segment", &[&onnxruntime, "numpy"], "onnxruntime, numpy", rest)
+}
+
+fn train(rest: &[String]) -> Result<()> {
+    with_python("train", &[&format!("torch=={TORCH}"), "numpy"], "torch, numpy", rest)
+}
+
+fn slide(rest: &[String]) -> Result<()> {
+    with_python("slide", &["openslide-python", "openslide-bin"], "openslide", rest)
+}
+
+/// The page against onnxruntime-web.
 fn web(rest: &[String]) -> Result<()> {
     let browser = setup::browser()?;
     let peers = root().join("target/tools/bench-web");
@@ -41,7 +53,8 @@ fn web(rest: &[String]) -> Result<()> {
         .arg(&peers)
         .arg(peer))?;
     web::web()?;
-    run(&mut cargo(&["build", "--quiet", "--release", "--package", "prunella"]))?;
+    run(cargo(&["build", "--quiet", "--release", "--package", "prunella"])
+        .args(["--features", TEST_FEATURES]))?;
     run(Command::new("node")
         .arg("benches/web.mjs")
         .arg(peers.join("node_modules"))
@@ -59,19 +72,20 @@ fn slide_page(rest: &[String]) -> Result<()> {
         .env("PRUNELLA_CHROMIUM", browser))
 }
 
-/// A benchmark of Cargo's with a peer in Python, which gets an environment of its own.
-fn native(name: &str, packages: &[&str], modules: &str, rest: &[String]) -> Result<()> {
-    let venv = root().join("target/tools").join(format!("bench-{name}"));
-    let python = venv.join("bin/python");
-    let ready = || works(&python.to_string_lossy(), &["-c", &format!("import {modules}")]);
-    if !ready() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).map_err(|_| {
+/// A Cargo benchmark whose peer is a Python script with a virtual environment of its own.
+fn with_python(name: &str, packages: &[&str], modules: &str, rest: &[String]) -> Result<()> {
+    let environment = root().join("target/tools").join(format!("bench-{name}"));
+    let python = environment.join("bin/python");
+    if !works(&python.to_string_lossy(), &["-c", &format!("import {modules}")]) {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&environment)).map_err(|_| {
             "Python 3 with venv is missing; on Debian or Ubuntu: apt-get install python3-venv"
                 .to_owned()
         })?;
-        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet"]).args(packages))?;
+        let pip = environment.join("bin/pip");
+        run(Command::new(pip).args(["install", "--quiet"]).args(packages))?;
     }
-    let mut arguments = vec!["bench", "--quiet", "--package", "prunella", "--bench", name, "--"];
+    let mut arguments = vec!["bench", "--quiet", "--package", "prunella"];
+    arguments.extend(["--features", TEST_FEATURES, "--bench", name, "--"]);
     arguments.extend(rest.iter().map(String::as_str));
     run(cargo(&arguments).env("PRUNELLA_BENCH_PYTHON", &python))
 }

@@ -13,12 +13,15 @@ use std::process::ExitCode;
 
 const HELP: &str = "cargo xtask <task>
 
-  test     set up what is missing, then format, lints (native and wasm32), licences, spelling, tests, docs
-  setup    only set up what 'test' needs
-  bench    measure against peers, which are set up first: 'bench segment|train|slide|web [--json]'
-  fuzz     feed the readers hostile input: 'fuzz [slide|annotations|model|link] [SECONDS]'
+  test     set up what is missing, then run all checks: format, spelling, lints (native, without
+           default features, wasm32), licences, tests, documentation
+  setup    set up what 'test' needs
+  bench    compare with other programs, which are set up first:
+           'bench segment|train|slide|web [--json]'
+  fuzz     run the readers on random input: 'fuzz [slide|annotations|model|link] [SECONDS]'
   web      build the page as a static folder: target/page
-  outputs  results of a program as a reference: 'outputs make PROGRAM FOLDER', 'outputs compare FOLDER FOLDER'
+  outputs  results of a program as a reference: 'outputs make PROGRAM FOLDER',
+           'outputs compare FOLDER FOLDER'
   shaders  translate every shader to SPIR-V, Metal and HLSL, and check WebGPU's limits";
 
 fn main() -> ExitCode {
@@ -26,7 +29,7 @@ fn main() -> ExitCode {
     let task = arguments.first().cloned().unwrap_or_default();
     let result = match task.as_str() {
         "test" => test::test(),
-        "setup" => setup::everything().map(|tools| tools.describe()),
+        "setup" => setup::everything().map(|tools| tools.print()),
         "fuzz" => fuzz::fuzz(arguments.get(1..).unwrap_or_default()),
         "bench" => bench::bench(
             arguments.get(1).map(String::as_str),

@@ -1,18 +1,21 @@
-//! Running programs.
+//! Starts programs for the tasks.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Result with a sentence for the person at the keyboard.
+/// Result with an error message that is printed as it is.
 pub type Result<T> = std::result::Result<T, String>;
 
 /// Folder of the workspace.
 pub fn root() -> PathBuf {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    here.parent().map_or(here.clone(), PathBuf::from)
+    let xtask = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().map_or(xtask.clone(), PathBuf::from)
 }
 
-/// Runs a command in the workspace, showing what it prints.
+/// Prints a command and runs it in the workspace, with its output on this program's.
+///
+/// # Errors
+/// When it does not start or fails.
 pub fn run(command: &mut Command) -> Result<()> {
     let name = describe(command);
     println!("$ {name}");
@@ -23,7 +26,8 @@ pub fn run(command: &mut Command) -> Result<()> {
     if status.success() { Ok(()) } else { Err(format!("'{name}' failed ({status})")) }
 }
 
-/// What a command prints, or nothing when it does not start or fails.
+/// Standard output of a command without white space around it; none when it does not start or
+/// fails.
 pub fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program)
         .args(arguments)
@@ -40,8 +44,12 @@ pub fn works(program: &str, arguments: &[&str]) -> bool {
 }
 
 fn describe(command: &Command) -> String {
-    let parts = std::iter::once(command.get_program()).chain(command.get_args());
-    parts.map(|p| p.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    let mut text = command.get_program().to_string_lossy().into_owned();
+    for argument in command.get_args() {
+        text.push(' ');
+        text += &argument.to_string_lossy();
+    }
+    text
 }
 
 /// The cargo that runs this task.

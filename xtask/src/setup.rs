@@ -2,22 +2,22 @@
 //! crates.io tools into `target/tools`, and on Debian and Ubuntu (as root or with sudo) system
 //! packages. What it cannot install it names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::run::{Result, cargo, output_of, root, run, works};
 use crate::web::TARGET;
 
-/// Pinned so that a new release cannot change a verdict.
+/// Versions are pinned so that a new release cannot change a result.
 const CARGO_DENY: &str = "0.20.2";
 const TYPOS: &str = "1.52.0";
-/// Debian's compiler for the web, where rustup cannot add its target.
+/// Debian's Rust for wasm32, used where rustup cannot add the target.
 const WEB_PACKAGES: [&str; 5] =
     ["rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy", "lld-19"];
-/// Chromium brings SwiftShader, a Vulkan driver on the CPU that computes right.
+/// Chromium contains SwiftShader, a Vulkan driver on the CPU with correct results.
 const VULKAN_PACKAGES: [&str; 2] = ["chromium", "libvulkan1"];
-/// A display without a screen, a hand for it, a driver that draws in its windows, and what winit
-/// loads at run time.
+/// A virtual display, a tool that sends input to it and one that takes screenshots, a Vulkan driver
+/// that can present in its windows, and the libraries that winit loads at run time.
 const WINDOW_PACKAGES: [&str; 8] = [
     "xvfb",
     "xdotool",
@@ -28,7 +28,7 @@ const WINDOW_PACKAGES: [&str; 8] = [
     "libxi6",
     "libxrandr2",
 ];
-/// node's test runner is used.
+/// Oldest major version of node with the test runner in use.
 const NODE: u32 = 20;
 const CHROMIUMS: [&str; 4] = [
     "/usr/bin/chromium",
@@ -37,58 +37,66 @@ const CHROMIUMS: [&str; 4] = [
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 ];
 const SWIFTSHADER: &str = "/usr/lib/chromium/vk_swiftshader_icd.json";
+/// Folder of Mesa's driver descriptions.
+const VULKAN_DRIVERS: &str = "/usr/share/vulkan/icd.d";
+/// Modules of the tools' Python: other readers of models and slides.
+const PYTHON_IMPORTS: &str = "import safetensors, numpy, onnxruntime, openslide";
+const PYTHON_PACKAGES: [&str; 5] =
+    ["safetensors", "numpy", "onnxruntime", "openslide-python", "openslide-bin"];
 
 /// How wasm32 code is compiled here.
-pub enum Web {
+pub enum WebCompiler {
     /// By the running toolchain.
     Rustup,
-    /// By Debian's, which builds its own standard library.
+    /// By Debian's, which must build its own standard library.
     Debian,
 }
 
-/// What was found; each absent tool with the reason.
+/// The tools, each with the reason where it is missing.
 pub struct Tools {
-    pub web: std::result::Result<Web, String>,
-    pub deny: std::result::Result<PathBuf, String>,
-    pub typos: std::result::Result<PathBuf, String>,
-    /// A Python with `safetensors`, `onnxruntime` and `openslide`, the other readers of models and
-    /// slides.
-    pub python: std::result::Result<PathBuf, String>,
-    /// A browser; node and its packages are there too.
-    pub browser: std::result::Result<PathBuf, String>,
-    /// A Vulkan driver description for the GPU tests; none where a real adapter's is used.
-    pub vulkan: std::result::Result<Option<PathBuf>, String>,
-    /// A display for the window's test; its absence is that test's to tell.
+    pub web: Result<WebCompiler>,
+    pub deny: Result<PathBuf>,
+    pub typos: Result<PathBuf>,
+    /// A Python with [`PYTHON_PACKAGES`].
+    pub python: Result<PathBuf>,
+    /// A Chromium; node and the packages of `tests/e2e` are installed too.
+    pub browser: Result<PathBuf>,
+    /// A Vulkan driver description for the GPU tests; none where that of a real adapter is used.
+    pub vulkan: Result<Option<PathBuf>>,
+    /// A display for the window's test, which reports a missing one itself.
     pub window: Result<()>,
 }
 
 impl Tools {
-    pub fn describe(&self) {
-        let line = |name: &str, missing: Option<&String>| match missing {
-            None => println!("{name}: ready"),
-            Some(why) => println!("{name}: missing: {why}"),
-        };
-        line("wasm32 compiler", self.web.as_ref().err());
-        line("cargo-deny", self.deny.as_ref().err());
-        line("typos", self.typos.as_ref().err());
-        line("Python with safetensors, onnxruntime and openslide", self.python.as_ref().err());
-        line("Chromium with node", self.browser.as_ref().err());
-        line("Vulkan driver", self.vulkan.as_ref().err());
-        line("display for the window", self.window.as_ref().err());
+    /// Prints which tools there are.
+    pub fn print(&self) {
+        print_tool("wasm32 compiler", self.web.as_ref().err());
+        print_tool("cargo-deny", self.deny.as_ref().err());
+        print_tool("typos", self.typos.as_ref().err());
+        print_tool(
+            "Python with safetensors, onnxruntime and openslide",
+            self.python.as_ref().err(),
+        );
+        print_tool("Chromium with node", self.browser.as_ref().err());
+        print_tool("Vulkan driver", self.vulkan.as_ref().err());
+        print_tool("display for the window", self.window.as_ref().err());
     }
 }
 
-/// Sets up everything.
-pub fn everything() -> Result<Tools> {
-    for component in ["rustfmt", "clippy"] {
-        let present =
-            works("cargo", &[if component == "rustfmt" { "fmt" } else { "clippy" }, "--version"]);
-        if !present && !works("rustup", &["component", "add", component]) {
-            return Err(format!(
-                "{component} is missing; install it with 'rustup component add {component}'"
-            ));
-        }
+fn print_tool(name: &str, missing: Option<&String>) {
+    match missing {
+        None => println!("{name}: ready"),
+        Some(reason) => println!("{name}: missing: {reason}"),
     }
+}
+
+/// Finds or installs every tool.
+///
+/// # Errors
+/// When rustfmt or Clippy is missing; other tools may be.
+pub fn everything() -> Result<Tools> {
+    cargo_component("rustfmt", "fmt")?;
+    cargo_component("clippy", "clippy")?;
     Ok(Tools {
         web: web(),
         deny: deny(),
@@ -100,168 +108,186 @@ pub fn everything() -> Result<Tools> {
     })
 }
 
-/// A compiler for the web, set up if need be.
-pub fn web() -> std::result::Result<Web, String> {
-    let sysroot = output_of("rustc", &["--print", "sysroot"]).unwrap_or_default();
-    if PathBuf::from(sysroot).join("lib/rustlib").join(TARGET).is_dir()
-        || works("rustup", &["target", "add", TARGET])
+/// A rustup component by its name and its cargo command.
+fn cargo_component(component: &str, command: &str) -> Result<()> {
+    if works("cargo", &[command, "--version"]) || works("rustup", &["component", "add", component])
     {
-        return Ok(Web::Rustup);
+        return Ok(());
     }
-    let ready =
-        || works("/usr/bin/cargo", &["clippy", "--version"]) && works("wasm-ld-19", &["--version"]);
-    if !ready() {
-        apt(&WEB_PACKAGES)?;
-    }
-    if ready() {
-        Ok(Web::Debian)
-    } else {
-        Err("'rustup target add wasm32-unknown-unknown' failed".into())
-    }
+    Err(format!("{component} is missing; install it with 'rustup component add {component}'"))
 }
 
-fn deny() -> std::result::Result<PathBuf, String> {
-    let own = root().join("target/tools/bin/cargo-deny");
-    for candidate in [PathBuf::from("cargo-deny"), own.clone()] {
-        if output_of(&candidate.to_string_lossy(), &["--version"])
-            .is_some_and(|v| v.ends_with(CARGO_DENY))
-        {
-            return Ok(candidate);
+/// A compiler for wasm32.
+///
+/// # Errors
+/// What to install.
+pub fn web() -> Result<WebCompiler> {
+    let sysroot = output_of("rustc", &["--print", "sysroot"]).unwrap_or_default();
+    let has_target = PathBuf::from(sysroot).join("lib/rustlib").join(TARGET).is_dir();
+    if has_target || works("rustup", &["target", "add", TARGET]) {
+        return Ok(WebCompiler::Rustup);
+    }
+    if !has_debian_compiler() {
+        apt(&WEB_PACKAGES)?;
+    }
+    if has_debian_compiler() {
+        return Ok(WebCompiler::Debian);
+    }
+    Err("'rustup target add wasm32-unknown-unknown' failed".into())
+}
+
+fn has_debian_compiler() -> bool {
+    works("/usr/bin/cargo", &["clippy", "--version"]) && works("wasm-ld-19", &["--version"])
+}
+
+fn deny() -> Result<PathBuf> {
+    let installed = root().join("target/tools/bin/cargo-deny");
+    for program in [Path::new("cargo-deny"), &installed] {
+        let version = output_of(&program.to_string_lossy(), &["--version"]);
+        if version.is_some_and(|v| v.ends_with(CARGO_DENY)) {
+            return Ok(program.to_path_buf());
         }
     }
     let version = format!("cargo-deny@{CARGO_DENY}");
-    // Debug: it runs for a second and builds in half the time.
-    run(&mut cargo(&[
-        "install",
-        "--quiet",
-        "--locked",
-        "--debug",
+    // A debug build takes half the time to build, and it runs for a second.
+    run(cargo(&["install", "--quiet", "--locked", "--debug"]).args([
         "--root",
         "target/tools",
         &version,
     ]))?;
-    Ok(own)
+    Ok(installed)
 }
 
-/// A program of a virtual environment that holds the tools that come from Python.
-fn python_tool(name: &str) -> std::result::Result<PathBuf, String> {
-    let venv = root().join("target/tools/python");
-    let own = venv.join("bin").join(name);
-    let ready = || {
-        works(&venv.join("bin/typos").to_string_lossy(), &["--version"])
-            && works(
-                &venv.join("bin/python").to_string_lossy(),
-                &["-c", "import safetensors, numpy, onnxruntime, openslide"],
-            )
-    };
-    if !ready() {
-        let advice = || "on Debian or Ubuntu: apt-get install python3-venv".to_owned();
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).map_err(|_| advice())?;
-        let readers = ["safetensors", "numpy", "onnxruntime", "openslide-python", "openslide-bin"];
-        let tools = [format!("typos=={TYPOS}")].into_iter().chain(readers.map(str::to_owned));
-        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet"]).args(tools))?;
+/// A program of the virtual environment of Python tools.
+fn python_tool(name: &str) -> Result<PathBuf> {
+    let environment = root().join("target/tools/python");
+    if !has_python_tools(&environment) {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&environment))
+            .map_err(|_| "on Debian or Ubuntu: apt-get install python3-venv".to_owned())?;
+        run(Command::new(environment.join("bin/pip"))
+            .args(["install", "--quiet", &format!("typos=={TYPOS}")])
+            .args(PYTHON_PACKAGES))?;
     }
-    if ready() { Ok(own) } else { Err(format!("{} does not run", own.display())) }
+    let program = environment.join("bin").join(name);
+    if has_python_tools(&environment) {
+        return Ok(program);
+    }
+    Err(format!("{} does not run", program.display()))
 }
 
-fn vulkan() -> std::result::Result<Option<PathBuf>, String> {
+fn has_python_tools(environment: &Path) -> bool {
+    let typos = environment.join("bin/typos");
+    let python = environment.join("bin/python");
+    works(&typos.to_string_lossy(), &["--version"])
+        && works(&python.to_string_lossy(), &["-c", PYTHON_IMPORTS])
+}
+
+fn vulkan() -> Result<Option<PathBuf>> {
     if std::env::var_os("VK_DRIVER_FILES").is_some() || cfg!(any(target_os = "macos", windows)) {
         return Ok(None);
     }
-    let driver = PathBuf::from(SWIFTSHADER);
-    let loader =
-        || output_of("ldconfig", &["-p"]).is_some_and(|list| list.contains("libvulkan.so.1"));
-    if !driver.is_file() || !loader() {
+    if !has_swiftshader() {
         apt(&VULKAN_PACKAGES)?;
     }
-    if driver.is_file() && loader() {
-        Ok(Some(driver))
-    } else {
-        Err(format!("{SWIFTSHADER} is not there"))
+    if has_swiftshader() {
+        return Ok(Some(PathBuf::from(SWIFTSHADER)));
     }
+    Err(format!("{SWIFTSHADER} or libvulkan.so.1 is missing"))
+}
+
+fn has_swiftshader() -> bool {
+    let libraries = output_of("ldconfig", &["-p"]).unwrap_or_default();
+    Path::new(SWIFTSHADER).is_file() && libraries.contains("libvulkan.so.1")
 }
 
 fn window() -> Result<()> {
     if cfg!(any(target_os = "macos", windows)) {
         return Ok(());
     }
-    let driver = PathBuf::from("/usr/share/vulkan/icd.d");
-    let ready = || {
-        let drawn = std::fs::read_dir(&driver).is_ok_and(|mut all| {
-            all.any(|entry| entry.is_ok_and(|e| e.file_name().to_string_lossy().starts_with("lvp")))
-        });
-        drawn
-            && works("xdotool", &["version"])
-            && works("import", &["-version"])
-            && works("which", &["Xvfb"])
-    };
-    if !ready() {
+    if !has_display() {
         apt(&WINDOW_PACKAGES)?;
     }
-    if ready() {
-        Ok(())
-    } else {
-        Err("Xvfb, xdotool, ImageMagick or Mesa's Vulkan driver is missing".into())
+    if has_display() {
+        return Ok(());
     }
+    Err("Xvfb, xdotool, ImageMagick or Mesa's Vulkan driver is missing".into())
 }
 
-/// A Chromium that the page is tried in, with node and the packages of `tests/e2e`.
-pub fn browser() -> std::result::Result<PathBuf, String> {
-    let major = || {
-        output_of("node", &["--version"])?
-            .trim_start_matches('v')
-            .split('.')
-            .next()?
-            .parse::<u32>()
-            .ok()
-    };
-    if major().is_none_or(|v| v < NODE) || !works("npm", &["--version"]) {
+fn has_display() -> bool {
+    has_lavapipe()
+        && works("xdotool", &["version"])
+        && works("import", &["-version"])
+        && works("which", &["Xvfb"])
+}
+
+/// Whether Mesa's software driver is installed: `lvp_icd.*.json`.
+fn has_lavapipe() -> bool {
+    let Ok(entries) = std::fs::read_dir(VULKAN_DRIVERS) else { return false };
+    entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("lvp"))
+}
+
+/// A Chromium for the page's tests, with node and the packages of `tests/e2e`.
+///
+/// # Errors
+/// What to install.
+pub fn browser() -> Result<PathBuf> {
+    if !has_node() || !works("npm", &["--version"]) {
         apt(&["nodejs", "npm"])?;
     }
-    if major().is_none_or(|v| v < NODE) {
+    if !has_node() {
         return Err(format!("node {NODE} or later is missing; see https://nodejs.org"));
     }
-    let given = std::env::var_os("PRUNELLA_CHROMIUM").map(PathBuf::from);
-    let found =
-        || given.clone().into_iter().chain(CHROMIUMS.map(PathBuf::from)).find(|p| p.is_file());
-    if found().is_none() {
+    if chromium().is_none() {
         apt(&["chromium"])?;
     }
     let chromium =
-        found().ok_or("Chromium is missing; install it or name it in PRUNELLA_CHROMIUM")?;
-    run(Command::new("npm").args([
-        "ci",
-        "--silent",
-        "--no-audit",
-        "--no-fund",
-        "--prefix",
-        "tests/e2e",
-    ]))
+        chromium().ok_or("Chromium is missing; install it or name it in PRUNELLA_CHROMIUM")?;
+    run(Command::new("npm")
+        .args(["ci", "--silent", "--no-audit", "--no-fund"])
+        .args(["--prefix", "tests/e2e"]))
     .map_err(|e| format!("the packages of tests/e2e cannot be installed: {e}"))?;
     Ok(chromium)
 }
 
-/// Installs Debian packages, or says which ones to install.
+/// Whether node is recent enough; its version reads `v20.1.0`.
+fn has_node() -> bool {
+    let version = output_of("node", &["--version"]).unwrap_or_default();
+    let major = version.trim_start_matches('v').split('.').next().unwrap_or_default();
+    major.parse::<u32>().is_ok_and(|major| major >= NODE)
+}
+
+/// The Chromium named in `PRUNELLA_CHROMIUM`, else an installed one.
+fn chromium() -> Option<PathBuf> {
+    let mut candidates = Vec::new();
+    candidates.extend(std::env::var_os("PRUNELLA_CHROMIUM").map(PathBuf::from));
+    candidates.extend(CHROMIUMS.map(PathBuf::from));
+    candidates.into_iter().find(|program| program.is_file())
+}
+
+/// Installs Debian packages.
+///
+/// # Errors
+/// The command that installs them, where this cannot run it.
 fn apt(packages: &[&str]) -> Result<()> {
-    let list = packages.join(" ");
-    let advice = format!("on Debian or Ubuntu: apt-get install {list}");
+    let advice = format!("on Debian or Ubuntu: apt-get install {}", packages.join(" "));
     if !works("apt-get", &["--version"]) {
         return Err(advice);
     }
-    let root_user = output_of("id", &["-u"]).is_some_and(|id| id == "0");
-    if !root_user && !works("sudo", &["-n", "true"]) {
+    let is_root = output_of("id", &["-u"]).is_some_and(|id| id == "0");
+    if !is_root && !works("sudo", &["-n", "true"]) {
         return Err(advice);
     }
-    let apt_get = |arguments: &[&str]| {
-        let mut command = if root_user { Command::new("apt-get") } else { Command::new("sudo") };
-        if !root_user {
-            command.arg("apt-get");
-        }
-        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    };
-    // An outdated list still serves where the network is away.
-    drop(run(&mut apt_get(&["update", "-qq"])));
-    run(&mut apt_get(&[&["install", "-y", "-qq", "--no-install-recommends"], packages].concat()))
+    // An outdated list of packages still serves where there is no network.
+    drop(run(apt_get(is_root).args(["update", "-qq"])));
+    run(apt_get(is_root).args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
         .map_err(|_| advice)
+}
+
+fn apt_get(is_root: bool) -> Command {
+    let mut command = if is_root { Command::new("apt-get") } else { Command::new("sudo") };
+    if !is_root {
+        command.arg("apt-get");
+    }
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
 }

@@ -1,5 +1,6 @@
-//! Static rules for shaders: each is valid WGSL, says its mapping in its first line, stays within
-//! WebGPU's default limits, and translates to SPIR-V, Metal and HLSL.
+//! `cargo xtask shaders`: each shader is valid WGSL, states in its first line what one thread or
+//! fragment computes, stays within WebGPU's default limits, and translates to SPIR-V, Metal and
+//! HLSL.
 
 use std::path::Path;
 
@@ -14,13 +15,16 @@ const MAX_THREADS: u32 = 256;
 const MAX_STORAGE_BUFFERS: usize = 8;
 const MAX_WORKGROUP_BYTES: u32 = 16 * 1024;
 
-/// Checks every file under `shaders/`.
+/// Checks every file in `shaders/`.
+///
+/// # Errors
+/// The first shader that breaks a rule, with the reason.
 pub fn check_all() -> Result<()> {
     let folder = root().join("shaders");
     let mut count = 0;
-    let list = std::fs::read_dir(&folder)
+    let entries = std::fs::read_dir(&folder)
         .map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
-    for entry in list {
+    for entry in entries {
         let path = entry.map_err(|e| e.to_string())?.path();
         if path.extension().is_some_and(|e| e == "wgsl") {
             let text = std::fs::read_to_string(&path).map_err(|e| e.to_string())?;
@@ -58,26 +62,31 @@ fn limits(module: &Module) -> Result<()> {
             ));
         }
     }
-    let storage = module
-        .global_variables
-        .iter()
-        .filter(|(_, v)| matches!(v.space, AddressSpace::Storage { .. }))
-        .count();
-    if storage > MAX_STORAGE_BUFFERS {
-        return Err(format!("{storage} storage buffers; {MAX_STORAGE_BUFFERS} are allowed"));
+    let mut storage_buffers = 0;
+    let mut workgroup_bytes = 0;
+    for (_, variable) in module.global_variables.iter() {
+        match variable.space {
+            AddressSpace::Storage { .. } => storage_buffers += 1,
+            AddressSpace::WorkGroup => {
+                workgroup_bytes += module.types[variable.ty].inner.size(module.to_ctx());
+            }
+            _ => {}
+        }
     }
-    let shared = module.global_variables.iter().filter(|(_, v)| v.space == AddressSpace::WorkGroup);
-    let bytes: u32 = shared.map(|(_, v)| module.types[v.ty].inner.size(module.to_ctx())).sum();
-    if bytes > MAX_WORKGROUP_BYTES {
+    if storage_buffers > MAX_STORAGE_BUFFERS {
         return Err(format!(
-            "{bytes} bytes of workgroup memory; {MAX_WORKGROUP_BYTES} are allowed"
+            "{storage_buffers} storage buffers; {MAX_STORAGE_BUFFERS} are allowed"
+        ));
+    }
+    if workgroup_bytes > MAX_WORKGROUP_BYTES {
+        return Err(format!(
+            "{workgroup_bytes} bytes of workgroup memory; {MAX_WORKGROUP_BYTES} are allowed"
         ));
     }
     Ok(())
 }
 
-/// Pipeline-overridable constants keep their defaults, as a browser's compiler would see them
-/// unset.
+/// Translates with the defaults of pipeline-overridable constants.
 fn translations(module: &Module, info: &ModuleInfo) -> Result<()> {
     let none = naga::back::PipelineConstants::default();
     let (module, info) =

@@ -1,42 +1,61 @@
-//! `cargo xtask web`: the page as a static folder. The library compiled to wasm, its bindings, the
-//! page's own modules, models and a service worker that knows them all by their contents.
+//! `cargo xtask web`: the page as a static folder: the library compiled to wasm, its bindings, the
+//! page's own modules, models, and a service worker that caches all of them under a name that
+//! depends on their contents.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::run::{Result, cargo, root, run};
-use crate::setup::{self, Web};
+use crate::setup::{self, WebCompiler};
 
 /// wasm32 without an operating system.
 pub const TARGET: &str = "wasm32-unknown-unknown";
-/// Where builds for the web go.
+/// Target folder of builds for the web.
 pub const TARGET_DIR: &str = "target/web";
-/// Every browser since 2023 has vectors of 128 bits.
-const FEATURES: &str = "-C target-feature=+simd128";
+/// All browsers since 2023 support 128-bit vectors.
+const SIMD: &str = "-C target-feature=+simd128";
+/// Arguments of Debian's cargo, which has no compiled standard library for wasm32.
+pub const BUILD_STD: [&str; 2] = ["-Z", "build-std=std,panic_abort"];
 /// The page's folder.
 const PAGE: &str = "target/page";
-/// Models that the page offers, default first.
+/// Models that the page offers, the default first.
 const MODELS: [&str; 4] = ["dcnn-50", "dcnn-00", "dcnn-90", "dcnn-90-all"];
 
-/// Compressed bytes that the page may cost.
+/// Largest sizes, compressed.
 const MAX_WASM_BYTES: usize = 700_000;
 const MAX_FIRST_VISIT_BYTES: usize = 1_500_000;
 
-/// What was built, and what a first visit transfers of it.
+/// The built page.
 pub struct Page {
     pub folder: PathBuf,
-    /// Name and compressed bytes of what a first visit needs.
-    pub first_visit: Vec<(String, usize)>,
+    /// Compressed sizes of what a first visit transfers.
+    pub first_visit: VisitBytes,
 }
 
-/// Builds the page, says what it weighs and refuses too much.
+/// Compressed bytes that a visit transfers, by kind.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct VisitBytes {
+    pub wasm: usize,
+    pub default_model: usize,
+    pub page_and_scripts: usize,
+}
+
+impl VisitBytes {
+    fn total(self) -> usize {
+        self.wasm + self.default_model + self.page_and_scripts
+    }
+}
+
+/// Builds the page and prints its size.
+///
+/// # Errors
+/// When a step fails or the page is too large.
 pub fn web() -> Result<Page> {
     let page = build()?;
-    println!("{}", describe(&page));
-    check_weight(&page.first_visit)?;
+    println!("{}", describe(page.first_visit));
+    check_size(page.first_visit)?;
     println!(
         "{} can be published on any static host; 'prunella serve' shows it here",
         page.folder.display()
@@ -58,18 +77,17 @@ fn build() -> Result<Page> {
         .map_err(|e| e.to_string())?
         .typescript(true)
         .remove_producers_section(true);
-    // Names of functions are for debuggers and a sixth of the file.
+    // Function names serve debuggers and are a sixth of the file.
     bindgen.remove_name_section(true);
     bindgen
         .generate(folder.join("web"))
         .map_err(|e| format!("The bindings cannot be made: {e:#}"))?;
     for name in MODELS {
-        let file = format!("{name}.safetensors");
-        copy(&root().join("models").join(&file), &folder.join("models").join(&file))?;
+        copy(&root().join(model_path(name)), &folder.join(model_path(name)))?;
     }
     copy(&root().join("index.html"), &folder.join("index.html"))?;
     for name in files_of(&root().join("web"))? {
-        // These two speak for the whole folder.
+        // A service worker and a manifest apply to the folder that they are in.
         let target = if matches!(name.as_str(), "sw.js" | "manifest.webmanifest") {
             folder.clone()
         } else {
@@ -83,21 +101,14 @@ fn build() -> Result<Page> {
 }
 
 fn compile() -> Result<PathBuf> {
+    #[rustfmt::skip]
     let arguments = [
-        "rustc",
-        "--lib",
-        "--crate-type",
-        "cdylib",
-        "--profile",
-        "web",
-        "--target",
-        TARGET,
-        "--target-dir",
-        TARGET_DIR,
+        "rustc", "--lib", "--crate-type", "cdylib", "--profile", "web",
+        "--target", TARGET, "--target-dir", TARGET_DIR,
     ];
     match setup::web()? {
-        Web::Rustup => run(cargo(&arguments).env("RUSTFLAGS", FEATURES))?,
-        Web::Debian => run(debian(&arguments, FEATURES).args(["-Z", "build-std=std,panic_abort"]))?,
+        WebCompiler::Rustup => run(cargo(&arguments).env("RUSTFLAGS", SIMD))?,
+        WebCompiler::Debian => run(debian(&arguments, SIMD).args(BUILD_STD))?,
     }
     Ok(root().join(TARGET_DIR).join(TARGET).join("web/prunella.wasm"))
 }
@@ -130,70 +141,84 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))
 }
 
-/// Names of the files of one folder, in order.
+/// Names of the files of one folder in order, without JSON files (settings of the type checker).
 fn files_of(folder: &Path) -> Result<Vec<String>> {
-    let list = std::fs::read_dir(folder)
+    let entries = std::fs::read_dir(folder)
         .map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
-    let mut names: Vec<String> = list
-        .flatten()
-        .filter(|e| e.path().is_file())
-        .map(|e| e.file_name().to_string_lossy().into_owned())
-        .filter(|n| Path::new(n).extension().is_none_or(|e| e != "json"))
-        .collect();
+    let mut names = Vec::new();
+    for entry in entries.flatten() {
+        let is_json = entry.path().extension().is_some_and(|e| e == "json");
+        if entry.path().is_file() && !is_json {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
     names.sort();
     Ok(names)
 }
 
-/// Paths of all files under a folder, with `/`, in order.
+/// Paths of all files of the page relative to its folder, with `/`, in order.
 fn all_files(folder: &Path) -> Result<Vec<String>> {
-    let mut found = files_of(folder)?;
+    let mut files = files_of(folder)?;
     for sub in ["web", "models"] {
-        found.extend(files_of(&folder.join(sub))?.into_iter().map(|n| format!("{sub}/{n}")));
+        for name in files_of(&folder.join(sub))? {
+            files.push(format!("{sub}/{name}"));
+        }
     }
-    // Type descriptions are for editors.
-    found.retain(|n| Path::new(n).extension().is_none_or(|e| e != "ts"));
-    Ok(found)
+    // Type definitions are for editors.
+    files.retain(|name| Path::new(name).extension().is_none_or(|e| e != "ts"));
+    Ok(files)
 }
 
-/// Writes into the service worker what it must keep: every file but the models of later choice,
-/// under a name that changes with any of them.
+/// Offset basis and prime of the 64-bit FNV-1a hash.
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0100_0000_01b3;
+
+/// Writes the list of files into the service worker, and a version that changes with any of them.
+/// The worker caches `FILES` at the first visit and `LATER`, the models that are not the default,
+/// when they are used.
 fn version(folder: &Path) -> Result<()> {
-    let place = folder.join("sw.js");
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    let (mut files, mut later_files) = (Vec::new(), Vec::new());
+    let mut hash = FNV_BASIS;
+    let mut files = Vec::new();
+    let mut later = Vec::new();
     for name in all_files(folder)? {
         for byte in name.bytes().chain(read(&folder.join(&name))?) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            hash = (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
         }
-        let later = MODELS[1..].iter().any(|m| name == format!("models/{m}.safetensors"));
-        let list = if later { &mut later_files } else { &mut files };
-        if name != "sw.js" {
-            list.push(format!("\"./{name}\""));
+        let entry = format!("\"./{name}\"");
+        if MODELS[1..].iter().any(|model| name == model_path(model)) {
+            later.push(entry);
+        } else if name != "sw.js" {
+            files.push(entry);
         }
     }
-    let text = String::from_utf8(read(&place)?).map_err(|e| e.to_string())?;
+    let worker = folder.join("sw.js");
+    let text = String::from_utf8(read(&worker)?).map_err(|e| e.to_string())?;
     let text = text
         .replace("\"dev\"", &format!("\"{hash:016x}\""))
         .replace("const FILES = [];", &format!("const FILES = [{}];", files.join(", ")))
-        .replace("const LATER = [];", &format!("const LATER = [{}];", later_files.join(", ")));
-    std::fs::write(&place, text).map_err(|e| e.to_string())
+        .replace("const LATER = [];", &format!("const LATER = [{}];", later.join(", ")));
+    std::fs::write(&worker, text).map_err(|e| e.to_string())
+}
+
+/// Path of a model, the same in the repository and in the page's folder.
+fn model_path(model: &str) -> String {
+    format!("models/{model}.safetensors")
 }
 
 /// What a first visit transfers, compressed as static hosts do it (brotli).
-fn first_visit(folder: &Path) -> Result<Vec<(String, usize)>> {
-    let mut parts: BTreeMap<&str, usize> = BTreeMap::new();
+fn first_visit(folder: &Path) -> Result<VisitBytes> {
+    let mut bytes = VisitBytes::default();
     for name in all_files(folder)? {
-        let part = match name.rsplit('.').next() {
-            Some("wasm") => "wasm",
-            Some("safetensors") if name == format!("models/{}.safetensors", MODELS[0]) => {
-                "default model"
-            }
+        let ending = Path::new(&name).extension().map(|e| e.to_string_lossy().into_owned());
+        let part = match ending.as_deref() {
+            Some("wasm") => &mut bytes.wasm,
+            Some("safetensors") if name == model_path(MODELS[0]) => &mut bytes.default_model,
             Some("safetensors") => continue,
-            _ => "page and scripts",
+            _ => &mut bytes.page_and_scripts,
         };
-        *parts.entry(part).or_default() += compressed(&read(&folder.join(&name))?)?;
+        *part += compressed(&read(&folder.join(&name))?)?;
     }
-    Ok(parts.into_iter().map(|(n, b)| (n.to_owned(), b)).collect())
+    Ok(bytes)
 }
 
 fn compressed(bytes: &[u8]) -> Result<usize> {
@@ -203,30 +228,28 @@ fn compressed(bytes: &[u8]) -> Result<usize> {
     Ok(out.len())
 }
 
-fn total(parts: &[(String, usize)]) -> usize {
-    parts.iter().map(|(_, bytes)| bytes).sum()
-}
-
-/// The weight of a page in words.
-fn describe(page: &Page) -> String {
-    let parts: Vec<String> =
-        page.first_visit.iter().map(|(n, b)| format!("{n} {} KB", b / 1000)).collect();
+fn describe(bytes: VisitBytes) -> String {
     format!(
-        "first visit, compressed: {} KB ({})",
-        total(&page.first_visit) / 1000,
-        parts.join(", ")
+        "first visit, compressed: {} KB (default model {} KB, page and scripts {} KB, wasm {} KB)",
+        bytes.total() / 1000,
+        bytes.default_model / 1000,
+        bytes.page_and_scripts / 1000,
+        bytes.wasm / 1000
     )
 }
 
-fn check_weight(parts: &[(String, usize)]) -> Result<()> {
-    let wasm = parts.iter().find(|(n, _)| n == "wasm").map_or(usize::MAX, |(_, b)| *b);
+fn check_size(bytes: VisitBytes) -> Result<()> {
+    let wasm = bytes.wasm;
+    if wasm == 0 {
+        return Err("the page has no wasm".into());
+    }
     if wasm > MAX_WASM_BYTES {
         return Err(format!("the wasm has {wasm} bytes compressed; {MAX_WASM_BYTES} are allowed"));
     }
-    let all = total(parts);
-    if all > MAX_FIRST_VISIT_BYTES {
+    let total = bytes.total();
+    if total > MAX_FIRST_VISIT_BYTES {
         return Err(format!(
-            "a first visit transfers {all} bytes; {MAX_FIRST_VISIT_BYTES} are allowed"
+            "a first visit transfers {total} bytes; {MAX_FIRST_VISIT_BYTES} are allowed"
         ));
     }
     Ok(())
@@ -237,14 +260,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_heavy_page_is_caught() {
-        let parts =
-            |wasm, model| vec![("wasm".to_owned(), wasm), ("default model".to_owned(), model)];
-        assert_eq!(check_weight(&parts(MAX_WASM_BYTES, 1000)), Ok(()));
-        assert!(check_weight(&parts(MAX_WASM_BYTES + 1, 0)).is_err_and(|e| e.contains("wasm")));
-        assert!(
-            check_weight(&parts(MAX_WASM_BYTES, 900_000)).is_err_and(|e| e.contains("first visit"))
-        );
-        assert!(check_weight(&[]).is_err(), "no wasm is no page");
+    fn a_page_that_is_too_large_is_refused() {
+        let page = |wasm, default_model| {
+            check_size(VisitBytes { wasm, default_model, page_and_scripts: 0 })
+        };
+        assert_eq!(page(MAX_WASM_BYTES, 1000), Ok(()));
+        assert!(page(MAX_WASM_BYTES + 1, 0).is_err_and(|e| e.contains("wasm")));
+        assert!(page(MAX_WASM_BYTES, 900_000).is_err_and(|e| e.contains("first visit")));
+        assert!(page(0, 0).is_err_and(|e| e.contains("no wasm")));
     }
 }

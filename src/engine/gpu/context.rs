@@ -1,4 +1,4 @@
-//! Adapters and the one open device. Whatever goes wrong on it is remembered and asked for after
+//! Adapters and the open device. Errors of the device are stored by its handlers and checked after
 //! each block; nothing panics.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,15 +8,22 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
+/// Names of software rasterisers in the description of an adapter, in lower case.
+const SOFTWARE_NAMES: [&str; 5] =
+    ["swiftshader", "llvmpipe", "lavapipe", "basic render", "softpipe"];
+
 /// A graphics adapter of this machine or browser.
 #[derive(Debug, Clone, Serialize)]
 pub struct AdapterFacts {
     pub name: String,
+    /// Graphics interface, such as `Vulkan`.
     pub backend: String,
+    /// Type of device, such as `DiscreteGpu`.
     pub kind: String,
     /// Runs on the CPU: slower than prunella's own CPU engine.
     pub software: bool,
     pub driver: String,
+    /// Largest storage buffer that a shader can be given, bytes.
     pub max_binding_bytes: u64,
 }
 
@@ -27,7 +34,7 @@ pub struct Adapter {
     pub(super) handle: wgpu::Adapter,
 }
 
-/// Graphics interfaces that are tried. OpenGL has no exact arithmetic to offer.
+/// Graphics interfaces in use. OpenGL is left out: its arithmetic is not exact.
 fn backends() -> wgpu::Backends {
     wgpu::Backends::VULKAN
         | wgpu::Backends::METAL
@@ -35,14 +42,18 @@ fn backends() -> wgpu::Backends {
         | wgpu::Backends::BROWSER_WEBGPU
 }
 
-/// What can compute here, real adapters first.
+/// All adapters: hardware before software, discrete GPUs first.
 pub async fn adapters() -> Vec<Adapter> {
     let mut settings = wgpu::InstanceDescriptor::new_without_display_handle();
     settings.backends = backends();
     let instance = wgpu::Instance::new(settings);
-    let mut found: Vec<Adapter> = available(&instance).await.into_iter().map(describe).collect();
-    found.sort_by_key(|a| (a.facts.software, a.facts.kind != "DiscreteGpu"));
-    found
+    let handles = available(&instance).await;
+    let mut adapters: Vec<Adapter> = handles.into_iter().map(describe).collect();
+    adapters.sort_by_key(|adapter| {
+        let is_discrete = adapter.facts.kind == "DiscreteGpu";
+        (adapter.facts.software, !is_discrete)
+    });
+    adapters
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -50,14 +61,14 @@ async fn available(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
     instance.enumerate_adapters(backends()).await
 }
 
-/// A browser shows one adapter, the one it would choose.
+/// A browser gives one adapter, of its own choice.
 #[cfg(target_arch = "wasm32")]
 async fn available(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
-    let wish = wgpu::RequestAdapterOptions {
+    let options = wgpu::RequestAdapterOptions {
         power_preference: wgpu::PowerPreference::HighPerformance,
         ..wgpu::RequestAdapterOptions::default()
     };
-    instance.request_adapter(&wish).await.into_iter().collect()
+    instance.request_adapter(&options).await.into_iter().collect()
 }
 
 fn describe(handle: wgpu::Adapter) -> Adapter {
@@ -74,13 +85,13 @@ fn describe(handle: wgpu::Adapter) -> Adapter {
 }
 
 fn is_software(info: &wgpu::AdapterInfo) -> bool {
-    let known = ["swiftshader", "llvmpipe", "lavapipe", "basic render", "softpipe"];
-    let told = [&info.name, &info.driver, &info.driver_info].map(|s| s.to_lowercase());
+    let description =
+        format!("{}\n{}\n{}", info.name, info.driver, info.driver_info).to_lowercase();
     info.device_type == wgpu::DeviceType::Cpu
-        || known.iter().any(|k| told.iter().any(|t| t.contains(k)))
+        || SOFTWARE_NAMES.iter().any(|name| description.contains(name))
 }
 
-/// What went wrong on a device, as its handlers heard it.
+/// Errors of a device, as its handlers reported them.
 #[derive(Debug, Clone, Default)]
 pub struct DeviceErrors {
     first: Arc<Mutex<Option<String>>>,
@@ -88,34 +99,36 @@ pub struct DeviceErrors {
 }
 
 impl DeviceErrors {
-    /// Listens to a device.
+    /// Installs handlers on a device.
     #[must_use]
     pub fn watch(device: &wgpu::Device) -> Self {
-        let (faults, error, lost) = {
-            let own = Self::default();
-            (own.clone(), own.clone(), own)
-        };
-        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| error.note(e.to_string())));
+        let errors = Self::default();
+        let on_error = errors.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            on_error.store(error.to_string());
+        }));
+        let on_loss = errors.clone();
         device.set_device_lost_callback(move |reason, message| {
-            lost.lost.store(true, Ordering::Relaxed);
-            lost.note(format!("the device was lost ({reason:?}: {message})"));
+            on_loss.lost.store(true, Ordering::Relaxed);
+            on_loss.store(format!("the device was lost ({reason:?}: {message})"));
         });
-        faults
+        errors
     }
 
-    fn note(&self, what: String) {
+    /// Keeps the first error since the last [`Self::take`].
+    fn store(&self, error: String) {
         if let Ok(mut first) = self.first.lock() {
-            first.get_or_insert(what);
+            first.get_or_insert(error);
         }
     }
 
-    /// The first thing that went wrong since the last time this was asked.
+    /// The first error since the last call.
     #[must_use]
     pub fn take(&self) -> Option<String> {
         self.first.lock().ok().and_then(|mut first| first.take())
     }
 
-    /// The same, without forgetting it.
+    /// The first error since the last [`Self::take`], which stays stored.
     #[must_use]
     pub fn first(&self) -> Option<String> {
         self.first
@@ -123,7 +136,7 @@ impl DeviceErrors {
             .map_or_else(|_| Some("a handler failed".to_owned()), |first| first.clone())
     }
 
-    /// Whether the device is gone for good.
+    /// Whether the device is lost; it cannot be used again.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)
@@ -136,7 +149,7 @@ pub struct Gpu {
     pub facts: AdapterFacts,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    faults: DeviceErrors,
+    errors: DeviceErrors,
     /// Largest buffer, bytes.
     pub(super) max_buffer_bytes: u64,
 }
@@ -148,39 +161,38 @@ impl Gpu {
     /// # Errors
     /// [`Error::Gpu`] when the driver refuses.
     pub async fn open(adapter: &Adapter) -> Result<Self> {
-        let wanted = wgpu::DeviceDescriptor {
+        let descriptor = wgpu::DeviceDescriptor {
             label: Some("prunella"),
             required_limits: wgpu::Limits::default(),
             ..wgpu::DeviceDescriptor::default()
         };
-        let (device, queue) = adapter
-            .handle
-            .request_device(&wanted)
-            .await
+        let opened = adapter.handle.request_device(&descriptor).await;
+        let (device, queue) = opened
             .map_err(|e| Error::gpu(format!("{} cannot be opened: {e}", adapter.facts.name)))?;
-        let faults = DeviceErrors::watch(&device);
+        let errors = DeviceErrors::watch(&device);
         let limits = device.limits();
         let max_buffer_bytes = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
-        Ok(Self { facts: adapter.facts.clone(), device, queue, faults, max_buffer_bytes })
+        Ok(Self { facts: adapter.facts.clone(), device, queue, errors, max_buffer_bytes })
     }
 
-    /// Whether anything has gone wrong since the last time this was asked.
+    /// Fails if the device has reported an error since the last call.
     ///
     /// # Errors
-    /// [`Error::Gpu`] with what the driver said.
+    /// [`Error::Gpu`] with the driver's message.
     pub fn check(&self) -> Result<()> {
-        self.faults
-            .take()
-            .map_or(Ok(()), |what| Err(Error::gpu(format!("{} failed: {what}", self.facts.name))))
+        match self.errors.take() {
+            None => Ok(()),
+            Some(error) => Err(Error::gpu(format!("{} failed: {error}", self.facts.name))),
+        }
     }
 
-    /// Whether the device is gone for good; another must be opened.
+    /// Whether the device is lost; another must be opened.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.faults.is_lost()
+        self.errors.is_lost()
     }
 
-    /// Gives the device up, as a driver's crash would. What is still under way fails.
+    /// Destroys the device, with the effect of a crash of its driver: work under way fails.
     pub fn destroy(&self) {
         self.device.destroy();
     }

@@ -1,363 +1,363 @@
-//! From a model to a [`Program`]: which pass computes which nodes of the graph, where its values
-//! lie, and the weights in the order in which a thread reads them.
+//! From a model to a [`Program`]: which pass computes which nodes of the graph, in which slot its
+//! values lie, and its constants.
 
-use super::pack::{Constants, FilterWeights, fold, phases, vectors_for};
-use super::program::{PassStage, Program, Variant};
+use super::pack::{Constants, FilterWeights, fold_norm, phases, vectors_for};
+use super::program::{GpuPass, PoolKind, Program, Variant};
+use crate::engine::kernel::Activation;
 use crate::engine::packed::norm_affine;
 use crate::error::{Error, Result};
-use crate::model::{Graph, Model, Node, Op};
+use crate::model::{DenseConv, DensePlan, DenseStep, Graph, Model, Node, Op};
 
-fn bias_of(model: &Model, node: &Node) -> Vec<f32> {
-    model
-        .weights()
-        .get(&format!("{}.bias", node.name))
-        .map_or_else(|| vec![0.0; node.shape.channels], |a| a.data.clone())
-}
+/// Slot of the input.
+const INPUT: usize = 0;
 
-fn weights_of<'a>(model: &'a Model, node: &Node, kernel: usize) -> FilterWeights<'a> {
-    FilterWeights {
-        values: model.array(&format!("{}.weight", node.name)).into(),
-        bias: bias_of(model, node),
-        filters: node.shape.channels,
-        channels: model.graph().input_shape(node).channels,
-        kernel,
-    }
-}
-
-/// Fields that every stage of a layer shares.
-fn layer_stage(
-    c: &mut Constants,
-    w: &FilterWeights<'_>,
-    source: usize,
-    target: usize,
-    relu: bool,
-) -> PassStage {
-    let vectors = vectors_for(w.filters);
-    let (weights_at, bias_at) = c.push_weights(w, vectors);
-    let variant = Variant::Layer {
-        kernel: w.kernel as u32,
-        vectors: vectors as u32,
-        padded: false,
-        normed: false,
-        relu,
-        head: false,
-    };
-    PassStage {
-        variant,
-        source,
-        target,
-        first_channel: 0,
-        channels: w.channels,
-        filters: w.filters,
-        spread: 1,
-        stride: 1,
-        padding: 0,
-        weights_at,
-        bias_at,
-        norm_at: 0,
-        head_at: 0,
-    }
-}
-
-fn pool_stage(
-    kernel: usize,
-    mean: bool,
-    channels: usize,
-    source: usize,
-    target: usize,
-) -> PassStage {
-    PassStage {
-        variant: Variant::Pool { kernel: kernel as u32, mean },
-        source,
-        target,
-        first_channel: 0,
-        channels,
-        filters: channels,
-        spread: 1,
-        stride: 1,
-        padding: 0,
-        weights_at: 0,
-        bias_at: 0,
-        norm_at: 0,
-        head_at: 0,
-    }
-}
-
-/// The DCNN on a whole block: pooling moves by one pixel, everything behind it reads `spread`
-/// pixels apart.
+/// The dense form on a whole block.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a network that has no dense form or not two classes.
 pub fn dense(model: &Model) -> Result<Program> {
-    let graph = model.graph();
-    let mut constants = Constants::default();
-    let (mut stages, mut linear): (Vec<PassStage>, Vec<&Node>) = (Vec::new(), Vec::new());
-    let (mut spread, mut slot, mut channels) = (1, 0, 3);
-    let mut widest = [0, 0];
-    for node in &graph.nodes {
-        let target = if slot == 1 { 2 } else { 1 };
-        let mut stage = match node.op {
-            Op::Conv { kernel, stride: 1, padding: 0, .. } => {
-                layer_stage(&mut constants, &weights_of(model, node, kernel), slot, target, true)
-            }
-            Op::MaxPool { kernel: 2, stride: 2, padding: 0 } => {
-                pool_stage(2, false, channels, slot, target)
-            }
-            Op::Linear { .. } => {
-                linear.push(node);
-                continue;
-            }
-            Op::Input | Op::Relu => continue,
-            _ => {
-                return Err(Error::unsupported(
-                    "This network has no exact dense form; only the DCNN has",
-                ));
-            }
-        };
-        stage.spread = spread;
-        if matches!(stage.variant, Variant::Pool { .. }) {
-            spread *= 2;
-        }
-        channels = stage.filters;
-        widest[target - 1] = channels.max(widest[target - 1]);
-        slot = target;
-        stages.push(stage);
-    }
-    let [hidden, output] = linear[..] else {
-        return Err(Error::unsupported("The dense form needs two fully connected layers"));
-    };
-    if output.shape.channels != 2 {
+    /// Slot of the logits, behind the input and two for the passes in turn.
+    const LOGITS: usize = 3;
+    let plan = DensePlan::new(model.graph())?;
+    if plan.classes() != 2 {
         return Err(Error::unsupported("The GPU engine needs two classes"));
     }
-    stages.push(head(model, &mut constants, hidden, output, (slot, spread)));
-    Ok(Program {
-        stages,
-        constants: constants.0,
-        slot_channels: vec![3, widest[0], widest[1], 2],
-        phased: false,
-        classes: 2,
-    })
+    let mut constants = Constants::default();
+    let mut slot_channels = vec![3, 0, 0, 2];
+    let mut passes = Vec::with_capacity(plan.steps.len() + 1);
+    let mut source = INPUT;
+    for step in &plan.steps {
+        let target = other_slot(source);
+        let pass = match step {
+            DenseStep::Conv(conv) => {
+                dense_layer(&mut constants, &dense_weights(model, conv), conv, source, target)
+            }
+            DenseStep::MaxPool { channels, dilation } => {
+                let variant = Variant::Pool { kernel: 2, kind: PoolKind::Max };
+                GpuPass {
+                    dilation: *dilation,
+                    ..GpuPass::new(variant, source, target, *channels, *channels)
+                }
+            }
+        };
+        slot_channels[target] = pass.filters.max(slot_channels[target]);
+        passes.push(pass);
+        source = target;
+    }
+    passes.push(head(model, &plan, &mut constants, source, LOGITS));
+    Ok(Program { passes, constants: constants.0, slot_channels, phased: false, classes: 2 })
 }
 
+/// Both fully connected layers in one pass; the hidden values stay in registers.
 fn head(
     model: &Model,
+    plan: &DensePlan,
     constants: &mut Constants,
-    hidden: &Node,
-    output: &Node,
-    (slot, spread): (usize, usize),
-) -> PassStage {
-    let kernel = model.graph().input_shape(hidden).height;
-    let weights = weights_of(model, hidden, kernel);
-    let mut stage = layer_stage(constants, &weights, slot, 3, true);
-    if let Variant::Layer { vectors, head, .. } = &mut stage.variant {
+    source: usize,
+    target: usize,
+) -> GpuPass {
+    let weights = dense_weights(model, &plan.hidden);
+    let mut pass = dense_layer(constants, &weights, &plan.hidden, source, target);
+    if let Variant::Layer { vectors, head, .. } = &mut pass.variant {
         *head = true;
-        let width = 4 * *vectors as usize;
-        let padded = weights.filters.div_ceil(width) * width;
-        let last = model.array(&format!("{}.weight", output.name));
-        stage.head_at = constants.push_head(last, &bias_of(model, output), weights.filters, padded);
+        let output = model.array(&plan.output.weight_name());
+        let bias = model.array(&plan.output.bias_name());
+        pass.head_offset = constants.push_head(output, bias, *vectors as usize);
     }
-    stage.spread = spread;
-    stage
+    pass
 }
 
-/// Where a node's value lies.
-#[derive(Debug, Clone, Copy)]
-struct BufferSlot {
-    slot: usize,
-    /// Normalisation and ReLU still to be applied by the reader: place of its constants.
-    norm_at: Option<usize>,
+fn dense_weights<'a>(model: &'a Model, conv: &DenseConv) -> FilterWeights<'a> {
+    FilterWeights {
+        values: model.array(&conv.weight_name()).into(),
+        bias: model.array(&conv.bias_name()).to_vec(),
+        filters: conv.filters,
+        channels: conv.channels,
+        kernel: conv.kernel,
+    }
 }
 
-/// Any network on patches that lie side by side.
+fn dense_layer(
+    constants: &mut Constants,
+    weights: &FilterWeights<'_>,
+    conv: &DenseConv,
+    source: usize,
+    target: usize,
+) -> GpuPass {
+    let activation = if conv.relu { Activation::Relu } else { Activation::Identity };
+    let pass = layer_pass(constants, weights, source, target, activation);
+    GpuPass { dilation: conv.dilation, ..pass }
+}
+
+/// A layer's pass without padding and normalisation; appends its constants.
+fn layer_pass(
+    constants: &mut Constants,
+    weights: &FilterWeights<'_>,
+    source: usize,
+    target: usize,
+    activation: Activation,
+) -> GpuPass {
+    let vectors = vectors_for(weights.filters);
+    let offsets = constants.push_layer(weights, vectors);
+    let variant = Variant::Layer {
+        kernel: weights.kernel as u32,
+        vectors: vectors as u32,
+        padded: false,
+        normed: false,
+        relu: activation == Activation::Relu,
+        head: false,
+    };
+    GpuPass {
+        weights_offset: offsets.weights,
+        bias_offset: offsets.bias,
+        ..GpuPass::new(variant, source, target, weights.channels, weights.filters)
+    }
+}
+
+/// Slots 1 and 2 take the outputs of passes in turn.
+fn other_slot(source: usize) -> usize {
+    if source == 1 { 2 } else { 1 }
+}
+
+/// Any network on a batch of patches side by side.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a graph whose nodes do not come in the orders that the passes fuse.
+/// [`Error::Unsupported`] for a graph whose nodes do not come in an order that the passes can fuse.
 pub fn batch(model: &Model) -> Result<Program> {
-    let mut lowering = Lowering {
+    let mut lowering = BatchLowering {
         model,
         graph: model.graph(),
         constants: Constants::default(),
-        stages: Vec::new(),
-        slots: vec![0; 3],
-        places: Vec::new(),
+        passes: Vec::new(),
+        slot_channels: vec![0; 3],
+        values: Vec::new(),
         phased: false,
     };
     for (i, node) in model.graph().nodes.iter().enumerate() {
-        let place = lowering.node(i, node)?;
-        lowering.places.push(place);
+        let value = lowering.node(i, node)?;
+        lowering.values.push(value);
     }
     let classes = model.card().architecture.classes();
-    // The logits leave from a slot of their own.
-    lowering.slots.push(classes);
-    let last = lowering.slots.len() - 1;
-    if let Some(stage) = lowering.stages.last_mut() {
-        stage.target = last;
+    // The logits have a slot of their own, the last.
+    let logits = lowering.slot_channels.len();
+    lowering.slot_channels.push(classes);
+    if let Some(pass) = lowering.passes.last_mut() {
+        pass.target = logits;
     }
     Ok(Program {
-        stages: lowering.stages,
+        passes: lowering.passes,
         constants: lowering.constants.0,
-        slot_channels: lowering.slots,
+        slot_channels: lowering.slot_channels,
         phased: lowering.phased,
         classes,
     })
 }
 
-struct Lowering<'a> {
+/// Where the value of a node lies.
+#[derive(Debug, Clone, Copy)]
+struct NodeValue {
+    slot: usize,
+    /// A normalisation and ReLU that the reader still has to apply: offset of its constants.
+    norm_offset: Option<usize>,
+}
+
+/// Slot and first channel that a pass writes.
+struct Destination {
+    slot: usize,
+    first_channel: usize,
+}
+
+/// A square window that slides over the pixels of each channel.
+struct Window {
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+}
+
+struct BatchLowering<'a> {
     model: &'a Model,
     graph: &'a Graph,
     constants: Constants,
-    stages: Vec<PassStage>,
-    /// Channels of each slot: input, two that come and go, then one for each chain of
+    passes: Vec<GpuPass>,
+    /// Channels of each slot: input, two for outputs in turn, then one for each chain of
     /// concatenations.
-    slots: Vec<usize>,
-    places: Vec<BufferSlot>,
+    slot_channels: Vec<usize>,
+    /// Values of the nodes lowered so far.
+    values: Vec<NodeValue>,
     phased: bool,
 }
 
-impl Lowering<'_> {
-    fn node(&mut self, index: usize, node: &Node) -> Result<BufferSlot> {
-        let input = node.inputs.first().map(|&i| self.places[i]);
-        let plain = |slot| BufferSlot { slot, norm_at: None };
-        match (node.op, input) {
-            (Op::Input, _) => {
-                self.slots[0] = node.shape.channels;
-                Ok(plain(0))
+impl<'a> BatchLowering<'a> {
+    fn node(&mut self, index: usize, node: &Node) -> Result<NodeValue> {
+        if matches!(node.op, Op::Input) {
+            self.slot_channels[INPUT] = node.shape.channels;
+            return Ok(NodeValue { slot: INPUT, norm_offset: None });
+        }
+        let Some(&first) = node.inputs.first() else { return Err(unfused("a node")) };
+        let from = self.values[first];
+        match node.op {
+            Op::Input => Err(unfused("a node")),
+            Op::BatchNorm if self.is_folded(index) => Ok(from),
+            Op::BatchNorm => {
+                let norm = norm_affine(self.model, node);
+                Ok(NodeValue { norm_offset: Some(self.constants.push_norm(&norm)), ..from })
             }
-            (Op::BatchNorm, Some(from)) => {
-                if self.folded(index) {
-                    return Ok(from);
-                }
-                let (scale, shift) = norm_affine(self.model, node);
-                Ok(BufferSlot { norm_at: Some(self.constants.push_norm(&scale, &shift)), ..from })
+            Op::Relu => {
+                // The pass of the layer before has applied it, or the reader will.
+                let before = &self.graph.nodes[first].op;
+                let applied = matches!(before, Op::Conv { .. } | Op::Linear { .. })
+                    || self.is_folded(first)
+                    || from.norm_offset.is_some();
+                if applied { Ok(from) } else { Err(unfused("a ReLU")) }
             }
-            (Op::Relu, Some(from)) => {
-                let before = node.inputs[0];
-                let done =
-                    matches!(self.graph.nodes[before].op, Op::Conv { .. } | Op::Linear { .. })
-                        || self.folded(before);
-                if done || from.norm_at.is_some() { Ok(from) } else { Err(unfused("a ReLU")) }
-            }
-            (Op::Concat, Some(from)) => {
-                let second = self.places[node.inputs[1]];
+            Op::Concat => {
+                let second = self.values[node.inputs[1]];
                 if second.slot == from.slot { Ok(from) } else { Err(unfused("a concatenation")) }
             }
-            (Op::Conv { kernel, stride, padding, .. }, Some(from)) => {
-                self.layer(index, node, kernel, stride, padding, from)
+            Op::Conv { kernel, stride, padding, .. } => {
+                self.layer(index, &Window { kernel, stride, padding }, from)
             }
-            (Op::Linear { .. }, Some(from)) => {
-                let side = self.graph.input_shape(node).height;
-                self.layer(index, node, side, 1, 0, from)
+            Op::Linear { .. } => {
+                let kernel = self.graph.input_shape(node).height;
+                self.layer(index, &Window { kernel, stride: 1, padding: 0 }, from)
             }
-            (Op::MaxPool { kernel, stride, padding }, Some(from)) => {
-                self.pool(index, node, (kernel, stride, padding), false, from)
+            Op::MaxPool { kernel, stride, padding } => {
+                self.pool(index, &Window { kernel, stride, padding }, PoolKind::Max, from)
             }
-            (Op::AvgPool { kernel }, Some(from)) => {
-                self.pool(index, node, (kernel, kernel, 0), true, from)
+            Op::AvgPool { kernel } => {
+                let window = Window { kernel, stride: kernel, padding: 0 };
+                self.pool(index, &window, PoolKind::Mean, from)
             }
-            _ => Err(unfused("a node")),
         }
     }
 
+    /// Nodes that read node `index`.
     fn users(&self, index: usize) -> Vec<usize> {
-        (0..self.graph.nodes.len())
-            .filter(|&u| self.graph.nodes[u].inputs.contains(&index))
-            .collect()
+        let mut users = Vec::new();
+        for (i, node) in self.graph.nodes.iter().enumerate() {
+            if node.inputs.contains(&index) {
+                users.push(i);
+            }
+        }
+        users
     }
 
-    /// Whether a normalisation is computed by the convolution before it: both feed nothing else.
-    fn folded(&self, norm: usize) -> bool {
-        let node = &self.graph.nodes[norm];
+    /// The concatenation that reads node `index`, if there is one.
+    fn concatenation_of(&self, index: usize) -> Option<usize> {
+        let users = self.users(index);
+        users.into_iter().find(|&user| matches!(self.graph.nodes[user].op, Op::Concat))
+    }
+
+    /// Whether node `index` is a normalisation that the pass of the convolution before it computes:
+    /// nothing else may read that convolution.
+    fn is_folded(&self, index: usize) -> bool {
+        let node = &self.graph.nodes[index];
         let Some(&before) = node.inputs.first() else { return false };
         matches!(node.op, Op::BatchNorm)
             && matches!(self.graph.nodes[before].op, Op::Conv { .. })
-            && self.users(before) == [norm]
+            && self.users(before) == [index]
     }
 
-    fn layer(
-        &mut self,
-        index: usize,
-        node: &Node,
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-        from: BufferSlot,
-    ) -> Result<BufferSlot> {
-        let mut weights = weights_of(self.model, node, kernel);
-        let (mut stride, mut padding) = (stride, padding);
-        if stride == 2 && from.slot == 0 {
+    /// The pass of a convolution or fully connected layer, with the normalisation and ReLU behind
+    /// it where nothing else reads the values between.
+    fn layer(&mut self, index: usize, window: &Window, from: NodeValue) -> Result<NodeValue> {
+        let node = &self.graph.nodes[index];
+        let filters = node.shape.channels;
+        let mut weights = self.weights(node, window.kernel);
+        let mut padding = window.padding;
+        if window.stride == 2 && from.slot == INPUT {
             weights = phases(&weights);
             self.phased = true;
-            self.slots[0] = weights.channels;
-            (stride, padding) = (1, 0);
-        }
-        if stride != 1 {
+            self.slot_channels[INPUT] = weights.channels;
+            padding = 0;
+        } else if window.stride != 1 {
             return Err(unfused("a convolution with a stride"));
         }
+        // Last node that this pass computes.
         let mut end = index;
-        if let [user] = self.users(index)[..] {
-            let next = &self.graph.nodes[user];
-            if self.folded(user) {
-                fold(&mut weights, &norm_affine(self.model, next));
-                end = user;
-            }
+        if let [user] = self.users(end)[..]
+            && self.is_folded(user)
+        {
+            fold_norm(&mut weights, &norm_affine(self.model, &self.graph.nodes[user]));
+            end = user;
         }
-        let relu = matches!(self.users(end)[..], [u] if matches!(self.graph.nodes[u].op, Op::Relu));
-        if relu {
-            end = self.users(end)[0];
+        let mut activation = Activation::Identity;
+        if let [user] = self.users(end)[..]
+            && matches!(self.graph.nodes[user].op, Op::Relu)
+        {
+            activation = Activation::Relu;
+            end = user;
         }
-        let (target, first_channel) = self.destination(end, from.slot, node.shape.channels);
-        let mut stage = layer_stage(&mut self.constants, &weights, from.slot, target, relu);
-        if let Variant::Layer { padded, normed, .. } = &mut stage.variant {
+        let to = self.destination(end, from.slot, filters);
+        let mut pass = layer_pass(&mut self.constants, &weights, from.slot, to.slot, activation);
+        if let Variant::Layer { padded, normed, .. } = &mut pass.variant {
             *padded = padding > 0;
-            *normed = from.norm_at.is_some();
+            *normed = from.norm_offset.is_some();
         }
-        stage.padding = padding;
-        stage.first_channel = first_channel;
-        stage.norm_at = from.norm_at.unwrap_or(0);
-        self.stages.push(stage);
-        Ok(BufferSlot { slot: target, norm_at: None })
+        pass.padding = padding;
+        pass.first_channel = to.first_channel;
+        pass.norm_offset = from.norm_offset.unwrap_or(0);
+        self.passes.push(pass);
+        Ok(NodeValue { slot: to.slot, norm_offset: None })
+    }
+
+    /// Arrays of a convolution or fully connected layer; a missing bias is zero.
+    fn weights(&self, node: &Node, kernel: usize) -> FilterWeights<'a> {
+        let filters = node.shape.channels;
+        let bias = self.model.weights().get(&format!("{}.bias", node.name));
+        FilterWeights {
+            values: self.model.array(&format!("{}.weight", node.name)).into(),
+            bias: bias.map_or_else(|| vec![0.0; filters], |array| array.data.clone()),
+            filters,
+            channels: self.graph.input_shape(node).channels,
+            kernel,
+        }
     }
 
     fn pool(
         &mut self,
         index: usize,
-        node: &Node,
-        window: (usize, usize, usize),
-        mean: bool,
-        from: BufferSlot,
-    ) -> Result<BufferSlot> {
-        if from.norm_at.is_some() {
+        window: &Window,
+        kind: PoolKind,
+        from: NodeValue,
+    ) -> Result<NodeValue> {
+        if from.norm_offset.is_some() {
             return Err(unfused("pooling behind a normalisation"));
         }
-        let (target, first_channel) = self.destination(index, from.slot, node.shape.channels);
-        let mut stage = pool_stage(window.0, mean, node.shape.channels, from.slot, target);
-        (stage.stride, stage.padding, stage.first_channel) = (window.1, window.2, first_channel);
-        self.stages.push(stage);
-        Ok(BufferSlot { slot: target, norm_at: None })
+        let channels = self.graph.nodes[index].shape.channels;
+        let to = self.destination(index, from.slot, channels);
+        let variant = Variant::Pool { kernel: window.kernel as u32, kind };
+        self.passes.push(GpuPass {
+            stride: window.stride,
+            padding: window.padding,
+            first_channel: to.first_channel,
+            ..GpuPass::new(variant, from.slot, to.slot, channels, channels)
+        });
+        Ok(NodeValue { slot: to.slot, norm_offset: None })
     }
 
-    /// Slot and first channel for the value of `index`: the slot of its chain of concatenations, or
-    /// a passing one.
-    fn destination(&mut self, index: usize, source: usize, channels: usize) -> (usize, usize) {
-        let concat =
-            self.users(index).into_iter().find(|&u| matches!(self.graph.nodes[u].op, Op::Concat));
-        let Some(concat) = concat else {
-            let slot = if source == 1 { 2 } else { 1 };
-            self.slots[slot] = channels.max(self.slots[slot]);
-            return (slot, 0);
+    /// Where node `index` is written: in the slot of its chain of concatenations, behind the
+    /// channels that are there already, or in slot 1 or 2.
+    fn destination(&mut self, index: usize, source: usize, channels: usize) -> Destination {
+        let Some(concat) = self.concatenation_of(index) else {
+            let slot = other_slot(source);
+            self.slot_channels[slot] = channels.max(self.slot_channels[slot]);
+            return Destination { slot, first_channel: 0 };
         };
-        let inputs = &self.graph.nodes[concat].inputs;
-        if inputs[0] != index {
-            return (self.places[inputs[0]].slot, self.graph.nodes[inputs[0]].shape.channels);
+        let first = self.graph.nodes[concat].inputs[0];
+        if first != index {
+            return Destination {
+                slot: self.values[first].slot,
+                first_channel: self.graph.nodes[first].shape.channels,
+            };
         }
+        // The first value of a chain: a slot as wide as the chain's end.
         let mut end = concat;
-        while let Some(next) =
-            self.users(end).into_iter().find(|&u| matches!(self.graph.nodes[u].op, Op::Concat))
-        {
+        while let Some(next) = self.concatenation_of(end) {
             end = next;
         }
-        self.slots.push(self.graph.nodes[end].shape.channels);
-        (self.slots.len() - 1, 0)
+        self.slot_channels.push(self.graph.nodes[end].shape.channels);
+        Destination { slot: self.slot_channels.len() - 1, first_channel: 0 }
     }
 }
 

@@ -335,8 +335,8 @@ fn interleave(planes: &[f32], batch: usize, used: usize) -> Vec<f32> {
 /// Padding of the DCCN's first convolution, which moves by 2.
 const STEM_PADDING: usize = 3;
 
-/// Side of a patch as a program takes it. A phased program (`pack::phases`) takes the padded patch as
-/// four planes of every second row and column.
+/// Side of a patch as a program takes it. A phased program (`pack::phases`) takes the padded patch
+/// as four planes of every second row and column.
 fn batch_side(program: &Program) -> usize {
     if program.phased { (PATCH_PX + 2 * STEM_PADDING).div_ceil(2) } else { PATCH_PX }
 }
@@ -355,8 +355,8 @@ fn batch_values(
     arrange(program, &patches, batch)
 }
 
-/// Patches of `[channel][row][column]` as a program's input of `[channel][row][column][patch]`, where
-/// a phased program has channel `4 * colour + 2 * (row % 2) + column % 2`.
+/// Patches of `[channel][row][column]` as a program's input of `[channel][row][column][patch]`,
+/// where a phased program has channel `4 * colour + 2 * (row % 2) + column % 2`.
 fn arrange(program: &Program, patches: &[Vec<f32>], batch: usize) -> Vec<f32> {
     let side = batch_side(program);
     let channels = if program.phased { 12 } else { 3 };

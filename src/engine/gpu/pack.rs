@@ -1,117 +1,176 @@
-//! Weights in the order in which a thread reads them, four filters to a vector.
+//! Constants in the order in which threads of `shaders/layer.wgsl` read them: vectors of four
+//! filters.
+//!
+//! ```text
+//! weights  [group][channel][column][row][filter of group]    zeros for absent filters
+//! bias     [group][filter of group]
+//! norm     [channel] (scale, shift, 0, 0)
+//! head     (bias of class 0, bias of class 1, 0, 0), then for every four hidden units a vector of
+//!          their weights for class 0 and one for class 1
+//! ```
+//!
+//! A group is `4 · vectors` filters, which one thread computes.
 
-/// What a pass of each width costs per filter that it holds, against the widest: a narrower one
-/// reads its input again.
-const WIDTHS: [(usize, f64); 3] = [(4, 1.0), (2, 1.2), (1, 1.6)];
+use std::borrow::Cow;
 
-/// A weighted sum ready to be packed: `[filter][channel][row][column]`.
+use crate::engine::packed::ChannelAffine;
+
+/// Vectors of four filters in a group, and the cost per filter relative to the widest: a narrower
+/// group reads its input more often.
+const GROUP_COSTS: [GroupCost; 3] = [
+    GroupCost { vectors: 4, per_filter: 1.0 },
+    GroupCost { vectors: 2, per_filter: 1.2 },
+    GroupCost { vectors: 1, per_filter: 1.6 },
+];
+
+struct GroupCost {
+    vectors: usize,
+    per_filter: f64,
+}
+
+/// A layer's arrays before packing.
 pub struct FilterWeights<'a> {
-    pub values: std::borrow::Cow<'a, [f32]>,
+    /// `[filter][channel][row][column]`.
+    pub values: Cow<'a, [f32]>,
+    /// `[filter]`.
     pub bias: Vec<f32>,
     pub filters: usize,
     pub channels: usize,
     pub kernel: usize,
 }
 
+/// Offsets of a layer's constants, in vectors of four.
+pub struct LayerOffsets {
+    pub weights: usize,
+    pub bias: usize,
+}
+
+/// The constants of all passes.
 #[derive(Default)]
 pub struct Constants(pub Vec<[f32; 4]>);
 
 impl Constants {
-    /// Appends `values` in vectors of four, zeros at the end, and gives the place of the first.
-    pub fn push(&mut self, values: &[f32]) -> usize {
-        let at = self.0.len();
-        self.0.extend(
-            values.chunks(4).map(|c| std::array::from_fn(|i| c.get(i).copied().unwrap_or(0.0))),
-        );
-        at
+    /// Appends `values`, filled up with zeros to whole vectors, and returns the offset of the
+    /// first.
+    fn push(&mut self, values: &[f32]) -> usize {
+        let offset = self.0.len();
+        for chunk in values.chunks(4) {
+            let mut vector = [0.0; 4];
+            vector[..chunk.len()].copy_from_slice(chunk);
+            self.0.push(vector);
+        }
+        offset
     }
 
-    /// Weights as `[group][channel][column][row][filter of the group]`.
-    pub fn push_weights(&mut self, w: &FilterWeights<'_>, vectors: usize) -> (usize, usize) {
-        let width = 4 * vectors;
-        let at = self.0.len();
-        let k = w.kernel;
-        for group in 0..w.filters.div_ceil(width) {
-            for (c, q, r) in (0..w.channels * k * k).map(|i| (i / (k * k), i / k % k, i % k)) {
-                let of = |f: usize| {
-                    if f < w.filters {
-                        w.values[((f * w.channels + c) * k + r) * k + q]
-                    } else {
-                        0.0
+    /// Appends weights and bias in groups of `4 · vectors` filters.
+    pub fn push_layer(&mut self, layer: &FilterWeights<'_>, vectors: usize) -> LayerOffsets {
+        let weights = self.0.len();
+        let kernel = layer.kernel;
+        let group_filters = 4 * vectors;
+        let groups = layer.filters.div_ceil(group_filters);
+        let mut of_tap = vec![0.0; group_filters];
+        for group in 0..groups {
+            for channel in 0..layer.channels {
+                for column in 0..kernel {
+                    for row in 0..kernel {
+                        for (i, weight) in of_tap.iter_mut().enumerate() {
+                            let filter = group * group_filters + i;
+                            let window = filter * layer.channels + channel;
+                            let tap = (window * kernel + row) * kernel + column;
+                            *weight = layer.values.get(tap).copied().unwrap_or(0.0);
+                        }
+                        self.push(&of_tap);
                     }
-                };
-                let row: Vec<f32> = (group * width..(group + 1) * width).map(of).collect();
-                self.push(&row);
+                }
             }
         }
-        let mut bias = w.bias.clone();
-        bias.resize(w.filters.div_ceil(width) * width, 0.0);
-        (at, self.push(&bias))
+        let mut bias = layer.bias.clone();
+        bias.resize(groups * group_filters, 0.0);
+        LayerOffsets { weights, bias: self.push(&bias) }
     }
 
-    /// One vector a channel: scale, shift.
-    pub fn push_norm(&mut self, scale: &[f32], shift: &[f32]) -> usize {
-        let at = self.0.len();
-        self.0.extend(scale.iter().zip(shift).map(|(&a, &b)| [a, b, 0.0, 0.0]));
-        at
+    /// Appends scale and shift of each channel.
+    pub fn push_norm(&mut self, norm: &ChannelAffine) -> usize {
+        let offset = self.0.len();
+        for (&scale, &shift) in norm.scale.iter().zip(&norm.shift) {
+            self.0.push([scale, shift, 0.0, 0.0]);
+        }
+        offset
     }
 
-    /// The last layer for the fused head: its bias, then for every four hidden units their weights
-    /// for both classes.
-    pub fn push_head(
-        &mut self,
-        weights: &[f32],
-        bias: &[f32],
-        hidden: usize,
-        padded: usize,
-    ) -> usize {
-        let at = self.push(&bias[..2]);
-        for unit in (0..padded).step_by(4) {
-            for class in 0..2 {
-                let of = |i: usize| {
-                    if unit + i < hidden { weights[class * hidden + unit + i] } else { 0.0 }
-                };
-                self.0.push(std::array::from_fn(of));
+    /// Appends the last layer, `[class][unit]` with two classes, for units in groups of
+    /// `4 · vectors`.
+    pub fn push_head(&mut self, weights: &[f32], bias: &[f32], vectors: usize) -> usize {
+        let offset = self.push(&bias[..2]);
+        let units = weights.len() / 2;
+        for first in (0..units.next_multiple_of(4 * vectors)).step_by(4) {
+            for of_class in weights.chunks_exact(units) {
+                let mut vector = [0.0; 4];
+                for (i, weight) in vector.iter_mut().enumerate() {
+                    *weight = of_class.get(first + i).copied().unwrap_or(0.0);
+                }
+                self.0.push(vector);
             }
         }
-        at
+        offset
     }
 }
 
-/// Vectors of four filters that one thread should hold.
+/// Vectors of four filters that one thread should compute.
 pub fn vectors_for(filters: usize) -> usize {
-    let cost = |&(v, each): &(usize, f64)| (filters.div_ceil(4 * v) * 4 * v) as f64 * each;
-    WIDTHS.iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).map_or(1, |&(v, _)| v)
+    let mut best = 1;
+    let mut least = f64::INFINITY;
+    for GroupCost { vectors, per_filter } in GROUP_COSTS {
+        let cost = filters.next_multiple_of(4 * vectors) as f64 * per_filter;
+        if cost < least {
+            least = cost;
+            best = vectors;
+        }
+    }
+    best
 }
 
-/// Multiplies a following normalisation into the weights.
-pub fn fold(weights: &mut FilterWeights<'_>, (scale, shift): &(Vec<f32>, Vec<f32>)) {
-    let taps = weights.values.len() / weights.filters;
-    for (row, scale) in weights.values.to_mut().chunks_exact_mut(taps).zip(scale) {
-        row.iter_mut().for_each(|w| *w *= scale);
+/// Multiplies a normalisation that follows the layer into its weights and bias.
+pub fn fold_norm(layer: &mut FilterWeights<'_>, norm: &ChannelAffine) {
+    let taps = layer.values.len() / layer.filters;
+    for (weights, scale) in layer.values.to_mut().chunks_exact_mut(taps).zip(&norm.scale) {
+        for weight in weights {
+            *weight *= scale;
+        }
     }
-    for (bias, (scale, shift)) in weights.bias.iter_mut().zip(scale.iter().zip(shift)) {
-        *bias = *bias * scale + shift;
+    for (filter, bias) in layer.bias.iter_mut().enumerate() {
+        *bias = *bias * norm.scale[filter] + norm.shift[filter];
     }
 }
 
-/// A stride-2 convolution as a stride-1 convolution over the 2×2 phases of its padded input:
-/// channel, phase row, phase column.
-pub fn phases<'a>(w: &FilterWeights<'_>) -> FilterWeights<'a> {
-    let kernel = w.kernel.div_ceil(2);
-    let channels = w.channels * 4;
-    let mut values = vec![0.0; w.filters * channels * kernel * kernel];
-    for (i, &v) in w.values.iter().enumerate() {
-        let (f, c) =
-            (i / (w.kernel * w.kernel) / w.channels, i / (w.kernel * w.kernel) % w.channels);
-        let (r, q) = (i / w.kernel % w.kernel, i % w.kernel);
-        let channel = c * 4 + r % 2 * 2 + q % 2;
-        values[((f * channels + channel) * kernel + r / 2) * kernel + q / 2] = v;
+/// A stride-2 convolution as a stride-1 convolution over the 2×2 phases of its padded input.
+///
+/// Phase (py, px) of a channel holds the pixels (2y + py, 2x + px), and becomes channel `4 ·
+/// channel + 2 · py + px`. Tap (row, column) of the window becomes tap (row / 2, column / 2) of
+/// phase (row mod 2, column mod 2).
+pub fn phases<'a>(layer: &FilterWeights<'_>) -> FilterWeights<'a> {
+    let old_kernel = layer.kernel;
+    let kernel = old_kernel.div_ceil(2);
+    let channels = layer.channels * 4;
+    let mut values = vec![0.0; layer.filters * channels * kernel * kernel];
+    for filter in 0..layer.filters {
+        for channel in 0..layer.channels {
+            for row in 0..old_kernel {
+                for column in 0..old_kernel {
+                    let old_window = filter * layer.channels + channel;
+                    let old_tap = (old_window * old_kernel + row) * old_kernel + column;
+                    let phase = channel * 4 + row % 2 * 2 + column % 2;
+                    let window = filter * channels + phase;
+                    let tap = (window * kernel + row / 2) * kernel + column / 2;
+                    values[tap] = layer.values[old_tap];
+                }
+            }
+        }
     }
     FilterWeights {
         values: values.into(),
-        bias: w.bias.clone(),
-        filters: w.filters,
+        bias: layer.bias.clone(),
+        filters: layer.filters,
         channels,
         kernel,
     }

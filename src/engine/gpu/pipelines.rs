@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::context::Gpu;
-use super::program::{Program, Variant};
+use super::program::{PoolKind, Program, Variant};
 
-/// Every shader by name; `cargo xtask shaders` checks the same files.
-pub const SHADERS: [(&str, &str); 2] = [
-    ("layer", include_str!("../../../shaders/layer.wgsl")),
-    ("pool", include_str!("../../../shaders/pool.wgsl")),
-];
+const LAYER_SHADER: &str = include_str!("../../../shaders/layer.wgsl");
+const POOL_SHADER: &str = include_str!("../../../shaders/pool.wgsl");
+
+/// Name and source of every shader; `cargo xtask shaders` checks the same files.
+pub const SHADERS: [(&str, &str); 2] = [("layer", LAYER_SHADER), ("pool", POOL_SHADER)];
 
 /// Threads of a workgroup along x and y, as both shaders declare.
 pub const WORKGROUP: [u32; 2] = [32, 4];
@@ -17,77 +17,90 @@ pub const WORKGROUP: [u32; 2] = [32, 4];
 /// Pipelines of one program on one device.
 #[derive(Debug)]
 pub struct Pipelines {
+    /// Bindings of every pass: parameters, constants, source, target.
     pub layout: wgpu::BindGroupLayout,
     compiled: BTreeMap<Variant, wgpu::ComputePipeline>,
 }
 
 impl Pipelines {
+    /// Compiles every variant that the program uses.
     pub fn new(gpu: &Gpu, program: &Program) -> Self {
-        let storage = |binding, read_only| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty: wgpu::BufferBindingType::Storage { read_only },
-                has_dynamic_offset: false,
-                min_binding_size: None,
-            },
-            count: None,
-        };
-        let parameters = wgpu::BindGroupLayoutEntry {
-            ty: wgpu::BindingType::Buffer {
-                ty: wgpu::BufferBindingType::Uniform,
-                has_dynamic_offset: true,
-                min_binding_size: None,
-            },
-            ..storage(0, true)
-        };
+        let parameters = wgpu::BufferBindingType::Uniform;
+        let read_only = wgpu::BufferBindingType::Storage { read_only: true };
+        let writable = wgpu::BufferBindingType::Storage { read_only: false };
         let layout = gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label: Some("pass"),
-            entries: &[parameters, storage(1, true), storage(2, true), storage(3, false)],
+            entries: &[
+                binding(0, parameters),
+                binding(1, read_only),
+                binding(2, read_only),
+                binding(3, writable),
+            ],
         });
         let pipeline_layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some("pass"),
             bind_group_layouts: &[Some(&layout)],
             ..wgpu::PipelineLayoutDescriptor::default()
         });
-        let modules = SHADERS.map(|(name, text)| {
-            gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some(name),
-                source: wgpu::ShaderSource::Wgsl(text.into()),
-            })
-        });
-        let compile = |variant: Variant| compile(gpu, &pipeline_layout, &modules, variant);
-        let compiled = program.variants().map(|v| (v, compile(v))).collect();
+        let layer = shader_module(gpu, "layer", LAYER_SHADER);
+        let pool = shader_module(gpu, "pool", POOL_SHADER);
+        let mut compiled = BTreeMap::new();
+        for variant in program.variants() {
+            let module = match variant {
+                Variant::Layer { .. } => &layer,
+                Variant::Pool { .. } => &pool,
+            };
+            compiled.insert(variant, compile(gpu, &pipeline_layout, module, variant));
+        }
         Self { layout, compiled }
     }
 
+    /// The pipeline of a variant of this program.
     pub fn get(&self, variant: Variant) -> Option<&wgpu::ComputePipeline> {
         self.compiled.get(&variant)
     }
 }
 
+/// A buffer of a pass. All passes read their parameters from one buffer, at dynamic offsets.
+fn binding(binding: u32, ty: wgpu::BufferBindingType) -> wgpu::BindGroupLayoutEntry {
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty,
+            has_dynamic_offset: ty == wgpu::BufferBindingType::Uniform,
+            min_binding_size: None,
+        },
+        count: None,
+    }
+}
+
+fn shader_module(gpu: &Gpu, name: &str, source: &str) -> wgpu::ShaderModule {
+    gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some(name),
+        source: wgpu::ShaderSource::Wgsl(source.into()),
+    })
+}
+
 fn compile(
     gpu: &Gpu,
     layout: &wgpu::PipelineLayout,
-    [layer, pool]: &[wgpu::ShaderModule; 2],
+    module: &wgpu::ShaderModule,
     variant: Variant,
 ) -> wgpu::ComputePipeline {
-    let flag = |on: bool| f64::from(u8::from(on));
-    let (module, constants) = match variant {
-        Variant::Layer { kernel, vectors, padded, normed, relu, head } => (
-            layer,
-            vec![
-                ("KERNEL", f64::from(kernel)),
-                ("VECTORS", f64::from(vectors)),
-                ("PADDED", flag(padded)),
-                ("NORMED", flag(normed)),
-                ("RELU", flag(relu)),
-                ("HEAD", flag(head)),
-            ],
-        ),
-        Variant::Pool { kernel, mean } => {
-            (pool, vec![("KERNEL", f64::from(kernel)), ("MEAN", flag(mean))])
-        }
+    let constants = match variant {
+        Variant::Layer { kernel, vectors, padded, normed, relu, head } => vec![
+            ("KERNEL", f64::from(kernel)),
+            ("VECTORS", f64::from(vectors)),
+            ("PADDED", f64::from(u8::from(padded))),
+            ("NORMED", f64::from(u8::from(normed))),
+            ("RELU", f64::from(u8::from(relu))),
+            ("HEAD", f64::from(u8::from(head))),
+        ],
+        Variant::Pool { kernel, kind } => vec![
+            ("KERNEL", f64::from(kernel)),
+            ("MEAN", f64::from(u8::from(kind == PoolKind::Mean))),
+        ],
     };
     gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some("pass"),

@@ -1,111 +1,201 @@
-//! A network as a list of shader dispatches and the constants they read, before any GPU is known.
-//! Plain data: the CPU twin (`twin`) runs the same list, so a wrong kernel and a wrong list are
-//! told apart.
+//! A network as a list of passes and the constants that they read, before any GPU is known. It is
+//! plain data: the CPU twin (`twin`) runs the same list, so an error in the list and an error in a
+//! shader can be told apart.
+//!
+//! **A pass** is one call of a shader over all its outputs. It reads planes from one buffer and
+//! writes planes to another:
+//!
+//! - `shaders/layer.wgsl`: a convolution, with the normalisation and ReLU of its input, its bias
+//!   and its ReLU; or both fully connected layers of the dense form at once (the *head*);
+//! - `shaders/pool.wgsl`: a maximum or a mean of square windows.
+//!
+//! **Buffers** are numbered *slots*. A slot is reused as soon as its values were read.
+//!
+//! ```text
+//! slot     dense form                            batches of patches
+//! 0        input, planes of red, green, blue     the same, or the phases of a stride-2 layer
+//! 1, 2     outputs of passes, in turn            the same
+//! 3 …                                            one for each chain of concatenations
+//! last     logits, [row][column][class]          logits, [class][patch]
+//! ```
+//!
+//! **Planes** lie as `[channel][row][column][patch]`. A shader sees `column · patch_batch + patch`
+//! as one axis, x: the dense form is the case of one patch that is as large as a block.
+//!
+//! ```text
+//! index = channel · plane_stride + row · row_stride + column · patch_batch + patch
+//!
+//! row 0       │ column 0: patch 0 1 … │ column 1: patch 0 1 … │ …
+//! row 1       │ column 0: patch 0 1 … │ …
+//! ```
+//!
+//! **Constants** of all passes lie in one array of vectors of four; `pack` describes their order.
 
 use std::collections::BTreeSet;
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::engine::dense::PlaneSize;
 use crate::error::{Error, Result};
 
-/// Parameters of `shaders/layer.wgsl`, in its order. Distances are in values, not bytes.
+/// Parameters of `shaders/layer.wgsl`, in its order. Strides and offsets of planes count values,
+/// offsets of constants count vectors of four.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
 pub struct LayerParameters {
+    /// Outputs in a row: columns times patches.
     pub width: u32,
+    /// Output rows.
     pub height: u32,
+    /// Input channels.
     pub channels: u32,
+    /// Output channels.
     pub filters: u32,
-    pub source_row: u32,
-    pub source_plane: u32,
+    pub source_row_stride: u32,
+    pub source_plane_stride: u32,
+    /// Values in a row of the source.
     pub source_width: u32,
+    /// Rows of the source.
     pub source_height: u32,
-    pub target_row: u32,
-    pub target_plane: u32,
-    pub target_base: u32,
+    pub target_row_stride: u32,
+    pub target_plane_stride: u32,
+    /// Where the first filter's outputs begin.
+    pub target_offset: u32,
+    /// Groups of filters; a thread computes one group (the head: all).
     pub groups: u32,
+    /// Distance between taps in x, values.
     pub step_x: u32,
+    /// Distance between taps in y, rows.
     pub step_y: u32,
     pub padding_x: u32,
     pub padding_y: u32,
-    pub weights_at: u32,
-    pub bias_at: u32,
-    pub norm_at: u32,
-    pub head_at: u32,
+    pub weights_offset: u32,
+    pub bias_offset: u32,
+    /// Scale and shift of each input channel, if the variant is `normed`.
+    pub norm_offset: u32,
+    /// Last layer, if the variant is `head`.
+    pub head_offset: u32,
 }
 
-/// Parameters of `shaders/pool.wgsl`, in its order.
+/// Parameters of `shaders/pool.wgsl`, in its order. Strides and offsets count values.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
 pub struct PoolParameters {
+    /// Outputs in a row: columns times patches.
     pub width: u32,
+    /// Output rows.
     pub height: u32,
     pub channels: u32,
-    pub lanes: u32,
-    pub source_row: u32,
-    pub source_plane: u32,
+    /// Patches side by side.
+    pub patch_batch: u32,
+    pub source_row_stride: u32,
+    pub source_plane_stride: u32,
+    /// Values in a row of the source.
     pub source_width: u32,
+    /// Rows of the source.
     pub source_height: u32,
-    pub target_row: u32,
-    pub target_plane: u32,
-    pub target_base: u32,
+    pub target_row_stride: u32,
+    pub target_plane_stride: u32,
+    /// Where the first channel's outputs begin.
+    pub target_offset: u32,
+    /// Pixels between neighbouring windows.
     pub stride: u32,
+    /// Distance between taps in x, values.
     pub step_x: u32,
+    /// Distance between taps in y, rows.
     pub step_y: u32,
     pub padding_x: u32,
     pub padding_y: u32,
+}
+
+/// What a pool computes of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PoolKind {
+    Max,
+    Mean,
 }
 
 /// A compiled form of a shader: its pipeline-overridable constants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Variant {
-    Layer { kernel: u32, vectors: u32, padded: bool, normed: bool, relu: bool, head: bool },
-    Pool { kernel: u32, mean: bool },
+    Layer {
+        /// Taps along each side of the window.
+        kernel: u32,
+        /// Vectors of four filters that one thread computes: 1, 2 or 4.
+        vectors: u32,
+        /// Whether windows reach beyond the source; values there are zero.
+        padded: bool,
+        /// Whether inputs are normalised and rectified as they are read.
+        normed: bool,
+        /// Whether a ReLU follows.
+        relu: bool,
+        /// Whether the last layer follows in the same pass.
+        head: bool,
+    },
+    Pool {
+        kernel: u32,
+        kind: PoolKind,
+    },
 }
 
-/// One pass over a slot, sizes still open.
+impl Variant {
+    fn kernel(self) -> usize {
+        match self {
+            Self::Layer { kernel, .. } | Self::Pool { kernel, .. } => kernel as usize,
+        }
+    }
+}
+
+/// One pass; the size of its planes is still open.
 #[derive(Debug, Clone)]
-pub struct PassStage {
+pub struct GpuPass {
     pub variant: Variant,
+    /// Slot that it reads.
     pub source: usize,
+    /// Slot that it writes.
     pub target: usize,
-    /// First channel written in the target.
+    /// First channel that it writes in the target.
     pub first_channel: usize,
-    /// Channels read, from the source's first.
+    /// Channels that it reads, from the source's first on.
     pub channels: usize,
-    /// Channels written.
+    /// Channels that it writes.
     pub filters: usize,
-    /// Pixels between taps.
-    pub spread: usize,
+    /// Pixels between neighbouring taps.
+    pub dilation: usize,
+    /// Pixels between neighbouring windows.
     pub stride: usize,
     pub padding: usize,
-    pub weights_at: usize,
-    pub bias_at: usize,
-    pub norm_at: usize,
-    pub head_at: usize,
+    /// The last four: see [`LayerParameters`].
+    pub weights_offset: usize,
+    pub bias_offset: usize,
+    pub norm_offset: usize,
+    pub head_offset: usize,
 }
 
-/// A network ready for any block or batch size.
+/// A network for blocks or batches of any size.
 #[derive(Debug, Clone)]
 pub struct Program {
-    pub stages: Vec<PassStage>,
-    /// Weights, biases, norms of all stages, in vectors of four.
+    pub passes: Vec<GpuPass>,
+    /// Weights, biases and norms of all passes.
     pub constants: Vec<[f32; 4]>,
-    /// Channels of each slot; slot 0 is the input, the last one holds the logits.
+    /// Channels of each slot.
     pub slot_channels: Vec<usize>,
-    /// The input is cut into 2×2 phases, a stride-2 first convolution having become a stride-1 one.
+    /// Whether the input is split into 2×2 phases, for a first convolution of stride 2
+    /// (`pack::phases`).
     pub phased: bool,
     pub classes: usize,
 }
 
-/// What one call of a shader does.
+/// One call of a shader, with sizes.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
     pub variant: Variant,
     pub parameters: Parameters,
+    /// Slot that it reads.
     pub source: usize,
+    /// Slot that it writes.
     pub target: usize,
-    /// Threads wanted in x, y, z.
+    /// Threads in x, y and z; workgroups are rounded up.
     pub threads: [u32; 3],
 }
 
@@ -116,6 +206,7 @@ pub enum Parameters {
 }
 
 impl Parameters {
+    /// The uniform buffer's content.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Layer(p) => bytemuck::bytes_of(p),
@@ -130,117 +221,135 @@ pub struct BufferLayout {
     pub dispatches: Vec<Dispatch>,
     /// Values that each slot must hold.
     pub slot_len: Vec<usize>,
-    /// Values of the result.
+    /// Values of the result, at the beginning of the last slot.
     pub result_len: usize,
 }
 
-/// Size of what a slot holds at some moment; `width` in pixels, `lanes` values each.
-#[derive(Debug, Clone, Copy, Default)]
-struct PlaneExtent {
-    height: usize,
-    width: usize,
-}
-
 impl Program {
-    /// Sizes for an input of `width × height` pixels with `lanes` values side by side in each
-    /// pixel.
+    /// Sizes for an input of `width × height` pixels of `patch_batch` patches side by side.
     ///
     /// # Errors
-    /// [`Error::Limit`] when a slot passes `limit_bytes`.
+    /// [`Error::Limit`] when a slot needs more than `limit_bytes`, [`Error::Mismatch`] for an input
+    /// smaller than the network's window.
     pub fn lay_out(
         &self,
         width: usize,
         height: usize,
-        lanes: usize,
+        patch_batch: usize,
         limit_bytes: u64,
     ) -> Result<BufferLayout> {
-        let mut extents = vec![PlaneExtent::default(); self.slot_channels.len()];
+        // Size of the planes that each slot holds at the moment.
+        let mut sizes = vec![PlaneSize::default(); self.slot_channels.len()];
         let mut slot_len = vec![0; self.slot_channels.len()];
-        extents[0] = PlaneExtent { height, width };
-        slot_len[0] = self.slot_channels[0] * width * height * lanes;
-        let mut dispatches = Vec::with_capacity(self.stages.len());
-        for stage in &self.stages {
-            let from = extents[stage.source];
-            let to = stage.result_of(from)?;
-            extents[stage.target] = to;
-            let needs = (stage.first_channel + stage.filters) * to.height * to.width * lanes;
-            slot_len[stage.target] = needs.max(slot_len[stage.target]);
-            dispatches.push(stage.dispatch(from, to, lanes));
+        sizes[0] = PlaneSize { height, width };
+        slot_len[0] = self.slot_channels[0] * width * height * patch_batch;
+        let mut dispatches = Vec::with_capacity(self.passes.len());
+        for pass in &self.passes {
+            let from = sizes[pass.source];
+            let to = pass.output_size(from)?;
+            sizes[pass.target] = to;
+            let channels = pass.first_channel + pass.filters;
+            let len = channels * to.height * to.width * patch_batch;
+            slot_len[pass.target] = len.max(slot_len[pass.target]);
+            dispatches.push(pass.dispatch(from, to, patch_batch));
         }
-        if let Some(&largest) = slot_len.iter().max().filter(|&&l| l as u64 * 4 > limit_bytes) {
+        let largest_bytes = slot_len.iter().max().map_or(0, |len| len * 4);
+        if largest_bytes as u64 > limit_bytes {
             return Err(Error::limit(format!(
                 "The block needs a buffer of {} MB; the device takes {} MB",
-                largest * 4 / 1_000_000,
+                largest_bytes / 1_000_000,
                 limit_bytes / 1_000_000
             )));
         }
-        let last = extents.last().copied().unwrap_or_default();
-        Ok(BufferLayout {
-            dispatches,
-            result_len: self.classes * last.width * last.height * lanes,
-            slot_len,
-        })
+        let logits = sizes.last().copied().unwrap_or_default();
+        let result_len = self.classes * logits.width * logits.height * patch_batch;
+        Ok(BufferLayout { dispatches, slot_len, result_len })
     }
 
     /// The distinct compiled forms.
-    pub fn variants(&self) -> impl Iterator<Item = Variant> {
-        self.stages.iter().map(|s| s.variant).collect::<BTreeSet<_>>().into_iter()
+    pub fn variants(&self) -> BTreeSet<Variant> {
+        self.passes.iter().map(|pass| pass.variant).collect()
     }
 }
 
-impl PassStage {
-    fn kernel(&self) -> usize {
-        match self.variant {
-            Variant::Layer { kernel, .. } | Variant::Pool { kernel, .. } => kernel as usize,
+impl GpuPass {
+    /// A pass without dilation, stride, padding and constants.
+    pub fn new(
+        variant: Variant,
+        source: usize,
+        target: usize,
+        channels: usize,
+        filters: usize,
+    ) -> Self {
+        Self {
+            variant,
+            source,
+            target,
+            first_channel: 0,
+            channels,
+            filters,
+            dilation: 1,
+            stride: 1,
+            padding: 0,
+            weights_offset: 0,
+            bias_offset: 0,
+            norm_offset: 0,
+            head_offset: 0,
         }
     }
 
-    fn result_of(&self, from: PlaneExtent) -> Result<PlaneExtent> {
-        let span = (self.kernel() - 1) * self.spread;
-        let side = |n: usize| {
-            (n + 2 * self.padding).checked_sub(span + 1).map(|left| left / self.stride + 1)
-        };
-        match (side(from.height), side(from.width)) {
-            (Some(height), Some(width)) => Ok(PlaneExtent { height, width }),
-            _ => Err(Error::mismatch("The input is smaller than the network's window")),
+    fn output_size(&self, from: PlaneSize) -> Result<PlaneSize> {
+        Ok(PlaneSize {
+            height: self.output_side(from.height)?,
+            width: self.output_side(from.width)?,
+        })
+    }
+
+    fn output_side(&self, side: usize) -> Result<usize> {
+        let window = (self.variant.kernel() - 1) * self.dilation + 1;
+        match (side + 2 * self.padding).checked_sub(window) {
+            Some(last) => Ok(last / self.stride + 1),
+            None => Err(Error::mismatch("The input is smaller than the network's window")),
         }
     }
 
-    fn dispatch(&self, from: PlaneExtent, to: PlaneExtent, lanes: usize) -> Dispatch {
-        let n = |v: usize| u32::try_from(v).unwrap_or(u32::MAX);
-        let (source_row, target_row) = (from.width * lanes, to.width * lanes);
+    fn dispatch(&self, from: PlaneSize, to: PlaneSize, patch_batch: usize) -> Dispatch {
+        let source_row = from.width * patch_batch;
+        let target_row = to.width * patch_batch;
         let target_plane = to.height * target_row;
-        let width = n(target_row);
-        let common = PoolParameters {
-            width,
-            height: n(to.height),
-            channels: n(self.channels),
-            lanes: n(lanes),
-            source_row: n(source_row),
-            source_plane: n(from.height * source_row),
-            source_width: n(source_row),
-            source_height: n(from.height),
-            target_row: n(target_row),
-            target_plane: n(target_plane),
-            target_base: n(self.first_channel * target_plane),
-            stride: n(self.stride),
-            step_x: n(self.spread * lanes),
-            step_y: n(self.spread),
-            padding_x: n(self.padding * lanes),
-            padding_y: n(self.padding),
+        let pool = PoolParameters {
+            width: to_u32(target_row),
+            height: to_u32(to.height),
+            channels: to_u32(self.channels),
+            patch_batch: to_u32(patch_batch),
+            source_row_stride: to_u32(source_row),
+            source_plane_stride: to_u32(from.height * source_row),
+            source_width: to_u32(source_row),
+            source_height: to_u32(from.height),
+            target_row_stride: to_u32(target_row),
+            target_plane_stride: to_u32(target_plane),
+            target_offset: to_u32(self.first_channel * target_plane),
+            stride: to_u32(self.stride),
+            step_x: to_u32(self.dilation * patch_batch),
+            step_y: to_u32(self.dilation),
+            padding_x: to_u32(self.padding * patch_batch),
+            padding_y: to_u32(self.padding),
         };
-        let (parameters, threads) = match self.variant {
+        let parameters;
+        let threads;
+        match self.variant {
             Variant::Pool { .. } => {
-                (Parameters::Pool(common), [width, n(to.height), n(self.channels)])
+                parameters = Parameters::Pool(pool);
+                threads = [pool.width, pool.height, pool.channels];
             }
             Variant::Layer { vectors, head, .. } => {
-                let groups = n(self.filters).div_ceil(4 * vectors);
-                let parameters = self.layer(&common, groups);
-                // Four rows `spread` apart a thread: whole groups of 4 · spread rows.
-                let rows = to.height.div_ceil(4 * self.spread) * self.spread;
-                (Parameters::Layer(parameters), [width, n(rows), if head { 1 } else { groups }])
+                let groups = to_u32(self.filters).div_ceil(4 * vectors);
+                parameters = Parameters::Layer(self.layer_parameters(&pool, groups));
+                // A thread computes four rows, `dilation` apart.
+                let thread_rows = to.height.div_ceil(4 * self.dilation) * self.dilation;
+                threads = [pool.width, to_u32(thread_rows), if head { 1 } else { groups }];
             }
-        };
+        }
         Dispatch {
             variant: self.variant,
             parameters,
@@ -250,29 +359,34 @@ impl PassStage {
         }
     }
 
-    fn layer(&self, common: &PoolParameters, groups: u32) -> LayerParameters {
-        let n = |v: usize| u32::try_from(v).unwrap_or(u32::MAX);
+    /// Parameters of a layer; sizes and strides are those of a pool over the same planes.
+    fn layer_parameters(&self, planes: &PoolParameters, groups: u32) -> LayerParameters {
         LayerParameters {
-            width: common.width,
-            height: common.height,
-            channels: common.channels,
-            filters: n(self.filters),
-            source_row: common.source_row,
-            source_plane: common.source_plane,
-            source_width: common.source_width,
-            source_height: common.source_height,
-            target_row: common.target_row,
-            target_plane: common.target_plane,
-            target_base: common.target_base,
+            width: planes.width,
+            height: planes.height,
+            channels: planes.channels,
+            filters: to_u32(self.filters),
+            source_row_stride: planes.source_row_stride,
+            source_plane_stride: planes.source_plane_stride,
+            source_width: planes.source_width,
+            source_height: planes.source_height,
+            target_row_stride: planes.target_row_stride,
+            target_plane_stride: planes.target_plane_stride,
+            target_offset: planes.target_offset,
             groups,
-            step_x: common.step_x,
-            step_y: common.step_y,
-            padding_x: common.padding_x,
-            padding_y: common.padding_y,
-            weights_at: n(self.weights_at),
-            bias_at: n(self.bias_at),
-            norm_at: n(self.norm_at),
-            head_at: n(self.head_at),
+            step_x: planes.step_x,
+            step_y: planes.step_y,
+            padding_x: planes.padding_x,
+            padding_y: planes.padding_y,
+            weights_offset: to_u32(self.weights_offset),
+            bias_offset: to_u32(self.bias_offset),
+            norm_offset: to_u32(self.norm_offset),
+            head_offset: to_u32(self.head_offset),
         }
     }
+}
+
+/// Sizes beyond `u32` fail the test against the device's limit before they are used.
+fn to_u32(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
 }

@@ -1,140 +1,173 @@
-//! The shaders again, slowly, on the CPU: same dispatches, same buffers, same order of additions.
-//! What the twin computes wrongly is the list's fault; what only the GPU computes wrongly is the
-//! kernel's or the driver's.
+//! The shaders again, slowly, on the CPU: same passes, same buffers, same order of additions. If
+//! the twin's result is wrong, the list of passes is wrong; if only the GPU's is, the shader or the
+//! driver is.
 
 use super::program::{
-    BufferLayout, Dispatch, LayerParameters, Parameters, PoolParameters, Program, Variant,
+    BufferLayout, LayerParameters, Parameters, PoolKind, PoolParameters, Program, Variant,
 };
 use crate::platform::madd;
 
-/// Runs all passes on `input` and gives the logits.
+/// Runs all passes on `input` and returns the logits.
 pub fn run(program: &Program, layout: &BufferLayout, input: &[f32]) -> Vec<f32> {
-    let mut slots: Vec<Vec<f32>> = layout.slot_len.iter().map(|&len| vec![f32::NAN; len]).collect();
+    let mut slots = Vec::new();
+    for &len in &layout.slot_len {
+        slots.push(vec![f32::NAN; len]);
+    }
     slots[0].copy_from_slice(input);
     for dispatch in &layout.dispatches {
-        let mut target = std::mem::take(&mut slots[dispatch.target]);
-        pass(dispatch, &program.constants, &slots[dispatch.source], &mut target);
-        slots[dispatch.target] = target;
+        let source = slots[dispatch.source].clone();
+        let target = &mut slots[dispatch.target];
+        match dispatch.parameters {
+            Parameters::Layer(p) => {
+                let layer = LayerPass {
+                    variant: dispatch.variant,
+                    p,
+                    constants: &program.constants,
+                    source: &source,
+                };
+                layer.run(target);
+            }
+            Parameters::Pool(p) => pool(dispatch.variant, &p, &source, target),
+        }
     }
     let mut result = slots.pop().unwrap_or_default();
     result.truncate(layout.result_len);
     result
 }
 
-fn pass(dispatch: &Dispatch, constants: &[[f32; 4]], source: &[f32], target: &mut [f32]) {
-    match (dispatch.variant, &dispatch.parameters) {
-        (Variant::Layer { head: true, .. }, Parameters::Layer(p)) => {
-            for (y, x) in places(p.width, p.height) {
-                let at = 2 * (y * p.width as usize + x);
-                target[at..at + 2].copy_from_slice(&logits(
-                    dispatch.variant,
-                    p,
-                    constants,
-                    source,
-                    (y, x),
-                ));
-            }
-        }
-        (Variant::Layer { .. }, Parameters::Layer(p)) => {
-            for (y, x) in places(p.width, p.height) {
-                for f in 0..p.filters as usize {
-                    let at = p.target_base as usize
-                        + f * p.target_plane as usize
-                        + y * p.target_row as usize
-                        + x;
-                    target[at] = sum(dispatch.variant, p, constants, source, (f, y, x));
+/// `shaders/layer.wgsl`.
+struct LayerPass<'a> {
+    variant: Variant,
+    p: LayerParameters,
+    constants: &'a [[f32; 4]],
+    source: &'a [f32],
+}
+
+impl LayerPass<'_> {
+    fn run(&self, target: &mut [f32]) {
+        let Variant::Layer { head, .. } = self.variant else { return };
+        for y in 0..self.p.height {
+            for x in 0..self.p.width {
+                if head {
+                    self.logits(x, y, target);
+                } else {
+                    for filter in 0..self.p.filters {
+                        let index = self.p.target_offset
+                            + filter * self.p.target_plane_stride
+                            + y * self.p.target_row_stride
+                            + x;
+                        target[index as usize] = self.output(filter, x, y);
+                    }
                 }
             }
         }
-        (Variant::Pool { kernel, mean }, Parameters::Pool(p)) => {
-            for (y, x) in places(p.width, p.height) {
-                for c in 0..p.channels as usize {
-                    let at = p.target_base as usize
-                        + c * p.target_plane as usize
-                        + y * p.target_row as usize
-                        + x;
-                    target[at] = pooled(p, kernel, mean, source, (c, y, x));
+    }
+
+    /// One output of one filter.
+    fn output(&self, filter: u32, x: u32, y: u32) -> f32 {
+        let Variant::Layer { kernel, vectors, relu, .. } = self.variant else { return f32::NAN };
+        let group_filters = 4 * vectors;
+        let group = filter / group_filters;
+        let in_group = filter % group_filters;
+        let mut sum = self.constant(self.p.bias_offset + group * vectors, in_group);
+        for channel in 0..self.p.channels {
+            for column in 0..kernel {
+                for row in 0..kernel {
+                    let tap =
+                        ((group * self.p.channels + channel) * kernel + column) * kernel + row;
+                    let weight = self.constant(self.p.weights_offset + tap * vectors, in_group);
+                    let value =
+                        self.input(channel, x + column * self.p.step_x, y + row * self.p.step_y);
+                    sum = madd(value, weight, sum);
                 }
             }
         }
-        _ => {}
+        if relu { sum.max(0.0) } else { sum }
     }
-}
 
-fn places(width: u32, height: u32) -> impl Iterator<Item = (usize, usize)> {
-    (0..height as usize).flat_map(move |y| (0..width as usize).map(move |x| (y, x)))
-}
-
-/// `shaders/layer.wgsl` for one filter of one output.
-fn sum(
-    variant: Variant,
-    p: &LayerParameters,
-    constants: &[[f32; 4]],
-    source: &[f32],
-    (f, y, x): (usize, usize, usize),
-) -> f32 {
-    let Variant::Layer { kernel, vectors, padded, normed, relu, .. } = variant else {
-        return f32::NAN;
-    };
-    let (kernel, width) = (kernel as usize, 4 * vectors as usize);
-    let (group, lane) = (f / width, f % width);
-    let value = |at: usize, i: usize| constants[at + i / 4][i % 4];
-    let mut total = value(p.bias_at as usize + group * vectors as usize, lane);
-    for (c, q, r) in (0..p.channels as usize * kernel * kernel)
-        .map(|i| (i / (kernel * kernel), i / kernel % kernel, i % kernel))
-    {
-        let row = (y + r * p.step_y as usize).wrapping_sub(p.padding_y as usize);
-        let column = (x + q * p.step_x as usize).wrapping_sub(p.padding_x as usize);
-        let mut v = 0.0;
-        if !padded || (row < p.source_height as usize && column < p.source_width as usize) {
-            v = source[c * p.source_plane as usize + row * p.source_row as usize + column];
-            if normed {
-                let [scale, shift, ..] = constants[p.norm_at as usize + c];
-                v = madd(v, scale, shift).max(0.0);
+    /// The input at a position of the padded source.
+    fn input(&self, channel: u32, padded_x: u32, padded_y: u32) -> f32 {
+        let Variant::Layer { padded, normed, .. } = self.variant else { return f32::NAN };
+        let mut x = padded_x;
+        let mut y = padded_y;
+        if padded {
+            if padded_x < self.p.padding_x || padded_y < self.p.padding_y {
+                return 0.0;
+            }
+            x -= self.p.padding_x;
+            y -= self.p.padding_y;
+            if x >= self.p.source_width || y >= self.p.source_height {
+                return 0.0;
             }
         }
-        let tap = ((group * p.channels as usize + c) * kernel + q) * kernel + r;
-        total = madd(v, value(p.weights_at as usize + tap * vectors as usize, lane), total);
+        let index = channel * self.p.source_plane_stride + y * self.p.source_row_stride + x;
+        let value = self.source[index as usize];
+        if normed {
+            let scale = self.constant(self.p.norm_offset + channel, 0);
+            let shift = self.constant(self.p.norm_offset + channel, 1);
+            return madd(value, scale, shift).max(0.0);
+        }
+        value
     }
-    if relu { total.max(0.0) } else { total }
+
+    /// Both logits of one pixel, from its hidden units.
+    fn logits(&self, x: u32, y: u32, target: &mut [f32]) {
+        let first = (2 * (y * self.p.width + x)) as usize;
+        target[first] = self.constant(self.p.head_offset, 0);
+        target[first + 1] = self.constant(self.p.head_offset, 1);
+        for unit in 0..self.p.filters {
+            let hidden = self.output(unit, x, y);
+            let vectors = self.p.head_offset + 1 + 2 * (unit / 4);
+            let background = self.constant(vectors, unit % 4);
+            let nucleus = self.constant(vectors + 1, unit % 4);
+            target[first] = madd(hidden, background, target[first]);
+            target[first + 1] = madd(hidden, nucleus, target[first + 1]);
+        }
+    }
+
+    /// Element `i` of the vectors from `offset` on.
+    fn constant(&self, offset: u32, i: u32) -> f32 {
+        self.constants[(offset + i / 4) as usize][(i % 4) as usize]
+    }
 }
 
-fn logits(
-    variant: Variant,
-    p: &LayerParameters,
-    constants: &[[f32; 4]],
-    source: &[f32],
-    (y, x): (usize, usize),
-) -> [f32; 2] {
-    let [b0, b1, ..] = constants[p.head_at as usize];
-    (0..p.filters as usize).fold([b0, b1], |[z0, z1], f| {
-        let hidden = sum(variant, p, constants, source, (f, y, x));
-        let at = p.head_at as usize + 1 + 2 * (f / 4);
-        [madd(hidden, constants[at][f % 4], z0), madd(hidden, constants[at + 1][f % 4], z1)]
-    })
-}
-
-/// `shaders/pool.wgsl` for one output.
-fn pooled(
-    p: &PoolParameters,
-    kernel: u32,
-    mean: bool,
-    source: &[f32],
-    (c, y, x): (usize, usize, usize),
-) -> f32 {
-    let (lanes, stride) = (p.lanes as usize, p.stride as usize);
-    let (top, left) = (y * stride, x / lanes * stride * lanes + x % lanes);
-    let window = (0..kernel as usize)
-        .flat_map(|r| (0..kernel as usize).map(move |q| (r, q)))
-        .filter_map(|(r, q)| {
-            let row = (top + r * p.step_y as usize).wrapping_sub(p.padding_y as usize);
-            let column = (left + q * p.step_x as usize).wrapping_sub(p.padding_x as usize);
-            (row < p.source_height as usize && column < p.source_width as usize)
-                .then(|| source[c * p.source_plane as usize + row * p.source_row as usize + column])
-        });
-    if mean {
-        window.sum::<f32>() / (kernel * kernel) as f32
-    } else {
-        window.fold(f32::MIN, f32::max)
+/// `shaders/pool.wgsl`.
+fn pool(variant: Variant, p: &PoolParameters, source: &[f32], target: &mut [f32]) {
+    let Variant::Pool { kernel, kind } = variant else { return };
+    for channel in 0..p.channels {
+        for y in 0..p.height {
+            for x in 0..p.width {
+                let column = x / p.patch_batch;
+                let patch = x % p.patch_batch;
+                let mut largest = f32::MIN;
+                let mut sum = 0.0;
+                for row in 0..kernel {
+                    for tap_column in 0..kernel {
+                        let padded_y = y * p.stride + row * p.step_y;
+                        let padded_x =
+                            column * p.stride * p.patch_batch + patch + tap_column * p.step_x;
+                        if padded_x < p.padding_x || padded_y < p.padding_y {
+                            continue;
+                        }
+                        let source_x = padded_x - p.padding_x;
+                        let source_y = padded_y - p.padding_y;
+                        if source_x >= p.source_width || source_y >= p.source_height {
+                            continue;
+                        }
+                        let index = channel * p.source_plane_stride
+                            + source_y * p.source_row_stride
+                            + source_x;
+                        largest = f32::max(largest, source[index as usize]);
+                        sum += source[index as usize];
+                    }
+                }
+                let index =
+                    p.target_offset + channel * p.target_plane_stride + y * p.target_row_stride + x;
+                target[index as usize] = match kind {
+                    PoolKind::Max => largest,
+                    PoolKind::Mean => sum / (kernel * kernel) as f32,
+                };
+            }
+        }
     }
 }

@@ -1,0 +1,56 @@
+//! Segments an image and writes its nuclei as GeoJSON for QuPath:
+//!
+//! `cargo run --release --example segment_image -- MODEL.safetensors IMAGE.png NUCLEI.geojson`
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use prunella::engine::{Control, DeviceChoice, SegmentOptions, Segmenter};
+use prunella::error::{Error, Result, Warnings};
+use prunella::instances::{Provenance, find, nuclei, write_nuclei};
+use prunella::model::Model;
+use prunella::platform::{read_file, write_atomic};
+use prunella::raster::{DecodeLimits, decode_image};
+
+/// Largest image file.
+const MAX_BYTES: u64 = 1_000_000_000;
+
+fn main() -> Result<()> {
+    let files: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let [model, image, geojson] = files.as_slice() else {
+        return Err(Error::mismatch("Give a model, an image and the GeoJSON file to write"));
+    };
+    let count = segment_image(model, image, geojson)?;
+    println!("{count} nuclei");
+    Ok(())
+}
+
+/// Returns the number of nuclei.
+pub fn segment_image(model: &Path, image: &Path, geojson: &Path) -> Result<usize> {
+    let model = Arc::new(Model::load(model)?);
+    let image = decode_image(&read_file(image, MAX_BYTES)?, DecodeLimits::default())?;
+
+    // A segmenter is prepared once and used for any number of images. On a GPU that fails, the CPU
+    // takes over; the warnings say so.
+    let mut warnings = Warnings::default();
+    let opened = Segmenter::open(Arc::clone(&model), DeviceChoice::Auto, &mut warnings);
+    let segmenter = pollster::block_on(opened)?;
+    let options = SegmentOptions::default();
+    let control = Control::default();
+    let run = segmenter.segment(&image, options, &control, &mut warnings);
+    let probabilities = pollster::block_on(run)?.map;
+    for warning in &warnings.notes {
+        eprintln!("{warning}");
+    }
+
+    // From probabilities to a label map, then to outlines with measurements.
+    let parameters = model.card().instances;
+    let (labels, smooth) = find(&probabilities, &parameters)?;
+    let all = nuclei(&image, &labels, &smooth, &parameters, Some(model.card().mpp_um))?;
+
+    let provenance = Provenance { model: model.fingerprint(), mpp_um: Some(model.card().mpp_um) };
+    let mut text = Vec::new();
+    let count = write_nuclei(all, &provenance, &mut text, &mut std::io::sink())?;
+    write_atomic(geojson, &text)?;
+    Ok(count)
+}

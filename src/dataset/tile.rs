@@ -1,0 +1,30 @@
+//! A labelled image in memory.
+
+use crate::model::sha256_hex;
+use crate::raster::{LabelMap, RgbImage};
+
+/// A labelled image.
+#[derive(Debug, Clone)]
+pub struct Tile {
+    pub name: String,
+    pub image: RgbImage,
+    /// 0 is background.
+    pub labels: LabelMap,
+    /// Of the image file, hexadecimal.
+    pub sha256: String,
+    /// Micrometres a pixel, where a file says so.
+    pub mpp_um: Option<f64>,
+}
+
+impl Tile {
+    /// SHA-256 of the label map's size and values, hexadecimal.
+    #[must_use]
+    pub fn labels_sha256(&self) -> String {
+        let size = [self.labels.width() as u32, self.labels.height() as u32];
+        let mut bytes = Vec::with_capacity((self.labels.data().len() + size.len()) * 4);
+        for value in size.iter().chain(self.labels.data()) {
+            bytes.extend(value.to_le_bytes());
+        }
+        sha256_hex(&bytes)
+    }
+}

@@ -1,0 +1,177 @@
+//! The history of a model: what was done to its weights, step by step.
+//!
+//! In the card each step is a JSON object with sorted keys, whose `step` says what it is:
+//!
+//! ```json
+//! {"seed":1,"step":"initialise"}
+//! {"criterion":"l1","ratio":0.5,"step":"prune"}
+//! ```
+//!
+//! An entry that this version would write differently, because another version or a person wrote
+//! it, is kept verbatim as [`HistoryStep::Other`].
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use super::card::InstanceParameters;
+
+/// One step in the making of a model's weights.
+// `remote = "Self"` derives the form with a tag as functions of this type; the traits below add the
+// sorted keys and the entries kept verbatim.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", tag = "step", rename_all = "lowercase")]
+pub enum HistoryStep {
+    /// Random weights of this seed.
+    Initialise {
+        /// Of the random generator.
+        seed: u64,
+    },
+    /// Training. Fine-tuning is training after another step; distillation is training with
+    /// teachers.
+    Train(TrainingStep),
+    /// Structural pruning.
+    Prune {
+        /// How filters were chosen: `l1`.
+        criterion: String,
+        /// Fraction of filters removed from each layer, 0 to 1.
+        ratio: f64,
+    },
+    /// Choice of the parameters that turn probabilities into nuclei.
+    Tune(TuningStep),
+    /// Weights rounded for a link.
+    Link {
+        /// `int8` or `f16`.
+        precision: String,
+    },
+    /// An entry of another version.
+    #[serde(skip)]
+    Other {
+        /// The value of its `step`; empty without one.
+        name: String,
+        /// The whole entry.
+        entry: Value,
+    },
+}
+
+/// A training run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrainingStep {
+    /// The recipe as the trainer serialises it; not interpreted here.
+    pub recipe: Value,
+    /// Names of the tiles trained on.
+    pub tiles: Vec<String>,
+    /// Device that computed.
+    pub device: String,
+    /// Fingerprints of the models whose outputs were soft targets. `None` in files of versions
+    /// without distillation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teachers: Option<Vec<String>>,
+    /// Losses and scores of the last epoch as the trainer serialises them; not interpreted here.
+    pub last_epoch: Value,
+    /// Fields of other versions, kept as they are.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, Value>,
+}
+
+/// A search for the parameters that turn probabilities into nuclei.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TuningStep {
+    /// Names of the tiles that the score was measured on.
+    pub tiles: Vec<String>,
+    /// Mean of AJI and PQ over the tiles, with `parameters`.
+    pub mean_aji_and_pq: f64,
+    /// The best parameters.
+    pub parameters: InstanceParameters,
+}
+
+impl HistoryStep {
+    /// Whether gradients changed the weights in this step.
+    #[must_use]
+    pub fn is_training(&self) -> bool {
+        match self {
+            Self::Train(_) => true,
+            Self::Other { name, .. } => name == "train",
+            _ => false,
+        }
+    }
+
+    fn other(entry: Value) -> Self {
+        let name = entry.get("step").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Self::Other { name, entry }
+    }
+}
+
+impl Serialize for HistoryStep {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Self::Other { entry, .. } = self {
+            return entry.serialize(serializer);
+        }
+        // Through a JSON value, whose keys are sorted.
+        let entry = Self::serialize(self, serde_json::value::Serializer);
+        entry.map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for HistoryStep {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let entry = Value::deserialize(deserializer)?;
+        let Ok(step) = Self::deserialize(&entry) else { return Ok(Self::other(entry)) };
+        match serde_json::to_value(&step) {
+            Ok(written) if written == entry => Ok(step),
+            _ => Ok(Self::other(entry)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> HistoryStep {
+        serde_json::from_str(text).expect("any JSON is a step")
+    }
+
+    fn written(step: &HistoryStep) -> String {
+        serde_json::to_string(step).expect("JSON")
+    }
+
+    #[test]
+    fn entries_of_every_kind_are_typed_and_written_back_byte_for_byte() {
+        let texts = [
+            r#"{"seed":1,"step":"initialise"}"#,
+            r#"{"criterion":"l1","ratio":0.9,"step":"prune"}"#,
+            r#"{"precision":"int8","step":"link"}"#,
+            // A number that an f32 would not hold, and a field of another version.
+            r#"{"device":"CPU","last_epoch":null,"recipe":{"stain_shift":0.029999999329447743},"step":"train","teacher":null,"tiles":["a","b"]}"#,
+            r#"{"device":"CPU","last_epoch":{"epoch":3},"recipe":{},"step":"train","teachers":["0b95"],"tiles":[]}"#,
+            r#"{"mean_aji_and_pq":0.5053638587949675,"parameters":{"max_hole_px":100,"min_area_px":40,"probability_weight":20.0,"smoothing":0,"split_height_px":3.0,"threshold":0.44999998807907104},"step":"tune","tiles":["a"]}"#,
+        ];
+        for text in texts {
+            let step = read(text);
+            assert!(!matches!(step, HistoryStep::Other { .. }), "{text}");
+            assert_eq!(written(&step), text);
+        }
+        assert_eq!(read(texts[0]), HistoryStep::Initialise { seed: 1 });
+        let HistoryStep::Train(training) = read(texts[4]) else { unreachable!("a training") };
+        assert_eq!(training.teachers, Some(vec!["0b95".to_owned()]));
+    }
+
+    #[test]
+    fn entries_of_other_versions_are_kept_verbatim() {
+        for text in [
+            r#"{"step":"sharpen","strength":2}"#,
+            r#"{"seed":-1,"step":"initialise"}"#,
+            r#"{"seed":1,"source":"x","step":"initialise"}"#,
+            r#"{"criterion":"l1","ratio":1,"step":"prune"}"#,
+            r#"{"step":"train"}"#,
+            "[1,null]",
+            r#""a sentence""#,
+        ] {
+            let step = read(text);
+            assert!(matches!(step, HistoryStep::Other { .. }), "{text}");
+            assert_eq!(written(&step), text);
+        }
+        assert!(read(r#"{"step":"train"}"#).is_training());
+        assert!(!read(r#"{"step":"sharpen"}"#).is_training());
+    }
+}

@@ -1,0 +1,210 @@
+//! A slide on an HTTP server, by range requests (RFC 9110, section 14).
+
+use std::io::Read as _;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::source::ByteSource;
+use crate::error::{Error, Result};
+
+/// Size of the first request, bytes: the header and often the first directory.
+const FIRST_BYTES: u64 = 32 * 1024;
+/// Largest file that is taken from a server without range requests, bytes.
+const MAX_WHOLE_BYTES: u64 = 64 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// For the response's head and for its body.
+const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Attempts of one request.
+const ATTEMPTS: usize = 3;
+/// Wait after the first failed attempt, ms; it doubles with each further one.
+const FIRST_WAIT_MS: u64 = 200;
+
+const STATUS_OK: u16 = 200;
+const STATUS_PARTIAL_CONTENT: u16 = 206;
+const STATUS_TOO_MANY_REQUESTS: u16 = 429;
+
+/// A file on an HTTP server.
+pub struct HttpSource {
+    agent: ureq::Agent,
+    url: String,
+    /// Length of the file; 0 before the first response.
+    len: u64,
+    /// The first bytes, or the whole file from a server without range requests.
+    prefix: Vec<u8>,
+    requests: AtomicU64,
+    received_bytes: AtomicU64,
+}
+
+/// What an [`HttpSource`] transferred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpTraffic {
+    /// Requests, failed ones included.
+    pub requests: u64,
+    /// Bytes of all response bodies.
+    pub bytes: u64,
+}
+
+/// Body of a response.
+struct FetchedRange {
+    bytes: Vec<u8>,
+    /// Length of the whole file.
+    file_len: u64,
+}
+
+impl HttpSource {
+    /// Requests the first bytes, which also gives the length and whether the server supports
+    /// ranges.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the server cannot be reached, [`Error::Unsupported`] when it sends only
+    /// whole files and this one is too long for that.
+    pub fn open(url: &str) -> Result<Self> {
+        let config = ureq::Agent::config_builder()
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(RESPONSE_TIMEOUT))
+            .timeout_recv_body(Some(RESPONSE_TIMEOUT))
+            .http_status_as_error(false);
+        let mut source = Self {
+            agent: config.build().new_agent(),
+            url: url.to_owned(),
+            len: 0,
+            prefix: Vec::new(),
+            requests: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
+        };
+        let first = source.fetch(0..FIRST_BYTES)?;
+        source.len = first.file_len;
+        source.prefix = first.bytes;
+        Ok(source)
+    }
+
+    /// What was transferred so far.
+    #[must_use]
+    pub fn traffic(&self) -> HttpTraffic {
+        HttpTraffic {
+            requests: self.requests.load(Ordering::Relaxed),
+            bytes: self.received_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Requests a range; failures of the connection are retried.
+    fn fetch(&self, range: Range<u64>) -> Result<FetchedRange> {
+        let mut last_error = None;
+        for attempt in 0..ATTEMPTS {
+            match self.fetch_once(range.clone()) {
+                Err(e @ Error::Io { .. }) => last_error = Some(e),
+                other => return other,
+            }
+            std::thread::sleep(Duration::from_millis(FIRST_WAIT_MS << attempt));
+        }
+        Err(last_error.unwrap_or_else(|| Error::malformed("No request was made")))
+    }
+
+    fn fetch_once(&self, range: Range<u64>) -> Result<FetchedRange> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let range_header = format!("bytes={}-{}", range.start, range.end - 1);
+        let request = self.agent.get(&self.url).header("Range", &range_header);
+        let mut response = request.call().map_err(|e| self.failed(e))?;
+        let status = response.status().as_u16();
+        let content_length: Option<u64> =
+            header(&response, "content-length").and_then(|v| v.parse().ok());
+        let content_range = header(&response, "content-range").and_then(ContentRange::parse);
+        let is_small_file = content_length.is_some_and(|n| n <= MAX_WHOLE_BYTES);
+        let max_bytes = match status {
+            STATUS_PARTIAL_CONTENT => range.end - range.start,
+            STATUS_OK if range.start == 0 && is_small_file => MAX_WHOLE_BYTES,
+            STATUS_OK => {
+                return Err(Error::unsupported(format!(
+                    "{} sends only whole files; put the slide on a server that supports range \
+                     requests (206), or download it",
+                    self.url
+                )));
+            }
+            500..=599 | STATUS_TOO_MANY_REQUESTS => {
+                return Err(self.failed(format!("status {status}")));
+            }
+            _ => {
+                return Err(Error::unsupported(format!(
+                    "{} responds with status {status}",
+                    self.url
+                )));
+            }
+        };
+        let mut bytes = Vec::new();
+        // One byte more than allowed shows that there is more.
+        let mut body = response.body_mut().as_reader().take(max_bytes + 1);
+        body.read_to_end(&mut bytes).map_err(|e| self.failed(e))?;
+        let received = bytes.len() as u64;
+        self.received_bytes.fetch_add(received, Ordering::Relaxed);
+        if status == STATUS_OK {
+            if received > max_bytes {
+                return Err(self.failed("the file is longer than it said"));
+            }
+            return Ok(FetchedRange { bytes, file_len: received });
+        }
+        let sent = content_range.ok_or_else(|| {
+            Error::malformed(format!("{} does not say which bytes it sends", self.url))
+        })?;
+        if sent.start != range.start || (self.len != 0 && sent.file_len != self.len) {
+            return Err(Error::malformed(format!(
+                "{} sends other bytes than were requested",
+                self.url
+            )));
+        }
+        if received != range.end.min(sent.file_len) - sent.start {
+            return Err(self.failed("the response was cut short"));
+        }
+        Ok(FetchedRange { bytes, file_len: sent.file_len })
+    }
+
+    fn failed(&self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::io(format!("{} does not respond", self.url), std::io::Error::other(cause))
+    }
+}
+
+fn header<'a, B>(response: &'a ureq::http::Response<B>, name: &str) -> Option<&'a str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+/// The parts of `Content-Range: bytes 0-99/1234` that are needed.
+#[derive(Debug, PartialEq, Eq)]
+struct ContentRange {
+    /// First byte of the body in the file.
+    start: u64,
+    file_len: u64,
+}
+
+impl ContentRange {
+    fn parse(text: &str) -> Option<Self> {
+        let (range, file_len) = text.strip_prefix("bytes ")?.split_once('/')?;
+        let (start, _) = range.split_once('-')?;
+        Some(Self { start: start.trim().parse().ok()?, file_len: file_len.trim().parse().ok()? })
+    }
+}
+
+impl ByteSource for HttpSource {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
+        if let Some(bytes) = self.prefix.get(range.start as usize..range.end as usize) {
+            return Ok(bytes.to_vec());
+        }
+        Ok(self.fetch(range)?.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_and_length_are_read_from_content_range() {
+        let expected = ContentRange { start: 5, file_len: 100 };
+        assert_eq!(ContentRange::parse("bytes 5-9/100"), Some(expected));
+        assert_eq!(ContentRange::parse("bytes 5-9/*"), None);
+        assert_eq!(ContentRange::parse("items 5-9/100"), None);
+    }
+}

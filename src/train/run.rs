@@ -1,0 +1,491 @@
+//! A training run as a state machine without files and threads of its own: sample, gather, step,
+//! validate. The same start, recipe and tiles give the same weights on the CPU, bit for bit,
+//! however often the run was interrupted.
+//!
+//! ```text
+//! TrainRun::begin ─ [resume] ─ step × steps_in_epoch ─ finish_epoch ─ … ─ finish
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, Sample, augmentation_seed};
+use super::burn::BurnTrainer;
+use super::checkpoint::{Checkpoint, TrainProgress, run_id};
+use super::compute::{Compute, TrainBackend};
+use super::gradients::{Gradients, update_running_statistics};
+use super::init::{InitialModel, RevivedUnits, initial_model};
+use super::native_network::NativeNetwork;
+use super::optimiser::AdamW;
+use super::recipe::Recipe;
+use super::sequential_trainer::SequentialTrainer;
+use super::teachers::Teachers;
+use super::validation::{score_patches, score_squares};
+use crate::dataset::{Sampler, Tile};
+use crate::error::{Error, Result};
+use crate::metrics::PixelCounts;
+use crate::model::{HistoryStep, Model, TileHash, TrainingStep, Weights};
+
+/// Scores of one epoch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochLog {
+    /// From 1.
+    pub epoch: u64,
+    /// Mean over the epoch's patches, each taken before its step.
+    pub train_loss: f64,
+    pub validation_loss: f64,
+    pub validation_accuracy: f64,
+    pub validation_dice: f64,
+    /// At the beginning of the epoch.
+    pub learning_rate: f64,
+}
+
+/// What a run trains, on what, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainJob<'a> {
+    pub start: &'a Model,
+    pub tiles: &'a [Tile],
+    pub recipe: &'a Recipe,
+    pub compute: &'a Compute,
+    /// Their mean probability has [`Recipe::distill`] as share in the targets.
+    pub teachers: &'a [Model],
+}
+
+/// A run between two steps.
+///
+/// ```
+/// use prunella::dataset::phantom;
+/// use prunella::model::{Model, dcnn};
+/// use prunella::train::{Compute, Recipe, TrainJob, TrainRun};
+///
+/// let start = Model::random(dcnn([2, 3, 4], 8, 2), 1)?;
+/// let tiles = [phantom::tile(64, 64, 1)];
+/// let recipe = Recipe { patches: 40, epochs: 1, batch: 8, ..Recipe::DEFAULT };
+/// let compute = Compute::cpu();
+/// let job =
+///     TrainJob { start: &start, tiles: &tiles, recipe: &recipe, compute: &compute, teachers: &[] };
+/// let mut run = TrainRun::begin(job)?;
+/// for _ in 0..run.steps_in_epoch() {
+///     run.step()?;
+/// }
+/// let scores = run.finish_epoch()?;
+/// let trained = run.finish()?.model;
+/// assert_eq!(scores.epoch, 1);
+/// assert_ne!(trained.weights(), start.weights());
+/// # Ok::<(), prunella::error::Error>(())
+/// ```
+pub struct TrainRun<'a> {
+    job: TrainJob<'a>,
+    backend: StepBackend<'a>,
+    sampler: Sampler,
+    weights: Weights,
+    optimiser: AdamW,
+    progress: TrainProgress,
+    revived: Vec<RevivedUnits>,
+}
+
+/// Computes the gradients of a step.
+enum StepBackend<'a> {
+    Native { network: NativeNetwork, teachers: Teachers<'a> },
+    Burn(Box<BurnTrainer<'a>>),
+}
+
+impl StepBackend<'_> {
+    /// The network that can be trained on squares.
+    fn sequential(&self) -> Option<&SequentialTrainer> {
+        match self {
+            Self::Native { network, .. } => network.sequential(),
+            Self::Burn(_) => None,
+        }
+    }
+}
+
+impl<'a> TrainRun<'a> {
+    /// Draws the sample, initialises weights and prepares the backend.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when recipe and tiles do not fit, [`Error::Unsupported`] when the
+    /// network or the device cannot do what the recipe asks for.
+    pub fn begin(job: TrainJob<'a>) -> Result<Self> {
+        let TrainJob { start, tiles, recipe, compute, teachers } = job;
+        recipe.validate()?;
+        let backend = match &compute.backend {
+            TrainBackend::Native => {
+                let network = NativeNetwork::new(start.graph())?;
+                let teachers = Teachers::new(teachers, network.sequential())?;
+                StepBackend::Native { network, teachers }
+            }
+            TrainBackend::Burn(device) => {
+                Teachers::new(teachers, None)?;
+                let graph = start.graph();
+                let Recipe { augmentation, head, batch, .. } = *recipe;
+                let trainer = BurnTrainer::new(graph, tiles, augmentation, head, batch, device)?;
+                StepBackend::Burn(Box::new(trainer))
+            }
+        };
+        let sampler = draw_sample(tiles, recipe, backend.sequential())?;
+        let InitialModel { model, revived } = initial_model(start, recipe, tiles, &sampler)?;
+        Ok(Self {
+            job,
+            backend,
+            sampler,
+            weights: model.weights().clone(),
+            optimiser: AdamW::new(start.graph(), recipe.weight_decay),
+            progress: TrainProgress {
+                run: job.id(),
+                epoch: 0,
+                step: 0,
+                steps: 0,
+                loss_sum: 0.0,
+                history: Vec::new(),
+            },
+            revived,
+        })
+    }
+
+    /// Continues from a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when it belongs to another run.
+    pub fn resume(&mut self, checkpoint: Checkpoint) -> Result<()> {
+        if checkpoint.progress.run != self.progress.run {
+            return Err(Error::mismatch(
+                "The checkpoint belongs to another run (other recipe, data or start); use --fresh \
+                 to replace it",
+            ));
+        }
+        // Refuses arrays of other names or shapes.
+        let model = self.job.start.with_weights(checkpoint.weights)?;
+        self.weights.clone_from(model.weights());
+        self.optimiser.restore(checkpoint.moments, checkpoint.progress.steps);
+        self.progress = checkpoint.progress;
+        Ok(())
+    }
+
+    /// Everything that [`Self::resume`] needs.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when weights are no longer finite.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        self.check_weights()?;
+        Ok(Checkpoint {
+            progress: self.progress.clone(),
+            weights: self.weights.clone(),
+            moments: self.optimiser.moments().clone(),
+        })
+    }
+
+    #[must_use]
+    pub fn progress(&self) -> &TrainProgress {
+        &self.progress
+    }
+
+    /// Dead units that were re-initialised for the start, by layer.
+    #[must_use]
+    pub fn revived(&self) -> &[RevivedUnits] {
+        &self.revived
+    }
+
+    #[must_use]
+    pub fn steps_in_epoch(&self) -> u64 {
+        self.sampler.train.len().div_ceil(self.job.recipe.batch) as u64
+    }
+
+    #[must_use]
+    pub fn total_steps(&self) -> u64 {
+        self.steps_in_epoch().saturating_mul(self.job.recipe.epochs)
+    }
+
+    /// One optimiser step.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when the loss is no longer finite; those of the backend.
+    pub fn step(&mut self) -> Result<StepLog> {
+        let recipe = self.job.recipe;
+        let samples = self.next_samples();
+        let mut gradients = self.gradients(&samples)?;
+        self.check_finite(gradients.loss)?;
+        if recipe.dead_units.centre_gradients {
+            gradients.centre(self.job.start.graph());
+        }
+        let done = self.progress.steps as f64 / self.total_steps() as f64;
+        let rate = recipe.learning_rate * recipe.schedule.factor(done);
+        update_running_statistics(&mut self.weights, &gradients.statistics);
+        self.optimiser.step(&mut self.weights, &gradients.arrays, rate);
+        self.progress.step += 1;
+        self.progress.steps += 1;
+        self.progress.loss_sum += gradients.loss * samples.len() as f64;
+        let pixels = samples.len() * recipe.square_px * recipe.square_px;
+        Ok(StepLog { loss: gradients.loss, pixels: pixels as u64 })
+    }
+
+    fn next_samples(&self) -> Vec<Sample> {
+        let recipe = self.job.recipe;
+        let epoch = self.progress.epoch;
+        let first = self.progress.step as usize * recipe.batch;
+        let end = (first + recipe.batch).min(self.sampler.train.len());
+        let mut samples = Vec::with_capacity(recipe.batch);
+        for i in first..end {
+            let pixel = self.sampler.training_pixel(epoch, i);
+            samples.push(Sample { pixel, seed: augmentation_seed(recipe.seed, epoch, i) });
+        }
+        samples
+    }
+
+    fn gradients(&self, samples: &[Sample]) -> Result<Gradients> {
+        let TrainJob { tiles, recipe, .. } = self.job;
+        match &self.backend {
+            StepBackend::Native { network, teachers } => {
+                let mut batch =
+                    Batch::gather(tiles, samples, recipe.square_px, recipe.augmentation);
+                teachers.add_soft_targets(&mut batch, recipe.distill);
+                Ok(network.gradients(&self.weights, &batch, recipe.head))
+            }
+            StepBackend::Burn(trainer) => trainer.gradients(&self.weights, samples),
+        }
+    }
+
+    /// Scores the validation patches and begins the next epoch.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when weights or loss are no longer finite; those of the engine.
+    pub fn finish_epoch(&mut self) -> Result<EpochLog> {
+        let recipe = self.job.recipe;
+        let score = self.validate()?.scores();
+        let validation_loss = score.cross_entropy.unwrap_or(0.0);
+        self.check_finite(validation_loss)?;
+        let done = self.progress.epoch as f64 / recipe.epochs as f64;
+        let log = EpochLog {
+            epoch: self.progress.epoch + 1,
+            train_loss: self.progress.loss_sum / self.sampler.train.len() as f64,
+            validation_loss,
+            validation_accuracy: score.accuracy.unwrap_or(0.0),
+            // Where no pixel is nucleus, neither in labels nor in predictions, all is right.
+            validation_dice: score.dice.unwrap_or(1.0),
+            learning_rate: recipe.learning_rate * recipe.schedule.factor(done),
+        };
+        self.progress.history.push(log.clone());
+        self.progress.epoch += 1;
+        self.progress.step = 0;
+        self.progress.loss_sum = 0.0;
+        Ok(log)
+    }
+
+    /// Scores with the exact engine, which needs less time than the trainer's forward pass; squares
+    /// are scored by the trainer.
+    fn validate(&self) -> Result<PixelCounts> {
+        let TrainJob { start, tiles, recipe, .. } = self.job;
+        let pixels = &self.sampler.validation;
+        self.check_weights()?;
+        if recipe.square_px > 1
+            && let Some(network) = self.backend.sequential()
+        {
+            let side = recipe.square_px;
+            return Ok(score_squares(network, &self.weights, tiles, pixels, side, recipe.head));
+        }
+        let model = start.with_weights(self.weights.clone())?;
+        score_patches(&model, tiles, pixels, recipe.head)
+    }
+
+    /// The trained model, with a card that records how it was trained.
+    ///
+    /// # Errors
+    /// None in practice; see [`Model::new`].
+    pub fn finish(self) -> Result<TrainedModel> {
+        let model = self.job.with_card(self.weights, self.progress.history.last())?;
+        Ok(TrainedModel { model, history: self.progress.history })
+    }
+
+    /// A ReLU can hide from the loss that a weight is no number.
+    fn check_weights(&self) -> Result<()> {
+        for value in self.weights.values().flat_map(|array| &array.data) {
+            self.check_finite(f64::from(*value))?;
+        }
+        Ok(())
+    }
+
+    fn check_finite(&self, value: f64) -> Result<()> {
+        if value.is_finite() {
+            return Ok(());
+        }
+        Err(Error::malformed(format!(
+            "The loss is no longer a number at step {}; try a smaller learning rate than {}, with \
+             --fresh",
+            self.progress.steps + 1,
+            self.job.recipe.learning_rate
+        )))
+    }
+}
+
+/// One step of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct StepLog {
+    /// Mean over the batch, taken before the step.
+    pub loss: f64,
+    /// Pixels in the batch.
+    pub pixels: u64,
+}
+
+/// A trained model and the scores of its epochs.
+#[derive(Debug, Clone)]
+pub struct TrainedModel {
+    pub model: Model,
+    pub history: Vec<EpochLog>,
+}
+
+fn draw_sample(
+    tiles: &[Tile],
+    recipe: &Recipe,
+    network: Option<&SequentialTrainer>,
+) -> Result<Sampler> {
+    if recipe.square_px == 1 {
+        return Sampler::draw(tiles, recipe.patches, recipe.prior, recipe.seed);
+    }
+    let Some(network) = network else {
+        return Err(Error::unsupported(
+            "Learning whole squares (--square) needs a DCNN and --device cpu",
+        ));
+    };
+    let step = network.square_step();
+    if !recipe.square_px.is_multiple_of(step) {
+        return Err(Error::mismatch(format!(
+            "The side of the squares (--square) must be a multiple of {step}"
+        )));
+    }
+    Sampler::draw_squares(tiles, recipe.patches, recipe.square_px, recipe.seed)
+}
+
+impl TrainJob<'_> {
+    /// What a checkpoint of this run is known by.
+    fn id(&self) -> String {
+        let mut start = self.start.fingerprint();
+        for teacher in self.teachers {
+            start += &format!(" taught by {}", teacher.fingerprint());
+        }
+        let mut tiles = Vec::with_capacity(self.tiles.len());
+        for tile in self.tiles {
+            tiles.push(format!("{}:{}", tile.sha256, tile.labels_sha256()));
+        }
+        run_id(self.recipe, &start, &tiles)
+    }
+
+    fn with_card(&self, weights: Weights, last_epoch: Option<&EpochLog>) -> Result<Model> {
+        let mut model = self.start.with_weights(weights)?;
+        let card = model.card_mut();
+        card.head = self.recipe.head;
+        card.parent = Some(self.start.fingerprint());
+        card.metrics.clear();
+        let pixel_sizes: Vec<f64> = self.tiles.iter().filter_map(|tile| tile.mpp_um).collect();
+        if !pixel_sizes.is_empty() {
+            card.mpp_um = pixel_sizes.iter().sum::<f64>() / pixel_sizes.len() as f64;
+        }
+        card.history.push(HistoryStep::Train(TrainingStep {
+            recipe: serde_json::json!(self.recipe),
+            tiles: self.tiles.iter().map(|tile| tile.name.clone()).collect(),
+            device: self.compute.name.clone(),
+            teachers: Some(self.teachers.iter().map(Model::fingerprint).collect()),
+            last_epoch: serde_json::json!(last_epoch),
+            ..TrainingStep::default()
+        }));
+        for tile in self.tiles {
+            let hash = TileHash {
+                name: tile.name.clone(),
+                sha256: tile.sha256.clone(),
+                labels_sha256: tile.labels_sha256(),
+            };
+            // Cards of older models do not have the hash of the labels.
+            let same_image = |known: &&mut TileHash| {
+                known.sha256 == hash.sha256 && known.labels_sha256.is_empty()
+            };
+            if let Some(known) = card.data.iter_mut().find(same_image) {
+                *known = hash;
+            } else if !card.data.contains(&hash) {
+                card.data.push(hash);
+            }
+        }
+        Ok(model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::{Augmentation, phantom};
+    use crate::model::{dccn, dcnn};
+    use crate::train::DeadUnitOptions;
+
+    /// Weights after an epoch on a pool of so many threads.
+    fn trained_on(threads: usize, start: &Model, recipe: &Recipe) -> Weights {
+        let tiles = [phantom::tile(96, 96, 1)];
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
+        pool.install(|| {
+            let compute = Compute::cpu();
+            let job = TrainJob { start, tiles: &tiles, recipe, compute: &compute, teachers: &[] };
+            let mut run = TrainRun::begin(job).expect("run");
+            for _ in 0..run.steps_in_epoch() {
+                run.step().expect("step");
+            }
+            run.finish_epoch().expect("epoch");
+            run.finish().expect("model").model.weights().clone()
+        })
+    }
+
+    /// In a browser there is one thread.
+    #[test]
+    fn one_thread_trains_the_same_weights_as_many() {
+        let small = Recipe { patches: 150, epochs: 1, batch: 40, ..Recipe::DEFAULT };
+        let squares = Recipe { patches: 1500, square_px: 8, batch: 5, ..small.clone() };
+        let all_measures = Recipe {
+            dead_units: DeadUnitOptions::ALL,
+            augmentation: Augmentation::STRONG,
+            weight_decay: 0.01,
+            ..small.clone()
+        };
+        let chain = Model::random(dcnn([9, 5, 8], 200, 2), 1).expect("model");
+        let branched = Model::random(dccn(5, 7, 3, [6, 5, 9], 2), 1).expect("model");
+        for (start, recipe) in
+            [(&chain, &small), (&chain, &squares), (&chain, &all_measures), (&branched, &small)]
+        {
+            let one = trained_on(1, start, recipe);
+            assert_ne!(&one, start.weights());
+            for threads in [2, 5] {
+                assert!(trained_on(threads, start, recipe) == one, "{threads} threads: {recipe:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_resumed_between_any_two_steps_ends_with_the_same_weights() {
+        let tiles = [phantom::tile(96, 96, 1)];
+        let start = Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model");
+        let recipe = Recipe {
+            patches: 60,
+            epochs: 1,
+            batch: 16,
+            augmentation: Augmentation::DEFAULT,
+            ..Recipe::DEFAULT
+        };
+        let compute = Compute::cpu();
+        let job = TrainJob {
+            start: &start,
+            tiles: &tiles,
+            recipe: &recipe,
+            compute: &compute,
+            teachers: &[],
+        };
+        let mut straight = TrainRun::begin(job).expect("run");
+        let mut interrupted = TrainRun::begin(job).expect("run");
+        for _ in 0..straight.steps_in_epoch() {
+            straight.step().expect("step");
+            interrupted.step().expect("step");
+            let bytes = interrupted.checkpoint().expect("finite").to_bytes().expect("bytes");
+            interrupted = TrainRun::begin(job).expect("run");
+            interrupted
+                .resume(Checkpoint::from_bytes(&bytes).expect("checkpoint"))
+                .expect("resumed");
+        }
+        assert_eq!(
+            straight.checkpoint().expect("finite"),
+            interrupted.checkpoint().expect("finite")
+        );
+    }
+}

@@ -1,0 +1,192 @@
+//! Tiles of a segmentation's results, drawn over those of the image: four bytes a pixel.
+//!
+//! | byte | content |
+//! |---|---|
+//! | 0 | probability, 0 to 255 |
+//! | 1, 2 | label, 16 bits, low byte first; 0 is background |
+//! | 3 | 255 where the image is segmented, 0 elsewhere |
+
+use super::slide_tiles::tile_block;
+use super::tile::{
+    TEXTURE_BYTES, TileKey, level_count, no_such_tile, short_label, texel_positions,
+};
+use crate::engine::Block;
+use crate::error::Result;
+use crate::instances::eight_bits;
+use crate::raster::{LabelMap, Plane, Point, ProbabilityMap, fill_polygon};
+use crate::slide::SlideBounds;
+use crate::whole_slide::NucleusIndex;
+
+/// From this many pixels of the finest level to one of the tile on, a nucleus may be smaller than a
+/// pixel and is drawn as a point too.
+const POINT_DOWNSAMPLE: f64 = 8.0;
+
+/// Results of an image in memory; all planes have the image's size.
+#[derive(Debug)]
+pub struct ResultPlanes<'a> {
+    /// Of a pixel belonging to a nucleus, 0 to 1.
+    pub probabilities: &'a ProbabilityMap,
+    /// Which pixels are segmented.
+    pub known: &'a Plane<bool>,
+    /// Labels of nuclei, once they are separated.
+    pub labels: Option<&'a LabelMap>,
+}
+
+/// A tile with its apron of an image's results, `TEXTURE_PX × TEXTURE_PX` pixels of four bytes.
+/// Coarse levels take every second, fourth, … pixel.
+///
+/// # Errors
+/// [`Error::Mismatch`](crate::error::Error::Mismatch) for a tile that the image has not.
+pub fn data_tile(results: &ResultPlanes<'_>, key: TileKey) -> Result<Vec<u8>> {
+    let width = results.probabilities.width();
+    let height = results.probabilities.height();
+    if key.level >= level_count(width, height) {
+        return Err(no_such_tile());
+    }
+    let rows = texel_positions(key.row, height.div_ceil(1 << key.level))?;
+    let columns = texel_positions(key.column, width.div_ceil(1 << key.level))?;
+    let mut texels = Vec::with_capacity(TEXTURE_BYTES);
+    for level_y in rows {
+        let y = (level_y << key.level).min(height - 1);
+        for level_x in columns {
+            let x = (level_x << key.level).min(width - 1);
+            let label = results.labels.map_or(0, |labels| labels.get(y, x));
+            let [low, high] = short_label(label).to_le_bytes();
+            let known = if results.known.get(y, x) { 255 } else { 0 };
+            texels.extend([eight_bits(results.probabilities.get(y, x)), low, high, known]);
+        }
+    }
+    Ok(texels)
+}
+
+/// A tile with its apron of a slide's results, as [`data_tile`] gives it. Nuclei are outlines; the
+/// probability inside is the nucleus's mean. `size` is the slide's width and height.
+///
+/// # Errors
+/// [`Error::Mismatch`](crate::error::Error::Mismatch) for a tile that the slide has not.
+pub fn nuclei_tile(size: (usize, usize), index: &NucleusIndex, key: TileKey) -> Result<Vec<u8>> {
+    let mut canvas = TileCanvas::new(size, key)?;
+    let bounds = canvas.bounds();
+    for block in index.known(bounds) {
+        canvas.mark_known(&block.into());
+    }
+    for (label, nucleus) in index.near(bounds) {
+        let [low, high] = short_label(label).to_le_bytes();
+        let texel = [eight_bits(nucleus.probability() as f32), low, high, 255];
+        for (i, ring) in nucleus.rings().enumerate() {
+            // The first ring is the outline, the others are holes in it.
+            canvas.fill(ring, if i == 0 { texel } else { [0, 0, 0, 255] });
+        }
+        if canvas.downsample >= POINT_DOWNSAMPLE {
+            let (x, y) = nucleus.centroid;
+            canvas.set_point(Point { x, y }, texel);
+        }
+    }
+    let block = canvas.block;
+    let rows = texel_positions(key.row, size.1.div_ceil(1 << key.level))?;
+    let columns = texel_positions(key.column, size.0.div_ceil(1 << key.level))?;
+    let mut texels = Vec::with_capacity(TEXTURE_BYTES);
+    for y in rows {
+        for x in columns {
+            texels.extend(canvas.texels.get(y - block.row, x - block.column));
+        }
+    }
+    Ok(texels)
+}
+
+/// The part of a tile inside the image.
+struct TileCanvas {
+    /// Position and size, pixels of the tile's level.
+    block: Block,
+    /// Pixels of the finest level to one of the tile.
+    downsample: f64,
+    /// As large as [`Self::block`].
+    texels: Plane<[u8; 4]>,
+}
+
+impl TileCanvas {
+    fn new(size: (usize, usize), key: TileKey) -> Result<Self> {
+        let block = tile_block(size, key)?;
+        let texels = Plane::filled(block.width, block.height, [0; 4]);
+        Ok(Self { block, downsample: f64::from(1u32 << key.level), texels })
+    }
+
+    /// Pixels of the finest level.
+    fn bounds(&self) -> SlideBounds {
+        let Block { row, column, width, height } = self.block;
+        SlideBounds {
+            left: column as f64 * self.downsample,
+            top: row as f64 * self.downsample,
+            right: (column + width) as f64 * self.downsample,
+            bottom: (row + height) as f64 * self.downsample,
+        }
+    }
+
+    /// From pixels of the finest level to those of the canvas.
+    fn to_canvas(&self, point: Point) -> Point {
+        Point {
+            x: point.x / self.downsample - self.block.column as f64,
+            y: point.y / self.downsample - self.block.row as f64,
+        }
+    }
+
+    fn mark_known(&mut self, bounds: &SlideBounds) {
+        let first = self.to_canvas(Point { x: bounds.left, y: bounds.top });
+        let last = self.to_canvas(Point { x: bounds.right, y: bounds.bottom });
+        for y in round_to(first.y, self.block.height)..round_to(last.y, self.block.height) {
+            for x in round_to(first.x, self.block.width)..round_to(last.x, self.block.width) {
+                self.texels.row_mut(y)[x][3] = 255;
+            }
+        }
+    }
+
+    /// Fills a polygon, pixels of the finest level.
+    fn fill(&mut self, ring: &[[f64; 2]], texel: [u8; 4]) {
+        let points: Vec<Point> =
+            ring.iter().map(|&[x, y]| self.to_canvas(Point { x, y })).collect();
+        fill_polygon(&points, self.block.width, self.block.height, |y, from, to| {
+            self.texels.row_mut(y)[from..to].fill(texel);
+        });
+    }
+
+    fn set_point(&mut self, point: Point, texel: [u8; 4]) {
+        let Point { x, y } = self.to_canvas(point);
+        if x >= 0.0
+            && y >= 0.0
+            && (x as usize) < self.block.width
+            && (y as usize) < self.block.height
+        {
+            self.texels.set(y as usize, x as usize, texel);
+        }
+    }
+}
+
+/// Nearest pixel border in `0..=len`.
+fn round_to(position: f64, len: usize) -> usize {
+    position.round().clamp(0.0, len as f64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tile::{APRON_PX, TEXTURE_PX};
+    use super::*;
+
+    #[test]
+    fn data_tiles_hold_probability_label_and_what_is_known() {
+        let probabilities = Plane::filled(300, 10, 0.5);
+        let mut known = Plane::filled(300, 10, false);
+        known.set(0, 1, true);
+        let mut labels = Plane::filled(300, 10, 0);
+        labels.set(0, 1, 65_536 + 2);
+        let results =
+            ResultPlanes { probabilities: &probabilities, known: &known, labels: Some(&labels) };
+        let tile = data_tile(&results, TileKey { level: 0, row: 0, column: 0 }).expect("tile");
+        let texel = |x: usize, y: usize| {
+            let at = ((y + APRON_PX) * TEXTURE_PX + x + APRON_PX) * 4;
+            &tile[at..at + 4]
+        };
+        assert_eq!(texel(0, 0), [128, 0, 0, 0]);
+        assert_eq!(texel(1, 0), [128, 3, 0, 255], "labels wrap around and never become 0");
+        assert!(data_tile(&results, TileKey { level: 2, row: 0, column: 0 }).is_err());
+    }
+}
