@@ -162,22 +162,20 @@ type Postable = string | number | boolean | Uint8Array;
 /** Results that can be posted back. */
 type PostableResult = Postable | Float64Array | void;
 
-/** Methods of `Session` whose results can be posted and that the worker does not replace. */
-type SessionMethodNames = {
-  [Name in Exclude<keyof Session & string, "free" | keyof OwnMethods>]: Awaited<
-    ReturnType<Session[Name]>
-  > extends PostableResult
-    ? Name
-    : never;
-}[Exclude<keyof Session & string, "free" | keyof OwnMethods>];
+type SessionMethodName = Exclude<keyof Session & string, "free" | keyof OwnMethods>;
 
-/** Of these, methods whose arguments can be posted. */
-type SessionMethods = {
-  [
-    Name in SessionMethodNames as Posted<Parameters<Session[Name]>> extends Postable[]
+/** The name of a method if its arguments and its result can be posted. */
+type IfPostable<Name extends SessionMethodName> =
+  Posted<Parameters<Session[Name]>> extends Postable[]
+    ? Awaited<ReturnType<Session[Name]>> extends PostableResult
       ? Name
       : never
-  ]: (...args: Posted<Parameters<Session[Name]>>) => ReturnType<Session[Name]>;
+    : never;
+
+type SessionMethods = {
+  [Name in SessionMethodName as IfPostable<Name>]: (
+    ...args: Posted<Parameters<Session[Name]>>
+  ) => ReturnType<Session[Name]>;
 };
 
 /** Methods that the page may call: those of the session, and those that the worker adds. */
