@@ -30,10 +30,15 @@ const WORTH_SHARING: usize = 1 << 21;
 /// Shape of a convolution with square windows and zero padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Convolution {
+    /// Input channels.
     pub channels: usize,
+    /// Output channels.
     pub filters: usize,
+    /// Side of the window, pixels.
     pub kernel: usize,
+    /// Pixels between neighbouring windows, in both directions.
     pub stride: usize,
+    /// Rows and columns of zeros on each side of the input.
     pub padding: usize,
     /// Side of the input, pixels.
     pub side: usize,

@@ -26,7 +26,9 @@ pub const SLACK: usize = 32;
 /// What is applied to the sums of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
+    /// The sum itself.
     Identity,
+    /// `max(0, sum)`.
     Relu,
 }
 
@@ -47,11 +49,13 @@ pub struct ConvForward<'a> {
     pub source: &'a [f32],
     /// Where each weight of a filter reads, relative to the run's start in the source.
     pub taps: &'a [usize],
+    /// All of the same length, [`Self::run_len`]; their targets do not overlap.
     pub runs: &'a [OutputRun],
     /// Outputs in each run.
     pub run_len: usize,
     /// Distance between two filters in the target.
     pub filter_step: usize,
+    /// Whether a ReLU follows the sums.
     pub relu: bool,
 }
 

@@ -53,7 +53,9 @@ pub struct FilterGroup {
 /// The weights of any convolution or fully connected layer, packed in groups of filters.
 #[derive(Debug, Clone)]
 pub struct PackedFilters {
+    /// In the order of their filters; the widths are 8, 4, 2 and 1.
     pub groups: Vec<FilterGroup>,
+    /// Sum of the widths of all groups.
     pub filters: usize,
 }
 
@@ -134,6 +136,7 @@ impl PackedFilters {
 pub struct Parallelism(pub usize);
 
 impl Parallelism {
+    /// No sharing: the work of the layer stays on its thread.
     pub const ONE: Self = Self(1);
 
     /// Threads for each of `parts` pieces of work that run at once.

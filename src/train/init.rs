@@ -34,8 +34,11 @@ struct UnitActivations {
 /// Dead units of a layer that have been re-initialised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevivedUnits {
+    /// Name of the layer in the graph, such as `conv2`.
     pub layer: String,
+    /// Units that were re-initialised, at most [`Self::units`].
     pub dead: usize,
+    /// All units of the layer.
     pub units: usize,
 }
 

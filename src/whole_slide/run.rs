@@ -61,12 +61,16 @@ impl SlideSetup {
 
 /// One slide, one prepared model.
 pub struct SlideRun<'a> {
+    /// Blocks and settings of the slide.
     pub job: &'a SlideJob,
+    /// Where the pixels come from.
     pub source: &'a dyn PixelSource,
+    /// The model on its device.
     pub segmenter: &'a Segmenter,
     /// Stride and the engine's own block size; they bound memory and, but for a DCCN's stride,
     /// change no result.
     pub options: SegmentOptions,
+    /// Set by another thread to stop; finished blocks are kept.
     pub cancel: &'a AtomicBool,
 }
 
@@ -75,6 +79,7 @@ pub struct SlideRun<'a> {
 pub struct StageSeconds {
     /// Reading and decoding.
     pub read: f64,
+    /// Probability maps.
     pub network: f64,
     /// Finding and measuring nuclei.
     pub objects: f64,
@@ -83,12 +88,15 @@ pub struct StageSeconds {
 /// What a run over all blocks came to.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunSummary {
+    /// All blocks of the slide.
     pub blocks: usize,
     /// Blocks of background, or outside the region.
     pub skipped: usize,
     /// Blocks that an earlier run had finished.
     pub resumed: usize,
+    /// Time of each stage in this run.
     pub seconds: StageSeconds,
+    /// What went wrong without ending the run, such as a GPU that failed.
     pub warnings: Warnings,
 }
 

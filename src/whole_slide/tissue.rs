@@ -33,6 +33,7 @@ pub struct Tissue {
 /// slide is the slide itself.
 #[derive(Debug)]
 pub struct Overview {
+    /// Level that is read; 0 is the finest.
     pub level: usize,
     /// One pixel of the overview in this many of the level, in both directions.
     step: usize,
