@@ -99,6 +99,7 @@ impl Convolution {
     /// is one run, otherwise each position is one, of its patches.
     fn runs(&self, rows: Range<usize>) -> RowRuns {
         let out_side = self.out_side();
+        // At stride 1, neighbouring outputs of a row read neighbouring inputs, patches included.
         let row_len = self.padded_side() * PATCH_BATCH;
         let mut runs = Vec::new();
         if self.stride == 1 {
@@ -121,6 +122,8 @@ impl Convolution {
     /// Output rows in blocks that read at most [`CACHED_VALUES`] inputs each.
     fn row_blocks(&self) -> impl Iterator<Item = Range<usize>> {
         let out_side = self.out_side();
+        // New input values for each further output row; the kernel − 1 rows of overlap are read
+        // from the cache again.
         let values_per_row = self.channels * self.stride * self.padded_side() * PATCH_BATCH;
         let rows = (CACHED_VALUES / values_per_row).clamp(1, out_side);
         (0..out_side).step_by(rows).map(move |first| first..(first + rows).min(out_side))

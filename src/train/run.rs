@@ -217,12 +217,14 @@ impl<'a> TrainRun<'a> {
         if recipe.dead_units.centre_gradients {
             gradients.centre(self.job.start.graph());
         }
+        // The rate is a function of the step alone, so a resumed run continues the schedule.
         let done = self.progress.steps as f64 / self.total_steps() as f64;
         let rate = recipe.learning_rate * recipe.schedule.factor(done);
         update_running_statistics(&mut self.weights, &gradients.statistics);
         self.optimiser.step(&mut self.weights, &gradients.arrays, rate);
         self.progress.step += 1;
         self.progress.steps += 1;
+        // Weighted by samples: the last batch of an epoch may be smaller.
         self.progress.loss_sum += gradients.loss * samples.len() as f64;
         let pixels = samples.len() * recipe.square_px * recipe.square_px;
         Ok(StepLog { loss: gradients.loss, pixels: pixels as u64 })

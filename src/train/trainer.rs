@@ -116,6 +116,8 @@ impl Trainer<'_> {
         let prepared = seconds();
         let mut saved = prepared;
         let mut pixels = 0;
+        // A resumed run may begin in the middle of an epoch, or between its last step and its
+        // scores.
         while run.progress().epoch < self.recipe.epochs {
             while run.progress().step < run.steps_in_epoch() {
                 if self.cancel.load(Ordering::Relaxed) {

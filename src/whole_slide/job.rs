@@ -165,6 +165,8 @@ impl SlideSetup {
         if (pixels.width(), pixels.height()) != (rect.width, rect.height) {
             return Err(Error::mismatch("The pixels are not those that were needed"));
         }
+        // First the strips of the overview; when the last one is in, the tissue is known and gives
+        // the windows for the stain.
         if let Some((overview, strips)) = &mut self.overview {
             overview.add(&pixels);
             strips.pop_front();
@@ -342,11 +344,14 @@ impl SlideJob {
         let parameters = &self.settings.parameters;
         let (labels, smooth) = find(&map, parameters)?;
         let scale = self.sampling.scale;
+        // µm a pixel of the level at which nuclei are measured.
         let model_mpp_um = self.settings.mpp_um.map(|mpp_um| mpp_um * scale);
         let mut own = Vec::new();
         for nucleus in nuclei(&image, &labels, &smooth, parameters, model_mpp_um)? {
             let x = nucleus.centroid.0 + column as f64;
             let y = nucleus.centroid.1 + row as f64;
+            // Neighbouring blocks find the nuclei of the margin too; the centroid decides which
+            // block reports one, so none is reported twice.
             if halo.owns(x, y) && self.settings.region.holds(x * scale, y * scale) {
                 own.push(SlideNucleus::new(&nucleus, column, row, scale));
             }

@@ -179,6 +179,7 @@ impl SlideRun<'_> {
             self.find_nuclei(maps, &mut seconds, finished)
         })?;
         let mut warnings = warnings.into_inner().unwrap_or_default();
+        // A GPU that fails says so for each block.
         warnings.notes.dedup();
         Ok((seconds, warnings))
     }
@@ -201,6 +202,7 @@ impl SlideRun<'_> {
         warnings: &Mutex<Warnings>,
     ) {
         loop {
+            // The lock is held while waiting: the other thread waits for its turn to receive.
             let Ok(Ok(next)) = pixels.lock().map(|pixels| pixels.recv()) else { return };
             let mut notes = Warnings::default();
             let segmented = next.and_then(|(pixels, read_secs)| {
