@@ -209,8 +209,7 @@ impl Tracer<'_> {
             Side::Bottom => (cell.offset(1, 0), cell.offset(1, 1)),
             Side::Left => (cell, cell.offset(1, 0)),
         };
-        // Position of the crossing on the side: 0 at a, 1 at b. Both cells of the side compute it
-        // from the inner pixel outwards, so they get the same bits.
+        // Position of the crossing on the side: 0 at a, 1 at b.
         let t = if self.is_inside(a) {
             self.crossing_fraction(a, b)
         } else {

@@ -106,9 +106,9 @@ fn revive_dead_units(
     seed: u64,
 ) -> Result<InitialModel> {
     let mut weights = model.weights().clone();
-    // Layers in order: a unit revived in one layer changes what the next one is measured on.
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5EED);
     let mut revived = Vec::new();
+    // Layers in order: a unit revived in one layer changes what the next one is measured on.
     for HiddenLayer { name, reader } in hidden_layers(network) {
         let activations = UnitActivations::measure(network, &weights, patches, &name);
         let units = activations.active_share.len();

@@ -402,8 +402,8 @@ impl SequentialTrainer {
         parallelism: Parallelism,
     ) -> Vec<AlignedBuffer> {
         let mut fragments = Vec::with_capacity(input.fragments.len());
-        // The poolings of a fragment read overlapping inputs only where the offsets differ, so
-        // their gradients add up in one buffer.
+        // Poolings at different offsets read the same inputs, so their gradients add up in one
+        // buffer.
         for (input, grad_outputs) in input.fragments.iter().zip(grad_output.chunks(poolings.len()))
         {
             let mut grad_input = self.pool.take_zeroed(input.len() / PATCH_BATCH);

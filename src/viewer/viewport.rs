@@ -228,7 +228,7 @@ impl Viewport {
     #[must_use]
     pub fn level(&self) -> u32 {
         let coarsest = self.coarsest_level();
-        // Level l has 2^l image pixels to a tile pixel; the screen has 1 / scale to a screen pixel.
+        // A pixel of level l spans 2^l image pixels, a pixel of the screen 1 / scale.
         let exact = (1.0 / self.current.scale).log2().floor();
         let mut level = exact.clamp(0.0, f64::from(coarsest)) as u32;
         while level < coarsest && self.visible(level).len() > MAX_VISIBLE_TILES {

@@ -238,7 +238,7 @@ pub struct SlideJob {
 /// The pixels of a block with its halo, at the model's pixel size.
 #[derive(Debug, Clone)]
 pub struct BlockPixels {
-    /// Its number in [`SlideJob::blocks`].
+    /// Its number in [`SlideJob::blocks()`].
     pub block: usize,
     /// In the slide's own colours: nuclei are measured on these.
     pub image: Arc<RgbImage>,
@@ -344,7 +344,7 @@ impl SlideJob {
         let parameters = &self.settings.parameters;
         let (labels, smooth) = find(&map, parameters)?;
         let scale = self.sampling.scale;
-        // µm a pixel of the level at which nuclei are measured.
+        // Size of the pixels on which nuclei are measured, µm.
         let model_mpp_um = self.settings.mpp_um.map(|mpp_um| mpp_um * scale);
         let mut own = Vec::new();
         for nucleus in nuclei(&image, &labels, &smooth, parameters, model_mpp_um)? {

@@ -122,6 +122,8 @@ impl SlideRun<'_> {
         let resumed = needed.len() - missing.len();
         let mut done = resumed;
         progress(done, needed.len());
+        // A block is stored before it is counted, so an interrupted run loses at most the blocks
+        // under way.
         let run = self.segment(&missing, &mut |block, nuclei| {
             store.keep(block, &nuclei)?;
             done += 1;
