@@ -97,6 +97,7 @@ struct Neighbours {
 
 /// Neighbours of image row (or column) `at`, of `side` in all, on a grid of `lines` lines.
 fn neighbours(at: usize, side: usize, lines: usize, stride: usize) -> Neighbours {
+    // Grid line i lies at i · stride + stride / 2, except the last one, which may be moved inwards.
     let low = (at.saturating_sub(stride / 2) / stride).min(lines - 1);
     let high = (low + 1).min(lines - 1);
     let low_at = grid_line(low, stride, side);

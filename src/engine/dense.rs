@@ -216,6 +216,8 @@ fn taps(planes: &Planes, conv: &PackedConv) -> Vec<usize> {
 
 /// Convolution without padding.
 pub(super) fn convolve(planes: &Planes, conv: &PackedConv) -> Planes {
+    // Pooling does not reduce the resolution here: its stride becomes the dilation of the layers
+    // behind it, so that every pixel has the values of its own patch.
     let size = planes.size.reduced((conv.kernel - 1) * conv.dilation);
     let mut out = Planes::new(conv.filters.filters, size, planes.row_step);
     let filter_step = out.channel_step();
@@ -241,6 +243,7 @@ pub(super) fn max_pool(planes: &Planes, dilation: usize) -> Planes {
     let mut out = Planes::new(planes.channels, planes.size.reduced(dilation), planes.row_step);
     for channel in 0..planes.channels {
         for y in 0..out.size.height {
+            // The four values are compared in the order of the definition, row by row.
             let source = channel * planes.channel_step() + y * planes.row_step;
             let upper = &planes.data[source..][..width];
             let lower = &planes.data[source + dilation * planes.row_step..][..width];

@@ -15,6 +15,7 @@ pub enum DeviceChoice {
     Auto,
     /// Adapter number N of `prunella devices`, or the first.
     Gpu(Option<usize>),
+    /// prunella's own CPU engine.
     Cpu,
 }
 
@@ -49,14 +50,18 @@ impl std::fmt::Display for DeviceChoice {
 /// Where an image was segmented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceKind {
+    /// prunella's own CPU engine.
     Cpu,
+    /// An adapter of wgpu: Vulkan, Metal, Direct3D 12 or WebGPU.
     Gpu,
 }
 
 /// A device that computes right.
 #[derive(Debug, Clone)]
 pub enum Device {
+    /// prunella's own CPU engine, always available.
     Cpu,
+    /// An open adapter, shared by the segmenters that run on it.
     Gpu(Arc<Gpu>),
 }
 

@@ -110,6 +110,7 @@ impl Segmenter {
         let gpu_secs = gpu.seconds_per_pixel().await;
         let cpu_secs = self.cpu()?.seconds_per_pixel()?;
         match gpu_secs {
+            // Both times are seconds a pixel.
             Ok(secs) if secs < cpu_secs => return Ok(self),
             Ok(_) => warnings.note(format!(
                 "The CPU is faster than {} for this model and is used",

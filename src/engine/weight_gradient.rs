@@ -109,6 +109,7 @@ impl WeightGradTask<'_, '_> {
                 &S::as_simd_f32s(&input[start..][..run_len]).0[..count]
             });
             for i in 0..count {
+                // M + T loads for M × T multiply-adds.
                 let values: [S::f32s; T] = std::array::from_fn(|t| inputs[t][i]);
                 for m in 0..M {
                     let factor = outputs[m][i];

@@ -23,6 +23,8 @@ pub(super) fn fill_holes(mask: &mut Mask, max_px: usize) {
         while next < region.len() {
             let pixel = region[next];
             next += 1;
+            // Background is 4-connected because objects are 8-connected: a diagonal line of object
+            // pixels separates the two sides.
             let (row, column) = (pixel / w, pixel % w);
             if row == 0 || column == 0 || row + 1 == h || column + 1 == w {
                 touches_border = true;

@@ -42,6 +42,7 @@ fn douglas_peucker(ring: &Ring, tolerance: f64) -> Ring {
     let mut keep = vec![false; ring.len() + 1];
     keep[0] = true;
     keep[farthest] = true;
+    // A stack instead of recursion: a ring of n points may need a depth of n.
     let mut lines = vec![[0, farthest], [farthest, ring.len()]];
     while let Some([from, to]) = lines.pop() {
         // Between the ends of the line, the last of the points farthest from it.

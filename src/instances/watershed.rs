@@ -40,6 +40,7 @@ pub(super) fn height_map(
         for ((height, &squared), &p) in row.zip(squared_distances).zip(smoothed.row(y)) {
             if squared > 0 {
                 let clipped = squared.min(MAX_DISTANCE_PX * MAX_DISTANCE_PX);
+                // √(d² · 16²) = 16 d, rounded down, in integers: 200² · 16² fits 32 bits.
                 let distance = (clipped * UNITS_PER_PX * UNITS_PER_PX).isqrt();
                 let bonus = (f32::from(p) * units_per_one / f32::from(PROBABILITY_ONE)) as u32;
                 *height = (distance + bonus).min(u32::from(u16::MAX)) as u16;
@@ -62,6 +63,8 @@ pub(super) fn split_touching(
     let mut basins = Basins { min_rise, min_area, ..Basins::default() };
     let mut labels = Plane::filled(w, h, NOT_FLOODED);
     let basin_of = labels.data_mut();
+    // Invariant: every flooded pixel is at least as high as this one, so where two flooded basins
+    // touch it, its height is the height of their saddle.
     for pixel in by_descending_height(mask, heights) {
         let pixel = pixel as usize;
         let height = u32::from(heights.data()[pixel]);
@@ -97,6 +100,7 @@ pub(super) fn split_touching(
         };
     }
     for label in basin_of {
+        // Pixels outside the mask were never flooded; basins merged later have one root by now.
         *label = if *label == NOT_FLOODED { 0 } else { basins.root(*label) + 1 };
     }
     labels
@@ -187,6 +191,7 @@ impl Basins {
         let rank = |basin: u32| (self.peak[basin as usize], u32::MAX - basin);
         let (high, low) = if rank(a) > rank(b) { (a, b) } else { (b, a) };
         let min_area = self.area[low as usize].min(self.area[high as usize]);
+        // The difference cannot underflow: both basins began at or above the saddle.
         if self.peak[low as usize] - saddle < self.min_rise || min_area < self.min_area {
             self.parent[low as usize] = high;
             self.area[high as usize] += self.area[low as usize];

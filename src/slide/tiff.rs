@@ -191,6 +191,7 @@ impl Directory {
         let entry = self.entries.get(&tag).filter(|e| index < e.count).ok_or_else(malformed)?;
         let field_type = entry.field_type.filter(|t| t.is_unsigned_integer());
         let size = field_type.ok_or_else(malformed)?.size();
+        // Only the bytes of this value are read: a table of tiles may have megabytes.
         let relative = index.checked_mul(size).ok_or_else(malformed)?;
         let offset = entry.offset.checked_add(relative).ok_or_else(malformed)?;
         Ok(self.layout.number(&bytes.read(offset, size)?))
@@ -279,6 +280,8 @@ pub(super) fn directories(bytes: &RangeCache) -> ReadResult<Vec<DirectoryNode>> 
     let mut visited = Vec::new();
     let mut nodes = Vec::new();
     let mut next = header.first_directory;
+    // `visited` bounds the number of directories and stops at cycles, over the main chain and all
+    // sub-directories together.
     while next != 0 {
         let link = read_directory(bytes, header.layout, next, &mut visited)?;
         let mut sub_directories = Vec::new();
@@ -361,11 +364,13 @@ fn read_directory(
     }
     let table_offset = offset + widths.count;
     let table_bytes = tag_count * widths.entry;
+    // All entries and the offset of the next directory, in one read.
     let raw = bytes.read(table_offset, table_bytes + widths.value)?;
     let mut entries = BTreeMap::new();
     for i in 0..tag_count {
         let start = (i * widths.entry) as usize;
         let entry = &raw[start..start + widths.entry as usize];
+        // Entry: tag (2 bytes), type (2), count and value or offset (4 each; 8 each in a BigTIFF).
         let value_start = 4 + widths.value as usize;
         let field_type = FieldType::from_code(layout.number(&entry[2..4]));
         let count = layout.number(&entry[4..value_start]);

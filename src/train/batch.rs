@@ -10,7 +10,7 @@ use crate::platform::{for_each_part, mix};
 
 /// A sampled pixel and the seed of its augmentation.
 #[derive(Debug, Clone, Copy)]
-pub struct Sample {
+pub(super) struct Sample {
     pub pixel: SamplePixel,
     pub seed: u64,
 }

@@ -166,6 +166,7 @@ impl BatchNorm {
             let factor = channel.gamma * channel.inv_std;
             coefficients.push(BatchNormGrad {
                 factor: factor as f32,
+                // The formula at the top of this file, sorted by g, (x − μ) and 1.
                 slope: (-factor * channel.inv_std.powi(2) * by_distance / self.count) as f32,
                 constant: (-factor * plain / self.count) as f32,
             });
@@ -204,6 +205,8 @@ fn moments_with<S: Simd>(_: S, values: &[f32], area: usize, present: usize) -> V
                 sums[i] += position[i];
             }
         }
+        // Two passes: subtracting the mean first avoids the cancellation of E[x²] − μ². Sums run in
+        // 32 bits within a patch and in 64 bits over patches.
         let mean = total(&sums[..present]) / count;
         let centre = mean as f32;
         let mut squares = [0.0f32; PATCH_BATCH];
@@ -296,6 +299,7 @@ fn add_input_gradient_with<'a, S: Simd>(
                 let g = if y[i] > 0.0 { gradient[i] } else { 0.0 };
                 by_input[i] = madd(factor, g, madd(slope, x[i] - channel.mean, constant));
             }
+            // g is zero there, but slope and constant are not.
             if present < PATCH_BATCH {
                 by_input[present..].fill(0.0);
             }

@@ -153,6 +153,8 @@ impl GraphTrainer {
         let mut grads: Blobs = vec![Vec::new(); self.blobs.len()];
         let loss = self.loss(&values, batch, head, &mut grads[self.output.blob]);
         let mut arrays = BTreeMap::new();
+        // Reverse order of the forward pass: when a step is reached, all its readers have added
+        // their gradients to its output.
         for (step, norm) in self.steps.iter().zip(&norms).rev() {
             self.backward(step, weights, norm.as_ref(), &values, &mut grads, &mut arrays);
             // The step that writes the beginning of a blob is the first to write there, and so the
@@ -181,6 +183,8 @@ impl GraphTrainer {
         });
         let mut norms = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
+            // Taken out for the borrow checker: input and output are different blobs. An existing
+            // blob is one that earlier layers of a dense block have written to.
             let mut outputs = std::mem::take(&mut values[step.to.blob]);
             if outputs.is_empty() {
                 outputs = self.zeroed(groups, step.to.blob);
@@ -239,6 +243,7 @@ impl GraphTrainer {
     ) {
         let inputs = &values[step.from.blob];
         let outputs = &values[step.to.blob];
+        // Zero before the first reader adds to it.
         let mut grad_inputs = std::mem::take(&mut grads[step.from.blob]);
         if grad_inputs.is_empty() {
             grad_inputs = self.zeroed(inputs.len(), step.from.blob);
@@ -340,6 +345,8 @@ impl Step {
                     return;
                 }
                 let parallelism = conv.limit_parallelism(Parallelism::of_each(groups.len()));
+                // The input gradient is the convolution of the output gradient with the flipped
+                // kernels, filters and channels exchanged.
                 let (adjoint, filters) = conv.adjoint(self.array(weights, "weight"));
                 for_each_part(with_gradients(groups, grad_inputs), |group| {
                     let grad_output = group.values.grad_output;

@@ -121,6 +121,8 @@ pub(super) fn max_pool_with<'a, S: Simd>(
     for channel in 0.. {
         for row in 0..pool.out_side {
             for column in 0..pool.out_side {
+                // The outputs decide how many channels there are: the slice may hold a part of
+                // them.
                 let Some(maxima) = outputs.next() else { return };
                 *maxima = [f32::NEG_INFINITY; PATCH_BATCH];
                 for tap in 0..pool.taps() {
@@ -363,6 +365,7 @@ fn sample_product(
     let fragment_samples = out_side * out_side * PATCH_BATCH;
     let samples = inputs.len() * fragment_samples;
 
+    // G, row by row: `[filter][fragment][position][patch]`.
     let mut gradients = vec![0.0; conv.filters * samples];
     for (fragment, grad_output) in grad_outputs.iter().enumerate() {
         for filter in 0..conv.filters {
@@ -372,6 +375,7 @@ fn sample_product(
         }
     }
 
+    // X, row by row: the 32 patches of one output position are 32 consecutive samples.
     let mut columns = vec![0.0; samples * taps + SLACK];
     for (fragment, input) in inputs.iter().enumerate() {
         for row in 0..out_side {

@@ -16,7 +16,9 @@ const PART: usize = 1 << 15;
 /// Running means of the gradient of one array and of its square, in the array's layout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moments {
+    /// Mean of the gradient.
     pub first: Vec<f32>,
+    /// Mean of the squared gradient.
     pub second: Vec<f32>,
 }
 

@@ -216,6 +216,7 @@ impl SequentialTrainer {
             self.group_gradients(&packed, batch, first, head)
         });
         let mut groups = groups.into_iter();
+        // Sums of floats depend on their order; the order of the groups is that of the batch.
         let mut total = groups.next().unwrap_or_default();
         for group in groups {
             total.add(&group);
@@ -291,6 +292,8 @@ impl SequentialTrainer {
             let mut fragments = Vec::new();
             let side = match (layer, filters) {
                 (Layer::Weighted(layer), Some(filters)) => {
+                    // The same weights on a larger input: `side` is that of this pass, not of a
+                    // patch.
                     let conv = Convolution { side: from.side, ..layer.conv };
                     let parallelism = conv.limit_parallelism(packed.parallelism);
                     let positions = conv.filters * conv.out_side() * conv.out_side();
@@ -310,6 +313,8 @@ impl SequentialTrainer {
                 (Layer::MaxPool { stride, in_side }, _) => {
                     let poolings = poolings(*stride, *in_side, from.side);
                     for input in &from.fragments {
+                        // Order of the fragments: offsets of this pooling within each fragment of
+                        // the input; `square_pixel` and `pool_input_gradient` rely on it.
                         for pooling in &poolings {
                             fragments.push(pooling.forward(input, packed.parallelism, &self.pool));
                         }
@@ -349,6 +354,7 @@ impl SequentialTrainer {
                         }
                     }
                     layer.add_gradients(input, &grad, parallelism, &mut arrays);
+                    // The gradient of the image itself is of no use.
                     if i == 0 {
                         break;
                     }
@@ -396,6 +402,8 @@ impl SequentialTrainer {
         parallelism: Parallelism,
     ) -> Vec<AlignedBuffer> {
         let mut fragments = Vec::with_capacity(input.fragments.len());
+        // Poolings at different offsets read the same inputs, so their gradients add up in one
+        // buffer.
         for (input, grad_outputs) in input.fragments.iter().zip(grad_output.chunks(poolings.len()))
         {
             let mut grad_input = self.pool.take_zeroed(input.len() / PATCH_BATCH);
@@ -437,6 +445,8 @@ impl SequentialTrainer {
                     let Some(target) = batch.target((first + window) * square + pixel) else {
                         continue;
                     };
+                    // `[class][position][window]`: the logits of the nucleus lie `positions`
+                    // positions further on.
                     let background = position * PATCH_BATCH + window;
                     let nucleus = (positions + position) * PATCH_BATCH + window;
                     let PixelLoss { value, gradient: by_logit } =
@@ -493,6 +503,7 @@ impl SequentialTrainer {
         let mut column = position % side;
         let mut digits = fragment;
         for stride in self.pooling_strides().into_iter().rev() {
+            // Undo the poolings, last one first: (row, column) one level up.
             let offset = digits % (stride * stride);
             digits /= stride * stride;
             row = row * stride + offset / stride;
@@ -513,6 +524,8 @@ fn poolings(stride: usize, patch_side: usize, in_side: usize) -> Vec<MaxPool> {
     // Patches along an axis whose grids this input still holds.
     let patches = in_side + 1 - patch_side;
     let offsets = if patches == 1 { 1 } else { stride };
+    // One patch has `patch_side / stride` outputs along an axis; each further patch on the same
+    // grid, `stride` pixels on, adds one.
     let out_side = patch_side / stride + patches.div_ceil(stride) - 1;
     let mut poolings = Vec::with_capacity(offsets * offsets);
     for row_offset in 0..offsets {

@@ -7,21 +7,21 @@ use crate::error::Result;
 use crate::model::{Graph, Head, Weights};
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use adapter::{AVAILABLE, can_train, open_adapter};
+pub(super) use adapter::{AVAILABLE, can_train, open_adapter};
 
 /// No value of this type exists.
 #[derive(Debug, Clone, Copy)]
 pub enum BurnDevice {}
 
 /// Needs a device.
-pub struct BurnTrainer<'a> {
+pub(super) struct BurnTrainer<'a> {
     device: &'a BurnDevice,
 }
 
 impl<'a> BurnTrainer<'a> {
     /// # Errors
     /// None: there is no device to call it with.
-    pub fn new(
+    pub(super) fn new(
         _: &'a Graph,
         _: &'a [Tile],
         _: Augmentation,
@@ -34,14 +34,14 @@ impl<'a> BurnTrainer<'a> {
 
     /// # Errors
     /// None.
-    pub fn gradients(&self, _: &Weights, _: &[Sample]) -> Result<Gradients> {
+    pub(super) fn gradients(&self, _: &Weights, _: &[Sample]) -> Result<Gradients> {
         match *self.device {}
     }
 }
 
 /// # Errors
 /// None.
-pub fn burn_gradients(
+pub(super) fn burn_gradients(
     _: &Graph,
     _: &Weights,
     _: &Batch,
@@ -59,17 +59,17 @@ mod adapter {
     use crate::train::Compute;
 
     /// Whether this build can train on GPUs.
-    pub const AVAILABLE: bool = false;
+    pub(in crate::train) const AVAILABLE: bool = false;
 
     /// No adapter can.
     #[must_use]
-    pub fn can_train(_: &[AdapterFacts], _: usize) -> bool {
+    pub(in crate::train) fn can_train(_: &[AdapterFacts], _: usize) -> bool {
         false
     }
 
     /// # Errors
     /// Always.
-    pub fn open_adapter(
+    pub(in crate::train) fn open_adapter(
         _: &[AdapterFacts],
         _: usize,
         _: &Model,

@@ -20,7 +20,7 @@ use crate::viewer::{ResultPlanes, TileKey, compose, data_tile, nuclei_tile};
 
 /// Nuclei of a result at one threshold.
 #[derive(Debug)]
-pub struct FoundNuclei {
+pub(super) struct FoundNuclei {
     /// 0 outside of nuclei.
     pub labels: LabelMap,
     smooth: SmoothedMap,

@@ -36,7 +36,7 @@ const MAX_SEGMENTERS: usize = 2;
 
 /// An image and the colours that the network reads.
 #[derive(Debug, Clone)]
-pub struct ModelInput {
+pub(super) struct ModelInput {
     /// In its own colours; nuclei are measured on these.
     pub image: Arc<RgbImage>,
     /// The same image where the stain is kept.
@@ -53,7 +53,7 @@ impl ModelInput {
     }
 
     /// Of a window that is too small a part to share the stain of its slide.
-    pub fn of_window(image: RgbImage) -> Self {
+    pub(super) fn of_window(image: RgbImage) -> Self {
         let stain_lut = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&image]));
         Self::new(Arc::new(image), stain_lut.as_ref())
     }
@@ -61,7 +61,7 @@ impl ModelInput {
 
 /// A result while it is computed and when it is complete.
 #[derive(Debug)]
-pub struct ResultSlot {
+pub(super) struct ResultSlot {
     pub image: Arc<RgbImage>,
     pub map: ProbabilityMap,
     /// Pixels whose probability is computed.
@@ -75,7 +75,7 @@ pub struct ResultSlot {
 
 /// Everything that a session holds.
 #[derive(Default)]
-pub struct State {
+pub(super) struct State {
     /// The open image.
     pub pyramid: Option<Pyramid>,
     /// Colours that the network reads instead of the image's own.
@@ -105,19 +105,19 @@ pub struct Session {
 
 impl State {
     /// A result that was begun.
-    pub fn slot(&self, slot: u32) -> Result<&ResultSlot> {
+    pub(super) fn slot(&self, slot: u32) -> Result<&ResultSlot> {
         let slot = self.slots.get(slot as usize).and_then(Option::as_ref);
         slot.ok_or_else(|| Error::mismatch("There is no result yet"))
     }
 
     /// The same, to change it.
-    pub fn slot_mut(&mut self, slot: u32) -> Result<&mut ResultSlot> {
+    pub(super) fn slot_mut(&mut self, slot: u32) -> Result<&mut ResultSlot> {
         let slot = self.slots.get_mut(slot as usize).and_then(Option::as_mut);
         slot.ok_or_else(|| Error::mismatch("There is no result yet"))
     }
 
     /// The nuclei of the open slide, once it is being segmented.
-    pub fn slide_result(&self, slot: u32) -> Option<&SlideResult> {
+    pub(super) fn slide_result(&self, slot: u32) -> Option<&SlideResult> {
         self.slide_results.get(slot as usize).and_then(Option::as_ref)
     }
 
@@ -127,7 +127,7 @@ impl State {
     }
 
     /// The open image.
-    pub fn image(&self) -> Result<&Arc<RgbImage>> {
+    pub(super) fn image(&self) -> Result<&Arc<RgbImage>> {
         self.pyramid
             .as_ref()
             .map(Pyramid::image)
@@ -135,7 +135,7 @@ impl State {
     }
 
     /// A model by its number.
-    pub fn model(&self, id: u32) -> Result<Arc<Model>> {
+    pub(super) fn model(&self, id: u32) -> Result<Arc<Model>> {
         self.models.get(&id).cloned().ok_or_else(|| Error::mismatch("There is no such model"))
     }
 
@@ -153,20 +153,20 @@ impl State {
     }
 
     /// Adds a model and gives its number.
-    pub fn add_model(&mut self, model: Model) -> u32 {
+    pub(super) fn add_model(&mut self, model: Model) -> u32 {
         self.last_model += 1;
         self.models.insert(self.last_model, Arc::new(model));
         self.last_model
     }
 
     /// Removes a model.
-    pub fn drop_model(&mut self, id: u32) {
+    pub(super) fn drop_model(&mut self, id: u32) {
         self.models.remove(&id);
         self.segmenters.retain(|(of, _)| *of != id);
     }
 
     /// Closes the open image or slide and drops its results.
-    pub fn close_picture(&mut self) {
+    pub(super) fn close_picture(&mut self) {
         self.slots = Default::default();
         self.slide_results = Default::default();
         self.pyramid = None;
@@ -176,7 +176,7 @@ impl State {
     }
 
     /// Replaces the preview window and drops the results of the last one.
-    pub fn set_preview(&mut self, window: ModelInput) {
+    pub(super) fn set_preview(&mut self, window: ModelInput) {
         self.preview = Some(window);
         self.slots[FIRST_PREVIEW_SLOT..].iter_mut().for_each(|slot| *slot = None);
     }
@@ -191,7 +191,7 @@ impl State {
     }
 
     /// Empties a result that was begun.
-    pub fn restart(&mut self, slot: u32) -> Result<()> {
+    pub(super) fn restart(&mut self, slot: u32) -> Result<()> {
         let slot = self.slot_mut(slot)?;
         slot.map.data_mut().fill(0.0);
         slot.known.data_mut().fill(false);
@@ -200,7 +200,7 @@ impl State {
     }
 
     /// Writes the probabilities of a block, row by row.
-    pub fn take_block(&mut self, slot: u32, block: Block, values: &[f32]) -> Result<()> {
+    pub(super) fn take_block(&mut self, slot: u32, block: Block, values: &[f32]) -> Result<()> {
         let slot = self.slot_mut(slot)?;
         let (right, low) = (block.column + block.width, block.row + block.height);
         if right > slot.map.width()
@@ -348,7 +348,7 @@ impl Session {
 
 /// The model prepared on the session's device, now if it was not before. A device that cannot run
 /// it is passed over for the CPU; `warnings` says why.
-pub async fn segmenter(
+pub(super) async fn segmenter(
     state: &Rc<RefCell<State>>,
     id: u32,
     warnings: &mut Warnings,
@@ -376,7 +376,7 @@ pub async fn segmenter(
 ///
 /// # Errors
 /// When there is no such model.
-pub fn cpu_segmenter(state: &Rc<RefCell<State>>, id: u32) -> Result<Rc<Segmenter>> {
+pub(super) fn cpu_segmenter(state: &Rc<RefCell<State>>, id: u32) -> Result<Rc<Segmenter>> {
     let mut state = state.borrow_mut();
     if let Some(segmenter) = state.prepared(id) {
         return Ok(segmenter);
@@ -388,7 +388,7 @@ pub fn cpu_segmenter(state: &Rc<RefCell<State>>, id: u32) -> Result<Rc<Segmenter
 
 /// A square window of `side` pixels around a point of a picture, moved to lie inside; as large as the
 /// picture where that is smaller.
-pub fn window_around(x: f64, y: f64, side: u32, width: usize, height: usize) -> Block {
+pub(super) fn window_around(x: f64, y: f64, side: u32, width: usize, height: usize) -> Block {
     let side = side.max(1) as usize;
     let start = |centre: f64, len: usize, whole: usize| {
         ((centre - len as f64 / 2.0).max(0.0) as usize).min(whole - len)

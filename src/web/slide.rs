@@ -31,7 +31,7 @@ const MAX_IMAGE_PX: usize = 36_000_000;
 const BLOCK_PX: usize = 1024;
 
 /// The nuclei of a slide and the job that finds them.
-pub struct SlideResult {
+pub(super) struct SlideResult {
     pub index: NucleusIndex,
     job: Rc<SlideJob>,
     fingerprint: String,
@@ -50,7 +50,7 @@ impl SlideResult {
     ///
     /// # Errors
     /// None in practice.
-    pub fn files(&self) -> Result<[Vec<u8>; 2]> {
+    pub(super) fn files(&self) -> Result<[Vec<u8>; 2]> {
         let mpp_um = self.job.settings().mpp_um;
         let provenance = Provenance { model: self.fingerprint.clone(), mpp_um };
         let (mut features, mut table) = (Vec::new(), Vec::new());
@@ -59,7 +59,7 @@ impl SlideResult {
     }
 
     /// Label, centroid x and y, area in pixels, mean probability, circularity of each nucleus.
-    pub fn table(&self) -> Vec<f64> {
+    pub(super) fn table(&self) -> Vec<f64> {
         let mut rows = Vec::new();
         for (label, nucleus) in self.index.all() {
             let (x, y) = nucleus.centroid;

@@ -51,13 +51,17 @@ pub struct LayerParameters {
     pub channels: u32,
     /// Output channels.
     pub filters: u32,
+    /// From a row of the source to the next.
     pub source_row_stride: u32,
+    /// From a channel of the source to the next.
     pub source_plane_stride: u32,
     /// Values in a row of the source.
     pub source_width: u32,
     /// Rows of the source.
     pub source_height: u32,
+    /// From a row of the target to the next.
     pub target_row_stride: u32,
+    /// From a filter of the target to the next.
     pub target_plane_stride: u32,
     /// Where the first filter's outputs begin.
     pub target_offset: u32,
@@ -67,9 +71,13 @@ pub struct LayerParameters {
     pub step_x: u32,
     /// Distance between taps in y, rows.
     pub step_y: u32,
+    /// Zeros left of the source, values.
     pub padding_x: u32,
+    /// Zeros above the source, rows.
     pub padding_y: u32,
+    /// Where the weights begin.
     pub weights_offset: u32,
+    /// Where the biases begin.
     pub bias_offset: u32,
     /// Scale and shift of each input channel, if the variant is `normed`.
     pub norm_offset: u32,
@@ -85,16 +93,21 @@ pub struct PoolParameters {
     pub width: u32,
     /// Output rows.
     pub height: u32,
+    /// Channels of source and target.
     pub channels: u32,
     /// Patches side by side.
     pub patch_batch: u32,
+    /// From a row of the source to the next.
     pub source_row_stride: u32,
+    /// From a channel of the source to the next.
     pub source_plane_stride: u32,
     /// Values in a row of the source.
     pub source_width: u32,
     /// Rows of the source.
     pub source_height: u32,
+    /// From a row of the target to the next.
     pub target_row_stride: u32,
+    /// From a channel of the target to the next.
     pub target_plane_stride: u32,
     /// Where the first channel's outputs begin.
     pub target_offset: u32,
@@ -104,7 +117,9 @@ pub struct PoolParameters {
     pub step_x: u32,
     /// Distance between taps in y, rows.
     pub step_y: u32,
+    /// Width of the margin left of the source, values.
     pub padding_x: u32,
+    /// Height of the margin above the source, rows.
     pub padding_y: u32,
 }
 
