@@ -113,6 +113,7 @@ impl Device {
     }
 
     async fn open_verified(adapter: &super::gpu::Adapter) -> Result<Self> {
+        #[allow(clippy::arc_with_non_send_sync, reason = "wgpu's handles are both, but on wasm32")]
         let gpu = Arc::new(Gpu::open(adapter).await?);
         verify_integers(&gpu).await?;
         Ok(Self::Gpu(gpu))

@@ -69,7 +69,7 @@ pub fn nuclei_tile(size: (usize, usize), index: &NucleusIndex, key: TileKey) -> 
     let mut canvas = TileCanvas::new(size, key)?;
     let bounds = canvas.bounds();
     for block in index.known(bounds) {
-        canvas.mark_known(&block.into());
+        canvas.mark_known(&block);
     }
     for (label, nucleus) in index.near(bounds) {
         let [low, high] = short_label(label).to_le_bytes();

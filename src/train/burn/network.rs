@@ -46,7 +46,7 @@ impl<'a> BurnNetwork<'a> {
 
     /// Logits `[patches, classes]` of patches `[patches, 3, 55, 55]`, with running statistics.
     #[cfg(feature = "burn-flex")]
-    pub fn logits(&mut self, patches: Tensor<4>) -> Tensor<2> {
+    pub(super) fn logits(&mut self, patches: Tensor<4>) -> Tensor<2> {
         self.forward(patches, NormMode::Running)
     }
 
