@@ -72,7 +72,7 @@ pub struct AppState {
     pub name: String,
     /// Pixel size of the finest level, µm; none if it is neither in the file nor stated.
     pub mpp_um: Option<f64>,
-    /// The model in use: [`Self::unpruned_model`] without [`Self::pruning_ratio`] of its filters.
+    /// The model in use: `unpruned_model` without [`Self::pruning_ratio`] of its filters.
     pub model: Arc<Model>,
     unpruned_model: Arc<Model>,
     /// Share of filters removed, 0 to 0.9.

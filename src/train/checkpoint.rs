@@ -27,7 +27,7 @@ const MAX_BYTES: u64 = 1_000_000_000;
 /// How far a run is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainProgress {
-    /// [`run_id`]: a checkpoint of another run is not resumed.
+    /// `run_id`: a checkpoint of another run is not resumed.
     pub run: String,
     /// Complete epochs, from 0.
     pub epoch: u64,
