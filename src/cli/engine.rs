@@ -111,7 +111,7 @@ pub(super) struct ImageRunner<'a> {
 /// What running a model over one image gave.
 pub(super) struct SegmentedImage {
     pub map: ProbabilityMap,
-    /// Of the network, colours included.
+    /// Of the network.
     pub milliseconds: f64,
     /// The device that computed it in the end.
     pub device: String,
@@ -139,13 +139,13 @@ impl ImageRunner<'_> {
     /// # Errors
     /// Those of [`Segmenter::segment`].
     pub(super) fn run_with(&self, image: &RgbImage, bar: &ProgressBar) -> Result<SegmentedImage> {
-        let begun = Instant::now();
         let stain_lut = StainLut::for_mode(self.how.stain, StainStatistics::of([image]));
         let normalised = match &stain_lut {
             Some(lut) => Cow::Owned(lut.apply(image)),
             None => Cow::Borrowed(image),
         };
         let mut warnings = Warnings::default();
+        let begun = Instant::now();
         let (map, device) = self.mean_of_views(&normalised, bar, &mut warnings)?;
         Ok(SegmentedImage {
             map,

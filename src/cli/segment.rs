@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::CommandOutcome;
 use super::engine::{EngineArguments, ImageRunner, STAIN_MATCHED, ViewArguments};
 use super::output::Output;
-use crate::engine::Block;
+use crate::engine::{Block, Device};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::{Nucleus, Provenance, find, nuclei, write_nuclei};
 use crate::model::Model;
@@ -27,6 +27,10 @@ use crate::whole_slide::{Sampling, SlideNucleus};
 
 /// Largest image file.
 const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
+/// Images that a GPU computes at a time: each has buffers of its own there.
+const GPU_IMAGES: usize = 2;
+/// Files of more bytes are decoded and segmented one at a time.
+const LARGE_FILE_BYTES: u64 = 8_000_000;
 /// Images of more pixels, at the model's pixel size, are segmented one at a time.
 const LARGE_IMAGE_PIXELS: u64 = 4_000_000;
 
@@ -65,7 +69,7 @@ struct ImageResult {
     nuclei: usize,
     cell_fraction: f64,
     device: String,
-    /// Network alone.
+    /// Network alone; other images may compute beside it.
     milliseconds: f64,
     /// Objects, measurements and their files.
     instances_milliseconds: f64,
@@ -164,11 +168,15 @@ fn segment_many(
 ) -> Result<(Vec<ImageResult>, usize)> {
     let images = &arguments.images;
     let feedback = Feedback::of_many(runner.output, images.len());
+    let workers = match runner.segmenter.device() {
+        Device::Cpu => threads(),
+        Device::Gpu(_) => GPU_IMAGES,
+    };
     let next = AtomicUsize::new(0);
     let results = Mutex::new(BTreeMap::new());
     let cancelled = Mutex::new(None);
     std::thread::scope(|scope| {
-        for _ in 0..threads().min(images.len()) {
+        for _ in 0..workers.min(images.len()) {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
@@ -186,7 +194,9 @@ fn segment_many(
                             return;
                         }
                         // The others are still worth having.
-                        Err(error) => feedback.remark(&format!("left out: {error}")),
+                        Err(error) => {
+                            feedback.remark(&format!("{}: left out: {error}", names[index]));
+                        }
                     }
                     feedback.bar.inc(1);
                 }
@@ -212,6 +222,8 @@ fn segment_one(
     runner: &ImageRunner<'_>,
     feedback: &Feedback,
 ) -> Result<ImageResult> {
+    let is_large_file = std::fs::metadata(path).is_ok_and(|m| m.len() > LARGE_FILE_BYTES);
+    let mut alone = if is_large_file { LARGE_IMAGE.lock().ok() } else { None };
     let image =
         decode_image(&read_file(path, MAX_IMAGE_BYTES)?, DecodeLimits::default()).at(path)?;
     let model = runner.segmenter.model();
@@ -230,7 +242,9 @@ fn segment_one(
         )))
         .at(path);
     }
-    let _alone = if pixels > LARGE_IMAGE_PIXELS { LARGE_IMAGE.lock().ok() } else { None };
+    if pixels > LARGE_IMAGE_PIXELS && alone.is_none() {
+        alone = LARGE_IMAGE.lock().ok();
+    }
     // The image at the model's pixel size.
     let work = if sampling.is_same() {
         image.clone()
@@ -240,7 +254,9 @@ fn segment_one(
     };
     let run = runner.run_with(&work, &feedback.image_bar)?;
     feedback.image_bar.finish_and_clear();
-    run.warnings.notes.iter().for_each(|note| feedback.remark(note));
+    for note in &run.warnings.notes {
+        feedback.remark(&format!("{name}: {note}"));
+    }
     if run.stain_matched && arguments.how.stain == StainMode::Auto {
         feedback.remark(&format!("{name}: {STAIN_MATCHED}"));
     }
@@ -264,6 +280,7 @@ fn segment_one(
     let map = enlarged(&run.map, size);
     let [probability, mask, overlay] = write_pictures(&arguments.out, name, &image, &map, &labels)?;
     let cells = labels.data().iter().filter(|&&l| l > 0).count();
+    drop(alone);
     Ok(ImageResult {
         image: path.to_path_buf(),
         width: image.width(),

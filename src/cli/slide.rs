@@ -255,15 +255,20 @@ fn pixel_size(a: &SlideSegmentArguments, reader: &SlideReader) -> Result<f64> {
 
 /// All that decides a block's nuclei: finished blocks of another run are not taken.
 fn identity(run: &SlideRun<'_>, reader: &SlideReader) -> Result<String> {
+    let settings = run.job.settings();
     Ok(format!(
-        "prunella {} {} {} {:?} {:?} {} {}\n",
+        "prunella {} {} {} {:?} {:?} {} {} {} {} {} {:?}\n",
         env!("CARGO_PKG_VERSION"),
         run.segmenter.model().fingerprint(),
         reader.identity()?,
-        run.job.settings(),
-        run.job.stain_lut(),
+        settings.parameters,
+        settings.region,
         run.job.scale(),
+        settings.block_px,
         run.options.stride,
+        settings.background == BackgroundBlocks::Segment,
+        settings.mpp_um.unwrap_or_default(),
+        run.job.stain_lut(),
     ))
 }
 

@@ -88,6 +88,8 @@ impl Segmenter {
             Device::Gpu(open) => {
                 let engine = GpuEngine::new(Arc::clone(open), &model)?;
                 verify_model(&engine, &model).await?;
+                // Before other threads use the device: their load would be measured too.
+                engine.choose_block_side().await?;
                 gpu = Some(engine);
             }
         }
@@ -194,6 +196,7 @@ impl Segmenter {
         options.check(image)?;
         let Some(engine) = &self.gpu else { return Ok(None) };
         if engine.gpu().is_lost() {
+            warnings.note(format!("{} was lost", engine.gpu().facts.name));
             return Ok(None);
         }
         let mut sides = vec![options.block_px];

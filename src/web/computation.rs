@@ -134,7 +134,7 @@ impl Computation {
             let (width, height) = (map.width(), map.height());
             self.take_block(Block { row: 0, column: 0, width, height }, map.data())?;
         }
-        let lost = segmenter.gpu().is_some_and(crate::engine::gpu::Gpu::is_lost);
+        let lost = self.state.borrow().device_is_lost();
         Ok(ComputeResult { done: map.is_some(), notes: warnings.notes, lost })
     }
 

@@ -139,6 +139,11 @@ impl State {
         self.models.get(&id).cloned().ok_or_else(|| Error::mismatch("There is no such model"))
     }
 
+    /// Whether the open GPU is gone for good.
+    pub(super) fn device_is_lost(&self) -> bool {
+        matches!(&self.device, Some(Device::Gpu(gpu)) if gpu.is_lost())
+    }
+
     /// A model that is prepared already.
     fn prepared(&self, id: u32) -> Option<Rc<Segmenter>> {
         self.segmenters.iter().find(|(of, _)| *of == id).map(|(_, segmenter)| Rc::clone(segmenter))
@@ -361,9 +366,10 @@ pub(super) async fn segmenter(
         (state.model(id)?, state.device.clone().unwrap_or(Device::Cpu))
     };
     let segmenter = match Segmenter::new(Arc::clone(&model), device).await {
+        // Not kept: the device may do for the next image, or another is opened.
         Err(error @ (Error::Gpu { .. } | Error::Limit { .. })) => {
             warnings.note(error.to_string());
-            Segmenter::on_cpu(model)?
+            return Ok(Rc::new(Segmenter::on_cpu(model)?));
         }
         other => other?,
     };

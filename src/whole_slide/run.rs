@@ -218,7 +218,11 @@ impl SlideRun<'_> {
                 Ok(Segmented { pixels, map, read_secs, network_secs })
             });
             if let Ok(mut warnings) = warnings.lock() {
-                warnings.extend(notes);
+                for note in notes.notes {
+                    if !warnings.notes.contains(&note) {
+                        warnings.note(note);
+                    }
+                }
             }
             let failed = segmented.is_err();
             if send.send(segmented).is_err() || failed {

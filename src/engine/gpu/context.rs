@@ -98,7 +98,15 @@ fn is_software(info: &wgpu::AdapterInfo) -> bool {
 #[derive(Debug, Clone, Default)]
 pub struct DeviceErrors {
     first: Arc<Mutex<Option<String>>>,
+    latest: Arc<Mutex<LatestError>>,
     lost: Arc<AtomicBool>,
+}
+
+/// The last error and how many there were.
+#[derive(Debug, Default)]
+struct LatestError {
+    count: u64,
+    message: String,
 }
 
 impl DeviceErrors {
@@ -120,8 +128,25 @@ impl DeviceErrors {
 
     /// Keeps the first error since the last [`Self::take`].
     fn store(&self, error: String) {
+        if let Ok(mut latest) = self.latest.lock() {
+            latest.count += 1;
+            latest.message.clone_from(&error);
+        }
         if let Ok(mut first) = self.first.lock() {
             first.get_or_insert(error);
+        }
+    }
+
+    /// Number of errors so far.
+    fn count(&self) -> u64 {
+        self.latest.lock().map_or(u64::MAX, |latest| latest.count)
+    }
+
+    /// The last error, if there were more than `count`.
+    fn since(&self, count: u64) -> Option<String> {
+        match self.latest.lock() {
+            Ok(latest) => (latest.count > count).then(|| latest.message.clone()),
+            Err(_) => Some("a handler failed".to_owned()),
         }
     }
 
@@ -179,12 +204,19 @@ impl Gpu {
         Ok(Self { facts: adapter.facts.clone(), device, queue, errors, max_buffer_bytes })
     }
 
-    /// Fails if the device has reported an error since the last call.
+    /// Number of errors that the device has reported so far; for [`Self::check_since`].
+    #[must_use]
+    pub fn error_count(&self) -> u64 {
+        self.errors.count()
+    }
+
+    /// Fails if the device has reported an error since there were `count`. Errors name no work, so
+    /// an error fails everything that is under way on the device, on every thread.
     ///
     /// # Errors
     /// [`Error::Gpu`] with the driver's message.
-    pub fn check(&self) -> Result<()> {
-        match self.errors.take() {
+    pub fn check_since(&self, count: u64) -> Result<()> {
+        match self.errors.since(count) {
             None => Ok(()),
             Some(error) => Err(Error::gpu(format!("{} failed: {error}", self.facts.name))),
         }

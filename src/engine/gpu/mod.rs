@@ -263,7 +263,9 @@ impl GpuEngine {
         if let Ok(mut spare) = self.spare_buffers.lock()
             && let Some(fitting) = spare.iter().position(|buffers| buffers.fit(layout))
         {
-            return Ok(spare.swap_remove(fitting));
+            let mut buffers = spare.swap_remove(fitting);
+            buffers.begin_image(&self.gpu);
+            return Ok(buffers);
         }
         self.loaded.buffers(&self.gpu, layout)
     }
@@ -276,6 +278,17 @@ impl GpuEngine {
                 spare.remove(0);
             }
         }
+    }
+
+    /// Measures the side of blocks on networks that have blocks, so that the first image need not.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device fails.
+    pub async fn choose_block_side(&self) -> Result<()> {
+        if self.form == Form::Dense {
+            self.block_side().await?;
+        }
+        Ok(())
     }
 
     /// Side of a block that takes about [`BLOCK_SECS`] here, pixels; measured at the first call.

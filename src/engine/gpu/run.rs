@@ -41,6 +41,8 @@ pub(super) struct BlockBuffers {
     result_capacity: usize,
     /// Blocks submitted so far.
     submitted: usize,
+    /// Errors of the device when these buffers were taken for an image.
+    errors_before: u64,
 }
 
 /// A submitted block whose result is on its way.
@@ -50,6 +52,7 @@ pub(super) struct PendingResult {
     len: usize,
     submission: wgpu::SubmissionIndex,
     mapped: Mapped,
+    errors_before: u64,
 }
 
 impl LoadedProgram {
@@ -58,6 +61,7 @@ impl LoadedProgram {
     /// # Errors
     /// [`Error::Gpu`] when the driver refuses.
     pub(super) fn new(gpu: &Gpu, program: Program) -> Result<Self> {
+        let errors_before = gpu.error_count();
         let pipelines = Pipelines::new(gpu, &program);
         let values: &[u8] = bytemuck::cast_slice(&program.constants);
         let constants = gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -67,7 +71,7 @@ impl LoadedProgram {
             mapped_at_creation: false,
         });
         gpu.queue.write_buffer(&constants, 0, values);
-        gpu.check()?;
+        gpu.check_since(errors_before)?;
         Ok(Self { program, pipelines, constants })
     }
 
@@ -77,6 +81,7 @@ impl LoadedProgram {
     /// [`Error::Gpu`] when there is not enough memory.
     pub(super) fn buffers(&self, gpu: &Gpu, layout: &BufferLayout) -> Result<BlockBuffers> {
         use wgpu::BufferUsages as Usage;
+        let errors_before = gpu.error_count();
         let buffer = |label, bytes: u64, usage| {
             gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),
@@ -100,7 +105,7 @@ impl LoadedProgram {
         for pass in &layout.dispatches {
             bindings.push(self.bind(gpu, &parameters, &slots[pass.source], &slots[pass.target]));
         }
-        gpu.check()?;
+        gpu.check_since(errors_before)?;
         Ok(BlockBuffers {
             slots,
             slot_capacity: layout.slot_len.clone(),
@@ -109,6 +114,7 @@ impl LoadedProgram {
             staging,
             result_capacity: layout.result_len,
             submitted: 0,
+            errors_before,
         })
     }
 
@@ -181,11 +187,17 @@ impl LoadedProgram {
         }
         let submission = gpu.queue.submit([encoder.finish()]);
         let mapped = Mapped::of(&staging, bytes);
-        Ok(PendingResult { staging, len: layout.result_len, submission, mapped })
+        let errors_before = buffers.errors_before;
+        Ok(PendingResult { staging, len: layout.result_len, submission, mapped, errors_before })
     }
 }
 
 impl BlockBuffers {
+    /// Errors of the device before now are not of the next image.
+    pub(super) fn begin_image(&mut self, gpu: &Gpu) {
+        self.errors_before = gpu.error_count();
+    }
+
     /// Whether a block or batch of that layout fits.
     pub(super) fn fit(&self, layout: &BufferLayout) -> bool {
         layout.result_len <= self.result_capacity
@@ -199,9 +211,9 @@ impl PendingResult {
     /// # Errors
     /// [`Error::Gpu`] when the device failed on the way.
     pub(super) async fn result(self, gpu: &Gpu) -> Result<Vec<f32>> {
-        wait(gpu, self.submission)?;
+        wait(gpu, self.submission, self.errors_before)?;
         let mapped = self.mapped.await;
-        gpu.check()?;
+        gpu.check_since(self.errors_before)?;
         if !mapped {
             return Err(Error::gpu(format!("{} gave no result", gpu.facts.name)));
         }
@@ -218,7 +230,7 @@ impl PendingResult {
 }
 
 /// Natively the program itself must wait for the device; a browser calls back.
-fn wait(gpu: &Gpu, submission: wgpu::SubmissionIndex) -> Result<()> {
+fn wait(gpu: &Gpu, submission: wgpu::SubmissionIndex, errors_before: u64) -> Result<()> {
     if cfg!(target_arch = "wasm32") {
         return Ok(());
     }
@@ -226,7 +238,7 @@ fn wait(gpu: &Gpu, submission: wgpu::SubmissionIndex) -> Result<()> {
     match gpu.device.poll(until) {
         Ok(_) => Ok(()),
         Err(e) => Err(gpu
-            .check()
+            .check_since(errors_before)
             .err()
             .unwrap_or_else(|| Error::gpu(format!("{} stopped answering: {e}", gpu.facts.name)))),
     }
