@@ -35,7 +35,7 @@ export class Preview {
     const isFast = engine.device.gpu && !engine.device.software;
     const side = isFast ? SIDE_PX.gpu : SIDE_PX.cpu;
     if (isSlide) await engine.call("setSlidePreview", x, y, side, model?.facts.id ?? 0, mpp);
-    else await engine.call("setTrial", x, y, side);
+    else await engine.call("setPreview", x, y, side);
     this.#reference = undefined;
     return window;
   }

@@ -54,7 +54,7 @@ export class SlideSegmentation {
   async #clearResults() {
     const { page } = this;
     for (const slot of [MAIN, COMPARISON]) {
-      await page.engine.call("slideForget", slot);
+      await page.engine.call("clearSlideResult", slot);
       page.canvasView.clearResult(slot);
     }
     page.results.clear();

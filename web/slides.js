@@ -126,7 +126,7 @@ export class SlideSession {
    * @param {number} mpp pixel size of the slide, µm
    */
   setPreview(x, y, side, model, mpp) {
-    return this.session.slideTrial(x, y, side, model, mpp, this.#reader(this.#startWork()));
+    return this.session.setSlidePreview(x, y, side, model, mpp, this.#reader(this.#startWork()));
   }
 
   /**

@@ -19,7 +19,7 @@ use crate::study::{Advice, CellGroup, Question, Study, advise, groups};
   prunella advise --accuracy 0.92 --margin 0.005
   prunella advise --patches 9000 --study my-study")]
 #[command(group(clap::ArgGroup::new("question").required(true).args(["patches", "accuracy"])))]
-pub struct AdviseArguments {
+pub(super) struct AdviseArguments {
     /// Number of labelled patches that are available.
     #[arg(long)]
     patches: Option<usize>,
@@ -38,7 +38,7 @@ pub struct AdviseArguments {
 }
 
 /// `prunella advise`.
-pub fn advice(arguments: &AdviseArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn advice(arguments: &AdviseArguments, output: Output) -> Result<CommandOutcome> {
     let question = match (arguments.patches, arguments.accuracy) {
         (Some(patches), _) => Question::Patches(patches),
         (None, accuracy) => Question::Accuracy(accuracy.unwrap_or_default()),

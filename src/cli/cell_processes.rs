@@ -13,7 +13,7 @@ use crate::study::{Cell, NetworkChoice};
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What all processes of a study have in common.
-pub struct ProcessSettings<'a> {
+pub(super) struct ProcessSettings<'a> {
     /// Folder of the study.
     pub study: &'a Path,
     /// Folder of labelled tiles.
@@ -27,7 +27,7 @@ impl ProcessSettings<'_> {
     ///
     /// # Errors
     /// When the process cannot be started or fails.
-    pub fn pretrain(&self, network: NetworkChoice) -> Result<()> {
+    pub(super) fn pretrain(&self, network: NetworkChoice) -> Result<()> {
         let process = self.start(&["--pretrain", network.name()], 0, crate::platform::threads())?;
         wait(process, network.name())
     }
@@ -53,7 +53,7 @@ impl ProcessSettings<'_> {
 }
 
 /// A fixed number of processes at a time.
-pub struct CellProcesses<'a> {
+pub(super) struct CellProcesses<'a> {
     settings: ProcessSettings<'a>,
     slots: usize,
     running: Vec<CellProcess<'a>>,
@@ -67,7 +67,7 @@ struct CellProcess<'a> {
 }
 
 impl<'a> CellProcesses<'a> {
-    pub fn new(settings: ProcessSettings<'a>, slots: usize) -> Self {
+    pub(super) fn new(settings: ProcessSettings<'a>, slots: usize) -> Self {
         Self { settings, slots, running: Vec::new() }
     }
 
@@ -76,7 +76,7 @@ impl<'a> CellProcesses<'a> {
     /// # Errors
     /// The first failure of a process, or [`Error::Cancelled`] after Ctrl-C; the other processes
     /// are then killed. They resume from their checkpoints in the next run.
-    pub fn run(
+    pub(super) fn run(
         mut self,
         cells: &'a [Cell],
         on_done: &mut dyn FnMut(&Cell) -> Result<()>,

@@ -29,7 +29,7 @@ const MAX_SIDE_PX: usize = 30_000;
   prunella convert result.geojson result.xml --mpp 0.25
   prunella convert annotations.xml labels.png --size 1000x1000
   prunella convert labels.png outlines.geojson")]
-pub struct ConvertArguments {
+pub(super) struct ConvertArguments {
     /// File to read: .xml (ImageScope), .geojson or .json (QuPath), .png or .tif (label map).
     from: PathBuf,
     /// File to write.
@@ -121,7 +121,7 @@ struct Outlines {
 }
 
 /// `prunella convert`.
-pub fn convert(arguments: &ConvertArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn convert(arguments: &ConvertArguments, output: Output) -> Result<CommandOutcome> {
     let from = OutlineFormat::by_ending(&arguments.from)?;
     let to = OutlineFormat::by_ending(&arguments.to)?;
     let bytes = read_file(&arguments.from, MAX_BYTES)?;

@@ -16,7 +16,7 @@ use crate::raster::{OUTLINE, encode_rgb_png, outline_mask, overlay};
 
 /// Check labelled tiles and samples of their patches.
 #[derive(Debug, Args)]
-pub struct DataArguments {
+pub(super) struct DataArguments {
     #[command(subcommand)]
     verb: DataVerb,
 }
@@ -61,7 +61,7 @@ struct SampleArguments {
 }
 
 /// `prunella data`.
-pub fn data(arguments: &DataArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn data(arguments: &DataArguments, output: Output) -> Result<CommandOutcome> {
     match &arguments.verb {
         DataVerb::Check(a) => check_folder(a, output),
         DataVerb::Sample(a) => compare_samples(a, output),

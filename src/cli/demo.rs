@@ -23,7 +23,7 @@ use crate::train::open;
 #[command(after_help = "Examples:
   prunella demo
   prunella demo --out try --seed 2 --device cpu")]
-pub struct DemoArguments {
+pub(super) struct DemoArguments {
     /// Folder for models, pictures, summary.json and report.html.
     #[arg(long, short, default_value = "prunella-demo")]
     out: PathBuf,
@@ -43,7 +43,7 @@ struct DemoResult<'a> {
 }
 
 /// `prunella demo`.
-pub fn demo(arguments: &DemoArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn demo(arguments: &DemoArguments, output: Output) -> Result<CommandOutcome> {
     let started = Instant::now();
     let (compute, reason) = open(arguments.device, &start(arguments.seed)?, BATCH)?;
     output.remark(&reason);

@@ -18,7 +18,7 @@ const PIXEL_THRESHOLD: f32 = 0.5;
 
 /// How a model is run over images.
 #[derive(Debug, Args)]
-pub struct EngineArguments {
+pub(super) struct EngineArguments {
     /// A pixel is nucleus when its probability is above this [default: the model card's for
     /// objects, 0.5 for pixel scores].
     #[arg(long)]
@@ -41,7 +41,7 @@ pub struct EngineArguments {
 
 /// How often an image is seen.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct ViewArguments {
+pub(super) struct ViewArguments {
     /// See each image 1, 2, 4 or 8 ways, mirrored and turned, and take the mean: a little surer for
     /// as many times the work.
     #[arg(long, default_value_t = 1, value_parser = views)]
@@ -55,7 +55,7 @@ fn views(text: &str) -> std::result::Result<u8, String> {
 
 impl ViewArguments {
     /// Whether images are seen mirrored and turned too.
-    pub fn several(self) -> bool {
+    pub(super) fn several(self) -> bool {
         self.views > 1
     }
 }
@@ -65,7 +65,7 @@ impl EngineArguments {
     ///
     /// # Errors
     /// [`Error::Mismatch`].
-    pub fn options(&self) -> Result<SegmentOptions> {
+    pub(super) fn options(&self) -> Result<SegmentOptions> {
         if self.threshold.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
             return Err(Error::mismatch("The threshold must be between 0 and 1"));
         }
@@ -73,12 +73,12 @@ impl EngineArguments {
     }
 
     /// Threshold of pixel scores.
-    pub fn pixel_threshold(&self) -> f32 {
+    pub(super) fn pixel_threshold(&self) -> f32 {
         self.threshold.unwrap_or(PIXEL_THRESHOLD)
     }
 
     /// The model's parameters for objects, with what the command line says instead.
-    pub fn instances(&self, model: &Model) -> InstanceParameters {
+    pub(super) fn instances(&self, model: &Model) -> InstanceParameters {
         let tuned = model.card().instances;
         InstanceParameters { threshold: self.threshold.unwrap_or(tuned.threshold), ..tuned }
     }
@@ -87,7 +87,7 @@ impl EngineArguments {
     ///
     /// # Errors
     /// When a GPU was demanded and none computes right.
-    pub fn open(&self, model: Arc<Model>, output: Output) -> Result<Segmenter> {
+    pub(super) fn open(&self, model: Arc<Model>, output: Output) -> Result<Segmenter> {
         let mut warnings = Warnings::default();
         let segmenter = pollster::block_on(Segmenter::open(model, self.device, &mut warnings));
         warnings.notes.iter().for_each(|note| output.remark(note));
@@ -96,12 +96,12 @@ impl EngineArguments {
 }
 
 /// Says that a slide's or image's stain was matched although nobody asked for it.
-pub const STAIN_MATCHED: &str =
+pub(super) const STAIN_MATCHED: &str =
     "the stain is unlike any that the model learned from; its colours are matched";
 
 /// Runs a prepared model over whole images as a command's options say.
 #[derive(Clone, Copy)]
-pub struct ImageRunner<'a> {
+pub(super) struct ImageRunner<'a> {
     pub segmenter: &'a Segmenter,
     pub how: &'a EngineArguments,
     pub views: ViewArguments,
@@ -109,7 +109,7 @@ pub struct ImageRunner<'a> {
 }
 
 /// What running a model over one image gave.
-pub struct SegmentedImage {
+pub(super) struct SegmentedImage {
     pub map: ProbabilityMap,
     /// Of the network, colours included.
     pub milliseconds: f64,
@@ -125,7 +125,7 @@ impl ImageRunner<'_> {
     ///
     /// # Errors
     /// Those of [`Segmenter::segment`].
-    pub fn run(&self, image: &RgbImage, name: &str) -> Result<SegmentedImage> {
+    pub(super) fn run(&self, image: &RgbImage, name: &str) -> Result<SegmentedImage> {
         let bar = self.output.bar(1, name);
         let segmented = self.run_with(image, &bar)?;
         bar.finish_and_clear();
@@ -138,7 +138,7 @@ impl ImageRunner<'_> {
     ///
     /// # Errors
     /// Those of [`Segmenter::segment`].
-    pub fn run_with(&self, image: &RgbImage, bar: &ProgressBar) -> Result<SegmentedImage> {
+    pub(super) fn run_with(&self, image: &RgbImage, bar: &ProgressBar) -> Result<SegmentedImage> {
         let begun = Instant::now();
         let stain_lut = StainLut::for_mode(self.how.stain, StainStatistics::of([image]));
         let normalised = match &stain_lut {

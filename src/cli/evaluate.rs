@@ -27,7 +27,7 @@ use crate::platform::read_file;
 #[command(after_help = "Examples:
   prunella evaluate --model models/dcnn-00.safetensors --data kumar --split test
   prunella evaluate --model m.safetensors --data my-tiles --out pictures --json")]
-pub struct EvaluateArguments {
+pub(super) struct EvaluateArguments {
     /// A model file (.safetensors).
     #[arg(long, short)]
     model: PathBuf,
@@ -82,7 +82,7 @@ struct RecordedScores {
 }
 
 /// `prunella evaluate`.
-pub fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<CommandOutcome> {
     let mut model = Model::load(&arguments.model)?;
     let tiles = load(&arguments.tiles, output)?;
     if tiles.is_empty() {

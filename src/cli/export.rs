@@ -33,7 +33,7 @@ const DCCN_STRIDE: usize = 8;
   prunella export smallest.safetensors --html --out nuclei.html")]
 #[command(group(clap::ArgGroup::new("format").required(true).args(["onnx", "link", "html"])))]
 #[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
-pub struct ExportArguments {
+pub(super) struct ExportArguments {
     /// A model file (.safetensors).
     model: PathBuf,
     /// Write ONNX, opset 17. Input: N×3×55×55, RGB / 255. Output: N×2 logits.
@@ -84,7 +84,7 @@ impl From<LinkPrecisionName> for LinkPrecision {
 #[command(after_help = "Examples:
   prunella import 'https://example.org/#m=UAEA…' --out model.safetensors
   prunella import @link.txt --out model.safetensors")]
-pub struct ImportArguments {
+pub(super) struct ImportArguments {
     /// The link, or @FILE with the link in it.
     link: String,
     /// Model file to write (.safetensors).
@@ -102,7 +102,7 @@ struct LinkResult<'a> {
 }
 
 /// `prunella export`.
-pub fn export(arguments: &ExportArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn export(arguments: &ExportArguments, output: Output) -> Result<CommandOutcome> {
     let model = Model::load(&arguments.model)?;
     if arguments.link {
         print_link(arguments, &model, output)
@@ -201,7 +201,7 @@ struct ImportResult<'a> {
 }
 
 /// `prunella import`.
-pub fn import(arguments: &ImportArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn import(arguments: &ImportArguments, output: Output) -> Result<CommandOutcome> {
     let link = match arguments.link.strip_prefix('@') {
         Some(path) => String::from_utf8(read_file(Path::new(path), MAX_CHARACTERS as u64)?)
             .map_err(|_| Error::malformed("The file holds no link: it is not text"))?,

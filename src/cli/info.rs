@@ -17,7 +17,7 @@ use crate::train::{TrainAdapter, adapters};
 #[command(after_help = "Examples:
   prunella info models/dcnn-50.safetensors
   prunella info model.safetensors --json | jq .parameters")]
-pub struct InfoArguments {
+pub(super) struct InfoArguments {
     /// A model file (.safetensors).
     model: PathBuf,
 }
@@ -47,7 +47,7 @@ struct LayerInfo<'a> {
 }
 
 /// `prunella info`.
-pub fn info(arguments: &InfoArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn info(arguments: &InfoArguments, output: Output) -> Result<CommandOutcome> {
     let model = Model::load(&arguments.model)?;
     let graph = model.graph();
     let card = model.card();
@@ -124,7 +124,7 @@ fn describe(info: &ModelInfo<'_>) -> String {
 }
 
 /// `prunella devices`.
-pub fn devices(output: Output) -> Result<CommandOutcome> {
+pub(super) fn devices(output: Output) -> Result<CommandOutcome> {
     let threads = rayon::current_num_threads();
     let adapters = adapters();
     let mut text = format!("cpu      {threads} threads; always available\n");

@@ -14,25 +14,25 @@ const INTERRUPTED: i32 = 130;
 
 /// The two streams of a command.
 #[derive(Debug, Clone, Copy)]
-pub struct Output {
+pub(super) struct Output {
     json: bool,
 }
 
 impl Output {
     /// `json`: results are JSON objects instead of text.
-    pub fn new(json: bool) -> Self {
+    pub(super) fn new(json: bool) -> Self {
         Self { json }
     }
 
     /// A sentence on standard error.
     #[allow(clippy::unused_self, reason = "both streams belong to the command's output")]
-    pub fn remark(self, sentence: &str) {
+    pub(super) fn remark(self, sentence: &str) {
         // The work continues when standard error is closed.
         drop(writeln!(std::io::stderr(), "{sentence}"));
     }
 
     /// Every warning, a sentence each, on standard error.
-    pub fn warnings(self, warnings: &Warnings) {
+    pub(super) fn warnings(self, warnings: &Warnings) {
         for sentence in &warnings.notes {
             self.remark(sentence);
         }
@@ -42,7 +42,7 @@ impl Output {
     ///
     /// # Errors
     /// When the value has no JSON form, or standard output cannot be written.
-    pub fn result<T: Serialize>(self, value: &T, text: &str) -> Result<()> {
+    pub(super) fn result<T: Serialize>(self, value: &T, text: &str) -> Result<()> {
         let mut line = if self.json {
             serde_json::to_string(value)
                 .map_err(|e| Error::malformed(format!("The result cannot be written: {e}")))?
@@ -61,7 +61,7 @@ impl Output {
 
     /// A progress bar with the time left, on standard error.
     #[allow(clippy::unused_self, reason = "both streams belong to the command's output")]
-    pub fn bar(self, total: u64, prefix: &str) -> ProgressBar {
+    pub(super) fn bar(self, total: u64, prefix: &str) -> ProgressBar {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(4));
         let style =
             ProgressStyle::with_template("{prefix} {bar:28} {percent:>3} % · {msg} · {eta} left");
@@ -72,7 +72,7 @@ impl Output {
 }
 
 /// Set by Ctrl-C; a second Ctrl-C ends the process at once.
-pub fn stop_flag() -> &'static AtomicBool {
+pub(super) fn stop_flag() -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
     static HANDLER: OnceLock<()> = OnceLock::new();
     HANDLER.get_or_init(|| {

@@ -11,7 +11,7 @@ const MAX_PAGE_FILE_BYTES: u64 = 50_000_000;
 
 /// The page's folder: the given one, or `page` beside the program or one folder up; none where the
 /// page is not built.
-pub fn page_folder(given: Option<&Path>) -> Option<PathBuf> {
+pub(super) fn page_folder(given: Option<&Path>) -> Option<PathBuf> {
     if let Some(folder) = given {
         return is_page(folder).then(|| folder.to_path_buf());
     }
@@ -30,7 +30,7 @@ fn is_page(folder: &Path) -> bool {
 }
 
 /// The error where a page is required and not built.
-pub fn no_page() -> Error {
+pub(super) fn no_page() -> Error {
     Error::mismatch(
         "The page is not built; 'cargo xtask web' does that, or name its folder with --page",
     )
@@ -40,7 +40,7 @@ pub fn no_page() -> Error {
 ///
 /// # Errors
 /// When a file is missing or is not text.
-pub fn page_files(folder: &Path) -> Result<PageFiles> {
+pub(super) fn page_files(folder: &Path) -> Result<PageFiles> {
     let mut page = PageFiles {
         index: read_text(folder, "index.html")?,
         style: read_text(folder, "web/style.css")?,

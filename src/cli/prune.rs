@@ -26,7 +26,7 @@ const MAX_PLAN_BYTES: u64 = 10_000_000;
   prunella prune model.safetensors --ratio 0.9 --out tiny.safetensors --save-plan plan.json
   prunella prune model.safetensors --ratio 0.9 --scope all --out smallest.safetensors
   prunella prune model.safetensors --plan plan.json --out tiny.safetensors")]
-pub struct PruneArguments {
+pub(super) struct PruneArguments {
     /// The model to prune (.safetensors).
     model: PathBuf,
     /// Share of filters to remove from each layer, 0 to 1.
@@ -81,7 +81,7 @@ struct PruneResult<'a> {
 }
 
 /// `prunella prune`.
-pub fn prune(arguments: &PruneArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn prune(arguments: &PruneArguments, output: Output) -> Result<CommandOutcome> {
     let model = Model::load(&arguments.model)?;
     let plan = if let Some(file) = &arguments.plan {
         read_plan(file)?

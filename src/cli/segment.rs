@@ -38,7 +38,7 @@ const LARGE_IMAGE_PIXELS: u64 = 4_000_000;
   prunella segment field.tif --model models/dcnn-50.safetensors --out result
   prunella segment field.tif --model models/dcnn-90.safetensors --mpp 0.25 --out result
   prunella segment a.png b.jpg --model dccn.safetensors --stride 4 --device gpu --out result")]
-pub struct SegmentArguments {
+pub(super) struct SegmentArguments {
     /// PNG, JPEG or TIFF files.
     #[arg(required = true)]
     images: Vec<PathBuf>,
@@ -93,7 +93,10 @@ impl ImageResult {
 }
 
 /// `prunella segment`.
-pub fn segment_images(arguments: &SegmentArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn segment_images(
+    arguments: &SegmentArguments,
+    output: Output,
+) -> Result<CommandOutcome> {
     if arguments.mpp.is_some_and(|m| !(m.is_finite() && m > 0.0)) {
         return Err(Error::mismatch("The pixel size must be a positive number of micrometres"));
     }
@@ -342,7 +345,7 @@ fn write_objects(
 ///
 /// # Errors
 /// When they cannot be written.
-pub fn write_pictures(
+pub(super) fn write_pictures(
     folder: &Path,
     name: &str,
     image: &RgbImage,

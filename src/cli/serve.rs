@@ -36,7 +36,7 @@ const STOP_INTERVAL: Duration = Duration::from_millis(100);
 #[command(after_help = "Examples:
   prunella serve prunella-demo
   prunella serve result --port 8080 --no-open")]
-pub struct ServeArguments {
+pub(super) struct ServeArguments {
     /// The folder; files outside it cannot be read.
     #[arg(default_value = ".")]
     folder: PathBuf,
@@ -52,7 +52,7 @@ pub struct ServeArguments {
 }
 
 /// `prunella serve`.
-pub fn serve(arguments: &ServeArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn serve(arguments: &ServeArguments, output: Output) -> Result<CommandOutcome> {
     let folder = arguments
         .folder
         .canonicalize()

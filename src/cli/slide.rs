@@ -30,7 +30,7 @@ const MAX_TEXT_BYTES: u64 = 100_000_000;
 
 /// Look at whole slides: Aperio SVS, pyramidal TIFF, OME-TIFF, on disk or by HTTP.
 #[derive(Debug, Args)]
-pub struct SlideArguments {
+pub(super) struct SlideArguments {
     #[command(subcommand)]
     task: SlideTask,
 }
@@ -106,7 +106,7 @@ struct RegionArguments {
 }
 
 /// `prunella slide`.
-pub fn slide(arguments: &SlideArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn slide(arguments: &SlideArguments, output: Output) -> Result<CommandOutcome> {
     match &arguments.task {
         SlideTask::Info { slide } => info(slide, output),
         SlideTask::Region(a) => region(a, output),
@@ -325,6 +325,6 @@ fn region(a: &RegionArguments, output: Output) -> Result<CommandOutcome> {
 ///
 /// # Errors
 /// Those of the source; whatever the file does wrong.
-pub fn open(place: &str) -> Result<SlideReader> {
+pub(super) fn open(place: &str) -> Result<SlideReader> {
     source(place).and_then(SlideReader::open).map_err(|e: Error| e.at(place))
 }

@@ -34,7 +34,7 @@ const COST_HEADER: &str =
 /// A study trains and scores one network for every combination of pruning ratio, sample size and
 /// seed of a design; each combination is a cell.
 #[derive(Debug, Args)]
-pub struct StudyArguments {
+pub(super) struct StudyArguments {
     #[command(subcommand)]
     task: StudyTask,
 }
@@ -147,7 +147,7 @@ struct CellArguments {
 }
 
 /// `prunella study`.
-pub fn study(arguments: &StudyArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn study(arguments: &StudyArguments, output: Output) -> Result<CommandOutcome> {
     match &arguments.task {
         StudyTask::Run(a) => run(a, output),
         StudyTask::Report(a) => {

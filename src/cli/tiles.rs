@@ -10,12 +10,12 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 
 /// Message where a folder has no tile for the command.
-pub const NO_TILES: &str =
+pub(super) const NO_TILES: &str =
     "No labelled tiles were found there; 'prunella data check' lists what a folder has.";
 
 /// Where labelled tiles come from.
 #[derive(Debug, Args)]
-pub struct TileArguments {
+pub(super) struct TileArguments {
     /// Folder with images and their labels.
     #[arg(long)]
     pub data: PathBuf,
@@ -61,7 +61,7 @@ impl TileArguments {
     }
 
     /// Writes the licence into a card.
-    pub fn sign(&self, model: &mut Model) {
+    pub(super) fn sign(&self, model: &mut Model) {
         if self.licence.is_some() {
             model.card_mut().licence.clone_from(&self.licence);
         }
@@ -72,7 +72,7 @@ impl TileArguments {
 ///
 /// # Errors
 /// When the folder cannot be read, or a part of the paper's split is selected and incomplete.
-pub fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile>> {
+pub(super) fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile>> {
     let (files, warnings) = discover(&arguments.data)?;
     output.warnings(&warnings);
     let mut tiles = Vec::new();

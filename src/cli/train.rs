@@ -26,7 +26,7 @@ use crate::train::{
   prunella train --data kumar --split pretrain --patches 60000 --epochs 1 --augment --revive \\
       --out start.safetensors
   prunella train --data tiles --network dccn --head sigmoid --device gpu --out dccn.safetensors")]
-pub struct TrainArguments {
+pub(super) struct TrainArguments {
     /// Which of the paper's networks.
     #[arg(long, value_enum, default_value_t = Family::Dcnn)]
     network: Family,
@@ -41,7 +41,7 @@ pub struct TrainArguments {
       --augment --revive --out half-tuned.safetensors
   prunella finetune tenth.safetensors --teacher whole.safetensors --data kumar --split train \\
       --augment --out tenth-tuned.safetensors")]
-pub struct FinetuneArguments {
+pub(super) struct FinetuneArguments {
     /// The model to start from.
     model: PathBuf,
     /// Better models whose mean probability of each pixel is learned (knowledge distillation,
@@ -223,14 +223,14 @@ struct Distillation {
 }
 
 /// `prunella train`.
-pub fn train(arguments: &TrainArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn train(arguments: &TrainArguments, output: Output) -> Result<CommandOutcome> {
     let start = Model::random(arguments.network.paper(), arguments.common.recipe.seed)?;
     let no_teachers = Distillation { teachers: Vec::new(), share: 0.0 };
     fit(&start, &no_teachers, &arguments.common, output)
 }
 
 /// `prunella finetune`.
-pub fn finetune(arguments: &FinetuneArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn finetune(arguments: &FinetuneArguments, output: Output) -> Result<CommandOutcome> {
     let mut distillation = Distillation { teachers: Vec::new(), share: arguments.distill };
     for path in &arguments.teacher {
         distillation.teachers.push(Model::load(path)?);
@@ -329,7 +329,7 @@ fn report(
 }
 
 /// Shows an event of a run: on the progress bar, or as a line.
-pub fn show(event: &Event, bar: &indicatif::ProgressBar, output: Output) {
+pub(super) fn show(event: &Event, bar: &indicatif::ProgressBar, output: Output) {
     match event {
         Event::Revived { units } => {
             let mut layers = Vec::with_capacity(units.len());

@@ -32,7 +32,7 @@ use crate::raster::ProbabilityMap;
 Examples:
   prunella tune --model models/dcnn-00.safetensors --data kumar --split train
   prunella tune --model m.safetensors --data my-tiles --dry-run --json")]
-pub struct TuneArguments {
+pub(super) struct TuneArguments {
     /// A model file (.safetensors), which is changed.
     #[arg(long, short)]
     model: PathBuf,
@@ -113,7 +113,7 @@ struct ScoredParameters {
 }
 
 /// `prunella tune`.
-pub fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandOutcome> {
     let mut model = Model::load(&arguments.model)?;
     let tiles = load(&arguments.tiles, output)?;
     if tiles.is_empty() {

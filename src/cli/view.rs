@@ -28,7 +28,7 @@ const MAX_SCRIPT_BYTES: u64 = 10_000_000;
 
 A script runs recorded commands without a window; its lines are JSON, such as
 {\"segment\":\"view\"}, \"wait\" and {\"picture\":\"view.png\"}.")]
-pub struct WindowArguments {
+pub(super) struct WindowArguments {
     /// A slide or image, by path or http(s) address; more can be dropped on the window.
     slide: Option<String>,
     /// Model file [default: one in the program, 90 % of its filters removed].
@@ -49,7 +49,7 @@ pub struct WindowArguments {
 }
 
 /// `prunella view`.
-pub fn view(a: &WindowArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn view(a: &WindowArguments, output: Output) -> Result<CommandOutcome> {
     match &a.script {
         None => show(|wake| app_state(a, wake)).map(|()| CommandOutcome::Done),
         Some(file) => run_script(a, file, output),

@@ -57,10 +57,14 @@ impl Augmentation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AugmentationPreset {
+    /// [`Augmentation::NONE`]: patches as they are.
     #[default]
     None,
+    /// [`Augmentation::DEFAULT`]: quarter turns and small changes of the stains.
     Default,
+    /// [`Augmentation::STRONG`]: rotation by any angle, zoom and larger changes of the stains.
     Strong,
+    /// [`Augmentation::STAINS`]: quarter turns and the largest changes of the stains.
     Stains,
 }
 
@@ -81,7 +85,9 @@ pub const PATCH_VALUES: usize = 3 * PATCH_PX * PATCH_PX;
 /// A square of an image; what lies outside the image is mirrored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
+    /// First row, in the image, pixels; negative above the image.
     pub row: isize,
+    /// First column, in the image, pixels; negative left of the image.
     pub column: isize,
     /// Pixels.
     pub side: usize,
@@ -182,7 +188,9 @@ impl Warp {
 /// Optical density after a change of stains: row vector × `matrix` + `offset`.
 #[derive(Debug, Clone, Copy)]
 pub struct StainChange {
+    /// `[from][to]`, over the channels R, G and B.
     pub matrix: [[f32; 3]; 3],
+    /// Optical density added to R, G and B.
     pub offset: [f32; 3],
 }
 
@@ -312,7 +320,7 @@ impl Interpolation for u32 {
 
 /// Inverse of a 3×3 matrix by cofactors.
 #[must_use]
-pub fn inverse(m: [[f32; 3]; 3]) -> [[f32; 3]; 3] {
+pub(super) fn inverse(m: [[f32; 3]; 3]) -> [[f32; 3]; 3] {
     // With cyclic indices the cofactors need no sign.
     let cofactor = |r: usize, c: usize| {
         m[(r + 1) % 3][(c + 1) % 3] * m[(r + 2) % 3][(c + 2) % 3]

@@ -18,7 +18,7 @@ use crate::raster::LabelMap;
 /// drawn by MATLAB's `poly2mask`, half a pixel up and left of pixel-corner coordinates. Many
 /// outlines then run through pixel centres, which belong to the shape; hence a little less than
 /// half.
-pub const XML_TO_LABELS_PX: f64 = -0.49;
+pub(super) const XML_TO_LABELS_PX: f64 = -0.49;
 
 /// The contents of a folder.
 #[derive(Debug, Clone, Serialize)]

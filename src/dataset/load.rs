@@ -9,7 +9,7 @@ use crate::platform::read_file;
 use crate::raster::{DecodeLimits, LabelMap, decode_image, decode_labels, label_components};
 
 /// Largest image, label or XML file.
-pub const MAX_FILE_BYTES: u64 = 2_000_000_000;
+pub(super) const MAX_FILE_BYTES: u64 = 2_000_000_000;
 
 /// Reads the files of a tile. What is unusual but usable becomes a warning.
 ///

@@ -12,8 +12,11 @@ const TRAINING_TENTHS: usize = 7;
 /// The centre pixel of a patch, or the first pixel of a square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SamplePixel {
+    /// Index in the list of tiles that the sample was drawn from.
     pub tile: u32,
+    /// Row in the tile, pixels.
     pub row: u32,
+    /// Column in the tile, pixels.
     pub column: u32,
     /// Whether the pixel belongs to a nucleus.
     pub cell: bool,
@@ -33,7 +36,10 @@ pub enum Prior {
 /// A sample, split into training and validation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sampler {
+    /// About 70 % of the sample, in the order drawn; [`Self::training_pixel`] shuffles it for each
+    /// epoch.
     pub train: Vec<SamplePixel>,
+    /// The rest of the sample, in the order drawn.
     pub validation: Vec<SamplePixel>,
     seed: u64,
 }

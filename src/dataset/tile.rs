@@ -6,7 +6,9 @@ use crate::raster::{LabelMap, RgbImage};
 /// A labelled image.
 #[derive(Debug, Clone)]
 pub struct Tile {
+    /// Name of the image file without its extension.
     pub name: String,
+    /// RGB, 8 bits a channel.
     pub image: RgbImage,
     /// 0 is background.
     pub labels: LabelMap,

@@ -20,9 +20,9 @@ use crate::report::{
 use crate::train::{Compute, EpochLog, Event, Recipe, TrainData, Trainer};
 
 /// Pruning ratios of the demo, the unpruned one first.
-pub const RATIOS: [f64; 3] = [0.0, 0.5, 0.9];
+pub(crate) const RATIOS: [f64; 3] = [0.0, 0.5, 0.9];
 /// Patches in a training step.
-pub const BATCH: usize = 32;
+pub(crate) const BATCH: usize = 32;
 /// Filters and hidden units of the demo's network. It has a quarter of the multiply-adds of the
 /// paper's DCNN, so that a laptop needs a minute.
 const FILTERS: [usize; 3] = [12, 24, 32];
@@ -46,7 +46,7 @@ const PICTURE_NAMES: [&str; 5] = ["field", "truth", "delta-00", "delta-50", "del
 
 /// Progress of the demo.
 #[derive(Debug)]
-pub enum DemoEvent {
+pub(crate) enum DemoEvent {
     /// A step begins.
     Started(DemoStep),
     /// Progress of the training in the current step.
@@ -55,7 +55,7 @@ pub enum DemoEvent {
 
 /// A step of the demo.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum DemoStep {
+pub(crate) enum DemoStep {
     GenerateTissue,
     Train,
     PruneAndFineTune { ratio: f64 },
@@ -77,14 +77,14 @@ impl std::fmt::Display for DemoStep {
 
 /// Results of the demo.
 #[derive(Debug)]
-pub struct DemoOutcome {
+pub(crate) struct DemoOutcome {
     /// One for each of [`RATIOS`].
     pub rows: Vec<DemoRow>,
     pub warnings: Warnings,
 }
 
 /// How to run the demo.
-pub struct Demo<'a> {
+pub(crate) struct Demo<'a> {
     /// Folder of all files that are written.
     pub out: &'a Path,
     pub seed: u64,
@@ -107,7 +107,7 @@ struct Candidate {
 ///
 /// # Errors
 /// None in practice; see [`Model::random`].
-pub fn start(seed: u64) -> Result<Model> {
+pub(crate) fn start(seed: u64) -> Result<Model> {
     Model::random(dcnn(FILTERS, HIDDEN, 2), seed)
 }
 
@@ -117,7 +117,7 @@ impl Demo<'_> {
     ///
     /// # Errors
     /// Those of training, segmentation and the disk; [`Error::Cancelled`] when asked to stop.
-    pub fn run(&self, on_event: &mut dyn FnMut(DemoEvent)) -> Result<DemoOutcome> {
+    pub(crate) fn run(&self, on_event: &mut dyn FnMut(DemoEvent)) -> Result<DemoOutcome> {
         on_event(DemoEvent::Started(DemoStep::GenerateTissue));
         let first_seed = self.seed * SEED_STEP;
         let training = tissue(TRAINING_TILES, TRAINING_PX, first_seed);
@@ -259,7 +259,7 @@ fn tissue(count: u64, side_px: usize, first_seed: u64) -> Vec<Tile> {
 
 /// The points of [`history_curves`].
 #[must_use]
-pub fn points(history: &[EpochLog]) -> Vec<EpochPoint> {
+pub(crate) fn points(history: &[EpochLog]) -> Vec<EpochPoint> {
     let mut points = Vec::new();
     for log in history {
         points.push(EpochPoint {

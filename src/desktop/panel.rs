@@ -6,7 +6,7 @@ use super::app_state::{AppState, JobProgress};
 use super::command::{Command, SegmentExtent};
 
 /// Width, points.
-pub const PANEL_WIDTH: f32 = 280.0;
+pub(super) const PANEL_WIDTH: f32 = 280.0;
 /// Largest share of filters that can be removed.
 const MAX_PRUNING_RATIO: f64 = 0.9;
 const ALERT_COLOUR: Color32 = Color32::from_rgb(235, 90, 80);
@@ -16,7 +16,7 @@ const KEY_HELP: &str = "Arrows move, + and − zoom, 0 shows all, S segments the
 /// Values that are being edited and not yet applied: a slider's command is sent when it is
 /// released.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Draft {
+pub(super) struct Draft {
     pruning_ratio: f64,
     threshold: f32,
     /// µm; 0 for unknown.
@@ -26,7 +26,7 @@ pub struct Draft {
 impl Draft {
     /// The values in use.
     #[must_use]
-    pub fn of(app: &AppState) -> Self {
+    pub(super) fn of(app: &AppState) -> Self {
         Self {
             pruning_ratio: app.pruning_ratio,
             threshold: app.threshold,
@@ -36,7 +36,7 @@ impl Draft {
 }
 
 /// Shows the panel; returns the commands of the user. `adapter` is the name of what draws.
-pub fn panel(ui: &mut Ui, app: &AppState, draft: &mut Draft, adapter: &str) -> Vec<Command> {
+pub(super) fn panel(ui: &mut Ui, app: &AppState, draft: &mut Draft, adapter: &str) -> Vec<Command> {
     let mut commands = Vec::new();
     ScrollArea::vertical().show(ui, |ui| {
         ui.add_space(6.0);
@@ -117,7 +117,7 @@ fn segmentation_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>
 }
 
 /// File of the results: the document's name, in the folder that the program was started in.
-pub fn export_path(app: &AppState) -> std::path::PathBuf {
+pub(super) fn export_path(app: &AppState) -> std::path::PathBuf {
     let stem = app.name.rsplit_once('.').map_or(app.name.as_str(), |(stem, _)| stem);
     // The export replaces the extension, so a stem with points in it needs one.
     std::path::PathBuf::from(format!("{stem}.geojson"))

@@ -16,11 +16,11 @@ use crate::slide::SlideBounds;
 use crate::whole_slide::{NucleusIndex, SlideJob, SlideRun};
 
 /// Nuclei found so far and the job that finds them; none before the first segmentation.
-pub type SharedResults = Arc<Mutex<Option<(NucleusIndex, Arc<SlideJob>)>>>;
+pub(super) type SharedResults = Arc<Mutex<Option<(NucleusIndex, Arc<SlideJob>)>>>;
 
 /// The prepared model of the last segmentation, for the next one of the same model.
 #[derive(Default)]
-pub struct SegmenterCache(Mutex<Option<(DeviceChoice, Arc<Segmenter>)>>);
+pub(super) struct SegmenterCache(Mutex<Option<(DeviceChoice, Arc<Segmenter>)>>);
 
 impl SegmenterCache {
     /// The cached segmenter if it is of that model and choice of device, else a new one.
@@ -47,7 +47,7 @@ impl SegmenterCache {
 
 /// One segmentation.
 #[derive(Clone)]
-pub struct SegmentTask {
+pub(super) struct SegmentTask {
     pub document: Arc<Document>,
     pub model: Arc<Model>,
     pub parameters: InstanceParameters,
@@ -61,7 +61,7 @@ pub struct SegmentTask {
 
 /// What a job reports while it runs.
 #[derive(Debug)]
-pub enum JobEvent {
+pub(super) enum JobEvent {
     /// Where it computes, and what was passed over.
     Device(String, Vec<String>),
     /// A sentence for the person.
@@ -79,7 +79,7 @@ pub enum JobEvent {
 }
 
 /// A segmentation under way.
-pub struct SegmentJob {
+pub(super) struct SegmentJob {
     cancel: Arc<AtomicBool>,
     events: Receiver<JobEvent>,
 }
@@ -87,7 +87,7 @@ pub struct SegmentJob {
 impl SegmentJob {
     /// Starts a thread.
     #[must_use]
-    pub fn start(task: SegmentTask, results: SharedResults, wake: Wake) -> Self {
+    pub(super) fn start(task: SegmentTask, results: SharedResults, wake: Wake) -> Self {
         let cancel = Arc::new(AtomicBool::new(false));
         let (send, events) = channel();
         let stop = Arc::clone(&cancel);
@@ -101,12 +101,12 @@ impl SegmentJob {
     }
 
     /// Asks it to end after the block under way.
-    pub fn cancel(&self) {
+    pub(super) fn cancel(&self) {
         self.cancel.store(true, Ordering::Relaxed);
     }
 
     /// Events since the last call.
-    pub fn events(&self) -> Vec<JobEvent> {
+    pub(super) fn events(&self) -> Vec<JobEvent> {
         self.events.try_iter().collect()
     }
 }

@@ -16,7 +16,7 @@ const THREADS: usize = 2;
 
 /// A tile to load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TileRequest {
+pub(super) enum TileRequest {
     /// Pixels: RGBA with apron.
     Image(TileKey),
     /// Results of the segmentation.
@@ -28,7 +28,7 @@ pub enum TileRequest {
 }
 
 /// A tile that was requested.
-pub struct LoadedTile {
+pub(super) struct LoadedTile {
     pub request: TileRequest,
     pub tile: Result<Vec<u8>>,
 }
@@ -66,7 +66,7 @@ struct Delivery {
 }
 
 /// Threads that load tiles; they end when it is dropped.
-pub struct TileLoader {
+pub(super) struct TileLoader {
     shared: Arc<SharedQueue>,
     deliveries: Receiver<Delivery>,
 }
@@ -74,7 +74,7 @@ pub struct TileLoader {
 impl TileLoader {
     /// Starts the threads. They call `wake` after each tile.
     #[must_use]
-    pub fn start(wake: &Wake) -> Self {
+    pub(super) fn start(wake: &Wake) -> Self {
         let shared = Arc::new(SharedQueue::default());
         let (sender, deliveries) = channel();
         for _ in 0..THREADS {
@@ -87,7 +87,7 @@ impl TileLoader {
     }
 
     /// Loads tiles of this document and these results from now on.
-    pub fn set_document(&self, document: Arc<Document>, results: SharedResults) {
+    pub(super) fn set_document(&self, document: Arc<Document>, results: SharedResults) {
         let mut queue = lock(&self.shared.queue);
         queue.source = Some(TileOrigin { document, results });
         queue.generation += 1;
@@ -98,7 +98,7 @@ impl TileLoader {
 
     /// Replaces the pending requests; the most urgent one first. Requests in progress are not
     /// repeated.
-    pub fn request(&self, mut requests: Vec<TileRequest>) {
+    pub(super) fn request(&self, mut requests: Vec<TileRequest>) {
         let mut queue = lock(&self.shared.queue);
         requests.retain(|request| !queue.in_progress.contains(request));
         requests.reverse();
@@ -108,7 +108,7 @@ impl TileLoader {
 
     /// Takes the tiles loaded since the last call. None stands for a tile of an earlier document or
     /// of discarded results.
-    pub fn take_loaded(&self) -> Vec<Option<LoadedTile>> {
+    pub(super) fn take_loaded(&self) -> Vec<Option<LoadedTile>> {
         let generation = lock(&self.shared.queue).generation;
         let mut loaded = Vec::new();
         for delivery in self.deliveries.try_iter() {
@@ -166,7 +166,7 @@ fn load_tiles(shared: &SharedQueue, sender: &Sender<Delivery>, wake: &Wake) {
 ///
 /// # Errors
 /// Those of the document; [`Error::Mismatch`] without results.
-pub fn load_tile(
+pub(super) fn load_tile(
     request: TileRequest,
     document: &Document,
     results: &SharedResults,

@@ -24,7 +24,7 @@ const REPEATING_KEYS: &str = "+=-0";
 
 /// State of pointer and modifier keys between events.
 #[derive(Default)]
-pub struct WindowInput {
+pub(super) struct WindowInput {
     pointer: ScreenPoint,
     /// Where the left button was pressed, while it is.
     pressed_at: Option<ScreenPoint>,
@@ -37,7 +37,7 @@ pub struct WindowInput {
 impl WindowInput {
     /// The command of a key press, if any.
     #[must_use]
-    pub fn key_command(&self, event: &KeyEvent, app: &AppState) -> Option<Command> {
+    pub(super) fn key_command(&self, event: &KeyEvent, app: &AppState) -> Option<Command> {
         if event.state != ElementState::Pressed {
             return None;
         }
@@ -73,7 +73,11 @@ impl WindowInput {
     }
 
     /// The command of a mouse or touchpad event, if any. `is_consumed` says that the panel used it.
-    pub fn pointer_command(&mut self, event: &WindowEvent, is_consumed: bool) -> Option<Command> {
+    pub(super) fn pointer_command(
+        &mut self,
+        event: &WindowEvent,
+        is_consumed: bool,
+    ) -> Option<Command> {
         match event {
             WindowEvent::CursorMoved { position, .. } => {
                 let now = ScreenPoint { x: position.x, y: position.y };

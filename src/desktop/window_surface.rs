@@ -13,7 +13,7 @@ use crate::viewer::{Layers, Painter, Viewport};
 const CLEAR: [f64; 3] = [0.13, 0.13, 0.14];
 
 /// The panel of one frame, as egui gives it.
-pub struct PanelFrame {
+pub(super) struct PanelFrame {
     /// Triangles.
     pub primitives: Vec<egui::ClippedPrimitive>,
     /// Textures to create and to free.
@@ -22,7 +22,7 @@ pub struct PanelFrame {
 }
 
 /// A window's surface and the device behind it.
-pub struct WindowSurface {
+pub(super) struct WindowSurface {
     surface: wgpu::Surface<'static>,
     device: wgpu::Device,
     queue: wgpu::Queue,
@@ -39,7 +39,7 @@ impl WindowSurface {
     ///
     /// # Errors
     /// [`Error::Gpu`] when there is none.
-    pub fn open(window: &Arc<Window>) -> Result<Self> {
+    pub(super) fn open(window: &Arc<Window>) -> Result<Self> {
         pollster::block_on(Self::open_async(window))
     }
 
@@ -80,7 +80,7 @@ impl WindowSurface {
     }
 
     /// Sets the size of the window, pixels.
-    pub fn resize(&mut self, width: u32, height: u32) {
+    pub(super) fn resize(&mut self, width: u32, height: u32) {
         self.config.width = width.max(1);
         self.config.height = height.max(1);
         self.surface.configure(&self.device, &self.config);
@@ -90,7 +90,7 @@ impl WindowSurface {
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device is lost.
-    pub fn draw(
+    pub(super) fn draw(
         &mut self,
         view: &Viewport,
         layers: &Layers,

@@ -7,7 +7,12 @@ use crate::raster::{Plane, ProbabilityMap};
 
 /// Writes the probabilities of a block into the map and returns them, row by row. `logits` is
 /// `[row][column][class]` with two classes.
-pub fn write_block(out: &mut ProbabilityMap, block: Block, logits: &[f32], head: Head) -> Vec<f32> {
+pub(super) fn write_block(
+    out: &mut ProbabilityMap,
+    block: Block,
+    logits: &[f32],
+    head: Head,
+) -> Vec<f32> {
     let mut probabilities = Vec::with_capacity(logits.len() / 2);
     for pixel in logits.chunks_exact(2) {
         probabilities.push(head.probability([pixel[0], pixel[1]]));
@@ -20,7 +25,7 @@ pub fn write_block(out: &mut ProbabilityMap, block: Block, logits: &[f32], head:
 
 /// Probabilities of every `stride`-th pixel of an image, row by row.
 #[derive(Debug)]
-pub struct StrideGrid {
+pub(super) struct StrideGrid {
     width: usize,
     height: usize,
     stride: usize,
@@ -31,19 +36,19 @@ pub struct StrideGrid {
 
 impl StrideGrid {
     /// A grid of zeros for an image of `width × height` pixels.
-    pub fn new(width: usize, height: usize, stride: usize) -> Self {
+    pub(super) fn new(width: usize, height: usize, stride: usize) -> Self {
         let columns = width.div_ceil(stride);
         let rows = height.div_ceil(stride);
         Self { width, height, stride, columns, values: vec![0.0; columns * rows] }
     }
 
     /// Number of grid points.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.values.len()
     }
 
     /// Image (row, column) of `count` grid points from `first` on.
-    pub fn places(&self, first: usize, count: usize) -> Vec<(usize, usize)> {
+    pub(super) fn places(&self, first: usize, count: usize) -> Vec<(usize, usize)> {
         let mut pixels = Vec::with_capacity(count);
         for point in first..first + count {
             let row = grid_line(point / self.columns, self.stride, self.height);
@@ -55,14 +60,14 @@ impl StrideGrid {
 
     /// Stores the probabilities of grid points from `first` on; `logits` is `[point][class]` with
     /// two classes.
-    pub fn put(&mut self, first: usize, logits: &[f32], head: Head) {
+    pub(super) fn put(&mut self, first: usize, logits: &[f32], head: Head) {
         for (value, point) in self.values[first..].iter_mut().zip(logits.chunks_exact(2)) {
             *value = head.probability([point[0], point[1]]);
         }
     }
 
     /// The map at full size, bilinear between grid points.
-    pub fn finish(self) -> Result<ProbabilityMap> {
+    pub(super) fn finish(self) -> Result<ProbabilityMap> {
         let rows = self.values.len() / self.columns.max(1);
         let coarse = Plane::from_vec(self.columns, rows, self.values)?;
         Ok(upsample(coarse, self.width, self.height, self.stride))
@@ -71,7 +76,7 @@ impl StrideGrid {
 
 /// Image rows (or columns), of `side` in all, that a network evaluates at a stride; those between
 /// are interpolated.
-pub fn grid_lines(side: usize, stride: usize) -> Vec<usize> {
+pub(super) fn grid_lines(side: usize, stride: usize) -> Vec<usize> {
     let stride = stride.max(1);
     (0..side.div_ceil(stride)).map(|index| grid_line(index, stride, side)).collect()
 }
@@ -92,6 +97,7 @@ struct Neighbours {
 
 /// Neighbours of image row (or column) `at`, of `side` in all, on a grid of `lines` lines.
 fn neighbours(at: usize, side: usize, lines: usize, stride: usize) -> Neighbours {
+    // Grid line i lies at i · stride + stride / 2, except the last one, which may be moved inwards.
     let low = (at.saturating_sub(stride / 2) / stride).min(lines - 1);
     let high = (low + 1).min(lines - 1);
     let low_at = grid_line(low, stride, side);

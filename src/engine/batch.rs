@@ -47,6 +47,7 @@ impl BatchEngine {
     pub fn new(model: &Model) -> Result<Self> {
         let graph = model.graph().clone();
         let mut constants = Vec::with_capacity(graph.nodes.len());
+        // A node that none reads keeps this index, which is never reached: the output stays.
         let mut last_use = vec![graph.nodes.len(); graph.nodes.len()];
         for (i, node) in graph.nodes.iter().enumerate() {
             constants.push(match node.op {
@@ -88,12 +89,15 @@ impl BatchEngine {
             };
             values.push(value);
             for &input in &node.inputs {
+                // Memory is bounded by the values that are still read, not by the depth of the
+                // network.
                 if self.last_use[input] == i {
                     values[input] = Vec::new();
                 }
             }
         }
         let Some(node) = self.graph.nodes.last() else { return Vec::new() };
+        // The last node has one pixel: `[class][patch]`. Absent patches of the batch are left out.
         let Some(by_class) = values.last() else { return Vec::new() };
         let classes = node.shape.channels;
         let mut logits = Vec::with_capacity(patches.len() * classes);
@@ -122,6 +126,7 @@ impl BatchEngine {
                 };
                 convolve(&conv, packed, x)
             }
+            // A fully connected layer is a convolution whose window is the whole input.
             (Op::Linear { .. }, NodeConstants::Weights(packed)) => {
                 let conv = Convolution {
                     channels: from.channels,

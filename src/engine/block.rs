@@ -8,7 +8,9 @@ pub struct Block {
     pub row: usize,
     /// First column in the image.
     pub column: usize,
+    /// Columns, pixels.
     pub width: usize,
+    /// Rows, pixels.
     pub height: usize,
 }
 

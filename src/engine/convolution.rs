@@ -30,10 +30,15 @@ const WORTH_SHARING: usize = 1 << 21;
 /// Shape of a convolution with square windows and zero padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Convolution {
+    /// Input channels.
     pub channels: usize,
+    /// Output channels.
     pub filters: usize,
+    /// Side of the window, pixels.
     pub kernel: usize,
+    /// Pixels between neighbouring windows, in both directions.
     pub stride: usize,
+    /// Rows and columns of zeros on each side of the input.
     pub padding: usize,
     /// Side of the input, pixels.
     pub side: usize,
@@ -94,6 +99,7 @@ impl Convolution {
     /// is one run, otherwise each position is one, of its patches.
     fn runs(&self, rows: Range<usize>) -> RowRuns {
         let out_side = self.out_side();
+        // At stride 1, neighbouring outputs of a row read neighbouring inputs, patches included.
         let row_len = self.padded_side() * PATCH_BATCH;
         let mut runs = Vec::new();
         if self.stride == 1 {
@@ -116,6 +122,8 @@ impl Convolution {
     /// Output rows in blocks that read at most [`CACHED_VALUES`] inputs each.
     fn row_blocks(&self) -> impl Iterator<Item = Range<usize>> {
         let out_side = self.out_side();
+        // Input values that each further output row adds; the rows that it shares with the one
+        // before are not counted again.
         let values_per_row = self.channels * self.stride * self.padded_side() * PATCH_BATCH;
         let rows = (CACHED_VALUES / values_per_row).clamp(1, out_side);
         (0..out_side).step_by(rows).map(move |first| first..(first + rows).min(out_side))
@@ -230,26 +238,26 @@ impl Convolution {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::platform::mix;
 
     /// Reproducible values in −1 … 1.
-    pub fn noise(count: usize, seed: u64) -> Vec<f32> {
+    pub(crate) fn noise(count: usize, seed: u64) -> Vec<f32> {
         (0..count as u64)
             .map(|i| (mix(i ^ mix(seed)) >> 40) as f32 / (1u32 << 23) as f32 - 1.0)
             .collect()
     }
 
     /// Outputs, input gradients and weight gradients of a convolution without bias.
-    pub struct Definition {
+    pub(crate) struct Definition {
         pub output: Vec<f64>,
         pub input_gradient: Vec<f64>,
         pub weight_gradient: Vec<f64>,
     }
 
     /// By the definition: every product added one by one, in f64.
-    pub fn by_definition(
+    pub(crate) fn by_definition(
         conv: Convolution,
         weights: &[f32],
         input: &[f32],
@@ -293,7 +301,7 @@ pub mod tests {
         Definition { output, input_gradient, weight_gradient }
     }
 
-    pub fn close(got: &[f32], want: &[f64], what: &str) {
+    pub(crate) fn close(got: &[f32], want: &[f64], what: &str) {
         assert_eq!(got.len(), want.len(), "{what}");
         for (i, (got, want)) in got.iter().zip(want).enumerate() {
             assert!(

@@ -87,6 +87,8 @@ impl CpuEngine {
         control: &Control<'_>,
     ) -> Result<ProbabilityMap> {
         let (width, height) = (image.width(), image.height());
+        // Blocks begin at multiples of ALIGN_PX, so the Winograd tiles lie at the same pixels for
+        // every block size.
         let side = match options.block_px {
             Some(side) => side.min(width.max(height)).next_multiple_of(ALIGN_PX),
             None => block_side(image, threads()),
@@ -125,6 +127,7 @@ impl CpuEngine {
             control.check()?;
             let first = batch * PATCH_BATCH;
             let len = PATCH_BATCH.min(count - first);
+            // The lock is held for the positions and the results alone, not while the network runs.
             let places = grid.lock().map_err(|_| worker_stopped())?.places(first, len);
             let logits = engine.run(image, &places);
             grid.lock().map_err(|_| worker_stopped())?.put(first, &logits, self.head);

@@ -25,7 +25,7 @@ enum ExactStep {
 
 /// A convolution of the plan with its weights packed.
 #[derive(Debug)]
-pub struct PackedConv {
+pub(super) struct PackedConv {
     filters: PackedFilters,
     kernel: usize,
     dilation: usize,
@@ -34,7 +34,7 @@ pub struct PackedConv {
 
 impl PackedConv {
     /// Packs the arrays of a convolution of the plan.
-    pub fn new(model: &Model, conv: &DenseConv) -> Self {
+    pub(super) fn new(model: &Model, conv: &DenseConv) -> Self {
         Self {
             filters: PackedFilters::of(model, &conv.name, conv.filters),
             kernel: conv.kernel,
@@ -65,7 +65,7 @@ impl PlaneSize {
 
 /// Values as `[channel][row][column]`. Rows may be further apart than they are wide, so that a
 /// layer and its input share the distance between rows.
-pub struct Planes {
+pub(super) struct Planes {
     /// The values, followed by [`SLACK`].
     pub data: Vec<f32>,
     pub channels: usize,
@@ -76,13 +76,13 @@ pub struct Planes {
 
 impl Planes {
     /// Zeros.
-    pub fn new(channels: usize, size: PlaneSize, row_step: usize) -> Self {
+    pub(super) fn new(channels: usize, size: PlaneSize, row_step: usize) -> Self {
         let data = vec![0.0; channels * size.height * row_step + SLACK];
         Self { data, channels, size, row_step }
     }
 
     /// Distance between the starts of two channels.
-    pub fn channel_step(&self) -> usize {
+    pub(super) fn channel_step(&self) -> usize {
         self.size.height * self.row_step
     }
 }
@@ -167,7 +167,7 @@ impl DenseEngine {
 
 /// The block and its 27 pixels of context, mirrored at the image's border:
 /// `[channel][row][column]`, value / 255.
-pub fn block_values(image: &RgbImage, block: Block) -> Vec<f32> {
+pub(super) fn block_values(image: &RgbImage, block: Block) -> Vec<f32> {
     block_planes(image, block).data
 }
 
@@ -178,19 +178,19 @@ fn block_planes(image: &RgbImage, block: Block) -> Planes {
 
 /// Pixels of a window that begins 27 pixels above and left of the block, mirrored at the image's
 /// border.
-pub fn window_pixels(image: &RgbImage, block: Block, size: PlaneSize) -> Vec<[u8; 3]> {
+pub(super) fn window_pixels(image: &RgbImage, block: Block, size: PlaneSize) -> Vec<[u8; 3]> {
     let top = block.row.cast_signed() - CENTRE_PX.cast_signed();
     let left = block.column.cast_signed() - CENTRE_PX.cast_signed();
     mirrored_window(image, top, left, size.width, size.height)
 }
 
 /// Size of a block with the patches of all its pixels.
-pub fn around(block: Block) -> PlaneSize {
+pub(super) fn around(block: Block) -> PlaneSize {
     PlaneSize { height: block.height, width: block.width }.expanded(PATCH_PX - 1)
 }
 
 /// Pixels as planes of red, green and blue, value / 255.
-pub fn input_planes(pixels: &[[u8; 3]], size: PlaneSize) -> Planes {
+pub(super) fn input_planes(pixels: &[[u8; 3]], size: PlaneSize) -> Planes {
     let levels: [f32; 256] = std::array::from_fn(|value| value as f32 / 255.0);
     let mut data = Vec::with_capacity(3 * pixels.len() + SLACK);
     for channel in 0..3 {
@@ -215,7 +215,9 @@ fn taps(planes: &Planes, conv: &PackedConv) -> Vec<usize> {
 }
 
 /// Convolution without padding.
-pub fn convolve(planes: &Planes, conv: &PackedConv) -> Planes {
+pub(super) fn convolve(planes: &Planes, conv: &PackedConv) -> Planes {
+    // Pooling does not reduce the resolution here: its stride becomes the dilation of the layers
+    // behind it, so that every pixel has the values of its own patch.
     let size = planes.size.reduced((conv.kernel - 1) * conv.dilation);
     let mut out = Planes::new(conv.filters.filters, size, planes.row_step);
     let filter_step = out.channel_step();
@@ -236,11 +238,12 @@ pub fn convolve(planes: &Planes, conv: &PackedConv) -> Planes {
 }
 
 /// Maximum of 2×2 values that lie `dilation` pixels apart, at every pixel.
-pub fn max_pool(planes: &Planes, dilation: usize) -> Planes {
+pub(super) fn max_pool(planes: &Planes, dilation: usize) -> Planes {
     let width = planes.size.width;
     let mut out = Planes::new(planes.channels, planes.size.reduced(dilation), planes.row_step);
     for channel in 0..planes.channels {
         for y in 0..out.size.height {
+            // The four values are compared in the order of the definition, row by row.
             let source = channel * planes.channel_step() + y * planes.row_step;
             let upper = &planes.data[source..][..width];
             let lower = &planes.data[source + dilation * planes.row_step..][..width];

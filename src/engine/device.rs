@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::gpu::{Gpu, adapters, prove_integers};
+use super::gpu::{Gpu, adapters, verify_integers};
 use crate::error::{Error, Result, Warnings};
 use crate::platform::threads;
 
@@ -15,6 +15,7 @@ pub enum DeviceChoice {
     Auto,
     /// Adapter number N of `prunella devices`, or the first.
     Gpu(Option<usize>),
+    /// prunella's own CPU engine.
     Cpu,
 }
 
@@ -49,14 +50,18 @@ impl std::fmt::Display for DeviceChoice {
 /// Where an image was segmented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceKind {
+    /// prunella's own CPU engine.
     Cpu,
+    /// An adapter of wgpu: Vulkan, Metal, Direct3D 12 or WebGPU.
     Gpu,
 }
 
 /// A device that computes right.
 #[derive(Debug, Clone)]
 pub enum Device {
+    /// prunella's own CPU engine, always available.
     Cpu,
+    /// An open adapter, shared by the segmenters that run on it.
     Gpu(Arc<Gpu>),
 }
 
@@ -108,8 +113,9 @@ impl Device {
     }
 
     async fn open_verified(adapter: &super::gpu::Adapter) -> Result<Self> {
+        #[allow(clippy::arc_with_non_send_sync, reason = "wgpu's handles are both, but on wasm32")]
         let gpu = Arc::new(Gpu::open(adapter).await?);
-        prove_integers(&gpu).await?;
+        verify_integers(&gpu).await?;
         Ok(Self::Gpu(gpu))
     }
 }

@@ -26,7 +26,9 @@ pub const SLACK: usize = 32;
 /// What is applied to the sums of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
+    /// The sum itself.
     Identity,
+    /// `max(0, sum)`.
     Relu,
 }
 
@@ -47,11 +49,13 @@ pub struct ConvForward<'a> {
     pub source: &'a [f32],
     /// Where each weight of a filter reads, relative to the run's start in the source.
     pub taps: &'a [usize],
+    /// All of the same length, [`Self::run_len`]; their targets do not overlap.
     pub runs: &'a [OutputRun],
     /// Outputs in each run.
     pub run_len: usize,
     /// Distance between two filters in the target.
     pub filter_step: usize,
+    /// Whether a ReLU follows the sums.
     pub relu: bool,
 }
 
@@ -105,6 +109,8 @@ fn one_group<S: Simd, const FILTERS: usize, const VECTORS: usize>(
     for run in sums.runs {
         let mut x = 0;
         while x < sums.run_len {
+            // The last tile of a run may read up to `step − 1` values past it (hence SLACK); what
+            // it computes of them is not stored.
             let source = &sums.source[run.source + x..];
             let tile = tile::<S, FILTERS, VECTORS>(simd, group, source, sums.taps);
             let count = step.min(sums.run_len - x);
@@ -126,6 +132,9 @@ fn tile<S: Simd, const FILTERS: usize, const VECTORS: usize>(
     source: &[f32],
     taps: &[usize],
 ) -> [[S::f32s; VECTORS]; FILTERS] {
+    // FILTERS × VECTORS accumulators stay in registers over all taps. For each tap there are
+    // VECTORS loads of inputs and FILTERS broadcasts of weights for FILTERS × VECTORS
+    // multiply-adds.
     let mut sums = [[simd.splat_f32s(0.0); VECTORS]; FILTERS];
     for (sum, &bias) in sums.iter_mut().zip(&group.bias) {
         *sum = [simd.splat_f32s(bias); VECTORS];
@@ -138,7 +147,7 @@ fn tile<S: Simd, const FILTERS: usize, const VECTORS: usize>(
 
 /// `sums[f] += weights[f] · window` for vectors of neighbouring values.
 #[inline(always)]
-pub fn multiply_add<S: Simd, const FILTERS: usize, const VECTORS: usize>(
+pub(super) fn multiply_add<S: Simd, const FILTERS: usize, const VECTORS: usize>(
     simd: S,
     weights: &[f32; FILTERS],
     window: &[f32],
@@ -158,7 +167,7 @@ pub fn multiply_add<S: Simd, const FILTERS: usize, const VECTORS: usize>(
 
 /// `platform::madd` on vectors.
 #[inline(always)]
-pub fn madd<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+pub(super) fn madd<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
     if FUSED { simd.mul_add_f32s(a, b, c) } else { simd.add_f32s(simd.mul_f32s(a, b), c) }
 }
 
@@ -178,7 +187,7 @@ fn store<S: Simd, const VECTORS: usize>(
 }
 
 /// `value · scale[channel] + shift[channel]` in place; `values` is `[channel][channel_len]`.
-pub fn affine(values: &mut [f32], channel_len: usize, scale: &[f32], shift: &[f32]) {
+pub(super) fn affine(values: &mut [f32], channel_len: usize, scale: &[f32], shift: &[f32]) {
     Arch::new().dispatch(AffineTask { values, channel_len, scale, shift });
 }
 

@@ -18,14 +18,14 @@ const GROUP_WIDTHS: [usize; 4] = [8, 4, 2, 1];
 const WORTH_SHARING: usize = 1 << 16;
 
 /// `value · scale + shift` with one pair per channel.
-pub struct ChannelAffine {
+pub(super) struct ChannelAffine {
     pub scale: Vec<f32>,
     pub shift: Vec<f32>,
 }
 
 /// Batch normalisation in inference, with running mean μ and variance σ² (Ioffe & Szegedy 2015):
 /// `γ (x − μ) / √(σ² + ε) + β`, written as scale `γ / √(σ² + ε)` and shift `β − μ · scale`.
-pub fn norm_affine(model: &Model, node: &Node) -> ChannelAffine {
+pub(super) fn norm_affine(model: &Model, node: &Node) -> ChannelAffine {
     let gamma = model.array(&format!("{}.weight", node.name));
     let beta = model.array(&format!("{}.bias", node.name));
     let mean = model.array(&format!("{}.running_mean", node.name));
@@ -53,7 +53,9 @@ pub struct FilterGroup {
 /// The weights of any convolution or fully connected layer, packed in groups of filters.
 #[derive(Debug, Clone)]
 pub struct PackedFilters {
+    /// In the order of their filters; the widths are 8, 4, 2 and 1.
     pub groups: Vec<FilterGroup>,
+    /// Sum of the widths of all groups.
     pub filters: usize,
 }
 
@@ -77,6 +79,8 @@ impl PackedFilters {
         let mut first = 0;
         while first < filters {
             let rest = filters - first;
+            // Groups of 8 as long as there are 8 filters left, then at most one group each of 4, 2
+            // and 1.
             let width = GROUP_WIDTHS.into_iter().find(|&width| width <= rest).unwrap_or(1);
             let bias = match bias {
                 Some(bias) => bias[first..first + width].to_vec(),
@@ -120,6 +124,8 @@ impl PackedFilters {
         let mut parts = Vec::new();
         for groups in self.groups.chunks(parallelism.share(self.groups.len(), 1)) {
             let filters: usize = groups.iter().map(|group| group.width).sum();
+            // The targets of consecutive groups are adjacent, so each thread gets one contiguous
+            // slice.
             let (own, others) = rest.split_at_mut(filters * step);
             parts.push((groups, own));
             rest = others;
@@ -134,6 +140,7 @@ impl PackedFilters {
 pub struct Parallelism(pub usize);
 
 impl Parallelism {
+    /// No sharing: the work of the layer stays on its thread.
     pub const ONE: Self = Self(1);
 
     /// Threads for each of `parts` pieces of work that run at once.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::gpu::{Gpu, GpuEngine, prove_model};
+use super::gpu::{Gpu, GpuEngine, verify_model};
 use super::{Control, CpuEngine, Device, DeviceChoice, DeviceKind, SegmentOptions};
 use crate::error::{Error, Result, Warnings};
 use crate::model::{Architecture, Model};
@@ -87,7 +87,7 @@ impl Segmenter {
             Device::Cpu => drop(cpu.set(CpuEngine::new(&model)?)),
             Device::Gpu(open) => {
                 let engine = GpuEngine::new(Arc::clone(open), &model)?;
-                prove_model(&engine, &model).await?;
+                verify_model(&engine, &model).await?;
                 gpu = Some(engine);
             }
         }
@@ -110,6 +110,7 @@ impl Segmenter {
         let gpu_secs = gpu.seconds_per_pixel().await;
         let cpu_secs = self.cpu()?.seconds_per_pixel()?;
         match gpu_secs {
+            // Both times are seconds a pixel.
             Ok(secs) if secs < cpu_secs => return Ok(self),
             Ok(_) => warnings.note(format!(
                 "The CPU is faster than {} for this model and is used",

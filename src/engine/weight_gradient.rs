@@ -17,11 +17,11 @@ use pulp::{Arch, Simd, WithSimd};
 use super::kernel::{OutputRun, madd};
 
 /// Filters whose sums are taken together.
-pub const FILTERS: usize = 4;
+pub(super) const FILTERS: usize = 4;
 
 /// Adds `Σ output[f · filter_step + run.target + i] · input[run.source + taps[t] + i]`, over all
 /// runs and `i < run_len`, to the gradient of each weight.
-pub struct ConvWeightGrad<'a> {
+pub(super) struct ConvWeightGrad<'a> {
     /// Gradient of the output, `[filter][row][column][patch]`.
     pub output: &'a [f32],
     pub filters: usize,
@@ -38,7 +38,7 @@ pub struct ConvWeightGrad<'a> {
 
 /// Adds to `weights`, `[filter][tap]`. Each element of a vector has a sum of its own until a pair
 /// of filter and tap is done.
-pub fn add_weight_gradient(gradient: &ConvWeightGrad<'_>, weights: &mut [f32]) {
+pub(super) fn add_weight_gradient(gradient: &ConvWeightGrad<'_>, weights: &mut [f32]) {
     Arch::new().dispatch(WeightGradTask { gradient, weights });
 }
 
@@ -109,6 +109,7 @@ impl WeightGradTask<'_, '_> {
                 &S::as_simd_f32s(&input[start..][..run_len]).0[..count]
             });
             for i in 0..count {
+                // M + T loads for M × T multiply-adds.
                 let values: [S::f32s; T] = std::array::from_fn(|t| inputs[t][i]);
                 for m in 0..M {
                     let factor = outputs[m][i];

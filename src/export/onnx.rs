@@ -22,7 +22,9 @@ const OPSET: i64 = 17;
 /// Which of the two forms is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnnxForm {
+    /// One patch of 55 × 55 pixels to the logits of its centre.
     Patch,
+    /// A whole image with its context to the logits of each pixel.
     Dense,
 }
 

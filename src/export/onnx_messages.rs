@@ -5,7 +5,7 @@
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
-pub struct ModelProto {
+pub(super) struct ModelProto {
     #[prost(int64, tag = "1")]
     pub ir_version: i64,
     #[prost(string, tag = "2")]
@@ -24,7 +24,7 @@ pub struct ModelProto {
 
 /// `OperatorSetIdProto`; the empty domain is ONNX's own.
 #[derive(Clone, PartialEq, Message)]
-pub struct OperatorSet {
+pub(super) struct OperatorSet {
     #[prost(string, tag = "1")]
     pub domain: String,
     #[prost(int64, tag = "2")]
@@ -33,7 +33,7 @@ pub struct OperatorSet {
 
 /// `StringStringEntryProto`.
 #[derive(Clone, PartialEq, Message)]
-pub struct Entry {
+pub(super) struct Entry {
     #[prost(string, tag = "1")]
     pub key: String,
     #[prost(string, tag = "2")]
@@ -41,7 +41,7 @@ pub struct Entry {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct GraphProto {
+pub(super) struct GraphProto {
     #[prost(message, repeated, tag = "1")]
     pub node: Vec<NodeProto>,
     #[prost(string, tag = "2")]
@@ -55,7 +55,7 @@ pub struct GraphProto {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct NodeProto {
+pub(super) struct NodeProto {
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
     #[prost(string, repeated, tag = "2")]
@@ -70,7 +70,7 @@ pub struct NodeProto {
 
 /// `AttributeProto`; its field `type` is `kind` here.
 #[derive(Clone, PartialEq, Message)]
-pub struct Attribute {
+pub(super) struct Attribute {
     #[prost(string, tag = "1")]
     pub name: String,
     #[prost(float, optional, tag = "2")]
@@ -89,15 +89,15 @@ impl Attribute {
     const INT: i32 = 2;
     const INTS: i32 = 7;
 
-    pub fn float(name: &str, f: f32) -> Self {
+    pub(super) fn float(name: &str, f: f32) -> Self {
         Self { name: name.into(), f: Some(f), kind: Self::FLOAT, ..Self::default() }
     }
 
-    pub fn int(name: &str, i: i64) -> Self {
+    pub(super) fn int(name: &str, i: i64) -> Self {
         Self { name: name.into(), i: Some(i), kind: Self::INT, ..Self::default() }
     }
 
-    pub fn ints(name: &str, values: &[usize]) -> Self {
+    pub(super) fn ints(name: &str, values: &[usize]) -> Self {
         let ints = values.iter().map(|&v| v.cast_signed() as i64).collect();
         Self { name: name.into(), ints, kind: Self::INTS, ..Self::default() }
     }
@@ -105,7 +105,7 @@ impl Attribute {
 
 /// An array; values are little-endian.
 #[derive(Clone, PartialEq, Message)]
-pub struct TensorProto {
+pub(super) struct TensorProto {
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
     #[prost(int32, tag = "2")]
@@ -117,11 +117,11 @@ pub struct TensorProto {
 }
 
 /// Element type f32 in tensors and value infos (`TensorProto.DataType`).
-pub const FLOAT: i32 = 1;
+pub(super) const FLOAT: i32 = 1;
 
 /// `ValueInfoProto`: an input or output of the graph.
 #[derive(Clone, PartialEq, Message)]
-pub struct ValueInfo {
+pub(super) struct ValueInfo {
     #[prost(string, tag = "1")]
     pub name: String,
     #[prost(message, optional, tag = "2")]
@@ -129,13 +129,13 @@ pub struct ValueInfo {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct TypeProto {
+pub(super) struct TypeProto {
     #[prost(message, optional, tag = "1")]
     pub tensor_type: Option<TensorType>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct TensorType {
+pub(super) struct TensorType {
     #[prost(int32, tag = "1")]
     pub elem_type: i32,
     #[prost(message, optional, tag = "2")]
@@ -143,14 +143,14 @@ pub struct TensorType {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct TensorShape {
+pub(super) struct TensorShape {
     #[prost(message, repeated, tag = "1")]
     pub dim: Vec<Dimension>,
 }
 
 /// A fixed size or a named free one.
 #[derive(Clone, PartialEq, Message)]
-pub struct Dimension {
+pub(super) struct Dimension {
     #[prost(int64, optional, tag = "1")]
     pub dim_value: Option<i64>,
     #[prost(string, optional, tag = "2")]
@@ -159,7 +159,7 @@ pub struct Dimension {
 
 impl ValueInfo {
     /// An f32 tensor. Sizes are numbers, or names where they are free.
-    pub fn float(name: &str, sizes: &[&str]) -> Self {
+    pub(super) fn float(name: &str, sizes: &[&str]) -> Self {
         let mut shape = TensorShape { dim: Vec::new() };
         for size in sizes {
             shape.dim.push(match size.parse() {

@@ -29,7 +29,7 @@ pub type Ring = Vec<Point>;
 
 /// A rectangle of pixels; bottom and right are excluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PixelBounds {
+pub(super) struct PixelBounds {
     pub top: usize,
     pub left: usize,
     pub bottom: usize,
@@ -70,7 +70,7 @@ struct Segment {
 /// is in units of the smoothed map. The object is 8-connected: pixels that touch at a corner are in
 /// one outline.
 #[must_use]
-pub fn trace_rings(
+pub(super) fn trace_rings(
     labels: &LabelMap,
     smoothed: &SmoothedMap,
     threshold: u16,
@@ -90,6 +90,9 @@ pub fn trace_rings(
     for row in 0..rows {
         for column in 0..columns {
             let start = first.offset(row.cast_signed(), column.cast_signed());
+            // Every ring is found at its first cell in reading order. A saddle cell holds two
+            // segments, which may belong to two rings, so visits are recorded by side and not by
+            // cell.
             for segment in tracer.segments(start).into_iter().flatten() {
                 if visited[row * columns + column] & bit(segment.entry) != 0 {
                     continue;
@@ -101,6 +104,7 @@ pub fn trace_rings(
                     let row = (cell.row - first.row).cast_unsigned();
                     let column = (cell.column - first.column).cast_unsigned();
                     visited[row * columns + column] |= bit(entry);
+                    // Never none: the side shared with the cell before is crossed in both cells.
                     let Some(exit) = tracer.exit(cell, entry) else { break };
                     ring.push(tracer.crossing(cell, exit));
                     (cell, entry) = next_cell(cell, exit);
@@ -132,7 +136,7 @@ fn next_cell(cell: Position, exit: Side) -> (Position, Side) {
 /// Twice the signed area of a polygon (shoelace formula), positive for outlines and negative for
 /// holes.
 #[must_use]
-pub fn doubled_area(ring: &[Point]) -> f64 {
+pub(super) fn doubled_area(ring: &[Point]) -> f64 {
     let next = ring.iter().cycle().skip(1);
     ring.iter().zip(next).map(|(a, b)| a.x * b.y - b.x * a.y).sum()
 }
@@ -162,6 +166,8 @@ impl Tracer<'_> {
         use Side::{Bottom, Left, Right, Top};
         let corners = [cell, cell.offset(0, 1), cell.offset(1, 1), cell.offset(1, 0)];
         let one = |entry, exit| [Some(Segment { entry, exit }), None];
+        // The 16 cases of marching squares, corners clockwise from the upper left. The entry and
+        // exit are chosen so that the inside corners lie to the right of the segment.
         match corners.map(|corner| self.is_inside(corner)) {
             [false, false, false, false] | [true, true, true, true] => [None, None],
             [true, false, false, false] => one(Top, Left),
@@ -203,6 +209,7 @@ impl Tracer<'_> {
             Side::Bottom => (cell.offset(1, 0), cell.offset(1, 1)),
             Side::Left => (cell, cell.offset(1, 0)),
         };
+        // Position of the crossing on the side: 0 at a, 1 at b.
         let t = if self.is_inside(a) {
             self.crossing_fraction(a, b)
         } else {

@@ -18,12 +18,12 @@
 use crate::raster::Mask;
 
 /// Squared distance where there is no background at all.
-pub const NO_BACKGROUND: u32 = 1 << 30;
+pub(super) const NO_BACKGROUND: u32 = 1 << 30;
 
 /// Calls `each_row` with every row's squared distances to the nearest pixel outside `mask`, in
 /// pixels²; 0 outside. Column distances are held in two bytes a pixel, so those above 65 535 count
 /// as 65 535.
-pub fn squared_distances(mask: &Mask, mut each_row: impl FnMut(usize, &[u32])) {
+pub(super) fn squared_distances(mask: &Mask, mut each_row: impl FnMut(usize, &[u32])) {
     let (w, h) = (mask.width(), mask.height());
     // Larger than any distance in the image.
     let infinity = (w + h).min(usize::from(u16::MAX)) as u16;
@@ -35,6 +35,7 @@ pub fn squared_distances(mask: &Mask, mut each_row: impl FnMut(usize, &[u32])) {
             column_distance[y * w + x] = if on { above.saturating_add(1).min(infinity) } else { 0 };
         }
     }
+    // Upward pass over all columns at once, from the last row but one: i + w is the pixel below.
     for i in (0..w * h.saturating_sub(1)).rev() {
         column_distance[i] = column_distance[i].min(column_distance[i + w].saturating_add(1));
     }
@@ -66,6 +67,7 @@ fn row_distances(
         while x < width && column_distance[x] > 0 {
             x += 1;
         }
+        // One background pixel on each side, where the run does not end at the border of the image.
         let before = first.saturating_sub(1);
         let after = (x + 1).min(width);
         let run = &column_distance[before..after];
@@ -120,6 +122,7 @@ impl LowerEnvelope {
     /// Minimum at each x from `first` on, as many as `out` holds.
     fn evaluate(&self, column_distance: &[u16], infinity: u16, first: usize, out: &mut [u32]) {
         let no_background = i64::from(infinity).pow(2);
+        // Right to left, with the parabola that is lowest at x: linear time, for the starts ascend.
         let mut lowest = self.apexes.len() - 1;
         for (i, squared_distance) in out.iter_mut().enumerate().rev() {
             let x = (first + i).cast_signed() as i64;

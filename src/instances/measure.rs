@@ -196,6 +196,7 @@ impl<'a> Nuclei<'a> {
 
     fn measurements(&self, sums: &PixelSums, rings: &[Ring]) -> Measurements {
         let count = sums.count as f64;
+        // Holes run the other way, so their areas are negative and are subtracted by the sum.
         let area: f64 = rings.iter().map(|ring| doubled_area(ring) / 2.0).sum();
         let perimeter = rings.first().map_or(0.0, ring_length);
         let circularity = if perimeter > 0.0 {
@@ -263,6 +264,7 @@ fn eccentricity(sums: &PixelSums) -> f64 {
     let xx = sums.xx as f64 / n - mean_x * mean_x + 1.0 / 12.0;
     let yy = sums.yy as f64 / n - mean_y * mean_y + 1.0 / 12.0;
     let xy = sums.xy as f64 / n - mean_x * mean_y;
+    // Eigenvalues of [xx xy; xy yy]: (trace ± √((xx − yy)² + 4 xy²)) / 2.
     let root = ((xx - yy).powi(2) + 4.0 * xy * xy).sqrt();
     let large = f64::midpoint(xx + yy, root);
     let small = (xx + yy - root) / 2.0;

@@ -3,7 +3,7 @@
 use crate::raster::{LabelMap, Mask};
 
 /// Fills background regions (4-connected) of at most `max_px` pixels that do not touch the border.
-pub fn fill_holes(mask: &mut Mask, max_px: usize) {
+pub(super) fn fill_holes(mask: &mut Mask, max_px: usize) {
     if max_px == 0 {
         return;
     }
@@ -23,6 +23,8 @@ pub fn fill_holes(mask: &mut Mask, max_px: usize) {
         while next < region.len() {
             let pixel = region[next];
             next += 1;
+            // Background is 4-connected because objects are 8-connected: a diagonal line of object
+            // pixels separates the two sides.
             let (row, column) = (pixel / w, pixel % w);
             if row == 0 || column == 0 || row + 1 == h || column + 1 == w {
                 touches_border = true;
@@ -50,7 +52,7 @@ pub fn fill_holes(mask: &mut Mask, max_px: usize) {
 
 /// Drops objects of fewer than `min_px` pixels and numbers the rest in the order of their first
 /// pixels.
-pub fn without_small(mut labels: LabelMap, min_px: usize) -> LabelMap {
+pub(super) fn without_small(mut labels: LabelMap, min_px: usize) -> LabelMap {
     let highest = labels.data().iter().copied().max().unwrap_or(0) as usize;
     let mut areas = vec![0usize; highest + 1];
     for &label in labels.data() {

@@ -12,7 +12,7 @@ const MAX_AREA_CHANGE: f64 = 0.01;
 const ATTEMPTS: u32 = 6;
 
 /// The ring with fewer points; its area changes by at most 1 %.
-pub fn simplify(ring: &Ring) -> Ring {
+pub(super) fn simplify(ring: &Ring) -> Ring {
     let area = doubled_area(ring);
     for attempt in 0..ATTEMPTS {
         let simplified = douglas_peucker(ring, TOLERANCE_PX / f64::from(1 << attempt));
@@ -42,6 +42,7 @@ fn douglas_peucker(ring: &Ring, tolerance: f64) -> Ring {
     let mut keep = vec![false; ring.len() + 1];
     keep[0] = true;
     keep[farthest] = true;
+    // A stack instead of recursion: a ring of n points may need a depth of n.
     let mut lines = vec![[0, farthest], [farthest, ring.len()]];
     while let Some([from, to]) = lines.pop() {
         // Between the ends of the line, the last of the points farthest from it.

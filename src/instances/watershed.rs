@@ -28,7 +28,11 @@ const NOT_FLOODED: u32 = u32::MAX;
 
 /// Height of each pixel of the mask: its distance to the background, plus `probability_weight`
 /// pixels times its probability. In units of 1 / [`UNITS_PER_PX`] pixels.
-pub fn height_map(mask: &Mask, smoothed: &SmoothedMap, probability_weight: f32) -> Plane<u16> {
+pub(super) fn height_map(
+    mask: &Mask,
+    smoothed: &SmoothedMap,
+    probability_weight: f32,
+) -> Plane<u16> {
     let units_per_one = probability_weight * UNITS_PER_PX as f32;
     let mut heights = Plane::filled(mask.width(), mask.height(), 0u16);
     squared_distances(mask, |y, squared_distances| {
@@ -36,6 +40,7 @@ pub fn height_map(mask: &Mask, smoothed: &SmoothedMap, probability_weight: f32) 
         for ((height, &squared), &p) in row.zip(squared_distances).zip(smoothed.row(y)) {
             if squared > 0 {
                 let clipped = squared.min(MAX_DISTANCE_PX * MAX_DISTANCE_PX);
+                // √(d² · 16²) = 16 d, rounded down, in integers: 200² · 16² fits 32 bits.
                 let distance = (clipped * UNITS_PER_PX * UNITS_PER_PX).isqrt();
                 let bonus = (f32::from(p) * units_per_one / f32::from(PROBABILITY_ONE)) as u32;
                 *height = (distance + bonus).min(u32::from(u16::MAX)) as u16;
@@ -47,12 +52,19 @@ pub fn height_map(mask: &Mask, smoothed: &SmoothedMap, probability_weight: f32) 
 
 /// Labels of the basins, in no particular order from 1. Where a basin rises less than `h_px` pixels
 /// above the saddle to a neighbour, or either has fewer than `min_area` pixels, they are one.
-pub fn split_touching(mask: &Mask, heights: &Plane<u16>, h_px: f32, min_area: usize) -> LabelMap {
+pub(super) fn split_touching(
+    mask: &Mask,
+    heights: &Plane<u16>,
+    h_px: f32,
+    min_area: usize,
+) -> LabelMap {
     let (w, h) = (mask.width(), mask.height());
     let min_rise = (h_px * UNITS_PER_PX as f32 + 0.5) as u32;
     let mut basins = Basins { min_rise, min_area, ..Basins::default() };
     let mut labels = Plane::filled(w, h, NOT_FLOODED);
     let basin_of = labels.data_mut();
+    // Invariant: every flooded pixel is at least as high as this one, so where two flooded basins
+    // touch it, its height is the height of their saddle.
     for pixel in by_descending_height(mask, heights) {
         let pixel = pixel as usize;
         let height = u32::from(heights.data()[pixel]);
@@ -88,6 +100,7 @@ pub fn split_touching(mask: &Mask, heights: &Plane<u16>, h_px: f32, min_area: us
         };
     }
     for label in basin_of {
+        // Pixels outside the mask were never flooded; basins merged later have one root by now.
         *label = if *label == NOT_FLOODED { 0 } else { basins.root(*label) + 1 };
     }
     labels
@@ -178,6 +191,7 @@ impl Basins {
         let rank = |basin: u32| (self.peak[basin as usize], u32::MAX - basin);
         let (high, low) = if rank(a) > rank(b) { (a, b) } else { (b, a) };
         let min_area = self.area[low as usize].min(self.area[high as usize]);
+        // The difference cannot underflow: both basins began at or above the saddle.
         if self.peak[low as usize] - saddle < self.min_rise || min_area < self.min_area {
             self.parent[low as usize] = high;
             self.area[high as usize] += self.area[low as usize];

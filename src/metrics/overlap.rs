@@ -7,13 +7,13 @@ use crate::raster::LabelMap;
 
 /// A true and a predicted object, each counted from 0 in the order of their labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ObjectPair {
+pub(super) struct ObjectPair {
     pub truth: usize,
     pub predicted: usize,
 }
 
 /// Areas of the objects of two label maps, and of their intersections.
-pub struct Overlaps {
+pub(super) struct Overlaps {
     /// Pixels of each true object.
     pub true_areas: Vec<u64>,
     /// Pixels of each predicted object.
@@ -27,7 +27,7 @@ impl Overlaps {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the sizes differ.
-    pub fn of(predicted: &LabelMap, truth: &LabelMap) -> Result<Self> {
+    pub(super) fn of(predicted: &LabelMap, truth: &LabelMap) -> Result<Self> {
         if !predicted.same_size(truth) {
             return Err(Error::mismatch("The prediction and the truth have different sizes"));
         }
@@ -56,17 +56,17 @@ impl Overlaps {
     }
 
     /// Pixels in either object of a pair.
-    pub fn union(&self, pair: ObjectPair) -> u64 {
+    pub(super) fn union(&self, pair: ObjectPair) -> u64 {
         self.area_sum(pair) - self.intersections.get(&pair).copied().unwrap_or(0)
     }
 
     /// Sum of the areas of a pair.
-    pub fn area_sum(&self, pair: ObjectPair) -> u64 {
+    pub(super) fn area_sum(&self, pair: ObjectPair) -> u64 {
         self.true_areas[pair.truth] + self.predicted_areas[pair.predicted]
     }
 
     /// Intersection over union of a pair, 0 to 1.
-    pub fn iou(&self, pair: ObjectPair) -> f64 {
+    pub(super) fn iou(&self, pair: ObjectPair) -> f64 {
         let intersection = self.intersections.get(&pair).copied().unwrap_or(0);
         intersection as f64 / self.union(pair) as f64
     }

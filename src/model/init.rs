@@ -7,7 +7,7 @@ use super::{Array, Graph, Role, Weights};
 
 /// PyTorch's defaults: weights and biases of convolutions and linear layers uniform within
 /// ±1/√fan-in; batch normalisation with scale 1 and shift 0.
-pub fn random_weights(graph: &Graph, seed: u64) -> Weights {
+pub(super) fn random_weights(graph: &Graph, seed: u64) -> Weights {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut weights = Weights::new();
     for spec in graph.arrays() {

@@ -165,6 +165,8 @@ fn decode_with_image(bytes: &[u8], format: ImageFormat, limits: DecodeLimits) ->
         .into_dimensions()
         .map_err(image_error)?;
     check_size(width, height, limits)?;
+    // The size in the header is checked above; this bounds the decoder's own buffers: 8 bytes are
+    // the largest pixel (RGBA of 16 bits).
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut memory = image::Limits::default();
     memory.max_alloc = Some(limits.max_pixels.saturating_mul(8).saturating_add(1 << 20));

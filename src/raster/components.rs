@@ -19,6 +19,8 @@ pub fn label_components(mask: &Mask) -> LabelMap {
         stack.push(start);
         while let Some(pixel) = stack.pop() {
             let (row, column) = (pixel / w, pixel % w);
+            // The 3 × 3 square around the pixel; the pixel itself is labelled already and is passed
+            // over.
             for r in row.saturating_sub(1)..(row + 2).min(h) {
                 for c in column.saturating_sub(1)..(column + 2).min(w) {
                     let neighbour = r * w + c;

@@ -15,6 +15,7 @@ pub fn mirror_index(index: isize, len: usize) -> usize {
         return 0;
     }
     let period = 2 * (len - 1);
+    // The mirrored line repeats after 2 (n − 1) pixels: once forwards, once back, ends not doubled.
     let folded = index.rem_euclid(period.cast_signed()).cast_unsigned();
     if folded < len { folded } else { period - folded }
 }

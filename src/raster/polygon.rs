@@ -37,6 +37,8 @@ pub fn fill_polygon(
             }
         }
         crossings.sort_by(f64::total_cmp);
+        // Even-odd rule: inside between the first and second crossing, the third and fourth, and so
+        // on. A closed polygon crosses a line an even number of times.
         for pair in crossings.chunks_exact(2) {
             let first = first_centre(pair[0], width);
             let end = first_centre(pair[1], width);

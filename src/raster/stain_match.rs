@@ -74,6 +74,7 @@ impl StainStatistics {
     #[must_use]
     pub fn of<'a>(images: impl IntoIterator<Item = &'a RgbImage>) -> Option<Self> {
         let table = optical_density_table();
+        // `[channel][value]`: pixels of tissue with this value.
         let mut counts = [[0u64; 256]; 3];
         for image in images {
             for pixel in image.data() {
@@ -135,7 +136,9 @@ impl StainStatistics {
             let gain = (target.deviation[c] / self.deviation[c].max(MIN_DEVIATION)).min(MAX_GAIN);
             for (value, &od) in lut.table[c].iter_mut().zip(&densities) {
                 let matched = (od - self.mean[c]) * gain + target.mean[c];
+                // White has od 0 and stays white; the full change applies from BACKGROUND_OD on.
                 let faded = matched * (od / BACKGROUND_OD).min(1.0);
+                // Inverse of od = −ln((value + 1) / 256).
                 *value = (256.0 * (-faded).exp() - 1.0).round().clamp(0.0, 255.0) as u8;
             }
         }

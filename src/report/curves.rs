@@ -14,7 +14,7 @@ const COLOURS: [RGBColor; 4] =
 
 /// What is known after an epoch. Losses are cross-entropies in nats.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct EpochPoint {
+pub(crate) struct EpochPoint {
     /// From 1.
     pub epoch: f64,
     pub train_loss: f64,
@@ -43,7 +43,7 @@ const SCORES: [EpochLine; 2] = [
 ///
 /// # Errors
 /// [`crate::error::Error::Malformed`] when plotters cannot draw the values.
-pub fn history_curves(history: &[EpochPoint]) -> Result<String> {
+pub(crate) fn history_curves(history: &[EpochPoint]) -> Result<String> {
     draw_svg(WIDTH_PX, HEIGHT_PX, |root| {
         let (left, right) = root.split_horizontally(WIDTH_PX / 2);
         // Losses fall and scores rise, so the legends take the corner that stays empty.

@@ -6,7 +6,7 @@ use super::html::{STYLE, escape, inline_png};
 
 /// One model of the demo, an object of `summary.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct DemoRow {
+pub(crate) struct DemoRow {
     pub pruning_ratio: f64,
     pub parameters: usize,
     /// Size of the model file.
@@ -20,21 +20,21 @@ pub struct DemoRow {
 
 /// A picture with its caption.
 #[derive(Debug, Clone)]
-pub struct DemoPicture {
+pub(crate) struct DemoPicture {
     pub caption: String,
     pub png: Vec<u8>,
 }
 
 /// A training run's curves.
 #[derive(Debug, Clone)]
-pub struct DemoCurves {
+pub(crate) struct DemoCurves {
     pub title: String,
     pub svg: String,
 }
 
 /// Contents of the report.
 #[derive(Debug)]
-pub struct DemoPage<'a> {
+pub(crate) struct DemoPage<'a> {
     /// Name of the device that trained.
     pub device: &'a str,
     pub rows: &'a [DemoRow],
@@ -44,7 +44,7 @@ pub struct DemoPage<'a> {
 
 /// The report as one HTML document.
 #[must_use]
-pub fn render_demo(page: &DemoPage<'_>) -> String {
+pub(crate) fn render_demo(page: &DemoPage<'_>) -> String {
     let mut html =
         String::from("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
     html += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">";

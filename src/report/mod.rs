@@ -8,10 +8,10 @@ mod study;
 mod study_curves;
 mod svg;
 
-pub use curves::{EpochPoint, history_curves};
-pub use demo::{DemoCurves, DemoPage, DemoPicture, DemoRow, render_demo};
-pub use study::{
+pub(crate) use curves::{EpochPoint, history_curves};
+pub(crate) use demo::{DemoCurves, DemoPage, DemoPicture, DemoRow, render_demo};
+pub(crate) use study::{
     CellPicture, PaperDifference, ScoreColumns, SeedStatistics, StudyPage, StudyPanel, StudyRow,
     render_study,
 };
-pub use study_curves::{Curve, CurvePoint, GridCell, study_curves, study_grid};
+pub(crate) use study_curves::{Curve, CurvePoint, GridCell, study_curves, study_grid};

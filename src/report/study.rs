@@ -5,7 +5,7 @@ use super::svg::sorted_distinct;
 
 /// The five scores of the paper's tables, in their order there.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ScoreColumns<T> {
+pub(crate) struct ScoreColumns<T> {
     pub sensitivity: T,
     pub specificity: T,
     pub dice: T,
@@ -15,7 +15,7 @@ pub struct ScoreColumns<T> {
 
 /// Mean and standard deviation over seeds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SeedStatistics {
+pub(crate) struct SeedStatistics {
     pub mean: f64,
     /// Sample standard deviation (divisor n − 1); none with a single seed.
     pub std_dev: Option<f64>,
@@ -24,7 +24,7 @@ pub struct SeedStatistics {
 impl SeedStatistics {
     /// The statistics of one score's values, one value per seed; none without values.
     #[must_use]
-    pub fn of(values: &[f64]) -> Option<Self> {
+    pub(crate) fn of(values: &[f64]) -> Option<Self> {
         if values.is_empty() {
             return None;
         }
@@ -38,14 +38,14 @@ impl SeedStatistics {
 
 /// Differences from the paper's scores, in units of the paper's standard errors.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PaperDifference {
+pub(crate) struct PaperDifference {
     pub accuracy: f64,
     pub cross_entropy: f64,
 }
 
 /// One configuration: all seeds of a network, ratio and sample size.
 #[derive(Debug, Clone)]
-pub struct StudyRow {
+pub(crate) struct StudyRow {
     pub network: String,
     pub pruning_ratio: f64,
     /// Sample size relative to the network, where the design gives it.
@@ -65,14 +65,14 @@ pub struct StudyRow {
 
 /// A figure.
 #[derive(Debug, Clone)]
-pub struct StudyPanel {
+pub(crate) struct StudyPanel {
     pub title: String,
     pub svg: String,
 }
 
 /// Nuclei that one configuration finds on the same piece of tissue.
 #[derive(Debug, Clone)]
-pub struct CellPicture {
+pub(crate) struct CellPicture {
     pub network: String,
     pub pruning_ratio: f64,
     /// Sample size: patches, or relative to the network where it shrinks with the ratio.
@@ -82,7 +82,7 @@ pub struct CellPicture {
 
 /// Contents of the report.
 #[derive(Debug)]
-pub struct StudyPage<'a> {
+pub(crate) struct StudyPage<'a> {
     pub name: &'a str,
     /// The design as TOML.
     pub design: &'a str,
@@ -101,7 +101,7 @@ const UNKNOWN: &str = "–";
 
 /// The report as one HTML document.
 #[must_use]
-pub fn render_study(page: &StudyPage<'_>) -> String {
+pub(crate) fn render_study(page: &StudyPage<'_>) -> String {
     let name = escape(page.name);
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\

@@ -8,7 +8,7 @@ use crate::error::Result;
 
 /// One line of a figure.
 #[derive(Debug, Clone)]
-pub struct Curve {
+pub(crate) struct Curve {
     pub name: String,
     /// In any order.
     pub points: Vec<CurvePoint>,
@@ -16,7 +16,7 @@ pub struct Curve {
 
 /// A point with its error bar.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CurvePoint {
+pub(crate) struct CurvePoint {
     pub x: f64,
     pub y: f64,
     /// Half the length of the error bar; 0 draws none.
@@ -25,7 +25,7 @@ pub struct CurvePoint {
 
 /// A field of [`study_grid`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct GridCell {
+pub(crate) struct GridCell {
     pub pruning_ratio: f64,
     /// Sample size: patches, or relative to the network.
     pub size: f64,
@@ -45,7 +45,7 @@ const X_LABELS: usize = 6;
 ///
 /// # Errors
 /// [`crate::error::Error::Malformed`] when plotters cannot draw the values.
-pub fn study_curves(x_label: &str, y_label: &str, curves: &[Curve]) -> Result<String> {
+pub(crate) fn study_curves(x_label: &str, y_label: &str, curves: &[Curve]) -> Result<String> {
     draw_svg(WIDTH_PX, HEIGHT_PX, |root| draw_curves(root, x_label, y_label, curves))
 }
 
@@ -144,7 +144,7 @@ const TOP_PX: i32 = 26;
 ///
 /// # Errors
 /// [`crate::error::Error::Malformed`] when plotters cannot draw the values.
-pub fn study_grid(cells: &[GridCell]) -> Result<String> {
+pub(crate) fn study_grid(cells: &[GridCell]) -> Result<String> {
     let ratios = sorted_distinct(cells.iter().map(|c| c.pruning_ratio).collect());
     let sizes = sorted_distinct(cells.iter().map(|c| c.size).collect());
     let width = field_left(sizes.len()) + 10;

@@ -49,14 +49,14 @@ pub(super) struct AxisRange {
 
 impl AxisRange {
     /// The range of no values: `low` is above `high`.
-    pub const EMPTY: Self = Self { low: f64::MAX, high: f64::MIN };
+    pub(super) const EMPTY: Self = Self { low: f64::MAX, high: f64::MIN };
 
-    pub fn is_empty(self) -> bool {
+    pub(super) fn is_empty(self) -> bool {
         self.low > self.high
     }
 
     /// Widens the range so that it contains `value`; NaN changes nothing.
-    pub fn include(&mut self, value: f64) {
+    pub(super) fn include(&mut self, value: f64) {
         self.low = self.low.min(value);
         self.high = self.high.max(value);
     }

@@ -76,6 +76,8 @@ fn decode_lzw(bytes: &[u8], value_count: usize) -> Result<Vec<u8>> {
     let mut decoder = weezl::decode::Decoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8);
     let mut consumed = 0;
     let mut produced = 0;
+    // The decoder stops at internal limits of its own and is called until the tile is complete; a
+    // call without progress means that the stream is broken.
     while produced < value_count {
         let step = decoder.decode_bytes(&bytes[consumed..], &mut values[produced..]);
         consumed += step.consumed_in;
@@ -96,6 +98,7 @@ fn undo_predictor(level: &SlideLevel, values: &mut [u8]) {
     }
     let n = level.samples;
     for row in values.chunks_exact_mut(level.tile_width * n) {
+        // In place and from left to right: the left neighbour is already restored.
         for i in n..row.len() {
             row[i] = row[i].wrapping_add(row[i - n]);
         }
@@ -147,6 +150,8 @@ fn decode_jpeg(level: &SlideLevel, width: usize, height: usize, bytes: &[u8]) ->
     let (components, colour_space) =
         if level.samples == 1 { (1, ColorSpace::Luma) } else { (3, ColorSpace::RGB) };
     let options = DecoderOptions::default()
+        // Some writers pad a tile to whole JPEG blocks. The limit bounds the memory that a hostile
+        // header can demand.
         .set_max_width(width.next_multiple_of(64) * 2)
         .set_max_height(height.next_multiple_of(64) * 2)
         .jpeg_set_max_scans(MAX_SCANS)

@@ -185,6 +185,8 @@ impl SlideLevel {
             directory: directory.clone(),
             is_tiled,
         };
+        // The tile tables are checked once here and read entry by entry later: a large slide has a
+        // million tiles.
         let tiles = level.tiles_across() as u64 * level.tiles_down() as u64;
         if level.directory.count(level.offsets_tag()) < tiles
             || level.directory.count(level.byte_counts_tag()) < tiles

@@ -117,6 +117,8 @@ impl RangeCache {
         let mut out = Vec::with_capacity(len as usize);
         let mut position = start;
         while position < end {
+            // The only segment that can hold `position` is the last one that begins at or before
+            // it.
             let segment = self.segments.range(..=position).next_back();
             let Some((segment_start, bytes)) =
                 segment.filter(|(s, bytes)| *s + bytes.len() as u64 > position)
@@ -160,6 +162,7 @@ pub fn merge_ranges(ranges: &[Range<u64>]) -> Vec<MergedRange> {
     let mut order: Vec<usize> = (0..ranges.len()).collect();
     order.sort_by_key(|&i| (ranges[i].start, ranges[i].end));
     let mut merged: Vec<MergedRange> = Vec::new();
+    // In ascending order of start, a range can only extend the last merged one or begin a new one.
     for i in order {
         let range = ranges[i].clone();
         match merged.last_mut() {

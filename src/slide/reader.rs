@@ -124,6 +124,8 @@ impl SlideReader {
     fn tiles(&self, indices: &[TileIndex]) -> Result<Vec<Option<Arc<RgbImage>>>> {
         let mut tiles = Vec::with_capacity(indices.len());
         {
+            // The lock is not held while tiles are fetched and decoded, so two threads may decode
+            // the same tile; the second result replaces the first, which is equal.
             let mut cache = self.cache.lock().map_err(|_| poisoned())?;
             for index in indices {
                 tiles.push(cache.get(*index));
@@ -169,6 +171,7 @@ impl SlideReader {
     fn fetch_and_decode(&self, missing: &[MissingTile]) -> Result<Vec<Arc<RgbImage>>> {
         let ranges: Vec<Range<u64>> = missing.iter().map(|tile| tile.range.clone()).collect();
         let mut compressed: Vec<Vec<u8>> = vec![Vec::new(); missing.len()];
+        // Tiles of a region lie close together in the file: few requests serve many tiles.
         for merged in merge_ranges(&ranges) {
             let fetched = self.source.read(merged.range.clone())?;
             for &member in &merged.members {

@@ -20,36 +20,36 @@ const HEADER_BYTES: u64 = 16;
 
 /// Tags that slides use, under the names of TIFF 6.0, section 8 (baseline) and sections 14
 /// (predictor) and 15 (tiles).
-pub mod tag {
-    pub const IMAGE_WIDTH: u16 = 256;
+pub(super) mod tag {
+    pub(crate) const IMAGE_WIDTH: u16 = 256;
     /// Height of the image, pixels.
-    pub const IMAGE_LENGTH: u16 = 257;
-    pub const BITS_PER_SAMPLE: u16 = 258;
-    pub const COMPRESSION: u16 = 259;
-    pub const PHOTOMETRIC_INTERPRETATION: u16 = 262;
-    pub const IMAGE_DESCRIPTION: u16 = 270;
-    pub const STRIP_OFFSETS: u16 = 273;
-    pub const SAMPLES_PER_PIXEL: u16 = 277;
-    pub const ROWS_PER_STRIP: u16 = 278;
-    pub const STRIP_BYTE_COUNTS: u16 = 279;
-    pub const X_RESOLUTION: u16 = 282;
-    pub const PLANAR_CONFIGURATION: u16 = 284;
-    pub const RESOLUTION_UNIT: u16 = 296;
-    pub const PREDICTOR: u16 = 317;
-    pub const TILE_WIDTH: u16 = 322;
+    pub(crate) const IMAGE_LENGTH: u16 = 257;
+    pub(crate) const BITS_PER_SAMPLE: u16 = 258;
+    pub(crate) const COMPRESSION: u16 = 259;
+    pub(crate) const PHOTOMETRIC_INTERPRETATION: u16 = 262;
+    pub(crate) const IMAGE_DESCRIPTION: u16 = 270;
+    pub(crate) const STRIP_OFFSETS: u16 = 273;
+    pub(crate) const SAMPLES_PER_PIXEL: u16 = 277;
+    pub(crate) const ROWS_PER_STRIP: u16 = 278;
+    pub(crate) const STRIP_BYTE_COUNTS: u16 = 279;
+    pub(crate) const X_RESOLUTION: u16 = 282;
+    pub(crate) const PLANAR_CONFIGURATION: u16 = 284;
+    pub(crate) const RESOLUTION_UNIT: u16 = 296;
+    pub(crate) const PREDICTOR: u16 = 317;
+    pub(crate) const TILE_WIDTH: u16 = 322;
     /// Height of a tile, pixels.
-    pub const TILE_LENGTH: u16 = 323;
-    pub const TILE_OFFSETS: u16 = 324;
-    pub const TILE_BYTE_COUNTS: u16 = 325;
+    pub(crate) const TILE_LENGTH: u16 = 323;
+    pub(crate) const TILE_OFFSETS: u16 = 324;
+    pub(crate) const TILE_BYTE_COUNTS: u16 = 325;
     /// Offsets of sub-directories (Technical Note 1).
-    pub const SUB_IFDS: u16 = 330;
+    pub(crate) const SUB_IFDS: u16 = 330;
     /// Quantisation and Huffman tables that all JPEG tiles share (Technical Note 2).
-    pub const JPEG_TABLES: u16 = 347;
+    pub(crate) const JPEG_TABLES: u16 = 347;
 }
 
 /// How a file writes numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TiffLayout {
+pub(super) struct TiffLayout {
     pub big_endian: bool,
     /// `BigTIFF`: counts and offsets have 8 bytes.
     pub big_tiff: bool,
@@ -152,7 +152,7 @@ impl FieldType {
 
 /// One tag of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TagEntry {
+pub(super) struct TagEntry {
     /// None for types that this module does not know; such a tag is present but has no value.
     field_type: Option<FieldType>,
     /// Number of values.
@@ -191,6 +191,7 @@ impl Directory {
         let entry = self.entries.get(&tag).filter(|e| index < e.count).ok_or_else(malformed)?;
         let field_type = entry.field_type.filter(|t| t.is_unsigned_integer());
         let size = field_type.ok_or_else(malformed)?.size();
+        // Only the bytes of this value are read: a table of tiles may have megabytes.
         let relative = index.checked_mul(size).ok_or_else(malformed)?;
         let offset = entry.offset.checked_add(relative).ok_or_else(malformed)?;
         Ok(self.layout.number(&bytes.read(offset, size)?))
@@ -264,7 +265,7 @@ impl Directory {
 
 /// A directory of the file's main chain and its sub-directories (tag `SubIFDs`).
 #[derive(Debug)]
-pub struct DirectoryNode {
+pub(super) struct DirectoryNode {
     pub directory: Directory,
     pub sub_directories: Vec<Directory>,
 }
@@ -274,11 +275,13 @@ pub struct DirectoryNode {
 /// # Errors
 /// Missing bytes; [`Error::Unsupported`] for a file that is no TIFF, [`Error::Malformed`] for a
 /// chain that has a cycle or leaves the file, [`Error::Limit`] for more than 256 directories.
-pub fn directories(bytes: &RangeCache) -> ReadResult<Vec<DirectoryNode>> {
+pub(super) fn directories(bytes: &RangeCache) -> ReadResult<Vec<DirectoryNode>> {
     let header = header(bytes)?;
     let mut visited = Vec::new();
     let mut nodes = Vec::new();
     let mut next = header.first_directory;
+    // `visited` bounds the number of directories and stops at cycles, over the main chain and all
+    // sub-directories together.
     while next != 0 {
         let link = read_directory(bytes, header.layout, next, &mut visited)?;
         let mut sub_directories = Vec::new();
@@ -361,11 +364,13 @@ fn read_directory(
     }
     let table_offset = offset + widths.count;
     let table_bytes = tag_count * widths.entry;
+    // All entries and the offset of the next directory, in one read.
     let raw = bytes.read(table_offset, table_bytes + widths.value)?;
     let mut entries = BTreeMap::new();
     for i in 0..tag_count {
         let start = (i * widths.entry) as usize;
         let entry = &raw[start..start + widths.entry as usize];
+        // Entry: tag (2 bytes), type (2), count and value or offset (4 each; 8 each in a BigTIFF).
         let value_start = 4 + widths.value as usize;
         let field_type = FieldType::from_code(layout.number(&entry[2..4]));
         let count = layout.number(&entry[4..value_start]);

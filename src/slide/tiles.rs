@@ -84,6 +84,7 @@ impl Rect {
             return Vec::new();
         }
         let first_column = clipped.columns.start / level.tile_width;
+        // The range excludes its end, so the last pixel is at end − 1.
         let last_column = (clipped.columns.end - 1) / level.tile_width;
         let first_row = clipped.rows.start / level.tile_height;
         let last_row = (clipped.rows.end - 1) / level.tile_height;
@@ -113,6 +114,8 @@ impl Rect {
             }
             for y in clipped.rows.start.max(tile_top)..clipped.rows.end.min(tile_bottom) {
                 let source = &tile.pixels.row(y - tile_top)[from - tile_left..to - tile_left];
+                // Not negative: the clipped part begins at or after the rectangle, whose own corner
+                // may be negative.
                 let out_x = (from.cast_signed() - self.x).cast_unsigned();
                 let out_y = (y.cast_signed() - self.y).cast_unsigned();
                 out.row_mut(out_y)[out_x..out_x + source.len()].copy_from_slice(source);

@@ -11,7 +11,7 @@ const SIZE_TOLERANCE: f64 = 1.05;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Question {
+pub(crate) enum Question {
     /// How far to prune with this number of labelled patches?
     Patches(usize),
     /// How many patches, and how far to prune, for this accuracy?
@@ -20,7 +20,7 @@ pub enum Question {
 
 /// An answer with the numbers behind it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Advice {
+pub(crate) struct Advice {
     /// Largest pruning ratio that costs no more accuracy than the margin, or that still reaches the
     /// required accuracy.
     pub pruning_ratio: f64,
@@ -41,7 +41,7 @@ pub struct Advice {
 /// Answers from a study's groups of one network, or from the paper's Table 6 where there are none.
 /// `margin` is the accuracy that pruning may cost. None when no known result fits.
 #[must_use]
-pub fn advise(question: Question, margin: f64, groups: &[CellGroup]) -> Option<Advice> {
+pub(crate) fn advise(question: Question, margin: f64, groups: &[CellGroup]) -> Option<Advice> {
     let known = if groups.is_empty() {
         KnownResults::of_the_paper()
     } else {

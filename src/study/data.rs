@@ -23,7 +23,7 @@ const MAX_NAMED: usize = 5;
 /// A design's `[data]`: where tiles come from, and which of their pixels are scored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct DataOptions {
+pub(crate) struct DataOptions {
     /// Procedural tissue instead of a folder.
     pub phantom: bool,
     /// The DCCN is scored on a grid of every `dccn_stride`-th pixel of the test tiles, because all
@@ -48,7 +48,7 @@ impl Default for DataOptions {
 /// Parts of tile names by role. Where all three lists are empty, the paper's Table 1 decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct TileSplit {
+pub(crate) struct TileSplit {
     pub pretrain: Vec<String>,
     pub train: Vec<String>,
     pub test: Vec<String>,
@@ -95,7 +95,7 @@ fn contains_any(tile: &str, parts: &[String]) -> bool {
 
 /// Tiles of a study by role.
 #[derive(Debug, Default)]
-pub struct StudyTiles {
+pub(crate) struct StudyTiles {
     pub pretrain: Vec<Tile>,
     pub train: Vec<Tile>,
     pub test: Vec<Tile>,
@@ -113,7 +113,7 @@ struct TileEntry<'a> {
 impl StudyTiles {
     /// Procedural tissue: 8 tiles to pre-train, 8 others to train, 2 larger ones to test.
     #[must_use]
-    pub fn phantom() -> Self {
+    pub(crate) fn phantom() -> Self {
         Self {
             pretrain: PHANTOM_PRETRAIN.tiles(),
             train: PHANTOM_TRAIN.tiles(),
@@ -123,7 +123,7 @@ impl StudyTiles {
 
     /// Every tile with its role and the hashes of its image and labels, as JSON lines.
     #[must_use]
-    pub fn manifest(&self) -> String {
+    pub(crate) fn manifest(&self) -> String {
         let roles = [
             (Split::Pretrain, &self.pretrain),
             (Split::Train, &self.train),
@@ -152,7 +152,7 @@ impl StudyTiles {
     /// # Errors
     /// [`Error::Mismatch`] when a role that is needed has no tile, an entry of the split matches no
     /// tile, or a test tile would also train.
-    pub fn by_split(tiles: Vec<Tile>, design: &Design) -> Result<Self> {
+    pub(crate) fn by_split(tiles: Vec<Tile>, design: &Design) -> Result<Self> {
         let split = &design.data.split;
         if let Some(name) = split.unmatched(&tiles) {
             return Err(Error::mismatch(format!(

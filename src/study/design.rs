@@ -10,14 +10,14 @@ use crate::train::Recipe;
 
 /// A design that comes with the program.
 #[derive(Debug, Clone, Copy)]
-pub struct BuiltInDesign {
+pub(super) struct BuiltInDesign {
     pub name: &'static str,
     /// TOML.
     pub text: &'static str,
 }
 
 /// All designs that come with the program.
-pub const BUILT_IN: [BuiltInDesign; 7] = [
+pub(super) const BUILT_IN: [BuiltInDesign; 7] = [
     BuiltInDesign { name: "smoke", text: include_str!("designs/smoke.toml") },
     BuiltInDesign { name: "paper-table4", text: include_str!("designs/paper-table4.toml") },
     BuiltInDesign { name: "paper-table5", text: include_str!("designs/paper-table5.toml") },
@@ -36,7 +36,7 @@ const MAX_R: f64 = 100.0;
 /// How the number of patches depends on the pruning ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
-pub enum PatchScale {
+pub(crate) enum PatchScale {
     /// The same at every ratio (the paper's Tables 6 and 7).
     #[default]
     Fixed,
@@ -47,7 +47,7 @@ pub enum PatchScale {
 /// Networks that a design can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum NetworkChoice {
+pub(crate) enum NetworkChoice {
     /// The paper's DCNN.
     Dcnn,
     /// The paper's DCCN.
@@ -59,7 +59,7 @@ pub enum NetworkChoice {
 impl NetworkChoice {
     /// The name in designs, ids and tables.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Dcnn => "dcnn",
             Self::Dccn => "dccn",
@@ -68,7 +68,7 @@ impl NetworkChoice {
     }
 
     #[must_use]
-    pub fn family(self) -> Family {
+    pub(crate) fn family(self) -> Family {
         match self {
             Self::Dcnn | Self::Small => Family::Dcnn,
             Self::Dccn => Family::Dccn,
@@ -77,13 +77,13 @@ impl NetworkChoice {
 
     /// The paper's network of which this is a copy; none for networks that are not in the paper.
     #[must_use]
-    pub fn paper_family(self) -> Option<Family> {
+    pub(crate) fn paper_family(self) -> Option<Family> {
         (self != Self::Small).then_some(self.family())
     }
 
     /// The unpruned network.
     #[must_use]
-    pub fn architecture(self) -> Architecture {
+    pub(crate) fn architecture(self) -> Architecture {
         match self {
             Self::Dcnn => Architecture::paper_dcnn(),
             Self::Dccn => Architecture::paper_dccn(),
@@ -112,7 +112,7 @@ impl NetworkChoice {
 /// A study: the cells are all combinations of networks, ratios, sample sizes and seeds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Design {
+pub(crate) struct Design {
     pub name: String,
     pub networks: Vec<NetworkChoice>,
     /// Pruning ratios, each in [0, 1).
@@ -144,7 +144,7 @@ fn one_seed() -> Vec<u64> {
 
 /// One network, ratio, sample size and seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Cell {
+pub(crate) struct Cell {
     /// The same in every run and on every machine; contains a hash of everything in the design that
     /// decides the result.
     pub id: String,
@@ -162,7 +162,7 @@ impl Design {
     ///
     /// # Errors
     /// [`Error::Malformed`] naming the line, or [`Error::Mismatch`] naming the number.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let design: Self = toml::from_str(text)
             .map_err(|e| Error::malformed(format!("The design cannot be understood: {e}")))?;
         design.validate()?;
@@ -173,7 +173,7 @@ impl Design {
     ///
     /// # Errors
     /// [`Error::Mismatch`] listing the known names.
-    pub fn built_in(name: &str) -> Result<Self> {
+    pub(crate) fn built_in(name: &str) -> Result<Self> {
         for design in BUILT_IN {
             if design.name == name {
                 return Self::parse(design.text);
@@ -187,7 +187,7 @@ impl Design {
     ///
     /// # Errors
     /// [`Error::Malformed`] when a value has no TOML form, which does not happen in practice.
-    pub fn to_toml(&self) -> Result<String> {
+    pub(crate) fn to_toml(&self) -> Result<String> {
         toml::to_string(self)
             .map_err(|e| Error::malformed(format!("The design cannot be written: {e}")))
     }
@@ -244,7 +244,7 @@ impl Design {
 
     /// Every cell, small samples first, so that first results come early.
     #[must_use]
-    pub fn cells(&self) -> Vec<Cell> {
+    pub(crate) fn cells(&self) -> Vec<Cell> {
         let mut cells = Vec::new();
         for &network in &self.networks {
             for size in self.sizes() {
@@ -303,26 +303,26 @@ impl Design {
 
     /// Names the pre-training of a network; contains a hash like a cell's id.
     #[must_use]
-    pub fn pretrain_id(&self, network: NetworkChoice) -> String {
+    pub(crate) fn pretrain_id(&self, network: NetworkChoice) -> String {
         let hashed = serde_json::json!([network, self.pretrain, self.train, self.data]).to_string();
         format!("{}-pretrained-{}", network.name(), short_hash(&hashed))
     }
 
     /// How a cell is trained.
     #[must_use]
-    pub fn recipe(&self, cell: &Cell) -> Recipe {
+    pub(crate) fn recipe(&self, cell: &Cell) -> Recipe {
         Recipe { patches: cell.n_train, seed: cell.seed, ..self.cell_recipe(cell.network) }
     }
 
     /// How a network is trained before it is pruned; none where random weights are the start.
     #[must_use]
-    pub fn pretrain_recipe(&self, network: NetworkChoice) -> Option<Recipe> {
+    pub(crate) fn pretrain_recipe(&self, network: NetworkChoice) -> Option<Recipe> {
         self.pretrain.recipe(&self.cell_recipe(network))
     }
 
     /// Whether any network is trained before it is pruned.
     #[must_use]
-    pub fn pretrains(&self) -> bool {
+    pub(crate) fn pretrains(&self) -> bool {
         self.networks.iter().any(|&network| self.pretrain_recipe(network).is_some())
     }
 

@@ -7,7 +7,7 @@ use crate::report::ScoreColumns;
 
 /// One configuration of Tables 4 to 7.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PaperRow {
+pub(crate) struct PaperRow {
     pub pruning_ratio: f64,
     /// Training patches.
     pub n_train: usize,
@@ -16,7 +16,7 @@ pub struct PaperRow {
 
 /// All rows of Table 4 (DCNN, scaled), 5 (DCCN, scaled), 6 (DCNN, fixed) or 7 (DCCN, fixed).
 #[must_use]
-pub fn paper_table(family: Family, scale: PatchScale) -> Vec<PaperRow> {
+pub(super) fn paper_table(family: Family, scale: PatchScale) -> Vec<PaperRow> {
     let csv = match (family, scale) {
         (Family::Dcnn, PatchScale::Scaled) => include_str!("paper/table4_dcnn_scaled.csv"),
         (Family::Dccn, PatchScale::Scaled) => include_str!("paper/table5_dccn_scaled.csv"),
@@ -45,14 +45,14 @@ fn paper_row(line: &str) -> Option<PaperRow> {
 
 /// Standard errors of the paper's scores.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StandardErrors {
+pub(super) struct StandardErrors {
     pub accuracy: f64,
     pub cross_entropy: f64,
 }
 
 /// The paper's standard errors, from seven seeds at r = 1.
 #[must_use]
-pub fn standard_errors(family: Family) -> StandardErrors {
+pub(super) fn standard_errors(family: Family) -> StandardErrors {
     match family {
         Family::Dcnn => StandardErrors { accuracy: 0.002, cross_entropy: 0.004 },
         Family::Dccn => StandardErrors { accuracy: 0.003, cross_entropy: 0.001 },
@@ -61,7 +61,7 @@ pub fn standard_errors(family: Family) -> StandardErrors {
 
 /// A network's cost in Table 8.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PaperCost {
+pub(crate) struct PaperCost {
     /// Size of the model file, units of 1024 bytes.
     pub kilobytes: f64,
     /// Inference on a GTX 1070.
@@ -70,7 +70,7 @@ pub struct PaperCost {
 
 /// The row of Table 8 for a network and ratio.
 #[must_use]
-pub fn paper_cost(family: Family, pruning_ratio: f64) -> Option<PaperCost> {
+pub(crate) fn paper_cost(family: Family, pruning_ratio: f64) -> Option<PaperCost> {
     for line in include_str!("paper/table8_cost.csv").lines().skip(1) {
         let fields: Vec<f64> = line.split(',').filter_map(|f| f.trim().parse().ok()).collect();
         let &[ratio, dcnn_kilobytes, dccn_kilobytes, dcnn_ms, dccn_ms] = fields.as_slice() else {

@@ -16,14 +16,14 @@ const MAX_PICTURE_BYTES: u64 = 10_000_000;
 
 /// A report and its figures as files of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StudyReport {
+pub(crate) struct StudyReport {
     pub html: String,
     pub figures: Vec<StudyFigure>,
 }
 
 /// A figure of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StudyFigure {
+pub(crate) struct StudyFigure {
     /// Such as `dcnn-accuracy.svg`.
     pub file_name: String,
     pub svg: String,
@@ -33,7 +33,7 @@ pub struct StudyFigure {
 ///
 /// # Errors
 /// When a result or picture cannot be read.
-pub fn report(study: &Study) -> Result<StudyReport> {
+pub(crate) fn report(study: &Study) -> Result<StudyReport> {
     let groups = groups(study)?;
     let times = study.times()?;
     let mut panels = Vec::new();

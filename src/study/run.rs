@@ -26,7 +26,7 @@ const PICTURE_PX: usize = 200;
 const PIXEL_THRESHOLD: f32 = 0.5;
 
 /// Computes cells of one study.
-pub struct CellRunner<'a> {
+pub(crate) struct CellRunner<'a> {
     pub study: &'a Study,
     pub tiles: &'a StudyTiles,
     /// Where to train; scores are computed on the CPU.
@@ -48,7 +48,7 @@ impl CellRunner<'_> {
     ///
     /// # Errors
     /// Those of training.
-    pub fn pretrained(
+    pub(crate) fn pretrained(
         &self,
         network: NetworkChoice,
         on_event: &mut dyn FnMut(&Event),
@@ -70,7 +70,7 @@ impl CellRunner<'_> {
     /// # Errors
     /// Those of training and segmentation; [`Error::Cancelled`] when asked to stop. A training that
     /// was stopped continues from its checkpoint.
-    pub fn run(&self, cell: &Cell, on_event: &mut dyn FnMut(&Event)) -> Result<CellResult> {
+    pub(crate) fn run(&self, cell: &Cell, on_event: &mut dyn FnMut(&Event)) -> Result<CellResult> {
         if let Some(finished) = self.study.result(cell)? {
             return Ok(finished);
         }
@@ -163,7 +163,7 @@ fn pruned(model: &Model, ratio: f64) -> Result<Model> {
 
 /// Cost of a network at a pruning ratio (the paper's Table 8).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct NetworkCostRow {
+pub(crate) struct NetworkCostRow {
     pub network: NetworkChoice,
     pub pruning_ratio: f64,
     /// Of the model file, single precision.
@@ -177,7 +177,7 @@ pub struct NetworkCostRow {
 ///
 /// # Errors
 /// Those of pruning, which do not occur in practice.
-pub fn measure_cost(design: &Design, runs: usize) -> Result<Vec<NetworkCostRow>> {
+pub(crate) fn measure_cost(design: &Design, runs: usize) -> Result<Vec<NetworkCostRow>> {
     let mut rows = Vec::new();
     for &network in &design.networks {
         let unpruned = Model::random(network.architecture(), 1)?;

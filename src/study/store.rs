@@ -35,7 +35,7 @@ const TABLE_HEADER: &str = "id,network,pruning_ratio,r,n_train,seed,parameters,b
 
 /// Result of a cell, the content of its file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CellResult {
+pub(crate) struct CellResult {
     pub cell: Cell,
     pub parameters: usize,
     /// Bytes of the model file, single precision.
@@ -50,7 +50,7 @@ pub struct CellResult {
 
 /// A study's folder.
 #[derive(Debug, Clone)]
-pub struct Study {
+pub(crate) struct Study {
     pub design: Design,
     pub folder: PathBuf,
 }
@@ -60,7 +60,7 @@ impl Study {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the folder has a study of another design.
-    pub fn create_or_open(design: Design, folder: &Path) -> Result<Self> {
+    pub(crate) fn create_or_open(design: Design, folder: &Path) -> Result<Self> {
         if Self::exists_in(folder) {
             let existing = Self::open(folder)?;
             if existing.design != design {
@@ -77,7 +77,7 @@ impl Study {
 
     /// Whether a folder has a study.
     #[must_use]
-    pub fn exists_in(folder: &Path) -> bool {
+    pub(crate) fn exists_in(folder: &Path) -> bool {
         folder.join(DESIGN_FILE).is_file()
     }
 
@@ -85,7 +85,7 @@ impl Study {
     ///
     /// # Errors
     /// When there is none, or its design cannot be read.
-    pub fn open(folder: &Path) -> Result<Self> {
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
         let file = folder.join(DESIGN_FILE);
         let bytes = read_file(&file, MAX_BYTES)?;
         let text = String::from_utf8(bytes)
@@ -98,7 +98,7 @@ impl Study {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the tiles are not those of the first run.
-    pub fn check_tiles(&self, tiles: &StudyTiles) -> Result<()> {
+    pub(crate) fn check_tiles(&self, tiles: &StudyTiles) -> Result<()> {
         let file = self.folder.join(TILES_FILE);
         let manifest = tiles.manifest();
         if !file.is_file() {
@@ -117,7 +117,7 @@ impl Study {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub fn times(&self) -> Result<PatchTimes> {
+    pub(crate) fn times(&self) -> Result<PatchTimes> {
         let file = self.folder.join(TIMES_FILE);
         if file.is_file() { read_times(&file) } else { Ok(PatchTimes::default()) }
     }
@@ -126,33 +126,33 @@ impl Study {
     ///
     /// # Errors
     /// When the file is not such a table, or cannot be copied.
-    pub fn import_times(&self, file: &Path) -> Result<()> {
+    pub(crate) fn import_times(&self, file: &Path) -> Result<()> {
         read_times(file)?;
         write_atomic(&self.folder.join(TIMES_FILE), &read_file(file, MAX_BYTES)?)
     }
 
     /// The file of a network that is trained and not pruned.
     #[must_use]
-    pub fn pretrained_file(&self, network: NetworkChoice) -> PathBuf {
+    pub(crate) fn pretrained_file(&self, network: NetworkChoice) -> PathBuf {
         let id = self.design.pretrain_id(network);
         self.folder.join("pretrained").join(format!("{id}.safetensors"))
     }
 
     /// The file of a cell's result.
     #[must_use]
-    pub fn result_file(&self, cell: &Cell) -> PathBuf {
+    pub(crate) fn result_file(&self, cell: &Cell) -> PathBuf {
         self.folder.join("cells").join(format!("{}.json", cell.id))
     }
 
     /// The file of a cell's model.
     #[must_use]
-    pub fn model_file(&self, cell: &Cell) -> PathBuf {
+    pub(crate) fn model_file(&self, cell: &Cell) -> PathBuf {
         self.folder.join("models").join(format!("{}.safetensors", cell.id))
     }
 
     /// The file of a cell's picture: a piece of the first test tile with the nuclei found in it.
     #[must_use]
-    pub fn picture_file(&self, cell: &Cell) -> PathBuf {
+    pub(crate) fn picture_file(&self, cell: &Cell) -> PathBuf {
         self.folder.join("pictures").join(format!("{}.png", cell.id))
     }
 
@@ -160,7 +160,7 @@ impl Study {
     ///
     /// # Errors
     /// [`Error::Malformed`] or [`Error::Mismatch`] naming a file that is not this cell's result.
-    pub fn result(&self, cell: &Cell) -> Result<Option<CellResult>> {
+    pub(crate) fn result(&self, cell: &Cell) -> Result<Option<CellResult>> {
         let file = self.result_file(cell);
         if !file.is_file() {
             return Ok(None);
@@ -178,7 +178,7 @@ impl Study {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn save_result(&self, result: &CellResult) -> Result<()> {
+    pub(crate) fn save_result(&self, result: &CellResult) -> Result<()> {
         let text =
             serde_json::to_vec_pretty(result).map_err(|e| Error::malformed(e.to_string()))?;
         write_atomic(&self.result_file(&result.cell), &text)
@@ -188,7 +188,7 @@ impl Study {
     ///
     /// # Errors
     /// Those of [`Self::result`].
-    pub fn unfinished(&self) -> Result<Vec<Cell>> {
+    pub(crate) fn unfinished(&self) -> Result<Vec<Cell>> {
         let mut unfinished = Vec::new();
         for cell in self.design.cells() {
             if self.result(&cell)?.is_none() {
@@ -202,7 +202,7 @@ impl Study {
     ///
     /// # Errors
     /// Those of [`Self::result`].
-    pub fn results(&self) -> Result<Vec<CellResult>> {
+    pub(crate) fn results(&self) -> Result<Vec<CellResult>> {
         let mut results = Vec::new();
         for cell in self.design.cells() {
             results.extend(self.result(&cell)?);
@@ -214,7 +214,7 @@ impl Study {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write_table(&self) -> Result<PathBuf> {
+    pub(crate) fn write_table(&self) -> Result<PathBuf> {
         let mut text = TABLE_HEADER.to_owned();
         for result in self.results()? {
             text += &result.csv_row();

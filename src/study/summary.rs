@@ -11,7 +11,7 @@ use crate::report::{PaperDifference, ScoreColumns, SeedStatistics};
 
 /// All seeds of one configuration.
 #[derive(Debug, Clone)]
-pub struct CellGroup {
+pub(crate) struct CellGroup {
     pub network: NetworkChoice,
     pub pruning_ratio: f64,
     pub r: Option<f64>,
@@ -62,7 +62,7 @@ impl CellGroup {
 
     /// Differences from the paper's row, where there is one.
     #[must_use]
-    pub fn difference_from_paper(&self) -> Option<PaperDifference> {
+    pub(crate) fn difference_from_paper(&self) -> Option<PaperDifference> {
         let paper = self.paper?.scores;
         let errors = standard_errors(self.network.family());
         let accuracy = self.scores.accuracy?.mean;
@@ -78,7 +78,7 @@ impl CellGroup {
 ///
 /// # Errors
 /// When a result cannot be read.
-pub fn groups(study: &Study) -> Result<Vec<CellGroup>> {
+pub(crate) fn groups(study: &Study) -> Result<Vec<CellGroup>> {
     let mut configurations: Vec<Vec<CellResult>> = Vec::new();
     for result in study.results()? {
         match configurations.iter_mut().find(|seeds| is_same_configuration(&seeds[0], &result)) {

@@ -12,7 +12,7 @@ const MILLISECONDS: usize = 3;
 
 /// Measured times by network and pruning ratio.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct PatchTimes {
+pub(crate) struct PatchTimes {
     rows: Vec<TimeRow>,
 }
 
@@ -28,7 +28,7 @@ impl PatchTimes {
     ///
     /// # Errors
     /// [`Error::Malformed`] with the number of the first line that is not a row of the table.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut rows = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
             let is_header = number == 1;
@@ -47,7 +47,7 @@ impl PatchTimes {
 
     /// Milliseconds per patch, if they were measured.
     #[must_use]
-    pub fn ms_per_patch(&self, network: NetworkChoice, pruning_ratio: f64) -> Option<f64> {
+    pub(crate) fn ms_per_patch(&self, network: NetworkChoice, pruning_ratio: f64) -> Option<f64> {
         for row in &self.rows {
             if row.network == network.name() && (row.pruning_ratio - pruning_ratio).abs() < 1e-9 {
                 return Some(row.ms_per_patch);
@@ -57,7 +57,7 @@ impl PatchTimes {
     }
 
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 }

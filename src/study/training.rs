@@ -12,7 +12,7 @@ use crate::train::{DeadUnitOptions, Recipe, Schedule, is_single};
 /// [`TrainOptions`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
-pub struct PretrainOptions {
+pub(crate) struct PretrainOptions {
     /// 0 starts from random weights.
     pub patches: usize,
     pub epochs: u64,
@@ -45,7 +45,7 @@ impl PretrainOptions {
 /// Training of every cell. Fields have the meaning that they have in [`Recipe`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct TrainOptions {
+pub(crate) struct TrainOptions {
     pub epochs: u64,
     #[serde(rename = "spread", alias = "square", skip_serializing_if = "is_single")]
     pub square_px: usize,

@@ -17,7 +17,7 @@ const RUN_CELL: &str = "RAYON_NUM_THREADS={threads} {PRUNELLA} study cell .";
 /// The Snakefile of a design whose folder holds `design.toml`. Paths are relative to that folder;
 /// `data` is the folder of labelled tiles as all machines name it.
 #[must_use]
-pub fn snakefile(design: &Design, data: Option<&str>) -> String {
+pub(crate) fn snakefile(design: &Design, data: Option<&str>) -> String {
     // Entries of two Python dictionaries: pre-training → network, and cell → pre-training.
     let mut pretrained: Vec<String> = Vec::new();
     let mut cells: Vec<String> = Vec::new();

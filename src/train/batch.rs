@@ -10,14 +10,14 @@ use crate::platform::{for_each_part, mix};
 
 /// A sampled pixel and the seed of its augmentation.
 #[derive(Debug, Clone, Copy)]
-pub struct Sample {
+pub(super) struct Sample {
     pub pixel: SamplePixel,
     pub seed: u64,
 }
 
 /// Input and targets of one step.
 #[derive(Debug, Clone)]
-pub struct Batch {
+pub(super) struct Batch {
     /// Side of the square of classified pixels in each window; 1 for patches.
     pub square_px: usize,
     /// `[window][3][side][side]`, where side = 54 + `square_px`.
@@ -38,12 +38,12 @@ struct GatheredWindow<'a> {
 
 impl Batch {
     /// Patches of 3×55×55 values and the class of each centre.
-    pub fn of_patches(patches: Vec<f32>, classes: Vec<usize>) -> Self {
+    pub(super) fn of_patches(patches: Vec<f32>, classes: Vec<usize>) -> Self {
         Self { square_px: 1, windows: patches, classes, soft_targets: Vec::new() }
     }
 
     /// Gathers the windows of `samples`, each augmented by its own seed.
-    pub fn gather(
+    pub(super) fn gather(
         tiles: &[Tile],
         samples: &[Sample],
         square_px: usize,
@@ -67,18 +67,18 @@ impl Batch {
     }
 
     /// The same without augmentation.
-    pub fn gather_plain(tiles: &[Tile], pixels: &[SamplePixel], square_px: usize) -> Self {
+    pub(super) fn gather_plain(tiles: &[Tile], pixels: &[SamplePixel], square_px: usize) -> Self {
         let samples: Vec<Sample> = pixels.iter().map(|&pixel| Sample { pixel, seed: 0 }).collect();
         Self::gather(tiles, &samples, square_px, Augmentation::NONE)
     }
 
     /// Number of windows.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.classes.len() / (self.square_px * self.square_px)
     }
 
     /// Target probability of nucleus of a classified pixel; none beyond the batch.
-    pub fn target(&self, pixel: usize) -> Option<f32> {
+    pub(super) fn target(&self, pixel: usize) -> Option<f32> {
         if self.soft_targets.is_empty() {
             return self.classes.get(pixel).map(|&class| class as f32);
         }
@@ -104,6 +104,6 @@ impl GatheredWindow<'_> {
 }
 
 /// Seed of the augmentation of sample `index` in `epoch`.
-pub fn augmentation_seed(seed: u64, epoch: u64, index: usize) -> u64 {
+pub(super) fn augmentation_seed(seed: u64, epoch: u64, index: usize) -> u64 {
     mix(mix(seed ^ 0xA5A5) ^ mix(epoch + 1).rotate_left(17) ^ index as u64)
 }

@@ -27,7 +27,7 @@ use crate::platform::{for_each_part, madd, map_parts};
 /// Mean and variance of the channels of a layer over a step, the variance unbiased as PyTorch
 /// stores it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LayerStatistics {
+pub(super) struct LayerStatistics {
     /// Name of the normalisation.
     pub layer: String,
     pub mean: Vec<f32>,
@@ -36,7 +36,7 @@ pub struct LayerStatistics {
 
 /// Forward values of one group, and the gradient of its outputs.
 #[derive(Debug, Clone, Copy)]
-pub struct GroupValues<'a> {
+pub(super) struct GroupValues<'a> {
     pub input: &'a [f32],
     pub output: &'a [f32],
     pub grad_output: &'a [f32],
@@ -44,14 +44,14 @@ pub struct GroupValues<'a> {
 
 /// Gradients of scale (γ) and shift (β), by channel.
 #[derive(Debug)]
-pub struct ScaleShiftGrad {
+pub(super) struct ScaleShiftGrad {
     pub scale: Vec<f32>,
     pub shift: Vec<f32>,
 }
 
 /// A normalisation with the statistics of one step.
 #[derive(Debug, Clone)]
-pub struct BatchNorm {
+pub(super) struct BatchNorm {
     channels: Vec<Channel>,
     /// Patches in all groups.
     patches: usize,
@@ -97,7 +97,7 @@ impl BatchNorm {
     /// The normalisation of `groups`, which hold `patches` patches in all, with the layer's scale γ
     /// and shift β.
     #[must_use]
-    pub fn new(groups: &[&[f32]], patches: usize, gamma: &[f32], beta: &[f32]) -> Self {
+    pub(super) fn new(groups: &[&[f32]], patches: usize, gamma: &[f32], beta: &[f32]) -> Self {
         let area = groups[0].len() / PATCH_BATCH / gamma.len();
         let indices: Vec<usize> = (0..groups.len()).collect();
         let moments = map_parts(indices, |g| moments(groups[g], area, present(g, patches)));
@@ -131,7 +131,7 @@ impl BatchNorm {
 
     /// Statistics of this step, which enter the running ones.
     #[must_use]
-    pub fn statistics(&self, layer: &str) -> LayerStatistics {
+    pub(super) fn statistics(&self, layer: &str) -> LayerStatistics {
         let degrees_of_freedom = (self.count - 1.0).max(1.0);
         LayerStatistics {
             layer: layer.to_owned(),
@@ -145,12 +145,12 @@ impl BatchNorm {
     }
 
     /// Normalised and rectified values of a group.
-    pub fn forward(&self, input: &[f32], output: &mut [f32]) {
+    pub(super) fn forward(&self, input: &[f32], output: &mut [f32]) {
         normalise(&self.channels, input, output);
     }
 
     /// Adds the gradients of each group's inputs to `grad_inputs`; gives those of scale and shift.
-    pub fn backward(
+    pub(super) fn backward(
         &self,
         groups: &[GroupValues<'_>],
         grad_inputs: &mut [&mut [f32]],
@@ -166,6 +166,7 @@ impl BatchNorm {
             let factor = channel.gamma * channel.inv_std;
             coefficients.push(BatchNormGrad {
                 factor: factor as f32,
+                // The formula at the top of this file, sorted by g, (x − μ) and 1.
                 slope: (-factor * channel.inv_std.powi(2) * by_distance / self.count) as f32,
                 constant: (-factor * plain / self.count) as f32,
             });
@@ -204,6 +205,8 @@ fn moments_with<S: Simd>(_: S, values: &[f32], area: usize, present: usize) -> V
                 sums[i] += position[i];
             }
         }
+        // Two passes: subtracting the mean first avoids the cancellation of E[x²] − μ². Sums run in
+        // 32 bits within a patch and in 64 bits over patches.
         let mean = total(&sums[..present]) / count;
         let centre = mean as f32;
         let mut squares = [0.0f32; PATCH_BATCH];
@@ -296,6 +299,7 @@ fn add_input_gradient_with<'a, S: Simd>(
                 let g = if y[i] > 0.0 { gradient[i] } else { 0.0 };
                 by_input[i] = madd(factor, g, madd(slope, x[i] - channel.mean, constant));
             }
+            // g is zero there, but slope and constant are not.
             if present < PATCH_BATCH {
                 by_input[present..].fill(0.0);
             }

@@ -12,7 +12,7 @@ use crate::model::{Graph, Op};
 
 /// Neighbouring channels of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlobOffset {
+pub(super) struct BlobOffset {
     pub blob: usize,
     /// First position, and number of positions: one a channel, row and column, each
     /// [`PATCH_BATCH`] values.
@@ -23,19 +23,19 @@ pub struct BlobOffset {
 impl BlobOffset {
     /// The node's values in those of its blob.
     #[must_use]
-    pub fn of<'a>(&self, blob: &'a [f32]) -> &'a [f32] {
+    pub(super) fn of<'a>(&self, blob: &'a [f32]) -> &'a [f32] {
         &blob[self.first * PATCH_BATCH..][..self.positions * PATCH_BATCH]
     }
 
     #[must_use]
-    pub fn of_mut<'a>(&self, blob: &'a mut [f32]) -> &'a mut [f32] {
+    pub(super) fn of_mut<'a>(&self, blob: &'a mut [f32]) -> &'a mut [f32] {
         &mut blob[self.first * PATCH_BATCH..][..self.positions * PATCH_BATCH]
     }
 }
 
 /// Memory layout of a graph's values.
 #[derive(Debug, Clone)]
-pub struct BlobLayout {
+pub(super) struct BlobLayout {
     /// By node. A normalisation shares the offset of its ReLU.
     pub offsets: Vec<BlobOffset>,
     /// Positions of each blob.
@@ -45,7 +45,7 @@ pub struct BlobLayout {
 impl BlobLayout {
     /// The layout of a graph; none where a node would have to lie in two places.
     #[must_use]
-    pub fn new(graph: &Graph) -> Option<Self> {
+    pub(super) fn new(graph: &Graph) -> Option<Self> {
         let mut blobs = Vec::new();
         let mut assigned: Vec<Option<BlobOffset>> = vec![None; graph.nodes.len()];
         // Users come before their inputs here, so a node's offset is settled when it is met.

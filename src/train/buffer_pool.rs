@@ -8,7 +8,7 @@ use crate::engine::{AlignedBuffer, PATCH_BATCH};
 
 /// Free buffers by length, in values; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct BufferPool(Arc<Mutex<BTreeMap<usize, Vec<AlignedBuffer>>>>);
+pub(super) struct BufferPool(Arc<Mutex<BTreeMap<usize, Vec<AlignedBuffer>>>>);
 
 impl BufferPool {
     fn free(&self) -> MutexGuard<'_, BTreeMap<usize, Vec<AlignedBuffer>>> {
@@ -17,20 +17,20 @@ impl BufferPool {
 
     /// A buffer of `positions` × [`PATCH_BATCH`] values with unspecified content, for code that
     /// writes all of them.
-    pub fn take(&self, positions: usize) -> AlignedBuffer {
+    pub(super) fn take(&self, positions: usize) -> AlignedBuffer {
         let free = self.free().get_mut(&(positions * PATCH_BATCH)).and_then(Vec::pop);
         free.unwrap_or_else(|| AlignedBuffer::zeroed(positions))
     }
 
     /// A buffer of zeros.
-    pub fn take_zeroed(&self, positions: usize) -> AlignedBuffer {
+    pub(super) fn take_zeroed(&self, positions: usize) -> AlignedBuffer {
         let mut buffer = self.take(positions);
         buffer.fill(0.0);
         buffer
     }
 
     /// Returns buffers to the pool.
-    pub fn give_back(&self, buffers: impl IntoIterator<Item = AlignedBuffer>) {
+    pub(super) fn give_back(&self, buffers: impl IntoIterator<Item = AlignedBuffer>) {
         let mut free = self.free();
         for buffer in buffers {
             free.entry(buffer.len()).or_default().push(buffer);

@@ -29,6 +29,7 @@ const MAX_BYTES: u64 = 1_000_000_000;
 pub struct TrainProgress {
     /// [`run_id`]: a checkpoint of another run is not resumed.
     pub run: String,
+    /// Complete epochs, from 0.
     pub epoch: u64,
     /// Steps done in this epoch.
     pub step: u64,
@@ -36,21 +37,25 @@ pub struct TrainProgress {
     pub steps: u64,
     /// Sum of the training losses of this epoch's patches so far.
     pub loss_sum: f64,
+    /// Scores of the complete epochs, oldest first.
     pub history: Vec<EpochLog>,
 }
 
 /// A stored run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
+    /// Position in the run and scores so far.
     pub progress: TrainProgress,
+    /// By array name, before the next step.
     pub weights: Weights,
+    /// State of the optimiser: array name → its gradient's running means.
     pub moments: BTreeMap<String, Moments>,
 }
 
 /// Hash of everything that decides the result of a run: the program's version, recipe, initial
 /// weights (with teachers) and tiles.
 #[must_use]
-pub fn run_id(recipe: &Recipe, start: &str, tiles: &[String]) -> String {
+pub(super) fn run_id(recipe: &Recipe, start: &str, tiles: &[String]) -> String {
     let version = env!("CARGO_PKG_VERSION");
     sha256_hex(
         format!("{version}|{}|{start}|{}", serde_json::json!(recipe), tiles.join(",")).as_bytes(),

@@ -22,6 +22,7 @@ pub enum TrainBackend {
 /// A backend ready to train.
 #[derive(Debug, Clone)]
 pub struct Compute {
+    /// What computes the gradients.
     pub backend: TrainBackend,
     /// For people and cards: what it is, or the adapter's name and API.
     pub name: String,

@@ -14,6 +14,7 @@ use crate::model::Model;
 pub struct TrainAdapter {
     /// N of `--device gpu:N`.
     pub index: usize,
+    /// What the platform reports about it.
     #[serde(flatten)]
     pub facts: AdapterFacts,
     /// Whether this build can train on it; segmentation runs on any.

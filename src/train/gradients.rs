@@ -10,7 +10,7 @@ const NORM_MOMENTUM: f32 = 0.1;
 
 /// Mean loss over a batch and its gradients.
 #[derive(Debug, Default)]
-pub struct Gradients {
+pub(super) struct Gradients {
     pub loss: f64,
     /// By array name, in the layout of the array.
     pub arrays: BTreeMap<String, Vec<f32>>,
@@ -20,7 +20,7 @@ pub struct Gradients {
 
 impl Gradients {
     /// Adds the loss and gradients of another part of the same batch.
-    pub fn add(&mut self, part: &Self) {
+    pub(super) fn add(&mut self, part: &Self) {
         self.loss += part.loss;
         for (name, values) in &part.arrays {
             let Some(sums) = self.arrays.get_mut(name) else {
@@ -37,7 +37,7 @@ impl Gradients {
     /// Subtracts the mean from the weight gradient of each prunable filter (gradient
     /// centralisation, Yong et al. 2020). Inputs behind a ReLU are positive, so a common change of
     /// all weights of a filter is what makes its output negative everywhere.
-    pub fn centre(&mut self, graph: &Graph) {
+    pub(super) fn centre(&mut self, graph: &Graph) {
         for node in graph.nodes.iter().filter(|node| graph.is_prunable(node)) {
             let Some(gradient) = self.arrays.get_mut(&format!("{}.weight", node.name)) else {
                 continue;
@@ -54,7 +54,7 @@ impl Gradients {
 }
 
 /// Moves the running statistics in `weights` towards those of a batch.
-pub fn update_running_statistics(weights: &mut Weights, statistics: &[LayerStatistics]) {
+pub(super) fn update_running_statistics(weights: &mut Weights, statistics: &[LayerStatistics]) {
     for LayerStatistics { layer, mean, variance } in statistics {
         for (suffix, new) in [("running_mean", mean), ("running_var", variance)] {
             let Some(running) = weights.get_mut(&format!("{layer}.{suffix}")) else { continue };

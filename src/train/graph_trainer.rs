@@ -26,7 +26,7 @@ use crate::platform::{for_each_part, map_parts};
 /// A network of convolutions, normalisations with ReLU, poolings and concatenations, with two
 /// outputs.
 #[derive(Debug, Clone)]
-pub struct GraphTrainer {
+pub(super) struct GraphTrainer {
     steps: Vec<Step>,
     /// Positions of each blob.
     blobs: Vec<usize>,
@@ -79,7 +79,7 @@ impl GraphTrainer {
     /// The trainer of a graph; none where a layer is of another kind, or where something else than
     /// concatenations and normalisations share a blob.
     #[must_use]
-    pub fn new(graph: &Graph) -> Option<Self> {
+    pub(super) fn new(graph: &Graph) -> Option<Self> {
         let BlobLayout { offsets, blobs } = BlobLayout::new(graph)?;
         let mut steps = Vec::new();
         for (i, node) in graph.nodes.iter().enumerate().skip(1) {
@@ -145,7 +145,7 @@ impl GraphTrainer {
     /// Mean loss over a batch, its gradients, and the statistics of its normalisations. The same on
     /// any number of threads.
     #[must_use]
-    pub fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
+    pub(super) fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
         if batch.len() == 0 {
             return Gradients::default();
         }
@@ -153,6 +153,8 @@ impl GraphTrainer {
         let mut grads: Blobs = vec![Vec::new(); self.blobs.len()];
         let loss = self.loss(&values, batch, head, &mut grads[self.output.blob]);
         let mut arrays = BTreeMap::new();
+        // Reverse order of the forward pass: when a step is reached, all its readers have added
+        // their gradients to its output.
         for (step, norm) in self.steps.iter().zip(&norms).rev() {
             self.backward(step, weights, norm.as_ref(), &values, &mut grads, &mut arrays);
             // The step that writes the beginning of a blob is the first to write there, and so the
@@ -181,6 +183,8 @@ impl GraphTrainer {
         });
         let mut norms = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
+            // Taken out for the borrow checker: input and output are different blobs. An existing
+            // blob is one that earlier layers of a dense block have written to.
             let mut outputs = std::mem::take(&mut values[step.to.blob]);
             if outputs.is_empty() {
                 outputs = self.zeroed(groups, step.to.blob);
@@ -239,6 +243,7 @@ impl GraphTrainer {
     ) {
         let inputs = &values[step.from.blob];
         let outputs = &values[step.to.blob];
+        // Zero before the first reader adds to it.
         let mut grad_inputs = std::mem::take(&mut grads[step.from.blob]);
         if grad_inputs.is_empty() {
             grad_inputs = self.zeroed(inputs.len(), step.from.blob);
@@ -340,6 +345,8 @@ impl Step {
                     return;
                 }
                 let parallelism = conv.limit_parallelism(Parallelism::of_each(groups.len()));
+                // The input gradient is the convolution of the output gradient with the flipped
+                // kernels, filters and channels exchanged.
                 let (adjoint, filters) = conv.adjoint(self.array(weights, "weight"));
                 for_each_part(with_gradients(groups, grad_inputs), |group| {
                     let grad_output = group.values.grad_output;

@@ -34,14 +34,17 @@ struct UnitActivations {
 /// Dead units of a layer that have been re-initialised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevivedUnits {
+    /// Name of the layer in the graph, such as `conv2`.
     pub layer: String,
+    /// Units that were re-initialised, at most [`Self::units`].
     pub dead: usize,
+    /// All units of the layer.
     pub units: usize,
 }
 
 /// The model that a run begins with, and what was re-initialised for it.
 #[derive(Debug)]
-pub struct InitialModel {
+pub(super) struct InitialModel {
     pub model: Model,
     pub revived: Vec<RevivedUnits>,
 }
@@ -58,7 +61,7 @@ struct HiddenLayer {
 /// # Errors
 /// [`Error::Unsupported`] when it asks for measures in a network that is no chain: the DCCN
 /// normalises its batches and needs none.
-pub fn initial_model(
+pub(super) fn initial_model(
     model: &Model,
     recipe: &Recipe,
     tiles: &[Tile],
@@ -105,6 +108,7 @@ fn revive_dead_units(
     let mut weights = model.weights().clone();
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5EED);
     let mut revived = Vec::new();
+    // Layers in order: a unit revived in one layer changes what the next one is measured on.
     for HiddenLayer { name, reader } in hidden_layers(network) {
         let activations = UnitActivations::measure(network, &weights, patches, &name);
         let units = activations.active_share.len();
@@ -148,6 +152,7 @@ fn randomise_unit(
     let target = if live == 0 { 1.0 } else { sum / f64::from(live) };
     let weights = &mut array.data[unit * fan_in..][..fan_in];
     for weight in weights.iter_mut() {
+        // 24 random bits: uniform in [−1, 1) and exact in f32.
         *weight = (rng.next_u32() >> 8) as f32 / (1u32 << 23) as f32 - 1.0;
     }
     let scale = (target / square_norm(weights)).sqrt() as f32;
@@ -182,6 +187,8 @@ fn centre_unit(weights: &mut Weights, layer: &str, unit: usize, activations: &Un
 fn zero_outgoing(weights: &mut Weights, reader: &str, unit: usize, units: usize) {
     let Some(array) = weights.get_mut(&format!("{reader}.weight")) else { return };
     let fan_in = array.data.len() / array.shape[0];
+    // `[reading unit][unit][row][column]`: a convolution has kernel² weights a unit, a fully
+    // connected layer the area of its input.
     let weights_per_unit = fan_in / units;
     for reading in array.data.chunks_exact_mut(fan_in) {
         reading[unit * weights_per_unit..][..weights_per_unit].fill(0.0);
@@ -198,6 +205,7 @@ fn scaled_to_patches(model: &Model, network: &SequentialTrainer, patches: &Batch
         for unit in 0..units {
             centre_unit(&mut weights, &name, unit, &before);
         }
+        // Measured again, for the scale is that of the centred output.
         let centred = UnitActivations::measure(network, &weights, patches, &name);
         for unit in 0..units {
             // Half the variance of a symmetric distribution around 0 lies above 0.

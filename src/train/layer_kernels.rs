@@ -27,7 +27,7 @@ const SAMPLES: usize = 512;
 
 /// Max pooling over squares. Padding never wins.
 #[derive(Debug, Clone, Copy)]
-pub struct MaxPool {
+pub(super) struct MaxPool {
     pub kernel: usize,
     pub stride: usize,
     pub padding: usize,
@@ -71,7 +71,7 @@ impl MaxPool {
     }
 
     /// The maxima of a buffer, on several threads.
-    pub fn forward(
+    pub(super) fn forward(
         &self,
         input: &AlignedBuffer,
         parallelism: Parallelism,
@@ -89,7 +89,7 @@ impl MaxPool {
     }
 
     /// Adds the gradient of the inputs to `grad_input`, on several threads.
-    pub fn backward(
+    pub(super) fn backward(
         &self,
         input: &AlignedBuffer,
         grad_output: &AlignedBuffer,
@@ -110,12 +110,19 @@ impl MaxPool {
 /// The maxima of some channels.
 #[pulp::with_simd(max_pool = Arch::new())]
 #[inline(always)]
-pub fn max_pool_with<'a, S: Simd>(_: S, pool: MaxPool, input: &'a [f32], output: &'a mut [f32]) {
+pub(super) fn max_pool_with<'a, S: Simd>(
+    _: S,
+    pool: MaxPool,
+    input: &'a [f32],
+    output: &'a mut [f32],
+) {
     let input = input.as_chunks::<PATCH_BATCH>().0;
     let mut outputs = output.as_chunks_mut::<PATCH_BATCH>().0.iter_mut();
     for channel in 0.. {
         for row in 0..pool.out_side {
             for column in 0..pool.out_side {
+                // The outputs decide how many channels there are: the slice may hold a part of
+                // them.
                 let Some(maxima) = outputs.next() else { return };
                 *maxima = [f32::NEG_INFINITY; PATCH_BATCH];
                 for tap in 0..pool.taps() {
@@ -134,7 +141,7 @@ pub fn max_pool_with<'a, S: Simd>(_: S, pool: MaxPool, input: &'a [f32], output:
 /// Adds the gradient of each output to the first of its inputs that is the maximum.
 #[pulp::with_simd(max_pool_gradient = Arch::new())]
 #[inline(always)]
-pub fn max_pool_gradient_with<'a, S: Simd>(
+pub(super) fn max_pool_gradient_with<'a, S: Simd>(
     _: S,
     pool: MaxPool,
     input: &'a [f32],
@@ -174,7 +181,7 @@ pub fn max_pool_gradient_with<'a, S: Simd>(
 
 /// Mean pooling over adjacent squares. Rows and columns beyond the last whole square are left out.
 #[derive(Debug, Clone, Copy)]
-pub struct AveragePool {
+pub(super) struct AveragePool {
     pub kernel: usize,
     pub in_side: usize,
     pub out_side: usize,
@@ -197,7 +204,7 @@ impl AveragePool {
 /// The means of some channels.
 #[pulp::with_simd(average_pool = Arch::new())]
 #[inline(always)]
-pub fn average_pool_with<'a, S: Simd>(
+pub(super) fn average_pool_with<'a, S: Simd>(
     _: S,
     pool: AveragePool,
     input: &'a [f32],
@@ -228,7 +235,7 @@ pub fn average_pool_with<'a, S: Simd>(
 /// Adds the gradient of each output, in equal parts, to its inputs.
 #[pulp::with_simd(average_pool_gradient = Arch::new())]
 #[inline(always)]
-pub fn average_pool_gradient_with<'a, S: Simd>(
+pub(super) fn average_pool_gradient_with<'a, S: Simd>(
     _: S,
     pool: AveragePool,
     grad_output: &'a [f32],
@@ -253,7 +260,7 @@ pub fn average_pool_gradient_with<'a, S: Simd>(
 }
 
 /// Turns the gradient of a ReLU's output into that of its input, on several threads.
-pub fn relu_backward(
+pub(super) fn relu_backward(
     gradient: &mut AlignedBuffer,
     output: &AlignedBuffer,
     parallelism: Parallelism,
@@ -274,7 +281,11 @@ fn relu_gradient_with<'a, S: Simd>(_: S, gradient: &'a mut [f32], output: &'a [f
 /// Adds the sum of each filter's output gradient to its bias gradient.
 #[pulp::with_simd(add_bias_gradient = Arch::new())]
 #[inline(always)]
-pub fn add_bias_gradient_with<'a, S: Simd>(_: S, grad_output: &'a [f32], bias: &'a mut [f32]) {
+pub(super) fn add_bias_gradient_with<'a, S: Simd>(
+    _: S,
+    grad_output: &'a [f32],
+    bias: &'a mut [f32],
+) {
     let filter_len = grad_output.len() / bias.len();
     for (sum, filter) in bias.iter_mut().zip(grad_output.chunks_exact(filter_len)) {
         let mut sums = [0.0f32; PATCH_BATCH];
@@ -289,7 +300,7 @@ pub fn add_bias_gradient_with<'a, S: Simd>(_: S, grad_output: &'a [f32], bias: &
 
 /// Copies the windows `first ..` of a batch into a buffer, `[window][3][row][column]` to
 /// `[3][row][column][window]`; absent windows are zero.
-pub fn interleave(batch: &Batch, first: usize, mut out: AlignedBuffer) -> AlignedBuffer {
+pub(super) fn interleave(batch: &Batch, first: usize, mut out: AlignedBuffer) -> AlignedBuffer {
     let window_len = out.len() / PATCH_BATCH;
     if batch.len() < first + PATCH_BATCH {
         out.fill(0.0);
@@ -315,7 +326,7 @@ fn interleave_windows_with<'a, S: Simd>(_: S, windows: &'a [&'a [f32]], out: &'a
 /// Adds the weight gradient of a fully connected layer, `[filter][tap]`, over the fragments of a
 /// group. Each fragment has few output positions, so positions and patches together are the samples
 /// of a matrix product, some fragments at a time.
-pub fn add_fully_connected_weight_gradient(
+pub(super) fn add_fully_connected_weight_gradient(
     conv: Convolution,
     inputs: &[AlignedBuffer],
     grad_outputs: &[AlignedBuffer],
@@ -354,6 +365,7 @@ fn sample_product(
     let fragment_samples = out_side * out_side * PATCH_BATCH;
     let samples = inputs.len() * fragment_samples;
 
+    // G, row by row: `[filter][fragment][position][patch]`.
     let mut gradients = vec![0.0; conv.filters * samples];
     for (fragment, grad_output) in grad_outputs.iter().enumerate() {
         for filter in 0..conv.filters {
@@ -363,6 +375,7 @@ fn sample_product(
         }
     }
 
+    // X, row by row: the 32 patches of one output position are 32 consecutive samples.
     let mut columns = vec![0.0; samples * taps + SLACK];
     for (fragment, input) in inputs.iter().enumerate() {
         for row in 0..out_side {

@@ -4,7 +4,7 @@ use crate::model::Head;
 
 /// Loss of one pixel and its derivatives by the two logits.
 #[derive(Debug, Clone, Copy)]
-pub struct PixelLoss {
+pub(super) struct PixelLoss {
     pub value: f64,
     pub gradient: [f64; 2],
 }
@@ -14,7 +14,7 @@ pub struct PixelLoss {
 ///
 /// With scores s and lead d = s₁ − s₀ the softmax gives p = σ(d), so
 /// L = t·ln(1 + e⁻ᵈ) + (1 − t)·ln(1 + eᵈ) and ∂L/∂d = σ(d) − t.
-pub fn pixel_loss(logits: [f32; 2], target: f32, head: Head) -> PixelLoss {
+pub(super) fn pixel_loss(logits: [f32; 2], target: f32, head: Head) -> PixelLoss {
     let logits = logits.map(f64::from);
     let target = f64::from(target);
     let scores = match head {

@@ -10,7 +10,7 @@ use crate::platform::on_pool;
 
 /// A network that the kernels can train.
 #[derive(Debug, Clone)]
-pub enum NativeNetwork {
+pub(super) enum NativeNetwork {
     /// Layer after layer, windows of any size (the DCNN).
     Sequential(SequentialTrainer),
     /// Branches and batch normalisation (the DCCN).
@@ -23,7 +23,7 @@ impl NativeNetwork {
     /// # Errors
     /// [`Error::Unsupported`] for a graph that is neither. Every architecture with two classes is
     /// one of them.
-    pub fn new(graph: &Graph) -> Result<Self> {
+    pub(super) fn new(graph: &Graph) -> Result<Self> {
         if let Some(network) = SequentialTrainer::new(graph) {
             return Ok(Self::Sequential(network));
         }
@@ -35,7 +35,7 @@ impl NativeNetwork {
 
     /// The sequential network: it alone has squares, teachers and measures against dead units.
     #[must_use]
-    pub fn sequential(&self) -> Option<&SequentialTrainer> {
+    pub(super) fn sequential(&self) -> Option<&SequentialTrainer> {
         match self {
             Self::Sequential(network) => Some(network),
             Self::Graph(_) => None,
@@ -44,7 +44,7 @@ impl NativeNetwork {
 
     /// Mean loss over a batch, its gradients, and the statistics of its normalisations.
     #[must_use]
-    pub fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
+    pub(super) fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
         on_pool(|| match self {
             Self::Sequential(network) => network.gradients(weights, batch, head),
             Self::Graph(network) => network.gradients(weights, batch, head),

@@ -16,13 +16,15 @@ const PART: usize = 1 << 15;
 /// Running means of the gradient of one array and of its square, in the array's layout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moments {
+    /// Mean of the gradient.
     pub first: Vec<f32>,
+    /// Mean of the squared gradient.
     pub second: Vec<f32>,
 }
 
 /// State of a run's optimiser.
 #[derive(Debug)]
-pub struct AdamW {
+pub(super) struct AdamW {
     weight_decay: f64,
     /// Arrays that are decayed: weights; biases and normalisations are not.
     decayed: BTreeSet<String>,
@@ -52,7 +54,7 @@ struct Part<'a> {
 
 impl AdamW {
     /// An optimiser for the arrays of a graph, before its first step.
-    pub fn new(graph: &Graph, weight_decay: f64) -> Self {
+    pub(super) fn new(graph: &Graph, weight_decay: f64) -> Self {
         let mut decayed = BTreeSet::new();
         for spec in graph.arrays() {
             if spec.role == Role::Weight {
@@ -64,7 +66,7 @@ impl AdamW {
 
     /// One step along `gradients` (by array name) at a learning rate. The same on any number of
     /// threads: every value is updated by itself.
-    pub fn step(
+    pub(super) fn step(
         &mut self,
         weights: &mut Weights,
         gradients: &BTreeMap<String, Vec<f32>>,
@@ -104,12 +106,12 @@ impl AdamW {
     }
 
     /// Moments by array name, for a checkpoint.
-    pub fn moments(&self) -> &BTreeMap<String, Moments> {
+    pub(super) fn moments(&self) -> &BTreeMap<String, Moments> {
         &self.moments
     }
 
     /// Continues from the [`Self::moments`] after `steps` steps.
-    pub fn restore(&mut self, moments: BTreeMap<String, Moments>, steps: u64) {
+    pub(super) fn restore(&mut self, moments: BTreeMap<String, Moments>, steps: u64) {
         self.moments = moments;
         self.steps = steps;
     }

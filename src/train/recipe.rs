@@ -11,6 +11,7 @@ use crate::model::Head;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
+    /// The full rate at each step.
     Constant,
     /// Half a cosine from the full rate to zero.
     Cosine,
@@ -65,6 +66,7 @@ pub struct DeadUnitOptions {
 }
 
 impl DeadUnitOptions {
+    /// None of them.
     pub const OFF: Self = Self { revive: false, fit_random_start: false, centre_gradients: false };
     /// `--revive`.
     pub const ALL: Self = Self { revive: true, fit_random_start: true, centre_gradients: true };
@@ -121,14 +123,19 @@ pub struct Recipe {
     /// neighbouring pixels carry less information.
     #[serde(rename = "spread", default = "single", skip_serializing_if = "is_single")]
     pub square_px: usize,
+    /// Passes over the training pixels.
     pub epochs: u64,
     /// Patches, or squares, in a step.
     pub batch: usize,
+    /// Peak rate of Adam; [`Self::schedule`] scales it.
     pub learning_rate: f64,
+    /// Scale of the learning rate over the run.
     pub schedule: Schedule,
     /// Decoupled weight decay (AdamW) on weights; 0 is plain Adam.
     pub weight_decay: f64,
+    /// How often nucleus and background are drawn.
     pub prior: Prior,
+    /// Random changes of each patch, new in each epoch.
     pub augmentation: Augmentation,
     /// Share of the teachers' mean probability in the target of a pixel, 0 to 1; the rest is its
     /// label. 0 without teachers.
@@ -137,7 +144,9 @@ pub struct Recipe {
     /// Of DCNNs only.
     #[serde(rename = "awake", default, skip_serializing_if = "DeadUnitOptions::is_off")]
     pub dead_units: DeadUnitOptions,
+    /// Activation of the last layer, which decides the loss.
     pub head: Head,
+    /// Seed of sample, order, augmentation and initialisation; it decides every bit on the CPU.
     pub seed: u64,
 }
 

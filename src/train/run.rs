@@ -32,8 +32,11 @@ pub struct EpochLog {
     pub epoch: u64,
     /// Mean over the epoch's patches, each taken before its step.
     pub train_loss: f64,
+    /// Mean cross-entropy over the validation pixels, nats.
     pub validation_loss: f64,
+    /// Share of validation pixels classified correctly, 0 to 1.
     pub validation_accuracy: f64,
+    /// Dice coefficient of the nucleus class over the validation pixels, 0 to 1.
     pub validation_dice: f64,
     /// At the beginning of the epoch.
     pub learning_rate: f64,
@@ -42,9 +45,13 @@ pub struct EpochLog {
 /// What a run trains, on what, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainJob<'a> {
+    /// Architecture and weights to begin with.
     pub start: &'a Model,
+    /// Labelled images to sample from.
     pub tiles: &'a [Tile],
+    /// Sample size, optimiser and every other number that decides the result.
     pub recipe: &'a Recipe,
+    /// Backend that computes the gradients.
     pub compute: &'a Compute,
     /// Their mean probability has [`Recipe::distill`] as share in the targets.
     pub teachers: &'a [Model],
@@ -174,6 +181,7 @@ impl<'a> TrainRun<'a> {
         })
     }
 
+    /// Position in the run and scores so far.
     #[must_use]
     pub fn progress(&self) -> &TrainProgress {
         &self.progress
@@ -185,11 +193,13 @@ impl<'a> TrainRun<'a> {
         &self.revived
     }
 
+    /// `ceil(training pixels / batch)`; the last batch of an epoch may be smaller.
     #[must_use]
     pub fn steps_in_epoch(&self) -> u64 {
         self.sampler.train.len().div_ceil(self.job.recipe.batch) as u64
     }
 
+    /// Steps of all epochs together.
     #[must_use]
     pub fn total_steps(&self) -> u64 {
         self.steps_in_epoch().saturating_mul(self.job.recipe.epochs)
@@ -207,12 +217,14 @@ impl<'a> TrainRun<'a> {
         if recipe.dead_units.centre_gradients {
             gradients.centre(self.job.start.graph());
         }
+        // The rate is a function of the step alone, so a resumed run continues the schedule.
         let done = self.progress.steps as f64 / self.total_steps() as f64;
         let rate = recipe.learning_rate * recipe.schedule.factor(done);
         update_running_statistics(&mut self.weights, &gradients.statistics);
         self.optimiser.step(&mut self.weights, &gradients.arrays, rate);
         self.progress.step += 1;
         self.progress.steps += 1;
+        // Weighted by samples: the last batch of an epoch may be smaller.
         self.progress.loss_sum += gradients.loss * samples.len() as f64;
         let pixels = samples.len() * recipe.square_px * recipe.square_px;
         Ok(StepLog { loss: gradients.loss, pixels: pixels as u64 })
@@ -328,7 +340,9 @@ pub struct StepLog {
 /// A trained model and the scores of its epochs.
 #[derive(Debug, Clone)]
 pub struct TrainedModel {
+    /// Its card records data, recipe and scores of the run.
     pub model: Model,
+    /// Scores of all epochs, oldest first.
     pub history: Vec<EpochLog>,
 }
 

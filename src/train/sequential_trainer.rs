@@ -37,7 +37,7 @@ use crate::platform::map_parts;
 
 /// A chain of convolutions, max poolings and fully connected layers with two outputs.
 #[derive(Debug, Clone)]
-pub struct SequentialTrainer {
+pub(super) struct SequentialTrainer {
     layers: Vec<Layer>,
     patch_px: usize,
     pool: BufferPool,
@@ -124,7 +124,7 @@ struct LayerFilters {
 
 /// Input and output of one layer for a group of 32 patches.
 #[derive(Debug, Clone, Copy)]
-pub struct LayerValues<'a> {
+pub(super) struct LayerValues<'a> {
     /// `[channel][row][column][patch]`.
     pub input: &'a [f32],
     pub channels: usize,
@@ -136,7 +136,7 @@ pub struct LayerValues<'a> {
 impl SequentialTrainer {
     /// The trainer of a graph; none unless it is such a chain (the DCNN is, the DCCN is not).
     #[must_use]
-    pub fn new(graph: &Graph) -> Option<Self> {
+    pub(super) fn new(graph: &Graph) -> Option<Self> {
         let mut layers = Vec::new();
         for (i, node) in graph.nodes.iter().enumerate().skip(1) {
             let input = graph.nodes[i - 1].shape;
@@ -182,7 +182,7 @@ impl SequentialTrainer {
 
     /// The side of a square must be a multiple of this: the product of all pooling strides.
     #[must_use]
-    pub fn square_step(&self) -> usize {
+    pub(super) fn square_step(&self) -> usize {
         self.pooling_strides().iter().product()
     }
 
@@ -198,7 +198,7 @@ impl SequentialTrainer {
 
     /// Names of the layers with weights, in order.
     #[must_use]
-    pub fn weighted_layers(&self) -> Vec<String> {
+    pub(super) fn weighted_layers(&self) -> Vec<String> {
         let mut names = Vec::new();
         for layer in &self.layers {
             if let Layer::Weighted(layer) = layer {
@@ -210,12 +210,13 @@ impl SequentialTrainer {
 
     /// Mean loss over a batch, and its gradients. The same on any number of threads.
     #[must_use]
-    pub fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
+    pub(super) fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
         let packed = self.pack(weights, batch);
         let groups = map_parts(group_starts(batch), |first| {
             self.group_gradients(&packed, batch, first, head)
         });
         let mut groups = groups.into_iter();
+        // Sums of floats depend on their order; the order of the groups is that of the batch.
         let mut total = groups.next().unwrap_or_default();
         for group in groups {
             total.add(&group);
@@ -225,7 +226,7 @@ impl SequentialTrainer {
 
     /// Two logits for every classified pixel: `[window][square row][square column]`.
     #[must_use]
-    pub fn logits(&self, weights: &Weights, batch: &Batch) -> Vec<[f32; 2]> {
+    pub(super) fn logits(&self, weights: &Weights, batch: &Batch) -> Vec<[f32; 2]> {
         let packed = self.pack(weights, batch);
         let groups = map_parts(group_starts(batch), |first| {
             let activations = self.forward(&packed, batch, first);
@@ -237,7 +238,7 @@ impl SequentialTrainer {
     }
 
     /// Calls `visit` with the values of a layer for each full group of a batch of patches.
-    pub fn visit_layer(
+    pub(super) fn visit_layer(
         &self,
         weights: &Weights,
         batch: &Batch,
@@ -291,6 +292,8 @@ impl SequentialTrainer {
             let mut fragments = Vec::new();
             let side = match (layer, filters) {
                 (Layer::Weighted(layer), Some(filters)) => {
+                    // The same weights on a larger input: `side` is that of this pass, not of a
+                    // patch.
                     let conv = Convolution { side: from.side, ..layer.conv };
                     let parallelism = conv.limit_parallelism(packed.parallelism);
                     let positions = conv.filters * conv.out_side() * conv.out_side();
@@ -310,6 +313,8 @@ impl SequentialTrainer {
                 (Layer::MaxPool { stride, in_side }, _) => {
                     let poolings = poolings(*stride, *in_side, from.side);
                     for input in &from.fragments {
+                        // Order of the fragments: offsets of this pooling within each fragment of
+                        // the input; `square_pixel` and `pool_input_gradient` rely on it.
                         for pooling in &poolings {
                             fragments.push(pooling.forward(input, packed.parallelism, &self.pool));
                         }
@@ -349,6 +354,7 @@ impl SequentialTrainer {
                         }
                     }
                     layer.add_gradients(input, &grad, parallelism, &mut arrays);
+                    // The gradient of the image itself is of no use.
                     if i == 0 {
                         break;
                     }
@@ -396,6 +402,8 @@ impl SequentialTrainer {
         parallelism: Parallelism,
     ) -> Vec<AlignedBuffer> {
         let mut fragments = Vec::with_capacity(input.fragments.len());
+        // Poolings at different offsets read the same inputs, so their gradients add up in one
+        // buffer.
         for (input, grad_outputs) in input.fragments.iter().zip(grad_output.chunks(poolings.len()))
         {
             let mut grad_input = self.pool.take_zeroed(input.len() / PATCH_BATCH);
@@ -437,6 +445,8 @@ impl SequentialTrainer {
                     let Some(target) = batch.target((first + window) * square + pixel) else {
                         continue;
                     };
+                    // `[class][position][window]`: the logits of the nucleus lie `positions`
+                    // positions further on.
                     let background = position * PATCH_BATCH + window;
                     let nucleus = (positions + position) * PATCH_BATCH + window;
                     let PixelLoss { value, gradient: by_logit } =
@@ -493,6 +503,7 @@ impl SequentialTrainer {
         let mut column = position % side;
         let mut digits = fragment;
         for stride in self.pooling_strides().into_iter().rev() {
+            // Undo the poolings, last one first: (row, column) one level up.
             let offset = digits % (stride * stride);
             digits /= stride * stride;
             row = row * stride + offset / stride;
@@ -513,6 +524,8 @@ fn poolings(stride: usize, patch_side: usize, in_side: usize) -> Vec<MaxPool> {
     // Patches along an axis whose grids this input still holds.
     let patches = in_side + 1 - patch_side;
     let offsets = if patches == 1 { 1 } else { stride };
+    // One patch has `patch_side / stride` outputs along an axis; each further patch on the same
+    // grid, `stride` pixels on, adds one.
     let out_side = patch_side / stride + patches.div_ceil(stride) - 1;
     let mut poolings = Vec::with_capacity(offsets * offsets);
     for row_offset in 0..offsets {

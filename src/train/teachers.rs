@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::model::{Head, Model, Weights};
 
 /// None, one, or several networks, whose mean probability counts.
-pub struct Teachers<'a>(Vec<Teacher<'a>>);
+pub(super) struct Teachers<'a>(Vec<Teacher<'a>>);
 
 struct Teacher<'a> {
     network: SequentialTrainer,
@@ -19,7 +19,7 @@ impl<'a> Teachers<'a> {
     ///
     /// # Errors
     /// [`Error::Unsupported`] where teacher or student is no DCNN on the CPU.
-    pub fn new(models: &'a [Model], student: Option<&SequentialTrainer>) -> Result<Self> {
+    pub(super) fn new(models: &'a [Model], student: Option<&SequentialTrainer>) -> Result<Self> {
         let mut teachers = Vec::with_capacity(models.len());
         for model in models {
             let (Some(network), Some(_)) = (SequentialTrainer::new(model.graph()), student) else {
@@ -34,7 +34,7 @@ impl<'a> Teachers<'a> {
 
     /// Gives every pixel of a batch the target `share` · (mean probability of the teachers) +
     /// (1 − `share`) · label. Without teachers labels alone are the targets.
-    pub fn add_soft_targets(&self, batch: &mut Batch, share: f32) {
+    pub(super) fn add_soft_targets(&self, batch: &mut Batch, share: f32) {
         if self.0.is_empty() {
             return;
         }

@@ -18,11 +18,32 @@ use crate::platform::seconds;
 #[derive(Debug, Clone)]
 pub enum Event {
     /// Dead units have been re-initialised.
-    Revived { units: Vec<RevivedUnits> },
+    Revived {
+        /// One entry for each layer with dead units.
+        units: Vec<RevivedUnits>,
+    },
     /// The run continues from a checkpoint.
-    Resumed { epoch: u64, step: u64, history: Vec<EpochLog> },
+    Resumed {
+        /// Complete epochs.
+        epoch: u64,
+        /// Steps done in the epoch that continues.
+        step: u64,
+        /// Scores of the complete epochs, oldest first.
+        history: Vec<EpochLog>,
+    },
     /// A step is done.
-    Step { done: u64, total: u64, epoch: u64, loss: f64, patches_per_s: f64 },
+    Step {
+        /// Steps done in the whole run.
+        done: u64,
+        /// Steps of the whole run.
+        total: u64,
+        /// Epoch of the step, from 1.
+        epoch: u64,
+        /// Mean over the batch before the step, nats.
+        loss: f64,
+        /// Pixels a second since the process began to train.
+        patches_per_s: f64,
+    },
     /// An epoch is done.
     Epoch(EpochLog),
 }
@@ -30,13 +51,16 @@ pub enum Event {
 /// Labelled tiles to sample from.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainData<'a> {
+    /// At least one image; pixels are sampled over all of them.
     pub tiles: &'a [Tile],
 }
 
 /// A trained model and how it got there.
 #[derive(Debug, Clone)]
 pub struct TrainOutcome {
+    /// Its card records data, recipe and scores of the run.
     pub model: Model,
+    /// Scores of all epochs, oldest first, with those before a checkpoint.
     pub history: Vec<EpochLog>,
     /// Seconds in this process, without those before a checkpoint.
     pub seconds: f64,
@@ -44,9 +68,13 @@ pub struct TrainOutcome {
 
 /// A run to be started or resumed.
 pub struct Trainer<'a> {
+    /// Architecture and weights to begin with.
     pub start: &'a Model,
+    /// Labelled images.
     pub data: TrainData<'a>,
+    /// Sample size, optimiser and every other number that decides the result.
     pub recipe: &'a Recipe,
+    /// Backend that computes the gradients.
     pub compute: &'a Compute,
     /// Their mean probability has [`Recipe::distill`] as share in the targets.
     pub teachers: &'a [Model],
@@ -54,6 +82,7 @@ pub struct Trainer<'a> {
     pub checkpoint: Option<&'a Path>,
     /// Time between checkpoints; zero is after every step.
     pub checkpoint_every: Duration,
+    /// Set by another thread to stop after the current step.
     pub cancel: &'a AtomicBool,
 }
 
@@ -87,6 +116,8 @@ impl Trainer<'_> {
         let prepared = seconds();
         let mut saved = prepared;
         let mut pixels = 0;
+        // A resumed run may begin in the middle of an epoch, or between its last step and its
+        // scores.
         while run.progress().epoch < self.recipe.epochs {
             while run.progress().step < run.steps_in_epoch() {
                 if self.cancel.load(Ordering::Relaxed) {

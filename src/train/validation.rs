@@ -18,7 +18,7 @@ const THRESHOLD: f32 = 0.5;
 ///
 /// # Errors
 /// Those of the engine.
-pub fn score_patches(
+pub(super) fn score_patches(
     model: &Model,
     tiles: &[Tile],
     pixels: &[SamplePixel],
@@ -44,7 +44,7 @@ pub fn score_patches(
 }
 
 /// Scores every pixel of the squares of `square_px` pixels whose first pixels are `pixels`.
-pub fn score_squares(
+pub(super) fn score_squares(
     network: &SequentialTrainer,
     weights: &Weights,
     tiles: &[Tile],

@@ -1,5 +1,11 @@
 //! In place of `burn` in builds without GPU training: a device that does not exist.
 
+#![allow(
+    clippy::unnecessary_wraps,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signatures are those of the module that this one stands in for"
+)]
+
 use super::batch::{Batch, Sample};
 use super::gradients::Gradients;
 use crate::dataset::{Augmentation, Tile};
@@ -7,21 +13,21 @@ use crate::error::Result;
 use crate::model::{Graph, Head, Weights};
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use adapter::{AVAILABLE, can_train, open_adapter};
+pub(super) use adapter::{AVAILABLE, can_train, open_adapter};
 
 /// No value of this type exists.
 #[derive(Debug, Clone, Copy)]
 pub enum BurnDevice {}
 
 /// Needs a device.
-pub struct BurnTrainer<'a> {
+pub(super) struct BurnTrainer<'a> {
     device: &'a BurnDevice,
 }
 
 impl<'a> BurnTrainer<'a> {
     /// # Errors
     /// None: there is no device to call it with.
-    pub fn new(
+    pub(super) fn new(
         _: &'a Graph,
         _: &'a [Tile],
         _: Augmentation,
@@ -34,14 +40,14 @@ impl<'a> BurnTrainer<'a> {
 
     /// # Errors
     /// None.
-    pub fn gradients(&self, _: &Weights, _: &[Sample]) -> Result<Gradients> {
+    pub(super) fn gradients(&self, _: &Weights, _: &[Sample]) -> Result<Gradients> {
         match *self.device {}
     }
 }
 
 /// # Errors
 /// None.
-pub fn burn_gradients(
+pub(super) fn burn_gradients(
     _: &Graph,
     _: &Weights,
     _: &Batch,
@@ -59,17 +65,17 @@ mod adapter {
     use crate::train::Compute;
 
     /// Whether this build can train on GPUs.
-    pub const AVAILABLE: bool = false;
+    pub(in crate::train) const AVAILABLE: bool = false;
 
     /// No adapter can.
     #[must_use]
-    pub fn can_train(_: &[AdapterFacts], _: usize) -> bool {
+    pub(in crate::train) fn can_train(_: &[AdapterFacts], _: usize) -> bool {
         false
     }
 
     /// # Errors
     /// Always.
-    pub fn open_adapter(
+    pub(in crate::train) fn open_adapter(
         _: &[AdapterFacts],
         _: usize,
         _: &Model,

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 type Rgb = [f32; 3];
 
 /// Colours of outlines and masks of each result.
-pub const RESULT_COLOURS: [Rgb; RESULT_LAYERS] = [[0.0, 1.0, 0.25], [1.0, 0.66, 0.0]];
+pub(super) const RESULT_COLOURS: [Rgb; RESULT_LAYERS] = [[0.0, 1.0, 0.25], [1.0, 0.66, 0.0]];
 /// Colour of the selected nucleus's outline.
 const SELECTED_COLOUR: Rgb = [1.0, 1.0, 1.0];
 /// Opacity of a mask of full strength.

@@ -214,6 +214,8 @@ impl Painter {
     ) {
         self.frame += 1;
         let keys = self.tiles_to_draw(view);
+        // One buffer for all tiles of the picture; each draw call selects its part by a dynamic
+        // offset.
         let mut tile_uniforms = vec![0u8; keys.len() * TILE_UNIFORM_STRIDE];
         for (slot, key) in tile_uniforms.chunks_exact_mut(TILE_UNIFORM_STRIDE).zip(&keys) {
             let uniforms = self.tile_uniforms(view, *key);
@@ -268,6 +270,7 @@ impl Painter {
         let finest = view.level();
         let coarsest = self.textures.keys().map(|key| key.level).max().unwrap_or(0).max(finest);
         let mut keys = Vec::new();
+        // From fine to coarse: a level that covers the view hides all coarser ones.
         for level in finest..=coarsest {
             let visible = view.visible(level);
             let mut has_gap = false;
@@ -282,6 +285,7 @@ impl Painter {
                 break;
             }
         }
+        // Coarse first: finer tiles are drawn over them.
         keys.reverse();
         keys.truncate(MAX_DRAWN);
         for key in &keys {
@@ -309,6 +313,8 @@ impl Painter {
             corner: [first.x as f32, first.y as f32],
             size: [(last.x - first.x) as f32, (last.y - first.y) as f32],
             extent: [width as f32, height as f32],
+            // Screen pixels to pixels of the tile: the scale is in screen pixels a pixel of the
+            // finest level.
             outline: (OUTLINE_PX / (view.scale() * downsample)) as f32,
             unused: 0.0,
         }

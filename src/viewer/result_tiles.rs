@@ -47,6 +47,7 @@ pub fn data_tile(results: &ResultPlanes<'_>, key: TileKey) -> Result<Vec<u8>> {
     let columns = texel_positions(key.column, width.div_ceil(1 << key.level))?;
     let mut texels = Vec::with_capacity(TEXTURE_BYTES);
     for level_y in rows {
+        // No averaging: the mean of two labels would be the label of a third nucleus.
         let y = (level_y << key.level).min(height - 1);
         for level_x in columns {
             let x = (level_x << key.level).min(width - 1);
@@ -68,7 +69,7 @@ pub fn nuclei_tile(size: (usize, usize), index: &NucleusIndex, key: TileKey) -> 
     let mut canvas = TileCanvas::new(size, key)?;
     let bounds = canvas.bounds();
     for block in index.known(bounds) {
-        canvas.mark_known(&block.into());
+        canvas.mark_known(&block);
     }
     for (label, nucleus) in index.near(bounds) {
         let [low, high] = short_label(label).to_le_bytes();

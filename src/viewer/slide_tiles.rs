@@ -123,7 +123,7 @@ fn halving_axis(full: usize, level: u32, source: usize) -> Axis {
 ///
 /// # Errors
 /// [`Error::Mismatch`] for a tile that the image has not.
-pub fn tile_block((width, height): (usize, usize), key: TileKey) -> Result<Block> {
+pub(super) fn tile_block((width, height): (usize, usize), key: TileKey) -> Result<Block> {
     if key.level >= level_count(width, height) {
         return Err(no_such_tile());
     }

@@ -18,7 +18,7 @@ pub const APRON_PX: usize = 2;
 /// Side of a tile with its apron, pixels.
 pub const TEXTURE_PX: usize = TILE_PX + 2 * APRON_PX;
 /// Bytes of a tile with its apron, 4 a pixel.
-pub const TEXTURE_BYTES: usize = TEXTURE_PX * TEXTURE_PX * 4;
+pub(super) const TEXTURE_BYTES: usize = TEXTURE_PX * TEXTURE_PX * 4;
 
 /// Position of a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,7 +33,7 @@ pub struct TileKey {
 
 /// Number of levels until an image fits one tile.
 #[must_use]
-pub fn level_count(width: usize, height: usize) -> u32 {
+pub(super) fn level_count(width: usize, height: usize) -> u32 {
     let tiles = width.max(height).max(1).div_ceil(TILE_PX);
     tiles.next_power_of_two().trailing_zeros() + 1
 }
@@ -43,7 +43,7 @@ pub fn level_count(width: usize, height: usize) -> u32 {
 ///
 /// # Errors
 /// [`Error::Mismatch`] for a tile that the level has not.
-pub fn texel_positions(tile: u32, len: usize) -> Result<[usize; TEXTURE_PX]> {
+pub(super) fn texel_positions(tile: u32, len: usize) -> Result<[usize; TEXTURE_PX]> {
     let start = tile as usize * TILE_PX;
     if start >= len {
         return Err(no_such_tile());
@@ -52,14 +52,14 @@ pub fn texel_positions(tile: u32, len: usize) -> Result<[usize; TEXTURE_PX]> {
 }
 
 /// The error for a key outside the grid.
-pub fn no_such_tile() -> Error {
+pub(super) fn no_such_tile() -> Error {
     Error::mismatch("The image has no such tile")
 }
 
 /// A label in the 16 bits that tiles have for it: 0 stays background, others wrap around and never
 /// become 0. Two labels that differ by a multiple of 65 535 do not touch in practice.
 #[must_use]
-pub fn short_label(label: u32) -> u16 {
+pub(super) fn short_label(label: u32) -> u16 {
     if label == 0 { 0 } else { ((label - 1) % 65_535 + 1) as u16 }
 }
 

@@ -102,6 +102,8 @@ impl Viewport {
 
     /// Multiplies the scale by `factor`, animated. The image point under `fixed` stays there.
     pub fn zoom(&mut self, fixed: ScreenPoint, factor: f64) {
+        // The point p under the pointer satisfies p = c + (fixed − screen / 2) / s before and
+        // after.
         let held = self.unproject(self.target, fixed);
         self.target.scale *= if factor.is_finite() && factor > 0.0 { factor } else { 1.0 };
         self.target = self.clamped(self.target);
@@ -149,6 +151,7 @@ impl Viewport {
         let scale_before = self.current.scale;
         let log_before = scale_before.ln();
         self.current.scale = (log_before + (target.scale.ln() - log_before) * eased).exp();
+        // Without a change of scale the formula is 0 / 0; the centre then eases by itself.
         let whole_way = 1.0 / target.scale - 1.0 / scale_before;
         let moved = if whole_way.abs() < 1e-12 {
             eased
@@ -225,6 +228,7 @@ impl Viewport {
     #[must_use]
     pub fn level(&self) -> u32 {
         let coarsest = self.coarsest_level();
+        // A pixel of level l spans 2^l image pixels, a pixel of the screen 1 / scale.
         let exact = (1.0 / self.current.scale).log2().floor();
         let mut level = exact.clamp(0.0, f64::from(coarsest)) as u32;
         while level < coarsest && self.visible(level).len() > MAX_VISIBLE_TILES {

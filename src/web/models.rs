@@ -50,7 +50,7 @@ impl Session {
         let bytes = model.to_bytes(Precision::F32).thrown()?.len();
         let fingerprint = model.fingerprint();
         let facts = ModelFacts {
-            id: self.state.borrow_mut().keep(model),
+            id: self.state.borrow_mut().add_model(model),
             family: card.architecture.family(),
             parameters,
             bytes,

@@ -20,7 +20,7 @@ use crate::viewer::{ResultPlanes, TileKey, compose, data_tile, nuclei_tile};
 
 /// Nuclei of a result at one threshold.
 #[derive(Debug)]
-pub struct FoundNuclei {
+pub(super) struct FoundNuclei {
     /// 0 outside of nuclei.
     pub labels: LabelMap,
     smooth: SmoothedMap,
@@ -39,7 +39,7 @@ struct NucleiSummary {
 
 impl ResultSlot {
     fn nuclei(&self) -> Result<&FoundNuclei> {
-        self.found.as_ref().ok_or_else(|| Error::mismatch("The nuclei are not found yet"))
+        self.nuclei.as_ref().ok_or_else(|| Error::mismatch("The nuclei are not found yet"))
     }
 
     /// What tiles show of it.
@@ -47,7 +47,7 @@ impl ResultSlot {
         ResultPlanes {
             probabilities: &self.map,
             known: &self.known,
-            labels: self.found.as_ref().map(|found| &found.labels),
+            labels: self.nuclei.as_ref().map(|found| &found.labels),
         }
     }
 
@@ -122,7 +122,7 @@ impl Session {
         let nuclei_px = labels.data().iter().filter(|&&label| label > 0).count();
         // While only a part is segmented, the share is that of the part.
         let segmented_px = slot.known.data().iter().filter(|&&known| known).count();
-        slot.found = Some(FoundNuclei { labels, smooth, parameters });
+        slot.nuclei = Some(FoundNuclei { labels, smooth, parameters });
         json(&NucleiSummary {
             count,
             share: nuclei_px as f64 / segmented_px.max(1) as f64,
@@ -138,7 +138,7 @@ impl Session {
     /// A sentence if the nuclei are not found yet.
     pub fn table(&self, slot: u32) -> std::result::Result<Vec<f64>, JsValue> {
         let state = self.state.borrow();
-        if let Some(slide_result) = state.slide_answer(slot) {
+        if let Some(slide_result) = state.slide_result(slot) {
             return Ok(slide_result.table());
         }
         let slot = state.slot(slot).thrown()?;
@@ -166,7 +166,7 @@ impl Session {
     #[wasm_bindgen(js_name = labelAt)]
     pub fn label_at(&self, slot: u32, x: u32, y: u32) -> u32 {
         let state = self.state.borrow();
-        if let Some(slide_result) = state.slide_answer(slot) {
+        if let Some(slide_result) = state.slide_result(slot) {
             // The middle of the pixel.
             return slide_result.index.label_at(f64::from(x) + 0.5, f64::from(y) + 0.5);
         }
@@ -224,7 +224,7 @@ impl Session {
     ) -> std::result::Result<Vec<u8>, JsValue> {
         let state = self.state.borrow();
         let key = TileKey { level, row, column };
-        if let (Some(slide_result), Some(slide)) = (state.slide_answer(slot), &state.slide) {
+        if let (Some(slide_result), Some(slide)) = (state.slide_result(slot), &state.slide) {
             return nuclei_tile(slide.tiles.size(), &slide_result.index, key).thrown();
         }
         let slot = state.slot(slot).thrown()?;
@@ -267,7 +267,7 @@ impl Session {
     /// A sentence if there is no such result or file.
     pub fn file(&self, slot: u32, kind: &str, mpp: f64) -> std::result::Result<Vec<u8>, JsValue> {
         let state = self.state.borrow();
-        let Some(slide_result) = state.slide_answer(slot) else {
+        let Some(slide_result) = state.slide_result(slot) else {
             return state.slot(slot).and_then(|slot| slot.file(kind, mpp)).thrown();
         };
         let [geojson, csv] = slide_result.files().thrown()?;

@@ -11,7 +11,7 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use super::computation::Computation;
-use super::slide::SlideAnswer;
+use super::slide::SlideResult;
 use super::slide_source::WebSlide;
 use super::{Thrown as _, json};
 use crate::engine::{Block, Device, DeviceChoice, Segmenter, gpu};
@@ -34,34 +34,58 @@ const FIRST_PREVIEW_SLOT: usize = 2;
 /// Models that are kept prepared: two are compared.
 const MAX_SEGMENTERS: usize = 2;
 
-/// Pixels as they are, and as the model sees them.
+/// An image and the colours that the network reads.
 #[derive(Debug, Clone)]
-pub struct ModelInput {
+pub(super) struct ModelInput {
+    /// In its own colours; nuclei are measured on these.
     pub image: Arc<RgbImage>,
-    pub seen: Arc<RgbImage>,
+    /// The same image where the stain is kept.
+    pub normalised: Arc<RgbImage>,
 }
 
-/// An answer while it grows and when it is whole.
+impl ModelInput {
+    fn new(image: Arc<RgbImage>, stain_lut: Option<&StainLut>) -> Self {
+        let normalised = match stain_lut {
+            Some(lut) => Arc::new(lut.apply(&image)),
+            None => Arc::clone(&image),
+        };
+        Self { image, normalised }
+    }
+
+    /// Of a window that is too small a part to share the stain of its slide.
+    pub(super) fn of_window(image: RgbImage) -> Self {
+        let stain_lut = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&image]));
+        Self::new(Arc::new(image), stain_lut.as_ref())
+    }
+}
+
+/// A result while it is computed and when it is complete.
 #[derive(Debug)]
-pub struct ResultSlot {
+pub(super) struct ResultSlot {
     pub image: Arc<RgbImage>,
     pub map: ProbabilityMap,
+    /// Pixels whose probability is computed.
     pub known: Plane<bool>,
+    /// Of the model.
     pub fingerprint: String,
     pub parameters: InstanceParameters,
-    pub found: Option<super::results::FoundNuclei>,
+    /// At the threshold that was asked for last; none while probabilities change.
+    pub nuclei: Option<super::results::FoundNuclei>,
 }
 
+/// Everything that a session holds.
 #[derive(Default)]
-pub struct State {
+pub(super) struct State {
+    /// The open image.
     pub pyramid: Option<Pyramid>,
-    /// What the model sees instead of the image's own colours.
-    colours: Option<StainLut>,
-    /// Instead of an image in memory.
+    /// Colours that the network reads instead of the image's own.
+    stain_lut: Option<StainLut>,
+    /// The open slide, instead of an image.
     pub slide: Option<Rc<WebSlide>>,
-    /// What was found in the slide, for each answer.
-    pub slide_answers: [Option<SlideAnswer>; RESULT_LAYERS],
-    pub trial: Option<ModelInput>,
+    /// The nuclei of the slide, for each result layer.
+    pub slide_results: [Option<SlideResult>; RESULT_LAYERS],
+    /// The window in which two models are compared.
+    pub preview: Option<ModelInput>,
     models: BTreeMap<u32, Arc<Model>>,
     last_model: u32,
     /// The device that was opened last.
@@ -71,7 +95,7 @@ pub struct State {
     pub slots: [Option<ResultSlot>; SLOTS],
 }
 
-/// Image, models and answers.
+/// The worker's interface: image, models and results.
 #[wasm_bindgen]
 #[derive(Default)]
 pub struct Session {
@@ -80,37 +104,38 @@ pub struct Session {
 }
 
 impl State {
-    pub fn slot(&self, slot: u32) -> Result<&ResultSlot> {
-        let missing = || Error::mismatch("There is no result yet");
-        self.slots.get(slot as usize).and_then(Option::as_ref).ok_or_else(missing)
+    /// A result that was begun.
+    pub(super) fn slot(&self, slot: u32) -> Result<&ResultSlot> {
+        let slot = self.slots.get(slot as usize).and_then(Option::as_ref);
+        slot.ok_or_else(|| Error::mismatch("There is no result yet"))
     }
 
-    pub fn slot_mut(&mut self, slot: u32) -> Result<&mut ResultSlot> {
-        let missing = || Error::mismatch("There is no result yet");
-        self.slots.get_mut(slot as usize).and_then(Option::as_mut).ok_or_else(missing)
+    /// The same, to change it.
+    pub(super) fn slot_mut(&mut self, slot: u32) -> Result<&mut ResultSlot> {
+        let slot = self.slots.get_mut(slot as usize).and_then(Option::as_mut);
+        slot.ok_or_else(|| Error::mismatch("There is no result yet"))
     }
 
-    /// What was found in the slide, if one is open and anything was.
-    pub fn slide_answer(&self, slot: u32) -> Option<&SlideAnswer> {
-        self.slide_answers.get(slot as usize).and_then(Option::as_ref)
+    /// The nuclei of the open slide, once it is being segmented.
+    pub(super) fn slide_result(&self, slot: u32) -> Option<&SlideResult> {
+        self.slide_results.get(slot as usize).and_then(Option::as_ref)
     }
 
-    /// The image and what the model sees of it.
-    fn seen(&self) -> Result<ModelInput> {
-        let image = Arc::clone(self.image()?);
-        let seen =
-            self.colours.as_ref().map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
-        Ok(ModelInput { image, seen })
+    /// The open image as the network reads it.
+    fn input(&self) -> Result<ModelInput> {
+        Ok(ModelInput::new(Arc::clone(self.image()?), self.stain_lut.as_ref()))
     }
 
-    pub fn image(&self) -> Result<&Arc<RgbImage>> {
+    /// The open image.
+    pub(super) fn image(&self) -> Result<&Arc<RgbImage>> {
         self.pyramid
             .as_ref()
             .map(Pyramid::image)
             .ok_or_else(|| Error::mismatch("There is no image yet"))
     }
 
-    pub fn model(&self, id: u32) -> Result<Arc<Model>> {
+    /// A model by its number.
+    pub(super) fn model(&self, id: u32) -> Result<Arc<Model>> {
         self.models.get(&id).cloned().ok_or_else(|| Error::mismatch("There is no such model"))
     }
 
@@ -127,54 +152,55 @@ impl State {
         }
     }
 
-    /// Keeps a model and gives its number.
-    pub fn keep(&mut self, model: Model) -> u32 {
+    /// Adds a model and gives its number.
+    pub(super) fn add_model(&mut self, model: Model) -> u32 {
         self.last_model += 1;
         self.models.insert(self.last_model, Arc::new(model));
         self.last_model
     }
 
-    pub fn drop_model(&mut self, id: u32) {
+    /// Removes a model.
+    pub(super) fn drop_model(&mut self, id: u32) {
         self.models.remove(&id);
         self.segmenters.retain(|(of, _)| *of != id);
     }
 
-    /// Forgets what was open and what was found in it.
-    pub fn forget_picture(&mut self) {
+    /// Closes the open image or slide and drops its results.
+    pub(super) fn close_picture(&mut self) {
         self.slots = Default::default();
-        self.slide_answers = Default::default();
+        self.slide_results = Default::default();
         self.pyramid = None;
         self.slide = None;
-        self.trial = None;
-        self.colours = None;
+        self.preview = None;
+        self.stain_lut = None;
     }
 
-    /// Takes a window for trials; what was found in the last one goes.
-    pub fn take_trial(&mut self, picture: ModelInput) {
-        self.trial = Some(picture);
+    /// Replaces the preview window and drops the results of the last one.
+    pub(super) fn set_preview(&mut self, window: ModelInput) {
+        self.preview = Some(window);
         self.slots[FIRST_PREVIEW_SLOT..].iter_mut().for_each(|slot| *slot = None);
     }
 
     fn take_image(&mut self, image: RgbImage) -> String {
         let mut size = json!({ "width": image.width(), "height": image.height() });
-        self.forget_picture();
-        self.colours = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&image]));
-        size["matched"] = self.colours.is_some().into();
+        self.close_picture();
+        self.stain_lut = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&image]));
+        size["matched"] = self.stain_lut.is_some().into();
         self.pyramid = Some(Pyramid::new(Arc::new(image)));
         size.to_string()
     }
 
     /// Empties a result that was begun.
-    pub fn restart(&mut self, slot: u32) -> Result<()> {
+    pub(super) fn restart(&mut self, slot: u32) -> Result<()> {
         let slot = self.slot_mut(slot)?;
         slot.map.data_mut().fill(0.0);
         slot.known.data_mut().fill(false);
-        slot.found = None;
+        slot.nuclei = None;
         Ok(())
     }
 
     /// Writes the probabilities of a block, row by row.
-    pub fn take_block(&mut self, slot: u32, block: Block, values: &[f32]) -> Result<()> {
+    pub(super) fn take_block(&mut self, slot: u32, block: Block, values: &[f32]) -> Result<()> {
         let slot = self.slot_mut(slot)?;
         let (right, low) = (block.column + block.width, block.row + block.height);
         if right > slot.map.width()
@@ -188,7 +214,7 @@ impl State {
             slot.map.row_mut(block.row + y)[columns.clone()].copy_from_slice(row);
             slot.known.row_mut(block.row + y)[columns].fill(true);
         }
-        slot.found = None;
+        slot.nuclei = None;
         Ok(())
     }
 }
@@ -220,27 +246,20 @@ impl Session {
         self.state.borrow_mut().take_image(phantom(width, height, seed).0)
     }
 
-    /// Cuts a window for trials out of the image, as near to the place asked for as it lies inside;
-    /// gives it as JSON.
+    /// Makes a window of the image the preview, its centre as near to (`x`, `y`) as it lies inside;
+    /// gives the window as JSON.
     ///
     /// # Errors
     /// Without an image.
-    #[wasm_bindgen(js_name = setTrial)]
-    pub fn set_trial(&self, x: f64, y: f64, side: u32) -> std::result::Result<String, JsValue> {
+    #[wasm_bindgen(js_name = setPreview)]
+    pub fn set_preview(&self, x: f64, y: f64, side: u32) -> std::result::Result<String, JsValue> {
         let mut state = self.state.borrow_mut();
         let image = Arc::clone(state.image().thrown()?);
-        let side = side.max(1) as usize;
-        let (width, height) = (side.min(image.width()), side.min(image.height()));
-        let start = |middle: f64, len: usize, whole: usize| {
-            ((middle - len as f64 / 2.0).max(0.0) as usize).min(whole - len)
-        };
-        let (column, row) = (start(x, width, image.width()), start(y, height, image.height()));
-        let image = Arc::new(image.crop(row, column, width, height));
-        let seen = state
-            .colours
-            .as_ref()
-            .map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
-        state.take_trial(ModelInput { image, seen });
+        let block = window_around(x, y, side, image.width(), image.height());
+        let Block { row, column, width, height } = block;
+        let window = Arc::new(image.crop(row, column, width, height));
+        let input = ModelInput::new(window, state.stain_lut.as_ref());
+        state.set_preview(input);
         Ok(json!({ "x": column, "y": row, "width": width, "height": height }).to_string())
     }
 
@@ -293,10 +312,10 @@ impl Session {
         let mut state = self.state.borrow_mut();
         let model = state.model(id).thrown()?;
         let input = match slot as usize {
-            0..FIRST_PREVIEW_SLOT => state.seen(),
-            _ => state.trial.clone().ok_or_else(|| Error::mismatch("There is no such picture")),
+            0..FIRST_PREVIEW_SLOT => state.input(),
+            _ => state.preview.clone().ok_or_else(|| Error::mismatch("There is no such picture")),
         };
-        let ModelInput { image, seen } = input.thrown()?;
+        let ModelInput { image, normalised } = input.thrown()?;
         let (width, height) = (image.width(), image.height());
         let Some(place) = state.slots.get_mut(slot as usize) else {
             return Err(super::thrown(&Error::mismatch("No such slot")));
@@ -307,10 +326,10 @@ impl Session {
             known: Plane::filled(width, height, false),
             fingerprint: model.fingerprint(),
             parameters: model.card().instances,
-            found: None,
+            nuclei: None,
         });
         drop(state);
-        Ok(Computation::of_slot(self, id, slot, seen))
+        Ok(Computation::of_slot(self, id, slot, normalised))
     }
 
     /// Stops what the GPU is doing after the block under way.
@@ -329,7 +348,7 @@ impl Session {
 
 /// The model prepared on the session's device, now if it was not before. A device that cannot run
 /// it is passed over for the CPU; `warnings` says why.
-pub async fn segmenter(
+pub(super) async fn segmenter(
     state: &Rc<RefCell<State>>,
     id: u32,
     warnings: &mut Warnings,
@@ -357,7 +376,7 @@ pub async fn segmenter(
 ///
 /// # Errors
 /// When there is no such model.
-pub fn cpu_segmenter(state: &Rc<RefCell<State>>, id: u32) -> Result<Rc<Segmenter>> {
+pub(super) fn cpu_segmenter(state: &Rc<RefCell<State>>, id: u32) -> Result<Rc<Segmenter>> {
     let mut state = state.borrow_mut();
     if let Some(segmenter) = state.prepared(id) {
         return Ok(segmenter);
@@ -365,4 +384,20 @@ pub fn cpu_segmenter(state: &Rc<RefCell<State>>, id: u32) -> Result<Rc<Segmenter
     let segmenter = Rc::new(Segmenter::on_cpu(state.model(id)?)?);
     state.keep_segmenter(id, Rc::clone(&segmenter));
     Ok(segmenter)
+}
+
+/// A square window of `side` pixels around a point of a picture, moved to lie inside; as large as the
+/// picture where that is smaller.
+pub(super) fn window_around(x: f64, y: f64, side: u32, width: usize, height: usize) -> Block {
+    let side = side.max(1) as usize;
+    let start = |centre: f64, len: usize, whole: usize| {
+        ((centre - len as f64 / 2.0).max(0.0) as usize).min(whole - len)
+    };
+    let (columns, rows) = (side.min(width), side.min(height));
+    Block {
+        row: start(y, rows, height),
+        column: start(x, columns, width),
+        width: columns,
+        height: rows,
+    }
 }

@@ -12,14 +12,13 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use super::computation::Computation;
-use super::session::{ModelInput, Session};
+use super::session::{ModelInput, Session, window_around};
 use super::slide_source::WebSlide;
 use super::{Thrown as _, json, viewport};
-use crate::engine::Block;
 use crate::error::{Error, Result};
 use crate::instances::{Provenance, write_nuclei};
 use crate::model::InstanceParameters;
-use crate::raster::{StainLut, StainMode, StainStatistics};
+use crate::raster::StainMode;
 use crate::slide::SlideBounds;
 use crate::viewer::{TileKey, compose, nuclei_tile};
 use crate::whole_slide::{
@@ -32,13 +31,13 @@ const MAX_IMAGE_PX: usize = 36_000_000;
 const BLOCK_PX: usize = 1024;
 
 /// The nuclei of a slide and the job that finds them.
-pub struct SlideAnswer {
+pub(super) struct SlideResult {
     pub index: NucleusIndex,
     job: Rc<SlideJob>,
     fingerprint: String,
 }
 
-impl SlideAnswer {
+impl SlideResult {
     /// Whether it was found by that model with these settings.
     fn is_of(&self, fingerprint: &str, mpp_um: f64, parameters: &InstanceParameters) -> bool {
         let settings = self.job.settings();
@@ -51,7 +50,7 @@ impl SlideAnswer {
     ///
     /// # Errors
     /// None in practice.
-    pub fn files(&self) -> Result<[Vec<u8>; 2]> {
+    pub(super) fn files(&self) -> Result<[Vec<u8>; 2]> {
         let mpp_um = self.job.settings().mpp_um;
         let provenance = Provenance { model: self.fingerprint.clone(), mpp_um };
         let (mut features, mut table) = (Vec::new(), Vec::new());
@@ -60,7 +59,7 @@ impl SlideAnswer {
     }
 
     /// Label, centroid x and y, area in pixels, mean probability, circularity of each nucleus.
-    pub fn table(&self) -> Vec<f64> {
+    pub(super) fn table(&self) -> Vec<f64> {
         let mut rows = Vec::new();
         for (label, nucleus) in self.index.all() {
             let (x, y) = nucleus.centroid;
@@ -93,10 +92,10 @@ impl Session {
     fn with_answer<T>(
         &self,
         slot: u32,
-        work: impl FnOnce(&mut SlideAnswer) -> Result<T>,
+        work: impl FnOnce(&mut SlideResult) -> Result<T>,
     ) -> Result<T> {
         let mut state = self.state.borrow_mut();
-        let answer = state.slide_answers.get_mut(slot as usize).and_then(Option::as_mut);
+        let answer = state.slide_results.get_mut(slot as usize).and_then(Option::as_mut);
         work(answer.ok_or_else(|| Error::mismatch("Nothing of the slide is segmented yet"))?)
     }
 
@@ -111,7 +110,7 @@ impl Session {
             "mpp": slide.slide.mpp_um, "magnification": slide.slide.magnification,
         });
         let mut state = self.state.borrow_mut();
-        state.forget_picture();
+        state.close_picture();
         state.slide = Some(Rc::new(slide));
         Ok(Some(facts))
     }
@@ -129,7 +128,7 @@ impl Session {
         let (own, fingerprint) = (model.card().instances, model.fingerprint());
         let threshold = if threshold < 0.0 { own.threshold } else { threshold };
         let parameters = InstanceParameters { threshold, ..own };
-        if let Some(answer) = self.state.borrow().slide_answer(slot)
+        if let Some(answer) = self.state.borrow().slide_result(slot)
             && answer.is_of(&fingerprint, mpp_um, &parameters)
         {
             return Ok(answer.job.stain_lut().is_some());
@@ -154,9 +153,9 @@ impl Session {
         let matched = job.stain_lut().is_some();
         let index = NucleusIndex::new(&job);
         let mut state = self.state.borrow_mut();
-        let place = state.slide_answers.get_mut(slot as usize);
+        let place = state.slide_results.get_mut(slot as usize);
         *place.ok_or_else(|| Error::mismatch("No such slot"))? =
-            Some(SlideAnswer { index, job, fingerprint });
+            Some(SlideResult { index, job, fingerprint });
         Ok(matched)
     }
 
@@ -199,7 +198,7 @@ impl Session {
         slide.tiles.tile(key, &slide.region(source.level, source.rect, read).await?)
     }
 
-    async fn trial(
+    async fn read_preview(
         &self,
         x: f64,
         y: f64,
@@ -208,23 +207,17 @@ impl Session {
         mpp: f64,
         read: &Function,
     ) -> Result<()> {
-        let (slide, model_mpp) = (self.slide()?, self.state.borrow().model(id)?.card().mpp_um);
-        let sampling =
-            Sampling::new(&slide.slide, if mpp > 0.0 { mpp } else { model_mpp }, model_mpp)?;
-        let side = side.max(1) as usize;
-        let (width, height) = (side.min(sampling.width()), side.min(sampling.height()));
-        let start = |middle: f64, len: usize, whole: usize| {
-            ((middle / sampling.scale - len as f64 / 2.0).max(0.0) as usize).min(whole - len)
-        };
-        let (column, row) =
-            (start(x, width, sampling.width()), start(y, height, sampling.height()));
-        let block = Block { row, column, width, height };
-        let pixels = slide.region(sampling.level, sampling.needs(block), read).await?;
-        let image = Arc::new(sampling.apply(pixels, block)?);
-        // Of the window alone: enough to compare two models on.
-        let colours = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&*image]));
-        let seen = colours.map_or_else(|| Arc::clone(&image), |c| Arc::new(c.apply(&image)));
-        self.state.borrow_mut().take_trial(ModelInput { image, seen });
+        let slide = self.slide()?;
+        let model_mpp_um = self.state.borrow().model(id)?.card().mpp_um;
+        let slide_mpp_um = if mpp > 0.0 { mpp } else { model_mpp_um };
+        let sampling = Sampling::new(&slide.slide, slide_mpp_um, model_mpp_um)?;
+        let (x, y) = (x / sampling.scale, y / sampling.scale);
+        let window = window_around(x, y, side, sampling.width(), sampling.height());
+        let request = sampling.request(window);
+        let pixels = slide.region(request.level, request.rect, read).await?;
+        // The stain of the window alone is enough to compare two models.
+        let input = ModelInput::of_window(sampling.apply(pixels, window)?);
+        self.state.borrow_mut().set_preview(input);
         Ok(())
     }
 }
@@ -314,9 +307,9 @@ impl Session {
     }
 
     /// Forgets what was found.
-    #[wasm_bindgen(js_name = slideForget)]
-    pub fn slide_forget(&self, slot: u32) {
-        if let Some(place) = self.state.borrow_mut().slide_answers.get_mut(slot as usize) {
+    #[wasm_bindgen(js_name = clearSlideResult)]
+    pub fn clear_slide_result(&self, slot: u32) {
+        if let Some(place) = self.state.borrow_mut().slide_results.get_mut(slot as usize) {
             *place = None;
         }
     }
@@ -361,12 +354,12 @@ impl Session {
         compose(&image, data.as_deref(), slot as usize, &layers).thrown()
     }
 
-    /// As `setTrial`, for the pixel size of a model.
+    /// As `setPreview`, for the pixel size of a model.
     ///
     /// # Errors
     /// A sentence.
-    #[wasm_bindgen(js_name = slideTrial)]
-    pub async fn slide_trial(
+    #[wasm_bindgen(js_name = setSlidePreview)]
+    pub async fn set_slide_preview(
         &self,
         x: f64,
         y: f64,
@@ -375,6 +368,6 @@ impl Session {
         mpp: f64,
         read: Function,
     ) -> std::result::Result<(), JsValue> {
-        self.trial(x, y, side, id, mpp, &read).await.thrown()
+        self.read_preview(x, y, side, id, mpp, &read).await.thrown()
     }
 }

@@ -27,7 +27,7 @@ const MAX_ROUNDS: usize = 1000;
 ///
 /// `read` is everywhere the script's function `(start, end) => Promise<Uint8Array>` for the bytes
 /// `start..end`. It is a parameter and no field, because each call carries its own abort signal.
-pub struct WebSlide {
+pub(super) struct WebSlide {
     pub slide: Slide,
     pub tiles: SlideTiles,
     /// Directories and tile tables read so far.
@@ -44,7 +44,7 @@ impl WebSlide {
     ///
     /// # Errors
     /// Those of `read`; a file that is no supported slide.
-    pub async fn open(len: u64, read: &Function) -> Result<Self> {
+    pub(super) async fn open(len: u64, read: &Function) -> Result<Self> {
         let bytes = RefCell::new(RangeCache::new(len));
         let slide = read_async(&bytes, read, Slide::open).await?;
         let tiles = SlideTiles::new(&slide);
@@ -62,7 +62,12 @@ impl WebSlide {
     ///
     /// # Errors
     /// Those of `read` and of broken tiles.
-    pub async fn region(&self, level: usize, rect: Rect, read: &Function) -> Result<RgbImage> {
+    pub(super) async fn region(
+        &self,
+        level: usize,
+        rect: Rect,
+        read: &Function,
+    ) -> Result<RgbImage> {
         rect.check()?;
         let slide_level = &self.slide.levels[level];
         let mut pending = rect.tiles(level, slide_level);

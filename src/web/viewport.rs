@@ -282,7 +282,11 @@ impl CanvasViewport {
 
 /// [`Layers`] from the script's numbers: strengths of outline, mask and heat and the preview
 /// threshold; values below 0 stand for none.
-pub fn layers([outline, mask, heat, preview]: [f32; 4], selected: u32, divider: f32) -> Layers {
+pub(super) fn layers(
+    [outline, mask, heat, preview]: [f32; 4],
+    selected: u32,
+    divider: f32,
+) -> Layers {
     Layers {
         outline,
         mask,

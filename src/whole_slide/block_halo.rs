@@ -16,8 +16,11 @@ pub const MARGIN_PX: usize = 96;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockHalo {
+    /// Owns the nuclei with their centroid in it; in the model's pixels, like the others.
     pub block: Block,
+    /// Where nuclei are looked for: the block and a margin, cut at the edges of the slide.
     pub window: Block,
+    /// What the network is given: the window and its context, cut at the edges of the slide.
     pub read: Block,
 }
 

@@ -29,7 +29,9 @@ use crate::slide::{Rect, Slide, SlideBounds};
 /// A rectangle of one level of the slide, in pixels of that level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PixelRequest {
+    /// 0 is the finest.
     pub level: usize,
+    /// May reach beyond the level; pixels there are background.
     pub rect: Rect,
 }
 
@@ -46,13 +48,16 @@ pub enum BackgroundBlocks {
 /// What decides a slide's nuclei besides its pixels and the model.
 #[derive(Debug, Clone)]
 pub struct SegmentSettings {
+    /// Threshold, smoothing, splitting and least area of nuclei.
     pub parameters: InstanceParameters,
     /// Nuclei whose centroid lies outside are left out.
     pub region: SlideRegion,
     /// Pixel size of the finest level, micrometres. Unknown for an image that is taken to have the
     /// model's.
     pub mpp_um: Option<f64>,
+    /// Whether colours are matched to those of the training tiles before the network reads them.
     pub stain: StainMode,
+    /// Whether blocks without tissue are skipped.
     pub background: BackgroundBlocks,
     /// Side of a block in the model's pixels.
     pub block_px: usize,
@@ -160,6 +165,8 @@ impl SlideSetup {
         if (pixels.width(), pixels.height()) != (rect.width, rect.height) {
             return Err(Error::mismatch("The pixels are not those that were needed"));
         }
+        // First the strips of the overview; when the last one is in, the tissue is known and gives
+        // the windows for the stain.
         if let Some((overview, strips)) = &mut self.overview {
             overview.add(&pixels);
             strips.pop_front();
@@ -207,7 +214,7 @@ impl SlideSetup {
 }
 
 /// Where a block of the model's pixels lies in the slide.
-pub fn scaled_bounds(block: Block, scale: f64) -> SlideBounds {
+pub(super) fn scaled_bounds(block: Block, scale: f64) -> SlideBounds {
     SlideBounds {
         left: block.column as f64 * scale,
         top: block.row as f64 * scale,
@@ -231,6 +238,7 @@ pub struct SlideJob {
 /// The pixels of a block with its halo, at the model's pixel size.
 #[derive(Debug, Clone)]
 pub struct BlockPixels {
+    /// Its number in [`SlideJob::blocks()`].
     pub block: usize,
     /// In the slide's own colours: nuclei are measured on these.
     pub image: Arc<RgbImage>,
@@ -269,11 +277,13 @@ impl SlideJob {
         self.sampling.scale
     }
 
+    /// The settings that it was made with.
     #[must_use]
     pub fn settings(&self) -> &SegmentSettings {
         &self.settings
     }
 
+    /// Where tissue lies, found on the overview.
     #[must_use]
     pub fn tissue(&self) -> &Arc<Tissue> {
         &self.tissue
@@ -334,11 +344,14 @@ impl SlideJob {
         let parameters = &self.settings.parameters;
         let (labels, smooth) = find(&map, parameters)?;
         let scale = self.sampling.scale;
+        // Size of the pixels on which nuclei are measured, µm.
         let model_mpp_um = self.settings.mpp_um.map(|mpp_um| mpp_um * scale);
         let mut own = Vec::new();
         for nucleus in nuclei(&image, &labels, &smooth, parameters, model_mpp_um)? {
             let x = nucleus.centroid.0 + column as f64;
             let y = nucleus.centroid.1 + row as f64;
+            // Neighbouring blocks find the nuclei of the margin too; the centroid decides which
+            // block reports one, so none is reported twice.
             if halo.owns(x, y) && self.settings.region.holds(x * scale, y * scale) {
                 own.push(SlideNucleus::new(&nucleus, column, row, scale));
             }

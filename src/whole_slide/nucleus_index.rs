@@ -115,6 +115,7 @@ impl NucleusIndex {
                 self.totals.covered_px -= covered_px(&old);
             }
         }
+        // Exclusive prefix sums over the blocks: nucleus i of a block has number offset + i + 1.
         let mut before = 0;
         for (block, offset) in self.offsets.iter_mut().enumerate() {
             *offset = before;

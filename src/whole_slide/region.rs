@@ -11,11 +11,17 @@ const MAX_POINTS: usize = 1_000_000;
 /// A region of interest, in pixels of the finest level.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SlideRegion {
+    /// The whole slide.
     Everything,
+    /// Contains its first edges and not its last ones.
     Rectangle {
+        /// Left edge, pixels of the finest level.
         x: f64,
+        /// Upper edge, pixels of the finest level.
         y: f64,
+        /// Pixels of the finest level.
         width: f64,
+        /// Pixels of the finest level.
         height: f64,
     },
     /// Outlines with holes; a point in any of them belongs.

@@ -66,6 +66,8 @@ impl Axis {
     /// The two source pixels whose centres lie around the output pixel's centre.
     fn interpolated(&self, index: usize) -> ResampleWeights {
         let last = self.source - 1;
+        // Centres of pixel i lie at i + 0.5 in both pictures; the border pixel continues beyond
+        // them.
         let centre = ((index as f64 + 0.5) * self.step - 0.5).clamp(0.0, last as f64);
         let first = centre as usize;
         let share = (centre - first as f64) as f32;
@@ -78,6 +80,7 @@ impl Axis {
         let from = index as f64 * self.step;
         let to = ((index + 1) as f64 * self.step).min(self.source as f64);
         let first = from as usize;
+        // At least one pixel, where rounding makes the interval empty.
         let end = (to.ceil() as usize).clamp(first + 1, self.source);
         let mut shares = Vec::with_capacity(end - first);
         for pixel in first..end {

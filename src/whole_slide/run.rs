@@ -61,12 +61,16 @@ impl SlideSetup {
 
 /// One slide, one prepared model.
 pub struct SlideRun<'a> {
+    /// Blocks and settings of the slide.
     pub job: &'a SlideJob,
+    /// Where the pixels come from.
     pub source: &'a dyn PixelSource,
+    /// The model on its device.
     pub segmenter: &'a Segmenter,
     /// Stride and the engine's own block size; they bound memory and, but for a DCCN's stride,
     /// change no result.
     pub options: SegmentOptions,
+    /// Set by another thread to stop; finished blocks are kept.
     pub cancel: &'a AtomicBool,
 }
 
@@ -75,6 +79,7 @@ pub struct SlideRun<'a> {
 pub struct StageSeconds {
     /// Reading and decoding.
     pub read: f64,
+    /// Probability maps.
     pub network: f64,
     /// Finding and measuring nuclei.
     pub objects: f64,
@@ -83,12 +88,15 @@ pub struct StageSeconds {
 /// What a run over all blocks came to.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunSummary {
+    /// All blocks of the slide.
     pub blocks: usize,
     /// Blocks of background, or outside the region.
     pub skipped: usize,
     /// Blocks that an earlier run had finished.
     pub resumed: usize,
+    /// Time of each stage in this run.
     pub seconds: StageSeconds,
+    /// What went wrong without ending the run, such as a GPU that failed.
     pub warnings: Warnings,
 }
 
@@ -114,6 +122,8 @@ impl SlideRun<'_> {
         let resumed = needed.len() - missing.len();
         let mut done = resumed;
         progress(done, needed.len());
+        // A block is stored before it is counted, so an interrupted run loses at most the blocks
+        // under way.
         let run = self.segment(&missing, &mut |block, nuclei| {
             store.keep(block, &nuclei)?;
             done += 1;
@@ -171,6 +181,7 @@ impl SlideRun<'_> {
             self.find_nuclei(maps, &mut seconds, finished)
         })?;
         let mut warnings = warnings.into_inner().unwrap_or_default();
+        // A GPU that fails says so for each block.
         warnings.notes.dedup();
         Ok((seconds, warnings))
     }
@@ -193,6 +204,7 @@ impl SlideRun<'_> {
         warnings: &Mutex<Warnings>,
     ) {
         loop {
+            // The lock is held while waiting: the other thread waits for its turn to receive.
             let Ok(Ok(next)) = pixels.lock().map(|pixels| pixels.recv()) else { return };
             let mut notes = Warnings::default();
             let segmented = next.and_then(|(pixels, read_secs)| {

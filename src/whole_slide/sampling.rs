@@ -18,6 +18,7 @@ const MAX_PX: f64 = 2e11;
 /// Which level is read and how its pixels become the model's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
+    /// Level that is read; 0 is the finest.
     pub level: usize,
     /// Pixels of the finest level that one of the model's spans.
     pub scale: f64,

@@ -33,6 +33,7 @@ pub struct Tissue {
 /// slide is the slide itself.
 #[derive(Debug)]
 pub struct Overview {
+    /// Level that is read; 0 is the finest.
     pub level: usize,
     /// One pixel of the overview in this many of the level, in both directions.
     step: usize,
@@ -74,6 +75,8 @@ impl Overview {
 
     /// Takes the next strip.
     pub fn add(&mut self, strip: &RgbImage) {
+        // Strips are multiples of `step` rows high, so the sampled rows continue evenly from strip
+        // to strip.
         for y in (0..strip.height()).step_by(self.step) {
             for x in (0..strip.width()).step_by(self.step) {
                 self.pixels.push(strip.get(y, x));
@@ -103,6 +106,7 @@ impl Tissue {
                 if !is_tissue(picture.get(y, x)) {
                     continue;
                 }
+                // Dilation by a square of 2 · REACH + 1 pixels.
                 for near_y in y.saturating_sub(REACH)..(y + REACH + 1).min(rows) {
                     for near_x in x.saturating_sub(REACH)..(x + REACH + 1).min(columns) {
                         mask.set(near_y, near_x, true);
@@ -139,6 +143,7 @@ impl Tissue {
         let side = WINDOW_PX.min(self.width).min(self.height);
         let mut windows = blocks(self.width / side * side, self.height / side * side, side);
         windows.retain(|w| self.touches(w.column, w.row, w.width, w.height));
+        // Every step-th window in reading order, so that no part of the slide dominates.
         let step = windows.len().div_ceil(MAX_WINDOWS).max(1);
         windows.into_iter().step_by(step).collect()
     }
@@ -152,6 +157,7 @@ impl Tissue {
 }
 
 fn is_tissue([r, g, b]: [u8; 3]) -> bool {
+    // Glass is bright and grey: a pixel is tissue if it is coloured or dark.
     let range = r.max(g).max(b) - r.min(g).min(b);
     range >= STAINED || (u32::from(r) + u32::from(g) + u32::from(b)) / 3 < DARK
 }

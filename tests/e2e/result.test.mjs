@@ -58,7 +58,8 @@ test("on the CPU, a dropped image gives the native files", async () => {
   assert.ok((await waitForNuclei(page)) > 5);
   assert.match(await page.textContent("#device"), /CPU \(\d+ worker/);
   assert.equal(await page.getAttribute("#device", "data-gpu"), "false");
-  // Probabilities may differ in the last bit, which 8 bits seldom show. Nuclei are found on integers.
+  // Probabilities may differ in the last bit, which 8 bits seldom show. Nuclei are found on
+  // integers.
   await assertEqualFiles(page, nativeFiles(image, "dcnn-50", ["--mpp", "0.25"]), [
     "geojson",
     "csv",

@@ -91,7 +91,8 @@ test("a slide of this device is segmented whole and gives the native nuclei", as
   const geojson = await saveFile(page, "[data-file=geojson]");
   const csv = await saveFile(page, "[data-file=csv]");
   assert.equal(geojson.name, "field.geojson");
-  // About one 8-bit probability in 50 000 falls on the other side of a rounding edge. A nucleus that
+  // About one 8-bit probability in 50 000 falls on the other side of a rounding edge. A nucleus
+  // that
   // contains it differs slightly.
   const here = rows(csv.bytes);
   const there = rows(want("csv"));
@@ -147,7 +148,7 @@ test("a slide's segmentation can be cancelled, and a click describes a nucleus",
   await dropFile(page, "field.svs", slide, "");
   await idle(page);
   await page.evaluate(async () => {
-    await globalThis.prunella.engine.call("slideForget", 0);
+    await globalThis.prunella.engine.call("clearSlideResult", 0);
     void globalThis.prunella.segmentSlide("slide");
   });
   await page.waitForSelector("#cancel", { state: "visible" });
@@ -290,7 +291,7 @@ test(
       Object.fromEntries(Object.entries(files).map(([name, file]) => [`/${name}`, file.handler])),
     );
     try {
-      // The model finds few nuclei on the first slide, whose stain differs from the training images.
+      // The model finds few nuclei on the first slide: its stain differs from the training images.
       // The test is whether the slide can be read.
       for (const [name, view, least] of [
         ["tcga-cr-7395-01a-01-ts1.svs", "v=2000,1500,1.5", 1],

@@ -38,7 +38,10 @@ class FileWriter {
   #parts = [];
   #length = 0;
 
-  /** Appends bytes and gives their offset. The buffer may still be changed. @param {Buffer} bytes */
+  /**
+   * Appends bytes and gives their offset. The buffer may still be changed.
+   * @param {Buffer} bytes
+   */
   append(bytes) {
     const offset = this.#length;
     this.#parts.push(bytes);
@@ -68,7 +71,12 @@ function halved(image) {
   return half;
 }
 
-/** RGB of a tile; white outside the image. @param {PNG} image @param {number} left @param {number} top */
+/**
+ * RGB of a tile; white outside the image.
+ * @param {PNG} image
+ * @param {number} left
+ * @param {number} top
+ */
 function tilePixels(image, left, top) {
   const tile = Buffer.alloc(TILE_BYTES, WHITE);
   for (let y = 0; y < TILE_PX && top + y < image.height; y++) {

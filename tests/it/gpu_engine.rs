@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prunella::dataset::phantom;
 use prunella::engine::gpu::{
-    ABSOLUTE, Gpu, GpuEngine, RELATIVE, adapters, black_and_white, integers, prove_integers,
+    ABSOLUTE, Gpu, GpuEngine, RELATIVE, adapters, black_and_white, integers, verify_integers,
 };
 use prunella::engine::{
     Block, Control, Device, DeviceKind, SegmentOptions, Segmenter, patch_at, patch_logits, segment,
@@ -70,7 +70,7 @@ fn integers_are_equal_bit_for_bit_at_any_width_size_and_phase() {
     let Some(gpu) = device("integers_are_equal_bit_for_bit_at_any_width_size_and_phase") else {
         return;
     };
-    pollster::block_on(prove_integers(&gpu)).expect("the probe passes");
+    pollster::block_on(verify_integers(&gpu)).expect("the probe passes");
     let networks = [
         dcnn([1, 1, 1], 3, 2),
         dcnn([3, 5, 8], 20, 2),

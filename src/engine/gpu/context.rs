@@ -15,6 +15,7 @@ const SOFTWARE_NAMES: [&str; 5] =
 /// A graphics adapter of this machine or browser.
 #[derive(Debug, Clone, Serialize)]
 pub struct AdapterFacts {
+    /// Product name, as the driver reports it.
     pub name: String,
     /// Graphics interface, such as `Vulkan`.
     pub backend: String,
@@ -22,6 +23,7 @@ pub struct AdapterFacts {
     pub kind: String,
     /// Runs on the CPU: slower than prunella's own CPU engine.
     pub software: bool,
+    /// Name and version of the driver; empty where the platform hides it.
     pub driver: String,
     /// Largest storage buffer that a shader can be given, bytes.
     pub max_binding_bytes: u64,
@@ -30,6 +32,7 @@ pub struct AdapterFacts {
 /// An adapter that can be opened.
 #[derive(Debug, Clone)]
 pub struct Adapter {
+    /// What the platform reports about it.
     pub facts: AdapterFacts,
     pub(super) handle: wgpu::Adapter,
 }
@@ -146,6 +149,7 @@ impl DeviceErrors {
 /// An open device.
 #[derive(Debug)]
 pub struct Gpu {
+    /// What the platform reports about its adapter.
     pub facts: AdapterFacts,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,

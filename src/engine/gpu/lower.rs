@@ -15,7 +15,7 @@ const INPUT: usize = 0;
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a network that has no dense form or not two classes.
-pub fn dense(model: &Model) -> Result<Program> {
+pub(super) fn dense(model: &Model) -> Result<Program> {
     /// Slot of the logits, behind the input and two for the passes in turn.
     const LOGITS: usize = 3;
     let plan = DensePlan::new(model.graph())?;
@@ -123,7 +123,7 @@ fn other_slot(source: usize) -> usize {
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a graph whose nodes do not come in an order that the passes can fuse.
-pub fn batch(model: &Model) -> Result<Program> {
+pub(super) fn batch(model: &Model) -> Result<Program> {
     let mut lowering = BatchLowering {
         model,
         graph: model.graph(),

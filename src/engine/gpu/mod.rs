@@ -16,7 +16,7 @@ mod twin;
 
 pub use context::{Adapter, AdapterFacts, DeviceErrors, Gpu, adapters};
 pub use pipelines::SHADERS;
-pub use probe::{ABSOLUTE, RELATIVE, black_and_white, integers, prove_integers, prove_model};
+pub use probe::{ABSOLUTE, RELATIVE, black_and_white, integers, verify_integers, verify_model};
 pub use program::{LayerParameters, PoolParameters};
 
 use std::sync::{Arc, Mutex, OnceLock};

@@ -29,7 +29,7 @@ struct GroupCost {
 }
 
 /// A layer's arrays before packing.
-pub struct FilterWeights<'a> {
+pub(super) struct FilterWeights<'a> {
     /// `[filter][channel][row][column]`.
     pub values: Cow<'a, [f32]>,
     /// `[filter]`.
@@ -40,14 +40,14 @@ pub struct FilterWeights<'a> {
 }
 
 /// Offsets of a layer's constants, in vectors of four.
-pub struct LayerOffsets {
+pub(super) struct LayerOffsets {
     pub weights: usize,
     pub bias: usize,
 }
 
 /// The constants of all passes.
 #[derive(Default)]
-pub struct Constants(pub Vec<[f32; 4]>);
+pub(super) struct Constants(pub Vec<[f32; 4]>);
 
 impl Constants {
     /// Appends `values`, filled up with zeros to whole vectors, and returns the offset of the
@@ -63,7 +63,7 @@ impl Constants {
     }
 
     /// Appends weights and bias in groups of `4 · vectors` filters.
-    pub fn push_layer(&mut self, layer: &FilterWeights<'_>, vectors: usize) -> LayerOffsets {
+    pub(super) fn push_layer(&mut self, layer: &FilterWeights<'_>, vectors: usize) -> LayerOffsets {
         let weights = self.0.len();
         let kernel = layer.kernel;
         let group_filters = 4 * vectors;
@@ -90,7 +90,7 @@ impl Constants {
     }
 
     /// Appends scale and shift of each channel.
-    pub fn push_norm(&mut self, norm: &ChannelAffine) -> usize {
+    pub(super) fn push_norm(&mut self, norm: &ChannelAffine) -> usize {
         let offset = self.0.len();
         for (&scale, &shift) in norm.scale.iter().zip(&norm.shift) {
             self.0.push([scale, shift, 0.0, 0.0]);
@@ -100,7 +100,7 @@ impl Constants {
 
     /// Appends the last layer, `[class][unit]` with two classes, for units in groups of
     /// `4 · vectors`.
-    pub fn push_head(&mut self, weights: &[f32], bias: &[f32], vectors: usize) -> usize {
+    pub(super) fn push_head(&mut self, weights: &[f32], bias: &[f32], vectors: usize) -> usize {
         let offset = self.push(&bias[..2]);
         let units = weights.len() / 2;
         for first in (0..units.next_multiple_of(4 * vectors)).step_by(4) {
@@ -117,7 +117,7 @@ impl Constants {
 }
 
 /// Vectors of four filters that one thread should compute.
-pub fn vectors_for(filters: usize) -> usize {
+pub(super) fn vectors_for(filters: usize) -> usize {
     let mut best = 1;
     let mut least = f64::INFINITY;
     for GroupCost { vectors, per_filter } in GROUP_COSTS {
@@ -131,7 +131,7 @@ pub fn vectors_for(filters: usize) -> usize {
 }
 
 /// Multiplies a normalisation that follows the layer into its weights and bias.
-pub fn fold_norm(layer: &mut FilterWeights<'_>, norm: &ChannelAffine) {
+pub(super) fn fold_norm(layer: &mut FilterWeights<'_>, norm: &ChannelAffine) {
     let taps = layer.values.len() / layer.filters;
     for (weights, scale) in layer.values.to_mut().chunks_exact_mut(taps).zip(&norm.scale) {
         for weight in weights {
@@ -148,7 +148,7 @@ pub fn fold_norm(layer: &mut FilterWeights<'_>, norm: &ChannelAffine) {
 /// Phase (py, px) of a channel holds the pixels (2y + py, 2x + px), and becomes channel `4 ·
 /// channel + 2 · py + px`. Tap (row, column) of the window becomes tap (row / 2, column / 2) of
 /// phase (row mod 2, column mod 2).
-pub fn phases<'a>(layer: &FilterWeights<'_>) -> FilterWeights<'a> {
+pub(super) fn phases<'a>(layer: &FilterWeights<'_>) -> FilterWeights<'a> {
     let old_kernel = layer.kernel;
     let kernel = old_kernel.div_ceil(2);
     let channels = layer.channels * 4;

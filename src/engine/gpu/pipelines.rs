@@ -12,11 +12,11 @@ const POOL_SHADER: &str = include_str!("../../../shaders/pool.wgsl");
 pub const SHADERS: [(&str, &str); 2] = [("layer", LAYER_SHADER), ("pool", POOL_SHADER)];
 
 /// Threads of a workgroup along x and y, as both shaders declare.
-pub const WORKGROUP: [u32; 2] = [32, 4];
+pub(super) const WORKGROUP: [u32; 2] = [32, 4];
 
 /// Pipelines of one program on one device.
 #[derive(Debug)]
-pub struct Pipelines {
+pub(super) struct Pipelines {
     /// Bindings of every pass: parameters, constants, source, target.
     pub layout: wgpu::BindGroupLayout,
     compiled: BTreeMap<Variant, wgpu::ComputePipeline>,
@@ -24,7 +24,7 @@ pub struct Pipelines {
 
 impl Pipelines {
     /// Compiles every variant that the program uses.
-    pub fn new(gpu: &Gpu, program: &Program) -> Self {
+    pub(super) fn new(gpu: &Gpu, program: &Program) -> Self {
         let parameters = wgpu::BufferBindingType::Uniform;
         let read_only = wgpu::BufferBindingType::Storage { read_only: true };
         let writable = wgpu::BufferBindingType::Storage { read_only: false };
@@ -56,7 +56,7 @@ impl Pipelines {
     }
 
     /// The pipeline of a variant of this program.
-    pub fn get(&self, variant: Variant) -> Option<&wgpu::ComputePipeline> {
+    pub(super) fn get(&self, variant: Variant) -> Option<&wgpu::ComputePipeline> {
         self.compiled.get(&variant)
     }
 }

@@ -56,7 +56,7 @@ pub fn black_and_white(width: usize, height: usize) -> Result<RgbImage> {
 ///
 /// # Errors
 /// [`Error::Gpu`] with the first difference.
-pub async fn prove_integers(gpu: &Arc<Gpu>) -> Result<()> {
+pub async fn verify_integers(gpu: &Arc<Gpu>) -> Result<()> {
     let model = integers(&Model::random(dcnn([3, 5, 8], 20, 2), 1)?)?;
     let image = black_and_white(9, 7)?;
     let block = Block { row: 0, column: 0, width: 9, height: 7 };
@@ -69,7 +69,7 @@ pub async fn prove_integers(gpu: &Arc<Gpu>) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Gpu`] with the first difference.
-pub async fn prove_model(engine: &GpuEngine, model: &Model) -> Result<()> {
+pub async fn verify_model(engine: &GpuEngine, model: &Model) -> Result<()> {
     let mut pixels = Vec::new();
     for i in 0..64 {
         pixels.push([0, 1, 2].map(|c| ((i * 7919 + c * 104_729) % 251) as u8));

@@ -51,13 +51,17 @@ pub struct LayerParameters {
     pub channels: u32,
     /// Output channels.
     pub filters: u32,
+    /// From a row of the source to the next.
     pub source_row_stride: u32,
+    /// From a channel of the source to the next.
     pub source_plane_stride: u32,
     /// Values in a row of the source.
     pub source_width: u32,
     /// Rows of the source.
     pub source_height: u32,
+    /// From a row of the target to the next.
     pub target_row_stride: u32,
+    /// From a filter of the target to the next.
     pub target_plane_stride: u32,
     /// Where the first filter's outputs begin.
     pub target_offset: u32,
@@ -67,9 +71,13 @@ pub struct LayerParameters {
     pub step_x: u32,
     /// Distance between taps in y, rows.
     pub step_y: u32,
+    /// Zeros left of the source, values.
     pub padding_x: u32,
+    /// Zeros above the source, rows.
     pub padding_y: u32,
+    /// Where the weights begin.
     pub weights_offset: u32,
+    /// Where the biases begin.
     pub bias_offset: u32,
     /// Scale and shift of each input channel, if the variant is `normed`.
     pub norm_offset: u32,
@@ -85,16 +93,21 @@ pub struct PoolParameters {
     pub width: u32,
     /// Output rows.
     pub height: u32,
+    /// Channels of source and target.
     pub channels: u32,
     /// Patches side by side.
     pub patch_batch: u32,
+    /// From a row of the source to the next.
     pub source_row_stride: u32,
+    /// From a channel of the source to the next.
     pub source_plane_stride: u32,
     /// Values in a row of the source.
     pub source_width: u32,
     /// Rows of the source.
     pub source_height: u32,
+    /// From a row of the target to the next.
     pub target_row_stride: u32,
+    /// From a channel of the target to the next.
     pub target_plane_stride: u32,
     /// Where the first channel's outputs begin.
     pub target_offset: u32,
@@ -104,20 +117,22 @@ pub struct PoolParameters {
     pub step_x: u32,
     /// Distance between taps in y, rows.
     pub step_y: u32,
+    /// Width of the margin left of the source, values.
     pub padding_x: u32,
+    /// Height of the margin above the source, rows.
     pub padding_y: u32,
 }
 
 /// What a pool computes of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum PoolKind {
+pub(super) enum PoolKind {
     Max,
     Mean,
 }
 
 /// A compiled form of a shader: its pipeline-overridable constants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Variant {
+pub(super) enum Variant {
     Layer {
         /// Taps along each side of the window.
         kernel: u32,
@@ -148,7 +163,7 @@ impl Variant {
 
 /// One pass; the size of its planes is still open.
 #[derive(Debug, Clone)]
-pub struct GpuPass {
+pub(super) struct GpuPass {
     pub variant: Variant,
     /// Slot that it reads.
     pub source: usize,
@@ -174,7 +189,7 @@ pub struct GpuPass {
 
 /// A network for blocks or batches of any size.
 #[derive(Debug, Clone)]
-pub struct Program {
+pub(super) struct Program {
     pub passes: Vec<GpuPass>,
     /// Weights, biases and norms of all passes.
     pub constants: Vec<[f32; 4]>,
@@ -188,7 +203,7 @@ pub struct Program {
 
 /// One call of a shader, with sizes.
 #[derive(Debug, Clone)]
-pub struct Dispatch {
+pub(super) struct Dispatch {
     pub variant: Variant,
     pub parameters: Parameters,
     /// Slot that it reads.
@@ -200,14 +215,14 @@ pub struct Dispatch {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub enum Parameters {
+pub(super) enum Parameters {
     Layer(LayerParameters),
     Pool(PoolParameters),
 }
 
 impl Parameters {
     /// The uniform buffer's content.
-    pub fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Layer(p) => bytemuck::bytes_of(p),
             Self::Pool(p) => bytemuck::bytes_of(p),
@@ -217,7 +232,7 @@ impl Parameters {
 
 /// A program with sizes.
 #[derive(Debug, Clone)]
-pub struct BufferLayout {
+pub(super) struct BufferLayout {
     pub dispatches: Vec<Dispatch>,
     /// Values that each slot must hold.
     pub slot_len: Vec<usize>,
@@ -231,7 +246,7 @@ impl Program {
     /// # Errors
     /// [`Error::Limit`] when a slot needs more than `limit_bytes`, [`Error::Mismatch`] for an input
     /// smaller than the network's window.
-    pub fn lay_out(
+    pub(super) fn lay_out(
         &self,
         width: usize,
         height: usize,
@@ -267,14 +282,14 @@ impl Program {
     }
 
     /// The distinct compiled forms.
-    pub fn variants(&self) -> BTreeSet<Variant> {
+    pub(super) fn variants(&self) -> BTreeSet<Variant> {
         self.passes.iter().map(|pass| pass.variant).collect()
     }
 }
 
 impl GpuPass {
     /// A pass without dilation, stride, padding and constants.
-    pub fn new(
+    pub(super) fn new(
         variant: Variant,
         source: usize,
         target: usize,

@@ -18,7 +18,7 @@ const IN_FLIGHT: usize = 2;
 
 /// A program whose weights lie on the device.
 #[derive(Debug)]
-pub struct LoadedProgram {
+pub(super) struct LoadedProgram {
     pub program: Program,
     pipelines: Pipelines,
     constants: wgpu::Buffer,
@@ -26,7 +26,7 @@ pub struct LoadedProgram {
 
 /// Buffers for blocks up to one size.
 #[derive(Debug)]
-pub struct BlockBuffers {
+pub(super) struct BlockBuffers {
     /// Input, intermediate planes and output of the passes.
     slots: Vec<wgpu::Buffer>,
     /// Room in each slot, values.
@@ -45,7 +45,7 @@ pub struct BlockBuffers {
 
 /// A submitted block whose result is on its way.
 #[derive(Debug)]
-pub struct PendingResult {
+pub(super) struct PendingResult {
     staging: wgpu::Buffer,
     len: usize,
     submission: wgpu::SubmissionIndex,
@@ -57,7 +57,7 @@ impl LoadedProgram {
     ///
     /// # Errors
     /// [`Error::Gpu`] when the driver refuses.
-    pub fn new(gpu: &Gpu, program: Program) -> Result<Self> {
+    pub(super) fn new(gpu: &Gpu, program: Program) -> Result<Self> {
         let pipelines = Pipelines::new(gpu, &program);
         let values: &[u8] = bytemuck::cast_slice(&program.constants);
         let constants = gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -75,7 +75,7 @@ impl LoadedProgram {
     ///
     /// # Errors
     /// [`Error::Gpu`] when there is not enough memory.
-    pub fn buffers(&self, gpu: &Gpu, layout: &BufferLayout) -> Result<BlockBuffers> {
+    pub(super) fn buffers(&self, gpu: &Gpu, layout: &BufferLayout) -> Result<BlockBuffers> {
         use wgpu::BufferUsages as Usage;
         let buffer = |label, bytes: u64, usage| {
             gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -141,7 +141,7 @@ impl LoadedProgram {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when it does not fit the buffers.
-    pub fn submit(
+    pub(super) fn submit(
         &self,
         gpu: &Gpu,
         buffers: &mut BlockBuffers,
@@ -187,7 +187,7 @@ impl LoadedProgram {
 
 impl BlockBuffers {
     /// Whether a block or batch of that layout fits.
-    pub fn fit(&self, layout: &BufferLayout) -> bool {
+    pub(super) fn fit(&self, layout: &BufferLayout) -> bool {
         layout.result_len <= self.result_capacity
             && layout.slot_len.iter().zip(&self.slot_capacity).all(|(len, room)| len <= room)
     }
@@ -198,7 +198,7 @@ impl PendingResult {
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device failed on the way.
-    pub async fn result(self, gpu: &Gpu) -> Result<Vec<f32>> {
+    pub(super) async fn result(self, gpu: &Gpu) -> Result<Vec<f32>> {
         wait(gpu, self.submission)?;
         let mapped = self.mapped.await;
         gpu.check()?;

@@ -8,7 +8,7 @@ use super::program::{
 use crate::platform::madd;
 
 /// Runs all passes on `input` and returns the logits.
-pub fn run(program: &Program, layout: &BufferLayout, input: &[f32]) -> Vec<f32> {
+pub(super) fn run(program: &Program, layout: &BufferLayout, input: &[f32]) -> Vec<f32> {
     let mut slots = Vec::new();
     for &len in &layout.slot_len {
         slots.push(vec![f32::NAN; len]);

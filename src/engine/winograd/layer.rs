@@ -61,7 +61,7 @@ const PADDING: usize = 32;
 
 /// A convolution with its weights transformed.
 #[derive(Debug)]
-pub struct Layer {
+pub(super) struct Layer {
     pub channels: usize,
     pub filters: usize,
     /// Pixels between neighbouring taps, D.
@@ -89,7 +89,7 @@ struct FilterChunk {
 /// Planes with the columns of each row sorted by their place in a tile:
 /// `[channel][row][place][tile]`.
 #[derive(Debug)]
-pub struct TiledInput {
+pub(super) struct TiledInput {
     values: Vec<f32>,
     height: usize,
     /// Tiles in a row, and those beyond the last that its windows reach into.
@@ -98,7 +98,7 @@ pub struct TiledInput {
 
 /// Rows of tiles that are computed together.
 #[derive(Debug, Clone, Copy)]
-pub struct Strip {
+pub(super) struct Strip {
     /// First output row of the first phase.
     pub row: usize,
     /// Neighbouring row phases; tile t of phase p has index `p · tiles_per_row + t`.
@@ -114,7 +114,7 @@ impl Strip {
 }
 
 /// Takes the outputs of a layer, strip by strip.
-pub trait Sink {
+pub(super) trait Sink {
     /// Begins a strip; buffers must have room for `tile_stride` tiles of each filter.
     fn begin_strip(&mut self, tile_stride: usize);
     /// Outputs of one filter, `[row][column]` of a tile, for a vector of tiles from `tile` on.
@@ -131,7 +131,7 @@ pub trait Sink {
 
 impl Layer {
     /// Transforms the weights of a convolution of the plan.
-    pub fn new(model: &Model, conv: &DenseConv) -> Self {
+    pub(super) fn new(model: &Model, conv: &DenseConv) -> Self {
         let weights = transform_weights(model.array(&conv.weight_name()), conv);
         let depth = weights.len() / conv.filters;
         let mut chunks = Vec::new();
@@ -165,12 +165,12 @@ impl Layer {
     }
 
     /// Pixels of input beyond the outputs along each axis, the zeros of the last pieces included.
-    pub fn context_px(&self) -> usize {
+    pub(super) fn context_px(&self) -> usize {
         (PIECE * self.pieces - 1) * self.dilation
     }
 
     /// The smallest area of whole tiles that covers `size`.
-    pub fn covering(&self, size: PlaneSize) -> PlaneSize {
+    pub(super) fn covering(&self, size: PlaneSize) -> PlaneSize {
         let tile_px = TILE * self.dilation;
         PlaneSize {
             height: size.height.next_multiple_of(tile_px),
@@ -179,7 +179,7 @@ impl Layer {
     }
 
     /// Sorts planes into places and tiles, for outputs of `out_width`.
-    pub fn tiled(&self, planes: &Planes, out_width: usize) -> TiledInput {
+    pub(super) fn tiled(&self, planes: &Planes, out_width: usize) -> TiledInput {
         // Windows of the last tile reach this many tile columns further.
         let ahead = (PIECE * (self.pieces - 1) + WINDOW - 1) / TILE;
         let tiles = out_width / TILE + ahead * self.dilation;
@@ -200,7 +200,12 @@ impl Layer {
 
     /// Convolves, adds the bias, applies the activation and gives all outputs to `sink`. Both sides
     /// of `out_size` are whole tiles ([`Self::covering`]).
-    pub fn run(&self, input: &TiledInput, out_size: PlaneSize, sink: &mut (impl Sink + Send)) {
+    pub(super) fn run(
+        &self,
+        input: &TiledInput,
+        out_size: PlaneSize,
+        sink: &mut (impl Sink + Send),
+    ) {
         Arch::new().dispatch(LayerTask { layer: self, input, out_size, sink });
     }
 

@@ -19,7 +19,7 @@ use super::transform::TILE;
 const PLACES: usize = TILE * TILE;
 
 /// Writes outputs into planes.
-pub struct PlaneSink {
+pub(super) struct PlaneSink {
     pub planes: Planes,
     dilation: usize,
     /// Outputs of a strip, `[filter][place in tile][tile]`.
@@ -28,7 +28,7 @@ pub struct PlaneSink {
 }
 
 impl PlaneSink {
-    pub fn new(layer: &Layer, size: PlaneSize) -> Self {
+    pub(super) fn new(layer: &Layer, size: PlaneSize) -> Self {
         Self {
             planes: Planes::new(layer.filters, size, size.width),
             dilation: layer.dilation,
@@ -96,7 +96,7 @@ impl Sink for PlaneSink {
 }
 
 /// Multiplies hidden units into the logits of their pixels, so that no hidden value is stored.
-pub struct LogitSink<'a> {
+pub(super) struct LogitSink<'a> {
     engine: &'a WinogradEngine,
     block: Block,
     /// Sums of a strip, `[vector of tiles][class][place in tile][lane]`.
@@ -108,7 +108,7 @@ pub struct LogitSink<'a> {
 }
 
 impl<'a> LogitSink<'a> {
-    pub fn new(engine: &'a WinogradEngine, block: Block) -> Self {
+    pub(super) fn new(engine: &'a WinogradEngine, block: Block) -> Self {
         let logits = vec![0.0; block.width * block.height * 2];
         Self { engine, block, sums: Vec::new(), lanes: 1, logits }
     }

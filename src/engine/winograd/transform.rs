@@ -22,13 +22,13 @@ use pulp::Simd;
 use super::super::kernel::madd;
 
 /// Outputs along a side of a tile.
-pub const TILE: usize = 4;
+pub(super) const TILE: usize = 4;
 /// Inputs along a side of a tile's window.
-pub const WINDOW: usize = 6;
+pub(super) const WINDOW: usize = 6;
 /// Products of a tile: the elements of the transformed window.
-pub const PRODUCTS: usize = WINDOW * WINDOW;
+pub(super) const PRODUCTS: usize = WINDOW * WINDOW;
 /// Taps along a side of a kernel piece.
-pub const PIECE: usize = 3;
+pub(super) const PIECE: usize = 3;
 
 /// G.
 const G: [[f64; PIECE]; WINDOW] = [
@@ -41,7 +41,7 @@ const G: [[f64; PIECE]; WINDOW] = [
 ];
 
 /// `G g Gᵀ`, row by row, computed in f64.
-pub fn weights(kernel: &[[f64; PIECE]; PIECE]) -> [f32; PRODUCTS] {
+pub(super) fn weights(kernel: &[[f64; PIECE]; PIECE]) -> [f32; PRODUCTS] {
     let mut transformed = [0.0; PRODUCTS];
     for i in 0..WINDOW {
         for j in 0..WINDOW {
@@ -68,7 +68,7 @@ pub fn weights(kernel: &[[f64; PIECE]; PIECE]) -> [f32; PRODUCTS] {
 ///      ⎣ 0  4  0 −5  0  1 ⎦
 /// ```
 #[inline(always)]
-pub fn input<S: Simd>(simd: S, d: [S::f32s; WINDOW]) -> [S::f32s; WINDOW] {
+pub(super) fn input<S: Simd>(simd: S, d: [S::f32s; WINDOW]) -> [S::f32s; WINDOW] {
     let two = simd.splat_f32s(2.0);
     let four = simd.splat_f32s(4.0);
     let minus_five = simd.splat_f32s(-5.0);
@@ -114,7 +114,7 @@ fn output<S: Simd>(simd: S, m: [S::f32s; WINDOW]) -> [S::f32s; TILE] {
 /// `Aᵀ m A`: the outputs of tiles side by side, `[row][column]`, from their sums of products, row
 /// by row.
 #[inline(always)]
-pub fn outputs<S: Simd>(simd: S, m: &[S::f32s; PRODUCTS]) -> [[S::f32s; TILE]; TILE] {
+pub(super) fn outputs<S: Simd>(simd: S, m: &[S::f32s; PRODUCTS]) -> [[S::f32s; TILE]; TILE] {
     let mut half = [[simd.splat_f32s(0.0); WINDOW]; TILE];
     for j in 0..WINDOW {
         let column = output(simd, [m[j], m[6 + j], m[12 + j], m[18 + j], m[24 + j], m[30 + j]]);

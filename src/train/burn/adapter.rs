@@ -23,7 +23,7 @@ const BINDING_SHARE: u64 = 2;
 
 /// Whether Burn can train on adapter `index` of all.
 #[must_use]
-pub fn can_train(all: &[AdapterFacts], index: usize) -> bool {
+pub(crate) fn can_train(all: &[AdapterFacts], index: usize) -> bool {
     device_kind(all, index).is_some()
 }
 
@@ -51,7 +51,7 @@ fn device_kind(all: &[AdapterFacts], index: usize) -> Option<DeviceKind> {
 ///
 /// # Errors
 /// [`Error::Gpu`] when the adapter cannot train, fails, or computes wrongly.
-pub fn open_adapter(
+pub(crate) fn open_adapter(
     all: &[AdapterFacts],
     index: usize,
     model: &Model,

@@ -209,7 +209,7 @@ impl DeviceTiles {
 
     /// Patches `[samples, 3, 55, 55]`, each augmented by its own seed.
     #[must_use]
-    pub fn gather(&self, samples: &[Sample]) -> Tensor<4> {
+    pub(super) fn gather(&self, samples: &[Sample]) -> Tensor<4> {
         let variations = Variations::new(samples, self.augmentation, &self.device);
         let places = self.places(samples);
         // The turn as a matrix on distances from the centre.

@@ -9,11 +9,11 @@ use crate::model::{Head, Model, Op};
 use crate::platform::mix;
 
 /// Largest accepted difference between a device's gradients and the CPU's.
-pub const GRADIENT_TOLERANCE: f64 = 2e-3;
+pub(super) const GRADIENT_TOLERANCE: f64 = 2e-3;
 /// The same where batch normalisation magnifies rounding: in f32 PyTorch differs from its own f64
 /// by 0.009, and two correct devices were 0.03 apart. A layer whose gradient is a sixth too small
 /// is refused (a test); a hundredth is not detected.
-pub const NORMALISED_TOLERANCE: f64 = 0.1;
+pub(super) const NORMALISED_TOLERANCE: f64 = 0.1;
 /// The difference of an array is relative to its norm, or to this share of the largest norm if that
 /// is more: what a normalisation cancels has a gradient of rounding errors alone.
 const NEGLIGIBLE: f64 = 1e-3;
@@ -37,7 +37,7 @@ pub fn gradients_differ_by(
 }
 
 /// Patches of uniform noise between 0 and 1 with alternating classes, the same on every machine.
-pub fn noise(patches: usize) -> Batch {
+pub(super) fn noise(patches: usize) -> Batch {
     let mut values = Vec::with_capacity(patches * PATCH_VALUES);
     for i in 0..patches * PATCH_VALUES {
         values.push((mix(i as u64) >> 40) as f32 / (1u32 << 24) as f32);
@@ -46,7 +46,7 @@ pub fn noise(patches: usize) -> Batch {
 }
 
 /// Whether [`NORMALISED_TOLERANCE`] applies.
-pub fn has_batch_norm(model: &Model) -> bool {
+pub(super) fn has_batch_norm(model: &Model) -> bool {
     model.graph().nodes.iter().any(|node| node.op == Op::BatchNorm)
 }
 
@@ -71,7 +71,7 @@ fn distance(found: &Gradients, expected: &Gradients, floor: f64) -> f64 {
 
 /// Norm of the difference over the norm of `expected`, or over `least` if that is more; infinite
 /// when a value is no number or the lengths differ.
-pub fn relative_difference(found: &[f32], expected: &[f32], least: f64) -> f64 {
+pub(super) fn relative_difference(found: &[f32], expected: &[f32], least: f64) -> f64 {
     if found.len() != expected.len() {
         return f64::INFINITY;
     }

@@ -18,7 +18,7 @@ use crate::dataset::{Augmentation, Tile};
 use crate::error::{Error, Result};
 use crate::model::{Graph, Head, PATCH_PX, Weights};
 
-pub use adapter::{can_train, open_adapter};
+pub(super) use adapter::{can_train, open_adapter};
 pub use device_tiles::DeviceTiles;
 pub use gradient_check::gradients_differ_by;
 #[cfg(feature = "burn-flex")]
@@ -27,7 +27,7 @@ pub use reference::burn_logits;
 use network::BurnNetwork;
 
 /// Whether this build can train on GPUs.
-pub const AVAILABLE: bool = true;
+pub(super) const AVAILABLE: bool = true;
 
 /// A device of Burn's.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl BurnDevice {
 }
 
 /// Computes the gradients of a run's steps on a device.
-pub struct BurnTrainer<'a> {
+pub(super) struct BurnTrainer<'a> {
     graph: &'a Graph,
     tiles: &'a [Tile],
     augmentation: Augmentation,
@@ -74,7 +74,7 @@ impl<'a> BurnTrainer<'a> {
     ///
     /// # Errors
     /// Those of [`BurnDevice::micro_batch`].
-    pub fn new(
+    pub(super) fn new(
         graph: &'a Graph,
         tiles: &'a [Tile],
         augmentation: Augmentation,
@@ -94,7 +94,7 @@ impl<'a> BurnTrainer<'a> {
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device does not return its data.
-    pub fn gradients(&self, weights: &Weights, samples: &[Sample]) -> Result<Gradients> {
+    pub(super) fn gradients(&self, weights: &Weights, samples: &[Sample]) -> Result<Gradients> {
         if samples.len() <= self.micro_batch {
             return self.part_gradients(weights, samples);
         }
@@ -132,7 +132,7 @@ impl<'a> BurnTrainer<'a> {
 ///
 /// # Errors
 /// [`Error::Gpu`] when the device does not return its data.
-pub fn burn_gradients(
+pub(super) fn burn_gradients(
     graph: &Graph,
     weights: &Weights,
     batch: &Batch,

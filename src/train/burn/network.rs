@@ -23,7 +23,7 @@ enum NormMode {
 }
 
 /// A network on a device, for one pass.
-pub struct BurnNetwork<'a> {
+pub(super) struct BurnNetwork<'a> {
     graph: &'a Graph,
     arrays: BTreeMap<String, Tensor<1>>,
     device: Device,
@@ -33,7 +33,7 @@ pub struct BurnNetwork<'a> {
 
 impl<'a> BurnNetwork<'a> {
     /// Copies weights to `device`; parameters track gradients when the device does.
-    pub fn new(graph: &'a Graph, weights: &Weights, device: &Device) -> Self {
+    pub(super) fn new(graph: &'a Graph, weights: &Weights, device: &Device) -> Self {
         let mut arrays = BTreeMap::new();
         for spec in graph.arrays() {
             let tensor = flat(weights[&spec.name].data.clone(), device);
@@ -46,7 +46,7 @@ impl<'a> BurnNetwork<'a> {
 
     /// Logits `[patches, classes]` of patches `[patches, 3, 55, 55]`, with running statistics.
     #[cfg(feature = "burn-flex")]
-    pub fn logits(&mut self, patches: Tensor<4>) -> Tensor<2> {
+    pub(super) fn logits(&mut self, patches: Tensor<4>) -> Tensor<2> {
         self.forward(patches, NormMode::Running)
     }
 
@@ -55,7 +55,7 @@ impl<'a> BurnNetwork<'a> {
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device does not return its data.
-    pub fn gradients(
+    pub(super) fn gradients(
         mut self,
         patches: Tensor<4>,
         classes: &[usize],
@@ -191,7 +191,7 @@ fn untracked(tensor: Tensor<1>) -> Tensor<1> {
 }
 
 /// A flat tensor of values.
-pub fn flat(values: Vec<f32>, device: &Device) -> Tensor<1> {
+pub(super) fn flat(values: Vec<f32>, device: &Device) -> Tensor<1> {
     let count = values.len();
     Tensor::from_data(TensorData::new(values, [count]), device)
 }
@@ -200,7 +200,7 @@ pub fn flat(values: Vec<f32>, device: &Device) -> Tensor<1> {
 ///
 /// # Errors
 /// [`Error::Gpu`] when the device cannot return them.
-pub fn values(tensor: Tensor<1>) -> Result<Vec<f32>> {
+pub(super) fn values(tensor: Tensor<1>) -> Result<Vec<f32>> {
     tensor.into_data().try_to_vec::<f32>().map_err(|e| not_returned(&e))
 }
 
