@@ -4,6 +4,7 @@ import { isStandalone } from "./assets.js";
 import { bindControls } from "./controls.js";
 import { elements } from "./elements.js";
 import { Engine } from "./engine.js";
+import { messageOf } from "./error-message.js";
 import { Page } from "./page.js";
 import { readUrl } from "./url-state.js";
 
@@ -42,10 +43,9 @@ function registerServiceWorker() {
 /** @param {unknown} error */
 function showStartError(error) {
   const isOldBrowser = typeof WebAssembly !== "object" || typeof ResizeObserver !== "function";
-  const message = error instanceof Error ? error.message : String(error);
   elements.alert.textContent = isOldBrowser
     ? "This browser is too old for the page. Use one of the last three years."
-    : `The page could not start: ${message}`;
+    : `The page could not start: ${messageOf(error)}`;
   elements.alert.hidden = false;
   document.documentElement.dataset.state = "failed";
 }

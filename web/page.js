@@ -3,6 +3,7 @@ import { Address } from "./address.js";
 import { isStandalone } from "./assets.js";
 import { CanvasView } from "./canvas-view.js";
 import { elements } from "./elements.js";
+import { messageOf } from "./error-message.js";
 import { formatBytes, formatCount } from "./format.js";
 import { ImageSegmentation } from "./image-segmentation.js";
 import { Models } from "./models.js";
@@ -91,7 +92,7 @@ export class Page {
   /** Shows an error, unless it is a cancellation. @param {unknown} error */
   showError(error) {
     if (error instanceof Error && error.name === "AbortError") return;
-    elements.alert.textContent = error instanceof Error ? error.message : String(error);
+    elements.alert.textContent = messageOf(error);
     elements.alert.hidden = false;
   }
 

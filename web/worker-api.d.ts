@@ -1,7 +1,7 @@
 // Types of what crosses between the page, the session worker and the block workers. Methods and
 // their arguments come from the bindings of the Rust code; this file adds what their JSON holds.
 import type { Session } from "./prunella.js";
-import type { OwnMethods } from "./worker.js";
+import type { OwnMethods } from "./session-worker.js";
 
 /** Row, column, width and height, pixels. */
 export type BlockRect = [row: number, column: number, width: number, height: number];

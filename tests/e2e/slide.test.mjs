@@ -92,8 +92,7 @@ test("a slide of this device is segmented whole and gives the native nuclei", as
   const csv = await saveFile(page, "[data-file=csv]");
   assert.equal(geojson.name, "field.geojson");
   // About one 8-bit probability in 50 000 falls on the other side of a rounding edge. A nucleus
-  // that
-  // contains it differs slightly.
+  // that contains it differs slightly.
   const here = rows(csv.bytes);
   const there = rows(want("csv"));
   const others = here.filter((row) => !there.includes(row));
