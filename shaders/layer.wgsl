@@ -1,5 +1,6 @@
-// A convolution with bias, with the normalisation and ReLU of its input and its own ReLU in the
-// same pass; or, with HEAD, both fully connected layers, whose hidden values stay in registers.
+// One thread computes four outputs of a group of filters: a convolution with bias, with the
+// normalisation and ReLU of its input and its own ReLU in the same pass; or, with HEAD, both fully
+// connected layers, whose hidden values stay in registers.
 //
 // Planes are [channel][row][column][patch]; x counts `column * patch_batch + patch`, so that
 // the taps of a window are step_x apart. The dense form has one patch and dilation step_y.
@@ -8,7 +9,7 @@
 //                 weights[filter][channel][row][column]
 //                 * input[channel][y + row * step_y - padding_y][x + column * step_x - padding_x]
 //
-// One thread computes 4 * VECTORS filters (a group) of four outputs that lie step_y rows apart, so
+// A group is 4 * VECTORS filters; the four outputs of a thread lie step_y rows apart, so
 // that walking down a column of taps loads one new input per tap:
 //
 //   row of tap      0    1    2   ...

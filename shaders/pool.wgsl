@@ -1,4 +1,4 @@
-// The maximum or the mean of square windows; one thread computes one output. What lies outside the
+// One thread computes one output: the maximum or the mean of a square window. What lies outside the
 // source takes no part in a maximum; a mean has no padding.
 //
 // Planes are [channel][row][column][patch]; x counts `column * patch_batch + patch`. The dense form

@@ -1,4 +1,4 @@
-// The image and its results: one quad a tile, one fragment a pixel of the screen.
+// One fragment computes a pixel of the screen: the image and its results, one quad per tile.
 // src/viewer/layers.rs defines the same for the CPU.
 
 // FrameUniforms of src/viewer/painter.rs.

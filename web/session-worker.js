@@ -1,7 +1,7 @@
 // The session worker: it holds image, models and results, and runs the page's calls.
 import { Session } from "./prunella.js";
 import { messageOf } from "./error-message.js";
-import { SlideSession } from "./slides.js";
+import { SlideSession, freeAfter } from "./slides.js";
 
 /** @import { BlockWorkerClient } from "./block-worker.js" */
 /** @import { Computation } from "./prunella.js" */
@@ -121,9 +121,12 @@ export class SessionWorker {
   async #segment(job) {
     const computation = this.#session.begin(job.slot, job.model);
     try {
-      return await this.#compute(computation, job);
-    } finally {
+      const result = await this.#compute(computation, job);
       computation.free();
+      return result;
+    } catch (error) {
+      freeAfter(error, computation);
+      throw error;
     }
   }
 

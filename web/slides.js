@@ -11,6 +11,15 @@ import { isTiff, openBlob, openUrl } from "./source.js";
 
 /** @typedef {{ blob: Blob } | { address: string }} SlideFile */
 
+/**
+ * Frees a computation that failed; not after a trap of the wasm, whose memory may be in any state.
+ * @param {unknown} error
+ * @param {Computation} computation
+ */
+export function freeAfter(error, computation) {
+  if (!(error instanceof WebAssembly.RuntimeError)) computation.free();
+}
+
 export class SlideSession {
   /** @type {Source | undefined} */
   #source;
@@ -182,7 +191,7 @@ export class SlideSession {
     try {
       return await this.compute(block, job);
     } catch (error) {
-      block.free();
+      freeAfter(error, block);
       throw error;
     }
   }

@@ -82,6 +82,7 @@ fn build() -> Result<Page> {
     bindgen
         .generate(folder.join("web"))
         .map_err(|e| format!("The bindings cannot be made: {e:#}"))?;
+    publish_script(&folder.join("web/prunella.js"), &folder.join("web/prunella.js"))?;
     for name in MODELS {
         copy(&root().join(model_path(name)), &folder.join(model_path(name)))?;
     }
@@ -93,7 +94,12 @@ fn build() -> Result<Page> {
         } else {
             folder.join("web")
         };
-        copy(&root().join("web").join(&name), &target.join(&name))?;
+        let source = root().join("web").join(&name);
+        if name.ends_with(".js") {
+            publish_script(&source, &target.join(&name))?;
+        } else {
+            copy(&source, &target.join(&name))?;
+        }
     }
     let first_visit = first_visit(&folder)?;
     version(&folder)?;
@@ -135,6 +141,34 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::copy(from, to)
         .map(drop)
         .map_err(|e| format!("{} cannot be copied: {e}", from.display()))
+}
+
+fn publish_script(from: &Path, to: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(from)
+        .map_err(|e| format!("{} cannot be read: {e}", from.display()))?;
+    std::fs::write(to, without_comment_lines(&text))
+        .map_err(|e| format!("{} cannot be written: {e}", to.display()))
+}
+
+/// A script without the lines that hold nothing but a comment, which are a quarter of what it weighs.
+/// A comment begins on a line of its own and a block ends with its line, as the formatter leaves them;
+/// a comment behind code stays.
+fn without_comment_lines(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut in_block = false;
+    for line in text.lines() {
+        let trimmed = line.trim();
+        if in_block {
+            in_block = !trimmed.ends_with("*/");
+        } else if trimmed.starts_with("/*") && (trimmed.ends_with("*/") || !trimmed.contains("*/"))
+        {
+            in_block = !trimmed.ends_with("*/");
+        } else if !trimmed.starts_with("//") {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -258,6 +292,15 @@ fn check_size(bytes: VisitBytes) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_lines_of_comment_are_left_out_of_published_scripts() {
+        let source = "// One.\n/** @param {A} a */\nconst a = 1; // kept\n/*\n * two\n */\n\
+            const url = \"https://host\";\n  /** @type {B} */ (b).c();\n";
+        let published = "const a = 1; // kept\nconst url = \"https://host\";\n  \
+            /** @type {B} */ (b).c();\n";
+        assert_eq!(without_comment_lines(source), published);
+    }
 
     #[test]
     fn a_page_that_is_too_large_is_refused() {
