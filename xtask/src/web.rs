@@ -95,7 +95,7 @@ fn build() -> Result<Page> {
             folder.join("web")
         };
         let source = root().join("web").join(&name);
-        if name.ends_with(".js") {
+        if source.extension().is_some_and(|extension| extension == "js") {
             publish_script(&source, &target.join(&name))?;
         } else {
             copy(&source, &target.join(&name))?;
@@ -158,10 +158,9 @@ fn without_comment_lines(text: &str) -> String {
     let mut in_block = false;
     for line in text.lines() {
         let trimmed = line.trim();
-        if in_block {
-            in_block = !trimmed.ends_with("*/");
-        } else if trimmed.starts_with("/*") && (trimmed.ends_with("*/") || !trimmed.contains("*/"))
-        {
+        let opens_block =
+            trimmed.starts_with("/*") && (trimmed.ends_with("*/") || !trimmed.contains("*/"));
+        if in_block || opens_block {
             in_block = !trimmed.ends_with("*/");
         } else if !trimmed.starts_with("//") {
             out.push_str(line);
