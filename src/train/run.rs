@@ -69,7 +69,9 @@ pub struct TrainJob<'a> {
 /// let recipe = Recipe { patches: 40, epochs: 1, batch: 8, ..Recipe::DEFAULT };
 /// let compute = Compute::cpu();
 /// let job =
-///     TrainJob { start: &start, tiles: &tiles, recipe: &recipe, compute: &compute, teachers: &[] };
+///     TrainJob {
+///         start: &start, tiles: &tiles, recipe: &recipe, compute: &compute, teachers: &[],
+///     };
 /// let mut run = TrainRun::begin(job)?;
 /// for _ in 0..run.steps_in_epoch() {
 ///     run.step()?;

@@ -392,8 +392,8 @@ pub(super) fn cpu_segmenter(state: &Rc<RefCell<State>>, id: u32) -> Result<Rc<Se
     Ok(segmenter)
 }
 
-/// A square window of `side` pixels around a point of a picture, moved to lie inside; as large as the
-/// picture where that is smaller.
+/// A square window of `side` pixels around a point of a picture, moved to lie inside; as large as
+/// the picture where that is smaller.
 pub(super) fn window_around(x: f64, y: f64, side: u32, width: usize, height: usize) -> Block {
     let side = side.max(1) as usize;
     let start = |centre: f64, len: usize, whole: usize| {

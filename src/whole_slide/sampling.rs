@@ -50,8 +50,8 @@ impl Sampling {
         let scale = model_mpp / slide_mpp;
         if !(1.0 / MAX_FACTOR..=MAX_FACTOR).contains(&scale) {
             return Err(Error::mismatch(format!(
-                "The slide's pixels of {slide_mpp} µm and the model's of {model_mpp} µm are too far \
-                 apart; \
+                "The slide's pixels of {slide_mpp} µm and the model's of {model_mpp} µm are too \
+                 far apart; \
                  state the slide's pixel size (--mpp)"
             )));
         }

@@ -150,9 +150,9 @@ fn publish_script(from: &Path, to: &Path) -> Result<()> {
         .map_err(|e| format!("{} cannot be written: {e}", to.display()))
 }
 
-/// A script without the lines that hold nothing but a comment, which are a quarter of what it weighs.
-/// A comment begins on a line of its own and a block ends with its line, as the formatter leaves them;
-/// a comment behind code stays.
+/// A script without the lines that hold nothing but a comment, which are a quarter of what it
+/// weighs. A comment begins on a line of its own and a block ends with its line, as the formatter
+/// leaves them; a comment behind code stays.
 fn without_comment_lines(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut in_block = false;
