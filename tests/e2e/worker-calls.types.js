@@ -1,7 +1,7 @@
 // Calls of the worker that must be type errors, and some that must not be. `tsc --project web`
 // checks this file: an error that is expected and does not occur is an error itself. It never runs.
 
-/** @import { Engine } from "../../target/page/web/engine.js" */
+/** @import { Engine } from "../../target/page-types/engine.js" */
 
 /** @param {Engine} engine */
 export async function rightCalls(engine) {

@@ -20,6 +20,9 @@ const SIMD: &str = "-C target-feature=+simd128";
 pub const BUILD_STD: [&str; 2] = ["-Z", "build-std=std,panic_abort"];
 /// The page's folder.
 const PAGE: &str = "target/page";
+/// The scripts with their comments, which hold their types, beside the types of the bindings: what
+/// the type checker reads.
+const TYPES: &str = "target/page-types";
 /// Models that the page offers, the default first.
 const MODELS: [&str; 4] = ["dcnn-50", "dcnn-00", "dcnn-90", "dcnn-90-all"];
 
@@ -82,6 +85,12 @@ fn build() -> Result<Page> {
     bindgen
         .generate(folder.join("web"))
         .map_err(|e| format!("The bindings cannot be made: {e:#}"))?;
+    let types = root().join(TYPES);
+    drop(std::fs::remove_dir_all(&types));
+    make(&types)?;
+    for name in ["prunella.js", "prunella.d.ts"] {
+        copy(&folder.join("web").join(name), &types.join(name))?;
+    }
     publish_script(&folder.join("web/prunella.js"), &folder.join("web/prunella.js"))?;
     for name in MODELS {
         copy(&root().join(model_path(name)), &folder.join(model_path(name)))?;
@@ -95,6 +104,7 @@ fn build() -> Result<Page> {
             folder.join("web")
         };
         let source = root().join("web").join(&name);
+        copy(&source, &types.join(&name))?;
         if source.extension().is_some_and(|extension| extension == "js") {
             publish_script(&source, &target.join(&name))?;
         } else {
