@@ -1,6 +1,6 @@
 //! What differs between native targets and wasm32, behind one API: files, threads, time and fused
-//! multiply-add. Above this floor only `lib.rs` and the model file's load and save depend on the
-//! target.
+//! multiply-add. Above this floor the target decides which modules and functions exist (files,
+//! devices and Burn are native), never what one of them computes.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native;

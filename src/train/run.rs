@@ -68,10 +68,13 @@ pub struct TrainJob<'a> {
 /// let tiles = [phantom::tile(64, 64, 1)];
 /// let recipe = Recipe { patches: 40, epochs: 1, batch: 8, ..Recipe::DEFAULT };
 /// let compute = Compute::cpu();
-/// let job =
-///     TrainJob {
-///         start: &start, tiles: &tiles, recipe: &recipe, compute: &compute, teachers: &[],
-///     };
+/// let job = TrainJob {
+///     start: &start,
+///     tiles: &tiles,
+///     recipe: &recipe,
+///     compute: &compute,
+///     teachers: &[],
+/// };
 /// let mut run = TrainRun::begin(job)?;
 /// for _ in 0..run.steps_in_epoch() {
 ///     run.step()?;
