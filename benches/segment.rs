@@ -20,7 +20,7 @@ use prunella::dataset::phantom;
 use prunella::engine::gpu::{Gpu, GpuEngine, adapters};
 use prunella::engine::{Control, SegmentOptions, segment};
 use prunella::export::{OnnxForm, to_onnx};
-use prunella::instances::{Provenance, find, nuclei, write_nuclei};
+use prunella::instances::{Provenance, label_nuclei, measure_nuclei, write_nuclei};
 use prunella::model::{Architecture, InstanceParameters, Model, dcnn};
 use prunella::raster::{ProbabilityMap, RgbImage, encode_rgb_png, side_by_side as in_a_row};
 use side_by_side::{Peer, median};
@@ -200,8 +200,8 @@ fn objects(
     parameters: &InstanceParameters,
 ) -> (usize, f64) {
     timed(|| {
-        let (labels, smooth) = find(map, parameters).unwrap();
-        let all = nuclei(image, &labels, &smooth, parameters, Some(0.25)).unwrap();
+        let (labels, smooth) = label_nuclei(map, parameters).unwrap();
+        let all = measure_nuclei(image, &labels, &smooth, parameters, Some(0.25)).unwrap();
         write_nuclei(all, &Provenance::default(), &mut std::io::sink(), &mut std::io::sink())
             .unwrap()
     })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use prunella::engine::{Control, DeviceChoice, SegmentOptions, Segmenter};
 use prunella::error::{Error, Result, Warnings};
-use prunella::instances::{Provenance, find, nuclei, write_nuclei};
+use prunella::instances::{Provenance, label_nuclei, measure_nuclei, write_nuclei};
 use prunella::model::Model;
 use prunella::platform::{read_file, write_atomic};
 use prunella::raster::{DecodeLimits, decode_image};
@@ -45,8 +45,8 @@ pub fn segment_image(model: &Path, image: &Path, geojson: &Path) -> Result<usize
 
     // From probabilities to a label map, then to outlines with measurements.
     let parameters = model.card().instances;
-    let (labels, smooth) = find(&probabilities, &parameters)?;
-    let all = nuclei(&image, &labels, &smooth, &parameters, Some(model.card().mpp_um))?;
+    let (labels, smooth) = label_nuclei(&probabilities, &parameters)?;
+    let all = measure_nuclei(&image, &labels, &smooth, &parameters, Some(model.card().mpp_um))?;
 
     let provenance = Provenance { model: model.fingerprint(), mpp_um: Some(model.card().mpp_um) };
     let mut text = Vec::new();

@@ -10,7 +10,9 @@ use super::CommandOutcome;
 use super::output::Output;
 use crate::dataset::{AnnotatedRegion, parse_imagescope, rasterise, write_imagescope};
 use crate::error::{Error, ErrorContext as _, Result};
-use crate::instances::{Nucleus, PROBABILITY_ONE, Provenance, nuclei, polygons, write_nuclei};
+use crate::instances::{
+    Nucleus, PROBABILITY_ONE, Provenance, measure_nuclei, polygons, write_nuclei,
+};
 use crate::model::InstanceParameters;
 use crate::platform::{read_file, write_atomic};
 use crate::raster::{DecodeLimits, LabelMap, Plane, Point, decode_labels, encode_label_file};
@@ -195,7 +197,7 @@ fn pixel_outlines(labels: &LabelMap) -> Result<Vec<Nucleus>> {
     let probability = labels.map(|label| if label > 0 { PROBABILITY_ONE } else { 0 });
     let image = Plane::filled(labels.width(), labels.height(), [255; 3]);
     let parameters = InstanceParameters { threshold: 0.5, ..InstanceParameters::default() };
-    Ok(nuclei(&image, labels, &probability, &parameters, None)?.collect())
+    Ok(measure_nuclei(&image, labels, &probability, &parameters, None)?.collect())
 }
 
 /// QuPath GeoJSON; negative regions become holes of the region before them.

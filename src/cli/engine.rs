@@ -67,7 +67,7 @@ impl EngineArguments {
     /// [`Error::Mismatch`].
     pub(super) fn options(&self) -> Result<SegmentOptions> {
         if self.threshold.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
-            return Err(Error::mismatch("The threshold must be between 0 and 1"));
+            return Err(Error::invalid("The threshold must be between 0 and 1"));
         }
         Ok(SegmentOptions { stride: self.stride, block_px: self.block })
     }
@@ -197,7 +197,7 @@ impl ImageRunner<'_> {
                 }
             });
         }
-        let mut mean = sum.ok_or_else(|| Error::mismatch("At least one view is needed"))?;
+        let mut mean = sum.ok_or_else(|| Error::invalid("At least one view is needed"))?;
         let share = 1.0 / f32::from(views);
         mean.data_mut().iter_mut().for_each(|probability| *probability *= share);
         Ok((mean, device))

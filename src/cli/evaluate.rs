@@ -14,7 +14,7 @@ use super::segment::write_pictures;
 use super::tiles::{NO_TILES, TileArguments, load};
 use crate::dataset::Tile;
 use crate::error::{Error, Result};
-use crate::instances::find;
+use crate::instances::label_nuclei;
 use crate::metrics::{ObjectScores, PixelCounts, PixelScores, score_objects};
 use crate::model::{FileLimits, Model, stored_precision};
 use crate::platform::read_file;
@@ -107,7 +107,7 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
         let truth = tile.labels.foreground();
         let counts = PixelCounts::on_lines(&run.map, &truth, &lines, threshold)?;
         pooled = pooled.plus(counts);
-        let (labels, _) = find(&run.map, &parameters)?;
+        let (labels, _) = label_nuclei(&run.map, &parameters)?;
         scores.push(TileScores {
             name: tile.name.clone(),
             pixels: counts.scores(),

@@ -45,7 +45,7 @@ impl Output {
     pub(super) fn result<T: Serialize>(self, value: &T, text: &str) -> Result<()> {
         let mut line = if self.json {
             serde_json::to_string(value)
-                .map_err(|e| Error::malformed(format!("The result cannot be written: {e}")))?
+                .map_err(|e| Error::malformed("The result cannot be written").caused_by(e))?
         } else {
             text.trim_end().to_owned()
         };

@@ -31,7 +31,7 @@ fn is_page(folder: &Path) -> bool {
 
 /// The error where a page is required and not built.
 pub(super) fn no_page() -> Error {
-    Error::mismatch(
+    Error::invalid(
         "The page is not built; 'cargo xtask web' does that, or name its folder with --page",
     )
 }

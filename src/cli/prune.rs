@@ -122,6 +122,6 @@ pub(super) fn prune(arguments: &PruneArguments, output: Output) -> Result<Comman
 
 fn read_plan(file: &Path) -> Result<PruningPlan> {
     serde_json::from_slice(&read_file(file, MAX_PLAN_BYTES)?)
-        .map_err(|e| Error::malformed(format!("The plan cannot be understood: {e}")))
+        .map_err(|e| Error::malformed("The plan cannot be understood").caused_by(e))
         .at(file)
 }

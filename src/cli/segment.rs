@@ -15,13 +15,13 @@ use super::engine::{EngineArguments, ImageRunner, STAIN_MATCHED, ViewArguments};
 use super::output::Output;
 use crate::engine::{Block, Device};
 use crate::error::{Error, ErrorContext as _, Result};
-use crate::instances::{Nucleus, Provenance, find, nuclei, write_nuclei};
+use crate::instances::{Nucleus, Provenance, label_nuclei, measure_nuclei, write_nuclei};
 use crate::model::Model;
 use crate::platform::{read_file, threads, write_atomic, write_streamed};
 use crate::raster::{
-    DecodeLimits, LabelMap, OUTLINE, Plane, ProbabilityMap, RgbImage, StainMode, decode_image,
-    encode_label_file, encode_mask_png, encode_probability_png, encode_rgb_png, outline_mask,
-    overlay,
+    DecodeLimits, LabelMap, OUTLINE_COLOUR, Plane, ProbabilityMap, RgbImage, StainMode,
+    decode_image, encode_label_file, encode_mask_png, encode_probability_png, encode_rgb_png,
+    outline_mask, overlay,
 };
 use crate::whole_slide::{Sampling, SlideNucleus};
 
@@ -102,7 +102,7 @@ pub(super) fn segment_images(
     output: Output,
 ) -> Result<CommandOutcome> {
     if arguments.mpp.is_some_and(|m| !(m.is_finite() && m > 0.0)) {
-        return Err(Error::mismatch("The pixel size must be a positive number of micrometres"));
+        return Err(Error::invalid("The pixel size must be a positive number of micrometres"));
     }
     let model = Arc::new(Model::load(&arguments.model)?);
     let names = result_names(&arguments.images)?;
@@ -263,9 +263,9 @@ fn segment_one(
     let parameters = arguments.how.instances(model);
     let provenance = Provenance { model: model.fingerprint(), mpp_um: arguments.mpp };
     let begun = Instant::now();
-    let (labels, smooth) = find(&run.map, &parameters)?;
+    let (labels, smooth) = label_nuclei(&run.map, &parameters)?;
     let work_mpp = arguments.mpp.map(|mpp| mpp * sampling.scale);
-    let all = nuclei(&work, &labels, &smooth, &parameters, work_mpp)?;
+    let all = measure_nuclei(&work, &labels, &smooth, &parameters, work_mpp)?;
     // Outlines are written in pixels of the image as it is.
     let placed = all.map(|nucleus| {
         if sampling.is_same() {
@@ -308,7 +308,7 @@ fn result_names(images: &[PathBuf]) -> Result<Vec<String>> {
         if seen.insert(stem.to_lowercase()) {
             return Ok(stem);
         }
-        Err(Error::mismatch(format!(
+        Err(Error::invalid(format!(
             "Two images are named '{stem}'; their results would overwrite each other"
         )))
     };
@@ -369,7 +369,7 @@ pub(super) fn write_pictures(
     map: &ProbabilityMap,
     labels: &LabelMap,
 ) -> Result<[PathBuf; 3]> {
-    let drawn = overlay(image, &outline_mask(labels), OUTLINE);
+    let drawn = overlay(image, &outline_mask(labels), OUTLINE_COLOUR);
     let files =
         ["probability", "mask", "overlay"].map(|what| folder.join(format!("{name}.{what}.png")));
     write_atomic(&files[0], &encode_probability_png(map)?)?;

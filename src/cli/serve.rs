@@ -59,7 +59,7 @@ pub(super) fn serve(arguments: &ServeArguments, output: Output) -> Result<Comman
         .map_err(|e| Error::io("The folder cannot be served", e))
         .at(&arguments.folder)?;
     if !folder.is_dir() {
-        return Err(Error::mismatch("Only a folder can be served").at(&arguments.folder));
+        return Err(Error::invalid("Only a folder can be served").at(&arguments.folder));
     }
     let page = page_folder(arguments.page.as_deref());
     if arguments.page.is_some() && page.is_none() {

@@ -120,7 +120,7 @@ fn segment(a: &SlideSegmentArguments, output: Output) -> Result<CommandOutcome> 
     let model = Arc::new(Model::load(&a.model)?);
     let options = a.how.options()?;
     if options.block_px.is_some_and(|px| px < LEAST_BLOCK_PX) {
-        return Err(Error::mismatch(format!(
+        return Err(Error::invalid(format!(
             "Blocks of a slide are at least {LEAST_BLOCK_PX} pixels wide"
         )));
     }
@@ -242,7 +242,7 @@ impl SlideSegmentArguments {
 /// Of the finest level, µm.
 fn pixel_size(a: &SlideSegmentArguments, reader: &SlideReader) -> Result<f64> {
     let mpp = a.mpp.or(reader.slide.mpp_um).ok_or_else(|| {
-        Error::mismatch(
+        Error::invalid(
             "The slide does not say how large its pixels are; state it with --mpp, in micrometres",
         )
         .at(&a.slide)
@@ -250,7 +250,7 @@ fn pixel_size(a: &SlideSegmentArguments, reader: &SlideReader) -> Result<f64> {
     if mpp.is_finite() && mpp > 0.0 {
         return Ok(mpp);
     }
-    Err(Error::mismatch("The pixel size must be a positive number of micrometres"))
+    Err(Error::invalid("The pixel size must be a positive number of micrometres"))
 }
 
 /// All that decides a block's nuclei: finished blocks of another run are not taken.

@@ -178,7 +178,7 @@ fn check_data(design: &Design, data: Option<&Path>) -> Result<()> {
     if design.data.phantom || data.is_some() {
         return Ok(());
     }
-    Err(Error::mismatch("This design needs labelled tiles; name their folder with --data"))
+    Err(Error::invalid("This design needs labelled tiles; name their folder with --data"))
 }
 
 /// The tiles of a design.
@@ -205,7 +205,7 @@ fn run(arguments: &RunArguments, output: Output) -> Result<CommandOutcome> {
     }
     let jobs = arguments.jobs.unwrap_or(arguments.device.len());
     if jobs == 0 {
-        return Err(Error::mismatch("At least one job is needed"));
+        return Err(Error::invalid("At least one job is needed"));
     }
     // Read before the folder is created, so that a design that does not fit the tiles leaves
     // nothing behind.
@@ -371,8 +371,8 @@ fn compute_cell(arguments: &CellArguments, output: Output) -> Result<CommandOutc
         CellRunner { study: &study, tiles: &tiles, device: arguments.device, cancel: stop_flag() };
     if let Some(name) = &arguments.pretrain {
         let network = study.design.networks.iter().find(|n| n.name() == name);
-        let network = network
-            .ok_or_else(|| Error::mismatch(format!("The design has no network '{name}'")))?;
+        let network =
+            network.ok_or_else(|| Error::invalid(format!("The design has no network '{name}'")))?;
         let fingerprint = runner.pretrained(*network, &mut |_| {})?.fingerprint();
         output.result(&json!({ "fingerprint": fingerprint }), &fingerprint)?;
         return Ok(CommandOutcome::Done);
@@ -380,7 +380,7 @@ fn compute_cell(arguments: &CellArguments, output: Output) -> Result<CommandOutc
     let id = arguments.id.as_deref().unwrap_or_default();
     let cells = study.design.cells();
     let cell = cells.iter().find(|c| c.id == id);
-    let cell = cell.ok_or_else(|| Error::mismatch(format!("The design has no cell '{id}'")))?;
+    let cell = cell.ok_or_else(|| Error::invalid(format!("The design has no cell '{id}'")))?;
     let result = runner.run(cell, &mut |_| {})?;
     output.result(&json!(result), &study.result_file(cell).display().to_string())?;
     Ok(CommandOutcome::Done)

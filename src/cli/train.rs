@@ -264,7 +264,7 @@ fn fit(
             .map_err(|e| Error::io("The checkpoint cannot be removed", e))?;
     }
     let every = Duration::try_from_secs_f64(arguments.checkpoint_every).map_err(|_| {
-        Error::mismatch("The time between checkpoints must be a positive number of seconds")
+        Error::invalid("The time between checkpoints must be a positive number of seconds")
     })?;
     let trainer = Trainer {
         start,

@@ -14,7 +14,7 @@ use super::tiles::{NO_TILES, TileArguments, load};
 use crate::dataset::Tile;
 use crate::engine::Control;
 use crate::error::{Error, Result};
-use crate::instances::find;
+use crate::instances::label_nuclei;
 use crate::metrics::score_objects;
 use crate::model::{
     FileLimits, HistoryStep, InstanceParameters, Model, TuningStep, stored_precision,
@@ -122,7 +122,7 @@ pub(super) fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandO
         return Ok(CommandOutcome::Nothing);
     }
     if arguments.engine.threshold.is_some() {
-        return Err(Error::mismatch(
+        return Err(Error::invalid(
             "The threshold is one of the values that 'tune' chooses; leave --threshold out",
         ));
     }
@@ -203,7 +203,7 @@ fn descend(
 /// specks nor merged nuclei score well in both.
 fn score(tiles: &[Tile], maps: &[ProbabilityMap], parameters: &InstanceParameters) -> Result<f64> {
     let of_tile = |(tile, map): (&Tile, &ProbabilityMap)| -> Result<f64> {
-        let (labels, _) = find(map, parameters)?;
+        let (labels, _) = label_nuclei(map, parameters)?;
         let scores = score_objects(&labels, &tile.labels)?;
         Ok(f64::midpoint(scores.aji.unwrap_or(0.0), scores.pq.unwrap_or(0.0)))
     };

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use crate::dataset::{Augmentation, Tile, phantom};
 use crate::engine::{Control, SegmentOptions, segment};
 use crate::error::{Error, Result, Warnings};
-use crate::instances::find;
+use crate::instances::label_nuclei;
 use crate::metrics::PixelCounts;
 use crate::model::{Model, Precision, dcnn};
 use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
-use crate::raster::{OUTLINE, ProbabilityMap, RgbImage, encode_rgb_png, outline_mask, overlay};
+use crate::raster::{
+    OUTLINE_COLOUR, ProbabilityMap, RgbImage, encode_rgb_png, outline_mask, overlay,
+};
 use crate::report::{
     DemoCurves, DemoPage, DemoPicture, DemoRow, EpochPoint, history_curves, render_demo,
 };
@@ -228,8 +230,8 @@ impl Demo<'_> {
             let file = self.out.join("models").join(format!("dcnn-{percent:02}.safetensors"));
             candidate.model.save(&file, Precision::F32)?;
 
-            let (labels, _) = find(&candidate.map, &candidate.model.card().instances)?;
-            let drawn = overlay(&field.image, &outline_mask(&labels), OUTLINE);
+            let (labels, _) = label_nuclei(&candidate.map, &candidate.model.card().instances)?;
+            let drawn = overlay(&field.image, &outline_mask(&labels), OUTLINE_COLOUR);
             let parameters = candidate.row.parameters;
             let caption = format!("δ = {}: {parameters} parameters", candidate.ratio);
             pictures.push(picture(&caption, &drawn)?);

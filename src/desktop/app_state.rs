@@ -252,7 +252,7 @@ impl AppState {
 
     fn set_mpp(&mut self, mpp_um: f64) -> Result<()> {
         if !(mpp_um.is_finite() && mpp_um > 0.0) {
-            return Err(Error::mismatch("The pixel size must be a positive number of micrometres"));
+            return Err(Error::invalid("The pixel size must be a positive number of micrometres"));
         }
         if self.mpp_um != Some(mpp_um) {
             self.mpp_um = Some(mpp_um);
@@ -287,10 +287,10 @@ impl AppState {
 
     fn segment(&mut self, extent: SegmentExtent) -> Result<()> {
         let Some(document) = self.document.clone() else {
-            return Err(Error::mismatch("Nothing is open yet"));
+            return Err(Error::invalid("Nothing is open yet"));
         };
         if self.mpp_um.is_none() && matches!(&*document, Document::Slide { .. }) {
-            return Err(Error::mismatch(
+            return Err(Error::invalid(
                 "The pixel size is not known; state it first (micrometres)",
             ));
         }
@@ -323,7 +323,7 @@ impl AppState {
     fn export(&mut self, path: &Path) -> Result<()> {
         let results = lock(&self.results);
         let (index, _) =
-            results.as_ref().ok_or_else(|| Error::mismatch("Nothing is segmented yet"))?;
+            results.as_ref().ok_or_else(|| Error::invalid("Nothing is segmented yet"))?;
         let provenance = Provenance { model: self.model.fingerprint(), mpp_um: self.mpp_um };
         let geojson = path.with_extension("geojson");
         let csv = path.with_extension("csv");

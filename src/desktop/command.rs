@@ -79,7 +79,8 @@ pub fn script(text: &str) -> Result<Vec<Command>> {
             return Err(Error::limit(format!("The script has more than {MAX_COMMANDS} commands")));
         }
         let command = serde_json::from_str(line).map_err(|e| {
-            Error::malformed(format!("Line {number} of the script cannot be understood: {e}"))
+            Error::malformed(format!("Line {number} of the script cannot be understood"))
+                .caused_by(e)
         })?;
         commands.push(command);
     }

@@ -176,7 +176,7 @@ pub(super) fn load_tile(
         TileRequest::Results { key, .. } => {
             let results = lock(results);
             let (index, _) =
-                results.as_ref().ok_or_else(|| Error::mismatch("Nothing is segmented yet"))?;
+                results.as_ref().ok_or_else(|| Error::invalid("Nothing is segmented yet"))?;
             nuclei_tile(document.size(), index, key)
         }
     }

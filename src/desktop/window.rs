@@ -46,7 +46,7 @@ pub fn show(make_state: impl FnOnce(Wake) -> Result<AppState>) -> Result<()> {
         error: None,
         input: WindowInput::default(),
     };
-    event_loop.run_app(&mut app).map_err(|e| Error::gpu(format!("The window failed: {e}")))?;
+    event_loop.run_app(&mut app).map_err(|e| Error::gpu("The window failed").caused_by(e))?;
     app.error.map_or(Ok(()), Err)
 }
 
@@ -64,7 +64,7 @@ impl OpenWindow {
             Window::default_attributes().with_title("prunella").with_inner_size(WINDOW_SIZE);
         let window = event_loop
             .create_window(attributes)
-            .map_err(|e| Error::gpu(format!("No window can be opened: {e}")))?;
+            .map_err(|e| Error::gpu("No window can be opened").caused_by(e))?;
         let window = Arc::new(window);
         let surface = WindowSurface::open(&window)?;
         let viewport_id = egui::ViewportId::ROOT;

@@ -125,7 +125,7 @@ impl SegmentOptions {
             return Err(Error::mismatch("The image has no pixels"));
         }
         if self.block_px == Some(0) || self.stride == 0 {
-            return Err(Error::mismatch("Block size and stride must be at least 1 pixel"));
+            return Err(Error::invalid("Block size and stride must be at least 1 pixel"));
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ pub fn to_onnx(model: &Model, form: OnnxForm) -> Result<Vec<u8>> {
         }
     };
     let card = serde_json::to_string(model.card())
-        .map_err(|e| Error::malformed(format!("The card cannot be written: {e}")))?;
+        .map_err(|e| Error::malformed("The card cannot be written").caused_by(e))?;
     let proto = ModelProto {
         ir_version: IR_VERSION,
         producer_name: "prunella".into(),

@@ -19,8 +19,6 @@ pub use contour::Ring;
 pub use export::{Provenance, write_nuclei};
 pub use measure::{LengthUnit, Measurements, Nuclei, Nucleus};
 pub use polygons::{Polygon, polygons};
-// Old names, until all callers use the new ones.
-pub use {label_nuclei as find, measure_nuclei as nuclei};
 
 use crate::error::{Error, Result};
 use crate::model::InstanceParameters;
@@ -45,7 +43,7 @@ pub fn label_nuclei(
     if map.data().is_empty() {
         return Err(Error::mismatch("The probability map has no pixels"));
     }
-    let smoothed = smooth(&map.map(eight_bits), parameters.smoothing);
+    let smoothed = smooth(&map.map(probability_to_u8), parameters.smoothing);
     let threshold = fixed_threshold(parameters.threshold);
     let min_area = parameters.min_area_px as usize;
     let mut mask = smoothed.map(|probability| probability > threshold);
@@ -78,7 +76,7 @@ pub fn measure_nuclei<'a>(
 
 /// A probability in 8 bits, rounded: 255 is 1.
 #[must_use]
-pub fn eight_bits(probability: f32) -> u8 {
+pub fn probability_to_u8(probability: f32) -> u8 {
     (probability.clamp(0.0, 1.0) * 255.0 + 0.5) as u8
 }
 

@@ -6,7 +6,7 @@ use super::{LabelMap, Mask, Plane, RgbImage};
 pub type Rgb = [u8; 3];
 
 /// Colour of the outlines of segmented nuclei, in every picture.
-pub const OUTLINE: Rgb = [0, 255, 64];
+pub const OUTLINE_COLOUR: Rgb = [0, 255, 64];
 
 /// Pixels of each object that touch a pixel of another object or background (4-neighbours), or the
 /// image border.

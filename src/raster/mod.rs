@@ -20,7 +20,7 @@ pub use codec::{
     encode_mask_png, encode_probability_png, encode_rgb_png,
 };
 pub use components::label_components;
-pub use draw::{OUTLINE, Rgb, outline_mask, overlay, side_by_side};
+pub use draw::{OUTLINE_COLOUR, Rgb, outline_mask, overlay, side_by_side};
 pub use mirror::{mirror_index, mirrored_window};
 pub use orientation::Orientation;
 pub use phantom::phantom;

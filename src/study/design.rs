@@ -164,7 +164,7 @@ impl Design {
     /// [`Error::Malformed`] naming the line, or [`Error::Mismatch`] naming the number.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let design: Self = toml::from_str(text)
-            .map_err(|e| Error::malformed(format!("The design cannot be understood: {e}")))?;
+            .map_err(|e| Error::malformed("The design cannot be understood").caused_by(e))?;
         design.validate()?;
         Ok(design)
     }
@@ -180,7 +180,7 @@ impl Design {
             }
         }
         let known = BUILT_IN.map(|design| design.name).join(", ");
-        Err(Error::mismatch(format!("'{name}' is neither a file nor a built-in design ({known})")))
+        Err(Error::invalid(format!("'{name}' is neither a file nor a built-in design ({known})")))
     }
 
     /// The design as TOML.
@@ -189,7 +189,7 @@ impl Design {
     /// [`Error::Malformed`] when a value has no TOML form, which does not happen in practice.
     pub(crate) fn to_toml(&self) -> Result<String> {
         toml::to_string(self)
-            .map_err(|e| Error::malformed(format!("The design cannot be written: {e}")))
+            .map_err(|e| Error::malformed("The design cannot be written").caused_by(e))
     }
 
     fn validate(&self) -> Result<()> {
@@ -341,7 +341,7 @@ enum SampleSize {
 }
 
 fn refused(what: &str) -> Error {
-    Error::mismatch(format!("The design's {what}"))
+    Error::invalid(format!("The design's {what}"))
 }
 
 /// First 8 hexadecimal digits of the SHA-256.

@@ -10,12 +10,12 @@ use super::store::{CellResult, Study};
 use crate::dataset::Tile;
 use crate::engine::{BatchEngine, Control, DeviceChoice, PATCH_BATCH, SegmentOptions, segment};
 use crate::error::{Error, Result};
-use crate::instances::find;
+use crate::instances::label_nuclei;
 use crate::metrics::PixelCounts;
 use crate::model::{Model, Precision};
 use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
-use crate::raster::{OUTLINE, Plane, ProbabilityMap, encode_rgb_png, outline_mask, overlay};
+use crate::raster::{OUTLINE_COLOUR, Plane, ProbabilityMap, encode_rgb_png, outline_mask, overlay};
 use crate::train::{Event, Recipe, TrainData, Trainer, open};
 
 /// Time between checkpoints of a training.
@@ -144,8 +144,8 @@ impl CellRunner<'_> {
     /// Outlines of the nuclei at the centre of the first test tile.
     fn save_picture(&self, cell: &Cell, model: &Model, map: &ProbabilityMap) -> Result<()> {
         let Some(tile) = self.tiles.test.first() else { return Ok(()) };
-        let (labels, _) = find(map, &model.card().instances)?;
-        let drawn = overlay(&tile.image, &outline_mask(&labels), OUTLINE);
+        let (labels, _) = label_nuclei(map, &model.card().instances)?;
+        let drawn = overlay(&tile.image, &outline_mask(&labels), OUTLINE_COLOUR);
         let width = PICTURE_PX.min(drawn.width());
         let height = PICTURE_PX.min(drawn.height());
         let top = (drawn.height() - height) / 2;

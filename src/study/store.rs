@@ -166,7 +166,7 @@ impl Study {
             return Ok(None);
         }
         let result: CellResult = serde_json::from_slice(&read_file(&file, MAX_BYTES)?)
-            .map_err(|e| Error::malformed(format!("The cell's result cannot be understood: {e}")))
+            .map_err(|e| Error::malformed("The cell's result cannot be understood").caused_by(e))
             .at(&file)?;
         if result.cell != *cell {
             return Err(Error::mismatch("The file holds another cell's result").at(&file));

@@ -199,18 +199,18 @@ impl Recipe {
     /// [`Error::Mismatch`] naming the number.
     pub fn validate(&self) -> Result<()> {
         if self.patches < 10 {
-            return Err(Error::mismatch("At least 10 patches are needed to train and validate"));
+            return Err(Error::invalid("At least 10 patches are needed to train and validate"));
         }
         if self.square_px > 64 {
             return Err(Error::limit("Squares of more than 64 pixels a side are not trained on"));
         }
         if self.square_px > 1 && self.prior == Prior::Balanced {
-            return Err(Error::mismatch(
+            return Err(Error::invalid(
                 "Squares hold both classes as they come; --balanced needs --square 1",
             ));
         }
         if !(0.0..=1.0).contains(&self.distill) {
-            return Err(Error::mismatch("The teacher's share must lie between 0 and 1"));
+            return Err(Error::invalid("The teacher's share must lie between 0 and 1"));
         }
         let not_positive = match self {
             Self { square_px: 0, .. } => "The side of the squares",

@@ -366,7 +366,7 @@ fn draw_sample(
     };
     let step = network.square_step();
     if !recipe.square_px.is_multiple_of(step) {
-        return Err(Error::mismatch(format!(
+        return Err(Error::invalid(format!(
             "The side of the squares (--square) must be a multiple of {step}"
         )));
     }

@@ -12,7 +12,7 @@ use super::tile::{
 };
 use crate::engine::Block;
 use crate::error::Result;
-use crate::instances::eight_bits;
+use crate::instances::probability_to_u8;
 use crate::raster::{LabelMap, Plane, Point, ProbabilityMap, fill_polygon};
 use crate::slide::SlideBounds;
 use crate::whole_slide::NucleusIndex;
@@ -54,7 +54,7 @@ pub fn data_tile(results: &ResultPlanes<'_>, key: TileKey) -> Result<Vec<u8>> {
             let label = results.labels.map_or(0, |labels| labels.get(y, x));
             let [low, high] = short_label(label).to_le_bytes();
             let known = if results.known.get(y, x) { 255 } else { 0 };
-            texels.extend([eight_bits(results.probabilities.get(y, x)), low, high, known]);
+            texels.extend([probability_to_u8(results.probabilities.get(y, x)), low, high, known]);
         }
     }
     Ok(texels)
@@ -73,7 +73,7 @@ pub fn nuclei_tile(size: (usize, usize), index: &NucleusIndex, key: TileKey) -> 
     }
     for (label, nucleus) in index.near(bounds) {
         let [low, high] = short_label(label).to_le_bytes();
-        let texel = [eight_bits(nucleus.probability() as f32), low, high, 255];
+        let texel = [probability_to_u8(nucleus.probability() as f32), low, high, 255];
         for (i, ring) in nucleus.rings().enumerate() {
             // The first ring is the outline, the others are holes in it.
             canvas.fill(ring, if i == 0 { texel } else { [0, 0, 0, 255] });

@@ -13,7 +13,7 @@ use crate::metrics::PixelCounts;
 use crate::model::InstanceParameters;
 use crate::platform::seconds;
 use crate::raster::{
-    LabelMap, Mask, OUTLINE, encode_label_file, encode_probability_png, encode_rgb_png,
+    LabelMap, Mask, OUTLINE_COLOUR, encode_label_file, encode_probability_png, encode_rgb_png,
     outline_mask, overlay,
 };
 use crate::viewer::{ResultPlanes, TileKey, compose, data_tile, nuclei_tile};
@@ -39,7 +39,7 @@ struct NucleiSummary {
 
 impl ResultSlot {
     fn nuclei(&self) -> Result<&FoundNuclei> {
-        self.nuclei.as_ref().ok_or_else(|| Error::mismatch("The nuclei are not found yet"))
+        self.nuclei.as_ref().ok_or_else(|| Error::invalid("The nuclei are not found yet"))
     }
 
     /// What tiles show of it.
@@ -58,7 +58,7 @@ impl ResultSlot {
 
     fn provenance(&self, mpp: f64) -> Result<Provenance> {
         if !mpp.is_finite() || mpp < 0.0 {
-            return Err(Error::mismatch("The pixel size must be a positive number of micrometres"));
+            return Err(Error::invalid("The pixel size must be a positive number of micrometres"));
         }
         let mpp_um = (mpp > 0.0).then_some(mpp);
         Ok(Provenance { model: self.fingerprint.clone(), mpp_um })
@@ -88,9 +88,9 @@ impl ResultSlot {
             "probability" => encode_probability_png(&self.map),
             "overlay" => {
                 let outlines = outline_mask(&self.nuclei()?.labels);
-                encode_rgb_png(&overlay(&self.image, &outlines, OUTLINE))
+                encode_rgb_png(&overlay(&self.image, &outlines, OUTLINE_COLOUR))
             }
-            _ => Err(Error::mismatch("There is no such file")),
+            _ => Err(Error::invalid("There is no such file")),
         }
     }
 }
@@ -204,7 +204,7 @@ impl Session {
     ) -> std::result::Result<Vec<u8>, JsValue> {
         let state = self.state.borrow();
         let Some(pyramid) = &state.pyramid else {
-            return Err(super::thrown(&Error::mismatch("There is no image yet")));
+            return Err(super::thrown(&Error::invalid("There is no image yet")));
         };
         pyramid.tile(TileKey { level, row, column }).thrown()
     }

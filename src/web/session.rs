@@ -107,13 +107,13 @@ impl State {
     /// A result that was begun.
     pub(super) fn slot(&self, slot: u32) -> Result<&ResultSlot> {
         let slot = self.slots.get(slot as usize).and_then(Option::as_ref);
-        slot.ok_or_else(|| Error::mismatch("There is no result yet"))
+        slot.ok_or_else(|| Error::invalid("There is no result yet"))
     }
 
     /// The same, to change it.
     pub(super) fn slot_mut(&mut self, slot: u32) -> Result<&mut ResultSlot> {
         let slot = self.slots.get_mut(slot as usize).and_then(Option::as_mut);
-        slot.ok_or_else(|| Error::mismatch("There is no result yet"))
+        slot.ok_or_else(|| Error::invalid("There is no result yet"))
     }
 
     /// The nuclei of the open slide, once it is being segmented.
@@ -131,12 +131,12 @@ impl State {
         self.pyramid
             .as_ref()
             .map(Pyramid::image)
-            .ok_or_else(|| Error::mismatch("There is no image yet"))
+            .ok_or_else(|| Error::invalid("There is no image yet"))
     }
 
     /// A model by its number.
     pub(super) fn model(&self, id: u32) -> Result<Arc<Model>> {
-        self.models.get(&id).cloned().ok_or_else(|| Error::mismatch("There is no such model"))
+        self.models.get(&id).cloned().ok_or_else(|| Error::invalid("There is no such model"))
     }
 
     /// Whether the open GPU is gone for good.
@@ -318,12 +318,12 @@ impl Session {
         let model = state.model(id).thrown()?;
         let input = match slot as usize {
             0..FIRST_PREVIEW_SLOT => state.input(),
-            _ => state.preview.clone().ok_or_else(|| Error::mismatch("There is no such picture")),
+            _ => state.preview.clone().ok_or_else(|| Error::invalid("There is no such picture")),
         };
         let ModelInput { image, normalised } = input.thrown()?;
         let (width, height) = (image.width(), image.height());
         let Some(place) = state.slots.get_mut(slot as usize) else {
-            return Err(super::thrown(&Error::mismatch("No such slot")));
+            return Err(super::thrown(&Error::invalid("No such slot")));
         };
         *place = Some(ResultSlot {
             image,

@@ -85,7 +85,7 @@ struct FinishedBlock {
 
 impl Session {
     fn slide(&self) -> Result<Rc<WebSlide>> {
-        self.state.borrow().slide.clone().ok_or_else(|| Error::mismatch("There is no slide open"))
+        self.state.borrow().slide.clone().ok_or_else(|| Error::invalid("There is no slide open"))
     }
 
     /// Does something with the nuclei of a slide.
@@ -96,7 +96,7 @@ impl Session {
     ) -> Result<T> {
         let mut state = self.state.borrow_mut();
         let answer = state.slide_results.get_mut(slot as usize).and_then(Option::as_mut);
-        work(answer.ok_or_else(|| Error::mismatch("Nothing of the slide is segmented yet"))?)
+        work(answer.ok_or_else(|| Error::invalid("Nothing of the slide is segmented yet"))?)
     }
 
     async fn opened(&self, len: f64, read: &Function) -> Result<Option<serde_json::Value>> {
@@ -154,7 +154,7 @@ impl Session {
         let index = NucleusIndex::new(&job);
         let mut state = self.state.borrow_mut();
         let place = state.slide_results.get_mut(slot as usize);
-        *place.ok_or_else(|| Error::mismatch("No such slot"))? =
+        *place.ok_or_else(|| Error::invalid("No such slot"))? =
             Some(SlideResult { index, job, fingerprint });
         Ok(matched)
     }

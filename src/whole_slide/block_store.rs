@@ -59,7 +59,7 @@ impl BlockStore {
     /// When it cannot be written.
     pub fn keep(&self, block: usize, nuclei: &[SlideNucleus]) -> Result<()> {
         let text = serde_json::to_vec(nuclei)
-            .map_err(|e| Error::malformed(format!("A block cannot be written: {e}")))?;
+            .map_err(|e| Error::malformed("A block cannot be written").caused_by(e))?;
         write_atomic(&self.file(block), &text)
     }
 
@@ -74,7 +74,7 @@ impl BlockStore {
         let file = self.file(block);
         let text = read_file(&file, MAX_PART_BYTES)?;
         serde_json::from_slice(&text)
-            .map_err(|e| Error::malformed(format!("The block is broken: {e}")))
+            .map_err(|e| Error::malformed("The block is broken").caused_by(e))
             .at(file)
     }
 

@@ -21,7 +21,7 @@ use super::sampling::Sampling;
 use super::tissue::{Overview, Tissue};
 use crate::engine::{Block, blocks};
 use crate::error::{Error, Result};
-use crate::instances::{find, nuclei};
+use crate::instances::{label_nuclei, measure_nuclei};
 use crate::model::InstanceParameters;
 use crate::raster::{ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics};
 use crate::slide::{Rect, Slide, SlideBounds};
@@ -297,7 +297,7 @@ impl SlideJob {
 
     fn halo(&self, block: usize) -> Result<BlockHalo> {
         let Some(own) = self.blocks.get(block) else {
-            return Err(Error::mismatch(format!("There is no block {block}")));
+            return Err(Error::invalid(format!("There is no block {block}")));
         };
         Ok(BlockHalo::new(*own, self.sampling.width(), self.sampling.height()))
     }
@@ -342,12 +342,12 @@ impl SlideJob {
         let map = map.crop(down, across, width, height);
         let image = pixels.image.crop(down, across, width, height);
         let parameters = &self.settings.parameters;
-        let (labels, smooth) = find(&map, parameters)?;
+        let (labels, smooth) = label_nuclei(&map, parameters)?;
         let scale = self.sampling.scale;
         // Size of the pixels on which nuclei are measured, µm.
         let model_mpp_um = self.settings.mpp_um.map(|mpp_um| mpp_um * scale);
         let mut own = Vec::new();
-        for nucleus in nuclei(&image, &labels, &smooth, parameters, model_mpp_um)? {
+        for nucleus in measure_nuclei(&image, &labels, &smooth, parameters, model_mpp_um)? {
             let x = nucleus.centroid.0 + column as f64;
             let y = nucleus.centroid.1 + row as f64;
             // Neighbouring blocks find the nuclei of the margin too; the centroid decides which

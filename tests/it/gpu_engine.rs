@@ -11,7 +11,7 @@ use prunella::engine::{
     Block, Control, Device, DeviceKind, SegmentOptions, Segmenter, patch_at, patch_logits, segment,
 };
 use prunella::error::Warnings;
-use prunella::instances::find;
+use prunella::instances::label_nuclei;
 use prunella::model::{Architecture, Model, dccn, dcnn};
 use prunella::raster::{LabelMap, Plane, RgbImage};
 
@@ -231,8 +231,8 @@ fn both_engines_find_the_same_nuclei() {
     let on_gpu = pollster::block_on(run).expect("map").map;
     let on_cpu = segment(&model, &image, SegmentOptions::default(), &control).expect("map");
     let parameters = model.card().instances;
-    let gpu_labels = find(&on_gpu, &parameters).expect("objects").0;
-    let cpu_labels = find(&on_cpu, &parameters).expect("objects").0;
+    let gpu_labels = label_nuclei(&on_gpu, &parameters).expect("objects").0;
+    let cpu_labels = label_nuclei(&on_cpu, &parameters).expect("objects").0;
     assert!(gpu_labels.data().iter().any(|&label| label > 3), "there are nuclei to compare");
     assert_eq!(differing(&gpu_labels, &cpu_labels), 0);
     let mut wrong = cpu_labels.clone();

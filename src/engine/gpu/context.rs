@@ -196,8 +196,9 @@ impl Gpu {
             ..wgpu::DeviceDescriptor::default()
         };
         let opened = adapter.handle.request_device(&descriptor).await;
-        let (device, queue) = opened
-            .map_err(|e| Error::gpu(format!("{} cannot be opened: {e}", adapter.facts.name)))?;
+        let (device, queue) = opened.map_err(|e| {
+            Error::gpu(format!("{} cannot be opened", adapter.facts.name)).caused_by(e)
+        })?;
         let errors = DeviceErrors::watch(&device);
         let limits = device.limits();
         let max_buffer_bytes = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);

@@ -218,7 +218,7 @@ impl PendingResult {
             return Err(Error::gpu(format!("{} gave no result", gpu.facts.name)));
         }
         let failed = |e: wgpu::MapRangeError| {
-            Error::gpu(format!("The result cannot be read from {}: {e}", gpu.facts.name))
+            Error::gpu(format!("The result cannot be read from {}", gpu.facts.name)).caused_by(e)
         };
         let values = {
             let view = self.staging.get_mapped_range(0..self.len as u64 * 4).map_err(failed)?;
@@ -237,10 +237,9 @@ fn wait(gpu: &Gpu, submission: wgpu::SubmissionIndex, errors_before: u64) -> Res
     let until = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
     match gpu.device.poll(until) {
         Ok(_) => Ok(()),
-        Err(e) => Err(gpu
-            .check_since(errors_before)
-            .err()
-            .unwrap_or_else(|| Error::gpu(format!("{} stopped answering: {e}", gpu.facts.name)))),
+        Err(e) => Err(gpu.check_since(errors_before).err().unwrap_or_else(|| {
+            Error::gpu(format!("{} stopped answering", gpu.facts.name)).caused_by(e)
+        })),
     }
 }
 
