@@ -40,9 +40,18 @@ const SWIFTSHADER: &str = "/usr/lib/chromium/vk_swiftshader_icd.json";
 /// Folder of Mesa's driver descriptions.
 const VULKAN_DRIVERS: &str = "/usr/share/vulkan/icd.d";
 /// Modules of the tools' Python: other readers of models and slides.
-const PYTHON_IMPORTS: &str = "import safetensors, numpy, onnxruntime, openslide";
-const PYTHON_PACKAGES: [&str; 5] =
-    ["safetensors", "numpy", "onnxruntime", "openslide-python", "openslide-bin"];
+const PYTHON_IMPORTS: &str =
+    "import safetensors, numpy, onnxruntime, openslide, tifffile, imagecodecs, shapely";
+const PYTHON_PACKAGES: [&str; 8] = [
+    "safetensors",
+    "numpy",
+    "onnxruntime",
+    "openslide-python",
+    "openslide-bin",
+    "tifffile",
+    "imagecodecs",
+    "shapely",
+];
 
 /// How wasm32 code is compiled here.
 pub enum WebCompiler {
@@ -74,7 +83,7 @@ impl Tools {
         print_tool("cargo-deny", self.deny.as_ref().err());
         print_tool("typos", self.typos.as_ref().err());
         print_tool(
-            "Python with safetensors, onnxruntime and openslide",
+            "Python with safetensors, onnxruntime, openslide, tifffile and shapely",
             self.python.as_ref().err(),
         );
         print_tool("Chromium with node", self.browser.as_ref().err());
