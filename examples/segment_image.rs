@@ -9,8 +9,9 @@ use prunella::engine::{Control, DeviceChoice, SegmentOptions, Segmenter};
 use prunella::error::{Error, Result, Warnings};
 use prunella::instances::{Provenance, label_nuclei, measure_nuclei, write_nuclei};
 use prunella::model::Model;
+use prunella::picture::read_picture;
 use prunella::platform::{read_file, write_atomic};
-use prunella::raster::{DecodeLimits, decode_image};
+use prunella::raster::DecodeLimits;
 
 /// Largest image file.
 const MAX_BYTES: u64 = 1_000_000_000;
@@ -28,7 +29,7 @@ fn main() -> Result<()> {
 /// Returns the number of nuclei.
 pub fn segment_image(model: &Path, image: &Path, geojson: &Path) -> Result<usize> {
     let model = Arc::new(Model::load(model)?);
-    let image = decode_image(&read_file(image, MAX_BYTES)?, DecodeLimits::default())?;
+    let image = read_picture(&read_file(image, MAX_BYTES)?, DecodeLimits::default())?.image;
 
     // A segmenter is prepared once and used for any number of images. On a GPU that fails, the CPU
     // takes over; the warnings say so.

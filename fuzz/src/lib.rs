@@ -5,7 +5,8 @@
 
 use prunella::dataset::{parse_imagescope, rasterise, write_imagescope};
 use prunella::model::{FileLimits, Model, Precision};
-use prunella::raster::{DecodeLimits, decode_image};
+use prunella::picture::read_picture;
+use prunella::raster::DecodeLimits;
 use prunella::slide::SlideReader;
 use prunella::{export, instances};
 
@@ -26,7 +27,7 @@ pub fn slide(data: &[u8]) {
             drop(reader.region(i, 0, 0, width, height));
         }
     }
-    drop(decode_image(data, DecodeLimits::default()));
+    drop(read_picture(data, DecodeLimits::default()));
 }
 
 /// Reads annotations as ImageScope XML, which must be unchanged after writing, and as GeoJSON.

@@ -14,8 +14,9 @@ use crate::instances::{
     Nucleus, PROBABILITY_ONE, Provenance, measure_nuclei, polygons, write_nuclei,
 };
 use crate::model::InstanceParameters;
+use crate::picture::read_labels;
 use crate::platform::{read_file, write_atomic};
-use crate::raster::{DecodeLimits, LabelMap, Plane, Point, decode_labels, encode_label_file};
+use crate::raster::{DecodeLimits, LabelMap, Plane, Point, encode_label_file};
 
 /// Largest annotation file.
 const MAX_BYTES: u64 = 2_000_000_000;
@@ -171,7 +172,7 @@ fn read(format: OutlineFormat, bytes: &[u8]) -> Result<Outlines> {
             }
         }
         OutlineFormat::LabelMap => {
-            let (labels, _) = decode_labels(bytes, DecodeLimits::default())?.renumbered();
+            let (labels, _) = read_labels(bytes, DecodeLimits::default())?.map.renumbered();
             for nucleus in pixel_outlines(&labels)? {
                 add_regions(&mut regions, nucleus.label, nucleus.rings);
             }

@@ -17,11 +17,12 @@ use crate::engine::{Block, Device};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::{Nucleus, Provenance, label_nuclei, measure_nuclei, write_nuclei};
 use crate::model::Model;
+use crate::picture::read_picture;
 use crate::platform::{read_file, threads, write_atomic, write_streamed};
 use crate::raster::{
     DecodeLimits, LabelMap, OUTLINE_COLOUR, Plane, ProbabilityMap, RgbImage, StainMode,
-    decode_image, encode_label_file, encode_mask_png, encode_probability_png, encode_rgb_png,
-    outline_mask, overlay,
+    encode_label_file, encode_mask_png, encode_probability_png, encode_rgb_png, outline_mask,
+    overlay,
 };
 use crate::whole_slide::{Sampling, SlideNucleus};
 
@@ -224,8 +225,12 @@ fn segment_one(
 ) -> Result<ImageResult> {
     let is_large_file = std::fs::metadata(path).is_ok_and(|m| m.len() > LARGE_FILE_BYTES);
     let mut alone = if is_large_file { LARGE_IMAGE.lock().ok() } else { None };
-    let image =
-        decode_image(&read_file(path, MAX_IMAGE_BYTES)?, DecodeLimits::default()).at(path)?;
+    let picture =
+        read_picture(&read_file(path, MAX_IMAGE_BYTES)?, DecodeLimits::default()).at(path)?;
+    for note in &picture.notes.notes {
+        feedback.remark(&format!("{name}: {note}"));
+    }
+    let image = picture.image;
     let model = runner.segmenter.model();
     let model_mpp = model.card().mpp_um;
     let size = (image.width(), image.height());

@@ -5,8 +5,9 @@ use super::imagescope::{parse_imagescope, rasterise};
 use super::tile::Tile;
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::model::sha256_hex;
+use crate::picture::{read_labels, read_picture};
 use crate::platform::read_file;
-use crate::raster::{DecodeLimits, LabelMap, decode_image, decode_labels, label_components};
+use crate::raster::{DecodeLimits, LabelMap, label_components};
 
 /// Largest image, label or XML file.
 pub(super) const MAX_FILE_BYTES: u64 = 2_000_000_000;
@@ -18,16 +19,23 @@ pub(super) const MAX_FILE_BYTES: u64 = 2_000_000_000;
 /// differ in size.
 pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
     let bytes = read_file(&files.image, MAX_FILE_BYTES)?;
-    let image = decode_image(&bytes, DecodeLimits::default()).at(&files.image)?;
+    let picture = read_picture(&bytes, DecodeLimits::default()).at(&files.image)?;
+    let image = picture.image;
     let sha256 = sha256_hex(&bytes);
     let mut warnings = Warnings::default();
+    for note in picture.notes.notes {
+        warnings.note(format!("The image of '{}': {note}", files.name));
+    }
     let mut mpp_um = None;
     let labels = match &files.labels {
         None => return Err(Error::mismatch("The image has no labels").at(&files.image)),
         Some(LabelSource::Raster(path)) => {
             let bytes = read_file(path, MAX_FILE_BYTES)?;
-            let labels = decode_labels(&bytes, DecodeLimits::default()).at(path)?;
-            split_mask(labels, &mut warnings, &files.name)
+            let labels = read_labels(&bytes, DecodeLimits::default()).at(path)?;
+            for note in labels.notes.notes {
+                warnings.note(format!("The labels of '{}': {note}", files.name));
+            }
+            split_mask(labels.map, &mut warnings, &files.name)
         }
         Some(LabelSource::ImageScope(path)) => {
             let bytes = read_file(path, MAX_FILE_BYTES)?;

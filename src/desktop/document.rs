@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicBool;
 
 use crate::error::{ErrorContext as _, Result};
 use crate::model::InstanceParameters;
+use crate::picture::read_picture;
 use crate::platform::read_file;
-use crate::raster::{DecodeLimits, RgbImage, StainMode, decode_image};
+use crate::raster::{DecodeLimits, RgbImage, StainMode};
 use crate::slide::{SlideReader, source};
 use crate::viewer::{Pyramid, SlideTiles, TileKey};
 use crate::whole_slide::{
@@ -48,10 +49,9 @@ impl Document {
                 _ => {}
             }
         }
-        let image =
-            decode_image(&read_file(Path::new(place), MAX_IMAGE_BYTES)?, DecodeLimits::default())
-                .at(place)?;
-        Ok(Self::Image(Pyramid::new(Arc::new(image))))
+        let bytes = read_file(Path::new(place), MAX_IMAGE_BYTES)?;
+        let picture = read_picture(&bytes, DecodeLimits::default()).at(place)?;
+        Ok(Self::Image(Pyramid::new(Arc::new(picture.image))))
     }
 
     #[must_use]

@@ -11,6 +11,7 @@ mod decode;
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
 mod http_source;
 mod level;
+mod pixel_size;
 mod range_cache;
 #[cfg(not(target_arch = "wasm32"))]
 mod reader;
@@ -25,6 +26,7 @@ pub use decode::{BACKGROUND, decode_tile};
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
 pub use http_source::{HttpSource, HttpTraffic};
 pub use level::{Compression, Photometric, Predictor, SlideLevel};
+pub use pixel_size::PixelSize;
 pub use range_cache::{
     MERGE_GAP_BYTES, MergedRange, PAGE_BYTES, RangeCache, ReadError, ReadResult, merge_ranges,
 };

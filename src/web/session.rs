@@ -17,9 +17,9 @@ use super::{Thrown as _, json};
 use crate::engine::{Block, Device, DeviceChoice, Segmenter, gpu};
 use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
+use crate::picture::read_picture;
 use crate::raster::{
-    DecodeLimits, Plane, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics,
-    decode_image, phantom,
+    DecodeLimits, Plane, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics, phantom,
 };
 use crate::viewer::{Pyramid, RESULT_LAYERS};
 
@@ -239,8 +239,8 @@ impl Session {
     /// A sentence; the image that was open stays open.
     #[wasm_bindgen(js_name = openImage)]
     pub fn open_image(&self, bytes: &[u8]) -> std::result::Result<String, JsValue> {
-        let image = decode_image(bytes, DecodeLimits { max_pixels: MAX_PIXELS }).thrown()?;
-        Ok(self.state.borrow_mut().take_image(image))
+        let picture = read_picture(bytes, DecodeLimits { max_pixels: MAX_PIXELS }).thrown()?;
+        Ok(self.state.borrow_mut().take_image(picture.image))
     }
 
     /// Opens the built-in sample.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use prunella::model::{Architecture, Model, Precision, dcnn};
-use prunella::raster::{DecodeLimits, Plane, decode_image, encode_rgb_png};
+use prunella::picture::{read_labels, read_picture};
+use prunella::raster::{DecodeLimits, Plane, encode_rgb_png};
 
 use crate::support::{run, run_json, skip, text, tiles};
 
@@ -72,7 +73,7 @@ fn segment_writes_three_pictures_of_the_images_size_whatever_the_block() {
     };
     let pictures = result("128");
     assert_eq!(pictures, result("31"), "blocks leave no seam");
-    let overlay = decode_image(&pictures[2], DecodeLimits::default()).expect("overlay");
+    let overlay = read_picture(&pictures[2], DecodeLimits::default()).expect("overlay").image;
     assert_eq!((overlay.width(), overlay.height()), (90, 90));
 }
 
@@ -296,13 +297,13 @@ fn an_image_of_another_pixel_size_is_resampled_and_its_results_are_in_its_own_pi
         ];
         let found = run_json(&all)["images"][0].clone();
         let table = std::fs::read_to_string(out.join(format!("{name}.csv"))).expect("table");
-        let labels = prunella::raster::decode_labels(
+        let labels = read_labels(
             &std::fs::read(out.join(format!("{name}.labels.png"))).expect("labels"),
             DecodeLimits::default(),
         );
         let row = |l: &str| l.split(',').skip(2).map(|v| v.parse().expect("number")).collect();
         let rows: Vec<Vec<f64>> = table.lines().skip(1).map(row).collect();
-        (found["nuclei"].as_u64().expect("count"), rows, labels.expect("label map"))
+        (found["nuclei"].as_u64().expect("count"), rows, labels.expect("label map").map)
     };
     let (count, rows, _) = nuclei("own", &image, "0.25");
     let (again, large, labels) = nuclei("twice", &twice.expect("image"), "0.125");

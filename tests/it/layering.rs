@@ -10,28 +10,29 @@ use crate::support::root;
 const MAX_WIDTH: usize = 100;
 
 /// Floor of each module; imports go to lower floors only.
-const FLOORS: [(&str, u8); 21] = [
+const FLOORS: [(&str, u8); 22] = [
     ("error", 1),
     ("platform", 2),
     ("raster", 3),
     ("model", 3),
-    ("engine", 4),
-    ("instances", 4),
-    ("export", 4),
-    ("prune", 4),
-    ("metrics", 4),
-    ("dataset", 4),
-    ("report", 4),
     ("slide", 4),
-    ("train", 5),
-    ("whole_slide", 5),
-    ("viewer", 6),
-    ("demo", 6),
-    ("study", 6),
-    ("desktop", 7),
-    ("cli", 8),
-    ("web", 7),
-    ("lib", 9),
+    ("picture", 5),
+    ("engine", 6),
+    ("instances", 6),
+    ("export", 6),
+    ("prune", 6),
+    ("metrics", 6),
+    ("dataset", 6),
+    ("report", 6),
+    ("train", 7),
+    ("whole_slide", 7),
+    ("viewer", 8),
+    ("demo", 8),
+    ("study", 8),
+    ("desktop", 9),
+    ("cli", 10),
+    ("web", 9),
+    ("lib", 11),
 ];
 
 /// Foreign crates and the modules that may touch them.

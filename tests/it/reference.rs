@@ -13,8 +13,9 @@ use prunella::engine::{
 };
 use prunella::metrics::{PixelCounts, score_objects};
 use prunella::model::{Architecture, Card, Family, Model, Weights, array_bytes, read_arrays};
+use prunella::picture::read_labels;
 use prunella::prune::{PruningPlan, Scope, apply};
-use prunella::raster::{DecodeLimits, LabelMap, Plane, RgbImage, decode_labels};
+use prunella::raster::{DecodeLimits, LabelMap, Plane, RgbImage};
 use prunella::train::{Compute, replay};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -287,8 +288,9 @@ fn training_on_the_same_batches_gives_pytorchs_losses() {
 }
 
 fn labels(folder: &Path, name: &str) -> LabelMap {
-    decode_labels(&read(folder, &format!("metrics/{name}.png")), DecodeLimits::default())
+    read_labels(&read(folder, &format!("metrics/{name}.png")), DecodeLimits::default())
         .expect("labels")
+        .map
 }
 
 #[test]
