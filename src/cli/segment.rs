@@ -1,6 +1,6 @@
 //! `prunella segment`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::CommandOutcome;
 use super::engine::{EngineArguments, ImageRunner, STAIN_MATCHED, ViewArguments};
 use super::output::Output;
+use super::output_files::{check_results, result_names};
 use crate::engine::{Block, Device};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::{Nucleus, Provenance, label_nuclei, measure_nuclei, write_nuclei};
@@ -26,6 +27,9 @@ use crate::raster::{
 };
 use crate::whole_slide::{Sampling, SlideNucleus};
 
+/// Endings of the results of an image. Labels of more than 65 535 nuclei are a TIFF.
+const RESULT_ENDINGS: [&str; 6] =
+    ["geojson", "csv", "labels.png", "probability.png", "mask.png", "overlay.png"];
 /// Largest image file.
 const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
 /// Images that a GPU computes at a time: each has buffers of its own there.
@@ -107,6 +111,7 @@ pub(super) fn segment_images(
     }
     let model = Arc::new(Model::load(&arguments.model)?);
     let names = result_names(&arguments.images)?;
+    check_files(arguments, &names)?;
     let segmenter = arguments.how.open(Arc::clone(&model), output)?;
     let runner =
         ImageRunner { segmenter: &segmenter, how: &arguments.how, views: arguments.views, output };
@@ -125,12 +130,26 @@ pub(super) fn segment_images(
     let value = serde_json::json!({ "images": results, "failed": failed });
     output.result(&value, &results.iter().map(ImageResult::describe).collect::<String>())?;
     if failed == 0 {
-        return Ok(CommandOutcome::Done);
+        let is_empty = results.iter().all(|result| result.nuclei == 0);
+        return Ok(if is_empty { CommandOutcome::Nothing } else { CommandOutcome::Done });
     }
     Err(Error::mismatch(format!(
         "{failed} of {} images could not be segmented; the messages above say why",
         arguments.images.len()
     )))
+}
+
+/// Refuses results that cannot be written or would replace what is no result.
+fn check_files(arguments: &SegmentArguments, names: &[String]) -> Result<()> {
+    let mut inputs = arguments.images.clone();
+    inputs.push(arguments.model.clone());
+    let mut results = Vec::new();
+    for name in names {
+        for ending in RESULT_ENDINGS {
+            results.push(arguments.out.join(format!("{name}.{ending}")));
+        }
+    }
+    check_results(&results, &inputs)
 }
 
 /// Where progress and notes go while an image is worked on.
@@ -302,22 +321,6 @@ fn segment_one(
         mask,
         overlay,
     })
-}
-
-/// One name a result; two images of the same name would overwrite each other.
-fn result_names(images: &[PathBuf]) -> Result<Vec<String>> {
-    let mut seen = BTreeSet::new();
-    let name = |path: &PathBuf| {
-        let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-        // Some file systems know no difference between a and A.
-        if seen.insert(stem.to_lowercase()) {
-            return Ok(stem);
-        }
-        Err(Error::invalid(format!(
-            "Two images are named '{stem}'; their results would overwrite each other"
-        )))
-    };
-    images.iter().map(name).collect()
 }
 
 /// A plane as large as the image again, each pixel the nearest one.
