@@ -10,6 +10,8 @@ use crate::platform::{check_writable, file_identity, name_key};
 
 /// Bytes of a result that tell whether this program wrote it.
 const HEAD_BYTES: u64 = 100_000;
+/// First bytes of PNG and TIFF.
+const PICTURE_SIGNATURES: [&[u8]; 3] = [b"\x89PNG", b"II", b"MM"];
 
 /// Refuses outputs that cannot be written, that are inputs of the same command, or that are one
 /// file.
@@ -68,7 +70,8 @@ pub(super) fn check_outputs(outputs: &[PathBuf], inputs: &[PathBuf]) -> Result<(
 pub(super) fn check_results(results: &[PathBuf], inputs: &[PathBuf]) -> Result<()> {
     check_outputs(results, inputs)?;
     for result in results {
-        if result.is_file() && !is_own_result(result) {
+        // Whoever makes a link wants its target to be written.
+        if result.is_file() && !result.is_symlink() && !is_own_result(result) {
             return Err(Error::invalid(
                 "A file that is no result of prunella has the name of a result and is not \
                  replaced; choose another folder",
@@ -80,22 +83,23 @@ pub(super) fn check_results(results: &[PathBuf], inputs: &[PathBuf]) -> Result<(
 }
 
 /// Whether this program wrote a result: by the mark of a picture, the model in outlines, the header
-/// of a table.
+/// of a table. So that nothing is lost, a file without pixels, outlines or rows counts as its own.
 fn is_own_result(path: &Path) -> bool {
     use std::io::Read as _;
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    let extension = extension.unwrap_or_default();
-    if !matches!(extension.as_str(), "geojson" | "csv") {
-        return is_result_file(path);
-    }
     let mut head = Vec::new();
     let Ok(file) = std::fs::File::open(path) else { return false };
     if file.take(HEAD_BYTES).read_to_end(&mut head).is_err() {
         return false;
     }
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    let extension = extension.unwrap_or_default();
+    if !matches!(extension.as_str(), "geojson" | "csv") {
+        let is_picture = PICTURE_SIGNATURES.iter().any(|signature| head.starts_with(signature));
+        return !is_picture || is_result_file(path);
+    }
     let head = String::from_utf8_lossy(&head);
     if extension == "csv" {
-        return head.starts_with("label,id,centroid_x_px,");
+        return head.starts_with("label,id,centroid_x_px,") || head.lines().count() < 2;
     }
     // Outlines that 'convert' wrote have no model.
     let by_model = head.split("\"model\":\"sha256:").nth(1);
@@ -222,7 +226,7 @@ mod tests {
         write("t.csv", "label,id,centroid_x_px,\n");
         write("t.geojson", "{\"type\":\"FeatureCollection\",\"features\":[]}");
         check_results(&[at("t.csv"), at("t.geojson"), at("t.mask.png")], &[]).expect("results");
-        write("t.csv", "case,age\n");
+        write("t.csv", "case,age\n1,60\n");
         assert!(check_results(&[at("t.csv")], &[]).is_err());
         write("t.geojson", "{\"type\":\"Feature\",\"properties\":{}}");
         assert!(check_results(&[at("t.geojson")], &[]).is_err());
@@ -230,7 +234,9 @@ mod tests {
         assert!(check_results(&[at("t.geojson")], &[]).is_err(), "converted");
         write("t.geojson", "{\"type\":\"Feature\",\"metadata\":{\"model\":\"sha256:af\"}}");
         check_results(&[at("t.geojson")], &[]).expect("of a model");
-        write("t.mask.png", "someone's");
-        assert!(check_results(&[at("t.mask.png")], &[]).is_err());
+        std::fs::write(at("s.mask.png"), b"\x89PNG someone's").expect("file");
+        assert!(check_results(&[at("s.mask.png")], &[]).is_err());
+        write("empty.mask.png", "");
+        check_results(&[at("empty.mask.png")], &[]).expect("nothing is lost");
     }
 }
