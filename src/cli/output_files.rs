@@ -107,28 +107,30 @@ fn is_own_result(path: &Path) -> bool {
     has_model || !head.contains("\"Feature\"")
 }
 
-/// Names of the results of images: their file names without the ending.
+/// Name of the results of an image: its file name without the ending.
+pub(super) fn result_name(image: &Path) -> String {
+    image.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Refuses results of one name, which would overwrite each other; `names` are those of the results
+/// of `inputs`.
 ///
 /// # Errors
-/// [`Error::Invalid`] when two images have one name, so that their results would overwrite each
-/// other.
-pub(super) fn result_names(images: &[PathBuf]) -> Result<Vec<String>> {
-    let mut names = Vec::with_capacity(images.len());
+/// [`Error::Invalid`] naming the two inputs.
+pub(super) fn check_distinct(inputs: &[PathBuf], names: &[String]) -> Result<()> {
     let mut first_of: BTreeMap<String, &PathBuf> = BTreeMap::new();
-    for image in images {
-        let name = image.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    for (input, name) in inputs.iter().zip(names) {
         // Some file systems know no difference between a and A, or forms of ü.
-        if let Some(first) = first_of.insert(name_key(&name), image) {
+        if let Some(first) = first_of.insert(name_key(name), input) {
             return Err(Error::invalid(format!(
                 "{} and {} are both named '{name}', so that their results would overwrite each \
                  other; segment them into different folders",
                 first.display(),
-                image.display()
+                input.display()
             )));
         }
-        names.push(name);
     }
-    Ok(names)
+    Ok(())
 }
 
 /// Name of the results of a slide: the file's without folders and ending, or that of an address
@@ -203,8 +205,11 @@ mod tests {
 
     #[test]
     fn results_of_two_images_are_told_apart() {
-        let names =
-            |images: &[&str]| result_names(&images.iter().map(PathBuf::from).collect::<Vec<_>>());
+        let names = |images: &[&str]| {
+            let images: Vec<PathBuf> = images.iter().map(PathBuf::from).collect();
+            let names: Vec<String> = images.iter().map(|image| result_name(image)).collect();
+            check_distinct(&images, &names).map(|()| names)
+        };
         assert_eq!(names(&["x/a.png", "a #1.png"]).expect("names"), ["a", "a #1"]);
         for same in [["a.png", "a.jpg"], ["x/a.png", "y/A.png"], ["\u{fc}.png", "u\u{308}.png"]] {
             let message = names(&same).expect_err("one name").to_string();

@@ -50,7 +50,10 @@ const FOREIGN: [(&str, &[&str]); 36] = [
         ],
     ),
     ("prost", &["export"]),
-    ("flate2", &["export/link", "export/html", "raster/result_mark", "slide/decode"]),
+    (
+        "flate2",
+        &["export/link", "export/html", "raster/result_mark", "slide/decode", "picture/png"],
+    ),
     ("axum", &["cli/serve"]),
     ("tokio", &["cli/serve"]),
     ("tower_http", &["cli/serve"]),
@@ -87,9 +90,9 @@ const FOREIGN: [(&str, &[&str]); 36] = [
     ("tempfile", &["platform/native"]),
     ("unicode_normalization", &["platform/native"]),
     ("safetensors", &["model/file", "train/checkpoint"]),
-    ("tiff", &["raster/codec", "raster/result_mark"]),
+    ("tiff", &["raster/codec", "raster/result_mark", "picture/tiff"]),
     ("zune_jpeg", &["slide/decode"]),
-    ("hayro_jpeg2000", &["slide/decode"]),
+    ("hayro_jpeg2000", &["slide/decode", "picture/decode"]),
     ("weezl", &["slide/decode"]),
     ("ureq", &["slide/http_source"]),
 ];
