@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::dataset::is_result_file;
+use crate::dataset::is_replaceable_result;
 use crate::error::{Error, Result};
 use crate::platform::{check_writable, file_identity, name_key};
 
@@ -95,7 +95,7 @@ fn is_own_result(path: &Path) -> bool {
     let extension = extension.unwrap_or_default();
     if !matches!(extension.as_str(), "geojson" | "csv") {
         let is_picture = PICTURE_SIGNATURES.iter().any(|signature| head.starts_with(signature));
-        return !is_picture || is_result_file(path);
+        return !is_picture || is_replaceable_result(path);
     }
     let head = String::from_utf8_lossy(&head);
     if extension == "csv" {

@@ -13,6 +13,9 @@ use crate::model::Model;
 pub(super) const NO_TILES: &str =
     "No labelled tiles were found there; 'prunella data check' lists what a folder has.";
 
+/// Relative difference of pixel sizes from which on it is said.
+const PIXEL_SIZE_TOLERANCE: f64 = 0.1;
+
 /// Where labelled tiles come from.
 #[derive(Debug, Args)]
 pub(super) struct TileArguments {
@@ -97,6 +100,28 @@ pub(super) fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile
         check_complete(split, &tiles)?;
     }
     Ok(tiles)
+}
+
+/// Says where tiles have another pixel size than a model reads: they are not resampled.
+pub(super) fn remark_pixel_sizes(tiles: &[Tile], model: &Model, output: Output) {
+    let expected = model.card().mpp_um;
+    let mut others = Vec::new();
+    for tile in tiles {
+        match tile.mpp_um {
+            Some(mpp) if (mpp / expected - 1.0).abs() > PIXEL_SIZE_TOLERANCE => {
+                others.push(format!("{} ({mpp:.3} µm)", tile.name));
+            }
+            _ => {}
+        }
+    }
+    if let Some(first) = others.first() {
+        output.remark(&format!(
+            "{} of {} tiles have another pixel size than the {expected} µm that the model reads, \
+             such as {first}; they are used as they are, without resampling",
+            others.len(),
+            tiles.len()
+        ));
+    }
 }
 
 /// Refuses to learn from labels that are no nuclei.

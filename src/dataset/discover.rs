@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::names::{
     FolderKind, folder_kind, imaged_name, is_result_name, label_preference, labelled_names,
-    own_words,
+    name_behind_label, own_words,
 };
 use super::other_files::{Listed, OtherFiles};
 use super::result_files::is_result_file;
@@ -228,6 +228,8 @@ struct SortedFiles {
 
 fn sort_files(paths: Vec<PathBuf>, root: &Path) -> SortedFiles {
     let mut sorted = SortedFiles::default();
+    // "mask_a.png": labels where there is an "a.png" or "img_a.png" in the folder.
+    let mut begun_as_labels = Vec::new();
     for path in paths {
         let relative = path.strip_prefix(root).unwrap_or(&path).to_path_buf();
         let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
@@ -246,10 +248,24 @@ fn sort_files(paths: Vec<PathBuf>, root: &Path) -> SortedFiles {
             sorted.labels.push(file);
         } else if file.label_folder.is_some() {
             sorted.in_label_folders.push(file);
+        } else if name_behind_label(&file.stem).is_some() {
+            begun_as_labels.push(file);
         } else {
             sorted.images.push(file);
         }
     }
+    let mut names: BTreeSet<(&[String], String)> = BTreeSet::new();
+    for image in &sorted.images {
+        names.insert((&image.folders, name_key(&image.stem)));
+        names.extend(imaged_name(&image.stem).map(|name| (&image.folders[..], name_key(name))));
+    }
+    let is_label = |file: &File| {
+        let name = name_behind_label(&file.stem).map(name_key);
+        name.is_some_and(|name| names.contains(&(&file.folders[..], name)))
+    };
+    let (labels, images): (Vec<File>, Vec<File>) = begun_as_labels.into_iter().partition(is_label);
+    sorted.labels.extend(labels);
+    sorted.images.extend(images);
     sorted
 }
 
@@ -293,6 +309,7 @@ impl File {
         for (shortened, name) in (1..).zip(labelled_names(&self.stem)) {
             names.push(LabelledName { name, shortened });
         }
+        names.extend(name_behind_label(&self.stem).map(|name| LabelledName { name, shortened: 1 }));
         names
     }
 }
@@ -495,11 +512,10 @@ fn rule(label: &File, image: &File, fit: Fit) -> String {
         Place::CollectingFolder => format!("folder '{folder}' above, no other image of that name"),
     };
     if fit.shortened > 0 {
-        let shared = image.stem.len().min(label.stem.len());
-        match label.stem.get(shared..).filter(|end| !end.is_empty()) {
-            Some(ending) if imaged_name(&image.stem).is_none() => {
-                rule += &format!(", ending '{ending}'");
-            }
+        let split = label.stem.split_at_checked(image.stem.len());
+        let ending = split.filter(|(name, _)| name_key(name) == name_key(&image.stem));
+        match ending {
+            Some((_, ending)) if !ending.is_empty() => rule += &format!(", ending '{ending}'"),
             _ => rule += &format!(", names '{}' and '{}'", image.stem, label.stem),
         }
     }
@@ -725,6 +741,10 @@ mod tests {
         }
         assert_paired(&["a.tif", "a.png"], &["a < a.png"]);
         assert_paired(&["000_img.png", "000_masks.png"], &["000_img < 000_masks.png"]);
+        assert_paired(&["img_1.png", "mask_1.png"], &["img_1 < mask_1.png"]);
+        assert_paired(&["1.png", "label_1.png"], &["1 < label_1.png"]);
+        assert_paired(&["images/img_1.png", "labels/mask_1.png"], &["img_1 < labels/mask_1.png"]);
+        assert_eq!(pairs(&["mask_1.png", "mask_2.png"]).0, ["mask_1", "mask_2"], "of nothing");
         assert_paired(&["o.ome.tif", "o.png"], &["o < o.png"]);
         assert_paired(&["o.ome.tif", "o_label.png"], &["o < o_label.png"]);
         // The nearest name wins.
@@ -900,5 +920,72 @@ mod tests {
         assert!(matches!(discover(Path::new("/no/such/folder")), Err(Error::Io(_))));
         let dir = folder(&["a.png"]);
         assert!(matches!(discover(&dir.path().join("a.png")), Err(Error::Invalid(_))));
+    }
+
+    /// A path of up to three folders and a file, of words that meet in one way or another.
+    fn any_path() -> impl proptest::strategy::Strategy<Value = String> {
+        use proptest::prelude::*;
+        let folder = prop::sample::select(vec![
+            "siteA",
+            "siteB",
+            "images",
+            "labels",
+            "masks",
+            "GTEX",
+            "Instances-v2",
+            "train_images",
+            "train_masks",
+            "overlay",
+            "png",
+        ]);
+        let file = prop::sample::select(vec![
+            "a.png",
+            "a.tif",
+            "A.PNG",
+            "a_mask.png",
+            "a_cp_masks.tif",
+            "a.xml",
+            "a.mask.png",
+            "b.jpg",
+            "b_label.png",
+            "image.png",
+            "mask.png",
+            "_mask.png",
+            "a.ome.tif",
+            "a_img.png",
+        ]);
+        (prop::collection::vec(folder, 0..4), file).prop_map(|(mut parts, file)| {
+            parts.push(file);
+            parts.join("/")
+        })
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn labels_belong_to_one_image_of_their_own_site(
+            files in proptest::collection::btree_set(any_path(), 0..24)
+        ) {
+            let files: Vec<&str> = files.iter().map(String::as_str).collect();
+            let dir = folder(&files);
+            let found = discover(dir.path()).expect("tiles");
+            let mut names = BTreeSet::new();
+            let mut labels = BTreeSet::new();
+            let site = |path: &Path| -> Option<String> {
+                let path = relative_name(path, dir.path());
+                path.split('/').find(|part| part.starts_with("site")).map(str::to_owned)
+            };
+            for tile in &found.tiles {
+                proptest::prop_assert!(names.insert(tile.name.clone()), "{} twice", tile.name);
+                let Some(source) = &tile.labels else { continue };
+                proptest::prop_assert!(labels.insert(source.path().to_owned()), "{tile:?}");
+                proptest::prop_assert!(source.path() != tile.image && tile.paired_by.is_some());
+                let sites = (site(source.path()), site(&tile.image));
+                if let (Some(of_labels), Some(of_image)) = sites {
+                    proptest::prop_assert_eq!(of_labels, of_image);
+                }
+            }
+        }
     }
 }

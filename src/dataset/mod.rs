@@ -42,7 +42,7 @@ pub use load::load_tile;
 pub use permutation::Permutation;
 pub use representativeness::{Representativeness, representativeness};
 #[cfg(not(target_arch = "wasm32"))]
-pub use result_files::is_result_file;
+pub use result_files::{is_replaceable_result, is_result_file};
 pub use sampler::{Prior, SamplePixel, Sampler};
 pub use split::{PAPER_PRETRAIN, PAPER_TEST, PAPER_TRAIN, Split, recognised_split};
 pub use tile::Tile;

@@ -1,11 +1,13 @@
-//! What the names of files and folders say: labels, images or results. Whole words decide, never the
-//! beginning of one: a folder `GTEX` is not one of ground truth (`gt`).
+//! What the names of files and folders say: labels, images or results. Whole words decide, never
+//! the beginning of one: a folder `GTEX` is not one of ground truth (`gt`).
 
 /// Words for labels, in names of folders and at the end of file names.
-const LABEL_WORDS: [&str; 18] = [
+const LABEL_WORDS: [&str; 20] = [
+    "ann",
     "annot",
     "annotation",
     "annotations",
+    "anns",
     "groundtruth",
     "gt",
     "inst",
@@ -52,6 +54,8 @@ const IMAGE_FOLDER_WORDS: [&str; 22] = [
 /// Words for images at the end of file names (`000_img.png` beside `000_masks.png`).
 const IMAGE_ENDINGS: [&str; 9] =
     ["he", "image", "img", "input", "orig", "original", "raw", "rgb", "tissue"];
+/// Words for images at the beginning of file names (`img_1.png` beside `mask_1.png`).
+const IMAGE_BEGINNINGS: [&str; 4] = ["image", "img", "raw", "tissue"];
 /// Words that stand beside those for labels and say nothing about the site: kinds of labels, parts
 /// of a data set, formats.
 const QUALIFIERS: [&str; 40] = [
@@ -231,11 +235,26 @@ pub(super) fn labelled_names(stem: &str) -> Vec<&str> {
     }
 }
 
-/// The name that an image shares with its labels where its own name (without extension) ends as one
-/// of images: `a` of `a_img`.
+/// The name that an image shares with its labels where its own name (without extension) ends or
+/// begins as one of images: `a` of `a_img` and `img_a`.
 pub(super) fn imaged_name(stem: &str) -> Option<&str> {
     let (rest, word) = last_word(stem);
-    is_one_of(word, &IMAGE_ENDINGS).then_some(rest)
+    if is_one_of(word, &IMAGE_ENDINGS) {
+        return Some(rest);
+    }
+    rest_after(stem, &IMAGE_BEGINNINGS)
+}
+
+/// The name of the image that a label file may belong to where its own name (without extension)
+/// begins as one of labels: `a` of `mask_a`.
+pub(super) fn name_behind_label(stem: &str) -> Option<&str> {
+    rest_after(stem, &LABEL_WORDS)
+}
+
+/// What follows the first word of a name, if that is one of `words`.
+fn rest_after<'a>(stem: &'a str, words: &[&str]) -> Option<&'a str> {
+    let (word, rest) = stem.split_once(['_', '-', '.', ' '])?;
+    (is_one_of(word, words) && !rest.is_empty()).then_some(rest)
 }
 
 /// Whether a file name (without extension) ends as one that a program draws or computes.
@@ -337,6 +356,9 @@ mod tests {
         assert_eq!(imaged_name("000_img"), Some("000"));
         assert_eq!(imaged_name("image"), Some(""));
         assert_eq!(imaged_name("000"), None);
+        assert_eq!(imaged_name("img_1"), Some("1"));
+        assert_eq!(name_behind_label("mask_1"), Some("1"));
+        assert_eq!(name_behind_label("masked_1"), None);
         assert!(
             is_result_name("a_flows") && is_result_name("a.overlay") && !is_result_name("flow")
         );

@@ -69,7 +69,9 @@ impl Listed {
             Self::LostLabels if count == 1 => {
                 format!("A label file has no image and is left out: {names}")
             }
-            Self::LostLabels => format!("{count} label files have no image: {names}"),
+            Self::LostLabels => {
+                format!("{count} label files have no image of their name: {names}")
+            }
             Self::LostAnnotation if count == 1 => {
                 format!("An annotation has no image and is left out: {names}")
             }
@@ -91,7 +93,7 @@ impl Listed {
                  instance map as 16-bit PNG or TIFF, as with tifffile.imwrite"
             ),
             Self::Matlab => format!(
-                "{files} of MATLAB {are} not read ({names}); save 'inst_map' as 16-bit PNG or TIFF: \
+                "{files} of MATLAB {are} not read ({names}); save 'inst_map' as 16-bit TIFF: \
                  tifffile.imwrite('NAME_label.tif', \
                  scipy.io.loadmat('NAME.mat')['inst_map'].astype('uint16'))"
             ),

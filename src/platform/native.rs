@@ -38,9 +38,9 @@ fn read_limited(path: &Path, limit_bytes: u64) -> Result<Vec<u8>> {
 /// Writes a file so that a reader sees either the old bytes or all of the new ones: the bytes go to
 /// a temporary file in the same folder, which is flushed to disk and then renamed.
 ///
-/// As with any program, a new file gets the permissions that the umask leaves, an existing one keeps
-/// its own, a symbolic link stays and its target is written. Another hard link to an existing file
-/// keeps the old bytes. What is not a regular file (a device, a pipe) is written directly.
+/// As with any program, a new file gets the permissions that the umask leaves, an existing one
+/// keeps its own, a symbolic link stays and its target is written. Another hard link to an existing
+/// file keeps the old bytes. What is not a regular file (a device, a pipe) is written directly.
 ///
 /// # Errors
 /// [`Error::Io`] naming the file.

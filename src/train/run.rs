@@ -369,8 +369,8 @@ fn check_classes(tiles: &[Tile], recipe: &Recipe) -> Result<()> {
     }
     if !has(|&label| label == 0) {
         return Err(Error::mismatch(
-            "Every pixel of the tiles is labelled as nucleus, so that there is nothing to learn; is \
-             the mask inverted?",
+            "Every pixel of the tiles is labelled as nucleus, so that there is nothing to learn; \
+             is the mask inverted?",
         ));
     }
     Ok(())
