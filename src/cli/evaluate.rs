@@ -12,7 +12,7 @@ use super::engine::{EngineArguments, ImageRunner, ViewArguments};
 use super::output::Output;
 use super::output_files::{check_outputs, check_results};
 use super::segment::write_pictures;
-use super::tiles::{NO_TILES, TileArguments, load, remark_pixel_sizes};
+use super::tiles::{NO_TILES, TileArguments, load, note_pixel_sizes};
 use crate::dataset::Tile;
 use crate::error::{Error, Result};
 use crate::instances::label_nuclei;
@@ -103,7 +103,7 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
         return Ok(CommandOutcome::Nothing);
     }
     arguments.check_pictures(&tiles)?;
-    remark_pixel_sizes(&tiles, &model, output);
+    note_pixel_sizes(&tiles, model.card().mpp_um, output);
     let segmenter = arguments.engine.open(Arc::new(model.clone()), output)?;
     let runner = ImageRunner {
         segmenter: &segmenter,

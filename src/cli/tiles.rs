@@ -14,7 +14,7 @@ pub(super) const NO_TILES: &str =
     "No labelled tiles were found there; 'prunella data check' lists what a folder has.";
 
 /// Relative difference of pixel sizes from which on it is said.
-const PIXEL_SIZE_TOLERANCE: f64 = 0.1;
+const PIXEL_SIZE_TOLERANCE: f64 = 0.05;
 
 /// Where labelled tiles come from.
 #[derive(Debug, Args)]
@@ -93,6 +93,16 @@ pub(super) fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile
             Err(e) => output.remark(&format!("{} is left out: {e}", files.name)),
         }
     }
+    let mut sizes: Vec<f64> = tiles.iter().filter_map(|tile| tile.mpp_um).collect();
+    sizes.sort_by(f64::total_cmp);
+    if let (Some(least), Some(most)) = (sizes.first(), sizes.last())
+        && most / least > 1.05
+    {
+        output.remark(&format!(
+            "The tiles have pixels of {least:.4} to {most:.4} µm; they are used as they are, \
+             without resampling"
+        ));
+    }
     if let Some(split) = arguments.split()
         && arguments.tiles.is_empty()
         && !tiles.is_empty()
@@ -103,12 +113,11 @@ pub(super) fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile
 }
 
 /// Says where tiles have another pixel size than a model reads: they are not resampled.
-pub(super) fn remark_pixel_sizes(tiles: &[Tile], model: &Model, output: Output) {
-    let expected = model.card().mpp_um;
+pub(super) fn note_pixel_sizes(tiles: &[Tile], model_mpp_um: f64, output: Output) {
     let mut others = Vec::new();
     for tile in tiles {
         match tile.mpp_um {
-            Some(mpp) if (mpp / expected - 1.0).abs() > PIXEL_SIZE_TOLERANCE => {
+            Some(mpp) if (mpp / model_mpp_um - 1.0).abs() > PIXEL_SIZE_TOLERANCE => {
                 others.push(format!("{} ({mpp:.3} µm)", tile.name));
             }
             _ => {}
@@ -116,7 +125,7 @@ pub(super) fn remark_pixel_sizes(tiles: &[Tile], model: &Model, output: Output) 
     }
     if let Some(first) = others.first() {
         output.remark(&format!(
-            "{} of {} tiles have another pixel size than the {expected} µm that the model reads, \
+            "{} of {} tiles have another pixel size than the {model_mpp_um} µm that the model reads, \
              such as {first}; they are used as they are, without resampling",
             others.len(),
             tiles.len()

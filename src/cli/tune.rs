@@ -11,7 +11,7 @@ use super::CommandOutcome;
 use super::engine::{EngineArguments, ImageRunner, ViewArguments};
 use super::output::{Output, stop_flag};
 use super::output_files::check_outputs;
-use super::tiles::{NO_TILES, TileArguments, check_labels, load, remark_pixel_sizes};
+use super::tiles::{NO_TILES, TileArguments, check_labels, load, note_pixel_sizes};
 use crate::dataset::Tile;
 use crate::engine::Control;
 use crate::error::{Error, Result};
@@ -136,7 +136,7 @@ pub(super) fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandO
         ));
     }
     check_labels(&tiles)?;
-    remark_pixel_sizes(&tiles, &model, output);
+    note_pixel_sizes(&tiles, model.card().mpp_um, output);
     let tiles = with_nuclei(tiles, output)?;
     let segmenter = arguments.engine.open(Arc::new(model.clone()), output)?;
     let runner = ImageRunner {

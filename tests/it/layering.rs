@@ -50,10 +50,7 @@ const FOREIGN: [(&str, &[&str]); 36] = [
         ],
     ),
     ("prost", &["export"]),
-    (
-        "flate2",
-        &["export/link", "export/html", "raster/result_mark", "slide/decode", "picture/png"],
-    ),
+    ("flate2", &["export/link", "export/html", "raster/result_mark", "slide/codec", "picture/png"]),
     ("axum", &["cli/serve"]),
     ("tokio", &["cli/serve"]),
     ("tower_http", &["cli/serve"]),
@@ -73,7 +70,7 @@ const FOREIGN: [(&str, &[&str]); 36] = [
     ("toml", &["study/design"]),
     ("indicatif", &["cli"]),
     ("ctrlc", &["cli/output"]),
-    ("quick_xml", &["dataset/imagescope"]),
+    ("quick_xml", &["dataset/imagescope", "slide/xml"]),
     ("plotters", &["report"]),
     ("pathfinding", &["metrics"]),
     (
@@ -90,10 +87,11 @@ const FOREIGN: [(&str, &[&str]); 36] = [
     ("tempfile", &["platform/native"]),
     ("unicode_normalization", &["platform/native"]),
     ("safetensors", &["model/file", "train/checkpoint"]),
-    ("tiff", &["raster/codec", "raster/result_mark", "picture/tiff"]),
-    ("zune_jpeg", &["slide/decode"]),
-    ("hayro_jpeg2000", &["slide/decode", "picture/decode"]),
-    ("weezl", &["slide/decode"]),
+    ("tiff", &["raster/codec", "raster/result_mark"]),
+    ("zune_jpeg", &["slide/jpeg"]),
+    ("hayro_jpeg2000", &["slide/jpeg", "picture/decode"]),
+    ("weezl", &["slide/codec"]),
+    ("ruzstd", &["slide/codec"]),
     ("ureq", &["slide/http_source"]),
 ];
 
