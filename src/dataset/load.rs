@@ -1,10 +1,10 @@
 //! Reading a tile from its files, with warnings about what is unusual in them.
 
 use super::discover::{LabelSource, TileFiles};
-use super::imagescope::{parse_imagescope, rasterise};
 use super::tile::Tile;
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::model::sha256_hex;
+use crate::outlines::{draw_outlines, read_outlines};
 use crate::picture::{read_labels, read_picture};
 use crate::platform::read_file;
 use crate::raster::{DecodeLimits, LabelMap, label_components};
@@ -39,14 +39,15 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
         }
         Some(LabelSource::ImageScope(path)) => {
             let bytes = read_file(path, MAX_FILE_BYTES)?;
-            let (regions, mpp) = parse_imagescope(&bytes).at(path)?;
-            if mpp.is_none() {
+            let outlines = read_outlines(&bytes).at(path)?;
+            if outlines.mpp_um.is_none() {
                 warnings.note(format!("The annotation of '{}' states no pixel size", files.name));
             }
-            mpp_um = mpp;
-            let (labels, notes) = rasterise(&regions, image.width(), image.height(), 0.0);
-            warnings.extend(notes);
-            labels
+            mpp_um = outlines.mpp_um;
+            let drawing = draw_outlines(&outlines, image.width(), image.height(), 0.0);
+            warnings.extend(outlines.notes);
+            warnings.extend(drawing.notes);
+            drawing.labels
         }
     };
     if !labels.same_size(&image) {

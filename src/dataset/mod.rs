@@ -7,8 +7,6 @@ mod check;
 #[cfg(not(target_arch = "wasm32"))]
 mod discover;
 #[cfg(not(target_arch = "wasm32"))]
-mod imagescope;
-#[cfg(not(target_arch = "wasm32"))]
 mod load;
 mod permutation;
 pub mod phantom;
@@ -25,8 +23,6 @@ pub use augment::{
 pub use check::{DataReport, TileReport, check};
 #[cfg(not(target_arch = "wasm32"))]
 pub use discover::{LabelSource, TileFiles, discover};
-#[cfg(not(target_arch = "wasm32"))]
-pub use imagescope::{AnnotatedRegion, parse_imagescope, rasterise, write_imagescope};
 #[cfg(not(target_arch = "wasm32"))]
 pub use load::load_tile;
 pub use permutation::Permutation;

@@ -10,15 +10,12 @@ mod contour;
 mod distance;
 mod export;
 mod measure;
-mod polygons;
 mod regions;
 mod simplify;
 mod watershed;
 
-pub use contour::Ring;
 pub use export::{Provenance, write_nuclei};
 pub use measure::{LengthUnit, Measurements, Nuclei, Nucleus};
-pub use polygons::{Polygon, polygons};
 
 use crate::error::{Error, Result};
 use crate::model::InstanceParameters;

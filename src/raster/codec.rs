@@ -352,12 +352,20 @@ pub fn encode_label_file(labels: &LabelMap) -> Result<(Vec<u8>, &'static str)> {
     if labels.data().iter().all(|&label| u16::try_from(label).is_ok()) {
         return Ok((encode_labels_16(labels)?, "png"));
     }
+    Ok((encode_labels_tiff(labels)?, "tif"))
+}
+
+/// 32-bit grey TIFF of labels.
+///
+/// # Errors
+/// [`Error::Limit`] for a plane too large for the format.
+pub fn encode_labels_tiff(labels: &LabelMap) -> Result<Vec<u8>> {
     let (width, height) = size_u32(labels)?;
     let mut bytes = Cursor::new(Vec::new());
     tiff::encoder::TiffEncoder::new(&mut bytes)
         .and_then(|mut encoder| encoder.write_image::<Gray32>(width, height, labels.data()))
         .map_err(|e| Error::limit("The label map cannot be written as TIFF").caused_by(e))?;
-    Ok((bytes.into_inner(), "tif"))
+    Ok(bytes.into_inner())
 }
 
 #[cfg(test)]

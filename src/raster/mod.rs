@@ -17,14 +17,14 @@ mod stain_match;
 
 pub use codec::{
     DecodeLimits, LabelDepth, decode_image, decode_labels, encode_label_file, encode_labels_png,
-    encode_mask_png, encode_probability_png, encode_rgb_png,
+    encode_labels_tiff, encode_mask_png, encode_probability_png, encode_rgb_png,
 };
 pub use components::label_components;
 pub use draw::{OUTLINE_COLOUR, Rgb, outline_mask, overlay, side_by_side};
 pub use mirror::{mirror_index, mirrored_window};
 pub use orientation::Orientation;
 pub use phantom::phantom;
-pub use polygon::{Point, fill_polygon};
+pub use polygon::{Point, Polygon, Ring, doubled_area, fill_polygon, fill_rings, grouped_rings, rings_hold};
 pub use stain::{STAINS, hematoxylin_weights, optical_density_table};
 pub use stain_match::{StainLut, StainMode, StainStatistics};
 
