@@ -13,7 +13,7 @@ use crate::outlines::{
     Outlines, draw_outlines, read_outlines, trace_labels, write_geojson, write_imagescope,
 };
 use crate::picture::read_labels;
-use crate::platform::{check_writable, file_identity, read_file, write_atomic, write_streamed};
+use crate::platform::{check_writable, is_same_file, read_file, write_atomic, write_streamed};
 use crate::raster::{DecodeLimits, LabelMap, encode_label_file, encode_labels_tiff};
 
 /// Largest annotation file.
@@ -175,8 +175,7 @@ pub(super) fn convert(arguments: &ConvertArguments, output: Output) -> Result<Co
 
 /// Refuses to write over the input, and what cannot be written.
 fn check_target(to: &Path, from: &Path) -> Result<()> {
-    let identity = file_identity(to);
-    if identity.is_some() && identity == file_identity(from) {
+    if is_same_file(to, from) {
         return Err(Error::invalid(
             "The output is the input; choose another name, since no command changes its input",
         )
@@ -199,17 +198,8 @@ fn read(bytes: &[u8]) -> Result<Outlines> {
 /// Whether a file begins as the picture formats do that hold label maps, or as others of which the
 /// reader of pictures says why they do not.
 fn is_picture(bytes: &[u8]) -> bool {
-    let signatures: [&[u8]; 9] = [
-        b"\x89PNG",
-        b"II*\0",
-        b"MM\0*",
-        b"II+\0",
-        b"MM\0+",
-        b"\xFF\xD8",
-        b"BM",
-        b"GIF8",
-        b"RIFF",
-    ];
+    let signatures: [&[u8]; 9] =
+        [b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\xFF\xD8", b"BM", b"GIF8", b"RIFF"];
     signatures.iter().any(|signature| bytes.starts_with(signature))
 }
 

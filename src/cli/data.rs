@@ -12,7 +12,7 @@ use super::tiles::{TileArguments, load};
 use crate::dataset::{DataReport, Prior, Representativeness, Sampler, check, representativeness};
 use crate::error::Result;
 use crate::platform::write_atomic;
-use crate::raster::{OUTLINE_COLOUR, encode_rgb_png, outline_mask, overlay};
+use crate::raster::{OUTLINE_COLOUR, encode_overlay_png, outline_mask, overlay};
 
 /// Check labelled tiles and samples of their patches.
 #[derive(Debug, Args)]
@@ -72,7 +72,10 @@ fn check_folder(arguments: &CheckArguments, output: Output) -> Result<CommandOut
     let report = check(&arguments.folder, |tile, _| {
         let Some(folder) = &arguments.overlays else { return Ok(()) };
         let picture = overlay(&tile.image, &outline_mask(&tile.labels), OUTLINE_COLOUR);
-        write_atomic(&folder.join(format!("{}.overlay.png", tile.name)), &encode_rgb_png(&picture)?)
+        write_atomic(
+            &folder.join(format!("{}.overlay.png", tile.name)),
+            &encode_overlay_png(&picture)?,
+        )
     })?;
     output.result(&report, &describe(&report))?;
     let any_usable = report.tiles.iter().any(|t| t.error.is_none());

@@ -21,8 +21,8 @@ use crate::picture::read_picture;
 use crate::platform::{read_file, threads, write_atomic, write_streamed};
 use crate::raster::{
     DecodeLimits, LabelMap, OUTLINE_COLOUR, Plane, ProbabilityMap, RgbImage, StainMode,
-    encode_label_file, encode_mask_png, encode_probability_png, encode_rgb_png, outline_mask,
-    overlay,
+    encode_mask_png, encode_overlay_png, encode_probability_png, encode_result_labels,
+    outline_mask, overlay,
 };
 use crate::whole_slide::{Sampling, SlideNucleus};
 
@@ -357,7 +357,7 @@ fn write_objects(
     let count = write_streamed(&geojson, |features| {
         write_streamed(&csv, |table| write_nuclei(all, provenance, features, table))
     })?;
-    let (bytes, extension) = encode_label_file(labels)?;
+    let (bytes, extension) = encode_result_labels(labels)?;
     let file = folder.join(format!("{name}.labels.{extension}"));
     write_atomic(&file, &bytes)?;
     Ok(Objects { count, geojson, csv, file })
@@ -379,6 +379,6 @@ pub(super) fn write_pictures(
         ["probability", "mask", "overlay"].map(|what| folder.join(format!("{name}.{what}.png")));
     write_atomic(&files[0], &encode_probability_png(map)?)?;
     write_atomic(&files[1], &encode_mask_png(&labels.foreground())?)?;
-    write_atomic(&files[2], &encode_rgb_png(&drawn)?)?;
+    write_atomic(&files[2], &encode_overlay_png(&drawn)?)?;
     Ok(files)
 }

@@ -70,12 +70,7 @@ struct SlideSegmentArguments {
     #[arg(long, value_name = "UM")]
     mpp: Option<f64>,
     /// Only this rectangle: x,y,width,height in pixels of the finest level.
-    #[arg(
-        long,
-        value_name = "X,Y,W,H",
-        conflicts_with = "inside",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, value_name = "X,Y,W,H", conflicts_with = "inside", allow_hyphen_values = true)]
     region: Option<SlideRegion>,
     /// Only inside the polygons of this file: QuPath's annotations as GeoJSON, or ImageScope XML.
     #[arg(long, value_name = "FILE")]

@@ -73,10 +73,10 @@ impl TileArguments {
 /// # Errors
 /// When the folder cannot be read, or a part of the paper's split is selected and incomplete.
 pub(super) fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile>> {
-    let (files, warnings) = discover(&arguments.data)?;
-    output.warnings(&warnings);
+    let folder = discover(&arguments.data)?;
+    output.warnings(&folder.notes);
     let mut tiles = Vec::new();
-    for files in &files {
+    for files in &folder.tiles {
         if files.labels.is_none() || !arguments.selects(&files.name) {
             continue;
         }

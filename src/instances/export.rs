@@ -205,7 +205,10 @@ mod tests {
             table.starts_with("label,id,centroid_x_px,centroid_y_px,area_px,Area um^2,"),
             "{table}"
         );
-        assert!(table.contains(&format!("\n7,{}", outline_id(&square(1, 0.0).polygons))), "{table}");
+        assert!(
+            table.contains(&format!("\n7,{}", outline_id(&square(1, 0.0).polygons))),
+            "{table}"
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::contour::{PixelBounds, trace_rings};
 use super::simplify::simplify;
 use super::{PROBABILITY_ONE, SmoothedMap};
 use crate::raster::{
-    LabelMap, Polygon, Ring, RgbImage, doubled_area, grouped_rings, hematoxylin_weights,
+    LabelMap, Polygon, RgbImage, Ring, doubled_area, grouped_rings, hematoxylin_weights,
     optical_density_table,
 };
 

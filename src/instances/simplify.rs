@@ -136,13 +136,20 @@ mod tests {
         // A thin bay beside a bulge of the same depth: without the bulge, the line across it meets
         // the bay.
         let ring: Ring = [
-            (0.0, 0.0), (10.0, 0.0), (10.0, 10.0), (5.25, 10.0), (5.0, 0.2), (4.75, 10.0),
-            (0.0, 10.0), (0.0, 5.0),
+            (0.0, 0.0),
+            (10.0, 0.0),
+            (10.0, 10.0),
+            (5.25, 10.0),
+            (5.0, 0.2),
+            (4.75, 10.0),
+            (0.0, 10.0),
+            (0.0, 5.0),
         ]
         .map(|(x, y)| Point { x, y })
         .to_vec();
         let mut bulging = ring.clone();
-        bulging.splice(1..1, [(2.0, -0.05), (5.0, -0.29), (8.0, -0.05)].map(|(x, y)| Point { x, y }));
+        bulging
+            .splice(1..1, [(2.0, -0.05), (5.0, -0.29), (8.0, -0.05)].map(|(x, y)| Point { x, y }));
         bulging[0].y = 0.25;
         bulging[4].y = 0.25;
         let simplified = simplify(&vec![bulging]);

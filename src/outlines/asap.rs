@@ -9,7 +9,7 @@
 
 use super::imagescope::rectangle;
 use super::negative::{NegativeRegion, cut_negative};
-use super::read::{LeftOut, Outline, OutlineKind, Outlines, check_counts};
+use super::read::{LeftOut, Outline, OutlineKind, Outlines, check_counts, counted};
 use super::xml::{Element, ElementReader, NumberReader};
 use crate::error::Result;
 use crate::raster::{Point, Ring};
@@ -78,7 +78,11 @@ impl ElementReader for AsapReader {
             let ring = match (shape.to_ascii_lowercase().as_str(), &ring[..]) {
                 ("rectangle", &[a, b]) => rectangle(a, b),
                 ("dot" | "pointset" | "measurement", _) | (_, [] | [_] | [_, _]) => {
-                    left_out.count(if shape.is_empty() { "annotation of few points" } else { &shape });
+                    left_out.count(if shape.is_empty() {
+                        "annotation of few points"
+                    } else {
+                        &shape
+                    });
                     continue;
                 }
                 ("spline", _) => {
@@ -98,17 +102,17 @@ impl ElementReader for AsapReader {
                 ..Outline::of_ring(OutlineKind::Annotation, ring)
             });
         }
-        left_out.note(&mut outlines.notes, "are no outlines and are left out");
+        left_out.note(&mut outlines.notes, "are no outlines");
         if splines > 0 {
             outlines.notes.note(format!(
-                "{splines} outlines are splines; straight lines between their points are taken"
+                "{}; straight lines between their points are taken",
+                counted(splines, "outline is a spline", "outlines are splines")
             ));
         }
         if !negative.is_empty() {
             outlines.notes.note(format!(
-                "{} regions of the group '{EXCLUDED_GROUP}' are cut out of the others, as in \
-                 CAMELYON16",
-                negative.len()
+                "{} of the group '{EXCLUDED_GROUP}' cut out of the others, as in CAMELYON16",
+                counted(negative.len(), "region", "regions")
             ));
         }
         cut_negative(&mut outlines.objects, &negative, &mut outlines.notes);

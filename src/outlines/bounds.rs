@@ -14,8 +14,7 @@ pub(super) struct OutlineBounds {
 impl OutlineBounds {
     /// Around points; without any it holds and meets nothing.
     pub(super) fn of<'a>(points: impl Iterator<Item = &'a Point>) -> Self {
-        let mut bounds =
-            Self { left: f64::MAX, top: f64::MAX, right: f64::MIN, bottom: f64::MIN };
+        let mut bounds = Self { left: f64::MAX, top: f64::MAX, right: f64::MIN, bottom: f64::MIN };
         for point in points {
             bounds.left = bounds.left.min(point.x);
             bounds.top = bounds.top.min(point.y);

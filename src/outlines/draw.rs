@@ -1,6 +1,6 @@
 //! Label maps of outlines.
 
-use super::read::{Outline, Outlines};
+use super::read::{Outline, Outlines, counted};
 use super::set_aside::which_are_nuclei;
 use crate::error::Warnings;
 use crate::raster::{LabelMap, Plane, Point, Polygon, fill_rings};
@@ -69,20 +69,23 @@ pub fn draw_outlines(outlines: &Outlines, width: usize, height: usize, shift: f6
     }
     if outside_count > 0 {
         notes.note(format!(
-            "{outside_count} regions reach up to {max_outside_px:.1} px outside the image and are \
-             clipped"
+            "{} up to {max_outside_px:.1} px outside the image: clipped",
+            counted(outside_count, "region reaches", "regions reach")
         ));
     }
     if beyond > 0 {
-        notes.note(format!("{beyond} objects lie outside the image and are lost"));
+        notes.note(format!(
+            "{} outside the image: lost",
+            counted(beyond, "object lies", "objects lie")
+        ));
     }
     if !no_pixel.is_empty() {
         let shown = no_pixel.len().min(MAX_NAMED);
         let more = if no_pixel.len() > shown { ", …" } else { "" };
         notes.note(format!(
-            "{}{more}: covers no pixel and is left out ({} in all)",
-            no_pixel[..shown].join(", "),
-            no_pixel.len()
+            "{} no pixel: left out, {}{more}",
+            counted(no_pixel.len(), "region covers", "regions cover"),
+            no_pixel[..shown].join(", ")
         ));
     }
     if !large.is_empty() {
@@ -108,9 +111,7 @@ impl Drawing {
             }
             let shifted: Polygon = polygon
                 .iter()
-                .map(|ring| {
-                    ring.iter().map(|p| Point { x: p.x + shift, y: p.y + shift }).collect()
-                })
+                .map(|ring| ring.iter().map(|p| Point { x: p.x + shift, y: p.y + shift }).collect())
                 .collect();
             fill_rings(&shifted, width, height, |row, first, end| {
                 for pixel in &mut self.labels.row_mut(row)[first..end] {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::foreign::foreign_json;
 use super::labelme::read_labelme;
-use super::read::{LeftOut, Outline, OutlineKind, Outlines, check_counts};
+use super::read::{LeftOut, Outline, OutlineKind, Outlines, check_counts, counted};
 use crate::error::{Error, Result};
 use crate::raster::{Point, Polygon, Ring};
 
@@ -82,7 +82,10 @@ impl<'de> Visitor<'de> for CoordinatesVisitor {
         Ok(Coordinates::Missing)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Coordinates, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(
+        self,
+        mut seq: A,
+    ) -> std::result::Result<Coordinates, A::Error> {
         let first = match seq.next_element()? {
             None => return Ok(Coordinates::List(Vec::new())),
             Some(Coordinates::Number(x)) => {
@@ -139,11 +142,12 @@ fn members(text: &str) -> serde_json::Result<Vec<Member>> {
 
 fn json_error(text: &str, error: serde_json::Error) -> Error {
     let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
-    let around: String =
-        line.chars().skip(error.column().saturating_sub(4)).take(12).collect();
+    let around: String = line.chars().skip(error.column().saturating_sub(4)).take(12).collect();
     if around.contains("NaN") || around.contains("nan") || around.contains("Inf") {
-        return Error::malformed("The GeoJSON has NaN or Infinity, which JSON does not know, for a number")
-            .caused_by(error);
+        return Error::malformed(
+            "The GeoJSON has NaN or Infinity, which JSON does not know, for a number",
+        )
+        .caused_by(error);
     }
     Error::malformed("The GeoJSON cannot be understood").caused_by(error)
 }
@@ -171,10 +175,9 @@ impl GeoJsonReader {
                 self.add(Member { kind: "FeatureCollection".into(), ..member })
             }
             Some("Feature") | None => self.add_feature(member),
-            Some(_) => self.add_feature(Member {
-                geometry: Some(Box::new(member)),
-                ..Member::default()
-            }),
+            Some(_) => {
+                self.add_feature(Member { geometry: Some(Box::new(member)), ..Member::default() })
+            }
         }
     }
 
@@ -269,14 +272,16 @@ impl GeoJsonReader {
         let notes = &mut outlines.notes;
         if self.nuclei_of_cells > 0 {
             notes.note(format!(
-                "{} objects are cells; the outlines of their nuclei are taken, not those of the \
-                 cells",
-                self.nuclei_of_cells
+                "{} with an outline of its nucleus, which is taken instead of the cell's border",
+                counted(self.nuclei_of_cells, "object is a cell", "objects are cells, each")
             ));
         }
-        self.shapes_left_out.note(notes, "enclose no area and are left out");
+        self.shapes_left_out.note(notes, "enclose no area");
         if self.without_geometry > 0 {
-            notes.note(format!("{} features have no geometry", self.without_geometry));
+            notes.note(format!(
+                "{} no geometry",
+                counted(self.without_geometry, "feature has", "features have")
+            ));
         }
         outlines
     }
@@ -313,8 +318,8 @@ fn class_name(classification: &Value) -> Option<String> {
 /// The names of a JSON object's members, or of an array's first object's.
 pub(super) fn member_names(text: &str) -> Vec<String> {
     let object = if let Some(inside) = text.strip_prefix('[') { inside.trim_start() } else { text };
-    let mut objects = serde_json::Deserializer::from_str(object)
-        .into_iter::<BTreeMap<String, IgnoredAny>>();
+    let mut objects =
+        serde_json::Deserializer::from_str(object).into_iter::<BTreeMap<String, IgnoredAny>>();
     match objects.next() {
         Some(Ok(members)) => members.into_keys().collect(),
         _ => Vec::new(),

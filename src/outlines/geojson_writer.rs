@@ -24,9 +24,8 @@ pub fn write_geojson(
     mpp_um: Option<f64>,
     target: &mut dyn Write,
 ) -> Result<usize> {
-    let error = |e: geojson::Error| {
-        Error::io("The GeoJSON cannot be written", std::io::Error::other(e))
-    };
+    let error =
+        |e: geojson::Error| Error::io("The GeoJSON cannot be written", std::io::Error::other(e));
     let mut features = FeatureWriter::from_writer(target);
     for object in &outlines.objects {
         features.write_feature(&feature(object, mpp_um)).map_err(error)?;

@@ -48,7 +48,8 @@ fn written_rings(polygon: &Polygon) -> Vec<Vec<[f64; 2]>> {
     for ring in polygon {
         let mut points = Vec::with_capacity(ring.len() + 1);
         for point in ring {
-            points.push([point.x, point.y].map(|v| (v * steps(decimals)).round() / steps(decimals)));
+            points
+                .push([point.x, point.y].map(|v| (v * steps(decimals)).round() / steps(decimals)));
         }
         points.dedup();
         while points.len() > 1 && points.first() == points.last() {
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn decimals_are_added_where_two_would_close_a_gap() {
-        let thin = ring(&[(0., 0.), (10., 0.002), (10., 5.), (9., 0.006), (0., 5.)]);
+        let thin = ring(&[(0., 0.), (10., 0.002), (10., 5.), (9., 0.004), (0., 5.)]);
         let written = written_rings(&vec![thin]);
         assert_eq!(written[0][1], [10.0, 0.002]);
     }

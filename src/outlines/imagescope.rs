@@ -135,7 +135,7 @@ impl ElementReader for ImageScopeReader {
             ));
             add_layer(layer, &mut outlines, &mut left_out);
         }
-        left_out.note(&mut outlines.notes, "are no outlines and are left out");
+        left_out.note(&mut outlines.notes, "are no outlines");
         if names.len() > 1 {
             let shown = names.len().min(MAX_NAMED);
             let more = if names.len() > shown { ", …" } else { "" };
@@ -221,7 +221,8 @@ fn shape_of(region: &Region) -> RegionShape {
         ("5" | "counter", _) if vertices.len() < 3 => RegionShape::Other("pin or counter"),
         _ if region.has_endcaps => RegionShape::Other("open line"),
         (_, []) => RegionShape::Other("region without vertices"),
-        (_, [_] | [_, _]) => RegionShape::Other("region of one or two vertices"),
+        (_, [_]) => RegionShape::Other("region of 1 vertex"),
+        (_, [_, _]) => RegionShape::Other("region of 2 vertices"),
         _ => RegionShape::Closed(vertices.clone()),
     }
 }

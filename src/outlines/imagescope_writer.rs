@@ -82,7 +82,8 @@ fn write_object(xml: &mut XmlWriter, number: usize, object: &Outline) -> std::io
     for polygon in &object.polygons {
         for (index, ring) in polygon.iter().enumerate() {
             let negative = if index > 0 { "1" } else { "0" };
-            let mut region = vec![("Id", number.as_str()), ("Type", "0"), ("NegativeROA", negative)];
+            let mut region =
+                vec![("Id", number.as_str()), ("Type", "0"), ("NegativeROA", negative)];
             if let Some(name) = &object.name {
                 region.push(("Text", name));
             }

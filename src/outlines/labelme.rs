@@ -65,6 +65,6 @@ pub(super) fn read_labelme(text: &str) -> Result<Option<Outlines>> {
         outlines.objects.push(outline);
         check_counts(outlines.objects.len(), vertices)?;
     }
-    left_out.note(&mut outlines.notes, "in the LabelMe file are no polygons and are left out");
+    left_out.note(&mut outlines.notes, "are no polygons");
     Ok(Some(outlines))
 }

@@ -5,7 +5,7 @@
 //! out of those.
 
 use super::bounds::{BoundsIndex, OutlineBounds};
-use super::read::Outline;
+use super::read::{Outline, counted};
 use super::repair::{area, common_area, is_valid, without};
 use crate::error::Warnings;
 use crate::raster::{Polygon, Ring, doubled_area, rings_hold};
@@ -92,14 +92,14 @@ pub(super) fn cut_negative(
     objects.retain(|object| !object.polygons.is_empty());
     if objects.len() < before {
         notes.note(format!(
-            "{} regions lie under negative regions as a whole and are left out",
-            before - objects.len()
+            "{} wholly under negative regions: left out",
+            counted(before - objects.len(), "region lies", "regions lie")
         ));
     }
     if !idle.is_empty() {
         notes.note(format!(
-            "{} negative regions have no region beneath them and change nothing",
-            idle.len()
+            "{} no region beneath: nothing is cut out",
+            counted(idle.len(), "negative region has", "negative regions have")
         ));
     }
 }

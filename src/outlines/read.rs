@@ -135,9 +135,10 @@ impl Outlines {
                         ring.pop();
                     }
                 }
-                let in_range = polygon.iter().flatten().all(|p| {
-                    p.x.abs() <= MAX_COORDINATE_PX && p.y.abs() <= MAX_COORDINATE_PX
-                });
+                let in_range = polygon
+                    .iter()
+                    .flatten()
+                    .all(|p| p.x.abs() <= MAX_COORDINATE_PX && p.y.abs() <= MAX_COORDINATE_PX);
                 if !in_range {
                     far += 1;
                     polygon.clear();
@@ -153,13 +154,14 @@ impl Outlines {
         self.objects.retain(|object| !object.polygons.is_empty());
         if far > 0 {
             self.notes.note(format!(
-                "{far} outlines have coordinates that no image reaches and are left out; are they \
-                 in pixels?"
+                "{} coordinates that no image reaches: left out; are they in pixels?",
+                counted(far, "outline has", "outlines have")
             ));
         }
         if degenerate > 0 {
             self.notes.note(format!(
-                "{degenerate} outlines have fewer than three corners and are left out"
+                "{} fewer than three corners: left out",
+                counted(degenerate, "outline has", "outlines have")
             ));
         }
     }
@@ -192,12 +194,19 @@ impl Outlines {
         self.objects.retain(|object| !object.polygons.is_empty());
         if crossing > 0 {
             notes.note(format!(
-                "{crossing} outlines crossed or touched themselves and were made valid; they cover \
-                 the same pixels"
+                "{}: made valid, with the same area by the even-odd rule",
+                counted(
+                    crossing,
+                    "outline crossed or touched itself",
+                    "outlines crossed or touched themselves"
+                )
             ));
         }
         if empty > 0 {
-            notes.note(format!("{empty} outlines enclose no area and are left out"));
+            notes.note(format!(
+                "{} no area: left out",
+                counted(empty, "outline encloses", "outlines enclose")
+            ));
         }
         notes
     }
@@ -217,15 +226,20 @@ impl LeftOut {
         }
     }
 
-    /// `rest` ends the sentence.
-    pub(super) fn note(&self, notes: &mut Warnings, rest: &str) {
+    /// `why` follows "since they".
+    pub(super) fn note(&self, notes: &mut Warnings, why: &str) {
         if self.counts.is_empty() {
             return;
         }
         let parts: Vec<String> =
             self.counts.iter().map(|(what, count)| format!("{count} × {what}")).collect();
-        notes.note(format!("{} {rest}", parts.join(", ")));
+        notes.note(format!("Left out, since they {why}: {}", parts.join(", ")));
     }
+}
+
+/// A number with a noun in singular or plural, and a verb for each.
+pub(super) fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// Refuses more than any image can hold.

@@ -78,9 +78,8 @@ fn new_overlay() -> Overlay<i64> {
 
 fn add(overlay: &mut Overlay<i64>, rings: &[Ring], kind: ShapeType) {
     for ring in rings {
-        let in_range = ring.iter().all(|p| {
-            p.x.abs() <= MAX_COORDINATE_PX && p.y.abs() <= MAX_COORDINATE_PX
-        });
+        let in_range =
+            ring.iter().all(|p| p.x.abs() <= MAX_COORDINATE_PX && p.y.abs() <= MAX_COORDINATE_PX);
         if !in_range || ring.len() < 3 {
             continue;
         }

@@ -10,7 +10,7 @@
 //! Other regions that enclose several are kept, with a note.
 
 use super::bounds::{BoundsIndex, OutlineBounds};
-use super::read::{Outline, OutlineKind};
+use super::read::{Outline, OutlineKind, counted};
 use crate::error::Warnings;
 use crate::raster::rings_hold;
 
@@ -54,20 +54,24 @@ pub(super) fn which_are_nuclei(objects: &[Outline]) -> (Vec<bool>, Warnings) {
     }
     if ignored_count > 0 {
         notes.note(format!(
-            "{ignored_count} regions are of classes that end in '*' ({}), which mark no objects; \
-             they are not taken for nuclei",
+            "{} a class that ends in '*' ({}), which marks no objects: not taken for nuclei",
+            counted(ignored_count, "region has", "regions have"),
             ignored.join(", ")
         ));
     }
     if tiles > 0 {
-        notes.note(format!("{tiles} tiles are not taken for nuclei"));
+        notes.note(format!("{} not taken for nuclei", counted(tiles, "tile is", "tiles are")));
     }
     if cores > 0 {
-        notes.note(format!("{cores} cores of a tissue microarray are not taken for nuclei"));
+        notes.note(format!(
+            "{} of a tissue microarray not taken for nuclei",
+            counted(cores, "core", "cores")
+        ));
     }
     if cells > 0 {
         notes.note(format!(
-            "{cells} cells state no nucleus; the borders of the cells are taken for it"
+            "{} no nucleus; the cell's border is taken for it",
+            counted(cells, "cell states", "cells state")
         ));
     }
     set_enclosing_aside(objects, &mut is_nucleus, &mut notes);
@@ -107,8 +111,8 @@ fn set_enclosing_aside(objects: &[Outline], is_nucleus: &mut [bool], notes: &mut
         let is_parent = object.kind == OutlineKind::Annotation && enclosed.has_detections;
         let is_other_layer =
             !enclosed.has_own_class && class_sizes[&object.class.as_deref()] < count;
-        let is_large = count >= LEAST_ENCLOSED_BY_AREA
-            && object.area() > AREA_RATIO * median(enclosed.areas);
+        let is_large =
+            count >= LEAST_ENCLOSED_BY_AREA && object.area() > AREA_RATIO * median(enclosed.areas);
         let label = format!("{} ({count} inside)", object.label());
         if is_parent || is_other_layer || is_large {
             set_aside.push(label);
@@ -119,15 +123,15 @@ fn set_enclosing_aside(objects: &[Outline], is_nucleus: &mut [bool], notes: &mut
     }
     if !set_aside.is_empty() {
         notes.note(format!(
-            "{} regions enclose others and are taken for regions of interest, not for nuclei: {}",
-            set_aside.len(),
+            "{} others: taken for a region of interest, not for a nucleus ({})",
+            counted(set_aside.len(), "region encloses", "regions enclose"),
             named(&set_aside)
         ));
     }
     if !doubtful.is_empty() {
         notes.note(format!(
-            "{} regions enclose several others and are taken for nuclei all the same: {}",
-            doubtful.len(),
+            "{} several others: taken for a nucleus all the same ({})",
+            counted(doubtful.len(), "region encloses", "regions enclose"),
             named(&doubtful)
         ));
     }
@@ -154,9 +158,8 @@ fn enclosed_by(
             continue;
         }
         let corner = other.polygons.first().and_then(|polygon| polygon.first()?.first());
-        let is_inside = corner.is_some_and(|p| {
-            object.polygons.iter().any(|polygon| rings_hold(polygon, p.x, p.y))
-        });
+        let is_inside = corner
+            .is_some_and(|p| object.polygons.iter().any(|polygon| rings_hold(polygon, p.x, p.y)));
         // Of two outlines of the same object neither encloses the other.
         if !is_inside || other.area() > 0.9 * object.area() {
             continue;
@@ -193,7 +196,9 @@ mod tests {
     }
 
     fn nuclei(kind: OutlineKind, class: &str, count: u32) -> Vec<Outline> {
-        (0..count).map(|i| object(kind, class, square(10.0 + 15.0 * f64::from(i), 10.0, 10.0))).collect()
+        (0..count)
+            .map(|i| object(kind, class, square(10.0 + 15.0 * f64::from(i), 10.0, 10.0)))
+            .collect()
     }
 
     /// Whether the first object is a nucleus, and the number of notes.

@@ -56,10 +56,15 @@ fn decoded(bytes: &[u8]) -> Result<String> {
             utf16(bytes, u16::from_be_bytes)
         }
         _ => match declared_encoding(bytes).as_deref() {
-            Some("iso-8859-1" | "iso8859-1" | "latin1" | "latin-1" | "l1" | "windows-1252"
-                | "cp1252" | "iso-8859-15") => Ok(bytes.iter().map(|&byte| latin(byte)).collect()),
+            Some(
+                "iso-8859-1" | "iso8859-1" | "latin1" | "latin-1" | "l1" | "windows-1252"
+                | "cp1252" | "iso-8859-15",
+            ) => Ok(bytes.iter().map(|&byte| latin(byte)).collect()),
             // What a declaration says of an ASCII file does not matter.
-            Some(other) if !matches!(other, "utf-8" | "utf8" | "us-ascii" | "ascii") && !bytes.is_ascii() => {
+            Some(other)
+                if !matches!(other, "utf-8" | "utf8" | "us-ascii" | "ascii")
+                    && !bytes.is_ascii() =>
+            {
                 match std::str::from_utf8(bytes) {
                     Ok(text) => Ok(text.to_owned()),
                     Err(_) => Err(other_encoding(other)),
@@ -102,7 +107,9 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String> {
     let (pairs, rest) = bytes.as_chunks::<2>();
     let units: Vec<u16> = pairs.iter().map(|&pair| unit(pair)).collect();
     let text = String::from_utf16(&units).ok().filter(|_| rest.is_empty());
-    text.ok_or_else(|| Error::malformed("The file begins as UTF-16 text and is cut short or broken"))
+    text.ok_or_else(|| {
+        Error::malformed("The file begins as UTF-16 text and is cut short or broken")
+    })
 }
 
 fn other_encoding(name: &str) -> Error {

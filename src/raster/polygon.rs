@@ -205,7 +205,10 @@ mod tests {
         let rings = [square(0.0, 6.0), square(2.0, 4.0)];
         fill_rings(&rings, 9, 9, |_, first, end| count += end - first);
         assert_eq!(count, 36 - 4);
-        assert_eq!([1.0, 3.0, 5.0, 7.0].map(|v| rings_hold(&rings, v, v)), [true, false, true, false]);
+        assert_eq!(
+            [1.0, 3.0, 5.0, 7.0].map(|v| rings_hold(&rings, v, v)),
+            [true, false, true, false]
+        );
         assert!((doubled_area(&rings[1]) - 8.0).abs() < 1e-12);
     }
 

@@ -152,7 +152,8 @@ impl SlideRegion {
         match self {
             Self::Everything => {}
             Self::Rectangle { x, y, width, height } => {
-                extent = Some(SlideBounds { left: *x, top: *y, right: x + width, bottom: y + height });
+                extent =
+                    Some(SlideBounds { left: *x, top: *y, right: x + width, bottom: y + height });
             }
             Self::Outlines { inside, .. } => {
                 for part in inside {
@@ -230,8 +231,21 @@ mod tests {
         );
         assert!("-5,-5,10,1e3".parse::<SlideRegion>().is_ok());
         for bad in [
-            "1,2,3", "1,2,0,4", "1,2,3,-4", "a,b,c,d", "1,2,3,nan", "1,2,3,inf", "10,x,20,30,40",
-            "1;2;3;4", "1,2,3,4,5", "1,2,,3,4", "1,2,3,4,", "", ",,,", "1 2 3 4", "10x20",
+            "1,2,3",
+            "1,2,0,4",
+            "1,2,3,-4",
+            "a,b,c,d",
+            "1,2,3,nan",
+            "1,2,3,inf",
+            "10,x,20,30,40",
+            "1;2;3;4",
+            "1,2,3,4,5",
+            "1,2,,3,4",
+            "1,2,3,4,",
+            "",
+            ",,,",
+            "1 2 3 4",
+            "10x20",
         ] {
             assert!(bad.parse::<SlideRegion>().is_err(), "{bad}");
         }
