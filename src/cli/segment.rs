@@ -13,21 +13,21 @@ use serde::Serialize;
 use super::CommandOutcome;
 use super::engine::{EngineArguments, ImageRunner, STAIN_MATCHED, ViewArguments};
 use super::output::Output;
+use super::slide::{SlideSegmentArguments, segment_slide};
 use crate::engine::{Block, Device};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::{Nucleus, Provenance, label_nuclei, measure_nuclei, write_nuclei};
 use crate::model::Model;
-use crate::picture::read_picture;
-use crate::platform::{read_file, threads, write_atomic, write_streamed};
+use crate::picture::{first_bytes, read_picture_file};
+use crate::platform::{threads, write_atomic, write_streamed};
 use crate::raster::{
     DecodeLimits, LabelMap, OUTLINE_COLOUR, Plane, ProbabilityMap, RgbImage, StainMode,
     encode_mask_png, encode_overlay_png, encode_probability_png, encode_result_labels,
     outline_mask, overlay,
 };
+use crate::slide::{FileSource, PixelSize, SlideReader};
 use crate::whole_slide::{Sampling, SlideNucleus};
 
-/// Largest image file.
-const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
 /// Images that a GPU computes at a time: each has buffers of its own there.
 const GPU_IMAGES: usize = 2;
 /// Files of more bytes are decoded and segmented one at a time.
@@ -38,13 +38,14 @@ const LARGE_IMAGE_PIXELS: u64 = 4_000_000;
 /// Segment images: nuclei as GeoJSON, CSV and label map.
 ///
 /// The GeoJSON opens in QuPath. A probability map, a mask and an overlay are written too.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   prunella segment field.tif --model models/dcnn-50.safetensors --out result
   prunella segment field.tif --model models/dcnn-90.safetensors --mpp 0.25 --out result
   prunella segment a.png b.jpg --model dccn.safetensors --stride 4 --device gpu --out result")]
 pub(super) struct SegmentArguments {
-    /// PNG, JPEG or TIFF files.
+    /// PNG, JPEG, TIFF, JPEG 2000, BMP, GIF or WebP files. Slides are segmented as by 'slide
+    /// segment'.
     #[arg(required = true)]
     images: Vec<PathBuf>,
     #[arg(long, short)]
@@ -52,8 +53,9 @@ pub(super) struct SegmentArguments {
     /// Folder for the results.
     #[arg(long, short)]
     out: PathBuf,
-    /// Pixel size of the images, micrometres. The model sees them at its own; without this they are
-    /// taken to have that already, and lengths are given in pixels.
+    /// Pixel size of the images, micrometres [default: what each file states]. The model sees them
+    /// at its own; an image of unknown size is taken to have that already, and its lengths are given
+    /// in pixels.
     #[arg(long, value_name = "UM")]
     mpp: Option<f64>,
     #[command(flatten)]
@@ -67,6 +69,8 @@ struct ImageResult {
     image: PathBuf,
     width: usize,
     height: usize,
+    /// Pixel size; none where it was not known and taken to be the model's.
+    mpp_um: Option<f64>,
     nuclei: usize,
     cell_fraction: f64,
     device: String,
@@ -97,11 +101,54 @@ impl ImageResult {
     }
 }
 
-/// `prunella segment`.
+/// `prunella segment`. Slides are segmented as by `slide segment`, one after the other behind the
+/// images, with a result each.
 pub(super) fn segment_images(
     arguments: &SegmentArguments,
     output: Output,
 ) -> Result<CommandOutcome> {
+    let (slides, images): (Vec<PathBuf>, Vec<PathBuf>) =
+        arguments.images.iter().cloned().partition(|path| is_slide(path));
+    if slides.is_empty() {
+        return segment_fields(arguments, output);
+    }
+    if arguments.views.several() {
+        return Err(Error::unsupported("Slides are seen one way only; leave out --views"));
+    }
+    let mut outcome = CommandOutcome::Nothing;
+    if !images.is_empty() {
+        let arguments = SegmentArguments { images, ..arguments.clone() };
+        outcome = segment_fields(&arguments, output)?;
+    }
+    for slide in slides {
+        output.remark(&format!(
+            "{} is a slide and segmented as one: block by block, without pictures of the result",
+            slide.display()
+        ));
+        let SegmentArguments { model, out, mpp, how, .. } = arguments.clone();
+        let own = SlideSegmentArguments::of_file(&slide, model, out, mpp, how);
+        if let CommandOutcome::Done = segment_slide(&own, output)? {
+            outcome = CommandOutcome::Done;
+        }
+    }
+    Ok(outcome)
+}
+
+/// Whether a file is a slide: a TIFF with a pyramid, or of more pixels than an image may have.
+fn is_slide(path: &Path) -> bool {
+    let is_tiff = |first: &[u8]| first.starts_with(b"II") || first.starts_with(b"MM");
+    if !first_bytes(path).is_ok_and(|first| is_tiff(&first)) {
+        return false;
+    }
+    let opened = FileSource::open(path).and_then(|file| SlideReader::open(Box::new(file)));
+    opened.is_ok_and(|reader| {
+        let finest = &reader.slide.levels[0];
+        let pixels = finest.width as u64 * finest.height as u64;
+        reader.slide.levels.len() > 1 || pixels > DecodeLimits::default().max_pixels
+    })
+}
+
+fn segment_fields(arguments: &SegmentArguments, output: Output) -> Result<CommandOutcome> {
     if arguments.mpp.is_some_and(|m| !(m.is_finite() && m > 0.0)) {
         return Err(Error::invalid("The pixel size must be a positive number of micrometres"));
     }
@@ -116,7 +163,7 @@ pub(super) fn segment_images(
     } else {
         segment_many(arguments, &names, &runner)?
     };
-    if arguments.mpp.is_none() && !results.is_empty() {
+    if results.iter().any(|result| result.mpp_um.is_none()) {
         output.remark(&format!(
             "The pixel size was not known and taken to be the model's, {} µm; --mpp states it",
             model.card().mpp_um
@@ -225,17 +272,19 @@ fn segment_one(
 ) -> Result<ImageResult> {
     let is_large_file = std::fs::metadata(path).is_ok_and(|m| m.len() > LARGE_FILE_BYTES);
     let mut alone = if is_large_file { LARGE_IMAGE.lock().ok() } else { None };
-    let picture =
-        read_picture(&read_file(path, MAX_IMAGE_BYTES)?, DecodeLimits::default()).at(path)?;
+    let picture = read_picture_file(path, DecodeLimits::default())?;
     for note in &picture.notes.notes {
+        feedback.remark(&format!("{name}: {note}"));
+    }
+    let (mpp_um, note) = pixel_size(arguments.mpp, picture.pixel_size_um);
+    if let Some(note) = note {
         feedback.remark(&format!("{name}: {note}"));
     }
     let image = picture.image;
     let model = runner.segmenter.model();
     let model_mpp = model.card().mpp_um;
     let size = (image.width(), image.height());
-    let sampling =
-        Sampling::of_image(size, arguments.mpp.unwrap_or(model_mpp), model_mpp).at(path)?;
+    let sampling = Sampling::of_image(size, mpp_um.unwrap_or(model_mpp), model_mpp).at(path)?;
     let pixels = sampling.width() as u64 * sampling.height() as u64;
     let limit = DecodeLimits::default().max_pixels;
     if pixels > limit {
@@ -266,10 +315,10 @@ fn segment_one(
         feedback.remark(&format!("{name}: {STAIN_MATCHED}"));
     }
     let parameters = arguments.how.instances(model);
-    let provenance = Provenance { model: model.fingerprint(), mpp_um: arguments.mpp };
+    let provenance = Provenance { model: model.fingerprint(), mpp_um };
     let begun = Instant::now();
     let (labels, smooth) = label_nuclei(&run.map, &parameters)?;
-    let work_mpp = arguments.mpp.map(|mpp| mpp * sampling.scale);
+    let work_mpp = mpp_um.map(|mpp| mpp * sampling.scale);
     let all = measure_nuclei(&work, &labels, &smooth, &parameters, work_mpp)?;
     // Outlines are written in pixels of the image as it is.
     let placed = all.map(|nucleus| {
@@ -290,6 +339,7 @@ fn segment_one(
         image: path.to_path_buf(),
         width: image.width(),
         height: image.height(),
+        mpp_um,
         nuclei: objects.count,
         cell_fraction: cells as f64 / labels.data().len() as f64,
         device: run.device,
@@ -302,6 +352,20 @@ fn segment_one(
         mask,
         overlay,
     })
+}
+
+/// Pixel size of an image, µm: as the command line states it, else as its file does. With it a
+/// sentence where the file's is used, or differs by more than 5 %.
+fn pixel_size(stated: Option<f64>, in_file: Option<PixelSize>) -> (Option<f64>, Option<String>) {
+    let in_file = in_file.map(|size| size.mean());
+    let note = match (stated, in_file) {
+        (Some(stated), Some(own)) if (stated / own - 1.0).abs() > 0.05 => Some(format!(
+            "The file states {own:.4} µm a pixel; --mpp says {stated} µm, which is used"
+        )),
+        (None, Some(own)) => Some(format!("The pixel size is {own:.4} µm, as the file states it")),
+        _ => None,
+    };
+    (stated.or(in_file), note)
 }
 
 /// One name a result; two images of the same name would overwrite each other.

@@ -15,6 +15,7 @@ use crate::engine::SegmentOptions;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::Provenance;
 use crate::model::Model;
+use crate::picture::{first_bytes, foreign_format, is_picture};
 use crate::platform::{read_file, write_atomic, write_streamed};
 use crate::raster::{StainMode, encode_rgb_png};
 use crate::slide::{SlideReader, source};
@@ -28,7 +29,8 @@ const LEAST_BLOCK_PX: usize = 64;
 /// Longest GeoJSON of a region.
 const MAX_TEXT_BYTES: u64 = 100_000_000;
 
-/// Look at whole slides: Aperio SVS, pyramidal TIFF, OME-TIFF, on disk or by HTTP.
+/// Look at whole slides: Aperio SVS, Leica SCN, Philips, Ventana, pyramidal TIFF, OME-TIFF, on disk
+/// or by HTTP.
 #[derive(Debug, Args)]
 pub(super) struct SlideArguments {
     #[command(subcommand)]
@@ -58,7 +60,7 @@ enum SlideTask {
       --inside annotations.geojson
 
 A killed run goes on where it was when the same command is given again.")]
-struct SlideSegmentArguments {
+pub(super) struct SlideSegmentArguments {
     /// File or http(s) address.
     slide: String,
     #[arg(long, short)]
@@ -110,14 +112,19 @@ pub(super) fn slide(arguments: &SlideArguments, output: Output) -> Result<Comman
     match &arguments.task {
         SlideTask::Info { slide } => info(slide, output),
         SlideTask::Region(a) => region(a, output),
-        SlideTask::Segment(a) => segment(a, output),
+        SlideTask::Segment(a) => segment_slide(a, output),
     }
 }
 
-fn segment(a: &SlideSegmentArguments, output: Output) -> Result<CommandOutcome> {
+/// `prunella slide segment`.
+///
+/// # Errors
+/// Those of reading, computing and writing.
+pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result<CommandOutcome> {
     let begun = Instant::now();
     let reader = open(&a.slide)?;
     let model = Arc::new(Model::load(&a.model)?);
+    reader.slide.notes.iter().for_each(|note| output.remark(&format!("{}: {note}", a.slide)));
     let options = a.how.options()?;
     if options.block_px.is_some_and(|px| px < LEAST_BLOCK_PX) {
         return Err(Error::invalid(format!(
@@ -230,6 +237,18 @@ impl SlideResult<'_> {
 }
 
 impl SlideSegmentArguments {
+    /// All of a slide in a file.
+    pub(super) fn of_file(
+        slide: &Path,
+        model: PathBuf,
+        out: PathBuf,
+        mpp: Option<f64>,
+        how: EngineArguments,
+    ) -> Self {
+        let slide = slide.to_string_lossy().into_owned();
+        Self { slide, model, out, mpp, region: None, inside: None, background: false, how }
+    }
+
     fn region(&self, reader: &SlideReader, output: Output) -> Result<SlideRegion> {
         let region = match (&self.region, &self.inside) {
             (Some(rectangle), _) => rectangle.clone(),
@@ -300,13 +319,20 @@ fn info(place: &str, output: Output) -> Result<CommandOutcome> {
             "packing": format!("{:?}", l.compression),
         })
     };
+    let sides = slide.pixel_size_um;
     let value = json!({
-        "kind": slide.format, "mpp_um": slide.mpp_um, "magnification": slide.magnification,
+        "kind": slide.format, "mpp_um": slide.mpp_um,
+        "mpp_x_um": sides.map(|size| size.x), "mpp_y_um": sides.map(|size| size.y),
+        "magnification": slide.magnification,
         "associated_images": slide.associated_images, "set_aside": slide.associated_images,
+        "levels_set_aside": slide.levels_set_aside, "notes": slide.notes,
         "levels": slide.levels.iter().enumerate().map(level).collect::<Vec<_>>(),
     });
-    let mpp =
-        slide.mpp_um.map_or("pixel size not stated".to_owned(), |m| format!("{m} µm a pixel"));
+    let mpp = match sides {
+        Some(size) if size.x == size.y => format!("{} µm a pixel", size.x),
+        Some(size) => format!("{} × {} µm a pixel", size.x, size.y),
+        None => "pixel size not stated".to_owned(),
+    };
     let mut text = format!("{:?}, {mpp}, {} other images\n", slide.format, slide.associated_images);
     for (i, l) in slide.levels.iter().enumerate() {
         text += &format!(
@@ -318,6 +344,9 @@ fn info(place: &str, output: Output) -> Result<CommandOutcome> {
             l.tile_height,
             l.compression
         );
+    }
+    for note in &slide.notes {
+        text += &format!("note: {note}\n");
     }
     output.result(&value, &text)?;
     Ok(CommandOutcome::Done)
@@ -335,5 +364,19 @@ fn region(a: &RegionArguments, output: Output) -> Result<CommandOutcome> {
 /// # Errors
 /// Those of the source; whatever the file does wrong.
 pub(super) fn open(place: &str) -> Result<SlideReader> {
-    source(place).and_then(SlideReader::open).map_err(|e: Error| e.at(place))
+    let opened = source(place).and_then(SlideReader::open);
+    opened.map_err(|error| no_slide(Path::new(place)).unwrap_or(error).at(place))
+}
+
+/// What a file is that is no slide, where that can be told.
+fn no_slide(path: &Path) -> Option<Error> {
+    let first = first_bytes(path).ok()?;
+    let is_tiff = first.starts_with(b"II") || first.starts_with(b"MM");
+    let foreign = foreign_format(&first, path.to_str());
+    if foreign.is_none() && !is_tiff && is_picture(&first) {
+        return Some(Error::unsupported(
+            "The file is a picture, not a slide; 'prunella segment' takes it",
+        ));
+    }
+    foreign
 }

@@ -10,6 +10,7 @@ mod components;
 mod draw;
 mod mirror;
 mod orientation;
+mod padding;
 mod phantom;
 mod polygon;
 mod result_mark;
@@ -19,14 +20,15 @@ mod stain_match;
 #[cfg(not(target_arch = "wasm32"))]
 pub use codec::encode_preview_jpeg;
 pub use codec::{
-    DecodeLimits, LabelDepth, decode_image, decode_labels, encode_label_file, encode_labels_png,
-    encode_labels_tiff, encode_mask_png, encode_overlay_png, encode_probability_png,
-    encode_result_labels, encode_rgb_png,
+    DecodeLimits, LabelDepth, encode_label_file, encode_labels_png, encode_labels_tiff,
+    encode_mask_png, encode_overlay_png, encode_probability_png, encode_result_labels,
+    encode_rgb_png,
 };
 pub use components::label_components;
 pub use draw::{OUTLINE_COLOUR, Rgb, outline_mask, overlay, side_by_side};
 pub use mirror::{mirror_index, mirrored_window};
 pub use orientation::Orientation;
+pub use padding::Padding;
 pub use phantom::phantom;
 pub use polygon::{
     Point, Polygon, Ring, doubled_area, fill_polygon, fill_rings, grouped_rings, rings_hold,

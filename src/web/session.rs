@@ -19,7 +19,8 @@ use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
 use crate::picture::read_picture;
 use crate::raster::{
-    DecodeLimits, Plane, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics, phantom,
+    DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics,
+    phantom,
 };
 use crate::viewer::{Pyramid, RESULT_LAYERS};
 
@@ -39,17 +40,24 @@ const MAX_SEGMENTERS: usize = 2;
 pub(super) struct ModelInput {
     /// In its own colours; nuclei are measured on these.
     pub image: Arc<RgbImage>,
-    /// The same image where the stain is kept.
+    /// As the network reads it; the same image where the stain is kept and there is no padding.
     pub normalised: Arc<RgbImage>,
+    /// Where nothing is found.
+    pub padding: Option<Padding>,
 }
 
 impl ModelInput {
     fn new(image: Arc<RgbImage>, stain_lut: Option<&StainLut>) -> Self {
-        let normalised = match stain_lut {
-            Some(lut) => Arc::new(lut.apply(&image)),
+        let padding = Padding::of(&image);
+        let filled = match &padding {
+            Some(padding) => Arc::new(padding.filled(&image)),
             None => Arc::clone(&image),
         };
-        Self { image, normalised }
+        let normalised = match stain_lut {
+            Some(lut) => Arc::new(lut.apply(&filled)),
+            None => filled,
+        };
+        Self { image, normalised, padding }
     }
 
     /// Of a window that is too small a part to share the stain of its slide.
@@ -63,6 +71,7 @@ impl ModelInput {
 #[derive(Debug)]
 pub(super) struct ResultSlot {
     pub image: Arc<RgbImage>,
+    pub padding: Option<Padding>,
     pub map: ProbabilityMap,
     /// Pixels whose probability is computed.
     pub known: Plane<bool>,
@@ -217,6 +226,13 @@ impl State {
         for (y, row) in values.chunks_exact(block.width).enumerate() {
             let columns = block.column..right;
             slot.map.row_mut(block.row + y)[columns.clone()].copy_from_slice(row);
+            if let Some(padding) = &slot.padding {
+                for x in columns.clone() {
+                    if padding.mask().get(block.row + y, x) {
+                        slot.map.set(block.row + y, x, 0.0);
+                    }
+                }
+            }
             slot.known.row_mut(block.row + y)[columns].fill(true);
         }
         slot.nuclei = None;
@@ -320,13 +336,14 @@ impl Session {
             0..FIRST_PREVIEW_SLOT => state.input(),
             _ => state.preview.clone().ok_or_else(|| Error::invalid("There is no such picture")),
         };
-        let ModelInput { image, normalised } = input.thrown()?;
+        let ModelInput { image, normalised, padding } = input.thrown()?;
         let (width, height) = (image.width(), image.height());
         let Some(place) = state.slots.get_mut(slot as usize) else {
             return Err(super::thrown(&Error::invalid("No such slot")));
         };
         *place = Some(ResultSlot {
             image,
+            padding,
             map: Plane::filled(width, height, 0.0),
             known: Plane::filled(width, height, false),
             fingerprint: model.fingerprint(),

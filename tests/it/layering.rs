@@ -37,7 +37,7 @@ const FLOORS: [(&str, u8); 23] = [
 ];
 
 /// Foreign crates and the modules that may touch them.
-const FOREIGN: [(&str, &[&str]); 36] = [
+const FOREIGN: [(&str, &[&str]); 38] = [
     ("burn_tensor", &["train/burn"]),
     ("wgpu", &["engine/gpu", "viewer/painter", "web/viewport", "desktop/window_surface"]),
     (
@@ -53,7 +53,14 @@ const FOREIGN: [(&str, &[&str]); 36] = [
     ("prost", &["export"]),
     (
         "flate2",
-        &["export/link", "export/html", "outlines/text", "raster/result_mark", "slide/decode"],
+        &[
+            "export/link",
+            "export/html",
+            "outlines/text",
+            "picture/png",
+            "raster/result_mark",
+            "slide/codec",
+        ],
     ),
     ("axum", &["cli/serve"]),
     ("tokio", &["cli/serve"]),
@@ -74,7 +81,7 @@ const FOREIGN: [(&str, &[&str]); 36] = [
     ("toml", &["study/design"]),
     ("indicatif", &["cli"]),
     ("ctrlc", &["cli/output"]),
-    ("quick_xml", &["outlines/xml", "outlines/imagescope_writer"]),
+    ("quick_xml", &["outlines/xml", "outlines/imagescope_writer", "slide/xml"]),
     ("i_overlay", &["outlines/repair"]),
     ("plotters", &["report"]),
     ("pathfinding", &["metrics"]),
@@ -93,9 +100,10 @@ const FOREIGN: [(&str, &[&str]); 36] = [
     ("unicode_normalization", &["platform/native"]),
     ("safetensors", &["model/file", "train/checkpoint"]),
     ("tiff", &["raster/codec", "raster/result_mark"]),
-    ("zune_jpeg", &["slide/decode"]),
-    ("hayro_jpeg2000", &["slide/decode"]),
-    ("weezl", &["slide/decode"]),
+    ("zune_jpeg", &["slide/jpeg"]),
+    ("hayro_jpeg2000", &["slide/jpeg", "picture/decode"]),
+    ("weezl", &["slide/codec"]),
+    ("ruzstd", &["slide/codec"]),
     ("ureq", &["slide/http_source"]),
 ];
 
