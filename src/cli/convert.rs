@@ -140,6 +140,7 @@ pub(super) fn convert(arguments: &ConvertArguments, output: Output) -> Result<Co
     let mut outlines = read(&bytes).at(&arguments.from)?;
     output.warnings(&outlines.notes);
     let mpp_um = arguments.mpp.or(outlines.mpp_um);
+    let mut size = None;
     let count = match to {
         OutlineFormat::ImageScopeXml => {
             output.warnings(&outlines.make_valid());
@@ -151,11 +152,12 @@ pub(super) fn convert(arguments: &ConvertArguments, output: Output) -> Result<Co
             write_streamed(&arguments.to, |file| write_geojson(&outlines, mpp_um, file))?
         }
         OutlineFormat::LabelPng | OutlineFormat::LabelTiff => {
-            let size = match arguments.size {
+            let map_size = match arguments.size {
                 Some(size) => size,
                 None => MapSize::around(&outlines)?,
             };
-            let LabelFile { labels, objects, notes } = draw(&outlines, size, to)?;
+            size = Some(map_size);
+            let LabelFile { labels, objects, notes } = draw(&outlines, map_size, to)?;
             output.warnings(&notes);
             let file = if to == OutlineFormat::LabelPng {
                 encode_label_file(&labels)?.0
@@ -166,10 +168,14 @@ pub(super) fn convert(arguments: &ConvertArguments, output: Output) -> Result<Co
             objects
         }
     };
-    output.result(
-        &json!({ "objects": count, "file": arguments.to }),
-        &format!("{count} objects → {}", arguments.to.display()),
-    )?;
+    let mut result = json!({ "objects": count, "file": arguments.to });
+    let mut text = format!("{count} objects → {}", arguments.to.display());
+    if let Some(MapSize { width, height }) = size {
+        result["width"] = width.into();
+        result["height"] = height.into();
+        text += &format!(", {width} × {height} pixels");
+    }
+    output.result(&result, &text)?;
     Ok(if count == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
 }
 

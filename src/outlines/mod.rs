@@ -34,6 +34,8 @@ mod read;
 mod repair;
 #[cfg(not(target_arch = "wasm32"))]
 mod set_aside;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests;
 #[cfg(not(target_arch = "wasm32"))]
 mod text;
 #[cfg(not(target_arch = "wasm32"))]
