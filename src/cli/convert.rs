@@ -8,12 +8,13 @@ use serde_json::json;
 
 use super::CommandOutcome;
 use super::output::Output;
+use super::output_files::check_outputs;
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::outlines::{
     Outlines, draw_outlines, read_outlines, trace_labels, write_geojson, write_imagescope,
 };
 use crate::picture::read_labels;
-use crate::platform::{check_writable, is_same_file, read_file, write_atomic, write_streamed};
+use crate::platform::{read_file, write_atomic, write_streamed};
 use crate::raster::{DecodeLimits, LabelMap, encode_label_file, encode_labels_tiff};
 
 /// Largest annotation file.
@@ -135,7 +136,7 @@ pub(super) fn convert(arguments: &ConvertArguments, output: Output) -> Result<Co
     if arguments.mpp.is_some_and(|mpp| !(mpp.is_finite() && mpp > 0.0)) {
         return Err(Error::invalid("The pixel size must be a positive number of micrometres"));
     }
-    check_target(&arguments.to, &arguments.from)?;
+    check_outputs(std::slice::from_ref(&arguments.to), std::slice::from_ref(&arguments.from))?;
     let bytes = read_file(&arguments.from, MAX_BYTES)?;
     let mut outlines = read(&bytes).at(&arguments.from)?;
     output.warnings(&outlines.notes);
@@ -177,17 +178,6 @@ pub(super) fn convert(arguments: &ConvertArguments, output: Output) -> Result<Co
     }
     output.result(&result, &text)?;
     Ok(if count == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
-}
-
-/// Refuses to write over the input, and what cannot be written.
-fn check_target(to: &Path, from: &Path) -> Result<()> {
-    if is_same_file(to, from) {
-        return Err(Error::invalid(
-            "The output is the input; choose another name, since no command changes its input",
-        )
-        .at(to));
-    }
-    check_writable(to)
 }
 
 /// The objects of a file of outlines or of a label map.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::output::Output;
-use crate::dataset::{Split, Tile, discover, load_tile};
+use crate::dataset::{Split, Tile, discover, label_defect, load_tile};
 use crate::error::{Error, Result};
 use crate::model::Model;
 
@@ -97,6 +97,22 @@ pub(super) fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile
         check_complete(split, &tiles)?;
     }
     Ok(tiles)
+}
+
+/// Refuses to learn from labels that are no nuclei.
+///
+/// # Errors
+/// [`Error::Mismatch`] naming the tile.
+pub(super) fn check_labels(tiles: &[Tile]) -> Result<()> {
+    for tile in tiles {
+        if let Some(defect) = label_defect(&tile.labels) {
+            return Err(Error::mismatch(format!(
+                "'{}' cannot be learned from. {defect}",
+                tile.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses an incomplete part of the paper's split.

@@ -22,7 +22,8 @@ const MAX_FILES: usize = 100_000;
 /// Levels of subfolders that are read.
 const MAX_DEPTH: usize = 8;
 /// Endings of image files that are read.
-const RASTER_ENDINGS: [&str; 8] = ["tif", "tiff", "png", "jpg", "jpeg", "bmp", "gif", "webp"];
+const RASTER_ENDINGS: [&str; 12] =
+    ["tif", "tiff", "png", "jpg", "jpeg", "jpe", "jfif", "bmp", "gif", "webp", "jp2", "j2k"];
 /// Endings of files that keep pixels as they are; of two images of one name such a one is used.
 const LOSSLESS_ENDINGS: [&str; 4] = ["tif", "tiff", "png", "bmp"];
 

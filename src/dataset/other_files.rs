@@ -55,9 +55,7 @@ impl Listed {
             "geojson" => Self::GeoJson,
             "roi" | "zip" => Self::ImageJ,
             "h5" | "hdf5" | "zarr" => Self::Hdf5,
-            "jp2" | "j2k" | "avif" | "heic" | "heif" | "psd" | "xcf" | "svg" | "pdf" => {
-                Self::OtherPicture
-            }
+            "avif" | "heic" | "heif" | "psd" | "xcf" | "svg" | "pdf" => Self::OtherPicture,
             _ if SLIDE_ENDINGS.contains(&extension) => Self::Slide,
             _ => Self::Unknown,
         }

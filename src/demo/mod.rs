@@ -269,7 +269,7 @@ pub(crate) fn points(history: &[EpochLog]) -> Vec<EpochPoint> {
             train_loss: log.train_loss,
             validation_loss: log.validation_loss,
             validation_accuracy: log.validation_accuracy,
-            validation_dice: log.validation_dice,
+            validation_dice: log.validation_dice.unwrap_or(f64::NAN),
         });
     }
     points

@@ -125,7 +125,9 @@ pub(super) fn read_geojson(text: &str) -> Result<Outlines> {
                 Error::malformed("The JSON is no GeoJSON: it states no \"type\"")
             }));
         }
-        reader.add(member)?;
+        if let Err(error) = reader.add(member) {
+            return Err(foreign_json(text).unwrap_or(error));
+        }
     }
     Ok(reader.finish())
 }

@@ -6,7 +6,7 @@
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::{
-    check_writable, composed, for_each_index, for_each_part, is_same_file, map_parts, name_key,
+    check_writable, composed, file_identity, for_each_index, for_each_part, map_parts, name_key,
     on_pool, read_file, seconds, threads, write_atomic, write_streamed,
 };
 

@@ -179,20 +179,18 @@ fn new_temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     builder.tempfile_in(folder)
 }
 
-/// Whether two paths are one file: the same after all links, or two hard links of it.
+/// What tells an existing file from every other one, whatever the path to it: equal for a link and
+/// its target, and for hard links.
 #[must_use]
-pub fn is_same_file(a: &Path, b: &Path) -> bool {
+pub fn file_identity(path: &Path) -> Option<String> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt as _;
-        if let (Ok(a), Ok(b)) = (std::fs::metadata(a), std::fs::metadata(b)) {
-            return a.dev() == b.dev() && a.ino() == b.ino();
-        }
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(format!("{}:{}", metadata.dev(), metadata.ino()))
     }
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => a == b,
-    }
+    #[cfg(not(unix))]
+    path.canonicalize().ok().map(|path| path.to_string_lossy().into_owned())
 }
 
 /// Two names with equal keys are one name on some file systems, which compare letters without case

@@ -26,6 +26,8 @@ pub use codec::{
 };
 pub use components::label_components;
 pub use draw::{OUTLINE_COLOUR, Rgb, outline_mask, overlay, side_by_side};
+#[cfg(not(target_arch = "wasm32"))]
+pub use draw::{reduced, sampled};
 pub use mirror::{mirror_index, mirrored_window};
 pub use orientation::Orientation;
 pub use padding::Padding;
