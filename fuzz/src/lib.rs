@@ -43,8 +43,8 @@ pub fn annotations(data: &[u8]) {
     write_geojson(&read, None, &mut text).expect("what was read can be written");
     let again = read_outlines(&text).expect("what was written can be read");
     assert_eq!(again.objects.len(), read.objects.len());
-    for polygon in again.objects.iter().flat_map(|object| &object.polygons) {
-        assert!(outlines::polygon_is_valid(polygon, 1e6));
+    for object in &again.objects {
+        assert!(outlines::polygons_are_valid(&object.polygons, 1e6));
     }
 }
 

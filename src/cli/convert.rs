@@ -9,13 +9,16 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::output::Output;
 use super::output_files::check_outputs;
+use crate::dataset::label_defect;
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::outlines::{
     Outlines, draw_outlines, read_outlines, trace_labels, write_geojson, write_imagescope,
 };
 use crate::picture::read_labels;
 use crate::platform::{read_file, write_atomic, write_streamed};
-use crate::raster::{DecodeLimits, LabelMap, encode_label_file, encode_labels_tiff};
+use crate::raster::{
+    DecodeLimits, LabelMap, encode_label_file, encode_labels_tiff, label_components,
+};
 
 /// Largest annotation file.
 const MAX_BYTES: u64 = 2_000_000_000;
@@ -186,9 +189,31 @@ fn read(bytes: &[u8]) -> Result<Outlines> {
         return read_outlines(bytes);
     }
     let labels = read_labels(bytes, DecodeLimits::default())?;
-    let mut outlines = trace_labels(&labels.map);
-    outlines.notes = labels.notes;
+    let mut notes = labels.notes;
+    let map = mask_parts(labels.map, &mut notes);
+    if let Some(defect) = label_defect(&map) {
+        notes.note(defect);
+    }
+    let mut outlines = trace_labels(&map);
+    outlines.notes = notes;
     Ok(outlines)
+}
+
+/// A label map with a single value is a mask, as in data sets: its connected parts are objects.
+fn mask_parts(labels: LabelMap, notes: &mut Warnings) -> LabelMap {
+    let highest = labels.data().iter().copied().max().unwrap_or(0);
+    if labels.data().iter().any(|&label| label != 0 && label != highest) {
+        return labels;
+    }
+    let parts = label_components(&labels.foreground());
+    let count = parts.data().iter().copied().max().unwrap_or(0);
+    if count <= 1 {
+        return labels;
+    }
+    notes.note(format!(
+        "The file has one value besides 0 and is a mask; its {count} connected parts are objects"
+    ));
+    parts
 }
 
 /// Whether a file begins as the picture formats do that hold label maps, or as others of which the
@@ -239,8 +264,7 @@ mod tests {
     use crate::raster::Plane;
 
     fn labels_through(labels: &LabelMap, format: OutlineFormat) -> LabelMap {
-        let file = encode_labels_tiff(labels).expect("file");
-        let outlines = read(&file).expect("outlines");
+        let outlines = trace_labels(labels);
         let text = match format {
             OutlineFormat::ImageScopeXml => write_imagescope(&outlines, Some(0.25)).expect("XML"),
             _ => {
@@ -300,18 +324,30 @@ mod tests {
             proptest::prop_assert_eq!(outlines.objects.len(), count as usize);
             for (number, object) in (1..).zip(&outlines.objects) {
                 let pixels = expected.data().iter().filter(|&&label| label == number).count();
-                let mut area = 0.0;
-                for polygon in &object.polygons {
-                    proptest::prop_assert!(
-                        crate::outlines::polygon_is_valid(polygon, 1.0),
-                        "{:?}",
-                        polygon
-                    );
-                    area += polygon.iter().map(|r| crate::raster::doubled_area(r) / 2.0).sum::<f64>();
-                }
+                proptest::prop_assert!(
+                    crate::outlines::polygons_are_valid(&object.polygons, 1.0),
+                    "{:?}",
+                    object
+                );
+                let rings = object.polygons.iter().flatten();
+                let area: f64 = rings.map(|ring| crate::raster::doubled_area(ring) / 2.0).sum();
                 proptest::prop_assert!((area - pixels as f64).abs() < 1e-9);
             }
         }
+    }
+
+    #[test]
+    fn the_parts_of_a_mask_are_objects_and_classes_are_told() {
+        let dots = |value: fn(usize) -> u32| {
+            let pixels = (0..400).map(|i| if i % 2 == 0 && i / 20 % 2 == 0 { value(i) } else { 0 });
+            encode_labels_tiff(&Plane::from_vec(20, 20, pixels.collect()).expect("labels"))
+                .expect("file")
+        };
+        let mask = read(&dots(|_| 255)).expect("mask");
+        assert_eq!((mask.objects.len(), mask.notes.notes.len()), (100, 1));
+        let classes = read(&dots(|i| 1 + (i / 2 % 3) as u32)).expect("classes");
+        assert_eq!((classes.objects.len(), classes.notes.notes.len()), (3, 1));
+        assert_eq!(read(&dots(|i| 1 + i as u32)).expect("labels").notes.notes.len(), 0);
     }
 
     #[test]

@@ -158,7 +158,7 @@ impl<'a> Nuclei<'a> {
         let mut rings = trace_rings(self.labels, self.smoothed, self.threshold, label, bounds);
         // The areas of holes are negative, so the outline comes first.
         rings.sort_by(|a, b| doubled_area(b).total_cmp(&doubled_area(a)));
-        let polygons: Vec<Polygon> = grouped_rings(rings).iter().map(simplify).collect();
+        let polygons = simplify(grouped_rings(rings));
         let sums = self.sums(label, bounds);
         let count = sums.count as f64;
         Nucleus {

@@ -3,7 +3,7 @@
 use geojson::GeometryValue;
 use sha2::{Digest as _, Sha256};
 
-use super::validity::polygon_is_valid;
+use super::validity::polygons_are_valid;
 use crate::raster::Polygon;
 
 /// Decimals of a written coordinate.
@@ -29,21 +29,27 @@ pub fn outline_id(polygons: &[Polygon]) -> String {
 /// points. Coordinates have two decimals, and more where two would make a valid polygon invalid.
 #[must_use]
 pub fn geometry(polygons: &[Polygon]) -> GeometryValue {
+    let decimals = decimals_for(polygons);
     match polygons {
-        [polygon] => GeometryValue::new_polygon(written_rings(polygon)),
-        several => GeometryValue::new_multi_polygon(several.iter().map(written_rings)),
+        [polygon] => GeometryValue::new_polygon(written_rings(polygon, decimals)),
+        several => {
+            let written = several.iter().map(|polygon| written_rings(polygon, decimals));
+            GeometryValue::new_multi_polygon(written)
+        }
     }
 }
 
-fn written_rings(polygon: &Polygon) -> Vec<Vec<[f64; 2]>> {
-    let mut decimals = DECIMALS;
-    while decimals < MAX_DECIMALS && !polygon_is_valid(polygon, steps(decimals)) {
-        decimals += 1;
+fn decimals_for(polygons: &[Polygon]) -> u32 {
+    for decimals in DECIMALS..=MAX_DECIMALS {
+        if polygons_are_valid(polygons, steps(decimals)) {
+            return decimals;
+        }
     }
-    // One that is invalid anyway gains nothing by its decimals.
-    if !polygon_is_valid(polygon, steps(decimals)) {
-        decimals = DECIMALS;
-    }
+    // What is invalid anyway gains nothing by its decimals.
+    DECIMALS
+}
+
+fn written_rings(polygon: &Polygon, decimals: u32) -> Vec<Vec<[f64; 2]>> {
     let mut rings = Vec::with_capacity(polygon.len());
     for ring in polygon {
         let mut points = Vec::with_capacity(ring.len() + 1);
@@ -78,7 +84,7 @@ mod tests {
     #[test]
     fn rings_are_closed_once_and_have_no_repeated_points() {
         let polygon = vec![ring(&[(0., 0.), (4.004, 0.), (4., 0.), (4., 4.), (0.001, 0.)])];
-        assert_eq!(written_rings(&polygon), [[[0., 0.], [4., 0.], [4., 4.], [0., 0.]]]);
+        assert_eq!(written_rings(&polygon, 2), [[[0., 0.], [4., 0.], [4., 4.], [0., 0.]]]);
         assert!(matches!(geometry(&[polygon.clone()]), GeometryValue::Polygon { .. }));
         let two = geometry(&[polygon.clone(), polygon]);
         assert!(matches!(two, GeometryValue::MultiPolygon { .. }));
@@ -87,7 +93,6 @@ mod tests {
     #[test]
     fn decimals_are_added_where_two_would_close_a_gap() {
         let thin = ring(&[(0., 0.), (10., 0.002), (10., 5.), (9., 0.004), (0., 5.)]);
-        let written = written_rings(&vec![thin]);
-        assert_eq!(written[0][1], [10.0, 0.002]);
+        assert_eq!(decimals_for(&[vec![thin]]), 3);
     }
 }

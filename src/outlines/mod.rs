@@ -44,7 +44,7 @@ mod trace;
 mod xml;
 
 pub use geometry::{geometry, outline_id};
-pub use validity::polygon_is_valid;
+pub use validity::polygons_are_valid;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use draw::{Drawing, draw_outlines};

@@ -2,7 +2,7 @@
 
 use super::foreign::foreign_outlines;
 use super::geojson_reader::read_geojson;
-use super::repair::{area, is_valid, repaired};
+use super::repair::{area, is_valid, united};
 use super::text::text_of;
 use super::validity::MAX_COORDINATE_PX;
 use super::xml::read_xml;
@@ -166,25 +166,17 @@ impl Outlines {
         }
     }
 
-    /// Replaces polygons that cross or touch themselves by valid ones that cover the same, by the
-    /// even-odd rule, and says how many there were. Objects without area go, with a note.
+    /// Replaces polygons whose rings cross, touch or overlap by valid ones that cover the same, by
+    /// the even-odd rule, and says how many objects had such. Objects without area go, with a note.
     pub fn make_valid(&mut self) -> Warnings {
         let mut notes = Warnings::default();
         let mut crossing = 0;
         let mut empty = 0;
         for object in &mut self.objects {
-            if object.polygons.iter().all(is_valid) {
+            if is_valid(&object.polygons) {
                 continue;
             }
-            let mut valid = Vec::new();
-            for polygon in std::mem::take(&mut object.polygons) {
-                if is_valid(&polygon) {
-                    valid.push(polygon);
-                } else {
-                    valid.extend(repaired(&polygon));
-                }
-            }
-            object.polygons = valid;
+            object.polygons = united(&object.polygons);
             if object.polygons.is_empty() {
                 empty += 1;
             } else {
@@ -194,11 +186,11 @@ impl Outlines {
         self.objects.retain(|object| !object.polygons.is_empty());
         if crossing > 0 {
             notes.note(format!(
-                "{}: made valid, with the same area by the even-odd rule",
+                "{} or overlap: made valid, covering the same by the even-odd rule",
                 counted(
                     crossing,
-                    "outline crossed or touched itself",
-                    "outlines crossed or touched themselves"
+                    "outline was not valid, since its rings cross, touch",
+                    "outlines were not valid, since their rings cross, touch"
                 )
             ));
         }

@@ -7,7 +7,7 @@ use i_overlay::core::overlay_rule::OverlayRule;
 use i_overlay::core::solver::Solver;
 use i_overlay::i_float::int::point::IntPoint;
 
-use super::validity::{MAX_COORDINATE_PX, polygon_is_valid};
+use super::validity::{MAX_COORDINATE_PX, polygons_are_valid};
 use crate::raster::{Polygon, Ring, doubled_area};
 
 /// Steps of the grid in one pixel.
@@ -19,8 +19,19 @@ const FINE_GRID: f64 = 1e6;
 type GridRing = Vec<IntPoint<i64>>;
 
 /// Valid as it is, with two decimals or more.
-pub(super) fn is_valid(polygon: &Polygon) -> bool {
-    polygon_is_valid(polygon, GRID) || polygon_is_valid(polygon, FINE_GRID)
+pub(super) fn is_valid(polygons: &[Polygon]) -> bool {
+    polygons_are_valid(polygons, GRID) || polygons_are_valid(polygons, FINE_GRID)
+}
+
+/// What several polygons cover together, each by the even-odd rule, as valid polygons.
+pub(super) fn united(polygons_of_object: &[Polygon]) -> Vec<Polygon> {
+    let mut overlay = new_overlay();
+    for polygon in polygons_of_object {
+        for valid in repaired(polygon) {
+            add(&mut overlay, &valid, ShapeType::Subject);
+        }
+    }
+    polygons(overlay.overlay(OverlayRule::Subject, FillRule::NonZero))
 }
 
 /// What the even-odd rule takes for the inside of a polygon's rings, as valid polygons. None for
@@ -127,7 +138,7 @@ mod tests {
 
     fn total(polygons: &[Polygon]) -> f64 {
         for polygon in polygons {
-            assert!(is_valid(polygon), "{polygon:?}");
+            assert!(is_valid(std::slice::from_ref(polygon)), "{polygon:?}");
         }
         polygons.iter().map(area).sum()
     }
@@ -135,7 +146,7 @@ mod tests {
     #[test]
     fn a_bow_tie_becomes_two_triangles() {
         let bow_tie = vec![ring(&[(0., 0.), (20., 20.), (20., 0.), (0., 20.)])];
-        assert!(!is_valid(&bow_tie));
+        assert!(!is_valid(std::slice::from_ref(&bow_tie)));
         let parts = repaired(&bow_tie);
         assert_eq!((parts.len(), total(&parts)), (2, 200.0));
     }
@@ -152,6 +163,16 @@ mod tests {
         assert!(repaired(&vec![ring(&[(0., 0.), (f64::INFINITY, 5.), (9., 9.)])]).is_empty());
         let touching = vec![ring(&[(0., 0.), (4., 4.), (8., 0.), (8., 8.), (4., 4.), (0., 8.)])];
         assert_eq!(total(&repaired(&touching)), 32.0);
+    }
+
+    #[test]
+    fn parts_that_overlap_or_share_an_edge_are_united() {
+        let parts =
+            [vec![square(0., 0., 10.)], vec![square(10., 0., 10.)], vec![square(5., 5., 10.)]];
+        assert!(!is_valid(&parts));
+        let one = united(&parts);
+        assert_eq!((one.len(), total(&one)), (1, 250.0));
+        assert!(is_valid(&one));
     }
 
     #[test]

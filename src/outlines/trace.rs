@@ -152,7 +152,7 @@ fn simple_rings(corners: &[Corner]) -> Vec<Ring> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outlines::{draw_outlines, polygon_is_valid};
+    use crate::outlines::{draw_outlines, polygons_are_valid};
     use crate::raster::Plane;
 
     fn labels(rows: &[&str]) -> LabelMap {
@@ -164,8 +164,8 @@ mod tests {
     fn shape(rows: &[&str]) -> Vec<(usize, usize)> {
         let map = labels(rows);
         let outlines = trace_labels(&map);
-        for polygon in outlines.objects.iter().flat_map(|object| &object.polygons) {
-            assert!(polygon_is_valid(polygon, 100.0), "{rows:?}: {polygon:?}");
+        for object in &outlines.objects {
+            assert!(polygons_are_valid(&object.polygons, 100.0), "{rows:?}: {object:?}");
         }
         let drawing = draw_outlines(&outlines, map.width(), map.height(), 0.0);
         assert_eq!(drawing.labels, map.renumbered().0, "{rows:?}");

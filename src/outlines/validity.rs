@@ -1,6 +1,6 @@
-//! Whether a polygon is valid in the sense of OGC Simple Features (ISO 19125-1, 6.1.11), as GEOS,
+//! Whether polygons are valid in the sense of OGC Simple Features (ISO 19125-1, 6.1.11), as GEOS,
 //! JTS and QuPath check it: rings are simple, holes lie inside, rings meet in single points at most
-//! and do not cut the interior apart.
+//! and do not cut the interior apart, and the parts of one object do not overlap.
 //!
 //! Coordinates are rounded to a grid first, since they are written with a fixed number of decimals;
 //! everything after that is exact arithmetic on integers. Rings may meet at a common vertex. A
@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use crate::raster::{Point, Ring};
+use crate::raster::{Point, Polygon, Ring};
 
 /// Largest coordinate, pixels, of a polygon that can be valid.
 pub(super) const MAX_COORDINATE_PX: f64 = 1e9;
@@ -19,22 +19,70 @@ const MAX_PAIRS_PER_EDGE: usize = 300;
 /// A point in steps of the grid.
 type GridPoint = [i64; 2];
 
-/// Whether rings, the outline and then its holes, form a valid polygon once their coordinates are
+/// Whether polygons form a valid object, a polygon or a multipolygon, once their coordinates are
 /// rounded to `steps_per_px`. A check that would take too long gives `false`.
 #[must_use]
-pub fn polygon_is_valid(rings: &[Ring], steps_per_px: f64) -> bool {
-    let mut grid = Vec::with_capacity(rings.len());
-    for ring in rings {
-        match grid_ring(ring, steps_per_px) {
-            Some(points) => grid.push(points),
-            None => return false,
+pub fn polygons_are_valid(polygons: &[Polygon], steps_per_px: f64) -> bool {
+    let mut grid = Vec::new();
+    // The polygon of each ring.
+    let mut polygon_of = Vec::new();
+    // For each polygon its first ring and the one after its last.
+    let mut ranges = Vec::with_capacity(polygons.len());
+    for (index, rings) in polygons.iter().enumerate() {
+        let first = grid.len();
+        for ring in rings {
+            match grid_ring(ring, steps_per_px) {
+                Some(points) => grid.push(points),
+                None => return false,
+            }
+            polygon_of.push(index);
         }
+        if rings.is_empty() {
+            return false;
+        }
+        ranges.push(first..grid.len());
     }
     if grid.is_empty() {
         return false;
     }
-    let Some(touches) = edges_meet_at_vertices_only(&grid) else { return false };
-    interior_is_connected(&touches, grid.len()) && holes_lie_inside(&grid)
+    let Some(mut touches) = edges_meet_at_vertices_only(&grid) else { return false };
+    // Different parts may touch as often as they like.
+    touches.retain(|touch| polygon_of[touch.rings[0]] == polygon_of[touch.rings[1]]);
+    interior_is_connected(&touches, grid.len())
+        && ranges.iter().all(|range| holes_lie_inside(&grid[range.clone()]))
+        && parts_lie_apart(&grid, &ranges)
+}
+
+/// Whether no part lies in another one. Edges do not cross, so the middles of edges decide.
+fn parts_lie_apart(rings: &[Vec<GridPoint>], ranges: &[std::ops::Range<usize>]) -> bool {
+    if ranges.len() == 1 {
+        return true;
+    }
+    let bounds: Vec<GridBounds> =
+        ranges.iter().map(|range| GridBounds::of(&rings[range.start])).collect();
+    let mut work_left =
+        rings.iter().map(Vec::len).sum::<usize>().saturating_mul(MAX_PAIRS_PER_EDGE);
+    for (part, own) in ranges.iter().enumerate() {
+        for (other, other_range) in ranges.iter().enumerate() {
+            let Some(left) = work_left.checked_sub(1) else { return false };
+            work_left = left;
+            if part == other || !bounds[other].hold(&bounds[part]) {
+                continue;
+            }
+            for middle in middles(&rings[own.start]) {
+                let mut inside = false;
+                for ring in &rings[other_range.clone()] {
+                    let Some(left) = work_left.checked_sub(ring.len()) else { return false };
+                    work_left = left;
+                    inside ^= holds_doubled(ring, middle);
+                }
+                if inside {
+                    return false;
+                }
+            }
+        }
+    }
+    true
 }
 
 /// A ring on the grid without repeated points; `None` when fewer than three remain or a coordinate
@@ -297,7 +345,7 @@ mod tests {
     }
 
     fn is_valid(rings: &[Ring]) -> bool {
-        polygon_is_valid(rings, 100.0)
+        polygons_are_valid(&[rings.to_vec()], 100.0)
     }
 
     #[test]
@@ -360,9 +408,33 @@ mod tests {
     }
 
     #[test]
+    fn parts_may_touch_at_vertices_and_lie_in_holes_of_others() {
+        let are_valid = |polygons: &[Polygon]| polygons_are_valid(polygons, 100.0);
+        let plate = || vec![square(0.0, 0.0, 20.0)];
+        let with_hole = || vec![square(0.0, 0.0, 20.0), square(5.0, 5.0, 10.0)];
+        assert!(are_valid(&[plate(), vec![square(20.0, 20.0, 4.0)]]), "at a vertex");
+        assert!(are_valid(&[with_hole(), vec![square(6.0, 6.0, 4.0)]]), "an island");
+        assert!(
+            !are_valid(&[with_hole(), vec![ring(&[(5., 5.), (15., 5.), (10., 9.)])]]),
+            "an edge"
+        );
+        assert!(are_valid(&[with_hole(), vec![ring(&[(5., 5.), (15., 15.), (9., 12.)])]]));
+        for (what, part) in [
+            ("inside", square(2.0, 2.0, 4.0)),
+            ("the same", square(0.0, 0.0, 20.0)),
+            ("a common edge", square(20.0, 0.0, 20.0)),
+            ("across", square(10.0, 10.0, 20.0)),
+        ] {
+            assert!(!are_valid(&[plate(), vec![part]]), "{what}");
+        }
+        let inside_at_a_vertex = ring(&[(0., 0.), (9., 2.), (2., 9.)]);
+        assert!(!are_valid(&[plate(), vec![inside_at_a_vertex]]));
+    }
+
+    #[test]
     fn what_is_apart_on_a_fine_grid_may_meet_on_a_coarse_one() {
         let thin = ring(&[(0., 0.), (10., 0.002), (10., 5.), (9., 0.004), (0., 5.)]);
-        assert!(polygon_is_valid(std::slice::from_ref(&thin), 1e4));
+        assert!(polygons_are_valid(&[vec![thin.clone()]], 1e4));
         assert!(!is_valid(&[thin]));
     }
 
