@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use crate::raster::{Point, Polygon, Ring};
+use crate::raster::{Point, Polygon};
 
 /// Largest coordinate, pixels, of a polygon that can be valid.
 pub(super) const MAX_COORDINATE_PX: f64 = 1e9;
@@ -335,6 +335,7 @@ fn holds_doubled(ring: &[GridPoint], point: GridPoint) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raster::Ring;
 
     fn ring(points: &[(f64, f64)]) -> Ring {
         points.iter().map(|&(x, y)| Point { x, y }).collect()
