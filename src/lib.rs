@@ -93,6 +93,7 @@ pub mod export;
 pub mod instances;
 pub mod metrics;
 pub mod model;
+pub mod outlines;
 pub mod picture;
 pub mod platform;
 pub mod prune;

@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use prunella::dataset::{self, parse_imagescope, rasterise, write_imagescope};
+use prunella::dataset;
 use prunella::model::{FileLimits, Model, Precision};
+use prunella::outlines::{draw_outlines, read_outlines, write_geojson, write_imagescope};
 use prunella::picture::{foreign_format, read_labels, read_picture};
 use prunella::raster::{DecodeLimits, Plane, encode_label_file, encode_rgb_png};
 use prunella::slide::SlideReader;
-use prunella::{export, instances};
+use prunella::{export, outlines};
 
 /// Most levels that are read.
 const MAX_LEVELS: usize = 4;
@@ -46,16 +47,21 @@ pub fn slide(data: &[u8]) {
     drop(read_picture(data, DecodeLimits::default()));
 }
 
-/// Reads annotations as ImageScope XML, which must be unchanged after writing, and as GeoJSON.
+/// Reads outlines of any format. Once they are valid they must be as many after writing, and valid,
+/// as XML and as GeoJSON.
 pub fn annotations(data: &[u8]) {
-    if let Ok((regions, mpp)) = parse_imagescope(data) {
-        drop(rasterise(&regions, 64, 64, 0.0));
-        let text = write_imagescope(&regions, mpp).expect("what was read can be written");
-        let (again, _) = parse_imagescope(&text).expect("what was written can be read");
-        assert_eq!(again.len(), regions.len());
-    }
-    if let Ok(text) = std::str::from_utf8(data) {
-        drop(instances::polygons(text));
+    let Ok(mut read) = read_outlines(data) else { return };
+    drop(draw_outlines(&read, 64, 64, 0.0));
+    drop(read.make_valid());
+    let xml = write_imagescope(&read, read.mpp_um).expect("what was read can be written");
+    let again = read_outlines(&xml).expect("what was written can be read");
+    assert_eq!(again.objects.len(), read.objects.len());
+    let mut text = Vec::new();
+    write_geojson(&read, None, &mut text).expect("what was read can be written");
+    let again = read_outlines(&text).expect("what was written can be read");
+    assert_eq!(again.objects.len(), read.objects.len());
+    for object in &again.objects {
+        assert!(outlines::polygons_are_valid(&object.polygons, 1e6));
     }
 }
 

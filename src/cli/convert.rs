@@ -9,34 +9,43 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::output::Output;
 use super::output_files::check_outputs;
-use crate::dataset::{AnnotatedRegion, parse_imagescope, rasterise, write_imagescope};
-use crate::error::{Error, ErrorContext as _, Result};
-use crate::instances::{
-    Nucleus, PROBABILITY_ONE, Provenance, measure_nuclei, polygons, write_nuclei,
+use crate::dataset::label_defect;
+use crate::error::{Error, ErrorContext as _, Result, Warnings};
+use crate::outlines::{
+    Outlines, draw_outlines, read_outlines, trace_labels, write_geojson, write_imagescope,
 };
-use crate::model::InstanceParameters;
 use crate::picture::read_labels;
-use crate::platform::{read_file, write_atomic};
-use crate::raster::{DecodeLimits, LabelMap, Plane, Point, encode_label_file};
+use crate::platform::{read_file, write_atomic, write_streamed};
+use crate::raster::{
+    DecodeLimits, LabelMap, encode_label_file, encode_labels_tiff, label_components,
+};
 
 /// Largest annotation file.
 const MAX_BYTES: u64 = 2_000_000_000;
 /// Largest side of a label map that is written, pixels.
 const MAX_SIDE_PX: usize = 30_000;
 
-/// Convert outlines: ImageScope XML, GeoJSON, label maps.
+/// Most objects of a label map as PNG, which has 16 bits.
+const MAX_PNG_OBJECTS: u32 = 65_535;
+
+/// Convert outlines: QuPath GeoJSON, ImageScope, HALO and ASAP XML, LabelMe, label maps.
 ///
-/// The endings of the two files decide their formats.
+/// The content of the first file decides its format, the ending of the second one its format.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella convert annotations.xml annotations.geojson
   prunella convert result.geojson result.xml --mpp 0.25
   prunella convert annotations.xml labels.png --size 1000x1000
-  prunella convert labels.png outlines.geojson")]
+  prunella convert labels.png outlines.geojson
+
+Label maps become outlines along the edges of pixels, from which the same label map can be drawn.
+Label maps hold nuclei: regions of interest around others, tiles and classes that end in '*' are
+left out with a note. Outlines that cross themselves are made valid where they are written.")]
 pub(super) struct ConvertArguments {
-    /// File to read: .xml (ImageScope), .geojson or .json (QuPath), .png or .tif (label map).
+    /// File to read: GeoJSON (QuPath; also .geojson.gz), XML (ImageScope, HALO, ASAP), LabelMe JSON,
+    /// or a label map (PNG, TIFF).
     from: PathBuf,
-    /// File to write.
+    /// File to write: .geojson or .json, .xml (ImageScope), .png or .tif (label map).
     to: PathBuf,
     /// Width and height of the label map that is written [default: just holds every outline].
     #[arg(long, value_name = "WxH")]
@@ -46,11 +55,13 @@ pub(super) struct ConvertArguments {
     mpp: Option<f64>,
 }
 
+/// A format that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OutlineFormat {
     ImageScopeXml,
     GeoJson,
-    LabelMap,
+    LabelPng,
+    LabelTiff,
 }
 
 impl OutlineFormat {
@@ -58,9 +69,14 @@ impl OutlineFormat {
         match path.extension().map(|e| e.to_string_lossy().to_lowercase()).as_deref() {
             Some("xml") => Ok(Self::ImageScopeXml),
             Some("geojson" | "json") => Ok(Self::GeoJson),
-            Some("png" | "tif" | "tiff") => Ok(Self::LabelMap),
+            Some("png") => Ok(Self::LabelPng),
+            Some("tif" | "tiff") => Ok(Self::LabelTiff),
+            Some("gz") => Err(Error::unsupported(
+                "Packed files are read but not written; use .geojson and pack it with gzip",
+            )
+            .at(path)),
             _ => Err(Error::unsupported(
-                "The ending stands for no format; use .xml, .geojson, .png or .tif",
+                "The ending of the output stands for no format; use .geojson, .xml, .png or .tif",
             )
             .at(path)),
         }
@@ -83,11 +99,11 @@ impl MapSize {
     }
 
     /// The smallest size that holds every outline.
-    fn around(regions: &[AnnotatedRegion]) -> Result<Self> {
+    fn around(outlines: &Outlines) -> Result<Self> {
         let mut right = 1.0f64;
         let mut bottom = 1.0f64;
-        for region in regions {
-            for vertex in &region.vertices {
+        for object in &outlines.objects {
+            for vertex in object.polygons.iter().flatten().flatten() {
                 right = right.max(vertex.x);
                 bottom = bottom.max(vertex.y);
             }
@@ -95,7 +111,8 @@ impl MapSize {
         let size = Self { width: right.ceil() as usize, height: bottom.ceil() as usize };
         if size.width.max(size.height) > MAX_SIDE_PX {
             return Err(Error::limit(format!(
-                "The outlines reach to {}, {}; a label map has at most {MAX_SIDE_PX} pixels a side",
+                "The outlines reach to {}, {}; a label map has at most {MAX_SIDE_PX} pixels a \
+                 side. --size takes the part from 0, 0",
                 size.width, size.height
             )));
         }
@@ -116,127 +133,152 @@ impl FromStr for MapSize {
     }
 }
 
-/// Outlines of a file.
-struct Outlines {
-    /// Each region is followed by its holes, which are `negative`.
-    regions: Vec<AnnotatedRegion>,
-    /// Micrometres per pixel, if the file states it.
-    mpp_um: Option<f64>,
-}
-
 /// `prunella convert`.
 pub(super) fn convert(arguments: &ConvertArguments, output: Output) -> Result<CommandOutcome> {
-    let from = OutlineFormat::by_ending(&arguments.from)?;
     let to = OutlineFormat::by_ending(&arguments.to)?;
+    if arguments.mpp.is_some_and(|mpp| !(mpp.is_finite() && mpp > 0.0)) {
+        return Err(Error::invalid("The pixel size must be a positive number of micrometres"));
+    }
     check_outputs(std::slice::from_ref(&arguments.to), std::slice::from_ref(&arguments.from))?;
     let bytes = read_file(&arguments.from, MAX_BYTES)?;
-    let Outlines { regions, mpp_um } = read(from, &bytes).at(&arguments.from)?;
-    let mpp_um = arguments.mpp.or(mpp_um);
-    let content = match to {
-        OutlineFormat::ImageScopeXml => write_imagescope(&regions, mpp_um)?,
-        OutlineFormat::GeoJson => geojson(&regions, mpp_um)?,
-        OutlineFormat::LabelMap => {
-            let size = match arguments.size {
+    let mut outlines = read(&bytes).at(&arguments.from)?;
+    output.warnings(&outlines.notes);
+    let mpp_um = arguments.mpp.or(outlines.mpp_um);
+    let mut size = None;
+    let count = match to {
+        OutlineFormat::ImageScopeXml => {
+            output.warnings(&outlines.make_valid());
+            write_atomic(&arguments.to, &write_imagescope(&outlines, mpp_um)?)?;
+            outlines.objects.len()
+        }
+        OutlineFormat::GeoJson => {
+            output.warnings(&outlines.make_valid());
+            write_streamed(&arguments.to, |file| write_geojson(&outlines, mpp_um, file))?
+        }
+        OutlineFormat::LabelPng | OutlineFormat::LabelTiff => {
+            let map_size = match arguments.size {
                 Some(size) => size,
-                None => MapSize::around(&regions)?,
+                None => MapSize::around(&outlines)?,
             };
-            let (labels, warnings) = rasterise(&regions, size.width, size.height, 0.0);
-            output.warnings(&warnings);
-            let (bytes, ending) = encode_label_file(&labels)?;
-            if !arguments.to.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)) {
-                return Err(Error::mismatch(format!("So many objects need a .{ending} file"))
-                    .at(&arguments.to));
-            }
-            bytes
+            size = Some(map_size);
+            let LabelFile { labels, objects, notes } = draw(&outlines, map_size, to)?;
+            output.warnings(&notes);
+            let file = if to == OutlineFormat::LabelPng {
+                encode_label_file(&labels)?.0
+            } else {
+                encode_labels_tiff(&labels)?
+            };
+            write_atomic(&arguments.to, &file)?;
+            objects
         }
     };
-    write_atomic(&arguments.to, &content)?;
-    let count = regions.iter().filter(|r| !r.negative).count();
-    output.result(
-        &json!({ "objects": count, "file": arguments.to }),
-        &format!("{count} objects → {}", arguments.to.display()),
-    )?;
+    let mut result = json!({ "objects": count, "file": arguments.to });
+    let mut text = format!("{count} objects → {}", arguments.to.display());
+    if let Some(MapSize { width, height }) = size {
+        result["width"] = width.into();
+        result["height"] = height.into();
+        text += &format!(", {width} × {height} pixels");
+    }
+    output.result(&result, &text)?;
     Ok(if count == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
 }
 
-fn read(format: OutlineFormat, bytes: &[u8]) -> Result<Outlines> {
-    let mut regions = Vec::new();
-    match format {
-        OutlineFormat::ImageScopeXml => {
-            let (regions, mpp_um) = parse_imagescope(bytes)?;
-            return Ok(Outlines { regions, mpp_um });
-        }
-        OutlineFormat::GeoJson => {
-            let text =
-                std::str::from_utf8(bytes).map_err(|_| Error::malformed("The file is not text"))?;
-            for (number, rings) in (1..).zip(polygons(text)?) {
-                add_regions(&mut regions, number, rings);
-            }
-        }
-        OutlineFormat::LabelMap => {
-            let (labels, _) = read_labels(bytes, DecodeLimits::default())?.map.renumbered();
-            for nucleus in pixel_outlines(&labels)? {
-                add_regions(&mut regions, nucleus.label, nucleus.rings);
-            }
-        }
+/// The objects of a file of outlines or of a label map.
+fn read(bytes: &[u8]) -> Result<Outlines> {
+    if !is_picture(bytes) {
+        return read_outlines(bytes);
     }
-    Ok(Outlines { regions, mpp_um: None })
-}
-
-/// Adds an outline (the first ring) and its holes (the others). Rings of regions do not repeat
-/// their first vertex at the end.
-fn add_regions(regions: &mut Vec<AnnotatedRegion>, number: u32, rings: Vec<Vec<Point>>) {
-    for (index, mut vertices) in rings.into_iter().enumerate() {
-        if vertices.len() > 1 && vertices.first() == vertices.last() {
-            vertices.pop();
-        }
-        regions.push(AnnotatedRegion { id: number.to_string(), negative: index > 0, vertices });
+    let labels = read_labels(bytes, DecodeLimits::default())?;
+    let mut notes = labels.notes;
+    let map = mask_parts(labels.map, &mut notes);
+    if let Some(defect) = label_defect(&map) {
+        notes.note(defect);
     }
+    let mut outlines = trace_labels(&map);
+    outlines.notes = notes;
+    Ok(outlines)
 }
 
-/// Outlines of a label map along the edges of pixels.
-fn pixel_outlines(labels: &LabelMap) -> Result<Vec<Nucleus>> {
-    // Colours and probabilities do not matter for outlines.
-    let probability = labels.map(|label| if label > 0 { PROBABILITY_ONE } else { 0 });
-    let image = Plane::filled(labels.width(), labels.height(), [255; 3]);
-    let parameters = InstanceParameters { threshold: 0.5, ..InstanceParameters::default() };
-    Ok(measure_nuclei(&image, labels, &probability, &parameters, None)?.collect())
-}
-
-/// QuPath GeoJSON; negative regions become holes of the region before them.
-fn geojson(regions: &[AnnotatedRegion], mpp_um: Option<f64>) -> Result<Vec<u8>> {
-    let mut objects: Vec<Nucleus> = Vec::new();
-    for region in regions {
-        if region.vertices.len() < 3 {
-            continue;
-        }
-        match objects.last_mut() {
-            Some(outer) if region.negative => outer.rings.push(region.vertices.clone()),
-            _ => objects.push(Nucleus {
-                label: objects.len() as u32 + 1,
-                rings: vec![region.vertices.clone()],
-                area_px: 0,
-                centroid: mean_vertex(&region.vertices),
-                measurements: None,
-            }),
-        }
+/// A label map with a single value is a mask, as in data sets: its connected parts are objects.
+fn mask_parts(labels: LabelMap, notes: &mut Warnings) -> LabelMap {
+    let highest = labels.data().iter().copied().max().unwrap_or(0);
+    if labels.data().iter().any(|&label| label != 0 && label != highest) {
+        return labels;
     }
-    let mut text = Vec::new();
-    let provenance = Provenance { model: String::new(), mpp_um };
-    write_nuclei(objects.into_iter(), &provenance, &mut text, &mut std::io::sink())?;
-    Ok(text)
+    let parts = label_components(&labels.foreground());
+    let count = parts.data().iter().copied().max().unwrap_or(0);
+    if count <= 1 {
+        return labels;
+    }
+    notes.note(format!(
+        "The file has one value besides 0 and is a mask; its {count} connected parts are objects"
+    ));
+    parts
 }
 
-fn mean_vertex(vertices: &[Point]) -> (f64, f64) {
-    let n = vertices.len() as f64;
-    let x = vertices.iter().map(|p| p.x).sum::<f64>() / n;
-    let y = vertices.iter().map(|p| p.y).sum::<f64>() / n;
-    (x, y)
+/// Whether a file begins as the picture formats do that hold label maps, or as others of which the
+/// reader of pictures says why they do not.
+fn is_picture(bytes: &[u8]) -> bool {
+    let signatures: [&[u8]; 9] =
+        [b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\xFF\xD8", b"BM", b"GIF8", b"RIFF"];
+    signatures.iter().any(|signature| bytes.starts_with(signature))
+}
+
+/// A label map to write.
+struct LabelFile {
+    labels: LabelMap,
+    /// Objects that have pixels in it.
+    objects: usize,
+    notes: Warnings,
+}
+
+fn draw(outlines: &Outlines, size: MapSize, format: OutlineFormat) -> Result<LabelFile> {
+    let drawing = draw_outlines(outlines, size.width, size.height, 0.0);
+    let mut notes = drawing.notes;
+    if drawing.overwritten_px > 0 {
+        notes.note(format!(
+            "{} pixels lie in several objects and belong to the last of them",
+            drawing.overwritten_px
+        ));
+    }
+    let mut labels = drawing.labels;
+    if drawing.hidden > 0 {
+        notes.note(format!(
+            "{} objects are covered by later ones as a whole and are lost",
+            drawing.hidden
+        ));
+        labels = labels.renumbered().0;
+    }
+    let objects = drawing.objects as usize - drawing.hidden;
+    if format == OutlineFormat::LabelPng && objects > MAX_PNG_OBJECTS as usize {
+        return Err(Error::limit(format!(
+            "A PNG holds {MAX_PNG_OBJECTS} objects and there are {objects}; write a .tif file"
+        )));
+    }
+    Ok(LabelFile { labels, objects, notes })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raster::Plane;
+
+    fn labels_through(labels: &LabelMap, format: OutlineFormat) -> LabelMap {
+        let outlines = trace_labels(labels);
+        let text = match format {
+            OutlineFormat::ImageScopeXml => write_imagescope(&outlines, Some(0.25)).expect("XML"),
+            _ => {
+                let mut text = Vec::new();
+                write_geojson(&outlines, Some(0.25), &mut text).expect("GeoJSON");
+                text
+            }
+        };
+        let mut back = read(&text).expect("back");
+        assert!(back.notes.notes.is_empty(), "{:?}", back.notes);
+        assert!(back.make_valid().notes.is_empty());
+        let size = MapSize { width: labels.width(), height: labels.height() };
+        draw(&back, size, OutlineFormat::LabelTiff).expect("drawn").labels
+    }
 
     #[test]
     fn labels_survive_the_way_through_geojson_and_xml_and_back() {
@@ -247,20 +289,97 @@ mod tests {
             i if disc(i, 30.0, 30.0, 4.0) => 0,
             i if disc(i, 30.0, 30.0, 15.0) => 1,
             i if disc(i, 65.0, 30.0, 12.0) => 2,
+            // A part of the first object far from the rest of it.
+            i if disc(i, 80.0, 50.0, 4.0) => 1,
             _ => 0,
         };
         let labels: LabelMap =
             Plane::from_vec(90, 60, (0..5400).map(value).collect()).expect("labels");
-        let (file, _) = encode_label_file(&labels).expect("file");
-        let Outlines { regions, .. } = read(OutlineFormat::LabelMap, &file).expect("outlines");
-        assert_eq!(regions.iter().map(|r| r.negative).collect::<Vec<_>>(), [false, true, false]);
-        let text = geojson(&regions, Some(0.25)).expect("geojson");
-        let Outlines { regions, .. } = read(OutlineFormat::GeoJson, &text).expect("again");
-        let xml = write_imagescope(&regions, Some(0.25)).expect("xml");
-        let last = read(OutlineFormat::ImageScopeXml, &xml).expect("and again");
-        assert_eq!(last.mpp_um, Some(0.25));
-        let (back, _) = rasterise(&last.regions, 90, 60, 0.0);
-        let wrong = back.data().iter().zip(labels.data()).filter(|(a, b)| a != b).count();
-        assert!(wrong < 30, "{wrong} of 5400 pixels, all on edges");
+        for format in [OutlineFormat::GeoJson, OutlineFormat::ImageScopeXml] {
+            assert_eq!(labels_through(&labels, format), labels);
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { cases: 200, ..Default::default() })]
+
+        /// Few labels on a small grid: parts, holes, islands, pixels that touch at corners, objects
+        /// of one pixel and at the border are all frequent.
+        #[test]
+        fn random_label_maps_survive_every_way(
+            width in 1usize..12,
+            pixels in proptest::collection::vec(0u32..5, 1..120),
+        ) {
+            let height = pixels.len().div_ceil(width);
+            let mut padded = pixels;
+            padded.resize(width * height, 0);
+            // Every second label is missing, so numbers have gaps.
+            let labels = Plane::from_vec(width, height, padded.iter().map(|&l| l * 2).collect())
+                .expect("labels");
+            let (expected, count) = labels.renumbered();
+            for format in [OutlineFormat::GeoJson, OutlineFormat::ImageScopeXml] {
+                proptest::prop_assert_eq!(&labels_through(&labels, format), &expected);
+            }
+            let outlines = trace_labels(&labels);
+            proptest::prop_assert_eq!(outlines.objects.len(), count as usize);
+            for (number, object) in (1..).zip(&outlines.objects) {
+                let pixels = expected.data().iter().filter(|&&label| label == number).count();
+                proptest::prop_assert!(
+                    crate::outlines::polygons_are_valid(&object.polygons, 1.0),
+                    "{:?}",
+                    object
+                );
+                let rings = object.polygons.iter().flatten();
+                let area: f64 = rings.map(|ring| crate::raster::doubled_area(ring) / 2.0).sum();
+                proptest::prop_assert!((area - pixels as f64).abs() < 1e-9);
+            }
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_mask_are_objects_and_classes_are_told() {
+        let dots = |value: fn(usize) -> u32| {
+            let pixels = (0..400).map(|i| if i % 2 == 0 && i / 20 % 2 == 0 { value(i) } else { 0 });
+            encode_labels_tiff(&Plane::from_vec(20, 20, pixels.collect()).expect("labels"))
+                .expect("file")
+        };
+        let mask = read(&dots(|_| 255)).expect("mask");
+        assert_eq!((mask.objects.len(), mask.notes.notes.len()), (100, 1));
+        let classes = read(&dots(|i| 1 + (i / 2 % 3) as u32)).expect("classes");
+        assert_eq!((classes.objects.len(), classes.notes.notes.len()), (3, 1));
+        assert_eq!(read(&dots(|i| 1 + i as u32)).expect("labels").notes.notes.len(), 0);
+    }
+
+    #[test]
+    fn what_is_lost_in_a_label_map_is_told() {
+        let square = |x: i32, y: i32, side: i32| {
+            let (right, bottom) = (x + side, y + side);
+            format!("[[{x},{y}],[{right},{y}],[{right},{bottom}],[{x},{bottom}],[{x},{y}]]")
+        };
+        let rings = [square(0, 0, 4), square(2, 0, 4), square(50, 0, 4), square(0, 0, 4)];
+        let polygons: Vec<String> = rings
+            .iter()
+            .map(|ring| format!(r#"{{"type":"Polygon","coordinates":[{ring}]}}"#))
+            .collect();
+        let outlines = read(polygons.join("\n").as_bytes()).expect("outlines");
+        assert_eq!(outlines.objects.len(), 4);
+        let size = MapSize { width: 10, height: 10 };
+        let file = draw(&outlines, size, OutlineFormat::LabelPng).expect("drawn");
+        // The first one is covered by the last one, the third one lies outside.
+        assert_eq!(file.objects, 2);
+        assert_eq!(file.labels.data().iter().max(), Some(&2));
+        for word in ["outside the image", "in several objects", "covered by later ones"] {
+            assert!(file.notes.notes.iter().any(|n| n.contains(word)), "{:?}", file.notes);
+        }
+    }
+
+    #[test]
+    fn endings_decide_what_is_written() {
+        let format = |name: &str| OutlineFormat::by_ending(Path::new(name));
+        assert_eq!(format("a.TIFF").expect("format"), OutlineFormat::LabelTiff);
+        assert_eq!(format("a.b.json").expect("format"), OutlineFormat::GeoJson);
+        for other in ["a", "a.csv", "a.geojson.gz", "a.svs"] {
+            assert!(format(other).is_err(), "{other}");
+        }
     }
 }

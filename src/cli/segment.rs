@@ -17,7 +17,9 @@ use super::output_files::{check_distinct, check_results, result_name, slide_resu
 use super::slide::{SlideSegmentArguments, segment_slide};
 use crate::engine::{Block, Device};
 use crate::error::{Error, ErrorContext as _, Result};
-use crate::instances::{Nucleus, Provenance, label_nuclei, measure_nuclei, write_nuclei};
+use crate::instances::{
+    Nucleus, Provenance, draw_nuclei, label_nuclei, measure_nuclei, write_nuclei,
+};
 use crate::model::Model;
 use crate::picture::{first_bytes, read_picture_file};
 use crate::platform::{threads, write_atomic, write_streamed};
@@ -354,15 +356,18 @@ fn segment_one(
     let work_mpp = mpp_um.map(|mpp| mpp * sampling.scale);
     let all = measure_nuclei(&work, &labels, &smooth, &parameters, work_mpp)?;
     // Outlines are written in pixels of the image as it is.
-    let placed = all.map(|nucleus| {
+    let mut placed = Vec::new();
+    for nucleus in all {
         if sampling.is_same() {
-            return nucleus;
+            placed.push(nucleus);
+        } else {
+            let label = nucleus.label;
+            placed.push(SlideNucleus::new(&nucleus, 0, 0, sampling.scale).numbered(label));
         }
-        let label = nucleus.label;
-        SlideNucleus::new(&nucleus, 0, 0, sampling.scale).numbered(label)
-    });
-    let labels = enlarged(&labels, size);
-    let objects = write_objects(&arguments.out, name, placed, &labels, &provenance)?;
+    }
+    // The nearest pixel of another size would lie up to half a pixel beside the outlines.
+    let labels = if sampling.is_same() { labels } else { draw_nuclei(&placed, size.0, size.1) };
+    let objects = write_objects(&arguments.out, name, placed.into_iter(), &labels, &provenance)?;
     let instances_milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
     let map = enlarged(&run.map, size);
     let [probability, mask, overlay] = write_pictures(&arguments.out, name, &image, &map, &labels)?;

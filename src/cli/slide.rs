@@ -73,10 +73,10 @@ pub(super) struct SlideSegmentArguments {
     #[arg(long, value_name = "UM")]
     mpp: Option<f64>,
     /// Only this rectangle: x,y,width,height in pixels of the finest level.
-    #[arg(long, value_name = "X,Y,W,H", conflicts_with = "inside")]
+    #[arg(long, value_name = "X,Y,W,H", conflicts_with = "inside", allow_hyphen_values = true)]
     region: Option<SlideRegion>,
-    /// Only inside the polygons of this GeoJSON file, such as QuPath's annotations.
-    #[arg(long, value_name = "GEOJSON")]
+    /// Only inside the polygons of this file: QuPath's annotations as GeoJSON, or ImageScope XML.
+    #[arg(long, value_name = "FILE")]
     inside: Option<PathBuf>,
     /// Segment blocks without tissue too.
     #[arg(long, alias = "glass")]
@@ -146,7 +146,7 @@ pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result
     let mpp_um = pixel_size(a, &reader)?;
     let settings = SegmentSettings {
         parameters: a.how.instances(&model),
-        region: a.region()?,
+        region: a.region(&reader, output)?,
         mpp_um: Some(mpp_um),
         stain: a.how.stain,
         background: if a.background { BackgroundBlocks::Segment } else { BackgroundBlocks::Skip },
@@ -258,12 +258,21 @@ impl SlideSegmentArguments {
         Self { slide, model, out, mpp, region: None, inside: None, background: false, how }
     }
 
-    fn region(&self) -> Result<SlideRegion> {
-        match (&self.region, &self.inside) {
-            (Some(rectangle), _) => Ok(rectangle.clone()),
-            (None, None) => Ok(SlideRegion::Everything),
-            (None, Some(file)) => SlideRegion::from_geojson(&text_of(file)?).at(file),
+    fn region(&self, reader: &SlideReader, output: Output) -> Result<SlideRegion> {
+        let region = match (&self.region, &self.inside) {
+            (Some(rectangle), _) => rectangle.clone(),
+            (None, None) => SlideRegion::Everything,
+            (None, Some(file)) => {
+                let bytes = read_file(file, MAX_TEXT_BYTES)?;
+                let (region, notes) = SlideRegion::from_outlines(&bytes).at(file)?;
+                output.warnings(&notes);
+                region
+            }
+        };
+        if let Some(finest) = reader.slide.levels.first() {
+            region.check_within(finest.width, finest.height)?;
         }
+        Ok(region)
     }
 }
 
@@ -298,11 +307,6 @@ fn identity(run: &SlideRun<'_>, reader: &SlideReader) -> Result<String> {
         settings.mpp_um.unwrap_or_default(),
         run.job.stain_lut(),
     ))
-}
-
-fn text_of(file: &Path) -> Result<String> {
-    String::from_utf8(read_file(file, MAX_TEXT_BYTES)?)
-        .map_err(|_| Error::malformed("The file is not text").at(file))
 }
 
 fn info(place: &str, output: Output) -> Result<CommandOutcome> {

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::discover::{TileFiles, TileFolder, discover};
-use super::imagescope::{parse_imagescope, rasterise};
 use super::load::{MAX_FILE_BYTES, load_tile};
 use super::split::{Split, recognised_split};
 use super::tile::Tile;
 use crate::error::{ErrorContext as _, Result};
+use crate::outlines::{draw_outlines, read_outlines};
 use crate::platform::read_file;
 use crate::raster::LabelMap;
 
@@ -161,29 +161,30 @@ fn check_tile(files: &TileFiles) -> (Option<Tile>, TileReport) {
 /// Reads the XML of a tile and compares it with the label map.
 fn compare_annotation(path: &Path, tile: &Tile, report: &mut TileReport) {
     let xml = read_file(path, MAX_FILE_BYTES);
-    let (regions, mpp_um) = match xml.and_then(|xml| parse_imagescope(&xml).at(path)) {
-        Ok(annotation) => annotation,
+    let outlines = match xml.and_then(|xml| read_outlines(&xml).at(path)) {
+        Ok(outlines) => outlines,
         Err(error) => {
             report.notes.push(format!("The annotation cannot be used: {error}"));
             return;
         }
     };
-    if mpp_um.is_none() {
+    if outlines.mpp_um.is_none() {
         report.notes.push("The annotation states no pixel size".into());
     }
-    report.mpp_um = report.mpp_um.or(mpp_um);
-    let (drawn, warnings) =
-        rasterise(&regions, tile.image.width(), tile.image.height(), XML_TO_LABELS_PX);
+    report.mpp_um = report.mpp_um.or(outlines.mpp_um);
+    let drawing =
+        draw_outlines(&outlines, tile.image.width(), tile.image.height(), XML_TO_LABELS_PX);
     // Where the XML is also the source of the labels, loading has warned already.
     let known = report.notes.clone();
-    report.notes.extend(warnings.notes.into_iter().filter(|note| !known.contains(note)));
-    let unlabelled = regions_without_label(&drawn, &tile.labels);
+    let notes = outlines.notes.notes.into_iter().chain(drawing.notes.notes);
+    report.notes.extend(notes.filter(|note| !known.contains(note)));
+    let unlabelled = regions_without_label(&drawing.labels, &tile.labels);
     if unlabelled > 0 {
         report
             .notes
             .push(format!("{unlabelled} regions of the annotation have no label in the label map"));
     }
-    let iou = foreground_iou(&drawn, &tile.labels);
+    let iou = foreground_iou(&drawing.labels, &tile.labels);
     report.xml_iou = Some(iou);
     if iou < 0.9 {
         report.notes.push(format!(

@@ -1,11 +1,11 @@
 //! Reading a tile from its files, with warnings about what is unusual in them.
 
 use super::discover::{LabelSource, TileFiles};
-use super::imagescope::{parse_imagescope, rasterise};
 use super::label_check::{coverage_notes, label_defect};
 use super::tile::Tile;
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::model::sha256_hex;
+use crate::outlines::{draw_outlines, read_outlines};
 use crate::picture::{read_labels, read_picture};
 use crate::platform::read_file;
 use crate::raster::{DecodeLimits, LabelMap, RgbImage, label_components};
@@ -45,7 +45,8 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
         }
         Some(LabelSource::ImageScope(path)) => {
             let bytes = read_file(path, MAX_FILE_BYTES)?;
-            let (regions, mpp) = parse_imagescope(&bytes).at(path)?;
+            let outlines = read_outlines(&bytes).at(path)?;
+            let mpp = outlines.mpp_um;
             if mpp.or(in_image).is_none() {
                 warnings.note(format!("The annotation of '{}' states no pixel size", files.name));
             }
@@ -59,9 +60,10 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
                 ));
             }
             mpp_um = mpp.or(in_image);
-            let (labels, notes) = rasterise(&regions, image.width(), image.height(), 0.0);
-            warnings.extend(notes);
-            labels
+            let drawing = draw_outlines(&outlines, image.width(), image.height(), 0.0);
+            warnings.extend(outlines.notes);
+            warnings.extend(drawing.notes);
+            drawing.labels
         }
     };
     if !labels.same_size(&image) {

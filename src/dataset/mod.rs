@@ -7,8 +7,6 @@ mod check;
 #[cfg(not(target_arch = "wasm32"))]
 mod discover;
 #[cfg(not(target_arch = "wasm32"))]
-mod imagescope;
-#[cfg(not(target_arch = "wasm32"))]
 mod label_check;
 #[cfg(not(target_arch = "wasm32"))]
 mod load;
@@ -33,8 +31,6 @@ pub use augment::{
 pub use check::{DataReport, TileReport, check};
 #[cfg(not(target_arch = "wasm32"))]
 pub use discover::{LabelSource, TileFiles, TileFolder, discover};
-#[cfg(not(target_arch = "wasm32"))]
-pub use imagescope::{AnnotatedRegion, parse_imagescope, rasterise, write_imagescope};
 #[cfg(not(target_arch = "wasm32"))]
 pub use label_check::label_defect;
 #[cfg(not(target_arch = "wasm32"))]

@@ -17,15 +17,11 @@
 //! Coordinates are pixels from the upper-left corner of the image; a pixel's centre lies at +0.5.
 
 use super::SmoothedMap;
-use crate::raster::{LabelMap, Point};
+use crate::raster::{LabelMap, Point, Ring};
 
 /// Crossings keep this distance from pixel centres, so that rings touch neither themselves nor each
 /// other.
 const MARGIN: f64 = 0.05;
-
-/// A closed line; the first point is not repeated at the end. Outlines run clockwise on the screen,
-/// holes counter-clockwise.
-pub type Ring = Vec<Point>;
 
 /// A rectangle of pixels; bottom and right are excluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +62,8 @@ struct Segment {
     exit: Side,
 }
 
-/// Outlines and holes of the object `label`, all of whose pixels lie inside `bounds`. `threshold`
-/// is in units of the smoothed map. The object is 8-connected: pixels that touch at a corner are in
+/// Outlines and holes of the object `label`, all of whose pixels lie inside `bounds`: outlines run
+/// clockwise on the screen, holes counter-clockwise. `threshold` is in units of the smoothed map. The object is 8-connected: pixels that touch at a corner are in
 /// one outline.
 #[must_use]
 pub(super) fn trace_rings(
@@ -131,14 +127,6 @@ fn next_cell(cell: Position, exit: Side) -> (Position, Side) {
         Side::Bottom => (cell.offset(1, 0), Side::Top),
         Side::Left => (cell.offset(0, -1), Side::Right),
     }
-}
-
-/// Twice the signed area of a polygon (shoelace formula), positive for outlines and negative for
-/// holes.
-#[must_use]
-pub(super) fn doubled_area(ring: &[Point]) -> f64 {
-    let next = ring.iter().cycle().skip(1);
-    ring.iter().zip(next).map(|(a, b)| a.x * b.y - b.x * a.y).sum()
 }
 
 struct Tracer<'a> {
@@ -248,7 +236,7 @@ impl Tracer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raster::Plane;
+    use crate::raster::{Plane, doubled_area};
 
     /// The rings of the pixels marked `#`.
     fn trace(rows: &[&str]) -> Vec<Ring> {

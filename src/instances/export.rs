@@ -3,13 +3,12 @@
 
 use std::io::Write;
 
-use geojson::{Feature, FeatureWriter, GeometryValue, JsonObject, JsonValue};
+use geojson::{Feature, FeatureWriter, JsonObject, JsonValue};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
-use super::contour::Ring;
 use super::measure::{LengthUnit, Measurements, Nucleus};
 use crate::error::{Error, Result};
+use crate::outlines::{geometry, outline_id};
 
 /// Colour of the class "Nucleus" in QuPath.
 const COLOUR: [u8; 3] = [0, 160, 80];
@@ -65,7 +64,7 @@ pub fn write_nuclei(
     let mut features = FeatureWriter::from_writer(geojson);
     let mut count = 0;
     for nucleus in nuclei {
-        let id = outline_id(&nucleus);
+        let id = outline_id(&nucleus.polygons);
         let x = two_decimals(nucleus.centroid.0);
         let y = two_decimals(nucleus.centroid.1);
         write!(csv, "{},{id},{x},{y},{}", nucleus.label, nucleus.area_px).map_err(csv_error)?;
@@ -115,7 +114,7 @@ fn feature(nucleus: &Nucleus, id: String, provenance: &Provenance) -> Feature {
     ];
     Feature {
         id: Some(geojson::feature::Id::String(id)),
-        geometry: Some(GeometryValue::new_polygon(closed(&nucleus.rings)).into()),
+        geometry: Some(geometry(&nucleus.polygons).into()),
         properties: Some(
             properties.map(|(key, value)| (key.to_owned(), value)).into_iter().collect(),
         ),
@@ -124,40 +123,14 @@ fn feature(nucleus: &Nucleus, id: String, provenance: &Provenance) -> Feature {
     }
 }
 
-/// Rings with two decimals, without repeated points. The first point is repeated at the end, as
-/// GeoJSON requires.
-fn closed(rings: &[Ring]) -> Vec<Vec<[f64; 2]>> {
-    let mut closed = Vec::with_capacity(rings.len());
-    for ring in rings {
-        let mut points = Vec::with_capacity(ring.len() + 1);
-        for point in ring {
-            points.push([two_decimals(point.x), two_decimals(point.y)]);
-        }
-        points.dedup();
-        points.extend(points.first().copied());
-        closed.push(points);
-    }
-    closed
-}
-
 fn two_decimals(v: f64) -> f64 {
     (v * STEPS_PER_PX).round() / STEPS_PER_PX
 }
 
-/// A UUID from a hash of the rings alone: the same outline has the same id in every run and file.
-fn outline_id(nucleus: &Nucleus) -> String {
-    let mut hash = Sha256::new();
-    for point in nucleus.rings.iter().flatten() {
-        hash.update(((point.x * STEPS_PER_PX).round() as i64).to_le_bytes());
-        hash.update(((point.y * STEPS_PER_PX).round() as i64).to_le_bytes());
-    }
-    let digest = hash.finalize();
-    let bytes = std::array::from_fn(|i| digest[i]);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
-}
-
 #[cfg(test)]
 mod tests {
+    use geojson::GeometryValue;
+
     use super::*;
     use crate::raster::Point;
 
@@ -168,7 +141,7 @@ mod tests {
         hole.reverse();
         Nucleus {
             label,
-            rings: vec![ring(at, at + 4.0), hole],
+            polygons: vec![vec![ring(at, at + 4.0), hole]],
             area_px: 15,
             centroid: (at + 2.0, at + 2.0),
             measurements: Some(Measurements { area: 0.9375, ..Measurements::default() }),
@@ -224,15 +197,27 @@ mod tests {
 
     #[test]
     fn ids_depend_on_the_outline_alone_and_tables_share_them() {
-        assert_eq!(outline_id(&square(1, 0.0)), outline_id(&square(2, 0.0)));
-        assert_ne!(outline_id(&square(1, 0.0)), outline_id(&square(1, 1.0)));
+        assert_eq!(outline_id(&square(1, 0.0).polygons), outline_id(&square(2, 0.0).polygons));
+        assert_ne!(outline_id(&square(1, 0.0).polygons), outline_id(&square(1, 1.0).polygons));
         let [_, table] = texts(vec![square(7, 0.0)]);
         assert_eq!(table.lines().count(), 2);
         assert!(
             table.starts_with("label,id,centroid_x_px,centroid_y_px,area_px,Area um^2,"),
             "{table}"
         );
-        assert!(table.contains(&format!("\n7,{}", outline_id(&square(1, 0.0)))), "{table}");
+        assert!(
+            table.contains(&format!("\n7,{}", outline_id(&square(1, 0.0).polygons))),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn a_nucleus_of_two_parts_is_one_feature_and_one_row() {
+        let mut nucleus = square(1, 0.0);
+        nucleus.polygons.extend(square(1, 10.0).polygons);
+        let [features, table] = texts(vec![nucleus]);
+        assert_eq!(table.lines().count(), 2);
+        assert_eq!(features.matches("MultiPolygon").count(), 1, "{features}");
     }
 
     #[test]

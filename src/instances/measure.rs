@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::contour::{PixelBounds, Ring, doubled_area, trace_rings};
+use super::contour::{PixelBounds, trace_rings};
 use super::simplify::simplify;
 use super::{PROBABILITY_ONE, SmoothedMap};
-use crate::raster::{LabelMap, RgbImage, hematoxylin_weights, optical_density_table};
+use crate::raster::{
+    LabelMap, Polygon, RgbImage, Ring, doubled_area, grouped_rings, hematoxylin_weights,
+    optical_density_table,
+};
 
 /// Unit of areas and lengths in [`Measurements`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +34,7 @@ impl LengthUnit {
 pub struct Measurements {
     /// Area inside the outline without the holes, in square pixels or micrometres.
     pub area: f64,
-    /// Length of the outline, in pixels or micrometres.
+    /// Length of the outline, of all parts together, in pixels or micrometres.
     pub perimeter: f64,
     /// 4π · area / perimeter², at most 1: that of a circle.
     pub circularity: f64,
@@ -87,8 +90,8 @@ impl From<[f64; 6]> for Measurements {
 pub struct Nucleus {
     /// Its number in the label map.
     pub label: u32,
-    /// The outline, then the holes, in pixels of the image.
-    pub rings: Vec<Ring>,
+    /// Its parts, in pixels of the image: mostly one.
+    pub polygons: Vec<Polygon>,
     /// Number of pixels that carry its label.
     pub area_px: u64,
     /// x and y of the mean of its pixels' centres.
@@ -155,7 +158,7 @@ impl<'a> Nuclei<'a> {
         let mut rings = trace_rings(self.labels, self.smoothed, self.threshold, label, bounds);
         // The areas of holes are negative, so the outline comes first.
         rings.sort_by(|a, b| doubled_area(b).total_cmp(&doubled_area(a)));
-        let rings: Vec<Ring> = rings.iter().map(simplify).collect();
+        let polygons = simplify(grouped_rings(rings));
         let sums = self.sums(label, bounds);
         let count = sums.count as f64;
         Nucleus {
@@ -165,8 +168,8 @@ impl<'a> Nuclei<'a> {
                 bounds.left as f64 + sums.x as f64 / count + 0.5,
                 bounds.top as f64 + sums.y as f64 / count + 0.5,
             ),
-            measurements: Some(self.measurements(&sums, &rings)),
-            rings,
+            measurements: Some(self.measurements(&sums, &polygons)),
+            polygons,
         }
     }
 
@@ -194,11 +197,12 @@ impl<'a> Nuclei<'a> {
         sums
     }
 
-    fn measurements(&self, sums: &PixelSums, rings: &[Ring]) -> Measurements {
+    fn measurements(&self, sums: &PixelSums, polygons: &[Polygon]) -> Measurements {
         let count = sums.count as f64;
         // Holes run the other way, so their areas are negative and are subtracted by the sum.
-        let area: f64 = rings.iter().map(|ring| doubled_area(ring) / 2.0).sum();
-        let perimeter = rings.first().map_or(0.0, ring_length);
+        let area: f64 = polygons.iter().flatten().map(|ring| doubled_area(ring) / 2.0).sum();
+        let perimeter: f64 =
+            polygons.iter().filter_map(|polygon| polygon.first()).map(ring_length).sum();
         let circularity = if perimeter > 0.0 {
             (4.0 * std::f64::consts::PI * area / (perimeter * perimeter)).min(1.0)
         } else {

@@ -153,7 +153,15 @@ pub fn encode_label_file(labels: &LabelMap) -> Result<(Vec<u8>, &'static str)> {
     if fits_16_bits(labels) {
         return Ok((encode_labels_16(labels)?, "png"));
     }
-    Ok((encode_labels_32(labels, &[])?, "tif"))
+    Ok((encode_labels_tiff(labels)?, "tif"))
+}
+
+/// 32-bit grey TIFF of labels.
+///
+/// # Errors
+/// [`Error::Limit`] for a plane too large for the format.
+pub fn encode_labels_tiff(labels: &LabelMap) -> Result<Vec<u8>> {
+    encode_labels_32(labels, &[])
 }
 
 /// [`encode_label_file`] for the nuclei that a segmentation found: the file carries the mark of

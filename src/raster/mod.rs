@@ -20,8 +20,9 @@ mod stain_match;
 #[cfg(not(target_arch = "wasm32"))]
 pub use codec::encode_preview_jpeg;
 pub use codec::{
-    DecodeLimits, LabelDepth, encode_label_file, encode_labels_png, encode_mask_png,
-    encode_overlay_png, encode_probability_png, encode_result_labels, encode_rgb_png,
+    DecodeLimits, LabelDepth, encode_label_file, encode_labels_png, encode_labels_tiff,
+    encode_mask_png, encode_overlay_png, encode_probability_png, encode_result_labels,
+    encode_rgb_png,
 };
 pub use components::label_components;
 pub use draw::{OUTLINE_COLOUR, Rgb, outline_mask, overlay, side_by_side};
@@ -31,7 +32,9 @@ pub use mirror::{mirror_index, mirrored_window};
 pub use orientation::Orientation;
 pub use padding::Padding;
 pub use phantom::phantom;
-pub use polygon::{Point, fill_polygon};
+pub use polygon::{
+    Point, Polygon, Ring, doubled_area, fill_polygon, fill_rings, grouped_rings, rings_hold,
+};
 #[cfg(not(target_arch = "wasm32"))]
 pub use result_mark::is_segmentation_result;
 pub use stain::{STAINS, hematoxylin_weights, optical_density_table};

@@ -11,30 +11,143 @@ pub struct Point {
     pub y: f64,
 }
 
+/// A closed line; the first point is not repeated at the end.
+pub type Ring = Vec<Point>;
+
+/// An outline, then the holes in it.
+pub type Polygon = Vec<Ring>;
+
+/// Twice the signed area of a ring (shoelace formula), positive where it runs clockwise on the
+/// screen.
+#[must_use]
+pub fn doubled_area(ring: &[Point]) -> f64 {
+    let next = ring.iter().cycle().skip(1);
+    ring.iter().zip(next).map(|(a, b)| a.x * b.y - b.x * a.y).sum()
+}
+
+/// Whether a point lies inside rings by the even-odd rule: a ray to the right crosses them an odd
+/// number of times.
+#[must_use]
+pub fn rings_hold(rings: &[Ring], x: f64, y: f64) -> bool {
+    let mut inside = false;
+    for ring in rings {
+        for (index, a) in ring.iter().enumerate() {
+            let b = ring[(index + 1) % ring.len()];
+            if (a.y <= y) != (b.y <= y) && x < a.x + (y - a.y) / (b.y - a.y) * (b.x - a.x) {
+                inside = !inside;
+            }
+        }
+    }
+    inside
+}
+
+/// Outlines, which run clockwise on the screen, in their order, each with its holes, which run the
+/// other way. A hole belongs to the smallest outline around it; one with none around it is dropped.
+#[must_use]
+pub fn grouped_rings(rings: Vec<Ring>) -> Vec<Polygon> {
+    let mut polygons: Vec<Polygon> = Vec::new();
+    let mut areas = Vec::new();
+    let mut holes = Vec::new();
+    for ring in rings {
+        let area = doubled_area(&ring);
+        if area > 0.0 {
+            polygons.push(vec![ring]);
+            areas.push(area);
+        } else {
+            holes.push(ring);
+        }
+    }
+    if let [polygon] = &mut polygons[..] {
+        polygon.extend(holes);
+        return polygons;
+    }
+    for hole in holes {
+        let Some(beside) = right_of_first_edge(&hole) else { continue };
+        let mut smallest: Option<usize> = None;
+        for (index, polygon) in polygons.iter().enumerate() {
+            let is_smaller = smallest.is_none_or(|other| areas[index] < areas[other]);
+            if is_smaller && rings_hold(&polygon[..1], beside.x, beside.y) {
+                smallest = Some(index);
+            }
+        }
+        if let Some(index) = smallest {
+            polygons[index].push(hole);
+        }
+    }
+    polygons
+}
+
+/// A point next to the middle of a ring's first edge, on the right of it.
+fn right_of_first_edge(ring: &[Point]) -> Option<Point> {
+    let [a, b, ..] = ring else { return None };
+    const OFFSET: f64 = 1e-3;
+    Some(Point {
+        x: f64::midpoint(a.x, b.x) - OFFSET * (b.y - a.y),
+        y: f64::midpoint(a.y, b.y) + OFFSET * (b.x - a.x),
+    })
+}
+
 /// Calls `span(row, first_column, end_column)` for each run of pixels whose centres lie inside,
 /// clipped to the image. Fewer than three vertices, or a vertex that is not finite, fill nothing.
 pub fn fill_polygon(
     vertices: &[Point],
     width: usize,
     height: usize,
+    span: impl FnMut(usize, usize, usize),
+) {
+    fill_rings(&[vertices], width, height, span);
+}
+
+/// An edge that crosses at least one line through the centres of a row's pixels.
+struct Edge {
+    /// First and last crossed row; the last is excluded.
+    rows: std::ops::Range<usize>,
+    from: Point,
+    to: Point,
+}
+
+/// [`fill_polygon`] for several rings at once: a pixel is inside when a line from its centre
+/// crosses all rings together an odd number of times, so a ring inside another one is a hole. A
+/// ring that is not usable counts as none.
+pub fn fill_rings(
+    rings: &[impl AsRef<[Point]>],
+    width: usize,
+    height: usize,
     mut span: impl FnMut(usize, usize, usize),
 ) {
-    if vertices.len() < 3 || vertices.iter().any(|p| !p.x.is_finite() || !p.y.is_finite()) {
-        return;
+    let mut edges = Vec::new();
+    for ring in rings.iter().map(AsRef::as_ref) {
+        if ring.len() < 3 || ring.iter().any(|p| !p.x.is_finite() || !p.y.is_finite()) {
+            continue;
+        }
+        for (i, &from) in ring.iter().enumerate() {
+            let to = ring[(i + 1) % ring.len()];
+            // An edge holds its upper end and not its lower one, so a vertex on the line counts
+            // once.
+            let first = first_centre(from.y.min(to.y), height);
+            let end = first_centre(from.y.max(to.y), height);
+            if first < end {
+                edges.push(Edge { rows: first..end, from, to });
+            }
+        }
     }
-    let top = vertices.iter().map(|p| p.y).fold(f64::INFINITY, f64::min);
-    let bottom = vertices.iter().map(|p| p.y).fold(f64::NEG_INFINITY, f64::max);
+    edges.sort_by_key(|edge| edge.rows.start);
+    let Some(first_row) = edges.first().map(|edge| edge.rows.start) else { return };
+    let end_row = edges.iter().map(|edge| edge.rows.end).max().unwrap_or(first_row);
+    let mut waiting = edges.into_iter().peekable();
+    // The edges that cross the current row.
+    let mut open: Vec<Edge> = Vec::new();
     let mut crossings = Vec::new();
-    for row in first_centre(top, height)..first_centre(bottom, height) {
-        // x of every edge that crosses the horizontal line through the row's pixel centres. An edge
-        // holds its upper end and not its lower one, so a vertex on the line counts once.
+    for row in first_row..end_row {
+        open.retain(|edge| edge.rows.end > row);
+        while let Some(edge) = waiting.next_if(|edge| edge.rows.start <= row) {
+            open.push(edge);
+        }
+        // x of every edge that crosses the horizontal line through the row's pixel centres.
         let y = row as f64 + 0.5;
         crossings.clear();
-        for (i, a) in vertices.iter().enumerate() {
-            let b = &vertices[(i + 1) % vertices.len()];
-            if (a.y <= y) != (b.y <= y) {
-                crossings.push(a.x + (y - a.y) / (b.y - a.y) * (b.x - a.x));
-            }
+        for Edge { from: a, to: b, .. } in &open {
+            crossings.push(a.x + (y - a.y) / (b.y - a.y) * (b.x - a.x));
         }
         crossings.sort_by(f64::total_cmp);
         // Even-odd rule: inside between the first and second crossing, the third and fourth, and so
@@ -81,6 +194,22 @@ mod tests {
         assert_eq!(filled(&[(-5., -5.), (1., -5.), (1., 1.), (-5., 1.)], 4, 4), [(0, 0, 1)]);
         assert!(filled(&[(0., 0.), (5., 5.)], 9, 9).is_empty());
         assert!(filled(&[(0., 0.), (f64::NAN, 5.), (5., 0.)], 9, 9).is_empty());
+    }
+
+    #[test]
+    fn a_ring_inside_another_is_a_hole() {
+        let square = |from: f64, to: f64| {
+            [(from, from), (to, from), (to, to), (from, to)].map(|(x, y)| Point { x, y }).to_vec()
+        };
+        let mut count = 0;
+        let rings = [square(0.0, 6.0), square(2.0, 4.0)];
+        fill_rings(&rings, 9, 9, |_, first, end| count += end - first);
+        assert_eq!(count, 36 - 4);
+        assert_eq!(
+            [1.0, 3.0, 5.0, 7.0].map(|v| rings_hold(&rings, v, v)),
+            [true, false, true, false]
+        );
+        assert!((doubled_area(&rings[1]) - 8.0).abs() < 1e-12);
     }
 
     #[test]

@@ -74,9 +74,11 @@ pub fn nuclei_tile(size: (usize, usize), index: &NucleusIndex, key: TileKey) -> 
     for (label, nucleus) in index.near(bounds) {
         let [low, high] = short_label(label).to_le_bytes();
         let texel = [probability_to_u8(nucleus.probability() as f32), low, high, 255];
-        for (i, ring) in nucleus.rings().enumerate() {
-            // The first ring is the outline, the others are holes in it.
-            canvas.fill(ring, if i == 0 { texel } else { [0, 0, 0, 255] });
+        for polygon in nucleus.polygons() {
+            for (i, ring) in polygon.iter().enumerate() {
+                // The first ring is the outline, the others are holes in it.
+                canvas.fill(ring, if i == 0 { texel } else { [0, 0, 0, 255] });
+            }
         }
         if canvas.downsample >= POINT_DOWNSAMPLE {
             let (x, y) = nucleus.centroid;

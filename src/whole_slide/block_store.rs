@@ -11,6 +11,8 @@ use crate::instances::{Provenance, write_nuclei};
 use crate::model::sha256_hex;
 use crate::platform::{read_file, write_atomic};
 
+/// Version of the blocks' format; blocks of another one are not taken.
+const FORMAT: u32 = 2;
 /// Largest file of a block.
 const MAX_PART_BYTES: u64 = 1 << 30;
 
@@ -28,7 +30,7 @@ impl BlockStore {
     /// written.
     pub fn open(folder: &Path, id: &str) -> Result<Self> {
         let file = folder.join("run.txt");
-        let id = sha256_hex(id.as_bytes());
+        let id = sha256_hex(format!("{FORMAT} {id}").as_bytes());
         if file.is_file() {
             if read_file(&file, 10_000)? != id.as_bytes() {
                 return Err(Error::mismatch(format!(

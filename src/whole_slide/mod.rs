@@ -27,7 +27,7 @@ pub use block_store::{BlockStore, write_finished};
 pub use job::{BackgroundBlocks, BlockPixels, PixelRequest, SegmentSettings, SlideJob, SlideSetup};
 pub use nucleus::SlideNucleus;
 pub use nucleus_index::NucleusIndex;
-pub use region::SlideRegion;
+pub use region::{RegionPart, SlideRegion};
 pub use resample::{Axis, resampled};
 #[cfg(not(target_arch = "wasm32"))]
 pub use run::{BLOCK_PX, PixelSource, RunSummary, SlideRun, StageSeconds};

@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::instances::{Measurements, Nucleus};
-use crate::raster::Point;
+use crate::raster::{Point, Polygon};
 use crate::slide::SlideBounds;
 
 /// Outline, area and centroid in pixels of the finest level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SlideNucleus {
-    /// The outline, then its holes; x and y of each corner.
-    rings: Vec<Vec<[f64; 2]>>,
+    /// For each part the outline, then its holes; x and y of each corner.
+    polygons: Vec<Vec<Vec<[f64; 2]>>>,
     /// Area in pixels of the finest level.
     pub area_px: u64,
     /// x and y.
@@ -24,13 +24,17 @@ impl SlideNucleus {
     #[must_use]
     pub fn new(nucleus: &Nucleus, left: usize, top: usize, scale: f64) -> Self {
         let place = |x: f64, y: f64| [(x + left as f64) * scale, (y + top as f64) * scale];
-        let mut rings = Vec::with_capacity(nucleus.rings.len());
-        for ring in &nucleus.rings {
-            rings.push(ring.iter().map(|corner| place(corner.x, corner.y)).collect());
+        let mut polygons = Vec::with_capacity(nucleus.polygons.len());
+        for polygon in &nucleus.polygons {
+            let mut rings = Vec::with_capacity(polygon.len());
+            for ring in polygon {
+                rings.push(ring.iter().map(|corner| place(corner.x, corner.y)).collect());
+            }
+            polygons.push(rings);
         }
         let [x, y] = place(nucleus.centroid.0, nucleus.centroid.1);
         Self {
-            rings,
+            polygons,
             area_px: (nucleus.area_px as f64 * scale * scale).round() as u64,
             centroid: (x, y),
             measurements: nucleus.measurements.unwrap_or_default(),
@@ -40,22 +44,27 @@ impl SlideNucleus {
     /// With its number in the whole.
     #[must_use]
     pub fn numbered(self, label: u32) -> Nucleus {
-        let mut rings = Vec::with_capacity(self.rings.len());
-        for ring in self.rings {
-            rings.push(ring.into_iter().map(|[x, y]| Point { x, y }).collect());
+        let mut polygons = Vec::with_capacity(self.polygons.len());
+        for polygon in self.polygons {
+            let mut rings: Polygon = Vec::with_capacity(polygon.len());
+            for ring in polygon {
+                rings.push(ring.into_iter().map(|[x, y]| Point { x, y }).collect());
+            }
+            polygons.push(rings);
         }
         Nucleus {
             label,
-            rings,
+            polygons,
             area_px: self.area_px,
             centroid: self.centroid,
             measurements: Some(self.measurements),
         }
     }
 
-    /// Outline and holes.
-    pub fn rings(&self) -> impl Iterator<Item = &[[f64; 2]]> {
-        self.rings.iter().map(Vec::as_slice)
+    /// Its parts, each an outline and then its holes.
+    #[must_use]
+    pub fn polygons(&self) -> &[Vec<Vec<[f64; 2]>>] {
+        &self.polygons
     }
 
     /// Mean probability, 0 to 1.
@@ -75,7 +84,7 @@ impl SlideNucleus {
     #[must_use]
     pub fn holds(&self, x: f64, y: f64) -> bool {
         let mut inside = false;
-        for ring in &self.rings {
+        for ring in self.polygons.iter().flatten() {
             for (index, [ax, ay]) in ring.iter().enumerate() {
                 let [bx, by] = ring[(index + 1) % ring.len()];
                 if (*ay <= y) != (by <= y) && x < ax + (y - ay) / (by - ay) * (bx - ax) {
@@ -91,7 +100,7 @@ impl SlideNucleus {
     pub fn bounds(&self) -> SlideBounds {
         let [mut left, mut top] = [f64::MAX; 2];
         let [mut right, mut bottom] = [f64::MIN; 2];
-        for [x, y] in self.rings.iter().flatten() {
+        for [x, y] in self.polygons.iter().flatten().flatten() {
             left = left.min(*x);
             top = top.min(*y);
             right = right.max(*x);
@@ -109,7 +118,7 @@ mod tests {
     fn a_hole_is_not_inside() {
         let square = |from: f64, to: f64| vec![[from, from], [to, from], [to, to], [from, to]];
         let kept = SlideNucleus {
-            rings: vec![square(0.0, 9.0), square(3.0, 6.0)],
+            polygons: vec![vec![square(0.0, 9.0), square(3.0, 6.0)]],
             area_px: 72,
             centroid: (4.5, 4.5),
             measurements: Measurements::default(),

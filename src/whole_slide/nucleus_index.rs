@@ -211,7 +211,7 @@ mod tests {
             .map(|(x, y)| Point { x, y });
         let nucleus = Nucleus {
             label: 1,
-            rings: vec![ring.to_vec()],
+            polygons: vec![vec![ring.to_vec()]],
             area_px: (4.0 * r * r) as u64,
             centroid: (x, y),
             measurements: None,

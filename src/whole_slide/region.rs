@@ -1,12 +1,18 @@
 //! The part of a slide that is segmented.
 
-use crate::error::{Error, Result};
-use crate::instances::polygons;
-use crate::raster::Point;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::error::{Error, Result, Warnings};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::outlines::read_outlines;
+use crate::raster::{Polygon, rings_hold};
 use crate::slide::SlideBounds;
 
 /// Most corners of all outlines.
+#[cfg(not(target_arch = "wasm32"))]
 const MAX_POINTS: usize = 1_000_000;
+/// QuPath's class of what is left out.
+#[cfg(not(target_arch = "wasm32"))]
+const IGNORED_CLASS: &str = "Ignore*";
 
 /// A region of interest, in pixels of the finest level.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +30,40 @@ pub enum SlideRegion {
         /// Pixels of the finest level.
         height: f64,
     },
-    /// Outlines with holes; a point in any of them belongs.
-    Outlines(Vec<Vec<Vec<Point>>>),
+    /// Outlines with holes. A point in any of them belongs, unless it lies in an ignored one.
+    Outlines {
+        /// What belongs.
+        inside: Vec<RegionPart>,
+        /// What is cut out.
+        ignored: Vec<RegionPart>,
+    },
+}
+
+/// A polygon and the rectangle around it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegionPart {
+    rings: Polygon,
+    bounds: SlideBounds,
+}
+
+impl RegionPart {
+    #[cfg(not(target_arch = "wasm32"))]
+    fn new(rings: Polygon) -> Self {
+        let [mut left, mut top] = [f64::MAX; 2];
+        let [mut right, mut bottom] = [f64::MIN; 2];
+        for point in rings.iter().flatten() {
+            left = left.min(point.x);
+            top = top.min(point.y);
+            right = right.max(point.x);
+            bottom = bottom.max(point.y);
+        }
+        Self { rings, bounds: SlideBounds { left, top, right, bottom } }
+    }
+
+    fn holds(&self, x: f64, y: f64) -> bool {
+        let SlideBounds { left, top, right, bottom } = self.bounds;
+        (left..=right).contains(&x) && (top..=bottom).contains(&y) && rings_hold(&self.rings, x, y)
+    }
 }
 
 impl std::str::FromStr for SlideRegion {
@@ -33,35 +71,111 @@ impl std::str::FromStr for SlideRegion {
 
     /// `x,y,width,height`.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let numbers: Vec<f64> = text.split(',').filter_map(|n| n.trim().parse().ok()).collect();
-        match numbers[..] {
-            [x, y, width, height]
-                if numbers.iter().all(|n| n.is_finite()) && width > 0.0 && height > 0.0 =>
-            {
-                Ok(Self::Rectangle { x, y, width, height })
+        let refused = |why: &str| {
+            Err(format!("'{text}' is no rectangle: {why}; give x,y,width,height in pixels"))
+        };
+        let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+        let Ok(parts) = <[&str; 4]>::try_from(parts) else {
+            return refused("it has not four numbers with commas between them");
+        };
+        let mut numbers = [0.0; 4];
+        for (number, part) in numbers.iter_mut().zip(parts) {
+            match part.parse::<f64>() {
+                Ok(value) if value.is_finite() => *number = value,
+                _ => return refused(&format!("'{part}' is no number")),
             }
-            _ => Err(format!("'{text}' is no rectangle; give x,y,width,height in pixels")),
         }
+        let [x, y, width, height] = numbers;
+        if width <= 0.0 || height <= 0.0 {
+            return refused("width and height must be above 0");
+        }
+        Ok(Self::Rectangle { x, y, width, height })
     }
 }
 
 impl SlideRegion {
-    /// Polygons of a GeoJSON file, such as QuPath's annotations.
+    /// The polygons of a file of outlines, such as QuPath's annotations as GeoJSON. Those of the
+    /// class "Ignore*" are cut out of the others.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when it is none or holds no polygon.
-    pub fn from_geojson(text: &str) -> Result<Self> {
-        let outlines = polygons(text)?;
-        let points: usize = outlines.iter().flatten().map(Vec::len).sum();
-        if points == 0 {
-            return Err(Error::malformed("The region holds no polygon"));
+    /// [`Error::Malformed`] when it is none or holds no polygon, [`Error::Limit`] for too many
+    /// corners.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn from_outlines(bytes: &[u8]) -> Result<(Self, Warnings)> {
+        let outlines = read_outlines(bytes)?;
+        let mut notes = outlines.notes;
+        let mut inside = Vec::new();
+        let mut ignored = Vec::new();
+        let mut points = 0;
+        for object in outlines.objects {
+            let is_ignored =
+                object.class.is_some_and(|class| class.eq_ignore_ascii_case(IGNORED_CLASS));
+            for polygon in object.polygons {
+                points += polygon.iter().map(Vec::len).sum::<usize>();
+                let part = RegionPart::new(polygon);
+                if is_ignored { ignored.push(part) } else { inside.push(part) }
+            }
+        }
+        if inside.is_empty() {
+            let found = if ignored.is_empty() {
+                "The file holds no polygon, so nothing of the slide lies inside".to_owned()
+            } else {
+                format!("The file holds polygons of the class {IGNORED_CLASS} only")
+            };
+            let why: String = notes.notes.iter().map(|note| format!(". {note}")).collect();
+            return Err(Error::malformed(format!("{found}{why}")));
         }
         if points > MAX_POINTS {
             return Err(Error::limit(format!(
                 "The region has {points} corners; {MAX_POINTS} are the limit"
             )));
         }
-        Ok(Self::Outlines(outlines))
+        if !ignored.is_empty() {
+            notes.note(format!(
+                "{} polygons of the class {IGNORED_CLASS} are cut out of the region",
+                ignored.len()
+            ));
+        }
+        Ok((Self::Outlines { inside, ignored }, notes))
+    }
+
+    /// Refuses a region of which nothing lies in a slide of a size.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] that names both extents.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn check_within(&self, width: usize, height: usize) -> Result<()> {
+        if self.touches(&SlideBounds::of_size(width, height)) {
+            return Ok(());
+        }
+        let mut extent: Option<SlideBounds> = None;
+        match self {
+            Self::Everything => {}
+            Self::Rectangle { x, y, width, height } => {
+                extent =
+                    Some(SlideBounds { left: *x, top: *y, right: x + width, bottom: y + height });
+            }
+            Self::Outlines { inside, .. } => {
+                for part in inside {
+                    let own = part.bounds;
+                    let all = extent.get_or_insert(own);
+                    all.left = all.left.min(own.left);
+                    all.top = all.top.min(own.top);
+                    all.right = all.right.max(own.right);
+                    all.bottom = all.bottom.max(own.bottom);
+                }
+            }
+        }
+        let place = extent.map_or_else(String::new, |e| {
+            format!(
+                " It reaches from {:.0}, {:.0} to {:.0}, {:.0}",
+                e.left, e.top, e.right, e.bottom
+            )
+        });
+        Err(Error::mismatch(format!(
+            "The region does not touch the slide, which has {width} × {height} pixels.{place}; is \
+             it of another slide, or in micrometres instead of pixels?"
+        )))
     }
 
     /// Whether a point belongs.
@@ -72,10 +186,10 @@ impl SlideRegion {
             Self::Rectangle { x, y, width, height } => {
                 px >= *x && py >= *y && px < x + width && py < y + height
             }
-            // A point in a hole lies inside two rings, which is an even number.
-            Self::Outlines(all) => all
-                .iter()
-                .any(|rings| rings.iter().filter(|ring| is_inside(ring, px, py)).count() % 2 == 1),
+            Self::Outlines { inside, ignored } => {
+                inside.iter().any(|part| part.holds(px, py))
+                    && !ignored.iter().any(|part| part.holds(px, py))
+            }
         }
     }
 
@@ -88,40 +202,11 @@ impl SlideRegion {
                 let own = SlideBounds { left: *x, top: *y, right: x + width, bottom: y + height };
                 own.intersects(bounds)
             }
-            Self::Outlines(all) => {
-                for outline in all.iter().filter_map(|rings| rings.first()) {
-                    let mut own = SlideBounds {
-                        left: f64::MAX,
-                        top: f64::MAX,
-                        right: f64::MIN,
-                        bottom: f64::MIN,
-                    };
-                    for point in outline {
-                        own.left = own.left.min(point.x);
-                        own.top = own.top.min(point.y);
-                        own.right = own.right.max(point.x);
-                        own.bottom = own.bottom.max(point.y);
-                    }
-                    if own.intersects(bounds) {
-                        return true;
-                    }
-                }
-                false
+            Self::Outlines { inside, .. } => {
+                inside.iter().any(|part| part.bounds.intersects(bounds))
             }
         }
     }
-}
-
-/// Even-odd rule: whether a ray to the right crosses the ring an odd number of times.
-fn is_inside(ring: &[Point], x: f64, y: f64) -> bool {
-    let mut inside = false;
-    for (index, a) in ring.iter().enumerate() {
-        let b = ring[(index + 1) % ring.len()];
-        if (a.y > y) != (b.y > y) && x < (b.x - a.x) * (y - a.y) / (b.y - a.y) + a.x {
-            inside = !inside;
-        }
-    }
-    inside
 }
 
 #[cfg(test)]
@@ -132,27 +217,77 @@ mod tests {
         SlideBounds { left, top, right, bottom }
     }
 
+    fn region(text: &str) -> SlideRegion {
+        SlideRegion::from_outlines(text.as_bytes()).expect("region").0
+    }
+
     #[test]
-    fn rectangles_and_polygons_with_holes_hold_what_lies_in_them() {
+    fn rectangles_hold_what_lies_in_them() {
         let rectangle: SlideRegion = "10, 20,30,40".parse().expect("rectangle");
         assert!(
             rectangle.holds(10.0, 20.0)
                 && !rectangle.holds(40.0, 20.0)
                 && rectangle.touches(&bounds(39.0, 0.0, 50.0, 21.0))
         );
-        for bad in ["1,2,3", "1,2,0,4", "a,b,c,d", "1,2,3,nan"] {
+        assert!("-5,-5,10,1e3".parse::<SlideRegion>().is_ok());
+        for bad in [
+            "1,2,3",
+            "1,2,0,4",
+            "1,2,3,-4",
+            "a,b,c,d",
+            "1,2,3,nan",
+            "1,2,3,inf",
+            "10,x,20,30,40",
+            "1;2;3;4",
+            "1,2,3,4,5",
+            "1,2,,3,4",
+            "1,2,3,4,",
+            "",
+            ",,,",
+            "1 2 3 4",
+            "10x20",
+        ] {
             assert!(bad.parse::<SlideRegion>().is_err(), "{bad}");
         }
-        let text = r#"{"type":"Feature","properties":{},"geometry":{"type":"Polygon","coordinates":
-            [[[0,0],[10,0],[10,10],[0,10],[0,0]],[[4,4],[6,4],[6,6],[4,6],[4,4]]]}}"#;
-        let polygon = SlideRegion::from_geojson(text).expect("polygon");
+    }
+
+    #[test]
+    fn polygons_hold_what_lies_in_them_and_in_no_hole() {
+        let polygon = region(
+            r#"{"type":"Feature","properties":{},"geometry":{"type":"Polygon","coordinates":
+            [[[0,0],[10,0],[10,10],[0,10],[0,0]],[[4,4],[6,4],[6,6],[4,6],[4,4]]]}}"#,
+        );
         assert!(polygon.holds(2.0, 2.0) && !polygon.holds(5.0, 5.0) && !polygon.holds(11.0, 5.0));
         assert!(
             polygon.touches(&bounds(9.0, 9.0, 20.0, 20.0))
                 && !polygon.touches(&bounds(11.0, 0.0, 20.0, 20.0))
         );
+        assert!(polygon.check_within(5, 5).is_ok());
         for bad in ["{}", "no", r#"{"type":"Point","coordinates":[1,2]}"#] {
-            assert!(SlideRegion::from_geojson(bad).is_err(), "{bad}");
+            assert!(SlideRegion::from_outlines(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn ignored_polygons_are_cut_out_with_a_note() {
+        let square = |x: u32, class: &str| {
+            format!(
+                r#"{{"type":"Feature","properties":{{"classification":{{"name":"{class}"}}}},
+                "geometry":{{"type":"Polygon","coordinates":
+                [[[{x},0],[10,0],[10,10],[{x},10]]]}}}}"#
+            )
+        };
+        let text = format!("[{},{}]", square(0, "Tumor"), square(5, "Ignore*"));
+        let (region, notes) = SlideRegion::from_outlines(text.as_bytes()).expect("region");
+        assert!(region.holds(2.0, 5.0) && !region.holds(7.0, 5.0));
+        assert_eq!(notes.notes.len(), 1);
+        assert!(SlideRegion::from_outlines(square(0, "ignore*").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_region_beside_the_slide_is_refused_with_both_extents() {
+        let far: SlideRegion = "5000,6000,10,10".parse().expect("rectangle");
+        let message = far.check_within(256, 128).expect_err("beside").to_string();
+        assert!(message.contains("256 × 128") && message.contains("5000, 6000"), "{message}");
     }
 }

@@ -10,12 +10,13 @@ use crate::support::root;
 const MAX_WIDTH: usize = 100;
 
 /// Floor of each module; imports go to lower floors only.
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 23] = [
     ("error", 1),
     ("platform", 2),
     ("raster", 3),
     ("model", 3),
     ("slide", 4),
+    ("outlines", 4),
     ("picture", 5),
     ("engine", 6),
     ("instances", 6),
@@ -36,7 +37,7 @@ const FLOORS: [(&str, u8); 22] = [
 ];
 
 /// Foreign crates and the modules that may touch them.
-const FOREIGN: [(&str, &[&str]); 36] = [
+const FOREIGN: [(&str, &[&str]); 38] = [
     ("burn_tensor", &["train/burn"]),
     ("wgpu", &["engine/gpu", "viewer/painter", "web/viewport", "desktop/window_surface"]),
     (
@@ -50,13 +51,23 @@ const FOREIGN: [(&str, &[&str]); 36] = [
         ],
     ),
     ("prost", &["export"]),
-    ("flate2", &["export/link", "export/html", "raster/result_mark", "slide/codec", "picture/png"]),
+    (
+        "flate2",
+        &[
+            "export/link",
+            "export/html",
+            "outlines/text",
+            "picture/png",
+            "raster/result_mark",
+            "slide/codec",
+        ],
+    ),
     ("axum", &["cli/serve"]),
     ("tokio", &["cli/serve"]),
     ("tower_http", &["cli/serve"]),
     ("open", &["cli/serve"]),
-    ("geojson", &["instances/export", "instances/polygons"]),
-    ("uuid", &["instances/export"]),
+    ("geojson", &["instances/export", "outlines/geometry", "outlines/geojson_writer"]),
+    ("uuid", &["outlines/geometry", "outlines/geojson_writer"]),
     ("js_sys", &["platform/web", "web"]),
     ("wasm_bindgen", &["web"]),
     ("wasm_bindgen_futures", &["web"]),
@@ -70,7 +81,8 @@ const FOREIGN: [(&str, &[&str]); 36] = [
     ("toml", &["study/design"]),
     ("indicatif", &["cli"]),
     ("ctrlc", &["cli/output"]),
-    ("quick_xml", &["dataset/imagescope", "slide/xml"]),
+    ("quick_xml", &["outlines/xml", "outlines/imagescope_writer", "slide/xml"]),
+    ("i_overlay", &["outlines/repair"]),
     ("plotters", &["report"]),
     ("pathfinding", &["metrics"]),
     (

@@ -14,6 +14,7 @@ mod kumar;
 mod layering;
 mod link;
 mod onnx;
+mod outlines;
 mod pictures;
 mod reference;
 mod resume;

@@ -1,0 +1,168 @@
+//! Label maps of outlines.
+
+use super::read::{Outline, Outlines, counted};
+use super::set_aside::which_are_nuclei;
+use crate::error::Warnings;
+use crate::raster::{LabelMap, Plane, Point, Polygon, fill_rings};
+
+/// Vertices further outside the image than this are reported, pixels.
+const OUTSIDE_PX: f64 = 1.0;
+/// A region that covers more than this share of the image is asked about.
+const LARGE_SHARE: f64 = 0.5;
+/// Most crossings of an outline's edges with rows of pixels.
+const MAX_CROSSINGS: f64 = 2e9;
+/// Most objects that a note names.
+const MAX_NAMED: usize = 5;
+
+/// A label map and what happened while it was drawn.
+#[derive(Debug, Clone)]
+pub struct Drawing {
+    /// Objects are numbered 1, 2, … in the order of the file.
+    pub labels: LabelMap,
+    /// Number of objects that cover at least one pixel when they are drawn.
+    pub objects: u32,
+    /// Number of pixels that a later object took from an earlier one.
+    pub overwritten_px: u64,
+    /// Number of objects of which no pixel is left in the label map, since later ones cover them.
+    pub hidden: usize,
+    /// What was unusual and what was done about it.
+    pub notes: Warnings,
+}
+
+/// Draws the nuclei among outlines. A pixel belongs to the last object that contains its centre, by
+/// the even-odd rule. `shift` is added to both coordinates of every vertex. Objects that cover no
+/// pixel get no number and are named in a note, as are regions that are no nuclei: tiles, classes
+/// that end in `*`, and regions of interest around others.
+#[must_use]
+pub fn draw_outlines(outlines: &Outlines, width: usize, height: usize, shift: f64) -> Drawing {
+    let (is_nucleus, mut notes) = which_are_nuclei(&outlines.objects);
+    let mut drawing = Drawing {
+        labels: Plane::filled(width, height, 0),
+        objects: 0,
+        overwritten_px: 0,
+        hidden: 0,
+        notes: Warnings::default(),
+    };
+    let mut outside_count = 0;
+    let mut max_outside_px = 0.0f64;
+    let mut beyond = 0;
+    let mut no_pixel = Vec::new();
+    let mut large = Vec::new();
+    for (object, _) in outlines.objects.iter().zip(is_nucleus).filter(|(_, is)| *is) {
+        let outside_px = outside_distance(object, width, height);
+        let covered = drawing.draw(object, shift);
+        if covered == 0 && is_beyond(object, width, height) {
+            beyond += 1;
+            continue;
+        }
+        if outside_px > OUTSIDE_PX {
+            outside_count += 1;
+            max_outside_px = max_outside_px.max(outside_px);
+        }
+        if covered == 0 {
+            no_pixel.push(object.label());
+        }
+        let share = covered as f64 / (width * height) as f64;
+        if share > LARGE_SHARE && outlines.objects.len() > 1 {
+            large.push(format!("{} ({:.0} %)", object.label(), share * 100.0));
+        }
+    }
+    if outside_count > 0 {
+        notes.note(format!(
+            "{} up to {max_outside_px:.1} px outside the image: clipped",
+            counted(outside_count, "region reaches", "regions reach")
+        ));
+    }
+    if beyond > 0 {
+        notes.note(format!(
+            "{} outside the image: lost",
+            counted(beyond, "object lies", "objects lie")
+        ));
+    }
+    if !no_pixel.is_empty() {
+        let shown = no_pixel.len().min(MAX_NAMED);
+        let more = if no_pixel.len() > shown { ", …" } else { "" };
+        notes.note(format!(
+            "{} no pixel: left out, {}{more}",
+            counted(no_pixel.len(), "region covers", "regions cover"),
+            no_pixel[..shown].join(", ")
+        ));
+    }
+    if !large.is_empty() {
+        notes.note(format!(
+            "{} covers most of the image and is taken for a nucleus all the same",
+            large.join(", ")
+        ));
+    }
+    drawing.hidden = hidden(&drawing);
+    drawing.notes = notes;
+    drawing
+}
+
+impl Drawing {
+    /// Draws an object; gives the number of its pixels.
+    fn draw(&mut self, object: &Outline, shift: f64) -> usize {
+        let label = self.objects + 1;
+        let [width, height] = [self.labels.width(), self.labels.height()];
+        let mut covered = 0;
+        for polygon in &object.polygons {
+            if crossings(polygon, height) > MAX_CROSSINGS {
+                continue;
+            }
+            let shifted: Polygon = polygon
+                .iter()
+                .map(|ring| ring.iter().map(|p| Point { x: p.x + shift, y: p.y + shift }).collect())
+                .collect();
+            fill_rings(&shifted, width, height, |row, first, end| {
+                for pixel in &mut self.labels.row_mut(row)[first..end] {
+                    self.overwritten_px += u64::from(*pixel != 0 && *pixel != label);
+                    *pixel = label;
+                }
+                covered += end - first;
+            });
+        }
+        if covered > 0 {
+            self.objects += 1;
+        }
+        covered
+    }
+}
+
+/// Upper bound of the crossings of a polygon's edges with rows.
+fn crossings(polygon: &Polygon, height: usize) -> f64 {
+    let mut crossings = 0.0;
+    for ring in polygon {
+        for (i, a) in ring.iter().enumerate() {
+            let b = ring[(i + 1) % ring.len()];
+            crossings += (a.y - b.y).abs().min(height as f64);
+        }
+    }
+    crossings
+}
+
+/// Largest distance of a vertex beyond the image along one axis, pixels; 0 inside.
+fn outside_distance(object: &Outline, width: usize, height: usize) -> f64 {
+    let mut largest = 0.0f64;
+    for vertex in object.polygons.iter().flatten().flatten() {
+        largest = largest.max(-vertex.x).max(vertex.x - width as f64);
+        largest = largest.max(-vertex.y).max(vertex.y - height as f64);
+    }
+    largest
+}
+
+/// Whether every vertex lies beyond the same edge of the image.
+fn is_beyond(object: &Outline, width: usize, height: usize) -> bool {
+    let vertices = || object.polygons.iter().flatten().flatten();
+    vertices().all(|p| p.x <= 0.0)
+        || vertices().all(|p| p.x >= width as f64)
+        || vertices().all(|p| p.y <= 0.0)
+        || vertices().all(|p| p.y >= height as f64)
+}
+
+fn hidden(drawing: &Drawing) -> usize {
+    let mut is_visible = vec![false; drawing.objects as usize + 1];
+    for &label in drawing.labels.data() {
+        is_visible[label as usize] = true;
+    }
+    is_visible.iter().skip(1).filter(|&&is| !is).count()
+}

@@ -1,0 +1,70 @@
+//! Outlines as GeoJSON for QuPath.
+
+use std::io::Write;
+
+use geojson::{Feature, FeatureWriter, JsonObject};
+use serde_json::json;
+
+use super::geometry::{geometry, outline_id};
+use super::read::{Outline, OutlineKind, Outlines};
+use crate::error::{Error, Result};
+
+/// Class of objects that have none.
+const CLASS: &str = "Nucleus";
+/// Its colour in QuPath.
+const COLOUR: [u8; 3] = [0, 160, 80];
+
+/// Writes outlines as a `FeatureCollection`, as QuPath (0.4 and later) reads it. Objects without a
+/// class are of the class "Nucleus". Returns the number of objects.
+///
+/// # Errors
+/// [`Error::Io`] when the target cannot be written.
+pub fn write_geojson(
+    outlines: &Outlines,
+    mpp_um: Option<f64>,
+    target: &mut dyn Write,
+) -> Result<usize> {
+    let error =
+        |e: geojson::Error| Error::io("The GeoJSON cannot be written", std::io::Error::other(e));
+    let mut features = FeatureWriter::from_writer(target);
+    for object in &outlines.objects {
+        features.write_feature(&feature(object, mpp_um)).map_err(error)?;
+    }
+    features.finish().map_err(error)?;
+    Ok(outlines.objects.len())
+}
+
+fn feature(object: &Outline, mpp_um: Option<f64>) -> Feature {
+    let kind = match object.kind {
+        OutlineKind::Annotation => "annotation",
+        OutlineKind::Detection => "detection",
+        OutlineKind::Cell => "cell",
+        OutlineKind::Tile => "tile",
+        OutlineKind::Core => "tma_core",
+    };
+    let classification = match object.class.as_deref() {
+        None | Some(CLASS) => json!({ "name": CLASS, "color": COLOUR }),
+        Some(class) => json!({ "name": class }),
+    };
+    let mut metadata = JsonObject::new();
+    if let Some(mpp) = mpp_um {
+        metadata.insert("mpp_um".into(), mpp.to_string().into());
+    }
+    let mut properties = JsonObject::new();
+    properties.insert("objectType".into(), json!(kind));
+    properties.insert("classification".into(), classification);
+    if let Some(name) = &object.name {
+        properties.insert("name".into(), json!(name));
+    }
+    properties.insert("isLocked".into(), json!(false));
+    properties.insert("metadata".into(), metadata.into());
+    // QuPath reads ids that are UUIDs.
+    let id = object.id.clone().filter(|id| uuid::Uuid::parse_str(id).is_ok());
+    Feature {
+        id: Some(geojson::feature::Id::String(id.unwrap_or_else(|| outline_id(&object.polygons)))),
+        geometry: Some(geometry(&object.polygons).into()),
+        properties: Some(properties),
+        bbox: None,
+        foreign_members: None,
+    }
+}
