@@ -14,8 +14,8 @@ use wasm_bindgen::prelude::*;
 use super::computation::Computation;
 use super::session::{ModelInput, Session, window_around};
 use super::slide_source::WebSlide;
-use super::{Thrown as _, json, viewport};
-use crate::error::{Error, Result};
+use super::{STAIN_MATCHED, Thrown as _, json, viewport};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::{Provenance, write_nuclei};
 use crate::model::InstanceParameters;
 use crate::raster::StainMode;
@@ -83,6 +83,11 @@ struct FinishedBlock {
     wanted: usize,
 }
 
+/// What was unusual about a slide's stain.
+fn stain_notes(job: &SlideJob) -> Vec<&'static str> {
+    if job.stain_lut().is_some() { vec![STAIN_MATCHED] } else { Vec::new() }
+}
+
 impl Session {
     fn slide(&self) -> Result<Rc<WebSlide>> {
         self.state.borrow().slide.clone().ok_or_else(|| Error::invalid("There is no slide open"))
@@ -108,6 +113,7 @@ impl Session {
         let facts = json!({
             "width": first.width, "height": first.height, "levels": slide.slide.levels.len(),
             "mpp": slide.slide.mpp_um, "magnification": slide.slide.magnification,
+            "notes": [],
         });
         let mut state = self.state.borrow_mut();
         state.close_picture();
@@ -115,7 +121,7 @@ impl Session {
         Ok(Some(facts))
     }
 
-    /// Prepares the segmentation of a slide; gives whether its stain is matched.
+    /// Prepares the segmentation of a slide; gives what was unusual about it.
     async fn prepare_slide(
         &self,
         slot: u32,
@@ -123,7 +129,7 @@ impl Session {
         mpp_um: f64,
         threshold: f32,
         read: &Function,
-    ) -> Result<bool> {
+    ) -> Result<Vec<&'static str>> {
         let (slide, model) = (self.slide()?, self.state.borrow().model(id)?);
         let (own, fingerprint) = (model.card().instances, model.fingerprint());
         let threshold = if threshold < 0.0 { own.threshold } else { threshold };
@@ -131,7 +137,7 @@ impl Session {
         if let Some(answer) = self.state.borrow().slide_result(slot)
             && answer.is_of(&fingerprint, mpp_um, &parameters)
         {
-            return Ok(answer.job.stain_lut().is_some());
+            return Ok(stain_notes(&answer.job));
         }
         let settings = SegmentSettings {
             parameters,
@@ -150,13 +156,13 @@ impl Session {
         }
         let job = Rc::new(setup.finish()?);
         slide.tissue.replace(Some(Arc::clone(job.tissue())));
-        let matched = job.stain_lut().is_some();
+        let notes = stain_notes(&job);
         let index = NucleusIndex::new(&job);
         let mut state = self.state.borrow_mut();
         let place = state.slide_results.get_mut(slot as usize);
         *place.ok_or_else(|| Error::invalid("No such slot"))? =
             Some(SlideResult { index, job, fingerprint });
-        Ok(matched)
+        Ok(notes)
     }
 
     async fn read_block(
@@ -233,18 +239,14 @@ impl Session {
     pub async fn open_slide(
         &self,
         len: f64,
+        name: String,
         read: Function,
     ) -> std::result::Result<String, JsValue> {
-        Ok(self
-            .opened(len, &read)
-            .await
-            .thrown()?
-            .map_or_else(|| "null".to_owned(), |told| told.to_string()))
+        json(&self.opened(len, &read).await.at(name).thrown()?)
     }
 
     /// Prepares an answer of the slide; what the same model found before with the same settings is
-    /// kept. A threshold below 0 is the model's own. Gives whether the slide's colours are matched
-    /// to those that the model learned from.
+    /// kept. A threshold below 0 is the model's own. Gives a JSON list of notes.
     ///
     /// # Errors
     /// A sentence.
@@ -256,9 +258,9 @@ impl Session {
         mpp: f64,
         threshold: f32,
         read: Function,
-    ) -> std::result::Result<bool, JsValue> {
+    ) -> std::result::Result<String, JsValue> {
         self.cancel.store(false, Ordering::Relaxed);
-        self.prepare_slide(slot, id, mpp, threshold, &read).await.thrown()
+        json(&self.prepare_slide(slot, id, mpp, threshold, &read).await.thrown()?)
     }
 
     /// Blocks that are not finished and touch a rectangle, in pixels of the finest level; those in
