@@ -11,7 +11,9 @@ use super::output::{Output, stop_flag};
 use crate::engine::{Control, DeviceChoice, DeviceKind, SegmentOptions, Segmenter};
 use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
-use crate::raster::{Orientation, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics};
+use crate::raster::{
+    Orientation, Padding, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics,
+};
 
 /// A pixel is nucleus above this, in pixel scores (the paper's choice).
 const PIXEL_THRESHOLD: f32 = 0.5;
@@ -140,13 +142,21 @@ impl ImageRunner<'_> {
     /// Those of [`Segmenter::segment`].
     pub(super) fn run_with(&self, image: &RgbImage, bar: &ProgressBar) -> Result<SegmentedImage> {
         let stain_lut = StainLut::for_mode(self.how.stain, StainStatistics::of([image]));
-        let normalised = match &stain_lut {
-            Some(lut) => Cow::Owned(lut.apply(image)),
+        let padding = Padding::of(image);
+        let filled = match &padding {
+            Some(padding) => Cow::Owned(padding.filled(image)),
             None => Cow::Borrowed(image),
+        };
+        let normalised = match &stain_lut {
+            Some(lut) => Cow::Owned(lut.apply(&filled)),
+            None => filled,
         };
         let mut warnings = Warnings::default();
         let begun = Instant::now();
-        let (map, device) = self.mean_of_views(&normalised, bar, &mut warnings)?;
+        let (mut map, device) = self.mean_of_views(&normalised, bar, &mut warnings)?;
+        if let Some(padding) = &padding {
+            padding.clear(&mut map);
+        }
         Ok(SegmentedImage {
             map,
             milliseconds: begun.elapsed().as_secs_f64() * 1000.0,

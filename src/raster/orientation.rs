@@ -20,6 +20,30 @@ impl Orientation {
         })
     }
 
+    /// The orientation in which a picture is shown whose file has this value of the EXIF and TIFF
+    /// tag 274 (TIFF 6.0, section 8); `None` where the value has no meaning.
+    #[must_use]
+    pub fn from_exif(value: u8) -> Option<Self> {
+        let (transpose, flip_rows, flip_columns) = match value {
+            1 => (false, false, false),
+            2 => (false, false, true),
+            3 => (false, true, true),
+            4 => (false, true, false),
+            5 => (true, false, false),
+            6 => (true, true, false),
+            7 => (true, true, true),
+            8 => (true, false, true),
+            _ => return None,
+        };
+        Some(Self { transpose, flip_rows, flip_columns })
+    }
+
+    /// Whether rows become columns.
+    #[must_use]
+    pub fn is_transposed(self) -> bool {
+        self.transpose
+    }
+
     /// The plane in this orientation: the value at (y, x) comes from (y, x), or (x, y) where it is
     /// transposed, counted from the far end of each axis that is flipped.
     #[must_use]

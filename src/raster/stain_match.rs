@@ -9,10 +9,9 @@
 //! By default the target is the nearest stain inside the range of the training tiles. A stain
 //! inside that range is therefore left as it is, and the colours change continuously at its border.
 
+use super::padding::{Padding, TISSUE_OD};
 use super::{RgbImage, optical_density_table};
 
-/// A pixel is tissue when its optical densities of red, green and blue add up to more than this.
-const TISSUE_OD: f64 = 0.35;
 /// Fewest pixels of tissue that statistics are taken of.
 const MIN_PIXELS: u64 = 1000;
 /// Smallest standard deviation of tissue; that of the palest of thirty Kumar tiles is 0.12.
@@ -69,15 +68,20 @@ impl std::str::FromStr for StainMode {
 }
 
 impl StainStatistics {
-    /// The statistics of the tissue in some images; `None` with too little tissue or contrast. They
-    /// are computed from histograms, so the order of the pixels has no influence on a bit.
+    /// The statistics of the tissue in some images, where padding does not count; `None` with too
+    /// little tissue or contrast. They are computed from histograms, so the order of the pixels has
+    /// no influence on a bit.
     #[must_use]
     pub fn of<'a>(images: impl IntoIterator<Item = &'a RgbImage>) -> Option<Self> {
         let table = optical_density_table();
         // `[channel][value]`: pixels of tissue with this value.
         let mut counts = [[0u64; 256]; 3];
         for image in images {
-            for pixel in image.data() {
+            let padding = Padding::of(image);
+            for (at, pixel) in image.data().iter().enumerate() {
+                if padding.as_ref().is_some_and(|padding| padding.mask().data()[at]) {
+                    continue;
+                }
                 let values = pixel.map(usize::from);
                 let density: f64 = values.iter().map(|&v| table[v]).sum();
                 if density > TISSUE_OD {

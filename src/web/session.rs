@@ -19,7 +19,8 @@ use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
 use crate::picture::{Picture, foreign_format, read_picture};
 use crate::raster::{
-    DecodeLimits, Plane, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics, phantom,
+    DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics,
+    phantom,
 };
 use crate::slide::PixelSize;
 use crate::viewer::{Pyramid, RESULT_LAYERS};
@@ -43,25 +44,36 @@ const MAX_SEGMENTERS: usize = 2;
 pub(super) struct ModelInput {
     /// In its own colours; nuclei are measured on these.
     pub image: Arc<RgbImage>,
-    /// The same image where the stain is kept.
+    /// As the network reads it; the same image where the stain is kept and there is no padding.
     pub normalised: Arc<RgbImage>,
+    /// Where nothing is found.
+    pub padding: Option<Padding>,
 }
 
 impl ModelInput {
     fn new(image: Arc<RgbImage>, stain_lut: Option<&StainLut>) -> Self {
-        let normalised = match stain_lut {
-            Some(lut) => Arc::new(lut.apply(&image)),
+        let padding = Padding::of(&image);
+        let filled = match &padding {
+            Some(padding) => Arc::new(padding.filled(&image)),
             None => Arc::clone(&image),
         };
-        Self { image, normalised }
+        let normalised = match stain_lut {
+            Some(lut) => Arc::new(lut.apply(&filled)),
+            None => filled,
+        };
+        Self { image, normalised, padding }
     }
 
     /// A window of it.
     fn crop(&self, window: Block) -> Self {
-        let crop = |image: &RgbImage| {
-            Arc::new(image.crop(window.row, window.column, window.width, window.height))
-        };
-        Self { image: crop(&self.image), normalised: crop(&self.normalised) }
+        let Block { row, column, width, height } = window;
+        let crop = |image: &RgbImage| Arc::new(image.crop(row, column, width, height));
+        let padding = self.padding.as_ref();
+        Self {
+            image: crop(&self.image),
+            normalised: crop(&self.normalised),
+            padding: padding.map(|padding| padding.cropped(row, column, width, height)),
+        }
     }
 
     /// Of a window that is too small a part to share the stain of its slide.
@@ -90,6 +102,7 @@ pub(super) struct ResultSlot {
     pub scale: f64,
     /// What is segmented: the image or a window of it, at the model's pixel size.
     pub image: Arc<RgbImage>,
+    pub padding: Option<Padding>,
     pub map: ProbabilityMap,
     /// Pixels whose probability is computed.
     pub known: Plane<bool>,
@@ -275,6 +288,13 @@ impl State {
         for (y, row) in values.chunks_exact(block.width).enumerate() {
             let columns = block.column..right;
             slot.map.row_mut(block.row + y)[columns.clone()].copy_from_slice(row);
+            if let Some(padding) = &slot.padding {
+                for x in columns.clone() {
+                    if padding.mask().get(block.row + y, x) {
+                        slot.map.set(block.row + y, x, 0.0);
+                    }
+                }
+            }
             slot.known.row_mut(block.row + y)[columns].fill(true);
         }
         slot.nuclei = None;
@@ -426,7 +446,7 @@ impl Session {
             let window = preview.ok_or_else(|| Error::invalid("There is no such window"));
             (window.thrown()?, 1.0)
         };
-        let ModelInput { image, normalised } = input;
+        let ModelInput { image, normalised, padding } = input;
         let original = match slot as usize {
             0..FIRST_PREVIEW_SLOT => Arc::clone(state.image().thrown()?),
             _ => Arc::clone(&image),
@@ -439,6 +459,7 @@ impl Session {
             original,
             scale,
             image,
+            padding,
             map: Plane::filled(width, height, 0.0),
             known: Plane::filled(width, height, false),
             fingerprint: model.fingerprint(),

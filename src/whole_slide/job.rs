@@ -23,7 +23,7 @@ use crate::engine::{Block, blocks};
 use crate::error::{Error, Result};
 use crate::instances::{label_nuclei, measure_nuclei};
 use crate::model::InstanceParameters;
-use crate::raster::{ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics};
+use crate::raster::{Padding, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics};
 use crate::slide::{Rect, Slide, SlideBounds};
 
 /// A rectangle of one level of the slide, in pixels of that level.
@@ -242,7 +242,8 @@ pub struct BlockPixels {
     pub block: usize,
     /// In the slide's own colours: nuclei are measured on these.
     pub image: Arc<RgbImage>,
-    /// In the colours that the network reads; the same image where the stain is kept.
+    /// As the network reads it: in its colours, and with the tissue mirrored into padding. The same
+    /// image where the stain is kept and there is no padding.
     pub normalised: Arc<RgbImage>,
 }
 
@@ -320,9 +321,13 @@ impl SlideJob {
             return Err(Error::mismatch("The pixels are not those that the block needs"));
         }
         let image = Arc::new(self.sampling.apply(pixels, self.halo(block)?.read)?);
-        let normalised = match &self.stain_lut {
-            Some(lut) => Arc::new(lut.apply(&image)),
+        let filled = match Padding::of(&image) {
+            Some(padding) => Arc::new(padding.filled(&image)),
             None => Arc::clone(&image),
+        };
+        let normalised = match &self.stain_lut {
+            Some(lut) => Arc::new(lut.apply(&filled)),
+            None => filled,
         };
         Ok(BlockPixels { block, image, normalised })
     }
@@ -339,7 +344,10 @@ impl SlideJob {
         // The network's context is cut off: nuclei are looked for in the window.
         let Block { row, column, width, height } = halo.window;
         let (down, across) = (row - halo.read.row, column - halo.read.column);
-        let map = map.crop(down, across, width, height);
+        let mut map = map.crop(down, across, width, height);
+        if let Some(padding) = Padding::of(&pixels.image) {
+            padding.cropped(down, across, width, height).clear(&mut map);
+        }
         let image = pixels.image.crop(down, across, width, height);
         let parameters = &self.settings.parameters;
         let (labels, smooth) = label_nuclei(&map, parameters)?;

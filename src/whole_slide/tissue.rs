@@ -1,8 +1,8 @@
-//! Where there is tissue: background is bright and without colour.
+//! Where there is tissue: background is bright and without colour, or padding.
 
 use crate::engine::{Block, blocks};
 use crate::error::Result;
-use crate::raster::{Mask, Plane, RgbImage};
+use crate::raster::{Mask, Padding, Plane, RgbImage};
 use crate::slide::{Rect, Slide};
 
 /// Longest side of the overview in which tissue is looked for, pixels.
@@ -101,9 +101,11 @@ impl Tissue {
     pub fn of(picture: &RgbImage, width: usize, height: usize) -> Self {
         let (columns, rows) = (picture.width(), picture.height());
         let mut mask = Plane::filled(columns, rows, false);
+        let padding = Padding::of(picture);
+        let is_padding = |y, x| padding.as_ref().is_some_and(|padding| padding.mask().get(y, x));
         for y in 0..rows {
             for x in 0..columns {
-                if !is_tissue(picture.get(y, x)) {
+                if !is_tissue(picture.get(y, x)) || is_padding(y, x) {
                     continue;
                 }
                 // Dilation by a square of 2 · REACH + 1 pixels.
