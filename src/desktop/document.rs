@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::error::{ErrorContext as _, Result};
 use crate::model::InstanceParameters;
-use crate::picture::read_picture;
+use crate::picture::{foreign_format, read_picture};
 use crate::platform::read_file;
 use crate::raster::{DecodeLimits, RgbImage, StainMode};
 use crate::slide::{SlideReader, source};
@@ -24,8 +24,16 @@ const BLOCK_PX: usize = 1024;
 
 /// A picture of any size.
 pub enum Document {
-    Slide { reader: Box<SlideReader>, tiles: SlideTiles },
-    Image(Pyramid),
+    Slide {
+        reader: Box<SlideReader>,
+        tiles: SlideTiles,
+    },
+    Image {
+        pyramid: Pyramid,
+        /// Pixel size, if the file states one.
+        mpp_um: Option<f64>,
+        notes: Vec<String>,
+    },
 }
 
 impl Document {
@@ -50,15 +58,23 @@ impl Document {
             }
         }
         let bytes = read_file(Path::new(place), MAX_IMAGE_BYTES)?;
-        let picture = read_picture(&bytes, DecodeLimits::default()).at(place)?;
-        Ok(Self::Image(Pyramid::new(Arc::new(picture.image))))
+        let picture = match foreign_format(&bytes, Some(place)) {
+            Some(error) => Err(error),
+            None => read_picture(&bytes, DecodeLimits::default()),
+        };
+        let picture = picture.at(place)?;
+        Ok(Self::Image {
+            pyramid: Pyramid::new(Arc::new(picture.image)),
+            mpp_um: picture.pixel_size_um.map(|size| size.mean()),
+            notes: picture.notes.notes,
+        })
     }
 
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
         match self {
             Self::Slide { tiles, .. } => tiles.size(),
-            Self::Image(pyramid) => (pyramid.image().width(), pyramid.image().height()),
+            Self::Image { pyramid, .. } => (pyramid.image().width(), pyramid.image().height()),
         }
     }
 
@@ -67,7 +83,16 @@ impl Document {
     pub fn mpp_um(&self) -> Option<f64> {
         match self {
             Self::Slide { reader, .. } => reader.slide.mpp_um,
-            Self::Image(_) => None,
+            Self::Image { mpp_um, .. } => *mpp_um,
+        }
+    }
+
+    /// What was unusual about the file and what was done about it, a sentence each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        match self {
+            Self::Slide { .. } => &[],
+            Self::Image { notes, .. } => notes,
         }
     }
 
@@ -77,7 +102,7 @@ impl Document {
     /// Those of the slide's source; a tile that there is not.
     pub fn tile(&self, key: TileKey) -> Result<Vec<u8>> {
         match self {
-            Self::Image(pyramid) => pyramid.tile(key),
+            Self::Image { pyramid, .. } => pyramid.tile(key),
             Self::Slide { reader, tiles } => {
                 let source = tiles.source(key)?;
                 let r = source.rect;
@@ -107,7 +132,7 @@ impl Document {
             block_px: BLOCK_PX,
         };
         let setup = match self {
-            Self::Image(_) => SlideSetup::of_image(self.size(), model_mpp_um, settings),
+            Self::Image { .. } => SlideSetup::of_image(self.size(), model_mpp_um, settings),
             Self::Slide { reader, .. } => {
                 SlideSetup::of_slide(&reader.slide, model_mpp_um, settings)
             }
@@ -120,7 +145,7 @@ impl PixelSource for Document {
     fn read(&self, request: PixelRequest) -> Result<RgbImage> {
         match self {
             Self::Slide { reader, .. } => reader.read(request),
-            Self::Image(pyramid) => pyramid.image().read(request),
+            Self::Image { pyramid, .. } => pyramid.image().read(request),
         }
     }
 }

@@ -28,7 +28,7 @@ pub use padding::Padding;
 pub use phantom::phantom;
 pub use polygon::{Point, fill_polygon};
 pub use stain::{STAINS, hematoxylin_weights, optical_density_table};
-pub use stain_match::{StainLut, StainMode, StainStatistics};
+pub use stain_match::{STAIN_MATCHED, StainLut, StainMode, StainStatistics};
 
 use crate::error::{Error, Result};
 

@@ -12,6 +12,11 @@
 use super::padding::{Padding, TISSUE_OD};
 use super::{RgbImage, optical_density_table};
 
+/// Says that the network reads other colours than those of the image or slide, although nobody asked
+/// for it.
+pub const STAIN_MATCHED: &str =
+    "The stain is unlike any that the model learned from; its colours are matched";
+
 /// Fewest pixels of tissue that statistics are taken of.
 const MIN_PIXELS: u64 = 1000;
 /// Smallest standard deviation of tissue; that of the palest of thirty Kumar tiles is 0.12.

@@ -23,10 +23,6 @@ use wasm_bindgen::prelude::*;
 use crate::engine::Block;
 use crate::error::Error;
 
-/// Says that the network reads other colours than those of the image or slide.
-const STAIN_MATCHED: &str =
-    "The stain is unlike any that the model learned from; its colours are matched";
-
 /// Sends panics to the browser's console. Runs when the module is loaded.
 #[wasm_bindgen(start)]
 pub fn start() {

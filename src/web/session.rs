@@ -13,14 +13,14 @@ use wasm_bindgen::prelude::*;
 use super::computation::Computation;
 use super::slide::SlideResult;
 use super::slide_source::WebSlide;
-use super::{STAIN_MATCHED, Thrown as _, json};
+use super::{Thrown as _, json};
 use crate::engine::{Block, Device, DeviceChoice, Segmenter, gpu};
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
 use crate::picture::{Picture, foreign_format, read_picture};
 use crate::raster::{
-    DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics,
-    phantom,
+    DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, STAIN_MATCHED, StainLut, StainMode,
+    StainStatistics, phantom,
 };
 use crate::slide::PixelSize;
 use crate::viewer::{Pyramid, RESULT_LAYERS};

@@ -14,11 +14,11 @@ use wasm_bindgen::prelude::*;
 use super::computation::Computation;
 use super::session::{ModelInput, Session, window_around};
 use super::slide_source::WebSlide;
-use super::{STAIN_MATCHED, Thrown as _, json, viewport};
+use super::{Thrown as _, json, viewport};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::{Provenance, write_nuclei};
 use crate::model::InstanceParameters;
-use crate::raster::StainMode;
+use crate::raster::{STAIN_MATCHED, StainMode};
 use crate::slide::SlideBounds;
 use crate::viewer::{TileKey, compose, nuclei_tile};
 use crate::whole_slide::{
