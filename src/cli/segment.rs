@@ -24,6 +24,7 @@ use crate::raster::{
     encode_label_file, encode_mask_png, encode_probability_png, encode_rgb_png, outline_mask,
     overlay,
 };
+use crate::slide::PixelSize;
 use crate::whole_slide::{Sampling, SlideNucleus};
 
 /// Largest image file.
@@ -44,7 +45,8 @@ const LARGE_IMAGE_PIXELS: u64 = 4_000_000;
   prunella segment field.tif --model models/dcnn-90.safetensors --mpp 0.25 --out result
   prunella segment a.png b.jpg --model dccn.safetensors --stride 4 --device gpu --out result")]
 pub(super) struct SegmentArguments {
-    /// PNG, JPEG or TIFF files.
+    /// PNG, JPEG, TIFF, JPEG 2000, BMP, GIF or WebP files. Slides are segmented as by 'slide
+    /// segment'.
     #[arg(required = true)]
     images: Vec<PathBuf>,
     #[arg(long, short)]
@@ -52,8 +54,9 @@ pub(super) struct SegmentArguments {
     /// Folder for the results.
     #[arg(long, short)]
     out: PathBuf,
-    /// Pixel size of the images, micrometres. The model sees them at its own; without this they are
-    /// taken to have that already, and lengths are given in pixels.
+    /// Pixel size of the images, micrometres [default: what each file states]. The model sees them
+    /// at its own; an image of unknown size is taken to have that already, and its lengths are given
+    /// in pixels.
     #[arg(long, value_name = "UM")]
     mpp: Option<f64>,
     #[command(flatten)]
@@ -67,6 +70,8 @@ struct ImageResult {
     image: PathBuf,
     width: usize,
     height: usize,
+    /// Pixel size; none where it was not known and taken to be the model's.
+    mpp_um: Option<f64>,
     nuclei: usize,
     cell_fraction: f64,
     device: String,
@@ -116,7 +121,7 @@ pub(super) fn segment_images(
     } else {
         segment_many(arguments, &names, &runner)?
     };
-    if arguments.mpp.is_none() && !results.is_empty() {
+    if results.iter().any(|result| result.mpp_um.is_none()) {
         output.remark(&format!(
             "The pixel size was not known and taken to be the model's, {} µm; --mpp states it",
             model.card().mpp_um
@@ -230,12 +235,15 @@ fn segment_one(
     for note in &picture.notes.notes {
         feedback.remark(&format!("{name}: {note}"));
     }
+    let (mpp_um, note) = pixel_size(arguments.mpp, picture.pixel_size_um);
+    if let Some(note) = note {
+        feedback.remark(&format!("{name}: {note}"));
+    }
     let image = picture.image;
     let model = runner.segmenter.model();
     let model_mpp = model.card().mpp_um;
     let size = (image.width(), image.height());
-    let sampling =
-        Sampling::of_image(size, arguments.mpp.unwrap_or(model_mpp), model_mpp).at(path)?;
+    let sampling = Sampling::of_image(size, mpp_um.unwrap_or(model_mpp), model_mpp).at(path)?;
     let pixels = sampling.width() as u64 * sampling.height() as u64;
     let limit = DecodeLimits::default().max_pixels;
     if pixels > limit {
@@ -266,10 +274,10 @@ fn segment_one(
         feedback.remark(&format!("{name}: {STAIN_MATCHED}"));
     }
     let parameters = arguments.how.instances(model);
-    let provenance = Provenance { model: model.fingerprint(), mpp_um: arguments.mpp };
+    let provenance = Provenance { model: model.fingerprint(), mpp_um };
     let begun = Instant::now();
     let (labels, smooth) = label_nuclei(&run.map, &parameters)?;
-    let work_mpp = arguments.mpp.map(|mpp| mpp * sampling.scale);
+    let work_mpp = mpp_um.map(|mpp| mpp * sampling.scale);
     let all = measure_nuclei(&work, &labels, &smooth, &parameters, work_mpp)?;
     // Outlines are written in pixels of the image as it is.
     let placed = all.map(|nucleus| {
@@ -290,6 +298,7 @@ fn segment_one(
         image: path.to_path_buf(),
         width: image.width(),
         height: image.height(),
+        mpp_um,
         nuclei: objects.count,
         cell_fraction: cells as f64 / labels.data().len() as f64,
         device: run.device,
@@ -302,6 +311,20 @@ fn segment_one(
         mask,
         overlay,
     })
+}
+
+/// Pixel size of an image, µm: as the command line states it, else as its file does. With it a
+/// sentence where the file's is used, or differs by more than 5 %.
+fn pixel_size(stated: Option<f64>, in_file: Option<PixelSize>) -> (Option<f64>, Option<String>) {
+    let in_file = in_file.map(|size| size.mean());
+    let note = match (stated, in_file) {
+        (Some(stated), Some(own)) if (stated / own - 1.0).abs() > 0.05 => Some(format!(
+            "The file states {own:.4} µm a pixel; --mpp says {stated} µm, which is used"
+        )),
+        (None, Some(own)) => Some(format!("The pixel size is {own:.4} µm, as the file states it")),
+        _ => None,
+    };
+    (stated.or(in_file), note)
 }
 
 /// One name a result; two images of the same name would overwrite each other.

@@ -26,7 +26,8 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
     for note in picture.notes.notes {
         warnings.note(format!("The image of '{}': {note}", files.name));
     }
-    let mut mpp_um = None;
+    let in_image = picture.pixel_size_um.map(|size| size.mean());
+    let mut mpp_um = in_image;
     let labels = match &files.labels {
         None => return Err(Error::mismatch("The image has no labels").at(&files.image)),
         Some(LabelSource::Raster(path)) => {
@@ -43,7 +44,16 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
             if mpp.is_none() {
                 warnings.note(format!("The annotation of '{}' states no pixel size", files.name));
             }
-            mpp_um = mpp;
+            if let (Some(mpp), Some(own)) = (mpp, in_image)
+                && (mpp / own - 1.0).abs() > 0.05
+            {
+                warnings.note(format!(
+                    "The annotation of '{}' states {mpp} µm a pixel and the image {own:.4} µm; the \
+                     annotation's is used",
+                    files.name
+                ));
+            }
+            mpp_um = mpp.or(in_image);
             let (labels, notes) = rasterise(&regions, image.width(), image.height(), 0.0);
             warnings.extend(notes);
             labels

@@ -17,8 +17,8 @@ mod stain;
 mod stain_match;
 
 pub use codec::{
-    DecodeLimits, LabelDepth, decode_image, decode_labels, encode_label_file, encode_labels_png,
-    encode_mask_png, encode_probability_png, encode_rgb_png,
+    DecodeLimits, LabelDepth, encode_label_file, encode_labels_png, encode_mask_png,
+    encode_probability_png, encode_rgb_png,
 };
 pub use components::label_components;
 pub use draw::{OUTLINE_COLOUR, Rgb, outline_mask, overlay, side_by_side};

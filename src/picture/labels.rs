@@ -1,0 +1,252 @@
+//! Samples of a file as the numbers of objects.
+//!
+//! Whole non-negative numbers of any type are labels. Colours are labels only where it is certain
+//! which number each one is; a grey picture is none.
+
+use std::collections::BTreeSet;
+
+use super::samples::{Samples, Values};
+use crate::error::{Error, Result, Warnings};
+use crate::raster::{LabelMap, Plane};
+
+/// Share of labelled pixels beside the most frequent label that, in a grey picture, have no
+/// neighbour of the same value.
+const GREY_SHARE: f64 = 0.3;
+/// Fewest such pixels: one-pixel objects occur in label maps.
+const GREY_PX: usize = 100;
+/// Numbers coded in colours are dense: the largest is at most this many times their count …
+const CODED_FACTOR: usize = 2;
+/// … and this.
+const CODED_SLACK: usize = 16;
+/// Share of labelled pixels above which a mask of two values may be inverted.
+const INVERTED_SHARE: f64 = 0.75;
+
+impl Samples {
+    /// The label of each pixel.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when the samples are no label map; the sentence says what they are.
+    pub(super) fn into_labels(self, notes: &mut Warnings) -> Result<LabelMap> {
+        let (width, height, channels) = (self.width, self.height, self.channels);
+        let colours = if self.palette.is_some() { 1 } else { self.colours() };
+        let is_8_bits = matches!(self.values, Values::U8(_));
+        let is_indexed = self.palette.is_some();
+        let values = labels_of(self.values)?;
+        if is_indexed {
+            notes.note("The file is an indexed picture; the index of a colour is the label");
+        }
+        let is_grey = colours == 1
+            || values
+                .chunks_exact(channels)
+                .all(|pixel| pixel[..colours].iter().all(|value| *value == pixel[0]));
+        let labels = if is_grey {
+            values.chunks_exact(channels).map(|pixel| pixel[0]).collect()
+        } else {
+            coded_in_colours(&values, channels, notes)?
+        };
+        let map = Plane::from_vec(width, height, labels)?;
+        if channels > colours && map.data().iter().all(|&label| label == 0) {
+            let first = values.get(colours);
+            if values.chunks_exact(channels).any(|pixel| pixel.get(colours) != first) {
+                notes.note(
+                    "All labels are 0, but the alpha channel is not uniform; if it holds the \
+                     labels, save it as a grey picture",
+                );
+            }
+        }
+        if is_8_bits && !is_indexed && is_grey_picture(&map) {
+            return Err(Error::unsupported(
+                "The file is a grey picture or a blurred mask, not a label map: its values change \
+                 from pixel to pixel. Apply a threshold, or save the numbers of the objects \
+                 without interpolation",
+            ));
+        }
+        note_inverted(&map, notes);
+        Ok(map)
+    }
+}
+
+/// Samples as labels.
+fn labels_of(values: Values) -> Result<Vec<u32>> {
+    Ok(match values {
+        Values::U8(values) => values.into_iter().map(u32::from).collect(),
+        Values::U16(values) => values.into_iter().map(u32::from).collect(),
+        Values::U32(values) => values,
+        Values::U64(values) => whole(values.into_iter().map(i128::from))?,
+        Values::I8(values) => whole(values.into_iter().map(i128::from))?,
+        Values::I16(values) => whole(values.into_iter().map(i128::from))?,
+        Values::I32(values) => whole(values.into_iter().map(i128::from))?,
+        Values::I64(values) => whole(values.into_iter().map(i128::from))?,
+        Values::F32(values) => real(values.into_iter().map(f64::from))?,
+        Values::F64(values) => real(values.into_iter())?,
+    })
+}
+
+fn whole(values: impl Iterator<Item = i128>) -> Result<Vec<u32>> {
+    let mut labels = Vec::with_capacity(values.size_hint().0);
+    for value in values {
+        labels.push(u32::try_from(value).map_err(|_| no_label(value))?);
+    }
+    Ok(labels)
+}
+
+fn real(values: impl Iterator<Item = f64>) -> Result<Vec<u32>> {
+    let mut labels = Vec::with_capacity(values.size_hint().0);
+    for value in values {
+        if value.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(&value) {
+            return Err(no_label(value));
+        }
+        labels.push(value as u32);
+    }
+    Ok(labels)
+}
+
+fn no_label(value: impl std::fmt::Display) -> Error {
+    Error::unsupported(format!(
+        "The label map has the value {value}; labels are whole numbers from 0 (background) to {}",
+        u32::MAX
+    ))
+}
+
+/// Labels of a colour picture, where it is certain how they are coded: black and one colour are a
+/// mask, and numbers as red + 256 · green + 65 536 · blue (COCO panoptic) are dense.
+fn coded_in_colours(values: &[u32], channels: usize, notes: &mut Warnings) -> Result<Vec<u32>> {
+    let code = |pixel: &[u32]| match *pixel {
+        [red, green, blue, ..] if red.max(green).max(blue) <= 255 => {
+            Some(red + 256 * green + 65_536 * blue)
+        }
+        _ => None,
+    };
+    let mut labels = Vec::with_capacity(values.len() / channels);
+    let mut codes = BTreeSet::new();
+    for pixel in values.chunks_exact(channels) {
+        let label = code(pixel).ok_or_else(colour_picture)?;
+        labels.push(label);
+        codes.insert(label);
+    }
+    let objects = codes.len() - usize::from(codes.contains(&0));
+    let largest = codes.last().copied().unwrap_or(0) as usize;
+    if objects == 1 && codes.contains(&0) {
+        notes.note("The labels are black and one colour; the coloured pixels are the mask");
+        return Ok(labels.into_iter().map(|label| u32::from(label > 0)).collect());
+    }
+    if largest <= CODED_FACTOR * objects + CODED_SLACK {
+        notes.note("The labels are coded in colours: red + 256 · green + 65 536 · blue");
+        return Ok(labels);
+    }
+    Err(colour_picture())
+}
+
+fn colour_picture() -> Error {
+    Error::unsupported(
+        "The file is a colour picture, not a label map; save the number of each pixel's object as \
+         grey PNG or TIFF of 8, 16 or 32 bits",
+    )
+}
+
+/// Whether the values are those of a grey picture, such as a blurred mask: beside the most frequent
+/// one, many pixels have no neighbour of the same value.
+fn is_grey_picture(map: &LabelMap) -> bool {
+    let mut counts = [0usize; 256];
+    for &label in map.data() {
+        counts[label.min(255) as usize] += 1;
+    }
+    let mut most = 1;
+    for value in 2..256 {
+        if counts[value] > counts[most] {
+            most = value;
+        }
+    }
+    let (mut others, mut alone) = (0, 0);
+    for y in 0..map.height() {
+        for x in 0..map.width() {
+            let value = map.get(y, x);
+            if value == 0 || value as usize == most {
+                continue;
+            }
+            others += 1;
+            let same = (x > 0 && map.get(y, x - 1) == value)
+                || (x + 1 < map.width() && map.get(y, x + 1) == value)
+                || (y > 0 && map.get(y - 1, x) == value)
+                || (y + 1 < map.height() && map.get(y + 1, x) == value);
+            alone += usize::from(!same);
+        }
+    }
+    alone >= GREY_PX && alone as f64 > GREY_SHARE * others as f64
+}
+
+/// Notes a mask of one value that covers most of the picture.
+fn note_inverted(map: &LabelMap, notes: &mut Warnings) {
+    let Some(value) = map.data().iter().copied().find(|&label| label > 0) else { return };
+    if map.data().iter().any(|&label| label != 0 && label != value) {
+        return;
+    }
+    let labelled = map.data().iter().filter(|&&label| label > 0).count();
+    let share = labelled as f64 / map.data().len() as f64;
+    if share > INVERTED_SHARE && share < 1.0 {
+        notes.note(format!(
+            "The mask covers {:.0} % of the picture; values other than 0 (white) are nuclei. If \
+             nuclei are black in it, invert it",
+            share * 100.0
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(channels: usize, values: Values) -> Result<(Vec<u32>, Vec<String>)> {
+        let len = match &values {
+            Values::U8(v) => v.len(),
+            Values::I32(v) => v.len(),
+            Values::I64(v) => v.len(),
+            Values::F32(v) => v.len(),
+            _ => 0,
+        };
+        let mut notes = Warnings::default();
+        let map = Samples::plain(len / channels, 1, channels, values).into_labels(&mut notes)?;
+        Ok((map.data().to_vec(), notes.notes))
+    }
+
+    #[test]
+    fn whole_numbers_of_any_type_are_labels() {
+        let expected = (vec![0, 7, 70_000], Vec::new());
+        assert_eq!(labels(1, Values::I32(vec![0, 7, 70_000])).expect("labels"), expected);
+        assert_eq!(labels(1, Values::I64(vec![0, 7, 70_000])).expect("labels"), expected);
+        assert_eq!(labels(1, Values::F32(vec![0.0, 7.0, 70_000.0])).expect("labels"), expected);
+        for (value, word) in [(0.5, "0.5"), (-1.0, "-1"), (f32::NAN, "NaN"), (5e9, "5000000000")] {
+            let error = labels(1, Values::F32(vec![0.0, value])).expect_err(word);
+            assert!(error.to_string().contains(word), "{error}");
+        }
+        assert!(labels(1, Values::I64(vec![-3])).is_err());
+    }
+
+    #[test]
+    fn colours_are_labels_where_it_is_certain_which() {
+        let rgb = |pixels: &[[u8; 3]]| labels(3, Values::U8(pixels.as_flattened().to_vec()));
+        assert_eq!(rgb(&[[0; 3], [9; 3]]).expect("grey"), (vec![0, 9], Vec::new()));
+        let (mask, notes) = rgb(&[[0; 3], [200, 0, 10], [200, 0, 10]]).expect("mask");
+        assert_eq!((mask, notes.len()), (vec![0, 1, 1], 1));
+        let (coded, notes) = rgb(&[[0; 3], [1, 0, 0], [2, 0, 0], [4, 0, 0]]).expect("coded");
+        assert_eq!((coded, notes.len()), (vec![0, 1, 2, 4], 1));
+        assert!(rgb(&[[0; 3], [230, 25, 75], [60, 180, 75]]).is_err(), "colours drawn by chance");
+    }
+
+    #[test]
+    fn a_blurred_mask_is_refused_and_touching_or_tiny_objects_are_not() {
+        let size = 64;
+        let map = |value: &dyn Fn(usize, usize) -> f64| {
+            let values = (0..size * size).map(|i| value(i % size, i / size).round() as u8);
+            let samples = Samples::plain(size, size, 1, Values::U8(values.collect()));
+            samples.into_labels(&mut Warnings::default())
+        };
+        let radius = |x: usize, y: usize| (x as f64 - 31.5).hypot(y as f64 - 31.5);
+        let blurred = |x, y| 255.0 / (1.0 + ((radius(x, y) - 16.0) * 1.3).exp());
+        assert!(map(&blurred).is_err());
+        assert!(map(&|x, y| f64::from(radius(x, y) < 16.0) * 255.0).is_ok());
+        // Squares of 4 pixels that touch; objects of one pixel.
+        assert!(map(&|x, y| (1 + (x / 4 + y / 4 * 7) % 200) as f64).is_ok());
+        assert!(map(&|x, y| if x % 8 == 0 && y % 8 == 0 { (x + y) as f64 } else { 0.0 }).is_ok());
+    }
+}
