@@ -160,9 +160,9 @@ fn publish_script(from: &Path, to: &Path) -> Result<()> {
         .map_err(|e| format!("{} cannot be written: {e}", to.display()))
 }
 
-/// A script without the lines that hold nothing but a comment, which are a quarter of what it
-/// weighs. A comment begins on a line of its own and a block ends with its line, as the formatter
-/// leaves them; a comment behind code stays.
+/// A script without indentation and without the lines that hold nothing but a comment, which are a
+/// quarter of what it weighs. A comment begins on a line of its own and a block ends with its line,
+/// as the formatter leaves them; a comment behind code stays. No string goes over several lines.
 fn without_comment_lines(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut in_block = false;
@@ -173,7 +173,7 @@ fn without_comment_lines(text: &str) -> String {
         if in_block || opens_block {
             in_block = !trimmed.ends_with("*/");
         } else if !trimmed.starts_with("//") {
-            out.push_str(line);
+            out.push_str(trimmed);
             out.push('\n');
         }
     }
@@ -306,7 +306,7 @@ mod tests {
     fn only_lines_of_comment_are_left_out_of_published_scripts() {
         let source = "// One.\n/** @param {A} a */\nconst a = 1; // kept\n/*\n * two\n */\n\
             const url = \"https://host\";\n  /** @type {B} */ (b).c();\n";
-        let published = "const a = 1; // kept\nconst url = \"https://host\";\n  \
+        let published = "const a = 1; // kept\nconst url = \"https://host\";\n\
             /** @type {B} */ (b).c();\n";
         assert_eq!(without_comment_lines(source), published);
     }
