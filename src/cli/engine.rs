@@ -21,7 +21,7 @@ pub(super) use crate::raster::STAIN_MATCHED;
 const PIXEL_THRESHOLD: f32 = 0.5;
 
 /// How a model is run over images.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct EngineArguments {
     /// A pixel is nucleus when its probability is above this [default: the model card's for
     /// objects, 0.5 for pixel scores].

@@ -13,22 +13,21 @@ use serde::Serialize;
 use super::CommandOutcome;
 use super::engine::{EngineArguments, ImageRunner, STAIN_MATCHED, ViewArguments};
 use super::output::Output;
+use super::slide::{SlideSegmentArguments, segment_slide};
 use crate::engine::{Block, Device};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::{Nucleus, Provenance, label_nuclei, measure_nuclei, write_nuclei};
 use crate::model::Model;
-use crate::picture::read_picture;
-use crate::platform::{read_file, threads, write_atomic, write_streamed};
+use crate::picture::{first_bytes, read_picture_file};
+use crate::platform::{threads, write_atomic, write_streamed};
 use crate::raster::{
     DecodeLimits, LabelMap, OUTLINE_COLOUR, Plane, ProbabilityMap, RgbImage, StainMode,
     encode_label_file, encode_mask_png, encode_probability_png, encode_rgb_png, outline_mask,
     overlay,
 };
-use crate::slide::PixelSize;
+use crate::slide::{FileSource, PixelSize, SlideReader};
 use crate::whole_slide::{Sampling, SlideNucleus};
 
-/// Largest image file.
-const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
 /// Images that a GPU computes at a time: each has buffers of its own there.
 const GPU_IMAGES: usize = 2;
 /// Files of more bytes are decoded and segmented one at a time.
@@ -39,7 +38,7 @@ const LARGE_IMAGE_PIXELS: u64 = 4_000_000;
 /// Segment images: nuclei as GeoJSON, CSV and label map.
 ///
 /// The GeoJSON opens in QuPath. A probability map, a mask and an overlay are written too.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   prunella segment field.tif --model models/dcnn-50.safetensors --out result
   prunella segment field.tif --model models/dcnn-90.safetensors --mpp 0.25 --out result
@@ -102,11 +101,54 @@ impl ImageResult {
     }
 }
 
-/// `prunella segment`.
+/// `prunella segment`. Slides are segmented as by `slide segment`, one after the other behind the
+/// images, with a result each.
 pub(super) fn segment_images(
     arguments: &SegmentArguments,
     output: Output,
 ) -> Result<CommandOutcome> {
+    let (slides, images): (Vec<PathBuf>, Vec<PathBuf>) =
+        arguments.images.iter().cloned().partition(|path| is_slide(path));
+    if slides.is_empty() {
+        return segment_fields(arguments, output);
+    }
+    if arguments.views.several() {
+        return Err(Error::unsupported("Slides are seen one way only; leave out --views"));
+    }
+    let mut outcome = CommandOutcome::Nothing;
+    if !images.is_empty() {
+        let arguments = SegmentArguments { images, ..arguments.clone() };
+        outcome = segment_fields(&arguments, output)?;
+    }
+    for slide in slides {
+        output.remark(&format!(
+            "{} is a slide and segmented as one: block by block, without pictures of the result",
+            slide.display()
+        ));
+        let SegmentArguments { model, out, mpp, how, .. } = arguments.clone();
+        let own = SlideSegmentArguments::of_file(&slide, model, out, mpp, how);
+        if let CommandOutcome::Done = segment_slide(&own, output)? {
+            outcome = CommandOutcome::Done;
+        }
+    }
+    Ok(outcome)
+}
+
+/// Whether a file is a slide: a TIFF with a pyramid, or of more pixels than an image may have.
+fn is_slide(path: &Path) -> bool {
+    let is_tiff = |first: &[u8]| first.starts_with(b"II") || first.starts_with(b"MM");
+    if !first_bytes(path).is_ok_and(|first| is_tiff(&first)) {
+        return false;
+    }
+    let opened = FileSource::open(path).and_then(|file| SlideReader::open(Box::new(file)));
+    opened.is_ok_and(|reader| {
+        let finest = &reader.slide.levels[0];
+        let pixels = finest.width as u64 * finest.height as u64;
+        reader.slide.levels.len() > 1 || pixels > DecodeLimits::default().max_pixels
+    })
+}
+
+fn segment_fields(arguments: &SegmentArguments, output: Output) -> Result<CommandOutcome> {
     if arguments.mpp.is_some_and(|m| !(m.is_finite() && m > 0.0)) {
         return Err(Error::invalid("The pixel size must be a positive number of micrometres"));
     }
@@ -230,8 +272,7 @@ fn segment_one(
 ) -> Result<ImageResult> {
     let is_large_file = std::fs::metadata(path).is_ok_and(|m| m.len() > LARGE_FILE_BYTES);
     let mut alone = if is_large_file { LARGE_IMAGE.lock().ok() } else { None };
-    let picture =
-        read_picture(&read_file(path, MAX_IMAGE_BYTES)?, DecodeLimits::default()).at(path)?;
+    let picture = read_picture_file(path, DecodeLimits::default())?;
     for note in &picture.notes.notes {
         feedback.remark(&format!("{name}: {note}"));
     }

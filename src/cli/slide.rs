@@ -15,6 +15,7 @@ use crate::engine::SegmentOptions;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::Provenance;
 use crate::model::Model;
+use crate::picture::{first_bytes, foreign_format, is_picture};
 use crate::platform::{read_file, write_atomic, write_streamed};
 use crate::raster::{StainMode, encode_rgb_png};
 use crate::slide::{SlideReader, source};
@@ -58,7 +59,7 @@ enum SlideTask {
       --inside annotations.geojson
 
 A killed run goes on where it was when the same command is given again.")]
-struct SlideSegmentArguments {
+pub(super) struct SlideSegmentArguments {
     /// File or http(s) address.
     slide: String,
     #[arg(long, short)]
@@ -110,11 +111,15 @@ pub(super) fn slide(arguments: &SlideArguments, output: Output) -> Result<Comman
     match &arguments.task {
         SlideTask::Info { slide } => info(slide, output),
         SlideTask::Region(a) => region(a, output),
-        SlideTask::Segment(a) => segment(a, output),
+        SlideTask::Segment(a) => segment_slide(a, output),
     }
 }
 
-fn segment(a: &SlideSegmentArguments, output: Output) -> Result<CommandOutcome> {
+/// `prunella slide segment`.
+///
+/// # Errors
+/// Those of reading, computing and writing.
+pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result<CommandOutcome> {
     let begun = Instant::now();
     let reader = open(&a.slide)?;
     let model = Arc::new(Model::load(&a.model)?);
@@ -230,6 +235,18 @@ impl SlideResult<'_> {
 }
 
 impl SlideSegmentArguments {
+    /// All of a slide in a file.
+    pub(super) fn of_file(
+        slide: &Path,
+        model: PathBuf,
+        out: PathBuf,
+        mpp: Option<f64>,
+        how: EngineArguments,
+    ) -> Self {
+        let slide = slide.to_string_lossy().into_owned();
+        Self { slide, model, out, mpp, region: None, inside: None, background: false, how }
+    }
+
     fn region(&self) -> Result<SlideRegion> {
         match (&self.region, &self.inside) {
             (Some(rectangle), _) => Ok(rectangle.clone()),
@@ -331,5 +348,19 @@ fn region(a: &RegionArguments, output: Output) -> Result<CommandOutcome> {
 /// # Errors
 /// Those of the source; whatever the file does wrong.
 pub(super) fn open(place: &str) -> Result<SlideReader> {
-    source(place).and_then(SlideReader::open).map_err(|e: Error| e.at(place))
+    let opened = source(place).and_then(SlideReader::open);
+    opened.map_err(|error| no_slide(Path::new(place)).unwrap_or(error).at(place))
+}
+
+/// What a file is that is no slide, where that can be told.
+fn no_slide(path: &Path) -> Option<Error> {
+    let first = first_bytes(path).ok()?;
+    let is_tiff = first.starts_with(b"II") || first.starts_with(b"MM");
+    let foreign = foreign_format(&first, path.to_str());
+    if foreign.is_none() && !is_tiff && is_picture(&first) {
+        return Some(Error::unsupported(
+            "The file is a picture, not a slide; 'prunella segment' takes it",
+        ));
+    }
+    foreign
 }

@@ -41,7 +41,7 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
         Some(LabelSource::ImageScope(path)) => {
             let bytes = read_file(path, MAX_FILE_BYTES)?;
             let (regions, mpp) = parse_imagescope(&bytes).at(path)?;
-            if mpp.is_none() {
+            if mpp.or(in_image).is_none() {
                 warnings.note(format!("The annotation of '{}' states no pixel size", files.name));
             }
             if let (Some(mpp), Some(own)) = (mpp, in_image)

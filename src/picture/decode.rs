@@ -193,7 +193,7 @@ fn decode_others(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
 fn gif_frames(bytes: &[u8]) -> usize {
     use image::AnimationDecoder as _;
     let decoder = image::codecs::gif::GifDecoder::new(Cursor::new(bytes));
-    decoder.map_or(0, |decoder| decoder.into_frames().take(2).filter(Result::is_ok).count())
+    decoder.map_or(0, |decoder| decoder.into_frames().take(2).flatten().count())
 }
 
 /// On wasm the browser decodes these formats.

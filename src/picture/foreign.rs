@@ -120,6 +120,12 @@ pub fn foreign_format(first_bytes: &[u8], name: Option<&str>) -> Option<Error> {
     named().or_else(|| foreign_text(first_bytes))
 }
 
+/// Whether a file is a picture of a format that is known here, by its first bytes.
+#[must_use]
+pub fn is_picture(first_bytes: &[u8]) -> bool {
+    PictureFormat::of(first_bytes).is_some()
+}
+
 fn foreign(what: &str, way: &str) -> Error {
     Error::unsupported(format!("The file is {what}; {way}"))
 }

@@ -2,6 +2,8 @@
 //! states, and a note on whatever was unusual. Label maps too.
 
 mod decode;
+#[cfg(not(target_arch = "wasm32"))]
+mod file;
 mod foreign;
 mod jpeg;
 mod labels;
@@ -9,7 +11,9 @@ mod png;
 mod samples;
 mod tiff;
 
-pub use foreign::foreign_format;
+#[cfg(not(target_arch = "wasm32"))]
+pub use file::{first_bytes, read_picture_file};
+pub use foreign::{foreign_format, is_picture};
 
 use decode::{label_samples, picture_samples};
 

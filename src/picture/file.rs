@@ -1,0 +1,45 @@
+//! Pictures on a disk.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use super::{Picture, foreign_format, read_picture};
+use crate::error::{Error, ErrorContext as _, Result};
+use crate::platform::read_file;
+use crate::raster::DecodeLimits;
+
+/// Largest file of a picture.
+const MAX_FILE_BYTES: u64 = 2_000_000_000;
+/// First bytes by which a file is recognised.
+const FIRST_BYTES: u64 = 1024;
+
+/// Reads a picture of tissue from a file.
+///
+/// # Errors
+/// Those of [`read_picture`]; a folder, a file of another program, a file that cannot be read.
+pub fn read_picture_file(path: &Path, limits: DecodeLimits) -> Result<Picture> {
+    if let Some(error) = foreign_format(&first_bytes(path)?, path.to_str()) {
+        return Err(error.at(path));
+    }
+    read_picture(&read_file(path, MAX_FILE_BYTES)?, limits).at(path)
+}
+
+/// The first bytes of a file, by which [`foreign_format`] recognises it.
+///
+/// # Errors
+/// [`Error::Invalid`] for a folder, [`Error::Io`] for a file that cannot be read.
+pub fn first_bytes(path: &Path) -> Result<Vec<u8>> {
+    if path.is_dir() {
+        return Err(Error::invalid(
+            "This is a folder; give the pictures in it, such as folder/*.png",
+        )
+        .at(path));
+    }
+    let file = std::fs::File::open(path)
+        .map_err(|e| Error::io("The file cannot be opened", e).at(path))?;
+    let mut bytes = Vec::new();
+    file.take(FIRST_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::io("The file cannot be read", e).at(path))?;
+    Ok(bytes)
+}
