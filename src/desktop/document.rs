@@ -6,8 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::error::{ErrorContext as _, Result};
 use crate::model::InstanceParameters;
-use crate::picture::{foreign_format, read_picture};
-use crate::platform::read_file;
+use crate::picture::{first_bytes, foreign_format, read_picture_file};
 use crate::raster::{DecodeLimits, RgbImage, StainMode};
 use crate::slide::{SlideReader, source};
 use crate::viewer::{Pyramid, SlideTiles, TileKey};
@@ -15,9 +14,7 @@ use crate::whole_slide::{
     BackgroundBlocks, PixelRequest, PixelSource, SegmentSettings, SlideJob, SlideRegion, SlideSetup,
 };
 
-/// Largest image file.
-const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
-/// A TIFF without tiles is an image while it has no more pixels than this.
+/// A TIFF of one level is an image while it has no more pixels than this.
 const MAX_IMAGE_PX: usize = 36_000_000;
 /// Side of a block, pixels: small enough for answers to come soon.
 const BLOCK_PX: usize = 1024;
@@ -42,32 +39,32 @@ impl Document {
     /// # Errors
     /// Those of the readers.
     pub fn open(place: &str) -> Result<Self> {
-        let remote = place.starts_with("http://") || place.starts_with("https://");
-        let is_tiff = |first: &[u8]| first.starts_with(b"II") || first.starts_with(b"MM");
-        if remote || is_tiff(&start_of(Path::new(place))?) {
-            let opened = source(place).and_then(SlideReader::open).at(place);
-            match opened {
-                Ok(reader) if remote || is_slide(&reader) => {
-                    let tiles = SlideTiles::new(&reader.slide);
-                    return Ok(Self::Slide { reader: Box::new(reader), tiles });
-                }
-                Err(e) if remote => return Err(e),
-                // Perhaps a TIFF that only the image reader knows; its error is then the one to
-                // show.
-                _ => {}
+        if place.starts_with("http://") || place.starts_with("https://") {
+            return Ok(Self::slide(source(place).and_then(SlideReader::open).at(place)?));
+        }
+        let path = Path::new(place);
+        let first = first_bytes(path)?;
+        let is_tiff = first.starts_with(b"II") || first.starts_with(b"MM");
+        if is_tiff && foreign_format(&first, Some(place)).is_none() {
+            // Perhaps a TIFF that only the image reader knows; its error is then the one to show.
+            let opened = source(place).and_then(SlideReader::open);
+            if let Ok(reader) = opened
+                && is_slide(&reader)
+            {
+                return Ok(Self::slide(reader));
             }
         }
-        let bytes = read_file(Path::new(place), MAX_IMAGE_BYTES)?;
-        let picture = match foreign_format(&bytes, Some(place)) {
-            Some(error) => Err(error),
-            None => read_picture(&bytes, DecodeLimits::default()),
-        };
-        let picture = picture.at(place)?;
+        let picture = read_picture_file(path, DecodeLimits::default())?;
         Ok(Self::Image {
             pyramid: Pyramid::new(Arc::new(picture.image)),
             mpp_um: picture.pixel_size_um.map(|size| size.mean()),
             notes: picture.notes.notes,
         })
+    }
+
+    fn slide(reader: SlideReader) -> Self {
+        let tiles = SlideTiles::new(&reader.slide);
+        Self::Slide { reader: Box::new(reader), tiles }
     }
 
     #[must_use]
@@ -152,12 +149,5 @@ impl PixelSource for Document {
 
 fn is_slide(reader: &SlideReader) -> bool {
     let first = &reader.slide.levels[0];
-    first.is_tiled() || first.width.saturating_mul(first.height) > MAX_IMAGE_PX
-}
-
-/// First bytes of a file.
-fn start_of(path: &Path) -> Result<Vec<u8>> {
-    use crate::slide::{ByteSource as _, FileSource};
-    let file = FileSource::open(path)?;
-    file.read(0..file.len().min(4))
+    reader.slide.levels.len() > 1 || first.width.saturating_mul(first.height) > MAX_IMAGE_PX
 }

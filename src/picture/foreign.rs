@@ -87,8 +87,8 @@ pub fn foreign_format(first_bytes: &[u8], name: Option<&str>) -> Option<Error> {
         let known = ENDINGS.iter().find(|(ending, ..)| name.ends_with(ending))?;
         Some(foreign(known.1, known.2))
     };
-    // Olympus calls its tiles TIFF: the name decides.
-    if name.ends_with(".vsi") {
+    // The index of a slide may be a small TIFF (Olympus) or JPEG (3DHISTECH): the name decides.
+    if name.ends_with(".vsi") || name.ends_with(".mrxs") {
         return named();
     }
     if first_bytes.is_empty() {

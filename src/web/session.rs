@@ -324,12 +324,11 @@ impl Session {
         Ok(self.state.borrow_mut().take_picture(picture.at(name).thrown()?))
     }
 
-    /// Opens an image that the browser decoded, red, green, blue and alpha of each pixel; as
-    /// `openImage`.
+    /// Opens an image that the browser decoded: four bytes a pixel, red, green, blue and one that
+    /// is ignored; as `openImage`.
     ///
     /// # Errors
-    /// A sentence for too many pixels, and for transparent ones, whose colours browsers do not
-    /// give; the image that was open stays open.
+    /// A sentence for too many pixels; the image that was open stays open.
     #[wasm_bindgen(js_name = openPixels)]
     pub fn open_pixels(
         &self,
@@ -492,20 +491,12 @@ fn browser_picture(width: usize, height: usize, rgba: &[u8]) -> Result<Picture> 
             MAX_PIXELS / 1_000_000
         )));
     }
-    let mut pixels = Vec::with_capacity(rgba.len() / 4);
-    for &[red, green, blue, alpha] in rgba.as_chunks().0 {
-        if alpha < 255 {
-            return Err(Error::unsupported(
-                "The image has transparent pixels, whose colours browsers do not give; save it \
-                 as PNG or TIFF",
-            ));
-        }
-        pixels.push([red, green, blue]);
-    }
-    let mut notes = Warnings::default();
-    notes
+    let pixels = rgba.as_chunks().0.iter().map(|&[red, green, blue, _]| [red, green, blue]);
+    let mut picture = Picture::of_image(Plane::from_vec(width, height, pixels.collect())?);
+    picture
+        .notes
         .note("The browser decoded this image; of a file with several pictures it shows the first");
-    Ok(Picture { image: Plane::from_vec(width, height, pixels)?, pixel_size_um: None, notes })
+    Ok(picture)
 }
 
 /// The model prepared on the session's device, now if it was not before. A device that cannot run

@@ -25,7 +25,7 @@ use crate::whole_slide::{
     BackgroundBlocks, NucleusIndex, Sampling, SegmentSettings, SlideJob, SlideRegion, SlideSetup,
 };
 
-/// A TIFF without tiles is an image while it has no more pixels than this.
+/// A TIFF of one level is an image while it has no more pixels than this.
 const MAX_IMAGE_PX: usize = 36_000_000;
 /// Side of a block, pixels: small enough for answers to come soon and for memory to stay low.
 const BLOCK_PX: usize = 1024;
@@ -107,7 +107,8 @@ impl Session {
     async fn opened(&self, len: f64, read: &Function) -> Result<Option<serde_json::Value>> {
         let slide = WebSlide::open(len as u64, read).await?;
         let first = &slide.slide.levels[0];
-        if !first.is_tiled() && first.width.saturating_mul(first.height) <= MAX_IMAGE_PX {
+        let pixels = first.width.saturating_mul(first.height);
+        if slide.slide.levels.len() == 1 && pixels <= MAX_IMAGE_PX {
             return Ok(None);
         }
         let facts = json!({
