@@ -29,7 +29,8 @@ const LEAST_BLOCK_PX: usize = 64;
 /// Longest GeoJSON of a region.
 const MAX_TEXT_BYTES: u64 = 100_000_000;
 
-/// Look at whole slides: Aperio SVS, pyramidal TIFF, OME-TIFF, on disk or by HTTP.
+/// Look at whole slides: Aperio SVS, Leica SCN, Philips, Ventana, pyramidal TIFF, OME-TIFF, on disk
+/// or by HTTP.
 #[derive(Debug, Args)]
 pub(super) struct SlideArguments {
     #[command(subcommand)]
@@ -123,6 +124,7 @@ pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result
     let begun = Instant::now();
     let reader = open(&a.slide)?;
     let model = Arc::new(Model::load(&a.model)?);
+    reader.slide.notes.iter().for_each(|note| output.remark(&format!("{}: {note}", a.slide)));
     let options = a.how.options()?;
     if options.block_px.is_some_and(|px| px < LEAST_BLOCK_PX) {
         return Err(Error::invalid(format!(
@@ -313,13 +315,20 @@ fn info(place: &str, output: Output) -> Result<CommandOutcome> {
             "packing": format!("{:?}", l.compression),
         })
     };
+    let sides = slide.pixel_size_um;
     let value = json!({
-        "kind": slide.format, "mpp_um": slide.mpp_um, "magnification": slide.magnification,
+        "kind": slide.format, "mpp_um": slide.mpp_um,
+        "mpp_x_um": sides.map(|size| size.x), "mpp_y_um": sides.map(|size| size.y),
+        "magnification": slide.magnification,
         "associated_images": slide.associated_images, "set_aside": slide.associated_images,
+        "levels_set_aside": slide.levels_set_aside, "notes": slide.notes,
         "levels": slide.levels.iter().enumerate().map(level).collect::<Vec<_>>(),
     });
-    let mpp =
-        slide.mpp_um.map_or("pixel size not stated".to_owned(), |m| format!("{m} µm a pixel"));
+    let mpp = match sides {
+        Some(size) if size.x == size.y => format!("{} µm a pixel", size.x),
+        Some(size) => format!("{} × {} µm a pixel", size.x, size.y),
+        None => "pixel size not stated".to_owned(),
+    };
     let mut text = format!("{:?}, {mpp}, {} other images\n", slide.format, slide.associated_images);
     for (i, l) in slide.levels.iter().enumerate() {
         text += &format!(
@@ -331,6 +340,9 @@ fn info(place: &str, output: Output) -> Result<CommandOutcome> {
             l.tile_height,
             l.compression
         );
+    }
+    for note in &slide.notes {
+        text += &format!("note: {note}\n");
     }
     output.result(&value, &text)?;
     Ok(CommandOutcome::Done)

@@ -88,7 +88,7 @@ impl Document {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         match self {
-            Self::Slide { .. } => &[],
+            Self::Slide { reader, .. } => &reader.slide.notes,
             Self::Image { notes, .. } => notes,
         }
     }

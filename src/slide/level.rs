@@ -1,5 +1,5 @@
-//! One resolution of a slide: a grid of tiles (or of strips, which are treated as tiles as wide as
-//! the image), how their pixels are stored and where their bytes lie.
+//! One image of a TIFF, such as a resolution of a slide: a grid of tiles (or of strips, which are
+//! treated as tiles as wide as the image), how their pixels are stored and where their bytes lie.
 
 use std::ops::Range;
 
@@ -9,12 +9,20 @@ use crate::error::{Error, Result};
 
 /// Longest side of a tile, pixels. Strips may be as wide as the image.
 const MAX_TILE_PX: u64 = 65_536;
-/// Most pixels of a tile.
+/// Most pixels of a tile; of a slide's strip too.
 const MAX_TILE_AREA: u64 = 64 << 20;
 /// Most compressed bytes of a tile.
-const MAX_TILE_BYTES: u64 = 256 << 20;
+const MAX_TILE_BYTES: u64 = 2 << 30;
+/// Most decoded bytes of a tile.
+const MAX_TILE_DATA: u64 = 1 << 30;
 /// Longest side of a level, pixels.
 const MAX_SIDE_PX: u64 = 1 << 24;
+/// Most samples of a pixel.
+const MAX_SAMPLES: u64 = 64;
+/// Luma of red, green and blue (ITU-R BT.601), where the file does not state it.
+const BT601_LUMA: [f32; 3] = [0.299, 0.587, 0.114];
+/// Codes of black and white of Y, Cb and Cr, where the file does not state them.
+const FULL_RANGE: [f32; 6] = [0.0, 255.0, 128.0, 255.0, 128.0, 255.0];
 
 /// Compression of tiles, by the TIFF tag 259. The `Debug` form is part of `slide info --json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +33,15 @@ pub enum Compression {
     Lzw,
     /// 8, and 32946 of older writers: zlib streams (TIFF Supplement 2, 2002).
     Deflate,
+    /// 32773: `PackBits` (section 9).
+    PackBits,
+    /// 50000: Zstandard (RFC 8878).
+    Zstd,
+    /// 50001: WebP.
+    WebP,
     /// 7: JPEG with shared tables (Technical Note 2).
     Jpeg,
-    /// JPEG 2000 codestreams: 33003 and 33005 (Aperio), 34712 (registered).
+    /// JPEG 2000 codestreams: 33003, 33004 and 33005 (Aperio), 34712 (registered).
     Jpeg2000 {
         /// Whether the components are Y, Cb, Cr (33003) instead of red, green, blue.
         ycc: bool,
@@ -35,17 +49,61 @@ pub enum Compression {
 }
 
 impl Compression {
-    fn from_code(code: u64) -> Option<Self> {
-        match code {
-            1 => Some(Self::None),
-            5 => Some(Self::Lzw),
-            8 | 32946 => Some(Self::Deflate),
-            7 => Some(Self::Jpeg),
-            33003 => Some(Self::Jpeg2000 { ycc: true }),
-            33005 | 34712 => Some(Self::Jpeg2000 { ycc: false }),
-            _ => None,
-        }
+    fn from_code(code: u64, photometric: Photometric) -> Result<Self> {
+        Ok(match code {
+            1 => Self::None,
+            5 => Self::Lzw,
+            8 | 32946 => Self::Deflate,
+            7 => Self::Jpeg,
+            32773 => Self::PackBits,
+            33003 => Self::Jpeg2000 { ycc: true },
+            33005 => Self::Jpeg2000 { ycc: false },
+            33004 | 34712 => Self::Jpeg2000 { ycc: photometric == Photometric::YCbCr },
+            50000 if cfg!(target_arch = "wasm32") => return Err(only_natively("ZSTD")),
+            50001 if cfg!(target_arch = "wasm32") => return Err(only_natively("WebP")),
+            50000 => Self::Zstd,
+            50001 => Self::WebP,
+            _ => return Err(unknown_compression(code)),
+        })
     }
+
+    /// Whether the stream is an image of its own, with its own colours, and no row of samples.
+    pub(super) fn is_image_format(self) -> bool {
+        matches!(self, Self::Jpeg | Self::Jpeg2000 { .. } | Self::WebP)
+    }
+}
+
+fn only_natively(name: &str) -> Error {
+    Error::unsupported(format!(
+        "The TIFF is compressed with {name}, which the page does not read; the prunella program \
+         does, or convert it: vips tiffsave in.tif out.tif --compression deflate"
+    ))
+}
+
+fn unknown_compression(code: u64) -> Error {
+    let name = match code {
+        2..=4 => "CCITT fax",
+        6 => "old-style JPEG",
+        32766 => "NeXT",
+        32809 => "ThunderScan",
+        32908 => "PixarFilm",
+        32909 => "PixarLog",
+        33007 => "another kind of JPEG",
+        34661 => "JBIG",
+        34676 | 34677 => "SGILog",
+        34713 => "Nikon NEF",
+        34887 => "LERC",
+        34892 => "lossy JPEG of a camera raw file",
+        34925 => "LZMA",
+        34933 => "PNG",
+        22610 | 34934 => "JPEG XR",
+        50002 | 52546 => "JPEG XL",
+        _ => "an unknown method",
+    };
+    Error::unsupported(format!(
+        "The TIFF is compressed with {name} (TIFF compression {code}), which is not supported; \
+         convert it: vips tiffsave in.tif out.tif --compression deflate"
+    ))
 }
 
 /// Meaning of the samples, by the TIFF tag 262 (TIFF 6.0, section 8).
@@ -57,43 +115,93 @@ pub enum Photometric {
     BlackIsZero,
     /// 2: red, green, blue.
     Rgb,
+    /// 3: indices of colours in the file's colour map.
+    Palette,
     /// 6: luma and two colour differences (section 21).
     YCbCr,
 }
 
 impl Photometric {
-    fn from_code(code: u64) -> Option<Self> {
-        match code {
-            0 => Some(Self::WhiteIsZero),
-            1 => Some(Self::BlackIsZero),
-            2 => Some(Self::Rgb),
-            6 => Some(Self::YCbCr),
-            _ => None,
-        }
+    fn from_code(code: u64) -> Result<Self> {
+        let name = match code {
+            0 => return Ok(Self::WhiteIsZero),
+            1 => return Ok(Self::BlackIsZero),
+            2 => return Ok(Self::Rgb),
+            3 => return Ok(Self::Palette),
+            6 => return Ok(Self::YCbCr),
+            4 => "a transparency mask",
+            5 => "CMYK, for printing",
+            8..=10 => "CIE L*a*b*",
+            32803 | 34892 => "the sensor data of a camera raw file",
+            32844 | 32845 => "LogLuv",
+            _ => "unknown",
+        };
+        Err(Error::unsupported(format!(
+            "The colours of the TIFF are {name} (photometric interpretation {code}), which is not \
+             supported; convert it to RGB"
+        )))
     }
 }
 
-/// Transform before LZW or Deflate, by the TIFF tag 317 (TIFF 6.0, section 14).
+/// Transform before LZW, Deflate or ZSTD, by the TIFF tag 317 (TIFF 6.0, section 14).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Predictor {
     /// 1: values as they are.
     None,
-    /// 2: each value minus the same component of its left neighbour, modulo 256.
+    /// 2: each value minus the same component of its left neighbour, modulo its range.
     Horizontal,
+    /// 3: of floating-point values: bytes of equal weight side by side, then as 2 (Adobe TIFF
+    /// Technical Note 3).
+    FloatingPoint,
 }
 
 impl Predictor {
-    fn from_code(code: u64) -> Option<Self> {
+    fn from_code(code: u64) -> Result<Self> {
         match code {
-            1 => Some(Self::None),
-            2 => Some(Self::Horizontal),
-            _ => None,
+            1 => Ok(Self::None),
+            2 => Ok(Self::Horizontal),
+            3 => Ok(Self::FloatingPoint),
+            _ => Err(Error::unsupported(format!("TIFF predictor {code} is not supported"))),
         }
     }
 }
 
+/// Type of the samples, by the TIFF tag 339 (TIFF 6.0, section 19).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SampleKind {
+    /// 1 and, undefined, 4.
+    Unsigned,
+    /// 2: two's complement.
+    Signed,
+    /// 3: IEEE 754.
+    Float,
+}
+
+/// How Y, Cb and Cr are stored (TIFF 6.0, section 21).
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct YCbCrCoding {
+    /// Pixels that share a Cb and a Cr, in a row.
+    pub across: usize,
+    /// Pixels that share a Cb and a Cr, in a column.
+    pub down: usize,
+    /// Share of red, green and blue in the luma.
+    pub luma: [f32; 3],
+    /// Codes of black and white, of Y, Cb and Cr in turn.
+    pub reference: [f32; 6],
+}
+
+/// Where the tiles of all samples or of one sample of the pixels lie.
+#[derive(Debug, Clone, PartialEq)]
+struct StoredPlane {
+    directory: Directory,
+    /// Index of its first tile in the directory's tables.
+    first_tile: u64,
+    /// JPEG tables that its tiles share; empty without them.
+    jpeg_tables: Vec<u8>,
+}
+
 /// A level of the pyramid.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SlideLevel {
     /// Width of the level, pixels.
     pub width: usize,
@@ -105,15 +213,26 @@ pub struct SlideLevel {
     pub tile_height: usize,
     /// How tiles are compressed.
     pub compression: Compression,
-    /// Values a pixel: 1 is grey, 3 colour, 4 colour and one that is ignored (alpha).
+    /// Values a pixel: 1 is grey, 3 colour; further ones are alpha or unknown.
     pub samples: usize,
+    /// Bits a value.
+    pub bits: u8,
     /// What the samples mean.
     pub photometric: Photometric,
     /// [`Predictor::None`] for compressions that have no predictor.
     pub predictor: Predictor,
-    /// JPEG tables that all tiles share; empty without them.
-    pub jpeg_tables: Vec<u8>,
-    directory: Directory,
+    pub(super) kind: SampleKind,
+    pub(super) ycbcr: YCbCrCoding,
+    /// Colours of [`Photometric::Palette`], red, green, blue of 16 bits; empty otherwise.
+    pub(super) palette: Vec<[u16; 3]>,
+    pub(super) is_big_endian: bool,
+    /// Whether the least significant bit of a byte comes first (`FillOrder` 2).
+    pub(super) has_reversed_bits: bool,
+    /// Width of the tile grid, pixels; some writers pad a level to whole tiles.
+    stored_width: usize,
+    stored_height: usize,
+    /// One for all samples, or one for each sample.
+    planes: Vec<StoredPlane>,
     is_tiled: bool,
 }
 
@@ -121,8 +240,8 @@ impl SlideLevel {
     /// Reads the description of a directory's image.
     ///
     /// # Errors
-    /// Missing bytes; [`Error::Unsupported`] or [`Error::Limit`] for images that are not 8-bit grey
-    /// or colour, or too large.
+    /// Missing bytes; [`Error::Unsupported`] or [`Error::Limit`] for images that this reader does
+    /// not decode.
     pub fn new(bytes: &RangeCache, directory: &Directory) -> ReadResult<Self> {
         let number = |tag, default| directory.number_or(bytes, tag, default);
         let width = number(tag::IMAGE_WIDTH, 0)?;
@@ -139,69 +258,211 @@ impl SlideLevel {
         } else {
             (width, number(tag::ROWS_PER_STRIP, height)?.min(height))
         };
-        check_tile_size(tile_width, tile_height, is_tiled)?;
         let samples = number(tag::SAMPLES_PER_PIXEL, 1)?;
-        let bits = directory.numbers(bytes, tag::BITS_PER_SAMPLE, 8)?;
-        let is_eight_bit = !bits.is_empty() && bits.iter().all(|b| *b == 8);
-        if !matches!(samples, 1 | 3 | 4) || !is_eight_bit {
-            return Err(Error::unsupported(
-                "Only slides of 8 bits a value, grey or colour, are supported",
-            )
+        if !(1..=MAX_SAMPLES).contains(&samples) {
+            return Err(Error::unsupported(format!(
+                "A TIFF of {samples} samples a pixel is not supported"
+            ))
             .into());
         }
-        if samples > 1 && number(tag::PLANAR_CONFIGURATION, 1)? != 1 {
-            return Err(
-                Error::unsupported("Slides with separate colour planes are not supported").into()
-            );
-        }
-        let code = number(tag::COMPRESSION, 1)?;
-        let compression = Compression::from_code(code).ok_or_else(|| {
-            Error::unsupported(format!("Slides with TIFF compression {code} are not supported"))
-        })?;
-        let photometric = Photometric::from_code(number(tag::PHOTOMETRIC_INTERPRETATION, 2)?);
-        let predictor = Predictor::from_code(number(tag::PREDICTOR, 1)?);
-        let (Some(photometric), Some(predictor)) = (photometric, predictor) else {
-            return Err(Error::unsupported(
-                "The slide's colours are stored in a way that is not supported",
-            )
-            .into());
-        };
-        let has_predictor = matches!(compression, Compression::Lzw | Compression::Deflate);
-        let jpeg_tables = if compression == Compression::Jpeg {
-            directory.raw(bytes, tag::JPEG_TABLES)?
+        check_tile_size(tile_width, tile_height, samples, is_tiled)?;
+        let bits = sample_bits(bytes, directory)?;
+        let kind = sample_kind(bytes, directory)?;
+        let default_photometric = if samples >= 3 { 2 } else { 1 };
+        let photometric =
+            Photometric::from_code(number(tag::PHOTOMETRIC_INTERPRETATION, default_photometric)?)?;
+        let compression = Compression::from_code(number(tag::COMPRESSION, 1)?, photometric)?;
+        let has_predictor =
+            matches!(compression, Compression::Lzw | Compression::Deflate | Compression::Zstd);
+        let predictor = if has_predictor {
+            Predictor::from_code(number(tag::PREDICTOR, 1)?)?
         } else {
-            Vec::new()
+            Predictor::None
         };
-        let level = Self {
+        let is_planar = samples > 1 && number(tag::PLANAR_CONFIGURATION, 1)? == 2;
+        let mut level = Self {
             width: width as usize,
             height: height as usize,
             tile_width: tile_width as usize,
             tile_height: tile_height as usize,
             compression,
             samples: samples as usize,
+            bits,
             photometric,
-            predictor: if has_predictor { predictor } else { Predictor::None },
-            jpeg_tables,
-            directory: directory.clone(),
+            predictor,
+            kind,
+            ycbcr: ycbcr_coding(bytes, directory)?,
+            palette: palette(bytes, directory, photometric, bits)?,
+            is_big_endian: directory.is_big_endian(),
+            has_reversed_bits: number(tag::FILL_ORDER, 1)? == 2,
+            stored_width: width as usize,
+            stored_height: height as usize,
+            planes: Vec::new(),
             is_tiled,
         };
+        level.check_samples(is_planar)?;
+        let jpeg_tables = if compression == Compression::Jpeg {
+            directory.raw(bytes, tag::JPEG_TABLES)?
+        } else {
+            Vec::new()
+        };
+        let tiles = level.tiles_across() as u64 * level.tiles_down() as u64;
+        let planes = if is_planar { samples } else { 1 };
+        for plane in 0..planes {
+            level.planes.push(StoredPlane {
+                directory: directory.clone(),
+                first_tile: plane * tiles,
+                jpeg_tables: jpeg_tables.clone(),
+            });
+        }
         // The tile tables are checked once here and read entry by entry later: a large slide has a
         // million tiles.
-        let tiles = level.tiles_across() as u64 * level.tiles_down() as u64;
-        if level.directory.count(level.offsets_tag()) < tiles
-            || level.directory.count(level.byte_counts_tag()) < tiles
-        {
-            return Err(
-                Error::malformed(format!("The slide lists fewer than its {tiles} tiles")).into()
-            );
+        let all_tiles = tiles * planes;
+        let has_byte_counts = directory.count(level.byte_counts_tag()) >= all_tiles
+            || level.byte_count_is_known(directory);
+        if directory.count(level.offsets_tag()) < all_tiles || !has_byte_counts {
+            return Err(Error::malformed(format!(
+                "The slide lists fewer than its {all_tiles} tiles"
+            ))
+            .into());
         }
         Ok(level)
+    }
+
+    /// Refuses combinations of tags that have no meaning or that this reader does not decode.
+    fn check_samples(&self, is_planar: bool) -> Result<()> {
+        let Self { bits, kind, compression, photometric, samples, .. } = *self;
+        let is_depth_valid = match kind {
+            SampleKind::Unsigned => matches!(bits, 1..=16 | 32 | 64),
+            SampleKind::Signed => matches!(bits, 8 | 16 | 32 | 64),
+            SampleKind::Float => matches!(bits, 16 | 32 | 64),
+        };
+        let is_depth_decoded = match compression {
+            Compression::Jpeg | Compression::WebP => bits == 8 && kind == SampleKind::Unsigned,
+            Compression::Jpeg2000 { .. } => bits <= 16 && kind == SampleKind::Unsigned,
+            _ => true,
+        };
+        let is_predictor_valid = match self.predictor {
+            Predictor::None => true,
+            Predictor::Horizontal => matches!(bits, 8 | 16 | 32 | 64),
+            Predictor::FloatingPoint => kind == SampleKind::Float,
+        };
+        if !is_depth_valid || !is_depth_decoded || !is_predictor_valid {
+            return Err(Error::unsupported(format!(
+                "TIFF samples of {bits} bits of this type, compressed in this way, are not \
+                 supported; convert it to 8 or 16 bits a sample"
+            )));
+        }
+        let least_samples = match photometric {
+            Photometric::Rgb | Photometric::YCbCr => 3,
+            _ => 1,
+        };
+        if samples < least_samples {
+            return Err(Error::malformed(format!(
+                "The TIFF states colour pixels of {samples} samples"
+            )));
+        }
+        let is_ycbcr = photometric == Photometric::YCbCr && !compression.is_image_format();
+        let is_subsampled = self.ycbcr.across * self.ycbcr.down > 1;
+        if is_ycbcr && (bits != 8 || kind != SampleKind::Unsigned || samples != 3) {
+            return Err(Error::unsupported(
+                "YCbCr colours of other than three samples of 8 bits are not supported; convert \
+                 the TIFF to RGB",
+            ));
+        }
+        if photometric == Photometric::YCbCr && is_planar && is_subsampled {
+            return Err(Error::unsupported(
+                "YCbCr colours in separate planes of different size are not supported; convert the \
+                 TIFF to RGB",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses what a slide cannot be, though a field may: only 8-bit grey and colour are shown.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`]; [`Error::Limit`] for strips that are too large to be read one by
+    /// one.
+    pub(super) fn check_slide(&self) -> Result<()> {
+        let is_eight_bit = self.bits == 8 && self.kind == SampleKind::Unsigned;
+        let is_palette =
+            self.photometric == Photometric::Palette && self.kind == SampleKind::Unsigned;
+        if !matches!(self.samples, 1 | 3 | 4) || !(is_eight_bit || is_palette && self.bits < 8) {
+            return Err(Error::unsupported(format!(
+                "The slide has {} samples of {} bits a pixel; only slides of 8 bits a value, grey \
+                 or colour, are supported. Convert it: vips tiffsave in.tif out.tif --tile \
+                 --pyramid --compression jpeg, after vips cast",
+                self.samples, self.bits
+            )));
+        }
+        if self.tile_width as u64 * self.tile_height as u64 > MAX_TILE_AREA {
+            return Err(Error::limit(format!(
+                "Slides with strips of {}×{} pixels are not supported",
+                self.tile_width, self.tile_height
+            )));
+        }
+        Ok(())
+    }
+
+    /// The same image with the pixels of `others`, of one sample each, as further samples: colours
+    /// whose red, green and blue are images of their own.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when the images differ in size or storage.
+    pub(super) fn with_samples_of(mut self, others: Vec<Self>) -> Result<Self> {
+        for other in others {
+            let is_alike = other.width == self.width
+                && other.height == self.height
+                && other.tile_width == self.tile_width
+                && other.tile_height == self.tile_height
+                && other.compression == self.compression
+                && other.samples == 1
+                && other.bits == self.bits
+                && other.kind == self.kind
+                && other.predictor == self.predictor
+                && other.is_tiled == self.is_tiled;
+            if !is_alike || self.photometric != Photometric::BlackIsZero {
+                return Err(Error::unsupported(
+                    "The channels of the OME-TIFF are stored in different ways; export it as RGB",
+                ));
+            }
+            self.planes.extend(other.planes);
+        }
+        self.samples = self.planes.len();
+        if self.samples == 3 {
+            self.photometric = Photometric::Rgb;
+        }
+        Ok(self)
+    }
+
+    /// Takes what lies outside `width × height` for padding.
+    pub(super) fn crop(&mut self, width: usize, height: usize) {
+        self.width = self.width.min(width.max(1));
+        self.height = self.height.min(height.max(1));
     }
 
     /// Whether it is stored in tiles, as the levels of a pyramid are, and not in strips.
     #[must_use]
     pub fn is_tiled(&self) -> bool {
         self.is_tiled
+    }
+
+    /// Number of byte ranges of a tile: one, or one for each sample.
+    pub(super) fn plane_count(&self) -> usize {
+        self.planes.len()
+    }
+
+    pub(super) fn jpeg_tables(&self, plane: usize) -> &[u8] {
+        self.planes.get(plane).map_or(&[], |p| &p.jpeg_tables)
+    }
+
+    /// Rows of the tiles of grid row `row`: the last strip of an image may be lower.
+    pub(super) fn tile_rows(&self, row: usize) -> usize {
+        if self.is_tiled {
+            return self.tile_height;
+        }
+        self.tile_height.min(self.stored_height.saturating_sub(row * self.tile_height))
     }
 
     fn offsets_tag(&self) -> u16 {
@@ -212,37 +473,69 @@ impl SlideLevel {
         if self.is_tiled { tag::TILE_BYTE_COUNTS } else { tag::STRIP_BYTE_COUNTS }
     }
 
+    /// Whether a directory without byte counts is complete: old writers leave them out of files
+    /// without compression.
+    fn byte_count_is_known(&self, directory: &Directory) -> bool {
+        self.compression == Compression::None && directory.count(self.byte_counts_tag()) == 0
+    }
+
     /// Columns of the tile grid.
     #[must_use]
     pub fn tiles_across(&self) -> usize {
-        self.width.div_ceil(self.tile_width)
+        self.stored_width.div_ceil(self.tile_width)
     }
 
     /// Rows of the tile grid.
     #[must_use]
     pub fn tiles_down(&self) -> usize {
-        self.height.div_ceil(self.tile_height)
+        self.stored_height.div_ceil(self.tile_height)
     }
 
-    /// Byte range of a tile in the file; none for an empty tile, which stands for background.
+    /// Byte ranges of a tile in the file, of all samples or of each sample; none for an empty tile,
+    /// which stands for background.
     ///
     /// # Errors
     /// Missing bytes; a tile outside the grid or outside the file.
-    pub fn tile_range(
+    pub fn tile_ranges(
         &self,
         bytes: &RangeCache,
         column: usize,
         row: usize,
-    ) -> ReadResult<Option<Range<u64>>> {
+    ) -> ReadResult<Vec<Range<u64>>> {
         if column >= self.tiles_across() || row >= self.tiles_down() {
             return Err(Error::mismatch(format!("The level has no tile {column}, {row}")).into());
         }
         // Tiles are listed row by row (TIFF 6.0, section 15).
         let index = (row * self.tiles_across() + column) as u64;
-        let byte_count = self.directory.number_at(bytes, self.byte_counts_tag(), index)?;
-        let offset = self.directory.number_at(bytes, self.offsets_tag(), index)?;
+        let mut ranges = Vec::with_capacity(self.planes.len());
+        for plane in &self.planes {
+            ranges.push(self.plane_range(bytes, plane, index, row)?);
+        }
+        if ranges.iter().all(Range::is_empty) {
+            ranges.clear();
+        }
+        Ok(ranges)
+    }
+
+    fn plane_range(
+        &self,
+        bytes: &RangeCache,
+        plane: &StoredPlane,
+        index: u64,
+        row: usize,
+    ) -> ReadResult<Range<u64>> {
+        let entry = plane.first_tile + index;
+        let directory = &plane.directory;
+        let offset = directory.number_at(bytes, self.offsets_tag(), entry)?;
+        let byte_count = if self.byte_count_is_known(directory) {
+            let samples = self.samples / self.planes.len();
+            let row_bits = self.tile_width * samples * usize::from(self.bits);
+            (row_bits.div_ceil(8) * self.tile_rows(row)) as u64
+        } else {
+            directory.number_at(bytes, self.byte_counts_tag(), entry)?
+        };
         if byte_count == 0 {
-            return Ok(None);
+            return Ok(0..0);
         }
         if byte_count > MAX_TILE_BYTES {
             return Err(Error::limit(format!(
@@ -251,22 +544,124 @@ impl SlideLevel {
             .into());
         }
         match offset.checked_add(byte_count).filter(|end| *end <= bytes.len()) {
-            Some(end) => Ok(Some(offset..end)),
+            Some(end) => Ok(offset..end),
             None => Err(Error::malformed(format!(
-                "Tile {column}, {row} should lie at byte {offset}, past the end of the file; it \
-                 may be cut short"
+                "Tile {index} should lie at byte {offset}, past the end of the file; it may be cut \
+                 short"
             ))
             .into()),
         }
     }
 }
 
-fn check_tile_size(width: u64, height: u64, is_tiled: bool) -> Result<()> {
-    let area = width.checked_mul(height);
-    let is_area_valid = area.is_some_and(|a| (1..=MAX_TILE_AREA).contains(&a));
-    if is_area_valid && !(is_tiled && width.max(height) > MAX_TILE_PX) {
+fn check_tile_size(width: u64, height: u64, samples: u64, is_tiled: bool) -> Result<()> {
+    // Strips are as large as the image at most, whose size the caller limits.
+    let area = width.checked_mul(height).unwrap_or(u64::MAX);
+    let is_valid = if is_tiled {
+        area <= MAX_TILE_AREA && area * samples <= MAX_TILE_DATA && width.max(height) <= MAX_TILE_PX
+    } else {
+        true
+    };
+    if area > 0 && is_valid {
         return Ok(());
     }
     let kind = if is_tiled { "tiles" } else { "strips" };
     Err(Error::limit(format!("Slides with {kind} of {width}×{height} pixels are not supported")))
+}
+
+/// Bits a sample, which all samples of a pixel share.
+fn sample_bits(bytes: &RangeCache, directory: &Directory) -> ReadResult<u8> {
+    if !directory.has(tag::BITS_PER_SAMPLE) {
+        return Ok(1);
+    }
+    let bits = directory.numbers(bytes, tag::BITS_PER_SAMPLE, MAX_SAMPLES)?;
+    let first = bits.first().copied().unwrap_or_default();
+    match u8::try_from(first) {
+        Ok(depth) if bits.iter().all(|b| *b == first) => Ok(depth),
+        _ => Err(Error::unsupported(
+            "The samples of the TIFF's pixels have different numbers of bits; convert it to 8 bits \
+             a sample",
+        )
+        .into()),
+    }
+}
+
+fn sample_kind(bytes: &RangeCache, directory: &Directory) -> ReadResult<SampleKind> {
+    let code = directory.number_or(bytes, tag::SAMPLE_FORMAT, 1)?;
+    Ok(match code {
+        1 | 4 => SampleKind::Unsigned,
+        2 => SampleKind::Signed,
+        3 => SampleKind::Float,
+        _ => {
+            return Err(Error::unsupported(format!(
+                "TIFF samples of format {code} (complex numbers) are not supported"
+            ))
+            .into());
+        }
+    })
+}
+
+fn ycbcr_coding(bytes: &RangeCache, directory: &Directory) -> ReadResult<YCbCrCoding> {
+    let mut subsampling = [2, 2];
+    if directory.count(tag::YCBCR_SUBSAMPLING) >= 2 {
+        for (i, factor) in subsampling.iter_mut().enumerate() {
+            *factor = directory.number_at(bytes, tag::YCBCR_SUBSAMPLING, i as u64)?;
+        }
+    }
+    if subsampling.iter().any(|n| !matches!(n, 1 | 2 | 4)) {
+        return Err(Error::malformed("The TIFF states an unknown subsampling of colours").into());
+    }
+    let mut luma = BT601_LUMA;
+    for (i, share) in luma.iter_mut().enumerate() {
+        if let Some(stated) = directory.real_at(bytes, tag::YCBCR_COEFFICIENTS, i as u64)?
+            && stated > 0.0
+            && stated < 1.0
+        {
+            *share = stated as f32;
+        }
+    }
+    let mut reference = FULL_RANGE;
+    if directory.count(tag::REFERENCE_BLACK_WHITE) == 6 {
+        for (i, code) in reference.iter_mut().enumerate() {
+            let stated = directory.real_at(bytes, tag::REFERENCE_BLACK_WHITE, i as u64)?;
+            *code = stated.map_or(*code, |v| v as f32);
+        }
+    }
+    Ok(YCbCrCoding {
+        across: subsampling[0] as usize,
+        down: subsampling[1] as usize,
+        luma,
+        reference,
+    })
+}
+
+/// The colour map: all values of red, then of green, then of blue (TIFF 6.0, section 5).
+fn palette(
+    bytes: &RangeCache,
+    directory: &Directory,
+    photometric: Photometric,
+    bits: u8,
+) -> ReadResult<Vec<[u16; 3]>> {
+    if photometric != Photometric::Palette {
+        return Ok(Vec::new());
+    }
+    if bits > 16 {
+        return Err(Error::unsupported(format!(
+            "A TIFF with a colour map and {bits} bits a sample is not supported"
+        ))
+        .into());
+    }
+    let colours = 1 << bits;
+    if directory.count(tag::COLOR_MAP) != 3 * colours {
+        return Err(Error::malformed("The colour map of the TIFF is missing or incomplete").into());
+    }
+    let values = directory.numbers(bytes, tag::COLOR_MAP, 3 << 16)?;
+    // Some writers put 8-bit values; libtiff tells them in the same way.
+    let scale = if values.iter().all(|v| *v < 256) { 257 } else { 1 };
+    let colours = colours as usize;
+    let mut palette = Vec::with_capacity(colours);
+    for i in 0..colours {
+        palette.push([0, 1, 2].map(|c| (values[c * colours + i] * scale) as u16));
+    }
+    Ok(palette)
 }

@@ -1,5 +1,6 @@
-//! Whole slides: Aperio SVS, pyramidal TIFF and `BigTIFF`, OME-TIFF, from a disk, a server or a
-//! browser.
+//! TIFFs: whole slides (Aperio SVS, Leica SCN, Philips, Ventana, pyramidal TIFF and `BigTIFF`,
+//! OME-TIFF) from a disk, a server or a browser, and pictures and label maps in memory
+//! ([`read_tiff_image`]).
 //!
 //! The readers are sans-I/O: they work on a [`RangeCache`] and return
 //! [`ReadError::NeedBytes`] when bytes are missing; the caller fetches these and calls again. So
@@ -7,10 +8,14 @@
 //! untrusted: every count, offset and size is checked before memory is taken.
 
 mod bounds;
+mod codec;
 mod decode;
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
 mod http_source;
+mod jpeg;
 mod level;
+mod ome;
+mod pictures;
 mod pixel_size;
 mod range_cache;
 #[cfg(not(target_arch = "wasm32"))]
@@ -19,7 +24,10 @@ mod slide_file;
 #[cfg(not(target_arch = "wasm32"))]
 mod source;
 mod tiff;
+mod tiff_image;
 mod tiles;
+mod vendors;
+mod xml;
 
 pub use bounds::SlideBounds;
 pub use decode::{BACKGROUND, decode_tile};
@@ -35,4 +43,5 @@ pub use reader::SlideReader;
 pub use slide_file::{Slide, SlideFormat};
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::{ByteSource, FileSource, source};
+pub use tiff_image::{ExtraSample, TiffImage, TiffValues, read_tiff_image};
 pub use tiles::{PlacedTile, Rect, TileCache, TileIndex};

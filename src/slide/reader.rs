@@ -50,8 +50,8 @@ struct MissingTile {
     /// Position in the list of requested tiles.
     position: usize,
     index: TileIndex,
-    /// Where its compressed bytes lie in the file.
-    range: Range<u64>,
+    /// Where its compressed bytes lie in the file: of all samples, or of each sample.
+    ranges: Vec<Range<u64>>,
 }
 
 impl SlideReader {
@@ -157,8 +157,9 @@ impl SlideReader {
             for &position in positions {
                 let index = indices[position];
                 let level = &self.slide.levels[index.level];
-                if let Some(range) = level.tile_range(bytes, index.column, index.row)? {
-                    missing.push(MissingTile { position, index, range });
+                let ranges = level.tile_ranges(bytes, index.column, index.row)?;
+                if !ranges.is_empty() {
+                    missing.push(MissingTile { position, index, ranges });
                 }
             }
             Ok(missing)
@@ -169,8 +170,14 @@ impl SlideReader {
 
     /// Pixels of tiles, in their order.
     fn fetch_and_decode(&self, missing: &[MissingTile]) -> Result<Vec<Arc<RgbImage>>> {
-        let ranges: Vec<Range<u64>> = missing.iter().map(|tile| tile.range.clone()).collect();
-        let mut compressed: Vec<Vec<u8>> = vec![Vec::new(); missing.len()];
+        let mut ranges: Vec<Range<u64>> = Vec::with_capacity(missing.len());
+        // Index of each tile's first range.
+        let mut firsts = Vec::with_capacity(missing.len());
+        for tile in missing {
+            firsts.push(ranges.len());
+            ranges.extend(tile.ranges.iter().cloned());
+        }
+        let mut compressed: Vec<Vec<u8>> = vec![Vec::new(); ranges.len()];
         // Tiles of a region lie close together in the file: few requests serve many tiles.
         for merged in merge_ranges(&ranges) {
             let fetched = self.source.read(merged.range.clone())?;
@@ -185,7 +192,9 @@ impl SlideReader {
             let index = missing[i].index;
             let level = &self.slide.levels[index.level];
             let started = Instant::now();
-            let pixels = decode_tile(level, index.row, &compressed[i])?;
+            let own = &compressed[firsts[i]..firsts[i] + missing[i].ranges.len()];
+            let parts: Vec<&[u8]> = own.iter().map(Vec::as_slice).collect();
+            let pixels = decode_tile(level, index.row, &parts)?;
             self.decode_ns.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
             *decoded[i].lock().map_err(|_| poisoned())? = Some(Arc::new(pixels));
             Ok(())

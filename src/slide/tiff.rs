@@ -4,38 +4,47 @@
 //! version number 43) widens counts and offsets from 4 to 8 bytes; sub-directories are in TIFF
 //! Technical Note 1 (1995). Every number of a file is checked before it is used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::range_cache::{RangeCache, ReadError, ReadResult};
 use crate::error::Error;
 
-/// Most directories of a file, sub-directories included.
-const MAX_DIRECTORIES: usize = 256;
+/// Most directories of a file that are read, sub-directories included. A stack of focal planes may
+/// have more; what they hold is not shown anyway.
+const MAX_DIRECTORIES: usize = 1000;
 /// Most tags of a directory.
 const MAX_TAGS: u64 = 4096;
 /// Longest text or table that is read, bytes.
-const MAX_VALUE_BYTES: u64 = 4 << 20;
+const MAX_VALUE_BYTES: u64 = 32 << 20;
 /// Bytes of the longer of the two headers.
 const HEADER_BYTES: u64 = 16;
 
-/// Tags that slides use, under the names of TIFF 6.0, section 8 (baseline) and sections 14
-/// (predictor) and 15 (tiles).
+/// Tags that this reader uses, under the names of TIFF 6.0, section 8 (baseline) and sections 14
+/// (predictor), 15 (tiles), 18 (extra samples), 19 (sample format) and 21 (YCbCr).
 pub(super) mod tag {
+    /// Bit 0: a reduced version of another image of the file.
+    pub(crate) const NEW_SUBFILE_TYPE: u16 = 254;
     pub(crate) const IMAGE_WIDTH: u16 = 256;
     /// Height of the image, pixels.
     pub(crate) const IMAGE_LENGTH: u16 = 257;
     pub(crate) const BITS_PER_SAMPLE: u16 = 258;
     pub(crate) const COMPRESSION: u16 = 259;
     pub(crate) const PHOTOMETRIC_INTERPRETATION: u16 = 262;
+    /// Order of the bits in a byte.
+    pub(crate) const FILL_ORDER: u16 = 266;
     pub(crate) const IMAGE_DESCRIPTION: u16 = 270;
     pub(crate) const STRIP_OFFSETS: u16 = 273;
+    pub(crate) const ORIENTATION: u16 = 274;
     pub(crate) const SAMPLES_PER_PIXEL: u16 = 277;
     pub(crate) const ROWS_PER_STRIP: u16 = 278;
     pub(crate) const STRIP_BYTE_COUNTS: u16 = 279;
     pub(crate) const X_RESOLUTION: u16 = 282;
+    pub(crate) const Y_RESOLUTION: u16 = 283;
     pub(crate) const PLANAR_CONFIGURATION: u16 = 284;
     pub(crate) const RESOLUTION_UNIT: u16 = 296;
+    pub(crate) const SOFTWARE: u16 = 305;
     pub(crate) const PREDICTOR: u16 = 317;
+    pub(crate) const COLOR_MAP: u16 = 320;
     pub(crate) const TILE_WIDTH: u16 = 322;
     /// Height of a tile, pixels.
     pub(crate) const TILE_LENGTH: u16 = 323;
@@ -43,8 +52,23 @@ pub(super) mod tag {
     pub(crate) const TILE_BYTE_COUNTS: u16 = 325;
     /// Offsets of sub-directories (Technical Note 1).
     pub(crate) const SUB_IFDS: u16 = 330;
+    pub(crate) const EXTRA_SAMPLES: u16 = 338;
+    pub(crate) const SAMPLE_FORMAT: u16 = 339;
     /// Quantisation and Huffman tables that all JPEG tiles share (Technical Note 2).
     pub(crate) const JPEG_TABLES: u16 = 347;
+    pub(crate) const YCBCR_COEFFICIENTS: u16 = 529;
+    pub(crate) const YCBCR_SUBSAMPLING: u16 = 530;
+    pub(crate) const REFERENCE_BLACK_WHITE: u16 = 532;
+    /// XMP by Adobe; Ventana scanners write XML of their own there.
+    pub(crate) const XML_PACKET: u16 = 700;
+    /// Stacks of `MetaMorph`.
+    pub(crate) const METAMORPH_STACK: u16 = 33_628;
+    /// Zeiss LSM.
+    pub(crate) const ZEISS_LSM: u16 = 34_412;
+    /// Digital Negative of Adobe.
+    pub(crate) const DNG_VERSION: u16 = 50_706;
+    /// Hamamatsu NDPI.
+    pub(crate) const NDPI_FORMAT: u16 = 65_420;
 }
 
 /// How a file writes numbers.
@@ -145,6 +169,11 @@ impl FieldType {
         }
     }
 
+    /// Whether its values are numbers with a fraction.
+    fn is_real(self) -> bool {
+        matches!(self, Self::Rational | Self::SRational | Self::Float | Self::Double)
+    }
+
     fn is_unsigned_integer(self) -> bool {
         matches!(self, Self::Byte | Self::Short | Self::Long | Self::Ifd | Self::Long8 | Self::Ifd8)
     }
@@ -220,20 +249,39 @@ impl Directory {
         (0..count).map(|i| self.number_at(bytes, tag, i)).collect()
     }
 
-    /// A single RATIONAL (numerator and denominator of 4 bytes each), as resolutions are given;
-    /// none without such a tag or with a denominator of 0.
+    /// Value `index` of a tag of numbers of any type: integers, RATIONAL (numerator and denominator
+    /// of 4 bytes each), FLOAT, DOUBLE. None without such a value, with a denominator of 0, and for
+    /// values that are not finite.
     ///
     /// # Errors
     /// Missing bytes.
-    pub fn rational(&self, bytes: &RangeCache, tag: u16) -> ReadResult<Option<f64>> {
-        let Some(entry) = self.entries.get(&tag) else { return Ok(None) };
-        if entry.field_type != Some(FieldType::Rational) || entry.count != 1 {
+    pub fn real_at(&self, bytes: &RangeCache, tag: u16, index: u64) -> ReadResult<Option<f64>> {
+        let Some(entry) = self.entries.get(&tag).filter(|e| index < e.count) else {
             return Ok(None);
+        };
+        let Some(field_type) = entry.field_type else { return Ok(None) };
+        if !field_type.is_real() {
+            let is_integer = field_type.is_unsigned_integer();
+            return if is_integer {
+                Ok(Some(self.number_at(bytes, tag, index)? as f64))
+            } else {
+                Ok(None)
+            };
         }
-        let raw = bytes.read(entry.offset, FieldType::Rational.size())?;
-        let numerator = self.layout.number(&raw[..4]) as f64;
-        let denominator = self.layout.number(&raw[4..]);
-        Ok((denominator > 0).then(|| numerator / denominator as f64))
+        let size = field_type.size();
+        let relative = index.checked_mul(size).and_then(|n| n.checked_add(entry.offset));
+        let Some(offset) = relative else { return Ok(None) };
+        let raw = bytes.read(offset, size)?;
+        let number = |part: &[u8]| self.layout.number(part);
+        // Two's complement and IEEE 754 in the file's byte order.
+        let signed = |part: &[u8]| f64::from((number(part) as u32).cast_signed());
+        let value = match field_type {
+            FieldType::Rational => number(&raw[..4]) as f64 / number(&raw[4..]) as f64,
+            FieldType::SRational => signed(&raw[..4]) / signed(&raw[4..]),
+            FieldType::Float => f64::from(f32::from_bits(number(&raw) as u32)),
+            _ => f64::from_bits(number(&raw)),
+        };
+        Ok(Some(value).filter(|v| v.is_finite()))
     }
 
     /// The bytes of a tag of text or tables; empty without it.
@@ -252,14 +300,30 @@ impl Directory {
         bytes.read(entry.offset, entry.count)
     }
 
-    /// Text up to its terminating NUL.
+    /// Text up to its terminating NUL; empty without it and for a tag that is no text or longer than
+    /// a few megabytes. Bytes that are not UTF-8 are taken for Latin-1.
     ///
     /// # Errors
-    /// As [`Self::raw`].
+    /// Missing bytes.
     pub fn text(&self, bytes: &RangeCache, tag: u16) -> ReadResult<String> {
-        let raw = self.raw(bytes, tag)?;
+        let Some(entry) = self.entries.get(&tag) else { return Ok(String::new()) };
+        let is_bytes = entry.field_type.is_some_and(|t| t.size() == 1);
+        if !is_bytes || entry.count > MAX_VALUE_BYTES {
+            return Ok(String::new());
+        }
+        let raw = bytes.read(entry.offset, entry.count)?;
         let end = raw.iter().position(|&b| b == 0).unwrap_or(raw.len());
-        Ok(String::from_utf8_lossy(&raw[..end]).into_owned())
+        let text = &raw[..end];
+        Ok(match std::str::from_utf8(text) {
+            Ok(text) => text.to_owned(),
+            Err(_) => text.iter().map(|&b| char::from(b)).collect(),
+        })
+    }
+
+    /// Whether numbers of several bytes begin with the most significant one.
+    #[must_use]
+    pub fn is_big_endian(&self) -> bool {
+        self.layout.big_endian
     }
 }
 
@@ -270,25 +334,36 @@ pub(super) struct DirectoryNode {
     pub sub_directories: Vec<Directory>,
 }
 
-/// Reads all directories of a file; at least one.
+/// The directories of a file.
+#[derive(Debug)]
+pub(super) struct DirectoryTree {
+    /// The main chain, at least one.
+    pub nodes: Vec<DirectoryNode>,
+    /// Whether there are more of them than are read.
+    pub is_cut: bool,
+}
+
+/// Reads the directories of a file, at most a thousand.
 ///
 /// # Errors
 /// Missing bytes; [`Error::Unsupported`] for a file that is no TIFF, [`Error::Malformed`] for a
-/// chain that has a cycle or leaves the file, [`Error::Limit`] for more than 256 directories.
-pub(super) fn directories(bytes: &RangeCache) -> ReadResult<Vec<DirectoryNode>> {
+/// chain that has a cycle or leaves the file.
+pub(super) fn directories(bytes: &RangeCache) -> ReadResult<DirectoryTree> {
     let header = header(bytes)?;
-    let mut visited = Vec::new();
+    let mut visited = BTreeSet::new();
     let mut nodes = Vec::new();
     let mut next = header.first_directory;
-    // `visited` bounds the number of directories and stops at cycles, over the main chain and all
-    // sub-directories together.
-    while next != 0 {
+    // `visited` stops at cycles, over the main chain and all sub-directories together.
+    while next != 0 && visited.len() < MAX_DIRECTORIES {
         let link = read_directory(bytes, header.layout, next, &mut visited)?;
         let mut sub_directories = Vec::new();
         let offsets = link.directory.numbers(bytes, tag::SUB_IFDS, MAX_DIRECTORIES as u64)?;
         for offset in offsets {
-            let sub = read_directory(bytes, header.layout, offset, &mut visited)?;
-            sub_directories.push(sub.directory);
+            // Some writers leave room for more sub-directories than they write.
+            if offset != 0 && visited.len() < MAX_DIRECTORIES {
+                let sub = read_directory(bytes, header.layout, offset, &mut visited)?;
+                sub_directories.push(sub.directory);
+            }
         }
         nodes.push(DirectoryNode { directory: link.directory, sub_directories });
         next = link.next;
@@ -296,7 +371,7 @@ pub(super) fn directories(bytes: &RangeCache) -> ReadResult<Vec<DirectoryNode>> 
     if nodes.is_empty() {
         return Err(Error::malformed("The TIFF holds no image").into());
     }
-    Ok(nodes)
+    Ok(DirectoryTree { nodes, is_cut: next != 0 })
 }
 
 struct Header {
@@ -329,7 +404,8 @@ fn header(bytes: &RangeCache) -> ReadResult<Header> {
 }
 
 fn not_tiff() -> ReadError {
-    Error::unsupported("The file is no TIFF; slides are SVS, pyramidal TIFF or OME-TIFF").into()
+    Error::unsupported("The file is no TIFF; slides are SVS, SCN, BIF, pyramidal TIFF or OME-TIFF")
+        .into()
 }
 
 struct LinkedDirectory {
@@ -343,17 +419,12 @@ fn read_directory(
     bytes: &RangeCache,
     layout: TiffLayout,
     offset: u64,
-    visited: &mut Vec<u64>,
+    visited: &mut BTreeSet<u64>,
 ) -> ReadResult<LinkedDirectory> {
     if visited.contains(&offset) {
         return Err(Error::malformed("The directories of the TIFF form a circle").into());
     }
-    if visited.len() >= MAX_DIRECTORIES {
-        return Err(
-            Error::limit(format!("The TIFF has more than {MAX_DIRECTORIES} directories")).into()
-        );
-    }
-    visited.push(offset);
+    visited.insert(offset);
     let widths = layout.directory_widths();
     let tag_count = layout.number(&bytes.read(offset, widths.count)?);
     if tag_count > MAX_TAGS {
@@ -362,6 +433,7 @@ fn read_directory(
         ))
         .into());
     }
+    // The read above ended inside the file, so the sum does not overflow.
     let table_offset = offset + widths.count;
     let table_bytes = tag_count * widths.entry;
     // All entries and the offset of the next directory, in one read.

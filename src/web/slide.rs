@@ -114,7 +114,7 @@ impl Session {
         let facts = json!({
             "width": first.width, "height": first.height, "levels": slide.slide.levels.len(),
             "mpp": slide.slide.mpp_um, "magnification": slide.slide.magnification,
-            "notes": [],
+            "notes": slide.slide.notes,
         });
         let mut state = self.state.borrow_mut();
         state.close_picture();

@@ -105,30 +105,44 @@ impl WebSlide {
         read: &Function,
     ) -> Result<Vec<PlacedTile>> {
         let _guard = InProgress::mark(&self.in_progress, indices);
-        let find = |bytes: &RangeCache| -> ReadResult<Vec<(TileIndex, Range<u64>)>> {
+        let find = |bytes: &RangeCache| -> ReadResult<Vec<LocatedTile>> {
             let mut located = Vec::new();
-            for index in indices {
-                if let Some(range) = level.tile_range(bytes, index.column, index.row)? {
-                    located.push((*index, range));
+            for &index in indices {
+                let ranges = level.tile_ranges(bytes, index.column, index.row)?;
+                if !ranges.is_empty() {
+                    located.push(LocatedTile { index, ranges });
                 }
             }
             Ok(located)
         };
         let located = read_async(&self.bytes, read, find).await?;
-        let ranges: Vec<Range<u64>> = located.iter().map(|(_, range)| range.clone()).collect();
-        let mut tiles = Vec::with_capacity(located.len());
+        let ranges: Vec<Range<u64>> = located.iter().flat_map(|t| t.ranges.clone()).collect();
+        let mut compressed = vec![Vec::new(); ranges.len()];
         for merged in merge_ranges(&ranges) {
             let fetched = fetch(read, merged.range.clone()).await?;
             for &member in &merged.members {
-                let index = located[member].0;
-                let compressed = merged.slice(&fetched, &ranges[member]).ok_or_else(short_read)?;
-                let pixels = Arc::new(decode_tile(level, index.row, compressed)?);
-                self.cache.borrow_mut().insert(index, Arc::clone(&pixels));
-                tiles.push(PlacedTile { index, pixels });
+                let bytes = merged.slice(&fetched, &ranges[member]).ok_or_else(short_read)?;
+                compressed[member] = bytes.to_vec();
             }
+        }
+        let mut tiles = Vec::with_capacity(located.len());
+        let mut rest = &compressed[..];
+        for LocatedTile { index, ranges } in located {
+            let (own, others) = rest.split_at(ranges.len());
+            rest = others;
+            let parts: Vec<&[u8]> = own.iter().map(Vec::as_slice).collect();
+            let pixels = Arc::new(decode_tile(level, index.row, &parts)?);
+            self.cache.borrow_mut().insert(index, Arc::clone(&pixels));
+            tiles.push(PlacedTile { index, pixels });
         }
         Ok(tiles)
     }
+}
+
+/// A tile and where its compressed bytes lie in the file: of all samples, or of each sample.
+struct LocatedTile {
+    index: TileIndex,
+    ranges: Vec<Range<u64>>,
 }
 
 /// Marks tiles as being fetched until it is dropped, also by an error or a cancelled future.

@@ -36,7 +36,7 @@ const FLOORS: [(&str, u8); 22] = [
 ];
 
 /// Foreign crates and the modules that may touch them.
-const FOREIGN: [(&str, &[&str]); 35] = [
+const FOREIGN: [(&str, &[&str]); 36] = [
     ("burn_tensor", &["train/burn"]),
     ("wgpu", &["engine/gpu", "viewer/painter", "web/viewport", "desktop/window_surface"]),
     (
@@ -50,7 +50,7 @@ const FOREIGN: [(&str, &[&str]); 35] = [
         ],
     ),
     ("prost", &["export"]),
-    ("flate2", &["export/link", "export/html", "slide/decode", "picture/png"]),
+    ("flate2", &["export/link", "export/html", "slide/codec", "picture/png"]),
     ("axum", &["cli/serve"]),
     ("tokio", &["cli/serve"]),
     ("tower_http", &["cli/serve"]),
@@ -70,7 +70,7 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("toml", &["study/design"]),
     ("indicatif", &["cli"]),
     ("ctrlc", &["cli/output"]),
-    ("quick_xml", &["dataset/imagescope"]),
+    ("quick_xml", &["dataset/imagescope", "slide/xml"]),
     ("plotters", &["report"]),
     ("pathfinding", &["metrics"]),
     (
@@ -87,9 +87,10 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("tempfile", &["platform/native"]),
     ("safetensors", &["model/file", "train/checkpoint"]),
     ("tiff", &["raster/codec", "picture/tiff"]),
-    ("zune_jpeg", &["slide/decode"]),
-    ("hayro_jpeg2000", &["slide/decode", "picture/decode"]),
-    ("weezl", &["slide/decode"]),
+    ("zune_jpeg", &["slide/jpeg"]),
+    ("hayro_jpeg2000", &["slide/jpeg", "picture/decode"]),
+    ("weezl", &["slide/codec"]),
+    ("ruzstd", &["slide/codec"]),
     ("ureq", &["slide/http_source"]),
 ];
 
