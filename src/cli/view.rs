@@ -96,8 +96,13 @@ fn run_script(a: &WindowArguments, file: &Path, output: Output) -> Result<Comman
     app.apply(&Command::Wait)?;
     check_alert(&app).at(file)?;
     let count = app.counts().unwrap_or_default();
+    let notes = [&app.notes[..], &app.job_notes[..]].concat();
+    for note in &notes {
+        output.remark(&format!("{}: {note}", app.name));
+    }
     let value = json!({
         "slide": app.name,
+        "notes": notes,
         "nuclei": count.nuclei,
         "area_share": count.area_share,
         "commands": commands.len(),
