@@ -82,6 +82,14 @@ pub(super) fn picture_samples(bytes: &[u8], limits: DecodeLimits) -> Result<Samp
         && !(PLAUSIBLE_UM.contains(&size.x) && PLAUSIBLE_UM.contains(&size.y))
     {
         samples.pixel_size_um = None;
+        // Between cells and print.
+        if size.is_plausible() {
+            samples.notes.note(format!(
+                "The file states pixels of {:.4} × {:.4} µm, at which no nucleus is seen; this is \
+                 not used",
+                size.x, size.y
+            ));
+        }
     }
     Ok(samples)
 }
@@ -111,12 +119,8 @@ pub(super) fn label_samples(bytes: &[u8], limits: DecodeLimits) -> Result<Sample
             if let Values::U8(values) = &mut samples.values {
                 values.iter_mut().for_each(|value| *value /= step);
             }
-            // Where each colour is the grey of its index, indices and values are the same.
-            let grey = |(index, colour): (usize, &[u8; 3])| *colour == [index as u8; 3];
-            if !facts.palette.iter().enumerate().all(grey) {
-                let widened = |colour: &[u8; 3]| colour.map(|value| u16::from(value) * 257);
-                samples.palette = Some(facts.palette.iter().map(widened).collect());
-            }
+            let widened = |colour: &[u8; 3]| colour.map(|value| u16::from(value) * 257);
+            samples.palette = Some(facts.palette.iter().map(widened).collect());
             Ok(samples)
         }
         PictureFormat::Tiff | PictureFormat::Bmp => picture_samples(bytes, limits),

@@ -28,11 +28,26 @@ impl Samples {
     /// [`Error::Unsupported`] when the samples are no label map; the sentence says what they are.
     pub(super) fn into_labels(self, notes: &mut Warnings) -> Result<LabelMap> {
         let (width, height, channels) = (self.width, self.height, self.channels);
-        let colours = if self.palette.is_some() { 1 } else { self.colours() };
+        let colours = self.colours;
         let is_8_bits = matches!(self.values, Values::U8(_));
         let is_indexed = self.palette.is_some();
-        let values = labels_of(self.values)?;
-        if is_indexed {
+        // Where each colour is the grey of its index, indices and values are the same.
+        let is_coloured = self.palette.as_ref().is_some_and(|palette| !is_grey_ramp(palette));
+        let largest = u32::try_from((1u64 << self.bits.min(32)) - 1).unwrap_or(u32::MAX);
+        let mut values = labels_of(self.values)?;
+        if self.white_is_zero {
+            let is_mask = values.iter().all(|&value| value == 0 || value == largest);
+            if is_mask {
+                values.iter_mut().for_each(|value| *value = largest - *value);
+            }
+            notes.note(if is_mask {
+                "The TIFF states that 0 is white, and what is shown white counts as nucleus; \
+                 invert it if black is"
+            } else {
+                "The TIFF states that 0 is white; its numbers are taken as they are stored"
+            });
+        }
+        if is_coloured {
             notes.note("The file is an indexed picture; the index of a colour is the label");
         }
         let is_grey = colours == 1
@@ -64,6 +79,14 @@ impl Samples {
         note_inverted(&map, notes);
         Ok(map)
     }
+}
+
+/// Whether a palette shows each index as the grey of that value.
+fn is_grey_ramp(palette: &[[u16; 3]]) -> bool {
+    let grey = |(index, colour): (usize, &[u16; 3])| {
+        colour.iter().all(|&value| usize::from(value >> 8) == index)
+    };
+    palette.iter().enumerate().all(grey)
 }
 
 /// Samples as labels.

@@ -14,7 +14,13 @@ pub(super) struct Samples {
     pub width: usize,
     pub height: usize,
     pub channels: usize,
+    /// Channels of colour, 1 or 3; those behind them are opacity or without meaning.
+    pub colours: usize,
     pub values: Values,
+    /// Bits a sample in the file, where it states fewer than the values have.
+    pub bits: u8,
+    /// 0 is shown as white, the largest value as black.
+    pub white_is_zero: bool,
     /// Meaning of the channel behind the colours, if it has one.
     pub alpha: Alpha,
     /// Colours of the values of an indexed picture, 16 bits a channel.
@@ -57,6 +63,9 @@ impl Samples {
             width,
             height,
             channels,
+            colours: if channels >= 3 { 3 } else { 1 },
+            bits: values.bits(),
+            white_is_zero: false,
             values,
             alpha,
             palette: None,
@@ -66,27 +75,32 @@ impl Samples {
         }
     }
 
-    /// Channels of colour: 1 or 3.
-    pub(super) fn colours(&self) -> usize {
-        if self.channels >= 3 { 3 } else { 1 }
-    }
-
     /// Colours as stored, without a further channel; transparent pixels on white.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for samples that have no agreed meaning as colours.
     pub(super) fn into_rgb(mut self, notes: &mut Warnings) -> Result<RgbImage> {
         let (width, height, channels) = (self.width, self.height, self.channels);
-        let colours = self.colours();
-        let palette = self.palette.take();
-        let values = self.values.into_8_bits(channels, colours, palette.is_some(), notes)?;
-        if let Some(palette) = palette {
+        let colours = self.colours;
+        if let Some(palette) = self.palette.take() {
+            let Values::U8(values) = self.values else {
+                return Err(Error::unsupported(
+                    "The indexed picture has more than 8 bits; save it as RGB",
+                ));
+            };
             let mut pixels = Vec::with_capacity(width * height);
             for pixel in values.chunks_exact(channels) {
                 let colour = palette.get(usize::from(pixel[0])).copied().unwrap_or_default();
                 pixels.push(colour.map(|value| (value >> 8) as u8));
             }
             return Plane::from_vec(width, height, pixels);
+        }
+        let layout = Layout { channels, colours, bits: self.bits };
+        let mut values = self.values.into_8_bits(layout, notes)?;
+        if self.white_is_zero {
+            for pixel in values.chunks_exact_mut(channels) {
+                pixel[..colours].iter_mut().for_each(|value| *value = 255 - *value);
+            }
         }
         let mut alpha = if channels > colours { self.alpha } else { Alpha::None };
         if alpha != Alpha::None {
@@ -105,7 +119,7 @@ impl Samples {
         let mut pixels: Vec<[u8; 3]> = Vec::with_capacity(width * height);
         for pixel in values.chunks_exact(channels) {
             let colour = match *pixel {
-                [red, green, blue, ..] => [red, green, blue],
+                [red, green, blue, ..] if colours == 3 => [red, green, blue],
                 [grey, ..] => [grey; 3],
                 [] => [0; 3],
             };
@@ -119,18 +133,36 @@ impl Samples {
     }
 }
 
+/// How the samples of a pixel lie.
+#[derive(Clone, Copy)]
+struct Layout {
+    channels: usize,
+    colours: usize,
+    /// Bits a sample in the file.
+    bits: u8,
+}
+
 impl Values {
+    /// Bits of the type.
+    fn bits(&self) -> u8 {
+        match self {
+            Self::U8(_) | Self::I8(_) => 8,
+            Self::U16(_) | Self::I16(_) => 16,
+            Self::U32(_) | Self::I32(_) | Self::F32(_) => 32,
+            Self::U64(_) | Self::I64(_) | Self::F64(_) => 64,
+        }
+    }
+
     /// 8 bits a sample: 16 bits are scaled, by the range that is used where the largest value says
-    /// that the camera gave fewer bits. `indices`: values of a palette, which are never scaled.
-    fn into_8_bits(
-        self,
-        channels: usize,
-        colours: usize,
-        indices: bool,
-        notes: &mut Warnings,
-    ) -> Result<Vec<u8>> {
+    /// that the camera gave fewer bits.
+    fn into_8_bits(self, layout: Layout, notes: &mut Warnings) -> Result<Vec<u8>> {
+        let Layout { channels, colours, bits } = layout;
         let unsigned = match self {
-            Self::U8(values) => return Ok(values),
+            Self::U8(values) if bits >= 8 => return Ok(values),
+            Self::U8(values) => {
+                let range = (1 << bits) - 1;
+                return Ok(values.into_iter().map(|v| to_8_bits(u16::from(v), range)).collect());
+            }
             Self::I8(_) => {
                 return Err(Error::unsupported(
                     "The picture has signed samples of 8 bits, which programs show differently; save \
@@ -150,8 +182,10 @@ impl Values {
             }
             Self::F64(values) => return real_to_8_bits(values, notes),
         };
-        if indices {
-            return Ok(unsigned.into_iter().map(|value| value.min(255) as u8).collect());
+        // A range that the file states needs no word.
+        if (9..16).contains(&bits) {
+            let range = (1 << bits) - 1;
+            return Ok(unsigned.into_iter().map(|value| to_8_bits(value, range)).collect());
         }
         let mut largest = 0;
         for pixel in unsigned.chunks_exact(channels) {

@@ -1,63 +1,87 @@
 //! TIFF → samples.
 
-use std::io::Cursor;
-
-use tiff::ColorType;
-use tiff::decoder::{Decoder, DecodingResult};
-
-use super::decode::check_size;
-use super::samples::{Samples, Values};
-use crate::error::{Error, Result};
-use crate::raster::DecodeLimits;
+use super::samples::{Alpha, Samples, Values};
+use crate::error::{Error, Result, Warnings};
+use crate::raster::{DecodeLimits, Orientation};
+use crate::slide::{ExtraSample, Photometric, TiffImage, TiffValues, read_tiff_image};
 
 /// Samples of a TIFF's first picture.
+///
+/// # Errors
+/// Those of [`read_tiff_image`]; channels without a stated meaning.
 pub(super) fn decode_tiff(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
-    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(tiff_error)?;
-    let (width, height) = decoder.dimensions().map_err(tiff_error)?;
-    check_size(u64::from(width), u64::from(height), limits)?;
-    let mut memory = tiff::decoder::Limits::default();
-    memory.decoding_buffer_size =
-        usize::try_from(limits.max_pixels.saturating_mul(8)).unwrap_or(usize::MAX);
-    memory.intermediate_buffer_size = memory.decoding_buffer_size;
-    let mut decoder = decoder.with_limits(memory);
-    let channels = match decoder.colortype().map_err(tiff_error)? {
-        ColorType::Gray(_) => 1,
-        ColorType::GrayA(_) => 2,
-        ColorType::RGB(_) => 3,
-        ColorType::RGBA(_) => 4,
-        other => {
+    let TiffImage {
+        width,
+        height,
+        channels,
+        values,
+        bits,
+        photometric,
+        extra_samples,
+        palette,
+        orientation,
+        pixel_size_um,
+        notes,
+    } = read_tiff_image(bytes, limits.max_pixels)?;
+    let mut notes = Warnings { notes };
+    let mut colours = if photometric == Photometric::Rgb { 3 } else { 1 };
+    if colours == 1 && channels == 3 {
+        notes.note(
+            "The TIFF has three channels that it does not state to be red, green and blue; they \
+             are taken to be",
+        );
+        colours = 3;
+    }
+    let mut alpha = Alpha::None;
+    match extra_samples.first() {
+        _ if channels == colours => {}
+        Some(ExtraSample::AssociatedAlpha) => alpha = Alpha::Associated,
+        Some(ExtraSample::UnassociatedAlpha) => alpha = Alpha::Unassociated,
+        Some(ExtraSample::Unspecified) | None if channels - colours == 1 => {
+            notes.note("The TIFF has a further channel without a stated meaning; it is ignored");
+        }
+        Some(ExtraSample::Unspecified) | None => {
             return Err(Error::unsupported(format!(
-                "TIFF pixels of type {other:?} are not supported; convert to RGB"
+                "The TIFF has {channels} channels whose meaning it does not state; save the \
+                 picture with red, green and blue, or grey"
             )));
         }
-    };
-    let (count, values) = match decoder.read_image().map_err(tiff_error)? {
-        DecodingResult::U8(v) => (v.len(), Values::U8(v)),
-        DecodingResult::U16(v) => (v.len(), Values::U16(v)),
-        DecodingResult::U32(v) => (v.len(), Values::U32(v)),
-        _ => {
-            return Err(Error::unsupported(
-                "Signed, 64-bit and floating-point TIFF samples are not supported",
-            ));
-        }
-    };
-    let (width, height) = (width as usize, height as usize);
-    if count != width * height * channels {
-        return Err(Error::unsupported(
-            "The TIFF packs several pixels into a byte or stores planes apart",
-        ));
     }
-    Ok(Samples::plain(width, height, channels, values))
+    // Colour maps have 16 bits a channel (TIFF 6.0, section 5), but some writers store 8; libtiff's
+    // tools recognise these in the same way.
+    let palette = palette.map(|mut colours| {
+        if colours.as_flattened().iter().all(|&value| value <= 255) {
+            colours.as_flattened_mut().iter_mut().for_each(|value| *value *= 257);
+        }
+        colours
+    });
+    Ok(Samples {
+        width,
+        height,
+        channels,
+        colours,
+        values: samples_of(values),
+        bits,
+        white_is_zero: photometric == Photometric::WhiteIsZero,
+        alpha,
+        palette,
+        orientation: Orientation::from_exif(orientation),
+        pixel_size_um,
+        notes,
+    })
 }
 
-fn tiff_error(error: tiff::TiffError) -> Error {
-    match error {
-        tiff::TiffError::UnsupportedError(e) => {
-            Error::unsupported("This kind of TIFF is not supported").caused_by(e)
-        }
-        tiff::TiffError::LimitsExceeded => {
-            Error::limit("The TIFF needs more memory than the limit allows")
-        }
-        e => Error::malformed("The TIFF cannot be decoded").caused_by(e),
+fn samples_of(values: TiffValues) -> Values {
+    match values {
+        TiffValues::U8(values) => Values::U8(values),
+        TiffValues::U16(values) => Values::U16(values),
+        TiffValues::U32(values) => Values::U32(values),
+        TiffValues::U64(values) => Values::U64(values),
+        TiffValues::I8(values) => Values::I8(values),
+        TiffValues::I16(values) => Values::I16(values),
+        TiffValues::I32(values) => Values::I32(values),
+        TiffValues::I64(values) => Values::I64(values),
+        TiffValues::F32(values) => Values::F32(values),
+        TiffValues::F64(values) => Values::F64(values),
     }
 }

@@ -86,7 +86,7 @@ const FOREIGN: [(&str, &[&str]); 36] = [
     ),
     ("tempfile", &["platform/native"]),
     ("safetensors", &["model/file", "train/checkpoint"]),
-    ("tiff", &["raster/codec", "picture/tiff"]),
+    ("tiff", &["raster/codec"]),
     ("zune_jpeg", &["slide/jpeg"]),
     ("hayro_jpeg2000", &["slide/jpeg", "picture/decode"]),
     ("weezl", &["slide/codec"]),

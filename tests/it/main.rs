@@ -13,6 +13,7 @@ mod kumar;
 mod layering;
 mod link;
 mod onnx;
+mod pictures;
 mod reference;
 mod resume;
 mod serve;
