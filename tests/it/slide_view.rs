@@ -271,9 +271,11 @@ fn of_a_folder_the_first_image_is_shown_with_the_notes_of_segment() {
         assert!(segmented.contains(note.as_str().expect("text")), "{note}: {segmented}");
     }
     // The same refusal, and of several files the first.
-    let (code, _, refusal) = run(&[&["view", text(&path("scan.dcm"))], &view[..]].concat());
+    let scan = path("scan.dcm");
+    let (code, _, refusal) = run(&[&["view", text(&scan)], &view[..]].concat());
     assert!(code == Some(2) && refusal.contains("DICOM"), "{refusal}");
-    let several = ["view", text(&scans.join("b.png")), text(&path("scan.dcm"))];
+    let tissue = scans.join("b.png");
+    let several = ["view", text(&tissue), text(&scan)];
     let viewed = run_json(&[&several[..], &view[..]].concat());
     assert_eq!(viewed["slide"], "b.png");
 }
