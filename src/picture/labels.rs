@@ -169,7 +169,7 @@ fn is_grey_picture(map: &LabelMap) -> bool {
     }
     counts.remove(&0);
     let most = counts.into_iter().max_by_key(|(_, count)| *count).map_or(0, |(value, _)| value);
-    let (mut others, mut alone) = (0, 0);
+    let (mut others, mut alone) = (0usize, 0usize);
     for y in 0..map.height() {
         for x in 0..map.width() {
             let value = map.get(y, x);
