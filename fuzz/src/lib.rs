@@ -5,7 +5,7 @@
 
 use prunella::dataset::{parse_imagescope, rasterise, write_imagescope};
 use prunella::model::{FileLimits, Model, Precision};
-use prunella::picture::read_picture;
+use prunella::picture::{foreign_format, read_labels, read_picture};
 use prunella::raster::DecodeLimits;
 use prunella::slide::SlideReader;
 use prunella::{export, instances};
@@ -16,6 +16,19 @@ const MAX_LEVELS: usize = 4;
 const REGION_PX: usize = 256;
 /// Larger tiles are valid and slow to decode; errors in them occur in smaller ones too.
 const MAX_TILE_AREA: usize = 1 << 20;
+
+/// Largest picture that is decoded: errors in larger ones occur in smaller ones too.
+const MAX_PICTURE_PX: u64 = 1 << 20;
+
+/// Reads a file as a picture and as labels, and names it when it is neither.
+pub fn picture(data: &[u8]) {
+    let limits = DecodeLimits { max_pixels: MAX_PICTURE_PX };
+    if let Ok(picture) = read_picture(data, limits) {
+        assert!(foreign_format(data, None).is_none(), "what is read is not foreign");
+        assert!(picture.image.data().len() as u64 <= MAX_PICTURE_PX);
+    }
+    drop(read_labels(data, limits));
+}
 
 /// Opens a slide and reads a region of its levels; decodes it as an image.
 pub fn slide(data: &[u8]) {

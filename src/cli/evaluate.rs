@@ -11,7 +11,7 @@ use super::CommandOutcome;
 use super::engine::{EngineArguments, ImageRunner, ViewArguments};
 use super::output::Output;
 use super::segment::write_pictures;
-use super::tiles::{NO_TILES, TileArguments, load};
+use super::tiles::{NO_TILES, TileArguments, load, note_pixel_sizes};
 use crate::dataset::Tile;
 use crate::error::{Error, Result};
 use crate::instances::label_nuclei;
@@ -90,6 +90,7 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
         output.result(&json!({ "tiles": [] }), "")?;
         return Ok(CommandOutcome::Nothing);
     }
+    note_pixel_sizes(&tiles, model.card().mpp_um, output);
     let segmenter = arguments.engine.open(Arc::new(model.clone()), output)?;
     let runner = ImageRunner {
         segmenter: &segmenter,

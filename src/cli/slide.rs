@@ -366,6 +366,9 @@ pub(super) fn open(place: &str) -> Result<SlideReader> {
 
 /// What a file is that is no slide, where that can be told.
 fn no_slide(path: &Path) -> Option<Error> {
+    if path.is_dir() {
+        return first_bytes(path).err();
+    }
     let first = first_bytes(path).ok()?;
     let is_tiff = first.starts_with(b"II") || first.starts_with(b"MM");
     let foreign = foreign_format(&first, path.to_str());

@@ -90,6 +90,16 @@ pub(super) fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile
             Err(e) => output.remark(&format!("{} is left out: {e}", files.name)),
         }
     }
+    let mut sizes: Vec<f64> = tiles.iter().filter_map(|tile| tile.mpp_um).collect();
+    sizes.sort_by(f64::total_cmp);
+    if let (Some(least), Some(most)) = (sizes.first(), sizes.last())
+        && most / least > 1.05
+    {
+        output.remark(&format!(
+            "The tiles have pixels of {least:.4} to {most:.4} µm; they are used as they are, \
+             without resampling"
+        ));
+    }
     if let Some(split) = arguments.split()
         && arguments.tiles.is_empty()
         && !tiles.is_empty()
@@ -97,6 +107,21 @@ pub(super) fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile
         check_complete(split, &tiles)?;
     }
     Ok(tiles)
+}
+
+/// Notes tiles whose pixels have another size than the model's: tiles are not resampled.
+pub(super) fn note_pixel_sizes(tiles: &[Tile], model_mpp_um: f64, output: Output) {
+    for tile in tiles {
+        if let Some(mpp_um) = tile.mpp_um
+            && (mpp_um / model_mpp_um - 1.0).abs() > 0.05
+        {
+            output.remark(&format!(
+                "{}: its pixels of {mpp_um:.4} µm are not the model's of {model_mpp_um} µm; scores \
+                 are of the picture as it is, without resampling",
+                tile.name
+            ));
+        }
+    }
 }
 
 /// Refuses an incomplete part of the paper's split.

@@ -30,9 +30,12 @@ pub fn read_picture_file(path: &Path, limits: DecodeLimits) -> Result<Picture> {
 /// [`Error::Invalid`] for a folder, [`Error::Io`] for a file that cannot be read.
 pub fn first_bytes(path: &Path) -> Result<Vec<u8>> {
     if path.is_dir() {
-        return Err(Error::invalid(
-            "This is a folder; give the pictures in it, such as folder/*.png",
-        )
+        let is_zarr = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zarr"));
+        return Err(Error::invalid(if is_zarr {
+            "This is an OME-Zarr folder; export the picture as OME-TIFF"
+        } else {
+            "This is a folder; give the pictures in it, such as folder/*.png"
+        })
         .at(path));
     }
     let file = std::fs::File::open(path)

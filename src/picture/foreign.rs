@@ -87,8 +87,8 @@ pub fn foreign_format(first_bytes: &[u8], name: Option<&str>) -> Option<Error> {
         let known = ENDINGS.iter().find(|(ending, ..)| name.ends_with(ending))?;
         Some(foreign(known.1, known.2))
     };
-    // The index of a slide may be a small TIFF (Olympus) or JPEG (3DHISTECH): the name decides.
-    if name.ends_with(".vsi") || name.ends_with(".mrxs") {
+    // These begin with a TIFF or a JPEG that is not the slide: the name decides.
+    if [".vsi", ".mrxs"].iter().any(|ending| name.ends_with(ending)) {
         return named();
     }
     if first_bytes.is_empty() {
@@ -202,7 +202,7 @@ mod tests {
             let sentence = sentence(bytes, None);
             assert!(sentence.contains(word), "{word}: {sentence}");
         }
-        assert!(sentence(b"\0\x01\x02\x03", Some("a/B.MRXS")).contains("3DHISTECH"));
+        assert!(sentence(b"\xFF\xD8\xFF", Some("a/B.MRXS")).contains("3DHISTECH"));
         assert!(sentence(b"II*\0\x08\0\0\0", Some("c.vsi")).contains("Olympus"));
     }
 

@@ -10,13 +10,18 @@ use super::{Mask, ProbabilityMap, RgbImage, optical_density_table};
 /// Largest value of a black pixel in any channel. The darkest pixel of the nine tiles that the
 /// shipped models were trained on has a channel of 28; black that went through a JPEG has up to 6.
 const BLACK: u8 = 16;
-/// Fewest connected black pixels of padding. The training tiles have none.
-const MIN_BLACK_PX: usize = 64;
+/// Fewest connected black pixels of padding. The training tiles have none; specks of dirt in a slide
+/// have up to 13 (52 at twice its resolution).
+const MIN_BLACK_PX: usize = 512;
 /// Fewest connected pixels of one and the same dark colour. The training tiles have up to 122.
 const MIN_UNIFORM_PX: usize = 1024;
 /// A pixel is tissue by its colour when its optical densities of red, green and blue add up to more
 /// than this; brighter ones are glass.
 pub(super) const TISSUE_OD: f64 = 0.35;
+/// Width of the rim that a JPEG changes: a block of subsampled chroma, pixels.
+const RIM_PX: usize = 16;
+/// Difference of a rim's values to the colour of its area, of 255.
+const RIM_DIFFERENCE: u8 = 24;
 /// Equal pixels side by side from which an area of one colour is followed.
 const RUN_PX: usize = 8;
 
@@ -27,8 +32,9 @@ pub struct Padding {
 }
 
 impl Padding {
-    /// The padding of an image: connected areas (by edges) of at least 64 black pixels, or of at
-    /// least 1024 pixels of exactly one dark colour. `None` without any.
+    /// The padding of an image: connected areas (by edges) of at least 512 black pixels, or of at
+    /// least 1024 pixels of exactly one dark colour with what a JPEG made of their rim. `None` without
+    /// any.
     #[must_use]
     pub fn of(image: &RgbImage) -> Option<Self> {
         let seeds = seeds(image);
@@ -48,21 +54,14 @@ impl Padding {
             let colour = pixels[seed];
             let black = is_black(colour);
             let belongs = |pixel| if black { is_black(pixel) } else { pixel == colour };
-            // Breadth first: `area` is both the queue and the result.
             area.clear();
             area.push(seed);
             seen[seed] = true;
+            // Breadth first: `area` is both the queue and the result.
             let mut next = 0;
             while let Some(&at) = area.get(next) {
                 next += 1;
-                let (y, x) = (at / width, at % width);
-                let neighbours = [
-                    (x > 0).then(|| at - 1),
-                    (x + 1 < width).then(|| at + 1),
-                    (y > 0).then(|| at - width),
-                    (y + 1 < height).then(|| at + width),
-                ];
-                for neighbour in neighbours.into_iter().flatten() {
+                for neighbour in neighbours(at, width, height).into_iter().flatten() {
                     if !seen[neighbour] && belongs(pixels[neighbour]) {
                         seen[neighbour] = true;
                         area.push(neighbour);
@@ -73,6 +72,9 @@ impl Padding {
                 found = true;
                 for &at in &area {
                     mask.data_mut()[at] = true;
+                }
+                if !black {
+                    grow(&mut mask, image, &area, colour);
                 }
             }
         }
@@ -205,6 +207,37 @@ fn is_black(pixel: [u8; 3]) -> bool {
     pixel.iter().all(|&value| value <= BLACK)
 }
 
+/// The pixels above, below, left and right of one, where there are any.
+fn neighbours(at: usize, width: usize, height: usize) -> [Option<usize>; 4] {
+    let (y, x) = (at / width, at % width);
+    [
+        (x > 0).then(|| at - 1),
+        (x + 1 < width).then(|| at + 1),
+        (y > 0).then(|| at - width),
+        (y + 1 < height).then(|| at + width),
+    ]
+}
+
+/// Adds what a JPEG made of the rim of an area of one colour: pixels near to it in place and
+/// colour.
+fn grow(mask: &mut Mask, image: &RgbImage, area: &[usize], colour: [u8; 3]) {
+    let (width, height) = (image.width(), image.height());
+    let is_near = |pixel: [u8; 3]| (0..3).all(|c| pixel[c].abs_diff(colour[c]) <= RIM_DIFFERENCE);
+    let mut rim = area.to_vec();
+    for _ in 0..RIM_PX {
+        let mut next = Vec::new();
+        for at in rim {
+            for neighbour in neighbours(at, width, height).into_iter().flatten() {
+                if !mask.data()[neighbour] && is_near(image.data()[neighbour]) {
+                    mask.data_mut()[neighbour] = true;
+                    next.push(neighbour);
+                }
+            }
+        }
+        rim = next;
+    }
+}
+
 /// Pixels from which areas may spread: black ones, and the first of each run of equal dark pixels.
 fn seeds(image: &RgbImage) -> Vec<usize> {
     let densities = optical_density_table();
@@ -257,11 +290,11 @@ mod tests {
         );
         // A black speck, and a line of one dark colour.
         let mut specks = picture;
-        for x in 0..MIN_BLACK_PX - 1 {
-            specks.set(10, x, [3, 0, 9]);
+        for i in 0..MIN_BLACK_PX - 1 {
+            specks.set(10 + i / 32, i % 32, [3, 0, 9]);
         }
         assert_eq!(Padding::of(&specks), None);
-        specks.set(11, 0, [0; 3]);
+        specks.set(9, 0, [0; 3]);
         assert!(Padding::of(&specks).is_some());
     }
 

@@ -227,6 +227,19 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_of_padding_changes_no_bit_of_the_statistics() {
+        let (picture, _) = crate::raster::phantom(200, 150, 4);
+        let alone = StainStatistics::of([&picture]).expect("tissue");
+        for colour in [[0, 0, 0], [5, 0, 6], [60, 60, 60], [255, 255, 255]] {
+            let mut framed = Plane::filled(240, 190, colour);
+            for y in 0..150 {
+                framed.row_mut(y + 20)[20..220].copy_from_slice(picture.row(y));
+            }
+            assert_eq!(StainStatistics::of([&framed]), Some(alone), "{colour:?}");
+        }
+    }
+
+    #[test]
     fn too_little_tissue_and_mode_keep_leave_colours_unchanged() {
         assert_eq!(StainStatistics::of([&Plane::filled(50, 50, [250; 3])]), None);
         let stain = StainStatistics { mean: [0.1, 0.4, 0.2], ..TRAINING_MEAN };

@@ -18,7 +18,7 @@ const HELP: &str = "cargo xtask <task>
   setup    set up what 'test' needs
   bench    compare with other programs, which are set up first:
            'bench segment|train|slide|web [--json]'
-  fuzz     run the readers on random input: 'fuzz [slide|annotations|model|link] [SECONDS]'
+  fuzz     run the readers on random input: 'fuzz [slide|picture|annotations|model|link] [SECONDS]'
   web      build the page as a static folder: target/page
   outputs  results of a program as a reference: 'outputs make PROGRAM FOLDER',
            'outputs compare FOLDER FOLDER'
