@@ -184,6 +184,8 @@ pub(super) struct YCbCrCoding {
     pub across: usize,
     /// Pixels that share a Cb and a Cr, in a column.
     pub down: usize,
+    /// Whether the file states these, and they are not just the default.
+    pub is_stated: bool,
     /// Share of red, green and blue in the luma.
     pub luma: [f32; 3],
     /// Codes of black and white, of Y, Cb and Cr in turn.
@@ -603,7 +605,8 @@ fn sample_kind(bytes: &RangeCache, directory: &Directory) -> ReadResult<SampleKi
 
 fn ycbcr_coding(bytes: &RangeCache, directory: &Directory) -> ReadResult<YCbCrCoding> {
     let mut subsampling = [2, 2];
-    if directory.count(tag::YCBCR_SUBSAMPLING) >= 2 {
+    let is_stated = directory.count(tag::YCBCR_SUBSAMPLING) >= 2;
+    if is_stated {
         for (i, factor) in subsampling.iter_mut().enumerate() {
             *factor = directory.number_at(bytes, tag::YCBCR_SUBSAMPLING, i as u64)?;
         }
@@ -630,6 +633,7 @@ fn ycbcr_coding(bytes: &RangeCache, directory: &Directory) -> ReadResult<YCbCrCo
     Ok(YCbCrCoding {
         across: subsampling[0] as usize,
         down: subsampling[1] as usize,
+        is_stated,
         luma,
         reference,
     })

@@ -24,3 +24,4 @@ mod slides;
 mod slides_real;
 mod study;
 mod support;
+mod tiffs;
