@@ -192,6 +192,13 @@ pub(super) struct YCbCrCoding {
     pub reference: [f32; 6],
 }
 
+/// What TIFF 6.0 takes for granted, but without subsampling.
+impl Default for YCbCrCoding {
+    fn default() -> Self {
+        Self { across: 1, down: 1, is_stated: false, luma: BT601_LUMA, reference: FULL_RANGE }
+    }
+}
+
 /// Where the tiles of all samples or of one sample of the pixels lie.
 #[derive(Debug, Clone, PartialEq)]
 struct StoredPlane {
@@ -293,7 +300,11 @@ impl SlideLevel {
             photometric,
             predictor,
             kind,
-            ycbcr: ycbcr_coding(bytes, directory)?,
+            ycbcr: if photometric == Photometric::YCbCr && !compression.is_image_format() {
+                ycbcr_coding(bytes, directory)?
+            } else {
+                YCbCrCoding::default()
+            },
             palette: palette(bytes, directory, photometric, bits)?,
             is_big_endian: directory.is_big_endian(),
             has_reversed_bits: number(tag::FILL_ORDER, 1)? == 2,
@@ -393,8 +404,8 @@ impl SlideLevel {
         if !matches!(self.samples, 1 | 3 | 4) || !(is_eight_bit || is_palette && self.bits < 8) {
             return Err(Error::unsupported(format!(
                 "The slide has {} samples of {} bits a pixel; only slides of 8 bits a value, grey \
-                 or colour, are supported. Convert it: vips tiffsave in.tif out.tif --tile \
-                 --pyramid --compression jpeg, after vips cast",
+                 or colour, are supported. Convert it: vips colourspace in.tif \
+                 out.tif[tile,pyramid,compression=jpeg] srgb",
                 self.samples, self.bits
             )));
         }

@@ -287,10 +287,11 @@ mod tests {
     use super::*;
 
     /// Type codes of tags.
+    const BYTE: u16 = 1;
     const SHORT: u16 = 3;
     const LONG: u16 = 4;
 
-    /// A little-endian TIFF of one strip; the values of a tag are SHORT unless they do not fit.
+    /// A directory of a little-endian TIFF; the values of a tag are SHORT unless they do not fit.
     struct Maker {
         tags: Vec<(u16, Vec<u32>)>,
         strips: Vec<Vec<u8>>,
@@ -314,45 +315,13 @@ mod tests {
             self
         }
 
+        fn described(self, text: &str) -> Self {
+            let text: Vec<u32> = text.bytes().map(u32::from).collect();
+            self.with(tag::IMAGE_DESCRIPTION, &text)
+        }
+
         fn bytes(&self) -> Vec<u8> {
-            let mut tags = self.tags.clone();
-            let mut file = b"II\x2A\0\0\0\0\0".to_vec();
-            let mut offsets = Vec::new();
-            for strip in &self.strips {
-                offsets.push(file.len() as u32);
-                file.extend(strip);
-            }
-            tags.push((tag::STRIP_OFFSETS, offsets));
-            tags.push((
-                tag::STRIP_BYTE_COUNTS,
-                self.strips.iter().map(|s| s.len() as u32).collect(),
-            ));
-            tags.sort();
-            let mut entries = Vec::new();
-            for (number, values) in &tags {
-                let is_short = values.iter().all(|v| *v <= 65_535);
-                let mut content = Vec::new();
-                for value in values {
-                    let width = if is_short { 2 } else { 4 };
-                    content.extend(&value.to_le_bytes()[..width]);
-                }
-                if content.len() > 4 {
-                    let offset = file.len() as u32;
-                    file.extend(content);
-                    content = offset.to_le_bytes().to_vec();
-                }
-                content.resize(4, 0);
-                entries.extend(number.to_le_bytes());
-                entries.extend(if is_short { SHORT } else { LONG }.to_le_bytes());
-                entries.extend((values.len() as u32).to_le_bytes());
-                entries.extend(content);
-            }
-            let directory = file.len() as u32;
-            file[4..8].copy_from_slice(&directory.to_le_bytes());
-            file.extend((tags.len() as u16).to_le_bytes());
-            file.extend(entries);
-            file.extend([0; 4]);
-            file
+            file(std::slice::from_ref(self))
         }
 
         fn read(&self) -> TiffImage {
@@ -362,6 +331,53 @@ mod tests {
         fn error(&self) -> String {
             read_tiff_image(&self.bytes(), 1000).expect_err("refused").to_string()
         }
+    }
+
+    /// A TIFF of several directories.
+    fn file(pages: &[Maker]) -> Vec<u8> {
+        let mut file = b"II\x2A\0\0\0\0\0".to_vec();
+        let mut link = 4;
+        for page in pages {
+            let mut tags = page.tags.clone();
+            let mut offsets = Vec::new();
+            for strip in &page.strips {
+                offsets.push(file.len() as u32);
+                file.extend(strip);
+            }
+            tags.push((tag::STRIP_OFFSETS, offsets));
+            let counts = page.strips.iter().map(|s| s.len() as u32).collect();
+            tags.push((tag::STRIP_BYTE_COUNTS, counts));
+            tags.sort();
+            let mut entries = Vec::new();
+            for (number, values) in &tags {
+                let (field_type, width) = match number {
+                    &tag::IMAGE_DESCRIPTION => (BYTE, 1),
+                    _ if values.iter().all(|v| *v <= 65_535) => (SHORT, 2),
+                    _ => (LONG, 4),
+                };
+                let mut content = Vec::new();
+                for value in values {
+                    content.extend(&value.to_le_bytes()[..width]);
+                }
+                if content.len() > 4 {
+                    let offset = file.len() as u32;
+                    file.extend(content);
+                    content = offset.to_le_bytes().to_vec();
+                }
+                content.resize(4, 0);
+                entries.extend(number.to_le_bytes());
+                entries.extend(field_type.to_le_bytes());
+                entries.extend((values.len() as u32).to_le_bytes());
+                entries.extend(content);
+            }
+            let directory = file.len() as u32;
+            file[link..link + 4].copy_from_slice(&directory.to_le_bytes());
+            file.extend((tags.len() as u16).to_le_bytes());
+            file.extend(entries);
+            link = file.len();
+            file.extend([0; 4]);
+        }
+        file
     }
 
     fn grey(bits: u32, strip: &[u8]) -> Maker {
@@ -422,6 +438,45 @@ mod tests {
         let plain = grey(8, &[0; 6]).read();
         assert_eq!((plain.orientation, plain.pixel_size_um), (1, None));
         assert!(plain.notes.is_empty());
+    }
+
+    #[test]
+    fn planes_of_red_green_and_blue_are_one_picture() {
+        let xml = |channels: &str| {
+            let size = "SizeC='3' SizeX='3' SizeY='2'";
+            format!("<OME><Image><Pixels {size}>{channels}</Pixels></Image></OME>")
+        };
+        let planes = |xml: &str| {
+            let first = grey(8, &[1, 2, 3, 4, 5, 6]).described(xml);
+            let second = grey(8, &[10, 20, 30, 40, 50, 60]);
+            let third = grey(8, &[7; 6]);
+            read_tiff_image(&file(&[first, second, third]), 1000)
+        };
+        let image = planes(&xml("<Channel Name='R'/><Channel Name='G'/><Channel Name='B'/>"));
+        let image = image.expect("a colour picture");
+        let expected = [1, 10, 7, 2, 20, 7, 3, 30, 7, 4, 40, 7, 5, 50, 7, 6, 60, 7];
+        assert_eq!(image.values, TiffValues::U8(expected.to_vec()));
+        assert_eq!((image.photometric, image.notes.len()), (Photometric::Rgb, 0));
+        let unnamed = planes(&xml("")).expect("a colour picture");
+        assert!(unnamed.notes[0].contains("taken for red, green and blue"));
+        let error = planes(&xml("<Channel Name='DAPI'/>")).expect_err("refused").to_string();
+        assert!(error.contains("3 channels") && error.contains("DAPI"), "{error}");
+        let broken = planes("<OME").expect("its first plane");
+        assert!(broken.notes.iter().any(|n| n.contains("cannot be read")), "{:?}", broken.notes);
+    }
+
+    #[test]
+    fn what_a_file_holds_besides_is_told() {
+        let page = || grey(8, &[0; 6]);
+        let pages = read_tiff_image(&file(&[page(), page(), page()]), 1000).expect("the first");
+        assert!(pages.notes[0].contains("3 pictures of this size"), "{:?}", pages.notes);
+        let larger = Maker::new(9, 9, &[8], 1, &[0; 81]);
+        let label = read_tiff_image(&file(&[page(), larger]), 1000).expect("the first");
+        assert!(label.notes[0].contains("larger picture, of 9×9"), "{:?}", label.notes);
+        let stack = page().described("ImageJ=1.53t\nimages=4\nslices=4\n").read();
+        assert!(stack.notes[0].contains("stack of 4 images"), "{:?}", stack.notes);
+        let error = page().described("ImageJ=1.53t\nimages=2\nchannels=2\n").error();
+        assert!(error.contains("2 channels"), "{error}");
     }
 
     #[test]

@@ -23,7 +23,8 @@ from PIL import Image
 folder = sys.argv[1]
 index = open(os.path.join(folder, 'index'), 'w')
 y, x = np.mgrid[0:70, 0:90]
-smooth = np.stack([np.sin((x * a + y * b) / 12) * 100 + 128 for a, b in ((1, 0), (0, 1), (1, 1))], -1)
+wave = lambda a, b: np.sin((x * a + y * b) / 12) * 100 + 128
+smooth = np.stack([wave(1, 0), wave(0, 1), wave(1, 1)], -1)
 rgb = smooth.astype('u1')
 path = lambda name: os.path.join(folder, name + '.tif')
 
@@ -114,8 +115,8 @@ refuse('XL', 'jpegxl', rgb, photometric='rgb', compression='jpegxl')
 # Slides: pixels and pixel size of OpenSlide.
 side = 640
 y, x = np.mgrid[0:side, 0:side]
-tissue = np.stack([np.sin(x / 20) * 90 + 128, np.sin(y / 25) * 90 + 128, np.sin((x + y) / 30) * 90 + 128],
-                  -1).astype('u1')
+wave = lambda v: np.sin(v) * 90 + 128
+tissue = np.stack([wave(x / 20), wave(y / 25), wave((x + y) / 30)], -1).astype('u1')
 label = np.full((96, 64, 3), 200, 'u1')
 jpeg = dict(photometric='ycbcr', compression='jpeg', tile=(128, 128), metadata=None)
 
@@ -133,8 +134,8 @@ def slide(name, origin=(0, 0)):
 
 def spacing(mm):
     return f'<Attribute Name="DICOM_PIXEL_SPACING">&quot;{mm}&quot; &quot;{mm}&quot;</Attribute>'
-levels = ''.join(f'<DataObject ObjectType="PixelDataRepresentation">{spacing(0.00025 * f)}</DataObject>'
-                 for f in (1, 2, 4))
+levels = ''.join('<DataObject ObjectType="PixelDataRepresentation">' + spacing(0.00025 * f)
+                 + '</DataObject>' for f in (1, 2, 4))
 xml = ('<?xml version="1.0" encoding="UTF-8" ?><DataObject ObjectType="DPUfsImport">'
        '<Attribute Name="PIM_DP_SCANNED_IMAGES"><Array><DataObject ObjectType="DPScannedImage">'
        f'<Attribute Name="PIM_DP_IMAGE_TYPE">WSI</Attribute>{spacing(0.00025)}'
@@ -172,10 +173,12 @@ slide('leica', (400, 400))
 joints = ''.join(f'<TileJointInfo Confidence="99" Direction="RIGHT" Tile1="{row * 5 + c + 1}" '
                  f'Tile2="{row * 5 + c + 2}" OverlapX="OVER" OverlapY="0"/>'
                  for row in (0, 2, 4) for c in range(4))
-joints += '<TileJointInfo Confidence="99" Direction="UP" Tile1="1" Tile2="10" OverlapX="0" OverlapY="0"/>'
+joints += ('<TileJointInfo Confidence="99" Direction="UP" Tile1="1" Tile2="10" OverlapX="0" '
+           'OverlapY="0"/>')
 info = ('<EncodeInfo Ver="2"><SlideStitchInfo><ImageInfo AOIScanned="1" AOIIndex="0" NumRows="5" '
         'NumCols="5" Width="128" Height="128" Pos-X="0" Pos-Y="0">' + joints +
-        '</ImageInfo></SlideStitchInfo><AoiOrigin><AOI0 OriginX="0" OriginY="0"/></AoiOrigin></EncodeInfo>')
+        '</ImageInfo></SlideStitchInfo><AoiOrigin><AOI0 OriginX="0" OriginY="0"/></AoiOrigin>'
+        '</EncodeInfo>')
 packet = lambda xml: [(700, 1, len(xml), xml.encode(), True)]
 for name, over in (('ventana', '0'), ('overlap', '12')):
     with tifffile.TiffWriter(path(name), bigtiff=True) as t:
