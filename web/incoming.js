@@ -8,7 +8,7 @@ import { readUrl } from "./url-state.js";
 /** @import { Page } from "./page.js" */
 
 /** Names of files of a folder that may be images or slides. */
-const PICTURE = /\.(png|jpe?g|tiff?|svs|webp|bmp|gif|avif|hei[cf])$/i;
+const PICTURE = /\.(svs|scn|bif|btf|tiff?|png|jpe?g|jp2|bmp|gif|webp|avif|hei[cf])$/i;
 const MODEL = /\.safetensors$/i;
 /** Largest number of files of a folder that are looked at. */
 const MAX_FOLDER_FILES = 20_000;

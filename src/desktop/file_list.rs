@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::error::{Error, ErrorContext as _, Result};
 
 /// Endings of files in a folder that may be images or slides, in small letters.
-const PICTURE_ENDINGS: [&str; 8] = ["png", "jpg", "jpeg", "tif", "tiff", "svs", "bmp", "webp"];
+const PICTURE_ENDINGS: [&str; 13] =
+    ["svs", "scn", "bif", "btf", "tif", "tiff", "png", "jpg", "jpeg", "jp2", "bmp", "gif", "webp"];
 /// Largest number of files of a folder that are looked at.
 const MAX_FOLDER_FILES: usize = 20_000;
 
