@@ -6,6 +6,7 @@ import { fetchFile, fileNameOf } from "./fetch-file.js";
 import { formatFragment, readUrl } from "./url-state.js";
 
 /** @import { Page } from "./page.js" */
+/** @import { UrlState } from "./url-state.js" */
 
 /** Pause after the last change before the address is written, milliseconds. */
 const WRITE_DELAY_MS = 300;
@@ -16,8 +17,10 @@ export class Address {
   urlState = readUrl(new URL(location.href));
   /** @type {string | undefined} The model as the address carries it, `m=…`. */
   modelLink;
-  /** Whether the open image and the model are those that the query names. */
-  fromUrl = { image: false, model: false };
+  /** @type {string | undefined} Address of the open image, which the query then names. */
+  imageUrl;
+  /** Whether the model is the one that the query names. */
+  hasModelUrl = false;
   /** The fragment that this page wrote last. */
   #written = location.hash;
 
@@ -47,8 +50,9 @@ export class Address {
   #write() {
     const url = new URL(location.href);
     url.hash = this.#fragment(this.modelLink);
-    if (!this.fromUrl.image) url.searchParams.delete("image_url");
-    if (!this.fromUrl.model) {
+    if (!this.imageUrl) url.searchParams.delete("image_url");
+    else url.searchParams.set("image_url", this.imageUrl);
+    if (!this.hasModelUrl) {
       url.searchParams.delete("model");
       url.searchParams.delete("sha256");
     }
@@ -82,7 +86,8 @@ export class Address {
         Number(elements.heat.value),
       ],
       divider: page.comparing ? Number(elements.divider.value) : undefined,
-      mpp: page.mpp,
+      // A pixel size belongs to its image, which other addresses do not name.
+      mpp: this.imageUrl || page.opener.isSample ? page.mpp : 0,
     });
   }
 
@@ -90,7 +95,7 @@ export class Address {
   async applyUrl() {
     const { urlState, page } = this;
     await this.#applySettings();
-    let hasModel = await this.#openModel();
+    let hasModel = await this.openModel(urlState, true);
     if (!hasModel && isStandalone()) hasModel = await this.#openBundledModel();
     page.setThreshold(urlState.threshold);
     if (!hasModel) {
@@ -124,23 +129,25 @@ export class Address {
     page.updateLayers();
   }
 
-  /** The model in the link or at the query's address. Gives whether one was opened. */
-  async #openModel() {
+  /**
+   * Opens the model in a link or at an address. Gives whether one was opened.
+   * @param {Pick<Partial<UrlState>, "modelLink" | "modelUrl" | "sha256" | "ratio" | "pruneHidden">} link
+   * @param {boolean} [fromUrl] whether the page's address names it
+   */
+  async openModel({ modelLink, modelUrl, sha256: hash, ratio = 0, pruneHidden }, fromUrl = false) {
     const { page } = this;
-    const { modelLink, modelUrl, ratio = 0, pruneHidden } = this.urlState;
     if (modelLink) {
       const load = () => page.engine.callJson("addLink", modelLink);
       return page.loadModel(load, { modelLink, ratio, pruneHidden });
     }
     if (!modelUrl || isStandalone()) return false;
-    const load = () => this.#fetchModel(modelUrl);
-    return page.loadModel(load, { fromUrl: true, ratio, pruneHidden });
+    const load = () => this.#fetchModel(modelUrl, hash);
+    return page.loadModel(load, { fromUrl, ratio, pruneHidden });
   }
 
-  /** @param {string} modelUrl */
-  async #fetchModel(modelUrl) {
+  /** @param {string} modelUrl @param {string} [expected] SHA-256, hexadecimal */
+  async #fetchModel(modelUrl, expected) {
     const content = await fetchFile(modelUrl, "model");
-    const expected = this.urlState.sha256;
     if (expected && sha256(content) !== expected) {
       throw new Error(
         "The model is not the one in the link: its SHA-256 differs. It was not used.",
@@ -159,25 +166,9 @@ export class Address {
   }
 
   async #openImage() {
-    const { page } = this;
-    try {
-      if (this.urlState.imageUrl) await this.#openImageUrl(this.urlState.imageUrl);
-      else if (this.urlState.sample) await page.opener.openSample();
-    } catch (error) {
-      page.showStatus("");
-      page.showError(error);
-    }
-  }
-
-  /** @param {string} imageUrl */
-  async #openImageUrl(imageUrl) {
     const { opener } = this.page;
-    const name = fileNameOf(imageUrl);
-    const isFinished = await opener.openSlideUrl(new URL(imageUrl, location.href).href, name, true);
-    if (isFinished) return;
-    const content = await fetchFile(imageUrl, "image", (fraction) => {
-      this.page.showStatus(`Loading the image: ${Math.round(fraction * 100)} %`);
-    });
-    await opener.openBlob(new Blob([/** @type {BlobPart} */ (content)]), name, true);
+    const { imageUrl, sample } = this.urlState;
+    if (imageUrl) await opener.openUrl(imageUrl, fileNameOf(imageUrl), imageUrl);
+    else if (sample) await opener.openSample();
   }
 }

@@ -1,7 +1,8 @@
 // Binds the page's controls to what they do.
 import { isStandalone } from "./assets.js";
 import { elements } from "./elements.js";
-import { showFolder } from "./folder-list.js";
+import { showFolder } from "./file-list.js";
+import { openModelFile, takeData, takeFiles } from "./incoming.js";
 import { ZOOM_STEP, bindCanvasInput } from "./input.js";
 import { saveFile } from "./save-file.js";
 import { MAIN } from "./slots.js";
@@ -69,21 +70,18 @@ function zoomAtCentre({ canvasView }, factor) {
   canvasView.requestFrame();
 }
 
-/** The file that was chosen. The input is emptied, so that the same file can be chosen again. */
-function takeFile(/** @type {HTMLInputElement} */ input) {
-  const file = input.files?.[0];
+/** The files that were chosen. The input is emptied, so that they can be chosen again. */
+function chosenFiles(/** @type {HTMLInputElement} */ input) {
+  const files = [...(input.files ?? [])];
   input.value = "";
-  return file;
+  return files;
 }
 
 /** @param {Page} page */
 function bindImageControls(page) {
   elements.chooseFile.onclick = () => elements.file.click();
   elements.open.onclick = () => elements.file.click();
-  elements.file.onchange = () => {
-    const file = takeFile(elements.file);
-    if (file) void page.opener.openBlob(file, file.name);
-  };
+  elements.file.onchange = () => takeFiles(page, chosenFiles(elements.file));
   elements.sample.onclick = () => void page.opener.openSample();
   elements.sampleAgain.onclick = () => void page.opener.openSample();
   elements.mpp.onchange = () => page.mppChanged();
@@ -102,23 +100,13 @@ function bindDropAndPaste(page) {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     classList.remove("drag-over");
-    openFirstFile(page, event.dataTransfer);
+    void takeData(page, event.dataTransfer);
   });
-  document.addEventListener("paste", (event) => openFirstFile(page, event.clipboardData));
-}
-
-/** Opens a file as a model or an image. @param {Page} page @param {DataTransfer | null} data */
-function openFirstFile(page, data) {
-  const file = data?.files[0];
-  if (!file) return;
-  if (file.name.endsWith(".safetensors")) void openModelFile(page, file);
-  else void page.opener.openBlob(file, file.name);
-}
-
-/** @param {Page} page @param {File} file */
-async function openModelFile(page, file) {
-  const content = new Uint8Array(await file.arrayBuffer());
-  await page.loadModel(() => page.engine.callJson("addModel", content));
+  document.addEventListener("paste", (event) => {
+    // Text that is pasted into a field belongs to the field.
+    const isInField = event.target instanceof Element && event.target.matches("input, textarea");
+    if (!isInField) void takeData(page, event.clipboardData);
+  });
 }
 
 /** @param {Page} page */
@@ -137,7 +125,7 @@ function bindModelControls(page) {
   elements.compare.onclick = () => void page.setComparing(!page.comparing);
   elements.loadModel.onclick = () => elements.modelFile.click();
   elements.modelFile.onchange = () => {
-    const file = takeFile(elements.modelFile);
+    const [file] = chosenFiles(elements.modelFile);
     if (file) void openModelFile(page, file);
   };
   elements.shippedModels.onclick = () => void page.useShippedModels();

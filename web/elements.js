@@ -54,6 +54,9 @@ export const elements = {
   slideRow: element("slide-row"),
   segmentView: button("segment-view"),
   segmentSlide: button("segment-slide"),
+  mppSource: element("mpp-source"),
+  notes: element("notes"),
+  folderFacts: element("folder-facts"),
   folder: element("folder"),
   file: input("file"),
 

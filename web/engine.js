@@ -222,10 +222,11 @@ export class Engine {
    * Segments into a slot of the session. Only one segmentation may run at a time.
    * @param {number} slot
    * @param {number} model
+   * @param {number} mpp pixel size of the image, µm; 0 if unknown
    * @returns {Promise<SegmentResult>}
    */
-  async segment(slot, model) {
-    const result = await this.call("segment", { slot, model, gpu: this.device.gpu });
+  async segment(slot, model, mpp) {
+    const result = await this.call("segment", { slot, model, mpp, gpu: this.device.gpu });
     // The CPU has finished this image; another device may be available for the next one.
     if (result.lost) await this.openDevice("auto", model);
     return result;

@@ -1,6 +1,7 @@
 // Segments the open image with the selected model, and with the unpruned one for comparison.
 import { elements } from "./elements.js";
 import { formatCount, formatDuration } from "./format.js";
+import { showNotes } from "./notes.js";
 import { AreaProgress } from "./progress.js";
 import { COMPARISON, MAIN } from "./slots.js";
 
@@ -11,13 +12,6 @@ import { COMPARISON, MAIN } from "./slots.js";
 const TABLE_DELAY_MS = 200;
 /** Pause before the next search while another one runs, milliseconds. */
 const SEARCH_RETRY_MS = 30;
-/** Relative difference of pixel sizes from which a note is shown. */
-const MPP_TOLERANCE = 0.05;
-
-/** Shown when the stain is normalised. */
-export const NORMALISED_NOTE =
-  "The stain differs from that of the training images: it is normalised for the model.";
-
 export class ImageSegmentation {
   /** Whether only a part of the image has been segmented. */
   #isPartial = false;
@@ -77,8 +71,8 @@ export class ImageSegmentation {
   async #segmentInto(slot, model) {
     const { page } = this;
     this.#progress.start(page.canvasView.width * page.canvasView.height);
-    const result = await page.engine.segment(slot, model);
-    if (result.notes.length > 0) page.showStatus(result.notes.join(" "));
+    const result = await page.engine.segment(slot, model, page.mpp);
+    if (slot === MAIN) showNotes("segmentation", result.notes);
     if (result.lost) await page.openDevice();
     document.documentElement.dataset.lost = String(result.lost);
     page.canvasView.resultChanged(slot);
@@ -148,19 +142,6 @@ export class ImageSegmentation {
     if (this.#isPartial) {
       return `Cancelled: ${nuclei} in the finished part. Exports contain only that part.`;
     }
-    return [`${nuclei}.`, ...this.#notes()].join(" ");
-  }
-
-  #notes() {
-    const { mpp, model, opener } = this.page;
-    const notes = opener.isNormalised ? [NORMALISED_NOTE] : [];
-    const modelMpp = model?.facts.mpp ?? 0;
-    if (mpp > 0 && modelMpp > 0 && Math.abs(modelMpp / mpp - 1) > MPP_TOLERANCE) {
-      notes.push(
-        `The model expects ${modelMpp} µm per pixel, and the page does not resample images: ` +
-          `use prunella segment --mpp ${mpp}.`,
-      );
-    }
-    return notes;
+    return `${nuclei}.`;
   }
 }

@@ -1,21 +1,21 @@
 // Opens an image that fits memory, a slide that is read as needed, or the sample.
 import { elements } from "./elements.js";
-import { MAX_IMAGE_BYTES } from "./fetch-file.js";
+import { MAX_IMAGE_BYTES, fetchFile } from "./fetch-file.js";
+import { markOpened } from "./file-list.js";
+import { showNotes } from "./notes.js";
 
 /** @import { Page } from "./page.js" */
 /** @import { ImageFacts, SlideFacts } from "./worker-api.d.ts" */
 
 /** Pixel size of the sample, µm. */
-const SAMPLE_MPP = "0.25";
+const SAMPLE_MPP = 0.25;
 
 export class Opener {
-  /** Name of the open image without ending, for names of files. */
+  /** Name of the open image without folders and ending, for names of files. */
   name = "image";
   isSample = false;
-  /** Whether the image's stain is normalised for the model. */
-  isNormalised = false;
-  /** Whether the pixel size shown is that of the sample. */
-  #hasSampleMpp = false;
+  /** Number of the last request to open something. A download that is older is not opened. */
+  #lastRequest = 0;
 
   /** @param {Page} page */
   constructor(page) {
@@ -26,15 +26,16 @@ export class Opener {
    * Opens an image or a slide and segments it.
    * @param {Blob} blob
    * @param {string} name
-   * @param {boolean} [fromUrl] whether the page's address names it
+   * @param {string} [imageUrl] its address, if the page's address should name it
    */
-  openBlob(blob, name, fromUrl = false) {
+  openBlob(blob, name, imageUrl) {
     const { page } = this;
+    this.#lastRequest += 1;
     page.clearError();
     return page.tasks.runUserTask(async (check) => {
       page.showStatus("Reading the image…");
       try {
-        await this.#readBlob(blob, name, fromUrl, check);
+        await this.#readBlob(blob, name, imageUrl, check);
       } finally {
         page.showStatus("");
       }
@@ -45,48 +46,74 @@ export class Opener {
   /**
    * @param {Blob} blob
    * @param {string} name
-   * @param {boolean} fromUrl
+   * @param {string | undefined} imageUrl
    * @param {() => void} check
    */
-  async #readBlob(blob, name, fromUrl, check) {
+  async #readBlob(blob, name, imageUrl, check) {
     const { engine } = this.page;
-    const slide = await engine.call("openSlide", { blob });
+    const slide = await engine.call("openSlide", { blob, name });
     check();
     if (slide !== null && slide !== "whole") {
-      this.#showSlide(slide, name, fromUrl);
+      this.#show(slide, name, imageUrl, slide);
       return;
     }
     if (blob.size > MAX_IMAGE_BYTES) {
       const limit = MAX_IMAGE_BYTES / 1e6;
-      throw new Error(`The image is larger than ${limit} MB, the limit of this page.`);
+      throw new Error(`The image is larger than ${limit} MB, the limit of this page (${name}).`);
     }
     const content = new Uint8Array(await blob.arrayBuffer());
     check();
-    const image = await engine.callJson("openImage", content);
-    this.#leaveSample(fromUrl);
-    this.#show(image, name);
+    const image = await engine.callJson("openImage", content, name);
+    this.#show(image, name, imageUrl);
   }
 
   /**
-   * Opens a slide of a server, which is then read by ranges, and segments it if the view is small.
+   * Opens an image or a slide of a server. A slide is read by ranges, if the server supports these,
+   * and segmented if the view is small.
    * @param {string} address
    * @param {string} name
-   * @param {boolean} [fromUrl] whether the page's address names it
+   * @param {string} [imageUrl] the same address, if the page's address should name it
+   */
+  async openUrl(address, name, imageUrl) {
+    const { page } = this;
+    const request = ++this.#lastRequest;
+    try {
+      const { href } = new URL(address, location.href);
+      if (await this.openSlideUrl(href, name, imageUrl)) return;
+      const content = await fetchFile(href, "image", (fraction) => {
+        if (request === this.#lastRequest) {
+          page.showStatus(`Loading the image: ${Math.round(fraction * 100)} %`);
+        }
+      });
+      if (request !== this.#lastRequest) return;
+      await this.openBlob(new Blob([/** @type {BlobPart} */ (content)]), name, imageUrl);
+    } catch (error) {
+      if (request !== this.#lastRequest) return;
+      page.showStatus("");
+      page.showError(error);
+    }
+  }
+
+  /**
+   * Opens a slide of a server.
+   * @param {string} address absolute
+   * @param {string} name
+   * @param {string} [imageUrl] the same address, if the page's address should name it
    * @returns {Promise<boolean>} false if the file must be downloaded as a whole: it is an image, or
    *   its server does not support ranges. True otherwise, also after an error, which is shown.
    */
-  async openSlideUrl(address, name, fromUrl = true) {
+  async openSlideUrl(address, name, imageUrl) {
     const { page } = this;
     page.clearError();
     let isFinished = true;
     await page.tasks.runUserTask(async (check) => {
-      const slide = await page.engine.call("openSlide", { address });
+      const slide = await page.engine.call("openSlide", { address, name });
       check();
       if (slide === null || slide === "whole") {
         isFinished = false;
         return;
       }
-      this.#showSlide(slide, name, fromUrl);
+      this.#show(slide, name, imageUrl, slide);
       await page.segment(check);
     });
     return isFinished;
@@ -94,61 +121,44 @@ export class Opener {
 
   openSample() {
     const { page } = this;
+    this.#lastRequest += 1;
     page.clearError();
     return page.tasks.runUserTask(async (check) => {
       const image = await page.engine.callJson("openSample");
+      this.#show({ ...image, mpp: SAMPLE_MPP }, "sample");
       this.isSample = true;
-      page.address.fromUrl.image = false;
-      if (page.mpp === 0) {
-        elements.mpp.value = SAMPLE_MPP;
-        this.#hasSampleMpp = true;
-      }
-      this.#show(image, "sample");
       await page.segment(check);
     });
   }
 
-  /** @param {boolean} fromUrl */
-  #leaveSample(fromUrl) {
-    this.isSample = false;
-    this.page.address.fromUrl.image = fromUrl;
-    if (this.#hasSampleMpp) elements.mpp.value = "";
-    this.#hasSampleMpp = false;
-  }
-
-  /** @param {SlideFacts} slide @param {string} name @param {boolean} fromUrl */
-  #showSlide(slide, name, fromUrl) {
-    this.#leaveSample(fromUrl);
-    if (slide.mpp) {
-      elements.mpp.value = String(Number(slide.mpp.toPrecision(6)));
-    } else if (!fromUrl || this.page.address.urlState.mpp === undefined) {
-      // A pixel size in the address belongs to the image in the address.
-      elements.mpp.value = "";
-    }
-    this.#show(slide, name, slide);
-  }
-
   /**
-   * @param {Pick<ImageFacts, "width" | "height"> & Partial<ImageFacts>} image
+   * @param {Pick<ImageFacts, "width" | "height" | "mpp" | "notes">} image
    * @param {string} name
+   * @param {string} [imageUrl] its address, if the page's address should name it
    * @param {SlideFacts} [slide]
    */
-  #show({ width, height, matched = false }, name, slide) {
+  #show({ width, height, mpp, notes }, name, imageUrl, slide) {
     const { page } = this;
-    this.name = name.replace(/(\.ome)?\.[^.]*$/, "") || "image";
-    this.isNormalised = matched;
+    const { urlState } = page.address;
+    this.name = name.replace(/^.*[/\\]|(\.ome)?\.[^.]*$/g, "") || "image";
+    this.isSample = false;
+    page.address.imageUrl = imageUrl;
+    markOpened(name);
     const levels = slide ? `, ${slide.levels} ${slide.levels === 1 ? "level" : "levels"}` : "";
     elements.imageFacts.textContent = `${name}, ${width} × ${height} pixels${levels}`;
+    showNotes("image", notes);
+    showNotes("segmentation", []);
     elements.dropHint.hidden = true;
     page.slideSegmentation.setSlide(slide);
+    page.canvasView.setImage(width, height, slide !== undefined);
+    // The pixel size and the view of the page's address are for the image that is opened first.
+    if (imageUrl || !mpp) page.setMpp(mpp ?? 0, urlState.mpp);
+    else page.setMpp(mpp);
     page.results.clear();
     page.results.mpp = page.mpp;
     page.preview.clear();
-    page.canvasView.setImage(width, height, slide !== undefined);
-    const { urlState } = page.address;
-    if (urlState.view) {
-      page.canvasView.setCssView(urlState.view);
-      urlState.view = undefined;
-    }
+    if (urlState.view) page.canvasView.setCssView(urlState.view);
+    urlState.mpp = undefined;
+    urlState.view = undefined;
   }
 }

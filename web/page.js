@@ -26,6 +26,13 @@ const NUCLEUS_SCALE = 4;
 /** Pause after the last change of the threshold before a slide is segmented again, milliseconds. */
 const SLIDE_THRESHOLD_DELAY_MS = 400;
 const DEFAULT_RATIO = 50;
+/** Relative difference below which two pixel sizes are taken as equal, as in the engine. */
+const SAME_SCALE = 0.05;
+
+/** A pixel size for the field, empty for 0. @param {number} mpp µm */
+function mppText(mpp) {
+  return mpp > 0 ? String(Number(mpp.toPrecision(6))) : "";
+}
 
 /**
  * @typedef {object} ModelOrigin Where a loaded model comes from, and how it is pruned.
@@ -46,6 +53,10 @@ export class Page {
   model;
   /** Settings of the selected model. */
   #modelSettings = { ratio: DEFAULT_RATIO, pruneHidden: false };
+  /** Pixel size that the file states, µm; 0 if it does not. */
+  #fileMpp = 0;
+  /** Pixel size of the last segmentation, µm. */
+  #usedMpp = 0;
   /** @type {Map<string, ReturnType<typeof setTimeout>>} */
   #timers = new Map();
 
@@ -124,17 +135,50 @@ export class Page {
 
   /** Pixel size, µm; 0 if unknown. */
   get mpp() {
-    const value = Number(elements.mpp.value);
-    return value > 0 ? value : 0;
+    const { value } = elements.mpp;
+    // The field shows a rounded number.
+    if (value === mppText(this.#fileMpp)) return this.#fileMpp;
+    return Number(value) > 0 ? Number(value) : 0;
+  }
+
+  /**
+   * Uses the pixel size of another image.
+   * @param {number} fileMpp as the file states it, µm; 0 if it does not
+   * @param {number} [enteredMpp] as a person stated it for this image
+   */
+  setMpp(fileMpp, enteredMpp = fileMpp) {
+    this.#fileMpp = fileMpp;
+    elements.mpp.value = mppText(enteredMpp);
+    this.#usedMpp = this.mpp;
+    this.#showMppSource();
+  }
+
+  /** Says where the pixel size comes from. */
+  #showMppSource() {
+    const { mpp } = this;
+    const modelMpp = this.model?.facts.mpp ?? 0;
+    let source = "";
+    if (mpp > 0) source = mpp === this.#fileMpp ? "stated by the file" : "entered";
+    else if (modelMpp > 0 && !this.isSlide) source = `taken to be the model's, ${modelMpp} µm`;
+    elements.mppSource.textContent = this.canvasView.width === 0 ? "" : source;
+  }
+
+  /** Pixels of the image to one of the model's, in each direction. @param {number} mpp */
+  #scaleAt(mpp) {
+    const scale = mpp > 0 ? (this.model?.facts.mpp ?? mpp) / mpp : 1;
+    return Math.abs(scale - 1) < SAME_SCALE ? 1 : scale;
   }
 
   mppChanged() {
     this.results.mpp = this.mpp;
     this.results.refresh();
+    this.#showMppSource();
     this.canvasView.requestFrame();
     this.address.scheduleWrite();
-    // A slide is resampled to the model's pixel size, so its result changes.
-    if (this.isSlide) void this.segmentWithSettings();
+    const isSame = this.#scaleAt(this.mpp) === this.#scaleAt(this.#usedMpp);
+    this.#usedMpp = this.mpp;
+    // At another pixel size the model sees other pixels, so its result changes.
+    if (this.isSlide || !isSame) void this.segmentWithSettings();
   }
 
   // ---- Models
@@ -177,6 +221,7 @@ export class Page {
     elements.licence.textContent = facts.licence ?? "licence not stated";
     elements.leftLabel.textContent = `${this.ratio} % removed`;
     elements.rightLabel.textContent = this.models.loaded ? "as loaded" : "unpruned";
+    this.#showMppSource();
     if (this.threshold === undefined) this.#showThreshold(facts.threshold);
   }
 
@@ -205,7 +250,7 @@ export class Page {
       this.models.useLoaded(await load());
       this.#modelReplaced(ratio, pruneHidden);
       this.address.modelLink = modelLink;
-      this.address.fromUrl.model = fromUrl;
+      this.address.hasModelUrl = fromUrl;
       elements.shippedModels.hidden = isStandalone();
       await this.selectModel(check);
       await this.openDevice();
@@ -220,7 +265,7 @@ export class Page {
     this.models.useShipped();
     this.#modelReplaced(DEFAULT_RATIO, false);
     this.address.modelLink = undefined;
-    this.address.fromUrl.model = false;
+    this.address.hasModelUrl = false;
     elements.shippedModels.hidden = true;
     return this.segmentWithSettings();
   }

@@ -30,12 +30,12 @@ export class Preview {
   async #setWindow() {
     const { canvasView, engine, isSlide, model, mpp } = this.page;
     const [x, y] = canvasView.viewport.state();
-    const window = `${Math.round(x / GRID_PX)},${Math.round(y / GRID_PX)}`;
+    const window = `${Math.round(x / GRID_PX)},${Math.round(y / GRID_PX)},${mpp}`;
     if (this.#reference?.window === window) return window;
     const isFast = engine.device.gpu && !engine.device.software;
     const side = isFast ? SIDE_PX.gpu : SIDE_PX.cpu;
-    if (isSlide) await engine.call("setSlidePreview", x, y, side, model?.facts.id ?? 0, mpp);
-    else await engine.call("setPreview", x, y, side);
+    const method = isSlide ? "setSlidePreview" : "setPreview";
+    await engine.call(method, x, y, side, model?.facts.id ?? 0, mpp);
     this.#reference = undefined;
     return window;
   }
@@ -47,16 +47,16 @@ export class Preview {
    * @param {() => void} check
    */
   async agreement(model, reference, check) {
-    const { engine, threshold = -1 } = this.page;
+    const { engine, mpp, threshold = -1 } = this.page;
     const window = await this.#setWindow();
     check();
     if (this.#reference?.model !== reference) {
       this.#reference = undefined;
-      await engine.segment(PREVIEW_REFERENCE, reference);
+      await engine.segment(PREVIEW_REFERENCE, reference, mpp);
       check();
       this.#reference = { window, model: reference };
     }
-    await engine.segment(PREVIEW, model);
+    await engine.segment(PREVIEW, model, mpp);
     check();
     await engine.callJson("find", PREVIEW_REFERENCE, threshold);
     await engine.callJson("find", PREVIEW, threshold);

@@ -1,5 +1,6 @@
 // The session worker: it holds image, models and results, and runs the page's calls.
 import { Session } from "./prunella.js";
+import { openImage } from "./image-file.js";
 import { messageOf } from "./error-message.js";
 import { SlideSession, freeAfter } from "./slides.js";
 
@@ -58,9 +59,9 @@ export class SessionWorker {
         this.#slides.cancel();
         this.#session.cancel();
       },
-      /** @param {Uint8Array} content */
-      openImage: (content) => {
-        const facts = this.#session.openImage(content);
+      /** @param {Uint8Array} content @param {string} name */
+      openImage: async (content, name) => {
+        const facts = await openImage(this.#session, content, name);
         this.#slides.close();
         return facts;
       },
@@ -119,9 +120,10 @@ export class SessionWorker {
 
   /** Segments into a slot. @param {SegmentJob} job */
   async #segment(job) {
-    const computation = this.#session.begin(job.slot, job.model);
+    const computation = this.#session.begin(job.slot, job.model, job.mpp);
     try {
       const result = await this.#compute(computation, job);
+      result.notes.unshift(...computation.notes());
       computation.free();
       return result;
     } catch (error) {
@@ -138,8 +140,11 @@ export class SessionWorker {
    */
   async #compute(computation, { model, gpu, slot }) {
     const startedAt = performance.now();
-    const onBlock = (/** @type {BlockRect} */ ...block) => {
-      if (slot !== undefined) this.#post({ type: "block", slot, block });
+    const scale = computation.scale();
+    const onBlock = (/** @type {number[]} */ ...numbers) => {
+      if (slot === undefined) return;
+      const block = /** @type {BlockRect} */ (numbers.map((number) => number * scale));
+      this.#post({ type: "block", slot, block });
     };
     /** @type {string[]} */
     let notes = [];

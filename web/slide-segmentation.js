@@ -1,7 +1,7 @@
 // Segments a slide, as a whole or where the view is, and shows the blocks as they finish.
 import { elements } from "./elements.js";
 import { formatCount, formatDuration } from "./format.js";
-import { NORMALISED_NOTE } from "./image-segmentation.js";
+import { showNotes } from "./notes.js";
 import { remainingMs, showProgress } from "./progress.js";
 import { COMPARISON, MAIN } from "./slots.js";
 
@@ -92,9 +92,8 @@ export class SlideSegmentation {
       await this.#showTable();
       const count = formatCount(page.results.nuclei.length);
       const blocks = result.blocks === 1 ? "1 block" : `${result.blocks} blocks`;
-      const notes = result.matched ? [NORMALISED_NOTE, ...result.notes] : result.notes;
-      const summary = `${count} nuclei, ${blocks} in ${formatDuration(result.ms)}.`;
-      page.showStatus([summary, ...notes].join(" "));
+      showNotes("segmentation", result.notes);
+      page.showStatus(`${count} nuclei, ${blocks} in ${formatDuration(result.ms)}.`);
       if (page.comparing) await this.#segmentUnpruned(bounds, check);
     } finally {
       page.isSegmenting = false;

@@ -1,5 +1,6 @@
 // The open slide of the session worker: tiles of the view, each of which can be cancelled, and
 // blocks, which are segmented one after the other.
+import { MAX_IMAGE_BYTES } from "./fetch-file.js";
 import { isTiff, openBlob, openUrl } from "./source.js";
 
 /** @import { Computation, Session } from "./prunella.js" */
@@ -9,7 +10,7 @@ import { isTiff, openBlob, openUrl } from "./source.js";
  *   SlideResult, TileIndex } from "./worker-api.d.ts"
  */
 
-/** @typedef {{ blob: Blob } | { address: string }} SlideFile */
+/** @typedef {{ name: string } & ({ blob: Blob } | { address: string })} SlideFile */
 
 /**
  * Frees a computation that failed; not after a trap of the wasm, whose memory may be in any state.
@@ -46,11 +47,26 @@ export class SlideSession {
    */
   async open(file) {
     const signal = this.#startWork();
-    const source = "blob" in file ? await openBlob(file.blob) : await openUrl(file.address, signal);
+    const isBlob = "blob" in file;
+    const source = isBlob ? await openBlob(file.blob) : await openUrl(file.address, signal);
     if (source === "whole") return "whole";
-    if (!isTiff(source.head)) return null;
+    const { head, length } = source;
+    const isTooLarge = length > MAX_IMAGE_BYTES;
+    if (!isTiff(head)) {
+      const foreign = isTooLarge ? this.session.foreignFormat(head, file.name) : undefined;
+      if (foreign) throw new Error(foreign);
+      return null;
+    }
     /** @type {SlideFacts | null} */
-    const facts = JSON.parse(await this.session.openSlide(source.length, source.reader(signal)));
+    let facts;
+    try {
+      facts = JSON.parse(await this.session.openSlide(length, file.name, source.reader(signal)));
+    } catch (error) {
+      // Perhaps a TIFF that only the image reader knows; its error is then the one to show.
+      const isFinal = !isBlob || isTooLarge || signal.aborted;
+      if (isFinal || error instanceof WebAssembly.RuntimeError) throw error;
+      return null;
+    }
     if (facts) {
       this.close();
       this.#source = source;
@@ -148,7 +164,8 @@ export class SlideSession {
     const signal = this.#startWork();
     const read = this.#reader(signal);
     const { session } = this;
-    const matched = await session.slideBegin(slot, model, mpp, threshold, read);
+    /** @type {string[]} */
+    const stainNotes = JSON.parse(await session.slideBegin(slot, model, mpp, threshold, read));
     const missing = session.slideMissing(slot, ...bounds);
     const total = missing.length;
     this.onProgress({ slot, finished: 0, total });
@@ -183,7 +200,8 @@ export class SlideSession {
         () => {},
       );
     }
-    return { ms: performance.now() - startedAt, blocks: total, notes, lost, matched };
+    const ms = performance.now() - startedAt;
+    return { ms, blocks: total, notes: [...stainNotes, ...notes], lost };
   }
 
   /** Computes a block, or frees it. @param {Computation} block @param {ComputeJob} job */

@@ -1,7 +1,7 @@
 // Where a slide's bytes come from: a file of this device, or a server that answers range requests.
 // Used in the session worker.
 
-/** First bytes requested from a server: the header, and often the first directory. */
+/** First bytes that are read: the header, and often the first directory. */
 const HEAD_BYTES = 32 * 1024;
 /** Attempts for a range. The pause before attempt n, from 0, is n times as long as stated here. */
 const ATTEMPTS = 3;
@@ -21,7 +21,7 @@ const TIFF_MAGIC = ["II*\0", "MM\0*", "II+\0", "MM\0+"];
 /**
  * @typedef {object} Source
  * @property {number} length of the file, bytes
- * @property {Uint8Array} head the first bytes, at least four unless the file is shorter
+ * @property {Uint8Array} head the first bytes, at least 1 KB unless the file is shorter
  * @property {(signal: AbortSignal) => ReadRange} reader a function that reads until it is aborted
  */
 
@@ -32,7 +32,7 @@ export function isTiff(head) {
 
 /** @param {Blob} blob @returns {Promise<Source>} */
 export async function openBlob(blob) {
-  const head = await readBlob(blob, 0, 4);
+  const head = await readBlob(blob, 0, HEAD_BYTES);
   /** @type {Source["reader"]} */
   const reader = (signal) => async (start, end) => {
     signal.throwIfAborted();

@@ -3,7 +3,7 @@
 import type { Session } from "./prunella.js";
 import type { OwnMethods } from "./session-worker.js";
 
-/** Row, column, width and height, pixels. */
+/** Row, column, width and height, pixels; of the image in events, else of the model. */
 export type BlockRect = [row: number, column: number, width: number, height: number];
 
 /** Left, top, right and bottom, pixels of the finest level of a slide. */
@@ -33,8 +33,10 @@ export interface ModelFacts {
 export interface ImageFacts {
   width: number;
   height: number;
-  /** Whether the stain is normalised for the model. */
-  matched: boolean;
+  /** Pixel size that the file states, µm. */
+  mpp: number | null;
+  /** What was unusual about the file and what was done about it, a sentence each. */
+  notes: string[];
 }
 
 export interface SlideFacts {
@@ -45,6 +47,7 @@ export interface SlideFacts {
   /** Pixel size, µm. */
   mpp: number | null;
   magnification: number | null;
+  notes: string[];
 }
 
 export interface AdapterFacts {
@@ -100,6 +103,8 @@ export interface ComputeJob {
 
 export interface SegmentJob extends ComputeJob {
   slot: number;
+  /** Pixel size of the image or slide, µm; 0 if unknown, for images only. */
+  mpp: number;
 }
 
 export interface SegmentResult {
@@ -111,8 +116,6 @@ export interface SegmentResult {
 }
 
 export interface SlideJob extends SegmentJob {
-  /** Pixel size of the slide, µm. */
-  mpp: number;
   /** Below 0 for the model's own. */
   threshold: number;
   bounds: Bounds;
@@ -124,8 +127,6 @@ export interface SlideResult {
   blocks: number;
   notes: string[];
   lost: boolean;
-  /** Whether the stain is normalised for the model. */
-  matched: boolean;
 }
 
 export interface SlideProgress {

@@ -15,6 +15,8 @@ use crate::raster::{
     Orientation, Padding, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics,
 };
 
+pub(super) use crate::raster::STAIN_MATCHED;
+
 /// A pixel is nucleus above this, in pixel scores (the paper's choice).
 const PIXEL_THRESHOLD: f32 = 0.5;
 
@@ -96,10 +98,6 @@ impl EngineArguments {
         segmenter
     }
 }
-
-/// Says that a slide's or image's stain was matched although nobody asked for it.
-pub(super) const STAIN_MATCHED: &str =
-    "the stain is unlike any that the model learned from; its colours are matched";
 
 /// Runs a prepared model over whole images as a command's options say.
 #[derive(Clone, Copy)]

@@ -18,19 +18,21 @@ const DEFAULT_MODEL: &[u8] = include_bytes!("../../models/dcnn-90.safetensors");
 /// Longest script.
 const MAX_SCRIPT_BYTES: u64 = 10_000_000;
 
-/// View a slide or image in a window, segment what is shown, export it.
+/// View slides or images in a window, segment what is shown, export it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella view biopsy.svs
   prunella view https://example.org/biopsy.svs --model models/dcnn-50.safetensors
+  prunella view a.svs b.png scans
   prunella view biopsy.svs --record tour.jsonl
   prunella view --script tour.jsonl
 
 A script runs recorded commands without a window; its lines are JSON, such as
 {\"segment\":\"view\"}, \"wait\" and {\"picture\":\"view.png\"}.")]
 pub(super) struct WindowArguments {
-    /// A slide or image, by path or http(s) address; more can be dropped on the window.
-    slide: Option<String>,
+    /// Slides or images by path or http(s) address, or folders of them: the first is opened, the
+    /// others are listed. More can be dropped on the window.
+    slides: Vec<String>,
     /// Model file [default: one in the program, 90 % of its filters removed].
     #[arg(long, short)]
     model: Option<PathBuf>,
@@ -69,8 +71,10 @@ fn app_state(a: &WindowArguments, wake: Wake) -> Result<AppState> {
             .at(file)?;
         app.record(created);
     }
-    if let Some(location) = &a.slide {
-        app.apply(&Command::Open(location.clone()))?;
+    match &a.slides[..] {
+        [] => {}
+        [location] => app.apply(&Command::Open(location.clone()))?,
+        several => app.apply(&Command::OpenAll(several.to_vec()))?,
     }
     if let Some(mpp) = a.mpp {
         app.apply(&Command::Mpp(mpp))?;
@@ -92,8 +96,13 @@ fn run_script(a: &WindowArguments, file: &Path, output: Output) -> Result<Comman
     app.apply(&Command::Wait)?;
     check_alert(&app).at(file)?;
     let count = app.counts().unwrap_or_default();
+    let notes = [&app.notes[..], &app.job_notes[..]].concat();
+    for note in &notes {
+        output.remark(&format!("{}: {note}", app.name));
+    }
     let value = json!({
         "slide": app.name,
+        "notes": notes,
         "nuclei": count.nuclei,
         "area_share": count.area_share,
         "commands": commands.len(),

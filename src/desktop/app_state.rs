@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::command::{Command, SegmentExtent};
 use super::document::Document;
+use super::file_list::FileList;
 use super::screenshot::screenshot;
 use super::segment_job::{SegmentJob, SegmentTask, SegmenterCache, SharedResults};
 use super::tile_loader::TileLoader;
@@ -70,6 +71,14 @@ pub struct AppState {
     pub document: Option<Arc<Document>>,
     /// Name of the slide or image, for display and for results.
     pub name: String,
+    /// Path or address of the slide or image.
+    pub location: String,
+    /// What else was opened with it, and can be chosen.
+    pub list: FileList,
+    /// What was unusual about the slide or image and what was done about it, a sentence each.
+    pub notes: Vec<String>,
+    /// The same about its segmentation.
+    pub job_notes: Vec<String>,
     /// Pixel size of the finest level, µm; none if it is neither in the file nor stated.
     pub mpp_um: Option<f64>,
     /// The model in use: `unpruned_model` without [`Self::pruning_ratio`] of its filters.
@@ -114,6 +123,10 @@ impl AppState {
             layers: Layers::default(),
             document: None,
             name: String::new(),
+            location: String::new(),
+            list: FileList::default(),
+            notes: Vec::new(),
+            job_notes: Vec::new(),
             mpp_um: None,
             unpruned_model: Arc::clone(&model),
             pruning_ratio: 0.0,
@@ -168,7 +181,11 @@ impl AppState {
         self.alert = None;
         self.record_command(command);
         match *command {
+            Command::Open(ref location) if Path::new(location).is_dir() => {
+                self.open_all(std::slice::from_ref(location))?;
+            }
             Command::Open(ref location) => self.open(location)?,
+            Command::OpenAll(ref places) => self.open_all(places)?,
             Command::Model(ref path) => {
                 self.unpruned_model = Arc::new(Model::load(path)?);
                 self.use_model(Arc::clone(&self.unpruned_model), 0.0);
@@ -212,10 +229,22 @@ impl AppState {
         }
     }
 
+    /// Lists files and opens the first. When that cannot be opened, the list can still be used.
+    fn open_all(&mut self, places: &[String]) -> Result<()> {
+        self.list = FileList::of(places)?;
+        match self.list.files.first().cloned() {
+            Some(first) => self.open(&first),
+            None => Ok(()),
+        }
+    }
+
     fn open(&mut self, location: &str) -> Result<()> {
         let document = Arc::new(Document::open(location)?);
         self.cancel_job();
         file_name(location).clone_into(&mut self.name);
+        location.clone_into(&mut self.location);
+        self.notes = document.notes().to_vec();
+        self.job_notes.clear();
         self.mpp_um = document.mpp_um();
         self.view = Viewport::new(document.size(), self.view.screen());
         self.results = SharedResults::default();
@@ -225,11 +254,17 @@ impl AppState {
         self.finished_blocks.clear();
         self.layers.chosen = 0;
         self.updates = vec![ScreenUpdate::Reset(document.size())];
-        self.document = Some(document);
-        self.status = match self.mpp_um {
-            Some(_) => "Ready.".to_owned(),
-            None => "The pixel size is not known; state it before segmenting.".to_owned(),
+        self.status = match (self.mpp_um, &*document) {
+            (Some(_), _) => "Ready.".to_owned(),
+            (None, Document::Slide { .. }) => {
+                "The pixel size is not known; state it before segmenting.".to_owned()
+            }
+            (None, Document::Image { .. }) => format!(
+                "The pixel size is not known and taken to be the model's, {} µm.",
+                self.model.card().mpp_um
+            ),
         };
+        self.document = Some(document);
         Ok(())
     }
 
@@ -271,6 +306,7 @@ impl AppState {
         self.current_results.clear();
         self.finished_blocks.clear();
         self.layers.chosen = 0;
+        self.job_notes.clear();
         self.updates.push(ScreenUpdate::ClearResults);
     }
 
@@ -364,7 +400,7 @@ impl AppState {
 }
 
 /// Last part of a path, or of an address without its query: on a disk `#` and `?` are letters.
-fn file_name(location: &str) -> &str {
+pub(super) fn file_name(location: &str) -> &str {
     let is_address = location.starts_with("http://") || location.starts_with("https://");
     let ends: &[char] = if is_address { &['?', '#'] } else { &[] };
     let path = location.split(ends).next().unwrap_or(location).trim_end_matches('/');

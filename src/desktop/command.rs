@@ -25,8 +25,12 @@ pub enum SegmentExtent {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[allow(missing_docs, reason = "the comment of a variant explains its fields")]
 pub enum Command {
-    /// A slide or image, by path or http(s) address.
+    /// A slide or image, by path or http(s) address; or a folder of them, as for
+    /// [`Self::OpenAll`].
     Open(String),
+    /// Opens the first of several slides or images and lists the others. A folder stands for those
+    /// in it.
+    OpenAll(Vec<String>),
     /// Another model file.
     Model(PathBuf),
     /// Share of filters to remove from the model, 0 to 0.9.

@@ -6,8 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::error::{ErrorContext as _, Result};
 use crate::model::InstanceParameters;
-use crate::picture::read_picture;
-use crate::platform::read_file;
+use crate::picture::{first_bytes, foreign_format, read_picture_file};
 use crate::raster::{DecodeLimits, RgbImage, StainMode};
 use crate::slide::{SlideReader, source};
 use crate::viewer::{Pyramid, SlideTiles, TileKey};
@@ -15,17 +14,23 @@ use crate::whole_slide::{
     BackgroundBlocks, PixelRequest, PixelSource, SegmentSettings, SlideJob, SlideRegion, SlideSetup,
 };
 
-/// Largest image file.
-const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
-/// A TIFF without tiles is an image while it has no more pixels than this.
+/// A TIFF of one level is an image while it has no more pixels than this.
 const MAX_IMAGE_PX: usize = 36_000_000;
 /// Side of a block, pixels: small enough for answers to come soon.
 const BLOCK_PX: usize = 1024;
 
 /// A picture of any size.
 pub enum Document {
-    Slide { reader: Box<SlideReader>, tiles: SlideTiles },
-    Image(Pyramid),
+    Slide {
+        reader: Box<SlideReader>,
+        tiles: SlideTiles,
+    },
+    Image {
+        pyramid: Pyramid,
+        /// Pixel size, if the file states one.
+        mpp_um: Option<f64>,
+        notes: Vec<String>,
+    },
 }
 
 impl Document {
@@ -34,31 +39,39 @@ impl Document {
     /// # Errors
     /// Those of the readers.
     pub fn open(place: &str) -> Result<Self> {
-        let remote = place.starts_with("http://") || place.starts_with("https://");
-        let is_tiff = |first: &[u8]| first.starts_with(b"II") || first.starts_with(b"MM");
-        if remote || is_tiff(&start_of(Path::new(place))?) {
-            let opened = source(place).and_then(SlideReader::open).at(place);
-            match opened {
-                Ok(reader) if remote || is_slide(&reader) => {
-                    let tiles = SlideTiles::new(&reader.slide);
-                    return Ok(Self::Slide { reader: Box::new(reader), tiles });
-                }
-                Err(e) if remote => return Err(e),
-                // Perhaps a TIFF that only the image reader knows; its error is then the one to
-                // show.
-                _ => {}
+        if place.starts_with("http://") || place.starts_with("https://") {
+            return Ok(Self::slide(source(place).and_then(SlideReader::open).at(place)?));
+        }
+        let path = Path::new(place);
+        let first = first_bytes(path)?;
+        let is_tiff = first.starts_with(b"II") || first.starts_with(b"MM");
+        if is_tiff && foreign_format(&first, Some(place)).is_none() {
+            // Perhaps a TIFF that only the image reader knows; its error is then the one to show.
+            let opened = source(place).and_then(SlideReader::open);
+            if let Ok(reader) = opened
+                && is_slide(&reader)
+            {
+                return Ok(Self::slide(reader));
             }
         }
-        let bytes = read_file(Path::new(place), MAX_IMAGE_BYTES)?;
-        let picture = read_picture(&bytes, DecodeLimits::default()).at(place)?;
-        Ok(Self::Image(Pyramid::new(Arc::new(picture.image))))
+        let picture = read_picture_file(path, DecodeLimits::default())?;
+        Ok(Self::Image {
+            pyramid: Pyramid::new(Arc::new(picture.image)),
+            mpp_um: picture.pixel_size_um.map(|size| size.mean()),
+            notes: picture.notes.notes,
+        })
+    }
+
+    fn slide(reader: SlideReader) -> Self {
+        let tiles = SlideTiles::new(&reader.slide);
+        Self::Slide { reader: Box::new(reader), tiles }
     }
 
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
         match self {
             Self::Slide { tiles, .. } => tiles.size(),
-            Self::Image(pyramid) => (pyramid.image().width(), pyramid.image().height()),
+            Self::Image { pyramid, .. } => (pyramid.image().width(), pyramid.image().height()),
         }
     }
 
@@ -67,7 +80,16 @@ impl Document {
     pub fn mpp_um(&self) -> Option<f64> {
         match self {
             Self::Slide { reader, .. } => reader.slide.mpp_um,
-            Self::Image(_) => None,
+            Self::Image { mpp_um, .. } => *mpp_um,
+        }
+    }
+
+    /// What was unusual about the file and what was done about it, a sentence each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        match self {
+            Self::Slide { reader, .. } => &reader.slide.notes,
+            Self::Image { notes, .. } => notes,
         }
     }
 
@@ -77,7 +99,7 @@ impl Document {
     /// Those of the slide's source; a tile that there is not.
     pub fn tile(&self, key: TileKey) -> Result<Vec<u8>> {
         match self {
-            Self::Image(pyramid) => pyramid.tile(key),
+            Self::Image { pyramid, .. } => pyramid.tile(key),
             Self::Slide { reader, tiles } => {
                 let source = tiles.source(key)?;
                 let r = source.rect;
@@ -107,7 +129,7 @@ impl Document {
             block_px: BLOCK_PX,
         };
         let setup = match self {
-            Self::Image(_) => SlideSetup::of_image(self.size(), model_mpp_um, settings),
+            Self::Image { .. } => SlideSetup::of_image(self.size(), model_mpp_um, settings),
             Self::Slide { reader, .. } => {
                 SlideSetup::of_slide(&reader.slide, model_mpp_um, settings)
             }
@@ -120,19 +142,12 @@ impl PixelSource for Document {
     fn read(&self, request: PixelRequest) -> Result<RgbImage> {
         match self {
             Self::Slide { reader, .. } => reader.read(request),
-            Self::Image(pyramid) => pyramid.image().read(request),
+            Self::Image { pyramid, .. } => pyramid.image().read(request),
         }
     }
 }
 
 fn is_slide(reader: &SlideReader) -> bool {
     let first = &reader.slide.levels[0];
-    first.is_tiled() || first.width.saturating_mul(first.height) > MAX_IMAGE_PX
-}
-
-/// First bytes of a file.
-fn start_of(path: &Path) -> Result<Vec<u8>> {
-    use crate::slide::{ByteSource as _, FileSource};
-    let file = FileSource::open(path)?;
-    file.read(0..file.len().min(4))
+    reader.slide.levels.len() > 1 || first.width.saturating_mul(first.height) > MAX_IMAGE_PX
 }

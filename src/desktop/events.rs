@@ -27,7 +27,7 @@ impl AppState {
                         self.status = warnings.join(" ");
                     }
                 }
-                JobEvent::Status(sentence) => sentence.clone_into(&mut self.status),
+                JobEvent::Note(sentence) => self.job_notes.push(sentence.to_owned()),
                 JobEvent::Block { bounds, done, total } => {
                     self.progress = Some(JobProgress { done, total });
                     // Labels follow the blocks, so the selected nucleus may have another one now.

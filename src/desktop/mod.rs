@@ -6,6 +6,7 @@ mod app_state;
 mod command;
 mod document;
 mod events;
+mod file_list;
 mod panel;
 mod screenshot;
 mod segment_job;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use app_state::{AppState, JobProgress, NucleusCount, ScreenUpdate};
 pub use command::{Command, SegmentExtent, script};
+pub use file_list::FileList;
 pub use screenshot::screenshot;
 pub use window::show;
 

@@ -1,17 +1,23 @@
 //! The panel beside the image: document, segmentation, model, layers. It only returns commands.
 
-use egui::{Button, Color32, DragValue, ProgressBar, Response, RichText, ScrollArea, Slider, Ui};
+use egui::{
+    Button, Color32, DragValue, ProgressBar, Response, RichText, ScrollArea, Slider, TextStyle, Ui,
+};
 
-use super::app_state::{AppState, JobProgress};
+use super::app_state::{AppState, JobProgress, file_name};
 use super::command::{Command, SegmentExtent};
+use super::file_list::FileList;
 
 /// Width, points.
 pub(super) const PANEL_WIDTH: f32 = 280.0;
 /// Largest share of filters that can be removed.
 const MAX_PRUNING_RATIO: f64 = 0.9;
+/// Height of the list of files, points.
+const LIST_HEIGHT: f32 = 160.0;
 const ALERT_COLOUR: Color32 = Color32::from_rgb(235, 90, 80);
 const KEY_HELP: &str = "Arrows move, + and − zoom, 0 shows all, S segments the view, A all, Esc \
-    stops, E exports, O outlines, M fill, H probability. Drop a slide or a model on the window.";
+    stops, E exports, O outlines, M fill, H probability. Drop slides, a folder or a model on the \
+    window.";
 
 /// Values that are being edited and not yet applied: a slider's command is sent when it is
 /// released.
@@ -61,7 +67,8 @@ fn small_label(ui: &mut Ui, text: &str) {
 fn document_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mut Vec<Command>) {
     let Some(document) = &app.document else {
         ui.heading("prunella");
-        ui.label("Drop a slide or an image on the window.");
+        ui.label("Drop slides, images or a folder on the window.");
+        file_list(ui, app, commands);
         return;
     };
     ui.heading(&app.name);
@@ -80,6 +87,31 @@ fn document_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &m
     if app.mpp_um.is_none() {
         ui.colored_label(ALERT_COLOUR, "Not known: state it.");
     }
+    for note in app.notes.iter().chain(&app.job_notes) {
+        ui.label(RichText::new(format!("• {note}")).small());
+    }
+    file_list(ui, app, commands);
+}
+
+/// The files that were opened together; a click opens one.
+fn file_list(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {
+    let FileList { files, facts } = &app.list;
+    if !facts.is_empty() {
+        small_label(ui, facts);
+    }
+    if files.len() < 2 {
+        return;
+    }
+    let height = ui.text_style_height(&TextStyle::Button) + 2.0 * ui.spacing().button_padding.y;
+    let scroll = ScrollArea::vertical().id_salt("files").max_height(LIST_HEIGHT);
+    scroll.show_rows(ui, height, files.len(), |ui, rows| {
+        for file in &files[rows] {
+            let is_open = *file == app.location;
+            if ui.selectable_label(is_open, file_name(file)).on_hover_text(file).clicked() {
+                commands.push(Command::Open(file.clone()));
+            }
+        }
+    });
 }
 
 fn segmentation_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {

@@ -12,6 +12,7 @@ use crate::engine::gpu::Gpu;
 use crate::engine::{DeviceChoice, SegmentOptions, Segmenter};
 use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
+use crate::raster::STAIN_MATCHED;
 use crate::slide::SlideBounds;
 use crate::whole_slide::{NucleusIndex, SlideJob, SlideRun};
 
@@ -64,8 +65,8 @@ pub(super) struct SegmentTask {
 pub(super) enum JobEvent {
     /// Where it computes, and what was passed over.
     Device(String, Vec<String>),
-    /// A sentence for the person.
-    Status(&'static str),
+    /// What was unusual about the slide or image and what was done about it.
+    Note(&'static str),
     /// A block is finished.
     Block {
         bounds: SlideBounds,
@@ -139,9 +140,7 @@ fn run(
         let model_mpp_um = task.model.card().mpp_um;
         let job = task.document.prepare(model_mpp_um, task.parameters, task.mpp_um, cancel)?;
         if job.stain_lut().is_some() {
-            events.send(JobEvent::Status(
-                "The stain is unlike any that the model learned from: its colours are matched.",
-            ));
+            events.send(JobEvent::Note(STAIN_MATCHED));
         }
         let index = NucleusIndex::new(&job);
         let mut state = lock();

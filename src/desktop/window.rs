@@ -45,6 +45,7 @@ pub fn show(make_state: impl FnOnce(Wake) -> Result<AppState>) -> Result<()> {
         window: None,
         error: None,
         input: WindowInput::default(),
+        dropped: Vec::new(),
     };
     event_loop.run_app(&mut app).map_err(|e| Error::gpu("The window failed").caused_by(e))?;
     app.error.map_or(Ok(()), Err)
@@ -112,6 +113,8 @@ struct WindowApp {
     /// Why the window closed itself.
     error: Option<Error>,
     input: WindowInput,
+    /// Files that were dropped and are not opened yet.
+    dropped: Vec<String>,
 }
 
 impl ApplicationHandler<()> for WindowApp {
@@ -132,6 +135,16 @@ impl ApplicationHandler<()> for WindowApp {
     fn user_event(&mut self, _event_loop: &ActiveEventLoop, (): ()) {
         if self.state.poll() {
             self.request_redraw();
+        }
+    }
+
+    /// The events at hand are processed. Files that are dropped together come as an event each.
+    fn about_to_wait(&mut self, _event_loop: &ActiveEventLoop) {
+        let mut dropped = std::mem::take(&mut self.dropped);
+        match dropped.len() {
+            0 => {}
+            1 => self.execute(&Command::Open(dropped.remove(0))),
+            _ => self.execute(&Command::OpenAll(dropped)),
         }
     }
 
@@ -157,7 +170,7 @@ impl ApplicationHandler<()> for WindowApp {
                 if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors")) {
                     self.execute(&Command::Model(path));
                 } else {
-                    self.execute(&Command::Open(path.display().to_string()));
+                    self.dropped.push(path.display().to_string());
                 }
             }
             WindowEvent::KeyboardInput { event, .. } => {

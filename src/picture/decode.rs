@@ -153,6 +153,13 @@ pub(super) fn check_size(width: u64, height: u64, limits: DecodeLimits) -> Resul
 }
 
 fn decode_png(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
+    // Width and height of the header (PNG specification, 11.2.1). On wasm the decoder refuses what
+    // does not fit its memory before it says how large the picture is.
+    if let Some([a, b, c, d, e, f, g, h]) = bytes.get(16..24).and_then(|size| size.first_chunk()) {
+        let width = u32::from_be_bytes([*a, *b, *c, *d]);
+        let height = u32::from_be_bytes([*e, *f, *g, *h]);
+        check_size(u64::from(width), u64::from(height), limits)?;
+    }
     let mut samples = decode_with_image(bytes, ImageFormat::Png, limits)?;
     let facts = png_facts(bytes);
     samples.pixel_size_um = facts.pixel_size_um;
@@ -203,7 +210,10 @@ fn gif_frames(bytes: &[u8]) -> usize {
 /// On wasm the browser decodes these formats.
 #[cfg(target_arch = "wasm32")]
 fn decode_others(_bytes: &[u8], _limits: DecodeLimits) -> Result<Samples> {
-    Err(Error::unsupported("BMP, GIF and WebP are not read here; save the picture as PNG or TIFF"))
+    Err(Error::malformed(
+        "The browser cannot decode this BMP, GIF or WebP picture; if it is complete, save it as \
+         PNG or TIFF",
+    ))
 }
 
 fn decode_with_image(bytes: &[u8], format: ImageFormat, limits: DecodeLimits) -> Result<Samples> {

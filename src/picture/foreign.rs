@@ -88,7 +88,7 @@ pub fn foreign_format(first_bytes: &[u8], name: Option<&str>) -> Option<Error> {
         Some(foreign(known.1, known.2))
     };
     // These begin with a TIFF or a JPEG that is not the slide: the name decides.
-    if name.ends_with(".vsi") || name.ends_with(".mrxs") {
+    if [".vsi", ".mrxs"].iter().any(|ending| name.ends_with(ending)) {
         return named();
     }
     if first_bytes.is_empty() {

@@ -3,7 +3,7 @@
 //! Whole non-negative numbers of any type are labels. Colours are labels only where it is certain
 //! which number each one is; a grey picture is none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::samples::{Samples, Values};
 use crate::error::{Error, Result, Warnings};
@@ -29,23 +29,13 @@ impl Samples {
     pub(super) fn into_labels(self, notes: &mut Warnings) -> Result<LabelMap> {
         let (width, height, channels) = (self.width, self.height, self.channels);
         let colours = self.colours;
-        let is_8_bits = matches!(self.values, Values::U8(_));
         let is_indexed = self.palette.is_some();
         // Where each colour is the grey of its index, indices and values are the same.
         let is_coloured = self.palette.as_ref().is_some_and(|palette| !is_grey_ramp(palette));
         let largest = u32::try_from((1u64 << self.bits.min(32)) - 1).unwrap_or(u32::MAX);
         let mut values = labels_of(self.values)?;
         if self.white_is_zero {
-            let is_mask = values.iter().all(|&value| value == 0 || value == largest);
-            if is_mask {
-                values.iter_mut().for_each(|value| *value = largest - *value);
-            }
-            notes.note(if is_mask {
-                "The TIFF states that 0 is white, and what is shown white counts as nucleus; \
-                 invert it if black is"
-            } else {
-                "The TIFF states that 0 is white; its numbers are taken as they are stored"
-            });
+            take_smaller_part(&mut values, largest, notes);
         }
         if is_coloured {
             notes.note("The file is an indexed picture; the index of a colour is the label");
@@ -60,16 +50,17 @@ impl Samples {
             coded_in_colours(&values, channels, notes)?
         };
         let map = Plane::from_vec(width, height, labels)?;
-        if channels > colours && map.data().iter().all(|&label| label == 0) {
-            let first = values.get(colours);
-            if values.chunks_exact(channels).any(|pixel| pixel.get(colours) != first) {
-                notes.note(
-                    "All labels are 0, but the alpha channel is not uniform; if it holds the \
-                     labels, save it as a grey picture",
-                );
-            }
+        let first = (map.data().first(), values.get(colours));
+        if channels > colours
+            && map.data().iter().all(|label| Some(label) == first.0)
+            && values.chunks_exact(channels).any(|pixel| pixel.get(colours) != first.1)
+        {
+            return Err(Error::unsupported(
+                "All labels are the same, but the alpha channel is not uniform; if it holds the \
+                 labels, save it as a grey picture",
+            ));
         }
-        if is_8_bits && !is_indexed && is_grey_picture(&map) {
+        if !is_indexed && is_grey_picture(&map) {
             return Err(Error::unsupported(
                 "The file is a grey picture or a blurred mask, not a label map: its values change \
                  from pixel to pixel. Apply a threshold, or save the numbers of the objects \
@@ -168,34 +159,60 @@ fn colour_picture() -> Error {
 }
 
 /// Whether the values are those of a grey picture, such as a blurred mask: beside the most frequent
-/// one, many pixels have no neighbour of the same value.
+/// one, many pixels touch others and have no neighbour of the same value.
 fn is_grey_picture(map: &LabelMap) -> bool {
-    let mut counts = [0usize; 256];
-    for &label in map.data() {
-        counts[label.min(255) as usize] += 1;
-    }
-    let mut most = 1;
-    for value in 2..256 {
-        if counts[value] > counts[most] {
-            most = value;
+    let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+    for y in 0..map.height() {
+        for run in map.row(y).chunk_by(|a, b| a == b) {
+            *counts.entry(run[0]).or_default() += run.len();
         }
     }
-    let (mut others, mut alone) = (0, 0);
+    counts.remove(&0);
+    let most = counts.into_iter().max_by_key(|(_, count)| *count).map_or(0, |(value, _)| value);
+    let (mut others, mut alone) = (0usize, 0usize);
     for y in 0..map.height() {
         for x in 0..map.width() {
             let value = map.get(y, x);
-            if value == 0 || value as usize == most {
+            if value == 0 || value == most {
                 continue;
             }
             others += 1;
-            let same = (x > 0 && map.get(y, x - 1) == value)
-                || (x + 1 < map.width() && map.get(y, x + 1) == value)
-                || (y > 0 && map.get(y - 1, x) == value)
-                || (y + 1 < map.height() && map.get(y + 1, x) == value);
-            alone += usize::from(!same);
+            let (mut same, mut touches) = (false, false);
+            for (down, right) in [(0, 1), (2, 1), (1, 0), (1, 2)] {
+                let (Some(row), Some(column)) =
+                    ((y + down).checked_sub(1), (x + right).checked_sub(1))
+                else {
+                    continue;
+                };
+                if row < map.height() && column < map.width() {
+                    let near = map.get(row, column);
+                    same |= near == value;
+                    touches |= near != 0;
+                }
+            }
+            alone += usize::from(touches && !same);
         }
     }
     alone >= GREY_PX && alone as f64 > GREY_SHARE * others as f64
+}
+
+/// Of a mask whose file states that 0 is white, the smaller part is nuclei: some writers mean what
+/// is stored (`tifffile`, `ImageJ`), others what is shown. Other numbers stay as they are stored.
+fn take_smaller_part(values: &mut [u32], largest: u32, notes: &mut Warnings) {
+    if values.iter().any(|&value| value != 0 && value != largest) {
+        notes.note("The TIFF states that 0 is white; its numbers are taken as they are stored");
+        return;
+    }
+    let stored = values.iter().filter(|&&value| value != 0).count();
+    let shown_white = stored * 2 > values.len();
+    if shown_white {
+        values.iter_mut().for_each(|value| *value = largest - *value);
+    }
+    notes.note(format!(
+        "The TIFF states that 0 is white; the smaller part, which is shown {}, is taken as nuclei. \
+         Invert the mask if that is wrong",
+        if shown_white { "white" } else { "black" }
+    ));
 }
 
 /// Notes a mask of one value that covers most of the picture.
@@ -257,6 +274,18 @@ mod tests {
     }
 
     #[test]
+    fn of_a_mask_whose_zero_is_white_the_smaller_part_is_nuclei() {
+        for (values, expected) in [(vec![0, 0, 255], [0, 0, 255]), (vec![255, 255, 0], [0, 0, 255])]
+        {
+            let mut samples = Samples::plain(3, 1, 1, Values::U8(values));
+            samples.white_is_zero = true;
+            let mut notes = Warnings::default();
+            assert_eq!(samples.into_labels(&mut notes).expect("mask").data(), expected);
+            assert_eq!(notes.notes.len(), 1);
+        }
+    }
+
+    #[test]
     fn a_blurred_mask_is_refused_and_touching_or_tiny_objects_are_not() {
         let size = 64;
         let map = |value: &dyn Fn(usize, usize) -> f64| {
@@ -270,6 +299,6 @@ mod tests {
         assert!(map(&|x, y| f64::from(radius(x, y) < 16.0) * 255.0).is_ok());
         // Squares of 4 pixels that touch; objects of one pixel.
         assert!(map(&|x, y| (1 + (x / 4 + y / 4 * 7) % 200) as f64).is_ok());
-        assert!(map(&|x, y| if x % 8 == 0 && y % 8 == 0 { (x + y) as f64 } else { 0.0 }).is_ok());
+        assert!(map(&|x, y| if x % 4 == 0 && y % 4 == 0 { (x + y) as f64 } else { 0.0 }).is_ok());
     }
 }

@@ -43,6 +43,15 @@ pub struct Picture {
     pub notes: Warnings,
 }
 
+impl Picture {
+    /// Pixels that another decoder read.
+    #[must_use]
+    pub fn of_image(image: RgbImage) -> Self {
+        let notes = tone_notes(&image);
+        Self { image, pixel_size_um: None, notes }
+    }
+}
+
 /// A label map or mask from a file.
 #[derive(Debug, Clone)]
 pub struct Labels {

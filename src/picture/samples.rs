@@ -217,7 +217,6 @@ impl Values {
 /// bits.
 fn range_of(largest: u16) -> u16 {
     match largest {
-        0 => u16::MAX,
         1..=255 => 255,
         256..=1023 => 1023,
         1024..=4095 => 4095,

@@ -38,7 +38,7 @@ pub use polygon::{
 #[cfg(not(target_arch = "wasm32"))]
 pub use result_mark::is_segmentation_result;
 pub use stain::{STAINS, hematoxylin_weights, optical_density_table};
-pub use stain_match::{StainLut, StainMode, StainStatistics};
+pub use stain_match::{STAIN_MATCHED, StainLut, StainMode, StainStatistics};
 
 use crate::error::{Error, Result};
 
@@ -72,6 +72,14 @@ pub type LabelMap = Plane<u32>;
 pub type Mask = Plane<bool>;
 /// Probability of class "nucleus", 0 to 1.
 pub type ProbabilityMap = Plane<f32>;
+
+/// Which of `own` pixels lies nearest to pixel `at` of `len`, if both rows span the same length.
+#[must_use]
+pub fn nearest_index(at: usize, len: usize, own: usize) -> usize {
+    // In 64 bits: the product does not fit 32 for large images.
+    let middle = (at as u64 * 2 + 1) * own as u64 / (len as u64 * 2);
+    (middle as usize).min(own - 1)
+}
 
 impl<T: Copy> Plane<T> {
     /// A plane of one value.
@@ -146,6 +154,20 @@ impl<T: Copy> Plane<T> {
         }
         Self { width, height, data }
     }
+    /// The same picture with other sides, each pixel the nearest one of this.
+    #[must_use]
+    pub fn nearest(&self, width: usize, height: usize) -> Self {
+        if (self.width, self.height) == (width, height) {
+            return self.clone();
+        }
+        let mut data = Vec::with_capacity(width * height);
+        for y in 0..height {
+            let row = self.row(nearest_index(y, height, self.height));
+            data.extend((0..width).map(|x| row[nearest_index(x, width, self.width)]));
+        }
+        Self { width, height, data }
+    }
+
     /// Whether another plane has the same width and height.
     #[must_use]
     pub fn same_size<U>(&self, other: &Plane<U>) -> bool {
@@ -196,5 +218,14 @@ mod tests {
     fn a_crop_takes_the_named_rectangle() {
         let plane = Plane::from_vec(3, 2, vec![0, 1, 2, 3, 4, 5]).expect("plane");
         assert_eq!(plane.crop(1, 1, 2, 1).data(), &[4, 5]);
+    }
+
+    #[test]
+    fn the_nearest_pixels_span_the_same_picture() {
+        let plane = Plane::from_vec(2, 2, vec![1, 2, 3, 4]).expect("plane");
+        let wide = plane.nearest(4, 3);
+        assert_eq!(wide.data(), &[1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4]);
+        assert_eq!(wide.nearest(2, 2), plane);
+        assert_eq!(nearest_index(65_499, 65_500, 65_500), 65_499);
     }
 }

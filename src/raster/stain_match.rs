@@ -12,6 +12,11 @@
 use super::padding::{Padding, TISSUE_OD};
 use super::{RgbImage, optical_density_table};
 
+/// Says that the network reads other colours than those of the image or slide, although nobody asked
+/// for it.
+pub const STAIN_MATCHED: &str =
+    "The stain is unlike any that the model learned from; its colours are matched";
+
 /// Fewest pixels of tissue that statistics are taken of.
 const MIN_PIXELS: u64 = 1000;
 /// Smallest standard deviation of tissue; that of the palest of thirty Kumar tiles is 0.12.
@@ -219,6 +224,19 @@ mod tests {
         let noise = |i: usize| [0, 1, 2].map(|c| (203 + (i * 7919 + c * 31) % 5) as u8);
         let field = Plane::from_vec(200, 200, (0..40_000).map(noise).collect()).expect("field");
         assert_eq!(StainStatistics::of([&field]), None);
+    }
+
+    #[test]
+    fn a_frame_of_padding_changes_no_bit_of_the_statistics() {
+        let (picture, _) = crate::raster::phantom(200, 150, 4);
+        let alone = StainStatistics::of([&picture]).expect("tissue");
+        for colour in [[0, 0, 0], [5, 0, 6], [60, 60, 60], [255, 255, 255]] {
+            let mut framed = Plane::filled(240, 190, colour);
+            for y in 0..150 {
+                framed.row_mut(y + 20)[20..220].copy_from_slice(picture.row(y));
+            }
+            assert_eq!(StainStatistics::of([&framed]), Some(alone), "{colour:?}");
+        }
     }
 
     #[test]

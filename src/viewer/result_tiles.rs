@@ -13,7 +13,7 @@ use super::tile::{
 use crate::engine::Block;
 use crate::error::Result;
 use crate::instances::probability_to_u8;
-use crate::raster::{LabelMap, Plane, Point, ProbabilityMap, fill_polygon};
+use crate::raster::{LabelMap, Plane, Point, ProbabilityMap, fill_polygon, nearest_index};
 use crate::slide::SlideBounds;
 use crate::whole_slide::NucleusIndex;
 
@@ -21,7 +21,8 @@ use crate::whole_slide::NucleusIndex;
 /// pixel and is drawn as a point too.
 const POINT_DOWNSAMPLE: f64 = 8.0;
 
-/// Results of an image in memory; all planes have the image's size.
+/// Results of an image in memory. All planes have one size, the image's or that at which the model
+/// saw it.
 #[derive(Debug)]
 pub struct ResultPlanes<'a> {
     /// Of a pixel belonging to a nucleus, 0 to 1.
@@ -33,13 +34,18 @@ pub struct ResultPlanes<'a> {
 }
 
 /// A tile with its apron of an image's results, `TEXTURE_PX × TEXTURE_PX` pixels of four bytes.
-/// Coarse levels take every second, fourth, … pixel.
+/// Coarse levels take every second, fourth, … pixel. `size` is the image's width and height.
 ///
 /// # Errors
 /// [`Error::Mismatch`](crate::error::Error::Mismatch) for a tile that the image has not.
-pub fn data_tile(results: &ResultPlanes<'_>, key: TileKey) -> Result<Vec<u8>> {
-    let width = results.probabilities.width();
-    let height = results.probabilities.height();
+pub fn data_tile(
+    size: (usize, usize),
+    results: &ResultPlanes<'_>,
+    key: TileKey,
+) -> Result<Vec<u8>> {
+    let (width, height) = size;
+    let own_width = results.probabilities.width();
+    let own_height = results.probabilities.height();
     if key.level >= level_count(width, height) {
         return Err(no_such_tile());
     }
@@ -48,9 +54,9 @@ pub fn data_tile(results: &ResultPlanes<'_>, key: TileKey) -> Result<Vec<u8>> {
     let mut texels = Vec::with_capacity(TEXTURE_BYTES);
     for level_y in rows {
         // No averaging: the mean of two labels would be the label of a third nucleus.
-        let y = (level_y << key.level).min(height - 1);
+        let y = nearest_index((level_y << key.level).min(height - 1), height, own_height);
         for level_x in columns {
-            let x = (level_x << key.level).min(width - 1);
+            let x = nearest_index((level_x << key.level).min(width - 1), width, own_width);
             let label = results.labels.map_or(0, |labels| labels.get(y, x));
             let [low, high] = short_label(label).to_le_bytes();
             let known = if results.known.get(y, x) { 255 } else { 0 };
@@ -179,17 +185,23 @@ mod tests {
         let probabilities = Plane::filled(300, 10, 0.5);
         let mut known = Plane::filled(300, 10, false);
         known.set(0, 1, true);
+        known.set(1, 1, true);
         let mut labels = Plane::filled(300, 10, 0);
         labels.set(0, 1, 65_536 + 2);
         let results =
             ResultPlanes { probabilities: &probabilities, known: &known, labels: Some(&labels) };
-        let tile = data_tile(&results, TileKey { level: 0, row: 0, column: 0 }).expect("tile");
+        let key = TileKey { level: 0, row: 0, column: 0 };
+        let tile = data_tile((300, 10), &results, key).expect("tile");
         let texel = |x: usize, y: usize| {
             let at = ((y + APRON_PX) * TEXTURE_PX + x + APRON_PX) * 4;
             &tile[at..at + 4]
         };
         assert_eq!(texel(0, 0), [128, 0, 0, 0]);
         assert_eq!(texel(1, 0), [128, 3, 0, 255], "labels wrap around and never become 0");
-        assert!(data_tile(&results, TileKey { level: 2, row: 0, column: 0 }).is_err());
+        assert!(data_tile((300, 10), &results, TileKey { level: 2, ..key }).is_err());
+        // Of an image with half as many pixels in each direction.
+        let tile = data_tile((150, 5), &results, key).expect("tile");
+        let at = (APRON_PX * TEXTURE_PX + APRON_PX) * 4;
+        assert_eq!(tile[at..at + 4], [128, 0, 0, 255], "column 1 of row 1 is the nearest");
     }
 }

@@ -26,6 +26,10 @@ pub struct Computation {
     model: u32,
     /// In the colours that the model reads.
     input: Arc<RgbImage>,
+    /// Pixels of the image or slide that one of the model's spans.
+    scale: f64,
+    /// What was unusual about the input and what was done about it.
+    notes: Vec<String>,
     target: Target,
 }
 
@@ -67,12 +71,21 @@ thread_local! {
 }
 
 impl Computation {
-    pub(super) fn of_slot(session: &Session, model: u32, slot: u32, input: Arc<RgbImage>) -> Self {
+    pub(super) fn of_slot(
+        session: &Session,
+        model: u32,
+        slot: u32,
+        input: Arc<RgbImage>,
+        scale: f64,
+        notes: Vec<String>,
+    ) -> Self {
         Self {
             state: Rc::clone(&session.state),
             cancel: Arc::clone(&session.cancel),
             model,
             input,
+            scale,
+            notes,
             target: Target::Slot(slot),
         }
     }
@@ -90,6 +103,8 @@ impl Computation {
             cancel: Arc::clone(&session.cancel),
             model,
             input,
+            scale: 1.0,
+            notes: Vec::new(),
             target: Target::SlideBlock(SlideBlock { slot, pixels, map }),
         }
     }
@@ -157,6 +172,18 @@ impl Computation {
     /// A sentence; named `AbortError` when it was cancelled.
     pub async fn compute(&self, notify: Option<Function>) -> std::result::Result<String, JsValue> {
         json(&self.on_gpu(notify).await.thrown()?)
+    }
+
+    /// Pixels of the image that one of its blocks' spans.
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// What was unusual about the image and what was done about it, a sentence each.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
 
     /// Empties the map for another attempt.

@@ -1,6 +1,5 @@
 //! From probabilities to nuclei, tables, tiles and files, by the calls of `prunella segment`: the
-//! files have the same bytes for images at the model's pixel size. The command line resamples other
-//! images, the page does not and says so.
+//! files have the same bytes.
 
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
@@ -8,15 +7,18 @@ use wasm_bindgen::prelude::*;
 use super::session::{ResultSlot, Session};
 use super::{Thrown as _, json, viewport};
 use crate::error::{Error, Result};
-use crate::instances::{Provenance, SmoothedMap, label_nuclei, measure_nuclei, write_nuclei};
+use crate::instances::{
+    Nucleus, Provenance, SmoothedMap, label_nuclei, measure_nuclei, write_nuclei,
+};
 use crate::metrics::PixelCounts;
 use crate::model::InstanceParameters;
 use crate::platform::seconds;
 use crate::raster::{
     LabelMap, Mask, OUTLINE_COLOUR, encode_overlay_png, encode_probability_png,
-    encode_result_labels, outline_mask, overlay,
+    encode_result_labels, nearest_index, outline_mask, overlay,
 };
 use crate::viewer::{ResultPlanes, TileKey, compose, data_tile, nuclei_tile};
+use crate::whole_slide::SlideNucleus;
 
 /// Nuclei of a result at one threshold.
 #[derive(Debug)]
@@ -64,31 +66,52 @@ impl ResultSlot {
         Ok(Provenance { model: self.fingerprint.clone(), mpp_um })
     }
 
+    /// Width and height of the open image.
+    fn size(&self) -> (usize, usize) {
+        (self.original.width(), self.original.height())
+    }
+
+    /// The nuclei in pixels of the open image, whose size is `mpp_um`.
+    fn measured(&self, mpp_um: Option<f64>) -> Result<impl Iterator<Item = Nucleus>> {
+        let FoundNuclei { labels, smooth, parameters } = self.nuclei()?;
+        let own_mpp_um = mpp_um.map(|mpp_um| mpp_um * self.scale);
+        let all = measure_nuclei(&self.image, labels, smooth, parameters, own_mpp_um)?;
+        Ok(all.map(|nucleus| {
+            if self.scale == 1.0 {
+                return nucleus;
+            }
+            let label = nucleus.label;
+            SlideNucleus::new(&nucleus, 0, 0, self.scale).numbered(label)
+        }))
+    }
+
     /// GeoJSON and CSV of the nuclei.
     fn nuclei_files(&self, mpp: f64) -> Result<NucleiFiles> {
-        let found = self.nuclei()?;
         let provenance = self.provenance(mpp)?;
-        let all = measure_nuclei(
-            &self.image,
-            &found.labels,
-            &found.smooth,
-            &found.parameters,
-            provenance.mpp_um,
-        )?;
+        let all = self.measured(provenance.mpp_um)?;
         let mut files = NucleiFiles::default();
         write_nuclei(all, &provenance, &mut files.geojson, &mut files.csv)?;
         Ok(files)
+    }
+
+    /// The labels in pixels of the open image.
+    fn labels(&self) -> Result<LabelMap> {
+        let (width, height) = self.size();
+        Ok(self.nuclei()?.labels.nearest(width, height))
     }
 
     fn file(&self, kind: &str, mpp: f64) -> Result<Vec<u8>> {
         match kind {
             "geojson" => Ok(self.nuclei_files(mpp)?.geojson),
             "csv" => Ok(self.nuclei_files(mpp)?.csv),
-            "labels" => Ok(encode_result_labels(&self.nuclei()?.labels)?.0),
-            "probability" => encode_probability_png(&self.map),
+            "labels" => Ok(encode_result_labels(&self.labels()?)?.0),
+            "probability" => {
+                let (width, height) = self.size();
+                encode_probability_png(&self.map.nearest(width, height))
+            }
             "overlay" => {
-                let outlines = outline_mask(&self.nuclei()?.labels);
-                encode_overlay_png(&overlay(&self.image, &outlines, OUTLINE_COLOUR))
+                let outlines = outline_mask(&self.labels()?);
+                encode_overlay_png(&overlay(&self.original, &outlines, OUTLINE_COLOUR))
             }
             _ => Err(Error::invalid("There is no such file")),
         }
@@ -142,12 +165,8 @@ impl Session {
             return Ok(slide_result.table());
         }
         let slot = state.slot(slot).thrown()?;
-        let found = slot.nuclei().thrown()?;
-        let all =
-            measure_nuclei(&slot.image, &found.labels, &found.smooth, &found.parameters, None)
-                .thrown()?;
         let mut numbers = Vec::new();
-        for nucleus in all {
+        for nucleus in slot.measured(None).thrown()? {
             let measured = nucleus.measurements.unwrap_or_default();
             numbers.extend([
                 f64::from(nucleus.label),
@@ -170,13 +189,15 @@ impl Session {
             // The middle of the pixel.
             return slide_result.index.label_at(f64::from(x) + 0.5, f64::from(y) + 0.5);
         }
-        let Ok(found) = state.slot(slot).and_then(ResultSlot::nuclei) else { return 0 };
-        let row = y as usize;
-        let column = x as usize;
-        if row >= found.labels.height() || column >= found.labels.width() {
+        let Ok(slot) = state.slot(slot) else { return 0 };
+        let Ok(FoundNuclei { labels, .. }) = slot.nuclei() else { return 0 };
+        let (width, height) = slot.size();
+        let (row, column) = (y as usize, x as usize);
+        if row >= height || column >= width {
             return 0;
         }
-        found.labels.get(row, column)
+        let row = nearest_index(row, height, labels.height());
+        labels.get(row, nearest_index(column, width, labels.width()))
     }
 
     /// Dice of the nuclei of two results, 0 to 1; 1 if neither has any.
@@ -228,7 +249,7 @@ impl Session {
             return nuclei_tile(slide.tiles.size(), &slide_result.index, key).thrown();
         }
         let slot = state.slot(slot).thrown()?;
-        data_tile(&slot.planes(), key).thrown()
+        data_tile(slot.size(), &slot.planes(), key).thrown()
     }
 
     /// RGBA of a tile with the layers drawn, without apron, for screens without WebGPU. Layers as
@@ -253,7 +274,10 @@ impl Session {
         let image = self.image_tile(level, row, column)?;
         let state = self.state.borrow();
         let data = match state.slot(slot) {
-            Ok(slot) => Some(data_tile(&slot.planes(), TileKey { level, row, column }).thrown()?),
+            Ok(slot) => {
+                let key = TileKey { level, row, column };
+                Some(data_tile(slot.size(), &slot.planes(), key).thrown()?)
+            }
             Err(_) => None,
         };
         let layers = viewport::layers([outline, mask, heat, preview], selected, -1.0);

@@ -15,19 +15,23 @@ use super::slide::SlideResult;
 use super::slide_source::WebSlide;
 use super::{Thrown as _, json};
 use crate::engine::{Block, Device, DeviceChoice, Segmenter, gpu};
-use crate::error::{Error, Result, Warnings};
+use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
-use crate::picture::read_picture;
+use crate::picture::{Picture, foreign_format, read_picture};
 use crate::raster::{
-    DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics,
-    phantom,
+    DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, STAIN_MATCHED, StainLut, StainMode,
+    StainStatistics, phantom,
 };
+use crate::slide::PixelSize;
 use crate::viewer::{Pyramid, RESULT_LAYERS};
+use crate::whole_slide::Sampling;
 
 /// Largest image of the page: 36 megapixels take about 0.6 GB with everything that is made of them.
 const MAX_PIXELS: u64 = 36_000_000;
 /// The built-in sample.
 const SAMPLE: (usize, usize, u64) = (512, 384, 20);
+/// Pixel size of the sample.
+const SAMPLE_MPP_UM: f64 = 0.25;
 /// Result slots: two of the image, two of the preview window.
 const SLOTS: usize = 4;
 /// Slots from here on belong to the preview window.
@@ -60,6 +64,18 @@ impl ModelInput {
         Self { image, normalised, padding }
     }
 
+    /// A window of it.
+    fn crop(&self, window: Block) -> Self {
+        let Block { row, column, width, height } = window;
+        let crop = |image: &RgbImage| Arc::new(image.crop(row, column, width, height));
+        let padding = self.padding.as_ref();
+        Self {
+            image: crop(&self.image),
+            normalised: crop(&self.normalised),
+            padding: padding.map(|padding| padding.cropped(row, column, width, height)),
+        }
+    }
+
     /// Of a window that is too small a part to share the stain of its slide.
     pub(super) fn of_window(image: RgbImage) -> Self {
         let stain_lut = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&image]));
@@ -67,9 +83,24 @@ impl ModelInput {
     }
 }
 
+/// The open image as models of one pixel size see it.
+#[derive(Debug, Clone)]
+struct ImageInput {
+    sampling: Sampling,
+    /// At the model's pixel size.
+    input: ModelInput,
+    /// Whether the network reads other colours than the image's own.
+    is_matched: bool,
+}
+
 /// A result while it is computed and when it is complete.
 #[derive(Debug)]
 pub(super) struct ResultSlot {
+    /// The open image, in its own pixels.
+    pub original: Arc<RgbImage>,
+    /// Pixels of it that one of the result's spans.
+    pub scale: f64,
+    /// What is segmented: the image or a window of it, at the model's pixel size.
     pub image: Arc<RgbImage>,
     pub padding: Option<Padding>,
     pub map: ProbabilityMap,
@@ -87,8 +118,8 @@ pub(super) struct ResultSlot {
 pub(super) struct State {
     /// The open image.
     pub pyramid: Option<Pyramid>,
-    /// Colours that the network reads instead of the image's own.
-    stain_lut: Option<StainLut>,
+    /// The open image as the last model saw it.
+    image_input: Option<ImageInput>,
     /// The open slide, instead of an image.
     pub slide: Option<Rc<WebSlide>>,
     /// The nuclei of the slide, for each result layer.
@@ -130,9 +161,37 @@ impl State {
         self.slide_results.get(slot as usize).and_then(Option::as_ref)
     }
 
-    /// The open image as the network reads it.
-    fn input(&self) -> Result<ModelInput> {
-        Ok(ModelInput::new(Arc::clone(self.image()?), self.stain_lut.as_ref()))
+    /// The open image as a model with pixels of `model_mpp_um` sees it. Without a pixel size
+    /// (`mpp_um` 0) it is taken to have the model's.
+    fn image_input(&mut self, mpp_um: f64, model_mpp_um: f64) -> Result<ImageInput> {
+        let image = Arc::clone(self.image()?);
+        let size = (image.width(), image.height());
+        let image_mpp_um = if mpp_um > 0.0 { mpp_um } else { model_mpp_um };
+        let sampling = Sampling::of_image(size, image_mpp_um, model_mpp_um)?;
+        if let Some(known) = &self.image_input
+            && known.sampling == sampling
+        {
+            return Ok(known.clone());
+        }
+        let (width, height) = (sampling.width(), sampling.height());
+        if width as u64 * height as u64 > MAX_PIXELS {
+            return Err(Error::limit(format!(
+                "At the model's pixel size the image has {width}×{height} pixels; the page takes \
+                 {} million. Is the pixel size right?",
+                MAX_PIXELS / 1_000_000
+            )));
+        }
+        let image = if sampling.is_same() {
+            image
+        } else {
+            let everything = Block { row: 0, column: 0, width, height };
+            Arc::new(sampling.apply((*image).clone(), everything)?)
+        };
+        let stain_lut = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&*image]));
+        let input = ModelInput::new(image, stain_lut.as_ref());
+        let known = ImageInput { sampling, input, is_matched: stain_lut.is_some() };
+        self.image_input = Some(known.clone());
+        Ok(known)
     }
 
     /// The open image.
@@ -186,7 +245,7 @@ impl State {
         self.pyramid = None;
         self.slide = None;
         self.preview = None;
-        self.stain_lut = None;
+        self.image_input = None;
     }
 
     /// Replaces the preview window and drops the results of the last one.
@@ -195,13 +254,16 @@ impl State {
         self.slots[FIRST_PREVIEW_SLOT..].iter_mut().for_each(|slot| *slot = None);
     }
 
-    fn take_image(&mut self, image: RgbImage) -> String {
-        let mut size = json!({ "width": image.width(), "height": image.height() });
+    fn take_picture(&mut self, picture: Picture) -> String {
         self.close_picture();
-        self.stain_lut = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&image]));
-        size["matched"] = self.stain_lut.is_some().into();
-        self.pyramid = Some(Pyramid::new(Arc::new(image)));
-        size.to_string()
+        let facts = json!({
+            "width": picture.image.width(),
+            "height": picture.image.height(),
+            "mpp": picture.pixel_size_um.map(|size| size.mean()),
+            "notes": picture.notes.notes,
+        });
+        self.pyramid = Some(Pyramid::new(Arc::new(picture.image)));
+        facts.to_string()
     }
 
     /// Empties a result that was begun.
@@ -249,14 +311,41 @@ impl Session {
         Self::default()
     }
 
-    /// Opens a PNG, JPEG or TIFF; gives its size as JSON. Earlier answers are forgotten.
+    /// Opens a PNG, JPEG or TIFF; gives its facts as JSON. Earlier results are dropped.
     ///
     /// # Errors
     /// A sentence; the image that was open stays open.
     #[wasm_bindgen(js_name = openImage)]
-    pub fn open_image(&self, bytes: &[u8]) -> std::result::Result<String, JsValue> {
-        let picture = read_picture(bytes, DecodeLimits { max_pixels: MAX_PIXELS }).thrown()?;
-        Ok(self.state.borrow_mut().take_image(picture.image))
+    pub fn open_image(&self, bytes: &[u8], name: &str) -> std::result::Result<String, JsValue> {
+        let picture = match foreign_format(bytes, Some(name)) {
+            Some(error) => Err(error),
+            None => read_picture(bytes, DecodeLimits { max_pixels: MAX_PIXELS }),
+        };
+        Ok(self.state.borrow_mut().take_picture(picture.at(name).thrown()?))
+    }
+
+    /// Opens an image that the browser decoded: four bytes a pixel, red, green, blue and one that
+    /// is ignored; as `openImage`.
+    ///
+    /// # Errors
+    /// A sentence for too many pixels; the image that was open stays open.
+    #[wasm_bindgen(js_name = openPixels)]
+    pub fn open_pixels(
+        &self,
+        width: u32,
+        height: u32,
+        rgba: &[u8],
+        name: &str,
+    ) -> std::result::Result<String, JsValue> {
+        let picture = browser_picture(width as usize, height as usize, rgba).at(name).thrown()?;
+        Ok(self.state.borrow_mut().take_picture(picture))
+    }
+
+    /// What a file is that is no image for this program, and the way out; none if it may be one.
+    #[must_use]
+    #[wasm_bindgen(js_name = foreignFormat)]
+    pub fn foreign_format(&self, first_bytes: &[u8], name: &str) -> Option<String> {
+        foreign_format(first_bytes, Some(name)).map(|error| error.at(name).to_string())
     }
 
     /// Opens the built-in sample.
@@ -264,24 +353,35 @@ impl Session {
     #[wasm_bindgen(js_name = openSample)]
     pub fn open_sample(&self) -> String {
         let (width, height, seed) = SAMPLE;
-        self.state.borrow_mut().take_image(phantom(width, height, seed).0)
+        let picture = Picture {
+            image: phantom(width, height, seed).0,
+            pixel_size_um: Some(PixelSize { x: SAMPLE_MPP_UM, y: SAMPLE_MPP_UM }),
+            notes: Warnings::default(),
+        };
+        self.state.borrow_mut().take_picture(picture)
     }
 
-    /// Makes a window of the image the preview, its centre as near to (`x`, `y`) as it lies inside;
-    /// gives the window as JSON.
+    /// Makes a window of the image the preview, its centre as near to (`x`, `y`) as it lies inside.
+    /// Its side is in pixels of the model, the pixel size of the image in µm (0 if unknown).
     ///
     /// # Errors
-    /// Without an image.
+    /// Without an image or that model.
     #[wasm_bindgen(js_name = setPreview)]
-    pub fn set_preview(&self, x: f64, y: f64, side: u32) -> std::result::Result<String, JsValue> {
+    pub fn set_preview(
+        &self,
+        x: f64,
+        y: f64,
+        side: u32,
+        id: u32,
+        mpp: f64,
+    ) -> std::result::Result<(), JsValue> {
         let mut state = self.state.borrow_mut();
-        let image = Arc::clone(state.image().thrown()?);
-        let block = window_around(x, y, side, image.width(), image.height());
-        let Block { row, column, width, height } = block;
-        let window = Arc::new(image.crop(row, column, width, height));
-        let input = ModelInput::new(window, state.stain_lut.as_ref());
-        state.set_preview(input);
-        Ok(json!({ "x": column, "y": row, "width": width, "height": height }).to_string())
+        let model_mpp_um = state.model(id).thrown()?.card().mpp_um;
+        let ImageInput { sampling, input, .. } = state.image_input(mpp, model_mpp_um).thrown()?;
+        let (x, y) = (x / sampling.scale, y / sampling.scale);
+        let window = window_around(x, y, side, sampling.width(), sampling.height());
+        state.set_preview(input.crop(window));
+        Ok(())
     }
 
     /// What the browser offers to compute on, as a JSON list.
@@ -324,24 +424,39 @@ impl Session {
         json(&facts)
     }
 
-    /// Begins a result: slots 0 and 1 are of the image, 2 and 3 of the preview window.
+    /// Begins a result: slots 0 and 1 are of the image, 2 and 3 of the preview window. `mpp` is the
+    /// image's pixel size in µm, 0 if it is unknown.
     ///
     /// # Errors
-    /// Without image or model.
-    pub fn begin(&self, slot: u32, id: u32) -> std::result::Result<Computation, JsValue> {
+    /// Without image or model; when the pixel sizes of the two are too far apart.
+    pub fn begin(&self, slot: u32, id: u32, mpp: f64) -> std::result::Result<Computation, JsValue> {
         self.cancel.store(false, Ordering::Relaxed);
         let mut state = self.state.borrow_mut();
         let model = state.model(id).thrown()?;
-        let input = match slot as usize {
-            0..FIRST_PREVIEW_SLOT => state.input(),
-            _ => state.preview.clone().ok_or_else(|| Error::invalid("There is no such picture")),
+        let mut notes = Vec::new();
+        let (input, scale) = if (slot as usize) < FIRST_PREVIEW_SLOT {
+            let known = state.image_input(mpp, model.card().mpp_um).thrown()?;
+            if known.is_matched {
+                notes.push(STAIN_MATCHED.to_owned());
+            }
+            (known.input, if known.sampling.is_same() { 1.0 } else { known.sampling.scale })
+        } else {
+            let preview = state.preview.clone();
+            let window = preview.ok_or_else(|| Error::invalid("There is no such window"));
+            (window.thrown()?, 1.0)
         };
-        let ModelInput { image, normalised, padding } = input.thrown()?;
+        let ModelInput { image, normalised, padding } = input;
+        let original = match slot as usize {
+            0..FIRST_PREVIEW_SLOT => Arc::clone(state.image().thrown()?),
+            _ => Arc::clone(&image),
+        };
         let (width, height) = (image.width(), image.height());
         let Some(place) = state.slots.get_mut(slot as usize) else {
             return Err(super::thrown(&Error::invalid("No such slot")));
         };
         *place = Some(ResultSlot {
+            original,
+            scale,
             image,
             padding,
             map: Plane::filled(width, height, 0.0),
@@ -351,7 +466,7 @@ impl Session {
             nuclei: None,
         });
         drop(state);
-        Ok(Computation::of_slot(self, id, slot, normalised))
+        Ok(Computation::of_slot(self, id, slot, normalised, scale, notes))
     }
 
     /// Stops what the GPU is doing after the block under way.
@@ -366,6 +481,22 @@ impl Session {
             gpu.destroy();
         }
     }
+}
+
+/// An image that the browser decoded.
+fn browser_picture(width: usize, height: usize, rgba: &[u8]) -> Result<Picture> {
+    if width as u64 * height as u64 > MAX_PIXELS {
+        return Err(Error::limit(format!(
+            "The image has {width}×{height} pixels; the page takes {} million. Cut it into tiles",
+            MAX_PIXELS / 1_000_000
+        )));
+    }
+    let pixels = rgba.as_chunks().0.iter().map(|&[red, green, blue, _]| [red, green, blue]);
+    let mut picture = Picture::of_image(Plane::from_vec(width, height, pixels.collect())?);
+    picture
+        .notes
+        .note("The browser decoded this image; of a file with several pictures it shows the first");
+    Ok(picture)
 }
 
 /// The model prepared on the session's device, now if it was not before. A device that cannot run

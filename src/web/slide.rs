@@ -15,17 +15,17 @@ use super::computation::Computation;
 use super::session::{ModelInput, Session, window_around};
 use super::slide_source::WebSlide;
 use super::{Thrown as _, json, viewport};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::{Provenance, write_nuclei};
 use crate::model::InstanceParameters;
-use crate::raster::StainMode;
+use crate::raster::{STAIN_MATCHED, StainMode};
 use crate::slide::SlideBounds;
 use crate::viewer::{TileKey, compose, nuclei_tile};
 use crate::whole_slide::{
     BackgroundBlocks, NucleusIndex, Sampling, SegmentSettings, SlideJob, SlideRegion, SlideSetup,
 };
 
-/// A TIFF without tiles is an image while it has no more pixels than this.
+/// A TIFF of one level is an image while it has no more pixels than this.
 const MAX_IMAGE_PX: usize = 36_000_000;
 /// Side of a block, pixels: small enough for answers to come soon and for memory to stay low.
 const BLOCK_PX: usize = 1024;
@@ -83,6 +83,11 @@ struct FinishedBlock {
     wanted: usize,
 }
 
+/// What was unusual about a slide's stain.
+fn stain_notes(job: &SlideJob) -> Vec<&'static str> {
+    if job.stain_lut().is_some() { vec![STAIN_MATCHED] } else { Vec::new() }
+}
+
 impl Session {
     fn slide(&self) -> Result<Rc<WebSlide>> {
         self.state.borrow().slide.clone().ok_or_else(|| Error::invalid("There is no slide open"))
@@ -102,12 +107,14 @@ impl Session {
     async fn opened(&self, len: f64, read: &Function) -> Result<Option<serde_json::Value>> {
         let slide = WebSlide::open(len as u64, read).await?;
         let first = &slide.slide.levels[0];
-        if !first.is_tiled() && first.width.saturating_mul(first.height) <= MAX_IMAGE_PX {
+        let pixels = first.width.saturating_mul(first.height);
+        if slide.slide.levels.len() == 1 && pixels <= MAX_IMAGE_PX {
             return Ok(None);
         }
         let facts = json!({
             "width": first.width, "height": first.height, "levels": slide.slide.levels.len(),
             "mpp": slide.slide.mpp_um, "magnification": slide.slide.magnification,
+            "notes": slide.slide.notes,
         });
         let mut state = self.state.borrow_mut();
         state.close_picture();
@@ -115,7 +122,7 @@ impl Session {
         Ok(Some(facts))
     }
 
-    /// Prepares the segmentation of a slide; gives whether its stain is matched.
+    /// Prepares the segmentation of a slide; gives what was unusual about it.
     async fn prepare_slide(
         &self,
         slot: u32,
@@ -123,7 +130,7 @@ impl Session {
         mpp_um: f64,
         threshold: f32,
         read: &Function,
-    ) -> Result<bool> {
+    ) -> Result<Vec<&'static str>> {
         let (slide, model) = (self.slide()?, self.state.borrow().model(id)?);
         let (own, fingerprint) = (model.card().instances, model.fingerprint());
         let threshold = if threshold < 0.0 { own.threshold } else { threshold };
@@ -131,7 +138,7 @@ impl Session {
         if let Some(answer) = self.state.borrow().slide_result(slot)
             && answer.is_of(&fingerprint, mpp_um, &parameters)
         {
-            return Ok(answer.job.stain_lut().is_some());
+            return Ok(stain_notes(&answer.job));
         }
         let settings = SegmentSettings {
             parameters,
@@ -150,13 +157,13 @@ impl Session {
         }
         let job = Rc::new(setup.finish()?);
         slide.tissue.replace(Some(Arc::clone(job.tissue())));
-        let matched = job.stain_lut().is_some();
+        let notes = stain_notes(&job);
         let index = NucleusIndex::new(&job);
         let mut state = self.state.borrow_mut();
         let place = state.slide_results.get_mut(slot as usize);
         *place.ok_or_else(|| Error::invalid("No such slot"))? =
             Some(SlideResult { index, job, fingerprint });
-        Ok(matched)
+        Ok(notes)
     }
 
     async fn read_block(
@@ -233,18 +240,14 @@ impl Session {
     pub async fn open_slide(
         &self,
         len: f64,
+        name: String,
         read: Function,
     ) -> std::result::Result<String, JsValue> {
-        Ok(self
-            .opened(len, &read)
-            .await
-            .thrown()?
-            .map_or_else(|| "null".to_owned(), |told| told.to_string()))
+        json(&self.opened(len, &read).await.at(name).thrown()?)
     }
 
     /// Prepares an answer of the slide; what the same model found before with the same settings is
-    /// kept. A threshold below 0 is the model's own. Gives whether the slide's colours are matched
-    /// to those that the model learned from.
+    /// kept. A threshold below 0 is the model's own. Gives a JSON list of notes.
     ///
     /// # Errors
     /// A sentence.
@@ -256,9 +259,9 @@ impl Session {
         mpp: f64,
         threshold: f32,
         read: Function,
-    ) -> std::result::Result<bool, JsValue> {
+    ) -> std::result::Result<String, JsValue> {
         self.cancel.store(false, Ordering::Relaxed);
-        self.prepare_slide(slot, id, mpp, threshold, &read).await.thrown()
+        json(&self.prepare_slide(slot, id, mpp, threshold, &read).await.thrown()?)
     }
 
     /// Blocks that are not finished and touch a rectangle, in pixels of the finest level; those in

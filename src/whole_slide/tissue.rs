@@ -178,6 +178,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn padding_is_no_tissue() {
+        let mut picture = Plane::filled(100, 60, [242, 240, 243]);
+        for y in 0..60 {
+            picture.row_mut(y)[40..].fill([0; 3]);
+        }
+        assert!(Tissue::of(&picture, 1000, 600).share() == 0.0);
+        picture.set(30, 20, [200, 120, 190]);
+        assert!(Tissue::of(&picture, 1000, 600).touches(200, 300, 10, 10));
+        // A speck is tissue whatever its colour.
+        let mut speck = Plane::filled(100, 60, [242, 240, 243]);
+        speck.set(30, 50, [0; 3]);
+        assert!(Tissue::of(&speck, 1000, 600).touches(500, 300, 10, 10));
+    }
+
+    #[test]
     fn stained_pixels_are_tissue_and_background_is_not() {
         let mut picture = Plane::filled(40, 20, [242, 240, 243]);
         picture.set(5, 30, [200, 120, 190]);

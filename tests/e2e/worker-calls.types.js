@@ -12,7 +12,7 @@ export async function rightCalls(engine) {
   const dice = await engine.call("dice", 2, 3);
   /** @type {Uint8Array} */
   const tile = await engine.call("readSlideTile", "0:0/0/1", [0, 0, 1]);
-  await engine.call("openSlide", { address: "https://example.org/slide.svs" });
+  await engine.call("openSlide", { address: "https://example.org/slide.svs", name: "slide.svs" });
   return { parameters, dice, tile };
 }
 
@@ -41,7 +41,7 @@ export async function wrongCalls(engine) {
   // @ts-expect-error The page must not free the session.
   await engine.call("free");
   // @ts-expect-error A job needs a slot.
-  await engine.call("segment", { model: 1, gpu: false });
+  await engine.call("segment", { model: 1, mpp: 0, gpu: false });
   // @ts-expect-error The choice of a device is one of three words.
   await engine.openDevice("fastest", 1);
 

@@ -95,7 +95,7 @@ fn test_tiles() -> TestTiles {
         ResultPlanes { probabilities: &probabilities, known: &known, labels: Some(&labels) };
     TestTiles {
         image: Pyramid::new(Arc::new(image)).tile(KEY).expect("tile"),
-        data: data_tile(&results, KEY).expect("data"),
+        data: data_tile((TILE_PX, TILE_PX), &results, KEY).expect("data"),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Picture and label files of many flavours: pixels against those of Pillow and tifffile.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use prunella::model::{Model, Precision, dcnn};
 use prunella::picture::{read_labels, read_picture};
-use prunella::raster::{DecodeLimits, LabelMap, Plane, RgbImage};
+use prunella::raster::{DecodeLimits, LabelMap, Plane, RgbImage, phantom};
 
-use crate::support::{root, skip};
+use crate::slide_maker::{PLAIN, Style, slide};
+use crate::support::{root, run, run_json, skip, text};
 
 /// Decoders of lossy pictures may differ by this much, of 255, where they upsample chroma.
 const LOSSY_TOLERANCE: u8 = 6;
@@ -98,4 +100,79 @@ fn pictures_and_labels_are_read_as_pillow_reads_them() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(compared >= LEAST_FILES, "{compared}");
+}
+
+/// A small model with random weights, as a file.
+fn model(folder: &Path) -> PathBuf {
+    let path = folder.join("model.safetensors");
+    let model = Model::random(dcnn([2, 3, 4], 8, 2), 3).expect("model");
+    model.save(&path, Precision::F32).expect("saved");
+    path
+}
+
+#[test]
+fn a_slide_given_to_segment_is_segmented_as_one() {
+    let dir = tempfile::tempdir().expect("folder");
+    let model = model(dir.path());
+    let (finest, _) = phantom(256, 192, 5);
+    let (coarse, _) = phantom(128, 96, 5);
+    let file = dir.path().join("slide.tif");
+    let bytes = slide(&[finest, coarse], Style { tile: Some(64), ..PLAIN }, "");
+    std::fs::write(&file, bytes).expect("slide");
+    let result = |command: &[&str]| {
+        let out = dir.path().join(command.join("-"));
+        let options = [text(&file), "--model", text(&model), "--mpp", "0.25", "--device", "cpu"];
+        let (code, _, err) = run(&[command, &options, &["--out", text(&out)]].concat());
+        assert!(matches!(code, Some(0 | 1)), "{err}");
+        std::fs::read(out.join("slide.geojson")).expect("geojson")
+    };
+    assert_eq!(result(&["segment"]), result(&["slide", "segment"]));
+}
+
+#[test]
+fn the_pixel_size_of_a_file_is_used_and_said() {
+    let dir = tempfile::tempdir().expect("folder");
+    let model = model(dir.path());
+    let (picture, _) = phantom(160, 120, 5);
+    let mut jpeg = Vec::new();
+    let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 95);
+    // Half a micrometre.
+    encoder.set_pixel_density(image::codecs::jpeg::PixelDensity {
+        density: (20_000, 20_000),
+        unit: image::codecs::jpeg::PixelDensityUnit::Centimeters,
+    });
+    let samples = picture.data().as_flattened();
+    encoder.encode(samples, 160, 120, image::ExtendedColorType::Rgb8).expect("jpeg");
+    let file = dir.path().join("field.jpg");
+    std::fs::write(&file, jpeg).expect("field");
+    let segment = |more: &[&'static str]| {
+        let options = ["segment", text(&file), "--model", text(&model), "--device", "cpu"];
+        // Everything is a nucleus, so that something is found.
+        let found = ["--threshold", "0", "--out", text(dir.path())];
+        [&options[..], &found, more].concat()
+    };
+    let own = segment(&[]);
+    assert_eq!(run_json(&own)["images"][0]["mpp_um"].as_f64(), Some(0.5));
+    let (_, _, err) = run(&own);
+    assert!(err.contains("0.5000 µm, as the file states") && !err.contains("not known"), "{err}");
+    let (_, _, err) = run(&segment(&["--mpp", "0.25"]));
+    assert!(err.contains("The file states 0.5000 µm"), "{err}");
+}
+
+#[test]
+fn folders_and_files_of_other_programs_are_named() {
+    let dir = tempfile::tempdir().expect("folder");
+    let model = model(dir.path());
+    let file = dir.path().join("scan.dcm");
+    let mut dicom = vec![0; 128];
+    dicom.extend(b"DICM\x02\0\0\0");
+    std::fs::write(&file, dicom).expect("file");
+    for (input, word) in [(file.as_path(), "DICOM"), (dir.path(), "folder")] {
+        for command in [&["segment"][..], &["slide", "segment"]] {
+            let options = [text(input), "--model", text(&model), "--out", text(dir.path())];
+            let (code, _, err) = run(&[command, &options].concat());
+            assert_eq!(code, Some(2), "{err}");
+            assert!(err.contains(word), "{err}");
+        }
+    }
 }

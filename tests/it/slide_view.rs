@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use prunella::raster::{Plane, RgbImage, phantom};
+use prunella::raster::{Plane, RgbImage, encode_rgb_png, phantom};
 use prunella::slide::SlideReader;
 use prunella::viewer::{APRON_PX, SlideTiles, TEXTURE_PX, TILE_PX, TileKey};
 
@@ -234,6 +234,50 @@ fn errors_of_a_script_name_the_line_or_what_is_missing() {
             run(&["view", text(&file), "--script", text(&script), "--device", "cpu"]);
         assert!(code == Some(2) && message.contains(word), "{lines}: {message}");
     }
+}
+
+#[test]
+fn of_a_folder_the_first_image_is_shown_with_the_notes_of_segment() {
+    let dir = tempfile::tempdir().expect("folder");
+    let path = |name: &str| dir.path().join(name);
+    let scans = path("scans");
+    std::fs::create_dir(&scans).expect("folder");
+    let black = encode_rgb_png(&Plane::filled(90, 70, [0; 3])).expect("png");
+    std::fs::write(scans.join("a.png"), black).expect("image");
+    let tissue = encode_rgb_png(&phantom(90, 70, 2).0).expect("png");
+    std::fs::write(scans.join("b.png"), tissue).expect("image");
+    std::fs::write(scans.join("notes.txt"), "text").expect("text");
+    let mut dicom = vec![0; 400];
+    dicom[128..132].copy_from_slice(b"DICM");
+    std::fs::write(path("scan.dcm"), dicom).expect("file");
+    let script = path("fit.jsonl");
+    std::fs::write(&script, "\"fit\"\n").expect("script");
+    let view = ["--script", text(&script), "--device", "cpu"];
+    let viewed = run_json(&[&["view", text(&scans)], &view[..]].concat());
+    assert_eq!(viewed["slide"], "a.png");
+    let notes = viewed["notes"].as_array().expect("notes");
+    let (_, _, segmented) = run(&[
+        "segment",
+        text(&scans.join("a.png")),
+        "--model",
+        text(&root().join("models/dcnn-90-all.safetensors")),
+        "--device",
+        "cpu",
+        "--out",
+        text(&path("out")),
+    ]);
+    assert!(!notes.is_empty(), "{viewed}");
+    for note in notes {
+        assert!(segmented.contains(note.as_str().expect("text")), "{note}: {segmented}");
+    }
+    // The same refusal, and of several files the first.
+    let scan = path("scan.dcm");
+    let (code, _, refusal) = run(&[&["view", text(&scan)], &view[..]].concat());
+    assert!(code == Some(2) && refusal.contains("DICOM"), "{refusal}");
+    let tissue = scans.join("b.png");
+    let several = ["view", text(&tissue), text(&scan)];
+    let viewed = run_json(&[&several[..], &view[..]].concat());
+    assert_eq!(viewed["slide"], "b.png");
 }
 
 #[test]

@@ -1,0 +1,109 @@
+//! Several files to look at: those that were named, and the images and slides of folders.
+
+use std::path::Path;
+
+use crate::error::{Error, ErrorContext as _, Result};
+
+/// Endings of files in a folder that may be images or slides, in small letters.
+const PICTURE_ENDINGS: [&str; 13] =
+    ["svs", "scn", "bif", "btf", "tif", "tiff", "png", "jpg", "jpeg", "jp2", "bmp", "gif", "webp"];
+/// Largest number of files of a folder that are looked at.
+const MAX_FOLDER_FILES: usize = 20_000;
+
+/// Files to look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileList {
+    /// Paths or addresses.
+    pub files: Vec<String>,
+    /// What folders hold, a sentence; empty without a folder.
+    pub facts: String,
+}
+
+impl FileList {
+    /// The files and addresses of a list; a folder stands for the images and slides in it and in
+    /// its folders, without hidden ones.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a folder that cannot be read; [`Error::Invalid`] if folders hold no image
+    /// and no slide and nothing else is named.
+    pub fn of(places: &[String]) -> Result<Self> {
+        let mut list = Self::default();
+        let mut folders = Vec::new();
+        let mut all = Vec::new();
+        for place in places {
+            if Path::new(place).is_dir() {
+                folders.push(place.as_str());
+                read_folder(Path::new(place), &mut all)?;
+            } else {
+                list.files.push(place.clone());
+            }
+        }
+        if folders.is_empty() {
+            return Ok(list);
+        }
+        let total = all.len();
+        all.retain(|file| is_picture(file));
+        all.sort();
+        let others = match total - all.len() {
+            0 => String::new(),
+            count => format!(", and {count} other files"),
+        };
+        let folder = format!("The folder {}", folders.join(", "));
+        if all.is_empty() && list.files.is_empty() {
+            return Err(Error::invalid(format!("{folder} holds no images or slides{others}")));
+        }
+        list.facts = format!("{folder} holds {} images or slides{others}.", all.len());
+        list.files.extend(all);
+        Ok(list)
+    }
+}
+
+fn is_picture(file: &str) -> bool {
+    let ending = Path::new(file).extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    PICTURE_ENDINGS.contains(&ending.as_str())
+}
+
+/// Appends the files of a folder and of the folders in it. Links to folders are not followed: they
+/// may lead in a circle.
+fn read_folder(folder: &Path, files: &mut Vec<String>) -> Result<()> {
+    let unreadable = |e| Error::io("The folder cannot be read", e);
+    for entry in std::fs::read_dir(folder).map_err(unreadable).at(folder)? {
+        let entry = entry.map_err(unreadable).at(folder)?;
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        let kind = entry.file_type().map_err(unreadable).at(folder)?;
+        if kind.is_dir() {
+            read_folder(&entry.path(), files)?;
+        } else if files.len() < MAX_FOLDER_FILES {
+            files.push(entry.path().display().to_string());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_stand_for_their_images_and_other_files_are_counted() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::create_dir(folder.path().join("sub")).expect("folder");
+        for name in ["b.PNG", "a.svs", "notes.txt", ".hidden.png", "sub/c.tif"] {
+            std::fs::write(folder.path().join(name), b"").expect("file");
+        }
+        let place = folder.path().display().to_string();
+        let list = FileList::of(&["x.dcm".into(), place.clone()]).expect("list");
+        assert_eq!(list.files, ["x.dcm".into(), path("a.svs"), path("b.PNG"), path("sub/c.tif")]);
+        let facts = format!("The folder {place} holds 3 images or slides, and 1 other files.");
+        assert_eq!(list.facts, facts);
+        let single = FileList::of(&["a.png".into()]).expect("list");
+        assert_eq!(single, FileList { files: vec!["a.png".into()], facts: String::new() });
+
+        let empty = tempfile::tempdir().expect("folder");
+        let error = FileList::of(&[empty.path().display().to_string()]).expect_err("no image");
+        assert!(error.to_string().contains("holds no images or slides"), "{error}");
+    }
+}
