@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz [slide|picture|annotations|model|link] [SECONDS]`: libFuzzer over the readers of
-//! files, starting from the corpus under `fuzz/corpus`. An input that fails is written to
+//! `cargo xtask fuzz [slide|picture|annotations|model|link] [SECONDS]`: libFuzzer over the readers
+//! of files, starting from the corpus under `fuzz/corpus`. An input that fails is written to
 //! `fuzz/artifacts`; once the error is fixed, it moves to the corpus.
 
 use std::process::Command;
