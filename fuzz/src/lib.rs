@@ -12,13 +12,12 @@ use prunella::{export, instances};
 
 /// Most levels that are read.
 const MAX_LEVELS: usize = 4;
+/// Most pixels of a picture; a stream of a few bytes may be valid and fill as many.
+const MAX_PICTURE_PX: u64 = 4 << 20;
 /// Longest side of the region that is read of each level, pixels.
 const REGION_PX: usize = 256;
 /// Larger tiles are valid and slow to decode; errors in them occur in smaller ones too.
 const MAX_TILE_AREA: usize = 1 << 20;
-
-/// Largest picture that is decoded: errors in larger ones occur in smaller ones too.
-const MAX_PICTURE_PX: u64 = 1 << 20;
 
 /// Reads a file as a picture and as labels, and names it when it is neither.
 pub fn picture(data: &[u8]) {
@@ -30,8 +29,9 @@ pub fn picture(data: &[u8]) {
     drop(read_labels(data, limits));
 }
 
-/// Opens a slide and reads a region of its levels; decodes it as an image.
+/// Decodes a TIFF as an image; opens it as a slide and reads a region of its levels.
 pub fn slide(data: &[u8]) {
+    drop(read_picture(data, DecodeLimits { max_pixels: MAX_PICTURE_PX }));
     let Ok(reader) = SlideReader::open(Box::new(data.to_vec())) else { return };
     for (i, level) in reader.slide.levels.iter().enumerate().take(MAX_LEVELS) {
         if level.tile_width * level.tile_height <= MAX_TILE_AREA {
@@ -40,7 +40,6 @@ pub fn slide(data: &[u8]) {
             drop(reader.region(i, 0, 0, width, height));
         }
     }
-    drop(read_picture(data, DecodeLimits::default()));
 }
 
 /// Reads annotations as ImageScope XML, which must be unchanged after writing, and as GeoJSON.

@@ -325,8 +325,8 @@ fn info(place: &str, output: Output) -> Result<CommandOutcome> {
         "levels": slide.levels.iter().enumerate().map(level).collect::<Vec<_>>(),
     });
     let mpp = match sides {
-        Some(size) if size.x == size.y => format!("{} µm a pixel", size.x),
-        Some(size) => format!("{} × {} µm a pixel", size.x, size.y),
+        Some(size) if size.note().is_some() => format!("{} × {} µm a pixel", size.x, size.y),
+        Some(size) => format!("{} µm a pixel", size.mean()),
         None => "pixel size not stated".to_owned(),
     };
     let mut text = format!("{:?}, {mpp}, {} other images\n", slide.format, slide.associated_images);

@@ -43,7 +43,8 @@ fn decode_lzw(bytes: &[u8], byte_count: usize) -> Result<Vec<u8>> {
     // TIFF 5 have the bits in the other order.
     if bytes.first() == Some(&0) && bytes.get(1).is_some_and(|b| b & 1 == 1) {
         return Err(Error::unsupported(
-            "The TIFF has LZW streams of an obsolete kind; convert it: tiffcp -c lzw in.tif out.tif",
+            "The TIFF has LZW streams of an obsolete kind; convert it: tiffcp -c lzw in.tif \
+             out.tif",
         ));
     }
     let mut out = vec![0; byte_count];

@@ -328,7 +328,7 @@ fn decode_ycbcr(
     let mut across = coding.across;
     let mut down = coding.down;
     // Some writers do not subsample and leave out the tag, whose default is 2 × 2.
-    if values.len() == width * height * 3 {
+    if !coding.is_stated && values.len() == width * height * 3 {
         across = 1;
         down = 1;
     }

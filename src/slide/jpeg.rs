@@ -272,3 +272,58 @@ fn ycbcr_to_rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb]
         .map(|v| (v + 0.5).clamp(0.0, 255.0) as u8)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A JPEG up to its first scan: optional segments, then a frame of three components.
+    fn header(segments: &[&[u8]], ids: [u8; 3], first_sampling: u8) -> JpegHeader {
+        let mut bytes = JPEG_SOI.to_vec();
+        for segment in segments {
+            bytes.extend(*segment);
+        }
+        bytes.extend([0xFF, 0xC0, 0, 17, 8, 0, 16, 0, 16, 3]);
+        for (i, id) in ids.into_iter().enumerate() {
+            bytes.extend([id, if i == 0 { first_sampling } else { 0x11 }, 0]);
+        }
+        bytes.extend([0xFF, 0xDA, 0, 2]);
+        JpegHeader::read(&bytes).expect("a header")
+    }
+
+    #[test]
+    fn the_streams_evidence_counts_before_the_tag() {
+        let jfif: &[u8] = b"\xFF\xE0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0";
+        let mut adobe_ycc = ADOBE_RGB_SEGMENT;
+        adobe_ycc[15] = 1;
+        let numbers = [1, 2, 3];
+        let rgb = |header: JpegHeader| header.is_rgb(Photometric::Rgb);
+        let ycc = |header: JpegHeader| header.is_rgb(Photometric::YCbCr);
+        assert!(rgb(header(&[], numbers, 0x11)));
+        assert!(!rgb(header(&[], numbers, 0x22)), "only colour differences are subsampled");
+        assert!(!rgb(header(&[jfif], numbers, 0x11)));
+        assert!(!rgb(header(&[&adobe_ycc], numbers, 0x11)));
+        assert!(!ycc(header(&[], numbers, 0x11)));
+        assert!(ycc(header(&[&ADOBE_RGB_SEGMENT], numbers, 0x11)));
+        assert!(ycc(header(&[], *b"RGB", 0x11)));
+    }
+
+    #[test]
+    fn other_kinds_of_jpeg_are_named_and_broken_ones_are_none() {
+        let frame = |marker: u8, precision: u8| {
+            let frame = [0xFF, marker, 0, 11, precision, 0, 8, 0, 8, 1, 1, 0x11, 0];
+            let bytes = [&JPEG_SOI[..], &frame, &[0xFF, 0xDA, 0, 2]].concat();
+            JpegHeader::read(&bytes).expect("a header").check()
+        };
+        assert!(frame(0xC0, 8).is_ok() && frame(0xC2, 8).is_ok());
+        for (marker, precision, word) in
+            [(0xC1, 12, "more than 8 bits"), (0xC3, 8, "without loss"), (0xC9, 8, "arithmetic")]
+        {
+            let error = frame(marker, precision).expect_err("refused").to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        for bytes in [&[][..], &JPEG_SOI, b"\xFF\xD8\xFF\xC0", b"\xFF\xD8\xFF\xE0\0\0"] {
+            assert!(JpegHeader::read(bytes).is_none());
+        }
+    }
+}

@@ -184,10 +184,19 @@ pub(super) struct YCbCrCoding {
     pub across: usize,
     /// Pixels that share a Cb and a Cr, in a column.
     pub down: usize,
+    /// Whether the file states these, and they are not just the default.
+    pub is_stated: bool,
     /// Share of red, green and blue in the luma.
     pub luma: [f32; 3],
     /// Codes of black and white, of Y, Cb and Cr in turn.
     pub reference: [f32; 6],
+}
+
+/// What TIFF 6.0 takes for granted, but without subsampling.
+impl Default for YCbCrCoding {
+    fn default() -> Self {
+        Self { across: 1, down: 1, is_stated: false, luma: BT601_LUMA, reference: FULL_RANGE }
+    }
 }
 
 /// Where the tiles of all samples or of one sample of the pixels lie.
@@ -291,7 +300,11 @@ impl SlideLevel {
             photometric,
             predictor,
             kind,
-            ycbcr: ycbcr_coding(bytes, directory)?,
+            ycbcr: if photometric == Photometric::YCbCr && !compression.is_image_format() {
+                ycbcr_coding(bytes, directory)?
+            } else {
+                YCbCrCoding::default()
+            },
             palette: palette(bytes, directory, photometric, bits)?,
             is_big_endian: directory.is_big_endian(),
             has_reversed_bits: number(tag::FILL_ORDER, 1)? == 2,
@@ -391,8 +404,8 @@ impl SlideLevel {
         if !matches!(self.samples, 1 | 3 | 4) || !(is_eight_bit || is_palette && self.bits < 8) {
             return Err(Error::unsupported(format!(
                 "The slide has {} samples of {} bits a pixel; only slides of 8 bits a value, grey \
-                 or colour, are supported. Convert it: vips tiffsave in.tif out.tif --tile \
-                 --pyramid --compression jpeg, after vips cast",
+                 or colour, are supported. Convert it: vips colourspace in.tif \
+                 out.tif[tile,pyramid,compression=jpeg] srgb",
                 self.samples, self.bits
             )));
         }
@@ -603,7 +616,8 @@ fn sample_kind(bytes: &RangeCache, directory: &Directory) -> ReadResult<SampleKi
 
 fn ycbcr_coding(bytes: &RangeCache, directory: &Directory) -> ReadResult<YCbCrCoding> {
     let mut subsampling = [2, 2];
-    if directory.count(tag::YCBCR_SUBSAMPLING) >= 2 {
+    let is_stated = directory.count(tag::YCBCR_SUBSAMPLING) >= 2;
+    if is_stated {
         for (i, factor) in subsampling.iter_mut().enumerate() {
             *factor = directory.number_at(bytes, tag::YCBCR_SUBSAMPLING, i as u64)?;
         }
@@ -630,6 +644,7 @@ fn ycbcr_coding(bytes: &RangeCache, directory: &Directory) -> ReadResult<YCbCrCo
     Ok(YCbCrCoding {
         across: subsampling[0] as usize,
         down: subsampling[1] as usize,
+        is_stated,
         luma,
         reference,
     })

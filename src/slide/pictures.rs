@@ -132,7 +132,7 @@ fn open_any(
     let is_aperio = description.starts_with("Aperio");
     let format = if is_aperio { SlideFormat::Aperio } else { SlideFormat::Tiff };
     let mut pyramid = main_pyramid(bytes, tree)?;
-    if is_aperio {
+    if is_aperio || vendors::is_qptiff(description) {
         // Thumbnail, label and macro image are part of the format.
         pyramid.notes.retain(|note| !note.contains(OTHER_PICTURES));
     }
@@ -207,9 +207,14 @@ pub(super) fn main_pyramid(bytes: &RangeCache, tree: &DirectoryTree) -> ReadResu
             }
         }
     }
+    // Some pyramids begin with their coarsest level. Of images in strips only a flag tells these
+    // from pages that have nothing to do with each other.
     let mut finest = 0;
     for (i, candidate) in candidates.iter().enumerate() {
-        if continues_pyramid(std::slice::from_ref(&candidate.level), &candidates[finest].level) {
+        let first = &candidates[finest];
+        let may_be_coarser = first.is_reduced || first.level.is_tiled();
+        if may_be_coarser && continues_pyramid(std::slice::from_ref(&candidate.level), &first.level)
+        {
             finest = i;
         }
     }
@@ -309,8 +314,8 @@ impl Pyramid {
     pub(super) fn note_levels_set_aside(&mut self) {
         if self.levels_set_aside > 0 {
             self.notes.push(format!(
-                "{} smaller versions of the picture are set aside: their sides are not those of \
-                 the finest level divided by one factor",
+                "Smaller levels that are set aside: {}. Their sides are not those of the finest \
+                 level divided by one factor",
                 self.levels_set_aside
             ));
         }

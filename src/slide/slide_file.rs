@@ -4,6 +4,7 @@ use super::level::SlideLevel;
 use super::pictures::TiffPictures;
 use super::pixel_size::PixelSize;
 use super::range_cache::{RangeCache, ReadResult};
+use super::tiff::tag;
 
 /// A level counts as fine enough when its pixels are larger than requested by at most this factor.
 const LEVEL_TOLERANCE: f64 = 1.01;
@@ -58,7 +59,14 @@ impl Slide {
         for level in &pictures.levels {
             level.check_slide()?;
         }
+        let orientation = pictures.directory.number_or(bytes, tag::ORIENTATION, 1)?;
         let mut notes = pictures.notes;
+        if (2..=8).contains(&orientation) {
+            notes.push(format!(
+                "The file asks for its picture to be turned or mirrored (TIFF orientation \
+                 {orientation}); the slide is shown as it is stored"
+            ));
+        }
         notes.extend(pictures.pixel_size_um.and_then(|size| size.note()));
         Ok(Self {
             format: pictures.format,

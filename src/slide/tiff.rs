@@ -300,8 +300,8 @@ impl Directory {
         bytes.read(entry.offset, entry.count)
     }
 
-    /// Text up to its terminating NUL; empty without it and for a tag that is no text or longer than
-    /// a few megabytes. Bytes that are not UTF-8 are taken for Latin-1.
+    /// Text up to its terminating NUL; empty without it and for a tag that is no text or longer
+    /// than a few megabytes. Bytes that are not UTF-8 are taken for Latin-1.
     ///
     /// # Errors
     /// Missing bytes.

@@ -12,6 +12,11 @@ use crate::error::{Error, Result};
 
 /// Most bytes of a decoded picture, as a multiple of the most pixels.
 const MAX_BYTES_A_PIXEL: u64 = 8;
+/// A decoded picture may have this many bytes for each of its compressed ones; the densest stream,
+/// ZSTD of one value, has a third.
+const MAX_EXPANSION: u64 = 100_000;
+/// Pictures up to this many bytes may be empty.
+const FREE_BYTES: u64 = 64 << 20;
 /// At least this share of the file is copied at once while its directories are read.
 const LEAST_FETCHED_SHARE: usize = 16;
 
@@ -183,6 +188,23 @@ fn read_samples(
     notes: &mut Vec<String>,
 ) -> Result<Vec<u8>> {
     let pixel_bytes = level.samples * sample_bytes(level.bits);
+    let mut compressed = 0;
+    for row in 0..level.tiles_down() {
+        for column in 0..level.tiles_across() {
+            for range in
+                read_in_memory(bytes, cache, |cache| level.tile_ranges(cache, column, row))?
+            {
+                compressed += range.end - range.start;
+            }
+        }
+    }
+    let needed = (level.width * level.height * pixel_bytes) as u64;
+    if needed > FREE_BYTES.saturating_add(compressed.saturating_mul(MAX_EXPANSION)) {
+        return Err(Error::malformed(format!(
+            "The TIFF states {}×{} pixels and has {compressed} bytes for them",
+            level.width, level.height
+        )));
+    }
     // What no tile covers is white in colour and 0 elsewhere, as in label maps.
     let empty = if level.samples >= 3 { 0xFF } else { 0 };
     let mut out = vec![empty; level.width * level.height * pixel_bytes];
@@ -257,5 +279,251 @@ fn typed(bytes: Vec<u8>, kind: SampleKind, bits: u8) -> TiffValues {
         (SampleKind::Float, _) => {
             TiffValues::F64(eight().map(|b| f64::from_le_bytes(*b)).collect())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Type codes of tags.
+    const BYTE: u16 = 1;
+    const SHORT: u16 = 3;
+    const LONG: u16 = 4;
+
+    /// A directory of a little-endian TIFF; the values of a tag are SHORT unless they do not fit.
+    struct Maker {
+        tags: Vec<(u16, Vec<u32>)>,
+        strips: Vec<Vec<u8>>,
+    }
+
+    impl Maker {
+        fn new(width: u32, height: u32, bits: &[u32], photometric: u32, strip: &[u8]) -> Self {
+            let tags = vec![
+                (tag::IMAGE_WIDTH, vec![width]),
+                (tag::IMAGE_LENGTH, vec![height]),
+                (tag::BITS_PER_SAMPLE, bits.to_vec()),
+                (tag::PHOTOMETRIC_INTERPRETATION, vec![photometric]),
+                (tag::SAMPLES_PER_PIXEL, vec![bits.len() as u32]),
+            ];
+            Self { tags, strips: vec![strip.to_vec()] }
+        }
+
+        fn with(mut self, number: u16, values: &[u32]) -> Self {
+            self.tags.retain(|(other, _)| *other != number);
+            self.tags.push((number, values.to_vec()));
+            self
+        }
+
+        fn described(self, text: &str) -> Self {
+            let text: Vec<u32> = text.bytes().map(u32::from).collect();
+            self.with(tag::IMAGE_DESCRIPTION, &text)
+        }
+
+        fn bytes(&self) -> Vec<u8> {
+            file(std::slice::from_ref(self))
+        }
+
+        fn read(&self) -> TiffImage {
+            read_tiff_image(&self.bytes(), 1000).expect("a picture")
+        }
+
+        fn error(&self) -> String {
+            read_tiff_image(&self.bytes(), 1000).expect_err("refused").to_string()
+        }
+    }
+
+    /// A TIFF of several directories.
+    fn file(pages: &[Maker]) -> Vec<u8> {
+        let mut file = b"II\x2A\0\0\0\0\0".to_vec();
+        let mut link = 4;
+        for page in pages {
+            let mut tags = page.tags.clone();
+            let mut offsets = Vec::new();
+            for strip in &page.strips {
+                offsets.push(file.len() as u32);
+                file.extend(strip);
+            }
+            tags.push((tag::STRIP_OFFSETS, offsets));
+            let counts = page.strips.iter().map(|s| s.len() as u32).collect();
+            tags.push((tag::STRIP_BYTE_COUNTS, counts));
+            tags.sort();
+            let mut entries = Vec::new();
+            for (number, values) in &tags {
+                let (field_type, width) = match number {
+                    &tag::IMAGE_DESCRIPTION => (BYTE, 1),
+                    _ if values.iter().all(|v| *v <= 65_535) => (SHORT, 2),
+                    _ => (LONG, 4),
+                };
+                let mut content = Vec::new();
+                for value in values {
+                    content.extend(&value.to_le_bytes()[..width]);
+                }
+                if content.len() > 4 {
+                    let offset = file.len() as u32;
+                    file.extend(content);
+                    content = offset.to_le_bytes().to_vec();
+                }
+                content.resize(4, 0);
+                entries.extend(number.to_le_bytes());
+                entries.extend(field_type.to_le_bytes());
+                entries.extend((values.len() as u32).to_le_bytes());
+                entries.extend(content);
+            }
+            let directory = file.len() as u32;
+            file[link..link + 4].copy_from_slice(&directory.to_le_bytes());
+            file.extend((tags.len() as u16).to_le_bytes());
+            file.extend(entries);
+            link = file.len();
+            file.extend([0; 4]);
+        }
+        file
+    }
+
+    fn grey(bits: u32, strip: &[u8]) -> Maker {
+        Maker::new(3, 2, &[bits], 1, strip)
+    }
+
+    fn colour(strip: &[u8]) -> Maker {
+        Maker::new(2, 2, &[8, 8, 8], 2, strip)
+    }
+
+    /// One of each way to store samples.
+    fn every_kind() -> Vec<Maker> {
+        let mut planar = colour(&[1, 2, 3, 4]).with(tag::PLANAR_CONFIGURATION, &[2]);
+        planar.strips.extend([vec![5, 6, 7, 8], vec![9, 10, 11, 12]]);
+        let colours: Vec<u32> = (0..48).collect();
+        vec![
+            grey(8, &[1, 2, 3, 4, 5, 6]),
+            grey(1, &[0b1010_0000, 0b0100_0000]),
+            grey(4, &[0x12, 0x30, 0x45, 0x60]),
+            grey(16, &[1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 1]),
+            grey(8, &[5, 1, 2, 3, 4, 5, 6]).with(tag::COMPRESSION, &[32_773]),
+            grey(32, &[0; 24]).with(tag::SAMPLE_FORMAT, &[3]),
+            colour(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]).with(tag::ORIENTATION, &[6]),
+            planar,
+            grey(4, &[0x12, 0x30, 0x45, 0x60])
+                .with(tag::PHOTOMETRIC_INTERPRETATION, &[3])
+                .with(tag::COLOR_MAP, &colours),
+            // One data unit: four Y, Cb, Cr.
+            colour(&[10, 20, 30, 40, 128, 128]).with(tag::PHOTOMETRIC_INTERPRETATION, &[6]),
+        ]
+    }
+
+    #[test]
+    fn samples_are_read_as_they_are_stored() {
+        let kinds: Vec<TiffImage> = every_kind().iter().map(Maker::read).collect();
+        let values: Vec<&TiffValues> = kinds.iter().map(|image| &image.values).collect();
+        let bytes = |v: &[u8]| TiffValues::U8(v.to_vec());
+        assert_eq!(*values[0], bytes(&[1, 2, 3, 4, 5, 6]));
+        assert_eq!(*values[1], bytes(&[1, 0, 1, 0, 1, 0]));
+        assert_eq!(*values[2], bytes(&[1, 2, 3, 4, 5, 6]));
+        assert_eq!(kinds[2].bits, 4);
+        assert_eq!(*values[3], TiffValues::U16(vec![1, 2, 3, 4, 5, 262]));
+        assert_eq!(*values[4], bytes(&[1, 2, 3, 4, 5, 6]));
+        assert_eq!(*values[5], TiffValues::F32(vec![0.0; 6]));
+        assert_eq!(kinds[6].orientation, 6);
+        assert_eq!(*values[7], bytes(&[1, 5, 9, 2, 6, 10, 3, 7, 11, 4, 8, 12]));
+        let palette = kinds[8].palette.as_deref().expect("colours");
+        // Values below 256 are of 8 bits.
+        assert_eq!((palette.len(), palette[1]), (16, [257, 17 * 257, 33 * 257]));
+        assert_eq!(*values[9], bytes(&[10, 10, 10, 20, 20, 20, 30, 30, 30, 40, 40, 40]));
+        assert_eq!(kinds[9].photometric, Photometric::Rgb);
+    }
+
+    #[test]
+    fn alpha_and_stated_sizes_are_told() {
+        let rgba = Maker::new(1, 1, &[8; 4], 2, &[1, 2, 3, 4]).with(tag::EXTRA_SAMPLES, &[2]);
+        assert_eq!(rgba.read().extra_samples, [ExtraSample::UnassociatedAlpha]);
+        let plain = grey(8, &[0; 6]).read();
+        assert_eq!((plain.orientation, plain.pixel_size_um), (1, None));
+        assert!(plain.notes.is_empty());
+    }
+
+    #[test]
+    fn planes_of_red_green_and_blue_are_one_picture() {
+        let xml = |channels: &str| {
+            let size = "SizeC='3' SizeX='3' SizeY='2'";
+            format!("<OME><Image><Pixels {size}>{channels}</Pixels></Image></OME>")
+        };
+        let planes = |xml: &str| {
+            let first = grey(8, &[1, 2, 3, 4, 5, 6]).described(xml);
+            let second = grey(8, &[10, 20, 30, 40, 50, 60]);
+            let third = grey(8, &[7; 6]);
+            read_tiff_image(&file(&[first, second, third]), 1000)
+        };
+        let image = planes(&xml("<Channel Name='R'/><Channel Name='G'/><Channel Name='B'/>"));
+        let image = image.expect("a colour picture");
+        let expected = [1, 10, 7, 2, 20, 7, 3, 30, 7, 4, 40, 7, 5, 50, 7, 6, 60, 7];
+        assert_eq!(image.values, TiffValues::U8(expected.to_vec()));
+        assert_eq!((image.photometric, image.notes.len()), (Photometric::Rgb, 0));
+        let unnamed = planes(&xml("")).expect("a colour picture");
+        assert!(unnamed.notes[0].contains("taken for red, green and blue"));
+        let error = planes(&xml("<Channel Name='DAPI'/>")).expect_err("refused").to_string();
+        assert!(error.contains("3 channels") && error.contains("DAPI"), "{error}");
+        let broken = planes("<OME").expect("its first plane");
+        assert!(broken.notes.iter().any(|n| n.contains("cannot be read")), "{:?}", broken.notes);
+    }
+
+    #[test]
+    fn what_a_file_holds_besides_is_told() {
+        let page = || grey(8, &[0; 6]);
+        let pages = read_tiff_image(&file(&[page(), page(), page()]), 1000).expect("the first");
+        assert!(pages.notes[0].contains("3 pictures of this size"), "{:?}", pages.notes);
+        let larger = Maker::new(9, 9, &[8], 1, &[0; 81]);
+        let label = read_tiff_image(&file(&[page(), larger]), 1000).expect("the first");
+        assert!(label.notes[0].contains("larger picture, of 9×9"), "{:?}", label.notes);
+        let stack = page().described("ImageJ=1.53t\nimages=4\nslices=4\n").read();
+        assert!(stack.notes[0].contains("stack of 4 images"), "{:?}", stack.notes);
+        let error = page().described("ImageJ=1.53t\nimages=2\nchannels=2\n").error();
+        assert!(error.contains("2 channels"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_decoded_is_named() {
+        let one = || grey(8, &[0; 6]);
+        for (maker, word) in [
+            (one().with(tag::COMPRESSION, &[6]), "old-style JPEG"),
+            (one().with(tag::COMPRESSION, &[4]), "CCITT"),
+            (one().with(tag::COMPRESSION, &[34_925]), "LZMA"),
+            (one().with(tag::COMPRESSION, &[5]).with(tag::PREDICTOR, &[9]), "predictor 9"),
+            (one().with(tag::PHOTOMETRIC_INTERPRETATION, &[5]), "CMYK"),
+            (one().with(tag::PHOTOMETRIC_INTERPRETATION, &[8]), "L*a*b*"),
+            (one().with(tag::PHOTOMETRIC_INTERPRETATION, &[32_803]), "raw file"),
+            (one().with(tag::BITS_PER_SAMPLE, &[24]), "24 bits"),
+            (one().with(tag::SAMPLE_FORMAT, &[6]), "complex"),
+            (one().with(tag::IMAGE_WIDTH, &[2000]), "limit"),
+            (one().with(tag::NDPI_FORMAT, &[1]), "Hamamatsu NDPI"),
+            (one().with(tag::ZEISS_LSM, &[1]), "Zeiss LSM"),
+            (one().with(tag::DNG_VERSION, &[1]), "raw file of a camera"),
+            (grey(8, &[0; 5]), "cut short"),
+        ] {
+            assert!(maker.error().contains(word), "'{}' lacks '{word}'", maker.error());
+        }
+    }
+
+    #[test]
+    fn broken_files_are_errors_and_never_panics() {
+        for maker in every_kind() {
+            let file = maker.bytes();
+            for len in 0..file.len() {
+                assert!(read_tiff_image(&file[..len], 1000).is_err(), "{len}");
+            }
+            for at in 0..file.len() {
+                for value in [0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF] {
+                    let mut other = file.clone();
+                    other[at] = value;
+                    drop(read_tiff_image(&other, 1000));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_file_cannot_demand_memory() {
+        let huge =
+            grey(8, &[0; 6]).with(tag::IMAGE_WIDTH, &[1 << 23]).with(tag::IMAGE_LENGTH, &[100]);
+        let error = read_tiff_image(&huge.bytes(), u64::MAX >> 8).expect_err("refused").to_string();
+        assert!(error.contains("has 6 bytes"), "{error}");
     }
 }

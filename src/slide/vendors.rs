@@ -64,8 +64,7 @@ pub(super) fn refuse(
         )
         .into());
     }
-    let is_qptiff = description.contains("PerkinElmer-QPI-ImageDescription");
-    if is_qptiff && first.number_or(bytes, tag::SAMPLES_PER_PIXEL, 1)? < 3 {
+    if is_qptiff(description) && first.number_or(bytes, tag::SAMPLES_PER_PIXEL, 1)? < 3 {
         return Err(Error::unsupported(
             "The file is a PerkinElmer QPTIFF of fluorescence, a directory for each channel; \
              prunella segments H&E in colour",
@@ -73,6 +72,10 @@ pub(super) fn refuse(
         .into());
     }
     Ok(())
+}
+
+pub(super) fn is_qptiff(description: &str) -> bool {
+    description.contains("PerkinElmer-QPI-ImageDescription")
 }
 
 /// `OverlapsXY= 64 64 32 32 …` in a Trestle description, two for each level.
@@ -91,8 +94,8 @@ pub(super) fn is_philips(
     Ok(is_xml && (software.starts_with("Philips") || description.contains("PIM_DP_")))
 }
 
-/// A Philips TIFF: its levels are padded to whole tiles, so their sizes say neither their factor nor
-/// where the tissue ends; the pixel sizes in the XML do.
+/// A Philips TIFF: its levels are padded to whole tiles, so their sizes say neither their factor
+/// nor where the tissue ends; the pixel sizes in the XML do.
 pub(super) fn open_philips(
     bytes: &RangeCache,
     tree: &DirectoryTree,

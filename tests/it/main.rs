@@ -25,3 +25,4 @@ mod slides;
 mod slides_real;
 mod study;
 mod support;
+mod tiffs;
