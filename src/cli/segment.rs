@@ -54,8 +54,8 @@ pub(super) struct SegmentArguments {
     #[arg(long, short)]
     out: PathBuf,
     /// Pixel size of the images, micrometres [default: what each file states]. The model sees them
-    /// at its own; an image of unknown size is taken to have that already, and its lengths are given
-    /// in pixels.
+    /// at its own; an image of unknown size is taken to have that already, and its lengths are
+    /// given in pixels.
     #[arg(long, value_name = "UM")]
     mpp: Option<f64>,
     #[command(flatten)]
