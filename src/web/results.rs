@@ -13,8 +13,8 @@ use crate::metrics::PixelCounts;
 use crate::model::InstanceParameters;
 use crate::platform::seconds;
 use crate::raster::{
-    LabelMap, Mask, OUTLINE_COLOUR, encode_label_file, encode_probability_png, encode_rgb_png,
-    outline_mask, overlay,
+    LabelMap, Mask, OUTLINE_COLOUR, encode_overlay_png, encode_probability_png,
+    encode_result_labels, outline_mask, overlay,
 };
 use crate::viewer::{ResultPlanes, TileKey, compose, data_tile, nuclei_tile};
 
@@ -84,11 +84,11 @@ impl ResultSlot {
         match kind {
             "geojson" => Ok(self.nuclei_files(mpp)?.geojson),
             "csv" => Ok(self.nuclei_files(mpp)?.csv),
-            "labels" => Ok(encode_label_file(&self.nuclei()?.labels)?.0),
+            "labels" => Ok(encode_result_labels(&self.nuclei()?.labels)?.0),
             "probability" => encode_probability_png(&self.map),
             "overlay" => {
                 let outlines = outline_mask(&self.nuclei()?.labels);
-                encode_rgb_png(&overlay(&self.image, &outlines, OUTLINE_COLOUR))
+                encode_overlay_png(&overlay(&self.image, &outlines, OUTLINE_COLOUR))
             }
             _ => Err(Error::invalid("There is no such file")),
         }
