@@ -42,8 +42,8 @@ Label maps become outlines along the edges of pixels, from which the same label 
 Label maps hold nuclei: regions of interest around others, tiles and classes that end in '*' are
 left out with a note. Outlines that cross themselves are made valid where they are written.")]
 pub(super) struct ConvertArguments {
-    /// File to read: GeoJSON (QuPath; also .geojson.gz), XML (ImageScope, HALO, ASAP), LabelMe JSON,
-    /// or a label map (PNG, TIFF).
+    /// File to read: GeoJSON (QuPath; also .geojson.gz), XML (ImageScope, HALO, ASAP), LabelMe
+    /// JSON, or a label map (PNG, TIFF).
     from: PathBuf,
     /// File to write: .geojson or .json, .xml (ImageScope), .png or .tif (label map).
     to: PathBuf,

@@ -63,8 +63,8 @@ struct Segment {
 }
 
 /// Outlines and holes of the object `label`, all of whose pixels lie inside `bounds`: outlines run
-/// clockwise on the screen, holes counter-clockwise. `threshold` is in units of the smoothed map. The object is 8-connected: pixels that touch at a corner are in
-/// one outline.
+/// clockwise on the screen, holes counter-clockwise. `threshold` is in units of the smoothed map.
+/// The object is 8-connected: pixels that touch at a corner are in one outline.
 #[must_use]
 pub(super) fn trace_rings(
     labels: &LabelMap,

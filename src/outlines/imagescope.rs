@@ -2,8 +2,10 @@
 //!
 //! ```xml
 //! <Annotations MicronsPerPixel="0.252"><Annotation Name="nuclei"><Regions>
-//!   <Region Id="1" Type="0" NegativeROA="0"><Vertices><Vertex X="12.5" Y="3.0" Z="0"/>…</Vertices></Region>
-//!   <Region Type="Polygon" NegativeROA="0"><Vertices><V X="12.5" Y="3.0"/>…</Vertices></Region>
+//!   <Region Id="1" Type="0" NegativeROA="0">
+//!     <Vertices><Vertex X="12.5" Y="3.0" Z="0"/>…</Vertices></Region>
+//!   <Region Type="Polygon" NegativeROA="0">
+//!     <Vertices><V X="12.5" Y="3.0"/>…</Vertices></Region>
 //! </Regions></Annotation></Annotations>
 //! ```
 

@@ -14,6 +14,9 @@ pub(super) const MAX_VERTICES: usize = 20_000_000;
 /// Most objects read from a file.
 pub(super) const MAX_OBJECTS: usize = 2_000_000;
 
+/// A repair that changes an area by less is no news, square pixels.
+const SAME_AREA_PX: f64 = 0.01;
+
 /// What an outline stands for, in QuPath's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutlineKind {
@@ -53,6 +56,10 @@ impl Outline {
     /// Area of all parts, square pixels.
     pub(super) fn area(&self) -> f64 {
         self.polygons.iter().map(area).sum()
+    }
+
+    fn rings(&self) -> usize {
+        self.polygons.iter().map(Vec::len).sum()
     }
 
     /// How notes name it.
@@ -176,7 +183,14 @@ impl Outlines {
             if is_valid(&object.polygons) {
                 continue;
             }
+            let before = (object.rings(), object.area());
             object.polygons = united(&object.polygons);
+            // A spike, a repeated ring of no area, or one too long to be checked.
+            let is_same =
+                before.0 == object.rings() && (before.1 - object.area()).abs() <= SAME_AREA_PX;
+            if is_same {
+                continue;
+            }
             if object.polygons.is_empty() {
                 empty += 1;
             } else {

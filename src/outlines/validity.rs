@@ -8,12 +8,14 @@
 //! would lie beside the edge.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::raster::{Point, Polygon};
 
 /// Largest coordinate, pixels, of a polygon that can be valid.
 pub(super) const MAX_COORDINATE_PX: f64 = 1e9;
-/// Pairs of edges compared for each edge, on average, before the check gives up.
+/// Pairs of edges compared before the check gives up, and more of them for each edge.
+const MAX_PAIRS: usize = 50_000_000;
 const MAX_PAIRS_PER_EDGE: usize = 300;
 
 /// A point in steps of the grid.
@@ -48,20 +50,25 @@ pub fn polygons_are_valid(polygons: &[Polygon], steps_per_px: f64) -> bool {
     let Some(mut touches) = edges_meet_at_vertices_only(&grid) else { return false };
     // Different parts may touch as often as they like.
     touches.retain(|touch| polygon_of[touch.rings[0]] == polygon_of[touch.rings[1]]);
+    let mut is_touching = vec![false; grid.len()];
+    for ring in touches.iter().flat_map(|touch| touch.rings) {
+        is_touching[ring] = true;
+    }
+    let holes_are_right =
+        |range: &Range<usize>| holes_lie_inside(&grid[range.clone()], &is_touching[range.clone()]);
     interior_is_connected(&touches, grid.len())
-        && ranges.iter().all(|range| holes_lie_inside(&grid[range.clone()]))
+        && ranges.iter().all(holes_are_right)
         && parts_lie_apart(&grid, &ranges)
 }
 
 /// Whether no part lies in another one. Edges do not cross, so the middles of edges decide.
-fn parts_lie_apart(rings: &[Vec<GridPoint>], ranges: &[std::ops::Range<usize>]) -> bool {
+fn parts_lie_apart(rings: &[Vec<GridPoint>], ranges: &[Range<usize>]) -> bool {
     if ranges.len() == 1 {
         return true;
     }
     let bounds: Vec<GridBounds> =
         ranges.iter().map(|range| GridBounds::of(&rings[range.start])).collect();
-    let mut work_left =
-        rings.iter().map(Vec::len).sum::<usize>().saturating_mul(MAX_PAIRS_PER_EDGE);
+    let mut work_left = MAX_PAIRS + rings.iter().map(Vec::len).sum::<usize>() * MAX_PAIRS_PER_EDGE;
     for (part, own) in ranges.iter().enumerate() {
         for (other, other_range) in ranges.iter().enumerate() {
             let Some(left) = work_left.checked_sub(1) else { return false };
@@ -133,7 +140,7 @@ fn edges_meet_at_vertices_only(rings: &[Vec<GridPoint>]) -> Option<Vec<Touch>> {
         }
     }
     edges.sort_by_key(|edge| edge.left);
-    let mut pairs_left = edges.len() * MAX_PAIRS_PER_EDGE;
+    let mut pairs_left = MAX_PAIRS + edges.len() * MAX_PAIRS_PER_EDGE;
     let mut touches = Vec::new();
     let mut open: Vec<&GridEdge> = Vec::new();
     for edge in &edges {
@@ -245,18 +252,17 @@ fn root(parents: &mut [usize], mut node: usize) -> usize {
 }
 
 /// Whether each hole lies inside the outline and outside the other holes. Edges do not cross, so
-/// the middles of a hole's edges decide; where rings have vertices in common, all its edges must be
-/// asked.
-fn holes_lie_inside(rings: &[Vec<GridPoint>]) -> bool {
+/// the middle of one of a hole's edges decides, or those of all where it touches another ring.
+fn holes_lie_inside(rings: &[Vec<GridPoint>], is_touching: &[bool]) -> bool {
     let Some((outline, holes)) = rings.split_first() else { return false };
     let bounds: Vec<GridBounds> = rings.iter().map(|ring| GridBounds::of(ring)).collect();
-    let mut work_left =
-        rings.iter().map(Vec::len).sum::<usize>().saturating_mul(MAX_PAIRS_PER_EDGE);
+    let mut work_left = MAX_PAIRS + rings.iter().map(Vec::len).sum::<usize>() * MAX_PAIRS_PER_EDGE;
     for (index, hole) in holes.iter().enumerate() {
         if !bounds[0].hold(&bounds[index + 1]) {
             return false;
         }
-        for middle in middles(hole) {
+        let asked = if is_touching[index + 1] { hole.len() } else { 1 };
+        for middle in middles(hole).take(asked) {
             let Some(left) = work_left.checked_sub(outline.len()) else { return false };
             work_left = left;
             if !holds_doubled(outline, middle) {
@@ -269,7 +275,7 @@ fn holes_lie_inside(rings: &[Vec<GridPoint>]) -> bool {
             if other_index == index || !bounds[other_index + 1].hold(&bounds[index + 1]) {
                 continue;
             }
-            for middle in middles(hole) {
+            for middle in middles(hole).take(asked) {
                 let Some(left) = work_left.checked_sub(other.len()) else { return false };
                 work_left = left;
                 if holds_doubled(other, middle) {
