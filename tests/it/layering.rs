@@ -36,7 +36,7 @@ const FLOORS: [(&str, u8); 22] = [
 ];
 
 /// Foreign crates and the modules that may touch them.
-const FOREIGN: [(&str, &[&str]); 36] = [
+const FOREIGN: [(&str, &[&str]); 37] = [
     ("burn_tensor", &["train/burn"]),
     ("wgpu", &["engine/gpu", "viewer/painter", "web/viewport", "desktop/window_surface"]),
     (
