@@ -30,8 +30,9 @@ const LEAST_BLOCK_PX: usize = 64;
 /// Longest GeoJSON of a region.
 const MAX_TEXT_BYTES: u64 = 100_000_000;
 
-/// Look at whole slides: Aperio SVS, Leica SCN, Philips, Ventana, pyramidal TIFF, OME-TIFF, on disk
-/// or by HTTP.
+/// Look at whole slides on disk or by HTTP.
+///
+/// Aperio SVS, Leica SCN, Philips, Ventana, pyramidal TIFF, OME-TIFF.
 #[derive(Debug, Args)]
 pub(super) struct SlideArguments {
     #[command(subcommand)]

@@ -125,8 +125,8 @@ pub(super) fn note_pixel_sizes(tiles: &[Tile], model_mpp_um: f64, output: Output
     }
     if let Some(first) = others.first() {
         output.remark(&format!(
-            "{} of {} tiles have another pixel size than the {model_mpp_um} µm that the model reads, \
-             such as {first}; they are used as they are, without resampling",
+            "{} of {} tiles have another pixel size than the {model_mpp_um} µm that the model \
+             reads, such as {first}; they are used as they are, without resampling",
             others.len(),
             tiles.len()
         ));
