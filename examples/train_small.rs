@@ -46,7 +46,8 @@ pub fn train_small(file: &Path) -> Result<f64> {
     };
     let trained = trainer.run(&mut |event| {
         if let Event::Epoch(log) = event {
-            println!("epoch {}: validation Dice {:.3}", log.epoch, log.validation_dice);
+            let dice = log.validation_dice.unwrap_or_default();
+            println!("epoch {}: validation Dice {dice:.3}", log.epoch);
         }
     })?;
     trained.model.save(file, Precision::F32)?;

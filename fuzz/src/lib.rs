@@ -3,10 +3,13 @@
 //! The crate is used without features, so that the build with coverage leaves out Burn and windows:
 //! minutes instead of half an hour.
 
-use prunella::dataset::{parse_imagescope, rasterise, write_imagescope};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use prunella::dataset::{self, parse_imagescope, rasterise, write_imagescope};
 use prunella::model::{FileLimits, Model, Precision};
 use prunella::picture::{foreign_format, read_labels, read_picture};
-use prunella::raster::DecodeLimits;
+use prunella::raster::{DecodeLimits, Plane, encode_label_file, encode_rgb_png};
 use prunella::slide::SlideReader;
 use prunella::{export, instances};
 
@@ -53,6 +56,95 @@ pub fn annotations(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         drop(instances::polygons(text));
     }
+}
+
+/// Names of files that pair with each other or look as if they did.
+const NAMES: [&str; 24] = [
+    "a.png",
+    "a_mask.png",
+    "a.xml",
+    "a.tif",
+    "A.PNG",
+    "images/a.png",
+    "labels/a.png",
+    "labels/a_bin.tif",
+    "siteA/images/a.png",
+    "siteA/labels/a.png",
+    "siteB/images/a.png",
+    "siteB/masks/a_cp_masks.png",
+    "siteB/annotations/a.xml",
+    "GTEX/a.png",
+    "masks/masks/a.png",
+    "image.png",
+    "mask.png",
+    "t.mask.png",
+    "t.geojson",
+    "t.csv",
+    "overlay/a.png",
+    "a_seg.npy",
+    "a.ome.tif",
+    "_mask.png",
+];
+/// Most files of a folder, and longest name of one, bytes.
+const MAX_FILES: usize = 16;
+const MAX_NAME: usize = 100;
+
+/// Checks a folder of files with names and contents made from the bytes. Each file begins with a
+/// byte for its name (one of [`NAMES`], or its length in the bytes that follow) and one for its
+/// content (a picture, a label map, or its length).
+pub fn data(mut data: &[u8]) {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("prunella-fuzz-{}-{run}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("temporary folder");
+    for _ in 0..MAX_FILES {
+        let [name, content, rest @ ..] = data else { break };
+        data = rest;
+        let name = match NAMES.get(usize::from(*name)) {
+            Some(name) => (*name).to_owned(),
+            None => hostile_name(take(&mut data, usize::from(*name) % MAX_NAME)),
+        };
+        let content = match content {
+            0 => encode_rgb_png(&Plane::filled(5, 4, [200, 150, 180])).expect("picture"),
+            1 => label_file(&[0, 1, 1, 2]),
+            2 => label_file(&[9, 9, 9, 9]),
+            length => take(&mut data, usize::from(*length)).to_vec(),
+        };
+        let path = folder.join(name);
+        // Names that the disk refuses are no input.
+        drop(path.parent().map(std::fs::create_dir_all));
+        drop(std::fs::write(path, content));
+    }
+    let result = dataset::check(&folder, |_, _| Ok(()));
+    std::fs::remove_dir_all(&folder).expect("temporary folder");
+    let Ok(report) = result else { return };
+    let mut names = BTreeSet::new();
+    let mut labels = BTreeSet::new();
+    for tile in &report.tiles {
+        assert!(names.insert(&tile.name), "two tiles of one name");
+        assert!(tile.labels.as_ref().is_none_or(|file| labels.insert(file)), "labels used twice");
+        assert!(tile.labels.as_ref() != Some(&tile.image), "an image is its own labels");
+    }
+}
+
+/// Up to `length` bytes from the beginning of `data`.
+fn take<'a>(data: &mut &'a [u8], length: usize) -> &'a [u8] {
+    let (taken, rest) = data.split_at(length.min(data.len()));
+    *data = rest;
+    taken
+}
+
+/// A path below the folder of a run: no step upwards, no root.
+fn hostile_name(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes).replace(['\0', '\\'], "_");
+    let parts: Vec<&str> =
+        text.split('/').filter(|part| !matches!(*part, "" | "." | "..")).collect();
+    if parts.is_empty() { "x".to_owned() } else { parts.join("/") }
+}
+
+fn label_file(labels: &[u32; 4]) -> Vec<u8> {
+    let labels = Plane::from_vec(2, 2, labels.to_vec()).expect("labels");
+    encode_label_file(&labels).expect("label map").0
 }
 
 /// Reads a model file, which must be readable after writing.

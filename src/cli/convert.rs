@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::CommandOutcome;
 use super::output::Output;
+use super::output_files::check_outputs;
 use crate::dataset::{AnnotatedRegion, parse_imagescope, rasterise, write_imagescope};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::{
@@ -127,6 +128,7 @@ struct Outlines {
 pub(super) fn convert(arguments: &ConvertArguments, output: Output) -> Result<CommandOutcome> {
     let from = OutlineFormat::by_ending(&arguments.from)?;
     let to = OutlineFormat::by_ending(&arguments.to)?;
+    check_outputs(std::slice::from_ref(&arguments.to), std::slice::from_ref(&arguments.from))?;
     let bytes = read_file(&arguments.from, MAX_BYTES)?;
     let Outlines { regions, mpp_um } = read(from, &bytes).at(&arguments.from)?;
     let mpp_um = arguments.mpp.or(mpp_um);

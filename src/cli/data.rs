@@ -1,6 +1,7 @@
 //! `prunella data`: checks of labelled tiles.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -8,11 +9,26 @@ use serde_json::json;
 
 use super::CommandOutcome;
 use super::output::Output;
-use super::tiles::{TileArguments, load};
-use crate::dataset::{DataReport, Prior, Representativeness, Sampler, check, representativeness};
-use crate::error::Result;
-use crate::platform::write_atomic;
-use crate::raster::{OUTLINE_COLOUR, encode_rgb_png, outline_mask, overlay};
+use super::output_files::check_outputs;
+use super::tiles::{NO_TILES, TileArguments, load};
+use crate::dataset::{
+    DataReport, Prior, Representativeness, Sampler, Split, TileReport, check, representativeness,
+};
+use crate::error::{Error, Result};
+use crate::picture::read_picture;
+use crate::platform::{read_file, write_atomic};
+use crate::raster::{
+    DecodeLimits, LabelMap, OUTLINE_COLOUR, RgbImage, encode_overlay_png, encode_preview_jpeg,
+    outline_mask, overlay, reduced, sampled,
+};
+use crate::report::{DataPage, DataTile, render_data};
+
+/// Longer side of the pictures of the page, pixels.
+const PREVIEW_PX: usize = 400;
+/// Largest image file of the page.
+const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
+/// Most files that are neither image nor label that are named.
+const MOST_OTHER_FILES: usize = 10;
 
 /// Check labelled tiles and samples of their patches.
 #[derive(Debug, Args)]
@@ -31,6 +47,7 @@ enum DataVerb {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella data check kumar
+  prunella data check my-tiles --html tiles.html
   prunella data check my-tiles --overlays pictures --json")]
 struct CheckArguments {
     /// Folder with images (TIFF, PNG, JPEG) and label maps, masks or ImageScope XML.
@@ -38,6 +55,10 @@ struct CheckArguments {
     /// Write each tile with its outlines into this folder.
     #[arg(long)]
     overlays: Option<PathBuf>,
+    /// Write one page with every tile, its outlines and notes, to see whether image and labels
+    /// belong together.
+    #[arg(long, value_name = "PAGE")]
+    html: Option<PathBuf>,
 }
 
 /// Compare samples of patches with the largest one.
@@ -69,25 +90,154 @@ pub(super) fn data(arguments: &DataArguments, output: Output) -> Result<CommandO
 }
 
 fn check_folder(arguments: &CheckArguments, output: Output) -> Result<CommandOutcome> {
+    arguments.check_outputs()?;
+    // JPEGs by name of the tile.
+    let mut pictures = BTreeMap::new();
     let report = check(&arguments.folder, |tile, _| {
+        if arguments.html.is_some() {
+            pictures.insert(tile.name.clone(), preview(&tile.image, Some(&tile.labels))?);
+        }
         let Some(folder) = &arguments.overlays else { return Ok(()) };
         let picture = overlay(&tile.image, &outline_mask(&tile.labels), OUTLINE_COLOUR);
-        write_atomic(&folder.join(format!("{}.overlay.png", tile.name)), &encode_rgb_png(&picture)?)
+        let file = folder.join(format!("{}.overlay.png", tile.name));
+        write_atomic(&file, &encode_overlay_png(&picture)?)
     })?;
-    output.result(&report, &describe(&report))?;
+    if let Some(file) = &arguments.html {
+        let page = render_data(&page(arguments, &report, &mut pictures));
+        write_atomic(file, page.as_bytes())?;
+        output.remark(&format!("The page is {}", file.display()));
+    }
+    output.result(&report, &describe(&report, &arguments.folder))?;
     let any_usable = report.tiles.iter().any(|t| t.error.is_none());
     Ok(if any_usable { CommandOutcome::Done } else { CommandOutcome::Nothing })
 }
 
-fn describe(report: &DataReport) -> String {
+impl CheckArguments {
+    /// Refuses outputs that cannot be written or would replace a picture.
+    fn check_outputs(&self) -> Result<()> {
+        let mut outputs = Vec::new();
+        outputs.extend(self.overlays.as_ref().map(|folder| folder.join("x.overlay.png")));
+        if let Some(page) = &self.html {
+            let is_page = page
+                .extension()
+                .is_some_and(|e| e.eq_ignore_ascii_case("html") || e.eq_ignore_ascii_case("htm"));
+            if !is_page {
+                return Err(Error::invalid("The name of the page must end in .html").at(page));
+            }
+            outputs.push(page.clone());
+        }
+        check_outputs(&outputs, &[])
+    }
+}
+
+/// A small JPEG of a tile, with the outlines of its labels.
+fn preview(image: &RgbImage, labels: Option<&LabelMap>) -> Result<Vec<u8>> {
+    let small = reduced(image, PREVIEW_PX);
+    let Some(labels) = labels else { return encode_preview_jpeg(&small) };
+    let labels = sampled(labels, small.width(), small.height());
+    encode_preview_jpeg(&overlay(&small, &outline_mask(&labels), OUTLINE_COLOUR))
+}
+
+/// The report as a page. Tiles that cannot be used are shown without outlines.
+fn page(
+    arguments: &CheckArguments,
+    report: &DataReport,
+    pictures: &mut BTreeMap<String, Vec<u8>>,
+) -> DataPage {
+    let mut tiles = Vec::new();
+    for tile in &report.tiles {
+        let mut jpeg = pictures.remove(&tile.name);
+        if jpeg.is_none() {
+            let bytes = read_file(&tile.image, MAX_IMAGE_BYTES);
+            let picture = bytes.and_then(|bytes| read_picture(&bytes, DecodeLimits::default()));
+            jpeg = picture.and_then(|picture| preview(&picture.image, None)).ok();
+        }
+        let mut facts = vec![relative(&tile.image, &arguments.folder)];
+        facts.push(pairing(tile, &arguments.folder));
+        if tile.error.is_none() {
+            facts.push(format!(
+                "{}×{} pixels, {}",
+                tile.width,
+                tile.height,
+                tile.mpp_um.map_or("pixel size not stated".to_owned(), |v| format!("{v:.4} µm"))
+            ));
+            facts.push(format!(
+                "{} nuclei on {:.1} % of the area",
+                tile.nuclei,
+                tile.cell_fraction * 100.0
+            ));
+            facts.extend(tile.xml_iou.map(|iou| format!("IoU of XML and label map {iou:.3}")));
+            facts.extend(tile.split.map(|s| format!("split {}", split_name(s))));
+        }
+        tiles.push(DataTile {
+            name: tile.name.clone(),
+            jpeg,
+            facts,
+            notes: tile.notes.clone(),
+            error: tile.error.clone(),
+        });
+    }
+    DataPage {
+        folder: arguments.folder.display().to_string(),
+        summary: totals(report),
+        notes: all_notes(report, &arguments.folder),
+        tiles,
+    }
+}
+
+/// The labels of a tile and why they are its own.
+fn pairing(tile: &TileReport, folder: &Path) -> String {
+    match (&tile.labels, &tile.paired_by) {
+        (Some(labels), Some(rule)) => format!("labels {} ({rule})", relative(labels, folder)),
+        _ => "no labels".to_owned(),
+    }
+}
+
+fn relative(path: &Path, folder: &Path) -> String {
+    path.strip_prefix(folder).unwrap_or(path).display().to_string()
+}
+
+fn split_name(split: Split) -> String {
+    format!("{split:?}").to_lowercase()
+}
+
+/// The notes that belong to no tile, and the files that are neither image nor label.
+fn all_notes(report: &DataReport, folder: &Path) -> Vec<String> {
+    let mut notes = report.notes.clone();
+    let mut names = Vec::new();
+    for file in report.other_files.iter().take(MOST_OTHER_FILES) {
+        names.push(relative(file, folder));
+    }
+    let others = report.other_files.len();
+    if others > MOST_OTHER_FILES {
+        names.push("…".to_owned());
+    }
+    if others > 0 {
+        let files = if others == 1 { "1 file is" } else { &*format!("{others} files are") };
+        notes.push(format!("{files} neither image nor label: {}", names.join(", ")));
+    }
+    notes
+}
+
+fn totals(report: &DataReport) -> String {
+    let mut usable = 0;
+    let mut nuclei = 0;
+    for tile in &report.tiles {
+        if tile.error.is_none() {
+            usable += 1;
+            nuclei += tile.nuclei;
+        }
+    }
+    format!("{usable} of {} tiles can be used, with {nuclei} nuclei", report.tiles.len())
+}
+
+fn describe(report: &DataReport, folder: &Path) -> String {
     let mut text = format!(
         "{:<32} {:<9} {:>11} {:>7} {:>6} {:>8} {:>8}\n",
         "tile", "split", "pixels", "nuclei", "cells", "µm/px", "XML IoU"
     );
-    let mut usable = 0;
-    let mut nuclei = 0;
     for tile in &report.tiles {
-        let split = tile.split.map_or("–".to_owned(), |s| format!("{s:?}").to_lowercase());
+        let split = tile.split.map_or("–".to_owned(), split_name);
         text += &format!(
             "{:<32} {split:<9} {:>11} {:>7} {:>5.1}% {:>8} {:>8}\n",
             tile.name,
@@ -97,21 +247,19 @@ fn describe(report: &DataReport) -> String {
             tile.mpp_um.map_or("–".to_owned(), |v| format!("{v:.4}")),
             tile.xml_iou.map_or("–".to_owned(), |v| format!("{v:.3}"))
         );
+        text += &format!("    {}\n", pairing(tile, folder));
         for note in &tile.notes {
             text += &format!("    {note}\n");
         }
         if let Some(error) = &tile.error {
             text += &format!("    cannot be used: {error}\n");
-        } else {
-            usable += 1;
-            nuclei += tile.nuclei;
         }
     }
-    for note in &report.notes {
+    for note in all_notes(report, folder) {
         text += &format!("{note}\n");
     }
-    let all = report.tiles.len();
-    text += &format!("{usable} of {all} tiles can be used, with {nuclei} nuclei\n");
+    text += &totals(report);
+    text.push('\n');
     if report.paper_split_complete {
         text +=
             "All tiles of the paper's Table 1 are here: --split pretrain, train and test work\n";
@@ -129,6 +277,9 @@ struct SampleRow {
 
 fn compare_samples(arguments: &SampleArguments, output: Output) -> Result<CommandOutcome> {
     let tiles = load(&arguments.tiles, output)?;
+    if tiles.is_empty() {
+        output.remark(NO_TILES);
+    }
     let Some(&largest) = arguments.sizes.iter().max() else { return Ok(CommandOutcome::Nothing) };
     if tiles.is_empty() {
         output.result(&json!({ "samples": [] }), "")?;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::CommandOutcome;
 use super::output::{Output, stop_flag};
+use super::output_files::check_outputs;
 use super::train::show;
 use crate::demo::{BATCH, Demo, DemoEvent, start};
 use crate::engine::DeviceChoice;
@@ -45,6 +46,10 @@ struct DemoResult<'a> {
 /// `prunella demo`.
 pub(super) fn demo(arguments: &DemoArguments, output: Output) -> Result<CommandOutcome> {
     let started = Instant::now();
+    let page = arguments.out.join("report.html");
+    let in_folders =
+        ["models/x.safetensors", "pictures/x.png"].map(|file| arguments.out.join(file));
+    check_outputs(&[&[page.clone()][..], &in_folders].concat(), &[])?;
     let (compute, reason) = open(arguments.device, &start(arguments.seed)?, BATCH)?;
     output.remark(&reason);
     let demo =
@@ -61,7 +66,6 @@ pub(super) fn demo(arguments: &DemoArguments, output: Output) -> Result<CommandO
     bar.finish_and_clear();
     output.warnings(&outcome.warnings);
 
-    let page = arguments.out.join("report.html");
     let seconds = started.elapsed().as_secs_f64();
     let text =
         table(&outcome.rows) + &format!("Open {} to see it ({seconds:.0} s).", page.display());

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::engine::{EngineArguments, ImageRunner, ViewArguments};
 use super::output::Output;
+use super::output_files::{check_outputs, check_results};
 use super::segment::write_pictures;
 use super::tiles::{NO_TILES, TileArguments, load, note_pixel_sizes};
 use crate::dataset::Tile;
@@ -26,7 +27,8 @@ use crate::platform::read_file;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella evaluate --model models/dcnn-00.safetensors --data kumar --split test
-  prunella evaluate --model m.safetensors --data my-tiles --out pictures --json")]
+  prunella evaluate --model m.safetensors --data my-tiles --out pictures --json
+  prunella evaluate --model m.safetensors --data my-tiles --record mine --in-place")]
 pub(super) struct EvaluateArguments {
     /// A model file (.safetensors).
     #[arg(long, short)]
@@ -37,17 +39,24 @@ pub(super) struct EvaluateArguments {
     engine: EngineArguments,
     #[command(flatten)]
     views: ViewArguments,
-    /// Write probability maps, masks and overlays into this folder.
+    /// Write probability maps, masks and overlays into this folder; with --record also a copy of
+    /// the model.
     #[arg(long, short)]
     out: Option<PathBuf>,
-    /// Write the pooled scores into the model's card under this name.
+    /// Write the pooled scores into the model's card under this name, with --out in a copy of the
+    /// model there, with --in-place in the model itself.
     #[arg(long, value_name = "NAME")]
     record: Option<String>,
+    /// With --record: change the model file.
+    #[arg(long, requires = "record")]
+    in_place: bool,
 }
 
 #[derive(Debug, Serialize)]
 struct TileScores {
     name: String,
+    /// A tile without is in no mean.
+    labelled_nuclei: usize,
     pixels: PixelScores,
     objects: ObjectScores,
     milliseconds: f64,
@@ -60,13 +69,15 @@ struct Evaluation {
     pruning_ratio: f64,
     /// All pixels of all tiles together.
     pooled: PixelScores,
-    /// Means over tiles; objects are found with the card's parameters.
+    /// Means over the tiles with labelled nuclei; objects are found with the card's parameters.
     mean_aji: Option<f64>,
     mean_aji_plus: Option<f64>,
     mean_pq: Option<f64>,
     mean_dice: Option<f64>,
     /// Of the network, over all tiles.
     milliseconds: f64,
+    /// Number of tiles in no mean.
+    tiles_without_nuclei: usize,
     tiles: Vec<TileScores>,
 }
 
@@ -77,12 +88,13 @@ struct RecordedScores {
     aji: Option<f64>,
     aji_plus: Option<f64>,
     pq: Option<f64>,
-    /// Number of tiles.
+    /// Number of tiles, with those that have no nuclei.
     tiles: usize,
 }
 
 /// `prunella evaluate`.
 pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<CommandOutcome> {
+    let recorded_model = arguments.recorded_model()?;
     let mut model = Model::load(&arguments.model)?;
     let tiles = load(&arguments.tiles, output)?;
     if tiles.is_empty() {
@@ -90,6 +102,7 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
         output.result(&json!({ "tiles": [] }), "")?;
         return Ok(CommandOutcome::Nothing);
     }
+    arguments.check_pictures(&tiles)?;
     note_pixel_sizes(&tiles, model.card().mpp_um, output);
     let segmenter = arguments.engine.open(Arc::new(model.clone()), output)?;
     let runner = ImageRunner {
@@ -109,10 +122,12 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
         let counts = PixelCounts::on_lines(&run.map, &truth, &lines, threshold)?;
         pooled = pooled.plus(counts);
         let (labels, _) = label_nuclei(&run.map, &parameters)?;
+        let objects = score_objects(&labels, &tile.labels)?;
         scores.push(TileScores {
             name: tile.name.clone(),
+            labelled_nuclei: objects.true_objects,
             pixels: counts.scores(),
-            objects: score_objects(&labels, &tile.labels)?,
+            objects,
             milliseconds: run.milliseconds,
         });
         if let Some(folder) = &arguments.out {
@@ -129,9 +144,11 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
         mean_pq: mean(&scores, |t| t.objects.pq),
         mean_dice: mean(&scores, |t| t.pixels.dice),
         milliseconds: scores.iter().map(|t| t.milliseconds).sum(),
+        tiles_without_nuclei: scores.iter().filter(|t| t.labelled_nuclei == 0).count(),
         tiles: scores,
     };
-    if let Some(name) = &arguments.record {
+    remark_empty_tiles(&evaluation, output);
+    if let (Some(name), Some(file)) = (&arguments.record, &recorded_model) {
         let recorded = RecordedScores {
             pixels: evaluation.pooled,
             aji: evaluation.mean_aji,
@@ -140,11 +157,65 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
             tiles: tiles.len(),
         };
         model.card_mut().metrics.insert(name.clone(), json!(recorded));
-        let file = read_file(&arguments.model, FileLimits::default().max_bytes)?;
-        model.save(&arguments.model, stored_precision(&file)?)?;
+        let read = read_file(&arguments.model, FileLimits::default().max_bytes)?;
+        model.save(file, stored_precision(&read)?)?;
+        output.remark(&format!("The scores are recorded in {}", file.display()));
     }
     output.result(&evaluation, &describe(&evaluation))?;
     Ok(CommandOutcome::Done)
+}
+
+impl EvaluateArguments {
+    /// The file of the model with recorded scores, if any is asked for and can be written.
+    fn recorded_model(&self) -> Result<Option<PathBuf>> {
+        if self.record.is_none() {
+            return Ok(None);
+        }
+        if self.in_place {
+            check_outputs(std::slice::from_ref(&self.model), &[])?;
+            return Ok(Some(self.model.clone()));
+        }
+        let name = self.model.file_name().unwrap_or_default();
+        let Some(file) = self.out.as_ref().map(|folder| folder.join(name)) else {
+            return Err(Error::invalid(
+                "--record writes scores into a model: give --out FOLDER for a copy with them, or \
+                 --in-place to change the model itself",
+            ));
+        };
+        check_outputs(std::slice::from_ref(&file), std::slice::from_ref(&self.model))?;
+        Ok(Some(file))
+    }
+
+    /// Refuses pictures that cannot be written or would replace what is no result.
+    fn check_pictures(&self, tiles: &[Tile]) -> Result<()> {
+        let Some(folder) = &self.out else { return Ok(()) };
+        let mut pictures = Vec::new();
+        for tile in tiles {
+            for what in ["probability", "mask", "overlay"] {
+                pictures.push(folder.join(format!("{}.{what}.png", tile.name)));
+            }
+        }
+        check_results(&pictures, std::slice::from_ref(&self.model))
+    }
+}
+
+/// Says that tiles without nuclei are in no mean, and what was found in them.
+fn remark_empty_tiles(evaluation: &Evaluation, output: Output) {
+    let mut empty = Vec::new();
+    for tile in &evaluation.tiles {
+        if tile.labelled_nuclei == 0 {
+            empty.push(format!("{} ({} found)", tile.name, tile.objects.predicted_objects));
+        }
+    }
+    if !empty.is_empty() {
+        output.remark(&format!(
+            "No nucleus is labelled in {} of {} tiles, which are left out of the means of AJI, PQ \
+             and Dice: {}",
+            empty.len(),
+            evaluation.tiles.len(),
+            empty.join(", ")
+        ));
+    }
 }
 
 /// Rows and columns whose crossings the model computes; they must be the same in every view.
@@ -172,9 +243,10 @@ fn is_symmetric(lines: &[usize], side: usize) -> bool {
     mirrored.eq(lines.iter().copied())
 }
 
-/// Mean over the tiles that have the score.
+/// Mean over the tiles that have nuclei and the score.
 fn mean(tiles: &[TileScores], score: fn(&TileScores) -> Option<f64>) -> Option<f64> {
-    let known: Vec<f64> = tiles.iter().filter_map(score).collect();
+    let with_nuclei = tiles.iter().filter(|tile| tile.labelled_nuclei > 0);
+    let known: Vec<f64> = with_nuclei.filter_map(score).collect();
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
 }
 

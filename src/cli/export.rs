@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::CommandOutcome;
 use super::output::{Output, stop_flag};
+use super::output_files::check_outputs;
 use super::page::{no_page, page_files, page_folder};
 use crate::dataset::phantom;
 use crate::engine::{Control, SegmentOptions, segment};
@@ -124,9 +125,10 @@ fn write_html(
     model: &Model,
     output: Output,
 ) -> Result<CommandOutcome> {
+    let file = arguments.file("html");
+    check_outputs(std::slice::from_ref(&file), std::slice::from_ref(&arguments.model))?;
     let folder = page_folder(arguments.page.as_deref()).ok_or_else(no_page)?;
     let html = to_html(&page_files(&folder)?, model)?;
-    let file = arguments.file("html");
     write_atomic(&file, html.as_bytes())?;
     let bytes = html.len();
     output.result(
@@ -142,8 +144,9 @@ fn write_onnx(
     output: Output,
 ) -> Result<CommandOutcome> {
     let form = if arguments.dense { OnnxForm::Dense } else { OnnxForm::Patch };
-    let onnx = to_onnx(model, form)?;
     let file = arguments.file("onnx");
+    check_outputs(std::slice::from_ref(&file), std::slice::from_ref(&arguments.model))?;
+    let onnx = to_onnx(model, form)?;
     write_atomic(&file, &onnx)?;
     let bytes = onnx.len();
     output.result(
@@ -202,7 +205,10 @@ struct ImportResult<'a> {
 
 /// `prunella import`.
 pub(super) fn import(arguments: &ImportArguments, output: Output) -> Result<CommandOutcome> {
-    let link = match arguments.link.strip_prefix('@') {
+    let source = arguments.link.strip_prefix('@');
+    let inputs: Vec<PathBuf> = source.into_iter().map(PathBuf::from).collect();
+    check_outputs(std::slice::from_ref(&arguments.out), &inputs)?;
+    let link = match source {
         Some(path) => String::from_utf8(read_file(Path::new(path), MAX_CHARACTERS as u64)?)
             .map_err(|_| Error::malformed("The file holds no link: it is not text"))?,
         None => arguments.link.clone(),

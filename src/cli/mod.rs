@@ -14,6 +14,7 @@ mod evaluate;
 mod export;
 mod info;
 mod output;
+mod output_files;
 mod page;
 mod prune;
 mod segment;

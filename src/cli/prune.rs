@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::CommandOutcome;
 use super::output::Output;
+use super::output_files::check_outputs;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::model::{Model, Precision};
 use crate::platform::{read_file, write_atomic};
@@ -82,6 +83,11 @@ struct PruneResult<'a> {
 
 /// `prunella prune`.
 pub(super) fn prune(arguments: &PruneArguments, output: Output) -> Result<CommandOutcome> {
+    let mut outputs = vec![arguments.out.clone()];
+    outputs.extend(arguments.save_plan.clone());
+    let mut inputs = vec![arguments.model.clone()];
+    inputs.extend(arguments.plan.clone());
+    check_outputs(&outputs, &inputs)?;
     let model = Model::load(&arguments.model)?;
     let plan = if let Some(file) = &arguments.plan {
         read_plan(file)?

@@ -1,6 +1,6 @@
 //! `prunella segment`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::CommandOutcome;
 use super::engine::{EngineArguments, ImageRunner, STAIN_MATCHED, ViewArguments};
 use super::output::Output;
+use super::output_files::{check_distinct, check_results, result_name, slide_result_name};
 use super::slide::{SlideSegmentArguments, segment_slide};
 use crate::engine::{Block, Device};
 use crate::error::{Error, ErrorContext as _, Result};
@@ -22,12 +23,15 @@ use crate::picture::{first_bytes, read_picture_file};
 use crate::platform::{threads, write_atomic, write_streamed};
 use crate::raster::{
     DecodeLimits, LabelMap, OUTLINE_COLOUR, Plane, ProbabilityMap, RgbImage, StainMode,
-    encode_label_file, encode_mask_png, encode_probability_png, encode_rgb_png, outline_mask,
-    overlay,
+    encode_mask_png, encode_overlay_png, encode_probability_png, encode_result_labels,
+    outline_mask, overlay,
 };
 use crate::slide::{FileSource, PixelSize, SlideReader};
 use crate::whole_slide::{Sampling, SlideNucleus};
 
+/// Endings of the results of an image. Labels of more than 65 535 nuclei are a TIFF.
+const RESULT_ENDINGS: [&str; 6] =
+    ["geojson", "csv", "labels.png", "probability.png", "mask.png", "overlay.png"];
 /// Images that a GPU computes at a time: each has buffers of its own there.
 const GPU_IMAGES: usize = 2;
 /// Files of more bytes are decoded and segmented one at a time.
@@ -54,8 +58,8 @@ pub(super) struct SegmentArguments {
     #[arg(long, short)]
     out: PathBuf,
     /// Pixel size of the images, micrometres [default: what each file states]. The model sees them
-    /// at its own; an image of unknown size is taken to have that already, and its lengths are given
-    /// in pixels.
+    /// at its own; an image of unknown size is taken to have that already, and its lengths are
+    /// given in pixels.
     #[arg(long, value_name = "UM")]
     mpp: Option<f64>,
     #[command(flatten)]
@@ -109,6 +113,7 @@ pub(super) fn segment_images(
 ) -> Result<CommandOutcome> {
     let (slides, images): (Vec<PathBuf>, Vec<PathBuf>) =
         arguments.images.iter().cloned().partition(|path| is_slide(path));
+    check_files(arguments, &slides, &images)?;
     if slides.is_empty() {
         return segment_fields(arguments, output);
     }
@@ -153,7 +158,7 @@ fn segment_fields(arguments: &SegmentArguments, output: Output) -> Result<Comman
         return Err(Error::invalid("The pixel size must be a positive number of micrometres"));
     }
     let model = Arc::new(Model::load(&arguments.model)?);
-    let names = result_names(&arguments.images)?;
+    let names: Vec<String> = arguments.images.iter().map(|image| result_name(image)).collect();
     let segmenter = arguments.how.open(Arc::clone(&model), output)?;
     let runner =
         ImageRunner { segmenter: &segmenter, how: &arguments.how, views: arguments.views, output };
@@ -172,12 +177,40 @@ fn segment_fields(arguments: &SegmentArguments, output: Output) -> Result<Comman
     let value = serde_json::json!({ "images": results, "failed": failed });
     output.result(&value, &results.iter().map(ImageResult::describe).collect::<String>())?;
     if failed == 0 {
-        return Ok(CommandOutcome::Done);
+        let is_empty = results.iter().all(|result| result.nuclei == 0);
+        return Ok(if is_empty { CommandOutcome::Nothing } else { CommandOutcome::Done });
     }
     Err(Error::mismatch(format!(
         "{failed} of {} images could not be segmented; the messages above say why",
         arguments.images.len()
     )))
+}
+
+/// Refuses results that would overwrite each other, cannot be written or would replace what is no
+/// result.
+fn check_files(arguments: &SegmentArguments, slides: &[PathBuf], images: &[PathBuf]) -> Result<()> {
+    let mut paths = Vec::new();
+    let mut names = Vec::new();
+    let mut results = Vec::new();
+    for image in images {
+        let name = result_name(image);
+        for ending in RESULT_ENDINGS {
+            results.push(arguments.out.join(format!("{name}.{ending}")));
+        }
+        paths.push(image.clone());
+        names.push(name);
+    }
+    for slide in slides {
+        let name = slide_result_name(&slide.to_string_lossy());
+        for ending in ["geojson", "csv"] {
+            results.push(arguments.out.join(format!("{name}.{ending}")));
+        }
+        paths.push(slide.clone());
+        names.push(name);
+    }
+    check_distinct(&paths, &names)?;
+    paths.push(arguments.model.clone());
+    check_results(&results, &paths)
 }
 
 /// Where progress and notes go while an image is worked on.
@@ -368,22 +401,6 @@ fn pixel_size(stated: Option<f64>, in_file: Option<PixelSize>) -> (Option<f64>, 
     (stated.or(in_file), note)
 }
 
-/// One name a result; two images of the same name would overwrite each other.
-fn result_names(images: &[PathBuf]) -> Result<Vec<String>> {
-    let mut seen = BTreeSet::new();
-    let name = |path: &PathBuf| {
-        let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-        // Some file systems know no difference between a and A.
-        if seen.insert(stem.to_lowercase()) {
-            return Ok(stem);
-        }
-        Err(Error::invalid(format!(
-            "Two images are named '{stem}'; their results would overwrite each other"
-        )))
-    };
-    images.iter().map(name).collect()
-}
-
 /// A plane as large as the image again, each pixel the nearest one.
 fn enlarged<T: Copy>(plane: &Plane<T>, (width, height): (usize, usize)) -> Plane<T> {
     if (plane.width(), plane.height()) == (width, height) {
@@ -421,7 +438,7 @@ fn write_objects(
     let count = write_streamed(&geojson, |features| {
         write_streamed(&csv, |table| write_nuclei(all, provenance, features, table))
     })?;
-    let (bytes, extension) = encode_label_file(labels)?;
+    let (bytes, extension) = encode_result_labels(labels)?;
     let file = folder.join(format!("{name}.labels.{extension}"));
     write_atomic(&file, &bytes)?;
     Ok(Objects { count, geojson, csv, file })
@@ -443,6 +460,6 @@ pub(super) fn write_pictures(
         ["probability", "mask", "overlay"].map(|what| folder.join(format!("{name}.{what}.png")));
     write_atomic(&files[0], &encode_probability_png(map)?)?;
     write_atomic(&files[1], &encode_mask_png(&labels.foreground())?)?;
-    write_atomic(&files[2], &encode_rgb_png(&drawn)?)?;
+    write_atomic(&files[2], &encode_overlay_png(&drawn)?)?;
     Ok(files)
 }

@@ -24,12 +24,13 @@ use crate::error::{Error, ErrorContext as _, Result};
 
 /// Path of the folder's files in addresses, without slashes; the page is at the root.
 const FILES: &str = "files";
-/// Endings of images that the page opens.
-const IMAGE_ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "tif", "tiff"];
+/// Endings of slides and images that the page opens: slides by ranges, images as a whole.
+const PICTURE_ENDINGS: [&str; 12] =
+    ["svs", "scn", "bif", "btf", "tif", "tiff", "png", "jpg", "jpeg", "bmp", "gif", "webp"];
 /// Time between looks at the flag that Ctrl-C sets.
 const STOP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Show the page and a folder's images in the browser.
+/// Show the page and a folder's slides and images in the browser.
 ///
 /// Serves on this machine only, until Ctrl-C.
 #[derive(Debug, Args)]
@@ -158,7 +159,7 @@ async fn loopback_names_only(request: Request, next: Next) -> Response {
 }
 
 /// Refuses files whose real path is outside the folder. Folders without an `index.html` get a
-/// listing, and with the query `?list` the names of their images as JSON.
+/// listing, and with the query `?list` the names of their slides and images as JSON.
 async fn inside_only(State(folder): State<Arc<PathBuf>>, request: Request, next: Next) -> Response {
     let Some(path) = real_path(&folder, request.uri().path()) else {
         return (StatusCode::NOT_FOUND, "There is no such file here.").into_response();
@@ -167,7 +168,7 @@ async fn inside_only(State(folder): State<Arc<PathBuf>>, request: Request, next:
         return next.run(request).await;
     }
     if request.uri().query() == Some("list") {
-        let json = json!(images(&path)).to_string();
+        let json = json!(pictures(&path)).to_string();
         return ([(header::CONTENT_TYPE, "application/json")], json).into_response();
     }
     let is_page = path.join("index.html").is_file();
@@ -202,12 +203,13 @@ fn entry_names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Names of a folder's images that the page opens.
-fn images(folder: &Path) -> Vec<String> {
+/// Names of a folder's slides and images that the page opens.
+fn pictures(folder: &Path) -> Vec<String> {
     let mut names = entry_names(folder);
+    names.retain(|name| !name.ends_with('/'));
     names.retain(|name| {
         let ending = Path::new(name).extension().map(|e| e.to_string_lossy().to_lowercase());
-        ending.is_some_and(|e| IMAGE_ENDINGS.contains(&e.as_str()))
+        ending.is_some_and(|e| PICTURE_ENDINGS.contains(&e.as_str()))
     });
     names
 }
@@ -260,5 +262,15 @@ mod tests {
         for bad in ["/%", "/%2", "/%zz", "/%ff", "/%00"] {
             assert_eq!(percent_decoded(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn slides_are_listed_beside_images() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        for name in ["b.svs", "a #1.PNG", "c.ome.tif", "notes.txt", ".hidden.png", "s.ndpi"] {
+            std::fs::write(dir.path().join(name), b"x").expect("file");
+        }
+        std::fs::create_dir(dir.path().join("folder.png")).expect("folder");
+        assert_eq!(pictures(dir.path()), ["a #1.PNG", "b.svs", "c.ome.tif"]);
     }
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::engine::{EngineArguments, STAIN_MATCHED};
 use super::output::{Output, stop_flag};
+use super::output_files::{check_outputs, check_results, slide_result_name};
 use crate::engine::SegmentOptions;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::Provenance;
@@ -122,6 +123,17 @@ pub(super) fn slide(arguments: &SlideArguments, output: Output) -> Result<Comman
 /// Those of reading, computing and writing.
 pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result<CommandOutcome> {
     let begun = Instant::now();
+    let name = slide_result_name(&a.slide);
+    let geojson = a.out.join(format!("{name}.geojson"));
+    let csv = a.out.join(format!("{name}.csv"));
+    let mut inputs = vec![PathBuf::from(&a.slide), a.model.clone()];
+    inputs.extend(a.inside.clone());
+    check_results(&[geojson.clone(), csv.clone()], &inputs)?;
+    let parts = a.out.join(format!("{name}.parts"));
+    check_outputs(&[parts.join("run.txt")], &[])?;
+    if geojson.exists() {
+        output.remark(&format!("{} exists already and is replaced", geojson.display()));
+    }
     let reader = open(&a.slide)?;
     let model = Arc::new(Model::load(&a.model)?);
     reader.slide.notes.iter().for_each(|note| output.remark(&format!("{}: {note}", a.slide)));
@@ -153,9 +165,8 @@ pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result
         options: SegmentOptions { block_px: None, ..options },
         cancel: stop_flag(),
     };
-    let name = name_of(&a.slide);
     let identity = identity(&run, &reader)?;
-    let store = BlockStore::open(&a.out.join(format!("{name}.parts")), &identity)?;
+    let store = BlockStore::open(&parts, &identity)?;
     let bar = output.bar(1, &name);
     bar.set_message("blocks");
     let summary = run.fill(&store, &|done, all| {
@@ -165,8 +176,6 @@ pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result
     bar.finish_and_clear();
     summary.warnings.notes.iter().for_each(|note| output.remark(note));
     let provenance = Provenance { model: model.fingerprint(), mpp_um: Some(mpp_um) };
-    let geojson = a.out.join(format!("{name}.geojson"));
-    let csv = a.out.join(format!("{name}.csv"));
     let nuclei = write_streamed(&geojson, |features| {
         write_streamed(&csv, |table| write_finished(&job, &store, &provenance, features, table))
     })?;
@@ -296,15 +305,6 @@ fn text_of(file: &Path) -> Result<String> {
         .map_err(|_| Error::malformed("The file is not text").at(file))
 }
 
-/// Name of the results: the slide's, without folders, query and ending.
-fn name_of(place: &str) -> String {
-    let path = place.split(['?', '#']).next().unwrap_or(place);
-    let last = path.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or(path);
-    let stem = last.rsplit_once('.').map_or(last, |(stem, _)| stem);
-    let stem = stem.strip_suffix(".ome").unwrap_or(stem);
-    if stem.is_empty() { "slide".to_owned() } else { stem.to_owned() }
-}
-
 fn info(place: &str, output: Output) -> Result<CommandOutcome> {
     let reader = open(place)?;
     let slide = &reader.slide;
@@ -349,6 +349,7 @@ fn info(place: &str, output: Output) -> Result<CommandOutcome> {
 }
 
 fn region(a: &RegionArguments, output: Output) -> Result<CommandOutcome> {
+    check_outputs(std::slice::from_ref(&a.out), &[PathBuf::from(&a.slide)])?;
     let image = open(&a.slide)?.region(a.level, a.x, a.y, a.width, a.height)?;
     write_atomic(&a.out, &encode_rgb_png(&image)?)?;
     output.result(&json!({ "image": a.out }), &a.out.display().to_string())?;

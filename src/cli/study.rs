@@ -10,7 +10,8 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::cell_processes::{CellProcesses, ProcessSettings};
 use super::output::{Output, stop_flag};
-use super::tiles::{TileArguments, load};
+use super::output_files::check_outputs;
+use super::tiles::{TileArguments, check_labels, load};
 use super::train::show;
 use crate::engine::DeviceChoice;
 use crate::error::{Error, ErrorContext as _, Result};
@@ -23,6 +24,16 @@ use crate::train::Event;
 
 /// Largest design file.
 const MAX_DESIGN_BYTES: u64 = 1_000_000;
+/// Files of a study, in each of its folders, that are tried before the work.
+const RESULT_FILES: [&str; 7] = [
+    "report.html",
+    "results.csv",
+    "results.json",
+    "cells/x.json",
+    "figures/x.svg",
+    "models/x.safetensors",
+    "pictures/x.png",
+];
 /// Runs whose median is the time of a patch.
 const COST_RUNS: usize = 7;
 /// Header of `cost.csv`.
@@ -152,6 +163,7 @@ pub(super) fn study(arguments: &StudyArguments, output: Output) -> Result<Comman
         StudyTask::Run(a) => run(a, output),
         StudyTask::Report(a) => {
             let study = Study::open(&a.folder)?;
+            check_outputs(&RESULT_FILES.map(|file| a.folder.join(file)), &[])?;
             if let Some(file) = &a.times {
                 study.import_times(file)?;
             }
@@ -192,7 +204,10 @@ fn load_tiles(design: &Design, folder: Option<&Path>, output: Output) -> Result<
                 tiles: Vec::new(),
                 licence: None,
             };
-            StudyTiles::by_split(load(&all, output)?, design)
+            let tiles = StudyTiles::by_split(load(&all, output)?, design)?;
+            check_labels(&tiles.pretrain)?;
+            check_labels(&tiles.train)?;
+            Ok(tiles)
         }
         _ => Ok(StudyTiles::phantom()),
     }
@@ -200,6 +215,7 @@ fn load_tiles(design: &Design, folder: Option<&Path>, output: Output) -> Result<
 
 fn run(arguments: &RunArguments, output: Output) -> Result<CommandOutcome> {
     let design = load_design(&arguments.design)?;
+    check_outputs(&RESULT_FILES.map(|file| arguments.out.join(file)), &[])?;
     if design.cost {
         return write_cost(&design, &arguments.out, output);
     }
@@ -347,13 +363,14 @@ fn write_report(study: &Study, output: Output) -> Result<CommandOutcome> {
 fn plan(arguments: &PlanArguments, output: Output) -> Result<CommandOutcome> {
     let design = load_design(&arguments.design)?;
     check_data(&design, arguments.data.as_deref())?;
+    let file = arguments.out.join("Snakefile");
+    check_outputs(std::slice::from_ref(&file), &[])?;
     let study = Study::create_or_open(design, &arguments.out)?;
     let data = arguments.data.as_deref().map(|folder| {
         let absolute = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
         absolute.to_string_lossy().into_owned()
     });
     let text = snakefile(&study.design, data.as_deref());
-    let file = arguments.out.join("Snakefile");
     write_atomic(&file, text.as_bytes())?;
     let cells = study.design.cells().len();
     output.result(

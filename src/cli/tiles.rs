@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::output::Output;
-use crate::dataset::{Split, Tile, discover, load_tile};
+use crate::dataset::{Split, Tile, discover, label_defect, load_tile};
 use crate::error::{Error, Result};
 use crate::model::Model;
 
 /// Message where a folder has no tile for the command.
 pub(super) const NO_TILES: &str =
     "No labelled tiles were found there; 'prunella data check' lists what a folder has.";
+
+/// Relative difference of pixel sizes from which on it is said.
+const PIXEL_SIZE_TOLERANCE: f64 = 0.05;
 
 /// Where labelled tiles come from.
 #[derive(Debug, Args)]
@@ -73,10 +76,10 @@ impl TileArguments {
 /// # Errors
 /// When the folder cannot be read, or a part of the paper's split is selected and incomplete.
 pub(super) fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile>> {
-    let (files, warnings) = discover(&arguments.data)?;
-    output.warnings(&warnings);
+    let folder = discover(&arguments.data)?;
+    output.warnings(&folder.notes);
     let mut tiles = Vec::new();
-    for files in &files {
+    for files in &folder.tiles {
         if files.labels.is_none() || !arguments.selects(&files.name) {
             continue;
         }
@@ -109,19 +112,41 @@ pub(super) fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile
     Ok(tiles)
 }
 
-/// Notes tiles whose pixels have another size than the model's: tiles are not resampled.
+/// Says where tiles have another pixel size than a model reads: they are not resampled.
 pub(super) fn note_pixel_sizes(tiles: &[Tile], model_mpp_um: f64, output: Output) {
+    let mut others = Vec::new();
     for tile in tiles {
-        if let Some(mpp_um) = tile.mpp_um
-            && (mpp_um / model_mpp_um - 1.0).abs() > 0.05
-        {
-            output.remark(&format!(
-                "{}: its pixels of {mpp_um:.4} µm are not the model's of {model_mpp_um} µm; scores \
-                 are of the picture as it is, without resampling",
-                tile.name
-            ));
+        match tile.mpp_um {
+            Some(mpp) if (mpp / model_mpp_um - 1.0).abs() > PIXEL_SIZE_TOLERANCE => {
+                others.push(format!("{} ({mpp:.3} µm)", tile.name));
+            }
+            _ => {}
         }
     }
+    if let Some(first) = others.first() {
+        output.remark(&format!(
+            "{} of {} tiles have another pixel size than the {model_mpp_um} µm that the model reads, \
+             such as {first}; they are used as they are, without resampling",
+            others.len(),
+            tiles.len()
+        ));
+    }
+}
+
+/// Refuses to learn from labels that are no nuclei.
+///
+/// # Errors
+/// [`Error::Mismatch`] naming the tile.
+pub(super) fn check_labels(tiles: &[Tile]) -> Result<()> {
+    for tile in tiles {
+        if let Some(defect) = label_defect(&tile.labels) {
+            return Err(Error::mismatch(format!(
+                "'{}' cannot be learned from. {defect}",
+                tile.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses an incomplete part of the paper's split.

@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 
 use super::CommandOutcome;
 use super::output::{Output, stop_flag};
-use super::tiles::{TileArguments, load};
+use super::output_files::check_outputs;
+use super::tiles::{NO_TILES, TileArguments, check_labels, load};
 use crate::dataset::{AugmentationPreset, Prior};
 use crate::demo::points;
 use crate::engine::DeviceChoice;
@@ -18,6 +19,7 @@ use crate::platform::write_atomic;
 use crate::report::history_curves;
 use crate::train::{
     DeadUnitOptions, EpochLog, Event, Recipe, Schedule, TrainData, TrainOutcome, Trainer, open,
+    rescue_path,
 };
 
 /// Train a network from random weights.
@@ -226,7 +228,7 @@ struct Distillation {
 pub(super) fn train(arguments: &TrainArguments, output: Output) -> Result<CommandOutcome> {
     let start = Model::random(arguments.network.paper(), arguments.common.recipe.seed)?;
     let no_teachers = Distillation { teachers: Vec::new(), share: 0.0 };
-    fit(&start, &no_teachers, &arguments.common, output)
+    fit(&start, &no_teachers, &arguments.common, &[], output)
 }
 
 /// `prunella finetune`.
@@ -238,27 +240,35 @@ pub(super) fn finetune(arguments: &FinetuneArguments, output: Output) -> Result<
     if distillation.teachers.is_empty() {
         distillation.share = 0.0;
     }
-    fit(&Model::load(&arguments.model)?, &distillation, &arguments.common, output)
+    let mut read = arguments.teacher.clone();
+    read.push(arguments.model.clone());
+    fit(&Model::load(&arguments.model)?, &distillation, &arguments.common, &read, output)
 }
 
+/// Trains `start`; `read` are the files of models that were read.
 fn fit(
     start: &Model,
     distillation: &Distillation,
     arguments: &CommonArguments,
+    read: &[PathBuf],
     output: Output,
 ) -> Result<CommandOutcome> {
     let recipe =
         Recipe { distill: distillation.share, ..arguments.recipe.recipe(start.card().head) };
     recipe.validate()?;
+    let checkpoint = beside(&arguments.out, "checkpoint");
+    let log = beside(&arguments.out, "log.jsonl");
+    let curves = beside(&arguments.out, "curves.svg");
+    check_outputs(&[arguments.out.clone(), checkpoint.clone(), log, curves], read)?;
     let tiles = load(&arguments.tiles, output)?;
     if tiles.is_empty() {
-        output.remark("No labelled tiles were found there; 'prunella data check' says what is.");
+        output.remark(NO_TILES);
         output.result(&serde_json::json!({ "tiles": [] }), "")?;
         return Ok(CommandOutcome::Nothing);
     }
+    check_labels(&tiles)?;
     let (compute, why) = open(arguments.device, start, recipe.batch)?;
     output.remark(&why);
-    let checkpoint = beside(&arguments.out, "checkpoint");
     if arguments.fresh && checkpoint.exists() {
         std::fs::remove_file(&checkpoint)
             .map_err(|e| Error::io("The checkpoint cannot be removed", e))?;
@@ -282,7 +292,7 @@ fn fit(
         match &event {
             Event::Resumed { history: before, .. } => history.clone_from(before),
             Event::Epoch(log) => history.push(log.clone()),
-            Event::Step { .. } | Event::Revived { .. } => {}
+            Event::Step { .. } | Event::Revived { .. } | Event::NoCheckpoint { .. } => {}
         }
         show(&event, &bar, output);
         // Up to date while the run goes on; a failure is reported when the final log is written.
@@ -292,10 +302,26 @@ fn fit(
     })?;
     bar.finish_and_clear();
     arguments.tiles.sign(&mut outcome.model);
-    outcome.model.save(&arguments.out, Precision::F32)?;
+    save_or_rescue(&outcome.model, &arguments.out)?;
     write_logs(&arguments.out, &outcome.history)?;
     drop(std::fs::remove_file(&checkpoint)); // no longer needed; one left behind is harmless
     report(&outcome, &compute.name, &arguments.out, output)
+}
+
+/// Writes a trained model; where that fails, into the system's folder of temporary files.
+///
+/// # Errors
+/// That of writing, with the place of the model.
+fn save_or_rescue(model: &Model, out: &Path) -> Result<()> {
+    let Err(error) = model.save(out, Precision::F32) else { return Ok(()) };
+    let rescue = rescue_path(out);
+    let rest = match model.save(&rescue, Precision::F32) {
+        Ok(()) => format!("The trained model is kept in {}", rescue.display()),
+        Err(_) => {
+            "The trained model could be written nowhere; the last checkpoint stays".to_owned()
+        }
+    };
+    Err(Error::io(rest, std::io::Error::other(error)))
 }
 
 /// Prints the result of a run.
@@ -309,12 +335,12 @@ fn report(
     let last = history.last();
     let text = last.map_or(String::new(), |l| {
         format!(
-            "{}: {} parameters, validation accuracy {:.4}, Dice {:.4}, cross-entropy {:.4} after \
-             {} epochs ({:.0} s)",
+            "{}: {} parameters, validation accuracy {:.4}, Dice {}, cross-entropy {:.4} after {} \
+             epochs ({:.0} s)",
             out.display(),
             model.graph().parameters(),
             l.validation_accuracy,
-            l.validation_dice,
+            dice_text(l.validation_dice),
             l.validation_loss,
             l.epoch,
             seconds
@@ -326,6 +352,11 @@ fn report(
     });
     output.result(&value, &text)?;
     Ok(CommandOutcome::Done)
+}
+
+/// Four digits; a dash where no validation pixel is nucleus.
+fn dice_text(dice: Option<f64>) -> String {
+    dice.map_or("–".to_owned(), |dice| format!("{dice:.4}"))
 }
 
 /// Shows an event of a run: on the progress bar, or as a line.
@@ -358,14 +389,16 @@ pub(super) fn show(event: &Event, bar: &indicatif::ProgressBar, output: Output) 
         }
         Event::Epoch(log) => bar.suspend(|| {
             output.remark(&format!(
-                "epoch {:>3}: training loss {:.4}, validation loss {:.4}, accuracy {:.4}, Dice \
-                 {:.4}",
+                "epoch {:>3}: training loss {:.4}, validation loss {:.4}, accuracy {:.4}, Dice {}",
                 log.epoch,
                 log.train_loss,
                 log.validation_loss,
                 log.validation_accuracy,
-                log.validation_dice
+                dice_text(log.validation_dice)
             ));
+        }),
+        Event::NoCheckpoint { reason } => bar.suspend(|| {
+            output.remark(&format!("No checkpoint: {reason}. The training goes on"));
         }),
     }
 }

@@ -10,7 +10,8 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::engine::{EngineArguments, ImageRunner, ViewArguments};
 use super::output::{Output, stop_flag};
-use super::tiles::{NO_TILES, TileArguments, load};
+use super::output_files::check_outputs;
+use super::tiles::{NO_TILES, TileArguments, check_labels, load, note_pixel_sizes};
 use crate::dataset::Tile;
 use crate::engine::Control;
 use crate::error::{Error, Result};
@@ -24,16 +25,17 @@ use crate::raster::ProbabilityMap;
 
 /// Choose the parameters that turn probabilities into nuclei.
 ///
-/// Maximises the mean of AJI and PQ on labelled tiles and writes the parameters into the model's
-/// card.
+/// Maximises the mean of AJI and PQ on labelled tiles. Writes a model with better parameters in its
+/// card where --out or --in-place says; without them the parameters are only printed.
 #[derive(Debug, Args)]
 #[command(after_help = "Never tune on the tiles that will be scored.
 
 Examples:
-  prunella tune --model models/dcnn-00.safetensors --data kumar --split train
-  prunella tune --model m.safetensors --data my-tiles --dry-run --json")]
+  prunella tune --model start.safetensors --data kumar --split train --out tuned.safetensors
+  prunella tune --model m.safetensors --data my-tiles --in-place
+  prunella tune --model m.safetensors --data my-tiles --json")]
 pub(super) struct TuneArguments {
-    /// A model file (.safetensors), which is changed.
+    /// A model file (.safetensors).
     #[arg(long, short)]
     model: PathBuf,
     #[command(flatten)]
@@ -42,8 +44,14 @@ pub(super) struct TuneArguments {
     engine: EngineArguments,
     #[command(flatten)]
     views: ViewArguments,
-    /// Print the parameters without writing them.
+    /// Write the model with better parameters to this file (.safetensors).
+    #[arg(long, short, conflicts_with = "in_place")]
+    out: Option<PathBuf>,
+    /// Write better parameters into the model file itself.
     #[arg(long)]
+    in_place: bool,
+    /// Print the parameters without writing them, as without --out and --in-place.
+    #[arg(long, conflicts_with_all = ["out", "in_place"])]
     dry_run: bool,
 }
 
@@ -114,6 +122,7 @@ struct ScoredParameters {
 
 /// `prunella tune`.
 pub(super) fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandOutcome> {
+    let written_model = arguments.written_model()?;
     let mut model = Model::load(&arguments.model)?;
     let tiles = load(&arguments.tiles, output)?;
     if tiles.is_empty() {
@@ -126,6 +135,9 @@ pub(super) fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandO
             "The threshold is one of the values that 'tune' chooses; leave --threshold out",
         ));
     }
+    check_labels(&tiles)?;
+    note_pixel_sizes(&tiles, model.card().mpp_um, output);
+    let tiles = with_nuclei(tiles, output)?;
     let segmenter = arguments.engine.open(Arc::new(model.clone()), output)?;
     let runner = ImageRunner {
         segmenter: &segmenter,
@@ -148,9 +160,17 @@ pub(super) fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandO
         parameters: best,
     });
     model.card_mut().history.push(step.clone());
-    if !arguments.dry_run {
-        let file = read_file(&arguments.model, FileLimits::default().max_bytes)?;
-        model.save(&arguments.model, stored_precision(&file)?)?;
+    let is_better = score > score_before;
+    match &written_model {
+        Some(file) if is_better => {
+            let read = read_file(&arguments.model, FileLimits::default().max_bytes)?;
+            model.save(file, stored_precision(&read)?)?;
+            output.remark(&format!("The parameters are written to {}", file.display()));
+        }
+        Some(file) => output
+            .remark(&format!("No better parameters were found; {} is not written", file.display())),
+        None if arguments.dry_run => {}
+        None => output.remark("No model is written; --out FILE or --in-place does that"),
     }
     let text = format!(
         "mean of AJI and PQ {score_before:.3} → {score:.3} on {} tiles\n\
@@ -165,7 +185,44 @@ pub(super) fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandO
         best.max_hole_px
     );
     output.result(&json!(step), &text)?;
-    Ok(CommandOutcome::Done)
+    Ok(if is_better { CommandOutcome::Done } else { CommandOutcome::Nothing })
+}
+
+impl TuneArguments {
+    /// The file of the tuned model, if one is asked for and can be written.
+    fn written_model(&self) -> Result<Option<PathBuf>> {
+        if let Some(file) = &self.out {
+            check_outputs(std::slice::from_ref(file), std::slice::from_ref(&self.model))?;
+            return Ok(Some(file.clone()));
+        }
+        if !self.in_place {
+            return Ok(None);
+        }
+        check_outputs(std::slice::from_ref(&self.model), &[])?;
+        Ok(Some(self.model.clone()))
+    }
+}
+
+/// The tiles in which nuclei are labelled: on the others neither AJI nor PQ is defined.
+///
+/// # Errors
+/// [`Error::Mismatch`] when there are none.
+fn with_nuclei(mut tiles: Vec<Tile>, output: Output) -> Result<Vec<Tile>> {
+    let all = tiles.len();
+    tiles.retain(|tile| tile.labels.data().iter().any(|&label| label > 0));
+    if tiles.is_empty() {
+        return Err(Error::mismatch(
+            "No nucleus is labelled in any of the tiles, so that there is nothing to tune on; \
+             'prunella data check' shows the labels",
+        ));
+    }
+    if tiles.len() < all {
+        output.remark(&format!(
+            "No nucleus is labelled in {} of {all} tiles, which are left out",
+            all - tiles.len()
+        ));
+    }
+    Ok(tiles)
 }
 
 /// Coordinate descent: each parameter in turn takes its best value, until a round gains nothing.

@@ -1,11 +1,12 @@
 //! Inspects a folder of tiles and reports its contents and every defect, without stopping at the
 //! first.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::discover::{TileFiles, discover};
+use super::discover::{TileFiles, TileFolder, discover};
 use super::imagescope::{parse_imagescope, rasterise};
 use super::load::{MAX_FILE_BYTES, load_tile};
 use super::split::{Split, recognised_split};
@@ -27,6 +28,8 @@ pub struct DataReport {
     pub tiles: Vec<TileReport>,
     /// Warnings about files that belong to no tile.
     pub notes: Vec<String>,
+    /// Files that are neither images nor labels.
+    pub other_files: Vec<PathBuf>,
     /// Whether all tiles of the paper's Table 1 are there.
     pub paper_split_complete: bool,
 }
@@ -34,8 +37,15 @@ pub struct DataReport {
 /// The contents of one tile.
 #[derive(Debug, Clone, Serialize)]
 pub struct TileReport {
-    /// Image file name without its ending.
+    /// Image file name without its ending; behind the folders of its site where several images
+    /// have that name.
     pub name: String,
+    /// The image file.
+    pub image: PathBuf,
+    /// The label file that is used.
+    pub labels: Option<PathBuf>,
+    /// Why the labels belong to the image.
+    pub paired_by: Option<String>,
     /// Part of the paper's split.
     pub split: Option<Split>,
     /// Pixels.
@@ -67,7 +77,7 @@ pub fn check(
     folder: &Path,
     mut each_usable: impl FnMut(&Tile, &TileReport) -> Result<()>,
 ) -> Result<DataReport> {
-    let (all_files, warnings) = discover(folder)?;
+    let TileFolder { tiles: all_files, notes, other_files } = discover(folder)?;
     let mut tiles = Vec::with_capacity(all_files.len());
     for files in &all_files {
         let (tile, report) = check_tile(files);
@@ -76,16 +86,38 @@ pub fn check(
         }
         tiles.push(report);
     }
+    note_copies(&mut tiles);
     let paper_split_complete = Split::ALL.into_iter().all(|split| {
-        let usable = tiles.iter().filter(|t| t.split == Some(split) && t.error.is_none());
-        usable.count() == split.codes().len()
+        let usable =
+            |code: &&str| tiles.iter().any(|t| t.error.is_none() && split.has(&t.name, code));
+        split.codes().iter().all(|code| usable(&code))
     });
-    Ok(DataReport { tiles, notes: warnings.notes, paper_split_complete })
+    Ok(DataReport { tiles, notes: notes.notes, other_files, paper_split_complete })
+}
+
+/// Notes tiles whose image file another tile has too: in several parts of a split they would be
+/// learned from and tested on.
+fn note_copies(tiles: &mut [TileReport]) {
+    let mut first_of: BTreeMap<String, String> = BTreeMap::new();
+    for tile in tiles {
+        if tile.sha256.is_empty() {
+            continue;
+        }
+        match first_of.get(&tile.sha256) {
+            Some(first) => {
+                tile.notes.push(format!("The image is the same file as that of '{first}'"))
+            }
+            None => drop(first_of.insert(tile.sha256.clone(), tile.name.clone())),
+        }
+    }
 }
 
 fn check_tile(files: &TileFiles) -> (Option<Tile>, TileReport) {
     let mut report = TileReport {
         name: files.name.clone(),
+        image: files.image.clone(),
+        labels: files.labels.as_ref().map(|labels| labels.path().to_path_buf()),
+        paired_by: files.paired_by.clone(),
         split: recognised_split(&files.name),
         width: 0,
         height: 0,
@@ -101,6 +133,7 @@ fn check_tile(files: &TileFiles) -> (Option<Tile>, TileReport) {
         Ok(loaded) => loaded,
         Err(error) => {
             report.error = Some(error.to_string());
+            report.notes.clone_from(&files.notes.notes);
             return (None, report);
         }
     };
@@ -112,6 +145,9 @@ fn check_tile(files: &TileFiles) -> (Option<Tile>, TileReport) {
     report.nuclei = count as usize;
     if renumbered != tile.labels {
         report.notes.push("The label numbers have gaps".into());
+    }
+    if count == 0 {
+        report.notes.push("No nucleus is labelled in this tile".into());
     }
     let labelled = tile.labels.data().iter().filter(|&&label| label > 0).count();
     report.cell_fraction = labelled as f64 / tile.labels.data().len() as f64;

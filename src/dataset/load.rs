@@ -2,12 +2,13 @@
 
 use super::discover::{LabelSource, TileFiles};
 use super::imagescope::{parse_imagescope, rasterise};
+use super::label_check::{coverage_notes, label_defect};
 use super::tile::Tile;
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::model::sha256_hex;
 use crate::picture::{read_labels, read_picture};
 use crate::platform::read_file;
-use crate::raster::{DecodeLimits, LabelMap, label_components};
+use crate::raster::{DecodeLimits, LabelMap, RgbImage, label_components};
 
 /// Largest image, label or XML file.
 pub(super) const MAX_FILE_BYTES: u64 = 2_000_000_000;
@@ -15,14 +16,14 @@ pub(super) const MAX_FILE_BYTES: u64 = 2_000_000_000;
 /// Reads the files of a tile. What is unusual but usable becomes a warning.
 ///
 /// # Errors
-/// Those of reading and decoding; [`Error::Mismatch`] when there are no labels or image and labels
-/// differ in size.
+/// Those of reading and decoding; [`Error::Mismatch`] when there are no labels, the labels are a
+/// copy of the image, or the two differ in size.
 pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
     let bytes = read_file(&files.image, MAX_FILE_BYTES)?;
     let picture = read_picture(&bytes, DecodeLimits::default()).at(&files.image)?;
     let image = picture.image;
     let sha256 = sha256_hex(&bytes);
-    let mut warnings = Warnings::default();
+    let mut warnings = files.notes.clone();
     for note in picture.notes.notes {
         warnings.note(format!("The image of '{}': {note}", files.name));
     }
@@ -32,6 +33,10 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
         None => return Err(Error::mismatch("The image has no labels").at(&files.image)),
         Some(LabelSource::Raster(path)) => {
             let bytes = read_file(path, MAX_FILE_BYTES)?;
+            if sha256_hex(&bytes) == sha256 {
+                let copy = "The label file is a copy of the image, not its labels";
+                return Err(Error::mismatch(copy).at(path));
+            }
             let labels = read_labels(&bytes, DecodeLimits::default()).at(path)?;
             for note in labels.notes.notes {
                 warnings.note(format!("The labels of '{}': {note}", files.name));
@@ -60,16 +65,33 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
         }
     };
     if !labels.same_size(&image) {
-        return Err(Error::mismatch(format!(
-            "The labels are {}×{} pixels, the image is {}×{}",
-            labels.width(),
-            labels.height(),
-            image.width(),
-            image.height()
-        ))
-        .at(&files.image));
+        return Err(different_sizes(&labels, &image).at(&files.image));
+    }
+    if let Some(defect) = label_defect(&labels) {
+        warnings.note(defect);
+    }
+    for note in coverage_notes(&labels) {
+        warnings.note(note);
     }
     Ok((Tile { name: files.name.clone(), image, labels, sha256, mpp_um }, warnings))
+}
+
+/// The sizes, and what they suggest.
+fn different_sizes(labels: &LabelMap, image: &RgbImage) -> Error {
+    let (width, height) = (labels.width(), labels.height());
+    let mut sentence = format!(
+        "The labels are {width}×{height} pixels, the image is {}×{}",
+        image.width(),
+        image.height()
+    );
+    if (width, height) == (image.height(), image.width()) {
+        sentence += ": one of them is turned by 90°";
+    } else if width * image.height() == height * image.width() {
+        sentence += ": one of them is scaled; export both at the same resolution";
+    } else {
+        sentence += "; do they belong together?";
+    }
+    Error::mismatch(sentence)
 }
 
 /// A label map with a single value besides 0 is a mask: its connected components become objects.

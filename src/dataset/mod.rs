@@ -9,10 +9,18 @@ mod discover;
 #[cfg(not(target_arch = "wasm32"))]
 mod imagescope;
 #[cfg(not(target_arch = "wasm32"))]
+mod label_check;
+#[cfg(not(target_arch = "wasm32"))]
 mod load;
+#[cfg(not(target_arch = "wasm32"))]
+mod names;
+#[cfg(not(target_arch = "wasm32"))]
+mod other_files;
 mod permutation;
 pub mod phantom;
 mod representativeness;
+#[cfg(not(target_arch = "wasm32"))]
+mod result_files;
 mod sampler;
 mod split;
 mod tile;
@@ -24,13 +32,17 @@ pub use augment::{
 #[cfg(not(target_arch = "wasm32"))]
 pub use check::{DataReport, TileReport, check};
 #[cfg(not(target_arch = "wasm32"))]
-pub use discover::{LabelSource, TileFiles, discover};
+pub use discover::{LabelSource, TileFiles, TileFolder, discover};
 #[cfg(not(target_arch = "wasm32"))]
 pub use imagescope::{AnnotatedRegion, parse_imagescope, rasterise, write_imagescope};
+#[cfg(not(target_arch = "wasm32"))]
+pub use label_check::label_defect;
 #[cfg(not(target_arch = "wasm32"))]
 pub use load::load_tile;
 pub use permutation::Permutation;
 pub use representativeness::{Representativeness, representativeness};
+#[cfg(not(target_arch = "wasm32"))]
+pub use result_files::{is_replaceable_result, is_result_file};
 pub use sampler::{Prior, SamplePixel, Sampler};
 pub use split::{PAPER_PRETRAIN, PAPER_TEST, PAPER_TRAIN, Split, recognised_split};
 pub use tile::Tile;

@@ -51,7 +51,9 @@ impl Split {
 }
 
 fn has_code(tile: &str, code: &str) -> bool {
-    let after = tile.strip_prefix("TCGA-").unwrap_or(tile);
+    // Folders of a site before the name: "siteA/TCGA-…".
+    let name = tile.rsplit('/').next().unwrap_or(tile);
+    let after = name.strip_prefix("TCGA-").unwrap_or(name);
     after.strip_prefix(code).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
@@ -71,6 +73,7 @@ mod tests {
         assert_eq!(recognised_split("TCGA-A7-A13E-01Z-00-DX1"), Some(Split::Pretrain));
         assert_eq!(recognised_split("TCGA-G9-63567-01Z"), None);
         assert_eq!(recognised_split("B0-5698"), Some(Split::Test));
+        assert_eq!(recognised_split("clinic/TCGA-B0-5698-01Z"), Some(Split::Test));
         assert_eq!(recognised_split("my tile"), None);
     }
 }

@@ -14,7 +14,7 @@ use crate::model::{Model, Precision, dcnn};
 use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
 use crate::raster::{
-    OUTLINE_COLOUR, ProbabilityMap, RgbImage, encode_rgb_png, outline_mask, overlay,
+    OUTLINE_COLOUR, ProbabilityMap, RgbImage, encode_overlay_png, outline_mask, overlay,
 };
 use crate::report::{
     DemoCurves, DemoPage, DemoPicture, DemoRow, EpochPoint, history_curves, render_demo,
@@ -269,12 +269,12 @@ pub(crate) fn points(history: &[EpochLog]) -> Vec<EpochPoint> {
             train_loss: log.train_loss,
             validation_loss: log.validation_loss,
             validation_accuracy: log.validation_accuracy,
-            validation_dice: log.validation_dice,
+            validation_dice: log.validation_dice.unwrap_or(f64::NAN),
         });
     }
     points
 }
 
 fn picture(caption: &str, image: &RgbImage) -> Result<DemoPicture> {
-    Ok(DemoPicture { caption: caption.to_owned(), png: encode_rgb_png(image)? })
+    Ok(DemoPicture { caption: caption.to_owned(), png: encode_overlay_png(image)? })
 }

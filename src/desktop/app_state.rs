@@ -399,8 +399,10 @@ impl AppState {
     }
 }
 
-/// Last part of a path or address, without a query.
+/// Last part of a path, or of an address without its query: on a disk `#` and `?` are letters.
 pub(super) fn file_name(location: &str) -> &str {
-    let path = location.split(['?', '#']).next().unwrap_or(location).trim_end_matches('/');
-    path.rsplit(['/', '\\']).next().unwrap_or(path)
+    let is_address = location.starts_with("http://") || location.starts_with("https://");
+    let ends: &[char] = if is_address { &['?', '#'] } else { &[] };
+    let path = location.split(ends).next().unwrap_or(location).trim_end_matches('/');
+    path.rsplit(|c| c == '/' || std::path::is_separator(c)).next().unwrap_or(path)
 }

@@ -165,8 +165,8 @@ impl Values {
             }
             Self::I8(_) => {
                 return Err(Error::unsupported(
-                    "The picture has signed samples of 8 bits, which programs show differently; save \
-                 it with unsigned samples of 8 bits",
+                    "The picture has signed samples of 8 bits, which programs show \
+                     differently; save it with unsigned samples of 8 bits",
                 ));
             }
             Self::U16(values) => values,

@@ -37,7 +37,9 @@ pub(super) fn decode_tiff(bytes: &[u8], limits: DecodeLimits) -> Result<Samples>
         _ if channels == colours => {}
         Some(ExtraSample::AssociatedAlpha) => alpha = Alpha::Associated,
         Some(ExtraSample::UnassociatedAlpha) => alpha = Alpha::Unassociated,
-        Some(ExtraSample::Unspecified) | None if channels - colours == 1 => {
+        // Without a word it is opacity, as in Pillow; with "unspecified" it is not.
+        None if channels - colours == 1 => alpha = Alpha::Unassociated,
+        Some(ExtraSample::Unspecified) if channels - colours == 1 => {
             notes.note("The TIFF has a further channel without a stated meaning; it is ignored");
         }
         Some(ExtraSample::Unspecified) | None => {

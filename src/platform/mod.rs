@@ -6,8 +6,8 @@
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::{
-    for_each_index, for_each_part, map_parts, on_pool, read_file, seconds, threads, write_atomic,
-    write_streamed,
+    check_writable, composed, file_identity, for_each_index, for_each_part, map_parts, name_key,
+    on_pool, read_file, seconds, threads, write_atomic, write_streamed,
 };
 
 #[cfg(target_arch = "wasm32")]

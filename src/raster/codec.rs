@@ -4,9 +4,15 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageBuffer, ImageFormat, Luma};
 use tiff::encoder::colortype::Gray32;
+use tiff::tags::Tag;
 
+use super::result_mark::{DESCRIPTION, SOFTWARE, marked_png};
 use super::{LabelMap, Mask, Plane, ProbabilityMap, RgbImage};
 use crate::error::{Error, Result};
+
+/// Quality of JPEGs for display, 1 to 100.
+#[cfg(not(target_arch = "wasm32"))]
+const PREVIEW_QUALITY: u8 = 80;
 
 /// Limits on an image from outside.
 #[derive(Debug, Clone, Copy)]
@@ -68,23 +74,48 @@ pub fn encode_rgb_png(image: &RgbImage) -> Result<Vec<u8>> {
     encode_png(image_buffer::<image::Rgb<u8>, _>(image, samples)?)
 }
 
-/// 8-bit grey PNG, 255 where the mask is true.
+/// 8-bit RGB PNG of a picture that shows a segmentation result; it carries the mark of
+/// [`is_segmentation_result`](super::is_segmentation_result).
+///
+/// # Errors
+/// [`Error::Limit`] beyond PNG's size.
+pub fn encode_overlay_png(image: &RgbImage) -> Result<Vec<u8>> {
+    Ok(marked_png(&encode_rgb_png(image)?))
+}
+
+/// JPEG of a picture for display, 8 bits a channel.
+///
+/// # Errors
+/// [`Error::Limit`] beyond JPEG's size.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn encode_preview_jpeg(image: &RgbImage) -> Result<Vec<u8>> {
+    let (width, height) = size_u32(image)?;
+    let mut bytes = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, PREVIEW_QUALITY)
+        .encode(image.data().as_flattened(), width, height, image::ExtendedColorType::Rgb8)
+        .map_err(|e| Error::limit("The preview cannot be written as JPEG").caused_by(e))?;
+    Ok(bytes)
+}
+
+/// 8-bit grey PNG of a segmentation result, 255 where the mask is true; marked as
+/// [`encode_overlay_png`].
 ///
 /// # Errors
 /// [`Error::Limit`] beyond PNG's size.
 pub fn encode_mask_png(mask: &Mask) -> Result<Vec<u8>> {
     let samples = mask.data().iter().map(|&on| if on { 255 } else { 0 }).collect();
-    encode_png(image_buffer::<Luma<u8>, _>(mask, samples)?)
+    Ok(marked_png(&encode_png(image_buffer::<Luma<u8>, _>(mask, samples)?)?))
 }
 
-/// 16-bit grey PNG: probability × 65535, rounded.
+/// 16-bit grey PNG of a segmentation result: probability × 65535, rounded; marked as
+/// [`encode_overlay_png`].
 ///
 /// # Errors
 /// [`Error::Limit`] beyond PNG's size.
 pub fn encode_probability_png(map: &ProbabilityMap) -> Result<Vec<u8>> {
     let samples =
         map.data().iter().map(|p| (p.clamp(0.0, 1.0) * 65_535.0).round() as u16).collect();
-    encode_png(image_buffer::<Luma<u16>, _>(map, samples)?)
+    Ok(marked_png(&encode_png(image_buffer::<Luma<u16>, _>(map, samples)?)?))
 }
 
 /// Bits per pixel of a label file.
@@ -119,15 +150,44 @@ pub fn encode_labels_png(labels: &LabelMap) -> Result<(Vec<u8>, LabelDepth)> {
 /// # Errors
 /// [`Error::Limit`] for a plane too large for the format.
 pub fn encode_label_file(labels: &LabelMap) -> Result<(Vec<u8>, &'static str)> {
-    if labels.data().iter().all(|&label| u16::try_from(label).is_ok()) {
+    if fits_16_bits(labels) {
         return Ok((encode_labels_16(labels)?, "png"));
     }
+    Ok((encode_labels_32(labels, &[])?, "tif"))
+}
+
+/// [`encode_label_file`] for the nuclei that a segmentation found: the file carries the mark of
+/// [`encode_overlay_png`], so that a data set never takes it for labels.
+///
+/// # Errors
+/// Those of [`encode_label_file`].
+pub fn encode_result_labels(labels: &LabelMap) -> Result<(Vec<u8>, &'static str)> {
+    if fits_16_bits(labels) {
+        return Ok((marked_png(&encode_labels_16(labels)?), "png"));
+    }
+    let mark = [(Tag::Software, SOFTWARE), (Tag::ImageDescription, DESCRIPTION)];
+    Ok((encode_labels_32(labels, &mark)?, "tif"))
+}
+
+fn fits_16_bits(labels: &LabelMap) -> bool {
+    labels.data().iter().all(|&label| u16::try_from(label).is_ok())
+}
+
+/// Labels as a 32-bit grey TIFF with these text tags.
+fn encode_labels_32(labels: &LabelMap, tags: &[(Tag, &str)]) -> Result<Vec<u8>> {
     let (width, height) = size_u32(labels)?;
     let mut bytes = Cursor::new(Vec::new());
-    tiff::encoder::TiffEncoder::new(&mut bytes)
-        .and_then(|mut encoder| encoder.write_image::<Gray32>(width, height, labels.data()))
+    let write = |bytes: &mut Cursor<Vec<u8>>| -> tiff::TiffResult<()> {
+        let mut encoder = tiff::encoder::TiffEncoder::new(bytes)?;
+        let mut image = encoder.new_image::<Gray32>(width, height)?;
+        for (tag, text) in tags {
+            image.encoder().write_tag(*tag, *text)?;
+        }
+        image.write_data(labels.data())
+    };
+    write(&mut bytes)
         .map_err(|e| Error::limit("The label map cannot be written as TIFF").caused_by(e))?;
-    Ok((bytes.into_inner(), "tif"))
+    Ok(bytes.into_inner())
 }
 
 #[cfg(test)]
@@ -161,5 +221,30 @@ mod tests {
             let read = read_labels(&bytes, limits).expect("labels");
             assert_eq!((read.map, name), (labels, extension));
         }
+    }
+
+    #[test]
+    fn results_are_marked_and_labels_are_not() {
+        let is_marked = |bytes: Vec<u8>| super::super::is_segmentation_result(Cursor::new(bytes));
+        for highest in [3, 70_000] {
+            let labels = Plane::from_vec(2, 2, vec![0, 1, 2, highest]).expect("plane");
+            let (result, extension) = encode_result_labels(&labels).expect("file");
+            let (plain, same_extension) = encode_label_file(&labels).expect("file");
+            assert_eq!(extension, same_extension);
+            let read = read_labels(&result, DecodeLimits::default()).expect("labels");
+            assert_eq!(read.map, labels);
+            assert!(is_marked(result.clone()) && !is_marked(plain), "{extension}");
+            for cut in 0..result.len() {
+                is_marked(result[..cut].to_vec());
+            }
+        }
+        let image = Plane::filled(3, 2, [9, 8, 7]);
+        let overlay = encode_overlay_png(&image).expect("png");
+        let read = read_picture(&overlay, DecodeLimits::default()).expect("image");
+        assert_eq!(read.image, image);
+        assert!(is_marked(overlay));
+        assert!(is_marked(encode_mask_png(&Plane::filled(2, 2, true)).expect("png")));
+        assert!(is_marked(encode_probability_png(&Plane::filled(2, 2, 0.5)).expect("png")));
+        assert!(!is_marked(encode_rgb_png(&image).expect("png")));
     }
 }

@@ -63,6 +63,54 @@ pub fn side_by_side(images: &[&RgbImage], gap: usize) -> RgbImage {
     out
 }
 
+/// The image reduced until its longer side is at most `side_px` pixels: each pixel is the mean of
+/// those it covers.
+#[cfg(not(target_arch = "wasm32"))]
+#[must_use]
+pub fn reduced(image: &RgbImage, side_px: usize) -> RgbImage {
+    let (width, height) = (image.width(), image.height());
+    let longer = width.max(height);
+    if longer <= side_px || side_px == 0 {
+        return image.clone();
+    }
+    let shorter = |side: usize| (side * side_px / longer).max(1);
+    let mut small = Plane::filled(shorter(width), shorter(height), [0; 3]);
+    let (columns, rows) = (small.width(), small.height());
+    for row in 0..rows {
+        let covered_rows = row * height / rows..(row + 1) * height / rows;
+        for column in 0..columns {
+            let mut sum = [0u64; 3];
+            let mut count = 0;
+            for r in covered_rows.clone() {
+                for c in column * width / columns..(column + 1) * width / columns {
+                    let pixel = image.get(r, c);
+                    for channel in 0..3 {
+                        sum[channel] += u64::from(pixel[channel]);
+                    }
+                    count += 1;
+                }
+            }
+            small.set(row, column, sum.map(|total| (total / count) as u8));
+        }
+    }
+    small
+}
+
+/// Labels at another size: each pixel is that at the same place of the original.
+#[cfg(not(target_arch = "wasm32"))]
+#[must_use]
+pub fn sampled(labels: &LabelMap, width: usize, height: usize) -> LabelMap {
+    let mut out = Plane::filled(width, height, 0);
+    for row in 0..height {
+        for column in 0..width {
+            let r = (2 * row + 1) * labels.height() / (2 * height);
+            let c = (2 * column + 1) * labels.width() / (2 * width);
+            out.set(row, column, labels.get(r, c));
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +137,18 @@ mod tests {
     fn images_stand_side_by_side_with_a_white_gap() {
         let a = Plane::filled(1, 1, [0; 3]);
         assert_eq!(side_by_side(&[&a, &a], 1).data(), &[[0; 3], [255; 3], [0; 3]]);
+    }
+
+    #[test]
+    fn a_reduced_image_is_the_mean_and_its_labels_lie_at_the_same_places() {
+        let image =
+            Plane::from_vec(4, 2, [[0; 3], [20; 3], [100; 3], [200; 3]].repeat(2)).expect("plane");
+        let small = reduced(&image, 2);
+        assert_eq!((small.width(), small.height()), (2, 1));
+        assert_eq!(small.data(), &[[10; 3], [150; 3]]);
+        assert_eq!(reduced(&image, 4), image);
+        assert_eq!(reduced(&Plane::filled(1000, 1, [7; 3]), 10).data(), &[[7; 3]; 10]);
+        let labels = Plane::from_vec(4, 2, vec![1, 1, 2, 2, 1, 1, 2, 2]).expect("plane");
+        assert_eq!(sampled(&labels, 2, 1).data(), &[1, 2]);
     }
 }

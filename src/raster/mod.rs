@@ -13,20 +13,27 @@ mod orientation;
 mod padding;
 mod phantom;
 mod polygon;
+mod result_mark;
 mod stain;
 mod stain_match;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use codec::encode_preview_jpeg;
 pub use codec::{
     DecodeLimits, LabelDepth, encode_label_file, encode_labels_png, encode_mask_png,
-    encode_probability_png, encode_rgb_png,
+    encode_overlay_png, encode_probability_png, encode_result_labels, encode_rgb_png,
 };
 pub use components::label_components;
 pub use draw::{OUTLINE_COLOUR, Rgb, outline_mask, overlay, side_by_side};
+#[cfg(not(target_arch = "wasm32"))]
+pub use draw::{reduced, sampled};
 pub use mirror::{mirror_index, mirrored_window};
 pub use orientation::Orientation;
 pub use padding::Padding;
 pub use phantom::phantom;
 pub use polygon::{Point, fill_polygon};
+#[cfg(not(target_arch = "wasm32"))]
+pub use result_mark::is_segmentation_result;
 pub use stain::{STAINS, hematoxylin_weights, optical_density_table};
 pub use stain_match::{STAIN_MATCHED, StainLut, StainMode, StainStatistics};
 

@@ -10,8 +10,8 @@ use super::{Mask, ProbabilityMap, RgbImage, optical_density_table};
 /// Largest value of a black pixel in any channel. The darkest pixel of the nine tiles that the
 /// shipped models were trained on has a channel of 28; black that went through a JPEG has up to 6.
 const BLACK: u8 = 16;
-/// Fewest connected black pixels of padding. The training tiles have none; specks of dirt in a slide
-/// have up to 13 (52 at twice its resolution).
+/// Fewest connected black pixels of padding. The training tiles have none; specks of dirt in a
+/// slide have up to 13 (52 at twice its resolution).
 const MIN_BLACK_PX: usize = 512;
 /// Fewest connected pixels of one and the same dark colour. The training tiles have up to 122.
 const MIN_UNIFORM_PX: usize = 1024;
@@ -33,8 +33,8 @@ pub struct Padding {
 
 impl Padding {
     /// The padding of an image: connected areas (by edges) of at least 512 black pixels, or of at
-    /// least 1024 pixels of exactly one dark colour with what a JPEG made of their rim. `None` without
-    /// any.
+    /// least 1024 pixels of exactly one dark colour with what a JPEG made of their rim. `None`
+    /// without any.
     #[must_use]
     pub fn of(image: &RgbImage) -> Option<Self> {
         let seeds = seeds(image);

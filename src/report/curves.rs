@@ -20,6 +20,7 @@ pub(crate) struct EpochPoint {
     pub train_loss: f64,
     pub validation_loss: f64,
     pub validation_accuracy: f64,
+    /// NaN where it is not defined.
     pub validation_dice: f64,
 }
 
@@ -85,6 +86,7 @@ fn panel(
         .draw()?;
     for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
         let points = history.iter().map(|point| (point.epoch, (line.value)(point)));
+        let points = points.filter(|(_, value)| value.is_finite());
         chart
             .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
             .label(line.name)

@@ -1,9 +1,9 @@
-//! What the reports of demo and study share: style sheet, escaping, pictures inside the document.
+//! What the reports share: style sheet, escaping, pictures inside the document.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Style sheet of both reports.
+/// Style sheet of the reports.
 pub(super) const STYLE: &str = "
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
@@ -24,6 +24,13 @@ pub(super) fn escape(text: &str) -> String {
 /// An `img` element that contains its PNG file; `alt` must be escaped.
 pub(super) fn inline_png(png: &[u8], alt: &str) -> String {
     format!("<img alt=\"{alt}\" src=\"data:image/png;base64,{}\">", STANDARD.encode(png))
+}
+
+/// An `img` element that contains its JPEG file and is decoded when it comes into view; `alt` must
+/// be escaped.
+pub(super) fn inline_jpeg(jpeg: &[u8], alt: &str) -> String {
+    let data = STANDARD.encode(jpeg);
+    format!("<img alt=\"{alt}\" loading=\"lazy\" src=\"data:image/jpeg;base64,{data}\">")
 }
 
 /// Cells of a table's head.

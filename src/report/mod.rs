@@ -2,6 +2,7 @@
 //! this module depends on neither training nor the engine.
 
 mod curves;
+mod data;
 mod demo;
 mod html;
 mod study;
@@ -9,6 +10,7 @@ mod study_curves;
 mod svg;
 
 pub(crate) use curves::{EpochPoint, history_curves};
+pub(crate) use data::{DataPage, DataTile, render_data};
 pub(crate) use demo::{DemoCurves, DemoPage, DemoPicture, DemoRow, render_demo};
 pub(crate) use study::{
     CellPicture, PaperDifference, ScoreColumns, SeedStatistics, StudyPage, StudyPanel, StudyRow,

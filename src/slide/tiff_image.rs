@@ -73,7 +73,7 @@ pub struct TiffImage {
     /// What the first samples of a pixel are. YCbCr is converted to RGB; of
     /// [`Photometric::WhiteIsZero`] and [`Photometric::Palette`] the values are as stored.
     pub photometric: Photometric,
-    /// What the samples behind the colour are.
+    /// What the samples behind the colour are, as far as the file states it.
     pub extra_samples: Vec<ExtraSample>,
     /// Red, green and blue of each value, 16 bits, with [`Photometric::Palette`].
     pub palette: Option<Vec<[u16; 3]>>,
@@ -166,10 +166,10 @@ fn picture_tags(
     };
     let mut extra_samples = Vec::new();
     for i in 0..level.samples.saturating_sub(colours) {
-        let is_stated = (i as u64) < directory.count(tag::EXTRA_SAMPLES);
-        let code =
-            if is_stated { directory.number_at(bytes, tag::EXTRA_SAMPLES, i as u64)? } else { 0 };
-        extra_samples.push(match code {
+        if i as u64 >= directory.count(tag::EXTRA_SAMPLES) {
+            break;
+        }
+        extra_samples.push(match directory.number_at(bytes, tag::EXTRA_SAMPLES, i as u64)? {
             1 => ExtraSample::AssociatedAlpha,
             2 => ExtraSample::UnassociatedAlpha,
             _ => ExtraSample::Unspecified,

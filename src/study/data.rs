@@ -188,6 +188,14 @@ impl StudyTiles {
                 examples.join(", ")
             )));
         }
+        for (role, tiles) in [("train", &divided.train), ("test", &divided.test)] {
+            if !tiles.iter().any(|tile| tile.labels.data().iter().any(|&label| label > 0)) {
+                return Err(Error::mismatch(format!(
+                    "No nucleus is labelled in the tiles to {role} on, so that there is nothing to \
+                     learn or score"
+                )));
+            }
+        }
         Ok(divided)
     }
 }

@@ -15,7 +15,9 @@ use crate::metrics::PixelCounts;
 use crate::model::{Model, Precision};
 use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
-use crate::raster::{OUTLINE_COLOUR, Plane, ProbabilityMap, encode_rgb_png, outline_mask, overlay};
+use crate::raster::{
+    OUTLINE_COLOUR, Plane, ProbabilityMap, encode_overlay_png, outline_mask, overlay,
+};
 use crate::train::{Event, Recipe, TrainData, Trainer, open};
 
 /// Time between checkpoints of a training.
@@ -151,7 +153,7 @@ impl CellRunner<'_> {
         let top = (drawn.height() - height) / 2;
         let left = (drawn.width() - width) / 2;
         let piece = drawn.crop(top, left, width, height);
-        write_atomic(&self.study.picture_file(cell), &encode_rgb_png(&piece)?)
+        write_atomic(&self.study.picture_file(cell), &encode_overlay_png(&piece)?)
     }
 }
 

@@ -46,4 +46,4 @@ pub use optimiser::Moments;
 pub use recipe::{DeadUnitOptions, Recipe, Schedule, is_single};
 pub use run::{EpochLog, StepLog, TrainJob, TrainRun, TrainedModel};
 #[cfg(not(target_arch = "wasm32"))]
-pub use trainer::{Event, TrainData, TrainOutcome, Trainer};
+pub use trainer::{Event, TrainData, TrainOutcome, Trainer, rescue_path};

@@ -36,8 +36,9 @@ pub struct EpochLog {
     pub validation_loss: f64,
     /// Share of validation pixels classified correctly, 0 to 1.
     pub validation_accuracy: f64,
-    /// Dice coefficient of the nucleus class over the validation pixels, 0 to 1.
-    pub validation_dice: f64,
+    /// Dice coefficient of the nucleus class over the validation pixels, 0 to 1; none where no
+    /// pixel is nucleus, neither in labels nor in predictions.
+    pub validation_dice: Option<f64>,
     /// At the beginning of the epoch.
     pub learning_rate: f64,
 }
@@ -115,11 +116,12 @@ impl<'a> TrainRun<'a> {
     /// Draws the sample, initialises weights and prepares the backend.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] when recipe and tiles do not fit, [`Error::Unsupported`] when the
-    /// network or the device cannot do what the recipe asks for.
+    /// [`Error::Mismatch`] when recipe and tiles do not fit or the tiles do not have both classes,
+    /// [`Error::Unsupported`] when the network or the device cannot do what the recipe asks for.
     pub fn begin(job: TrainJob<'a>) -> Result<Self> {
         let TrainJob { start, tiles, recipe, compute, teachers } = job;
         recipe.validate()?;
+        check_classes(tiles, recipe)?;
         let backend = match &compute.backend {
             TrainBackend::Native => {
                 let network = NativeNetwork::new(start.graph())?;
@@ -276,8 +278,7 @@ impl<'a> TrainRun<'a> {
             train_loss: self.progress.loss_sum / self.sampler.train.len() as f64,
             validation_loss,
             validation_accuracy: score.accuracy.unwrap_or(0.0),
-            // Where no pixel is nucleus, neither in labels nor in predictions, all is right.
-            validation_dice: score.dice.unwrap_or(1.0),
+            validation_dice: score.dice,
             learning_rate: recipe.learning_rate * recipe.schedule.factor(done),
         };
         self.progress.history.push(log.clone());
@@ -349,6 +350,30 @@ pub struct TrainedModel {
     pub model: Model,
     /// Scores of all epochs, oldest first.
     pub history: Vec<EpochLog>,
+}
+
+/// Refuses tiles from whose labels nothing can be learned. With teachers alone as targets, labels
+/// only give scores.
+fn check_classes(tiles: &[Tile], recipe: &Recipe) -> Result<()> {
+    if recipe.distill >= 1.0 || tiles.is_empty() {
+        return Ok(());
+    }
+    let has = |is_class: fn(&u32) -> bool| {
+        tiles.iter().any(|tile| tile.labels.data().iter().any(is_class))
+    };
+    if !has(|&label| label > 0) {
+        return Err(Error::mismatch(
+            "No nucleus is labelled in any of the tiles, so that there is nothing to learn; \
+             'prunella data check' shows the labels",
+        ));
+    }
+    if !has(|&label| label == 0) {
+        return Err(Error::mismatch(
+            "Every pixel of the tiles is labelled as nucleus, so that there is nothing to learn; \
+             is the mask inverted?",
+        ));
+    }
+    Ok(())
 }
 
 fn draw_sample(
@@ -469,6 +494,27 @@ mod tests {
             for threads in [2, 5] {
                 assert!(trained_on(threads, start, recipe) == one, "{threads} threads: {recipe:?}");
             }
+        }
+    }
+
+    #[test]
+    fn tiles_of_one_class_are_refused_and_some_without_nuclei_are_not() {
+        let nuclei = phantom::tile(64, 64, 1);
+        let with_label =
+            |label: u32| Tile { labels: nuclei.labels.map(|_| label), ..nuclei.clone() };
+        let start = Model::random(dcnn([2, 3, 4], 8, 2), 1).expect("model");
+        let compute = Compute::cpu();
+        let begin = |tiles: &[Tile], recipe: &Recipe| {
+            let job = TrainJob { start: &start, tiles, recipe, compute: &compute, teachers: &[] };
+            TrainRun::begin(job).map(drop)
+        };
+        let plain = Recipe { patches: 40, epochs: 1, batch: 8, ..Recipe::DEFAULT };
+        let balanced = Recipe { prior: crate::dataset::Prior::Balanced, ..plain.clone() };
+        for recipe in [&plain, &balanced] {
+            let message = begin(&[with_label(0)], recipe).expect_err("no nuclei").to_string();
+            assert!(message.contains("nothing to learn"), "{message}");
+            assert!(begin(&[with_label(1)], recipe).is_err(), "nuclei alone");
+            begin(&[with_label(0), nuclei.clone()], recipe).expect("both classes");
         }
     }
 

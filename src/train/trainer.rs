@@ -1,6 +1,6 @@
 //! Drives a run to its end: checkpoints in a file, events, cancellation.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -46,6 +46,11 @@ pub enum Event {
     },
     /// An epoch is done.
     Epoch(EpochLog),
+    /// A checkpoint could not be written; the run goes on.
+    NoCheckpoint {
+        /// Why, as a sentence.
+        reason: String,
+    },
 }
 
 /// Labelled tiles to sample from.
@@ -86,6 +91,14 @@ pub struct Trainer<'a> {
     pub cancel: &'a AtomicBool,
 }
 
+/// Where a file goes that cannot be written to `path`: a name of its own in the system's folder of
+/// temporary files.
+#[must_use]
+pub fn rescue_path(path: &Path) -> PathBuf {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    std::env::temp_dir().join(format!("prunella-{}-{name}", std::process::id()))
+}
+
 impl Trainer<'_> {
     /// Trains to the end of the recipe.
     ///
@@ -115,6 +128,7 @@ impl Trainer<'_> {
         }
         let prepared = seconds();
         let mut saved = prepared;
+        let mut can_save = true;
         let mut pixels = 0;
         // A resumed run may begin in the middle of an epoch, or between its last step and its
         // scores.
@@ -133,7 +147,15 @@ impl Trainer<'_> {
                     patches_per_s: pixels as f64 / (seconds() - prepared),
                 });
                 if seconds() - saved >= self.checkpoint_every.as_secs_f64() {
-                    self.save(&run)?;
+                    let checkpoint = run.checkpoint()?;
+                    let result = self.save(&checkpoint);
+                    // Said once: a full disk is full at the next checkpoint too.
+                    if let Err(error) = &result
+                        && can_save
+                    {
+                        on_event(Event::NoCheckpoint { reason: error.to_string() });
+                    }
+                    can_save = result.is_ok();
                     saved = seconds();
                 }
             }
@@ -143,22 +165,35 @@ impl Trainer<'_> {
         Ok(TrainOutcome { model, history, seconds: seconds() - began })
     }
 
-    /// Saves a checkpoint; the error of that, or that of the cancellation.
+    /// Saves a checkpoint, in the system's folder of temporary files where its own cannot be
+    /// written; the error of that, or that of the cancellation.
     fn cancelled(&self, run: &TrainRun<'_>) -> Error {
-        if let Err(error) = self.save(run) {
-            return error;
-        }
-        let after = match self.checkpoint {
-            Some(_) => "a checkpoint is kept; the same command goes on from it",
-            None => "",
+        let Some(path) = self.checkpoint else { return Error::Cancelled { after: String::new() } };
+        let checkpoint = match run.checkpoint() {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => return error,
         };
-        Error::Cancelled { after: after.into() }
+        let Err(error) = self.save(&checkpoint) else {
+            let after = "a checkpoint is kept; the same command goes on from it".to_owned();
+            return Error::Cancelled { after };
+        };
+        let rescue = rescue_path(path);
+        match checkpoint.save(&rescue) {
+            Ok(()) => Error::Cancelled {
+                after: format!(
+                    "{error}; the checkpoint is {}. Move it to {} to go on",
+                    rescue.display(),
+                    path.display()
+                ),
+            },
+            Err(_) => error,
+        }
     }
 
-    fn save(&self, run: &TrainRun<'_>) -> Result<()> {
+    fn save(&self, checkpoint: &Checkpoint) -> Result<()> {
         let Some(path) = self.checkpoint else { return Ok(()) };
-        run.checkpoint()?.save(path)?;
-        let progress = run.progress();
+        checkpoint.save(path)?;
+        let progress = &checkpoint.progress;
         tracing::debug!(epoch = progress.epoch, step = progress.step, "checkpoint written");
         Ok(())
     }

@@ -14,8 +14,8 @@ use crate::metrics::PixelCounts;
 use crate::model::InstanceParameters;
 use crate::platform::seconds;
 use crate::raster::{
-    LabelMap, Mask, OUTLINE_COLOUR, encode_label_file, encode_probability_png, encode_rgb_png,
-    nearest_index, outline_mask, overlay,
+    LabelMap, Mask, OUTLINE_COLOUR, encode_overlay_png, encode_probability_png,
+    encode_result_labels, nearest_index, outline_mask, overlay,
 };
 use crate::viewer::{ResultPlanes, TileKey, compose, data_tile, nuclei_tile};
 use crate::whole_slide::SlideNucleus;
@@ -104,14 +104,14 @@ impl ResultSlot {
         match kind {
             "geojson" => Ok(self.nuclei_files(mpp)?.geojson),
             "csv" => Ok(self.nuclei_files(mpp)?.csv),
-            "labels" => Ok(encode_label_file(&self.labels()?)?.0),
+            "labels" => Ok(encode_result_labels(&self.labels()?)?.0),
             "probability" => {
                 let (width, height) = self.size();
                 encode_probability_png(&self.map.nearest(width, height))
             }
             "overlay" => {
                 let outlines = outline_mask(&self.labels()?);
-                encode_rgb_png(&overlay(&self.original, &outlines, OUTLINE_COLOUR))
+                encode_overlay_png(&overlay(&self.original, &outlines, OUTLINE_COLOUR))
             }
             _ => Err(Error::invalid("There is no such file")),
         }

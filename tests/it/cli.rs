@@ -90,6 +90,7 @@ fn evaluate_scores_a_folder_and_records_the_scores_in_the_card() {
         text(data.path()),
         "--record",
         "phantom",
+        "--in-place",
     ]);
     assert_eq!(value["tiles"].as_array().map(Vec::len), Some(2));
     assert!(value["pooled"]["accuracy"].as_f64().is_some_and(|a| (0.0..=1.0).contains(&a)));

@@ -36,7 +36,7 @@ const FLOORS: [(&str, u8); 22] = [
 ];
 
 /// Foreign crates and the modules that may touch them.
-const FOREIGN: [(&str, &[&str]); 36] = [
+const FOREIGN: [(&str, &[&str]); 37] = [
     ("burn_tensor", &["train/burn"]),
     ("wgpu", &["engine/gpu", "viewer/painter", "web/viewport", "desktop/window_surface"]),
     (
@@ -50,7 +50,7 @@ const FOREIGN: [(&str, &[&str]); 36] = [
         ],
     ),
     ("prost", &["export"]),
-    ("flate2", &["export/link", "export/html", "slide/codec", "picture/png"]),
+    ("flate2", &["export/link", "export/html", "raster/result_mark", "slide/codec", "picture/png"]),
     ("axum", &["cli/serve"]),
     ("tokio", &["cli/serve"]),
     ("tower_http", &["cli/serve"]),
@@ -85,8 +85,9 @@ const FOREIGN: [(&str, &[&str]); 36] = [
         ],
     ),
     ("tempfile", &["platform/native"]),
+    ("unicode_normalization", &["platform/native"]),
     ("safetensors", &["model/file", "train/checkpoint"]),
-    ("tiff", &["raster/codec"]),
+    ("tiff", &["raster/codec", "raster/result_mark"]),
     ("zune_jpeg", &["slide/jpeg"]),
     ("hayro_jpeg2000", &["slide/jpeg", "picture/decode"]),
     ("weezl", &["slide/codec"]),

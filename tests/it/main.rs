@@ -5,6 +5,7 @@
 mod bad_input;
 mod cli;
 mod compare;
+mod datasets;
 mod examples;
 mod gpu;
 mod gpu_engine;

@@ -169,7 +169,8 @@ fn folders_and_files_of_other_programs_are_named() {
     std::fs::write(&file, dicom).expect("file");
     for (input, word) in [(file.as_path(), "DICOM"), (dir.path(), "folder")] {
         for command in [&["segment"][..], &["slide", "segment"]] {
-            let options = [text(input), "--model", text(&model), "--out", text(dir.path())];
+            let options = [text(input), "--model", text(&model), "--device", "cpu"];
+            let options = [&options[..], &["--out", text(dir.path())]].concat();
             let (code, _, err) = run(&[command, &options].concat());
             assert_eq!(code, Some(2), "{err}");
             assert!(err.contains(word), "{err}");

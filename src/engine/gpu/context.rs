@@ -47,6 +47,10 @@ fn backends() -> wgpu::Backends {
 
 /// All adapters: hardware before software, discrete GPUs first.
 pub async fn adapters() -> Vec<Adapter> {
+    // wgpu panics where it was built without any backend, as the crate without features has it.
+    if wgpu::Instance::enabled_backend_features().is_empty() {
+        return Vec::new();
+    }
     let mut settings = wgpu::InstanceDescriptor::new_without_display_handle();
     settings.backends = backends();
     let instance = wgpu::Instance::new(settings);

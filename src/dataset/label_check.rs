@@ -1,0 +1,183 @@
+//! Whether a label map looks like one of objects: every label one connected part. Class maps (one
+//! value a tissue type) and grey masks do not.
+
+use crate::raster::{LabelMap, Plane};
+
+/// Mean number of parts of a label from which on the labels are no objects. In label maps of nuclei
+/// it is below 1.01.
+const MAX_PARTS: f64 = 3.0;
+/// Share of labels in several parts, or surrounded by other labels, from which on the labels are no
+/// objects.
+const MAX_SHARE: f64 = 0.5;
+/// Fewest labels of a grey mask.
+const MIN_GREYS: usize = 20;
+/// Share of a label's pixels that touch other labels from which on it counts as surrounded.
+const SURROUNDED: f64 = 0.8;
+/// Share of the tile from which on a single label is hardly a nucleus.
+const LARGE_LABEL: f64 = 0.6;
+/// Share of the tile from which on the labels are hardly nuclei.
+const LARGE_FOREGROUND: f64 = 0.9;
+
+/// Counts of one label.
+#[derive(Debug, Clone, Copy, Default)]
+struct LabelStatistics {
+    pixels: u64,
+    /// 8-connected.
+    parts: u64,
+    /// Pixels with a pixel of another label among their four neighbours.
+    touching: u64,
+}
+
+/// Why a label map is unsuitable for objects and for training, as a sentence with the way out; none
+/// for label maps of objects.
+#[must_use]
+pub fn label_defect(labels: &LabelMap) -> Option<String> {
+    let statistics = statistics(labels);
+    let count = statistics.len();
+    if count < 2 {
+        return None;
+    }
+    let mut parts = 0;
+    let mut divided = 0usize;
+    let mut surrounded = 0usize;
+    for label in &statistics {
+        parts += label.parts;
+        divided += usize::from(label.parts > 1);
+        surrounded += usize::from(label.touching as f64 > SURROUNDED * label.pixels as f64);
+    }
+    let share = |labels: usize| labels as f64 / count as f64;
+    let is_divided = parts as f64 / count as f64 >= MAX_PARTS && share(divided) > MAX_SHARE;
+    let is_grey = count >= MIN_GREYS && share(surrounded) > MAX_SHARE;
+    if is_grey {
+        return Some(format!(
+            "The labels look like a grey or blurred mask: {count} values, most of them only beside \
+             other values. Give a mask of two values or a label map with one value a nucleus"
+        ));
+    }
+    is_divided.then(|| {
+        format!(
+            "The labels look like classes, not nuclei: {count} values in {parts} separate parts. \
+             Give a label map with one value a nucleus, or a mask of two values, whose connected \
+             parts are counted"
+        )
+    })
+}
+
+/// Sentences about labels that cover so much of the tile that they are hardly nuclei.
+pub(super) fn coverage_notes(labels: &LabelMap) -> Vec<String> {
+    let all = labels.data().len() as f64;
+    let mut covered = 0;
+    let mut largest = 0;
+    for label in statistics(labels) {
+        covered += label.pixels;
+        largest = largest.max(label.pixels);
+    }
+    let percent = |pixels: u64| 100.0 * pixels as f64 / all;
+    if largest as f64 > LARGE_LABEL * all {
+        return vec![format!(
+            "One label covers {:.0} % of the tile; is it a region, the background, or an inverted \
+             mask?",
+            percent(largest)
+        )];
+    }
+    if covered as f64 > LARGE_FOREGROUND * all {
+        return vec![format!(
+            "The labels cover {:.0} % of the tile; are they nuclei?",
+            percent(covered)
+        )];
+    }
+    Vec::new()
+}
+
+/// Of every label, in the order of their numbers.
+fn statistics(labels: &LabelMap) -> Vec<LabelStatistics> {
+    let (labels, count) = labels.renumbered();
+    let mut statistics = vec![LabelStatistics::default(); count as usize + 1];
+    let (width, height) = (labels.width(), labels.height());
+    let mut visited = Plane::filled(width, height, false);
+    let mut stack = Vec::new();
+    for start in 0..width * height {
+        let label = labels.data()[start];
+        if label == 0 || visited.data()[start] {
+            continue;
+        }
+        statistics[label as usize].parts += 1;
+        visited.data_mut()[start] = true;
+        stack.push(start);
+        while let Some(pixel) = stack.pop() {
+            let (row, column) = (pixel / width, pixel % width);
+            let mut is_touching = false;
+            for r in row.saturating_sub(1)..(row + 2).min(height) {
+                for c in column.saturating_sub(1)..(column + 2).min(width) {
+                    let neighbour = labels.get(r, c);
+                    if neighbour == label {
+                        if !visited.get(r, c) {
+                            visited.set(r, c, true);
+                            stack.push(r * width + c);
+                        }
+                    } else if neighbour != 0 && (r == row || c == column) {
+                        is_touching = true;
+                    }
+                }
+            }
+            let of_label = &mut statistics[label as usize];
+            of_label.pixels += 1;
+            of_label.touching += u64::from(is_touching);
+        }
+    }
+    statistics.remove(0);
+    statistics
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raster::phantom;
+
+    fn map(width: usize, height: usize, value: impl Fn(usize, usize) -> u32) -> LabelMap {
+        let values = (0..width * height).map(|i| value(i / width, i % width)).collect();
+        Plane::from_vec(width, height, values).expect("plane")
+    }
+
+    #[test]
+    fn objects_are_suitable_even_where_some_are_in_parts() {
+        let (_, labels) = phantom(120, 120, 4);
+        assert_eq!(label_defect(&labels), None);
+        assert!(coverage_notes(&labels).is_empty());
+        let dots =
+            map(60, 60, |r, c| if r % 3 == 0 && c % 3 == 0 { (r * 60 + c) as u32 } else { 0 });
+        assert_eq!(label_defect(&dots), None, "labels of one pixel");
+        let two_parts =
+            map(60, 60, |r, c| if r % 6 < 3 && c % 6 < 3 { (c / 12 + 1) as u32 } else { 0 });
+        assert!(label_defect(&two_parts).is_some(), "every label in 20 parts");
+        let packed = map(80, 80, |r, c| ((r / 8) * 10 + c / 8 + 1) as u32);
+        assert_eq!(label_defect(&packed), None, "nuclei that touch everywhere");
+        assert!(coverage_notes(&packed)[0].contains("100 %"));
+    }
+
+    #[test]
+    fn class_maps_and_grey_masks_are_not() {
+        let (_, nuclei) = phantom(320, 320, 4);
+        let classes = nuclei.map(|label| if label == 0 { 0 } else { label % 4 + 1 });
+        assert!(label_defect(&classes).expect("classes").contains("classes"));
+        // A mask as seen through a blur: values fall with the distance from the centre of a cell.
+        let grey = map(160, 160, |r, c| {
+            let distance = ((r % 40) as f64 - 20.0).hypot((c % 40) as f64 - 20.0);
+            (255.0 * (1.0 - (distance - 8.0) / 8.0).clamp(0.0, 1.0)) as u32
+        });
+        assert!(label_defect(&grey).expect("grey").contains("grey"));
+        // One soft disc: rings inside each other, each in one part.
+        let soft = map(120, 120, |r, c| {
+            let distance = (r as f64 - 60.0).hypot(c as f64 - 60.0);
+            (200.0 * (1.0 - distance / 55.0).clamp(0.0, 1.0)) as u32
+        });
+        assert!(label_defect(&soft).expect("soft").contains("grey"));
+    }
+
+    #[test]
+    fn one_label_over_most_of_the_tile_is_noted() {
+        let region = map(50, 50, |r, _| u32::from(r > 5) * 7);
+        assert!(coverage_notes(&region)[0].contains("One label covers"));
+        assert!(coverage_notes(&map(50, 50, |_, _| 0)).is_empty());
+    }
+}
