@@ -131,7 +131,7 @@ export class Address {
 
   /**
    * Opens the model in a link or at an address. Gives whether one was opened.
-   * @param {Pick<Partial<UrlState>, "modelLink" | "modelUrl" | "sha256" | "ratio" | "pruneHidden">} link
+   * @param {Pick<UrlState, "modelLink" | "modelUrl" | "sha256" | "ratio" | "pruneHidden">} link
    * @param {boolean} [fromUrl] whether the page's address names it
    */
   async openModel({ modelLink, modelUrl, sha256: hash, ratio = 0, pruneHidden }, fromUrl = false) {

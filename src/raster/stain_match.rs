@@ -12,8 +12,8 @@
 use super::padding::{Padding, TISSUE_OD};
 use super::{RgbImage, optical_density_table};
 
-/// Says that the network reads other colours than those of the image or slide, although nobody asked
-/// for it.
+/// Says that the network reads other colours than those of the image or slide although no option
+/// asked for it.
 pub const STAIN_MATCHED: &str =
     "The stain is unlike any that the model learned from; its colours are matched";
 

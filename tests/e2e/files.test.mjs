@@ -72,7 +72,9 @@ function bmp() {
   header.writeUInt16LE(24, 28);
   const rows = [];
   const content = samples([2, 1, 0]);
-  for (let y = height - 1; y >= 0; y--) rows.push(content.subarray(y * rowBytes, (y + 1) * rowBytes));
+  for (let y = height - 1; y >= 0; y--) {
+    rows.push(content.subarray(y * rowBytes, (y + 1) * rowBytes));
+  }
   return Buffer.concat([header, ...rows]);
 }
 
@@ -138,7 +140,7 @@ function pngChunk(type, content) {
   return chunk;
 }
 
-/** A PNG of RGB samples with the bits that each file type needs. @param {(v: number) => number} f */
+/** A PNG of 16-bit RGB samples. @param {(v: number) => number} f of a value from 0 to 255 */
 function png16(f) {
   const { width, height } = pixels;
   const header = Buffer.alloc(13);
@@ -282,6 +284,14 @@ function native(name, content) {
   return { said: stderr, status, result };
 }
 
+/** Waits until an image is open whose name begins so. */
+function waitForImage(page, start) {
+  return page.waitForFunction(
+    (start) => document.getElementById("image-facts").textContent.startsWith(start),
+    start,
+  );
+}
+
 async function pageAtStart(options) {
   return openPage(browser, `${host.address}${SETTINGS}`, options);
 }
@@ -351,7 +361,7 @@ function paste(page, { text = "", image }) {
 
 // ---- Tests
 
-test("formats that the engine or the browser reads give the program's nuclei and notes", async () => {
+test("formats that the engine or the browser reads give the native nuclei and notes", async () => {
   const { context, page, unexpected } = await pageAtStart();
   const webp = await encoded(page, "image/webp", 1);
   const jpeg = await encoded(page, "image/jpeg", 0.95);
@@ -384,7 +394,7 @@ test("an image's own pixel size is used, and belongs to that image", async () =>
   assert.match(await page.textContent("#mpp-source"), /entered/);
   await idle(page);
   await dropFile(page, "next.png", field);
-  await page.waitForFunction(() => /^next/.test(document.querySelector("#image-facts").textContent));
+  await waitForImage(page, "next");
   await waitForNuclei(page);
   assert.equal(await page.inputValue("#mpp"), "", "the next image does not have that of the last");
   assert.match(await page.textContent("#mpp-source"), /taken to be the model's, 0.25 µm/);
@@ -433,13 +443,14 @@ test("of several files the first opens, and the others are a key away", async ()
   ]);
   await waitForNuclei(page);
   const names = () => page.$$eval("#folder button", (all) => all.map((b) => b.textContent));
-  const current = () => page.$$eval("#folder [aria-current=true]", (all) => all.map((b) => b.textContent));
+  const current = () =>
+    page.$$eval("#folder [aria-current=true]", (all) => all.map((b) => b.textContent));
   assert.deepEqual(await names(), ["first.png", "second.png", "scan.dcm"]);
   assert.deepEqual(await current(), ["first.png"]);
   await page.focus("#folder button");
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
-  await page.waitForFunction(() => /^second/.test(document.querySelector("#image-facts").textContent));
+  await waitForImage(page, "second");
   await waitForNuclei(page);
   assert.deepEqual(await current(), ["second.png"]);
   await page.keyboard.press("Tab");
@@ -512,7 +523,7 @@ test("a pasted image and a pasted address open, and other text gives a sentence"
   await waitForNuclei(page);
   const address = `${host.address}field.png`;
   await paste(page, { text: ` ${address}\n` });
-  await page.waitForFunction(() => /^field/.test(document.querySelector("#image-facts").textContent));
+  await waitForImage(page, "field");
   await waitForNuclei(page);
   await page.waitForFunction(() => location.search.includes("image_url="));
   await paste(page, { text: "nuclei of the breast" });

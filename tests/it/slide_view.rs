@@ -220,7 +220,7 @@ fn errors_of_a_script_name_the_line_or_what_is_missing() {
     let dir = tempfile::tempdir().expect("folder");
     let levels = levels(300, 200, 8);
     let file = dir.path().join("unknown.tif");
-    std::fs::write(&file, slide(&levels[..1], PLAIN, "")).expect("slide");
+    std::fs::write(&file, slide(&levels, PLAIN, "")).expect("slide");
     let script = dir.path().join("s.jsonl");
     for (lines, word) in [
         ("\"fit\"\n{\"jump\":1}", "Line 2"),

@@ -59,8 +59,8 @@ pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     (status.code(), text(stdout), text(stderr))
 }
 
-/// Runs with `--json` and parses the one object on standard output. To find nothing (exit code 1) is
-/// a result too.
+/// Runs with `--json` and parses the one object on standard output. To find nothing (exit code 1)
+/// is a result too.
 pub fn run_json(arguments: &[&str]) -> serde_json::Value {
     let (code, out, err) = run(&[arguments, &["--json"]].concat());
     assert!(matches!(code, Some(0 | 1)), "{arguments:?}: {err}");
