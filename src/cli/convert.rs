@@ -265,13 +265,12 @@ mod tests {
 
     fn labels_through(labels: &LabelMap, format: OutlineFormat) -> LabelMap {
         let outlines = trace_labels(labels);
-        let text = match format {
-            OutlineFormat::ImageScopeXml => write_imagescope(&outlines, Some(0.25)).expect("XML"),
-            _ => {
-                let mut text = Vec::new();
-                write_geojson(&outlines, Some(0.25), &mut text).expect("GeoJSON");
-                text
-            }
+        let text = if format == OutlineFormat::ImageScopeXml {
+            write_imagescope(&outlines, Some(0.25)).expect("XML")
+        } else {
+            let mut text = Vec::new();
+            write_geojson(&outlines, Some(0.25), &mut text).expect("GeoJSON");
+            text
         };
         let mut back = read(&text).expect("back");
         assert!(back.notes.notes.is_empty(), "{:?}", back.notes);
