@@ -369,7 +369,7 @@ fn segment_one(
     let labels = if sampling.is_same() { labels } else { draw_nuclei(&placed, size.0, size.1) };
     let objects = write_objects(&arguments.out, name, placed.into_iter(), &labels, &provenance)?;
     let instances_milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
-    let map = enlarged(&run.map, size);
+    let map = run.map.nearest(size.0, size.1);
     let [probability, mask, overlay] = write_pictures(&arguments.out, name, &image, &map, &labels)?;
     let cells = labels.data().iter().filter(|&&l| l > 0).count();
     drop(alone);
@@ -404,24 +404,6 @@ fn pixel_size(stated: Option<f64>, in_file: Option<PixelSize>) -> (Option<f64>, 
         _ => None,
     };
     (stated.or(in_file), note)
-}
-
-/// A plane as large as the image again, each pixel the nearest one.
-fn enlarged<T: Copy>(plane: &Plane<T>, (width, height): (usize, usize)) -> Plane<T> {
-    if (plane.width(), plane.height()) == (width, height) {
-        return plane.clone();
-    }
-    let place = |at: usize, len: usize, own: usize| ((at * 2 + 1) * own / (len * 2)).min(own - 1);
-    let first = plane.get(0, 0);
-    let mut out = Plane::filled(width, height, first);
-    for y in 0..height {
-        let row = plane.row(place(y, height, plane.height()));
-        out.row_mut(y)
-            .iter_mut()
-            .enumerate()
-            .for_each(|(x, v)| *v = row[place(x, width, plane.width())]);
-    }
-    out
 }
 
 struct Objects {
