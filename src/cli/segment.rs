@@ -24,9 +24,8 @@ use crate::model::Model;
 use crate::picture::{first_bytes, read_picture_file};
 use crate::platform::{threads, write_atomic, write_streamed};
 use crate::raster::{
-    DecodeLimits, LabelMap, OUTLINE_COLOUR, Plane, ProbabilityMap, RgbImage, StainMode,
-    encode_mask_png, encode_overlay_png, encode_probability_png, encode_result_labels,
-    outline_mask, overlay,
+    DecodeLimits, LabelMap, OUTLINE_COLOUR, ProbabilityMap, RgbImage, StainMode, encode_mask_png,
+    encode_overlay_png, encode_probability_png, encode_result_labels, outline_mask, overlay,
 };
 use crate::slide::{FileSource, PixelSize, SlideReader};
 use crate::whole_slide::{Sampling, SlideNucleus};
