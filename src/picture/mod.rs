@@ -152,15 +152,13 @@ fn used_pixel_size(
 /// Notes pictures in which there is nothing to find, or which are too dark.
 fn tone_notes(image: &RgbImage) -> Warnings {
     let (mut lowest, mut highest) = ([255u8; 3], [0u8; 3]);
-    // Padding does not count.
-    let (mut lit, mut bright) = (0, 0);
+    let mut bright = 0;
     for pixel in image.data() {
         for channel in 0..3 {
             lowest[channel] = lowest[channel].min(pixel[channel]);
             highest[channel] = highest[channel].max(pixel[channel]);
         }
         let largest = pixel[0].max(pixel[1]).max(pixel[2]);
-        lit += usize::from(largest > BLACK);
         bright += usize::from(largest > DIM);
     }
     let mut notes = Warnings::default();
@@ -172,7 +170,7 @@ fn tone_notes(image: &RgbImage) -> Warnings {
         notes.note("The picture is white: there is nothing to find in it");
     } else if uniform && image.data().len() > 1 {
         notes.note("The picture has one colour: there is nothing to find in it");
-    } else if bright <= lit / BRIGHT_PIXELS {
+    } else if bright <= image.data().len() / BRIGHT_PIXELS {
         let but = if bright > 0 { ", but for single pixels" } else { "" };
         notes.note(format!(
             "The picture is nearly black: its values are at most {} of 255{but}. Results are of \
