@@ -9,7 +9,7 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::output::Output;
 use super::output_files::check_outputs;
-use crate::dataset::label_defect;
+use crate::dataset::{label_defect, lost_numbers_note};
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::outlines::{
     Outlines, draw_outlines, read_outlines, trace_labels, write_geojson, write_imagescope,
@@ -193,6 +193,8 @@ fn read(bytes: &[u8]) -> Result<Outlines> {
     let map = mask_parts(labels.map, &mut notes);
     if let Some(defect) = label_defect(&map) {
         notes.note(defect);
+    } else if let Some(note) = lost_numbers_note(&map) {
+        notes.note(note);
     }
     let mut outlines = trace_labels(&map);
     outlines.notes = notes;

@@ -1,7 +1,7 @@
 //! Whether a label map looks like one of objects: every label one connected part. Class maps (one
 //! value a tissue type) and grey masks do not.
 
-use crate::raster::{LabelMap, Plane};
+use crate::raster::{LabelMap, Plane, RgbImage};
 
 /// Mean number of parts of a label from which on the labels are no objects. In label maps of nuclei
 /// it is below 1.01.
@@ -17,6 +17,18 @@ const SURROUNDED: f64 = 0.8;
 const LARGE_LABEL: f64 = 0.6;
 /// Share of the tile from which on the labels are hardly nuclei.
 const LARGE_FOREGROUND: f64 = 0.9;
+/// Largest number of 8 bits.
+const LARGEST_OF_8_BITS: u32 = 255;
+/// Share of labels in several parts from which on numbers were lost. In label maps of nuclei it is
+/// about 0.01.
+const LOST_SHARE: f64 = 0.05;
+/// Parts of the largest label from which on it is no nucleus, where the other labels have one.
+const MANY_PARTS: u64 = 10;
+/// Least share of pairs of a labelled and an unlabelled pixel in which the labelled one is darker.
+/// Labels that do not belong to the image have 0.5 on average, those of good tiles 0.7 to 1.
+const LEAST_DARKER: f64 = 0.6;
+/// Fewest labelled and unlabelled pixels that are compared.
+const MIN_COMPARED_PX: u64 = 500;
 
 /// Counts of one label.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,6 +71,68 @@ pub fn label_defect(labels: &LabelMap) -> Option<String> {
             "The labels look like classes, not nuclei: {count} values in {parts} separate parts. \
              Give a label map with one value a nucleus, or a mask of two values, whose connected \
              parts are counted"
+        )
+    })
+}
+
+/// A sentence when numbers seem to have been lost on the way, as when a label map of more than 255
+/// nuclei is saved with 8 bits, or when the largest label is no nucleus.
+#[must_use]
+pub fn lost_numbers_note(labels: &LabelMap) -> Option<String> {
+    let largest = labels.data().iter().copied().max().unwrap_or(0);
+    if largest < LARGEST_OF_8_BITS {
+        return None;
+    }
+    let statistics = statistics(labels);
+    let divided = statistics.iter().filter(|label| label.parts > 1).count();
+    let share = divided as f64 / statistics.len() as f64;
+    if largest == LARGEST_OF_8_BITS && statistics.len() == 255 && share >= LOST_SHARE {
+        return Some(format!(
+            "The labels end at 255, and {divided} of them lie in several parts: numbers above 255 \
+             seem to have been lost, so that nuclei share a number. Save the labels with 16 bits"
+        ));
+    }
+    let (last, others) = statistics.split_last()?;
+    let divided = others.iter().filter(|label| label.parts > 1).count();
+    let is_alone = others.len() > 1 && (divided as f64) < LOST_SHARE * others.len() as f64;
+    let last_parts = last.parts;
+    (is_alone && last_parts >= MANY_PARTS).then(|| {
+        format!(
+            "The label {largest} lies in {last_parts} parts, and the others in one: it looks like \
+             a border, a value for 'ignore' or cut-off numbers, and counts as one nucleus. Set it \
+             to 0 if it is none"
+        )
+    })
+}
+
+/// A sentence when the labels do not lie on darker places, as nuclei do: red light is absorbed by
+/// haematoxylin most.
+pub(super) fn place_note(labels: &LabelMap, image: &RgbImage) -> Option<String> {
+    let mut inside = [0u64; 256];
+    let mut outside = [0u64; 256];
+    for (&label, pixel) in labels.data().iter().zip(image.data()) {
+        let counts = if label > 0 { &mut inside } else { &mut outside };
+        counts[usize::from(pixel[0])] += 1;
+    }
+    let (labelled, others) = (inside.iter().sum::<u64>(), outside.iter().sum::<u64>());
+    let is_uniform = (0..256).filter(|&value| inside[value] + outside[value] > 0).count() < 2;
+    if labelled.min(others) < MIN_COMPARED_PX || is_uniform {
+        return None;
+    }
+    // Of pairs of equal values half count (the statistic of Mann and Whitney).
+    let mut darker = 0.0;
+    let mut brighter_others = others as f64;
+    for value in 0..256 {
+        brighter_others -= outside[value] as f64;
+        darker += inside[value] as f64 * (brighter_others + outside[value] as f64 / 2.0);
+    }
+    let share = darker / (labelled as f64 * others as f64);
+    (share < LEAST_DARKER).then(|| {
+        format!(
+            "The labels do not lie on darker places, as nuclei do: a labelled pixel is darker than \
+             another one in {:.0} % of pairs, and by chance in 50 %. Are they transposed, \
+             mirrored, shifted or those of another image?",
+            share * 100.0
         )
     })
 }
@@ -172,6 +246,40 @@ mod tests {
             (200.0 * (1.0 - distance / 55.0).clamp(0.0, 1.0)) as u32
         });
         assert!(label_defect(&soft).expect("soft").contains("grey"));
+    }
+
+    #[test]
+    fn numbers_that_do_not_fit_are_told() {
+        // 400 nuclei of 3 pixels a side.
+        let all =
+            map(
+                100,
+                100,
+                |r, c| {
+                    if r % 5 < 3 && c % 5 < 3 { (r / 5 * 20 + c / 5 + 1) as u32 } else { 0 }
+                },
+            );
+        assert_eq!(lost_numbers_note(&all), None);
+        let wrapped = lost_numbers_note(&all.map(|label| label % 256));
+        assert!(wrapped.expect("wrapped").contains("16 bits"));
+        let cut = all.map(|label| label.min(255));
+        assert!(lost_numbers_note(&cut).expect("cut off").contains("146 parts"));
+        let few =
+            all.map(|label| if label > 300 { 255 } else { label.min(20) * u32::from(label < 20) });
+        assert!(lost_numbers_note(&few).expect("ignored").contains("100 parts"));
+    }
+
+    #[test]
+    fn labels_of_another_place_are_told() {
+        let (image, labels) = phantom(200, 200, 4);
+        assert_eq!(place_note(&labels, &image), None);
+        let mut transposed = labels.clone();
+        for row in 0..200 {
+            for column in 0..200 {
+                transposed.set(row, column, labels.get(column, row));
+            }
+        }
+        assert!(place_note(&transposed, &image).expect("transposed").contains("transposed"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reading a tile from its files, with warnings about what is unusual in them.
 
 use super::discover::{LabelSource, TileFiles};
-use super::label_check::{coverage_notes, label_defect};
+use super::label_check::{coverage_notes, label_defect, lost_numbers_note, place_note};
 use super::tile::Tile;
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::model::sha256_hex;
@@ -71,8 +71,10 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
     }
     if let Some(defect) = label_defect(&labels) {
         warnings.note(defect);
+    } else if let Some(note) = lost_numbers_note(&labels) {
+        warnings.note(note);
     }
-    for note in coverage_notes(&labels) {
+    for note in coverage_notes(&labels).into_iter().chain(place_note(&labels, &image)) {
         warnings.note(note);
     }
     Ok((Tile { name: files.name.clone(), image, labels, sha256, mpp_um }, warnings))

@@ -27,6 +27,9 @@ const BLACK: u8 = 8;
 const WHITE: u8 = 248;
 /// Largest value of a picture that is too dark to hold glass or pale tissue.
 const DIM: u8 = 80;
+/// One pixel in this many may be brighter in a picture that is too dark: saturated ones of the
+/// camera.
+const BRIGHT_PIXELS: usize = 1000;
 /// Largest difference between the values of a channel in a picture of one colour.
 const UNIFORM: u8 = 8;
 /// Pixel sizes in x and y that differ by a larger share are not used: no mean would fit either.
@@ -149,11 +152,14 @@ fn used_pixel_size(
 /// Notes pictures in which there is nothing to find, or which are too dark.
 fn tone_notes(image: &RgbImage) -> Warnings {
     let (mut lowest, mut highest) = ([255u8; 3], [0u8; 3]);
+    let mut bright = 0;
     for pixel in image.data() {
         for channel in 0..3 {
             lowest[channel] = lowest[channel].min(pixel[channel]);
             highest[channel] = highest[channel].max(pixel[channel]);
         }
+        let largest = pixel[0].max(pixel[1]).max(pixel[2]);
+        bright += usize::from(largest > DIM);
     }
     let mut notes = Warnings::default();
     let largest = highest.into_iter().max().unwrap_or(0);
@@ -164,10 +170,12 @@ fn tone_notes(image: &RgbImage) -> Warnings {
         notes.note("The picture is white: there is nothing to find in it");
     } else if uniform && image.data().len() > 1 {
         notes.note("The picture has one colour: there is nothing to find in it");
-    } else if largest <= DIM {
+    } else if bright <= image.data().len() / BRIGHT_PIXELS {
+        let but = if bright > 0 { ", but for single pixels" } else { "" };
         notes.note(format!(
-            "The picture is nearly black: its largest value is {largest} of 255. Results are of \
-             little worth; scale its values"
+            "The picture is nearly black: its values are at most {} of 255{but}. Results are of \
+             little worth; scale its values",
+            if bright > 0 { DIM } else { largest }
         ));
     }
     notes

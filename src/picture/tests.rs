@@ -111,7 +111,10 @@ fn pictures_without_anything_to_find_are_noted() {
     assert!(note(&[[0; 3], [6, 0, 2]]).contains("black"));
     assert!(note(&[[255; 3], [250, 255, 252]]).contains("white"));
     assert!(note(&[[128, 130, 120], [127, 133, 122]]).contains("one colour"));
-    assert!(note(&[[15, 9, 14], [0, 0, 3]]).contains("largest value is 15"));
+    assert!(note(&[[15, 9, 14], [0, 0, 3]]).contains("at most 15 of 255."));
+    let mut hot = vec![[12, 9, 16]; 4000];
+    hot[7] = [255; 3];
+    assert!(note(&hot).contains("but for single pixels"), "a pixel of the camera is saturated");
     assert_eq!(note(&[[200, 120, 190], [90, 40, 120]]), "");
 }
 

@@ -530,6 +530,13 @@ impl SlideLevel {
         Ok(ranges)
     }
 
+    /// Bytes of the rows of a tile of one plane in grid row `row`, without compression.
+    fn decoded_bytes(&self, row: usize) -> u64 {
+        let samples = self.samples / self.planes.len();
+        let row_bits = self.tile_width * samples * usize::from(self.bits);
+        (row_bits.div_ceil(8) * self.tile_rows(row)) as u64
+    }
+
     fn plane_range(
         &self,
         bytes: &RangeCache,
@@ -541,11 +548,19 @@ impl SlideLevel {
         let directory = &plane.directory;
         let offset = directory.number_at(bytes, self.offsets_tag(), entry)?;
         let byte_count = if self.byte_count_is_known(directory) {
-            let samples = self.samples / self.planes.len();
-            let row_bits = self.tile_width * samples * usize::from(self.bits);
-            (row_bits.div_ceil(8) * self.tile_rows(row)) as u64
+            self.decoded_bytes(row)
         } else {
-            directory.number_at(bytes, self.byte_counts_tag(), entry)?
+            let stated = directory.number_at(bytes, self.byte_counts_tag(), entry)?;
+            let is_plain = self.compression == Compression::None
+                && self.photometric != Photometric::YCbCr
+                && !self.is_tiled;
+            if is_plain && offset > 0 && (stated == 0 || stated > self.decoded_bytes(row)) {
+                // Writers state 0, or count rows of the last strip that the image has not; libtiff
+                // computes the count too.
+                self.decoded_bytes(row)
+            } else {
+                stated
+            }
         };
         if byte_count == 0 {
             return Ok(0..0);

@@ -215,19 +215,21 @@ fn open_image(
     tree: &DirectoryTree,
     image: &OmeImage<'_>,
 ) -> ReadResult<TiffPictures> {
-    let mut nodes: Vec<&DirectoryNode> = Vec::new();
-    for index in &image.directories {
-        let node = index.and_then(|i| tree.nodes.get(i)).ok_or_else(|| {
-            Error::malformed(
-                "The OME-XML names directories that the file has not; its planes may lie in other \
-                 files",
-            )
-        })?;
-        nodes.push(node);
-    }
-    let first = nodes[0];
+    let absent = || {
+        Error::malformed(
+            "The OME-XML names directories that the file has not; its planes may lie in other files",
+        )
+    };
+    let node = |index: Option<usize>| index.and_then(|i| tree.nodes.get(i)).ok_or_else(absent);
+    let first = node(image.directories.first().copied().flatten())?;
     let finest = SlideLevel::new(bytes, &first.directory)?;
-    let pyramid = if nodes.len() == 1 || finest.samples >= 3 {
+    // The samples of a pixel are channels too, though some writers do not state it.
+    let is_colour = finest.samples >= 3;
+    let mut nodes: Vec<&DirectoryNode> = vec![first];
+    for &index in image.directories.iter().skip(1).filter(|_| !is_colour) {
+        nodes.push(node(index)?);
+    }
+    let pyramid = if nodes.len() == 1 {
         Pyramid::of(bytes, &first.directory, finest, &first.sub_directories)?
     } else {
         let meaning = channel_meaning(image.pixels);

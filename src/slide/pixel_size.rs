@@ -44,11 +44,12 @@ impl PixelSize {
         if (self.x - self.y).abs() <= SQUARE_TOLERANCE * self.mean() {
             return None;
         }
+        let rounded = |um: f64| (um * 1e4).round() / 1e4;
         Some(format!(
             "The pixels are not square: {} µm wide and {} µm high; the mean, {} µm, is used",
-            self.x,
-            self.y,
-            self.mean()
+            rounded(self.x),
+            rounded(self.y),
+            rounded(self.mean())
         ))
     }
 }
@@ -129,5 +130,7 @@ mod tests {
         assert_eq!(PixelSize { x: 0.25, y: 0.2501 }.note(), None);
         let note = PixelSize { x: 0.25, y: 0.5 }.note().expect("not square");
         assert!(note.contains("0.25 µm wide and 0.5 µm high; the mean, 0.375 µm"), "{note}");
+        let note = PixelSize { x: 0.25, y: 1.0 / 3.8 }.note().expect("not square");
+        assert!(note.contains("0.2632 µm high"), "{note}");
     }
 }

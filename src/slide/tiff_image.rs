@@ -345,8 +345,10 @@ mod tests {
                 file.extend(strip);
             }
             tags.push((tag::STRIP_OFFSETS, offsets));
-            let counts = page.strips.iter().map(|s| s.len() as u32).collect();
-            tags.push((tag::STRIP_BYTE_COUNTS, counts));
+            if tags.iter().all(|(number, _)| *number != tag::STRIP_BYTE_COUNTS) {
+                let counts = page.strips.iter().map(|s| s.len() as u32).collect();
+                tags.push((tag::STRIP_BYTE_COUNTS, counts));
+            }
             tags.sort();
             let mut entries = Vec::new();
             for (number, values) in &tags {
@@ -432,6 +434,14 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_an_uncompressed_strip_are_computed_where_their_count_is_wrong() {
+        for count in [0, 9_000] {
+            let image = grey(8, &[1, 2, 3, 4, 5, 6]).with(tag::STRIP_BYTE_COUNTS, &[count]).read();
+            assert_eq!(image.values, TiffValues::U8(vec![1, 2, 3, 4, 5, 6]), "{count}");
+        }
+    }
+
+    #[test]
     fn alpha_and_stated_sizes_are_told() {
         let rgba = Maker::new(1, 1, &[8; 4], 2, &[1, 2, 3, 4]).with(tag::EXTRA_SAMPLES, &[2]);
         assert_eq!(rgba.read().extra_samples, [ExtraSample::UnassociatedAlpha]);
@@ -461,6 +471,10 @@ mod tests {
         assert!(unnamed.notes[0].contains("taken for red, green and blue"));
         let error = planes(&xml("<Channel Name='DAPI'/>")).expect_err("refused").to_string();
         assert!(error.contains("3 channels") && error.contains("DAPI"), "{error}");
+        let pixels =
+            "<OME><Image><Pixels SizeC='3' SizeX='2' SizeY='2'><TiffData/></Pixels></Image></OME>";
+        let samples = colour(&[7; 12]).described(pixels).read();
+        assert_eq!(samples.values, TiffValues::U8(vec![7; 12]), "channels that are samples");
         let broken = planes("<OME").expect("its first plane");
         assert!(broken.notes.iter().any(|n| n.contains("cannot be read")), "{:?}", broken.notes);
     }
