@@ -14,9 +14,9 @@ use super::tiles::{NO_TILES, TileArguments, load};
 use crate::dataset::{
     DataReport, Prior, Representativeness, Sampler, Split, TileReport, check, representativeness,
 };
-use crate::error::{Error, Result};
-use crate::picture::read_picture;
-use crate::platform::{read_file, write_atomic};
+use crate::error::{Error, Result, counted, listed};
+use crate::picture::read_picture_file;
+use crate::platform::write_atomic;
 use crate::raster::{
     DecodeLimits, LabelMap, OUTLINE_COLOUR, RgbImage, encode_overlay_png, encode_preview_jpeg,
     outline_mask, overlay, reduced, sampled,
@@ -25,10 +25,8 @@ use crate::report::{DataPage, DataTile, render_data};
 
 /// Longer side of the pictures of the page, pixels.
 const PREVIEW_PX: usize = 400;
-/// Largest image file of the page.
-const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
 /// Most files that are neither image nor label that are named.
-const MOST_OTHER_FILES: usize = 10;
+const MAX_NAMED: usize = 10;
 
 /// Check labelled tiles and samples of their patches.
 #[derive(Debug, Args)]
@@ -148,8 +146,7 @@ fn page(
     for tile in &report.tiles {
         let mut jpeg = pictures.remove(&tile.name);
         if jpeg.is_none() {
-            let bytes = read_file(&tile.image, MAX_IMAGE_BYTES);
-            let picture = bytes.and_then(|bytes| read_picture(&bytes, DecodeLimits::default()));
+            let picture = read_picture_file(&tile.image, DecodeLimits::default());
             jpeg = picture.and_then(|picture| preview(&picture.image, None)).ok();
         }
         let mut facts = vec![relative(&tile.image, &arguments.folder)];
@@ -204,17 +201,13 @@ fn split_name(split: Split) -> String {
 /// The notes that belong to no tile, and the files that are neither image nor label.
 fn all_notes(report: &DataReport, folder: &Path) -> Vec<String> {
     let mut notes = report.notes.clone();
-    let mut names = Vec::new();
-    for file in report.other_files.iter().take(MOST_OTHER_FILES) {
-        names.push(relative(file, folder));
-    }
-    let others = report.other_files.len();
-    if others > MOST_OTHER_FILES {
-        names.push("…".to_owned());
-    }
-    if others > 0 {
-        let files = if others == 1 { "1 file is" } else { &*format!("{others} files are") };
-        notes.push(format!("{files} neither image nor label: {}", names.join(", ")));
+    let names: Vec<String> = report.other_files.iter().map(|f| relative(f, folder)).collect();
+    if !names.is_empty() {
+        notes.push(format!(
+            "{} neither image nor label ({})",
+            counted(names.len(), "file is", "files are"),
+            listed(&names, MAX_NAMED)
+        ));
     }
     notes
 }
@@ -228,7 +221,8 @@ fn totals(report: &DataReport) -> String {
             nuclei += tile.nuclei;
         }
     }
-    format!("{usable} of {} tiles can be used, with {nuclei} nuclei", report.tiles.len())
+    let tiles = counted(report.tiles.len(), "tile", "tiles");
+    format!("{usable} of {tiles} can be used, with {}", counted(nuclei, "nucleus", "nuclei"))
 }
 
 fn describe(report: &DataReport, folder: &Path) -> String {

@@ -24,9 +24,8 @@ use crate::model::Model;
 use crate::picture::{first_bytes, read_picture_file};
 use crate::platform::{threads, write_atomic, write_streamed};
 use crate::raster::{
-    DecodeLimits, LabelMap, OUTLINE_COLOUR, Plane, ProbabilityMap, RgbImage, StainMode,
-    encode_mask_png, encode_overlay_png, encode_probability_png, encode_result_labels,
-    outline_mask, overlay,
+    DecodeLimits, LabelMap, OUTLINE_COLOUR, ProbabilityMap, RgbImage, StainMode, encode_mask_png,
+    encode_overlay_png, encode_probability_png, encode_result_labels, outline_mask, overlay,
 };
 use crate::slide::{FileSource, PixelSize, SlideReader};
 use crate::whole_slide::{Sampling, SlideNucleus};
@@ -93,7 +92,7 @@ struct ImageResult {
 }
 
 impl ImageResult {
-    /// A line for people.
+    /// A line of the text output.
     fn describe(&self) -> String {
         format!(
             "{}: {} nuclei, {:.1} % of the area, in {:.0} + {:.0} ms → {}\n",
@@ -120,7 +119,9 @@ pub(super) fn segment_images(
         return segment_fields(arguments, output);
     }
     if arguments.views.several() {
-        return Err(Error::unsupported("Slides are seen one way only; leave out --views"));
+        return Err(Error::unsupported(
+            "Slides are segmented in one orientation only; leave out --views",
+        ));
     }
     let mut outcome = CommandOutcome::Nothing;
     if !images.is_empty() {
@@ -183,7 +184,7 @@ fn segment_fields(arguments: &SegmentArguments, output: Output) -> Result<Comman
         return Ok(if is_empty { CommandOutcome::Nothing } else { CommandOutcome::Done });
     }
     Err(Error::mismatch(format!(
-        "{failed} of {} images could not be segmented; the messages above say why",
+        "{failed} of {} images could not be segmented; see the messages above",
         arguments.images.len()
     )))
 }
@@ -369,7 +370,7 @@ fn segment_one(
     let labels = if sampling.is_same() { labels } else { draw_nuclei(&placed, size.0, size.1) };
     let objects = write_objects(&arguments.out, name, placed.into_iter(), &labels, &provenance)?;
     let instances_milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
-    let map = enlarged(&run.map, size);
+    let map = run.map.nearest(size.0, size.1);
     let [probability, mask, overlay] = write_pictures(&arguments.out, name, &image, &map, &labels)?;
     let cells = labels.data().iter().filter(|&&l| l > 0).count();
     drop(alone);
@@ -398,30 +399,12 @@ fn pixel_size(stated: Option<f64>, in_file: Option<PixelSize>) -> (Option<f64>, 
     let in_file = in_file.map(|size| size.mean());
     let note = match (stated, in_file) {
         (Some(stated), Some(own)) if (stated / own - 1.0).abs() > 0.05 => Some(format!(
-            "The file states {own:.4} µm a pixel; --mpp says {stated} µm, which is used"
+            "The file states {own:.4} µm a pixel and --mpp {stated} µm; --mpp is used"
         )),
         (None, Some(own)) => Some(format!("The pixel size is {own:.4} µm, as the file states it")),
         _ => None,
     };
     (stated.or(in_file), note)
-}
-
-/// A plane as large as the image again, each pixel the nearest one.
-fn enlarged<T: Copy>(plane: &Plane<T>, (width, height): (usize, usize)) -> Plane<T> {
-    if (plane.width(), plane.height()) == (width, height) {
-        return plane.clone();
-    }
-    let place = |at: usize, len: usize, own: usize| ((at * 2 + 1) * own / (len * 2)).min(own - 1);
-    let first = plane.get(0, 0);
-    let mut out = Plane::filled(width, height, first);
-    for y in 0..height {
-        let row = plane.row(place(y, height, plane.height()));
-        out.row_mut(y)
-            .iter_mut()
-            .enumerate()
-            .for_each(|(x, v)| *v = row[place(x, width, plane.width())]);
-    }
-    out
 }
 
 struct Objects {

@@ -14,16 +14,16 @@ use super::names::{
 };
 use super::other_files::{Listed, OtherFiles};
 use super::result_files::is_result_file;
-use crate::error::{Error, ErrorContext as _, Result, Warnings};
+use crate::error::{Error, ErrorContext as _, Result, Warnings, counted, listed};
+use crate::picture::has_image_ending;
 use crate::platform::{composed, name_key};
 
 /// Most files in a folder and its subfolders.
 const MAX_FILES: usize = 100_000;
 /// Levels of subfolders that are read.
 const MAX_DEPTH: usize = 8;
-/// Endings of image files that are read.
-const RASTER_ENDINGS: [&str; 12] =
-    ["tif", "tiff", "png", "jpg", "jpeg", "jpe", "jfif", "bmp", "gif", "webp", "jp2", "j2k"];
+/// Most images that a note names.
+const MAX_NAMED: usize = 5;
 /// Endings of files that keep pixels as they are; of two images of one name such a one is used.
 const LOSSLESS_ENDINGS: [&str; 4] = ["tif", "tiff", "png", "bmp"];
 
@@ -235,7 +235,7 @@ fn sort_files(paths: Vec<PathBuf>, root: &Path) -> SortedFiles {
         let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
         let extension = extension.unwrap_or_default();
         let is_xml = extension == "xml";
-        if !is_xml && !RASTER_ENDINGS.contains(&extension.as_str()) {
+        if !is_xml && !has_image_ending(&path) {
             sorted.others.add(Listed::by_extension(&extension, &relative), relative);
             continue;
         }
@@ -621,22 +621,20 @@ fn relative_name(path: &Path, root: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
-/// Images without labels: a note each, or one for many.
+/// One note on the images without labels.
 fn note_unlabelled(tiles: &[TileFiles], notes: &mut Warnings) {
-    const MOST_NAMED: usize = 5;
     let mut names = Vec::new();
     for tile in tiles {
         if tile.labels.is_none() {
-            names.push(format!("'{}'", tile.name));
+            names.push(tile.name.as_str());
         }
     }
-    if names.len() <= MOST_NAMED {
-        for name in names {
-            notes.note(format!("The image {name} has no labels"));
-        }
-    } else {
-        let first = names[..MOST_NAMED].join(", ");
-        notes.note(format!("{} images have no labels: {first}, …", names.len()));
+    if !names.is_empty() {
+        notes.note(format!(
+            "{} no labels: left out ({})",
+            counted(names.len(), "image has", "images have"),
+            listed(&names, MAX_NAMED)
+        ));
     }
 }
 
@@ -780,7 +778,7 @@ mod tests {
         let (one, notes) =
             pairs(&["siteA/images/1.png", "siteB/images/1.png", "siteB/labels/1.png"]);
         assert_eq!(one, ["siteA/1", "siteB/1 < siteB/labels/1.png"]);
-        assert!(notes[0].contains("'siteA/1' has no labels"), "{notes:?}");
+        assert!(notes[0].contains("1 image has no labels: left out (siteA/1)"), "{notes:?}");
         for files in [
             ["siteA/images/1.png", "siteB/labels/1.png"],
             ["siteA/1.png", "siteB/1_mask.png"],

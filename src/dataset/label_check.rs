@@ -1,7 +1,8 @@
 //! Whether a label map looks like one of objects: every label one connected part. Class maps (one
-//! value a tissue type) and grey masks do not.
+//! value a tissue type) and grey masks do not; a mask of one value is separated into objects.
 
-use crate::raster::{LabelMap, Plane};
+use crate::error::Warnings;
+use crate::raster::{LabelMap, Plane, label_components};
 
 /// Mean number of parts of a label from which on the labels are no objects. In label maps of nuclei
 /// it is below 1.01.
@@ -26,6 +27,22 @@ struct LabelStatistics {
     parts: u64,
     /// Pixels with a pixel of another label among their four neighbours.
     touching: u64,
+}
+
+/// The objects of a label map: of a mask, which has a single value besides 0, the connected parts,
+/// with a note where there are several.
+pub fn mask_as_objects(labels: LabelMap, notes: &mut Warnings) -> LabelMap {
+    let value = labels.data().iter().copied().max().unwrap_or(0);
+    if labels.data().iter().any(|&label| label != 0 && label != value) {
+        return labels;
+    }
+    let parts = label_components(&labels.foreground());
+    let count = parts.data().iter().copied().max().unwrap_or(0);
+    if count <= 1 {
+        return labels;
+    }
+    notes.note(format!("The labels are a mask; its {count} connected parts are taken as nuclei"));
+    parts
 }
 
 /// Why a label map is unsuitable for objects and for training, as a sentence with the way out; none

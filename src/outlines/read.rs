@@ -6,7 +6,7 @@ use super::repair::{area, is_valid, united};
 use super::text::text_of;
 use super::validity::MAX_COORDINATE_PX;
 use super::xml::read_xml;
-use crate::error::{Error, Result, Warnings};
+use crate::error::{Error, Result, Warnings, counted, listed};
 use crate::raster::{Polygon, Ring};
 
 /// Most vertices read from a file.
@@ -14,7 +14,9 @@ pub(super) const MAX_VERTICES: usize = 20_000_000;
 /// Most objects read from a file.
 pub(super) const MAX_OBJECTS: usize = 2_000_000;
 
-/// A repair that changes an area by less is no news, square pixels.
+/// Most objects, layers or kinds that a note names.
+pub(super) const MAX_NAMED: usize = 5;
+/// A repair that changes an area by less is not noted, square pixels.
 const SAME_AREA_PX: f64 = 0.01;
 
 /// What an outline stands for, in QuPath's words.
@@ -130,8 +132,8 @@ pub fn read_outlines(bytes: &[u8]) -> Result<Outlines> {
 }
 
 impl Outlines {
-    /// Rings lose the point that closes them; rings without area and coordinates that are no pixels
-    /// go, with a note.
+    /// Rings lose the point that closes them; rings without area and polygons whose coordinates are
+    /// no pixels are left out, with a note.
     fn drop_unusable(&mut self) {
         let mut far = 0;
         let mut degenerate = 0;
@@ -174,7 +176,8 @@ impl Outlines {
     }
 
     /// Replaces polygons whose rings cross, touch or overlap by valid ones that cover the same, by
-    /// the even-odd rule, and says how many objects had such. Objects without area go, with a note.
+    /// the even-odd rule, and notes how many objects had such. Objects without area are left out,
+    /// with a note.
     pub fn make_valid(&mut self) -> Warnings {
         let mut notes = Warnings::default();
         let mut crossing = 0;
@@ -239,13 +242,8 @@ impl LeftOut {
         }
         let parts: Vec<String> =
             self.counts.iter().map(|(what, count)| format!("{count} × {what}")).collect();
-        notes.note(format!("Left out, since they {why}: {}", parts.join(", ")));
+        notes.note(format!("Left out, since they {why}: {}", listed(&parts, MAX_NAMED)));
     }
-}
-
-/// A number with a noun in singular or plural, and a verb for each.
-pub(super) fn counted(count: usize, one: &str, several: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// Refuses more than any image can hold.

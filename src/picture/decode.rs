@@ -8,10 +8,11 @@ use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader};
 use super::foreign::foreign_format;
 use super::jpeg::check_jpeg;
 use super::png::{indices_as_grey, png_facts};
-use super::samples::{Alpha, Samples, Values};
+use super::samples::{Alpha, Samples};
 use super::tiff::decode_tiff;
 use crate::error::{Error, Result};
 use crate::raster::{DecodeLimits, Orientation};
+use crate::slide::SampleValues;
 
 /// Pixel sizes that a picture of cells can have, micrometres. Densities for print, 72 to 600 dots
 /// an inch, are far above.
@@ -116,7 +117,7 @@ pub(super) fn label_samples(bytes: &[u8], limits: DecodeLimits) -> Result<Sample
                 4 => 17,
                 _ => 1,
             };
-            if let Values::U8(values) = &mut samples.values {
+            if let SampleValues::U8(values) = &mut samples.values {
                 values.iter_mut().for_each(|value| *value /= step);
             }
             let widened = |colour: &[u8; 3]| colour.map(|value| u16::from(value) * 257);
@@ -231,14 +232,14 @@ fn decode_with_image(bytes: &[u8], format: ImageFormat, limits: DecodeLimits) ->
     // A broken EXIF block costs the orientation, not the picture.
     let orientation = decoder.orientation().map_or(1, image::metadata::Orientation::to_exif);
     let (channels, values) = match DynamicImage::from_decoder(decoder).map_err(image_error)? {
-        DynamicImage::ImageLuma8(i) => (1, Values::U8(i.into_raw())),
-        DynamicImage::ImageLumaA8(i) => (2, Values::U8(i.into_raw())),
-        DynamicImage::ImageRgb8(i) => (3, Values::U8(i.into_raw())),
-        DynamicImage::ImageRgba8(i) => (4, Values::U8(i.into_raw())),
-        DynamicImage::ImageLuma16(i) => (1, Values::U16(i.into_raw())),
-        DynamicImage::ImageLumaA16(i) => (2, Values::U16(i.into_raw())),
-        DynamicImage::ImageRgb16(i) => (3, Values::U16(i.into_raw())),
-        DynamicImage::ImageRgba16(i) => (4, Values::U16(i.into_raw())),
+        DynamicImage::ImageLuma8(i) => (1, SampleValues::U8(i.into_raw())),
+        DynamicImage::ImageLumaA8(i) => (2, SampleValues::U8(i.into_raw())),
+        DynamicImage::ImageRgb8(i) => (3, SampleValues::U8(i.into_raw())),
+        DynamicImage::ImageRgba8(i) => (4, SampleValues::U8(i.into_raw())),
+        DynamicImage::ImageLuma16(i) => (1, SampleValues::U16(i.into_raw())),
+        DynamicImage::ImageLumaA16(i) => (2, SampleValues::U16(i.into_raw())),
+        DynamicImage::ImageRgb16(i) => (3, SampleValues::U16(i.into_raw())),
+        DynamicImage::ImageRgba16(i) => (4, SampleValues::U16(i.into_raw())),
         other => {
             return Err(Error::unsupported(format!(
                 "Pixels of type {:?} are not supported",
@@ -281,7 +282,7 @@ fn decode_jpeg_2000(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
     if values.len() != width * height * channels {
         return Err(Error::unsupported("The JPEG 2000 picture has channels of different sizes"));
     }
-    let mut samples = Samples::plain(width, height, channels, Values::U8(values));
+    let mut samples = Samples::plain(width, height, channels, SampleValues::U8(values));
     samples.alpha = if has_alpha { Alpha::Unassociated } else { Alpha::None };
     Ok(samples)
 }

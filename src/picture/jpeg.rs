@@ -1,7 +1,7 @@
 //! The markers of a JPEG file: whether it is complete, and of which kind (ITU-T T.81, annex B).
 
 use crate::error::{Error, Result};
-use crate::slide::PixelSize;
+use crate::slide::{PixelSize, UM_PER_CM, UM_PER_INCH};
 
 /// Start of image.
 const SOI: u8 = 0xD8;
@@ -92,15 +92,12 @@ fn check_frame(marker: u8, segment: &[u8]) -> Result<()> {
 fn density(segment: &[u8]) -> Option<PixelSize> {
     let [unit, x_high, x_low, y_high, y_low] = *segment.get(7..12)? else { return None };
     let unit_um = match unit {
-        1 => 25_400.0,
-        2 => 10_000.0,
+        1 => UM_PER_INCH,
+        2 => UM_PER_CM,
         _ => return None,
     };
     let [x, y] = [[x_high, x_low], [y_high, y_low]].map(u16::from_be_bytes);
-    if x == 0 || y == 0 {
-        return None;
-    }
-    Some(PixelSize { x: unit_um / f64::from(x), y: unit_um / f64::from(y) })
+    PixelSize::of_density(f64::from(x), f64::from(y), unit_um)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The chunks of a PNG file that the decoder does not tell about (PNG specification, 3rd edition).
+//! The chunks of a PNG file that the decoder does not pass on (PNG specification, 3rd edition).
 
 use flate2::Crc;
 
@@ -6,12 +6,14 @@ use crate::slide::PixelSize;
 
 /// Bytes of the signature.
 const SIGNATURE_LEN: usize = 8;
+/// Micrometres of a metre.
+const UM_PER_M: f64 = 1e6;
 /// Colour type of an indexed picture.
 const INDEXED: u8 = 3;
 /// Colour type of a grey picture.
 const GREY: u8 = 0;
 
-/// What the chunks say.
+/// What the chunks state.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct PngFacts {
     /// Bits a sample, or an index.
@@ -64,9 +66,7 @@ pub(super) fn png_facts(bytes: &[u8]) -> PngFacts {
                     && let ([x, y], []) = x.as_chunks::<4>()
                 {
                     let [x, y] = [x, y].map(|v| f64::from(u32::from_be_bytes(*v)));
-                    if x > 0.0 && y > 0.0 {
-                        facts.pixel_size_um = Some(PixelSize { x: 1e6 / x, y: 1e6 / y });
-                    }
+                    facts.pixel_size_um = PixelSize::of_density(x, y, UM_PER_M);
                 }
             }
             b"acTL" => facts.is_animated = true,

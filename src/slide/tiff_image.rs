@@ -20,10 +20,10 @@ const FREE_BYTES: u64 = 64 << 20;
 /// At least this share of the file is copied at once while its directories are read.
 const LEAST_FETCHED_SHARE: usize = 16;
 
-/// Samples row by row, those of a pixel side by side, as wide as the file stores them. Samples of
+/// Samples row by row, those of a pixel side by side, of the type that the file stores. Samples of
 /// fewer than 8 or 16 bits are widened, not scaled; of 16-bit floating point to 32.
 #[derive(Debug, Clone, PartialEq)]
-pub enum TiffValues {
+pub enum SampleValues {
     /// Unsigned, 1 to 8 bits.
     U8(Vec<u8>),
     /// Unsigned, 9 to 16 bits.
@@ -67,7 +67,7 @@ pub struct TiffImage {
     /// Samples a pixel.
     pub channels: usize,
     /// `width × height × channels` samples.
-    pub values: TiffValues,
+    pub values: SampleValues,
     /// Bits a sample in the file: the values are below 2^bits.
     pub bits: u8,
     /// What the first samples of a pixel are. YCbCr is converted to RGB; of
@@ -249,35 +249,41 @@ fn place(tile: &TileSamples, left: usize, top: usize, level: &SlideLevel, out: &
 }
 
 /// Little-endian bytes as numbers.
-fn typed(bytes: Vec<u8>, kind: SampleKind, bits: u8) -> TiffValues {
+fn typed(bytes: Vec<u8>, kind: SampleKind, bits: u8) -> SampleValues {
     let two = || bytes.as_chunks::<2>().0.iter();
     let four = || bytes.as_chunks::<4>().0.iter();
     let eight = || bytes.as_chunks::<8>().0.iter();
     match (kind, sample_bytes(bits)) {
-        (SampleKind::Unsigned, 1) => TiffValues::U8(bytes),
+        (SampleKind::Unsigned, 1) => SampleValues::U8(bytes),
         (SampleKind::Unsigned, 2) => {
-            TiffValues::U16(two().map(|b| u16::from_le_bytes(*b)).collect())
+            SampleValues::U16(two().map(|b| u16::from_le_bytes(*b)).collect())
         }
         (SampleKind::Unsigned, 4) => {
-            TiffValues::U32(four().map(|b| u32::from_le_bytes(*b)).collect())
+            SampleValues::U32(four().map(|b| u32::from_le_bytes(*b)).collect())
         }
         (SampleKind::Unsigned, _) => {
-            TiffValues::U64(eight().map(|b| u64::from_le_bytes(*b)).collect())
+            SampleValues::U64(eight().map(|b| u64::from_le_bytes(*b)).collect())
         }
-        (SampleKind::Signed, 1) => TiffValues::I8(bytes.iter().map(|b| b.cast_signed()).collect()),
-        (SampleKind::Signed, 2) => TiffValues::I16(two().map(|b| i16::from_le_bytes(*b)).collect()),
+        (SampleKind::Signed, 1) => {
+            SampleValues::I8(bytes.iter().map(|b| b.cast_signed()).collect())
+        }
+        (SampleKind::Signed, 2) => {
+            SampleValues::I16(two().map(|b| i16::from_le_bytes(*b)).collect())
+        }
         (SampleKind::Signed, 4) => {
-            TiffValues::I32(four().map(|b| i32::from_le_bytes(*b)).collect())
+            SampleValues::I32(four().map(|b| i32::from_le_bytes(*b)).collect())
         }
         (SampleKind::Signed, _) => {
-            TiffValues::I64(eight().map(|b| i64::from_le_bytes(*b)).collect())
+            SampleValues::I64(eight().map(|b| i64::from_le_bytes(*b)).collect())
         }
         (SampleKind::Float, 2) => {
-            TiffValues::F32(two().map(|b| f16::from_le_bytes(*b).to_f32()).collect())
+            SampleValues::F32(two().map(|b| f16::from_le_bytes(*b).to_f32()).collect())
         }
-        (SampleKind::Float, 4) => TiffValues::F32(four().map(|b| f32::from_le_bytes(*b)).collect()),
+        (SampleKind::Float, 4) => {
+            SampleValues::F32(four().map(|b| f32::from_le_bytes(*b)).collect())
+        }
         (SampleKind::Float, _) => {
-            TiffValues::F64(eight().map(|b| f64::from_le_bytes(*b)).collect())
+            SampleValues::F64(eight().map(|b| f64::from_le_bytes(*b)).collect())
         }
     }
 }
@@ -413,15 +419,15 @@ mod tests {
     #[test]
     fn samples_are_read_as_they_are_stored() {
         let kinds: Vec<TiffImage> = every_kind().iter().map(Maker::read).collect();
-        let values: Vec<&TiffValues> = kinds.iter().map(|image| &image.values).collect();
-        let bytes = |v: &[u8]| TiffValues::U8(v.to_vec());
+        let values: Vec<&SampleValues> = kinds.iter().map(|image| &image.values).collect();
+        let bytes = |v: &[u8]| SampleValues::U8(v.to_vec());
         assert_eq!(*values[0], bytes(&[1, 2, 3, 4, 5, 6]));
         assert_eq!(*values[1], bytes(&[1, 0, 1, 0, 1, 0]));
         assert_eq!(*values[2], bytes(&[1, 2, 3, 4, 5, 6]));
         assert_eq!(kinds[2].bits, 4);
-        assert_eq!(*values[3], TiffValues::U16(vec![1, 2, 3, 4, 5, 262]));
+        assert_eq!(*values[3], SampleValues::U16(vec![1, 2, 3, 4, 5, 262]));
         assert_eq!(*values[4], bytes(&[1, 2, 3, 4, 5, 6]));
-        assert_eq!(*values[5], TiffValues::F32(vec![0.0; 6]));
+        assert_eq!(*values[5], SampleValues::F32(vec![0.0; 6]));
         assert_eq!(kinds[6].orientation, 6);
         assert_eq!(*values[7], bytes(&[1, 5, 9, 2, 6, 10, 3, 7, 11, 4, 8, 12]));
         let palette = kinds[8].palette.as_deref().expect("colours");
@@ -455,7 +461,7 @@ mod tests {
         let image = planes(&xml("<Channel Name='R'/><Channel Name='G'/><Channel Name='B'/>"));
         let image = image.expect("a colour picture");
         let expected = [1, 10, 7, 2, 20, 7, 3, 30, 7, 4, 40, 7, 5, 50, 7, 6, 60, 7];
-        assert_eq!(image.values, TiffValues::U8(expected.to_vec()));
+        assert_eq!(image.values, SampleValues::U8(expected.to_vec()));
         assert_eq!((image.photometric, image.notes.len()), (Photometric::Rgb, 0));
         let unnamed = planes(&xml("")).expect("a colour picture");
         assert!(unnamed.notes[0].contains("taken for red, green and blue"));

@@ -8,7 +8,7 @@ use super::session::{ResultSlot, Session};
 use super::{Thrown as _, json, viewport};
 use crate::error::{Error, Result};
 use crate::instances::{
-    Nucleus, Provenance, SmoothedMap, label_nuclei, measure_nuclei, write_nuclei,
+    Nucleus, Provenance, SmoothedMap, draw_nuclei, label_nuclei, measure_nuclei, write_nuclei,
 };
 use crate::metrics::PixelCounts;
 use crate::model::InstanceParameters;
@@ -96,8 +96,12 @@ impl ResultSlot {
 
     /// The labels in pixels of the open image.
     fn labels(&self) -> Result<LabelMap> {
+        if self.scale == 1.0 {
+            return Ok(self.nuclei()?.labels.clone());
+        }
         let (width, height) = self.size();
-        Ok(self.nuclei()?.labels.nearest(width, height))
+        let nuclei: Vec<Nucleus> = self.measured(None)?.collect();
+        Ok(draw_nuclei(&nuclei, width, height))
     }
 
     fn file(&self, kind: &str, mpp: f64) -> Result<Vec<u8>> {
