@@ -10,7 +10,7 @@ import { readUrl } from "./url-state.js";
 /** Names of files of a folder that may be images or slides. */
 const PICTURE = /\.(svs|scn|bif|btf|tiff?|png|jp(e?g|e|2)|jfif|j2k|bmp|gif|webp|avif|hei[cf])$/i;
 const MODEL = /\.safetensors$/i;
-/** Largest number of files of a folder that are looked at. */
+/** Largest number of files of a folder that are listed. */
 const MAX_FOLDER_FILES = 20_000;
 const NO_ADDRESS =
   "The text is no address of an image, a slide or a model. Addresses begin with https://.";

@@ -19,7 +19,7 @@ use crate::picture::read_picture_file;
 use crate::platform::write_atomic;
 use crate::raster::{
     DecodeLimits, LabelMap, OUTLINE_COLOUR, RgbImage, encode_overlay_png, encode_preview_jpeg,
-    outline_mask, overlay, reduced, sampled,
+    outline_mask, overlay, reduced,
 };
 use crate::report::{DataPage, DataTile, render_data};
 
@@ -132,7 +132,7 @@ impl CheckArguments {
 fn preview(image: &RgbImage, labels: Option<&LabelMap>) -> Result<Vec<u8>> {
     let small = reduced(image, PREVIEW_PX);
     let Some(labels) = labels else { return encode_preview_jpeg(&small) };
-    let labels = sampled(labels, small.width(), small.height());
+    let labels = labels.nearest(small.width(), small.height());
     encode_preview_jpeg(&overlay(&small, &outline_mask(&labels), OUTLINE_COLOUR))
 }
 

@@ -166,7 +166,7 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
 }
 
 impl EvaluateArguments {
-    /// The file of the model with recorded scores, if any is asked for and can be written.
+    /// The file of the model with recorded scores, if any is requested and can be written.
     fn recorded_model(&self) -> Result<Option<PathBuf>> {
         if self.record.is_none() {
             return Ok(None);
@@ -199,7 +199,7 @@ impl EvaluateArguments {
     }
 }
 
-/// Says that tiles without nuclei are in no mean, and what was found in them.
+/// Notes that tiles without nuclei are in no mean, and what was found in them.
 fn remark_empty_tiles(evaluation: &Evaluation, output: Output) {
     let mut empty = Vec::new();
     for tile in &evaluation.tiles {

@@ -58,9 +58,9 @@ pub(super) struct SegmentArguments {
     /// Folder for the results.
     #[arg(long, short)]
     out: PathBuf,
-    /// Pixel size of the images, micrometres [default: what each file states]. The model sees them
-    /// at its own; an image of unknown size is taken to have that already, and its lengths are
-    /// given in pixels.
+    /// Pixel size of the images, micrometres [default: what each file states]. Images are
+    /// resampled to the model's; one of unknown pixel size is taken to have that already, and its
+    /// lengths are given in pixels.
     #[arg(long, value_name = "UM")]
     mpp: Option<f64>,
     #[command(flatten)]

@@ -70,7 +70,7 @@ pub(super) struct SlideSegmentArguments {
     /// Folder for the results.
     #[arg(long, short)]
     out: PathBuf,
-    /// Pixel size of the finest level, micrometres; asked for when the slide does not say.
+    /// Pixel size of the finest level, micrometres [default: what the slide states].
     #[arg(long, value_name = "UM")]
     mpp: Option<f64>,
     /// Only this rectangle: x,y,width,height in pixels of the finest level.
@@ -280,10 +280,8 @@ impl SlideSegmentArguments {
 /// Of the finest level, µm.
 fn pixel_size(a: &SlideSegmentArguments, reader: &SlideReader) -> Result<f64> {
     let mpp = a.mpp.or(reader.slide.mpp_um).ok_or_else(|| {
-        Error::invalid(
-            "The slide does not say how large its pixels are; state it with --mpp, in micrometres",
-        )
-        .at(&a.slide)
+        Error::invalid("The slide states no pixel size; give it with --mpp, in micrometres")
+            .at(&a.slide)
     })?;
     if mpp.is_finite() && mpp > 0.0 {
         return Ok(mpp);
@@ -370,7 +368,7 @@ pub(super) fn open(place: &str) -> Result<SlideReader> {
     opened.map_err(|error| no_slide(Path::new(place)).unwrap_or(error).at(place))
 }
 
-/// What a file is that is no slide, where that can be told.
+/// What a file is that is no slide, where it is recognised.
 fn no_slide(path: &Path) -> Option<Error> {
     if path.is_dir() {
         return first_bytes(path).err();

@@ -26,7 +26,7 @@ use crate::raster::ProbabilityMap;
 /// Choose the parameters that turn probabilities into nuclei.
 ///
 /// Maximises the mean of AJI and PQ on labelled tiles. Writes a model with better parameters in its
-/// card where --out or --in-place says; without them the parameters are only printed.
+/// card of the model that --out or --in-place names; without them the parameters are only printed.
 #[derive(Debug, Args)]
 #[command(after_help = "Never tune on the tiles that will be scored.
 
@@ -189,7 +189,7 @@ pub(super) fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandO
 }
 
 impl TuneArguments {
-    /// The file of the tuned model, if one is asked for and can be written.
+    /// The file of the tuned model, if one is requested and can be written.
     fn written_model(&self) -> Result<Option<PathBuf>> {
         if let Some(file) = &self.out {
             check_outputs(std::slice::from_ref(file), std::slice::from_ref(&self.model))?;

@@ -45,8 +45,8 @@ pub fn mask_as_objects(labels: LabelMap, notes: &mut Warnings) -> LabelMap {
     parts
 }
 
-/// Why a label map is unsuitable for objects and for training, as a sentence with the way out; none
-/// for label maps of objects.
+/// Why a label map is unsuitable for objects and for training, and the way out, as two sentences;
+/// `None` for label maps of objects.
 #[must_use]
 pub fn label_defect(labels: &LabelMap) -> Option<String> {
     let statistics = statistics(labels);
@@ -177,7 +177,7 @@ mod tests {
         let (_, nuclei) = phantom(320, 320, 4);
         let classes = nuclei.map(|label| if label == 0 { 0 } else { label % 4 + 1 });
         assert!(label_defect(&classes).expect("classes").contains("classes"));
-        // A mask as seen through a blur: values fall with the distance from the centre of a cell.
+        // A blurred mask: values fall with the distance from the centre of a cell.
         let grey = map(160, 160, |r, c| {
             let distance = ((r % 40) as f64 - 20.0).hypot((c % 40) as f64 - 20.0);
             (255.0 * (1.0 - (distance - 8.0) / 8.0).clamp(0.0, 1.0)) as u32

@@ -1,14 +1,14 @@
-//! Several files to look at: those that were named, and the images and slides of folders.
+//! The files that can be opened: those that were named, and the images and slides of folders.
 
 use std::path::Path;
 
 use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::picture::has_picture_ending;
 
-/// Largest number of files of a folder that are looked at.
+/// Largest number of files of a folder that are listed.
 const MAX_FOLDER_FILES: usize = 20_000;
 
-/// Files to look at.
+/// Files that can be opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileList {
     /// Paths or addresses.

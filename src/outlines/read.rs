@@ -19,7 +19,7 @@ pub(super) const MAX_NAMED: usize = 5;
 /// A repair that changes an area by less is not noted, square pixels.
 const SAME_AREA_PX: f64 = 0.01;
 
-/// What an outline stands for, in QuPath's words.
+/// What an outline stands for, by QuPath's types of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutlineKind {
     /// Drawn by hand, or imported.

@@ -1,4 +1,4 @@
-//! Files → samples: which decoder reads a file, and what the file says beside its samples. Sizes
+//! Files → samples: which decoder reads a file, and what it states beside its samples. Sizes
 //! are checked before memory is allocated.
 
 use std::io::Cursor;
@@ -86,8 +86,8 @@ pub(super) fn picture_samples(bytes: &[u8], limits: DecodeLimits) -> Result<Samp
         // Between cells and print.
         if size.is_plausible() {
             samples.notes.note(format!(
-                "The file states pixels of {:.4} × {:.4} µm, at which no nucleus is seen; this is \
-                 not used",
+                "The file states pixels of {:.4} × {:.4} µm, too large or too small for nuclei; \
+                 this is not used. State the pixel size with --mpp",
                 size.x, size.y
             ));
         }
@@ -145,8 +145,7 @@ fn format_of(bytes: &[u8]) -> Result<PictureFormat> {
 pub(super) fn check_size(width: u64, height: u64, limits: DecodeLimits) -> Result<()> {
     if width.saturating_mul(height) > limits.max_pixels {
         return Err(Error::limit(format!(
-            "The image says it has {width}×{height} pixels; the limit is {} million. Cut it into \
-             parts",
+            "The image has {width}×{height} pixels; the limit is {} million. Cut it into parts",
             limits.max_pixels / 1_000_000
         )));
     }
@@ -155,7 +154,7 @@ pub(super) fn check_size(width: u64, height: u64, limits: DecodeLimits) -> Resul
 
 fn decode_png(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
     // Width and height of the header (PNG specification, 11.2.1). On wasm the decoder refuses what
-    // does not fit its memory before it says how large the picture is.
+    // does not fit its memory before it gives the size of the picture.
     if let Some([a, b, c, d, e, f, g, h]) = bytes.get(16..24).and_then(|size| size.first_chunk()) {
         let width = u32::from_be_bytes([*a, *b, *c, *d]);
         let height = u32::from_be_bytes([*e, *f, *g, *h]);

@@ -26,7 +26,7 @@ impl Samples {
     /// The label of each pixel.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] when the samples are no label map; the sentence says what they are.
+    /// [`Error::Unsupported`] when the samples are no label map; the sentence states what they are.
     pub(super) fn into_labels(self, notes: &mut Warnings) -> Result<LabelMap> {
         let (width, height, channels) = (self.width, self.height, self.channels);
         let colours = self.colours;

@@ -31,7 +31,7 @@ pub(super) struct Samples {
     pub notes: Warnings,
 }
 
-/// What the channel behind the colours says.
+/// Meaning of the channel behind the colours.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alpha {
     /// There is none, or it has no stated meaning.
@@ -102,8 +102,7 @@ impl Samples {
             }
             if opaque <= width * height / OPAQUE_PIXELS {
                 notes.note(
-                    "The alpha channel says that the whole picture is transparent; it is ignored \
-                     and the colours are used",
+                    "The alpha channel states that the whole picture is transparent; it is ignored",
                 );
                 alpha = Alpha::None;
             }
@@ -145,8 +144,8 @@ impl SampleValues {
         }
     }
 
-    /// 8 bits a sample: 16 bits are scaled, by the range that is used where the largest value says
-    /// that the camera gave fewer bits.
+    /// 8 bits a sample: 16 bits are scaled, by the range that is used where the largest value
+    /// shows that the camera gave fewer bits.
     fn into_8_bits(self, layout: Layout, notes: &mut Warnings) -> Result<Vec<u8>> {
         let Layout { channels, colours, bits } = layout;
         let unsigned = match self {
@@ -174,7 +173,7 @@ impl SampleValues {
             }
             Self::F64(values) => return real_to_8_bits(values, notes),
         };
-        // A range that the file states needs no word.
+        // A range that the file states needs no note.
         if (9..16).contains(&bits) {
             let range = (1 << bits) - 1;
             return Ok(unsigned.into_iter().map(|value| to_8_bits(value, range)).collect());

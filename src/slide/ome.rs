@@ -81,7 +81,9 @@ pub(super) fn open(
 
 /// The first image, where OME-XML describes none.
 fn open_first(bytes: &RangeCache, tree: &DirectoryTree) -> ReadResult<TiffPictures> {
-    Ok(TiffPictures::new(SlideFormat::OmeTiff, main_pyramid(bytes, tree)?))
+    let mut pyramid = main_pyramid(bytes, tree)?;
+    pyramid.note_other_pictures();
+    Ok(TiffPictures::new(SlideFormat::OmeTiff, pyramid))
 }
 
 fn images(root: &XmlElement) -> Vec<OmeImage<'_>> {

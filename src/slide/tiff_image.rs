@@ -8,7 +8,7 @@ use super::pictures::TiffPictures;
 use super::pixel_size::PixelSize;
 use super::range_cache::{RangeCache, ReadError, ReadResult};
 use super::tiff::{Directory, tag};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 
 /// Most bytes of a decoded picture, as a multiple of the most pixels.
 const MAX_BYTES_A_PIXEL: u64 = 8;
@@ -99,7 +99,7 @@ pub fn read_tiff_image(bytes: &[u8], max_pixels: u64) -> Result<TiffImage> {
     let pixels = level.width as u64 * level.height as u64;
     if pixels > max_pixels {
         return Err(Error::limit(format!(
-            "The image says it has {}×{} pixels; the limit is {} million. Cut it into parts",
+            "The image has {}×{} pixels; the limit is {} million. Cut it into parts",
             level.width,
             level.height,
             max_pixels / 1_000_000
@@ -229,7 +229,8 @@ fn read_samples(
     if empty_tiles > 0 {
         let colour = if empty == 0 { "0" } else { "white" };
         notes.push(format!(
-            "{empty_tiles} tiles of the TIFF have no bytes; their pixels are taken for {colour}"
+            "{} no bytes; the pixels there are taken for {colour}",
+            counted(empty_tiles, "tile of the TIFF has", "tiles of the TIFF have")
         ));
     }
     Ok(out)
@@ -438,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn alpha_and_stated_sizes_are_told() {
+    fn alpha_is_given_and_plain_files_have_no_notes() {
         let rgba = Maker::new(1, 1, &[8; 4], 2, &[1, 2, 3, 4]).with(tag::EXTRA_SAMPLES, &[2]);
         assert_eq!(rgba.read().extra_samples, [ExtraSample::UnassociatedAlpha]);
         let plain = grey(8, &[0; 6]).read();
@@ -472,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_holds_besides_is_told() {
+    fn further_images_of_a_file_are_noted() {
         let page = || grey(8, &[0; 6]);
         let pages = read_tiff_image(&file(&[page(), page(), page()]), 1000).expect("the first");
         assert!(pages.notes[0].contains("3 pictures of this size"), "{:?}", pages.notes);

@@ -1,5 +1,5 @@
-//! TIFFs of every kind by Python's writers: pixels as its readers see them, of pictures in memory
-//! and of vendors' slides.
+//! TIFFs of every kind by Python's writers: pixels as its readers give them, of pictures in
+//! memory and of vendors' slides.
 
 use std::path::Path;
 use std::process::Command;
