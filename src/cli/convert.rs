@@ -26,7 +26,7 @@ const MAX_SIDE_PX: usize = 30_000;
 /// Most objects of a label map as PNG, which has 16 bits.
 const MAX_PNG_OBJECTS: u32 = 65_535;
 
-/// Convert outlines: QuPath GeoJSON, ImageScope, HALO and ASAP XML, LabelMe, label maps.
+/// Convert outlines: GeoJSON, XML of ImageScope, HALO, ASAP, and label maps.
 ///
 /// The content of the first file decides its format, the ending of the second one its format.
 #[derive(Debug, Args)]
@@ -239,13 +239,12 @@ mod tests {
 
     fn labels_through(labels: &LabelMap, format: OutlineFormat) -> LabelMap {
         let outlines = trace_labels(labels);
-        let text = match format {
-            OutlineFormat::ImageScopeXml => write_imagescope(&outlines, Some(0.25)).expect("XML"),
-            _ => {
-                let mut text = Vec::new();
-                write_geojson(&outlines, Some(0.25), &mut text).expect("GeoJSON");
-                text
-            }
+        let text = if format == OutlineFormat::ImageScopeXml {
+            write_imagescope(&outlines, Some(0.25)).expect("XML")
+        } else {
+            let mut text = Vec::new();
+            write_geojson(&outlines, Some(0.25), &mut text).expect("GeoJSON");
+            text
         };
         let mut back = read(&text).expect("back");
         assert!(back.notes.notes.is_empty(), "{:?}", back.notes);

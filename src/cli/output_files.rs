@@ -27,14 +27,14 @@ pub(super) fn check_outputs(outputs: &[PathBuf], inputs: &[PathBuf]) -> Result<(
     }
     let mut written = BTreeMap::new();
     for output in outputs {
-        if let Some(identity) = file_identity(output) {
-            if read.contains_key(&identity) {
-                return Err(Error::invalid(
-                    "The output is a file that the command reads; choose another name, since no \
+        if let Some(identity) = file_identity(output)
+            && read.contains_key(&identity)
+        {
+            return Err(Error::invalid(
+                "The output is a file that the command reads; choose another name, since no \
                      command changes its input",
-                )
-                .at(output));
-            }
+            )
+            .at(output));
         }
         if let Some(other) = written.insert(path_key(output), output) {
             return Err(Error::invalid(format!(
@@ -160,15 +160,12 @@ fn percent_decoded(text: &str) -> String {
     while let [first, after @ ..] = rest {
         let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
         let escaped = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match escaped.filter(|_| *first == b'%') {
-            Some(byte) => {
-                decoded.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                decoded.push(*first);
-                rest = after;
-            }
+        if let Some(byte) = escaped.filter(|_| *first == b'%') {
+            decoded.push(byte);
+            rest = &after[2..];
+        } else {
+            decoded.push(*first);
+            rest = after;
         }
     }
     String::from_utf8(decoded).unwrap_or_else(|_| text.to_owned())

@@ -90,7 +90,7 @@ pub fn check(
     let paper_split_complete = Split::ALL.into_iter().all(|split| {
         let usable =
             |code: &&str| tiles.iter().any(|t| t.error.is_none() && split.has(&t.name, code));
-        split.codes().iter().all(|code| usable(&code))
+        split.codes().iter().all(usable)
     });
     Ok(DataReport { tiles, notes: notes.notes, other_files, paper_split_complete })
 }
@@ -105,7 +105,7 @@ fn note_copies(tiles: &mut [TileReport]) {
         }
         match first_of.get(&tile.sha256) {
             Some(first) => {
-                tile.notes.push(format!("The image is the same file as that of '{first}'"))
+                tile.notes.push(format!("The image is the same file as that of '{first}'"));
             }
             None => drop(first_of.insert(tile.sha256.clone(), tile.name.clone())),
         }

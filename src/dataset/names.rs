@@ -271,10 +271,9 @@ pub(super) fn label_preference(stem: &str, folder: Option<&str>) -> u8 {
     let is = |list: &[&str]| all.iter().any(|word| list.contains(&word.as_str()));
     if is(&["bin", "binary", "semantic", "type", "types"]) {
         2
-    } else if is(&["mask", "masks", "seg", "segmentation"]) && !is(&["cp", "label", "instance"]) {
-        1
     } else {
-        0
+        let is_mask = is(&["mask", "masks", "seg", "segmentation"]);
+        u8::from(is_mask && !is(&["cp", "label", "instance"]))
     }
 }
 

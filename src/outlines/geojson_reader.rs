@@ -318,6 +318,7 @@ fn class_name(classification: &Value) -> Option<String> {
 }
 
 /// The names of a JSON object's members, or of an array's first object's.
+#[allow(clippy::zero_sized_map_values, reason = "the values are skipped")]
 pub(super) fn member_names(text: &str) -> Vec<String> {
     let object = if let Some(inside) = text.strip_prefix('[') { inside.trim_start() } else { text };
     let mut objects =

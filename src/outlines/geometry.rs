@@ -85,7 +85,7 @@ mod tests {
     fn rings_are_closed_once_and_have_no_repeated_points() {
         let polygon = vec![ring(&[(0., 0.), (4.004, 0.), (4., 0.), (4., 4.), (0.001, 0.)])];
         assert_eq!(written_rings(&polygon, 2), [[[0., 0.], [4., 0.], [4., 4.], [0., 0.]]]);
-        assert!(matches!(geometry(&[polygon.clone()]), GeometryValue::Polygon { .. }));
+        assert!(matches!(geometry(std::slice::from_ref(&polygon)), GeometryValue::Polygon { .. }));
         let two = geometry(&[polygon.clone(), polygon]);
         assert!(matches!(two, GeometryValue::MultiPolygon { .. }));
     }

@@ -21,7 +21,8 @@ struct Shape {
     label: Option<String>,
     points: Vec<[f64; 2]>,
     #[serde(default)]
-    shape_type: Option<String>,
+    #[serde(rename = "shape_type")]
+    kind: Option<String>,
 }
 
 /// Reads the shapes; `None` when the JSON is no LabelMe file.
@@ -42,7 +43,7 @@ pub(super) fn read_labelme(text: &str) -> Result<Option<Outlines>> {
     for shape in file.shapes {
         let points: Vec<Point> = shape.points.iter().map(|&[x, y]| Point { x, y }).collect();
         vertices += points.len();
-        let kind = shape.shape_type.as_deref().unwrap_or("polygon");
+        let kind = shape.kind.as_deref().unwrap_or("polygon");
         let ring = match (kind, &points[..]) {
             ("polygon", _) => points,
             ("rectangle", &[a, b]) => rectangle(a, b),

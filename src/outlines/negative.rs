@@ -92,7 +92,7 @@ pub(super) fn cut_negative(
         }
         let polygon = std::mem::take(&mut objects[place.object].polygons[place.polygon]);
         let rings: Vec<&Ring> = cuts.iter().map(|&number| &negative[number].ring).collect();
-        let mut parts = cut_out(polygon, &rings);
+        let mut parts = cut_out(&polygon, &rings);
         // The first part takes the place of the polygon, so that the places of others stay.
         if !parts.is_empty() {
             objects[place.object].polygons[place.polygon] = parts.remove(0);
@@ -142,13 +142,13 @@ fn relation(polygon: &Polygon, negative: &Ring) -> Relation {
 }
 
 /// Negative regions become holes as they are where the result is valid.
-fn cut_out(polygon: Polygon, cuts: &[&Ring]) -> Vec<Polygon> {
+fn cut_out(polygon: &Polygon, cuts: &[&Ring]) -> Vec<Polygon> {
     let mut with_holes = polygon.clone();
     with_holes.extend(cuts.iter().map(|&ring| ring.clone()));
     if is_valid(std::slice::from_ref(&with_holes)) {
         return vec![with_holes];
     }
-    without(&polygon, cuts)
+    without(polygon, cuts)
 }
 
 #[cfg(test)]
@@ -191,11 +191,12 @@ mod tests {
         let island = square(12., 12., 4.);
         let (areas, _) = cut(&[plate.clone(), island], &[square(10., 10., 10.)]);
         assert_eq!(areas, [1500.0, 16.0]);
-        let (areas, _) = cut(&[plate.clone()], &[square(10., 10., 10.), square(15., 10., 10.)]);
+        let (areas, _) =
+            cut(std::slice::from_ref(&plate), &[square(10., 10., 10.), square(15., 10., 10.)]);
         assert_eq!(areas, [1600.0 - 150.0]);
-        let (areas, _) = cut(&[plate.clone()], &[square(30., 30., 20.)]);
+        let (areas, _) = cut(std::slice::from_ref(&plate), &[square(30., 30., 20.)]);
         assert_eq!(areas, [1500.0], "across the edge");
-        let (areas, _) = cut(&[plate.clone()], &[square(-5., 18., 50.)]);
+        let (areas, _) = cut(std::slice::from_ref(&plate), &[square(-5., 18., 50.)]);
         assert_eq!(areas, [40.0 * 18.0]);
         let (areas, notes) = cut(&[plate], &[square(100., 100., 9.)]);
         assert_eq!((areas, notes.notes.len()), (vec![1600.0], 1));

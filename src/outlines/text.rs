@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_small_gzip_of_a_large_text_is_refused() {
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        gz.write_all(&[b' '; 100_000]).expect("gzip");
+        gz.write_all(&vec![b' '; 100_000]).expect("gzip");
         let packed = gz.finish().expect("gzip");
         assert!(matches!(unpacked(&packed, 99_999), Err(Error::Limit(_))));
         assert_eq!(unpacked(&packed, 100_000).expect("fits").len(), 100_000);

@@ -34,8 +34,7 @@ impl Element<'_> {
         };
         let attribute = self.0.try_get_attribute(name).map_err(|e| broken(e.into()))?;
         let Some(attribute) = attribute else { return Ok(None) };
-        let value =
-            attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|e| broken(e.into()))?;
+        let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(broken)?;
         Ok(Some(value.into_owned()))
     }
 

@@ -79,8 +79,8 @@ pub fn grouped_rings(rings: Vec<Ring>) -> Vec<Polygon> {
 
 /// A point next to the middle of a ring's first edge, on the right of it.
 fn right_of_first_edge(ring: &[Point]) -> Option<Point> {
-    let [a, b, ..] = ring else { return None };
     const OFFSET: f64 = 1e-3;
+    let [a, b, ..] = ring else { return None };
     Some(Point {
         x: f64::midpoint(a.x, b.x) - OFFSET * (b.y - a.y),
         y: f64::midpoint(a.y, b.y) + OFFSET * (b.x - a.x),

@@ -569,7 +569,7 @@ impl SlideLevel {
 
 fn check_tile_size(width: u64, height: u64, samples: u64, is_tiled: bool) -> Result<()> {
     // Strips are as large as the image at most, whose size the caller limits.
-    let area = width.checked_mul(height).unwrap_or(u64::MAX);
+    let area = width.saturating_mul(height);
     let is_valid = if is_tiled {
         area <= MAX_TILE_AREA && area * samples <= MAX_TILE_DATA && width.max(height) <= MAX_TILE_PX
     } else {

@@ -144,7 +144,7 @@ fn open_any(
     if is_aperio {
         let stated = aperio_values(description, "MPP");
         if let [.., before, last] = stated[..]
-            && before != last
+            && before.total_cmp(&last).is_ne()
         {
             pictures.notes.push(format!(
                 "The description states MPP = {before} and MPP = {last}; the last one is used"

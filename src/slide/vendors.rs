@@ -119,9 +119,8 @@ pub(super) fn open_philips(
     for (i, node) in tree.nodes.iter().enumerate() {
         match SlideLevel::new(bytes, &node.directory) {
             Ok(level) if level.is_tiled() => levels.push(level),
-            Ok(_) => associated_images += 1,
             Err(ReadError::Fail(error)) if i == 0 => return Err(error.into()),
-            Err(ReadError::Fail(_)) => associated_images += 1,
+            Ok(_) | Err(ReadError::Fail(_)) => associated_images += 1,
             Err(need) => return Err(need),
         }
     }

@@ -167,7 +167,7 @@ mod tests {
             train_loss: number(6 * i),
             validation_loss: number(6 * i + 1),
             validation_accuracy: number(6 * i + 2),
-            validation_dice: (i % 9 != 0).then(|| number(6 * i + 3)),
+            validation_dice: (!i.is_multiple_of(9)).then(|| number(6 * i + 3)),
             learning_rate: number(6 * i + 4) * 1e-6,
         };
         let progress = TrainProgress {

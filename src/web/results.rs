@@ -94,7 +94,8 @@ impl ResultSlot {
         Ok(files)
     }
 
-    /// The labels in pixels of the open image.
+    /// The labels in pixels of the open image; at another pixel size they are drawn from the
+    /// outlines.
     fn labels(&self) -> Result<LabelMap> {
         if self.scale == 1.0 {
             return Ok(self.nuclei()?.labels.clone());
