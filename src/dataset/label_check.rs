@@ -31,6 +31,21 @@ struct LabelStatistics {
 
 /// The objects of a label map: of a mask, which has a single value besides 0, the connected parts,
 /// with a note where there are several.
+///
+/// ```
+/// use prunella::dataset::mask_as_objects;
+/// use prunella::error::Warnings;
+/// use prunella::raster::Plane;
+///
+/// # fn main() -> prunella::error::Result<()> {
+/// let mask = Plane::from_vec(5, 1, vec![255, 255, 0, 0, 255])?;
+/// let mut notes = Warnings::default();
+/// assert_eq!(mask_as_objects(mask, &mut notes).data(), [1, 1, 0, 0, 2]);
+/// assert_eq!(notes.notes.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
 pub fn mask_as_objects(labels: LabelMap, notes: &mut Warnings) -> LabelMap {
     let value = labels.data().iter().copied().max().unwrap_or(0);
     if labels.data().iter().any(|&label| label != 0 && label != value) {

@@ -31,6 +31,18 @@ pub struct Drawing {
 /// the even-odd rule. `shift` is added to both coordinates of every vertex. Objects that cover no
 /// pixel get no number and are named in a note, as are regions that are no nuclei: tiles, classes
 /// that end in `*`, and regions of interest around others.
+///
+/// ```
+/// use prunella::outlines::{draw_outlines, read_outlines};
+///
+/// # fn main() -> prunella::error::Result<()> {
+/// let text = r#"{"type": "Polygon", "coordinates": [[[1, 0], [3, 0], [3, 1], [1, 1], [1, 0]]]}"#;
+/// let drawing = draw_outlines(&read_outlines(text.as_bytes())?, 4, 2, 0.0);
+/// assert_eq!(drawing.labels.data(), [0, 1, 1, 0, 0, 0, 0, 0]);
+/// assert!(drawing.notes.notes.is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[must_use]
 pub fn draw_outlines(outlines: &Outlines, width: usize, height: usize, shift: f64) -> Drawing {
     let (is_nucleus, mut notes) = which_are_nuclei(&outlines.objects);

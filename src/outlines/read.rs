@@ -1,5 +1,7 @@
 //! The objects of a file, whatever program wrote it.
 
+use std::collections::BTreeMap;
+
 use super::foreign::foreign_outlines;
 use super::geojson_reader::read_geojson;
 use super::repair::{area, is_valid, united};
@@ -224,15 +226,12 @@ impl Outlines {
 /// Counts of what is left out, by what it is, as one note.
 #[derive(Default)]
 pub(super) struct LeftOut {
-    counts: Vec<(String, usize)>,
+    counts: BTreeMap<String, usize>,
 }
 
 impl LeftOut {
     pub(super) fn count(&mut self, what: &str) {
-        match self.counts.iter_mut().find(|(known, _)| known == what) {
-            Some((_, count)) => *count += 1,
-            None => self.counts.push((what.to_owned(), 1)),
-        }
+        *self.counts.entry(what.to_owned()).or_default() += 1;
     }
 
     /// `why` follows "since they".

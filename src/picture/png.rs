@@ -34,17 +34,25 @@ struct Chunk<'a> {
 }
 
 /// The chunks of a file as far as they are complete.
-fn chunks(bytes: &[u8]) -> Vec<Chunk<'_>> {
-    let mut found = Vec::new();
-    let mut rest = bytes.get(SIGNATURE_LEN..).unwrap_or_default();
-    while let Some((length, _)) = rest.split_first_chunk::<4>() {
-        let length = u32::from_be_bytes(*length) as usize;
-        let Some(end) = length.checked_add(12) else { break };
-        let (Some(whole), Some(data)) = (rest.get(..end), rest.get(8..end - 4)) else { break };
-        found.push(Chunk { kind: [whole[4], whole[5], whole[6], whole[7]], data, whole });
-        rest = &rest[end..];
+struct Chunks<'a> {
+    rest: &'a [u8],
+}
+
+fn chunks(bytes: &[u8]) -> Chunks<'_> {
+    Chunks { rest: bytes.get(SIGNATURE_LEN..).unwrap_or_default() }
+}
+
+impl<'a> Iterator for Chunks<'a> {
+    type Item = Chunk<'a>;
+
+    fn next(&mut self) -> Option<Chunk<'a>> {
+        let length = u32::from_be_bytes(*self.rest.first_chunk::<4>()?) as usize;
+        let end = length.checked_add(12)?;
+        let whole = self.rest.get(..end)?;
+        let data = whole.get(8..end - 4)?;
+        self.rest = &self.rest[end..];
+        Some(Chunk { kind: [whole[4], whole[5], whole[6], whole[7]], data, whole })
     }
-    found
 }
 
 /// Reads the chunks of a PNG.

@@ -34,7 +34,8 @@ pub use decode::{BACKGROUND, decode_tile};
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
 pub use http_source::{HttpSource, HttpTraffic};
 pub use level::{Compression, Photometric, Predictor, SlideLevel};
-pub use pixel_size::{PixelSize, UM_PER_CM, UM_PER_INCH};
+pub use pixel_size::PixelSize;
+pub(crate) use pixel_size::{UM_PER_CM, UM_PER_INCH};
 pub use range_cache::{
     MERGE_GAP_BYTES, MergedRange, PAGE_BYTES, RangeCache, ReadError, ReadResult, merge_ranges,
 };

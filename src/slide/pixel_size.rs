@@ -8,9 +8,9 @@ const PLAUSIBLE_UM: std::ops::RangeInclusive<f64> = 0.02..=20.0;
 /// Width and height may differ by this share without a note: writers round.
 const SQUARE_TOLERANCE: f64 = 0.01;
 /// Micrometres of an inch.
-pub const UM_PER_INCH: f64 = 25_400.0;
+pub(crate) const UM_PER_INCH: f64 = 25_400.0;
 /// Micrometres of a centimetre.
-pub const UM_PER_CM: f64 = 10_000.0;
+pub(crate) const UM_PER_CM: f64 = 10_000.0;
 
 /// Size of a pixel, micrometres.
 #[derive(Debug, Clone, Copy, PartialEq)]

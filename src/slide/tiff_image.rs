@@ -15,6 +15,8 @@ const MAX_BYTES_A_PIXEL: u64 = 8;
 /// A decoded picture may have this many bytes for each of its compressed ones; the densest stream,
 /// ZSTD of one value, has a third.
 const MAX_EXPANSION: u64 = 100_000;
+/// All tiles together may have this many times the bytes of the file: equal tiles share theirs.
+const MAX_SHARING: u64 = 100;
 /// Pictures up to this many bytes may be empty.
 const FREE_BYTES: u64 = 64 << 20;
 /// At least this share of the file is copied at once while its directories are read.
@@ -197,6 +199,9 @@ fn read_samples(
                 compressed += range.end - range.start;
             }
         }
+    }
+    if compressed > MAX_SHARING.saturating_mul(bytes.len() as u64) {
+        return Err(Error::malformed("The tiles of the TIFF overlap in the file"));
     }
     let needed = (level.width * level.height * pixel_bytes) as u64;
     if needed > FREE_BYTES.saturating_add(compressed.saturating_mul(MAX_EXPANSION)) {
