@@ -159,8 +159,8 @@ fn page(
                 tile.mpp_um.map_or("pixel size not stated".to_owned(), |v| format!("{v:.4} µm"))
             ));
             facts.push(format!(
-                "{} nuclei on {:.1} % of the area",
-                tile.nuclei,
+                "{} on {:.1} % of the area",
+                counted(tile.nuclei, "nucleus", "nuclei"),
                 tile.cell_fraction * 100.0
             ));
             facts.extend(tile.xml_iou.map(|iou| format!("IoU of XML and label map {iou:.3}")));
@@ -232,6 +232,17 @@ fn describe(report: &DataReport, folder: &Path) -> String {
     );
     for tile in &report.tiles {
         let split = tile.split.map_or("–".to_owned(), split_name);
+        if let Some(error) = &tile.error {
+            text += &format!("{:<32} {split:<9}\n", tile.name);
+            if tile.labels.is_some() {
+                text += &format!("    {}\n", pairing(tile, folder));
+            }
+            text += &format!("    cannot be used: {error}\n");
+            for note in &tile.notes {
+                text += &format!("    {note}\n");
+            }
+            continue;
+        }
         text += &format!(
             "{:<32} {split:<9} {:>11} {:>7} {:>5.1}% {:>8} {:>8}\n",
             tile.name,
@@ -244,9 +255,6 @@ fn describe(report: &DataReport, folder: &Path) -> String {
         text += &format!("    {}\n", pairing(tile, folder));
         for note in &tile.notes {
             text += &format!("    {note}\n");
-        }
-        if let Some(error) = &tile.error {
-            text += &format!("    cannot be used: {error}\n");
         }
     }
     for note in all_notes(report, folder) {

@@ -14,7 +14,7 @@ use super::output_files::{check_outputs, check_results};
 use super::segment::write_pictures;
 use super::tiles::{NO_TILES, TileArguments, load, note_pixel_sizes};
 use crate::dataset::Tile;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::instances::label_nuclei;
 use crate::metrics::{ObjectScores, PixelCounts, PixelScores, score_objects};
 use crate::model::{FileLimits, Model, stored_precision};
@@ -258,10 +258,10 @@ fn describe(e: &Evaluation) -> String {
     }
     text += &table_row("all pixels (AJI, PQ: mean)", &e.pooled, e.mean_aji, e.mean_pq);
     text += &format!(
-        "{} parameters, {:.2} s for {} tiles\n",
+        "{} parameters, {:.2} s for {}\n",
         e.parameters,
         e.milliseconds / 1000.0,
-        e.tiles.len()
+        counted(e.tiles.len(), "tile", "tiles")
     );
     text
 }

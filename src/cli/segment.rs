@@ -16,7 +16,7 @@ use super::output::Output;
 use super::output_files::{check_distinct, check_results, result_name, slide_result_name};
 use super::slide::{SlideSegmentArguments, segment_slide};
 use crate::engine::{Block, Device};
-use crate::error::{Error, ErrorContext as _, Result};
+use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::instances::{
     Nucleus, Provenance, draw_nuclei, label_nuclei, measure_nuclei, write_nuclei,
 };
@@ -95,9 +95,9 @@ impl ImageResult {
     /// A line of the text output.
     fn describe(&self) -> String {
         format!(
-            "{}: {} nuclei, {:.1} % of the area, in {:.0} + {:.0} ms → {}\n",
+            "{}: {}, {:.1} % of the area, in {:.0} + {:.0} ms → {}\n",
             self.image.display(),
-            self.nuclei,
+            counted(self.nuclei, "nucleus", "nuclei"),
             self.cell_fraction * 100.0,
             self.milliseconds,
             self.instances_milliseconds,

@@ -13,7 +13,7 @@ use super::engine::{EngineArguments, STAIN_MATCHED};
 use super::output::{Output, stop_flag};
 use super::output_files::{check_outputs, check_results, slide_result_name};
 use crate::engine::SegmentOptions;
-use crate::error::{Error, ErrorContext as _, Result};
+use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::instances::Provenance;
 use crate::model::Model;
 use crate::picture::{first_bytes, foreign_format, is_picture};
@@ -231,12 +231,12 @@ struct SlideResult<'a> {
 impl SlideResult<'_> {
     fn describe(&self) -> String {
         format!(
-            "{}: {} nuclei in {} of {} blocks, {:.1} s (network {:.1}, objects {:.1}; reading \
+            "{}: {} in {} of {}, {:.1} s (network {:.1}, objects {:.1}; reading \
              beside it {:.1}) → {}",
             self.slide,
-            self.nuclei,
+            counted(self.nuclei, "nucleus", "nuclei"),
             self.blocks - self.skipped_blocks,
-            self.blocks,
+            counted(self.blocks, "block", "blocks"),
             self.seconds,
             self.network_seconds,
             self.object_seconds,
@@ -332,7 +332,8 @@ fn info(place: &str, output: Output) -> Result<CommandOutcome> {
         Some(size) => format!("{} µm a pixel", size.mean()),
         None => "pixel size not stated".to_owned(),
     };
-    let mut text = format!("{:?}, {mpp}, {} other images\n", slide.format, slide.associated_images);
+    let others = counted(slide.associated_images, "other image", "other images");
+    let mut text = format!("{:?}, {mpp}, {others}\n", slide.format);
     for (i, l) in slide.levels.iter().enumerate() {
         text += &format!(
             "level {i}: {} × {} pixels, 1:{:.2}, tiles of {} × {}, {:?}\n",

@@ -14,7 +14,7 @@ use super::output_files::check_outputs;
 use super::tiles::{NO_TILES, TileArguments, check_labels, load, note_pixel_sizes};
 use crate::dataset::Tile;
 use crate::engine::Control;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::instances::label_nuclei;
 use crate::metrics::score_objects;
 use crate::model::{
@@ -173,10 +173,10 @@ pub(super) fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandO
         None => output.remark("No model is written; --out FILE or --in-place does that"),
     }
     let text = format!(
-        "mean of AJI and PQ {score_before:.3} → {score:.3} on {} tiles\n\
+        "mean of AJI and PQ {score_before:.3} → {score:.3} on {}\n\
          threshold {}, smoothing {}, split height {} px, probability weight {} px, \
          smallest nucleus {} px, largest hole {} px\n",
-        tiles.len(),
+        counted(tiles.len(), "tile", "tiles"),
         best.threshold,
         best.smoothing,
         best.split_height_px,
