@@ -58,7 +58,7 @@ const IMAGE_ENDINGS: [&str; 9] =
 const IMAGE_BEGINNINGS: [&str; 4] = ["image", "img", "raw", "tissue"];
 /// Words that stand beside those for labels and do not name a site: kinds of labels, parts
 /// of a data set, formats.
-const QUALIFIERS: [&str; 40] = [
+const QUALIFIERS: [&str; 35] = [
     "16bit",
     "8bit",
     "all",
@@ -94,11 +94,6 @@ const QUALIFIERS: [&str; 40] = [
     "type",
     "types",
     "xml",
-    "instance",
-    "instances",
-    "inst",
-    "label",
-    "labels",
 ];
 /// Parts of a data set, which labels and images have in common.
 const PARTS: [&str; 7] = ["test", "testing", "train", "training", "val", "valid", "validation"];
