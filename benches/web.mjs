@@ -69,7 +69,7 @@ async function race({ query, fragment, model, side, provider }) {
     async ([image, model, side, provider, runs, context]) => {
       const { prunella } = globalThis;
       const bytes = Uint8Array.from(atob(image), (c) => c.charCodeAt(0));
-      await prunella.engine.callJson("openImage", bytes);
+      await prunella.engine.callJson("openImage", bytes, "tissue.png");
       const { facts } = prunella.model;
       const runOurs = async () => (await prunella.engine.segment(0, facts.id)).ms;
       const ort = await import(
