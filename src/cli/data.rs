@@ -48,7 +48,7 @@ enum DataVerb {
   prunella data check my-tiles --html tiles.html
   prunella data check my-tiles --overlays pictures --json")]
 struct CheckArguments {
-    /// Folder with images (TIFF, PNG, JPEG) and label maps, masks or ImageScope XML.
+    /// Folder with images and their labels: label maps, masks, or XML of ImageScope, HALO or ASAP.
     folder: PathBuf,
     /// Write each tile with its outlines into this folder.
     #[arg(long)]

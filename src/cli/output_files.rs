@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 
 use crate::dataset::is_replaceable_result;
 use crate::error::{Error, Result};
+use crate::picture::is_picture;
 use crate::platform::{check_writable, file_identity, name_key};
 
 /// First bytes of a result, by which it is recognised as this program's.
 const HEAD_BYTES: u64 = 100_000;
-/// First bytes of PNG and TIFF.
-const PICTURE_SIGNATURES: [&[u8]; 3] = [b"\x89PNG", b"II", b"MM"];
 
 /// Refuses outputs that cannot be written, that are inputs of the same command, or that are one
 /// file.
@@ -94,8 +93,7 @@ fn is_own_result(path: &Path) -> bool {
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     let extension = extension.unwrap_or_default();
     if !matches!(extension.as_str(), "geojson" | "csv") {
-        let is_picture = PICTURE_SIGNATURES.iter().any(|signature| head.starts_with(signature));
-        return !is_picture || is_replaceable_result(path);
+        return !is_picture(&head) || is_replaceable_result(path);
     }
     let head = String::from_utf8_lossy(&head);
     if extension == "csv" {
@@ -238,6 +236,8 @@ mod tests {
         check_results(&[at("t.geojson")], &[]).expect("of a model");
         std::fs::write(at("s.mask.png"), b"\x89PNG someone's").expect("file");
         assert!(check_results(&[at("s.mask.png")], &[]).is_err());
+        std::fs::write(at("s.overlay.png"), b"\xFF\xD8\xFF\xE0 a JPEG").expect("file");
+        assert!(check_results(&[at("s.overlay.png")], &[]).is_err());
         write("empty.mask.png", "");
         check_results(&[at("empty.mask.png")], &[]).expect("nothing is lost");
     }

@@ -21,7 +21,7 @@ use crate::instances::{
     Nucleus, Provenance, draw_nuclei, label_nuclei, measure_nuclei, write_nuclei,
 };
 use crate::model::Model;
-use crate::picture::{first_bytes, read_picture_file};
+use crate::picture::{first_bytes, is_tiff, read_picture_file};
 use crate::platform::{threads, write_atomic, write_streamed};
 use crate::raster::{
     DecodeLimits, LabelMap, OUTLINE_COLOUR, ProbabilityMap, RgbImage, StainMode, encode_mask_png,
@@ -144,7 +144,6 @@ pub(super) fn segment_images(
 
 /// Whether a file is a slide: a TIFF with a pyramid, or of more pixels than an image may have.
 fn is_slide(path: &Path) -> bool {
-    let is_tiff = |first: &[u8]| first.starts_with(b"II") || first.starts_with(b"MM");
     if !first_bytes(path).is_ok_and(|first| is_tiff(&first)) {
         return false;
     }

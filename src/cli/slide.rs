@@ -16,7 +16,7 @@ use crate::engine::SegmentOptions;
 use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::instances::Provenance;
 use crate::model::Model;
-use crate::picture::{first_bytes, foreign_format, is_picture};
+use crate::picture::{first_bytes, foreign_format, is_picture, is_tiff};
 use crate::platform::{read_file, write_atomic, write_streamed};
 use crate::raster::{StainMode, encode_rgb_png};
 use crate::slide::{SlideReader, source};
@@ -76,7 +76,8 @@ pub(super) struct SlideSegmentArguments {
     /// Only this rectangle: x,y,width,height in pixels of the finest level.
     #[arg(long, value_name = "X,Y,W,H", conflicts_with = "inside", allow_hyphen_values = true)]
     region: Option<SlideRegion>,
-    /// Only inside the polygons of this file: QuPath's annotations as GeoJSON, or ImageScope XML.
+    /// Only inside the polygons of this file: QuPath's annotations as GeoJSON, or XML of ImageScope,
+    /// HALO or ASAP.
     #[arg(long, value_name = "FILE")]
     inside: Option<PathBuf>,
     /// Segment blocks without tissue too.
@@ -375,9 +376,8 @@ fn no_slide(path: &Path) -> Option<Error> {
         return first_bytes(path).err();
     }
     let first = first_bytes(path).ok()?;
-    let is_tiff = first.starts_with(b"II") || first.starts_with(b"MM");
     let foreign = foreign_format(&first, path.to_str());
-    if foreign.is_none() && !is_tiff && is_picture(&first) {
+    if foreign.is_none() && !is_tiff(&first) && is_picture(&first) {
         return Some(Error::unsupported(
             "The file is a picture, not a slide; 'prunella segment' takes it",
         ));

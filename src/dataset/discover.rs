@@ -32,8 +32,8 @@ const LOSSLESS_ENDINGS: [&str; 4] = ["tif", "tiff", "png", "bmp"];
 pub enum LabelSource {
     /// A label map or mask.
     Raster(PathBuf),
-    /// Aperio ImageScope XML.
-    ImageScope(PathBuf),
+    /// Outlines as XML: of ImageScope, HALO or ASAP.
+    Outlines(PathBuf),
 }
 
 impl LabelSource {
@@ -41,7 +41,7 @@ impl LabelSource {
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
-            Self::Raster(path) | Self::ImageScope(path) => path,
+            Self::Raster(path) | Self::Outlines(path) => path,
         }
     }
 }
@@ -611,7 +611,7 @@ fn tile(image: Image, name: String, root: &Path) -> TileFiles {
     let used = raster.into_iter().chain(xml).next();
     let paired_by = used.as_ref().map(|m| m.rule.clone());
     let labels = used.map(|m| {
-        if m.is_xml { LabelSource::ImageScope(m.path) } else { LabelSource::Raster(m.path) }
+        if m.is_xml { LabelSource::Outlines(m.path) } else { LabelSource::Raster(m.path) }
     });
     let image = files.into_iter().next().map(|file| file.path).unwrap_or_default();
     TileFiles { name, image, labels, annotation, paired_by, notes }

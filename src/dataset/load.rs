@@ -47,7 +47,7 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
             }
             mask_as_objects(labels.map, &mut warnings)
         }
-        Some(LabelSource::ImageScope(path)) => {
+        Some(LabelSource::Outlines(path)) => {
             let bytes = read_file(path, MAX_FILE_BYTES)?;
             let outlines = read_outlines(&bytes).at(path)?;
             let mpp = outlines.mpp_um;

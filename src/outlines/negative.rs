@@ -205,6 +205,21 @@ mod tests {
     }
 
     #[test]
+    fn too_many_overlaps_are_refused() {
+        let mut objects = Vec::new();
+        for _ in 0..2300 {
+            objects.push(Outline::of_ring(OutlineKind::Annotation, square(0., 0., 1.)));
+        }
+        // They meet at a corner only, so that each comparison is quick.
+        let mut negative = Vec::new();
+        for _ in 0..2300 {
+            negative.push(NegativeRegion { of: Some(usize::MAX), ring: square(1., 1., 1.) });
+        }
+        let result = cut_negative(&mut objects, &negative, &mut Warnings::default());
+        assert!(matches!(result, Err(Error::Limit(_))));
+    }
+
+    #[test]
     fn a_region_that_is_cut_in_two_keeps_both_parts() {
         let mut bar = square(18., -5., 4.);
         bar[2].y = 60.0;

@@ -126,6 +126,12 @@ pub fn is_picture(first_bytes: &[u8]) -> bool {
     PictureFormat::of(first_bytes).is_some()
 }
 
+/// Whether a file is a TIFF, by its first bytes: an image, a label map or a slide.
+#[must_use]
+pub fn is_tiff(first_bytes: &[u8]) -> bool {
+    PictureFormat::of(first_bytes) == Some(PictureFormat::Tiff)
+}
+
 fn foreign(what: &str, way: &str) -> Error {
     Error::unsupported(format!("The file is {what}; {way}"))
 }

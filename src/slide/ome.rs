@@ -380,6 +380,13 @@ mod tests {
     }
 
     #[test]
+    fn a_description_of_endless_images_needs_little_memory() {
+        let image = "<Image><Pixels SizeC='1024'/></Image>".repeat(2 * MAX_IMAGES);
+        let root = parse_xml(&format!("<OME>{image}</OME>")).expect("XML");
+        assert_eq!(images(&root).len(), MAX_IMAGES);
+    }
+
+    #[test]
     fn only_primary_colours_are_composed() {
         let meaning = |channels: &str| channel_meaning(&pixels(&format!("<P>{channels}</P>")));
         let named = "<Channel Name='Red'/><Channel Name='G'/><Channel Name='blue'/>";

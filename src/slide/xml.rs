@@ -169,6 +169,16 @@ mod tests {
     }
 
     #[test]
+    fn too_many_attributes_are_refused() {
+        let mut xml = "<a".to_owned();
+        for number in 0..=MAX_ITEMS {
+            xml += &format!(" n{number}=''");
+        }
+        xml += "/>";
+        assert!(matches!(parse_xml(&xml), Err(Error::Limit(_))));
+    }
+
+    #[test]
     fn broken_documents_are_errors() {
         let deep = "<a>".repeat(100);
         for xml in ["", "text", "<a>", "<a></b>", "<a b=c/>", "<a>&x;</a>", &deep, "</a>"] {
