@@ -197,6 +197,29 @@ impl Warnings {
     }
 }
 
+/// A number with a noun in singular or plural, and a verb for each: `counted(2, "file is", "files
+/// are")` is `2 files are`.
+pub(crate) fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}
+
+/// The first names of a list, at most `most`, with commas between; `…` stands for the others.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn listed(names: &[impl AsRef<str>], most: usize) -> String {
+    let mut text = String::new();
+    for (index, name) in names.iter().enumerate() {
+        if index > 0 {
+            text.push_str(", ");
+        }
+        if index == most {
+            text.push('…');
+            break;
+        }
+        text.push_str(name.as_ref());
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use std::error::Error as _;
@@ -216,6 +239,15 @@ mod tests {
         assert_eq!(error.to_string(), "The file cannot be opened: entity not found");
         let source = error.source().and_then(|e| e.downcast_ref::<std::io::Error>());
         assert_eq!(source.map(std::io::Error::kind), Some(std::io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn counts_agree_with_their_nouns_and_long_lists_end() {
+        assert_eq!(counted(1, "file is", "files are"), "1 file is");
+        assert_eq!(counted(0, "file is", "files are"), "0 files are");
+        let names = ["a", "b", "c"];
+        assert_eq!((listed(&names, 3), listed(&names, 2)), ("a, b, c".into(), "a, b, …".into()));
+        assert_eq!(listed(&[] as &[&str], 2), "");
     }
 
     #[test]

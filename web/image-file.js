@@ -1,5 +1,5 @@
-// Reads an image file in the session worker: PNG, JPEG, TIFF and JPEG 2000 by the engine, what else
-// the browser knows (WebP, BMP, GIF, AVIF, in Safari HEIC) by the browser.
+// Reads an image file in the session worker: PNG, JPEG, TIFF and JPEG 2000 by the engine, other
+// formats (WebP, BMP, GIF, AVIF, in Safari HEIC) by the browser.
 
 /** @import { Session } from "./prunella.js" */
 
@@ -20,12 +20,12 @@ export async function openImage(session, content, name) {
     return session.openImage(content, name);
   }
   const image = await decodeByBrowser(content);
-  // Without one the engine says what the file is.
+  // Without one the engine states what the file is.
   if (!image) return session.openImage(content, name);
   return session.openPixels(image.width, image.height, image.rgba, name);
 }
 
-/** Pixels of an image that the browser knows. @param {Uint8Array} content */
+/** Pixels of an image that the browser decodes. @param {Uint8Array} content */
 async function decodeByBrowser(content) {
   const blob = new Blob([/** @type {BlobPart} */ (content)]);
   // The values of the file, without conversion to the screen's colours.
@@ -38,7 +38,7 @@ async function decodeByBrowser(content) {
   const { width, height } = bitmap;
   try {
     const context = new OffscreenCanvas(width, height).getContext("2d");
-    // Too many pixels are not read; the engine then says so.
+    // Too many pixels are not read; the engine then refuses the picture.
     if (!context || width * height > MAX_PIXELS) return { width, height, rgba: new Uint8Array() };
     // As the engine does: transparent pixels are blended with white.
     context.fillStyle = "#fff";

@@ -8,9 +8,9 @@ import { readUrl } from "./url-state.js";
 /** @import { Page } from "./page.js" */
 
 /** Names of files of a folder that may be images or slides. */
-const PICTURE = /\.(svs|scn|bif|btf|tiff?|png|jpe?g|jp2|bmp|gif|webp|avif|hei[cf])$/i;
+const PICTURE = /\.(svs|scn|bif|btf|tiff?|png|jp(e?g|e|2)|jfif|j2k|bmp|gif|webp|avif|hei[cf])$/i;
 const MODEL = /\.safetensors$/i;
-/** Largest number of files of a folder that are looked at. */
+/** Largest number of files of a folder that are listed. */
 const MAX_FOLDER_FILES = 20_000;
 const NO_ADDRESS =
   "The text is no address of an image, a slide or a model. Addresses begin with https://.";
@@ -86,10 +86,16 @@ async function takeFolders(page, folders, files) {
     listed.push({ name, open: () => void openEntry(page, entry, name) });
   }
   const others = entries.length - pictures.length;
-  const rest = others > 0 ? `, and ${formatCount(others)} other files` : "";
+  const rest = others > 0 ? `, and ${counted(others, "other file", "other files")}` : "";
   const folder = `The folder ${folderNames.join(", ")}`;
-  if (listed.length === 0) throw new Error(`${folder} holds no images or slides${rest}.`);
-  openAll(listed, `${folder} holds ${formatCount(pictures.length)} images or slides${rest}.`);
+  if (listed.length === 0) throw new Error(`${folder} holds no image or slide${rest}.`);
+  const held = counted(pictures.length, "image or slide", "images or slides");
+  openAll(listed, `${folder} holds ${held}${rest}.`);
+}
+
+/** @param {number} count @param {string} one @param {string} several */
+function counted(count, one, several) {
+  return `${formatCount(count)} ${count === 1 ? one : several}`;
 }
 
 /**

@@ -144,7 +144,7 @@ export class Page {
   /**
    * Uses the pixel size of another image.
    * @param {number} fileMpp as the file states it, µm; 0 if it does not
-   * @param {number} [enteredMpp] as a person stated it for this image
+   * @param {number} [enteredMpp] as entered for this image
    */
   setMpp(fileMpp, enteredMpp = fileMpp) {
     this.#fileMpp = fileMpp;
@@ -153,7 +153,7 @@ export class Page {
     this.#showMppSource();
   }
 
-  /** Says where the pixel size comes from. */
+  /** Shows where the pixel size comes from. */
   #showMppSource() {
     const { mpp } = this;
     const modelMpp = this.model?.facts.mpp ?? 0;
@@ -177,7 +177,7 @@ export class Page {
     this.address.scheduleWrite();
     const isSame = this.#scaleAt(this.mpp) === this.#scaleAt(this.#usedMpp);
     this.#usedMpp = this.mpp;
-    // At another pixel size the model sees other pixels, so its result changes.
+    // At another pixel size the model reads other pixels, so its result changes.
     if (this.isSlide || !isSame) void this.segmentWithSettings();
   }
 

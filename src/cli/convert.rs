@@ -9,16 +9,14 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::output::Output;
 use super::output_files::check_outputs;
-use crate::dataset::{label_defect, lost_numbers_note};
-use crate::error::{Error, ErrorContext as _, Result, Warnings};
+use crate::dataset::{label_defect, lost_numbers_note, mask_as_objects};
+use crate::error::{Error, ErrorContext as _, Result, Warnings, counted};
 use crate::outlines::{
     Outlines, draw_outlines, read_outlines, trace_labels, write_geojson, write_imagescope,
 };
-use crate::picture::read_labels;
+use crate::picture::{is_picture, read_labels};
 use crate::platform::{read_file, write_atomic, write_streamed};
-use crate::raster::{
-    DecodeLimits, LabelMap, encode_label_file, encode_labels_tiff, label_components,
-};
+use crate::raster::{DecodeLimits, LabelMap, encode_label_file, encode_labels_tiff};
 
 /// Largest annotation file.
 const MAX_BYTES: u64 = 2_000_000_000;
@@ -173,7 +171,8 @@ pub(super) fn convert(arguments: &ConvertArguments, output: Output) -> Result<Co
         }
     };
     let mut result = json!({ "objects": count, "file": arguments.to });
-    let mut text = format!("{count} objects → {}", arguments.to.display());
+    let objects = counted(count, "object", "objects");
+    let mut text = format!("{objects} → {}", arguments.to.display());
     if let Some(MapSize { width, height }) = size {
         result["width"] = width.into();
         result["height"] = height.into();
@@ -190,7 +189,7 @@ fn read(bytes: &[u8]) -> Result<Outlines> {
     }
     let labels = read_labels(bytes, DecodeLimits::default())?;
     let mut notes = labels.notes;
-    let map = mask_parts(labels.map, &mut notes);
+    let map = mask_as_objects(labels.map, &mut notes);
     if let Some(defect) = label_defect(&map) {
         notes.note(defect);
     } else if let Some(note) = lost_numbers_note(&map) {
@@ -199,31 +198,6 @@ fn read(bytes: &[u8]) -> Result<Outlines> {
     let mut outlines = trace_labels(&map);
     outlines.notes = notes;
     Ok(outlines)
-}
-
-/// A label map with a single value is a mask, as in data sets: its connected parts are objects.
-fn mask_parts(labels: LabelMap, notes: &mut Warnings) -> LabelMap {
-    let highest = labels.data().iter().copied().max().unwrap_or(0);
-    if labels.data().iter().any(|&label| label != 0 && label != highest) {
-        return labels;
-    }
-    let parts = label_components(&labels.foreground());
-    let count = parts.data().iter().copied().max().unwrap_or(0);
-    if count <= 1 {
-        return labels;
-    }
-    notes.note(format!(
-        "The file has one value besides 0 and is a mask; its {count} connected parts are objects"
-    ));
-    parts
-}
-
-/// Whether a file begins as the picture formats do that hold label maps, or as others of which the
-/// reader of pictures says why they do not.
-fn is_picture(bytes: &[u8]) -> bool {
-    let signatures: [&[u8]; 9] =
-        [b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\xFF\xD8", b"BM", b"GIF8", b"RIFF"];
-    signatures.iter().any(|signature| bytes.starts_with(signature))
 }
 
 /// A label map to write.
@@ -239,15 +213,15 @@ fn draw(outlines: &Outlines, size: MapSize, format: OutlineFormat) -> Result<Lab
     let mut notes = drawing.notes;
     if drawing.overwritten_px > 0 {
         notes.note(format!(
-            "{} pixels lie in several objects and belong to the last of them",
+            "The objects overlap in {} px: these belong to the last of them",
             drawing.overwritten_px
         ));
     }
     let mut labels = drawing.labels;
     if drawing.hidden > 0 {
         notes.note(format!(
-            "{} objects are covered by later ones as a whole and are lost",
-            drawing.hidden
+            "{} wholly covered by later ones: left out",
+            counted(drawing.hidden, "object is", "objects are")
         ));
         labels = labels.renumbered().0;
     }
@@ -338,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_a_mask_are_objects_and_classes_are_told() {
+    fn the_parts_of_a_mask_are_objects_and_classes_are_noted() {
         let dots = |value: fn(usize) -> u32| {
             let pixels = (0..400).map(|i| if i % 2 == 0 && i / 20 % 2 == 0 { value(i) } else { 0 });
             encode_labels_tiff(&Plane::from_vec(20, 20, pixels.collect()).expect("labels"))
@@ -352,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_in_a_label_map_is_told() {
+    fn what_is_lost_in_a_label_map_is_noted() {
         let square = |x: i32, y: i32, side: i32| {
             let (right, bottom) = (x + side, y + side);
             format!("[[{x},{y}],[{right},{y}],[{right},{bottom}],[{x},{bottom}],[{x},{y}]]")
@@ -369,7 +343,7 @@ mod tests {
         // The first one is covered by the last one, the third one lies outside.
         assert_eq!(file.objects, 2);
         assert_eq!(file.labels.data().iter().max(), Some(&2));
-        for word in ["outside the image", "in several objects", "covered by later ones"] {
+        for word in ["outside the image", "overlap in", "covered by later ones"] {
             assert!(file.notes.notes.iter().any(|n| n.contains(word)), "{:?}", file.notes);
         }
     }

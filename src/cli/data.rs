@@ -14,21 +14,19 @@ use super::tiles::{NO_TILES, TileArguments, load};
 use crate::dataset::{
     DataReport, Prior, Representativeness, Sampler, Split, TileReport, check, representativeness,
 };
-use crate::error::{Error, Result};
-use crate::picture::read_picture;
-use crate::platform::{read_file, write_atomic};
+use crate::error::{Error, Result, counted, listed};
+use crate::picture::read_picture_file;
+use crate::platform::write_atomic;
 use crate::raster::{
     DecodeLimits, LabelMap, OUTLINE_COLOUR, RgbImage, encode_overlay_png, encode_preview_jpeg,
-    outline_mask, overlay, reduced, sampled,
+    outline_mask, overlay, reduced,
 };
 use crate::report::{DataPage, DataTile, render_data};
 
 /// Longer side of the pictures of the page, pixels.
 const PREVIEW_PX: usize = 400;
-/// Largest image file of the page.
-const MAX_IMAGE_BYTES: u64 = 2_000_000_000;
 /// Most files that are neither image nor label that are named.
-const MOST_OTHER_FILES: usize = 10;
+const MAX_NAMED: usize = 10;
 
 /// Check labelled tiles and samples of their patches.
 #[derive(Debug, Args)]
@@ -50,7 +48,7 @@ enum DataVerb {
   prunella data check my-tiles --html tiles.html
   prunella data check my-tiles --overlays pictures --json")]
 struct CheckArguments {
-    /// Folder with images (TIFF, PNG, JPEG) and label maps, masks or ImageScope XML.
+    /// Folder with images and their labels: label maps, masks, or XML of ImageScope, HALO or ASAP.
     folder: PathBuf,
     /// Write each tile with its outlines into this folder.
     #[arg(long)]
@@ -134,7 +132,7 @@ impl CheckArguments {
 fn preview(image: &RgbImage, labels: Option<&LabelMap>) -> Result<Vec<u8>> {
     let small = reduced(image, PREVIEW_PX);
     let Some(labels) = labels else { return encode_preview_jpeg(&small) };
-    let labels = sampled(labels, small.width(), small.height());
+    let labels = labels.nearest(small.width(), small.height());
     encode_preview_jpeg(&overlay(&small, &outline_mask(&labels), OUTLINE_COLOUR))
 }
 
@@ -148,8 +146,7 @@ fn page(
     for tile in &report.tiles {
         let mut jpeg = pictures.remove(&tile.name);
         if jpeg.is_none() {
-            let bytes = read_file(&tile.image, MAX_IMAGE_BYTES);
-            let picture = bytes.and_then(|bytes| read_picture(&bytes, DecodeLimits::default()));
+            let picture = read_picture_file(&tile.image, DecodeLimits::default());
             jpeg = picture.and_then(|picture| preview(&picture.image, None)).ok();
         }
         let mut facts = vec![relative(&tile.image, &arguments.folder)];
@@ -162,8 +159,8 @@ fn page(
                 tile.mpp_um.map_or("pixel size not stated".to_owned(), |v| format!("{v:.4} µm"))
             ));
             facts.push(format!(
-                "{} nuclei on {:.1} % of the area",
-                tile.nuclei,
+                "{} on {:.1} % of the area",
+                counted(tile.nuclei, "nucleus", "nuclei"),
                 tile.cell_fraction * 100.0
             ));
             facts.extend(tile.xml_iou.map(|iou| format!("IoU of XML and label map {iou:.3}")));
@@ -204,17 +201,13 @@ fn split_name(split: Split) -> String {
 /// The notes that belong to no tile, and the files that are neither image nor label.
 fn all_notes(report: &DataReport, folder: &Path) -> Vec<String> {
     let mut notes = report.notes.clone();
-    let mut names = Vec::new();
-    for file in report.other_files.iter().take(MOST_OTHER_FILES) {
-        names.push(relative(file, folder));
-    }
-    let others = report.other_files.len();
-    if others > MOST_OTHER_FILES {
-        names.push("…".to_owned());
-    }
-    if others > 0 {
-        let files = if others == 1 { "1 file is" } else { &*format!("{others} files are") };
-        notes.push(format!("{files} neither image nor label: {}", names.join(", ")));
+    let names: Vec<String> = report.other_files.iter().map(|f| relative(f, folder)).collect();
+    if !names.is_empty() {
+        notes.push(format!(
+            "{} neither image nor label ({})",
+            counted(names.len(), "file is", "files are"),
+            listed(&names, MAX_NAMED)
+        ));
     }
     notes
 }
@@ -228,7 +221,8 @@ fn totals(report: &DataReport) -> String {
             nuclei += tile.nuclei;
         }
     }
-    format!("{usable} of {} tiles can be used, with {nuclei} nuclei", report.tiles.len())
+    let tiles = counted(report.tiles.len(), "tile", "tiles");
+    format!("{usable} of {tiles} can be used, with {}", counted(nuclei, "nucleus", "nuclei"))
 }
 
 fn describe(report: &DataReport, folder: &Path) -> String {
@@ -238,6 +232,17 @@ fn describe(report: &DataReport, folder: &Path) -> String {
     );
     for tile in &report.tiles {
         let split = tile.split.map_or("–".to_owned(), split_name);
+        if let Some(error) = &tile.error {
+            text += &format!("{:<32} {split:<9}\n", tile.name);
+            if tile.labels.is_some() {
+                text += &format!("    {}\n", pairing(tile, folder));
+            }
+            text += &format!("    cannot be used: {error}\n");
+            for note in &tile.notes {
+                text += &format!("    {note}\n");
+            }
+            continue;
+        }
         text += &format!(
             "{:<32} {split:<9} {:>11} {:>7} {:>5.1}% {:>8} {:>8}\n",
             tile.name,
@@ -250,9 +255,6 @@ fn describe(report: &DataReport, folder: &Path) -> String {
         text += &format!("    {}\n", pairing(tile, folder));
         for note in &tile.notes {
             text += &format!("    {note}\n");
-        }
-        if let Some(error) = &tile.error {
-            text += &format!("    cannot be used: {error}\n");
         }
     }
     for note in all_notes(report, folder) {

@@ -14,7 +14,7 @@ use super::output_files::{check_outputs, check_results};
 use super::segment::write_pictures;
 use super::tiles::{NO_TILES, TileArguments, load, note_pixel_sizes};
 use crate::dataset::Tile;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::instances::label_nuclei;
 use crate::metrics::{ObjectScores, PixelCounts, PixelScores, score_objects};
 use crate::model::{FileLimits, Model, stored_precision};
@@ -166,7 +166,7 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
 }
 
 impl EvaluateArguments {
-    /// The file of the model with recorded scores, if any is asked for and can be written.
+    /// The file of the model with recorded scores, if any is requested and can be written.
     fn recorded_model(&self) -> Result<Option<PathBuf>> {
         if self.record.is_none() {
             return Ok(None);
@@ -199,7 +199,7 @@ impl EvaluateArguments {
     }
 }
 
-/// Says that tiles without nuclei are in no mean, and what was found in them.
+/// Notes that tiles without nuclei are in no mean, and what was found in them.
 fn remark_empty_tiles(evaluation: &Evaluation, output: Output) {
     let mut empty = Vec::new();
     for tile in &evaluation.tiles {
@@ -258,10 +258,10 @@ fn describe(e: &Evaluation) -> String {
     }
     text += &table_row("all pixels (AJI, PQ: mean)", &e.pooled, e.mean_aji, e.mean_pq);
     text += &format!(
-        "{} parameters, {:.2} s for {} tiles\n",
+        "{} parameters, {:.2} s for {}\n",
         e.parameters,
         e.milliseconds / 1000.0,
-        e.tiles.len()
+        counted(e.tiles.len(), "tile", "tiles")
     );
     text
 }

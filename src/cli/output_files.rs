@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 
 use crate::dataset::is_replaceable_result;
 use crate::error::{Error, Result};
+use crate::picture::is_picture;
 use crate::platform::{check_writable, file_identity, name_key};
 
-/// Bytes of a result that tell whether this program wrote it.
+/// First bytes of a result, by which it is recognised as this program's.
 const HEAD_BYTES: u64 = 100_000;
-/// First bytes of PNG and TIFF.
-const PICTURE_SIGNATURES: [&[u8]; 3] = [b"\x89PNG", b"II", b"MM"];
 
 /// Refuses outputs that cannot be written, that are inputs of the same command, or that are one
 /// file.
@@ -70,7 +69,7 @@ pub(super) fn check_outputs(outputs: &[PathBuf], inputs: &[PathBuf]) -> Result<(
 pub(super) fn check_results(results: &[PathBuf], inputs: &[PathBuf]) -> Result<()> {
     check_outputs(results, inputs)?;
     for result in results {
-        // Whoever makes a link wants its target to be written.
+        // A link is made so that its target is written.
         if result.is_file() && !result.is_symlink() && !is_own_result(result) {
             return Err(Error::invalid(
                 "A file that is no result of prunella has the name of a result and is not \
@@ -94,8 +93,7 @@ fn is_own_result(path: &Path) -> bool {
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     let extension = extension.unwrap_or_default();
     if !matches!(extension.as_str(), "geojson" | "csv") {
-        let is_picture = PICTURE_SIGNATURES.iter().any(|signature| head.starts_with(signature));
-        return !is_picture || is_replaceable_result(path);
+        return !is_picture(&head) || is_replaceable_result(path);
     }
     let head = String::from_utf8_lossy(&head);
     if extension == "csv" {
@@ -120,7 +118,7 @@ pub(super) fn result_name(image: &Path) -> String {
 pub(super) fn check_distinct(inputs: &[PathBuf], names: &[String]) -> Result<()> {
     let mut first_of: BTreeMap<String, &PathBuf> = BTreeMap::new();
     for (input, name) in inputs.iter().zip(names) {
-        // Some file systems know no difference between a and A, or forms of ü.
+        // Some file systems do not distinguish a and A, or the forms of ü.
         if let Some(first) = first_of.insert(name_key(name), input) {
             return Err(Error::invalid(format!(
                 "{} and {} are both named '{name}', so that their results would overwrite each \
@@ -171,7 +169,7 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8(decoded).unwrap_or_else(|_| text.to_owned())
 }
 
-/// Equal for paths that some file systems do not tell apart.
+/// Equal for paths that some file systems do not distinguish.
 fn path_key(path: &Path) -> String {
     name_key(&path.to_string_lossy())
 }
@@ -201,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn results_of_two_images_are_told_apart() {
+    fn results_of_two_images_have_different_names() {
         let names = |images: &[&str]| {
             let images: Vec<PathBuf> = images.iter().map(PathBuf::from).collect();
             let names: Vec<String> = images.iter().map(|image| result_name(image)).collect();
@@ -238,6 +236,8 @@ mod tests {
         check_results(&[at("t.geojson")], &[]).expect("of a model");
         std::fs::write(at("s.mask.png"), b"\x89PNG someone's").expect("file");
         assert!(check_results(&[at("s.mask.png")], &[]).is_err());
+        std::fs::write(at("s.overlay.png"), b"\xFF\xD8\xFF\xE0 a JPEG").expect("file");
+        assert!(check_results(&[at("s.overlay.png")], &[]).is_err());
         write("empty.mask.png", "");
         check_results(&[at("empty.mask.png")], &[]).expect("nothing is lost");
     }

@@ -16,12 +16,12 @@ use super::output::Output;
 use super::output_files::{check_distinct, check_results, result_name, slide_result_name};
 use super::slide::{SlideSegmentArguments, segment_slide};
 use crate::engine::{Block, Device};
-use crate::error::{Error, ErrorContext as _, Result};
+use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::instances::{
     Nucleus, Provenance, draw_nuclei, label_nuclei, measure_nuclei, write_nuclei,
 };
 use crate::model::Model;
-use crate::picture::{first_bytes, read_picture_file};
+use crate::picture::{first_bytes, is_tiff, read_picture_file};
 use crate::platform::{threads, write_atomic, write_streamed};
 use crate::raster::{
     DecodeLimits, LabelMap, OUTLINE_COLOUR, ProbabilityMap, RgbImage, StainMode, encode_mask_png,
@@ -58,9 +58,9 @@ pub(super) struct SegmentArguments {
     /// Folder for the results.
     #[arg(long, short)]
     out: PathBuf,
-    /// Pixel size of the images, micrometres [default: what each file states]. The model sees them
-    /// at its own; an image of unknown size is taken to have that already, and its lengths are
-    /// given in pixels.
+    /// Pixel size of the images, micrometres [default: what each file states]. Images are
+    /// resampled to the model's; one of unknown pixel size is taken to have that already, and its
+    /// lengths are given in pixels.
     #[arg(long, value_name = "UM")]
     mpp: Option<f64>,
     #[command(flatten)]
@@ -92,12 +92,12 @@ struct ImageResult {
 }
 
 impl ImageResult {
-    /// A line for people.
+    /// A line of the text output.
     fn describe(&self) -> String {
         format!(
-            "{}: {} nuclei, {:.1} % of the area, in {:.0} + {:.0} ms → {}\n",
+            "{}: {}, {:.1} % of the area, in {:.0} + {:.0} ms → {}\n",
             self.image.display(),
-            self.nuclei,
+            counted(self.nuclei, "nucleus", "nuclei"),
             self.cell_fraction * 100.0,
             self.milliseconds,
             self.instances_milliseconds,
@@ -119,7 +119,9 @@ pub(super) fn segment_images(
         return segment_fields(arguments, output);
     }
     if arguments.views.several() {
-        return Err(Error::unsupported("Slides are seen one way only; leave out --views"));
+        return Err(Error::unsupported(
+            "Slides are segmented in one orientation only; leave out --views",
+        ));
     }
     let mut outcome = CommandOutcome::Nothing;
     if !images.is_empty() {
@@ -142,7 +144,6 @@ pub(super) fn segment_images(
 
 /// Whether a file is a slide: a TIFF with a pyramid, or of more pixels than an image may have.
 fn is_slide(path: &Path) -> bool {
-    let is_tiff = |first: &[u8]| first.starts_with(b"II") || first.starts_with(b"MM");
     if !first_bytes(path).is_ok_and(|first| is_tiff(&first)) {
         return false;
     }
@@ -182,7 +183,7 @@ fn segment_fields(arguments: &SegmentArguments, output: Output) -> Result<Comman
         return Ok(if is_empty { CommandOutcome::Nothing } else { CommandOutcome::Done });
     }
     Err(Error::mismatch(format!(
-        "{failed} of {} images could not be segmented; the messages above say why",
+        "{failed} of {} images could not be segmented; see the messages above",
         arguments.images.len()
     )))
 }
@@ -397,7 +398,7 @@ fn pixel_size(stated: Option<f64>, in_file: Option<PixelSize>) -> (Option<f64>, 
     let in_file = in_file.map(|size| size.mean());
     let note = match (stated, in_file) {
         (Some(stated), Some(own)) if (stated / own - 1.0).abs() > 0.05 => Some(format!(
-            "The file states {own:.4} µm a pixel; --mpp says {stated} µm, which is used"
+            "The file states {own:.4} µm a pixel and --mpp {stated} µm; --mpp is used"
         )),
         (None, Some(own)) => Some(format!("The pixel size is {own:.4} µm, as the file states it")),
         _ => None,

@@ -21,12 +21,10 @@ use super::CommandOutcome;
 use super::output::{Output, stop_flag};
 use super::page::{no_page, page_folder};
 use crate::error::{Error, ErrorContext as _, Result};
+use crate::picture::has_picture_ending;
 
 /// Path of the folder's files in addresses, without slashes; the page is at the root.
 const FILES: &str = "files";
-/// Endings of slides and images that the page opens: slides by ranges, images as a whole.
-const PICTURE_ENDINGS: [&str; 12] =
-    ["svs", "scn", "bif", "btf", "tif", "tiff", "png", "jpg", "jpeg", "bmp", "gif", "webp"];
 /// Time between looks at the flag that Ctrl-C sets.
 const STOP_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -206,11 +204,7 @@ fn entry_names(folder: &Path) -> Vec<String> {
 /// Names of a folder's slides and images that the page opens.
 fn pictures(folder: &Path) -> Vec<String> {
     let mut names = entry_names(folder);
-    names.retain(|name| !name.ends_with('/'));
-    names.retain(|name| {
-        let ending = Path::new(name).extension().map(|e| e.to_string_lossy().to_lowercase());
-        ending.is_some_and(|e| PICTURE_ENDINGS.contains(&e.as_str()))
-    });
+    names.retain(|name| !name.ends_with('/') && has_picture_ending(Path::new(name)));
     names
 }
 

@@ -13,10 +13,10 @@ use super::engine::{EngineArguments, STAIN_MATCHED};
 use super::output::{Output, stop_flag};
 use super::output_files::{check_outputs, check_results, slide_result_name};
 use crate::engine::SegmentOptions;
-use crate::error::{Error, ErrorContext as _, Result};
+use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::instances::Provenance;
 use crate::model::Model;
-use crate::picture::{first_bytes, foreign_format, is_picture};
+use crate::picture::{first_bytes, foreign_format, is_picture, is_tiff};
 use crate::platform::{read_file, write_atomic, write_streamed};
 use crate::raster::{StainMode, encode_rgb_png};
 use crate::slide::{SlideReader, source};
@@ -70,13 +70,14 @@ pub(super) struct SlideSegmentArguments {
     /// Folder for the results.
     #[arg(long, short)]
     out: PathBuf,
-    /// Pixel size of the finest level, micrometres; asked for when the slide does not say.
+    /// Pixel size of the finest level, micrometres [default: what the slide states].
     #[arg(long, value_name = "UM")]
     mpp: Option<f64>,
     /// Only this rectangle: x,y,width,height in pixels of the finest level.
     #[arg(long, value_name = "X,Y,W,H", conflicts_with = "inside", allow_hyphen_values = true)]
     region: Option<SlideRegion>,
-    /// Only inside the polygons of this file: QuPath's annotations as GeoJSON, or ImageScope XML.
+    /// Only inside the polygons of this file: QuPath's annotations as GeoJSON, or XML of ImageScope,
+    /// HALO or ASAP.
     #[arg(long, value_name = "FILE")]
     inside: Option<PathBuf>,
     /// Segment blocks without tissue too.
@@ -231,12 +232,12 @@ struct SlideResult<'a> {
 impl SlideResult<'_> {
     fn describe(&self) -> String {
         format!(
-            "{}: {} nuclei in {} of {} blocks, {:.1} s (network {:.1}, objects {:.1}; reading \
+            "{}: {} in {} of {}, {:.1} s (network {:.1}, objects {:.1}; reading \
              beside it {:.1}) → {}",
             self.slide,
-            self.nuclei,
+            counted(self.nuclei, "nucleus", "nuclei"),
             self.blocks - self.skipped_blocks,
-            self.blocks,
+            counted(self.blocks, "block", "blocks"),
             self.seconds,
             self.network_seconds,
             self.object_seconds,
@@ -280,10 +281,8 @@ impl SlideSegmentArguments {
 /// Of the finest level, µm.
 fn pixel_size(a: &SlideSegmentArguments, reader: &SlideReader) -> Result<f64> {
     let mpp = a.mpp.or(reader.slide.mpp_um).ok_or_else(|| {
-        Error::invalid(
-            "The slide does not say how large its pixels are; state it with --mpp, in micrometres",
-        )
-        .at(&a.slide)
+        Error::invalid("The slide states no pixel size; give it with --mpp, in micrometres")
+            .at(&a.slide)
     })?;
     if mpp.is_finite() && mpp > 0.0 {
         return Ok(mpp);
@@ -334,7 +333,8 @@ fn info(place: &str, output: Output) -> Result<CommandOutcome> {
         Some(size) => format!("{} µm a pixel", size.mean()),
         None => "pixel size not stated".to_owned(),
     };
-    let mut text = format!("{:?}, {mpp}, {} other images\n", slide.format, slide.associated_images);
+    let others = counted(slide.associated_images, "other image", "other images");
+    let mut text = format!("{:?}, {mpp}, {others}\n", slide.format);
     for (i, l) in slide.levels.iter().enumerate() {
         text += &format!(
             "level {i}: {} × {} pixels, 1:{:.2}, tiles of {} × {}, {:?}\n",
@@ -370,15 +370,14 @@ pub(super) fn open(place: &str) -> Result<SlideReader> {
     opened.map_err(|error| no_slide(Path::new(place)).unwrap_or(error).at(place))
 }
 
-/// What a file is that is no slide, where that can be told.
+/// What a file is that is no slide, where it is recognised.
 fn no_slide(path: &Path) -> Option<Error> {
     if path.is_dir() {
         return first_bytes(path).err();
     }
     let first = first_bytes(path).ok()?;
-    let is_tiff = first.starts_with(b"II") || first.starts_with(b"MM");
     let foreign = foreign_format(&first, path.to_str());
-    if foreign.is_none() && !is_tiff && is_picture(&first) {
+    if foreign.is_none() && !is_tiff(&first) && is_picture(&first) {
         return Some(Error::unsupported(
             "The file is a picture, not a slide; 'prunella segment' takes it",
         ));

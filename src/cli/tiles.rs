@@ -13,7 +13,7 @@ use crate::model::Model;
 pub(super) const NO_TILES: &str =
     "No labelled tiles were found there; 'prunella data check' lists what a folder has.";
 
-/// Relative difference of pixel sizes from which on it is said.
+/// Relative difference of pixel sizes from which on it is noted.
 const PIXEL_SIZE_TOLERANCE: f64 = 0.05;
 
 /// Where labelled tiles come from.
@@ -96,7 +96,7 @@ pub(super) fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile
     let mut sizes: Vec<f64> = tiles.iter().filter_map(|tile| tile.mpp_um).collect();
     sizes.sort_by(f64::total_cmp);
     if let (Some(least), Some(most)) = (sizes.first(), sizes.last())
-        && most / least > 1.05
+        && most / least > 1.0 + PIXEL_SIZE_TOLERANCE
     {
         output.remark(&format!(
             "The tiles have pixels of {least:.4} to {most:.4} µm; they are used as they are, \
@@ -112,7 +112,7 @@ pub(super) fn load(arguments: &TileArguments, output: Output) -> Result<Vec<Tile
     Ok(tiles)
 }
 
-/// Says where tiles have another pixel size than a model reads: they are not resampled.
+/// Notes tiles of another pixel size than a model reads: they are not resampled.
 pub(super) fn note_pixel_sizes(tiles: &[Tile], model_mpp_um: f64, output: Output) {
     let mut others = Vec::new();
     for tile in tiles {

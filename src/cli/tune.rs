@@ -14,7 +14,7 @@ use super::output_files::check_outputs;
 use super::tiles::{NO_TILES, TileArguments, check_labels, load, note_pixel_sizes};
 use crate::dataset::Tile;
 use crate::engine::Control;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::instances::label_nuclei;
 use crate::metrics::score_objects;
 use crate::model::{
@@ -26,7 +26,7 @@ use crate::raster::ProbabilityMap;
 /// Choose the parameters that turn probabilities into nuclei.
 ///
 /// Maximises the mean of AJI and PQ on labelled tiles. Writes a model with better parameters in its
-/// card where --out or --in-place says; without them the parameters are only printed.
+/// card of the model that --out or --in-place names; without them the parameters are only printed.
 #[derive(Debug, Args)]
 #[command(after_help = "Never tune on the tiles that will be scored.
 
@@ -173,10 +173,10 @@ pub(super) fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandO
         None => output.remark("No model is written; --out FILE or --in-place does that"),
     }
     let text = format!(
-        "mean of AJI and PQ {score_before:.3} → {score:.3} on {} tiles\n\
+        "mean of AJI and PQ {score_before:.3} → {score:.3} on {}\n\
          threshold {}, smoothing {}, split height {} px, probability weight {} px, \
          smallest nucleus {} px, largest hole {} px\n",
-        tiles.len(),
+        counted(tiles.len(), "tile", "tiles"),
         best.threshold,
         best.smoothing,
         best.split_height_px,
@@ -189,7 +189,7 @@ pub(super) fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandO
 }
 
 impl TuneArguments {
-    /// The file of the tuned model, if one is asked for and can be written.
+    /// The file of the tuned model, if one is requested and can be written.
     fn written_model(&self) -> Result<Option<PathBuf>> {
         if let Some(file) = &self.out {
             check_outputs(std::slice::from_ref(file), std::slice::from_ref(&self.model))?;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::discover::{TileFiles, TileFolder, discover};
-use super::load::{MAX_FILE_BYTES, load_tile};
+use super::load::{MAX_FILE_BYTES, NO_PIXEL_SIZE, load_tile};
 use super::split::{Split, recognised_split};
 use super::tile::Tile;
-use crate::error::{ErrorContext as _, Result};
+use crate::error::{ErrorContext as _, Result, counted};
 use crate::outlines::{draw_outlines, read_outlines};
 use crate::platform::read_file;
 use crate::raster::LabelMap;
@@ -168,21 +168,24 @@ fn compare_annotation(path: &Path, tile: &Tile, report: &mut TileReport) {
             return;
         }
     };
-    if outlines.mpp_um.is_none() {
-        report.notes.push("The annotation states no pixel size".into());
-    }
     report.mpp_um = report.mpp_um.or(outlines.mpp_um);
+    let mut notes = Vec::new();
+    if report.mpp_um.is_none() {
+        notes.push(NO_PIXEL_SIZE.to_owned());
+    }
     let drawing =
         draw_outlines(&outlines, tile.image.width(), tile.image.height(), XML_TO_LABELS_PX);
-    // Where the XML is also the source of the labels, loading has warned already.
-    let known = report.notes.clone();
-    let notes = outlines.notes.notes.into_iter().chain(drawing.notes.notes);
-    report.notes.extend(notes.filter(|note| !known.contains(note)));
+    notes.extend(outlines.notes.notes);
+    notes.extend(drawing.notes.notes);
+    // Where the XML is also the source of the labels, loading has noted the same already.
+    notes.retain(|note| !report.notes.contains(note));
+    report.notes.extend(notes);
     let unlabelled = regions_without_label(&drawing.labels, &tile.labels);
     if unlabelled > 0 {
-        report
-            .notes
-            .push(format!("{unlabelled} regions of the annotation have no label in the label map"));
+        report.notes.push(format!(
+            "{} no label in the label map",
+            counted(unlabelled, "region of the annotation has", "regions of the annotation have")
+        ));
     }
     let iou = foreground_iou(&drawing.labels, &tile.labels);
     report.xml_iou = Some(iou);

@@ -14,16 +14,16 @@ use super::names::{
 };
 use super::other_files::{Listed, OtherFiles};
 use super::result_files::is_result_file;
-use crate::error::{Error, ErrorContext as _, Result, Warnings};
+use crate::error::{Error, ErrorContext as _, Result, Warnings, counted, listed};
+use crate::picture::has_image_ending;
 use crate::platform::{composed, name_key};
 
 /// Most files in a folder and its subfolders.
 const MAX_FILES: usize = 100_000;
 /// Levels of subfolders that are read.
 const MAX_DEPTH: usize = 8;
-/// Endings of image files that are read.
-const RASTER_ENDINGS: [&str; 12] =
-    ["tif", "tiff", "png", "jpg", "jpeg", "jpe", "jfif", "bmp", "gif", "webp", "jp2", "j2k"];
+/// Most images that a note names.
+const MAX_NAMED: usize = 5;
 /// Endings of files that keep pixels as they are; of two images of one name such a one is used.
 const LOSSLESS_ENDINGS: [&str; 4] = ["tif", "tiff", "png", "bmp"];
 
@@ -32,8 +32,8 @@ const LOSSLESS_ENDINGS: [&str; 4] = ["tif", "tiff", "png", "bmp"];
 pub enum LabelSource {
     /// A label map or mask.
     Raster(PathBuf),
-    /// Aperio ImageScope XML.
-    ImageScope(PathBuf),
+    /// Outlines as XML: of ImageScope, HALO or ASAP.
+    Outlines(PathBuf),
 }
 
 impl LabelSource {
@@ -41,7 +41,7 @@ impl LabelSource {
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
-            Self::Raster(path) | Self::ImageScope(path) => path,
+            Self::Raster(path) | Self::Outlines(path) => path,
         }
     }
 }
@@ -70,7 +70,7 @@ pub struct TileFolder {
     /// Images, with their labels where they have any, sorted by name.
     pub tiles: Vec<TileFiles>,
     /// Files without a partner, results, folders with misleading names: what a user of the tiles
-    /// should know.
+    /// must know.
     pub notes: Warnings,
     /// Files that are neither image nor label.
     pub other_files: Vec<PathBuf>,
@@ -123,13 +123,13 @@ struct Fit {
     other_case: bool,
 }
 
-/// Where a label file lies, seen from the image; the nearest first.
+/// Where a label file lies, from the image; the nearest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     SameFolder,
     /// `images/a` and `labels/a`, or `a` and `labels/a`.
     FolderBeside,
-    /// `tumour/a` and `labels/a`: the image's folder has a name that says nothing.
+    /// `tumour/a` and `labels/a`: the name of the image's folder is not one of images.
     OtherFolderBeside,
     /// The folder of labels collects those of folders deeper down.
     CollectingFolder,
@@ -235,7 +235,7 @@ fn sort_files(paths: Vec<PathBuf>, root: &Path) -> SortedFiles {
         let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
         let extension = extension.unwrap_or_default();
         let is_xml = extension == "xml";
-        if !is_xml && !RASTER_ENDINGS.contains(&extension.as_str()) {
+        if !is_xml && !has_image_ending(&path) {
             sorted.others.add(Listed::by_extension(&extension, &relative), relative);
             continue;
         }
@@ -314,7 +314,7 @@ impl File {
     }
 }
 
-/// Index of the innermost folder that says labels, if none inside it says images.
+/// Index of the innermost folder of labels, if none inside it is one of images.
 fn nearest_label_folder(folders: &[String]) -> Option<usize> {
     for (index, folder) in folders.iter().enumerate().rev() {
         match folder_kind(folder) {
@@ -427,7 +427,7 @@ fn assign(
             if place == Place::SameFolder && shortened == 0 && !label.is_xml {
                 continue;
             }
-            // A name without anything left says nothing in another folder.
+            // An empty rest of a name pairs nothing in another folder.
             if place != Place::SameFolder && name.is_empty() {
                 continue;
             }
@@ -472,7 +472,7 @@ fn assign(
     images[number].labels.push(matched);
 }
 
-/// Where a label file lies, seen from the folders of an image; none where the two are of different
+/// Where a label file lies from the folders of an image; none where the two are of different
 /// sites.
 fn place(label: &File, image: &[String]) -> Option<Place> {
     if label.folders == image {
@@ -493,14 +493,14 @@ fn place(label: &File, image: &[String]) -> Option<Place> {
         if own == words {
             return Some(Place::FolderBeside);
         }
-        // Words of the one alone say nothing of another site.
+        // Words of one folder alone are no sign of another site.
         return (own.is_empty() || words.is_empty()).then_some(Place::OtherFolderBeside);
     }
     let collects = words.is_empty() && below.iter().all(|folder| own_words(folder).is_empty());
     collects.then_some(Place::CollectingFolder)
 }
 
-/// Why a label file belongs to an image, for people.
+/// Why a label file belongs to an image, for reports.
 fn rule(label: &File, image: &File, fit: Fit) -> String {
     let folder = label.label_folder.and_then(|at| label.folders.get(at));
     let folder = folder.map_or("", String::as_str);
@@ -568,7 +568,7 @@ fn named_tiles(images: Vec<Image>, root: &Path) -> Vec<TileFiles> {
     tiles
 }
 
-/// The name of an image behind those of its folders that do not just say images.
+/// The name of an image behind those of its folders whose names are more than words for images.
 fn site_name(file: &File) -> String {
     let mut parts = file.folders.clone();
     parts.retain(|folder| {
@@ -611,7 +611,7 @@ fn tile(image: Image, name: String, root: &Path) -> TileFiles {
     let used = raster.into_iter().chain(xml).next();
     let paired_by = used.as_ref().map(|m| m.rule.clone());
     let labels = used.map(|m| {
-        if m.is_xml { LabelSource::ImageScope(m.path) } else { LabelSource::Raster(m.path) }
+        if m.is_xml { LabelSource::Outlines(m.path) } else { LabelSource::Raster(m.path) }
     });
     let image = files.into_iter().next().map(|file| file.path).unwrap_or_default();
     TileFiles { name, image, labels, annotation, paired_by, notes }
@@ -621,22 +621,20 @@ fn relative_name(path: &Path, root: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
-/// Images without labels: a note each, or one for many.
+/// One note on the images without labels.
 fn note_unlabelled(tiles: &[TileFiles], notes: &mut Warnings) {
-    const MOST_NAMED: usize = 5;
     let mut names = Vec::new();
     for tile in tiles {
         if tile.labels.is_none() {
-            names.push(format!("'{}'", tile.name));
+            names.push(tile.name.as_str());
         }
     }
-    if names.len() <= MOST_NAMED {
-        for name in names {
-            notes.note(format!("The image {name} has no labels"));
-        }
-    } else {
-        let first = names[..MOST_NAMED].join(", ");
-        notes.note(format!("{} images have no labels: {first}, …", names.len()));
+    if !names.is_empty() {
+        notes.note(format!(
+            "{} no labels: left out ({})",
+            counted(names.len(), "image has", "images have"),
+            listed(&names, MAX_NAMED)
+        ));
     }
 }
 
@@ -780,7 +778,7 @@ mod tests {
         let (one, notes) =
             pairs(&["siteA/images/1.png", "siteB/images/1.png", "siteB/labels/1.png"]);
         assert_eq!(one, ["siteA/1", "siteB/1 < siteB/labels/1.png"]);
-        assert!(notes[0].contains("'siteA/1' has no labels"), "{notes:?}");
+        assert!(notes[0].contains("1 image has no labels: left out (siteA/1)"), "{notes:?}");
         for files in [
             ["siteA/images/1.png", "siteB/labels/1.png"],
             ["siteA/1.png", "siteB/1_mask.png"],
@@ -790,7 +788,8 @@ mod tests {
             ["train/1.png", "test_labels/1.png"],
         ] {
             let (pairs, notes) = pairs(&files);
-            assert!(!pairs[0].contains('<') && notes.len() == 2, "{pairs:?} {notes:?}");
+            assert!(pairs.iter().all(|pair| !pair.contains('<')), "{pairs:?}");
+            assert!(notes.iter().any(|note| note.contains("no labels")), "{notes:?}");
         }
         let (pairs, notes) = pairs(&["siteA/1.png", "siteB/1.png", "labels/1.png"]);
         assert_eq!(pairs, ["siteA/1", "siteB/1"]);

@@ -1,7 +1,8 @@
 //! Whether a label map looks like one of objects: every label one connected part. Class maps (one
-//! value a tissue type) and grey masks do not.
+//! value a tissue type) and grey masks do not; a mask of one value is separated into objects.
 
-use crate::raster::{LabelMap, Plane, RgbImage};
+use crate::error::Warnings;
+use crate::raster::{LabelMap, Plane, RgbImage, label_components};
 
 /// Mean number of parts of a label from which on the labels are no objects. In label maps of nuclei
 /// it is below 1.01.
@@ -40,8 +41,39 @@ struct LabelStatistics {
     touching: u64,
 }
 
-/// Why a label map is unsuitable for objects and for training, as a sentence with the way out; none
-/// for label maps of objects.
+/// The objects of a label map: of a mask, which has a single value besides 0, the connected parts,
+/// with a note where there are several.
+///
+/// ```
+/// use prunella::dataset::mask_as_objects;
+/// use prunella::error::Warnings;
+/// use prunella::raster::Plane;
+///
+/// # fn main() -> prunella::error::Result<()> {
+/// let mask = Plane::from_vec(5, 1, vec![255, 255, 0, 0, 255])?;
+/// let mut notes = Warnings::default();
+/// assert_eq!(mask_as_objects(mask, &mut notes).data(), [1, 1, 0, 0, 2]);
+/// assert_eq!(notes.notes.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub fn mask_as_objects(labels: LabelMap, notes: &mut Warnings) -> LabelMap {
+    let value = labels.data().iter().copied().max().unwrap_or(0);
+    if labels.data().iter().any(|&label| label != 0 && label != value) {
+        return labels;
+    }
+    let parts = label_components(&labels.foreground());
+    let count = parts.data().iter().copied().max().unwrap_or(0);
+    if count <= 1 {
+        return labels;
+    }
+    notes.note(format!("The labels are a mask; its {count} connected parts are taken as nuclei"));
+    parts
+}
+
+/// Why a label map is unsuitable for objects and for training, and the way out, as two sentences;
+/// `None` for label maps of objects.
 #[must_use]
 pub fn label_defect(labels: &LabelMap) -> Option<String> {
     let statistics = statistics(labels);
@@ -234,7 +266,7 @@ mod tests {
         let (_, nuclei) = phantom(320, 320, 4);
         let classes = nuclei.map(|label| if label == 0 { 0 } else { label % 4 + 1 });
         assert!(label_defect(&classes).expect("classes").contains("classes"));
-        // A mask as seen through a blur: values fall with the distance from the centre of a cell.
+        // A blurred mask: values fall with the distance from the centre of a cell.
         let grey = map(160, 160, |r, c| {
             let distance = ((r % 40) as f64 - 20.0).hypot((c % 40) as f64 - 20.0);
             (255.0 * (1.0 - (distance - 8.0) / 8.0).clamp(0.0, 1.0)) as u32

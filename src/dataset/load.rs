@@ -1,15 +1,21 @@
 //! Reading a tile from its files, with warnings about what is unusual in them.
 
 use super::discover::{LabelSource, TileFiles};
-use super::label_check::{coverage_notes, label_defect, lost_numbers_note, place_note};
+use super::label_check::{
+    coverage_notes, label_defect, lost_numbers_note, mask_as_objects, place_note,
+};
 use super::tile::Tile;
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::model::sha256_hex;
 use crate::outlines::{draw_outlines, read_outlines};
 use crate::picture::{read_labels, read_picture};
 use crate::platform::read_file;
-use crate::raster::{DecodeLimits, LabelMap, RgbImage, label_components};
+use crate::raster::{DecodeLimits, LabelMap, RgbImage};
 
+/// Relative difference of two stated pixel sizes from which on it is noted.
+const PIXEL_SIZE_TOLERANCE: f64 = 0.05;
+/// Note on an annotation without a pixel size where the image states none either.
+pub(super) const NO_PIXEL_SIZE: &str = "The annotation states no pixel size";
 /// Largest image, label or XML file.
 pub(super) const MAX_FILE_BYTES: u64 = 2_000_000_000;
 
@@ -25,7 +31,7 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
     let sha256 = sha256_hex(&bytes);
     let mut warnings = files.notes.clone();
     for note in picture.notes.notes {
-        warnings.note(format!("The image of '{}': {note}", files.name));
+        warnings.note(format!("Image: {note}"));
     }
     let in_image = picture.pixel_size_um.map(|size| size.mean());
     let mut mpp_um = in_image;
@@ -39,24 +45,23 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
             }
             let labels = read_labels(&bytes, DecodeLimits::default()).at(path)?;
             for note in labels.notes.notes {
-                warnings.note(format!("The labels of '{}': {note}", files.name));
+                warnings.note(format!("Labels: {note}"));
             }
-            split_mask(labels.map, &mut warnings, &files.name)
+            mask_as_objects(labels.map, &mut warnings)
         }
-        Some(LabelSource::ImageScope(path)) => {
+        Some(LabelSource::Outlines(path)) => {
             let bytes = read_file(path, MAX_FILE_BYTES)?;
             let outlines = read_outlines(&bytes).at(path)?;
             let mpp = outlines.mpp_um;
             if mpp.or(in_image).is_none() {
-                warnings.note(format!("The annotation of '{}' states no pixel size", files.name));
+                warnings.note(NO_PIXEL_SIZE);
             }
             if let (Some(mpp), Some(own)) = (mpp, in_image)
-                && (mpp / own - 1.0).abs() > 0.05
+                && (mpp / own - 1.0).abs() > PIXEL_SIZE_TOLERANCE
             {
                 warnings.note(format!(
-                    "The annotation of '{}' states {mpp} µm a pixel and the image {own:.4} µm; the \
-                     annotation's is used",
-                    files.name
+                    "The annotation states {mpp} µm a pixel and the image {own:.4} µm; the \
+                     annotation's is used"
                 ));
             }
             mpp_um = mpp.or(in_image);
@@ -96,20 +101,4 @@ fn different_sizes(labels: &LabelMap, image: &RgbImage) -> Error {
         sentence += "; do they belong together?";
     }
     Error::mismatch(sentence)
-}
-
-/// A label map with a single value besides 0 is a mask: its connected components become objects.
-fn split_mask(labels: LabelMap, warnings: &mut Warnings, name: &str) -> LabelMap {
-    let highest = labels.data().iter().copied().max().unwrap_or(0);
-    if highest == 0 || labels.data().iter().any(|&l| l != 0 && l != highest) {
-        return labels;
-    }
-    let objects = label_components(&labels.foreground());
-    if objects.data().iter().copied().max().unwrap_or(0) <= 1 {
-        return labels;
-    }
-    warnings.note(format!(
-        "The labels of '{name}' are a mask; its connected parts are counted as nuclei"
-    ));
-    objects
 }

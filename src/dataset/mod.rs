@@ -32,7 +32,7 @@ pub use check::{DataReport, TileReport, check};
 #[cfg(not(target_arch = "wasm32"))]
 pub use discover::{LabelSource, TileFiles, TileFolder, discover};
 #[cfg(not(target_arch = "wasm32"))]
-pub use label_check::{label_defect, lost_numbers_note};
+pub use label_check::{label_defect, lost_numbers_note, mask_as_objects};
 #[cfg(not(target_arch = "wasm32"))]
 pub use load::load_tile;
 pub use permutation::Permutation;

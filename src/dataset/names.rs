@@ -1,4 +1,4 @@
-//! What the names of files and folders say: labels, images or results. Whole words decide, never
+//! What the names of files and folders mean: labels, images or results. Whole words decide, never
 //! the beginning of one: a folder `GTEX` is not one of ground truth (`gt`).
 
 /// Words for labels, in names of folders and at the end of file names.
@@ -56,9 +56,9 @@ const IMAGE_ENDINGS: [&str; 9] =
     ["he", "image", "img", "input", "orig", "original", "raw", "rgb", "tissue"];
 /// Words for images at the beginning of file names (`img_1.png` beside `mask_1.png`).
 const IMAGE_BEGINNINGS: [&str; 4] = ["image", "img", "raw", "tissue"];
-/// Words that stand beside those for labels and say nothing about the site: kinds of labels, parts
+/// Words that stand beside those for labels and do not name a site: kinds of labels, parts
 /// of a data set, formats.
-const QUALIFIERS: [&str; 40] = [
+const QUALIFIERS: [&str; 35] = [
     "16bit",
     "8bit",
     "all",
@@ -94,11 +94,6 @@ const QUALIFIERS: [&str; 40] = [
     "type",
     "types",
     "xml",
-    "instance",
-    "instances",
-    "inst",
-    "label",
-    "labels",
 ];
 /// Parts of a data set, which labels and images have in common.
 const PARTS: [&str; 7] = ["test", "testing", "train", "training", "val", "valid", "validation"];
@@ -122,7 +117,7 @@ const RESULT_WORDS: [&str; 15] = [
     "probability",
 ];
 
-/// What the name of a folder says about its files.
+/// What a folder holds, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FolderKind {
     /// `images`, `Tissue Images`.
@@ -160,7 +155,7 @@ pub(super) fn folder_kind(name: &str) -> FolderKind {
     }
 }
 
-/// The words of a folder's name that tell it from its neighbours: neither label nor image, as `a`
+/// The words of a folder's name that distinguish it from its neighbours: neither label nor image, as `a`
 /// in `a_images` and `a_masks`.
 pub(super) fn own_words(name: &str) -> Vec<String> {
     let mut own = words(name);

@@ -1,12 +1,12 @@
-//! Files of a data set's folder that become no tile, and what is said about them.
+//! Files of a data set's folder that become no tile, and the notes on them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::error::Warnings;
+use crate::error::{Warnings, counted, listed};
 
 /// Most files of a kind that a note names.
-const MOST_NAMED: usize = 3;
+const MAX_NAMED: usize = 3;
 /// Endings of slides that this program or others read.
 const SLIDE_ENDINGS: [&str; 14] = [
     "svs", "ndpi", "scn", "bif", "mrxs", "vms", "vmu", "svslide", "qptiff", "czi", "vsi", "lif",
@@ -63,19 +63,17 @@ impl Listed {
 
     /// A sentence about `count` files of the kind, some of which `names` names.
     fn sentence(self, count: usize, names: &str) -> String {
-        let files = if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
+        let files = counted(count, "file", "files");
         let are = if count == 1 { "is" } else { "are" };
         match self {
-            Self::LostLabels if count == 1 => {
-                format!("A label file has no image and is left out: {names}")
-            }
-            Self::LostLabels => {
-                format!("{count} label files have no image of their name: {names}")
-            }
-            Self::LostAnnotation if count == 1 => {
-                format!("An annotation has no image and is left out: {names}")
-            }
-            Self::LostAnnotation => format!("{count} annotations have no image: {names}"),
+            Self::LostLabels => format!(
+                "{} no image of that name: left out ({names})",
+                counted(count, "label file has", "label files have")
+            ),
+            Self::LostAnnotation => format!(
+                "{} no image of that name: left out ({names})",
+                counted(count, "annotation has", "annotations have")
+            ),
             Self::OwnResult => format!(
                 "{files} {are} left out as results of prunella, no labels ({names}); to use a \
                  corrected result as labels, write it anew with 'prunella convert RESULT \
@@ -142,14 +140,8 @@ impl OtherFiles {
             if files.is_empty() {
                 continue;
             }
-            let mut names = Vec::new();
-            for file in files.iter().take(MOST_NAMED) {
-                names.push(file.display().to_string());
-            }
-            if files.len() > MOST_NAMED {
-                names.push("…".to_owned());
-            }
-            notes.note(reason.sentence(files.len(), &names.join(", ")));
+            let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            notes.note(reason.sentence(files.len(), &listed(&names, MAX_NAMED)));
         }
     }
 

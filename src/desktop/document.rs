@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::error::{ErrorContext as _, Result};
 use crate::model::InstanceParameters;
-use crate::picture::{first_bytes, foreign_format, read_picture_file};
+use crate::picture::{first_bytes, foreign_format, is_tiff, read_picture_file};
 use crate::raster::{DecodeLimits, RgbImage, StainMode};
 use crate::slide::{SlideReader, source};
 use crate::viewer::{Pyramid, SlideTiles, TileKey};
@@ -44,8 +44,7 @@ impl Document {
         }
         let path = Path::new(place);
         let first = first_bytes(path)?;
-        let is_tiff = first.starts_with(b"II") || first.starts_with(b"MM");
-        if is_tiff && foreign_format(&first, Some(place)).is_none() {
+        if is_tiff(&first) && foreign_format(&first, Some(place)).is_none() {
             // Perhaps a TIFF that only the image reader knows; its error is then the one to show.
             let opened = source(place).and_then(SlideReader::open);
             if let Ok(reader) = opened

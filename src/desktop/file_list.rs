@@ -1,16 +1,14 @@
-//! Several files to look at: those that were named, and the images and slides of folders.
+//! The files that can be opened: those that were named, and the images and slides of folders.
 
 use std::path::Path;
 
-use crate::error::{Error, ErrorContext as _, Result};
+use crate::error::{Error, ErrorContext as _, Result, counted};
+use crate::picture::has_picture_ending;
 
-/// Endings of files in a folder that may be images or slides, in small letters.
-const PICTURE_ENDINGS: [&str; 13] =
-    ["svs", "scn", "bif", "btf", "tif", "tiff", "png", "jpg", "jpeg", "jp2", "bmp", "gif", "webp"];
-/// Largest number of files of a folder that are looked at.
+/// Largest number of files of a folder that are listed.
 const MAX_FOLDER_FILES: usize = 20_000;
 
-/// Files to look at.
+/// Files that can be opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileList {
     /// Paths or addresses.
@@ -42,25 +40,21 @@ impl FileList {
             return Ok(list);
         }
         let total = all.len();
-        all.retain(|file| is_picture(file));
+        all.retain(|file| has_picture_ending(Path::new(file)));
         all.sort();
         let others = match total - all.len() {
             0 => String::new(),
-            count => format!(", and {count} other files"),
+            count => format!(", and {}", counted(count, "other file", "other files")),
         };
         let folder = format!("The folder {}", folders.join(", "));
         if all.is_empty() && list.files.is_empty() {
-            return Err(Error::invalid(format!("{folder} holds no images or slides{others}")));
+            return Err(Error::invalid(format!("{folder} holds no image or slide{others}")));
         }
-        list.facts = format!("{folder} holds {} images or slides{others}.", all.len());
+        let pictures = counted(all.len(), "image or slide", "images or slides");
+        list.facts = format!("{folder} holds {pictures}{others}.");
         list.files.extend(all);
         Ok(list)
     }
-}
-
-fn is_picture(file: &str) -> bool {
-    let ending = Path::new(file).extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    PICTURE_ENDINGS.contains(&ending.as_str())
 }
 
 /// Appends the files of a folder and of the folders in it. Links to folders are not followed: they
@@ -97,13 +91,13 @@ mod tests {
         let place = folder.path().display().to_string();
         let list = FileList::of(&["x.dcm".into(), place.clone()]).expect("list");
         assert_eq!(list.files, ["x.dcm".into(), path("a.svs"), path("b.PNG"), path("sub/c.tif")]);
-        let facts = format!("The folder {place} holds 3 images or slides, and 1 other files.");
+        let facts = format!("The folder {place} holds 3 images or slides, and 1 other file.");
         assert_eq!(list.facts, facts);
         let single = FileList::of(&["a.png".into()]).expect("list");
         assert_eq!(single, FileList { files: vec!["a.png".into()], facts: String::new() });
 
         let empty = tempfile::tempdir().expect("folder");
         let error = FileList::of(&[empty.path().display().to_string()]).expect_err("no image");
-        assert!(error.to_string().contains("holds no images or slides"), "{error}");
+        assert!(error.to_string().contains("holds no image or slide"), "{error}");
     }
 }

@@ -9,13 +9,14 @@
 
 use super::imagescope::rectangle;
 use super::negative::{NegativeRegion, cut_negative};
-use super::read::{LeftOut, Outline, OutlineKind, Outlines, check_counts, counted};
+use super::read::{LeftOut, Outline, OutlineKind, Outlines, check_counts};
 use super::xml::{Element, ElementReader, NumberReader};
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::raster::{Point, Ring};
 
-/// CAMELYON16's group of regions that are cut out of those of its other two groups.
+/// CAMELYON16's group of regions that are cut out of those of [`INCLUDED_GROUPS`].
 const EXCLUDED_GROUP: &str = "_2";
+/// CAMELYON16's groups of tumour.
 const INCLUDED_GROUPS: [&str; 2] = ["_0", "_1"];
 
 #[derive(Default)]
@@ -92,8 +93,7 @@ impl ElementReader for AsapReader {
                 _ => ring,
             };
             if excludes && annotation.group.as_deref() == Some(EXCLUDED_GROUP) {
-                let name = annotation.name.unwrap_or_default();
-                negative.push(NegativeRegion { name, of: None, ring });
+                negative.push(NegativeRegion { of: None, ring });
                 continue;
             }
             outlines.objects.push(Outline {
@@ -105,17 +105,17 @@ impl ElementReader for AsapReader {
         left_out.note(&mut outlines.notes, "are no outlines");
         if splines > 0 {
             outlines.notes.note(format!(
-                "{}; straight lines between their points are taken",
+                "{}: straight lines between the points are taken",
                 counted(splines, "outline is a spline", "outlines are splines")
             ));
         }
         if !negative.is_empty() {
             outlines.notes.note(format!(
-                "{} of the group '{EXCLUDED_GROUP}' cut out of the others, as in CAMELYON16",
-                counted(negative.len(), "region", "regions")
+                "{} in the group '{EXCLUDED_GROUP}': cut out of the others, as in CAMELYON16",
+                counted(negative.len(), "region is", "regions are")
             ));
         }
-        cut_negative(&mut outlines.objects, &negative, &mut outlines.notes);
+        cut_negative(&mut outlines.objects, &negative, &mut outlines.notes)?;
         self.numbers.note(&mut outlines);
         Ok(outlines)
     }

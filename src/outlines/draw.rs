@@ -1,18 +1,16 @@
 //! Label maps of outlines.
 
-use super::read::{Outline, Outlines, counted};
+use super::read::{MAX_NAMED, Outline, Outlines};
 use super::set_aside::which_are_nuclei;
-use crate::error::Warnings;
+use crate::error::{Warnings, counted, listed};
 use crate::raster::{LabelMap, Plane, Point, Polygon, fill_rings};
 
 /// Vertices further outside the image than this are reported, pixels.
 const OUTSIDE_PX: f64 = 1.0;
-/// A region that covers more than this share of the image is asked about.
+/// A region that covers more than this share of the image is noted.
 const LARGE_SHARE: f64 = 0.5;
-/// Most crossings of an outline's edges with rows of pixels.
-const MAX_CROSSINGS: f64 = 2e9;
-/// Most objects that a note names.
-const MAX_NAMED: usize = 5;
+/// Most crossings of all outlines' edges with rows of pixels; 2 million nuclei have 0.2e9.
+const MAX_CROSSINGS: f64 = 4e9;
 
 /// A label map and what happened while it was drawn.
 #[derive(Debug, Clone)]
@@ -33,6 +31,18 @@ pub struct Drawing {
 /// the even-odd rule. `shift` is added to both coordinates of every vertex. Objects that cover no
 /// pixel get no number and are named in a note, as are regions that are no nuclei: tiles, classes
 /// that end in `*`, and regions of interest around others.
+///
+/// ```
+/// use prunella::outlines::{draw_outlines, read_outlines};
+///
+/// # fn main() -> prunella::error::Result<()> {
+/// let text = r#"{"type": "Polygon", "coordinates": [[[1, 0], [3, 0], [3, 1], [1, 1], [1, 0]]]}"#;
+/// let drawing = draw_outlines(&read_outlines(text.as_bytes())?, 4, 2, 0.0);
+/// assert_eq!(drawing.labels.data(), [0, 1, 1, 0, 0, 0, 0, 0]);
+/// assert!(drawing.notes.notes.is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[must_use]
 pub fn draw_outlines(outlines: &Outlines, width: usize, height: usize, shift: f64) -> Drawing {
     let (is_nucleus, mut notes) = which_are_nuclei(&outlines.objects);
@@ -47,8 +57,15 @@ pub fn draw_outlines(outlines: &Outlines, width: usize, height: usize, shift: f6
     let mut max_outside_px = 0.0f64;
     let mut beyond = 0;
     let mut no_pixel = Vec::new();
+    let mut too_long = 0;
+    let mut crossings_left = MAX_CROSSINGS;
     let mut large = Vec::new();
     for (object, _) in outlines.objects.iter().zip(is_nucleus).filter(|(_, is)| *is) {
+        crossings_left -= crossings(object, height);
+        if crossings_left < 0.0 {
+            too_long += 1;
+            continue;
+        }
         let outside_px = outside_distance(object, width, height);
         let covered = drawing.draw(object, shift);
         if covered == 0 && is_beyond(object, width, height) {
@@ -75,23 +92,28 @@ pub fn draw_outlines(outlines: &Outlines, width: usize, height: usize, shift: f6
     }
     if beyond > 0 {
         notes.note(format!(
-            "{} outside the image: lost",
+            "{} outside the image: left out",
             counted(beyond, "object lies", "objects lie")
         ));
     }
-    if !no_pixel.is_empty() {
-        let shown = no_pixel.len().min(MAX_NAMED);
-        let more = if no_pixel.len() > shown { ", …" } else { "" };
+    if too_long > 0 {
         notes.note(format!(
-            "{} no pixel: left out, {}{more}",
+            "{} left out: all outlines together are too long to be drawn",
+            counted(too_long, "region is", "regions are")
+        ));
+    }
+    if !no_pixel.is_empty() {
+        notes.note(format!(
+            "{} no pixel: left out ({})",
             counted(no_pixel.len(), "region covers", "regions cover"),
-            no_pixel[..shown].join(", ")
+            listed(&no_pixel, MAX_NAMED)
         ));
     }
     if !large.is_empty() {
         notes.note(format!(
-            "{} covers most of the image and is taken for a nucleus all the same",
-            large.join(", ")
+            "{} most of the image: taken for a nucleus all the same ({})",
+            counted(large.len(), "region covers", "regions cover"),
+            listed(&large, MAX_NAMED)
         ));
     }
     drawing.hidden = hidden(&drawing);
@@ -106,9 +128,6 @@ impl Drawing {
         let [width, height] = [self.labels.width(), self.labels.height()];
         let mut covered = 0;
         for polygon in &object.polygons {
-            if crossings(polygon, height) > MAX_CROSSINGS {
-                continue;
-            }
             let shifted: Polygon = polygon
                 .iter()
                 .map(|ring| ring.iter().map(|p| Point { x: p.x + shift, y: p.y + shift }).collect())
@@ -128,10 +147,10 @@ impl Drawing {
     }
 }
 
-/// Upper bound of the crossings of a polygon's edges with rows.
-fn crossings(polygon: &Polygon, height: usize) -> f64 {
+/// Upper bound of the crossings of an object's edges with rows.
+fn crossings(object: &Outline, height: usize) -> f64 {
     let mut crossings = 0.0;
-    for ring in polygon {
+    for ring in object.polygons.iter().flatten() {
         for (i, a) in ring.iter().enumerate() {
             let b = ring[(i + 1) % ring.len()];
             crossings += (a.y - b.y).abs().min(height as f64);

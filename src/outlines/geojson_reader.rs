@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::foreign::foreign_json;
 use super::labelme::read_labelme;
-use super::read::{LeftOut, Outline, OutlineKind, Outlines, check_counts, counted};
-use crate::error::{Error, Result};
+use super::read::{LeftOut, Outline, OutlineKind, Outlines, check_counts};
+use crate::error::{Error, Result, counted};
 use crate::raster::{Point, Polygon, Ring};
 
 /// An object of GeoJSON, of any type.
@@ -147,7 +147,7 @@ fn json_error(text: &str, error: serde_json::Error) -> Error {
     let around: String = line.chars().skip(error.column().saturating_sub(4)).take(12).collect();
     if around.contains("NaN") || around.contains("nan") || around.contains("Inf") {
         return Error::malformed(
-            "The GeoJSON has NaN or Infinity, which JSON does not know, for a number",
+            "The GeoJSON has NaN or Infinity for a number, which JSON does not allow",
         )
         .caused_by(error);
     }
@@ -274,14 +274,14 @@ impl GeoJsonReader {
         let notes = &mut outlines.notes;
         if self.nuclei_of_cells > 0 {
             notes.note(format!(
-                "{} with an outline of its nucleus, which is taken instead of the cell's border",
-                counted(self.nuclei_of_cells, "object is a cell", "objects are cells, each")
+                "{} with an outline of the nucleus, which is taken instead of the cell's border",
+                counted(self.nuclei_of_cells, "object is a cell", "objects are cells")
             ));
         }
         self.shapes_left_out.note(notes, "enclose no area");
         if self.without_geometry > 0 {
             notes.note(format!(
-                "{} no geometry",
+                "{} no geometry: left out",
                 counted(self.without_geometry, "feature has", "features have")
             ));
         }

@@ -10,14 +10,14 @@
 //! ```
 
 use super::negative::{NegativeRegion, cut_negative};
-use super::read::{LeftOut, Outline, OutlineKind, Outlines, check_counts};
+use super::read::{LeftOut, MAX_NAMED, Outline, OutlineKind, Outlines, check_counts};
 use super::xml::{Element, ElementReader, NumberReader};
-use crate::error::Result;
+use crate::error::{Result, listed};
 use crate::raster::{Point, Ring};
 
-/// Name of the attribute of a region that says which object it is a part of.
+/// Name of the attribute of a region that states which object it is a part of.
 pub(super) const OBJECT_ATTRIBUTE: &str = "Object";
-/// Name of the attribute of a region that holds the object's name elsewhere.
+/// Name of the attribute of a region that holds the id of its object in another file.
 pub(super) const ID_ATTRIBUTE: &str = "ObjectId";
 /// Corners of an ellipse's polygon. Its area is 0.1 % smaller than the ellipse's.
 const ELLIPSE_CORNERS: u32 = 72;
@@ -135,25 +135,20 @@ impl ElementReader for ImageScopeReader {
                 layer.name.as_deref().unwrap_or_default(),
                 layer.regions.len()
             ));
-            add_layer(layer, &mut outlines, &mut left_out);
+            add_layer(layer, &mut outlines, &mut left_out)?;
         }
         left_out.note(&mut outlines.notes, "are no outlines");
         if names.len() > 1 {
-            let shown = names.len().min(MAX_NAMED);
-            let more = if names.len() > shown { ", …" } else { "" };
             outlines.notes.note(format!(
-                "The regions are in {} layers: {}{more}",
+                "The regions are in {} layers: {}",
                 names.len(),
-                names[..shown].join(", ")
+                listed(&names, MAX_NAMED)
             ));
         }
         self.numbers.note(&mut outlines);
         Ok(outlines)
     }
 }
-
-/// Most layers that a note names.
-const MAX_NAMED: usize = 10;
 
 impl ImageScopeReader {
     fn region(&mut self) -> Option<&mut Region> {
@@ -166,7 +161,7 @@ fn is_true(text: Option<&str>) -> bool {
 }
 
 /// Parts of one object are joined, and negative regions of the layer are cut out.
-fn add_layer(layer: Layer, outlines: &mut Outlines, left_out: &mut LeftOut) {
+fn add_layer(layer: Layer, outlines: &mut Outlines, left_out: &mut LeftOut) -> Result<()> {
     let mut objects: Vec<Outline> = Vec::new();
     let mut negative = Vec::new();
     // Objects by the name that their parts have in common.
@@ -181,8 +176,7 @@ fn add_layer(layer: Layer, outlines: &mut Outlines, left_out: &mut LeftOut) {
         };
         let object = region.object.as_ref().and_then(|name| parts.get(name).copied());
         if region.negative {
-            let name = region.id.clone().unwrap_or_default();
-            negative.push(NegativeRegion { name, of: object, ring });
+            negative.push(NegativeRegion { of: object, ring });
             continue;
         }
         if let Some(part_of) = object {
@@ -199,8 +193,9 @@ fn add_layer(layer: Layer, outlines: &mut Outlines, left_out: &mut LeftOut) {
             ..Outline::of_ring(OutlineKind::Annotation, ring)
         });
     }
-    cut_negative(&mut objects, &negative, &mut outlines.notes);
+    cut_negative(&mut objects, &negative, &mut outlines.notes)?;
     outlines.objects.extend(objects);
+    Ok(())
 }
 
 enum RegionShape {

@@ -4,6 +4,8 @@
 //! Regions of an object with several rings share an attribute `Object`, by which they are joined
 //! when they are read again. An id of another program is kept in an attribute `ObjectId`.
 
+use std::collections::HashMap;
+
 use quick_xml::events::{BytesEnd, BytesStart, Event};
 
 use super::imagescope::{ID_ATTRIBUTE, OBJECT_ATTRIBUTE};
@@ -33,40 +35,48 @@ fn write_annotations(
         }
         None => xml.start("Annotations", &[])?,
     }
-    // Classes in the order of their first objects.
-    let mut classes: Vec<Option<&str>> = Vec::new();
-    for object in objects {
-        if !classes.contains(&object.class.as_deref()) {
-            classes.push(object.class.as_deref());
-        }
-    }
-    if classes.is_empty() {
-        classes.push(None);
-    }
-    let mut numbered: Vec<(usize, &Outline)> = Vec::with_capacity(objects.len());
-    for class in &classes {
-        for object in objects.iter().filter(|object| object.class.as_deref() == *class) {
-            numbered.push((numbered.len() + 1, object));
-        }
-    }
-    for (layer, class) in (1..).zip(classes) {
-        let layer = layer.to_string();
-        match class {
+    let mut number = 0;
+    for (id, layer) in (1..).zip(layers(objects)) {
+        let id = id.to_string();
+        match layer.class {
             Some(class) => {
-                xml.start("Annotation", &[("Id", &layer), ("Name", class), ("Type", "4")])?;
+                xml.start("Annotation", &[("Id", &id), ("Name", class), ("Type", "4")])?;
             }
-            None => xml.start("Annotation", &[("Id", &layer), ("Type", "4")])?,
+            None => xml.start("Annotation", &[("Id", &id), ("Type", "4")])?,
         }
         xml.start("Regions", &[])?;
-        for (number, object) in &numbered {
-            if object.class.as_deref() == class {
-                write_object(xml, *number, object)?;
-            }
+        for object in layer.objects {
+            number += 1;
+            write_object(xml, number, object)?;
         }
         xml.end("Regions")?;
         xml.end("Annotation")?;
     }
     xml.end("Annotations")
+}
+
+/// The objects of one class.
+struct ClassLayer<'a> {
+    class: Option<&'a str>,
+    objects: Vec<&'a Outline>,
+}
+
+/// Objects by class, in the order of the first object of each; without objects an empty layer.
+fn layers(objects: &[Outline]) -> Vec<ClassLayer<'_>> {
+    let mut layers: Vec<ClassLayer<'_>> = Vec::new();
+    let mut layer_of: HashMap<Option<&str>, usize> = HashMap::new();
+    for object in objects {
+        let class = object.class.as_deref();
+        let layer = *layer_of.entry(class).or_insert(layers.len());
+        if layer == layers.len() {
+            layers.push(ClassLayer { class, objects: Vec::new() });
+        }
+        layers[layer].objects.push(object);
+    }
+    if layers.is_empty() {
+        layers.push(ClassLayer { class: None, objects: Vec::new() });
+    }
+    layers
 }
 
 fn write_object(xml: &mut XmlWriter, number: usize, object: &Outline) -> std::io::Result<()> {

@@ -1,23 +1,24 @@
-//! Negative regions: each is cut out of what lies beneath it, whatever the order of the file.
+//! Negative regions: each is cut out of the regions beneath it, whatever the order of the file.
 //!
 //! It is cut out of every region that it overlaps, except those that lie inside it (95 % of their
 //! area): an island in a hole stays. A negative region with nothing but islands beneath it is cut
 //! out of those.
 
 use super::bounds::{BoundsIndex, OutlineBounds};
-use super::read::{Outline, counted};
+use super::read::Outline;
 use super::repair::{area, common_area, is_valid, without};
-use crate::error::Warnings;
+use crate::error::{Error, Result, Warnings, counted};
 use crate::raster::{Polygon, Ring, doubled_area, rings_hold};
 
 /// From this share of its area inside a negative region on, a region is an island in it.
 const ISLAND_SHARE: f64 = 0.95;
 
+/// Most pairs of a negative region and a polygon near to it that are compared.
+const MAX_COMPARISONS: usize = 5_000_000;
+
 /// A region to cut out.
 pub(super) struct NegativeRegion {
-    /// For notes.
-    pub name: String,
-    /// The object that it is a hole of, if the file says so.
+    /// The object that it is a hole of, where the file states it.
     pub of: Option<usize>,
     pub ring: Ring,
 }
@@ -29,14 +30,17 @@ struct PolygonIndex {
     polygon: usize,
 }
 
-/// Cuts negative regions out of objects. Objects of which nothing is left go.
+/// Cuts negative regions out of objects. Objects of which nothing is left are removed.
+///
+/// # Errors
+/// [`Error::Limit`] when too many regions overlap.
 pub(super) fn cut_negative(
     objects: &mut Vec<Outline>,
     negative: &[NegativeRegion],
     notes: &mut Warnings,
-) {
+) -> Result<()> {
     if negative.is_empty() {
-        return;
+        return Ok(());
     }
     let mut places = Vec::new();
     let mut bounds = Vec::new();
@@ -49,11 +53,21 @@ pub(super) fn cut_negative(
     let index = BoundsIndex::new(bounds);
     // The negative regions that are cut out of each polygon.
     let mut cuts: Vec<Vec<usize>> = vec![Vec::new(); places.len()];
-    let mut idle = Vec::new();
+    let mut idle = 0;
+    let mut comparisons_left = MAX_COMPARISONS;
     for (number, region) in negative.iter().enumerate() {
         let mut beneath = Vec::new();
         let mut islands = Vec::new();
-        for candidate in index.meeting(&OutlineBounds::of(region.ring.iter())) {
+        let near = index.meeting(&OutlineBounds::of(region.ring.iter()));
+        match comparisons_left.checked_sub(near.len()) {
+            Some(left) => comparisons_left = left,
+            None => {
+                return Err(Error::limit(
+                    "The file has too many negative regions that overlap others",
+                ));
+            }
+        }
+        for candidate in near {
             let PolygonIndex { object, polygon } = places[candidate];
             if region.of.is_some_and(|of| of != object) {
                 continue;
@@ -66,7 +80,7 @@ pub(super) fn cut_negative(
         }
         let cut = if beneath.is_empty() { islands } else { beneath };
         if cut.is_empty() {
-            idle.push(region.name.as_str());
+            idle += 1;
         }
         for candidate in cut {
             cuts[candidate].push(number);
@@ -96,12 +110,13 @@ pub(super) fn cut_negative(
             counted(before - objects.len(), "region lies", "regions lie")
         ));
     }
-    if !idle.is_empty() {
+    if idle > 0 {
         notes.note(format!(
             "{} no region beneath: nothing is cut out",
-            counted(idle.len(), "negative region has", "negative regions have")
+            counted(idle, "negative region has", "negative regions have")
         ));
     }
+    Ok(())
 }
 
 enum Relation {
@@ -154,12 +169,10 @@ mod tests {
             .iter()
             .map(|ring| Outline::of_ring(OutlineKind::Annotation, ring.clone()))
             .collect();
-        let negative: Vec<NegativeRegion> = negative
-            .iter()
-            .map(|ring| NegativeRegion { name: String::new(), of: None, ring: ring.clone() })
-            .collect();
+        let negative: Vec<NegativeRegion> =
+            negative.iter().map(|ring| NegativeRegion { of: None, ring: ring.clone() }).collect();
         let mut notes = Warnings::default();
-        cut_negative(&mut objects, &negative, &mut notes);
+        cut_negative(&mut objects, &negative, &mut notes).expect("few regions");
         assert!(objects.iter().all(|object| is_valid(&object.polygons)));
         (objects.iter().map(Outline::area).collect(), notes)
     }
@@ -189,6 +202,21 @@ mod tests {
         assert_eq!((areas, notes.notes.len()), (vec![1600.0], 1));
         let (areas, notes) = cut(&[square(1., 1., 4.)], &[square(0., 0., 9.)]);
         assert_eq!((areas.len(), notes.notes.len()), (0, 1), "nothing but an island");
+    }
+
+    #[test]
+    fn too_many_overlaps_are_refused() {
+        let mut objects = Vec::new();
+        for _ in 0..2300 {
+            objects.push(Outline::of_ring(OutlineKind::Annotation, square(0., 0., 1.)));
+        }
+        // They meet at a corner only, so that each comparison is quick.
+        let mut negative = Vec::new();
+        for _ in 0..2300 {
+            negative.push(NegativeRegion { of: Some(usize::MAX), ring: square(1., 1., 1.) });
+        }
+        let result = cut_negative(&mut objects, &negative, &mut Warnings::default());
+        assert!(matches!(result, Err(Error::Limit(_))));
     }
 
     #[test]

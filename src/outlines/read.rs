@@ -1,12 +1,14 @@
 //! The objects of a file, whatever program wrote it.
 
+use std::collections::BTreeMap;
+
 use super::foreign::foreign_outlines;
 use super::geojson_reader::read_geojson;
 use super::repair::{area, is_valid, united};
 use super::text::text_of;
 use super::validity::MAX_COORDINATE_PX;
 use super::xml::read_xml;
-use crate::error::{Error, Result, Warnings};
+use crate::error::{Error, Result, Warnings, counted, listed};
 use crate::raster::{Polygon, Ring};
 
 /// Most vertices read from a file.
@@ -14,10 +16,12 @@ pub(super) const MAX_VERTICES: usize = 20_000_000;
 /// Most objects read from a file.
 pub(super) const MAX_OBJECTS: usize = 2_000_000;
 
-/// A repair that changes an area by less is no news, square pixels.
+/// Most objects, layers or kinds that a note names.
+pub(super) const MAX_NAMED: usize = 5;
+/// A repair that changes an area by less is not noted, square pixels.
 const SAME_AREA_PX: f64 = 0.01;
 
-/// What an outline stands for, in QuPath's words.
+/// What an outline stands for, by QuPath's types of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutlineKind {
     /// Drawn by hand, or imported.
@@ -130,8 +134,8 @@ pub fn read_outlines(bytes: &[u8]) -> Result<Outlines> {
 }
 
 impl Outlines {
-    /// Rings lose the point that closes them; rings without area and coordinates that are no pixels
-    /// go, with a note.
+    /// Rings lose the point that closes them; rings without area and polygons whose coordinates are
+    /// no pixels are left out, with a note.
     fn drop_unusable(&mut self) {
         let mut far = 0;
         let mut degenerate = 0;
@@ -174,7 +178,8 @@ impl Outlines {
     }
 
     /// Replaces polygons whose rings cross, touch or overlap by valid ones that cover the same, by
-    /// the even-odd rule, and says how many objects had such. Objects without area go, with a note.
+    /// the even-odd rule, and notes how many objects had such. Objects without area are left out,
+    /// with a note.
     pub fn make_valid(&mut self) -> Warnings {
         let mut notes = Warnings::default();
         let mut crossing = 0;
@@ -221,15 +226,12 @@ impl Outlines {
 /// Counts of what is left out, by what it is, as one note.
 #[derive(Default)]
 pub(super) struct LeftOut {
-    counts: Vec<(String, usize)>,
+    counts: BTreeMap<String, usize>,
 }
 
 impl LeftOut {
     pub(super) fn count(&mut self, what: &str) {
-        match self.counts.iter_mut().find(|(known, _)| known == what) {
-            Some((_, count)) => *count += 1,
-            None => self.counts.push((what.to_owned(), 1)),
-        }
+        *self.counts.entry(what.to_owned()).or_default() += 1;
     }
 
     /// `why` follows "since they".
@@ -239,13 +241,8 @@ impl LeftOut {
         }
         let parts: Vec<String> =
             self.counts.iter().map(|(what, count)| format!("{count} × {what}")).collect();
-        notes.note(format!("Left out, since they {why}: {}", parts.join(", ")));
+        notes.note(format!("Left out, since they {why}: {}", listed(&parts, MAX_NAMED)));
     }
-}
-
-/// A number with a noun in singular or plural, and a verb for each.
-pub(super) fn counted(count: usize, one: &str, several: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// Refuses more than any image can hold.

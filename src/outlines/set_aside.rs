@@ -10,8 +10,8 @@
 //! Other regions that enclose several are kept, with a note.
 
 use super::bounds::{BoundsIndex, OutlineBounds};
-use super::read::{Outline, OutlineKind, counted};
-use crate::error::Warnings;
+use super::read::{MAX_NAMED, Outline, OutlineKind};
+use crate::error::{Warnings, counted, listed};
 use crate::raster::rings_hold;
 
 /// Fewest enclosed regions.
@@ -20,10 +20,11 @@ const LEAST_ENCLOSED: usize = 2;
 const LEAST_ENCLOSED_BY_AREA: usize = 3;
 /// An area of more than this many times the median of the enclosed ones is no nucleus.
 const AREA_RATIO: f64 = 20.0;
-/// Most enclosed regions that are looked at; more tell nothing new.
+/// Most pairs of regions and corners that are compared before the search for enclosing regions
+/// stops.
+const MAX_COMPARISONS: u64 = 20_000_000_000;
+/// Most enclosed regions that are counted; more do not change the decision.
 const MAX_ENCLOSED: usize = 10_000;
-/// Most regions that a note names.
-const MAX_NAMED: usize = 5;
 
 /// For each object whether it is a nucleus, and why others are not.
 pub(super) fn which_are_nuclei(objects: &[Outline]) -> (Vec<bool>, Warnings) {
@@ -39,7 +40,7 @@ pub(super) fn which_are_nuclei(objects: &[Outline]) -> (Vec<bool>, Warnings) {
         if class.ends_with('*') {
             *is_nucleus = false;
             ignored_count += 1;
-            if !ignored.contains(&class) && ignored.len() < MAX_NAMED {
+            if !ignored.contains(&class) && ignored.len() <= MAX_NAMED {
                 ignored.push(class);
             }
             continue;
@@ -56,7 +57,7 @@ pub(super) fn which_are_nuclei(objects: &[Outline]) -> (Vec<bool>, Warnings) {
         notes.note(format!(
             "{} a class that ends in '*' ({}), which marks no objects: not taken for nuclei",
             counted(ignored_count, "region has", "regions have"),
-            ignored.join(", ")
+            listed(&ignored, MAX_NAMED)
         ));
     }
     if tiles > 0 {
@@ -101,9 +102,21 @@ fn set_enclosing_aside(objects: &[Outline], is_nucleus: &mut [bool], notes: &mut
     let index = BoundsIndex::new(bounds);
     let mut set_aside = Vec::new();
     let mut doubtful = Vec::new();
+    let mut comparisons_left = MAX_COMPARISONS;
     for (place, &number) in numbers.iter().enumerate() {
         let object = &objects[number];
-        let enclosed = enclosed_by(objects, &numbers, &index, place);
+        let near = index.meeting(index.get(place));
+        let corners: usize = object.polygons.iter().flatten().map(Vec::len).sum();
+        let comparisons = near.len() + near.len().min(MAX_ENCLOSED) * corners;
+        let Some(left) = comparisons_left.checked_sub(comparisons as u64) else {
+            notes.note(
+                "Too many regions overlap to look for those that enclose others: the rest is taken \
+                 for nuclei",
+            );
+            break;
+        };
+        comparisons_left = left;
+        let enclosed = enclosed_by(objects, &numbers, &index, place, &near);
         let count = enclosed.areas.len();
         if count < LEAST_ENCLOSED {
             continue;
@@ -125,34 +138,30 @@ fn set_enclosing_aside(objects: &[Outline], is_nucleus: &mut [bool], notes: &mut
         notes.note(format!(
             "{} others: taken for a region of interest, not for a nucleus ({})",
             counted(set_aside.len(), "region encloses", "regions enclose"),
-            named(&set_aside)
+            listed(&set_aside, MAX_NAMED)
         ));
     }
     if !doubtful.is_empty() {
         notes.note(format!(
             "{} several others: taken for a nucleus all the same ({})",
             counted(doubtful.len(), "region encloses", "regions enclose"),
-            named(&doubtful)
+            listed(&doubtful, MAX_NAMED)
         ));
     }
 }
 
-fn named(labels: &[String]) -> String {
-    let shown = labels.len().min(MAX_NAMED);
-    let more = if labels.len() > shown { ", …" } else { "" };
-    format!("{}{more}", labels[..shown].join(", "))
-}
-
+/// What the region at `place` encloses of those at the places `near`.
 fn enclosed_by(
     objects: &[Outline],
     numbers: &[usize],
     index: &BoundsIndex,
     place: usize,
+    near: &[usize],
 ) -> Enclosed {
     let object = &objects[numbers[place]];
     let mut enclosed = Enclosed { areas: Vec::new(), has_detections: false, has_own_class: false };
     let own = index.get(place);
-    for other_place in index.meeting(own) {
+    for &other_place in near {
         let other = &objects[numbers[other_place]];
         if other_place == place || !own.holds(index.get(other_place)) {
             continue;

@@ -112,7 +112,7 @@ fn what_qupath_states_of_an_object_is_kept() {
 }
 
 #[test]
-fn broken_geojson_says_what_is_wrong() {
+fn broken_geojson_is_an_error_that_names_the_defect() {
     for (text, word) in [
         (r#"{"type":"Polygon","coordinates":[[[1],[2],[3]]]}"#, "lacks"),
         (r#"{"type":"Polygon","coordinates":[[[0,0],[10,NaN],[10,10]]]}"#, "NaN"),
@@ -362,7 +362,7 @@ fn regions_are_written_as_imagescope_does() {
 }
 
 #[test]
-fn strangers_polygons_become_valid_where_they_are_written() {
+fn invalid_polygons_become_valid_where_they_are_written() {
     let mut outlines = read(
         r#"[{"type":"Polygon","coordinates":[[[0,0],[20,20],[20,0],[0,20],[0,0]]]},
         {"type":"Polygon","coordinates":[[[0,0],[5,0],[9,0]]]},

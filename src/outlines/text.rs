@@ -60,7 +60,7 @@ fn decoded(bytes: &[u8]) -> Result<String> {
                 "iso-8859-1" | "iso8859-1" | "latin1" | "latin-1" | "l1" | "windows-1252"
                 | "cp1252" | "iso-8859-15",
             ) => Ok(bytes.iter().map(|&byte| latin(byte)).collect()),
-            // What a declaration says of an ASCII file does not matter.
+            // For ASCII the declared encoding does not matter.
             Some(other)
                 if !matches!(other, "utf-8" | "utf8" | "us-ascii" | "ascii")
                     && !bytes.is_ascii() =>
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_are_errors_that_say_what_to_do() {
+    fn other_bytes_are_errors_with_a_way_out() {
         for (bytes, word) in [
             (&b"<a b='\xFC'/>"[..], "byte 6"),
             (b"<?xml version='1.0' encoding='Shift_JIS'?><a b='\x83\x65'/>", "shift_jis"),

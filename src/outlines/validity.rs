@@ -261,8 +261,8 @@ fn holes_lie_inside(rings: &[Vec<GridPoint>], is_touching: &[bool]) -> bool {
         if !bounds[0].hold(&bounds[index + 1]) {
             return false;
         }
-        let asked = if is_touching[index + 1] { hole.len() } else { 1 };
-        for middle in middles(hole).take(asked) {
+        let checked = if is_touching[index + 1] { hole.len() } else { 1 };
+        for middle in middles(hole).take(checked) {
             let Some(left) = work_left.checked_sub(outline.len()) else { return false };
             work_left = left;
             if !holds_doubled(outline, middle) {
@@ -275,7 +275,7 @@ fn holes_lie_inside(rings: &[Vec<GridPoint>], is_touching: &[bool]) -> bool {
             if other_index == index || !bounds[other_index + 1].hold(&bounds[index + 1]) {
                 continue;
             }
-            for middle in middles(hole).take(asked) {
+            for middle in middles(hole).take(checked) {
                 let Some(left) = work_left.checked_sub(other.len()) else { return false };
                 work_left = left;
                 if holds_doubled(other, middle) {

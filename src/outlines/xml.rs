@@ -1,4 +1,5 @@
-//! XML of outlines: the root element decides whose it is.
+//! XML of outlines, element by element: files have millions of vertices. The root element decides
+//! the format.
 
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
@@ -7,7 +8,7 @@ use super::asap::AsapReader;
 use super::foreign::foreign_xml;
 use super::imagescope::ImageScopeReader;
 use super::read::Outlines;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 
 /// Elements below the root by which foreign XML is recognised.
 const MAX_CHILDREN: usize = 20;
@@ -78,11 +79,12 @@ impl NumberReader {
             .ok_or_else(|| Error::malformed(format!("A vertex has {name}='{text}', not a number")))
     }
 
+    /// Notes commas.
     pub(super) fn note(&self, outlines: &mut Outlines) {
         if self.commas > 0 {
             outlines.notes.note(format!(
-                "{} coordinates have a comma, which is taken for the decimal point",
-                self.commas
+                "{} a comma, which is taken for the decimal point",
+                counted(self.commas, "coordinate has", "coordinates have")
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! Files → samples: which decoder reads a file, and what the file says beside its samples. Sizes
+//! Files → samples: which decoder reads a file, and what it states beside its samples. Sizes
 //! are checked before memory is allocated.
 
 use std::io::Cursor;
@@ -8,10 +8,11 @@ use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader};
 use super::foreign::foreign_format;
 use super::jpeg::check_jpeg;
 use super::png::{indices_as_grey, png_facts};
-use super::samples::{Alpha, Samples, Values};
+use super::samples::{Alpha, Samples};
 use super::tiff::decode_tiff;
 use crate::error::{Error, Result};
 use crate::raster::{DecodeLimits, Orientation};
+use crate::slide::SampleValues;
 
 /// Pixel sizes that a picture of cells can have, micrometres. Densities for print, 72 to 600 dots
 /// an inch, are far above.
@@ -85,8 +86,8 @@ pub(super) fn picture_samples(bytes: &[u8], limits: DecodeLimits) -> Result<Samp
         // Between cells and print.
         if size.is_plausible() {
             samples.notes.note(format!(
-                "The file states pixels of {:.4} × {:.4} µm, at which no nucleus is seen; this is \
-                 not used",
+                "The file states pixels of {:.4} × {:.4} µm, too large or too small for nuclei; \
+                 this is not used. State the pixel size with --mpp",
                 size.x, size.y
             ));
         }
@@ -116,7 +117,7 @@ pub(super) fn label_samples(bytes: &[u8], limits: DecodeLimits) -> Result<Sample
                 4 => 17,
                 _ => 1,
             };
-            if let Values::U8(values) = &mut samples.values {
+            if let SampleValues::U8(values) = &mut samples.values {
                 values.iter_mut().for_each(|value| *value /= step);
             }
             let widened = |colour: &[u8; 3]| colour.map(|value| u16::from(value) * 257);
@@ -144,8 +145,7 @@ fn format_of(bytes: &[u8]) -> Result<PictureFormat> {
 pub(super) fn check_size(width: u64, height: u64, limits: DecodeLimits) -> Result<()> {
     if width.saturating_mul(height) > limits.max_pixels {
         return Err(Error::limit(format!(
-            "The image says it has {width}×{height} pixels; the limit is {} million. Cut it into \
-             parts",
+            "The image has {width}×{height} pixels; the limit is {} million. Cut it into parts",
             limits.max_pixels / 1_000_000
         )));
     }
@@ -154,7 +154,7 @@ pub(super) fn check_size(width: u64, height: u64, limits: DecodeLimits) -> Resul
 
 fn decode_png(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
     // Width and height of the header (PNG specification, 11.2.1). On wasm the decoder refuses what
-    // does not fit its memory before it says how large the picture is.
+    // does not fit its memory before it gives the size of the picture.
     if let Some([a, b, c, d, e, f, g, h]) = bytes.get(16..24).and_then(|size| size.first_chunk()) {
         let width = u32::from_be_bytes([*a, *b, *c, *d]);
         let height = u32::from_be_bytes([*e, *f, *g, *h]);
@@ -231,14 +231,14 @@ fn decode_with_image(bytes: &[u8], format: ImageFormat, limits: DecodeLimits) ->
     // A broken EXIF block costs the orientation, not the picture.
     let orientation = decoder.orientation().map_or(1, image::metadata::Orientation::to_exif);
     let (channels, values) = match DynamicImage::from_decoder(decoder).map_err(image_error)? {
-        DynamicImage::ImageLuma8(i) => (1, Values::U8(i.into_raw())),
-        DynamicImage::ImageLumaA8(i) => (2, Values::U8(i.into_raw())),
-        DynamicImage::ImageRgb8(i) => (3, Values::U8(i.into_raw())),
-        DynamicImage::ImageRgba8(i) => (4, Values::U8(i.into_raw())),
-        DynamicImage::ImageLuma16(i) => (1, Values::U16(i.into_raw())),
-        DynamicImage::ImageLumaA16(i) => (2, Values::U16(i.into_raw())),
-        DynamicImage::ImageRgb16(i) => (3, Values::U16(i.into_raw())),
-        DynamicImage::ImageRgba16(i) => (4, Values::U16(i.into_raw())),
+        DynamicImage::ImageLuma8(i) => (1, SampleValues::U8(i.into_raw())),
+        DynamicImage::ImageLumaA8(i) => (2, SampleValues::U8(i.into_raw())),
+        DynamicImage::ImageRgb8(i) => (3, SampleValues::U8(i.into_raw())),
+        DynamicImage::ImageRgba8(i) => (4, SampleValues::U8(i.into_raw())),
+        DynamicImage::ImageLuma16(i) => (1, SampleValues::U16(i.into_raw())),
+        DynamicImage::ImageLumaA16(i) => (2, SampleValues::U16(i.into_raw())),
+        DynamicImage::ImageRgb16(i) => (3, SampleValues::U16(i.into_raw())),
+        DynamicImage::ImageRgba16(i) => (4, SampleValues::U16(i.into_raw())),
         other => {
             return Err(Error::unsupported(format!(
                 "Pixels of type {:?} are not supported",
@@ -281,7 +281,7 @@ fn decode_jpeg_2000(bytes: &[u8], limits: DecodeLimits) -> Result<Samples> {
     if values.len() != width * height * channels {
         return Err(Error::unsupported("The JPEG 2000 picture has channels of different sizes"));
     }
-    let mut samples = Samples::plain(width, height, channels, Values::U8(values));
+    let mut samples = Samples::plain(width, height, channels, SampleValues::U8(values));
     samples.alpha = if has_alpha { Alpha::Unassociated } else { Alpha::None };
     Ok(samples)
 }

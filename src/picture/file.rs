@@ -10,6 +10,11 @@ use crate::raster::DecodeLimits;
 
 /// Largest file of a picture.
 const MAX_FILE_BYTES: u64 = 2_000_000_000;
+/// Endings of image files that are read, in small letters.
+const IMAGE_ENDINGS: [&str; 12] =
+    ["tif", "tiff", "png", "jpg", "jpeg", "jpe", "jfif", "bmp", "gif", "webp", "jp2", "j2k"];
+/// Endings of slides that are read, beside those of TIFF.
+const SLIDE_ENDINGS: [&str; 4] = ["svs", "scn", "bif", "btf"];
 /// First bytes by which a file is recognised.
 const FIRST_BYTES: u64 = 1024;
 
@@ -22,6 +27,23 @@ pub fn read_picture_file(path: &Path, limits: DecodeLimits) -> Result<Picture> {
         return Err(error.at(path));
     }
     read_picture(&read_file(path, MAX_FILE_BYTES)?, limits).at(path)
+}
+
+/// Whether a file may be an image, by the ending of its name.
+#[must_use]
+pub fn has_image_ending(path: &Path) -> bool {
+    has_ending(path, &IMAGE_ENDINGS)
+}
+
+/// Whether a file may be an image or a slide, by the ending of its name.
+#[must_use]
+pub fn has_picture_ending(path: &Path) -> bool {
+    has_ending(path, &IMAGE_ENDINGS) || has_ending(path, &SLIDE_ENDINGS)
+}
+
+fn has_ending(path: &Path, endings: &[&str]) -> bool {
+    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    ending.is_some_and(|e| endings.contains(&e.as_str()))
 }
 
 /// The first bytes of a file, by which [`foreign_format`] recognises it.

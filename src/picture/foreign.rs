@@ -3,7 +3,7 @@
 use super::decode::PictureFormat;
 use crate::error::Error;
 
-/// Bytes of a text that are looked at.
+/// Bytes of a text that are read.
 const TEXT_LEN: usize = 1024;
 
 /// Way out of slide formats.
@@ -48,7 +48,7 @@ const SIGNATURES: [(&[u8], &str, &str); 22] = [
     (b"\x76\x2F\x31\x01", "an OpenEXR picture", PICTURE_WAY),
 ];
 
-/// Endings of names, what such files are, and the way out: where the first bytes say little.
+/// Endings of names, what such files are, and the way out: where the first bytes do not decide.
 const ENDINGS: [(&str, &str, &str); 14] = [
     (".mrxs", "the index of a 3DHISTECH slide", SLIDE_WAY),
     (".vsi", "the index of an Olympus slide", SLIDE_WAY),
@@ -67,8 +67,8 @@ const ENDINGS: [(&str, &str, &str); 14] = [
 ];
 
 /// What a file is that no reader of pictures or slides here takes, and the way out; `None` for a
-/// file that may be one, or is unknown. The first kilobyte of a file is enough; its name helps
-/// where the bytes say little.
+/// file that may be one, or is unknown. The first kilobyte of a file is enough; its name decides
+/// where the bytes do not.
 ///
 /// ```
 /// use prunella::picture::foreign_format;
@@ -113,7 +113,7 @@ pub fn foreign_format(first_bytes: &[u8], name: Option<&str>) -> Option<Error> {
         let what = match first_bytes.get(8..12) {
             Some(b"avif" | b"avis") => "an AVIF picture",
             Some(b"heic" | b"heix" | b"heim" | b"hevc" | b"mif1" | b"msf1") => "a HEIC picture",
-            _ => "a film",
+            _ => "a video",
         };
         return Some(foreign(what, PICTURE_WAY));
     }
@@ -124,6 +124,12 @@ pub fn foreign_format(first_bytes: &[u8], name: Option<&str>) -> Option<Error> {
 #[must_use]
 pub fn is_picture(first_bytes: &[u8]) -> bool {
     PictureFormat::of(first_bytes).is_some()
+}
+
+/// Whether a file is a TIFF, by its first bytes: an image, a label map or a slide.
+#[must_use]
+pub fn is_tiff(first_bytes: &[u8]) -> bool {
+    PictureFormat::of(first_bytes) == Some(PictureFormat::Tiff)
 }
 
 fn foreign(what: &str, way: &str) -> Error {
@@ -166,7 +172,7 @@ fn foreign_text(bytes: &[u8]) -> Option<Error> {
     if start.starts_with('{') || start.starts_with('[') {
         return Some(foreign("JSON", OUTLINES_WAY));
     }
-    Some(Error::unsupported("The file is text, not a picture"))
+    Some(Error::unsupported("The file is text, not a picture; give the picture itself"))
 }
 
 #[cfg(test)]

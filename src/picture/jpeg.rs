@@ -1,7 +1,7 @@
 //! The markers of a JPEG file: whether it is complete, and of which kind (ITU-T T.81, annex B).
 
 use crate::error::{Error, Result};
-use crate::slide::PixelSize;
+use crate::slide::{PixelSize, UM_PER_CM, UM_PER_INCH};
 
 /// Start of image.
 const SOI: u8 = 0xD8;
@@ -14,7 +14,7 @@ const APP0: u8 = 0xE0;
 /// Temporary marker of arithmetic coding; it has no length.
 const TEM: u8 = 0x01;
 
-/// Walks over the markers of a JPEG up to its end marker. What follows that is not looked at:
+/// Walks over the markers of a JPEG up to its end marker. What follows that is ignored:
 /// cameras append previews and makers' data. Gives the pixel size by the JFIF density, if stated.
 ///
 /// # Errors
@@ -23,7 +23,7 @@ const TEM: u8 = 0x01;
 pub(super) fn check_jpeg(bytes: &[u8]) -> Result<Option<PixelSize>> {
     let cut = || Error::malformed("The JPEG is cut short");
     let mut pixel_size_um = None;
-    let mut seen_scan = false;
+    let mut has_scan = false;
     // Behind SOI.
     let mut at = 2;
     loop {
@@ -39,7 +39,7 @@ pub(super) fn check_jpeg(bytes: &[u8]) -> Result<Option<PixelSize>> {
         at += 1;
         match marker {
             0 | TEM | SOI | 0xD0..=0xD7 => continue,
-            EOI if seen_scan => return Ok(pixel_size_um),
+            EOI if has_scan => return Ok(pixel_size_um),
             EOI => return Err(Error::malformed("The JPEG holds no picture")),
             _ => {}
         }
@@ -50,7 +50,7 @@ pub(super) fn check_jpeg(bytes: &[u8]) -> Result<Option<PixelSize>> {
         let segment = bytes.get(at + 2..at + length.max(2)).ok_or_else(cut)?;
         at += length.max(2);
         match marker {
-            SOS => seen_scan = true,
+            SOS => has_scan = true,
             // Start of frame; 0xC4, 0xC8 and 0xCC are tables and an extension.
             0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
                 check_frame(marker, segment)?;
@@ -92,15 +92,12 @@ fn check_frame(marker: u8, segment: &[u8]) -> Result<()> {
 fn density(segment: &[u8]) -> Option<PixelSize> {
     let [unit, x_high, x_low, y_high, y_low] = *segment.get(7..12)? else { return None };
     let unit_um = match unit {
-        1 => 25_400.0,
-        2 => 10_000.0,
+        1 => UM_PER_INCH,
+        2 => UM_PER_CM,
         _ => return None,
     };
     let [x, y] = [[x_high, x_low], [y_high, y_low]].map(u16::from_be_bytes);
-    if x == 0 || y == 0 {
-        return None;
-    }
-    Some(PixelSize { x: unit_um / f64::from(x), y: unit_um / f64::from(y) })
+    PixelSize::of_density(f64::from(x), f64::from(y), unit_um)
 }
 
 #[cfg(test)]

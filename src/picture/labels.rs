@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::samples::{Samples, Values};
+use super::samples::Samples;
 use crate::error::{Error, Result, Warnings};
 use crate::raster::{LabelMap, Plane};
+use crate::slide::SampleValues;
 
 /// Share of labelled pixels beside the most frequent label that, in a grey picture, have no
 /// neighbour of the same value.
@@ -25,7 +26,7 @@ impl Samples {
     /// The label of each pixel.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] when the samples are no label map; the sentence says what they are.
+    /// [`Error::Unsupported`] when the samples are no label map; the sentence states what they are.
     pub(super) fn into_labels(self, notes: &mut Warnings) -> Result<LabelMap> {
         let (width, height, channels) = (self.width, self.height, self.channels);
         let colours = self.colours;
@@ -81,18 +82,18 @@ fn is_grey_ramp(palette: &[[u16; 3]]) -> bool {
 }
 
 /// Samples as labels.
-fn labels_of(values: Values) -> Result<Vec<u32>> {
+fn labels_of(values: SampleValues) -> Result<Vec<u32>> {
     Ok(match values {
-        Values::U8(values) => values.into_iter().map(u32::from).collect(),
-        Values::U16(values) => values.into_iter().map(u32::from).collect(),
-        Values::U32(values) => values,
-        Values::U64(values) => whole(values.into_iter().map(i128::from))?,
-        Values::I8(values) => whole(values.into_iter().map(i128::from))?,
-        Values::I16(values) => whole(values.into_iter().map(i128::from))?,
-        Values::I32(values) => whole(values.into_iter().map(i128::from))?,
-        Values::I64(values) => whole(values.into_iter().map(i128::from))?,
-        Values::F32(values) => real(values.into_iter().map(f64::from))?,
-        Values::F64(values) => real(values.into_iter())?,
+        SampleValues::U8(values) => values.into_iter().map(u32::from).collect(),
+        SampleValues::U16(values) => values.into_iter().map(u32::from).collect(),
+        SampleValues::U32(values) => values,
+        SampleValues::U64(values) => whole(values.into_iter().map(i128::from))?,
+        SampleValues::I8(values) => whole(values.into_iter().map(i128::from))?,
+        SampleValues::I16(values) => whole(values.into_iter().map(i128::from))?,
+        SampleValues::I32(values) => whole(values.into_iter().map(i128::from))?,
+        SampleValues::I64(values) => whole(values.into_iter().map(i128::from))?,
+        SampleValues::F32(values) => real(values.into_iter().map(f64::from))?,
+        SampleValues::F64(values) => real(values.into_iter())?,
     })
 }
 
@@ -236,12 +237,12 @@ fn note_inverted(map: &LabelMap, notes: &mut Warnings) {
 mod tests {
     use super::*;
 
-    fn labels(channels: usize, values: Values) -> Result<(Vec<u32>, Vec<String>)> {
+    fn labels(channels: usize, values: SampleValues) -> Result<(Vec<u32>, Vec<String>)> {
         let len = match &values {
-            Values::U8(v) => v.len(),
-            Values::I32(v) => v.len(),
-            Values::I64(v) => v.len(),
-            Values::F32(v) => v.len(),
+            SampleValues::U8(v) => v.len(),
+            SampleValues::I32(v) => v.len(),
+            SampleValues::I64(v) => v.len(),
+            SampleValues::F32(v) => v.len(),
             _ => 0,
         };
         let mut notes = Warnings::default();
@@ -252,19 +253,22 @@ mod tests {
     #[test]
     fn whole_numbers_of_any_type_are_labels() {
         let expected = (vec![0, 7, 70_000], Vec::new());
-        assert_eq!(labels(1, Values::I32(vec![0, 7, 70_000])).expect("labels"), expected);
-        assert_eq!(labels(1, Values::I64(vec![0, 7, 70_000])).expect("labels"), expected);
-        assert_eq!(labels(1, Values::F32(vec![0.0, 7.0, 70_000.0])).expect("labels"), expected);
+        assert_eq!(labels(1, SampleValues::I32(vec![0, 7, 70_000])).expect("labels"), expected);
+        assert_eq!(labels(1, SampleValues::I64(vec![0, 7, 70_000])).expect("labels"), expected);
+        assert_eq!(
+            labels(1, SampleValues::F32(vec![0.0, 7.0, 70_000.0])).expect("labels"),
+            expected
+        );
         for (value, word) in [(0.5, "0.5"), (-1.0, "-1"), (f32::NAN, "NaN"), (5e9, "5000000000")] {
-            let error = labels(1, Values::F32(vec![0.0, value])).expect_err(word);
+            let error = labels(1, SampleValues::F32(vec![0.0, value])).expect_err(word);
             assert!(error.to_string().contains(word), "{error}");
         }
-        assert!(labels(1, Values::I64(vec![-3])).is_err());
+        assert!(labels(1, SampleValues::I64(vec![-3])).is_err());
     }
 
     #[test]
     fn colours_are_labels_where_it_is_certain_which() {
-        let rgb = |pixels: &[[u8; 3]]| labels(3, Values::U8(pixels.as_flattened().to_vec()));
+        let rgb = |pixels: &[[u8; 3]]| labels(3, SampleValues::U8(pixels.as_flattened().to_vec()));
         assert_eq!(rgb(&[[0; 3], [9; 3]]).expect("grey"), (vec![0, 9], Vec::new()));
         let (mask, notes) = rgb(&[[0; 3], [200, 0, 10], [200, 0, 10]]).expect("mask");
         assert_eq!((mask, notes.len()), (vec![0, 1, 1], 1));
@@ -277,7 +281,7 @@ mod tests {
     fn of_a_mask_whose_zero_is_white_the_smaller_part_is_nuclei() {
         for (values, expected) in [(vec![0, 0, 255], [0, 0, 255]), (vec![255, 255, 0], [0, 0, 255])]
         {
-            let mut samples = Samples::plain(3, 1, 1, Values::U8(values));
+            let mut samples = Samples::plain(3, 1, 1, SampleValues::U8(values));
             samples.white_is_zero = true;
             let mut notes = Warnings::default();
             assert_eq!(samples.into_labels(&mut notes).expect("mask").data(), expected);
@@ -290,7 +294,7 @@ mod tests {
         let size = 64;
         let map = |value: &dyn Fn(usize, usize) -> f64| {
             let values = (0..size * size).map(|i| value(i % size, i / size).round() as u8);
-            let samples = Samples::plain(size, size, 1, Values::U8(values.collect()));
+            let samples = Samples::plain(size, size, 1, SampleValues::U8(values.collect()));
             samples.into_labels(&mut Warnings::default())
         };
         let radius = |x: usize, y: usize| (x as f64 - 31.5).hypot(y as f64 - 31.5);

@@ -1,5 +1,5 @@
-//! Image files as people have them: the pixels as viewers show them, the pixel size that the file
-//! states, and a note on whatever was unusual. Label maps too.
+//! Image files of other programs: the pixels as viewers show them, the pixel size that the file
+//! states, and a note on whatever is unusual. Label maps too.
 
 mod decode;
 #[cfg(not(target_arch = "wasm32"))]
@@ -12,8 +12,8 @@ mod samples;
 mod tiff;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use file::{first_bytes, read_picture_file};
-pub use foreign::{foreign_format, is_picture};
+pub use file::{first_bytes, has_image_ending, has_picture_ending, read_picture_file};
+pub use foreign::{foreign_format, is_picture, is_tiff};
 
 use decode::{label_samples, picture_samples};
 
@@ -40,7 +40,8 @@ const MOST_UNEQUAL: f64 = 0.1;
 pub struct Picture {
     /// As viewers show it: oriented, 8 bits a channel.
     pub image: RgbImage,
-    /// Where the file states a plausible one.
+    /// Width and height of a pixel of `image`, where the file states a plausible one: 0.05 to 5 µm,
+    /// the two sides within 10 %.
     pub pixel_size_um: Option<PixelSize>,
     /// What was unusual and what was done about it.
     pub notes: Warnings,
@@ -55,7 +56,7 @@ impl Picture {
     }
 }
 
-/// A label map or mask from a file.
+/// A label map or mask from a file, as viewers show it.
 #[derive(Debug, Clone)]
 pub struct Labels {
     /// 0 is background.
@@ -127,7 +128,7 @@ fn oriented<T: Copy>(
 }
 
 /// The stated pixel size as the picture is shown, with a note where pixels are not square; none
-/// where that cannot be told from an error.
+/// where they are so unequal that it may be an error.
 fn used_pixel_size(
     stated: Option<PixelSize>,
     orientation: Option<Orientation>,

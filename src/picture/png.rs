@@ -1,4 +1,4 @@
-//! The chunks of a PNG file that the decoder does not tell about (PNG specification, 3rd edition).
+//! The chunks of a PNG file that the decoder does not pass on (PNG specification, 3rd edition).
 
 use flate2::Crc;
 
@@ -6,12 +6,14 @@ use crate::slide::PixelSize;
 
 /// Bytes of the signature.
 const SIGNATURE_LEN: usize = 8;
+/// Micrometres of a metre.
+const UM_PER_M: f64 = 1e6;
 /// Colour type of an indexed picture.
 const INDEXED: u8 = 3;
 /// Colour type of a grey picture.
 const GREY: u8 = 0;
 
-/// What the chunks say.
+/// What the chunks state.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct PngFacts {
     /// Bits a sample, or an index.
@@ -32,17 +34,25 @@ struct Chunk<'a> {
 }
 
 /// The chunks of a file as far as they are complete.
-fn chunks(bytes: &[u8]) -> Vec<Chunk<'_>> {
-    let mut found = Vec::new();
-    let mut rest = bytes.get(SIGNATURE_LEN..).unwrap_or_default();
-    while let Some((length, _)) = rest.split_first_chunk::<4>() {
-        let length = u32::from_be_bytes(*length) as usize;
-        let Some(end) = length.checked_add(12) else { break };
-        let (Some(whole), Some(data)) = (rest.get(..end), rest.get(8..end - 4)) else { break };
-        found.push(Chunk { kind: [whole[4], whole[5], whole[6], whole[7]], data, whole });
-        rest = &rest[end..];
+struct Chunks<'a> {
+    rest: &'a [u8],
+}
+
+fn chunks(bytes: &[u8]) -> Chunks<'_> {
+    Chunks { rest: bytes.get(SIGNATURE_LEN..).unwrap_or_default() }
+}
+
+impl<'a> Iterator for Chunks<'a> {
+    type Item = Chunk<'a>;
+
+    fn next(&mut self) -> Option<Chunk<'a>> {
+        let length = u32::from_be_bytes(*self.rest.first_chunk::<4>()?) as usize;
+        let end = length.checked_add(12)?;
+        let whole = self.rest.get(..end)?;
+        let data = whole.get(8..end - 4)?;
+        self.rest = &self.rest[end..];
+        Some(Chunk { kind: [whole[4], whole[5], whole[6], whole[7]], data, whole })
     }
-    found
 }
 
 /// Reads the chunks of a PNG.
@@ -64,9 +74,7 @@ pub(super) fn png_facts(bytes: &[u8]) -> PngFacts {
                     && let ([x, y], []) = x.as_chunks::<4>()
                 {
                     let [x, y] = [x, y].map(|v| f64::from(u32::from_be_bytes(*v)));
-                    if x > 0.0 && y > 0.0 {
-                        facts.pixel_size_um = Some(PixelSize { x: 1e6 / x, y: 1e6 / y });
-                    }
+                    facts.pixel_size_um = PixelSize::of_density(x, y, UM_PER_M);
                 }
             }
             b"acTL" => facts.is_animated = true,

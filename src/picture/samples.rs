@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result, Warnings};
 use crate::raster::{Orientation, Plane, RgbImage};
-use crate::slide::PixelSize;
+use crate::slide::{PixelSize, SampleValues};
 
 /// Opacity up to which a pixel counts as wholly transparent, of 255.
 const TRANSPARENT: u8 = 12;
@@ -16,7 +16,7 @@ pub(super) struct Samples {
     pub channels: usize,
     /// Channels of colour, 1 or 3; those behind them are opacity or without meaning.
     pub colours: usize,
-    pub values: Values,
+    pub values: SampleValues,
     /// Bits a sample in the file, where it states fewer than the values have.
     pub bits: u8,
     /// 0 is shown as white, the largest value as black.
@@ -31,7 +31,7 @@ pub(super) struct Samples {
     pub notes: Warnings,
 }
 
-/// What the channel behind the colours says.
+/// Meaning of the channel behind the colours.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alpha {
     /// There is none, or it has no stated meaning.
@@ -42,22 +42,14 @@ pub(super) enum Alpha {
     Associated,
 }
 
-pub(super) enum Values {
-    U8(Vec<u8>),
-    U16(Vec<u16>),
-    U32(Vec<u32>),
-    U64(Vec<u64>),
-    I8(Vec<i8>),
-    I16(Vec<i16>),
-    I32(Vec<i32>),
-    I64(Vec<i64>),
-    F32(Vec<f32>),
-    F64(Vec<f64>),
-}
-
 impl Samples {
     /// Samples without palette, orientation, pixel size and notes.
-    pub(super) fn plain(width: usize, height: usize, channels: usize, values: Values) -> Self {
+    pub(super) fn plain(
+        width: usize,
+        height: usize,
+        channels: usize,
+        values: SampleValues,
+    ) -> Self {
         let alpha = if matches!(channels, 2 | 4) { Alpha::Unassociated } else { Alpha::None };
         Self {
             width,
@@ -83,7 +75,7 @@ impl Samples {
         let (width, height, channels) = (self.width, self.height, self.channels);
         let colours = self.colours;
         if let Some(palette) = self.palette.take() {
-            let Values::U8(values) = self.values else {
+            let SampleValues::U8(values) = self.values else {
                 return Err(Error::unsupported(
                     "The indexed picture has more than 8 bits; save it as RGB",
                 ));
@@ -110,8 +102,7 @@ impl Samples {
             }
             if opaque <= width * height / OPAQUE_PIXELS {
                 notes.note(
-                    "The alpha channel says that the whole picture is transparent; it is ignored \
-                     and the colours are used",
+                    "The alpha channel states that the whole picture is transparent; it is ignored",
                 );
                 alpha = Alpha::None;
             }
@@ -142,7 +133,7 @@ struct Layout {
     bits: u8,
 }
 
-impl Values {
+impl SampleValues {
     /// Bits of the type.
     fn bits(&self) -> u8 {
         match self {
@@ -153,8 +144,8 @@ impl Values {
         }
     }
 
-    /// 8 bits a sample: 16 bits are scaled, by the range that is used where the largest value says
-    /// that the camera gave fewer bits.
+    /// 8 bits a sample: 16 bits are scaled, by the range that is used where the largest value
+    /// shows that the camera gave fewer bits.
     fn into_8_bits(self, layout: Layout, notes: &mut Warnings) -> Result<Vec<u8>> {
         let Layout { channels, colours, bits } = layout;
         let unsigned = match self {
@@ -182,7 +173,7 @@ impl Values {
             }
             Self::F64(values) => return real_to_8_bits(values, notes),
         };
-        // A range that the file states needs no word.
+        // A range that the file states needs no note.
         if (9..16).contains(&bits) {
             let range = (1 << bits) - 1;
             return Ok(unsigned.into_iter().map(|value| to_8_bits(value, range)).collect());
@@ -279,12 +270,12 @@ fn on_white(value: u8, alpha: u8) -> u8 {
 mod tests {
     use super::*;
 
-    fn rgb(channels: usize, values: Values) -> (Vec<[u8; 3]>, Vec<String>) {
+    fn rgb(channels: usize, values: SampleValues) -> (Vec<[u8; 3]>, Vec<String>) {
         let len = match &values {
-            Values::U8(v) => v.len(),
-            Values::U16(v) => v.len(),
-            Values::F32(v) => v.len(),
-            Values::I32(v) => v.len(),
+            SampleValues::U8(v) => v.len(),
+            SampleValues::U16(v) => v.len(),
+            SampleValues::F32(v) => v.len(),
+            SampleValues::I32(v) => v.len(),
             _ => 0,
         };
         let mut notes = Warnings::default();
@@ -295,13 +286,13 @@ mod tests {
 
     #[test]
     fn opacity_blends_with_white_unless_it_hides_everything() {
-        let (pixels, notes) = rgb(4, Values::U8(vec![10, 20, 30, 0, 10, 20, 30, 255]));
+        let (pixels, notes) = rgb(4, SampleValues::U8(vec![10, 20, 30, 0, 10, 20, 30, 255]));
         assert_eq!((pixels, notes.len()), (vec![[255; 3], [10, 20, 30]], 0));
-        let (pixels, notes) = rgb(4, Values::U8(vec![10, 20, 30, 0, 40, 50, 60, 1]));
+        let (pixels, notes) = rgb(4, SampleValues::U8(vec![10, 20, 30, 0, 40, 50, 60, 1]));
         assert_eq!((pixels, notes.len()), (vec![[10, 20, 30], [40, 50, 60]], 1));
-        let (pixels, _) = rgb(2, Values::U8(vec![100, 128, 7, 255]));
+        let (pixels, _) = rgb(2, SampleValues::U8(vec![100, 128, 7, 255]));
         assert_eq!(pixels, [[177; 3], [7; 3]]);
-        let mut samples = Samples::plain(1, 1, 4, Values::U8(vec![100, 50, 0, 128]));
+        let mut samples = Samples::plain(1, 1, 4, SampleValues::U8(vec![100, 50, 0, 128]));
         samples.alpha = Alpha::Associated;
         let image = samples.into_rgb(&mut Warnings::default()).expect("colours");
         assert_eq!(image.data(), [[227, 177, 127]]);
@@ -309,27 +300,27 @@ mod tests {
 
     #[test]
     fn sixteen_bits_are_scaled_by_what_the_camera_gave() {
-        let (pixels, notes) = rgb(1, Values::U16(vec![0, 40_000, 65_535]));
+        let (pixels, notes) = rgb(1, SampleValues::U16(vec![0, 40_000, 65_535]));
         assert_eq!((pixels, notes.len()), (vec![[0; 3], [156; 3], [255; 3]], 0));
         for (largest, half, white) in [(4095, 2048, [255; 3]), (1000, 512, [249; 3])] {
-            let (pixels, notes) = rgb(1, Values::U16(vec![half, largest]));
+            let (pixels, notes) = rgb(1, SampleValues::U16(vec![half, largest]));
             assert_eq!((&pixels[..], notes.len()), (&[[128; 3], white][..], 1), "{largest}");
         }
-        assert_eq!(rgb(1, Values::U16(vec![3, 200])).0, [[3; 3], [200; 3]], "8 bits in 16");
-        assert_eq!(rgb(1, Values::U16(vec![0, 0])), (vec![[0; 3]; 2], Vec::new()));
+        assert_eq!(rgb(1, SampleValues::U16(vec![3, 200])).0, [[3; 3], [200; 3]], "8 bits in 16");
+        assert_eq!(rgb(1, SampleValues::U16(vec![0, 0])), (vec![[0; 3]; 2], Vec::new()));
     }
 
     #[test]
     fn real_and_signed_samples_are_read_where_their_range_is_clear() {
-        assert_eq!(rgb(1, Values::F32(vec![0.0, 0.5, 1.0])).0, [[0; 3], [128; 3], [255; 3]]);
-        assert_eq!(rgb(1, Values::F32(vec![0.0, 200.0])).0, [[0; 3], [200; 3]]);
-        assert_eq!(rgb(1, Values::I32(vec![0, 200])).0, [[0; 3], [200; 3]]);
+        assert_eq!(rgb(1, SampleValues::F32(vec![0.0, 0.5, 1.0])).0, [[0; 3], [128; 3], [255; 3]]);
+        assert_eq!(rgb(1, SampleValues::F32(vec![0.0, 200.0])).0, [[0; 3], [200; 3]]);
+        assert_eq!(rgb(1, SampleValues::I32(vec![0, 200])).0, [[0; 3], [200; 3]]);
         for values in [
-            Values::F32(vec![-0.5]),
-            Values::F32(vec![f32::NAN]),
-            Values::I32(vec![-1]),
-            Values::I32(vec![70_000]),
-            Values::I8(vec![1]),
+            SampleValues::F32(vec![-0.5]),
+            SampleValues::F32(vec![f32::NAN]),
+            SampleValues::I32(vec![-1]),
+            SampleValues::I32(vec![70_000]),
+            SampleValues::I8(vec![1]),
         ] {
             let samples = Samples::plain(1, 1, 1, values);
             assert!(samples.into_rgb(&mut Warnings::default()).is_err());

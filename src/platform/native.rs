@@ -179,7 +179,7 @@ fn new_temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     builder.tempfile_in(folder)
 }
 
-/// What tells an existing file from every other one, whatever the path to it: equal for a link and
+/// What distinguishes an existing file from every other one, whatever the path to it: equal for a link and
 /// its target, and for hard links.
 #[must_use]
 pub fn file_identity(path: &Path) -> Option<String> {
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_some_file_systems_do_not_tell_apart_have_one_key() {
+    fn names_that_some_file_systems_do_not_distinguish_have_one_key() {
         assert_eq!(name_key("Mu\u{308}ller A"), name_key("m\u{fc}ller a"));
         assert_ne!(name_key("a"), name_key("b"));
     }

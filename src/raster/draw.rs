@@ -96,21 +96,6 @@ pub fn reduced(image: &RgbImage, side_px: usize) -> RgbImage {
     small
 }
 
-/// Labels at another size: each pixel is that at the same place of the original.
-#[cfg(not(target_arch = "wasm32"))]
-#[must_use]
-pub fn sampled(labels: &LabelMap, width: usize, height: usize) -> LabelMap {
-    let mut out = Plane::filled(width, height, 0);
-    for row in 0..height {
-        for column in 0..width {
-            let r = (2 * row + 1) * labels.height() / (2 * height);
-            let c = (2 * column + 1) * labels.width() / (2 * width);
-            out.set(row, column, labels.get(r, c));
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +134,6 @@ mod tests {
         assert_eq!(reduced(&image, 4), image);
         assert_eq!(reduced(&Plane::filled(1000, 1, [7; 3]), 10).data(), &[[7; 3]; 10]);
         let labels = Plane::from_vec(4, 2, vec![1, 1, 2, 2, 1, 1, 2, 2]).expect("plane");
-        assert_eq!(sampled(&labels, 2, 1).data(), &[1, 2]);
+        assert_eq!(labels.nearest(2, 1).data(), &[1, 2]);
     }
 }

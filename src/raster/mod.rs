@@ -25,9 +25,9 @@ pub use codec::{
     encode_rgb_png,
 };
 pub use components::label_components;
-pub use draw::{OUTLINE_COLOUR, Rgb, outline_mask, overlay, side_by_side};
 #[cfg(not(target_arch = "wasm32"))]
-pub use draw::{reduced, sampled};
+pub use draw::reduced;
+pub use draw::{OUTLINE_COLOUR, Rgb, outline_mask, overlay, side_by_side};
 pub use mirror::{mirror_index, mirrored_window};
 pub use orientation::Orientation;
 pub use padding::Padding;

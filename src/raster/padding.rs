@@ -53,12 +53,12 @@ impl Padding {
         }
         let (width, height) = (image.width(), image.height());
         let pixels = image.data();
-        let mut seen = vec![false; pixels.len()];
+        let mut visited = vec![false; pixels.len()];
         let mut mask = Mask::filled(width, height, false);
         let mut found = false;
         let mut area = Vec::new();
         for seed in seeds {
-            if seen[seed] {
+            if visited[seed] {
                 continue;
             }
             let colour = pixels[seed];
@@ -66,14 +66,14 @@ impl Padding {
             let belongs = |pixel| if black { is_black(pixel) } else { pixel == colour };
             area.clear();
             area.push(seed);
-            seen[seed] = true;
+            visited[seed] = true;
             // Breadth first: `area` is both the queue and the result.
             let mut next = 0;
             while let Some(&at) = area.get(next) {
                 next += 1;
                 for neighbour in neighbours(at, width, height).into_iter().flatten() {
-                    if !seen[neighbour] && belongs(pixels[neighbour]) {
-                        seen[neighbour] = true;
+                    if !visited[neighbour] && belongs(pixels[neighbour]) {
+                        visited[neighbour] = true;
                         area.push(neighbour);
                     }
                 }

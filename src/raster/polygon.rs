@@ -46,13 +46,13 @@ pub fn rings_hold(rings: &[Ring], x: f64, y: f64) -> bool {
 #[must_use]
 pub fn grouped_rings(rings: Vec<Ring>) -> Vec<Polygon> {
     let mut polygons: Vec<Polygon> = Vec::new();
-    let mut areas = Vec::new();
+    let mut extents = Vec::new();
     let mut holes = Vec::new();
     for ring in rings {
         let area = doubled_area(&ring);
         if area > 0.0 {
+            extents.push(RingExtent::new(&ring, area));
             polygons.push(vec![ring]);
-            areas.push(area);
         } else {
             holes.push(ring);
         }
@@ -64,9 +64,12 @@ pub fn grouped_rings(rings: Vec<Ring>) -> Vec<Polygon> {
     for hole in holes {
         let Some(beside) = right_of_first_edge(&hole) else { continue };
         let mut smallest: Option<usize> = None;
-        for (index, polygon) in polygons.iter().enumerate() {
-            let is_smaller = smallest.is_none_or(|other| areas[index] < areas[other]);
-            if is_smaller && rings_hold(&polygon[..1], beside.x, beside.y) {
+        for (index, extent) in extents.iter().enumerate() {
+            let is_smaller = smallest.is_none_or(|other| extent.area < extents[other].area);
+            if is_smaller
+                && extent.may_hold(beside)
+                && rings_hold(&polygons[index][..1], beside.x, beside.y)
+            {
                 smallest = Some(index);
             }
         }
@@ -75,6 +78,34 @@ pub fn grouped_rings(rings: Vec<Ring>) -> Vec<Polygon> {
         }
     }
     polygons
+}
+
+/// Area of a ring and the rectangle around it, by which most rings are excluded.
+struct RingExtent {
+    /// Twice the area.
+    area: f64,
+    top: f64,
+    bottom: f64,
+    left: f64,
+    right: f64,
+}
+
+impl RingExtent {
+    fn new(ring: &[Point], area: f64) -> Self {
+        let [mut top, mut left] = [f64::MAX; 2];
+        let [mut bottom, mut right] = [f64::MIN; 2];
+        for point in ring {
+            top = top.min(point.y);
+            bottom = bottom.max(point.y);
+            left = left.min(point.x);
+            right = right.max(point.x);
+        }
+        Self { area, top, bottom, left, right }
+    }
+
+    fn may_hold(&self, point: Point) -> bool {
+        (self.top..=self.bottom).contains(&point.y) && (self.left..=self.right).contains(&point.x)
+    }
 }
 
 /// A point next to the middle of a ring's first edge, on the right of it.

@@ -16,7 +16,7 @@ const MAX_SCANS: usize = 64;
 /// JPEG markers (ITU-T T.81, table B.1): start of image, end of image.
 const JPEG_SOI: [u8; 2] = [0xFF, 0xD8];
 const JPEG_EOI: [u8; 2] = [0xFF, 0xD9];
-/// A JPEG APP14 segment "Adobe": length 14, version 100, flags 0, transform 0. It says that the
+/// A JPEG APP14 segment "Adobe": length 14, version 100, flags 0, transform 0. It states that the
 /// three components are red, green and blue.
 const ADOBE_RGB_SEGMENT: [u8; 16] =
     [0xFF, 0xEE, 0, 14, b'A', b'd', b'o', b'b', b'e', 0, 100, 0, 0, 0, 0, 0];
@@ -60,9 +60,9 @@ pub(super) fn decode_jpeg(
     Ok(TileSamples { width: w, height: h, channels: components, sample_bytes: 1, bytes: values })
 }
 
-/// What the segments in front of a JPEG's first scan say.
+/// What the segments in front of a JPEG's first scan state.
 struct JpegHeader {
-    /// Second byte of the start-of-frame marker, which tells the process.
+    /// Second byte of the start-of-frame marker, which is the process.
     process: u8,
     /// Bits a sample.
     precision: u8,
@@ -176,7 +176,7 @@ impl JpegHeader {
 /// result:  SOI  [APP14, if RGB]  [JPEGTables]  frame, scans, EOI
 /// ```
 ///
-/// A decoder takes three components for Y, Cb, Cr unless APP14 says otherwise.
+/// A decoder takes three components for Y, Cb, Cr unless APP14 states otherwise.
 fn complete_jpeg<'a>(
     tables: &[u8],
     header: &JpegHeader,

@@ -574,8 +574,8 @@ impl SlideLevel {
         match offset.checked_add(byte_count).filter(|end| *end <= bytes.len()) {
             Some(end) => Ok(offset..end),
             None => Err(Error::malformed(format!(
-                "Tile {index} should lie at byte {offset}, past the end of the file; it may be cut \
-                 short"
+                "Tile {index} is stated to lie at byte {offset}, past the end of the file, which may \
+                 be cut short"
             ))
             .into()),
         }
@@ -686,7 +686,7 @@ fn palette(
         return Err(Error::malformed("The colour map of the TIFF is missing or incomplete").into());
     }
     let values = directory.numbers(bytes, tag::COLOR_MAP, 3 << 16)?;
-    // Some writers put 8-bit values; libtiff tells them in the same way.
+    // Some writers put 8-bit values; libtiff recognises them in the same way.
     let scale = if values.iter().all(|v| *v < 256) { 257 } else { 1 };
     let colours = colours as usize;
     let mut palette = Vec::with_capacity(colours);

@@ -35,6 +35,7 @@ pub use decode::{BACKGROUND, decode_tile};
 pub use http_source::{HttpSource, HttpTraffic};
 pub use level::{Compression, Photometric, Predictor, SlideLevel};
 pub use pixel_size::PixelSize;
+pub(crate) use pixel_size::{UM_PER_CM, UM_PER_INCH};
 pub use range_cache::{
     MERGE_GAP_BYTES, MergedRange, PAGE_BYTES, RangeCache, ReadError, ReadResult, merge_ranges,
 };
@@ -43,5 +44,5 @@ pub use reader::SlideReader;
 pub use slide_file::{Slide, SlideFormat};
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::{ByteSource, FileSource, source};
-pub use tiff_image::{ExtraSample, TiffImage, TiffValues, read_tiff_image};
+pub use tiff_image::{ExtraSample, SampleValues, TiffImage, read_tiff_image};
 pub use tiles::{PlacedTile, Rect, TileCache, TileIndex};

@@ -1,5 +1,5 @@
-//! OME-TIFF: the description of the first directory is OME-XML (schema 2016-06), which says which
-//! directories are an image's planes and how large its pixels are.
+//! OME-TIFF: the description of the first directory is OME-XML (schema 2016-06), which states
+//! which directories are an image's planes and how large its pixels are.
 
 use super::level::SlideLevel;
 use super::pictures::{Pyramid, TiffPictures, main_pyramid};
@@ -13,6 +13,8 @@ use crate::error::Error;
 /// An image is taken for the slide in place of the first one when it has this many times its
 /// pixels: the first is an overview then.
 const OVERVIEW_FACTOR: u64 = 4;
+/// Most images of a description that are read: a file has no more directories.
+const MAX_IMAGES: usize = 1000;
 /// Colours of channels as OME-XML puts them: red, green, blue and opacity in the bytes of a signed
 /// number.
 const CHANNEL_COLOURS: [i64; 3] = [-16_776_961, 16_711_935, 65_535];
@@ -77,9 +79,11 @@ pub(super) fn open(
     Ok(pictures)
 }
 
-/// Without the help of OME-XML.
+/// The first image, where OME-XML describes none.
 fn open_first(bytes: &RangeCache, tree: &DirectoryTree) -> ReadResult<TiffPictures> {
-    Ok(TiffPictures::new(SlideFormat::OmeTiff, main_pyramid(bytes, tree)?))
+    let mut pyramid = main_pyramid(bytes, tree)?;
+    pyramid.note_other_pictures();
+    Ok(TiffPictures::new(SlideFormat::OmeTiff, pyramid))
 }
 
 fn images(root: &XmlElement) -> Vec<OmeImage<'_>> {
@@ -87,6 +91,9 @@ fn images(root: &XmlElement) -> Vec<OmeImage<'_>> {
     let mut images = Vec::new();
     for image in root.descendants("Image") {
         for pixels in image.named("Pixels") {
+            if images.len() == MAX_IMAGES {
+                return images;
+            }
             images.push(OmeImage {
                 name: image.attribute("Name").unwrap_or_default(),
                 pixels,
@@ -95,7 +102,7 @@ fn images(root: &XmlElement) -> Vec<OmeImage<'_>> {
         }
     }
     if images.is_empty() {
-        for pixels in root.descendants("Pixels") {
+        for pixels in root.descendants("Pixels").into_iter().take(MAX_IMAGES) {
             let directories = channel_directories(pixels, own_uuid);
             images.push(OmeImage { name: "", pixels, directories });
         }
@@ -104,7 +111,7 @@ fn images(root: &XmlElement) -> Vec<OmeImage<'_>> {
 }
 
 impl OmeImage<'_> {
-    /// Whether its name says that it is no slide.
+    /// Whether its name is that of no slide.
     fn is_associated(&self) -> bool {
         let name = self.name.to_lowercase();
         ["label", "macro", "overview", "thumbnail"].iter().any(|word| name.contains(word))
@@ -217,7 +224,8 @@ fn open_image(
 ) -> ReadResult<TiffPictures> {
     let absent = || {
         Error::malformed(
-            "The OME-XML names directories that the file has not; its planes may lie in other files",
+            "The OME-XML names directories that are not in the file; its planes may lie in other \
+             files, so export it as one file",
         )
     };
     let node = |index: Option<usize>| index.and_then(|i| tree.nodes.get(i)).ok_or_else(absent);
@@ -239,8 +247,8 @@ fn open_image(
         let mut pyramid = composed(bytes, &nodes)?;
         if matches!(meaning, ChannelMeaning::Unstated) {
             pyramid.notes.push(
-                "The file stores three channels in planes of their own without saying what they \
-                 are; they are taken for red, green and blue"
+                "The file stores three channels in planes of their own and does not state what \
+                 they are; they are taken for red, green and blue"
                     .to_owned(),
             );
         }
@@ -372,6 +380,13 @@ mod tests {
         assert_eq!(directories(elsewhere), [None]);
         let rgb = "<Pixels SizeC='3'><Channel SamplesPerPixel='3'/><TiffData IFD='4'/></Pixels>";
         assert_eq!(directories(rgb), [Some(4)]);
+    }
+
+    #[test]
+    fn a_description_of_endless_images_needs_little_memory() {
+        let image = "<Image><Pixels SizeC='1024'/></Image>".repeat(2 * MAX_IMAGES);
+        let root = parse_xml(&format!("<OME>{image}</OME>")).expect("XML");
+        assert_eq!(images(&root).len(), MAX_IMAGES);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Which images of a TIFF are the picture and the smaller levels of its pyramid, and what the file
-//! says about it.
+//! states about it.
 
 use super::level::{Photometric, SlideLevel};
 use super::pixel_size::{self, PixelSize, decimal};
@@ -7,7 +7,7 @@ use super::range_cache::{RangeCache, ReadError, ReadResult};
 use super::slide_file::SlideFormat;
 use super::tiff::{Directory, DirectoryTree, directories, tag};
 use super::{ome, vendors};
-use crate::error::Error;
+use crate::error::{Error, counted};
 
 /// How far the sides of a level may be from those of the finest one divided by the same factor,
 /// pixels: writers round and pad.
@@ -37,6 +37,9 @@ pub(super) struct Pyramid {
     pub levels: Vec<SlideLevel>,
     pub associated_images: usize,
     pub levels_set_aside: usize,
+    /// Smaller images of the main chain, among `associated_images`, that do not state to be a
+    /// reduced version of another one.
+    pub other_pictures: usize,
     pub notes: Vec<String>,
 }
 
@@ -76,7 +79,7 @@ impl TiffPictures {
         };
         if tree.is_cut {
             pictures.notes.push(format!(
-                "Only the first {} images of the file are looked at",
+                "The file has more images than are read; the first {} are used",
                 tree.nodes.len()
             ));
         }
@@ -85,7 +88,7 @@ impl TiffPictures {
             matches!(finest.photometric, Photometric::BlackIsZero | Photometric::WhiteIsZero);
         if is_grey && finest.samples >= 3 {
             pictures.notes.push(format!(
-                "The file does not say what its {} samples a pixel are; the first three are taken \
+                "The file does not state what its {} samples a pixel are; the first three are taken \
                  for red, green and blue",
                 finest.samples
             ));
@@ -94,7 +97,7 @@ impl TiffPictures {
     }
 
     pub(super) fn new(format: SlideFormat, pyramid: Pyramid) -> Self {
-        let Pyramid { directory, levels, associated_images, levels_set_aside, notes } = pyramid;
+        let Pyramid { directory, levels, associated_images, levels_set_aside, notes, .. } = pyramid;
         Self {
             format,
             directory,
@@ -107,8 +110,8 @@ impl TiffPictures {
         }
     }
 
-    /// Takes a size that the file states outright; one that no microscope has counts as not stated
-    /// and is told.
+    /// Takes a size that the file states as such; one that no microscope has counts as not stated,
+    /// with a note.
     pub(super) fn state_pixel_size(&mut self, stated: Option<PixelSize>) {
         let Some(size) = stated else { return };
         if size.is_plausible() {
@@ -132,9 +135,9 @@ fn open_any(
     let is_aperio = description.starts_with("Aperio");
     let format = if is_aperio { SlideFormat::Aperio } else { SlideFormat::Tiff };
     let mut pyramid = main_pyramid(bytes, tree)?;
-    if is_aperio || vendors::is_qptiff(description) {
-        // Thumbnail, label and macro image are part of the format.
-        pyramid.notes.retain(|note| !note.contains(OTHER_PICTURES));
+    // Of these formats thumbnail, label and macro image are a part.
+    if !is_aperio && !vendors::is_qptiff(description) {
+        pyramid.note_other_pictures();
     }
     let mut pictures = TiffPictures::new(format, pyramid);
     let directory = pictures.directory.clone();
@@ -148,7 +151,7 @@ fn open_any(
             ));
         }
         pictures.state_pixel_size(stated.last().map(|mpp| PixelSize::square(*mpp)).filter(
-            // Scanners write 0 where they do not know it.
+            // Scanners write 0 for an unknown size.
             |size| size.x != 0.0,
         ));
         pictures.magnification = aperio_values(description, "AppMag").last().copied();
@@ -181,9 +184,6 @@ fn open_any(
     Ok(pictures)
 }
 
-/// Part of the note on pictures that are not used.
-const OTHER_PICTURES: &str = "other pictures";
-
 /// The first image of the main chain, or the image of which it is a smaller version, and its
 /// smaller levels among all others.
 pub(super) fn main_pyramid(bytes: &RangeCache, tree: &DirectoryTree) -> ReadResult<Pyramid> {
@@ -207,8 +207,8 @@ pub(super) fn main_pyramid(bytes: &RangeCache, tree: &DirectoryTree) -> ReadResu
             }
         }
     }
-    // Some pyramids begin with their coarsest level. Of images in strips only a flag tells these
-    // from pages that have nothing to do with each other.
+    // Some pyramids begin with their coarsest level. Of images in strips only a flag
+    // distinguishes these from unrelated pages.
     let mut finest = 0;
     for (i, candidate) in candidates.iter().enumerate() {
         let first = &candidates[finest];
@@ -223,12 +223,12 @@ pub(super) fn main_pyramid(bytes: &RangeCache, tree: &DirectoryTree) -> ReadResu
         levels: vec![candidates.swap_remove(finest).level],
         associated_images: unreadable,
         levels_set_aside: 0,
+        other_pictures: 0,
         notes: Vec::new(),
     };
     // Of equal widths the one that comes first in the file counts.
     candidates.sort_by_key(|c| std::cmp::Reverse(c.level.width));
     let mut same_size = 0;
-    let mut other_pictures = 0;
     let mut larger = None;
     for Candidate { level, is_reduced, is_main, .. } in candidates {
         if continues_pyramid(&pyramid.levels, &level) {
@@ -247,7 +247,7 @@ pub(super) fn main_pyramid(bytes: &RangeCache, tree: &DirectoryTree) -> ReadResu
         } else if level.width * level.height > finest.width * finest.height {
             larger.get_or_insert((level.width, level.height));
         } else if is_main && !is_reduced {
-            other_pictures += 1;
+            pyramid.other_pictures += 1;
         }
     }
     let finest = &pyramid.levels[0];
@@ -262,13 +262,6 @@ pub(super) fn main_pyramid(bytes: &RangeCache, tree: &DirectoryTree) -> ReadResu
         pyramid.notes.push(format!(
             "The file also holds a larger picture, of {width}×{height} pixels; the first one, of \
              {}×{}, is used",
-            finest.width, finest.height
-        ));
-    }
-    if other_pictures > 0 {
-        pyramid.notes.push(format!(
-            "The file also holds {OTHER_PICTURES} ({other_pictures}); the first one, of {}×{} \
-             pixels, is used",
             finest.width, finest.height
         ));
     }
@@ -289,6 +282,7 @@ impl Pyramid {
             levels: vec![finest],
             associated_images: 0,
             levels_set_aside: 0,
+            other_pictures: 0,
             notes: Vec::new(),
         };
         for candidate in candidates {
@@ -311,12 +305,24 @@ impl Pyramid {
         }
     }
 
+    pub(super) fn note_other_pictures(&mut self) {
+        if self.other_pictures > 0 {
+            let finest = &self.levels[0];
+            self.notes.push(format!(
+                "The file also holds {}; the first one, of {}×{} pixels, is used",
+                counted(self.other_pictures, "smaller picture", "smaller pictures"),
+                finest.width,
+                finest.height
+            ));
+        }
+    }
+
     pub(super) fn note_levels_set_aside(&mut self) {
         if self.levels_set_aside > 0 {
             self.notes.push(format!(
-                "Smaller levels that are set aside: {}. Their sides are not those of the finest \
-                 level divided by one factor",
-                self.levels_set_aside
+                "{} set aside: width and height are not those of the finest level divided by one \
+                 factor",
+                counted(self.levels_set_aside, "smaller level is", "smaller levels are")
             ));
         }
     }

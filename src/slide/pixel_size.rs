@@ -5,10 +5,12 @@ use super::tiff::{Directory, tag};
 
 /// Plausible sizes, µm. Others are default resolutions for printing, such as 72 pixels an inch.
 const PLAUSIBLE_UM: std::ops::RangeInclusive<f64> = 0.02..=20.0;
-/// Width and height may differ by this share without a word: writers round.
+/// Width and height may differ by this share without a note: writers round.
 const SQUARE_TOLERANCE: f64 = 0.01;
-const UM_PER_INCH: f64 = 25_400.0;
-const UM_PER_CM: f64 = 10_000.0;
+/// Micrometres of an inch.
+pub(crate) const UM_PER_INCH: f64 = 25_400.0;
+/// Micrometres of a centimetre.
+pub(crate) const UM_PER_CM: f64 = 10_000.0;
 
 /// Size of a pixel, micrometres.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,6 +26,12 @@ impl PixelSize {
     #[must_use]
     pub fn square(side_um: f64) -> Self {
         Self { x: side_um, y: side_um }
+    }
+
+    /// From pixels per unit of `unit_um` micrometres, in x and y; `None` unless both are positive.
+    #[must_use]
+    pub fn of_density(x: f64, y: f64, unit_um: f64) -> Option<Self> {
+        (x > 0.0 && y > 0.0).then(|| Self { x: unit_um / x, y: unit_um / y })
     }
 
     /// Mean of width and height.
@@ -54,7 +62,7 @@ impl PixelSize {
     }
 }
 
-/// A number as writers of any country put it: a decimal comma counts as a point.
+/// A number; a comma counts as the decimal point.
 pub(super) fn decimal(text: &str) -> Option<f64> {
     let value: f64 = text.trim().replace(',', ".").parse().ok()?;
     value.is_finite().then_some(value)
@@ -71,7 +79,7 @@ pub(super) fn unit_um(name: &str) -> Option<f64> {
         "Å" | "\u{212b}" | "A\u{30a}" => 1e-4,
         "nm" | "nanometer" | "nanometre" => 1e-3,
         "mm" | "millimeter" | "millimetre" => 1e3,
-        "cm" | "centimeter" | "centimetre" => 1e4,
+        "cm" | "centimeter" | "centimetre" => UM_PER_CM,
         "dm" => 1e5,
         "m" | "meter" | "metre" => 1e6,
         "in" | "inch" => UM_PER_INCH,
@@ -103,10 +111,10 @@ pub(super) fn per_unit(
     directory: &Directory,
     unit_um: f64,
 ) -> ReadResult<Option<PixelSize>> {
-    let x = directory.real_at(bytes, tag::X_RESOLUTION, 0)?.filter(|n| *n > 0.0);
-    let y = directory.real_at(bytes, tag::Y_RESOLUTION, 0)?.filter(|n| *n > 0.0);
+    let x = directory.real_at(bytes, tag::X_RESOLUTION, 0)?;
+    let y = directory.real_at(bytes, tag::Y_RESOLUTION, 0)?;
     let (Some(x), Some(y)) = (x, y) else { return Ok(None) };
-    Ok(Some(PixelSize { x: unit_um / x, y: unit_um / y }))
+    Ok(PixelSize::of_density(x, y, unit_um))
 }
 
 #[cfg(test)]
@@ -114,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_and_numbers_are_read_as_people_write_them() {
+    fn units_and_numbers_are_read_in_every_spelling() {
         for (name, um) in [("\u{3bc}m", 1.0), ("\\u00B5m", 1.0), ("nm", 1e-3), ("inch", 25_400.0)] {
             assert_eq!(unit_um(name), Some(um), "{name}");
         }
@@ -126,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn only_sides_that_differ_are_worth_a_word() {
+    fn only_sides_that_differ_are_noted() {
         assert_eq!(PixelSize { x: 0.25, y: 0.2501 }.note(), None);
         let note = PixelSize { x: 0.25, y: 0.5 }.note().expect("not square");
         assert!(note.contains("0.25 µm wide and 0.5 µm high; the mean, 0.375 µm"), "{note}");

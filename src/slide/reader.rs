@@ -11,7 +11,7 @@ use super::range_cache::{RangeCache, ReadError, ReadResult, merge_ranges};
 use super::slide_file::Slide;
 use super::source::ByteSource;
 use super::tiles::{PlacedTile, Rect, TileCache, TileIndex};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::platform::for_each_index;
 use crate::raster::RgbImage;
 
@@ -105,7 +105,8 @@ impl SlideReader {
         let levels = self.slide.levels.len();
         if level >= levels {
             return Err(Error::mismatch(format!(
-                "The slide has {levels} levels; there is no level {level}"
+                "The slide has {}; there is no level {level}",
+                counted(levels, "level", "levels")
             )));
         }
         let rect = Rect { x, y, width, height };

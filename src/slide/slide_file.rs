@@ -9,7 +9,7 @@ use super::tiff::tag;
 /// A level counts as fine enough when its pixels are larger than requested by at most this factor.
 const LEVEL_TOLERANCE: f64 = 1.01;
 
-/// File format, told by the image description.
+/// File format, by the image description and the tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SlideFormat {
@@ -63,7 +63,7 @@ impl Slide {
         let mut notes = pictures.notes;
         if (2..=8).contains(&orientation) {
             notes.push(format!(
-                "The file asks for its picture to be turned or mirrored (TIFF orientation \
+                "The file states that its picture is shown turned or mirrored (TIFF orientation \
                  {orientation}); the slide is shown as it is stored"
             ));
         }

@@ -8,22 +8,24 @@ use super::pictures::TiffPictures;
 use super::pixel_size::PixelSize;
 use super::range_cache::{RangeCache, ReadError, ReadResult};
 use super::tiff::{Directory, tag};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 
 /// Most bytes of a decoded picture, as a multiple of the most pixels.
 const MAX_BYTES_A_PIXEL: u64 = 8;
 /// A decoded picture may have this many bytes for each of its compressed ones; the densest stream,
 /// ZSTD of one value, has a third.
 const MAX_EXPANSION: u64 = 100_000;
+/// All tiles together may have this many times the bytes of the file: equal tiles share theirs.
+const MAX_SHARING: u64 = 100;
 /// Pictures up to this many bytes may be empty.
 const FREE_BYTES: u64 = 64 << 20;
 /// At least this share of the file is copied at once while its directories are read.
 const LEAST_FETCHED_SHARE: usize = 16;
 
-/// Samples row by row, those of a pixel side by side, as wide as the file stores them. Samples of
+/// Samples row by row, those of a pixel side by side, of the type that the file stores. Samples of
 /// fewer than 8 or 16 bits are widened, not scaled; of 16-bit floating point to 32.
 #[derive(Debug, Clone, PartialEq)]
-pub enum TiffValues {
+pub enum SampleValues {
     /// Unsigned, 1 to 8 bits.
     U8(Vec<u8>),
     /// Unsigned, 9 to 16 bits.
@@ -67,7 +69,7 @@ pub struct TiffImage {
     /// Samples a pixel.
     pub channels: usize,
     /// `width × height × channels` samples.
-    pub values: TiffValues,
+    pub values: SampleValues,
     /// Bits a sample in the file: the values are below 2^bits.
     pub bits: u8,
     /// What the first samples of a pixel are. YCbCr is converted to RGB; of
@@ -99,7 +101,7 @@ pub fn read_tiff_image(bytes: &[u8], max_pixels: u64) -> Result<TiffImage> {
     let pixels = level.width as u64 * level.height as u64;
     if pixels > max_pixels {
         return Err(Error::limit(format!(
-            "The image says it has {}×{} pixels; the limit is {} million. Cut it into parts",
+            "The image has {}×{} pixels; the limit is {} million. Cut it into parts",
             level.width,
             level.height,
             max_pixels / 1_000_000
@@ -198,6 +200,9 @@ fn read_samples(
             }
         }
     }
+    if compressed > MAX_SHARING.saturating_mul(bytes.len() as u64) {
+        return Err(Error::malformed("The tiles of the TIFF overlap in the file"));
+    }
     let needed = (level.width * level.height * pixel_bytes) as u64;
     if needed > FREE_BYTES.saturating_add(compressed.saturating_mul(MAX_EXPANSION)) {
         return Err(Error::malformed(format!(
@@ -229,7 +234,8 @@ fn read_samples(
     if empty_tiles > 0 {
         let colour = if empty == 0 { "0" } else { "white" };
         notes.push(format!(
-            "{empty_tiles} tiles of the TIFF have no bytes; their pixels are taken for {colour}"
+            "{} no bytes; the pixels there are taken for {colour}",
+            counted(empty_tiles, "tile of the TIFF has", "tiles of the TIFF have")
         ));
     }
     Ok(out)
@@ -249,35 +255,41 @@ fn place(tile: &TileSamples, left: usize, top: usize, level: &SlideLevel, out: &
 }
 
 /// Little-endian bytes as numbers.
-fn typed(bytes: Vec<u8>, kind: SampleKind, bits: u8) -> TiffValues {
+fn typed(bytes: Vec<u8>, kind: SampleKind, bits: u8) -> SampleValues {
     let two = || bytes.as_chunks::<2>().0.iter();
     let four = || bytes.as_chunks::<4>().0.iter();
     let eight = || bytes.as_chunks::<8>().0.iter();
     match (kind, sample_bytes(bits)) {
-        (SampleKind::Unsigned, 1) => TiffValues::U8(bytes),
+        (SampleKind::Unsigned, 1) => SampleValues::U8(bytes),
         (SampleKind::Unsigned, 2) => {
-            TiffValues::U16(two().map(|b| u16::from_le_bytes(*b)).collect())
+            SampleValues::U16(two().map(|b| u16::from_le_bytes(*b)).collect())
         }
         (SampleKind::Unsigned, 4) => {
-            TiffValues::U32(four().map(|b| u32::from_le_bytes(*b)).collect())
+            SampleValues::U32(four().map(|b| u32::from_le_bytes(*b)).collect())
         }
         (SampleKind::Unsigned, _) => {
-            TiffValues::U64(eight().map(|b| u64::from_le_bytes(*b)).collect())
+            SampleValues::U64(eight().map(|b| u64::from_le_bytes(*b)).collect())
         }
-        (SampleKind::Signed, 1) => TiffValues::I8(bytes.iter().map(|b| b.cast_signed()).collect()),
-        (SampleKind::Signed, 2) => TiffValues::I16(two().map(|b| i16::from_le_bytes(*b)).collect()),
+        (SampleKind::Signed, 1) => {
+            SampleValues::I8(bytes.iter().map(|b| b.cast_signed()).collect())
+        }
+        (SampleKind::Signed, 2) => {
+            SampleValues::I16(two().map(|b| i16::from_le_bytes(*b)).collect())
+        }
         (SampleKind::Signed, 4) => {
-            TiffValues::I32(four().map(|b| i32::from_le_bytes(*b)).collect())
+            SampleValues::I32(four().map(|b| i32::from_le_bytes(*b)).collect())
         }
         (SampleKind::Signed, _) => {
-            TiffValues::I64(eight().map(|b| i64::from_le_bytes(*b)).collect())
+            SampleValues::I64(eight().map(|b| i64::from_le_bytes(*b)).collect())
         }
         (SampleKind::Float, 2) => {
-            TiffValues::F32(two().map(|b| f16::from_le_bytes(*b).to_f32()).collect())
+            SampleValues::F32(two().map(|b| f16::from_le_bytes(*b).to_f32()).collect())
         }
-        (SampleKind::Float, 4) => TiffValues::F32(four().map(|b| f32::from_le_bytes(*b)).collect()),
+        (SampleKind::Float, 4) => {
+            SampleValues::F32(four().map(|b| f32::from_le_bytes(*b)).collect())
+        }
         (SampleKind::Float, _) => {
-            TiffValues::F64(eight().map(|b| f64::from_le_bytes(*b)).collect())
+            SampleValues::F64(eight().map(|b| f64::from_le_bytes(*b)).collect())
         }
     }
 }
@@ -415,15 +427,15 @@ mod tests {
     #[test]
     fn samples_are_read_as_they_are_stored() {
         let kinds: Vec<TiffImage> = every_kind().iter().map(Maker::read).collect();
-        let values: Vec<&TiffValues> = kinds.iter().map(|image| &image.values).collect();
-        let bytes = |v: &[u8]| TiffValues::U8(v.to_vec());
+        let values: Vec<&SampleValues> = kinds.iter().map(|image| &image.values).collect();
+        let bytes = |v: &[u8]| SampleValues::U8(v.to_vec());
         assert_eq!(*values[0], bytes(&[1, 2, 3, 4, 5, 6]));
         assert_eq!(*values[1], bytes(&[1, 0, 1, 0, 1, 0]));
         assert_eq!(*values[2], bytes(&[1, 2, 3, 4, 5, 6]));
         assert_eq!(kinds[2].bits, 4);
-        assert_eq!(*values[3], TiffValues::U16(vec![1, 2, 3, 4, 5, 262]));
+        assert_eq!(*values[3], SampleValues::U16(vec![1, 2, 3, 4, 5, 262]));
         assert_eq!(*values[4], bytes(&[1, 2, 3, 4, 5, 6]));
-        assert_eq!(*values[5], TiffValues::F32(vec![0.0; 6]));
+        assert_eq!(*values[5], SampleValues::F32(vec![0.0; 6]));
         assert_eq!(kinds[6].orientation, 6);
         assert_eq!(*values[7], bytes(&[1, 5, 9, 2, 6, 10, 3, 7, 11, 4, 8, 12]));
         let palette = kinds[8].palette.as_deref().expect("colours");
@@ -437,12 +449,12 @@ mod tests {
     fn the_bytes_of_an_uncompressed_strip_are_computed_where_their_count_is_wrong() {
         for count in [0, 9_000] {
             let image = grey(8, &[1, 2, 3, 4, 5, 6]).with(tag::STRIP_BYTE_COUNTS, &[count]).read();
-            assert_eq!(image.values, TiffValues::U8(vec![1, 2, 3, 4, 5, 6]), "{count}");
+            assert_eq!(image.values, SampleValues::U8(vec![1, 2, 3, 4, 5, 6]), "{count}");
         }
     }
 
     #[test]
-    fn alpha_and_stated_sizes_are_told() {
+    fn alpha_is_given_and_plain_files_have_no_notes() {
         let rgba = Maker::new(1, 1, &[8; 4], 2, &[1, 2, 3, 4]).with(tag::EXTRA_SAMPLES, &[2]);
         assert_eq!(rgba.read().extra_samples, [ExtraSample::UnassociatedAlpha]);
         let plain = grey(8, &[0; 6]).read();
@@ -465,7 +477,7 @@ mod tests {
         let image = planes(&xml("<Channel Name='R'/><Channel Name='G'/><Channel Name='B'/>"));
         let image = image.expect("a colour picture");
         let expected = [1, 10, 7, 2, 20, 7, 3, 30, 7, 4, 40, 7, 5, 50, 7, 6, 60, 7];
-        assert_eq!(image.values, TiffValues::U8(expected.to_vec()));
+        assert_eq!(image.values, SampleValues::U8(expected.to_vec()));
         assert_eq!((image.photometric, image.notes.len()), (Photometric::Rgb, 0));
         let unnamed = planes(&xml("")).expect("a colour picture");
         assert!(unnamed.notes[0].contains("taken for red, green and blue"));
@@ -480,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_holds_besides_is_told() {
+    fn further_images_of_a_file_are_noted() {
         let page = || grey(8, &[0; 6]);
         let pages = read_tiff_image(&file(&[page(), page(), page()]), 1000).expect("the first");
         assert!(pages.notes[0].contains("3 pictures of this size"), "{:?}", pages.notes);

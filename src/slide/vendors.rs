@@ -49,7 +49,7 @@ pub(super) fn refuse(
     let mut is_raw = first.has(tag::DNG_VERSION);
     for node in &tree.nodes {
         for directory in std::iter::once(&node.directory).chain(&node.sub_directories) {
-            // Whatever is no number is judged where the picture is read.
+            // A value that is no number is an error where the picture is read.
             match directory.number_or(bytes, tag::PHOTOMETRIC_INTERPRETATION, 2) {
                 Ok(photometric) => is_raw |= RAW_PHOTOMETRIC.contains(&photometric),
                 Err(ReadError::Fail(_)) => {}
@@ -94,7 +94,7 @@ pub(super) fn is_philips(
     Ok(is_xml && (software.starts_with("Philips") || description.contains("PIM_DP_")))
 }
 
-/// A Philips TIFF: its levels are padded to whole tiles, so their sizes say neither their factor
+/// A Philips TIFF: its levels are padded to whole tiles, so their sizes give neither their factor
 /// nor where the tissue ends; the pixel sizes in the XML do.
 pub(super) fn open_philips(
     bytes: &RangeCache,
@@ -139,6 +139,7 @@ pub(super) fn open_philips(
         levels: vec![finest],
         associated_images,
         levels_set_aside: 0,
+        other_pictures: 0,
         notes: Vec::new(),
     };
     for (mut level, spacing) in levels.into_iter().zip(&spacings[1..]) {
@@ -199,7 +200,7 @@ struct LeicaImage<'a> {
     top_nm: f64,
 }
 
-/// A Leica SCN: its XML says which directories are the macro image and which the scanned areas.
+/// A Leica SCN: its XML states which directories are the macro image and which the scanned areas.
 pub(super) fn open_leica(
     bytes: &RangeCache,
     tree: &DirectoryTree,

@@ -1,4 +1,4 @@
-//! XML documents in TIFF tags as trees.
+//! XML documents in TIFF tags as trees: they are small, and their readers need all of them.
 
 use quick_xml::Reader;
 use quick_xml::XmlVersion;
@@ -6,8 +6,8 @@ use quick_xml::events::{BytesStart, Event};
 
 use crate::error::{Error, Result};
 
-/// Most elements of a document.
-const MAX_ELEMENTS: usize = 500_000;
+/// Most elements, pieces of text and attributes of a document.
+const MAX_ITEMS: usize = 500_000;
 /// Deepest nesting.
 const MAX_DEPTH: usize = 64;
 
@@ -68,20 +68,25 @@ impl XmlElement {
 /// Reads a document. Text in front of the first `<` is ignored.
 ///
 /// # Errors
-/// [`Error::Malformed`] for broken XML, [`Error::Limit`] for absurd sizes.
+/// [`Error::Malformed`] for broken XML, [`Error::Limit`] for too many or too deep elements.
 pub(super) fn parse_xml(text: &str) -> Result<XmlElement> {
     let start = text.find('<').ok_or_else(|| Error::malformed("There is no XML"))?;
     let mut reader = Reader::from_str(&text[start..]);
     // The elements that are open, outermost first, below one that takes the root.
     let mut open = vec![XmlElement::default()];
-    let mut elements = 0;
+    let mut items = 0;
     loop {
         let event =
             reader.read_event().map_err(|e| Error::malformed("The XML is broken").caused_by(e))?;
         match event {
-            Event::Start(start) => open.push(element(&start)?),
+            Event::Start(start) => {
+                let element = element(&start)?;
+                items += element.attributes.len();
+                open.push(element);
+            }
             Event::Empty(start) => {
                 let element = element(&start)?;
+                items += element.attributes.len();
                 innermost(&mut open)?.children.push(element);
             }
             Event::End(_) => {
@@ -103,8 +108,8 @@ pub(super) fn parse_xml(text: &str) -> Result<XmlElement> {
             Event::Eof => break,
             _ => continue,
         }
-        elements += 1;
-        if elements > MAX_ELEMENTS || open.len() > MAX_DEPTH {
+        items += 1;
+        if items > MAX_ITEMS || open.len() > MAX_DEPTH {
             return Err(Error::limit("The XML has too many elements"));
         }
     }
@@ -161,6 +166,16 @@ mod tests {
         }
         let root = parse_xml("<a>1 &lt; <b/>&#50;<![CDATA[ < 3]]></a>").expect("legal");
         assert_eq!(root.text, "1 < 2 < 3");
+    }
+
+    #[test]
+    fn too_many_attributes_are_refused() {
+        let mut xml = "<a".to_owned();
+        for number in 0..=MAX_ITEMS {
+            xml += &format!(" n{number}=''");
+        }
+        xml += "/>";
+        assert!(matches!(parse_xml(&xml), Err(Error::Limit(_))));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::whole_slide::NucleusIndex;
 const POINT_DOWNSAMPLE: f64 = 8.0;
 
 /// Results of an image in memory. All planes have one size, the image's or that at which the model
-/// saw it.
+/// read it.
 #[derive(Debug)]
 pub struct ResultPlanes<'a> {
     /// Of a pixel belonging to a nucleus, 0 to 1.

@@ -83,7 +83,7 @@ impl ModelInput {
     }
 }
 
-/// The open image as models of one pixel size see it.
+/// The open image as models of one pixel size read it.
 #[derive(Debug, Clone)]
 struct ImageInput {
     sampling: Sampling,
@@ -118,7 +118,7 @@ pub(super) struct ResultSlot {
 pub(super) struct State {
     /// The open image.
     pub pyramid: Option<Pyramid>,
-    /// The open image as the last model saw it.
+    /// The open image as the last model read it.
     image_input: Option<ImageInput>,
     /// The open slide, instead of an image.
     pub slide: Option<Rc<WebSlide>>,
@@ -161,7 +161,7 @@ impl State {
         self.slide_results.get(slot as usize).and_then(Option::as_ref)
     }
 
-    /// The open image as a model with pixels of `model_mpp_um` sees it. Without a pixel size
+    /// The open image as a model with pixels of `model_mpp_um` reads it. Without a pixel size
     /// (`mpp_um` 0) it is taken to have the model's.
     fn image_input(&mut self, mpp_um: f64, model_mpp_um: f64) -> Result<ImageInput> {
         let image = Arc::clone(self.image()?);

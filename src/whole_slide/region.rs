@@ -1,7 +1,7 @@
 //! The part of a slide that is segmented.
 
 #[cfg(not(target_arch = "wasm32"))]
-use crate::error::{Error, Result, Warnings};
+use crate::error::{Error, Result, Warnings, counted};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::outlines::read_outlines;
 use crate::raster::{Polygon, rings_hold};
@@ -132,8 +132,8 @@ impl SlideRegion {
         }
         if !ignored.is_empty() {
             notes.note(format!(
-                "{} polygons of the class {IGNORED_CLASS} are cut out of the region",
-                ignored.len()
+                "{} cut out of the region: class {IGNORED_CLASS}",
+                counted(ignored.len(), "polygon is", "polygons are")
             ));
         }
         Ok((Self::Outlines { inside, ignored }, notes))

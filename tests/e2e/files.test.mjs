@@ -1,5 +1,5 @@
-// Files as people have them: the page opens what it can, says of the rest the sentence that the
-// command line says, and takes several files, folders and addresses.
+// Files of many formats: the page opens what it can, refuses the rest with the sentence of the
+// command line, and takes several files, folders and addresses.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
@@ -262,7 +262,7 @@ function dicom() {
 
 // ---- Program and page
 
-/** What `prunella segment` says of a file on standard error, and the files that it writes. */
+/** What `prunella segment` writes on standard error, and the files that it writes. */
 function native(name, content) {
   const folder = mkdtempSync(join(tmpdir(), "prunella-files-"));
   const file = join(folder, name);

@@ -1,4 +1,4 @@
-//! Folders of images and labels as people have them, and outputs that change nothing of theirs.
+//! Folders of images and labels in many layouts, and commands that do not change their inputs.
 
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ fn labels_png(side: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_model_is_changed_only_where_it_is_said() {
+fn a_model_is_changed_with_in_place_alone() {
     let dir = tempfile::tempdir().expect("folder");
     let model = model(dir.path());
     let original = std::fs::read(&model).expect("model");

@@ -1,5 +1,5 @@
-//! Outlines that the program writes are valid for GEOS, which shapely asks, and cover what the
-//! label map covers.
+//! Outlines that the program writes are valid for GEOS (by shapely) and cover what the label
+//! map covers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,10 +1,10 @@
-//! TIFFs of every kind by Python's writers: pixels as its readers see them, of pictures in memory
-//! and of vendors' slides.
+//! TIFFs of every kind by Python's writers: pixels as its readers give them, of pictures in
+//! memory and of vendors' slides.
 
 use std::path::Path;
 use std::process::Command;
 
-use prunella::slide::{SlideReader, TiffValues, read_tiff_image, source};
+use prunella::slide::{SampleValues, SlideReader, read_tiff_image, source};
 
 use crate::support::{skip, text};
 
@@ -205,18 +205,18 @@ fn python(test: &str) -> Option<String> {
 }
 
 /// Type as `numpy` names it, and little-endian bytes.
-fn bytes_of(values: &TiffValues) -> (&'static str, Vec<u8>) {
+fn bytes_of(values: &SampleValues) -> (&'static str, Vec<u8>) {
     match values {
-        TiffValues::U8(v) => ("u1", v.clone()),
-        TiffValues::U16(v) => ("u2", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
-        TiffValues::U32(v) => ("u4", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
-        TiffValues::U64(v) => ("u8", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
-        TiffValues::I8(v) => ("i1", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
-        TiffValues::I16(v) => ("i2", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
-        TiffValues::I32(v) => ("i4", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
-        TiffValues::I64(v) => ("i8", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
-        TiffValues::F32(v) => ("f4", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
-        TiffValues::F64(v) => ("f8", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
+        SampleValues::U8(v) => ("u1", v.clone()),
+        SampleValues::U16(v) => ("u2", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
+        SampleValues::U32(v) => ("u4", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
+        SampleValues::U64(v) => ("u8", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
+        SampleValues::I8(v) => ("i1", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
+        SampleValues::I16(v) => ("i2", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
+        SampleValues::I32(v) => ("i4", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
+        SampleValues::I64(v) => ("i8", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
+        SampleValues::F32(v) => ("f4", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
+        SampleValues::F64(v) => ("f8", v.iter().flat_map(|n| n.to_le_bytes()).collect()),
     }
 }
 
