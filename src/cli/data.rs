@@ -50,7 +50,7 @@ enum DataVerb {
   prunella data check my-tiles --html tiles.html
   prunella data check my-tiles --overlays pictures --json")]
 struct CheckArguments {
-    /// Folder with images (TIFF, PNG, JPEG) and label maps, masks or ImageScope XML.
+    /// Folder with images (TIFF, PNG, JPEG) and label maps, masks or outlines (XML, GeoJSON).
     folder: PathBuf,
     /// Write each tile with its outlines into this folder.
     #[arg(long)]
@@ -166,7 +166,7 @@ fn page(
                 tile.nuclei,
                 tile.cell_fraction * 100.0
             ));
-            facts.extend(tile.xml_iou.map(|iou| format!("IoU of XML and label map {iou:.3}")));
+            facts.extend(tile.xml_iou.map(|iou| format!("IoU of outlines and label map {iou:.3}")));
             facts.extend(tile.split.map(|s| format!("split {}", split_name(s))));
         }
         tiles.push(DataTile {
