@@ -49,7 +49,8 @@ pub fn segment_image(model: &Path, image: &Path, geojson: &Path) -> Result<usize
     let (labels, smooth) = label_nuclei(&probabilities, &parameters)?;
     let all = measure_nuclei(&image, &labels, &smooth, &parameters, Some(model.card().mpp_um))?;
 
-    let provenance = Provenance { model: model.fingerprint(), mpp_um: Some(model.card().mpp_um) };
+    let provenance =
+        Provenance { model: model.fingerprint(), mpp_um: Some(model.card().mpp_um), image: None };
     let mut text = Vec::new();
     let count = write_nuclei(all, &provenance, &mut text, &mut std::io::sink())?;
     write_atomic(geojson, &text)?;

@@ -26,7 +26,7 @@ const MAX_SIDE_PX: usize = 30_000;
 /// Most objects of a label map as PNG, which has 16 bits.
 const MAX_PNG_OBJECTS: u32 = 65_535;
 
-/// Convert outlines: GeoJSON, XML of ImageScope, HALO, ASAP, and label maps.
+/// Convert outlines: GeoJSON, ImageScope, HALO and ASAP XML, LabelMe, label maps.
 ///
 /// The content of the first file decides its format, the ending of the second one its format.
 #[derive(Debug, Args)]

@@ -48,7 +48,7 @@ enum DataVerb {
   prunella data check my-tiles --html tiles.html
   prunella data check my-tiles --overlays pictures --json")]
 struct CheckArguments {
-    /// Folder with images and their labels: label maps, masks, or XML of ImageScope, HALO or ASAP.
+    /// Folder with images (TIFF, PNG, JPEG) and label maps, masks or outlines (XML, GeoJSON).
     folder: PathBuf,
     /// Write each tile with its outlines into this folder.
     #[arg(long)]
@@ -163,7 +163,7 @@ fn page(
                 counted(tile.nuclei, "nucleus", "nuclei"),
                 tile.cell_fraction * 100.0
             ));
-            facts.extend(tile.xml_iou.map(|iou| format!("IoU of XML and label map {iou:.3}")));
+            facts.extend(tile.xml_iou.map(|iou| format!("IoU of outlines and label map {iou:.3}")));
             facts.extend(tile.split.map(|s| format!("split {}", split_name(s))));
         }
         tiles.push(DataTile {

@@ -2,10 +2,12 @@
 //! command changes a file that it reads, or one that it did not write.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::dataset::is_replaceable_result;
+use crate::dataset::{is_replaceable_result, is_result_text};
 use crate::error::{Error, Result};
+use crate::instances::ImageSource;
 use crate::picture::is_picture;
 use crate::platform::{check_writable, file_identity, name_key};
 
@@ -84,7 +86,6 @@ pub(super) fn check_results(results: &[PathBuf], inputs: &[PathBuf]) -> Result<(
 /// Whether this program wrote a result: by the mark of a picture, the model in outlines, the header
 /// of a table. So that nothing is lost, a file without pixels, outlines or rows counts as its own.
 fn is_own_result(path: &Path) -> bool {
-    use std::io::Read as _;
     let mut head = Vec::new();
     let Ok(file) = std::fs::File::open(path) else { return false };
     if file.take(HEAD_BYTES).read_to_end(&mut head).is_err() {
@@ -95,14 +96,47 @@ fn is_own_result(path: &Path) -> bool {
     if !matches!(extension.as_str(), "geojson" | "csv") {
         return !is_picture(&head) || is_replaceable_result(path);
     }
-    let head = String::from_utf8_lossy(&head);
-    if extension == "csv" {
-        return head.starts_with("label,id,centroid_x_px,") || head.lines().count() < 2;
+    is_result_text(&String::from_utf8_lossy(&head), &extension)
+}
+
+/// What outlines state of the image that they are of; `place` is a file or an address.
+pub(super) fn image_source(place: &str) -> ImageSource {
+    let path = Path::new(place.split(['?', '#']).next().unwrap_or(place));
+    let path = if Path::new(place).exists() { Path::new(place) } else { path };
+    ImageSource {
+        name: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+        bytes: path.metadata().ok().map(|metadata| metadata.len()),
     }
-    // Outlines that 'convert' wrote have no model.
-    let by_model = head.split("\"model\":\"sha256:").nth(1);
-    let has_model = by_model.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_hexdigit()));
-    has_model || !head.contains("\"Feature\"")
+}
+
+/// Refuses to replace outlines of another image: one of another name or size. Outlines that do not
+/// state their image are replaced.
+///
+/// # Errors
+/// A sentence with the file and the other image.
+pub(super) fn check_same_image(geojson: &Path, image: &ImageSource) -> Result<()> {
+    let Some(other) = stated_image(geojson) else { return Ok(()) };
+    let is_other_size = matches!((other.bytes, image.bytes), (Some(a), Some(b)) if a != b);
+    if other.name == image.name && !is_other_size {
+        return Ok(());
+    }
+    let size = other.bytes.map_or(String::new(), |bytes| format!(" of {bytes} bytes"));
+    Err(Error::invalid(format!(
+        "The results of another image, {}{size}, have this name and are not replaced; choose \
+         another folder, or remove them",
+        other.name
+    ))
+    .at(geojson))
+}
+
+/// The image that outlines state before their features.
+fn stated_image(geojson: &Path) -> Option<ImageSource> {
+    let mut head = Vec::new();
+    std::fs::File::open(geojson).ok()?.take(HEAD_BYTES).read_to_end(&mut head).ok()?;
+    let head = String::from_utf8_lossy(&head);
+    let members = head.split("\"features\"").next()?;
+    let value = members.split_once("\"image\":")?.1;
+    serde_json::Deserializer::from_str(value).into_iter().next()?.ok()
 }
 
 /// Name of the results of an image: its file name without the ending.
@@ -210,6 +244,26 @@ mod tests {
             let message = names(&same).expect_err("one name").to_string();
             assert!(message.contains("overwrite each other"), "{message}");
         }
+    }
+
+    #[test]
+    fn outlines_of_another_image_are_not_replaced() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let file = dir.path().join("case.geojson");
+        let image = |name: &str, bytes| ImageSource { name: name.to_owned(), bytes };
+        let stated = r#""image": {"name":"case.svs","bytes":7}"#;
+        let text = format!(r#"{{ "type": "FeatureCollection", {stated}, "features": []}}"#);
+        std::fs::write(&file, text).expect("file");
+        for same in [image("case.svs", Some(7)), image("case.svs", None)] {
+            check_same_image(&file, &same).expect("the same image");
+        }
+        for other in [image("case.tif", Some(7)), image("case.svs", Some(8))] {
+            let message = check_same_image(&file, &other).expect_err("another").to_string();
+            assert!(message.contains("case.svs of 7 bytes"), "{message}");
+        }
+        std::fs::write(&file, r#"{"type":"FeatureCollection","features":[]}"#).expect("file");
+        check_same_image(&file, &image("case.tif", None)).expect("no image is stated");
+        assert_eq!(image_source("http://x.org/a/b.svs?t=1").name, "b.svs");
     }
 
     #[test]

@@ -13,7 +13,9 @@ use serde::Serialize;
 use super::CommandOutcome;
 use super::engine::{EngineArguments, ImageRunner, STAIN_MATCHED, ViewArguments};
 use super::output::Output;
-use super::output_files::{check_distinct, check_results, result_name, slide_result_name};
+use super::output_files::{
+    check_distinct, check_results, check_same_image, image_source, result_name, slide_result_name,
+};
 use super::slide::{SlideSegmentArguments, segment_slide};
 use crate::engine::{Block, Device};
 use crate::error::{Error, ErrorContext as _, Result, counted};
@@ -211,6 +213,10 @@ fn check_files(arguments: &SegmentArguments, slides: &[PathBuf], images: &[PathB
         names.push(name);
     }
     check_distinct(&paths, &names)?;
+    for (path, name) in paths.iter().zip(&names) {
+        let geojson = arguments.out.join(format!("{name}.geojson"));
+        check_same_image(&geojson, &image_source(&path.to_string_lossy()))?;
+    }
     paths.push(arguments.model.clone());
     check_results(&results, &paths)
 }
@@ -350,7 +356,8 @@ fn segment_one(
         feedback.remark(&format!("{name}: {STAIN_MATCHED}"));
     }
     let parameters = arguments.how.instances(model);
-    let provenance = Provenance { model: model.fingerprint(), mpp_um };
+    let source = Some(image_source(&path.to_string_lossy()));
+    let provenance = Provenance { model: model.fingerprint(), mpp_um, image: source };
     let begun = Instant::now();
     let (labels, smooth) = label_nuclei(&run.map, &parameters)?;
     let work_mpp = mpp_um.map(|mpp| mpp * sampling.scale);

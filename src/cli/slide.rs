@@ -11,7 +11,9 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::engine::{EngineArguments, STAIN_MATCHED};
 use super::output::{Output, stop_flag};
-use super::output_files::{check_outputs, check_results, slide_result_name};
+use super::output_files::{
+    check_outputs, check_results, check_same_image, image_source, slide_result_name,
+};
 use crate::engine::SegmentOptions;
 use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::instances::Provenance;
@@ -131,6 +133,8 @@ pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result
     let mut inputs = vec![PathBuf::from(&a.slide), a.model.clone()];
     inputs.extend(a.inside.clone());
     check_results(&[geojson.clone(), csv.clone()], &inputs)?;
+    let source = image_source(&a.slide);
+    check_same_image(&geojson, &source)?;
     let parts = a.out.join(format!("{name}.parts"));
     check_outputs(&[parts.join("run.txt")], &[])?;
     if geojson.exists() {
@@ -177,7 +181,8 @@ pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result
     })?;
     bar.finish_and_clear();
     summary.warnings.notes.iter().for_each(|note| output.remark(note));
-    let provenance = Provenance { model: model.fingerprint(), mpp_um: Some(mpp_um) };
+    let provenance =
+        Provenance { model: model.fingerprint(), mpp_um: Some(mpp_um), image: Some(source) };
     let nuclei = write_streamed(&geojson, |features| {
         write_streamed(&csv, |table| write_finished(&job, &store, &provenance, features, table))
     })?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::discover::{TileFiles, TileFolder, discover};
-use super::load::{MAX_FILE_BYTES, NO_PIXEL_SIZE, load_tile};
+use super::load::{MAX_FILE_BYTES, NO_PIXEL_SIZE, is_imagescope, load_tile};
 use super::split::{Split, recognised_split};
 use super::tile::Tile;
 use crate::error::{ErrorContext as _, Result, counted};
@@ -60,7 +60,7 @@ pub struct TileReport {
     pub cell_fraction: f64,
     /// Pixel size, micrometres, where a file states it.
     pub mpp_um: Option<f64>,
-    /// IoU of the foregrounds of XML and label map, where there are both.
+    /// IoU of the foregrounds of outlines and label map, where there are both.
     pub xml_iou: Option<f64>,
     /// Warnings.
     pub notes: Vec<String>,
@@ -158,7 +158,7 @@ fn check_tile(files: &TileFiles) -> (Option<Tile>, TileReport) {
     (Some(tile), report)
 }
 
-/// Reads the XML of a tile and compares it with the label map.
+/// Reads the outlines of a tile and compares them with the label map.
 fn compare_annotation(path: &Path, tile: &Tile, report: &mut TileReport) {
     let xml = read_file(path, MAX_FILE_BYTES);
     let outlines = match xml.and_then(|xml| read_outlines(&xml).at(path)) {
@@ -170,14 +170,14 @@ fn compare_annotation(path: &Path, tile: &Tile, report: &mut TileReport) {
     };
     report.mpp_um = report.mpp_um.or(outlines.mpp_um);
     let mut notes = Vec::new();
-    if report.mpp_um.is_none() {
+    if is_imagescope(path) && report.mpp_um.is_none() {
         notes.push(NO_PIXEL_SIZE.to_owned());
     }
-    let drawing =
-        draw_outlines(&outlines, tile.image.width(), tile.image.height(), XML_TO_LABELS_PX);
+    let shift = if is_imagescope(path) { XML_TO_LABELS_PX } else { 0.0 };
+    let drawing = draw_outlines(&outlines, tile.image.width(), tile.image.height(), shift);
     notes.extend(outlines.notes.notes);
     notes.extend(drawing.notes.notes);
-    // Where the XML is also the source of the labels, loading has noted the same already.
+    // Where the file is also the source of the labels, loading has noted the same already.
     notes.retain(|note| !report.notes.contains(note));
     report.notes.extend(notes);
     let unlabelled = regions_without_label(&drawing.labels, &tile.labels);

@@ -1,5 +1,7 @@
 //! Reading a tile from its files, with warnings about what is unusual in them.
 
+use std::path::Path;
+
 use super::discover::{LabelSource, TileFiles};
 use super::label_check::{
     coverage_notes, label_defect, lost_numbers_note, mask_as_objects, place_note,
@@ -16,7 +18,7 @@ use crate::raster::{DecodeLimits, LabelMap, RgbImage};
 const PIXEL_SIZE_TOLERANCE: f64 = 0.05;
 /// Note on an annotation without a pixel size where the image states none either.
 pub(super) const NO_PIXEL_SIZE: &str = "The annotation states no pixel size";
-/// Largest image, label or XML file.
+/// Largest image, label or outline file.
 pub(super) const MAX_FILE_BYTES: u64 = 2_000_000_000;
 
 /// Reads the files of a tile. What is unusual but usable becomes a warning.
@@ -53,7 +55,7 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
             let bytes = read_file(path, MAX_FILE_BYTES)?;
             let outlines = read_outlines(&bytes).at(path)?;
             let mpp = outlines.mpp_um;
-            if mpp.or(in_image).is_none() {
+            if is_imagescope(path) && mpp.or(in_image).is_none() {
                 warnings.note(NO_PIXEL_SIZE);
             }
             if let (Some(mpp), Some(own)) = (mpp, in_image)
@@ -83,6 +85,11 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
         warnings.note(note);
     }
     Ok((Tile { name: files.name.clone(), image, labels, sha256, mpp_um }, warnings))
+}
+
+/// Whether outlines are of a format that has a place for the pixel size.
+pub(super) fn is_imagescope(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("xml"))
 }
 
 /// The sizes, and what they suggest.

@@ -14,6 +14,8 @@ mod load;
 mod names;
 #[cfg(not(target_arch = "wasm32"))]
 mod other_files;
+#[cfg(not(target_arch = "wasm32"))]
+mod outline_files;
 mod permutation;
 pub mod phantom;
 mod representativeness;
@@ -38,7 +40,7 @@ pub use load::load_tile;
 pub use permutation::Permutation;
 pub use representativeness::{Representativeness, representativeness};
 #[cfg(not(target_arch = "wasm32"))]
-pub use result_files::{is_replaceable_result, is_result_file};
+pub use result_files::{is_replaceable_result, is_result_file, is_result_text};
 pub use sampler::{Prior, SamplePixel, Sampler};
 pub use split::{PAPER_PRETRAIN, PAPER_TEST, PAPER_TRAIN, Split, recognised_split};
 pub use tile::Tile;

@@ -240,10 +240,21 @@ pub(super) fn imaged_name(stem: &str) -> Option<&str> {
     rest_after(stem, &IMAGE_BEGINNINGS)
 }
 
-/// The name of the image that a label file may belong to where its own name (without extension)
-/// begins as one of labels: `a` of `mask_a`.
-pub(super) fn name_behind_label(stem: &str) -> Option<&str> {
-    rest_after(stem, &LABEL_WORDS)
+/// The name of the image that a label file may belong to where its own name (without extension) has
+/// a word for labels at the beginning or inside: `a` of `mask_a`, `a_1` of `a_mask_1`.
+pub(super) fn name_around_label(stem: &str) -> Option<String> {
+    if let Some(rest) = rest_after(stem, &LABEL_WORDS) {
+        return Some(rest.to_owned());
+    }
+    let mut start = 0;
+    for (end, _) in stem.match_indices(['_', '-', '.', ' ']) {
+        if start > 0 && is_one_of(&stem[start..end], &LABEL_WORDS) {
+            // The separators have one byte.
+            return Some([&stem[..start - 1], &stem[end..]].concat());
+        }
+        start = end + 1;
+    }
+    None
 }
 
 /// What follows the first word of a name, if that is one of `words`.
@@ -351,8 +362,15 @@ mod tests {
         assert_eq!(imaged_name("image"), Some(""));
         assert_eq!(imaged_name("000"), None);
         assert_eq!(imaged_name("img_1"), Some("1"));
-        assert_eq!(name_behind_label("mask_1"), Some("1"));
-        assert_eq!(name_behind_label("masked_1"), None);
+        for (stem, name) in [
+            ("mask_1", Some("1")),
+            ("a_mask_1", Some("a_1")),
+            ("a_mask (1)", Some("a (1)")),
+            ("masked_1", None),
+            ("a_mask", None),
+        ] {
+            assert_eq!(name_around_label(stem).as_deref(), name, "{stem}");
+        }
         assert!(
             is_result_name("a_flows") && is_result_name("a.overlay") && !is_result_name("flow")
         );

@@ -18,7 +18,9 @@ const SLIDE_ENDINGS: [&str; 14] = [
 pub(super) enum Listed {
     /// A label file whose image is not there.
     LostLabels,
-    /// An XML file whose image is not there.
+    /// A label file or outlines, and an image of that name in a folder of another site.
+    FarFromImage,
+    /// A file of outlines whose image is not there.
     LostAnnotation,
     /// A picture of a segmentation by this program.
     OwnResult,
@@ -30,8 +32,8 @@ pub(super) enum Listed {
     Numpy,
     /// `.mat`.
     Matlab,
-    /// `.geojson`, without the results of this program.
-    GeoJson,
+    /// COCO and other JSON of many images.
+    Json,
     /// ImageJ's `.roi` and `.zip`.
     ImageJ,
     /// `.h5`, `.hdf5`, `.zarr`.
@@ -45,14 +47,13 @@ pub(super) enum Listed {
 }
 
 impl Listed {
-    /// The kind of a file that is neither raster nor XML, by its extension in small letters.
+    /// The kind of a file that is neither raster nor outlines, by its extension in small letters.
     pub(super) fn by_extension(extension: &str, relative: &Path) -> Self {
         let name = relative.file_name().map(|n| n.to_string_lossy().to_lowercase());
         match extension {
             "npy" if name.is_some_and(|name| name.ends_with("_seg.npy")) => Self::Cellpose,
             "npy" | "npz" => Self::Numpy,
             "mat" => Self::Matlab,
-            "geojson" => Self::GeoJson,
             "roi" | "zip" => Self::ImageJ,
             "h5" | "hdf5" | "zarr" => Self::Hdf5,
             "avif" | "heic" | "heif" | "psd" | "xcf" | "svg" | "pdf" => Self::OtherPicture,
@@ -65,10 +66,19 @@ impl Listed {
     fn sentence(self, count: usize, names: &str) -> String {
         let files = counted(count, "file", "files");
         let are = if count == 1 { "is" } else { "are" };
+        let slides = if count == 1 { "a slide" } else { "slides" };
         match self {
+            Self::LostLabels if count == 1 => {
+                format!("1 label file has no image of its name: left out ({names})")
+            }
             Self::LostLabels => format!(
-                "{} no image of that name: left out ({names})",
-                counted(count, "label file has", "label files have")
+                "{count} label files have no image of their name: left out ({names}); masks of one \
+                 nucleus each must be joined into a label map with the name of the image"
+            ),
+            Self::FarFromImage => format!(
+                "{files} of labels {are} left out, since the image of that name lies in a folder \
+                 of another site ({names}); put images and labels of one site into the folders \
+                 'images' and 'labels' of one parent"
             ),
             Self::LostAnnotation => format!(
                 "{} no image of that name: left out ({names})",
@@ -95,9 +105,9 @@ impl Listed {
                  tifffile.imwrite('NAME_label.tif', \
                  scipy.io.loadmat('NAME.mat')['inst_map'].astype('uint16'))"
             ),
-            Self::GeoJson => format!(
-                "{files} of outlines {are} no label map ({names}); make one with 'prunella convert \
-                 NAME.geojson NAME_label.png --size WIDTHxHEIGHT'"
+            Self::Json => format!(
+                "{files} of JSON {are} not read, since it is neither GeoJSON nor LabelMe's \
+                 ({names}); save the outlines of each image as NAME.geojson, or as a label map"
             ),
             Self::ImageJ => format!(
                 "{files} of ImageJ regions or archives {are} not read ({names}); unpack archives, \
@@ -108,8 +118,8 @@ impl Listed {
                  maps as 16-bit PNG or TIFF"
             ),
             Self::Slide => format!(
-                "{files} {are} left out as slides ({names}); 'prunella slide region' cuts tiles \
-                 from a slide"
+                "{files} left out, {slides} ({names}); 'prunella slide region' cuts tiles from a \
+                 slide"
             ),
             Self::OtherPicture => format!(
                 "{files} {are} in a format that is not read ({names}); convert to PNG or TIFF"
@@ -136,23 +146,9 @@ impl OtherFiles {
             if *reason == Listed::Unknown {
                 continue;
             }
-            let files = self.without_own_outlines(*reason, files);
-            if files.is_empty() {
-                continue;
-            }
             let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
             notes.note(reason.sentence(files.len(), &listed(&names, MAX_NAMED)));
         }
-    }
-
-    /// `a.geojson` beside `a.csv` is a result of this program too.
-    fn without_own_outlines<'a>(&self, reason: Listed, files: &'a [PathBuf]) -> Vec<&'a PathBuf> {
-        let mut rest: Vec<&PathBuf> = files.iter().collect();
-        if reason == Listed::GeoJson {
-            let unknown = self.by_reason.get(&Listed::Unknown).map_or(&[][..], Vec::as_slice);
-            rest.retain(|file| !unknown.contains(&file.with_extension("csv")));
-        }
-        rest
     }
 
     /// Files of [`Listed::Unknown`].

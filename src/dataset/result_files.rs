@@ -2,7 +2,7 @@
 //! a data set.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read as _};
 use std::path::Path;
 
 use crate::raster::is_segmentation_result;
@@ -10,11 +10,45 @@ use crate::raster::is_segmentation_result;
 /// Endings that `segment` and `evaluate` add to the name of an image.
 const RESULT_ENDINGS: [&str; 4] = [".labels", ".mask", ".overlay", ".probability"];
 
-/// Whether a picture is a result of this program: by the mark inside or, for files of versions
-/// without one, by its name beside the other files of the same result.
+/// Bytes of a file that tell whether this program wrote it.
+const HEAD_BYTES: u64 = 100_000;
+/// First columns of the tables that `segment` writes.
+const TABLE_HEADER: &str = "label,id,centroid_x_px,";
+
+/// Whether a picture or GeoJSON is a result of this program: by the mark or the model inside or,
+/// for pictures of versions without a mark and outlines without a nucleus, by its name beside the
+/// other files of the same result.
 #[must_use]
 pub fn is_result_file(path: &Path) -> bool {
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("geojson")) {
+        let is_own_table = |text: String| text.starts_with(TABLE_HEADER);
+        return first_text(path).is_some_and(|text| has_model(&text))
+            || first_text(&path.with_extension("csv")).is_some_and(is_own_table);
+    }
     has_mark(path) || is_named_as_result(path)
+}
+
+/// Whether a GeoJSON or CSV may be replaced by a result of the same name: it is one, or holds
+/// neither outlines nor rows. `text` is its beginning.
+#[must_use]
+pub fn is_result_text(text: &str, extension: &str) -> bool {
+    if extension == "csv" {
+        return text.starts_with(TABLE_HEADER) || text.lines().count() < 2;
+    }
+    has_model(text) || !text.contains("\"Feature\"")
+}
+
+/// Whether outlines state the model that found them. Those that 'convert' wrote state none.
+fn has_model(text: &str) -> bool {
+    let by_model = text.split("\"model\":\"sha256:").nth(1);
+    by_model.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_hexdigit()))
+}
+
+/// The beginning of a text file.
+pub(super) fn first_text(path: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(HEAD_BYTES).read_to_end(&mut head).ok()?;
+    Some(String::from_utf8_lossy(&head).into_owned())
 }
 
 /// Whether a picture may be replaced by a result of the same name: it is a result, and not one that

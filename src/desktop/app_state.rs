@@ -360,7 +360,8 @@ impl AppState {
         let results = lock(&self.results);
         let (index, _) =
             results.as_ref().ok_or_else(|| Error::invalid("Nothing is segmented yet"))?;
-        let provenance = Provenance { model: self.model.fingerprint(), mpp_um: self.mpp_um };
+        let provenance =
+            Provenance { model: self.model.fingerprint(), mpp_um: self.mpp_um, image: None };
         let geojson = path.with_extension("geojson");
         let csv = path.with_extension("csv");
         let count = write_streamed(&geojson, |features| {

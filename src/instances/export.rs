@@ -4,6 +4,7 @@
 use std::io::Write;
 
 use geojson::{Feature, FeatureWriter, JsonObject, JsonValue};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::measure::{LengthUnit, Measurements, Nucleus};
@@ -15,6 +16,16 @@ const COLOUR: [u8; 3] = [0, 160, 80];
 /// Steps of a coordinate in one pixel: two decimals.
 const STEPS_PER_PX: f64 = 100.0;
 
+/// The file in which nuclei were found, written into the collection as its member `image`,
+/// if there are any.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSource {
+    /// File name without folders.
+    pub name: String,
+    /// Size of the file.
+    pub bytes: Option<u64>,
+}
+
 /// Origin of the results, written into each feature's metadata.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Provenance {
@@ -22,6 +33,8 @@ pub struct Provenance {
     pub model: String,
     /// Pixel size, if known, micrometres. Decides the unit of measurements: micrometres or pixels.
     pub mpp_um: Option<f64>,
+    /// The image, if it is a file.
+    pub image: Option<ImageSource>,
 }
 
 /// Writes nuclei in one pass as a `FeatureCollection` of detections, as QuPath (0.4 and later)
@@ -40,7 +53,7 @@ pub struct Provenance {
 /// let parameters = InstanceParameters::default();
 /// let (labels, smoothed) = label_nuclei(&probabilities, &parameters)?;
 /// let nuclei = measure_nuclei(&image, &labels, &smoothed, &parameters, Some(0.25))?;
-/// let provenance = Provenance { model: "fingerprint".into(), mpp_um: Some(0.25) };
+/// let provenance = Provenance { model: "fingerprint".into(), mpp_um: Some(0.25), image: None };
 /// let mut geojson = Vec::new();
 /// let mut csv = Vec::new();
 /// let count = write_nuclei(nuclei, &provenance, &mut geojson, &mut csv)?;
@@ -62,6 +75,11 @@ pub fn write_nuclei(
     let names = Measurements::names(LengthUnit::for_pixel_size(provenance.mpp_um)).join(",");
     writeln!(csv, "label,id,centroid_x_px,centroid_y_px,area_px,{names}").map_err(csv_error)?;
     let mut features = FeatureWriter::from_writer(geojson);
+    let mut nuclei = nuclei.peekable();
+    // The writer knows no member beside an empty list of features.
+    if let (Some(image), Some(_)) = (&provenance.image, nuclei.peek()) {
+        features.write_foreign_member("image", image).map_err(geojson_error)?;
+    }
     let mut count = 0;
     for nucleus in nuclei {
         let id = outline_id(&nucleus.polygons);
@@ -89,7 +107,12 @@ fn csv_error(error: std::io::Error) -> Error {
 }
 
 fn geojson_error(error: geojson::Error) -> Error {
-    Error::io("The GeoJSON cannot be written", std::io::Error::other(error))
+    let error = match error {
+        geojson::Error::Io(error) => error,
+        geojson::Error::MalformedGeoJson(error) => error.into(),
+        other => std::io::Error::other(other),
+    };
+    Error::io("The outlines cannot be written", error)
 }
 
 fn feature(nucleus: &Nucleus, id: String, provenance: &Provenance) -> Feature {
@@ -151,7 +174,8 @@ mod tests {
     /// GeoJSON and CSV.
     fn texts(nuclei: Vec<Nucleus>) -> [String; 2] {
         let (mut geojson, mut csv) = (Vec::new(), Vec::new());
-        let provenance = Provenance { model: "abc".into(), mpp_um: Some(0.25) };
+        let image = Some(ImageSource { name: "a.svs".into(), bytes: Some(7) });
+        let provenance = Provenance { model: "abc".into(), mpp_um: Some(0.25), image };
         let count = nuclei.len();
         assert_eq!(
             write_nuclei(nuclei.into_iter(), &provenance, &mut geojson, &mut csv).expect("written"),
@@ -173,6 +197,8 @@ mod tests {
             .try_into()
             .expect("features");
         assert_eq!(parsed.features.len(), 2);
+        let members = parsed.foreign_members.clone().expect("members");
+        assert_eq!(members["image"], json!({ "name": "a.svs", "bytes": 7 }));
         let feature = &parsed.features[0];
         let property = |name: &str| feature.property(name).expect(name).clone();
         assert_eq!(property("objectType"), "detection");

@@ -14,7 +14,7 @@ mod regions;
 mod simplify;
 mod watershed;
 
-pub use export::{Provenance, write_nuclei};
+pub use export::{ImageSource, Provenance, write_nuclei};
 pub use measure::{LengthUnit, Measurements, Nuclei, Nucleus};
 
 use crate::error::{Error, Result};

@@ -113,7 +113,11 @@ impl<'de> Visitor<'de> for CoordinatesVisitor {
 pub(super) fn read_geojson(text: &str) -> Result<Outlines> {
     let members = match members(text) {
         Ok(members) => members,
-        Err(error) => return Err(foreign_json(text).unwrap_or_else(|| json_error(text, error))),
+        // QuPath writes NaN for measurements that do not exist.
+        Err(error) => match without_special_numbers(text).map(|text| members(&text)) {
+            Some(Ok(members)) => members,
+            _ => return Err(foreign_json(text).unwrap_or_else(|| json_error(text, error))),
+        },
     };
     let mut reader = GeoJsonReader::default();
     for member in members {
@@ -140,6 +144,45 @@ fn members(text: &str) -> serde_json::Result<Vec<Member>> {
     let replaced = text.contains('\u{1E}').then(|| text.replace('\u{1E}', " "));
     let text = replaced.as_deref().unwrap_or(text);
     serde_json::Deserializer::from_str(text).into_iter().collect()
+}
+
+/// The text with `null` in place of NaN and infinities, which are no JSON; none where it has none.
+fn without_special_numbers(text: &str) -> Option<String> {
+    const SPECIAL: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
+    let mut replaced = String::with_capacity(text.len());
+    // The text is cut at its quotation marks: every other piece lies inside of a string.
+    let mut is_string = false;
+    let mut has_special = false;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = if is_string { end_of_string(rest) } else { rest.find('"') };
+        let (piece, after) = rest.split_at(end.map_or(rest.len(), |at| at + 1));
+        if !is_string && SPECIAL.iter().any(|special| piece.contains(special)) {
+            has_special = true;
+            let mut piece = piece.to_owned();
+            for special in SPECIAL {
+                piece = piece.replace(special, "null");
+            }
+            replaced += &piece;
+        } else {
+            replaced += piece;
+        }
+        is_string = !is_string;
+        rest = after;
+    }
+    has_special.then_some(replaced)
+}
+
+/// Index of the quotation mark that ends a string, without those behind a backslash.
+fn end_of_string(text: &str) -> Option<usize> {
+    let mut is_escaped = false;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte == b'"' && !is_escaped {
+            return Some(at);
+        }
+        is_escaped = byte == b'\\' && !is_escaped;
+    }
+    None
 }
 
 fn json_error(text: &str, error: serde_json::Error) -> Error {

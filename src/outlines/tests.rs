@@ -107,6 +107,9 @@ fn what_qupath_states_of_an_object_is_kept() {
     let outlines = read(&cell);
     assert_eq!((areas(&outlines), outlines.objects[0].kind), (vec![100.0], OutlineKind::Detection));
     assert!(notes(&cell).contains("nucleus"));
+    let measured =
+        feature(&polygon(), r#"{"name":"NaN \" NaN","measurements":{"a":NaN,"b":-Infinity}}"#);
+    assert_eq!(read(&measured).objects[0].name.as_deref(), Some("NaN \" NaN"));
     let border = cell.replace("nucleusGeometry", "other");
     assert_eq!(read(&border).objects[0].kind, OutlineKind::Cell);
 }

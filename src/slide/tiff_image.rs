@@ -486,7 +486,7 @@ mod tests {
         let pixels =
             "<OME><Image><Pixels SizeC='3' SizeX='2' SizeY='2'><TiffData/></Pixels></Image></OME>";
         let samples = colour(&[7; 12]).described(pixels).read();
-        assert_eq!(samples.values, TiffValues::U8(vec![7; 12]), "channels that are samples");
+        assert_eq!(samples.values, SampleValues::U8(vec![7; 12]), "channels that are samples");
         let broken = planes("<OME").expect("its first plane");
         assert!(broken.notes.iter().any(|n| n.contains("cannot be read")), "{:?}", broken.notes);
     }

@@ -63,7 +63,7 @@ impl ResultSlot {
             return Err(Error::invalid("The pixel size must be a positive number of micrometres"));
         }
         let mpp_um = (mpp > 0.0).then_some(mpp);
-        Ok(Provenance { model: self.fingerprint.clone(), mpp_um })
+        Ok(Provenance { model: self.fingerprint.clone(), mpp_um, image: None })
     }
 
     /// Width and height of the open image.

@@ -52,7 +52,7 @@ impl SlideResult {
     /// None in practice.
     pub(super) fn files(&self) -> Result<[Vec<u8>; 2]> {
         let mpp_um = self.job.settings().mpp_um;
-        let provenance = Provenance { model: self.fingerprint.clone(), mpp_um };
+        let provenance = Provenance { model: self.fingerprint.clone(), mpp_um, image: None };
         let (mut features, mut table) = (Vec::new(), Vec::new());
         write_nuclei(self.index.nuclei(), &provenance, &mut features, &mut table)?;
         Ok([features, table])

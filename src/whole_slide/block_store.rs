@@ -80,9 +80,17 @@ impl BlockStore {
             .at(file)
     }
 
-    /// Removes the folder; the results are complete.
+    /// Removes the blocks, and the folder if nothing else lies in it; the results are complete.
     pub fn remove(self) {
-        drop(std::fs::remove_dir_all(&self.folder)); // one left behind is harmless
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_block =
+                name.strip_prefix("block-").is_some_and(|n| n.strip_suffix(".json").is_some());
+            if is_block || name == "run.txt" || name.starts_with(".prunella-") {
+                drop(std::fs::remove_file(entry.path())); // one left behind is harmless
+            }
+        }
+        drop(std::fs::remove_dir(&self.folder));
     }
 }
 

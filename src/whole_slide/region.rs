@@ -1,6 +1,9 @@
 //! The part of a slide that is segmented.
 
 #[cfg(not(target_arch = "wasm32"))]
+use std::collections::BTreeSet;
+
+#[cfg(not(target_arch = "wasm32"))]
 use crate::error::{Error, Result, Warnings, counted};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::outlines::read_outlines;
@@ -106,10 +109,15 @@ impl SlideRegion {
         let mut notes = outlines.notes;
         let mut inside = Vec::new();
         let mut ignored = Vec::new();
+        let mut resembling = BTreeSet::new();
         let mut points = 0;
         for object in outlines.objects {
-            let is_ignored =
-                object.class.is_some_and(|class| class.eq_ignore_ascii_case(IGNORED_CLASS));
+            let class = object.class.unwrap_or_default();
+            let is_ignored = class.eq_ignore_ascii_case(IGNORED_CLASS);
+            let lower = class.to_lowercase();
+            if !is_ignored && (lower.starts_with("ignore") || lower.starts_with("exclu")) {
+                resembling.insert(class);
+            }
             for polygon in object.polygons {
                 points += polygon.iter().map(Vec::len).sum::<usize>();
                 let part = RegionPart::new(polygon);
@@ -129,6 +137,12 @@ impl SlideRegion {
             return Err(Error::limit(format!(
                 "The region has {points} corners; {MAX_POINTS} are the limit"
             )));
+        }
+        for class in resembling {
+            notes.note(format!(
+                "Polygons of the class '{class}' belong to the region like all others; those of \
+                 the class {IGNORED_CLASS} are cut out"
+            ));
         }
         if !ignored.is_empty() {
             notes.note(format!(
@@ -282,6 +296,9 @@ mod tests {
         assert!(region.holds(2.0, 5.0) && !region.holds(7.0, 5.0));
         assert_eq!(notes.notes.len(), 1);
         assert!(SlideRegion::from_outlines(square(0, "ignore*").as_bytes()).is_err());
+        let (_, notes) =
+            SlideRegion::from_outlines(square(0, "Exclude").as_bytes()).expect("region");
+        assert!(notes.notes[0].contains("'Exclude' belong"), "{notes:?}");
     }
 
     #[test]

@@ -162,14 +162,18 @@ export function modelPath(name) {
   return join(root, "models", `${name}.safetensors`);
 }
 
-/** Files that `prunella segment` writes for an image, by ending. */
+/** Files that `prunella segment` writes for an image, by ending; outlines without their image. */
 export function nativeFiles(image, model, options = []) {
   const folder = mkdtempSync(join(tmpdir(), "prunella-e2e-"));
   const file = join(folder, "field.png");
   writeFileSync(file, image);
   const required = ["--model", modelPath(model), "--out", folder, "--device", "cpu"];
   runProgram("segment", file, ...required, ...options);
-  return (ending) => readFileSync(join(folder, `field.${ending}`));
+  return (ending) => {
+    const bytes = readFileSync(join(folder, `field.${ending}`));
+    if (ending !== "geojson") return bytes;
+    return Buffer.from(bytes.toString().replace(/ "image": \{[^}]*\},/, ""));
+  };
 }
 
 /** Runs the native program and gives its output. */
