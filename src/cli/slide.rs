@@ -78,8 +78,8 @@ pub(super) struct SlideSegmentArguments {
     /// Only this rectangle: x,y,width,height in pixels of the finest level.
     #[arg(long, value_name = "X,Y,W,H", conflicts_with = "inside", allow_hyphen_values = true)]
     region: Option<SlideRegion>,
-    /// Only inside the polygons of this file: QuPath's annotations as GeoJSON, or XML of ImageScope,
-    /// HALO or ASAP.
+    /// Only inside the polygons of this file: QuPath's annotations as GeoJSON, or XML of
+    /// ImageScope, HALO or ASAP.
     #[arg(long, value_name = "FILE")]
     inside: Option<PathBuf>,
     /// Segment blocks without tissue too.

@@ -155,8 +155,8 @@ pub(super) fn folder_kind(name: &str) -> FolderKind {
     }
 }
 
-/// The words of a folder's name that distinguish it from its neighbours: neither label nor image, as `a`
-/// in `a_images` and `a_masks`.
+/// The words of a folder's name that distinguish it from its neighbours: neither label nor image,
+/// as `a` in `a_images` and `a_masks`.
 pub(super) fn own_words(name: &str) -> Vec<String> {
     let mut own = words(name);
     own.retain(|word| {

@@ -179,8 +179,8 @@ fn new_temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     builder.tempfile_in(folder)
 }
 
-/// What distinguishes an existing file from every other one, whatever the path to it: equal for a link and
-/// its target, and for hard links.
+/// What distinguishes an existing file from every other one, whatever the path to it: equal for a
+/// link and its target, and for hard links.
 #[must_use]
 pub fn file_identity(path: &Path) -> Option<String> {
     #[cfg(unix)]

@@ -574,8 +574,8 @@ impl SlideLevel {
         match offset.checked_add(byte_count).filter(|end| *end <= bytes.len()) {
             Some(end) => Ok(offset..end),
             None => Err(Error::malformed(format!(
-                "Tile {index} is stated to lie at byte {offset}, past the end of the file, which may \
-                 be cut short"
+                "Tile {index} is stated to lie at byte {offset}, past the end of the file, which \
+                 may be cut short"
             ))
             .into()),
         }

@@ -88,8 +88,8 @@ impl TiffPictures {
             matches!(finest.photometric, Photometric::BlackIsZero | Photometric::WhiteIsZero);
         if is_grey && finest.samples >= 3 {
             pictures.notes.push(format!(
-                "The file does not state what its {} samples a pixel are; the first three are taken \
-                 for red, green and blue",
+                "The file does not state what its {} samples a pixel are; the first three are \
+                 taken for red, green and blue",
                 finest.samples
             ));
         }
