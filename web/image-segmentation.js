@@ -138,7 +138,7 @@ export class ImageSegmentation {
 
   /** @param {number} count */
   #describe(count) {
-    const nuclei = `${formatCount(count)} nuclei`;
+    const nuclei = `${formatCount(count)} ${count === 1 ? "nucleus" : "nuclei"}`;
     if (this.#isPartial) {
       return `Cancelled: ${nuclei} in the finished part. Exports contain only that part.`;
     }

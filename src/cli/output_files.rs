@@ -139,9 +139,9 @@ fn stated_image(geojson: &Path) -> Option<ImageSource> {
     serde_json::Deserializer::from_str(value).into_iter().next()?.ok()
 }
 
-/// Name of the results of an image: its file name without the ending.
+/// Name of the results of an image: its file name without the ending, as for a slide on a disk.
 pub(super) fn result_name(image: &Path) -> String {
-    image.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
+    without_ending(&image.file_name().map(|n| n.to_string_lossy()).unwrap_or_default())
 }
 
 /// Refuses results of one name, which would overwrite each other; `names` are those of the results
@@ -173,8 +173,7 @@ pub(super) fn slide_result_name(place: &str) -> String {
         let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path);
         return without_ending(&percent_decoded(last).replace(['/', '\\', '\0'], "_"));
     }
-    let name = Path::new(place).file_name().map(|n| n.to_string_lossy().into_owned());
-    without_ending(&name.unwrap_or_default())
+    result_name(Path::new(place))
 }
 
 /// A file name without its ending, and without the `.ome` before it; never empty.

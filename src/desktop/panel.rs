@@ -7,6 +7,7 @@ use egui::{
 use super::app_state::{AppState, JobProgress, file_name};
 use super::command::{Command, SegmentExtent};
 use super::file_list::FileList;
+use crate::error::counted;
 
 /// Width, points.
 pub(super) const PANEL_WIDTH: f32 = 280.0;
@@ -135,7 +136,7 @@ fn segmentation_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>
         });
     }
     if let Some(count) = app.counts() {
-        ui.label(RichText::new(format!("{} nuclei", count.nuclei)).strong());
+        ui.label(RichText::new(counted(count.nuclei, "nucleus", "nuclei")).strong());
         ui.label(format!("{:.1} % of the area", count.area_share * 100.0));
         let export = Button::new("Export GeoJSON and CSV");
         if ui.add_enabled(count.nuclei > 0, export).clicked() {

@@ -71,13 +71,18 @@ impl ResultSlot {
         (self.original.width(), self.original.height())
     }
 
+    /// Whether the network read the open image at another pixel size.
+    fn is_resampled(&self) -> bool {
+        self.scale.total_cmp(&1.0).is_ne()
+    }
+
     /// The nuclei in pixels of the open image, whose size is `mpp_um`.
     fn measured(&self, mpp_um: Option<f64>) -> Result<impl Iterator<Item = Nucleus>> {
         let FoundNuclei { labels, smooth, parameters } = self.nuclei()?;
         let own_mpp_um = mpp_um.map(|mpp_um| mpp_um * self.scale);
         let all = measure_nuclei(&self.image, labels, smooth, parameters, own_mpp_um)?;
         Ok(all.map(|nucleus| {
-            if self.scale == 1.0 {
+            if !self.is_resampled() {
                 return nucleus;
             }
             let label = nucleus.label;
@@ -97,7 +102,7 @@ impl ResultSlot {
     /// The labels in pixels of the open image; at another pixel size they are drawn from the
     /// outlines.
     fn labels(&self) -> Result<LabelMap> {
-        if self.scale == 1.0 {
+        if !self.is_resampled() {
             return Ok(self.nuclei()?.labels.clone());
         }
         let (width, height) = self.size();
