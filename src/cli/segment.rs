@@ -16,7 +16,7 @@ use super::output::Output;
 use super::output_files::{
     check_distinct, check_results, check_same_image, image_source, result_name, slide_result_name,
 };
-use super::slide::{SlideSegmentArguments, segment_slide};
+use super::slide::{SlideResult, SlideSegmentArguments, segment_slide};
 use crate::engine::{Block, Device};
 use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::instances::{
@@ -108,8 +108,33 @@ impl ImageResult {
     }
 }
 
+/// What `segment --json` prints.
+#[derive(Debug, Default, Serialize)]
+struct SegmentReport {
+    /// Number of inputs that could not be segmented.
+    failed: usize,
+    images: Vec<ImageResult>,
+    slides: Vec<SlideResult>,
+}
+
+impl SegmentReport {
+    /// A line for each input.
+    fn describe(&self) -> String {
+        let mut text: String = self.images.iter().map(ImageResult::describe).collect();
+        for slide in &self.slides {
+            text += &format!("{}\n", slide.describe());
+        }
+        text
+    }
+
+    fn nuclei(&self) -> usize {
+        self.images.iter().map(|image| image.nuclei).sum::<usize>()
+            + self.slides.iter().map(|slide| slide.nuclei).sum::<usize>()
+    }
+}
+
 /// `prunella segment`. Slides are segmented as by `slide segment`, one after the other behind the
-/// images, with a result each.
+/// images.
 pub(super) fn segment_images(
     arguments: &SegmentArguments,
     output: Output,
@@ -117,18 +142,16 @@ pub(super) fn segment_images(
     let (slides, images): (Vec<PathBuf>, Vec<PathBuf>) =
         arguments.images.iter().cloned().partition(|path| is_slide(path));
     check_files(arguments, &slides, &images)?;
-    if slides.is_empty() {
-        return segment_fields(arguments, output);
-    }
-    if arguments.views.several() {
+    if !slides.is_empty() && arguments.views.several() {
         return Err(Error::unsupported(
             "Slides are segmented in one orientation only; leave out --views",
         ));
     }
-    let mut outcome = CommandOutcome::Nothing;
+    let inputs = arguments.images.len();
+    let mut report = SegmentReport::default();
     if !images.is_empty() {
         let arguments = SegmentArguments { images, ..arguments.clone() };
-        outcome = segment_fields(&arguments, output)?;
+        (report.images, report.failed) = segment_fields(&arguments, inputs, output)?;
     }
     for slide in slides {
         output.remark(&format!(
@@ -137,11 +160,25 @@ pub(super) fn segment_images(
         ));
         let SegmentArguments { model, out, mpp, how, .. } = arguments.clone();
         let own = SlideSegmentArguments::of_file(&slide, model, out, mpp, how);
-        if let CommandOutcome::Done = segment_slide(&own, output)? {
-            outcome = CommandOutcome::Done;
+        match segment_slide(&own, output) {
+            Ok(result) => report.slides.push(result),
+            Err(error) if inputs == 1 || matches!(error, Error::Cancelled { .. }) => {
+                return Err(error);
+            }
+            Err(error) => {
+                output.remark(&format!("{}: left out: {error}", slide.display()));
+                report.failed += 1;
+            }
         }
     }
-    Ok(outcome)
+    output.result(&report, &report.describe())?;
+    if report.failed > 0 {
+        return Err(Error::mismatch(format!(
+            "{} of {inputs} images could not be segmented; see the messages above",
+            report.failed
+        )));
+    }
+    Ok(if report.nuclei() == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
 }
 
 /// Whether a file is a slide: a TIFF with a pyramid, or of more pixels than an image may have.
@@ -157,7 +194,13 @@ fn is_slide(path: &Path) -> bool {
     })
 }
 
-fn segment_fields(arguments: &SegmentArguments, output: Output) -> Result<CommandOutcome> {
+/// Segments images, some of `inputs`; gives their results and the number of those that failed. The
+/// error of a single input is its own.
+fn segment_fields(
+    arguments: &SegmentArguments,
+    inputs: usize,
+    output: Output,
+) -> Result<(Vec<ImageResult>, usize)> {
     if arguments.mpp.is_some_and(|m| !(m.is_finite() && m > 0.0)) {
         return Err(Error::invalid("The pixel size must be a positive number of micrometres"));
     }
@@ -166,7 +209,8 @@ fn segment_fields(arguments: &SegmentArguments, output: Output) -> Result<Comman
     let segmenter = arguments.how.open(Arc::clone(&model), output)?;
     let runner =
         ImageRunner { segmenter: &segmenter, how: &arguments.how, views: arguments.views, output };
-    let (results, failed) = if let ([image], [name]) = (&arguments.images[..], &names[..]) {
+    let (results, failed) = if inputs == 1 {
+        let (image, name) = (&arguments.images[0], &names[0]);
         let result = segment_one(arguments, image, name, &runner, &Feedback::of_one(output, name))?;
         (vec![result], 0)
     } else {
@@ -178,16 +222,7 @@ fn segment_fields(arguments: &SegmentArguments, output: Output) -> Result<Comman
             model.card().mpp_um
         ));
     }
-    let value = serde_json::json!({ "images": results, "failed": failed });
-    output.result(&value, &results.iter().map(ImageResult::describe).collect::<String>())?;
-    if failed == 0 {
-        let is_empty = results.iter().all(|result| result.nuclei == 0);
-        return Ok(if is_empty { CommandOutcome::Nothing } else { CommandOutcome::Done });
-    }
-    Err(Error::mismatch(format!(
-        "{failed} of {} images could not be segmented; see the messages above",
-        arguments.images.len()
-    )))
+    Ok((results, failed))
 }
 
 /// Refuses results that would overwrite each other, cannot be written or would replace what is no

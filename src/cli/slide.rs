@@ -117,15 +117,22 @@ pub(super) fn slide(arguments: &SlideArguments, output: Output) -> Result<Comman
     match &arguments.task {
         SlideTask::Info { slide } => info(slide, output),
         SlideTask::Region(a) => region(a, output),
-        SlideTask::Segment(a) => segment_slide(a, output),
+        SlideTask::Segment(a) => segment_and_print(a, output),
     }
 }
 
 /// `prunella slide segment`.
+fn segment_and_print(a: &SlideSegmentArguments, output: Output) -> Result<CommandOutcome> {
+    let result = segment_slide(a, output)?;
+    output.result(&result, &result.describe())?;
+    Ok(if result.nuclei == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
+}
+
+/// Segments a slide into the files that the result names.
 ///
 /// # Errors
 /// Those of reading, computing and writing.
-pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result<CommandOutcome> {
+pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result<SlideResult> {
     let begun = Instant::now();
     let name = slide_result_name(&a.slide);
     let geojson = a.out.join(format!("{name}.geojson"));
@@ -187,8 +194,8 @@ pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result
         write_streamed(&csv, |table| write_finished(&job, &store, &provenance, features, table))
     })?;
     store.remove();
-    let result = SlideResult {
-        slide: &a.slide,
+    Ok(SlideResult {
+        slide: a.slide.clone(),
         nuclei,
         blocks: summary.blocks,
         skipped_blocks: summary.skipped,
@@ -203,39 +210,38 @@ pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result
         decode_seconds: reader.decode_secs(),
         network_seconds: summary.seconds.network,
         object_seconds: summary.seconds.objects,
-        geojson: &geojson,
-        csv: &csv,
-    };
-    output.result(&result, &result.describe())?;
-    Ok(if nuclei == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
+        geojson,
+        csv,
+    })
 }
 
 /// What `slide segment --json` prints, keys in alphabetical order. The stages of reading, network
 /// and objects overlap.
 #[derive(Debug, Serialize)]
-struct SlideResult<'a> {
+pub(super) struct SlideResult {
     blocks: usize,
-    csv: &'a Path,
+    csv: PathBuf,
     /// Of all threads together.
     decode_seconds: f64,
     device: String,
-    geojson: &'a Path,
+    geojson: PathBuf,
     mpp_um: f64,
     network_seconds: f64,
-    nuclei: usize,
+    pub nuclei: usize,
     object_seconds: f64,
     read_seconds: f64,
     resumed_blocks: usize,
     scale: f64,
     seconds: f64,
     skipped_blocks: usize,
-    slide: &'a str,
+    slide: String,
     stain_matched: bool,
     tissue_share: f64,
 }
 
-impl SlideResult<'_> {
-    fn describe(&self) -> String {
+impl SlideResult {
+    /// A line of the text output.
+    pub(super) fn describe(&self) -> String {
         format!(
             "{}: {} in {} of {}, {:.1} s (network {:.1}, objects {:.1}; reading \
              beside it {:.1}) → {}",
