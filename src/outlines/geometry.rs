@@ -75,11 +75,7 @@ fn steps(decimals: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raster::Point;
-
-    fn ring(points: &[(f64, f64)]) -> Vec<Point> {
-        points.iter().map(|&(x, y)| Point { x, y }).collect()
-    }
+    use crate::outlines::test_shapes::ring;
 
     #[test]
     fn rings_are_closed_once_and_have_no_repeated_points() {

@@ -6,6 +6,8 @@
 //! valid for programs that check them (GEOS, JTS, QuPath).
 
 mod geometry;
+#[cfg(test)]
+mod test_shapes;
 mod validity;
 
 #[cfg(not(target_arch = "wasm32"))]

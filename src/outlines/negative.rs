@@ -155,13 +155,7 @@ fn cut_out(polygon: &Polygon, cuts: &[&Ring]) -> Vec<Polygon> {
 mod tests {
     use super::*;
     use crate::outlines::read::OutlineKind;
-    use crate::raster::Point;
-
-    fn square(x: f64, y: f64, side: f64) -> Ring {
-        [(x, y), (x + side, y), (x + side, y + side), (x, y + side)]
-            .map(|(x, y)| Point { x, y })
-            .to_vec()
-    }
+    use crate::outlines::test_shapes::square;
 
     /// Areas of the squares that are left, and notes.
     fn cut(positive: &[Ring], negative: &[Ring]) -> (Vec<f64>, Warnings) {

@@ -126,15 +126,7 @@ fn polygons(shapes: Vec<Vec<GridRing>>) -> Vec<Polygon> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raster::Point;
-
-    fn ring(points: &[(f64, f64)]) -> Ring {
-        points.iter().map(|&(x, y)| Point { x, y }).collect()
-    }
-
-    fn square(x: f64, y: f64, side: f64) -> Ring {
-        ring(&[(x, y), (x + side, y), (x + side, y + side), (x, y + side)])
-    }
+    use crate::outlines::test_shapes::{ring, square};
 
     fn total(polygons: &[Polygon]) -> f64 {
         for polygon in polygons {

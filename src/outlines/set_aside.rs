@@ -191,13 +191,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raster::{Point, Ring};
-
-    fn square(x: f64, y: f64, side: f64) -> Ring {
-        [(x, y), (x + side, y), (x + side, y + side), (x, y + side)]
-            .map(|(x, y)| Point { x, y })
-            .to_vec()
-    }
+    use crate::outlines::test_shapes::square;
+    use crate::raster::Ring;
 
     fn object(kind: OutlineKind, class: &str, ring: Ring) -> Outline {
         let class = (!class.is_empty()).then(|| class.to_owned());

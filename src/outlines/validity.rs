@@ -341,15 +341,8 @@ fn holds_doubled(ring: &[GridPoint], point: GridPoint) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outlines::test_shapes::{ring, square};
     use crate::raster::Ring;
-
-    fn ring(points: &[(f64, f64)]) -> Ring {
-        points.iter().map(|&(x, y)| Point { x, y }).collect()
-    }
-
-    fn square(x: f64, y: f64, side: f64) -> Ring {
-        ring(&[(x, y), (x + side, y), (x + side, y + side), (x, y + side)])
-    }
 
     fn is_valid(rings: &[Ring]) -> bool {
         polygons_are_valid(&[rings.to_vec()], 100.0)
