@@ -10,6 +10,7 @@ mod results;
 mod session;
 mod slide;
 mod slide_source;
+mod stain_view;
 mod viewport;
 
 pub use block::BlockWorker;
