@@ -84,7 +84,10 @@ export class Page {
       cancelRunning: () => void engine.cancel(),
       showError: (error) => this.showError(error),
       alertNumber,
-      closeAlert,
+      closeAlert: (number) => {
+        // What fails while the page starts stays in sight when the rest succeeds.
+        if (document.documentElement.dataset.state !== "loading") closeAlert(number);
+      },
     });
     this.imageSegmentation = new ImageSegmentation(this);
     this.slideSegmentation = new SlideSegmentation(this);

@@ -28,7 +28,7 @@ use crate::whole_slide::{
 /// A TIFF of one level is an image while it has no more pixels than this.
 const MAX_IMAGE_PX: usize = 36_000_000;
 /// Side of a block, pixels: small enough for answers to come soon and for memory to stay low.
-const BLOCK_PX: usize = 1024;
+pub(super) const BLOCK_PX: usize = 1024;
 
 /// The nuclei of a slide and the job that finds them.
 pub(super) struct SlideResult {
@@ -89,7 +89,7 @@ fn stain_notes(job: &SlideJob) -> Vec<&'static str> {
 }
 
 impl Session {
-    fn slide(&self) -> Result<Rc<WebSlide>> {
+    pub(super) fn slide(&self) -> Result<Rc<WebSlide>> {
         self.state.borrow().slide.clone().ok_or_else(|| Error::invalid("There is no slide open"))
     }
 
