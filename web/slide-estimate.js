@@ -29,7 +29,8 @@ export function bindSlideEstimate(page) {
       return;
     }
     const bounds = page.slideSegmentation.visibleBounds();
-    const key = [page.model.facts.id, page.mpp, ...bounds.map(Math.round)].join();
+    const { id } = page.model.facts;
+    const key = [id, speeds.get(id), page.mpp, ...bounds.map(Math.round)].join();
     if (key === shown) return;
     shown = key;
     page.debounce("estimate", DELAY_MS, () => void update(page));
@@ -39,7 +40,11 @@ export function bindSlideEstimate(page) {
 /** Computes and shows the estimate of the view as it is now. @param {Page} page */
 async function update(page) {
   const { model, mpp, engine, slideSegmentation } = page;
-  if (!page.isSlide || !model || mpp === 0 || page.isSegmenting) return;
+  if (!page.isSlide || !model || mpp === 0) return;
+  if (page.isSegmenting) {
+    page.debounce("estimate", DELAY_MS, () => void update(page));
+    return;
+  }
   const bounds = slideSegmentation.visibleBounds();
   const { id } = model.facts;
   // Without an estimate, as after a failed read, the buttons are as good.
