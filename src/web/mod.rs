@@ -8,6 +8,7 @@ mod computation;
 mod estimate;
 mod models;
 mod results;
+mod review;
 mod session;
 mod slide;
 mod slide_source;
@@ -16,6 +17,7 @@ mod viewport;
 
 pub use block::BlockWorker;
 pub use computation::Computation;
+pub use review::ReviewStore;
 pub use session::Session;
 pub use viewport::CanvasViewport;
 
