@@ -7,7 +7,8 @@ import { elements } from "./elements.js";
 const UM_AT_ONE = 10;
 /** Smallest scale as a share of that of the whole image, as in the crate's viewer. */
 const MIN_FIT_SHARE = 0.3;
-const TOO_SMALL = "At this magnification the image would be less than a third as large as the view.";
+const TOO_SMALL =
+  "At this magnification the image would be less than a third as large as the view.";
 const UNKNOWN = "The pixel size is unknown. Enter it under Image.";
 
 /** @param {Page} page */

@@ -15,7 +15,10 @@ import { formatBytes, formatCount } from "./format.js";
  * @property {number} dice mean agreement with the annotations of the test tiles
  */
 
-/** From accurate to fast, then the unpruned one, as models/README.md has them. @type {ModelStop[]} */
+/**
+ * From accurate to fast, then the unpruned one, as models/README.md has them.
+ * @type {ModelStop[]}
+ */
 export const MODEL_STOPS = [
   {
     name: "Most accurate",
@@ -42,7 +45,7 @@ export const MODEL_STOPS = [
     dice: 0.788,
   },
   {
-    name: "Unpruned, slow: for comparison",
+    name: "Unpruned, slowest",
     ratio: 0,
     pruneHidden: false,
     parameters: 916_959,
@@ -76,13 +79,13 @@ export function bindModelStops(page, changed) {
 /** @param {ModelStop} stop @param {HTMLInputElement} input */
 function stopLabel({ name, parameters, bytes, dice }, input) {
   const facts = document.createElement("small");
-  facts.textContent = `${formatCount(parameters)} parameters, ${formatBytes(bytes)}`;
+  facts.textContent = `${formatCount(parameters)} parameters, Dice ${dice.toFixed(3)}`;
   const text = document.createElement("span");
   text.append(name, facts);
-  const agreement = document.createElement("small");
-  agreement.textContent = `Dice ${dice.toFixed(3)}`;
+  const size = document.createElement("small");
+  size.textContent = formatBytes(bytes);
   const label = document.createElement("label");
-  label.append(input, text, agreement);
+  label.append(input, text, size);
   return label;
 }
 
