@@ -71,7 +71,7 @@ export function bindModelStops(page, changed) {
       changed();
     };
     choices.push({ stop, input });
-    elements.modelStops.append(stopLabel(stop, input));
+    elements.modelStops.querySelector("p")?.before(stopLabel(stop, input));
   }
   showModelStop(page);
 }

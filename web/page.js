@@ -506,7 +506,7 @@ export class Page {
     this.canvasView.setLayers({ selected: label });
     const description = this.results.select(label);
     if (description) this.showStatus(description);
-    else if (label === 0 && this.results.nuclei.length > 0) this.showStatus("No nucleus here.");
+    else if (label === 0 && this.canvasView.hasResult[MAIN]) this.showStatus("No nucleus here.");
   }
 
   /** @param {number} value */
