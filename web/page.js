@@ -3,13 +3,17 @@ import { Address } from "./address.js";
 import { isStandalone } from "./assets.js";
 import { CanvasView } from "./canvas-view.js";
 import { elements } from "./elements.js";
-import { messageOf } from "./error-message.js";
 import { formatBytes, formatCount } from "./format.js";
 import { ImageSegmentation } from "./image-segmentation.js";
+import { Look } from "./look.js";
+import { alertNumber, closeAlert, showAlert, showStatus } from "./messages.js";
+import { showModelStop } from "./model-stops.js";
 import { Models } from "./models.js";
 import { Opener } from "./opener.js";
+import { OverviewMap } from "./overview-map.js";
 import { Preview } from "./preview.js";
 import { Results } from "./results.js";
+import { Ruler } from "./ruler.js";
 import { showScaleBar } from "./scale-bar.js";
 import { ShareDialog } from "./share-dialog.js";
 import { SlideSegmentation } from "./slide-segmentation.js";
@@ -28,6 +32,12 @@ const SLIDE_THRESHOLD_DELAY_MS = 400;
 const DEFAULT_RATIO = 50;
 /** Relative difference below which two pixel sizes are taken as equal, as in the engine. */
 const SAME_SCALE = 0.05;
+
+/** Limits of a pixel size, µm. */
+const MIN_MPP = 0.001;
+const MAX_MPP = 1000;
+const INVALID_MPP =
+  "The pixel size must be a number of micrometres above 0, for example 0.25. It was not changed.";
 
 /** A pixel size for the field, empty for 0. @param {number} mpp µm */
 function mppText(mpp) {
@@ -73,10 +83,15 @@ export class Page {
       setBusy: (busy) => this.setBusy(busy),
       cancelRunning: () => void engine.cancel(),
       showError: (error) => this.showError(error),
+      alertNumber,
+      closeAlert,
     });
     this.imageSegmentation = new ImageSegmentation(this);
     this.slideSegmentation = new SlideSegmentation(this);
     this.opener = new Opener(this);
+    this.overview = new OverviewMap(this);
+    this.ruler = new Ruler(this);
+    this.look = new Look(this);
     engine.onevent = (event) => this.#handleEvent(event);
     this.canvasView.onerror = (error) => this.showError(error);
     this.canvasView.onframe = () => this.#viewDrawn();
@@ -97,18 +112,18 @@ export class Page {
 
   /** @param {string} text */
   showStatus(text) {
-    elements.status.textContent = text;
+    showStatus(text);
   }
 
   /** Shows an error, unless it is a cancellation. @param {unknown} error */
   showError(error) {
     if (error instanceof Error && error.name === "AbortError") return;
-    elements.alert.textContent = messageOf(error);
-    elements.alert.hidden = false;
+    showAlert(error);
   }
 
+  /** Removes the error. An action that succeeds does it by itself: see `TaskQueue`. */
   clearError() {
-    elements.alert.hidden = true;
+    closeAlert();
   }
 
   /** @param {boolean} busy */
@@ -163,6 +178,12 @@ export class Page {
     elements.mppSource.textContent = this.canvasView.width === 0 ? "" : source;
   }
 
+  /** Whether the field is empty or holds a pixel size. */
+  #isValidMpp() {
+    const { value } = elements.mpp;
+    return value === "" || (Number(value) >= MIN_MPP && Number(value) <= MAX_MPP);
+  }
+
   /** Pixels of the image to one of the model's, in each direction. @param {number} mpp */
   #scaleAt(mpp) {
     const scale = mpp > 0 ? (this.model?.facts.mpp ?? mpp) / mpp : 1;
@@ -170,6 +191,11 @@ export class Page {
   }
 
   mppChanged() {
+    if (elements.mpp.validity.badInput || !this.#isValidMpp()) {
+      this.showError(INVALID_MPP);
+      elements.mpp.value = mppText(this.#usedMpp);
+      return;
+    }
     this.results.mpp = this.mpp;
     this.results.refresh();
     this.#showMppSource();
@@ -209,12 +235,12 @@ export class Page {
   #restoreModelSettings() {
     elements.ratio.value = String(this.#modelSettings.ratio);
     elements.pruneHidden.checked = this.#modelSettings.pruneHidden;
-    elements.ratioText.textContent = `${this.ratio} %`;
+    showModelStop(this);
   }
 
   /** @param {Model} model */
   #showModel({ facts, kind }) {
-    elements.ratioText.textContent = `${this.ratio} %`;
+    showModelStop(this);
     elements.modelKind.textContent = this.#describeModel(kind);
     elements.parameters.textContent = formatCount(facts.parameters);
     elements.bytes.textContent = formatBytes(facts.bytes);
@@ -231,7 +257,7 @@ export class Page {
       case "shipped":
         return this.ratio === 0 ? "The unpruned network." : "Fine-tuned after pruning.";
       case "pruned":
-        return "Pruned here, without fine-tuning: expect lower accuracy.";
+        return "Pruned here, without fine-tuning: the numbers can be far off.";
       case "loaded":
         return "The loaded model, unchanged.";
     }
@@ -244,7 +270,6 @@ export class Page {
    * @returns {Promise<boolean>} whether the model could be used
    */
   async loadModel(load, { modelLink, fromUrl = false, ratio = 0, pruneHidden = false } = {}) {
-    this.clearError();
     let isLoaded = false;
     await this.tasks.runUserTask(async (check) => {
       this.models.useLoaded(await load());
@@ -275,6 +300,7 @@ export class Page {
     this.threshold = undefined;
     elements.ratio.value = String(ratio);
     elements.pruneHidden.checked = pruneHidden;
+    showModelStop(this);
     this.preview.clear();
   }
 
@@ -300,7 +326,6 @@ export class Page {
 
   /** Selects the model of slider and switch and segments what is open. */
   segmentWithSettings() {
-    this.clearError();
     return this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
       await this.segment(check);
@@ -316,7 +341,6 @@ export class Page {
 
   /** @param {"view" | "slide"} extent */
   segmentSlide(extent) {
-    this.clearError();
     return this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
       await this.slideSegmentation.segment(extent, check);
@@ -333,6 +357,7 @@ export class Page {
 
   /** @param {WorkerEvent} event */
   #handleEvent(event) {
+    this.#noteSegmented(event);
     switch (event.type) {
       case "slide-progress":
         this.slideSegmentation.showProgress(event.progress);
@@ -343,6 +368,19 @@ export class Page {
       case "restart":
         if (event.slot <= COMPARISON) this.imageSegmentation.restarted();
         break;
+    }
+  }
+
+  /** Notes what of the image is segmented. @param {WorkerEvent} event */
+  #noteSegmented(event) {
+    const { segmentedArea } = this.canvasView;
+    if (event.type === "restart" && event.slot === MAIN) segmentedArea.clear();
+    if (event.type === "block" && event.slot === MAIN) {
+      const [top, left, width, height] = event.block;
+      segmentedArea.add([left, top, left + width, top + height]);
+    }
+    if (event.type === "slide-progress" && event.progress.slot === MAIN && event.progress.block) {
+      segmentedArea.add(event.progress.block.bounds);
     }
   }
 
@@ -366,6 +404,7 @@ export class Page {
     this.canvasView.setLayers({ selected: label });
     const description = this.results.select(label);
     if (description) this.showStatus(description);
+    else if (label === 0 && this.results.nuclei.length > 0) this.showStatus("No nucleus here.");
   }
 
   /** @param {number | undefined} value undefined for the model's own */
