@@ -12,6 +12,7 @@ import { bindSheet } from "./sheet.js";
 import { MAIN } from "./slots.js";
 
 /** @import { Page } from "./page.js" */
+/** @import { ModelSetting } from "./worker-api.d.ts" */
 
 /** Pause after the last movement of the slider before the agreement is computed, milliseconds. */
 const PREVIEW_DELAY_MS = 120;
@@ -125,15 +126,17 @@ function bindModelControls(page) {
   elements.ratio.oninput = () => {
     showModelStop(page);
     page.preview.isEnabled = true;
-    page.debounce("slider", PREVIEW_DELAY_MS, () => void previewModel(page));
+    const model = page.shownModel();
+    page.debounce("slider", PREVIEW_DELAY_MS, () => void previewModel(page, model));
   };
-  const segmentSoon = () => {
+  const chooseModelSoon = () => {
     page.preview.isEnabled = true;
-    page.debounce("slider", SEGMENT_DELAY_MS, () => void page.segmentWithSettings());
+    const model = page.shownModel();
+    page.debounce("slider", SEGMENT_DELAY_MS, () => page.chooseModel(model));
   };
-  bindModelStops(page, segmentSoon);
-  elements.ratio.onchange = segmentSoon;
-  elements.pruneHidden.onchange = segmentSoon;
+  bindModelStops(page, chooseModelSoon);
+  elements.ratio.onchange = chooseModelSoon;
+  elements.pruneHidden.onchange = chooseModelSoon;
   elements.compare.onclick = () => void page.setComparing(!page.comparing);
   elements.loadModel.onclick = () => elements.modelFile.click();
   elements.modelFile.onchange = () => {
@@ -143,10 +146,14 @@ function bindModelControls(page) {
   elements.shippedModels.onclick = () => void page.useShippedModels();
 }
 
-/** Shows the facts and the agreement of the model at the slider. @param {Page} page */
-function previewModel(page) {
+/**
+ * Shows the facts and the agreement of the model at the slider.
+ * @param {Page} page
+ * @param {ModelSetting} model
+ */
+function previewModel(page, model) {
   return page.tasks.runInBackground("preview", async (check) => {
-    await page.selectModel(check);
+    await page.selectModel(check, model);
     await page.preview.update(check);
   });
 }
@@ -154,8 +161,10 @@ function previewModel(page) {
 /** @param {Page} page */
 function bindLayerControls(page) {
   const { outline, mask, heat, divider } = elements;
-  for (const input of [outline, mask, heat, divider]) input.oninput = () => page.updateLayers();
-  elements.threshold.oninput = () => page.thresholdMoved();
+  for (const input of [outline, mask, heat]) input.oninput = () => page.layersMoved();
+  divider.oninput = () => page.dividerMoved();
+  elements.threshold.oninput = () => page.thresholdMoving();
+  elements.threshold.onchange = () => page.thresholdMoved();
 }
 
 /** @param {Page} page */

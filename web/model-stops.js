@@ -88,15 +88,16 @@ function stopLabel({ name, parameters, bytes, dice }, input) {
 
 /** Marks the model of slider and switch, if it is one of those that ship. @param {Page} page */
 export function showModelStop(page) {
-  elements.ratioText.textContent = `${page.ratio} %`;
+  const { ratio, pruneHidden } = page.shownModel();
+  elements.ratioText.textContent = `${ratio} %`;
   // A loaded model has no trained versions.
   elements.modelStops.hidden = page.models.loaded !== undefined;
   let isStop = false;
   for (const { stop, input } of choices) {
-    const isSameSwitch = stop.ratio === 0 || stop.pruneHidden === page.pruneHidden;
-    input.checked = stop.ratio === page.ratio && isSameSwitch;
+    const isSameSwitch = stop.ratio === 0 || stop.pruneHidden === pruneHidden;
+    input.checked = stop.ratio === ratio && isSameSwitch;
     isStop ||= input.checked;
   }
-  const isExperiment = page.models.loaded ? page.ratio > 0 : !isStop;
+  const isExperiment = page.models.loaded ? ratio > 0 : !isStop;
   if (isExperiment) elements.experiment.open = true;
 }
