@@ -112,8 +112,7 @@ export class ImageSegmentation {
       const summary = await page.engine.callJson("find", MAIN, page.threshold ?? -1);
       const { width, height, segmentedArea } = page.canvasView;
       page.results.showSummary(summary, this.#isPartial ? segmentedArea.area : width * height);
-      page.results.select(0);
-      page.canvasView.setLayers({ preview: -1, selected: 0 });
+      page.canvasView.setLayers({ preview: -1 });
       page.canvasView.resultChanged(MAIN);
       page.showStatus(this.#describe(summary.count));
       if (page.canvasView.hasResult[COMPARISON] && !page.isSegmenting) await this.#findComparison();

@@ -3,14 +3,24 @@ import { elements } from "./elements.js";
 import { formatArea, formatCount, formatLargeArea, formatNuclei } from "./format.js";
 import { showHistogram } from "./histogram.js";
 import { NucleiTable } from "./nuclei-table.js";
+import { nameOf } from "./object-name.js";
 import { showSheetCount } from "./sheet.js";
 
-/** Numbers for each nucleus in the list of `Session.table`. */
-const NUMBERS_PER_NUCLEUS = 6;
+/** @import { ReviewCounts, ReviewObject } from "./worker-api.d.ts" */
+
+/** Numbers for each object in the list of `Session.objects`. */
+const NUMBERS_PER_OBJECT = 7;
+/** By the number in the list. @type {NucleusStatus[]} */
+const STATUSES = ["model", "accepted", "added", "rejected", "model"];
+/** Places of the measurements in their list. */
+const MEAN_PROBABILITY = 4;
+
+/** @typedef {"model" | "accepted" | "added" | "rejected"} NucleusStatus */
 
 /**
- * @typedef {object} Nucleus
- * @property {number} label 1 and up
+ * @typedef {object} Nucleus A nucleus of the model, or a mark of a person.
+ * @property {number} id of the object in the session
+ * @property {NucleusStatus} status
  * @property {number} x centroid, pixels
  * @property {number} y
  * @property {number} area pixels
@@ -29,6 +39,7 @@ export class Results {
 
   /** @param {(nucleus: Nucleus) => void} show called when a nucleus is chosen in the table */
   constructor(show) {
+    this.show = show;
     this.#table = new NucleiTable(elements.table, show);
   }
 
@@ -41,6 +52,7 @@ export class Results {
     // The time is of these nuclei.
     elements.time.textContent = "–";
     elements.countScope.hidden = true;
+    elements.edited.hidden = true;
     showSheetCount("");
     elements.histogram.replaceChildren();
     elements.table.replaceChildren();
@@ -58,20 +70,42 @@ export class Results {
     elements.areaShare.textContent = `${(share * 100).toFixed(1)} %`;
   }
 
-  /** @param {Float64Array} numbers as `Session.table` gives them, nucleus after nucleus */
+  /** Shows what counts now that marks have changed. @param {ReviewCounts} counts */
+  showCounts({ nuclei, coveredPx, accepted, added, rejected }) {
+    const share = this.#areaPx > 0 ? coveredPx / this.#areaPx : 0;
+    this.showSummary({ count: nuclei, share }, this.#areaPx);
+    const parts = Object.entries({ accepted, added, rejected })
+      .filter(([, count]) => count > 0)
+      .map(([name, count]) => `${formatCount(count)} ${name}`);
+    elements.edited.hidden = parts.length === 0;
+    elements.edited.textContent = `Edited: ${parts.join(", ")}.`;
+  }
+
+  /** Number of nuclei that count, for people. */
+  countText() {
+    const { textContent } = elements.count;
+    return textContent === "–" ? "" : `${formatNuclei(this.counted().length)}.`;
+  }
+
+  /** Those that count: all but the rejected ones. */
+  counted() {
+    return this.nuclei.filter((nucleus) => nucleus.status !== "rejected");
+  }
+
+  /** @param {Float64Array} numbers as `Session.objects` gives them, object after object */
   setNuclei(numbers) {
     this.nuclei = [];
-    for (let i = 0; i < numbers.length; i += NUMBERS_PER_NUCLEUS) {
+    for (let i = 0; i < numbers.length; i += NUMBERS_PER_OBJECT) {
       this.nuclei.push({
-        label: numbers[i],
-        x: numbers[i + 1],
-        y: numbers[i + 2],
-        area: numbers[i + 3],
-        probability: numbers[i + 4],
-        circularity: numbers[i + 5],
+        id: numbers[i],
+        status: STATUSES[numbers[i + 1]] ?? "model",
+        x: numbers[i + 2],
+        y: numbers[i + 3],
+        area: numbers[i + 4],
+        probability: numbers[i + 5],
+        circularity: numbers[i + 6],
       });
     }
-    this.#table.showFirstRows();
     this.refresh();
   }
 
@@ -85,7 +119,7 @@ export class Results {
   /** Shows everything again, for instance with another pixel size. */
   refresh() {
     this.#showScope();
-    const areas = this.nuclei.map((nucleus) => nucleus.area).sort((a, b) => a - b);
+    const areas = this.counted().map((nucleus) => nucleus.area).sort((a, b) => a - b);
     const median = areas.length > 0 ? this.#formatArea(areas[areas.length >> 1]) : "–";
     elements.median.textContent = median;
     showHistogram(elements.histogram, areas, (px) => this.#formatArea(px));
@@ -97,17 +131,44 @@ export class Results {
     return formatArea(px, this.mpp);
   }
 
-  /**
-   * Marks a nucleus in the table.
-   * @param {number} label 0 for none
-   * @returns {string | undefined} a description of the nucleus
-   */
-  select(label) {
-    this.#table.select(label);
-    const nucleus = this.nuclei.find((candidate) => candidate.label === label);
-    if (!nucleus) return undefined;
-    const area = this.#formatArea(nucleus.area);
-    const probability = nucleus.probability.toFixed(2);
-    return `Nucleus ${label}: area ${area}, mean probability ${probability}.`;
+  /** Marks objects in the table. @param {number[]} ids */
+  markSelected(ids) {
+    this.#table.select(ids);
   }
+
+  /** Area and probability of an object, for people. @param {ReviewObject} object */
+  factsOf({ nucleus: { area_px, measurements } }) {
+    const area = `Area ${this.#formatArea(area_px)}`;
+    const probability = measurements?.[MEAN_PROBABILITY];
+    // Of a nucleus that was drawn where no probabilities are known.
+    if (typeof probability !== "number") return `${area}.`;
+    return `${area}, mean probability ${probability.toFixed(2)}.`;
+  }
+
+  /** An object for people. @param {ReviewObject} object */
+  describe(object) {
+    const name = nameOf(object.id);
+    const status = object.status ? `, ${object.status}` : "";
+    return `${name}${status}. ${this.factsOf(object)}`;
+  }
+
+  /**
+   * The nucleus after another one, from top to bottom, or before it.
+   * @param {number | undefined} id of the other one; without it the first or the last
+   * @param {1 | -1} step
+   */
+  neighbour(id, step) {
+    const inOrder = [...this.nuclei].sort((a, b) => readingOrder(a) - readingOrder(b) || a.x - b.x);
+    const at = inOrder.findIndex((nucleus) => nucleus.id === id);
+    if (at < 0) return step > 0 ? inOrder[0] : inOrder[inOrder.length - 1];
+    return inOrder[at + step];
+  }
+}
+
+/** Height of the rows in which nuclei are visited, pixels. */
+const ROW_PX = 48;
+
+/** @param {Nucleus} nucleus */
+function readingOrder({ y }) {
+  return Math.floor(y / ROW_PX);
 }

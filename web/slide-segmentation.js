@@ -166,8 +166,6 @@ export class SlideSegmentation {
     document.documentElement.dataset.firstBlock ??= String(Math.round(performance.now()));
     if (slot !== MAIN) return;
     page.results.showSummary(block, page.canvasView.segmentedArea.area);
-    // Labels change with every block, so that of the selected nucleus may be another one's.
-    if (page.canvasView.layers.selected > 0) page.canvasView.setLayers({ selected: 0 });
     page.debounce("list", TABLE_DELAY_MS, () => void this.#showTable());
   }
 
