@@ -26,7 +26,7 @@ export class Editing {
   /** @param {Page} page */
   constructor(page) {
     this.page = page;
-    this.objects = new SessionObjects(page.engine);
+    this.objects = new SessionObjects(page);
   }
 
   // ---- Selection

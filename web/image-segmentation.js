@@ -132,8 +132,7 @@ export class ImageSegmentation {
 
   async #showTable() {
     // Fails if blocks that arrived in the meantime removed the nuclei. They are found again later.
-    const rows = await this.page.engine.call("table", MAIN).catch(() => undefined);
-    if (rows) this.page.results.setNuclei(rows);
+    await this.page.reviewSync.count().catch(() => undefined);
   }
 
   /** @param {number} count */

@@ -1,9 +1,9 @@
 // The table of nuclei: sorted by a column, some rows at a time.
 import { formatArea } from "./format.js";
-import { nameOf } from "./object-name.js";
+import { REJECTED, STATUS_NAMES } from "./results.js";
 
 /** @import { Nucleus } from "./results.js" */
-/** @typedef {"id" | "status" | "area" | "probability" | "circularity"} SortField */
+/** @typedef {"number" | "status" | "area" | "probability" | "circularity"} SortField */
 
 /** Rows shown at first, and the factor for each further request. */
 const FIRST_ROWS = 100;
@@ -11,14 +11,12 @@ const MORE_ROWS_FACTOR = 4;
 
 /** @type {{ field: SortField, title: string }[]} */
 const COLUMNS = [
-  { field: "id", title: "No." },
+  { field: "number", title: "No." },
   { field: "status", title: "Status" },
   { field: "area", title: "Area" },
   { field: "probability", title: "Prob." },
   { field: "circularity", title: "Circ." },
 ];
-/** Rejected objects come last, whatever the table is sorted by. */
-const LAST_STATUS = "rejected";
 
 /** A number for the table; marks that were drawn may lack some. @param {number} value */
 function formatShare(value) {
@@ -27,7 +25,6 @@ function formatShare(value) {
 
 /** @param {Nucleus} a @param {Nucleus} b @param {SortField} field */
 function compare(a, b, field) {
-  if (field === "status") return a.status.localeCompare(b.status) || a.id - b.id;
   // What is not a number comes first.
   return (a[field] || 0) - (b[field] || 0);
 }
@@ -92,7 +89,8 @@ export class NucleiTable {
   #sorted() {
     const field = this.#sortField;
     const sign = this.#isDescending ? -1 : 1;
-    const isLast = (/** @type {Nucleus} */ nucleus) => Number(nucleus.status === LAST_STATUS);
+    // Rejected objects come last, whatever the table is sorted by.
+    const isLast = (/** @type {Nucleus} */ nucleus) => Number(nucleus.status === REJECTED);
     return [...this.#nuclei].sort(
       (a, b) => isLast(a) - isLast(b) || sign * compare(a, b, field),
     );
@@ -138,16 +136,18 @@ export class NucleiTable {
   /** @param {Nucleus} nucleus */
   #row(nucleus) {
     const row = document.createElement("tr");
-    row.dataset.id = String(nucleus.id);
-    row.classList.toggle("rejected", nucleus.status === LAST_STATUS);
+    row.dataset.id = String(nucleus.label);
+    row.classList.toggle("rejected", nucleus.status === REJECTED);
     this.#markSelected(row);
-    const name = nameOf(nucleus.id);
-    const button = createButton(name.replace("Nucleus ", ""), () => this.showNucleus(nucleus));
-    button.setAttribute("aria-label", `Show ${name.toLowerCase()}`);
+    const status = STATUS_NAMES[nucleus.status] ?? "";
+    const number = nucleus.number > 0 ? String(nucleus.number) : "–";
+    const button = createButton(number, () => this.showNucleus(nucleus));
+    const name = nucleus.number > 0 ? `nucleus ${number}` : `${status} object`;
+    button.setAttribute("aria-label", `Show ${name}`);
     row.insertCell().append(button);
-    const status = row.insertCell();
-    status.className = "status";
-    status.textContent = nucleus.status;
+    const cell = row.insertCell();
+    cell.className = "status";
+    cell.textContent = status;
     row.insertCell().textContent = formatArea(nucleus.area, this.#mpp);
     row.insertCell().textContent = formatShare(nucleus.probability);
     row.insertCell().textContent = formatShare(nucleus.circularity);

@@ -492,11 +492,11 @@ export class Page {
   }
 
   /** Moves the view to a nucleus and selects it. @param {Nucleus} nucleus */
-  async showNucleus({ id, x, y }) {
+  async showNucleus({ label, x, y }) {
     const { viewport, pixelRatio } = this.canvasView;
     viewport.goTo(x, y, NUCLEUS_SCALE * pixelRatio);
     this.canvasView.requestFrame();
-    await this.editing.selectById(id);
+    await this.editing.selectById(label);
   }
 
   /** @param {number} value */

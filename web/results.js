@@ -3,29 +3,31 @@ import { elements } from "./elements.js";
 import { formatArea, formatCount, formatLargeArea, formatNuclei } from "./format.js";
 import { showHistogram } from "./histogram.js";
 import { NucleiTable } from "./nuclei-table.js";
-import { nameOf } from "./object-name.js";
 import { showSheetCount } from "./sheet.js";
 
-/** @import { ReviewCounts, ReviewObject } from "./worker-api.d.ts" */
+/** @import { ReviewObject, ReviewSummary } from "./worker-api.d.ts" */
 
 /** Numbers for each object in the list of `Session.objects`. */
-const NUMBERS_PER_OBJECT = 7;
-/** By the number in the list. @type {NucleusStatus[]} */
-const STATUSES = ["model", "accepted", "added", "rejected", "model"];
-/** Places of the measurements in their list. */
+const NUMBERS_PER_OBJECT = 9;
+/** Names of the statuses, by their numbers in that list. */
+export const STATUS_NAMES = ["model", "accepted", "added", "rejected"];
+/** Numbers of two of them. */
+export const OF_MODEL = 0;
+export const REJECTED = 3;
+/** Place of the mean probability in the measurements. */
 const MEAN_PROBABILITY = 4;
 
-/** @typedef {"model" | "accepted" | "added" | "rejected"} NucleusStatus */
-
 /**
- * @typedef {object} Nucleus A nucleus of the model, or a mark of a person.
- * @property {number} id of the object in the session
- * @property {NucleusStatus} status
+ * @typedef {object} Nucleus
+ * @property {number} label number of a model's nucleus, 1 and up; of a mark with bit 31 set
  * @property {number} x centroid, pixels
  * @property {number} y
  * @property {number} area pixels
  * @property {number} probability mean, 0 to 1
  * @property {number} circularity 0 to 1
+ * @property {number} status 0 of the model, 1 accepted, 2 added, 3 rejected
+ * @property {number} number in files; 0 if it does not count
+ * @property {number} regions bit mask of the first 31 regions that hold its centroid
  */
 
 export class Results {
@@ -33,6 +35,8 @@ export class Results {
   nuclei = [];
   /** Pixel size, µm; 0 if unknown. */
   mpp = 0;
+  /** Threshold at which the nuclei were found. */
+  threshold = 0.5;
   /** Segmented area, pixels. */
   #areaPx = 0;
   #table;
@@ -70,10 +74,11 @@ export class Results {
     elements.areaShare.textContent = `${(share * 100).toFixed(1)} %`;
   }
 
-  /** Shows what counts now that marks have changed. @param {ReviewCounts} counts */
-  showCounts({ nuclei, coveredPx, accepted, added, rejected }) {
-    const share = this.#areaPx > 0 ? coveredPx / this.#areaPx : 0;
-    this.showSummary({ count: nuclei, share }, this.#areaPx);
+  /** Shows what counts, with the marks. @param {ReviewSummary} summary */
+  showReview({ nuclei, coveredPx, accepted, added, rejected, segmentedPx, threshold }) {
+    this.threshold = threshold ?? this.threshold;
+    const share = segmentedPx > 0 ? coveredPx / segmentedPx : 0;
+    this.showSummary({ count: nuclei, share }, segmentedPx);
     const parts = Object.entries({ accepted, added, rejected })
       .filter(([, count]) => count > 0)
       .map(([name, count]) => `${formatCount(count)} ${name}`);
@@ -89,7 +94,7 @@ export class Results {
 
   /** Those that count: all but the rejected ones. */
   counted() {
-    return this.nuclei.filter((nucleus) => nucleus.status !== "rejected");
+    return this.nuclei.filter((nucleus) => nucleus.status !== REJECTED);
   }
 
   /** @param {Float64Array} numbers as `Session.objects` gives them, object after object */
@@ -97,13 +102,15 @@ export class Results {
     this.nuclei = [];
     for (let i = 0; i < numbers.length; i += NUMBERS_PER_OBJECT) {
       this.nuclei.push({
-        id: numbers[i],
-        status: STATUSES[numbers[i + 1]] ?? "model",
-        x: numbers[i + 2],
-        y: numbers[i + 3],
-        area: numbers[i + 4],
-        probability: numbers[i + 5],
-        circularity: numbers[i + 6],
+        label: numbers[i],
+        x: numbers[i + 1],
+        y: numbers[i + 2],
+        area: numbers[i + 3],
+        probability: numbers[i + 4],
+        circularity: numbers[i + 5],
+        status: numbers[i + 6],
+        number: numbers[i + 7],
+        regions: numbers[i + 8],
       });
     }
     this.refresh();
@@ -147,7 +154,8 @@ export class Results {
 
   /** An object for people. @param {ReviewObject} object */
   describe(object) {
-    const name = nameOf(object.id);
+    const { number = 0 } = this.nuclei.find((nucleus) => nucleus.label === object.id) ?? {};
+    const name = number > 0 ? `Nucleus ${number}` : "Nucleus";
     const status = object.status ? `, ${object.status}` : "";
     return `${name}${status}. ${this.factsOf(object)}`;
   }
@@ -159,7 +167,7 @@ export class Results {
    */
   neighbour(id, step) {
     const inOrder = [...this.nuclei].sort((a, b) => readingOrder(a) - readingOrder(b) || a.x - b.x);
-    const at = inOrder.findIndex((nucleus) => nucleus.id === id);
+    const at = inOrder.findIndex((nucleus) => nucleus.label === id);
     if (at < 0) return step > 0 ? inOrder[0] : inOrder[inOrder.length - 1];
     return inOrder[at + step];
   }

@@ -1,4 +1,5 @@
 // Visits the nuclei of which the model was least sure, those nearest the threshold first.
+import { OF_MODEL } from "./results.js";
 
 /** @import { Page } from "./page.js" */
 /** @import { Nucleus } from "./results.js" */
@@ -31,7 +32,7 @@ export class ReviewQueue {
     const { results } = this.page;
     const threshold = results.threshold;
     const doubt = (/** @type {Nucleus} */ nucleus) => Math.abs(nucleus.probability - threshold);
-    const undecided = results.nuclei.filter((nucleus) => nucleus.status === "model");
+    const undecided = results.nuclei.filter((nucleus) => nucleus.status === OF_MODEL);
     this.#order = undecided.sort((a, b) => doubt(a) - doubt(b));
     this.#at = -1;
   }
@@ -42,10 +43,10 @@ export class ReviewQueue {
     if (this.#order.length === 0) this.#sort();
     const undecided = new Set();
     for (const nucleus of page.results.nuclei) {
-      if (nucleus.status === "model") undecided.add(nucleus.id);
+      if (nucleus.status === OF_MODEL) undecided.add(nucleus.label);
     }
     let at = this.#at + step;
-    while (at >= 0 && at < this.#order.length && !undecided.has(this.#order[at].id)) at += step;
+    while (at >= 0 && at < this.#order.length && !undecided.has(this.#order[at].label)) at += step;
     if (at < 0 || at >= this.#order.length) {
       const isEnd = at >= 0 && this.#order.length > 0;
       page.showStatus(isEnd ? "That was the last nucleus to review." : "No nucleus to review.");

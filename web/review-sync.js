@@ -33,8 +33,7 @@ export class ReviewSync {
   async count() {
     const { engine, results, canvasView } = this.page;
     if (!canvasView.hasResult[MAIN]) return;
-    const counts = await engine.callJson("reviewCounts", MAIN);
-    results.showCounts(counts);
+    results.showReview(await engine.callJson("summary", MAIN));
     results.setNuclei(await engine.call("objects", MAIN));
   }
 

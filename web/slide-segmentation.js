@@ -170,8 +170,7 @@ export class SlideSegmentation {
   }
 
   async #showTable() {
-    const rows = await this.page.engine.call("table", MAIN).catch(() => undefined);
-    if (rows && this.slide) this.page.results.setNuclei(rows);
+    await this.page.reviewSync.count().catch(() => undefined);
   }
 
   /** Shows the blocks that were finished before a cancellation. */
