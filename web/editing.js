@@ -36,7 +36,7 @@ export class Editing {
     this.#request += 1;
     this.selected = objects;
     this.redrawn = undefined;
-    this.page.outlines.select(objects.map((object) => object.nucleus));
+    this.page.outlines.select(objects);
     this.page.results.markSelected(objects.map((object) => object.id));
     for (const listener of this.listeners) listener();
   }
@@ -83,6 +83,12 @@ export class Editing {
     else if (others.length > 0) {
       this.page.showStatus(`${others.length + 1} nuclei are selected. J merges them.`);
     } else this.page.showStatus(this.page.results.describe(object));
+  }
+
+  /** Numbers of nuclei mean others now: there is another result or another image. */
+  nucleiChanged() {
+    this.page.reviewQueue.clear();
+    if (this.selected.length > 0) this.select([]);
   }
 
   // ---- Edits

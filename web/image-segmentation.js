@@ -112,6 +112,7 @@ export class ImageSegmentation {
       const summary = await page.engine.callJson("find", MAIN, page.threshold ?? -1);
       const { width, height, segmentedArea } = page.canvasView;
       page.results.showSummary(summary, this.#isPartial ? segmentedArea.area : width * height);
+      page.editing.nucleiChanged();
       page.canvasView.setLayers({ preview: -1 });
       page.canvasView.resultChanged(MAIN);
       page.showStatus(this.#describe(summary.count));

@@ -1,6 +1,6 @@
 // The table of nuclei: sorted by a column, some rows at a time.
 import { formatArea } from "./format.js";
-import { REJECTED, STATUS_NAMES } from "./results.js";
+import { REJECTED, STATUS_NAMES } from "./object-status.js";
 
 /** @import { Nucleus } from "./results.js" */
 /** @typedef {"number" | "status" | "area" | "probability" | "circularity"} SortField */

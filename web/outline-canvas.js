@@ -2,7 +2,8 @@
 // canvas is larger than the picture and is moved with it; it is drawn anew when the view rests, or
 // when its margin or its sharpness no longer do.
 import { elements } from "./elements.js";
-import { OUTLINE, OutlineTile, addRing } from "./outline-tile.js";
+import { ACCEPTED, ADDED, OF_MODEL, OLDER, REJECTED, STATUS_NAMES } from "./object-status.js";
+import { OutlineTile, addRing } from "./outline-tile.js";
 import { paletteOf } from "./palettes.js";
 import { COMPARISON, MAIN } from "./slots.js";
 import { TILE_PX, overlapsBlock, tileName } from "./tiles.js";
@@ -11,7 +12,7 @@ import { TILE_PX, overlapsBlock, tileName } from "./tiles.js";
 /** @import { Page } from "./page.js" */
 /** @import { Palette } from "./palettes.js" */
 /** @import { Tile } from "./tiles.js" */
-/** @import { BlockRect, NucleusFacts } from "./worker-api.d.ts" */
+/** @import { BlockRect, NucleusFacts, ReviewObject } from "./worker-api.d.ts" */
 
 /** Part of the picture's width and height that is drawn beyond each side. */
 const MARGIN = 0.2;
@@ -32,7 +33,9 @@ const ROUNDED_SCALE = 1.5;
 /** Widths, CSS pixels. */
 const LINE = 1.75;
 const THICK_LINE = 2.5;
-const SELECTED_LINE = 3.5;
+const SELECTED_LINE = 7;
+/** Around what is selected. */
+const HALO = "#ffffff";
 /** Width of the casing on each side of a line. */
 const CASING = 1;
 const DOT = 2.6;
@@ -72,7 +75,7 @@ export class OutlineCanvas {
   #frame = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
-  /** @type {NucleusFacts[]} Outlines that are drawn thicker. */
+  /** @type {ReviewObject[]} Objects that are drawn thicker. */
   #selected = [];
   /** @type {NucleusFacts | undefined} What a click would add. */
   #proposal;
@@ -89,9 +92,9 @@ export class OutlineCanvas {
 
   // ---- What is drawn
 
-  /** @param {NucleusFacts[]} nuclei */
-  select(nuclei) {
-    this.#selected = nuclei;
+  /** @param {ReviewObject[]} objects */
+  select(objects) {
+    this.#selected = objects;
     this.#changed();
   }
 
@@ -262,7 +265,7 @@ export class OutlineCanvas {
     this.#loadVisible();
     const now = performance.now();
     const view = this.#view();
-    const { last = view } = { last: this.#last };
+    const last = this.#last ?? view;
     if (view.x !== last.x || view.y !== last.y || view.scale !== last.scale) this.#movedAt = now;
     this.#last = view;
     this.canvas.style.opacity = String(this.page.store.state.display.outline);
@@ -410,13 +413,13 @@ export class OutlineCanvas {
       opacity: 1,
     };
     switch (status) {
-      case OUTLINE.accepted:
+      case ACCEPTED:
         return { ...plain, width: THICK_LINE };
-      case OUTLINE.added:
+      case ADDED:
         return { ...plain, colour: palette.added, dash: [] };
-      case OUTLINE.rejected:
+      case REJECTED:
         return { ...plain, colour: palette.rejected, dash: REJECTED_DASH };
-      case OUTLINE.older:
+      case OLDER:
         return { ...plain, dash: OLDER_DASH, opacity: OLDER_OPACITY };
       default:
         return plain;
@@ -473,10 +476,12 @@ export class OutlineCanvas {
       for (const isCasing of [true, false]) this.#drawPaths(context, paths, style, pass(isCasing));
     };
     const isRounded = view.scale > ROUNDED_SCALE;
-    for (const nucleus of this.#selected) {
+    for (const { nucleus, status } of this.#selected) {
       const [left, top] = nucleus.centroid;
-      const style = { colour: "#ffffff", width: SELECTED_LINE, dash: [], opacity: 1 };
-      draw(pathOf(nucleus, isRounded), style, left, top);
+      const path = pathOf(nucleus, isRounded);
+      draw(path, { colour: HALO, width: SELECTED_LINE, dash: [], opacity: 1 }, left, top);
+      const own = this.#style(MAIN, status === null ? OF_MODEL : STATUS_NAMES.indexOf(status));
+      draw(path, { ...own, width: THICK_LINE }, left, top);
     }
     if (this.#proposal) {
       const [left, top] = this.#proposal.centroid;

@@ -1,7 +1,6 @@
 // Outlines of a tile as paths that are made once and drawn at any zoom.
 
-/** How an outline is drawn; the numbers are those of the session's records. */
-export const OUTLINE = { model: 0, accepted: 1, added: 2, rejected: 3, older: 4 };
+import { REJECTED } from "./object-status.js";
 
 /** Numbers before the coordinates of a record: id, status, number of vertices. */
 const HEAD = 3;
@@ -89,7 +88,7 @@ export class OutlineTile {
       }
       if (isRounded) addRing(paths.rings, ring);
       else addPolygon(paths.rings, ring);
-      if (status === OUTLINE.rejected) addCross(paths.crosses, ring);
+      if (status === REJECTED) addCross(paths.crosses, ring);
       i = at + 2 * vertices;
     }
   }

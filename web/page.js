@@ -202,6 +202,7 @@ export class Page {
    */
   #stateChanged(state, before) {
     this.#showState(state, before);
+    if (isDifferent(state.document, before.document)) this.editing.nucleiChanged();
     this.canvasView.requestFrame();
     this.address.scheduleWrite();
     if (this.#isQuiet) return;

@@ -12,7 +12,7 @@
  */
 
 const CASING = "#14121c";
-const REJECTED = "#c9c6cf";
+const REJECTED = "#bab7c2";
 
 /** By `display.palette`. @type {Record<string, Palette>} */
 export const PALETTES = {

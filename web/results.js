@@ -3,17 +3,13 @@ import { elements } from "./elements.js";
 import { formatArea, formatCount, formatLargeArea, formatNuclei } from "./format.js";
 import { showHistogram } from "./histogram.js";
 import { NucleiTable } from "./nuclei-table.js";
+import { REJECTED } from "./object-status.js";
 import { showSheetCount } from "./sheet.js";
 
 /** @import { ReviewObject, ReviewSummary } from "./worker-api.d.ts" */
 
 /** Numbers for each object in the list of `Session.objects`. */
 const NUMBERS_PER_OBJECT = 9;
-/** Names of the statuses, by their numbers in that list. */
-export const STATUS_NAMES = ["model", "accepted", "added", "rejected"];
-/** Numbers of two of them. */
-export const OF_MODEL = 0;
-export const REJECTED = 3;
 /** Place of the mean probability in the measurements. */
 const MEAN_PROBABILITY = 4;
 

@@ -2,7 +2,7 @@
 import { MAIN } from "./slots.js";
 
 /** @import { Page } from "./page.js" */
-/** @import { NucleusFacts, ReviewObject } from "./worker-api.d.ts" */
+/** @import { ReviewObject } from "./worker-api.d.ts" */
 
 /** @typedef {[number, number][]} Stroke Pixels of the image. */
 

@@ -166,6 +166,8 @@ export class SlideSegmentation {
     document.documentElement.dataset.firstBlock ??= String(Math.round(performance.now()));
     if (slot !== MAIN) return;
     page.results.showSummary(block, page.canvasView.segmentedArea.area);
+    // Numbers change with every block.
+    page.editing.nucleiChanged();
     page.debounce("list", TABLE_DELAY_MS, () => void this.#showTable());
   }
 

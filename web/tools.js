@@ -3,7 +3,6 @@ import { elements } from "./elements.js";
 
 /** @import { CanvasTool } from "./input.js" */
 /** @import { Page } from "./page.js" */
-/** @import { NucleusFacts } from "./worker-api.d.ts" */
 
 /** Pause of the mouse before a nucleus is proposed, milliseconds. */
 const HOVER_DELAY_MS = 60;
