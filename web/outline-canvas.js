@@ -22,13 +22,19 @@ const REACH_PX = 64;
 const MAX_STRETCH = 1.3;
 /** Pause after which the view rests, milliseconds. */
 const REST_MS = 90;
-/** Shortest time between two drawings while new outlines arrive, milliseconds. */
+/** Shortest time between two drawings while new outlines arrive, milliseconds; and in times of what
+ * a drawing takes, so that the picture moves smoothly without a GPU. */
 const REDRAW_MS = 60;
+const REDRAW_FACTOR = 8;
+/** Duration of a drawing above which there are no casings while the view moves, milliseconds. */
+const SLOW_MS = 24;
+/** Usual time from frame to frame, milliseconds. */
+const FRAME_MS = 17;
 const MAX_REQUESTS = 4;
 /** Tiles that are kept, for each result. */
 const MAX_TILES = 400;
-/** Scale from which corners are rounded, device pixels for one of the image. */
-const ROUNDED_SCALE = 1.5;
+/** Scale from which corners would show and are rounded, device pixels for one of the image. */
+const ROUNDED_SCALE = 2;
 
 /** Widths, CSS pixels. */
 const LINE = 1.75;
@@ -68,10 +74,17 @@ export class OutlineCanvas {
   /** @type {DrawnView | undefined} What the canvas shows. */
   #drawn;
   #drawnAt = 0;
+  /** What the last drawing took, milliseconds; the browser draws after the frame's script. */
+  #drawMs = 0;
+  #isMeasuring = false;
+  /** Whether it shows lines without casings. */
+  #isSimple = false;
   /** @type {DrawnView | undefined} Of the last frame. */
   #last;
   #movedAt = 0;
   #isDirty = true;
+  /** Whether it is drawn in the next frame, however long the last drawing took. */
+  #mustShowNow = false;
   #frame = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
@@ -151,8 +164,10 @@ export class OutlineCanvas {
     this.#changed();
   }
 
+  /** What a person does is drawn at once. */
   #changed() {
     this.#isDirty = true;
+    this.#mustShowNow = true;
     this.page.canvasView.requestFrame();
   }
 
@@ -214,8 +229,7 @@ export class OutlineCanvas {
     if (generation !== this.#generation) return;
     this.#pending.delete(request);
     const side = TILE_PX * 2 ** level;
-    const isRounded = level === 0;
-    const loaded = new OutlineTile(records, column * side, row * side, isRounded);
+    const loaded = new OutlineTile(records, column * side, row * side);
     loaded.isStale = before?.isStale ?? false;
     loaded.lastUse = this.#frame;
     this.#tiles[slot].set(name, loaded);
@@ -269,23 +283,32 @@ export class OutlineCanvas {
     if (view.x !== last.x || view.y !== last.y || view.scale !== last.scale) this.#movedAt = now;
     this.#last = view;
     this.canvas.style.opacity = String(this.page.store.state.display.outline);
+    if (this.#isMeasuring) this.#drawMs = Math.max(0, now - this.#drawnAt - FRAME_MS);
+    this.#isMeasuring = false;
     const isMoving = now - this.#movedAt < REST_MS;
-    if (!isMoving) {
-      if (this.#isDirty || !this.#isExact(view)) this.#draw(view);
-      return;
-    }
-    const mustDraw = !this.#isCovered(view) || (this.#isDirty && now - this.#drawnAt > REDRAW_MS);
+    const pause = Math.max(REDRAW_MS, REDRAW_FACTOR * this.#drawMs);
+    const isDue = this.#isDirty && now - this.#drawnAt > pause;
     // The divider stays where it is, so the drawing cannot be moved past it.
-    if (mustDraw || this.page.canvasView.split < 1) this.#draw(view);
-    else this.#move(view);
+    const canMove = this.#isCovered(view) && this.page.canvasView.split === 1;
+    if (isMoving) {
+      const isSimple = this.#drawMs > SLOW_MS || this.#isSimple;
+      if (!canMove || isDue) this.#draw(view, isSimple);
+      else this.#move(view);
+    } else if (!this.#isExact(view) || isDue || this.#mustShowNow) {
+      this.#draw(view, false);
+    }
+    // Once more when it rests, or when the next drawing is due.
+    if (!isMoving && !this.#isDirty) return;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.page.canvasView.requestFrame(), REST_MS + 10);
+    const wait = isMoving ? REST_MS + 10 : Math.max(1, this.#drawnAt + pause - now + 1);
+    this.#timer = setTimeout(() => this.page.canvasView.requestFrame(), wait);
   }
 
   /** @param {DrawnView} view */
   #isExact({ x, y, scale }) {
     const drawn = this.#drawn;
-    return drawn !== undefined && drawn.x === x && drawn.y === y && drawn.scale === scale;
+    const isSame = drawn?.x === x && drawn.y === y && drawn.scale === scale;
+    return isSame && !this.#isSimple && !this.#isResized();
   }
 
   /** Whether the drawing, moved, covers the picture and is sharp enough. @param {DrawnView} view */
@@ -340,8 +363,8 @@ export class OutlineCanvas {
 
   // ---- Drawing
 
-  /** @param {DrawnView} view */
-  #draw(view) {
+  /** @param {DrawnView} view @param {boolean} isSimple without casings */
+  #draw(view, isSimple) {
     const { canvasView } = this.page;
     const { canvas, pixelRatio } = canvasView;
     const context = this.canvas.getContext("2d");
@@ -358,7 +381,10 @@ export class OutlineCanvas {
     }
     this.#drawn = view;
     this.#drawnAt = performance.now();
+    this.#isMeasuring = true;
+    this.#isSimple = isSimple;
     this.#isDirty = false;
+    this.#mustShowNow = false;
     this.#move(view);
     context.lineJoin = "round";
     context.lineCap = "round";
@@ -384,11 +410,12 @@ export class OutlineCanvas {
     const tiles = this.#drawable(slot);
     const thinness = this.#thinness(view.scale);
     // Casings first, so that none lies over a neighbour's line.
-    for (const isCasing of [true, false]) {
+    const isRounded = view.scale > ROUNDED_SCALE && !this.#isSimple;
+    for (const isCasing of this.#isSimple ? [false] : [true, false]) {
       for (const tile of tiles) {
         tile.lastUse = this.#frame;
         this.#place(context, view, tile.left, tile.top);
-        for (const [status, paths] of tile.paths) {
+        for (const [status, paths] of tile.paths(isRounded)) {
           this.#drawPaths(context, paths, this.#style(slot, status), { isCasing, thinness, view });
         }
       }
