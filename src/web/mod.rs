@@ -9,6 +9,7 @@ mod estimate;
 mod models;
 mod results;
 mod review;
+mod reviewed;
 mod session;
 mod slide;
 mod slide_source;
