@@ -18,8 +18,8 @@ pub use command::ReviewCommand;
 pub use history::{MAX_UNDO_STEPS, Review};
 pub use mark::{MARK_BIT, Mark, MarkStatus, Marks, ReviewObject};
 pub use nuclei::{HiddenNuclei, ReviewCounts, ReviewedNuclei};
-pub use region::{NamedRegion, RegionCounts};
-pub use shapes::{closed_stroke, merged, split};
+pub use region::{NamedRegion, RegionCounts, RegionFile};
+pub use shapes::{closed_region, closed_stroke, merged, split};
 pub use state::{
     DisplaySettings, DocumentFacts, ModelSetting, PixelSizeSetting, PixelSizeSource, ResultFacts,
     ReviewState,
