@@ -1,8 +1,9 @@
 // Shows the nuclei that were found: count, areas and table.
 import { elements } from "./elements.js";
-import { formatArea, formatCount } from "./format.js";
+import { formatArea, formatCount, formatLargeArea, formatNuclei } from "./format.js";
 import { showHistogram } from "./histogram.js";
 import { NucleiTable } from "./nuclei-table.js";
+import { showSheetCount } from "./sheet.js";
 
 /** Numbers for each nucleus in the list of `Session.table`. */
 const NUMBERS_PER_NUCLEUS = 6;
@@ -22,6 +23,8 @@ export class Results {
   nuclei = [];
   /** Pixel size, µm; 0 if unknown. */
   mpp = 0;
+  /** Segmented area, pixels. */
+  #areaPx = 0;
   #table;
 
   /** @param {(nucleus: Nucleus) => void} show called when a nucleus is chosen in the table */
@@ -31,16 +34,27 @@ export class Results {
 
   clear() {
     this.nuclei = [];
+    this.#areaPx = 0;
     for (const element of [elements.count, elements.areaShare, elements.median]) {
       element.textContent = "–";
     }
+    // The time is of these nuclei.
+    elements.time.textContent = "–";
+    elements.countScope.hidden = true;
+    showSheetCount("");
     elements.histogram.replaceChildren();
     elements.table.replaceChildren();
   }
 
-  /** @param {{ count: number, share: number }} summary share of the area that is nuclei, 0 to 1 */
-  showSummary({ count, share }) {
+  /**
+   * @param {{ count: number, share: number }} summary share of the area that is nuclei, 0 to 1
+   * @param {number} areaPx segmented area, pixels
+   */
+  showSummary({ count, share }, areaPx) {
+    this.#areaPx = areaPx;
     elements.count.textContent = formatCount(count);
+    this.#showScope();
+    showSheetCount(formatNuclei(count));
     elements.areaShare.textContent = `${(share * 100).toFixed(1)} %`;
   }
 
@@ -61,8 +75,16 @@ export class Results {
     this.refresh();
   }
 
+  /** Says of what area the numbers are. */
+  #showScope() {
+    elements.countScope.hidden = this.#areaPx === 0;
+    const area = formatLargeArea(this.#areaPx, this.mpp);
+    elements.countArea.textContent = `In the segmented area, ${area}.`;
+  }
+
   /** Shows everything again, for instance with another pixel size. */
   refresh() {
+    this.#showScope();
     const areas = this.nuclei.map((nucleus) => nucleus.area).sort((a, b) => a - b);
     const median = areas.length > 0 ? this.#formatArea(areas[areas.length >> 1]) : "–";
     elements.median.textContent = median;

@@ -24,6 +24,7 @@ use crate::raster::{
     grouped_rings,
 };
 use contour::{PixelBounds, trace_rings};
+pub(crate) use simplify::douglas_peucker;
 use simplify::simplify;
 
 /// A probability of 1 in a [`SmoothedMap`]: 255 with 8 fractional bits, which hold the smoothing.

@@ -121,10 +121,16 @@ impl Review {
     pub fn apply(&mut self, command: ReviewCommand) -> Result<()> {
         match command {
             ReviewCommand::Open { document, pixel_size } => {
-                let ReviewState { model, display, .. } = std::mem::take(&mut self.state);
+                let ReviewState { model, threshold, display, .. } = std::mem::take(&mut self.state);
                 let document = Some(document);
-                let state =
-                    ReviewState { document, pixel_size, model, display, ..ReviewState::default() };
+                let state = ReviewState {
+                    document,
+                    pixel_size,
+                    model,
+                    threshold,
+                    display,
+                    ..ReviewState::default()
+                };
                 *self = self.restored(state);
             }
             ReviewCommand::Display(display) => self.state.display = display,

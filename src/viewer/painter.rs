@@ -138,6 +138,11 @@ impl Painter {
         self.image = image;
     }
 
+    /// Drops all tiles.
+    pub fn clear(&mut self) {
+        self.textures.clear();
+    }
+
     /// Whether the painter has the pixels of a tile.
     #[must_use]
     pub fn has_image(&self, key: TileKey) -> bool {

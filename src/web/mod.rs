@@ -11,6 +11,7 @@ mod review;
 mod session;
 mod slide;
 mod slide_source;
+mod stain_view;
 mod viewport;
 
 pub use block::BlockWorker;

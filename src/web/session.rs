@@ -19,8 +19,8 @@ use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
 use crate::picture::{Picture, foreign_format, read_picture};
 use crate::raster::{
-    DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, STAIN_MATCHED, StainLut, StainMode,
-    StainStatistics, phantom,
+    DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, STAIN_MATCHED, StainFilter, StainLut,
+    StainMode, StainStatistics, phantom,
 };
 use crate::slide::PixelSize;
 use crate::viewer::{Pyramid, RESULT_LAYERS};
@@ -118,6 +118,8 @@ pub(super) struct ResultSlot {
 pub(super) struct State {
     /// The open image.
     pub pyramid: Option<Pyramid>,
+    /// For tiles of the view; none shows the image as it is.
+    pub stain_filter: Option<StainFilter>,
     /// The open image as the last model read it.
     image_input: Option<ImageInput>,
     /// The open slide, instead of an image.

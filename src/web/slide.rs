@@ -202,7 +202,12 @@ impl Session {
     async fn tile(&self, key: TileKey, read: &Function) -> Result<Vec<u8>> {
         let slide = self.slide()?;
         let source = slide.tiles.source(key)?;
-        slide.tiles.tile(key, &slide.region(source.level, source.rect, read).await?)
+        let pixels = slide.region(source.level, source.rect, read).await?;
+        let mut rgba = slide.tiles.tile(key, &pixels)?;
+        if let Some(filter) = &self.state.borrow().stain_filter {
+            filter.apply(&mut rgba);
+        }
+        Ok(rgba)
     }
 
     async fn read_preview(

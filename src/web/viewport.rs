@@ -213,6 +213,12 @@ impl CanvasViewport {
         self.with_painter(|painter| painter.clear_data(result as usize));
     }
 
+    /// Removes all tiles, as those of the image change.
+    #[wasm_bindgen(js_name = clearTiles)]
+    pub fn clear_tiles(&self) {
+        self.with_painter(Painter::clear);
+    }
+
     fn with_painter(&self, action: impl FnOnce(&mut Painter)) {
         if let Some(surface) = self.surface.borrow_mut().as_mut() {
             action(&mut surface.painter);
