@@ -25,7 +25,6 @@ mod test_shapes;
 #[cfg(test)]
 mod tests;
 mod text;
-#[cfg(not(target_arch = "wasm32"))]
 mod trace;
 mod validity;
 mod xml;
@@ -36,6 +35,5 @@ pub use geometry::{geometry, outline_id};
 #[cfg(not(target_arch = "wasm32"))]
 pub use imagescope_writer::write_imagescope;
 pub use read::{Outline, OutlineKind, Outlines, read_outlines};
-#[cfg(not(target_arch = "wasm32"))]
 pub use trace::trace_labels;
 pub use validity::polygons_are_valid;

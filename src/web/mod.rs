@@ -6,6 +6,8 @@
 mod block;
 mod computation;
 mod models;
+mod reference;
+mod regions;
 mod results;
 mod review;
 mod session;

@@ -101,7 +101,7 @@ impl ResultSlot {
 
     /// The labels in pixels of the open image; at another pixel size they are drawn from the
     /// outlines.
-    fn labels(&self) -> Result<LabelMap> {
+    pub(super) fn labels(&self) -> Result<LabelMap> {
         if !self.is_resampled() {
             return Ok(self.nuclei()?.labels.clone());
         }

@@ -11,6 +11,7 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use super::computation::Computation;
+use super::reference::{Differences, Reference};
 use super::slide::SlideResult;
 use super::slide_source::WebSlide;
 use super::{Thrown as _, json};
@@ -135,6 +136,10 @@ pub(super) struct State {
     /// Prepared models, the latest last.
     segmenters: Vec<(u32, Rc<Segmenter>)>,
     pub slots: [Option<ResultSlot>; SLOTS],
+    /// Objects of a file that the nuclei are compared with.
+    pub reference: Option<Reference>,
+    /// Objects of both results by whether they match, while that is shown.
+    pub differences: Option<Differences>,
 }
 
 /// The worker's interface: image, models and results.
@@ -248,6 +253,8 @@ impl State {
         self.slide = None;
         self.preview = None;
         self.image_input = None;
+        self.reference = None;
+        self.differences = None;
     }
 
     /// Replaces the preview window and drops the results of the last one.
