@@ -5,17 +5,20 @@ import { showHistogram } from "./histogram.js";
 import { NucleiTable } from "./nuclei-table.js";
 import { showSheetCount } from "./sheet.js";
 
-/** Numbers for each nucleus in the list of `Session.table`. */
-const NUMBERS_PER_NUCLEUS = 6;
+/** Numbers for each object in the list of `Session.objects`. */
+const NUMBERS_PER_OBJECT = 9;
 
 /**
  * @typedef {object} Nucleus
- * @property {number} label 1 and up
+ * @property {number} label number of a model's nucleus, 1 and up; of a mark with bit 31 set
  * @property {number} x centroid, pixels
  * @property {number} y
  * @property {number} area pixels
  * @property {number} probability mean, 0 to 1
  * @property {number} circularity 0 to 1
+ * @property {number} status 0 of the model, 1 accepted, 2 added, 3 rejected
+ * @property {number} number in files; 0 if it does not count
+ * @property {number} regions bit mask of the first 31 regions that hold its centroid
  */
 
 export class Results {
@@ -58,10 +61,10 @@ export class Results {
     elements.areaShare.textContent = `${(share * 100).toFixed(1)} %`;
   }
 
-  /** @param {Float64Array} numbers as `Session.table` gives them, nucleus after nucleus */
+  /** @param {Float64Array} numbers as `Session.objects` gives them, object after object */
   setNuclei(numbers) {
     this.nuclei = [];
-    for (let i = 0; i < numbers.length; i += NUMBERS_PER_NUCLEUS) {
+    for (let i = 0; i < numbers.length; i += NUMBERS_PER_OBJECT) {
       this.nuclei.push({
         label: numbers[i],
         x: numbers[i + 1],
@@ -69,6 +72,9 @@ export class Results {
         area: numbers[i + 3],
         probability: numbers[i + 4],
         circularity: numbers[i + 5],
+        status: numbers[i + 6],
+        number: numbers[i + 7],
+        regions: numbers[i + 8],
       });
     }
     this.#table.showFirstRows();

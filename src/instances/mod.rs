@@ -8,14 +8,21 @@
 
 mod contour;
 mod distance;
+mod drawn;
 mod export;
 mod measure;
+mod propose;
 mod regions;
 mod simplify;
 mod watershed;
 
-pub use export::{ImageSource, Provenance, write_nuclei};
+pub use drawn::{OutlinePixels, measure_outline};
+pub use export::{
+    ImageSource, NucleusStatus, Provenance, WrittenNucleus, WrittenRegion, write_nuclei,
+    write_nuclei_and_regions,
+};
 pub use measure::{LengthUnit, Measurements, Nuclei, Nucleus};
+pub use propose::proposed_outline;
 
 use crate::error::{Error, Result};
 use crate::model::InstanceParameters;

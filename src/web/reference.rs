@@ -17,8 +17,9 @@ use crate::picture::{is_picture, read_labels};
 use crate::raster::{
     DecodeLimits, LabelMap, Mask, Plane, Point, Polygon, doubled_area, fill_rings, label_components,
 };
-use crate::review::{NamedRegion, RegionCounts};
+use crate::review::{MarkStatus, ReviewedIndex};
 use crate::slide::SlideBounds;
+use crate::viewer::OutlineStatus;
 use crate::whole_slide::NucleusIndex;
 
 /// Largest part in which scores are computed, pixels.
@@ -26,23 +27,15 @@ pub(super) const MAX_SCORED_PX: usize = 16_000_000;
 /// Largest label map.
 const MAX_LABEL_PX: u64 = 36_000_000;
 /// Slot of the objects that are compared with.
-const COMPARISON: u32 = 1;
+pub(super) const COMPARISON: u32 = 1;
 
 /// Objects of a file that the nuclei are compared with; shown in place of the second result.
 #[derive(Debug)]
 pub(super) struct Reference {
     /// Numbered as in [`Self::labels`].
-    pub index: NucleusIndex,
+    pub nuclei: ReviewedIndex,
     /// Of a label map: the map itself.
     labels: Option<LabelMap>,
-}
-
-/// How an object of two that are compared is drawn: its status in `outlineTile`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Difference {
-    Matched = 5,
-    Missed = 6,
-    Extra = 7,
 }
 
 /// Ids of objects of both results by whether they match.
@@ -55,12 +48,12 @@ pub(super) struct Differences {
 
 impl Differences {
     /// None for an object outside of what was compared.
-    pub(super) fn of(&self, slot: u32, id: u32) -> Option<Difference> {
+    pub(super) fn of(&self, slot: u32, id: u32) -> Option<OutlineStatus> {
         let slot = slot as usize;
         if self.matched.get(slot)?.contains(&id) {
-            return Some(Difference::Matched);
+            return Some(OutlineStatus::Matched);
         }
-        let other = if slot == 0 { Difference::Extra } else { Difference::Missed };
+        let other = if slot == 0 { OutlineStatus::Extra } else { OutlineStatus::Missed };
         self.others.get(slot)?.contains(&id).then_some(other)
     }
 }
@@ -112,8 +105,8 @@ impl Reference {
         }
         let objects = outlines.objects.into_iter().zip(1..);
         let nuclei = objects.map(|(object, label)| outlined(label, object.polygons)).collect();
-        let index = NucleusIndex::of_image(width, height, nuclei);
-        Ok((Self { index, labels: None }, notes))
+        let nuclei = NucleusIndex::of_image(width, height, nuclei).into();
+        Ok((Self { nuclei, labels: None }, notes))
     }
 
     fn of_label_map(bytes: &[u8], (width, height): (usize, usize)) -> Result<(Self, Warnings)> {
@@ -136,8 +129,8 @@ impl Reference {
         let nuclei = crate::outlines::trace_labels(&map).objects;
         let nuclei = nuclei.into_iter().zip(1..);
         let nuclei = nuclei.map(|(object, label)| outlined(label, object.polygons)).collect();
-        let index = NucleusIndex::of_image(width, height, nuclei);
-        Ok((Self { index, labels: Some(map) }, notes))
+        let nuclei = NucleusIndex::of_image(width, height, nuclei).into();
+        Ok((Self { nuclei, labels: Some(map) }, notes))
     }
 }
 
@@ -195,36 +188,29 @@ fn keep_inside(labels: &mut LabelMap, mask: &Mask) {
 }
 
 impl State {
-    /// Width and height of the open image or slide.
-    fn picture_size(&self) -> Result<(usize, usize)> {
-        if let Some(slide) = &self.slide {
-            return Ok(slide.tiles.size());
-        }
-        let image = self.image()?;
-        Ok((image.width(), image.height()))
-    }
-
-    /// Objects of a slot in a window: a label map of their ids.
+    /// Objects of a slot that count in a window: a label map of their ids.
     fn labels_in(&self, slot: u32, window: Block) -> Result<LabelMap> {
-        let crop =
-            |map: &LabelMap| map.crop(window.row, window.column, window.width, window.height);
-        let mut labels = Plane::filled(window.width, window.height, 0);
-        if let (COMPARISON, Some(reference)) = (slot, &self.reference) {
-            if let Some(map) = &reference.labels {
-                return Ok(crop(map));
-            }
-            for (id, nucleus) in reference.index.near(bounds_of(window)) {
-                draw(&mut labels, window, id, &nucleus.polygons);
-            }
-            return Ok(labels);
+        let exact = match (&self.reference, slot) {
+            (Some(reference), COMPARISON) => reference.labels.as_ref(),
+            // Of a slide there is no label map.
+            _ if self.slide.is_some() => None,
+            _ => self.slot(slot)?.own_labels(self.review_of(slot))?,
+        };
+        if let Some(map) = exact {
+            return Ok(map.crop(window.row, window.column, window.width, window.height));
         }
-        if let Some(slide_result) = self.slide_result(slot) {
-            for (id, nucleus) in slide_result.index.near(bounds_of(window)) {
-                draw(&mut labels, window, id, &nucleus.polygons);
-            }
-            return Ok(labels);
+        if self.found(slot).is_none() {
+            return Err(Error::invalid("There is nothing to compare with yet"));
         }
-        Ok(crop(&self.slot(slot)?.labels()?))
+        self.with_reviewed(slot, |nuclei| {
+            let mut labels = Plane::filled(window.width, window.height, 0);
+            for object in nuclei.near(bounds_of(window)) {
+                if object.status.is_none_or(MarkStatus::counts) {
+                    draw(&mut labels, window, object.id, &object.nucleus.polygons);
+                }
+            }
+            labels
+        })
     }
 
     /// Which pixels of a window a slot has segmented; none where that is all.
@@ -232,7 +218,7 @@ impl State {
         let slide_result = self.slide_result(slot)?;
         let bounds = bounds_of(window);
         let mut mask = Plane::filled(window.width, window.height, false);
-        for part in slide_result.index.known(bounds) {
+        for part in slide_result.nuclei.index().known(bounds) {
             let part = part.intersection(&bounds);
             let row = |y: f64| (y - bounds.top).round() as usize;
             let column = |x: f64| (x - bounds.left).round() as usize;
@@ -315,7 +301,8 @@ impl Session {
         let mut state = self.state.borrow_mut();
         let size = state.picture_size().thrown()?;
         let (reference, notes) = Reference::read(bytes, size).at(name).thrown()?;
-        let facts = ReferenceFacts { objects: reference.index.count(), notes: notes.notes };
+        let facts =
+            ReferenceFacts { objects: reference.nuclei.index().count(), notes: notes.notes };
         state.reference = Some(reference);
         state.differences = None;
         json(&facts)
