@@ -7,6 +7,8 @@ mod block;
 mod computation;
 mod estimate;
 mod models;
+mod reference;
+mod regions;
 mod results;
 mod review;
 mod reviewed;
@@ -18,6 +20,7 @@ mod viewport;
 
 pub use block::BlockWorker;
 pub use computation::Computation;
+pub use regions::{read_regions, region_areas, region_of_stroke, regions_geojson};
 pub use review::ReviewStore;
 pub use session::Session;
 pub use viewport::CanvasViewport;

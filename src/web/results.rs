@@ -117,10 +117,17 @@ impl ResultSlot {
         nuclei_files(&other_lengths.into(), review, &provenance)
     }
 
+    /// The label map of the nuclei that count, where it has the pixels of the open image; none where
+    /// they must be drawn from their outlines.
+    pub(super) fn own_labels(&self, review: &ReviewInput) -> Result<Option<&LabelMap>> {
+        let is_own = !self.is_resampled() && review.is_empty();
+        Ok(Some(&self.nuclei()?.labels).filter(|_| is_own))
+    }
+
     /// The labels of the nuclei that count, in pixels of the open image.
     fn labels(&self, review: &ReviewInput) -> Result<LabelMap> {
-        let FoundNuclei { labels, nuclei, .. } = self.nuclei()?;
-        if !self.is_resampled() && review.is_empty() {
+        let FoundNuclei { nuclei, .. } = self.nuclei()?;
+        if let Some(labels) = self.own_labels(review)? {
             return Ok(labels.clone());
         }
         // At another pixel size, or with marks, they are drawn from the outlines.
@@ -243,11 +250,7 @@ impl Session {
         let Some(pyramid) = &state.pyramid else {
             return Err(super::thrown(&Error::invalid("There is no image yet")));
         };
-        let mut rgba = pyramid.tile(TileKey { level, row, column }).thrown()?;
-        if let Some(filter) = &state.stain_filter {
-            filter.apply(&mut rgba);
-        }
-        Ok(rgba)
+        pyramid.tile(TileKey { level, row, column }).thrown()
     }
 
     /// A tile of a result with its apron: probability, label (2 bytes) and whether it is known,

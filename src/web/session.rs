@@ -11,6 +11,7 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use super::computation::Computation;
+use super::reference::{Differences, Reference};
 use super::reviewed::ReviewInput;
 use super::slide::SlideResult;
 use super::slide_source::WebSlide;
@@ -131,6 +132,8 @@ pub(super) struct State {
     pub slide_results: [Option<SlideResult>; RESULT_LAYERS],
     /// Marks and regions of a person.
     pub review: ReviewInput,
+    /// The same without marks, for what is compared with.
+    pub comparison_review: ReviewInput,
     /// The window in which two models are compared.
     pub preview: Option<ModelInput>,
     models: BTreeMap<u32, Arc<Model>>,
@@ -140,6 +143,10 @@ pub(super) struct State {
     /// Prepared models, the latest last.
     segmenters: Vec<(u32, Rc<Segmenter>)>,
     pub slots: [Option<ResultSlot>; SLOTS],
+    /// Objects of a file that the nuclei are compared with.
+    pub reference: Option<Reference>,
+    /// Objects of both results by whether they match, while that is shown.
+    pub differences: Option<Differences>,
 }
 
 /// The worker's interface: image, models and results.
@@ -253,7 +260,10 @@ impl State {
         self.slide = None;
         self.preview = None;
         self.image_input = None;
+        self.reference = None;
+        self.differences = None;
         self.review = ReviewInput::default();
+        self.comparison_review = ReviewInput::default();
     }
 
     /// Marks have changed: what they hide is found anew.
