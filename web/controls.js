@@ -6,6 +6,7 @@ import { openModelFile, takeData, takeFiles } from "./incoming.js";
 import { ZOOM_STEP, bindCanvasInput } from "./input.js";
 import { saveFile } from "./save-file.js";
 import { MAIN } from "./slots.js";
+import { bindStainSwitch } from "./stain-switch.js";
 
 /** @import { Page } from "./page.js" */
 /** @import { ModelSetting } from "./worker-api.d.ts" */
@@ -30,6 +31,7 @@ export function bindControls(page) {
   bindImageControls(page);
   bindDropAndPaste(page);
   bindModelControls(page);
+  bindStainSwitch(page);
   bindLayerControls(page);
   bindExportControls(page);
   elements.cancel.onclick = () => void page.cancel();
@@ -113,7 +115,8 @@ function bindDropAndPaste(page) {
 /** @param {Page} page */
 function bindModelControls(page) {
   elements.ratio.oninput = () => {
-    elements.ratioText.textContent = `${elements.ratio.value} %`;
+    const more = page.models.loaded ? " more" : "";
+    elements.ratioText.textContent = `${elements.ratio.value} %${more}`;
     page.preview.isEnabled = true;
     const model = page.shownModel();
     page.debounce("slider", PREVIEW_DELAY_MS, () => void previewModel(page, model));

@@ -9,12 +9,14 @@ import { ImageSegmentation } from "./image-segmentation.js";
 import { Models } from "./models.js";
 import { Opener } from "./opener.js";
 import { Preview } from "./preview.js";
+import { describeLoaded, hideReceived, removedPercent } from "./received.js";
 import { Results } from "./results.js";
 import { showScaleBar } from "./scale-bar.js";
 import { ShareDialog } from "./share-dialog.js";
 import { SlideSegmentation } from "./slide-segmentation.js";
 import { Store } from "./store.js";
 import { COMPARISON, MAIN } from "./slots.js";
+import { showStainFacts } from "./stain-switch.js";
 import { TaskQueue } from "./task-queue.js";
 
 /** @import { Engine } from "./engine.js" */
@@ -204,7 +206,7 @@ export class Page {
     const { model, pixelSize, threshold, display } = state;
     if (isDifferent(model, before?.model)) {
       elements.ratio.value = String(model.ratio);
-      elements.ratioText.textContent = `${model.ratio} %`;
+      elements.ratioText.textContent = model.loaded ? `${model.ratio} % more` : `${model.ratio} %`;
       elements.pruneHidden.checked = model.pruneHidden;
     }
     if (isDifferent(pixelSize, before?.pixelSize)) {
@@ -319,25 +321,27 @@ export class Page {
 
   /** @param {Model} model @param {number} ratio filters removed here, per cent */
   #showModel({ facts, kind }, ratio) {
-    elements.modelKind.textContent = this.#describeModel(kind, ratio);
+    elements.modelKind.textContent = this.#describeModel(facts, kind, ratio);
     elements.parameters.textContent = formatCount(facts.parameters);
     elements.bytes.textContent = formatBytes(facts.bytes);
     elements.licence.textContent = facts.licence ?? "licence not stated";
-    elements.leftLabel.textContent = `${ratio} % removed`;
+    const { loaded } = this.models;
+    const removed = loaded ? removedPercent(loaded, ratio) : ratio;
+    elements.leftLabel.textContent = kind === "loaded" ? "as loaded" : `${removed} % removed`;
     elements.rightLabel.textContent = this.models.loaded ? "as loaded" : "unpruned";
     this.#showMppSource();
     if (this.threshold === undefined) this.#showThreshold(facts.threshold);
   }
 
-  /** @param {Model["kind"]} kind @param {number} ratio */
-  #describeModel(kind, ratio) {
+  /** @param {ModelFacts} facts @param {Model["kind"]} kind @param {number} ratio */
+  #describeModel(facts, kind, ratio) {
     switch (kind) {
       case "shipped":
         return ratio === 0 ? "The unpruned network." : "Fine-tuned after pruning.";
       case "pruned":
         return "Pruned here, without fine-tuning: expect lower accuracy.";
       case "loaded":
-        return "The loaded model, unchanged.";
+        return describeLoaded(facts);
     }
   }
 
@@ -353,6 +357,7 @@ export class Page {
     await this.tasks.runUserTask(async (check) => {
       const facts = await load();
       this.models.keep(facts);
+      hideReceived();
       this.#replaceModel({ ratio, pruneHidden, loaded: facts.fingerprint });
       this.address.modelLink = modelLink;
       this.address.hasModelUrl = fromUrl;
@@ -371,6 +376,7 @@ export class Page {
     this.address.modelLink = undefined;
     this.address.hasModelUrl = false;
     elements.shippedModels.hidden = true;
+    hideReceived();
     return this.segmentWithSettings();
   }
 
@@ -415,6 +421,7 @@ export class Page {
     if (this.canvasView.width === 0) return;
     if (this.isSlide) await this.slideSegmentation.segmentSmallView(check);
     else await this.imageSegmentation.segment(check);
+    void showStainFacts(this);
   }
 
   /** @param {"view" | "slide"} extent */
@@ -423,6 +430,7 @@ export class Page {
     return this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
       await this.slideSegmentation.segment(extent, check);
+      void showStainFacts(this);
     });
   }
 
