@@ -31,10 +31,22 @@ export function describeLoaded({ parameters, ratio, mpp, licence }) {
   return facts.join(" ");
 }
 
-/** What a link holds besides its model. @param {UrlState} state */
-function sentAlong({ imageUrl, sample, threshold, view, ratio }) {
+/** @param {number} threshold */
+function thresholdText(threshold) {
+  return String(Number(threshold.toFixed(2)));
+}
+
+/**
+ * What a link holds besides its model.
+ * @param {ModelFacts} facts
+ * @param {UrlState} state
+ */
+function sentAlong(facts, { imageUrl, sample, threshold, view, ratio }) {
   const parts = [];
-  if (threshold !== undefined) parts.push(`a threshold of ${threshold.toFixed(2)}`);
+  if (threshold !== undefined) {
+    const own = thresholdText(facts.threshold);
+    parts.push(`a threshold of ${thresholdText(threshold)} in place of the model's ${own}`);
+  }
   if (imageUrl) parts.push(`the address of an image, ${fileNameOf(imageUrl)}`);
   else if (sample) parts.push("the sample image");
   if (view) parts.push("a view");
@@ -64,9 +76,9 @@ export function showReceived(facts, state) {
   const model = `${formatCount(parameters)} parameters, ${removedFilters(ratio)}`;
   const hasImage = state.imageUrl !== undefined || state.sample;
   const next = hasImage ? "It is used on the image that came with it." : "Open an image to use it.";
-  const along = sentAlong(state);
+  const along = sentAlong(facts, state);
   show([
-    `You received a model: ${model}, threshold ${Number(used.toFixed(2))}. ${next}`,
+    `You received a model: ${model}, threshold ${thresholdText(used)}. ${next}`,
     along && `Sent along: ${along}.`,
     [
       mpp > 0 ? `Made for images of ${mpp} µm a pixel.` : "",

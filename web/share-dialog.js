@@ -50,6 +50,8 @@ export class ShareDialog {
   /** @param {boolean} isSmallest */
   #choose(isSmallest) {
     this.#isSmallest = isSmallest;
+    // The lengths that were offered are those at 8 bits.
+    if (isSmallest) elements.int8.checked = true;
     // The button that was pressed is replaced by another one.
     elements.shareCopy.focus();
     void this.update();
