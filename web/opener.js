@@ -14,12 +14,32 @@ export class Opener {
   /** Name of the open image without folders and ending, for names of files. */
   name = "image";
   isSample = false;
+  /** Number of the request whose file is being read, 0 for none. */
+  #reading = 0;
   /** Number of the last request to open something. A download that is older is not opened. */
   #lastRequest = 0;
 
   /** @param {Page} page */
   constructor(page) {
     this.page = page;
+  }
+
+  /** Whether a file is being read. It is segmented with the settings that there are then. */
+  get isReading() {
+    return this.#reading > 0;
+  }
+
+  /**
+   * Runs a task that reads a file and shows it.
+   * @param {import("./task-queue.js").Task} task
+   */
+  async #runReadingTask(task) {
+    this.#lastRequest += 1;
+    const request = this.#lastRequest;
+    this.#reading = request;
+    this.page.clearError();
+    await this.page.tasks.runUserTask(task);
+    if (this.#reading === request) this.#reading = 0;
   }
 
   /**
@@ -30,9 +50,7 @@ export class Opener {
    */
   openBlob(blob, name, imageUrl) {
     const { page } = this;
-    this.#lastRequest += 1;
-    page.clearError();
-    return page.tasks.runUserTask(async (check) => {
+    return this.#runReadingTask(async (check) => {
       page.showStatus("Reading the image…");
       try {
         await this.#readBlob(blob, name, imageUrl, check);
@@ -121,9 +139,7 @@ export class Opener {
 
   openSample() {
     const { page } = this;
-    this.#lastRequest += 1;
-    page.clearError();
-    return page.tasks.runUserTask(async (check) => {
+    return this.#runReadingTask(async (check) => {
       const image = await page.engine.callJson("openSample");
       this.#show({ ...image, mpp: SAMPLE_MPP }, "sample");
       this.isSample = true;
@@ -140,6 +156,7 @@ export class Opener {
   #show({ width, height, mpp, notes }, name, imageUrl, slide) {
     const { page } = this;
     const { urlState } = page.address;
+    this.#reading = 0;
     this.name = name.replace(/^.*[/\\]|(\.ome)?\.[^.]*$/g, "") || "image";
     this.isSample = false;
     page.address.imageUrl = imageUrl;
