@@ -139,6 +139,9 @@ export const elements = {
   shippedModels: button("shipped-models"),
   modelFile: input("model-file"),
   licence: element("licence"),
+  received: element("received"),
+  matchStain: input("match-stain"),
+  stainFacts: element("stain-facts"),
 
   // Display
   stain: find("stain", HTMLSelectElement),
@@ -171,4 +174,9 @@ export const elements = {
   shareCost: element("share-cost"),
   shareLink: find("share-link", HTMLTextAreaElement),
   shareCopy: button("share-copy"),
+  shareGets: element("share-gets"),
+  shareAdvice: element("share-advice"),
+  shareSmallest: button("share-smallest"),
+  shareInt8: button("share-int8"),
+  shareOwn: button("share-own"),
 };

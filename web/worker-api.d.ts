@@ -268,6 +268,8 @@ export interface PageState {
   model: ModelSetting;
   threshold: number | null;
   insideOnly: boolean;
+  /** Whether the network reads the colours as they are. */
+  keepStain: boolean;
   /** Numbers of marks. */
   marks: Record<MarkStatus, number>;
   regions: (NamedRegion & { id: number })[];
@@ -295,6 +297,7 @@ export type ReviewCommand =
   | { "change-region": { id: number; region: NamedRegion } }
   | { "remove-region": number }
   | { "inside-only": boolean }
+  | { "keep-stain": boolean }
   | { threshold: number | null }
   | { "pixel-size": PixelSizeSetting }
   | { model: ModelSetting }
