@@ -47,6 +47,12 @@ const DEFAULT_THRESHOLD = 0.5;
 /** Relative difference below which two pixel sizes are taken as equal, as in the engine. */
 const SAME_SCALE = 0.05;
 
+/** Limits of a pixel size, µm. */
+const MIN_MPP = 0.001;
+const MAX_MPP = 1000;
+const INVALID_MPP =
+  "The pixel size must be a number of micrometres above 0, for example 0.25. It was not changed.";
+
 /** A pixel size for the field, empty for 0. @param {number} mpp µm */
 function mppText(mpp) {
   return mpp > 0 ? String(Number(mpp.toPrecision(6))) : "";
