@@ -36,6 +36,7 @@ export const elements = {
   viewer: element("viewer"),
   canvas: find("canvas", HTMLCanvasElement),
   outlineCanvas: find("outline-canvas", HTMLCanvasElement),
+  overlayCanvas: find("overlay-canvas", HTMLCanvasElement),
   divider: input("divider"),
   sideLabels: element("side-labels"),
   leftLabel: element("left-label"),

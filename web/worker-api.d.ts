@@ -373,7 +373,8 @@ export type PlainMethodName = Exclude<MethodName, keyof JsonResults>;
 /** First message to a worker: its role, the compiled wasm, and the port for what follows. */
 export type StartMessage =
   | { role: "session"; module: WebAssembly.Module; port: MessagePort; blockPorts: MessagePort[] }
-  | { role: "block"; module: WebAssembly.Module; port: MessagePort };
+  | { role: "block"; module: WebAssembly.Module; port: MessagePort }
+  | { role: "outlines"; port: MessagePort };
 
 /** From the page to the session worker. */
 export interface CallMessage {
