@@ -297,7 +297,7 @@ mod tests {
         let grey = tissue.map(|[_, g, _]| [g; 3]);
         assert_eq!(note(&grey), Some(FOREIGN_STAIN));
         // Light nuclei on black, as in fluorescence.
-        let dark = tissue.map(|[_, g, _]| [0, 5, 255 - g]);
+        let dark = tissue.map(|[_, g, _]| [(255 - g) / 8, (255 - g) / 4, 255 - g]);
         assert_eq!(note(&dark), Some(FOREIGN_STAIN));
         // Brown where there was pink: DAB instead of eosin.
         let brown = tissue.map(|[r, g, b]| [r, g.midpoint(r), b.min(g)]);
