@@ -10,8 +10,10 @@ import { alertNumber, closeAlert, showAlert, showStatus } from "./messages.js";
 import { showModelStop } from "./model-stops.js";
 import { Models } from "./models.js";
 import { Opener } from "./opener.js";
+import { OutlineCanvas } from "./outline-canvas.js";
 import { OverviewMap } from "./overview-map.js";
 import { Preview } from "./preview.js";
+import { describeLoaded, hideReceived, removedPercent } from "./received.js";
 import { Results } from "./results.js";
 import { Ruler } from "./ruler.js";
 import { showScaleBar } from "./scale-bar.js";
@@ -19,7 +21,13 @@ import { ShareDialog } from "./share-dialog.js";
 import { SlideSegmentation } from "./slide-segmentation.js";
 import { Store } from "./store.js";
 import { COMPARISON, MAIN } from "./slots.js";
+import { showStainFacts } from "./stain-switch.js";
 import { TaskQueue } from "./task-queue.js";
+import { Editing } from "./editing.js";
+import { ObjectCard } from "./object-card.js";
+import { ReviewQueue } from "./review-queue.js";
+import { ReviewSync } from "./review-sync.js";
+import { Tools } from "./tools.js";
 
 /** @import { Engine } from "./engine.js" */
 /** @import { Model } from "./models.js" */
@@ -93,7 +101,7 @@ export class Page {
     this.engine = engine;
     this.models = new Models(engine);
     this.canvasView = new CanvasView(elements.canvas, engine);
-    this.results = new Results((nucleus) => this.#showNucleus(nucleus));
+    this.results = new Results((nucleus) => void this.showNucleus(nucleus));
     this.preview = new Preview(this);
     this.shareDialog = new ShareDialog(this);
     this.address = new Address(this);
@@ -113,6 +121,12 @@ export class Page {
     this.overview = new OverviewMap(this);
     this.ruler = new Ruler(this);
     this.look = new Look(this);
+    this.outlines = new OutlineCanvas(this);
+    this.reviewSync = new ReviewSync(this);
+    this.editing = new Editing(this);
+    this.reviewQueue = new ReviewQueue(this);
+    this.tools = new Tools(this);
+    this.objectCard = new ObjectCard(this);
     this.store.apply({ model: this.#usableModel });
     this.#showState(this.store.state);
     this.store.subscribe((state, before) => this.#stateChanged(state, before));
@@ -199,6 +213,7 @@ export class Page {
    */
   #stateChanged(state, before) {
     this.#showState(state, before);
+    if (isDifferent(state.document, before.document)) this.editing.nucleiChanged();
     this.canvasView.requestFrame();
     this.address.scheduleWrite();
     if (this.#isQuiet) return;
@@ -240,8 +255,9 @@ export class Page {
         const input = elements[/** @type {"outline" | "mask" | "heat"} */ (name)];
         input.value = String(Math.round(strength * 100));
       }
-      this.canvasView.setLayers({ outline, mask, heat });
       this.look.show(display);
+      elements.palette.value = display.palette;
+      this.canvasView.setLayers({ mask, heat });
     }
   }
 
@@ -345,25 +361,28 @@ export class Page {
 
   /** @param {Model} model @param {number} ratio filters removed here, per cent */
   #showModel({ facts, kind }, ratio) {
-    elements.modelKind.textContent = this.#describeModel(kind, ratio);
+    showModelStop(this);
+    elements.modelKind.textContent = this.#describeModel(facts, kind, ratio);
     elements.parameters.textContent = formatCount(facts.parameters);
     elements.bytes.textContent = formatBytes(facts.bytes);
     elements.licence.textContent = facts.licence ?? "licence not stated";
-    elements.leftLabel.textContent = `${ratio} % removed`;
+    const { loaded } = this.models;
+    const removed = loaded ? removedPercent(loaded, ratio) : ratio;
+    elements.leftLabel.textContent = kind === "loaded" ? "as loaded" : `${removed} % removed`;
     elements.rightLabel.textContent = this.models.loaded ? "as loaded" : "unpruned";
     this.#showMppSource();
     if (this.threshold === undefined) this.#showThreshold(facts.threshold);
   }
 
-  /** @param {Model["kind"]} kind @param {number} ratio */
-  #describeModel(kind, ratio) {
+  /** @param {ModelFacts} facts @param {Model["kind"]} kind @param {number} ratio */
+  #describeModel(facts, kind, ratio) {
     switch (kind) {
       case "shipped":
         return ratio === 0 ? "The unpruned network." : "Fine-tuned after pruning.";
       case "pruned":
         return "Pruned here, without fine-tuning: the numbers can be far off.";
       case "loaded":
-        return "The loaded model, unchanged.";
+        return describeLoaded(facts);
     }
   }
 
@@ -378,6 +397,7 @@ export class Page {
     await this.tasks.runUserTask(async (check) => {
       const facts = await load();
       this.models.keep(facts);
+      hideReceived();
       this.#replaceModel({ ratio, pruneHidden, loaded: facts.fingerprint });
       this.address.modelLink = modelLink;
       this.address.hasModelUrl = fromUrl;
@@ -396,6 +416,7 @@ export class Page {
     this.address.modelLink = undefined;
     this.address.hasModelUrl = false;
     elements.shippedModels.hidden = true;
+    hideReceived();
     return this.segmentWithSettings();
   }
 
@@ -442,6 +463,7 @@ export class Page {
     if (isDifferent(this.#usableModel, this.store.state.model)) await this.selectModel(check);
     if (this.isSlide) await this.slideSegmentation.segmentSmallView(check);
     else await this.imageSegmentation.segment(check);
+    void showStainFacts(this);
   }
 
   /** @param {"view" | "slide"} extent */
@@ -449,6 +471,7 @@ export class Page {
     return this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
       await this.slideSegmentation.segment(extent, check);
+      void showStainFacts(this);
     });
   }
 
@@ -497,19 +520,12 @@ export class Page {
     this.address.scheduleWrite();
   }
 
-  /** Moves the view to a nucleus. @param {Nucleus} nucleus */
-  #showNucleus({ x, y, label }) {
+  /** Moves the view to a nucleus and selects it. @param {Nucleus} nucleus */
+  async showNucleus({ label, x, y }) {
     const { viewport, pixelRatio } = this.canvasView;
     viewport.goTo(x, y, NUCLEUS_SCALE * pixelRatio);
-    this.selectNucleus(label);
-  }
-
-  /** @param {number} label 0 for none */
-  selectNucleus(label) {
-    this.canvasView.setLayers({ selected: label });
-    const description = this.results.select(label);
-    if (description) this.showStatus(description);
-    else if (label === 0 && this.canvasView.hasResult[MAIN]) this.showStatus("No nucleus here.");
+    this.canvasView.requestFrame();
+    await this.editing.selectById(label);
   }
 
   /** @param {number} value */
@@ -552,6 +568,12 @@ export class Page {
       (input) => Number(input.value) / 100,
     );
     this.store.apply({ display: { ...this.store.state.display, outline, mask, heat } });
+  }
+
+  /** Uses the palette of the list. */
+  paletteChosen() {
+    const { display } = this.store.state;
+    this.store.apply({ display: { ...display, palette: elements.palette.value } });
   }
 
   /** Uses the position of the divider. */

@@ -23,7 +23,9 @@ use crate::engine::{Block, blocks};
 use crate::error::{Error, Result};
 use crate::instances::{label_nuclei, measure_nuclei};
 use crate::model::InstanceParameters;
-use crate::raster::{Padding, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics};
+use crate::raster::{
+    Padding, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics, stain_note,
+};
 use crate::slide::{Rect, Slide, SlideBounds};
 
 /// A rectangle of one level of the slide, in pixels of that level.
@@ -192,6 +194,7 @@ impl SlideSetup {
         };
         let stain = StainStatistics::of(&self.window_pixels);
         let stain_lut = StainLut::for_mode(self.settings.stain, stain);
+        let is_measured = !self.window_pixels.is_empty();
         let (width, height) = (self.sampling.width(), self.sampling.height());
         let all = blocks(width, height, self.settings.block_px);
         let scale = self.sampling.scale;
@@ -207,6 +210,7 @@ impl SlideSetup {
             settings: self.settings,
             tissue,
             stain_lut,
+            stain_note: if is_measured { stain_note(stain.as_ref()) } else { None },
             blocks: all,
             needed: has_tissue,
         })
@@ -239,6 +243,7 @@ pub struct SlideJob {
     settings: SegmentSettings,
     tissue: Arc<Tissue>,
     stain_lut: Option<StainLut>,
+    stain_note: Option<&'static str>,
     blocks: Vec<Block>,
     /// Whether each block holds tissue and lies in the region.
     needed: Vec<bool>,
@@ -300,6 +305,12 @@ impl SlideJob {
         self.sampling.scale
     }
 
+    /// How the slide's pixels become the model's.
+    #[must_use]
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
+    }
+
     /// The settings that it was made with.
     #[must_use]
     pub fn settings(&self) -> &SegmentSettings {
@@ -316,6 +327,12 @@ impl SlideJob {
     #[must_use]
     pub fn stain_lut(&self) -> Option<&StainLut> {
         self.stain_lut.as_ref()
+    }
+
+    /// What a person should know about the stain. It is not measured where it is kept.
+    #[must_use]
+    pub fn stain_note(&self) -> Option<&'static str> {
+        self.stain_note
     }
 
     fn halo(&self, block: usize) -> Result<BlockHalo> {
