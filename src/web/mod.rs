@@ -14,7 +14,7 @@ mod slide;
 mod slide_source;
 mod viewport;
 
-pub use block::BlockWorker;
+pub use block::{BlockWorker, nuclei_of_kept};
 pub use computation::Computation;
 pub use review::ReviewStore;
 pub use session::Session;
