@@ -14,12 +14,31 @@ export class Opener {
   /** Name of the open image without folders and ending, for names of files. */
   name = "image";
   isSample = false;
+  /** Number of the request whose file is being read, 0 for none. */
+  #reading = 0;
   /** Number of the last request to open something. A download that is older is not opened. */
   #lastRequest = 0;
 
   /** @param {Page} page */
   constructor(page) {
     this.page = page;
+  }
+
+  /** Whether a file is being read. It is segmented with the settings that there are then. */
+  get isReading() {
+    return this.#reading > 0;
+  }
+
+  /**
+   * Runs a task that reads a file and shows it.
+   * @param {import("./task-queue.js").Task} task
+   */
+  async #runReadingTask(task) {
+    this.#lastRequest += 1;
+    const request = this.#lastRequest;
+    this.#reading = request;
+    await this.page.tasks.runUserTask(task);
+    if (this.#reading === request) this.#reading = 0;
   }
 
   /**
@@ -30,9 +49,7 @@ export class Opener {
    */
   openBlob(blob, name, imageUrl) {
     const { page } = this;
-    this.#lastRequest += 1;
-    page.clearError();
-    return page.tasks.runUserTask(async (check) => {
+    return this.#runReadingTask(async (check) => {
       page.showStatus("Reading the image…");
       try {
         await this.#readBlob(blob, name, imageUrl, check);
@@ -104,7 +121,6 @@ export class Opener {
    */
   async openSlideUrl(address, name, imageUrl) {
     const { page } = this;
-    page.clearError();
     let isFinished = true;
     await page.tasks.runUserTask(async (check) => {
       const slide = await page.engine.call("openSlide", { address, name });
@@ -121,9 +137,7 @@ export class Opener {
 
   openSample() {
     const { page } = this;
-    this.#lastRequest += 1;
-    page.clearError();
-    return page.tasks.runUserTask(async (check) => {
+    return this.#runReadingTask(async (check) => {
       const image = await page.engine.callJson("openSample");
       this.#show({ ...image, mpp: SAMPLE_MPP }, "sample");
       this.isSample = true;
@@ -140,6 +154,7 @@ export class Opener {
   #show({ width, height, mpp, notes }, name, imageUrl, slide) {
     const { page } = this;
     const { urlState } = page.address;
+    this.#reading = 0;
     this.name = name.replace(/^.*[/\\]|(\.ome)?\.[^.]*$/g, "") || "image";
     this.isSample = false;
     page.address.imageUrl = imageUrl;
@@ -157,6 +172,8 @@ export class Opener {
     const entered = imageUrl || !mpp ? urlState.mpp : undefined;
     const isSlide = slide !== undefined;
     page.openDocument({ hash: "", name, width, height, isSlide }, mpp ?? 0, entered);
+    page.ruler.clear();
+    void page.overview.reload();
     if (urlState.view) page.canvasView.setCssView(urlState.view);
     urlState.mpp = undefined;
     urlState.view = undefined;

@@ -12,8 +12,8 @@ use crate::instances::Nucleus;
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the comment of a variant explains its fields")]
 pub enum ReviewCommand {
-    /// Another image or slide: settings of the image, marks, regions and results start anew; model
-    /// and display stay. Cannot be undone.
+    /// Another image or slide: pixel size, marks, regions, results and history start anew; model,
+    /// threshold and display stay.
     Open { document: DocumentFacts, pixel_size: PixelSizeSetting },
     /// The object is a nucleus.
     Accept(ReviewObject),
@@ -38,6 +38,8 @@ pub enum ReviewCommand {
     RemoveRegion(u32),
     /// Whether only nuclei inside regions count.
     InsideOnly(bool),
+    /// Whether the network reads the colours as they are, not matched to those it learned from.
+    KeepStain(bool),
     /// Threshold of probabilities, 0 to 1; none for the model's own.
     Threshold(Option<f32>),
     /// Pixel size of the finest level.

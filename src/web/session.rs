@@ -11,6 +11,7 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use super::computation::Computation;
+use super::reference::{Differences, Reference};
 use super::reviewed::ReviewInput;
 use super::slide::SlideResult;
 use super::slide_source::WebSlide;
@@ -22,8 +23,8 @@ use crate::model::{InstanceParameters, Model};
 use crate::picture::{Picture, foreign_format, read_picture};
 use crate::platform::seconds;
 use crate::raster::{
-    DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, STAIN_MATCHED, StainLut, StainMode,
-    StainStatistics, phantom,
+    DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, StainFilter, StainLut, StainMode,
+    StainStatistics, phantom, stain_note,
 };
 use crate::review::ReviewedIndex;
 use crate::slide::PixelSize;
@@ -81,8 +82,8 @@ impl ModelInput {
     }
 
     /// Of a window that is too small a part to share the stain of its slide.
-    pub(super) fn of_window(image: RgbImage) -> Self {
-        let stain_lut = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&image]));
+    pub(super) fn of_window(image: RgbImage, stain: StainMode) -> Self {
+        let stain_lut = StainLut::for_mode(stain, StainStatistics::of([&image]));
         Self::new(Arc::new(image), stain_lut.as_ref())
     }
 }
@@ -95,6 +96,8 @@ struct ImageInput {
     input: ModelInput,
     /// Whether the network reads other colours than the image's own.
     is_matched: bool,
+    /// What a person should know about the stain.
+    note: Option<&'static str>,
 }
 
 /// A result while it is computed and when it is complete.
@@ -115,6 +118,8 @@ pub(super) struct ResultSlot {
     /// Of the model.
     pub fingerprint: String,
     pub parameters: InstanceParameters,
+    /// Whether colours are matched.
+    pub stain: StainMode,
     /// At the threshold that was asked for last; none while probabilities change.
     pub nuclei: Option<super::results::FoundNuclei>,
     /// Nuclei of the finished part while the rest is computed.
@@ -203,6 +208,8 @@ impl ResultSlot {
 pub(super) struct State {
     /// The open image.
     pub pyramid: Option<Pyramid>,
+    /// For tiles of the view; none shows the image as it is.
+    pub stain_filter: Option<StainFilter>,
     /// The open image as the last model read it.
     image_input: Option<ImageInput>,
     /// The open slide, instead of an image.
@@ -213,8 +220,12 @@ pub(super) struct State {
     pub review: ReviewInput,
     /// Earlier ones of each, the latest first.
     pub older_slides: [Vec<SlideResult>; RESULT_LAYERS],
+    /// The same without marks, for what is compared with.
+    pub comparison_review: ReviewInput,
     /// The window in which two models are compared.
     pub preview: Option<ModelInput>,
+    /// Whether colours are matched, of images, slides and windows.
+    pub stain: StainMode,
     models: BTreeMap<u32, Arc<Model>>,
     last_model: u32,
     /// The device that was opened last.
@@ -222,6 +233,10 @@ pub(super) struct State {
     /// Prepared models, the latest last.
     segmenters: Vec<(u32, Rc<Segmenter>)>,
     pub slots: [Option<ResultSlot>; SLOTS],
+    /// Objects of a file that the nuclei are compared with.
+    pub reference: Option<Reference>,
+    /// Objects of both results by whether they match, while that is shown.
+    pub differences: Option<Differences>,
 }
 
 /// The worker's interface: image, models and results.
@@ -276,9 +291,11 @@ impl State {
             let everything = Block { row: 0, column: 0, width, height };
             Arc::new(sampling.apply((*image).clone(), everything)?)
         };
-        let stain_lut = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&*image]));
+        let stain = StainStatistics::of([&*image]);
+        let note = stain_note(stain.as_ref());
+        let stain_lut = StainLut::for_mode(self.stain, stain);
         let input = ModelInput::new(image, stain_lut.as_ref());
-        let known = ImageInput { sampling, input, is_matched: stain_lut.is_some() };
+        let known = ImageInput { sampling, input, is_matched: stain_lut.is_some(), note };
         self.image_input = Some(known.clone());
         Ok(known)
     }
@@ -336,7 +353,10 @@ impl State {
         self.slide = None;
         self.preview = None;
         self.image_input = None;
+        self.reference = None;
+        self.differences = None;
         self.review = ReviewInput::default();
+        self.comparison_review = ReviewInput::default();
     }
 
     /// Marks have changed: what they hide is found anew.
@@ -420,7 +440,9 @@ impl State {
 
     /// Whether a slot can go on with what is computed already: by that model at that pixel size.
     fn can_resume(&self, slot: u32, fingerprint: &str, mpp_um: Option<f64>) -> bool {
-        self.slot(slot).is_ok_and(|slot| slot.fingerprint == fingerprint && slot.mpp_um == mpp_um)
+        self.slot(slot).is_ok_and(|slot| {
+            slot.fingerprint == fingerprint && slot.mpp_um == mpp_um && slot.stain == self.stain
+        })
     }
 }
 
@@ -613,6 +635,25 @@ impl Session {
         self.state.borrow_mut().load_image(slot, bytes, id).thrown()
     }
 
+    /// Whether colours far from those of the training tiles are matched to them, as they are at
+    /// first. Later results follow; the preview window must be set again.
+    #[wasm_bindgen(js_name = setStainMatching)]
+    pub fn set_stain_matching(&self, is_on: bool) {
+        let mut state = self.state.borrow_mut();
+        state.stain = if is_on { StainMode::Auto } else { StainMode::Keep };
+        state.image_input = None;
+    }
+
+    /// Whether the network read other colours than those of what is open, by its last result; none
+    /// before that.
+    #[must_use]
+    #[wasm_bindgen(js_name = stainMatched)]
+    pub fn stain_matched(&self) -> Option<bool> {
+        let state = self.state.borrow();
+        let of_image = state.image_input.as_ref().map(|known| known.is_matched);
+        of_image.or_else(|| state.slide_result(0).map(|found| found.job.stain_lut().is_some()))
+    }
+
     /// Stops what the GPU is doing after the block under way.
     pub fn cancel(&self) {
         self.cancel.store(true, Ordering::Relaxed);
@@ -643,9 +684,7 @@ impl State {
         let mut notes = Vec::new();
         let (input, scale) = if (slot as usize) < FIRST_PREVIEW_SLOT {
             let known = self.image_input(mpp, model.card().mpp_um)?;
-            if known.is_matched {
-                notes.push(STAIN_MATCHED.to_owned());
-            }
+            notes.extend(known.note.map(str::to_owned));
             (known.input, if known.sampling.is_same() { 1.0 } else { known.sampling.scale })
         } else {
             let window = self.preview.clone();
@@ -676,6 +715,7 @@ impl State {
             known: Plane::filled(width, height, false),
             fingerprint: model.fingerprint(),
             parameters: model.card().instances,
+            stain: self.stain,
             nuclei: None,
             partial: is_shown.then(growing),
             older: if is_shown { older } else { None },
@@ -689,7 +729,8 @@ impl State {
         let (model, input) = self.slot_input(slot, id, mpp)?;
         let is_same = model.fingerprint() == settings.fingerprint
             && input.image.same_size(&probabilities)
-            && input.image.same_size(&known);
+            && input.image.same_size(&known)
+            && settings.stain_matching == (self.stain != StainMode::Keep);
         if !is_same {
             return Err(Error::mismatch("The saved result is of another image or model"));
         }
@@ -710,6 +751,7 @@ impl ResultSlot {
             fingerprint: self.fingerprint.clone(),
             mpp_um: self.mpp_um,
             parameters,
+            stain_matching: self.stain != StainMode::Keep,
             width: self.map.width(),
             height: self.map.height(),
         };

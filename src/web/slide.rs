@@ -20,7 +20,7 @@ use super::{Thrown as _, json, viewport};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::Provenance;
 use crate::model::InstanceParameters;
-use crate::raster::{Point, STAIN_MATCHED, StainMode};
+use crate::raster::{Point, StainMode};
 use crate::review::ReviewedIndex;
 use crate::slide::SlideBounds;
 use crate::viewer::{TileKey, compose, nuclei_tile};
@@ -33,7 +33,7 @@ use crate::whole_slide::{
 /// A TIFF of one level is an image while it has no more pixels than this.
 const MAX_IMAGE_PX: usize = 36_000_000;
 /// Side of a block, pixels: small enough for answers to come soon and for memory to stay low.
-const BLOCK_PX: usize = 1024;
+pub(super) const BLOCK_PX: usize = 1024;
 
 /// Earlier results of a slot that are shown where the present one is not finished.
 const MAX_OLDER: usize = 2;
@@ -59,11 +59,12 @@ impl SlideResult {
     }
 
     /// Whether it was found by that model with these settings.
-    fn is_of(&self, fingerprint: &str, mpp_um: f64, parameters: &InstanceParameters) -> bool {
+    fn is_of(&self, fingerprint: &str, wanted: &SegmentSettings) -> bool {
         let settings = self.job.settings();
         self.fingerprint == fingerprint
-            && settings.mpp_um == Some(mpp_um)
-            && settings.parameters == *parameters
+            && settings.mpp_um == wanted.mpp_um
+            && settings.parameters == wanted.parameters
+            && settings.stain == wanted.stain
     }
 
     /// The same settings at another threshold, without nuclei.
@@ -114,6 +115,7 @@ impl SlideResult {
             fingerprint: self.fingerprint.clone(),
             mpp_um: settings.mpp_um,
             parameters: settings.parameters,
+            stain_matching: settings.stain != StainMode::Keep,
             width,
             height,
         };
@@ -125,6 +127,7 @@ impl SlideResult {
         let is_same = saved.settings.fingerprint == self.fingerprint
             && saved.settings.parameters == settings.parameters
             && saved.settings.mpp_um == settings.mpp_um
+            && saved.settings.stain_matching == (settings.stain != StainMode::Keep)
             && (saved.settings.width, saved.settings.height) == self.job.size();
         let is_known = saved.blocks.iter().all(|saved| self.job.is_needed(saved.block));
         if !(is_same && is_known) {
@@ -193,7 +196,7 @@ impl State {
 
 /// What was unusual about a slide's stain.
 fn stain_notes(job: &SlideJob) -> Vec<&'static str> {
-    if job.stain_lut().is_some() { vec![STAIN_MATCHED] } else { Vec::new() }
+    job.stain_note().into_iter().collect()
 }
 
 impl Session {
@@ -243,22 +246,22 @@ impl Session {
         let (own, fingerprint) = (model.card().instances, model.fingerprint());
         let threshold = if threshold < 0.0 { own.threshold } else { threshold };
         let parameters = InstanceParameters { threshold, ..own };
-        if let Some(answer) = self.state.borrow().slide_result(slot)
-            && answer.is_of(&fingerprint, mpp_um, &parameters)
-        {
-            return Ok(stain_notes(&answer.job));
-        }
-        if self.use_earlier(slot, &fingerprint, mpp_um, &parameters)? {
-            return self.with_answer(slot, |answer| Ok(stain_notes(&answer.job)));
-        }
         let settings = SegmentSettings {
             parameters,
             region: SlideRegion::Everything,
             mpp_um: Some(mpp_um),
-            stain: StainMode::Auto,
+            stain: self.state.borrow().stain,
             background: BackgroundBlocks::Skip,
             block_px: BLOCK_PX,
         };
+        if let Some(answer) = self.state.borrow().slide_result(slot)
+            && answer.is_of(&fingerprint, &settings)
+        {
+            return Ok(stain_notes(&answer.job));
+        }
+        if self.use_earlier(slot, &fingerprint, &settings)? {
+            return self.with_answer(slot, |answer| Ok(stain_notes(&answer.job)));
+        }
         let mut setup = SlideSetup::of_slide(&slide.slide, model.card().mpp_um, settings)?;
         if let Some(tissue) = slide.tissue.borrow().clone() {
             setup = setup.with_tissue(tissue);
@@ -279,12 +282,11 @@ impl Session {
         &self,
         slot: u32,
         fingerprint: &str,
-        mpp_um: f64,
-        parameters: &InstanceParameters,
+        settings: &SegmentSettings,
     ) -> Result<bool> {
         let mut state = self.state.borrow_mut();
         if let Some(older) = state.older_slides.get_mut(slot as usize)
-            && let Some(at) = older.iter().position(|o| o.is_of(fingerprint, mpp_um, parameters))
+            && let Some(at) = older.iter().position(|older| older.is_of(fingerprint, settings))
         {
             let earlier = older.remove(at);
             state.show_slide_result(slot, earlier)?;
@@ -294,11 +296,12 @@ impl Session {
             return Ok(false);
         };
         let own_threshold = answer.job.settings().parameters.threshold;
-        let own = InstanceParameters { threshold: own_threshold, ..*parameters };
-        if !answer.is_of(fingerprint, mpp_um, &own) {
+        let mut own = settings.clone();
+        own.parameters.threshold = own_threshold;
+        if !answer.is_of(fingerprint, &own) {
             return Ok(false);
         }
-        let other = answer.at_threshold(parameters.threshold);
+        let other = answer.at_threshold(settings.parameters.threshold);
         state.show_slide_result(slot, other)?;
         Ok(true)
     }
@@ -376,7 +379,12 @@ impl Session {
     async fn tile(&self, key: TileKey, read: &Function) -> Result<Vec<u8>> {
         let slide = self.slide()?;
         let source = slide.tiles.source(key)?;
-        slide.tiles.tile(key, &slide.region(source.level, source.rect, read).await?)
+        let pixels = slide.region(source.level, source.rect, read).await?;
+        let mut rgba = slide.tiles.tile(key, &pixels)?;
+        if let Some(filter) = &self.state.borrow().stain_filter {
+            filter.apply(&mut rgba);
+        }
+        Ok(rgba)
     }
 
     async fn read_preview(
@@ -397,8 +405,9 @@ impl Session {
         let request = sampling.request(window);
         let pixels = slide.region(request.level, request.rect, read).await?;
         // The stain of the window alone is enough to compare two models.
-        let input = ModelInput::of_window(sampling.apply(pixels, window)?);
-        self.state.borrow_mut().set_preview(input);
+        let mut state = self.state.borrow_mut();
+        let input = ModelInput::of_window(sampling.apply(pixels, window)?, state.stain);
+        state.set_preview(input);
         Ok(())
     }
 }

@@ -31,7 +31,8 @@ pub use block_nuclei::BlockNuclei;
 #[cfg(not(target_arch = "wasm32"))]
 pub use block_store::{BlockStore, write_finished};
 pub use job::{
-    BackgroundBlocks, BlockPixels, BlockWindow, PixelRequest, SegmentSettings, SlideJob, SlideSetup,
+    BackgroundBlocks, BlockNumbers, BlockPixels, BlockWindow, PixelRequest, SegmentSettings,
+    SlideJob, SlideSetup,
 };
 pub use kept_probabilities::{
     KeptBlock, KeptBlockTask, KeptProbabilities, LEAST_THRESHOLD, MAX_KEPT_BYTES,

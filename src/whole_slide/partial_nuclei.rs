@@ -132,7 +132,7 @@ mod tests {
         }
         let places: Vec<Vec<u32>> = found
             .iter()
-            .map(|nuclei| nuclei.iter().map(|n| n.centroid.0.round() as u32).collect())
+            .map(|nuclei| nuclei.iter().map(|n| n.centroid.0.floor() as u32).collect())
             .collect();
         assert_eq!(places, [vec![30], vec![100, 140, 180]]);
         let mut index = NucleusIndex::growing((200, 60), 1.0);

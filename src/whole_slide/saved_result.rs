@@ -28,6 +28,8 @@ pub struct SavedSettings {
     pub mpp_um: Option<f64>,
     /// Threshold and the like.
     pub parameters: InstanceParameters,
+    /// Whether colours far from those of the training tiles were matched to them.
+    pub stain_matching: bool,
     /// Size of the whole in the model's pixels.
     pub width: usize,
     /// The same.
@@ -263,6 +265,7 @@ mod tests {
             fingerprint: "abc".into(),
             mpp_um: Some(0.2527),
             parameters: InstanceParameters { threshold: 0.37, ..InstanceParameters::default() },
+            stain_matching: true,
             width: 20,
             height: 10,
         }
