@@ -91,6 +91,8 @@ export class ImageSegmentation {
   blockFinished(slot, block) {
     const [, , width, height] = block;
     this.page.canvasView.resultChanged(slot, block);
+    // Nuclei of the finished part appear while the rest is computed.
+    this.page.outlines.markAllStale();
     document.documentElement.dataset.firstBlock ??= String(Math.round(performance.now()));
     this.#progress.add(width * height);
   }
