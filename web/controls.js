@@ -9,6 +9,7 @@ import { alertNumber, bindMessages, closeAlert } from "./messages.js";
 import { bindModelStops, showModelStop } from "./model-stops.js";
 import { saveFile } from "./save-file.js";
 import { bindSheet } from "./sheet.js";
+import { bindSlideEstimate } from "./slide-estimate.js";
 import { MAIN } from "./slots.js";
 
 /** @import { Page } from "./page.js" */
@@ -39,6 +40,7 @@ export function bindControls(page) {
   bindMessages(() => page.canvasView.canvas.focus());
   bindMagnification(page);
   bindSheet();
+  bindSlideEstimate(page);
   elements.cancel.onclick = () => void page.cancel();
   const { folder } = page.address.urlState;
   if (folder && !isStandalone()) void showFolder(page, folder);

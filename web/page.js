@@ -45,6 +45,12 @@ const DEFAULT_THRESHOLD = 0.5;
 /** Relative difference below which two pixel sizes are taken as equal, as in the engine. */
 const SAME_SCALE = 0.05;
 
+/** Limits of a pixel size, µm. */
+const MIN_MPP = 0.001;
+const MAX_MPP = 1000;
+const INVALID_MPP =
+  "The pixel size must be a number of micrometres above 0, for example 0.25. It was not changed.";
+
 /** A pixel size for the field, empty for 0. @param {number} mpp µm */
 function mppText(mpp) {
   return mpp > 0 ? String(Number(mpp.toPrecision(6))) : "";
@@ -102,7 +108,10 @@ export class Page {
       cancelRunning: () => void engine.cancel(),
       showError: (error) => this.showError(error),
       alertNumber,
-      closeAlert,
+      closeAlert: (number) => {
+        // What fails while the page starts stays in sight when the rest succeeds.
+        if (document.documentElement.dataset.state !== "loading") closeAlert(number);
+      },
     });
     this.imageSegmentation = new ImageSegmentation(this);
     this.slideSegmentation = new SlideSegmentation(this);
@@ -246,6 +255,7 @@ export class Page {
       }
       elements.palette.value = display.palette;
       this.canvasView.setLayers({ mask, heat });
+      this.look.show(display);
     }
   }
 
@@ -280,6 +290,13 @@ export class Page {
     elements.mppSource.textContent = this.canvasView.width === 0 ? "" : text;
   }
 
+  /** Whether the field is empty or holds a pixel size. */
+  #isValidMpp() {
+    const { value, validity } = elements.mpp;
+    if (validity.badInput) return false;
+    return value === "" || (Number(value) >= MIN_MPP && Number(value) <= MAX_MPP);
+  }
+
   /** Pixels of the image to one of the model's, in each direction. @param {number | null} mpp */
   #scaleAt(mpp) {
     const scale = mpp ? (this.model?.facts.mpp ?? mpp) / mpp : 1;
@@ -289,8 +306,8 @@ export class Page {
   /** Uses the pixel size of the field; that of the file if the field was emptied. */
   mppChanged() {
     const { value } = elements.mpp;
-    this.clearError();
     try {
+      if (!this.#isValidMpp()) throw new Error(INVALID_MPP);
       const isFile = value === "" || value === mppText(this.#fileMpp);
       this.store.apply({ "pixel-size": isFile ? this.#fileMppSetting() : entered(Number(value)) });
     } catch (error) {
@@ -425,8 +442,10 @@ export class Page {
   }
 
   /** Selects the model of slider and switch and segments what is open. */
-  segmentWithSettings() {
-    return this.tasks.runUserTask(async (check) => {
+  async segmentWithSettings() {
+    // A file that is being read is segmented with the settings that there are then.
+    if (this.opener.isReading) return;
+    await this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
       await this.segment(check);
     });
@@ -435,6 +454,7 @@ export class Page {
   /** Segments what is open; a slide only if its view is small. @param {() => void} check */
   async segment(check) {
     if (this.canvasView.width === 0) return;
+    if (isDifferent(this.#usableModel, this.store.state.model)) await this.selectModel(check);
     if (this.isSlide) await this.slideSegmentation.segmentSmallView(check);
     else await this.imageSegmentation.segment(check);
   }

@@ -166,6 +166,16 @@ export interface SlideResult {
   lost: boolean;
 }
 
+/** Numbers of blocks, before a segmentation. */
+export interface SlideEstimate {
+  /** Of the rectangle: those that hold tissue, and all. */
+  needed: number;
+  all: number;
+  /** Of the slide. */
+  slide_needed: number;
+  slide_all: number;
+}
+
 export interface SlideProgress {
   slot: number;
   finished: number;

@@ -31,7 +31,7 @@ use crate::whole_slide::{
 /// A TIFF of one level is an image while it has no more pixels than this.
 const MAX_IMAGE_PX: usize = 36_000_000;
 /// Side of a block, pixels: small enough for answers to come soon and for memory to stay low.
-const BLOCK_PX: usize = 1024;
+pub(super) const BLOCK_PX: usize = 1024;
 
 /// The nuclei of a slide and the job that finds them.
 pub(super) struct SlideResult {

@@ -223,6 +223,15 @@ pub(super) fn scaled_bounds(block: Block, scale: f64) -> SlideBounds {
     }
 }
 
+/// Blocks of a part of a slide, for an estimate of its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BlockNumbers {
+    /// That are to be segmented.
+    pub needed: usize,
+    /// With those that hold no tissue.
+    pub all: usize,
+}
+
 /// A slide prepared for segmentation, block by block in any order.
 #[derive(Debug, Clone)]
 pub struct SlideJob {
@@ -264,6 +273,19 @@ impl SlideJob {
     #[must_use]
     pub fn needed(&self) -> Vec<usize> {
         (0..self.blocks.len()).filter(|block| self.needed[*block]).collect()
+    }
+
+    /// Numbers of the blocks that share an area with a rectangle of the slide.
+    #[must_use]
+    pub fn blocks_in(&self, bounds: &SlideBounds) -> BlockNumbers {
+        let mut numbers = BlockNumbers::default();
+        for (block, needed) in self.blocks.iter().zip(&self.needed) {
+            if scaled_bounds(*block, self.sampling.scale).intersects(bounds) {
+                numbers.all += 1;
+                numbers.needed += usize::from(*needed);
+            }
+        }
+        numbers
     }
 
     /// Width and height of the whole in the model's pixels.
@@ -435,6 +457,10 @@ mod tests {
         let region = "0,0,100,100".parse().expect("region");
         let job = job_of(&image, SegmentSettings { region, ..settings(128) });
         assert_eq!(job.needed(), [0]);
+        let left_half = SlideBounds { left: 0.0, top: 0.0, right: 150.0, bottom: 200.0 };
+        assert_eq!(job.blocks_in(&left_half), BlockNumbers { needed: 1, all: 4 });
+        let outside = SlideBounds { left: 300.0, top: 0.0, right: 400.0, bottom: 200.0 };
+        assert_eq!(job.blocks_in(&outside), BlockNumbers::default());
         assert!(!job.is_needed(5) && !job.is_needed(99));
     }
 }
