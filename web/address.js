@@ -168,7 +168,7 @@ export class Address {
   async #openImage() {
     const { opener } = this.page;
     const { imageUrl, sample } = this.urlState;
-    if (imageUrl) await opener.openUrl(imageUrl, fileNameOf(imageUrl), imageUrl);
+    if (imageUrl) await opener.open({ name: fileNameOf(imageUrl), address: imageUrl, imageUrl });
     else if (sample) await opener.openSample();
   }
 }

@@ -31,6 +31,7 @@ export function bindControls(page) {
   bindModelControls(page);
   bindLayerControls(page);
   bindExportControls(page);
+  bindFileKeys(page);
   elements.cancel.onclick = () => void page.cancel();
   const { folder } = page.address.urlState;
   if (folder && !isStandalone()) void showFolder(page, folder);
@@ -106,6 +107,17 @@ function bindDropAndPaste(page) {
     // Text that is pasted into a field belongs to the field.
     const isInField = event.target instanceof Element && event.target.matches("input, textarea");
     if (!isInField) void takeData(page, event.clipboardData);
+  });
+}
+
+/** Comma and full stop open the previous and the next file. @param {Page} page */
+function bindFileKeys(page) {
+  document.addEventListener("keydown", (event) => {
+    const isField = event.target instanceof Element && event.target.matches("input, textarea, select");
+    const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (isField || !isPlain || document.querySelector("dialog[open]")) return;
+    if (event.key === ",") void page.files.step(-1);
+    else if (event.key === ".") void page.files.step(1);
   });
 }
 

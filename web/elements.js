@@ -56,9 +56,24 @@ export const elements = {
   segmentSlide: button("segment-slide"),
   mppSource: element("mpp-source"),
   notes: element("notes"),
+  file: input("file"),
+
+  // Files
+  files: element("files"),
   folderFacts: element("folder-facts"),
   folder: element("folder"),
-  file: input("file"),
+  previousFile: button("previous-file"),
+  nextFile: button("next-file"),
+  filePosition: element("file-position"),
+  segmentAll: button("segment-all"),
+  stopAll: button("stop-all"),
+  filesProgress: find("files-progress", HTMLProgressElement),
+  filesProgressText: element("files-progress-text"),
+  showSummary: button("show-summary"),
+  saveAll: button("save-all"),
+  summaryDialog: find("summary-dialog", HTMLDialogElement),
+  summaryTable: element("summary-table"),
+  saveSummary: button("save-summary"),
 
   // Nuclei
   count: element("count"),

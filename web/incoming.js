@@ -1,11 +1,12 @@
 // What is dropped, chosen or pasted: files, folders, addresses.
-import { listFiles, openFirst } from "./file-list.js";
 import { fileNameOf } from "./fetch-file.js";
 import { formatCount } from "./format.js";
 import { readUrl } from "./url-state.js";
 
 /** @import { ListedFile } from "./file-list.js" */
+/** @import { ImageSource } from "./opener.js" */
 /** @import { Page } from "./page.js" */
+/** @import { UrlState } from "./url-state.js" */
 
 /** Names of files of a folder that may be images or slides. */
 const PICTURE = /\.(svs|scn|bif|btf|tiff?|png|jp(e?g|e|2)|jfif|j2k|bmp|gif|webp|avif|hei[cf])$/i;
@@ -47,21 +48,34 @@ export function takeFiles(page, files) {
   const models = files.filter((file) => MODEL.test(file.name));
   if (models.length > 0) void openModelFile(page, models[0]);
   const pictures = files.filter((file) => !models.includes(file));
-  openAll(pictures.map((file) => listedFile(page, file)));
+  openAll(page, pictures.map((file) => listedFile(page, file)));
 }
 
 /** @param {Page} page @param {File} file @returns {ListedFile} */
 function listedFile(page, file) {
-  return { name: file.name, open: () => page.opener.openBlob(file, file.name) };
+  return { name: file.name, find: () => ({ name: file.name, blob: file }) };
 }
 
-/** @param {ListedFile[]} files @param {string} [facts] a sentence about them */
-function openAll(files, facts) {
+/**
+ * @param {Page} page
+ * @param {ListedFile[]} files
+ * @param {string} [facts] a sentence about them
+ */
+function openAll(page, files, facts) {
   if (files.length === 1 && !facts) {
-    files[0].open();
+    void openOne(page, files[0]);
   } else if (files.length > 0) {
-    listFiles(files, facts);
-    openFirst();
+    page.files.show(files, facts);
+    page.files.openFirst();
+  }
+}
+
+/** @param {Page} page @param {ListedFile} file */
+async function openOne(page, file) {
+  try {
+    await page.opener.open(await file.find());
+  } catch (error) {
+    page.showError(error);
   }
 }
 
@@ -83,14 +97,14 @@ async function takeFolders(page, folders, files) {
   pictures.sort((a, b) => a.fullPath.localeCompare(b.fullPath, undefined, { numeric: true }));
   for (const entry of pictures) {
     const name = entry.fullPath.slice(1);
-    listed.push({ name, open: () => void openEntry(page, entry, name) });
+    listed.push({ name, find: async () => ({ name, blob: await fileOf(entry) }) });
   }
   const others = entries.length - pictures.length;
   const rest = others > 0 ? `, and ${counted(others, "other file", "other files")}` : "";
   const folder = `The folder ${folderNames.join(", ")}`;
   if (listed.length === 0) throw new Error(`${folder} holds no image or slide${rest}.`);
   const held = counted(pictures.length, "image or slide", "images or slides");
-  openAll(listed, `${folder} holds ${held}${rest}.`);
+  openAll(page, listed, `${folder} holds ${held}${rest}.`);
 }
 
 /** @param {number} count @param {string} one @param {string} several */
@@ -117,15 +131,9 @@ async function readFolder(folder, files) {
   }
 }
 
-/** @param {Page} page @param {FileSystemFileEntry} entry @param {string} name */
-async function openEntry(page, entry, name) {
-  try {
-    /** @type {File} */
-    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    await page.opener.openBlob(file, name);
-  } catch (error) {
-    page.showError(error);
-  }
+/** @param {FileSystemFileEntry} entry @returns {Promise<File>} */
+function fileOf(entry) {
+  return new Promise((resolve, reject) => entry.file(resolve, reject));
 }
 
 /** Opens addresses, one a line. @param {Page} page @param {string} text */
@@ -138,28 +146,30 @@ function takeText(page, text) {
   if (!addresses.every((address) => /^(https?:\/\/|#m=)\S+$/i.test(address))) {
     throw new Error(NO_ADDRESS);
   }
+  /** @type {ListedFile[]} */
   const listed = [];
   for (const address of addresses) {
-    const name = fileNameOf(address);
-    listed.push({ name, open: () => void openAddress(page, address, name) });
+    const url = new URL(address, location.href);
+    const link = readUrl(url);
+    if (MODEL.test(url.pathname)) link.modelUrl = url.href;
+    const isModel = Boolean(link.modelLink || link.modelUrl) && !link.imageUrl;
+    if (isModel) void page.address.openModel(link);
+    else listed.push({ name: fileNameOf(address), find: () => findAddress(page, url, link) });
   }
-  openAll(listed);
+  openAll(page, listed);
 }
 
 /**
- * Opens an image, a slide, a model, or what a link to this page holds.
+ * The image or slide of an address. If it is a link to this page, the model in it is used.
  * @param {Page} page
- * @param {string} address
- * @param {string} name
+ * @param {URL} url
+ * @param {UrlState} link what is in the address, if it is a link to this page
+ * @returns {Promise<ImageSource>}
  */
-async function openAddress(page, address, name) {
-  const url = new URL(address, location.href);
-  const link = readUrl(url);
-  if (MODEL.test(url.pathname)) link.modelUrl = url.href;
-  const hasModel = await page.address.openModel(link);
-  if (hasModel && !link.imageUrl) return;
-  const imageUrl = new URL(link.imageUrl ?? "", url).href;
-  await page.opener.openUrl(imageUrl, name, imageUrl);
+async function findAddress(page, url, link) {
+  await page.address.openModel(link);
+  const address = new URL(link.imageUrl ?? "", url).href;
+  return { name: fileNameOf(address), address, imageUrl: address };
 }
 
 /** @param {Page} page @param {File} file */

@@ -1,18 +1,40 @@
 // Opens an image that fits memory, a slide that is read as needed, or the sample.
 import { elements } from "./elements.js";
 import { MAX_IMAGE_BYTES, fetchFile } from "./fetch-file.js";
-import { markOpened } from "./file-list.js";
 import { showNotes } from "./notes.js";
 
+/** @import { FileEntry } from "./file-list.js" */
 /** @import { Page } from "./page.js" */
 /** @import { ImageFacts, SlideFacts } from "./worker-api.d.ts" */
 
 /** Pixel size of the sample, µm. */
 const SAMPLE_MPP = 0.25;
 
+/**
+ * @typedef {object} ImageSource Where the bytes of an image or slide are.
+ * @property {string} name of the file
+ * @property {Blob} [blob] its content, or
+ * @property {string} [address] where it can be loaded
+ * @property {string} [imageUrl] the same address, if the page's address should name it
+ * @property {FileSystemFileHandle} [handle] of the file, by which it can be opened again
+ * @property {FileEntry} [entry] of the list of files
+ */
+
+/** @param {unknown} error */
+function asError(error) {
+  return error instanceof Error ? error : new Error(String(error));
+}
+
+/** An error that is not shown: another request came first. */
+function superseded() {
+  return Object.assign(new Error("Cancelled."), { name: "AbortError" });
+}
+
 export class Opener {
   /** Name of the open image without folders and ending, for names of files. */
   name = "image";
+  /** @type {ImageSource | undefined} The open image or slide. */
+  source;
   isSample = false;
   /** Number of the last request to open something. A download that is older is not opened. */
   #lastRequest = 0;
@@ -23,19 +45,24 @@ export class Opener {
   }
 
   /**
-   * Opens an image or a slide and segments it.
-   * @param {Blob} blob
-   * @param {string} name
-   * @param {string} [imageUrl] its address, if the page's address should name it
+   * Opens an image or a slide and segments it. An error is shown.
+   * @param {ImageSource} source
+   * @returns {Promise<Error | undefined>} why it is not open and segmented
    */
-  openBlob(blob, name, imageUrl) {
+  open(source) {
+    return source.blob ? this.#openBlob(source, source.blob) : this.#openAddress(source);
+  }
+
+  /** @param {ImageSource} source @param {Blob} blob */
+  #openBlob(source, blob) {
     const { page } = this;
     this.#lastRequest += 1;
     page.clearError();
     return page.tasks.runUserTask(async (check) => {
+      await page.manyFiles.leave();
       page.showStatus("Reading the image…");
       try {
-        await this.#readBlob(blob, name, imageUrl, check);
+        await this.#readBlob(source, blob, check);
       } finally {
         page.showStatus("");
       }
@@ -44,17 +71,17 @@ export class Opener {
   }
 
   /**
+   * @param {ImageSource} source
    * @param {Blob} blob
-   * @param {string} name
-   * @param {string | undefined} imageUrl
    * @param {() => void} check
    */
-  async #readBlob(blob, name, imageUrl, check) {
+  async #readBlob(source, blob, check) {
     const { engine } = this.page;
+    const { name } = source;
     const slide = await engine.call("openSlide", { blob, name });
     check();
     if (slide !== null && slide !== "whole") {
-      this.#show(slide, name, imageUrl, slide);
+      this.#show(slide, source, slide);
       return;
     }
     if (blob.size > MAX_IMAGE_BYTES) {
@@ -64,59 +91,62 @@ export class Opener {
     const content = new Uint8Array(await blob.arrayBuffer());
     check();
     const image = await engine.callJson("openImage", content, name);
-    this.#show(image, name, imageUrl);
+    this.#show(image, source);
   }
 
   /**
    * Opens an image or a slide of a server. A slide is read by ranges, if the server supports these,
    * and segmented if the view is small.
-   * @param {string} address
-   * @param {string} name
-   * @param {string} [imageUrl] the same address, if the page's address should name it
+   * @param {ImageSource} source with an address
+   * @returns {Promise<Error | undefined>} why it is not open and segmented
    */
-  async openUrl(address, name, imageUrl) {
+  async #openAddress(source) {
     const { page } = this;
     const request = ++this.#lastRequest;
     try {
-      const { href } = new URL(address, location.href);
-      if (await this.openSlideUrl(href, name, imageUrl)) return;
+      const { href } = new URL(source.address ?? "", location.href);
+      const outcome = await this.#openSlideAddress({ ...source, address: href });
+      if (outcome !== "download") return outcome;
       const content = await fetchFile(href, "image", (fraction) => {
         if (request === this.#lastRequest) {
           page.showStatus(`Loading the image: ${Math.round(fraction * 100)} %`);
         }
       });
-      if (request !== this.#lastRequest) return;
-      await this.openBlob(new Blob([/** @type {BlobPart} */ (content)]), name, imageUrl);
+      if (request !== this.#lastRequest) return superseded();
+      const blob = new Blob([/** @type {BlobPart} */ (content)]);
+      return await this.#openBlob({ ...source, address: href, blob }, blob);
     } catch (error) {
-      if (request !== this.#lastRequest) return;
+      if (request !== this.#lastRequest) return superseded();
       page.showStatus("");
       page.showError(error);
+      return asError(error);
     }
   }
 
   /**
    * Opens a slide of a server.
-   * @param {string} address absolute
-   * @param {string} name
-   * @param {string} [imageUrl] the same address, if the page's address should name it
-   * @returns {Promise<boolean>} false if the file must be downloaded as a whole: it is an image, or
-   *   its server does not support ranges. True otherwise, also after an error, which is shown.
+   * @param {ImageSource} source with an absolute address
+   * @returns {Promise<Error | "download" | undefined>} `download` if the file must be downloaded as
+   *   a whole: it is an image, or its server does not support ranges. Otherwise why the slide is
+   *   not open.
    */
-  async openSlideUrl(address, name, imageUrl) {
+  async #openSlideAddress(source) {
     const { page } = this;
+    const { address = "", name } = source;
     page.clearError();
-    let isFinished = true;
-    await page.tasks.runUserTask(async (check) => {
+    let mustDownload = false;
+    const error = await page.tasks.runUserTask(async (check) => {
+      await page.manyFiles.leave();
       const slide = await page.engine.call("openSlide", { address, name });
       check();
       if (slide === null || slide === "whole") {
-        isFinished = false;
+        mustDownload = true;
         return;
       }
-      this.#show(slide, name, imageUrl, slide);
+      this.#show(slide, source, slide);
       await page.segment(check);
     });
-    return isFinished;
+    return mustDownload ? "download" : error;
   }
 
   openSample() {
@@ -124,8 +154,9 @@ export class Opener {
     this.#lastRequest += 1;
     page.clearError();
     return page.tasks.runUserTask(async (check) => {
+      await page.manyFiles.leave();
       const image = await page.engine.callJson("openSample");
-      this.#show({ ...image, mpp: SAMPLE_MPP }, "sample");
+      this.#show({ ...image, mpp: SAMPLE_MPP }, { name: "sample" });
       this.isSample = true;
       await page.segment(check);
     });
@@ -133,17 +164,18 @@ export class Opener {
 
   /**
    * @param {Pick<ImageFacts, "width" | "height" | "mpp" | "notes">} image
-   * @param {string} name
-   * @param {string} [imageUrl] its address, if the page's address should name it
+   * @param {ImageSource} source
    * @param {SlideFacts} [slide]
    */
-  #show({ width, height, mpp, notes }, name, imageUrl, slide) {
+  #show({ width, height, mpp, notes }, source, slide) {
     const { page } = this;
+    const { name, imageUrl } = source;
     const { urlState } = page.address;
+    this.source = source;
     this.name = name.replace(/^.*[/\\]|(\.ome)?\.[^.]*$/g, "") || "image";
     this.isSample = false;
     page.address.imageUrl = imageUrl;
-    markOpened(name);
+    page.files.markOpened(source.entry);
     const levels = slide ? `, ${slide.levels} ${slide.levels === 1 ? "level" : "levels"}` : "";
     elements.imageFacts.textContent = `${name}, ${width} × ${height} pixels${levels}`;
     showNotes("image", notes);

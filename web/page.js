@@ -4,8 +4,10 @@ import { isStandalone } from "./assets.js";
 import { CanvasView } from "./canvas-view.js";
 import { elements } from "./elements.js";
 import { messageOf } from "./error-message.js";
+import { FileList } from "./file-list.js";
 import { formatBytes, formatCount } from "./format.js";
 import { ImageSegmentation } from "./image-segmentation.js";
+import { ManyFiles } from "./many-files.js";
 import { Models } from "./models.js";
 import { Opener } from "./opener.js";
 import { Preview } from "./preview.js";
@@ -77,6 +79,8 @@ export class Page {
     this.imageSegmentation = new ImageSegmentation(this);
     this.slideSegmentation = new SlideSegmentation(this);
     this.opener = new Opener(this);
+    this.files = new FileList(this);
+    this.manyFiles = new ManyFiles(this);
     engine.onevent = (event) => this.#handleEvent(event);
     this.canvasView.onerror = (error) => this.showError(error);
     this.canvasView.onframe = () => this.#viewDrawn();
@@ -153,12 +157,20 @@ export class Page {
     this.#showMppSource();
   }
 
+  /** Where the pixel size comes from. @returns {"file" | "entered" | "unknown"} */
+  get mppSource() {
+    const { mpp } = this;
+    if (mpp === 0) return "unknown";
+    return mpp === this.#fileMpp ? "file" : "entered";
+  }
+
   /** Shows where the pixel size comes from. */
   #showMppSource() {
-    const { mpp } = this;
+    const { mppSource } = this;
     const modelMpp = this.model?.facts.mpp ?? 0;
     let source = "";
-    if (mpp > 0) source = mpp === this.#fileMpp ? "stated by the file" : "entered";
+    if (mppSource === "file") source = "stated by the file";
+    else if (mppSource === "entered") source = "entered by you";
     else if (modelMpp > 0 && !this.isSlide) source = `taken to be the model's, ${modelMpp} µm`;
     elements.mppSource.textContent = this.canvasView.width === 0 ? "" : source;
   }

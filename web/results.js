@@ -5,7 +5,7 @@ import { showHistogram } from "./histogram.js";
 import { NucleiTable } from "./nuclei-table.js";
 
 /** Numbers for each nucleus in the list of `Session.table`. */
-const NUMBERS_PER_NUCLEUS = 6;
+export const NUMBERS_PER_NUCLEUS = 6;
 
 /**
  * @typedef {object} Nucleus
@@ -20,6 +20,8 @@ const NUMBERS_PER_NUCLEUS = 6;
 export class Results {
   /** @type {Nucleus[]} */
   nuclei = [];
+  /** Share of the segmented area that is nuclei, 0 to 1. */
+  share = 0;
   /** Pixel size, µm; 0 if unknown. */
   mpp = 0;
   #table;
@@ -40,6 +42,7 @@ export class Results {
 
   /** @param {{ count: number, share: number }} summary share of the area that is nuclei, 0 to 1 */
   showSummary({ count, share }) {
+    this.share = share;
     elements.count.textContent = formatCount(count);
     elements.areaShare.textContent = `${(share * 100).toFixed(1)} %`;
   }
