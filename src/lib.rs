@@ -100,6 +100,7 @@ pub mod prune;
 pub mod raster;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod report;
+pub mod review;
 pub mod slide;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod study;

@@ -137,6 +137,119 @@ export interface SlideProgress {
   block?: SlideBlockResult;
 }
 
+/** X and y, pixels of the finest level. */
+export type PointPair = [x: number, y: number];
+/** Parts, each an outline and then its holes. */
+export type Polygons = PointPair[][][];
+
+/** A nucleus with outline and measurements; what the worker gives is passed on as it is. */
+export interface NucleusFacts {
+  label: number;
+  polygons: Polygons;
+  area_px: number;
+  centroid: PointPair;
+  /** Area, perimeter, circularity, eccentricity, mean probability, mean hematoxylin. */
+  measurements: number[] | null;
+}
+
+export type MarkStatus = "accepted" | "added" | "rejected" | "replaced";
+
+/** An object that is shown: a nucleus of a model, or a mark, whose id has bit 31 set. */
+export interface ReviewObject {
+  id: number;
+  /** Null for a nucleus of a model. */
+  status: MarkStatus | null;
+  nucleus: NucleusFacts;
+}
+
+export interface DocumentFacts {
+  hash: string;
+  name: string;
+  width: number;
+  height: number;
+  isSlide: boolean;
+}
+
+export interface PixelSizeSetting {
+  um: number | null;
+  source: "unknown" | "file" | "person";
+}
+
+export interface ModelSetting {
+  /** Filters removed, per cent. */
+  ratio: number;
+  pruneHidden: boolean;
+  /** Fingerprint of a model that was loaded. */
+  loaded: string | null;
+}
+
+export interface DisplaySettings {
+  outline: number;
+  mask: number;
+  heat: number;
+  brightness: number;
+  contrast: number;
+  stain: string;
+  palette: string;
+}
+
+/** How a result was made, and how far it is. */
+export interface ResultFacts {
+  fingerprint: string;
+  parameters: number;
+  threshold: number;
+  mpp: number;
+  stainMatched: boolean;
+  nuclei: number;
+  done: number;
+  wanted: number;
+  segmentedPx: number;
+}
+
+export interface NamedRegion {
+  name: string;
+  polygons: Polygons;
+}
+
+/** The page's state without outlines of nuclei. */
+export interface PageState {
+  document: DocumentFacts | null;
+  pixelSize: PixelSizeSetting;
+  model: ModelSetting;
+  threshold: number | null;
+  insideOnly: boolean;
+  /** Numbers of marks. */
+  marks: Record<MarkStatus, number>;
+  regions: (NamedRegion & { id: number })[];
+  view: [x: number, y: number, scale: number] | null;
+  display: DisplaySettings;
+  results: [ResultFacts | null, ResultFacts | null];
+  /** What would be undone and done again, for people. */
+  undo: string | null;
+  redo: string | null;
+}
+
+/** A change of the state: `ReviewCommand` of the Rust code. */
+export type ReviewCommand =
+  | { open: { document: DocumentFacts; pixel_size: PixelSizeSetting } }
+  | { accept: ReviewObject }
+  | { reject: ReviewObject }
+  | { forget: ReviewObject }
+  | { add: NucleusFacts }
+  | { replace: { old: ReviewObject[]; new: NucleusFacts[] } }
+  | "forget-all"
+  | { "add-region": NamedRegion }
+  | { "add-regions": NamedRegion[] }
+  | { "change-region": { id: number; region: NamedRegion } }
+  | { "remove-region": number }
+  | { "inside-only": boolean }
+  | { threshold: number | null }
+  | { "pixel-size": PixelSizeSetting }
+  | { model: ModelSetting }
+  | { display: DisplaySettings }
+  | { view: [number, number, number] | null }
+  | { result: { slot: number; facts: ResultFacts | null } };
+
 /** Methods of `Session` that return JSON text, and what the text holds. */
 export interface JsonResults {
   adapters: AdapterFacts[];

@@ -86,7 +86,7 @@ impl From<[f64; 6]> for Measurements {
 }
 
 /// A nucleus with its outline and measurements.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Nucleus {
     /// Its number in the label map.
     pub label: u32,

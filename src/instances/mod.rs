@@ -19,10 +19,18 @@ pub use measure::{LengthUnit, Measurements, Nuclei, Nucleus};
 
 use crate::error::{Error, Result};
 use crate::model::InstanceParameters;
-use crate::raster::{LabelMap, Plane, ProbabilityMap, RgbImage, fill_rings};
+use crate::raster::{
+    LabelMap, Mask, Plane, Polygon, ProbabilityMap, RgbImage, doubled_area, fill_rings,
+    grouped_rings,
+};
+use contour::{PixelBounds, trace_rings};
+use simplify::simplify;
 
 /// A probability of 1 in a [`SmoothedMap`]: 255 with 8 fractional bits, which hold the smoothing.
 pub const PROBABILITY_ONE: u16 = 255 * 256;
+
+/// Passes of the binomial filter over a mask before its outline is traced.
+const MASK_SMOOTHING: u32 = 2;
 
 /// Smoothed probabilities in units of 1 / [`PROBABILITY_ONE`].
 pub type SmoothedMap = Plane<u16>;
@@ -69,6 +77,22 @@ pub fn measure_nuclei<'a>(
         return Err(Error::mismatch("Image, label map and probability map differ in size"));
     }
     Ok(Nuclei::new(image, labels, smoothed, fixed_threshold(parameters.threshold), mpp_um))
+}
+
+/// The outline of a mask, smoothed as outlines of nuclei are, in pixels of the mask: its parts, each
+/// an outline and then its holes.
+#[must_use]
+pub fn outline_of_mask(mask: &Mask) -> Vec<Polygon> {
+    if mask.data().is_empty() {
+        return Vec::new();
+    }
+    let smoothed = smooth(&mask.map(|inside| if inside { 255 } else { 0 }), MASK_SMOOTHING);
+    let labels = mask.map(u32::from);
+    let bounds = PixelBounds { top: 0, left: 0, bottom: mask.height(), right: mask.width() };
+    let mut rings = trace_rings(&labels, &smoothed, PROBABILITY_ONE / 2, 1, bounds);
+    // The areas of holes are negative, so the outline comes first.
+    rings.sort_by(|a, b| doubled_area(b).total_cmp(&doubled_area(a)));
+    simplify(grouped_rings(rings))
 }
 
 /// The label map of nuclei by their outlines: a pixel belongs to the last nucleus that holds its

@@ -1,14 +1,29 @@
 //! Polygon fill by scan lines: vertices are pixel-corner coordinates, and a pixel is inside when
 //! its centre (column + 0.5, row + 0.5) is, by the even-odd rule.
 
+use serde::{Deserialize, Serialize};
+
 /// A vertex: x is the column, y the row, in pixels, with (0, 0) the upper-left corner of the first
-/// pixel.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// pixel. Serialised as `[x, y]`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(into = "[f64; 2]", from = "[f64; 2]")]
 pub struct Point {
     /// To the right, pixels.
     pub x: f64,
     /// Down, pixels.
     pub y: f64,
+}
+
+impl From<Point> for [f64; 2] {
+    fn from(point: Point) -> Self {
+        [point.x, point.y]
+    }
+}
+
+impl From<[f64; 2]> for Point {
+    fn from([x, y]: [f64; 2]) -> Self {
+        Self { x, y }
+    }
 }
 
 /// A closed line; the first point is not repeated at the end.

@@ -22,6 +22,20 @@ impl SlideBounds {
         Self { left: point.x, top: point.y, right: point.x, bottom: point.y }
     }
 
+    /// The smallest that holds all points; of no points one whose sides are negative.
+    #[must_use]
+    pub fn of_points<'a>(points: impl IntoIterator<Item = &'a Point>) -> Self {
+        let [mut left, mut top] = [f64::MAX; 2];
+        let [mut right, mut bottom] = [f64::MIN; 2];
+        for point in points {
+            left = left.min(point.x);
+            top = top.min(point.y);
+            right = right.max(point.x);
+            bottom = bottom.max(point.y);
+        }
+        Self { left, top, right, bottom }
+    }
+
     /// The whole of an image of `width × height` pixels.
     #[must_use]
     pub fn of_size(width: usize, height: usize) -> Self {

@@ -80,7 +80,7 @@ pub fn nuclei_tile(size: (usize, usize), index: &NucleusIndex, key: TileKey) -> 
     for (label, nucleus) in index.near(bounds) {
         let [low, high] = short_label(label).to_le_bytes();
         let texel = [probability_to_u8(nucleus.probability() as f32), low, high, 255];
-        for polygon in nucleus.polygons() {
+        for polygon in &nucleus.polygons {
             for (i, ring) in polygon.iter().enumerate() {
                 // The first ring is the outline, the others are holes in it.
                 canvas.fill(ring, if i == 0 { texel } else { [0, 0, 0, 255] });
@@ -150,9 +150,8 @@ impl TileCanvas {
     }
 
     /// Fills a polygon, pixels of the finest level.
-    fn fill(&mut self, ring: &[[f64; 2]], texel: [u8; 4]) {
-        let points: Vec<Point> =
-            ring.iter().map(|&[x, y]| self.to_canvas(Point { x, y })).collect();
+    fn fill(&mut self, ring: &[Point], texel: [u8; 4]) {
+        let points: Vec<Point> = ring.iter().map(|&point| self.to_canvas(point)).collect();
         fill_polygon(&points, self.block.width, self.block.height, |y, from, to| {
             self.texels.row_mut(y)[from..to].fill(texel);
         });

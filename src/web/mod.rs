@@ -7,6 +7,7 @@ mod block;
 mod computation;
 mod models;
 mod results;
+mod review;
 mod session;
 mod slide;
 mod slide_source;
@@ -14,6 +15,7 @@ mod viewport;
 
 pub use block::BlockWorker;
 pub use computation::Computation;
+pub use review::ReviewStore;
 pub use session::Session;
 pub use viewport::CanvasViewport;
 

@@ -3,19 +3,20 @@
 use serde::{Deserialize, Serialize};
 
 use crate::instances::{Measurements, Nucleus};
-use crate::raster::{Point, Polygon};
+use crate::raster::{Point, Polygon, rings_hold};
 use crate::slide::SlideBounds;
 
 /// Outline, area and centroid in pixels of the finest level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SlideNucleus {
-    /// For each part the outline, then its holes; x and y of each corner.
-    polygons: Vec<Vec<Vec<[f64; 2]>>>,
+    /// Its parts, each an outline and then its holes.
+    pub polygons: Vec<Polygon>,
     /// Area in pixels of the finest level.
     pub area_px: u64,
     /// x and y.
     pub centroid: (f64, f64),
-    measurements: Measurements,
+    /// Lengths and areas in micrometres, or in pixels where the pixel size is not known.
+    pub measurements: Measurements,
 }
 
 impl SlideNucleus {
@@ -26,9 +27,9 @@ impl SlideNucleus {
         let place = |x: f64, y: f64| [(x + left as f64) * scale, (y + top as f64) * scale];
         let mut polygons = Vec::with_capacity(nucleus.polygons.len());
         for polygon in &nucleus.polygons {
-            let mut rings = Vec::with_capacity(polygon.len());
+            let mut rings: Polygon = Vec::with_capacity(polygon.len());
             for ring in polygon {
-                rings.push(ring.iter().map(|corner| place(corner.x, corner.y)).collect());
+                rings.push(ring.iter().map(|&Point { x, y }| place(x, y).into()).collect());
             }
             polygons.push(rings);
         }
@@ -44,27 +45,13 @@ impl SlideNucleus {
     /// With its number in the whole.
     #[must_use]
     pub fn numbered(self, label: u32) -> Nucleus {
-        let mut polygons = Vec::with_capacity(self.polygons.len());
-        for polygon in self.polygons {
-            let mut rings: Polygon = Vec::with_capacity(polygon.len());
-            for ring in polygon {
-                rings.push(ring.into_iter().map(|[x, y]| Point { x, y }).collect());
-            }
-            polygons.push(rings);
-        }
         Nucleus {
             label,
-            polygons,
+            polygons: self.polygons,
             area_px: self.area_px,
             centroid: self.centroid,
             measurements: Some(self.measurements),
         }
-    }
-
-    /// Its parts, each an outline and then its holes.
-    #[must_use]
-    pub fn polygons(&self) -> &[Vec<Vec<[f64; 2]>>] {
-        &self.polygons
     }
 
     /// Mean probability, 0 to 1.
@@ -79,34 +66,16 @@ impl SlideNucleus {
         self.measurements.circularity
     }
 
-    /// Whether a point lies inside, by the even-odd rule: a ray to the right crosses the rings an
-    /// odd number of times.
+    /// Whether a point lies inside one of its parts, by the even-odd rule.
     #[must_use]
     pub fn holds(&self, x: f64, y: f64) -> bool {
-        let mut inside = false;
-        for ring in self.polygons.iter().flatten() {
-            for (index, [ax, ay]) in ring.iter().enumerate() {
-                let [bx, by] = ring[(index + 1) % ring.len()];
-                if (*ay <= y) != (by <= y) && x < ax + (y - ay) / (by - ay) * (bx - ax) {
-                    inside = !inside;
-                }
-            }
-        }
-        inside
+        self.polygons.iter().any(|polygon| rings_hold(polygon, x, y))
     }
 
     /// Of the outline.
     #[must_use]
     pub fn bounds(&self) -> SlideBounds {
-        let [mut left, mut top] = [f64::MAX; 2];
-        let [mut right, mut bottom] = [f64::MIN; 2];
-        for [x, y] in self.polygons.iter().flatten().flatten() {
-            left = left.min(*x);
-            top = top.min(*y);
-            right = right.max(*x);
-            bottom = bottom.max(*y);
-        }
-        SlideBounds { left, top, right, bottom }
+        SlideBounds::of_points(self.polygons.iter().flatten().flatten())
     }
 }
 
@@ -116,7 +85,9 @@ mod tests {
 
     #[test]
     fn a_hole_is_not_inside() {
-        let square = |from: f64, to: f64| vec![[from, from], [to, from], [to, to], [from, to]];
+        let square = |from: f64, to: f64| {
+            [[from, from], [to, from], [to, to], [from, to]].map(Point::from).to_vec()
+        };
         let kept = SlideNucleus {
             polygons: vec![vec![square(0.0, 9.0), square(3.0, 6.0)]],
             area_px: 72,

@@ -50,6 +50,17 @@ impl NucleusIndex {
         Self::of_blocks(job.size(), job.scale(), job.blocks().to_vec(), needed)
     }
 
+    /// The nuclei of an image in memory, whose numbers are kept: one finished block. Nuclei in
+    /// pixels of the image, `width × height`.
+    #[must_use]
+    pub fn of_image(width: usize, height: usize, nuclei: Vec<Nucleus>) -> Self {
+        let block = Block { row: 0, column: 0, width, height };
+        let mut index = Self::of_blocks((width, height), 1.0, vec![block], vec![true]);
+        let placed = nuclei.iter().map(|nucleus| SlideNucleus::new(nucleus, 0, 0, 1.0));
+        index.take(0, placed.collect());
+        index
+    }
+
     fn of_blocks(
         (width, height): (usize, usize),
         scale: f64,

@@ -10,7 +10,7 @@ use crate::support::root;
 const MAX_WIDTH: usize = 100;
 
 /// Floor of each module; imports go to lower floors only.
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 24] = [
     ("error", 1),
     ("platform", 2),
     ("raster", 3),
@@ -27,13 +27,14 @@ const FLOORS: [(&str, u8); 23] = [
     ("report", 6),
     ("train", 7),
     ("whole_slide", 7),
-    ("viewer", 8),
+    ("review", 8),
+    ("viewer", 9),
     ("demo", 8),
     ("study", 8),
-    ("desktop", 9),
-    ("cli", 10),
-    ("web", 9),
-    ("lib", 11),
+    ("desktop", 10),
+    ("cli", 11),
+    ("web", 10),
+    ("lib", 12),
 ];
 
 /// Foreign crates and the modules that may touch them.

@@ -1,0 +1,533 @@
+//! The state with its history.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::command::ReviewCommand;
+use super::mark::{Mark, MarkStatus, ReviewObject};
+use super::region::NamedRegion;
+use super::state::{ModelSetting, PixelSizeSetting, ReviewState};
+use crate::error::{Error, Result};
+use crate::instances::Nucleus;
+
+/// Steps that can be undone.
+pub const MAX_UNDO_STEPS: usize = 200;
+/// Most marks of an image.
+const MAX_MARKS: usize = 200_000;
+/// Most regions of an image.
+const MAX_REGIONS: usize = 10_000;
+/// Most vertices of an outline.
+const MAX_VERTICES: usize = 1_000_000;
+/// Longest name of a region, characters.
+const MAX_NAME_CHARS: usize = 200;
+
+/// The settings that can be undone.
+#[derive(Debug, Clone, PartialEq)]
+struct UndoableSettings {
+    pixel_size: PixelSizeSetting,
+    model: ModelSetting,
+    threshold: Option<f32>,
+    inside_only: bool,
+}
+
+impl UndoableSettings {
+    fn of(state: &ReviewState) -> Self {
+        Self {
+            pixel_size: state.pixel_size,
+            model: state.model.clone(),
+            threshold: state.threshold,
+            inside_only: state.inside_only,
+        }
+    }
+
+    fn put_into(&self, state: &mut ReviewState) {
+        state.pixel_size = self.pixel_size;
+        state.model = self.model.clone();
+        state.threshold = self.threshold;
+        state.inside_only = self.inside_only;
+    }
+}
+
+/// An entry before and after a step; none where it does not exist.
+#[derive(Debug)]
+struct EntryChange<T> {
+    id: u32,
+    before: Option<T>,
+    after: Option<T>,
+}
+
+/// What a command changed.
+#[derive(Debug)]
+struct Step {
+    /// What the command does, for people.
+    name: &'static str,
+    before: UndoableSettings,
+    after: UndoableSettings,
+    marks: Vec<EntryChange<Mark>>,
+    regions: Vec<EntryChange<NamedRegion>>,
+}
+
+/// The state, and the steps that led to it.
+#[derive(Debug, Default)]
+pub struct Review {
+    state: ReviewState,
+    done: VecDeque<Step>,
+    undone: Vec<Step>,
+}
+
+impl Review {
+    /// A state without history.
+    #[must_use]
+    pub fn new(state: ReviewState) -> Self {
+        Self { state, done: VecDeque::new(), undone: Vec::new() }
+    }
+
+    /// The state now.
+    #[must_use]
+    pub fn state(&self) -> &ReviewState {
+        &self.state
+    }
+
+    /// What [`Self::undo`] would undo, for people.
+    #[must_use]
+    pub fn undo_name(&self) -> Option<&'static str> {
+        self.done.back().map(|step| step.name)
+    }
+
+    /// What [`Self::redo`] would do again, for people.
+    #[must_use]
+    pub fn redo_name(&self) -> Option<&'static str> {
+        self.undone.last().map(|step| step.name)
+    }
+
+    /// Executes a command.
+    ///
+    /// # Errors
+    /// A sentence for people when the command refers to what does not exist, or a limit is
+    /// reached; the state is as before then.
+    pub fn apply(&mut self, command: ReviewCommand) -> Result<()> {
+        match command {
+            ReviewCommand::Open { document, pixel_size } => {
+                let ReviewState { model, display, .. } = std::mem::take(&mut self.state);
+                *self = Self::new(ReviewState {
+                    document: Some(document),
+                    pixel_size,
+                    model,
+                    display,
+                    ..ReviewState::default()
+                });
+                return Ok(());
+            }
+            ReviewCommand::Display(display) => self.state.display = display,
+            ReviewCommand::View(view) => self.state.view = view,
+            ReviewCommand::Result { slot, facts } => {
+                let place = self.state.results.get_mut(slot);
+                *place.ok_or_else(|| Error::invalid("There are two results"))? = facts;
+            }
+            undoable => {
+                let step = self.step(undoable)?;
+                self.take_step(step);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a command that can be undone changes.
+    fn step(&self, command: ReviewCommand) -> Result<Step> {
+        let before = UndoableSettings::of(&self.state);
+        let mut draft = StepDraft {
+            after: before.clone(),
+            before,
+            marks: BTreeMap::new(),
+            regions: BTreeMap::new(),
+            state: &self.state,
+        };
+        let name = match command {
+            ReviewCommand::Accept(object) => {
+                draft.decide(object, MarkStatus::Accepted)?;
+                "accept a nucleus"
+            }
+            ReviewCommand::Reject(object) => {
+                draft.reject(object)?;
+                "reject a nucleus"
+            }
+            ReviewCommand::Forget(object) => {
+                let mark = object.mark().ok_or_else(|| Error::invalid("It was not decided yet"))?;
+                draft.mark(mark)?;
+                draft.marks.insert(mark, None);
+                "take back a decision"
+            }
+            ReviewCommand::Add(nucleus) => {
+                draft.add_mark(MarkStatus::Added, nucleus)?;
+                "add a nucleus"
+            }
+            ReviewCommand::Replace { old, new } => {
+                let name = replacement_name(old.len(), new.len());
+                for object in old {
+                    draft.replace(object)?;
+                }
+                for nucleus in new {
+                    draft.add_mark(MarkStatus::Added, nucleus)?;
+                }
+                name
+            }
+            ReviewCommand::ForgetAll => {
+                draft.marks = self.state.marks.keys().map(|id| (*id, None)).collect();
+                "take back all decisions"
+            }
+            ReviewCommand::AddRegion(region) => {
+                draft.add_region(region)?;
+                "add a region"
+            }
+            ReviewCommand::AddRegions(regions) => {
+                for region in regions {
+                    draft.add_region(region)?;
+                }
+                "open regions"
+            }
+            ReviewCommand::ChangeRegion { id, region } => {
+                draft.check_region(id)?;
+                check_outline(&region.polygons)?;
+                draft.regions.insert(id, Some(named(region)));
+                "change a region"
+            }
+            ReviewCommand::RemoveRegion(id) => {
+                draft.check_region(id)?;
+                draft.regions.insert(id, None);
+                "remove a region"
+            }
+            ReviewCommand::InsideOnly(inside_only) => {
+                draft.after.inside_only = inside_only;
+                "count inside regions"
+            }
+            ReviewCommand::Threshold(threshold) => {
+                if threshold.is_some_and(|value| !(0.0..=1.0).contains(&value)) {
+                    return Err(Error::invalid("The threshold lies between 0 and 1"));
+                }
+                draft.after.threshold = threshold;
+                "change the threshold"
+            }
+            ReviewCommand::PixelSize(pixel_size) => {
+                if pixel_size.um.is_some_and(|um| !(um.is_finite() && um > 0.0)) {
+                    return Err(Error::invalid(
+                        "The pixel size must be a positive number of micrometres",
+                    ));
+                }
+                draft.after.pixel_size = pixel_size;
+                "change the pixel size"
+            }
+            ReviewCommand::Model(model) => {
+                draft.after.model = model;
+                "change the model"
+            }
+            ReviewCommand::Open { .. }
+            | ReviewCommand::Display(_)
+            | ReviewCommand::View(_)
+            | ReviewCommand::Result { .. } => {
+                return Err(Error::invalid("This cannot be undone"));
+            }
+        };
+        Ok(draft.finish(name))
+    }
+
+    fn take_step(&mut self, step: Step) {
+        if step.marks.is_empty() && step.regions.is_empty() && step.before == step.after {
+            return;
+        }
+        step.after.put_into(&mut self.state);
+        for change in &step.marks {
+            set(&mut self.state.marks, change.id, change.after.as_ref());
+        }
+        for change in &step.regions {
+            set(&mut self.state.regions, change.id, change.after.as_ref());
+        }
+        self.undone.clear();
+        self.done.push_back(step);
+        if self.done.len() > MAX_UNDO_STEPS {
+            self.done.pop_front();
+        }
+    }
+
+    /// Undoes the last step; false if there is none.
+    pub fn undo(&mut self) -> bool {
+        let Some(step) = self.done.pop_back() else { return false };
+        step.before.put_into(&mut self.state);
+        for change in &step.marks {
+            set(&mut self.state.marks, change.id, change.before.as_ref());
+        }
+        for change in &step.regions {
+            set(&mut self.state.regions, change.id, change.before.as_ref());
+        }
+        self.undone.push(step);
+        true
+    }
+
+    /// Does again what was undone last; false if nothing was.
+    pub fn redo(&mut self) -> bool {
+        let Some(step) = self.undone.pop() else { return false };
+        let later = std::mem::take(&mut self.undone);
+        self.take_step(step);
+        self.undone = later;
+        true
+    }
+}
+
+fn set<T: Clone>(entries: &mut BTreeMap<u32, T>, id: u32, value: Option<&T>) {
+    match value {
+        Some(value) => {
+            entries.insert(id, value.clone());
+        }
+        None => {
+            entries.remove(&id);
+        }
+    }
+}
+
+fn replacement_name(old: usize, new: usize) -> &'static str {
+    match (old, new) {
+        (1, 1) => "redraw a nucleus",
+        (1, _) => "split a nucleus",
+        _ => "merge nuclei",
+    }
+}
+
+fn named(region: NamedRegion) -> NamedRegion {
+    NamedRegion { name: region.name.chars().take(MAX_NAME_CHARS).collect(), ..region }
+}
+
+/// Refuses outlines without area and those that no image has.
+fn check_outline(polygons: &[crate::raster::Polygon]) -> Result<()> {
+    let vertices: usize = polygons.iter().flatten().map(Vec::len).sum();
+    if vertices < 3 || polygons.iter().flatten().any(|ring| ring.len() < 3) {
+        return Err(Error::invalid("An outline needs at least three corners"));
+    }
+    if vertices > MAX_VERTICES {
+        return Err(Error::limit("The outline has too many corners"));
+    }
+    if polygons.iter().flatten().flatten().any(|p| !p.x.is_finite() || !p.y.is_finite()) {
+        return Err(Error::invalid("The outline has a corner that is no number"));
+    }
+    Ok(())
+}
+
+/// Changes of a command before it is executed.
+struct StepDraft<'a> {
+    state: &'a ReviewState,
+    before: UndoableSettings,
+    after: UndoableSettings,
+    marks: BTreeMap<u32, Option<Mark>>,
+    regions: BTreeMap<u32, Option<NamedRegion>>,
+}
+
+impl StepDraft<'_> {
+    fn finish(self, name: &'static str) -> Step {
+        let mut marks = Vec::with_capacity(self.marks.len());
+        for (id, after) in self.marks {
+            let before = self.state.marks.get(&id).cloned();
+            marks.push(EntryChange { id, before, after });
+        }
+        let mut regions = Vec::with_capacity(self.regions.len());
+        for (id, after) in self.regions {
+            let before = self.state.regions.get(&id).cloned();
+            regions.push(EntryChange { id, before, after });
+        }
+        Step { name, before: self.before, after: self.after, marks, regions }
+    }
+
+    fn mark(&self, id: u32) -> Result<&Mark> {
+        let mark = self.state.marks.get(&id);
+        mark.ok_or_else(|| Error::invalid("This nucleus is not there any more"))
+    }
+
+    fn check_region(&self, id: u32) -> Result<()> {
+        let known = self.state.regions.contains_key(&id);
+        if known { Ok(()) } else { Err(Error::invalid("This region is not there any more")) }
+    }
+
+    fn next_id<T>(old: &BTreeMap<u32, T>, new: &BTreeMap<u32, Option<T>>) -> u32 {
+        let last = |id: Option<&u32>| id.copied().unwrap_or(0);
+        last(old.keys().next_back()).max(last(new.keys().next_back())) + 1
+    }
+
+    fn add_mark(&mut self, status: MarkStatus, mut nucleus: Nucleus) -> Result<()> {
+        check_outline(&nucleus.polygons)?;
+        if self.state.marks.len() + self.marks.len() >= MAX_MARKS {
+            return Err(Error::limit(format!("An image takes {MAX_MARKS} decisions")));
+        }
+        let id = Self::next_id(&self.state.marks, &self.marks);
+        nucleus.label = id;
+        self.marks.insert(id, Some(Mark { status, nucleus }));
+        Ok(())
+    }
+
+    fn add_region(&mut self, region: NamedRegion) -> Result<()> {
+        check_outline(&region.polygons)?;
+        if self.state.regions.len() + self.regions.len() >= MAX_REGIONS {
+            return Err(Error::limit(format!("An image takes {MAX_REGIONS} regions")));
+        }
+        let id = Self::next_id(&self.state.regions, &self.regions);
+        self.regions.insert(id, Some(named(region)));
+        Ok(())
+    }
+
+    /// Gives an object a status: a mark another one, a nucleus of the model its first.
+    fn decide(&mut self, object: ReviewObject, status: MarkStatus) -> Result<()> {
+        let Some(id) = object.mark() else { return self.add_mark(status, object.nucleus) };
+        let mark = Mark { status, ..self.mark(id)?.clone() };
+        self.marks.insert(id, Some(mark));
+        Ok(())
+    }
+
+    fn reject(&mut self, object: ReviewObject) -> Result<()> {
+        self.decide_against(object, MarkStatus::Rejected)
+    }
+
+    fn replace(&mut self, object: ReviewObject) -> Result<()> {
+        self.decide_against(object, MarkStatus::Replaced)
+    }
+
+    /// What was added goes; what a model found gets the status.
+    fn decide_against(&mut self, object: ReviewObject, status: MarkStatus) -> Result<()> {
+        if let Some(id) = object.mark()
+            && self.mark(id)?.status == MarkStatus::Added
+        {
+            self.marks.insert(id, None);
+            return Ok(());
+        }
+        self.decide(object, status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mark::MARK_BIT;
+    use super::*;
+    use crate::raster::Point;
+
+    fn square(at: f64) -> Nucleus {
+        let corners = [(0.0, 0.0), (9.0, 0.0), (9.0, 9.0), (0.0, 9.0)];
+        let ring = corners.map(|(x, y)| Point { x: x + at, y: y + at }).to_vec();
+        Nucleus {
+            label: 1,
+            polygons: vec![vec![ring]],
+            area_px: 81,
+            centroid: (at + 4.5, at + 4.5),
+            measurements: None,
+        }
+    }
+
+    fn of_model(at: f64) -> ReviewObject {
+        ReviewObject { id: 7, status: None, nucleus: square(at) }
+    }
+
+    fn of_mark(review: &Review, id: u32) -> ReviewObject {
+        let mark = &review.state().marks[&id];
+        let nucleus = mark.nucleus.clone();
+        ReviewObject { id: MARK_BIT | id, status: Some(mark.status), nucleus }
+    }
+
+    fn statuses(review: &Review) -> Vec<MarkStatus> {
+        review.state().marks.values().map(|mark| mark.status).collect()
+    }
+
+    #[test]
+    fn twenty_mixed_steps_are_undone_and_done_again_to_the_same_state() {
+        let mut review = Review::default();
+        review.apply(ReviewCommand::Add(square(100.0))).expect("added");
+        let first = review.state().clone();
+        let region = NamedRegion { name: "core".into(), polygons: square(0.0).polygons };
+        for i in 0..4 {
+            let at = f64::from(i) * 20.0;
+            let commands = [
+                ReviewCommand::Reject(of_model(at)),
+                ReviewCommand::Replace {
+                    old: vec![of_model(at)],
+                    new: vec![square(at), square(at)],
+                },
+                ReviewCommand::Accept(of_model(at + 5.0)),
+                ReviewCommand::Threshold(Some(0.1 + at as f32 / 200.0)),
+                ReviewCommand::AddRegion(region.clone()),
+            ];
+            for command in commands {
+                review.apply(command).expect("applied");
+            }
+        }
+        let last = review.state().clone();
+        assert_eq!(last.marks.len(), 1 + 4 * 5);
+        for _ in 0..20 {
+            assert!(review.undo());
+        }
+        assert_eq!(review.state(), &first);
+        for _ in 0..20 {
+            assert!(review.redo());
+        }
+        assert!(!review.redo());
+        assert_eq!(review.state(), &last);
+        assert_eq!(review.undo_name(), Some("add a region"));
+    }
+
+    #[test]
+    fn decisions_about_marks_change_them_and_added_ones_go() {
+        let mut review = Review::default();
+        review.apply(ReviewCommand::Reject(of_model(0.0))).expect("rejected");
+        let object = of_mark(&review, 1);
+        review.apply(ReviewCommand::Accept(object)).expect("accepted");
+        assert_eq!(statuses(&review), [MarkStatus::Accepted]);
+        review.apply(ReviewCommand::Add(square(50.0))).expect("added");
+        let object = of_mark(&review, 2);
+        review.apply(ReviewCommand::Reject(object.clone())).expect("removed");
+        assert_eq!(statuses(&review), [MarkStatus::Accepted]);
+        assert!(review.apply(ReviewCommand::Reject(object)).is_err(), "it is gone");
+        let object = of_mark(&review, 1);
+        review.apply(ReviewCommand::Forget(object)).expect("forgotten");
+        assert!(review.state().marks.is_empty());
+    }
+
+    #[test]
+    fn at_most_200_steps_are_kept_and_what_changes_nothing_is_no_step() {
+        let mut review = Review::default();
+        review.apply(ReviewCommand::InsideOnly(false)).expect("the same");
+        assert_eq!(review.undo_name(), None);
+        for i in 0..250u16 {
+            review.apply(ReviewCommand::Threshold(Some(f32::from(i) / 250.0))).expect("set");
+        }
+        let mut steps = 0;
+        while review.undo() {
+            steps += 1;
+        }
+        assert_eq!(steps, MAX_UNDO_STEPS);
+        assert_eq!(review.state().threshold, Some(49.0 / 250.0));
+    }
+
+    #[test]
+    fn bad_commands_change_nothing() {
+        let mut review = Review::default();
+        let empty = Nucleus { polygons: Vec::new(), ..square(0.0) };
+        let bad = [
+            ReviewCommand::Threshold(Some(2.0)),
+            ReviewCommand::Threshold(Some(f32::NAN)),
+            ReviewCommand::Add(empty.clone()),
+            ReviewCommand::Replace { old: vec![of_model(0.0)], new: vec![empty] },
+            ReviewCommand::RemoveRegion(1),
+            ReviewCommand::Result { slot: 2, facts: None },
+            ReviewCommand::PixelSize(PixelSizeSetting { um: Some(-3.0), ..Default::default() }),
+        ];
+        for command in bad {
+            assert!(review.apply(command.clone()).is_err(), "{command:?}");
+            assert_eq!(review.state(), &ReviewState::default());
+        }
+    }
+
+    #[test]
+    fn another_image_starts_anew_and_a_saved_state_reads_back() {
+        let mut review = Review::default();
+        review.apply(ReviewCommand::Add(square(1.0))).expect("added");
+        let bytes = review.state().to_bytes().expect("bytes");
+        assert_eq!(&ReviewState::from_bytes(&bytes).expect("state"), review.state());
+        let pixel_size = PixelSizeSetting::default();
+        let document = Default::default();
+        review.apply(ReviewCommand::Open { document, pixel_size }).expect("opened");
+        assert!(review.state().marks.is_empty() && !review.undo());
+        assert!(ReviewState::from_bytes(b"{\"format\":0,\"state\":{}}").is_err());
+        assert!(ReviewState::from_bytes(&bytes[1..]).is_err());
+    }
+}

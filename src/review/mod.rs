@@ -1,0 +1,26 @@
+//! What a person makes of a result: verdicts on nuclei and nuclei drawn by hand ([`Mark`]),
+//! [`NamedRegion`]s, and the settings that belong to the image. All of it is one value,
+//! [`ReviewState`], which [`ReviewCommand`]s change and [`Review`] undoes. [`ReviewedNuclei`] are
+//! the nuclei of a model together with the marks: what is shown, counted and exported.
+//!
+//! Marks and regions lie in pixels of the finest level of the image or slide. They do not refer to
+//! nuclei of the model by number, so they outlive another threshold and another model.
+
+mod command;
+mod history;
+mod mark;
+mod nuclei;
+mod region;
+mod shapes;
+mod state;
+
+pub use command::ReviewCommand;
+pub use history::{MAX_UNDO_STEPS, Review};
+pub use mark::{MARK_BIT, Mark, MarkStatus, Marks, ReviewObject};
+pub use nuclei::{HiddenNuclei, ReviewCounts, ReviewedNuclei};
+pub use region::{NamedRegion, RegionCounts};
+pub use shapes::{closed_stroke, merged, split};
+pub use state::{
+    DisplaySettings, DocumentFacts, ModelSetting, PixelSizeSetting, PixelSizeSource, ResultFacts,
+    ReviewState,
+};

@@ -1,0 +1,359 @@
+//! The nuclei of a model together with the marks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::mark::{MARK_BIT, Mark, MarkStatus, Marks, ReviewObject};
+use super::region::NamedRegion;
+use crate::instances::Nucleus;
+use crate::raster::{Mask, Plane, Point, Polygon, fill_rings};
+use crate::slide::SlideBounds;
+use crate::whole_slide::{NucleusIndex, SlideNucleus};
+
+/// Largest side of the grid on which overlaps are counted; larger outlines are counted coarsely.
+const MAX_GRID_PX: f64 = 1024.0;
+
+/// Numbers of the nuclei that marks hide. They follow from the nuclei and the marks alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HiddenNuclei(BTreeSet<u32>);
+
+impl HiddenNuclei {
+    /// A nucleus of the model is hidden when at least half of it lies inside marks, or when it
+    /// holds at least half of a mark that counts.
+    #[must_use]
+    pub fn of(index: &NucleusIndex, marks: &Marks) -> Self {
+        // Nuclei near each mark, so that the cost follows the number of marks.
+        let mut near: BTreeMap<u32, (&SlideNucleus, Vec<&Mark>)> = BTreeMap::new();
+        for mark in marks.values() {
+            for (label, nucleus) in index.near(mark.bounds()) {
+                near.entry(label).or_insert((nucleus, Vec::new())).1.push(mark);
+            }
+        }
+        near.retain(|_, (nucleus, marks)| is_hidden(nucleus, marks));
+        Self(near.into_keys().collect())
+    }
+
+    /// Whether marks hide a nucleus of the model.
+    #[must_use]
+    pub fn holds(&self, label: u32) -> bool {
+        self.0.contains(&label)
+    }
+
+    /// How many are hidden.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none is hidden.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn is_hidden(nucleus: &SlideNucleus, marks: &[&Mark]) -> bool {
+    let grid = Grid::around(&nucleus.bounds());
+    let own = grid.mask(&nucleus.polygons);
+    let mut in_marks = Plane::filled(own.width(), own.height(), false);
+    let own_area = count(own.data());
+    for mark in marks {
+        let mask = grid.mask(&mark.nucleus.polygons);
+        let mut shared = 0;
+        for (pixel, is_both) in in_marks.data_mut().iter_mut().enumerate() {
+            if own.data()[pixel] && mask.data()[pixel] {
+                *is_both = true;
+                shared += 1;
+            }
+        }
+        let shared_px = f64::from(shared) * grid.step * grid.step;
+        if mark.status.counts() && 2.0 * shared_px >= mark.nucleus.area_px as f64 {
+            return true;
+        }
+    }
+    own_area > 0 && 2 * count(in_marks.data()) >= own_area
+}
+
+fn count(pixels: &[bool]) -> usize {
+    pixels.iter().filter(|pixel| **pixel).count()
+}
+
+/// Pixels around an outline.
+struct Grid {
+    left: f64,
+    top: f64,
+    /// Pixels of the finest level that one of the grid spans.
+    step: f64,
+    width: usize,
+    height: usize,
+}
+
+impl Grid {
+    fn around(bounds: &SlideBounds) -> Self {
+        let side = bounds.width().max(bounds.height()).max(1.0);
+        let step = (side / MAX_GRID_PX).max(1.0);
+        let [left, top] = [bounds.left, bounds.top].map(f64::floor);
+        let cells = |from: f64, to: f64| (((to - from) / step).ceil().max(1.0)) as usize;
+        let (width, height) = (cells(left, bounds.right), cells(top, bounds.bottom));
+        Self { left, top, step, width, height }
+    }
+
+    /// Which pixels' centres lie inside.
+    fn mask(&self, polygons: &[Polygon]) -> Mask {
+        let mut mask = Plane::filled(self.width, self.height, false);
+        for polygon in polygons {
+            let mut rings = Vec::with_capacity(polygon.len());
+            for ring in polygon {
+                let place = |p: &Point| Point {
+                    x: (p.x - self.left) / self.step,
+                    y: (p.y - self.top) / self.step,
+                };
+                rings.push(ring.iter().map(place).collect::<Vec<_>>());
+            }
+            fill_rings(&rings, self.width, self.height, |row, first, end| {
+                mask.row_mut(row)[first..end].fill(true);
+            });
+        }
+        mask
+    }
+}
+
+/// What counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReviewCounts {
+    /// Nuclei of the model that no mark hides, accepted and added ones.
+    pub nuclei: usize,
+    /// Pixels of the finest level that they cover.
+    pub covered_px: u64,
+    /// Nuclei of the model that were accepted.
+    pub accepted: usize,
+    /// Nuclei that were added.
+    pub added: usize,
+    /// Objects that were rejected; they do not count.
+    pub rejected: usize,
+}
+
+impl ReviewCounts {
+    fn add(&mut self, object: &ReviewObject) {
+        match object.status {
+            Some(MarkStatus::Rejected | MarkStatus::Replaced) => {
+                self.rejected += usize::from(object.status == Some(MarkStatus::Rejected));
+                return;
+            }
+            Some(MarkStatus::Accepted) => self.accepted += 1,
+            Some(MarkStatus::Added) => self.added += 1,
+            None => {}
+        }
+        self.nuclei += 1;
+        self.covered_px += object.nucleus.area_px;
+    }
+}
+
+/// The nuclei of a model together with the marks: what is shown, counted and exported.
+#[derive(Debug, Clone, Copy)]
+pub struct ReviewedNuclei<'a> {
+    /// The nuclei of the model.
+    pub index: &'a NucleusIndex,
+    /// Those of them that the marks hide, [`HiddenNuclei::of`] both.
+    pub hidden: &'a HiddenNuclei,
+    /// Decisions of a person.
+    pub marks: &'a Marks,
+    /// Regions outside of which nothing counts; none where everything counts.
+    pub inside: Option<&'a BTreeMap<u32, NamedRegion>>,
+}
+
+impl<'a> ReviewedNuclei<'a> {
+    fn is_inside(&self, (x, y): (f64, f64)) -> bool {
+        let in_a_region = |regions: &BTreeMap<u32, NamedRegion>| {
+            regions.values().any(|region| region.holds(x, y))
+        };
+        self.inside.is_none_or(in_a_region)
+    }
+
+    /// All objects: nuclei of the model in their order, then marks in theirs, the rejected ones
+    /// too, the replaced ones not.
+    pub fn all(self) -> impl Iterator<Item = ReviewObject> + use<'a> {
+        let Self { index, hidden, marks, .. } = self;
+        let of_model =
+            index.all().filter(|(label, _)| !hidden.holds(*label)).map(object_of_nucleus);
+        let of_person = marks.iter().filter_map(|(id, mark)| object_of_mark(*id, mark));
+        let objects = of_model.chain(of_person);
+        objects.filter(move |object| self.is_inside(object.nucleus.centroid))
+    }
+
+    /// Objects that reach into a rectangle, as [`Self::all`].
+    pub fn near(self, bounds: SlideBounds) -> impl Iterator<Item = ReviewObject> + use<'a> {
+        let Self { index, hidden, marks, .. } = self;
+        let of_model =
+            index.near(bounds).filter(|(label, _)| !hidden.holds(*label)).map(object_of_nucleus);
+        let of_person = marks
+            .iter()
+            .filter(move |(_, mark)| mark.bounds().intersects(&bounds))
+            .filter_map(|(id, mark)| object_of_mark(*id, mark));
+        let objects = of_model.chain(of_person);
+        objects.filter(move |object| self.is_inside(object.nucleus.centroid))
+    }
+
+    /// The object at a point: one that counts before a rejected one, the smaller before the larger.
+    #[must_use]
+    pub fn at(self, x: f64, y: f64) -> Option<ReviewObject> {
+        let holds = |object: &ReviewObject| {
+            let polygons = &object.nucleus.polygons;
+            polygons.iter().any(|polygon| crate::raster::rings_hold(polygon, x, y))
+        };
+        self.near(SlideBounds::at_point(Point { x, y })).filter(holds).min_by_key(|object| {
+            (object.status == Some(MarkStatus::Rejected), object.nucleus.area_px)
+        })
+    }
+
+    /// The nuclei that count, numbered 1, 2, … as they are written, and what a person decided.
+    pub fn counted(self) -> impl Iterator<Item = (Option<MarkStatus>, Nucleus)> + use<'a> {
+        let counts = |object: &ReviewObject| object.status.is_none_or(MarkStatus::counts);
+        self.all()
+            .filter(counts)
+            .zip(1u32..)
+            .map(|(object, label)| (object.status, Nucleus { label, ..object.nucleus }))
+    }
+
+    /// Numbers of all objects.
+    #[must_use]
+    pub fn counts(self) -> ReviewCounts {
+        let mut counts = ReviewCounts::default();
+        for object in self.all() {
+            counts.add(&object);
+        }
+        counts
+    }
+
+    /// Numbers of the objects whose centroid lies in a rectangle.
+    #[must_use]
+    pub fn counts_in(self, bounds: SlideBounds) -> ReviewCounts {
+        let mut counts = ReviewCounts::default();
+        for object in self.near(bounds) {
+            let (x, y) = object.nucleus.centroid;
+            if SlideBounds::at_point(Point { x, y }).intersects(&bounds) {
+                counts.add(&object);
+            }
+        }
+        counts
+    }
+}
+
+fn object_of_nucleus((label, nucleus): (u32, &SlideNucleus)) -> ReviewObject {
+    ReviewObject { id: label, status: None, nucleus: nucleus.clone().numbered(label) }
+}
+
+fn object_of_mark(id: u32, mark: &Mark) -> Option<ReviewObject> {
+    let object = ReviewObject {
+        id: id | MARK_BIT,
+        status: Some(mark.status),
+        nucleus: mark.nucleus.clone(),
+    };
+    (mark.status != MarkStatus::Replaced).then_some(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn square(label: u32, left: f64, top: f64, side: f64) -> Nucleus {
+        let corners = [(0.0, 0.0), (side, 0.0), (side, side), (0.0, side)];
+        let ring = corners.map(|(x, y)| Point { x: x + left, y: y + top }).to_vec();
+        Nucleus {
+            label,
+            polygons: vec![vec![ring]],
+            area_px: (side * side) as u64,
+            centroid: (left + side / 2.0, top + side / 2.0),
+            measurements: None,
+        }
+    }
+
+    fn marks(all: &[(MarkStatus, Nucleus)]) -> Marks {
+        let mark = |(status, nucleus): &(MarkStatus, Nucleus)| Mark {
+            status: *status,
+            nucleus: nucleus.clone(),
+        };
+        (1u32..).zip(all.iter().map(mark)).collect()
+    }
+
+    /// Three nuclei: a large one, a small one, one far away.
+    fn index() -> NucleusIndex {
+        let nuclei =
+            vec![square(1, 0.0, 0.0, 20.0), square(2, 40.0, 0.0, 6.0), square(3, 90.0, 90.0, 8.0)];
+        NucleusIndex::of_image(120, 120, nuclei)
+    }
+
+    fn reviewed<'a>(
+        index: &'a NucleusIndex,
+        marks: &'a Marks,
+        hidden: &'a HiddenNuclei,
+    ) -> ReviewedNuclei<'a> {
+        ReviewedNuclei { index, hidden, marks, inside: None }
+    }
+
+    #[test]
+    fn marks_hide_what_they_cover_by_half() {
+        use MarkStatus::{Accepted, Added, Rejected, Replaced};
+        let index = index();
+        let hidden = |all: &[(MarkStatus, Nucleus)]| {
+            let hidden = HiddenNuclei::of(&index, &marks(all));
+            (1..=3).filter(|label| hidden.holds(*label)).collect::<Vec<u32>>()
+        };
+        assert_eq!(hidden(&[(Rejected, square(1, 0.0, 0.0, 20.0))]), [1]);
+        assert_eq!(hidden(&[(Replaced, square(1, 1.0, 1.0, 18.0))]), [1]);
+        // A quarter of the large nucleus, and all of the mark: a rejected piece does not reject it.
+        assert!(hidden(&[(Rejected, square(1, 0.0, 0.0, 10.0))]).is_empty());
+        assert_eq!(hidden(&[(Accepted, square(1, 0.0, 0.0, 10.0))]), [1]);
+        // Two halves of a split hide it together.
+        let halves = [(Replaced, square(1, 0.0, 0.0, 11.0)), (Replaced, square(1, 9.0, 0.0, 12.0))];
+        assert_eq!(hidden(&halves), [1]);
+        // One outline around two.
+        assert_eq!(hidden(&[(Added, square(1, 0.0, 0.0, 60.0))]), [1, 2]);
+    }
+
+    #[test]
+    fn rejected_objects_are_shown_and_do_not_count() {
+        use MarkStatus::{Accepted, Added, Rejected, Replaced};
+        let index = index();
+        let marks = marks(&[
+            (Rejected, square(1, 0.0, 0.0, 20.0)),
+            (Added, square(2, 60.0, 60.0, 10.0)),
+            (Accepted, square(3, 40.0, 0.0, 6.0)),
+            (Replaced, square(4, 200.0, 0.0, 6.0)),
+        ]);
+        let hidden = HiddenNuclei::of(&index, &marks);
+        let nuclei = reviewed(&index, &marks, &hidden);
+        let counts = nuclei.counts();
+        assert_eq!(
+            counts,
+            ReviewCounts {
+                nuclei: 3,
+                covered_px: 64 + 100 + 36,
+                accepted: 1,
+                added: 1,
+                rejected: 1
+            }
+        );
+        let ids: Vec<u32> = nuclei.all().map(|object| object.id).collect();
+        assert_eq!(ids, [3, MARK_BIT | 1, MARK_BIT | 2, MARK_BIT | 3]);
+        let labels: Vec<_> = nuclei.counted().map(|(_, nucleus)| nucleus.label).collect();
+        assert_eq!(labels, [1, 2, 3]);
+        assert_eq!(nuclei.at(65.0, 65.0).expect("object").id, MARK_BIT | 2);
+        assert_eq!(nuclei.at(10.0, 10.0).expect("object").status, Some(Rejected));
+        assert_eq!(nuclei.at(30.0, 30.0), None);
+        let quarter = SlideBounds { left: 50.0, top: 50.0, right: 80.0, bottom: 80.0 };
+        assert_eq!(nuclei.counts_in(quarter).nuclei, 1);
+    }
+
+    #[test]
+    fn only_nuclei_inside_regions_count_where_that_is_asked_for() {
+        let index = index();
+        let (marks, hidden) = (Marks::new(), HiddenNuclei::default());
+        let polygons = square(1, 30.0, 0.0, 30.0).polygons;
+        let regions = BTreeMap::from([(1, NamedRegion { name: "tumour".into(), polygons })]);
+        let nuclei = ReviewedNuclei { inside: Some(&regions), ..reviewed(&index, &marks, &hidden) };
+        assert_eq!(nuclei.all().map(|object| object.id).collect::<Vec<_>>(), [2]);
+    }
+}
