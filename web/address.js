@@ -115,7 +115,6 @@ export class Address {
     const { urlState, page } = this;
     if (urlState.ratio !== undefined) elements.ratio.value = String(urlState.ratio);
     elements.pruneHidden.checked = urlState.pruneHidden;
-    if (urlState.mpp !== undefined) elements.mpp.value = String(urlState.mpp);
     if (urlState.layers) {
       const [outline, mask, heat] = urlState.layers;
       elements.outline.value = String(outline);
@@ -165,10 +164,18 @@ export class Address {
     return this.page.loadModel(load, { ratio, pruneHidden });
   }
 
+  /** Whether the image of the last visit opens: not for a link with a model of someone else. */
+  #mayReopen() {
+    const { folder, modelLink, modelUrl } = this.urlState;
+    const isLink = modelLink !== undefined || modelUrl !== undefined;
+    return !folder && (!isLink || this.page.persistence.isOfThisTab);
+  }
+
   async #openImage() {
     const { opener } = this.page;
     const { imageUrl, sample } = this.urlState;
     if (imageUrl) await opener.open({ name: fileNameOf(imageUrl), address: imageUrl, imageUrl });
     else if (sample) await opener.openSample();
+    else if (this.#mayReopen()) await this.page.persistence.reopenLast();
   }
 }

@@ -2,7 +2,7 @@
 import { isStandalone } from "./assets.js";
 import { elements } from "./elements.js";
 import { showFolder } from "./file-list.js";
-import { openModelFile, takeData, takeFiles } from "./incoming.js";
+import { chooseFiles, openModelFile, takeData, takeFiles } from "./incoming.js";
 import { ZOOM_STEP, bindCanvasInput } from "./input.js";
 import { saveFile } from "./save-file.js";
 import { MAIN } from "./slots.js";
@@ -80,8 +80,8 @@ function chosenFiles(/** @type {HTMLInputElement} */ input) {
 
 /** @param {Page} page */
 function bindImageControls(page) {
-  elements.chooseFile.onclick = () => elements.file.click();
-  elements.open.onclick = () => elements.file.click();
+  elements.chooseFile.onclick = () => void chooseFiles(page);
+  elements.open.onclick = () => void chooseFiles(page);
   elements.file.onchange = () => takeFiles(page, chosenFiles(elements.file));
   elements.sample.onclick = () => void page.opener.openSample();
   elements.sampleAgain.onclick = () => void page.opener.openSample();

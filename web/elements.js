@@ -58,6 +58,18 @@ export const elements = {
   notes: element("notes"),
   file: input("file"),
 
+  // What is kept on this device
+  storageBar: element("storage-bar"),
+  storageText: element("storage-text"),
+  storageAction: button("storage-action"),
+  storageClose: button("storage-close"),
+  privacy: find("privacy", HTMLDetailsElement),
+  privacyState: element("privacy-state"),
+  keep: input("keep"),
+  forgetAll: button("forget-all"),
+  forgetDialog: find("forget-dialog", HTMLDialogElement),
+  forgetConfirm: button("forget-confirm"),
+
   // Files
   files: element("files"),
   folderFacts: element("folder-facts"),

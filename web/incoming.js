@@ -1,4 +1,5 @@
 // What is dropped, chosen or pasted: files, folders, addresses.
+import { elements } from "./elements.js";
 import { fileNameOf } from "./fetch-file.js";
 import { formatCount } from "./format.js";
 import { readUrl } from "./url-state.js";
@@ -30,30 +31,71 @@ export async function takeData(page, data) {
   const text = data.getData("text/uri-list") || data.getData("text/plain");
   /** @type {FileSystemDirectoryEntry[]} */
   const folders = [];
+  /** @type {HandleRequest[]} */
+  const handles = [];
   for (const item of data.items) {
     const entry = item.webkitGetAsEntry?.();
     if (entry?.isDirectory) folders.push(/** @type {FileSystemDirectoryEntry} */ (entry));
+    else if (item.kind === "file") handles.push(requestHandle(item));
   }
   try {
     if (folders.length > 0) await takeFolders(page, folders, files);
-    else if (files.length > 0) takeFiles(page, files);
+    else if (files.length > 0) takeFiles(page, files, await Promise.all(handles));
     else takeText(page, text);
   } catch (error) {
     page.showError(error);
   }
 }
 
-/** Opens the first of several files and lists them. @param {Page} page @param {File[]} files */
-export function takeFiles(page, files) {
+/** @typedef {Promise<FileSystemFileHandle | undefined>} HandleRequest */
+
+/**
+ * A handle of a dropped file, by which it can be opened again after a reload.
+ * @param {DataTransferItem} item
+ * @returns {HandleRequest}
+ */
+async function requestHandle(item) {
+  /** @typedef {{ getAsFileSystemHandle?: () => Promise<FileSystemHandle | null> }} GivesHandle */
+  const handle = await /** @type {GivesHandle} */ (item).getAsFileSystemHandle?.().catch(() => null);
+  return handle?.kind === "file" ? /** @type {FileSystemFileHandle} */ (handle) : undefined;
+}
+
+/** Lets a person choose files. @param {Page} page */
+export async function chooseFiles(page) {
+  /** @typedef {(options: { multiple: boolean }) => Promise<FileSystemFileHandle[]>} FilePicker */
+  const { showOpenFilePicker } = /** @type {{ showOpenFilePicker?: FilePicker }} */ (globalThis);
+  if (!showOpenFilePicker) {
+    elements.file.click();
+    return;
+  }
+  try {
+    // Unlike those of an input, these files can be opened again after a reload.
+    const handles = await showOpenFilePicker({ multiple: true });
+    const files = await Promise.all(handles.map((handle) => handle.getFile()));
+    takeFiles(page, files, handles);
+  } catch (error) {
+    if (error instanceof Error && error.name === "AbortError") return;
+    elements.file.click();
+  }
+}
+
+/**
+ * Opens the first of several files and lists them.
+ * @param {Page} page
+ * @param {File[]} files
+ * @param {(FileSystemFileHandle | undefined)[]} [handles] of the files, as far as there are any
+ */
+export function takeFiles(page, files, handles = []) {
   const models = files.filter((file) => MODEL.test(file.name));
   if (models.length > 0) void openModelFile(page, models[0]);
   const pictures = files.filter((file) => !models.includes(file));
-  openAll(page, pictures.map((file) => listedFile(page, file)));
+  openAll(page, pictures.map((file) => listedFile(file, handles[files.indexOf(file)])));
 }
 
-/** @param {Page} page @param {File} file @returns {ListedFile} */
-function listedFile(page, file) {
-  return { name: file.name, find: () => ({ name: file.name, blob: file }) };
+/** @param {File} file @param {FileSystemFileHandle} [handle] @returns {ListedFile} */
+function listedFile(file, handle) {
+  const { name } = file;
+  return { name, find: () => ({ name, blob: file, handle }) };
 }
 
 /**
@@ -89,7 +131,7 @@ async function takeFolders(page, folders, files) {
   const folderNames = folders.map((folder) => folder.name);
   const listed = files
     .filter((file) => !folderNames.includes(file.name))
-    .map((file) => listedFile(page, file));
+    .map((file) => listedFile(file));
   /** @type {FileSystemFileEntry[]} */
   const entries = [];
   for (const folder of folders) await readFolder(folder, entries);

@@ -1,11 +1,12 @@
 // Opens an image that fits memory, a slide that is read as needed, or the sample.
 import { elements } from "./elements.js";
 import { MAX_IMAGE_BYTES, fetchFile } from "./fetch-file.js";
+import { SAMPLE_FINGERPRINT } from "./fingerprint.js";
 import { showNotes } from "./notes.js";
 
 /** @import { FileEntry } from "./file-list.js" */
 /** @import { Page } from "./page.js" */
-/** @import { ImageFacts, SlideFacts } from "./worker-api.d.ts" */
+/** @import { DocumentFacts, ImageFacts, SlideFacts } from "./worker-api.d.ts" */
 
 /** Pixel size of the sample, µm. */
 const SAMPLE_MPP = 0.25;
@@ -53,20 +54,30 @@ export class Opener {
     return source.blob ? this.#openBlob(source, source.blob) : this.#openAddress(source);
   }
 
+  /** Opens the open image once more. @param {ImageSource} source */
+  reopen(source) {
+    return source.blob || source.address ? this.open(source) : this.openSample();
+  }
+
+  /** Writes what is to be kept of the open image, before another one takes its place. */
+  async #leave() {
+    await this.page.manyFiles.leave();
+    await this.page.persistence.flush();
+  }
+
   /** @param {ImageSource} source @param {Blob} blob */
   #openBlob(source, blob) {
     const { page } = this;
     this.#lastRequest += 1;
     page.clearError();
     return page.tasks.runUserTask(async (check) => {
-      await page.manyFiles.leave();
+      await this.#leave();
       page.showStatus("Reading the image…");
       try {
         await this.#readBlob(source, blob, check);
       } finally {
         page.showStatus("");
       }
-      await page.segment(check);
     });
   }
 
@@ -76,12 +87,13 @@ export class Opener {
    * @param {() => void} check
    */
   async #readBlob(source, blob, check) {
-    const { engine } = this.page;
+    const { engine, persistence } = this.page;
     const { name } = source;
+    const fingerprinting = persistence.fingerprintOf(source);
     const slide = await engine.call("openSlide", { blob, name });
     check();
     if (slide !== null && slide !== "whole") {
-      this.#show(slide, source, slide);
+      await this.#show(slide, source, await fingerprinting, check, slide);
       return;
     }
     if (blob.size > MAX_IMAGE_BYTES) {
@@ -91,7 +103,7 @@ export class Opener {
     const content = new Uint8Array(await blob.arrayBuffer());
     check();
     const image = await engine.callJson("openImage", content, name);
-    this.#show(image, source);
+    await this.#show(image, source, await fingerprinting, check);
   }
 
   /**
@@ -136,15 +148,15 @@ export class Opener {
     page.clearError();
     let mustDownload = false;
     const error = await page.tasks.runUserTask(async (check) => {
-      await page.manyFiles.leave();
+      await this.#leave();
       const slide = await page.engine.call("openSlide", { address, name });
       check();
       if (slide === null || slide === "whole") {
         mustDownload = true;
         return;
       }
-      this.#show(slide, source, slide);
-      await page.segment(check);
+      const fingerprint = await page.persistence.fingerprintOf(source);
+      await this.#show(slide, source, fingerprint, check, slide);
     });
     return mustDownload ? "download" : error;
   }
@@ -154,26 +166,27 @@ export class Opener {
     this.#lastRequest += 1;
     page.clearError();
     return page.tasks.runUserTask(async (check) => {
-      await page.manyFiles.leave();
+      await this.#leave();
       const image = await page.engine.callJson("openSample");
-      this.#show({ ...image, mpp: SAMPLE_MPP }, { name: "sample" });
-      this.isSample = true;
-      await page.segment(check);
+      const source = { name: "sample" };
+      await this.#show({ ...image, mpp: SAMPLE_MPP }, source, SAMPLE_FINGERPRINT, check);
     });
   }
 
   /**
+   * Shows an image that the engine has opened, with what was kept of it, and segments it.
    * @param {Pick<ImageFacts, "width" | "height" | "mpp" | "notes">} image
    * @param {ImageSource} source
+   * @param {string} fingerprint empty if nothing is kept of the image
+   * @param {() => void} check
    * @param {SlideFacts} [slide]
    */
-  #show({ width, height, mpp, notes }, source, slide) {
+  async #show({ width, height, mpp, notes }, source, fingerprint, check, slide) {
     const { page } = this;
     const { name, imageUrl } = source;
-    const { urlState } = page.address;
     this.source = source;
     this.name = name.replace(/^.*[/\\]|(\.ome)?\.[^.]*$/g, "") || "image";
-    this.isSample = false;
+    this.isSample = fingerprint === SAMPLE_FINGERPRINT;
     page.address.imageUrl = imageUrl;
     page.files.markOpened(source.entry);
     const levels = slide ? `, ${slide.levels} ${slide.levels === 1 ? "level" : "levels"}` : "";
@@ -183,14 +196,58 @@ export class Opener {
     elements.dropHint.hidden = true;
     page.slideSegmentation.setSlide(slide);
     page.canvasView.setImage(width, height, slide !== undefined);
-    // The pixel size and the view of the page's address are for the image that is opened first.
-    if (imageUrl || !mpp) page.setMpp(mpp ?? 0, urlState.mpp);
-    else page.setMpp(mpp);
     page.results.clear();
-    page.results.mpp = page.mpp;
     page.preview.clear();
-    if (urlState.view) page.canvasView.setCssView(urlState.view);
+    page.fileMpp = mpp ?? 0;
+    page.isOpening = true;
+    let hasResult = false;
+    try {
+      const document = { hash: fingerprint, name, width, height, isSlide: slide !== undefined };
+      this.#startState(document);
+      const kept = await page.persistence.opened(source, fingerprint);
+      this.#applyAddress(imageUrl, kept !== undefined);
+      if (kept) hasResult = await page.showKept(kept.results, check);
+    } finally {
+      page.isOpening = false;
+    }
+    check();
+    if (!hasResult) await page.segment(check);
+  }
+
+  /** Begins the state of another image. @param {DocumentFacts} document */
+  #startState(document) {
+    const { page } = this;
+    const { store, fileMpp } = page;
+    const { threshold } = store.state;
+    const isStated = fileMpp > 0;
+    const source = isStated ? "file" : "unknown";
+    store.apply({ open: { document, pixel_size: { um: isStated ? fileMpp : null, source } } });
+    // The threshold that was chosen is used for the next image too, as the model is.
+    if (threshold === null) return;
+    store.apply({ threshold });
+    // This is no step to be undone.
+    store.load(store.save());
+  }
+
+  /**
+   * Uses what the page's address says of the image that is opened first.
+   * @param {string | undefined} imageUrl
+   * @param {boolean} isKept whether the state of the image was kept
+   */
+  #applyAddress(imageUrl, isKept) {
+    const { page } = this;
+    const { urlState } = page.address;
+    const { mpp, view } = urlState;
     urlState.mpp = undefined;
     urlState.view = undefined;
+    if (view) {
+      page.canvasView.setCssView(view);
+      page.store.apply({ view: [view[0], view[1], view[2]] });
+    }
+    const isUsed = mpp !== undefined && !isKept && (imageUrl !== undefined || page.fileMpp === 0);
+    if (isUsed && mpp !== page.fileMpp) {
+      page.store.apply({ "pixel-size": { um: mpp, source: "person" } });
+      page.store.load(page.store.save());
+    }
   }
 }

@@ -10,24 +10,30 @@ import { ImageSegmentation } from "./image-segmentation.js";
 import { ManyFiles } from "./many-files.js";
 import { Models } from "./models.js";
 import { Opener } from "./opener.js";
+import { Persistence } from "./persistence.js";
 import { Preview } from "./preview.js";
 import { Results } from "./results.js";
 import { showScaleBar } from "./scale-bar.js";
 import { ShareDialog } from "./share-dialog.js";
 import { SlideSegmentation } from "./slide-segmentation.js";
 import { COMPARISON, MAIN } from "./slots.js";
+import { Store } from "./store.js";
 import { TaskQueue } from "./task-queue.js";
 
 /** @import { Engine } from "./engine.js" */
 /** @import { Model } from "./models.js" */
 /** @import { Nucleus } from "./results.js" */
-/** @import { ModelFacts, WorkerEvent } from "./worker-api.d.ts" */
+/** @import { ModelFacts, PageState, WorkerEvent } from "./worker-api.d.ts" */
 
 /** Smallest scale at which a nucleus of the table is shown, CSS pixels for one of the image. */
 const NUCLEUS_SCALE = 4;
 /** Pause after the last change of the threshold before a slide is segmented again, milliseconds. */
 const SLIDE_THRESHOLD_DELAY_MS = 400;
 const DEFAULT_RATIO = 50;
+/** Threshold that is shown before a model is known. */
+const DEFAULT_THRESHOLD = 0.5;
+/** Pause after the last movement of the view before the state has it, milliseconds. */
+const VIEW_DELAY_MS = 300;
 /** Relative difference below which two pixel sizes are taken as equal, as in the engine. */
 const SAME_SCALE = 0.05;
 
@@ -49,22 +55,21 @@ export class Page {
   comparing = false;
   /** Whether an image or a slide is being segmented. */
   isSegmenting = false;
-  /** @type {number | undefined} Threshold that was set; the model's own otherwise. */
-  threshold;
+  /** Whether an image is being opened, whose settings come back. */
+  isOpening = false;
   /** @type {Model | undefined} The selected model. */
   model;
   /** Settings of the selected model. */
   #modelSettings = { ratio: DEFAULT_RATIO, pruneHidden: false };
-  /** Pixel size that the file states, µm; 0 if it does not. */
-  #fileMpp = 0;
-  /** Pixel size of the last segmentation, µm. */
-  #usedMpp = 0;
+  /** Pixel size that the open file states, µm; 0 if it does not. */
+  fileMpp = 0;
   /** @type {Map<string, ReturnType<typeof setTimeout>>} */
   #timers = new Map();
 
   /** @param {Engine} engine */
   constructor(engine) {
     this.engine = engine;
+    this.store = new Store();
     this.models = new Models(engine);
     this.canvasView = new CanvasView(elements.canvas, engine);
     this.results = new Results((nucleus) => this.#showNucleus(nucleus));
@@ -81,6 +86,11 @@ export class Page {
     this.opener = new Opener(this);
     this.files = new FileList(this);
     this.manyFiles = new ManyFiles(this);
+    this.persistence = new Persistence(this);
+    this.results.onchange = () => {
+      this.persistence.resultsChanged(this.isSegmenting ? "partial" : "finished");
+    };
+    this.store.subscribe((state, before) => this.#followState(state, before));
     engine.onevent = (event) => this.#handleEvent(event);
     this.canvasView.onerror = (error) => this.showError(error);
     this.canvasView.onframe = () => this.#viewDrawn();
@@ -139,33 +149,23 @@ export class Page {
 
   /** Pixel size, µm; 0 if unknown. */
   get mpp() {
-    const { value } = elements.mpp;
-    // The field shows a rounded number.
-    if (value === mppText(this.#fileMpp)) return this.#fileMpp;
-    return Number(value) > 0 ? Number(value) : 0;
-  }
-
-  /**
-   * Uses the pixel size of another image.
-   * @param {number} fileMpp as the file states it, µm; 0 if it does not
-   * @param {number} [enteredMpp] as entered for this image
-   */
-  setMpp(fileMpp, enteredMpp = fileMpp) {
-    this.#fileMpp = fileMpp;
-    elements.mpp.value = mppText(enteredMpp);
-    this.#usedMpp = this.mpp;
-    this.#showMppSource();
+    return this.store.state.pixelSize.um ?? 0;
   }
 
   /** Where the pixel size comes from. @returns {"file" | "entered" | "unknown"} */
   get mppSource() {
-    const { mpp } = this;
-    if (mpp === 0) return "unknown";
-    return mpp === this.#fileMpp ? "file" : "entered";
+    const { source } = this.store.state.pixelSize;
+    return source === "person" ? "entered" : source;
   }
 
-  /** Shows where the pixel size comes from. */
-  #showMppSource() {
+  /** Threshold that was set; undefined for the model's own. */
+  get threshold() {
+    return this.store.state.threshold ?? undefined;
+  }
+
+  /** Shows the pixel size and where it comes from. */
+  #showMpp() {
+    elements.mpp.value = mppText(this.mpp);
     const { mppSource } = this;
     const modelMpp = this.model?.facts.mpp ?? 0;
     let source = "";
@@ -181,16 +181,72 @@ export class Page {
     return Math.abs(scale - 1) < SAME_SCALE ? 1 : scale;
   }
 
+  /** Uses the pixel size of the field; an empty field gives back that of the file. */
   mppChanged() {
-    this.results.mpp = this.mpp;
-    this.results.refresh();
-    this.#showMppSource();
-    this.canvasView.requestFrame();
+    const { value } = elements.mpp;
+    // The field shows a rounded number.
+    const isOfFile = value === "" || value === mppText(this.fileMpp);
+    const um = isOfFile ? this.fileMpp : Number(value);
+    const source = isOfFile ? (um > 0 ? "file" : "unknown") : "person";
+    try {
+      this.store.apply({ "pixel-size": { um: um > 0 || !isOfFile ? um : null, source } });
+    } catch (error) {
+      this.showError(error);
+    }
+    this.#showMpp();
+  }
+
+  // ---- State
+
+  /**
+   * Controls and results follow the state, whoever changed it.
+   * @param {PageState} state
+   * @param {PageState} before
+   */
+  #followState(state, before) {
     this.address.scheduleWrite();
-    const isSame = this.#scaleAt(this.mpp) === this.#scaleAt(this.#usedMpp);
-    this.#usedMpp = this.mpp;
+    if (state.threshold !== before.threshold) {
+      this.#showThreshold(state.threshold ?? this.model?.facts.threshold ?? DEFAULT_THRESHOLD);
+    }
+    const isOtherSize = state.pixelSize.um !== before.pixelSize.um;
+    if (isOtherSize || state.pixelSize.source !== before.pixelSize.source) {
+      this.results.mpp = this.mpp;
+      this.results.refresh();
+      this.#showMpp();
+      this.canvasView.requestFrame();
+    }
+    const { ratio, pruneHidden } = state.model;
+    const isOtherModel = ratio !== before.model.ratio || pruneHidden !== before.model.pruneHidden;
+    const showsModel = ratio === this.ratio && pruneHidden === this.pruneHidden;
+    if (isOtherModel && !showsModel) {
+      elements.ratio.value = String(ratio);
+      elements.pruneHidden.checked = pruneHidden;
+      elements.ratioText.textContent = `${this.ratio} %`;
+    }
+    // What opens an image segments it, too.
+    if (this.isOpening || this.canvasView.width === 0) return;
     // At another pixel size the model reads other pixels, so its result changes.
-    if (this.isSlide || !isSame) void this.segmentWithSettings();
+    const isOtherScale =
+      isOtherSize &&
+      (this.isSlide || this.#scaleAt(this.mpp) !== this.#scaleAt(before.pixelSize.um ?? 0));
+    if (isOtherScale || (isOtherModel && !showsModel)) void this.segmentWithSettings();
+  }
+
+  /**
+   * Shows what was kept of an image that was opened: settings, view and results.
+   * @param {Uint8Array[]} results by slot
+   * @param {() => void} check
+   * @returns {Promise<boolean>} whether there are results, so that nothing needs to be segmented
+   */
+  async showKept(results, check) {
+    const { model, view } = this.store.state;
+    if (model.loaded === (this.models.loaded?.fingerprint ?? null)) {
+      elements.ratio.value = String(model.ratio);
+      elements.pruneHidden.checked = model.pruneHidden;
+    }
+    await this.selectModel(check);
+    if (view) this.canvasView.setCssView(view);
+    return this.persistence.loadResults(results);
   }
 
   // ---- Models
@@ -213,6 +269,8 @@ export class Page {
     } finally {
       this.showStatus("");
     }
+    const loaded = this.models.loaded?.fingerprint ?? null;
+    this.store.apply({ model: { ratio: this.ratio, pruneHidden: this.pruneHidden, loaded } });
     this.#showModel(this.model);
     this.address.scheduleWrite();
     return this.model;
@@ -233,7 +291,7 @@ export class Page {
     elements.licence.textContent = facts.licence ?? "licence not stated";
     elements.leftLabel.textContent = `${this.ratio} % removed`;
     elements.rightLabel.textContent = this.models.loaded ? "as loaded" : "unpruned";
-    this.#showMppSource();
+    this.#showMpp();
     if (this.threshold === undefined) this.#showThreshold(facts.threshold);
   }
 
@@ -284,7 +342,7 @@ export class Page {
 
   /** @param {number} ratio @param {boolean} pruneHidden */
   #modelReplaced(ratio, pruneHidden) {
-    this.threshold = undefined;
+    this.setThreshold(undefined);
     elements.ratio.value = String(ratio);
     elements.pruneHidden.checked = pruneHidden;
     this.preview.clear();
@@ -364,6 +422,16 @@ export class Page {
     const { viewport, pixelRatio } = this.canvasView;
     showScaleBar(this.mpp, viewport.scale() / pixelRatio);
     this.address.scheduleWrite();
+    this.debounce("view", VIEW_DELAY_MS, () => this.#noteView());
+  }
+
+  #noteView() {
+    const view = this.canvasView.cssView();
+    if (!view || !this.store.state.document) return;
+    const [x, y, scale] = view;
+    const before = this.store.state.view;
+    if (before?.[0] === x && before[1] === y && before[2] === scale) return;
+    this.store.apply({ view: [x, y, scale] });
   }
 
   /** Moves the view to a nucleus. @param {Nucleus} nucleus */
@@ -382,8 +450,8 @@ export class Page {
 
   /** @param {number | undefined} value undefined for the model's own */
   setThreshold(value) {
-    this.threshold = value;
-    if (value !== undefined) this.#showThreshold(value);
+    const threshold = value ?? null;
+    if (threshold !== this.store.state.threshold) this.store.apply({ threshold });
   }
 
   /** @param {number} value */

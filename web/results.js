@@ -24,6 +24,8 @@ export class Results {
   share = 0;
   /** Pixel size, µm; 0 if unknown. */
   mpp = 0;
+  /** Called when other nuclei are shown. */
+  onchange = () => {};
   #table;
 
   /** @param {(nucleus: Nucleus) => void} show called when a nucleus is chosen in the table */
@@ -62,6 +64,7 @@ export class Results {
     }
     this.#table.showFirstRows();
     this.refresh();
+    this.onchange();
   }
 
   /** Shows everything again, for instance with another pixel size. */
