@@ -128,12 +128,12 @@ function bindModelControls(page) {
     page.preview.isEnabled = true;
     page.debounce("slider", PREVIEW_DELAY_MS, () => void previewModel(page));
   };
-  const segmentSoon = () => {
+  const chooseModelSoon = () => {
     page.preview.isEnabled = true;
-    page.debounce("slider", SEGMENT_DELAY_MS, () => void page.segmentWithSettings());
+    page.debounce("slider", SEGMENT_DELAY_MS, () => page.chooseModel(page.shownModel()));
   };
-  elements.ratio.onchange = segmentSoon;
-  elements.pruneHidden.onchange = segmentSoon;
+  elements.ratio.onchange = chooseModelSoon;
+  elements.pruneHidden.onchange = chooseModelSoon;
   elements.compare.onclick = () => void page.setComparing(!page.comparing);
   elements.loadModel.onclick = () => elements.modelFile.click();
   elements.modelFile.onchange = () => {
@@ -146,7 +146,7 @@ function bindModelControls(page) {
 /** Shows the facts and the agreement of the model at the slider. @param {Page} page */
 function previewModel(page) {
   return page.tasks.runInBackground("preview", async (check) => {
-    await page.selectModel(check);
+    await page.selectModel(check, page.shownModel());
     await page.preview.update(check);
   });
 }
@@ -154,8 +154,10 @@ function previewModel(page) {
 /** @param {Page} page */
 function bindLayerControls(page) {
   const { outline, mask, heat, divider } = elements;
-  for (const input of [outline, mask, heat, divider]) input.oninput = () => page.updateLayers();
-  elements.threshold.oninput = () => page.thresholdMoved();
+  for (const input of [outline, mask, heat]) input.oninput = () => page.layersMoved();
+  divider.oninput = () => page.dividerMoved();
+  elements.threshold.oninput = () => page.thresholdMoving();
+  elements.threshold.onchange = () => page.thresholdMoved();
 }
 
 /** @param {Page} page */

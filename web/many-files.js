@@ -9,6 +9,7 @@ import { zipFiles } from "./zip.js";
 
 /** @import { FileEntry } from "./file-list.js" */
 /** @import { Page } from "./page.js" */
+/** @import { PixelSizeSetting } from "./worker-api.d.ts" */
 
 /** Largest slide that is segmented as a whole without a request for it, pixels. */
 const MAX_SLIDE_PX = 36e6;
@@ -21,7 +22,7 @@ const UM2_PER_MM2 = 1e6;
 /**
  * @typedef {object} FileResult What was found in a file.
  * @property {number} mpp pixel size, µm; 0 if unknown
- * @property {string} mppSource where the pixel size comes from
+ * @property {PixelSizeSetting["source"]} mppSource who stated it
  * @property {number} nuclei that count
  * @property {number} segmentedPx segmented area, pixels
  * @property {number} areaShare share of it that is nuclei, 0 to 1
@@ -35,6 +36,9 @@ const UM2_PER_MM2 = 1e6;
  * @property {Blob} [geojson] files of the result, made before another file is opened
  * @property {Blob} [csv]
  */
+
+/** Who stated the pixel size, for people. @type {Record<PixelSizeSetting["source"], string>} */
+const PIXEL_SIZE_SOURCES = { file: "file", person: "entered", unknown: "unknown" };
 
 /** Nuclei per square millimetre; undefined if the pixel size is unknown. */
 function densityOf(/** @type {FileResult} */ { nuclei, segmentedPx, mpp }) {
@@ -50,7 +54,10 @@ function densityOf(/** @type {FileResult} */ { nuclei, segmentedPx, mpp }) {
 const COLUMNS = [
   {
     title: "Pixel size",
-    cell: ({ mpp, mppSource }) => (mpp > 0 ? `${Number(mpp.toPrecision(4))} µm, ` : "") + mppSource,
+    cell: ({ mpp, mppSource }) => {
+      const size = mpp > 0 ? `${Number(mpp.toPrecision(4))} µm, ` : "";
+      return size + PIXEL_SIZE_SOURCES[mppSource];
+    },
     values: {
       pixel_size_um: ({ mpp }) => (mpp > 0 ? mpp : undefined),
       pixel_size_source: ({ mppSource }) => mppSource,

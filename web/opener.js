@@ -6,7 +6,7 @@ import { showNotes } from "./notes.js";
 
 /** @import { FileEntry } from "./file-list.js" */
 /** @import { Page } from "./page.js" */
-/** @import { DocumentFacts, ImageFacts, SlideFacts } from "./worker-api.d.ts" */
+/** @import { ImageFacts, SlideFacts } from "./worker-api.d.ts" */
 
 /** Pixel size of the sample, µm. */
 const SAMPLE_MPP = 0.25;
@@ -184,6 +184,7 @@ export class Opener {
   async #show({ width, height, mpp, notes }, source, fingerprint, check, slide) {
     const { page } = this;
     const { name, imageUrl } = source;
+    const { urlState } = page.address;
     this.source = source;
     this.name = name.replace(/^.*[/\\]|(\.ome)?\.[^.]*$/g, "") || "image";
     this.isSample = fingerprint === SAMPLE_FINGERPRINT;
@@ -198,56 +199,15 @@ export class Opener {
     page.canvasView.setImage(width, height, slide !== undefined);
     page.results.clear();
     page.preview.clear();
-    page.fileMpp = mpp ?? 0;
-    page.isOpening = true;
-    let hasResult = false;
-    try {
-      const document = { hash: fingerprint, name, width, height, isSlide: slide !== undefined };
-      this.#startState(document);
-      const kept = await page.persistence.opened(source, fingerprint);
-      this.#applyAddress(imageUrl, kept !== undefined);
-      if (kept) hasResult = await page.showKept(kept.results, check);
-    } finally {
-      page.isOpening = false;
-    }
-    check();
-    if (!hasResult) await page.segment(check);
-  }
-
-  /** Begins the state of another image. @param {DocumentFacts} document */
-  #startState(document) {
-    const { page } = this;
-    const { store, fileMpp } = page;
-    const { threshold } = store.state;
-    const isStated = fileMpp > 0;
-    const source = isStated ? "file" : "unknown";
-    store.apply({ open: { document, pixel_size: { um: isStated ? fileMpp : null, source } } });
-    // The threshold that was chosen is used for the next image too, as the model is.
-    if (threshold === null) return;
-    store.apply({ threshold });
-    // This is no step to be undone.
-    store.load(store.save());
-  }
-
-  /**
-   * Uses what the page's address says of the image that is opened first.
-   * @param {string | undefined} imageUrl
-   * @param {boolean} isKept whether the state of the image was kept
-   */
-  #applyAddress(imageUrl, isKept) {
-    const { page } = this;
-    const { urlState } = page.address;
-    const { mpp, view } = urlState;
+    // The pixel size and the view of the page's address are for the image that is opened first.
+    const entered = imageUrl || !mpp ? urlState.mpp : undefined;
+    const document = { hash: fingerprint, name, width, height, isSlide: slide !== undefined };
+    page.openDocument(document, mpp ?? 0, entered);
+    const kept = await page.persistence.opened(source, fingerprint);
+    if (urlState.view) page.canvasView.setCssView(urlState.view);
     urlState.mpp = undefined;
     urlState.view = undefined;
-    if (view) {
-      page.canvasView.setCssView(view);
-      page.store.apply({ view: [view[0], view[1], view[2]] });
-    }
-    const isUsed = mpp !== undefined && !isKept && (imageUrl !== undefined || page.fileMpp === 0);
-    if (isUsed && mpp !== page.fileMpp) {
-      page.store.apply({ "pixel-size": { um: mpp, source: "person" } });
-      page.store.load(page.store.save());
-    }
+    check();
+    await page.showKept(kept?.results, check);
   }
 }

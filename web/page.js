@@ -16,21 +16,24 @@ import { Results } from "./results.js";
 import { showScaleBar } from "./scale-bar.js";
 import { ShareDialog } from "./share-dialog.js";
 import { SlideSegmentation } from "./slide-segmentation.js";
-import { COMPARISON, MAIN } from "./slots.js";
 import { Store } from "./store.js";
+import { COMPARISON, MAIN } from "./slots.js";
 import { TaskQueue } from "./task-queue.js";
 
 /** @import { Engine } from "./engine.js" */
 /** @import { Model } from "./models.js" */
 /** @import { Nucleus } from "./results.js" */
-/** @import { ModelFacts, PageState, WorkerEvent } from "./worker-api.d.ts" */
+/**
+ * @import { DocumentFacts, ModelFacts, ModelSetting, PageState, PixelSizeSetting, ReviewCommand,
+ *   WorkerEvent } from "./worker-api.d.ts"
+ */
 
 /** Smallest scale at which a nucleus of the table is shown, CSS pixels for one of the image. */
 const NUCLEUS_SCALE = 4;
 /** Pause after the last change of the threshold before a slide is segmented again, milliseconds. */
 const SLIDE_THRESHOLD_DELAY_MS = 400;
 const DEFAULT_RATIO = 50;
-/** Threshold that is shown before a model is known. */
+/** Threshold that the slider shows before there is a model. */
 const DEFAULT_THRESHOLD = 0.5;
 /** Pause after the last movement of the view before the state has it, milliseconds. */
 const VIEW_DELAY_MS = 300;
@@ -40,6 +43,16 @@ const SAME_SCALE = 0.05;
 /** A pixel size for the field, empty for 0. @param {number} mpp µm */
 function mppText(mpp) {
   return mpp > 0 ? String(Number(mpp.toPrecision(6))) : "";
+}
+
+/** A pixel size that a person stated. @param {number} um @returns {PixelSizeSetting} */
+function entered(um) {
+  return { um, source: "person" };
+}
+
+/** Whether two values without functions differ. @param {unknown} a @param {unknown} b */
+function isDifferent(a, b) {
+  return JSON.stringify(a) !== JSON.stringify(b);
 }
 
 /**
@@ -55,21 +68,24 @@ export class Page {
   comparing = false;
   /** Whether an image or a slide is being segmented. */
   isSegmenting = false;
-  /** Whether an image is being opened, whose settings come back. */
-  isOpening = false;
+  /** Everything that is set, saved and undone. */
+  store = new Store();
+  /** @type {number | undefined} Threshold at the slider while it is moved. */
+  #movingThreshold;
   /** @type {Model | undefined} The selected model. */
   model;
-  /** Settings of the selected model. */
-  #modelSettings = { ratio: DEFAULT_RATIO, pruneHidden: false };
-  /** Pixel size that the open file states, µm; 0 if it does not. */
-  fileMpp = 0;
+  /** @type {ModelSetting} Setting of the model that was selected last without an error. */
+  #usableModel = { ratio: DEFAULT_RATIO, pruneHidden: false, loaded: null };
+  /** Pixel size that the file states, µm; 0 if it does not. */
+  #fileMpp = 0;
+  /** Whether changes of the state are applied by the one who made them. */
+  #isQuiet = false;
   /** @type {Map<string, ReturnType<typeof setTimeout>>} */
   #timers = new Map();
 
   /** @param {Engine} engine */
   constructor(engine) {
     this.engine = engine;
-    this.store = new Store();
     this.models = new Models(engine);
     this.canvasView = new CanvasView(elements.canvas, engine);
     this.results = new Results((nucleus) => this.#showNucleus(nucleus));
@@ -87,13 +103,15 @@ export class Page {
     this.files = new FileList(this);
     this.manyFiles = new ManyFiles(this);
     this.persistence = new Persistence(this);
-    this.results.onchange = () => {
-      this.persistence.resultsChanged(this.isSegmenting ? "partial" : "finished");
-    };
-    this.store.subscribe((state, before) => this.#followState(state, before));
+    this.store.apply({ model: this.#usableModel });
+    this.#showState(this.store.state);
+    this.store.subscribe((state, before) => this.#stateChanged(state, before));
     engine.onevent = (event) => this.#handleEvent(event);
     this.canvasView.onerror = (error) => this.showError(error);
     this.canvasView.onframe = () => this.#viewDrawn();
+    this.results.onchange = () => {
+      this.persistence.resultsChanged(this.isSegmenting ? "partial" : "finished");
+    };
   }
 
   /**
@@ -139,12 +157,12 @@ export class Page {
 
   /** Filters to remove, per cent. */
   get ratio() {
-    return Number(elements.ratio.value);
+    return this.store.state.model.ratio;
   }
 
   /** Whether units of the hidden layer are removed too. */
   get pruneHidden() {
-    return elements.pruneHidden.checked;
+    return this.store.state.model.pruneHidden;
   }
 
   /** Pixel size, µm; 0 if unknown. */
@@ -152,154 +170,202 @@ export class Page {
     return this.store.state.pixelSize.um ?? 0;
   }
 
-  /** Where the pixel size comes from. @returns {"file" | "entered" | "unknown"} */
-  get mppSource() {
-    const { source } = this.store.state.pixelSize;
-    return source === "person" ? "entered" : source;
-  }
-
   /** Threshold that was set; undefined for the model's own. */
   get threshold() {
-    return this.store.state.threshold ?? undefined;
+    return this.#movingThreshold ?? this.store.state.threshold ?? undefined;
   }
 
-  /** Shows the pixel size and where it comes from. */
-  #showMpp() {
-    elements.mpp.value = mppText(this.mpp);
-    const { mppSource } = this;
-    const modelMpp = this.model?.facts.mpp ?? 0;
-    let source = "";
-    if (mppSource === "file") source = "stated by the file";
-    else if (mppSource === "entered") source = "entered by you";
-    else if (modelMpp > 0 && !this.isSlide) source = `taken to be the model's, ${modelMpp} µm`;
-    elements.mppSource.textContent = this.canvasView.width === 0 ? "" : source;
-  }
-
-  /** Pixels of the image to one of the model's, in each direction. @param {number} mpp */
-  #scaleAt(mpp) {
-    const scale = mpp > 0 ? (this.model?.facts.mpp ?? mpp) / mpp : 1;
-    return Math.abs(scale - 1) < SAME_SCALE ? 1 : scale;
-  }
-
-  /** Uses the pixel size of the field; an empty field gives back that of the file. */
-  mppChanged() {
-    const { value } = elements.mpp;
-    // The field shows a rounded number.
-    const isOfFile = value === "" || value === mppText(this.fileMpp);
-    const um = isOfFile ? this.fileMpp : Number(value);
-    const source = isOfFile ? (um > 0 ? "file" : "unknown") : "person";
+  /** Changes the state without the effects of `#stateChanged`. @param {ReviewCommand} command */
+  applyQuietly(command) {
+    this.#isQuiet = true;
     try {
-      this.store.apply({ "pixel-size": { um: um > 0 || !isOfFile ? um : null, source } });
-    } catch (error) {
-      this.showError(error);
+      this.store.apply(command);
+    } finally {
+      this.#isQuiet = false;
     }
-    this.#showMpp();
   }
-
-  // ---- State
 
   /**
-   * Controls and results follow the state, whoever changed it.
+   * Makes the controls, the address, the worker and the results follow the state.
    * @param {PageState} state
    * @param {PageState} before
    */
-  #followState(state, before) {
+  #stateChanged(state, before) {
+    this.#showState(state);
+    this.canvasView.requestFrame();
     this.address.scheduleWrite();
-    if (state.threshold !== before.threshold) {
-      this.#showThreshold(state.threshold ?? this.model?.facts.threshold ?? DEFAULT_THRESHOLD);
+    if (this.#isQuiet) return;
+    if (isDifferent(state.model, before.model)) {
+      void this.segmentWithSettings();
+    } else if (isDifferent(state.pixelSize, before.pixelSize)) {
+      const isSame = this.#scaleAt(state.pixelSize.um) === this.#scaleAt(before.pixelSize.um);
+      // At another pixel size the model reads other pixels, so its result changes.
+      if (this.isSlide || !isSame) void this.segmentWithSettings();
+    } else if (state.threshold !== before.threshold) {
+      this.#useThreshold();
     }
-    const isOtherSize = state.pixelSize.um !== before.pixelSize.um;
-    if (isOtherSize || state.pixelSize.source !== before.pixelSize.source) {
-      this.results.mpp = this.mpp;
-      this.results.refresh();
-      this.#showMpp();
-      this.canvasView.requestFrame();
+  }
+
+  /** @param {PageState} state */
+  #showState({ model, pixelSize, threshold, display }) {
+    elements.ratio.value = String(model.ratio);
+    elements.ratioText.textContent = `${model.ratio} %`;
+    elements.pruneHidden.checked = model.pruneHidden;
+    elements.mpp.value = mppText(pixelSize.um ?? 0);
+    this.#showMppSource();
+    this.results.mpp = this.mpp;
+    this.results.refresh();
+    this.#showThreshold(threshold ?? this.model?.facts.threshold ?? DEFAULT_THRESHOLD);
+    for (const name of /** @type {const} */ (["outline", "mask", "heat"])) {
+      elements[name].value = String(Math.round(display[name] * 100));
     }
-    const { ratio, pruneHidden } = state.model;
-    const isOtherModel = ratio !== before.model.ratio || pruneHidden !== before.model.pruneHidden;
-    const showsModel = ratio === this.ratio && pruneHidden === this.pruneHidden;
-    if (isOtherModel && !showsModel) {
-      elements.ratio.value = String(ratio);
-      elements.pruneHidden.checked = pruneHidden;
-      elements.ratioText.textContent = `${this.ratio} %`;
-    }
-    // What opens an image segments it, too.
-    if (this.isOpening || this.canvasView.width === 0) return;
-    // At another pixel size the model reads other pixels, so its result changes.
-    const isOtherScale =
-      isOtherSize &&
-      (this.isSlide || this.#scaleAt(this.mpp) !== this.#scaleAt(before.pixelSize.um ?? 0));
-    if (isOtherScale || (isOtherModel && !showsModel)) void this.segmentWithSettings();
+    const { outline, mask, heat } = display;
+    this.canvasView.setLayers({ outline, mask, heat });
   }
 
   /**
-   * Shows what was kept of an image that was opened: settings, view and results.
-   * @param {Uint8Array[]} results by slot
+   * Starts anew with another image.
+   * @param {DocumentFacts} document
+   * @param {number} fileMpp pixel size as the file states it, µm; 0 if it does not
+   * @param {number} [enteredMpp] as entered for this image
+   */
+  openDocument(document, fileMpp, enteredMpp) {
+    this.#fileMpp = fileMpp;
+    const pixel_size = enteredMpp ? entered(enteredMpp) : this.#fileMppSetting();
+    this.#movingThreshold = undefined;
+    this.applyQuietly({ open: { document, pixel_size } });
+  }
+
+  /** @returns {PixelSizeSetting} */
+  #fileMppSetting() {
+    return this.#fileMpp > 0
+      ? { um: this.#fileMpp, source: "file" }
+      : { um: null, source: "unknown" };
+  }
+
+  /** Who stated the pixel size. */
+  get mppSource() {
+    return this.store.state.pixelSize.source;
+  }
+
+  /**
+   * Takes the state that was kept of the open image in place of the present one.
+   * @param {Uint8Array} state
+   */
+  restoreState(state) {
+    const { model: present } = this.store.state;
+    this.#isQuiet = true;
+    try {
+      this.store.load(state);
+    } finally {
+      this.#isQuiet = false;
+    }
+    const { model, view } = this.store.state;
+    // A model that was loaded from a file is there only in the visit in which it was loaded.
+    if (!this.models.isKnown(model.loaded)) this.applyQuietly({ model: present });
+    if (view) this.canvasView.setCssView(view);
+  }
+
+  /**
+   * Shows the results that were kept of the open image; without them it is segmented.
+   * @param {Uint8Array[] | undefined} results by slot; undefined if nothing was kept
    * @param {() => void} check
-   * @returns {Promise<boolean>} whether there are results, so that nothing needs to be segmented
    */
   async showKept(results, check) {
-    const { model, view } = this.store.state;
-    if (model.loaded === (this.models.loaded?.fingerprint ?? null)) {
-      elements.ratio.value = String(model.ratio);
-      elements.pruneHidden.checked = model.pruneHidden;
+    if (results) {
+      await this.selectModel(check);
+      if (await this.persistence.loadResults(results)) return;
+      check();
     }
-    await this.selectModel(check);
-    if (view) this.canvasView.setCssView(view);
-    return this.persistence.loadResults(results);
+    await this.segment(check);
+  }
+
+  /** Shows where the pixel size comes from. */
+  #showMppSource() {
+    const { source } = this.store.state.pixelSize;
+    const modelMpp = this.model?.facts.mpp ?? 0;
+    let text = "";
+    if (source === "file") text = "stated by the file";
+    else if (source === "person") text = "entered by you";
+    else if (modelMpp > 0 && !this.isSlide) text = `taken to be the model's, ${modelMpp} µm`;
+    elements.mppSource.textContent = this.canvasView.width === 0 ? "" : text;
+  }
+
+  /** Pixels of the image to one of the model's, in each direction. @param {number | null} mpp */
+  #scaleAt(mpp) {
+    const scale = mpp ? (this.model?.facts.mpp ?? mpp) / mpp : 1;
+    return Math.abs(scale - 1) < SAME_SCALE ? 1 : scale;
+  }
+
+  /** Uses the pixel size of the field; that of the file if the field was emptied. */
+  mppChanged() {
+    const { value } = elements.mpp;
+    this.clearError();
+    try {
+      const isFile = value === "" || value === mppText(this.#fileMpp);
+      this.store.apply({ "pixel-size": isFile ? this.#fileMppSetting() : entered(Number(value)) });
+    } catch (error) {
+      this.showError(error);
+    }
+    this.#showState(this.store.state);
   }
 
   // ---- Models
 
   /**
-   * Selects the model of slider and switch and shows its facts. After an error these are set back.
+   * Selects a model and shows its facts. After an error the setting is set back.
    * @param {() => void} check
+   * @param {ModelSetting} [setting]
    */
-  async selectModel(check) {
+  async selectModel(check, setting = this.store.state.model) {
     this.showStatus("Preparing the model…");
     try {
-      const model = await this.models.version(this.ratio, this.pruneHidden);
+      this.models.use(setting.loaded);
+      const model = await this.models.version(setting.ratio, setting.pruneHidden);
       check();
       this.model = model;
-      this.#modelSettings = { ratio: this.ratio, pruneHidden: this.pruneHidden };
+      this.#usableModel = setting;
     } catch (error) {
       const isCancelled = error instanceof Error && error.name === "AbortError";
-      if (!isCancelled) this.#restoreModelSettings();
+      if (!isCancelled) this.applyQuietly({ model: this.#usableModel });
       throw error;
     } finally {
       this.showStatus("");
     }
-    const loaded = this.models.loaded?.fingerprint ?? null;
-    this.store.apply({ model: { ratio: this.ratio, pruneHidden: this.pruneHidden, loaded } });
-    this.#showModel(this.model);
+    this.#showModel(this.model, setting.ratio);
     this.address.scheduleWrite();
     return this.model;
   }
 
-  #restoreModelSettings() {
-    elements.ratio.value = String(this.#modelSettings.ratio);
-    elements.pruneHidden.checked = this.#modelSettings.pruneHidden;
-    elements.ratioText.textContent = `${this.ratio} %`;
+  /** The model that slider and switch show. @returns {ModelSetting} */
+  shownModel() {
+    const { loaded } = this.store.state.model;
+    const ratio = Number(elements.ratio.value);
+    return { ratio, pruneHidden: elements.pruneHidden.checked, loaded };
   }
 
-  /** @param {Model} model */
-  #showModel({ facts, kind }) {
-    elements.ratioText.textContent = `${this.ratio} %`;
-    elements.modelKind.textContent = this.#describeModel(kind);
+  /** Uses a model. @param {ModelSetting} model */
+  chooseModel(model) {
+    this.store.apply({ model });
+  }
+
+  /** @param {Model} model @param {number} ratio filters removed here, per cent */
+  #showModel({ facts, kind }, ratio) {
+    elements.modelKind.textContent = this.#describeModel(kind, ratio);
     elements.parameters.textContent = formatCount(facts.parameters);
     elements.bytes.textContent = formatBytes(facts.bytes);
     elements.licence.textContent = facts.licence ?? "licence not stated";
-    elements.leftLabel.textContent = `${this.ratio} % removed`;
+    elements.leftLabel.textContent = `${ratio} % removed`;
     elements.rightLabel.textContent = this.models.loaded ? "as loaded" : "unpruned";
-    this.#showMpp();
+    this.#showMppSource();
     if (this.threshold === undefined) this.#showThreshold(facts.threshold);
   }
 
-  /** @param {Model["kind"]} kind */
-  #describeModel(kind) {
+  /** @param {Model["kind"]} kind @param {number} ratio */
+  #describeModel(kind, ratio) {
     switch (kind) {
       case "shipped":
-        return this.ratio === 0 ? "The unpruned network." : "Fine-tuned after pruning.";
+        return ratio === 0 ? "The unpruned network." : "Fine-tuned after pruning.";
       case "pruned":
         return "Pruned here, without fine-tuning: expect lower accuracy.";
       case "loaded":
@@ -317,8 +383,9 @@ export class Page {
     this.clearError();
     let isLoaded = false;
     await this.tasks.runUserTask(async (check) => {
-      this.models.useLoaded(await load());
-      this.#modelReplaced(ratio, pruneHidden);
+      const facts = await load();
+      this.models.keep(facts);
+      this.#replaceModel({ ratio, pruneHidden, loaded: facts.fingerprint });
       this.address.modelLink = modelLink;
       this.address.hasModelUrl = fromUrl;
       elements.shippedModels.hidden = isStandalone();
@@ -332,19 +399,17 @@ export class Page {
 
   /** Uses the models that ship again. */
   useShippedModels() {
-    this.models.useShipped();
-    this.#modelReplaced(DEFAULT_RATIO, false);
+    this.#replaceModel({ ratio: DEFAULT_RATIO, pruneHidden: false, loaded: null });
     this.address.modelLink = undefined;
     this.address.hasModelUrl = false;
     elements.shippedModels.hidden = true;
     return this.segmentWithSettings();
   }
 
-  /** @param {number} ratio @param {boolean} pruneHidden */
-  #modelReplaced(ratio, pruneHidden) {
-    this.setThreshold(undefined);
-    elements.ratio.value = String(ratio);
-    elements.pruneHidden.checked = pruneHidden;
+  /** @param {ModelSetting} model */
+  #replaceModel(model) {
+    this.applyQuietly({ threshold: null });
+    this.applyQuietly({ model });
     this.preview.clear();
   }
 
@@ -425,13 +490,13 @@ export class Page {
     this.debounce("view", VIEW_DELAY_MS, () => this.#noteView());
   }
 
+  /** Puts the view into the state. */
   #noteView() {
     const view = this.canvasView.cssView();
-    if (!view || !this.store.state.document) return;
+    const { document, view: before } = this.store.state;
+    if (!view || !document || !isDifferent(view, before)) return;
     const [x, y, scale] = view;
-    const before = this.store.state.view;
-    if (before?.[0] === x && before[1] === y && before[2] === scale) return;
-    this.store.apply({ view: [x, y, scale] });
+    this.applyQuietly({ view: [x, y, scale] });
   }
 
   /** Moves the view to a nucleus. @param {Nucleus} nucleus */
@@ -448,22 +513,29 @@ export class Page {
     if (description) this.showStatus(description);
   }
 
-  /** @param {number | undefined} value undefined for the model's own */
-  setThreshold(value) {
-    const threshold = value ?? null;
-    if (threshold !== this.store.state.threshold) this.store.apply({ threshold });
-  }
-
   /** @param {number} value */
   #showThreshold(value) {
+    if (this.#movingThreshold !== undefined) return;
     elements.threshold.value = String(Math.round(value * 100));
     elements.thresholdText.textContent = value.toFixed(2);
   }
 
-  /** Uses the threshold of the slider. */
+  /** The slider is being moved: an image's nuclei follow at once. */
+  thresholdMoving() {
+    const value = Number(elements.threshold.value) / 100;
+    elements.thresholdText.textContent = value.toFixed(2);
+    this.#movingThreshold = value;
+    if (!this.isSlide) this.#useThreshold();
+  }
+
+  /** The slider was released. */
   thresholdMoved() {
-    this.setThreshold(Number(elements.threshold.value) / 100);
-    this.address.scheduleWrite();
+    this.#movingThreshold = undefined;
+    this.store.apply({ threshold: Number(elements.threshold.value) / 100 });
+  }
+
+  /** Finds the nuclei at the threshold. */
+  #useThreshold() {
     if (this.isSlide) {
       // Probabilities of a slide are not kept: the view is segmented again.
       this.debounce("threshold", SLIDE_THRESHOLD_DELAY_MS, () => void this.segmentWithSettings());
@@ -475,14 +547,18 @@ export class Page {
     void this.imageSegmentation.findNuclei();
   }
 
-  /** Uses the strengths of the layers and the divider of the sliders. */
-  updateLayers() {
-    this.canvasView.setLayers({
-      outline: Number(elements.outline.value) / 100,
-      mask: Number(elements.mask.value) / 100,
-      heat: Number(elements.heat.value) / 100,
-      divider: this.comparing ? Number(elements.divider.value) / 100 : -1,
-    });
+  /** Uses the strengths of the layers of the sliders. */
+  layersMoved() {
+    const [outline, mask, heat] = [elements.outline, elements.mask, elements.heat].map(
+      (input) => Number(input.value) / 100,
+    );
+    this.store.apply({ display: { ...this.store.state.display, outline, mask, heat } });
+  }
+
+  /** Uses the position of the divider. */
+  dividerMoved() {
+    const divider = this.comparing ? Number(elements.divider.value) / 100 : -1;
+    this.canvasView.setLayers({ divider });
     this.address.scheduleWrite();
   }
 
@@ -492,7 +568,7 @@ export class Page {
     elements.compare.setAttribute("aria-pressed", String(comparing));
     elements.divider.hidden = !comparing;
     elements.sideLabels.hidden = !comparing;
-    this.updateLayers();
+    this.dividerMoved();
     // A segmentation that runs segments the comparison at its end.
     if (!comparing || this.canvasView.width === 0 || this.isSegmenting) return;
     if (this.isSlide) {

@@ -255,7 +255,7 @@ export class Persistence {
   #loadState(state) {
     this.#isRestoring = true;
     try {
-      this.page.store.load(state);
+      this.page.restoreState(state);
     } catch (error) {
       const reason = messageOf(error);
       throw new StorageError(
@@ -356,7 +356,7 @@ export class Persistence {
       if (kept?.state && this.#fingerprint === fingerprint) {
         this.#loadState(kept.state);
         await page.tasks.runUserTask(async (check) => {
-          if (!(await page.showKept(kept.results, check))) await page.segment(check);
+          await page.showKept(kept.results, check);
         });
       }
     } catch (error) {

@@ -12,7 +12,7 @@ use crate::instances::Nucleus;
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the comment of a variant explains its fields")]
 pub enum ReviewCommand {
-    /// Another image or slide: settings of the image, marks, regions and results start anew; model
+    /// Another image or slide: pixel size, marks, regions and results start anew; model, threshold
     /// and display stay. Cannot be undone.
     Open { document: DocumentFacts, pixel_size: PixelSizeSetting },
     /// The object is a nucleus.
