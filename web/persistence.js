@@ -128,7 +128,7 @@ export class Persistence {
   }
 
   /** The database; undefined if nothing can be or is to be kept. */
-  async #open() {
+  async storage() {
     // All pages that are opened from a disk share what they keep.
     if (!this.isOn || location.protocol === "file:") return undefined;
     this.#storage ??= DeviceStorage.open().catch((error) => {
@@ -172,7 +172,7 @@ export class Persistence {
       elements.privacyState.textContent = "A page that is opened from a disk keeps nothing.";
       return;
     }
-    const storage = await this.#open();
+    const storage = await this.storage();
     if (!storage) return;
     const { documents, bytes } = await storage.usage();
     elements.privacyState.textContent =
@@ -186,7 +186,7 @@ export class Persistence {
   async forgetAll() {
     try {
       await this.#writing;
-      const storage = await this.#open();
+      const storage = await this.storage();
       this.#lock?.release();
       this.#lock = undefined;
       this.#fingerprint = "";
@@ -234,7 +234,7 @@ export class Persistence {
     this.#dirty = { state: false, results: false };
     if (!fingerprint) return undefined;
     writeEntry("sessionStorage", TAB_KEY, fingerprint);
-    const storage = await this.#open();
+    const storage = await this.storage();
     if (!storage) return undefined;
     let restored;
     try {
@@ -282,7 +282,7 @@ export class Persistence {
     const fingerprint = this.#fingerprint;
     try {
       await this.#leave();
-      const storage = await this.#open();
+      const storage = await this.storage();
       await storage?.removeDocuments([fingerprint]);
       if (source) await this.page.opener.reopen(source);
     } catch (error) {
@@ -297,7 +297,7 @@ export class Persistence {
   async #claim(steal) {
     const fingerprint = this.#fingerprint;
     const source = this.#source;
-    const storage = await this.#open();
+    const storage = await this.storage();
     if (!storage || !source || !fingerprint) return;
     const lock = await DocumentLock.take(fingerprint, {
       steal,
@@ -350,7 +350,7 @@ export class Persistence {
     const fingerprint = this.#fingerprint;
     await this.#tabs.requestHandOver(fingerprint);
     await this.#claim(true);
-    const storage = await this.#open();
+    const storage = await this.storage();
     try {
       const kept = await storage?.loadDocument(fingerprint);
       if (kept?.state && this.#fingerprint === fingerprint) {
@@ -387,7 +387,7 @@ export class Persistence {
 
   /** Opens the image that was open last, if its address does not name another one. */
   async reopenLast() {
-    const storage = await this.#open();
+    const storage = await this.storage();
     if (!storage) return;
     try {
       const ofTab = readEntry("sessionStorage", TAB_KEY);
@@ -500,7 +500,7 @@ export class Persistence {
       const facts = this.#facts();
       const results = resultsChanged ? await this.#savedResults() : undefined;
       if (this.#fingerprint !== fingerprint) return;
-      const storage = await this.#open();
+      const storage = await this.storage();
       await storage?.saveDocument(fingerprint, this.#tab, { facts, state, results });
     } catch (error) {
       if (error instanceof StorageError && error.problem === "taken-over") {
