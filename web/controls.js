@@ -8,6 +8,7 @@ import { saveFile } from "./save-file.js";
 import { MAIN } from "./slots.js";
 
 /** @import { Page } from "./page.js" */
+/** @import { ModelSetting } from "./worker-api.d.ts" */
 
 /** Pause after the last movement of the slider before the agreement is computed, milliseconds. */
 const PREVIEW_DELAY_MS = 120;
@@ -126,11 +127,13 @@ function bindModelControls(page) {
   elements.ratio.oninput = () => {
     elements.ratioText.textContent = `${elements.ratio.value} %`;
     page.preview.isEnabled = true;
-    page.debounce("slider", PREVIEW_DELAY_MS, () => void previewModel(page));
+    const model = page.shownModel();
+    page.debounce("slider", PREVIEW_DELAY_MS, () => void previewModel(page, model));
   };
   const chooseModelSoon = () => {
     page.preview.isEnabled = true;
-    page.debounce("slider", SEGMENT_DELAY_MS, () => page.chooseModel(page.shownModel()));
+    const model = page.shownModel();
+    page.debounce("slider", SEGMENT_DELAY_MS, () => page.chooseModel(model));
   };
   elements.ratio.onchange = chooseModelSoon;
   elements.pruneHidden.onchange = chooseModelSoon;
@@ -143,10 +146,14 @@ function bindModelControls(page) {
   elements.shippedModels.onclick = () => void page.useShippedModels();
 }
 
-/** Shows the facts and the agreement of the model at the slider. @param {Page} page */
-function previewModel(page) {
+/**
+ * Shows the facts and the agreement of the model at the slider.
+ * @param {Page} page
+ * @param {ModelSetting} model
+ */
+function previewModel(page, model) {
   return page.tasks.runInBackground("preview", async (check) => {
-    await page.selectModel(check, page.shownModel());
+    await page.selectModel(check, model);
     await page.preview.update(check);
   });
 }

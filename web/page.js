@@ -191,7 +191,7 @@ export class Page {
    * @param {PageState} before
    */
   #stateChanged(state, before) {
-    this.#showState(state);
+    this.#showState(state, before);
     this.canvasView.requestFrame();
     this.address.scheduleWrite();
     if (this.#isQuiet) return;
@@ -206,21 +206,35 @@ export class Page {
     }
   }
 
-  /** @param {PageState} state */
-  #showState({ model, pixelSize, threshold, display }) {
-    elements.ratio.value = String(model.ratio);
-    elements.ratioText.textContent = `${model.ratio} %`;
-    elements.pruneHidden.checked = model.pruneHidden;
-    elements.mpp.value = mppText(pixelSize.um ?? 0);
-    this.#showMppSource();
-    this.results.mpp = this.mpp;
-    this.results.refresh();
-    this.#showThreshold(threshold ?? this.model?.facts.threshold ?? DEFAULT_THRESHOLD);
-    for (const name of /** @type {const} */ (["outline", "mask", "heat"])) {
-      elements[name].value = String(Math.round(display[name] * 100));
+  /**
+   * Shows what has changed.
+   * @param {PageState} state
+   * @param {PageState} [before] without it everything is shown
+   */
+  #showState(state, before) {
+    const { model, pixelSize, threshold, display } = state;
+    if (isDifferent(model, before?.model)) {
+      elements.ratio.value = String(model.ratio);
+      elements.ratioText.textContent = `${model.ratio} %`;
+      elements.pruneHidden.checked = model.pruneHidden;
     }
-    const { outline, mask, heat } = display;
-    this.canvasView.setLayers({ outline, mask, heat });
+    if (isDifferent(pixelSize, before?.pixelSize)) {
+      elements.mpp.value = mppText(pixelSize.um ?? 0);
+      this.results.mpp = this.mpp;
+      this.results.refresh();
+    }
+    this.#showMppSource();
+    if (threshold !== before?.threshold) {
+      this.#showThreshold(threshold ?? this.model?.facts.threshold ?? DEFAULT_THRESHOLD);
+    }
+    if (isDifferent(display, before?.display)) {
+      const { outline, mask, heat } = display;
+      for (const [name, strength] of Object.entries({ outline, mask, heat })) {
+        const input = elements[/** @type {"outline" | "mask" | "heat"} */ (name)];
+        input.value = String(Math.round(strength * 100));
+      }
+      this.canvasView.setLayers({ outline, mask, heat });
+    }
   }
 
   /**
@@ -346,7 +360,9 @@ export class Page {
 
   /** Uses a model. @param {ModelSetting} model */
   chooseModel(model) {
-    this.store.apply({ model });
+    // While the slider moved, another one may have been selected for the preview.
+    if (isDifferent(model, this.store.state.model)) this.store.apply({ model });
+    else void this.segmentWithSettings();
   }
 
   /** @param {Model} model @param {number} ratio filters removed here, per cent */
