@@ -140,10 +140,12 @@ export class Persistence {
     return storage;
   }
 
-  /** Says once that something is not kept. @param {unknown} error */
+  /** Says that something is not kept. @param {unknown} error */
   #showProblem(error) {
     const sentence = messageOf(error);
-    if (this.#said.has(sentence)) return;
+    // Each change could fail in the same way; that a state cannot be used is said of each image.
+    const isOfImage = error instanceof StorageError && error.problem === "other-version";
+    if (this.#said.has(sentence) && !isOfImage) return;
     this.#said.add(sentence);
     elements.privacyState.textContent = sentence;
     // A browser that keeps nothing is no reason for a message at every visit.
