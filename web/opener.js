@@ -37,12 +37,34 @@ export class Opener {
   /** @type {ImageSource | undefined} The open image or slide. */
   source;
   isSample = false;
+  /** Number of the request whose file is being read, 0 for none. */
+  #reading = 0;
   /** Number of the last request to open something. A download that is older is not opened. */
   #lastRequest = 0;
 
   /** @param {Page} page */
   constructor(page) {
     this.page = page;
+  }
+
+  /** Whether a file is being read. It is segmented with the settings that there are then. */
+  get isReading() {
+    return this.#reading > 0;
+  }
+
+  /**
+   * Runs a task that reads a file and shows it.
+   * @param {import("./task-queue.js").Task} task
+   * @returns {Promise<Error | undefined>} why it did not end
+   */
+  async #runReadingTask(task) {
+    this.#lastRequest += 1;
+    const request = this.#lastRequest;
+    this.#reading = request;
+    this.page.clearError();
+    const error = await this.page.tasks.runUserTask(task);
+    if (this.#reading === request) this.#reading = 0;
+    return error;
   }
 
   /**
@@ -68,9 +90,7 @@ export class Opener {
   /** @param {ImageSource} source @param {Blob} blob */
   #openBlob(source, blob) {
     const { page } = this;
-    this.#lastRequest += 1;
-    page.clearError();
-    return page.tasks.runUserTask(async (check) => {
+    return this.#runReadingTask(async (check) => {
       await this.#leave();
       page.showStatus("Reading the image…");
       try {
@@ -163,9 +183,7 @@ export class Opener {
 
   openSample() {
     const { page } = this;
-    this.#lastRequest += 1;
-    page.clearError();
-    return page.tasks.runUserTask(async (check) => {
+    return this.#runReadingTask(async (check) => {
       await this.#leave();
       const image = await page.engine.callJson("openSample");
       const source = { name: "sample" };
@@ -185,6 +203,7 @@ export class Opener {
     const { page } = this;
     const { name, imageUrl } = source;
     const { urlState } = page.address;
+    this.#reading = 0;
     this.source = source;
     this.name = name.replace(/^.*[/\\]|(\.ome)?\.[^.]*$/g, "") || "image";
     this.isSample = fingerprint === SAMPLE_FINGERPRINT;

@@ -450,7 +450,9 @@ export class Page {
   }
 
   /** Selects the model of slider and switch and segments what is open. */
-  segmentWithSettings() {
+  async segmentWithSettings() {
+    // A file that is being read is segmented with the settings that there are then.
+    if (this.opener.isReading) return undefined;
     this.clearError();
     return this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
@@ -461,6 +463,7 @@ export class Page {
   /** Segments what is open; a slide only if its view is small. @param {() => void} check */
   async segment(check) {
     if (this.canvasView.width === 0) return;
+    if (isDifferent(this.#usableModel, this.store.state.model)) await this.selectModel(check);
     if (this.isSlide) await this.slideSegmentation.segmentSmallView(check);
     else await this.imageSegmentation.segment(check);
   }
