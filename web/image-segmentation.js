@@ -136,7 +136,7 @@ export class ImageSegmentation {
 
   async #showTable() {
     // Fails if blocks that arrived in the meantime removed the nuclei. They are found again later.
-    const rows = await this.page.engine.call("table", MAIN).catch(() => undefined);
+    const rows = await this.page.engine.call("objects", MAIN).catch(() => undefined);
     if (rows) this.page.results.setNuclei(rows);
   }
 

@@ -2,7 +2,7 @@
 import { elements } from "./elements.js";
 import { messageOf } from "./error-message.js";
 import { formatArea, formatCount, formatDuration } from "./format.js";
-import { NUMBERS_PER_NUCLEUS } from "./results.js";
+import { NUMBERS_PER_OBJECT } from "./results.js";
 import { saveFile } from "./save-file.js";
 import { MAIN } from "./slots.js";
 import { zipFiles } from "./zip.js";
@@ -14,8 +14,9 @@ import { zipFiles } from "./zip.js";
 /** Largest slide that is segmented as a whole without a request for it, pixels. */
 const MAX_SLIDE_PX = 36e6;
 const TOO_LARGE = "A slide of more than 36 megapixels: open it and segment what you need.";
-/** Place of the area among the numbers of a nucleus. */
+/** Places among the numbers of an object: its area, and its number in files, 0 for none. */
 const AREA_AT = 3;
+const COUNTED_AT = 7;
 /** Square micrometres of a square millimetre. */
 const UM2_PER_MM2 = 1e6;
 
@@ -285,30 +286,29 @@ export class ManyFiles {
   async #measure() {
     const { page } = this;
     const { model } = page;
-    const { width, height } = page.canvasView;
     if (!model) return undefined;
-    const rows = await page.engine.call("table", MAIN);
+    await page.engine.call("setReview", page.store.forWorker());
+    const summary = await page.engine.callJson("summary", MAIN);
+    const { nuclei, coveredPx, segmentedPx, accepted, added, rejected } = summary;
+    const numbers = await page.engine.call("objects", MAIN);
     const areas = [];
-    for (let i = AREA_AT; i < rows.length; i += NUMBERS_PER_NUCLEUS) areas.push(rows[i]);
+    for (let i = 0; i < numbers.length; i += NUMBERS_PER_OBJECT) {
+      if (numbers[i + COUNTED_AT] > 0) areas.push(numbers[i + AREA_AT]);
+    }
     areas.sort((a, b) => a - b);
-    const nucleiPx = areas.reduce((sum, area) => sum + area, 0);
-    // Of a slide only the blocks with tissue are segmented.
-    const { share } = page.results;
-    const slidePx = share > 0 ? nucleiPx / share : 0;
-    const segmentedPx = page.isSlide ? slidePx : width * height;
     return {
       mpp: page.mpp,
       mppSource: page.mppSource,
-      nuclei: areas.length,
+      nuclei,
       segmentedPx,
-      areaShare: segmentedPx > 0 ? nucleiPx / segmentedPx : 0,
+      areaShare: segmentedPx > 0 ? coveredPx / segmentedPx : 0,
       medianPx: areas[areas.length >> 1] ?? 0,
-      accepted: 0,
-      added: 0,
-      rejected: 0,
+      accepted,
+      added,
+      rejected,
       model: `${model.facts.family}-${Math.round(model.facts.ratio * 100)}`,
       modelFingerprint: model.facts.fingerprint,
-      threshold: page.threshold ?? model.facts.threshold,
+      threshold: summary.threshold ?? page.threshold ?? model.facts.threshold,
     };
   }
 

@@ -4,24 +4,25 @@ import { formatArea, formatCount } from "./format.js";
 import { showHistogram } from "./histogram.js";
 import { NucleiTable } from "./nuclei-table.js";
 
-/** Numbers for each nucleus in the list of `Session.table`. */
-export const NUMBERS_PER_NUCLEUS = 6;
+/** Numbers for each object in the list of `Session.objects`. */
+export const NUMBERS_PER_OBJECT = 9;
 
 /**
  * @typedef {object} Nucleus
- * @property {number} label 1 and up
+ * @property {number} label number of a model's nucleus, 1 and up; of a mark with bit 31 set
  * @property {number} x centroid, pixels
  * @property {number} y
  * @property {number} area pixels
  * @property {number} probability mean, 0 to 1
  * @property {number} circularity 0 to 1
+ * @property {number} status 0 of the model, 1 accepted, 2 added, 3 rejected
+ * @property {number} number in files; 0 if it does not count
+ * @property {number} regions bit mask of the first 31 regions that hold its centroid
  */
 
 export class Results {
   /** @type {Nucleus[]} */
   nuclei = [];
-  /** Share of the segmented area that is nuclei, 0 to 1. */
-  share = 0;
   /** Pixel size, µm; 0 if unknown. */
   mpp = 0;
   /** Called when other nuclei are shown. */
@@ -44,15 +45,14 @@ export class Results {
 
   /** @param {{ count: number, share: number }} summary share of the area that is nuclei, 0 to 1 */
   showSummary({ count, share }) {
-    this.share = share;
     elements.count.textContent = formatCount(count);
     elements.areaShare.textContent = `${(share * 100).toFixed(1)} %`;
   }
 
-  /** @param {Float64Array} numbers as `Session.table` gives them, nucleus after nucleus */
+  /** @param {Float64Array} numbers as `Session.objects` gives them, object after object */
   setNuclei(numbers) {
     this.nuclei = [];
-    for (let i = 0; i < numbers.length; i += NUMBERS_PER_NUCLEUS) {
+    for (let i = 0; i < numbers.length; i += NUMBERS_PER_OBJECT) {
       this.nuclei.push({
         label: numbers[i],
         x: numbers[i + 1],
@@ -60,6 +60,9 @@ export class Results {
         area: numbers[i + 3],
         probability: numbers[i + 4],
         circularity: numbers[i + 5],
+        status: numbers[i + 6],
+        number: numbers[i + 7],
+        regions: numbers[i + 8],
       });
     }
     this.#table.showFirstRows();

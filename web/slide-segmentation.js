@@ -168,7 +168,7 @@ export class SlideSegmentation {
   }
 
   async #showTable() {
-    const rows = await this.page.engine.call("table", MAIN).catch(() => undefined);
+    const rows = await this.page.engine.call("objects", MAIN).catch(() => undefined);
     if (rows && this.slide) this.page.results.setNuclei(rows);
   }
 

@@ -8,6 +8,7 @@ mod computation;
 mod models;
 mod results;
 mod review;
+mod reviewed;
 mod session;
 mod slide;
 mod slide_source;

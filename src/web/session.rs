@@ -11,6 +11,7 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use super::computation::Computation;
+use super::reviewed::ReviewInput;
 use super::slide::SlideResult;
 use super::slide_source::WebSlide;
 use super::{Thrown as _, json};
@@ -103,6 +104,8 @@ pub(super) struct ResultSlot {
     /// What is segmented: the image or a window of it, at the model's pixel size.
     pub image: Arc<RgbImage>,
     pub padding: Option<Padding>,
+    /// Pixel size of the open image, µm, if it is known.
+    pub mpp_um: Option<f64>,
     pub map: ProbabilityMap,
     /// Pixels whose probability is computed.
     pub known: Plane<bool>,
@@ -124,6 +127,8 @@ pub(super) struct State {
     pub slide: Option<Rc<WebSlide>>,
     /// The nuclei of the slide, for each result layer.
     pub slide_results: [Option<SlideResult>; RESULT_LAYERS],
+    /// Marks and regions of a person.
+    pub review: ReviewInput,
     /// The window in which two models are compared.
     pub preview: Option<ModelInput>,
     models: BTreeMap<u32, Arc<Model>>,
@@ -246,6 +251,19 @@ impl State {
         self.slide = None;
         self.preview = None;
         self.image_input = None;
+        self.review = ReviewInput::default();
+    }
+
+    /// Marks have changed: what they hide is found anew.
+    pub(super) fn marks_changed(&mut self) {
+        for slot in self.slots.iter_mut().flatten() {
+            if let Some(found) = &mut slot.nuclei {
+                found.nuclei.marks_changed();
+            }
+        }
+        for slide_result in self.slide_results.iter_mut().flatten() {
+            slide_result.nuclei.marks_changed();
+        }
     }
 
     /// Replaces the preview window and drops the results of the last one.
@@ -459,6 +477,7 @@ impl Session {
             scale,
             image,
             padding,
+            mpp_um: (mpp > 0.0).then_some(mpp),
             map: Plane::filled(width, height, 0.0),
             known: Plane::filled(width, height, false),
             fingerprint: model.fingerprint(),

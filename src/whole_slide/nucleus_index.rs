@@ -147,6 +147,19 @@ impl NucleusIndex {
         if area_px > 0.0 { covered_px as f64 / area_px } else { 0.0 }
     }
 
+    /// Area of the finished blocks, pixels of the finest level.
+    #[must_use]
+    pub fn area_px(&self) -> f64 {
+        self.totals.area_px
+    }
+
+    /// Whether the block that holds a place of the finest level is finished.
+    #[must_use]
+    pub fn is_finished_at(&self, x: f64, y: f64) -> bool {
+        let place = SlideBounds::at_point(Point { x, y });
+        self.blocks_in(place).all(|block| self.finished.contains_key(&block))
+    }
+
     /// All, with their numbers.
     pub fn all(&self) -> impl Iterator<Item = (u32, &SlideNucleus)> {
         self.finished.iter().flat_map(|(block, nuclei)| self.numbered(*block, nuclei))

@@ -82,12 +82,18 @@ test("all files are segmented, one that fails is named, and one summary holds th
     png("first.png", fields[2]),
   ]);
   assert.equal(await page.textContent("#file-position"), "1 of 4");
+  // A nucleus that a person adds counts, and is in the files.
+  await page.evaluate(() => {
+    const ring = [[5, 5], [12, 5], [12, 12], [5, 12]];
+    const nucleus = { label: 1, area_px: 49, centroid: [8.5, 8.5], measurements: null };
+    globalThis.prunella.store.apply({ add: { ...nucleus, polygons: [[ring]] } });
+  });
   await page.click("#segment-all");
   await waitForAll(page);
   const outcome = await page.textContent("#files-progress-text");
   assert.equal(outcome, "3 of 4 segmented, 1 failed.");
   const notes = await page.$$eval("#folder li > .small", (all) => all.map((n) => n.textContent));
-  assert.match(notes[0], /^\d+ nuclei$/);
+  assert.match(notes[0], /^\d+ nuclei, edited$/);
   assert.match(notes[1], /^Failed: /);
   assert.match(notes[2], /^\d+ nuclei$/);
 
@@ -108,6 +114,7 @@ test("all files are segmented, one that fails is named, and one summary holds th
   assert.equal(rows.length, 4);
   assert.equal(rows[2].file, 'second, "B".png');
   assert.equal(rows[0].density_per_mm2, "", "its pixel size is unknown");
+  assert.equal(rows[0].added, "1");
   const { nuclei, density_per_mm2: density, segmented_px: segmented } = rows[2];
   assert.equal(Number(segmented), 160 * 120);
   const expected = Number(nuclei) / ((160 * 120 * 0.25 ** 2) / 1e6);
