@@ -59,6 +59,7 @@ export const elements = {
   file: input("file"),
 
   // What is kept on this device
+  offline: element("offline"),
   storageBar: element("storage-bar"),
   storageText: element("storage-text"),
   storageAction: button("storage-action"),

@@ -409,6 +409,41 @@ test("the oldest images make room, never the open one", async () => {
   await context.close();
 });
 
+test("with the server gone the page, all its models and what is kept are there", async () => {
+  const own = await serve(site);
+  const { context, page } = await openPage(browser, own.address + SETTINGS);
+  await page.waitForFunction(
+    () => document.getElementById("offline").textContent === "Works offline, with all models.",
+    null,
+    { timeout: 60_000 },
+  );
+  await dropFile(page, "field.png", field);
+  await waitForNuclei(page);
+  await addNuclei(page, 2);
+  await settled(page);
+  own.close();
+  await context.setOffline(true);
+  await page.close();
+  const later = await context.newPage();
+  await later.goto(own.address + START);
+  await waitForNuclei(later);
+  assert.equal(await marksOf(later), 2);
+  for (const ratio of [0, 50, 90]) {
+    await moveSlider(later, "#ratio", ratio);
+    await idle(later);
+    await later.waitForFunction(
+      (ratio) => globalThis.prunella.model.kind === "shipped" &&
+        Math.round(globalThis.prunella.model.facts.ratio * 100) >= ratio - 10,
+      ratio,
+      { timeout: 60_000 },
+    );
+  }
+  await later.click("#compare");
+  await idle(later);
+  assert.equal(await later.isVisible("#alert"), false);
+  await context.close();
+});
+
 test("a state of 20 000 nuclei is kept within 200 ms", async (t) => {
   const { context, page } = await pageWith(field);
   await addNuclei(page, 20_000, 5, 24);
