@@ -535,13 +535,21 @@ export class Persistence {
     return main ? [main] : [];
   }
 
-  /** Shows results that were kept. @param {Uint8Array[]} results by slot */
-  async loadResults(results) {
-    const [main] = results;
+  /**
+   * Shows results that were kept.
+   * @param {Uint8Array[]} kept by slot
+   * @returns {Promise<boolean>} whether there are any
+   */
+  async loadResults([main]) {
     if (!main) return false;
+    const { engine, canvasView, results } = this.page;
     try {
       const name = /** @type {any} */ ("loadResult");
-      await this.page.engine.call(name, MAIN, main);
+      await engine.call(name, MAIN, main);
+      const { nuclei, coveredPx, segmentedPx } = await engine.callJson("summary", MAIN);
+      canvasView.resultChanged(MAIN);
+      results.showSummary({ count: nuclei, share: segmentedPx > 0 ? coveredPx / segmentedPx : 0 });
+      results.setNuclei(await engine.call("objects", MAIN));
       return true;
     } catch {
       // Of another version: the image is segmented again.

@@ -328,6 +328,8 @@ test("a state of another version or with damage is refused with a sentence", asy
   for (const [store, change, sentence] of changes) {
     const { context, page } = await pageWith(field);
     await addNuclei(page, 2);
+    // The view is noted a moment later.
+    await page.waitForTimeout(900);
     await settled(page);
     await changeStore(page, store, change);
     await reload(page);
