@@ -334,7 +334,8 @@ export class Persistence {
   async #keepImage(storage, { blob, handle, address }, fingerprint) {
     /** @type {KeptImage | undefined} */
     let image;
-    if (address) return;
+    // The address of `prunella serve` may belong to another program later.
+    if (address || this.page.address.urlState.folder) return;
     if (blob && blob.size <= MAX_IMAGE_COPY_BYTES) image = { blob };
     else if (handle) image = { handle };
     if (!image || (await storage.loadImage(fingerprint))) return;

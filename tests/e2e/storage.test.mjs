@@ -16,6 +16,7 @@ import {
   tissuePng,
   waitForNuclei,
 } from "./harness.mjs";
+import { tiff } from "./tiff.mjs";
 
 const SETTINGS = "?device=cpu#r=90&u=1";
 const START = "?device=cpu";
@@ -286,6 +287,46 @@ test("everything can be forgotten, and nothing kept at all", async () => {
     return counts;
   });
   assert.deepEqual(names.filter((count) => count > 0), []);
+  await context.close();
+});
+
+test("a slide that is too large for a copy opens again by its file, or is asked for", async () => {
+  // Bytes behind the last directory make it larger than what is copied.
+  const slide = tiff(tissuePng(0, 0, 480, 360));
+  const { context, page } = await openPage(browser, host.address + SETTINGS);
+  const open = (withHandle) =>
+    page.evaluate(
+      async ([base64, withHandle]) => {
+        const content = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+        const padded = new Blob([content, new Uint8Array(65e6)]);
+        const folder = await navigator.storage.getDirectory();
+        const handle = await folder.getFileHandle("large.svs", { create: true });
+        const writable = await handle.createWritable();
+        await writable.write(padded);
+        await writable.close();
+        const blob = await handle.getFile();
+        const source = { name: "large.svs", blob, handle: withHandle ? handle : undefined };
+        await globalThis.prunella.opener.open(source);
+      },
+      [slide.toString("base64"), withHandle],
+    );
+  await open(false);
+  await waitForNuclei(page);
+  await addNuclei(page, 12);
+  await settled(page);
+  await page.evaluate(() => history.replaceState(null, "", location.pathname + location.search));
+  await reload(page);
+  await page.waitForSelector("#storage-bar:not([hidden])");
+  assert.match(await bar(page), /^Open large\.svs again to go on: .*12 corrections are kept\.$/);
+  await page.screenshot({ path: join(shots, "open-again.png") });
+  await open(true);
+  await waitForNuclei(page);
+  assert.equal(await marksOf(page), 12, "the file is recognised");
+  await settled(page);
+  await reload(page);
+  await waitForNuclei(page);
+  assert.match(await page.textContent("#image-facts"), /^large\.svs,/);
+  assert.equal(await marksOf(page), 12);
   await context.close();
 });
 
