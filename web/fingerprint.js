@@ -3,9 +3,10 @@ import { sha256 } from "./prunella.js";
 
 /** Largest file of which every byte counts, bytes. */
 const WHOLE_BYTES = 64e6;
-/** Number and size of the pieces of a larger file, bytes. */
+/** Number of pieces of a larger file, and the size of one: bytes, and at most a part of the file. */
 const PIECES = 16;
-const PIECE_BYTES = 65_536;
+const MAX_PIECE_BYTES = 65_536;
+const MAX_PIECE_SHARE = 1 / 256;
 /** The sample is the same for everyone. */
 export const SAMPLE_FINGERPRINT = "sample";
 
@@ -30,18 +31,21 @@ export async function fingerprintOfFile(blob) {
 }
 
 /**
- * `pieces-` and the SHA-256 of the length (64 bits, little endian) and of 16 pieces of 64 KB at
- * even distances, the first at the beginning and the last at the end. Slides of a server are read
- * by ranges, so that this is their fingerprint at any size.
+ * `pieces-` and the SHA-256 of the length (64 bits, little endian) and of 16 pieces at even
+ * distances, the first at the beginning and the last at the end. A piece has 64 KB, less in a file
+ * of less than 16 MB. Slides of a server are read by ranges, so that this is their fingerprint at
+ * any size.
  * @param {number} length of the file, bytes
  * @param {ReadPiece} read
  */
 export async function fingerprintOfPieces(length, read) {
-  const lastStart = Math.max(0, length - PIECE_BYTES);
+  const share = Math.ceil(length * MAX_PIECE_SHARE);
+  const pieceBytes = Math.min(MAX_PIECE_BYTES, share);
+  const lastStart = length - pieceBytes;
   const reading = [];
   for (let i = 0; i < PIECES; i++) {
     const start = Math.floor((lastStart * i) / (PIECES - 1));
-    reading.push(read(start, Math.min(length, start + PIECE_BYTES)));
+    reading.push(read(start, start + pieceBytes));
   }
   const header = new Uint8Array(8);
   new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
