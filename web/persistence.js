@@ -114,8 +114,10 @@ export class Persistence {
     addEventListener("pagehide", () => void this.flush());
     addEventListener("beforeunload", (event) => {
       void this.flush();
-      // Only a result that is not finished would be lost.
-      if (page.isSegmenting || page.manyFiles.isRunning) event.preventDefault();
+      // A result that is not finished would be lost, and changes that are not kept.
+      const isComputing = page.isSegmenting || page.manyFiles.isRunning;
+      const isLosing = page.store.state.undo !== null && !this.#lock;
+      if (isComputing || isLosing) event.preventDefault();
     });
     this.#bindPrivacy();
   }
@@ -163,9 +165,15 @@ export class Persistence {
 
   /** @param {boolean} isOn */
   async #setOn(isOn) {
-    if (!isOn) await this.#leave();
+    if (!isOn) {
+      await this.flush();
+      this.#lock?.release();
+      this.#lock = undefined;
+    }
     writeEntry("localStorage", OFF_KEY, isOn ? null : "1");
-    if (isOn && this.#source) await this.#claim(false);
+    if (!isOn) return;
+    await this.#claim(false);
+    this.#stateChanged();
   }
 
   async #showUsage() {
@@ -243,7 +251,7 @@ export class Persistence {
       const kept = await storage.loadDocument(fingerprint);
       if (kept?.state) {
         this.#loadState(kept.state);
-        this.#showRestored(kept.record);
+        this.#showRestored(kept.record.savedAt);
         restored = { results: kept.results };
       }
     } catch (error) {
@@ -270,10 +278,19 @@ export class Persistence {
     }
   }
 
-  /** @param {DocumentRecord} record */
-  #showRestored({ marks, savedAt }) {
-    if (marks === 0) return;
-    const what = describeKept({ nuclei: -1, marks });
+  /** Says what came back. @param {number} savedAt milliseconds since 1970 */
+  #showRestored(savedAt) {
+    const { marks, regions, pixelSize } = this.page.store.state;
+    const corrections = marks.accepted + marks.added + marks.rejected;
+    const parts = [];
+    if (corrections > 0) parts.push(describeKept({ nuclei: -1, marks: corrections }));
+    if (regions.length > 0) {
+      parts.push(`${formatCount(regions.length)} ${regions.length === 1 ? "region" : "regions"}`);
+    }
+    if (pixelSize.source === "person") parts.push(`the pixel size of ${pixelSize.um} µm`);
+    if (parts.length === 0) return;
+    const last = parts.pop();
+    const what = parts.length > 0 ? `${parts.join(", ")} and ${last}` : last;
     const run = () => void this.startAnew();
     showStorageBar(`Restored: ${what} from ${formatDay(savedAt)}.`, { text: START_ANEW, run });
   }
@@ -512,6 +529,8 @@ export class Persistence {
         if (this.#fingerprint === fingerprint) this.#showElsewhere(TAKEN);
         return;
       }
+      this.#dirty.state = true;
+      this.#dirty.results ||= resultsChanged;
       this.#showProblem(error);
     }
   }

@@ -104,7 +104,10 @@ test("a reload brings back image, settings, corrections and view", async () => {
   assert.equal(await page.inputValue("#mpp"), "0.3");
   assert.equal(await page.textContent("#mpp-source"), "entered by you");
   assert.match(await page.textContent("#image-facts"), /^field\.png,/);
-  assert.equal(await bar(page), "Restored: 2 corrections from today.");
+  assert.equal(
+    await bar(page),
+    "Restored: 2 corrections and the pixel size of 0.3 µm from today.",
+  );
   await page.screenshot({ path: join(shots, "restored.png") });
 
   await page.click("#storage-action");
