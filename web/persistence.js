@@ -116,7 +116,8 @@ export class Persistence {
       void this.flush();
       // A result that is not finished would be lost, and changes that are not kept.
       const isComputing = page.isSegmenting || page.manyFiles.isRunning;
-      const isLosing = page.store.state.undo !== null && !this.#lock;
+      const { document: open, undo } = page.store.state;
+      const isLosing = open !== null && undo !== null && !this.#lock;
       if (isComputing || isLosing) event.preventDefault();
     });
     this.#bindPrivacy();
