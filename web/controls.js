@@ -114,7 +114,8 @@ function bindDropAndPaste(page) {
 /** Comma and full stop open the previous and the next file. @param {Page} page */
 function bindFileKeys(page) {
   document.addEventListener("keydown", (event) => {
-    const isField = event.target instanceof Element && event.target.matches("input, textarea, select");
+    const { target } = event;
+    const isField = target instanceof Element && target.matches("input, textarea, select");
     const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
     if (isField || !isPlain || document.querySelector("dialog[open]")) return;
     if (event.key === ",") void page.files.step(-1);

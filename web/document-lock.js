@@ -27,7 +27,10 @@ export class Tabs {
     this.#channel?.postMessage(message);
   }
 
-  /** @param {(message: TabMessage) => void} listener @returns {() => void} a function that ends it */
+  /**
+   * @param {(message: TabMessage) => void} listener
+   * @returns {() => void} a function that ends it
+   */
   listen(listener) {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

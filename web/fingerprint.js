@@ -3,7 +3,7 @@ import { sha256 } from "./prunella.js";
 
 /** Largest file of which every byte counts, bytes. */
 const WHOLE_BYTES = 64e6;
-/** Number of pieces of a larger file, and the size of one: bytes, and at most a part of the file. */
+/** Number of pieces of a larger file; bytes of one, which are at most a part of the file. */
 const PIECES = 16;
 const MAX_PIECE_BYTES = 65_536;
 const MAX_PIECE_SHARE = 1 / 256;

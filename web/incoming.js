@@ -56,7 +56,8 @@ export async function takeData(page, data) {
  */
 async function requestHandle(item) {
   /** @typedef {{ getAsFileSystemHandle?: () => Promise<FileSystemHandle | null> }} GivesHandle */
-  const handle = await /** @type {GivesHandle} */ (item).getAsFileSystemHandle?.().catch(() => null);
+  const giver = /** @type {GivesHandle} */ (item);
+  const handle = await giver.getAsFileSystemHandle?.().catch(() => null);
   return handle?.kind === "file" ? /** @type {FileSystemFileHandle} */ (handle) : undefined;
 }
 

@@ -29,8 +29,10 @@ const ELSEWHERE = "This image is open in another tab; changes here are not kept.
 const TAKEN = "Another tab has taken this image; changes here are not kept.";
 const START_ANEW = "Start anew";
 
+/** @typedef {"localStorage" | "sessionStorage"} EntryArea */
+
 /** An entry of a browser's storage; null where it is blocked. */
-function readEntry(/** @type {"localStorage" | "sessionStorage"} */ area, /** @type {string} */ key) {
+function readEntry(/** @type {EntryArea} */ area, /** @type {string} */ key) {
   try {
     return globalThis[area].getItem(key);
   } catch {
@@ -39,7 +41,7 @@ function readEntry(/** @type {"localStorage" | "sessionStorage"} */ area, /** @t
 }
 
 /**
- * @param {"localStorage" | "sessionStorage"} area
+ * @param {EntryArea} area
  * @param {string} key
  * @param {string | null} value null removes it
  */
@@ -59,9 +61,8 @@ function writeEntry(area, key, value) {
  */
 async function mayRead(handle, how) {
   /** @typedef {(options: { mode: "read" }) => Promise<PermissionState>} AskPermission */
-  const asking = /** @type {{ queryPermission?: AskPermission, requestPermission?: AskPermission }} */ (
-    handle
-  );
+  /** @typedef {{ queryPermission?: AskPermission, requestPermission?: AskPermission }} Asking */
+  const asking = /** @type {Asking} */ (/** @type {unknown} */ (handle));
   const method = how === "query" ? asking.queryPermission : asking.requestPermission;
   if (!method) return true;
   return (await method.call(handle, { mode: "read" })) === "granted";

@@ -6,7 +6,7 @@ const FORMAT = 1;
 /** Largest total, bytes; also at most this share of what the browser grants. */
 const MAX_TOTAL_BYTES = 1e9;
 const MAX_QUOTA_SHARE = 0.5;
-/** Largest image that is kept, bytes. Of a larger one only a handle of the file, if there is one. */
+/** Largest image that is copied, bytes. Of a larger one only a handle of its file is kept. */
 export const MAX_IMAGE_COPY_BYTES = 64e6;
 
 /** Object stores. Keys are fingerprints, those of `page` names. */

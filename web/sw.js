@@ -32,8 +32,8 @@ async function cacheModels(page) {
   let cached = 0;
   for (const file of LATER) {
     // One that fails is cached at the next visit.
-    const isCached = (await cache.match(file)) ?? (await cache.add(file).then(() => true, () => false));
-    if (isCached) cached += 1;
+    if (!(await cache.match(file))) await cache.add(file).catch(() => {});
+    if (await cache.match(file)) cached += 1;
   }
   page?.postMessage({ type: "models-cached", cached, total: LATER.length });
 }

@@ -61,7 +61,8 @@ async function pageWithFiles(files, options) {
 
 function waitForAll(page) {
   return page.waitForFunction(
-    () => !document.getElementById("segment-all").hidden && !globalThis.prunella.manyFiles.isRunning,
+    () =>
+      !document.getElementById("segment-all").hidden && !globalThis.prunella.manyFiles.isRunning,
     null,
     { timeout: 120_000 },
   );

@@ -129,9 +129,8 @@ test("a new tab goes on with the last image; a link with a model does not open i
   await addNuclei(page, 1);
   await settled(page);
   await page.click("#share-open");
-  await page.waitForFunction(() => document.getElementById("share-link").value.includes("m="), null, {
-    timeout: 60_000,
-  });
+  const hasLink = () => document.getElementById("share-link").value.includes("m=");
+  await page.waitForFunction(hasLink, null, { timeout: 60_000 });
   const link = await page.inputValue("#share-link");
   await page.close();
   const tomorrow = await context.newPage();
@@ -146,7 +145,8 @@ test("a new tab goes on with the last image; a link with a model does not open i
 });
 
 test("a reload in the middle of a segmentation opens the image and segments it again", async () => {
-  const { context, page } = await openPage(browser, `${host.address}?device=cpu&workers=1#r=90&u=1`);
+  const address = `${host.address}?device=cpu&workers=1#r=90&u=1`;
+  const { context, page } = await openPage(browser, address);
   await page.mouse.click(5, 5);
   await dropFile(page, "large.png", large);
   await page.waitForFunction(() => globalThis.prunella.isSegmenting, null, { timeout: 60_000 });
@@ -216,7 +216,7 @@ test("of two tabs with an image one keeps its changes, and the other can take it
   const second = await context.newPage();
   await second.goto(host.address + SETTINGS);
   await idle(second);
-  assert.equal(await second.isVisible("#drop-hint"), true, "the image of the other tab stays there");
+  assert.equal(await second.isVisible("#drop-hint"), true, "it is open in the other tab");
   await dropFile(second, "field.png", field);
   await waitForNuclei(second);
   assert.match(await bar(second), /open in another tab; changes here are not kept/);
@@ -283,7 +283,8 @@ test("everything can be forgotten, and nothing kept at all", async () => {
       });
       for (const store of database.objectStoreNames) {
         const request = database.transaction(store).objectStore(store).count();
-        counts.push(await new Promise((resolve) => (request.onsuccess = () => resolve(request.result))));
+        await new Promise((resolve) => (request.onsuccess = resolve));
+        counts.push(request.result);
       }
       database.close();
     }
