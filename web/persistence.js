@@ -542,7 +542,10 @@ export class Persistence {
     const { page } = this;
     const { marks } = page.store.state;
     return {
-      nuclei: page.canvasView.hasResult[MAIN] ? page.results.nuclei.length : -1,
+      // Objects without a number do not count: they were rejected.
+      nuclei: page.canvasView.hasResult[MAIN]
+        ? page.results.nuclei.filter(({ number }) => number > 0).length
+        : -1,
       marks: marks.accepted + marks.added + marks.rejected,
     };
   }
