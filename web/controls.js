@@ -4,8 +4,14 @@ import { elements } from "./elements.js";
 import { showFolder } from "./file-list.js";
 import { chooseFiles, openModelFile, takeData, takeFiles } from "./incoming.js";
 import { ZOOM_STEP, bindCanvasInput } from "./input.js";
+import { bindMagnification } from "./magnification.js";
+import { alertNumber, bindMessages, closeAlert } from "./messages.js";
+import { bindModelStops, showModelStop } from "./model-stops.js";
 import { saveFile } from "./save-file.js";
+import { bindSheet } from "./sheet.js";
+import { bindSlideEstimate } from "./slide-estimate.js";
 import { MAIN } from "./slots.js";
+import { bindStainSwitch } from "./stain-switch.js";
 
 /** @import { Page } from "./page.js" */
 /** @import { ModelSetting } from "./worker-api.d.ts" */
@@ -30,9 +36,14 @@ export function bindControls(page) {
   bindImageControls(page);
   bindDropAndPaste(page);
   bindModelControls(page);
+  bindStainSwitch(page);
   bindLayerControls(page);
   bindExportControls(page);
   bindFileKeys(page);
+  bindMessages(() => page.canvasView.canvas.focus());
+  bindMagnification(page);
+  bindSheet();
+  bindSlideEstimate(page);
   elements.cancel.onclick = () => void page.cancel();
   const { folder } = page.address.urlState;
   if (folder && !isStandalone()) void showFolder(page, folder);
@@ -41,9 +52,9 @@ export function bindControls(page) {
 /** @param {Page} page */
 function bindCanvas(page) {
   const { canvasView } = page;
-  const select = (/** @type {number} */ x, /** @type {number} */ y) => void selectAt(page, x, y);
-  bindCanvasInput(canvasView, select);
-  canvasView.onreplaced = () => bindCanvasInput(canvasView, select);
+  const tool = () => page.tools.canvasTool();
+  bindCanvasInput(canvasView, tool);
+  canvasView.onreplaced = () => bindCanvasInput(canvasView, tool);
   elements.zoomIn.onclick = () => zoomAtCentre(page, ZOOM_STEP);
   elements.zoomOut.onclick = () => zoomAtCentre(page, 1 / ZOOM_STEP);
   elements.zoomFit.onclick = () => {
@@ -52,17 +63,6 @@ function bindCanvas(page) {
   };
   const darkMode = matchMedia("(prefers-color-scheme: dark)");
   darkMode.addEventListener("change", () => canvasView.requestFrame());
-}
-
-/**
- * Selects the nucleus at a position of the image.
- * @param {Page} page
- * @param {number} x pixels
- * @param {number} y
- */
-async function selectAt(page, x, y) {
-  if (x < 0 || y < 0) page.selectNucleus(0);
-  else page.selectNucleus(await page.engine.call("labelAt", MAIN, Math.floor(x), Math.floor(y)));
 }
 
 /** @param {Page} page @param {number} factor */
@@ -83,6 +83,10 @@ function chosenFiles(/** @type {HTMLInputElement} */ input) {
 function bindImageControls(page) {
   elements.chooseFile.onclick = () => void chooseFiles(page);
   elements.open.onclick = () => void chooseFiles(page);
+  for (const button of [elements.takePhoto, elements.photo]) {
+    button.onclick = () => elements.camera.click();
+  }
+  elements.camera.onchange = () => takeFiles(page, chosenFiles(elements.camera));
   elements.file.onchange = () => takeFiles(page, chosenFiles(elements.file));
   elements.sample.onclick = () => void page.opener.openSample();
   elements.sampleAgain.onclick = () => void page.opener.openSample();
@@ -126,7 +130,7 @@ function bindFileKeys(page) {
 /** @param {Page} page */
 function bindModelControls(page) {
   elements.ratio.oninput = () => {
-    elements.ratioText.textContent = `${elements.ratio.value} %`;
+    showModelStop(page);
     page.preview.isEnabled = true;
     const model = page.shownModel();
     page.debounce("slider", PREVIEW_DELAY_MS, () => void previewModel(page, model));
@@ -136,6 +140,7 @@ function bindModelControls(page) {
     const model = page.shownModel();
     page.debounce("slider", SEGMENT_DELAY_MS, () => page.chooseModel(model));
   };
+  bindModelStops(page, chooseModelSoon);
   elements.ratio.onchange = chooseModelSoon;
   elements.pruneHidden.onchange = chooseModelSoon;
   elements.compare.onclick = () => void page.setComparing(!page.comparing);
@@ -164,6 +169,7 @@ function bindLayerControls(page) {
   const { outline, mask, heat, divider } = elements;
   for (const input of [outline, mask, heat]) input.oninput = () => page.layersMoved();
   divider.oninput = () => page.dividerMoved();
+  elements.palette.onchange = () => page.paletteChosen();
   elements.threshold.oninput = () => page.thresholdMoving();
   elements.threshold.onchange = () => page.thresholdMoved();
 }
@@ -182,11 +188,12 @@ function bindExportControls(page) {
 
 /** @param {Page} page @param {string} kind a key of `EXPORTS` */
 async function saveExport(page, kind) {
-  page.clearError();
+  const shown = alertNumber();
   try {
     const content = await page.engine.call("file", MAIN, kind, page.mpp);
     const { suffix, type } = EXPORTS[kind];
     saveFile(content, `${page.opener.name}.${suffix}`, type);
+    closeAlert(shown);
   } catch (error) {
     page.showError(error);
   }

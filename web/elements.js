@@ -13,6 +13,15 @@ function find(id, type) {
 }
 
 /** @param {string} id */
+function svg(id) {
+  const found = document.getElementById(id);
+  // `getElementById` is typed for HTML alone.
+  const drawing = /** @type {unknown} */ (found);
+  if (!(drawing instanceof SVGSVGElement)) throw new Error(`The page has no drawing "${id}".`);
+  return drawing;
+}
+
+/** @param {string} id */
 const element = (id) => find(id, HTMLElement);
 /** @param {string} id */
 const button = (id) => find(id, HTMLButtonElement);
@@ -26,6 +35,8 @@ export const elements = {
   // Image view
   viewer: element("viewer"),
   canvas: find("canvas", HTMLCanvasElement),
+  outlineCanvas: find("outline-canvas", HTMLCanvasElement),
+  overlayCanvas: find("overlay-canvas", HTMLCanvasElement),
   divider: input("divider"),
   sideLabels: element("side-labels"),
   leftLabel: element("left-label"),
@@ -37,6 +48,33 @@ export const elements = {
   zoomOut: button("zoom-out"),
   zoomFit: button("zoom-fit"),
   scaleBar: element("scale-bar"),
+  main: element("main"),
+  takePhoto: button("take-photo"),
+  /** @type {NodeListOf<HTMLButtonElement>} `data-magnification` is that of an objective. */
+  magnifications: document.querySelectorAll("#magnification button"),
+  magnificationNow: find("magnification-now", HTMLOutputElement),
+  ruler: button("ruler"),
+  rulerDrawing: svg("ruler-drawing"),
+  overview: element("overview"),
+  overviewFold: button("overview-fold"),
+  overviewMap: find("overview-map", HTMLCanvasElement),
+
+  // Tools and the card of an object
+  /** @type {NodeListOf<HTMLButtonElement>} `data-tool` is its name. */
+  toolButtons: document.querySelectorAll("#tool-bar button[data-tool]"),
+  toolReview: button("tool-review"),
+  toolUndo: button("tool-undo"),
+  toolRedo: button("tool-redo"),
+  objectCard: element("object-card"),
+  cardTitle: element("card-title"),
+  cardFacts: element("card-facts"),
+  cardAccept: button("card-accept"),
+  cardReject: button("card-reject"),
+  cardForget: button("card-forget"),
+  cardRedraw: button("card-redraw"),
+  cardSplit: button("card-split"),
+  cardMerge: button("card-merge"),
+  cardClose: button("card-close"),
 
   // Progress and messages
   progressRow: element("progress-row"),
@@ -45,6 +83,18 @@ export const elements = {
   cancel: button("cancel"),
   status: element("status"),
   alert: element("alert"),
+  alertRow: element("alert-row"),
+  alertClose: button("alert-close"),
+
+  // Panel as a sheet
+  panel: element("panel"),
+  panelContent: element("panel-content"),
+  sheetBar: element("sheet-bar"),
+  sheetHandle: element("sheet-handle"),
+  sheetCount: element("sheet-count"),
+  sheetLower: button("sheet-lower"),
+  sheetRaise: button("sheet-raise"),
+  sheetTabs: element("sheet-tabs"),
 
   // Image
   open: button("open"),
@@ -87,15 +137,24 @@ export const elements = {
   summaryDialog: find("summary-dialog", HTMLDialogElement),
   summaryTable: element("summary-table"),
   saveSummary: button("save-summary"),
+  photo: button("photo"),
+  camera: input("camera"),
+  slideEstimate: element("slide-estimate"),
 
   // Nuclei
   count: element("count"),
+  countScope: element("count-scope"),
+  countArea: element("count-area"),
+  countInView: element("count-in-view"),
+  edited: element("edited"),
   areaShare: element("area-share"),
   median: element("median"),
   histogram: element("histogram"),
   table: element("table"),
 
   // Model
+  modelStops: element("model-stops"),
+  experiment: find("experiment", HTMLDetailsElement),
   ratio: input("ratio"),
   ratioText: element("ratio-text"),
   pruneHidden: input("prune-hidden"),
@@ -109,9 +168,19 @@ export const elements = {
   shippedModels: button("shipped-models"),
   modelFile: input("model-file"),
   licence: element("licence"),
+  received: element("received"),
+  matchStain: input("match-stain"),
+  stainFacts: element("stain-facts"),
 
-  // Layers
+  // Display
+  stain: find("stain", HTMLSelectElement),
+  brightness: input("brightness"),
+  brightnessText: element("brightness-text"),
+  contrast: input("contrast"),
+  contrastText: element("contrast-text"),
+  lookReset: button("look-reset"),
   outline: input("outline"),
+  palette: find("palette", HTMLSelectElement),
   mask: input("mask"),
   heat: input("heat"),
   threshold: input("threshold"),
@@ -134,4 +203,9 @@ export const elements = {
   shareCost: element("share-cost"),
   shareLink: find("share-link", HTMLTextAreaElement),
   shareCopy: button("share-copy"),
+  shareGets: element("share-gets"),
+  shareAdvice: element("share-advice"),
+  shareSmallest: button("share-smallest"),
+  shareInt8: button("share-int8"),
+  shareOwn: button("share-own"),
 };

@@ -6,6 +6,7 @@ import { elements } from "./elements.js";
 import { Engine } from "./engine.js";
 import { messageOf } from "./error-message.js";
 import { registerServiceWorker } from "./offline.js";
+import { showAlert } from "./messages.js";
 import { Page } from "./page.js";
 import { readUrl } from "./url-state.js";
 
@@ -39,10 +40,11 @@ async function startPage() {
 /** @param {unknown} error */
 function showStartError(error) {
   const isOldBrowser = typeof WebAssembly !== "object" || typeof ResizeObserver !== "function";
-  elements.alert.textContent = isOldBrowser
-    ? "This browser is too old for the page. Use one of the last three years."
-    : `The page could not start: ${messageOf(error)}`;
-  elements.alert.hidden = false;
+  showAlert(
+    isOldBrowser
+      ? "This browser is too old for the page. Use one of the last three years."
+      : `The page could not start: ${messageOf(error)}`,
+  );
   document.documentElement.dataset.state = "failed";
 }
 

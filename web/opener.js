@@ -61,7 +61,6 @@ export class Opener {
     this.#lastRequest += 1;
     const request = this.#lastRequest;
     this.#reading = request;
-    this.page.clearError();
     const error = await this.page.tasks.runUserTask(task);
     if (this.#reading === request) this.#reading = 0;
     return error;
@@ -165,7 +164,6 @@ export class Opener {
   async #openSlideAddress(source) {
     const { page } = this;
     const { address = "", name } = source;
-    page.clearError();
     let mustDownload = false;
     const error = await page.tasks.runUserTask(async (check) => {
       await this.#leave();
@@ -223,6 +221,8 @@ export class Opener {
     const document = { hash: fingerprint, name, width, height, isSlide: slide !== undefined };
     page.openDocument(document, mpp ?? 0, entered);
     const kept = await page.persistence.opened(source, fingerprint);
+    page.ruler.clear();
+    void page.overview.reload();
     if (urlState.view) page.canvasView.setCssView(urlState.view);
     urlState.mpp = undefined;
     urlState.view = undefined;

@@ -3,22 +3,34 @@ import { Address } from "./address.js";
 import { isStandalone } from "./assets.js";
 import { CanvasView } from "./canvas-view.js";
 import { elements } from "./elements.js";
-import { messageOf } from "./error-message.js";
 import { FileList } from "./file-list.js";
 import { formatBytes, formatCount } from "./format.js";
 import { ImageSegmentation } from "./image-segmentation.js";
+import { Look } from "./look.js";
 import { ManyFiles } from "./many-files.js";
+import { alertNumber, closeAlert, showAlert, showStatus } from "./messages.js";
+import { showModelStop } from "./model-stops.js";
 import { Models } from "./models.js";
 import { Opener } from "./opener.js";
+import { OutlineCanvas } from "./outline-canvas.js";
+import { OverviewMap } from "./overview-map.js";
 import { Persistence } from "./persistence.js";
 import { Preview } from "./preview.js";
+import { describeLoaded, hideReceived, removedPercent } from "./received.js";
 import { Results } from "./results.js";
+import { Ruler } from "./ruler.js";
 import { showScaleBar } from "./scale-bar.js";
 import { ShareDialog } from "./share-dialog.js";
 import { SlideSegmentation } from "./slide-segmentation.js";
 import { Store } from "./store.js";
 import { COMPARISON, MAIN } from "./slots.js";
+import { showStainFacts } from "./stain-switch.js";
 import { TaskQueue } from "./task-queue.js";
+import { Editing } from "./editing.js";
+import { ObjectCard } from "./object-card.js";
+import { ReviewQueue } from "./review-queue.js";
+import { ReviewSync } from "./review-sync.js";
+import { Tools } from "./tools.js";
 
 /** @import { Engine } from "./engine.js" */
 /** @import { Model } from "./models.js" */
@@ -39,6 +51,12 @@ const DEFAULT_THRESHOLD = 0.5;
 const VIEW_DELAY_MS = 300;
 /** Relative difference below which two pixel sizes are taken as equal, as in the engine. */
 const SAME_SCALE = 0.05;
+
+/** Limits of a pixel size, µm. */
+const MIN_MPP = 0.001;
+const MAX_MPP = 1000;
+const INVALID_MPP =
+  "The pixel size must be a number of micrometres above 0, for example 0.25. It was not changed.";
 
 /** A pixel size for the field, empty for 0. @param {number} mpp µm */
 function mppText(mpp) {
@@ -88,7 +106,7 @@ export class Page {
     this.engine = engine;
     this.models = new Models(engine);
     this.canvasView = new CanvasView(elements.canvas, engine);
-    this.results = new Results((nucleus) => this.#showNucleus(nucleus));
+    this.results = new Results((nucleus) => void this.showNucleus(nucleus));
     this.preview = new Preview(this);
     this.shareDialog = new ShareDialog(this);
     this.address = new Address(this);
@@ -96,6 +114,11 @@ export class Page {
       setBusy: (busy) => this.setBusy(busy),
       cancelRunning: () => void engine.cancel(),
       showError: (error) => this.showError(error),
+      alertNumber,
+      closeAlert: (number) => {
+        // What fails while the page starts stays in sight when the rest succeeds.
+        if (document.documentElement.dataset.state !== "loading") closeAlert(number);
+      },
     });
     this.imageSegmentation = new ImageSegmentation(this);
     this.slideSegmentation = new SlideSegmentation(this);
@@ -103,6 +126,15 @@ export class Page {
     this.files = new FileList(this);
     this.manyFiles = new ManyFiles(this);
     this.persistence = new Persistence(this);
+    this.overview = new OverviewMap(this);
+    this.ruler = new Ruler(this);
+    this.look = new Look(this);
+    this.outlines = new OutlineCanvas(this);
+    this.reviewSync = new ReviewSync(this);
+    this.editing = new Editing(this);
+    this.reviewQueue = new ReviewQueue(this);
+    this.tools = new Tools(this);
+    this.objectCard = new ObjectCard(this);
     this.store.apply({ model: this.#usableModel });
     this.#showState(this.store.state);
     this.store.subscribe((state, before) => this.#stateChanged(state, before));
@@ -129,18 +161,18 @@ export class Page {
 
   /** @param {string} text */
   showStatus(text) {
-    elements.status.textContent = text;
+    showStatus(text);
   }
 
   /** Shows an error, unless it is a cancellation. @param {unknown} error */
   showError(error) {
     if (error instanceof Error && error.name === "AbortError") return;
-    elements.alert.textContent = messageOf(error);
-    elements.alert.hidden = false;
+    showAlert(error);
   }
 
+  /** Removes the error. An action that succeeds does it by itself: see `TaskQueue`. */
   clearError() {
-    elements.alert.hidden = true;
+    closeAlert();
   }
 
   /** @param {boolean} busy */
@@ -192,6 +224,7 @@ export class Page {
    */
   #stateChanged(state, before) {
     this.#showState(state, before);
+    if (isDifferent(state.document, before.document)) this.editing.nucleiChanged();
     this.canvasView.requestFrame();
     this.address.scheduleWrite();
     if (this.#isQuiet) return;
@@ -215,8 +248,8 @@ export class Page {
     const { model, pixelSize, threshold, display } = state;
     if (isDifferent(model, before?.model)) {
       elements.ratio.value = String(model.ratio);
-      elements.ratioText.textContent = `${model.ratio} %`;
       elements.pruneHidden.checked = model.pruneHidden;
+      showModelStop(this);
     }
     if (isDifferent(pixelSize, before?.pixelSize)) {
       elements.mpp.value = mppText(pixelSize.um ?? 0);
@@ -233,7 +266,9 @@ export class Page {
         const input = elements[/** @type {"outline" | "mask" | "heat"} */ (name)];
         input.value = String(Math.round(strength * 100));
       }
-      this.canvasView.setLayers({ outline, mask, heat });
+      this.look.show(display);
+      elements.palette.value = display.palette;
+      this.canvasView.setLayers({ mask, heat });
     }
   }
 
@@ -305,6 +340,13 @@ export class Page {
     elements.mppSource.textContent = this.canvasView.width === 0 ? "" : text;
   }
 
+  /** Whether the field is empty or holds a pixel size. */
+  #isValidMpp() {
+    const { value, validity } = elements.mpp;
+    if (validity.badInput) return false;
+    return value === "" || (Number(value) >= MIN_MPP && Number(value) <= MAX_MPP);
+  }
+
   /** Pixels of the image to one of the model's, in each direction. @param {number | null} mpp */
   #scaleAt(mpp) {
     const scale = mpp ? (this.model?.facts.mpp ?? mpp) / mpp : 1;
@@ -314,8 +356,8 @@ export class Page {
   /** Uses the pixel size of the field; that of the file if the field was emptied. */
   mppChanged() {
     const { value } = elements.mpp;
-    this.clearError();
     try {
+      if (!this.#isValidMpp()) throw new Error(INVALID_MPP);
       const isFile = value === "" || value === mppText(this.#fileMpp);
       this.store.apply({ "pixel-size": isFile ? this.#fileMppSetting() : entered(Number(value)) });
     } catch (error) {
@@ -367,25 +409,28 @@ export class Page {
 
   /** @param {Model} model @param {number} ratio filters removed here, per cent */
   #showModel({ facts, kind }, ratio) {
-    elements.modelKind.textContent = this.#describeModel(kind, ratio);
+    showModelStop(this);
+    elements.modelKind.textContent = this.#describeModel(facts, kind, ratio);
     elements.parameters.textContent = formatCount(facts.parameters);
     elements.bytes.textContent = formatBytes(facts.bytes);
     elements.licence.textContent = facts.licence ?? "licence not stated";
-    elements.leftLabel.textContent = `${ratio} % removed`;
+    const { loaded } = this.models;
+    const removed = loaded ? removedPercent(loaded, ratio) : ratio;
+    elements.leftLabel.textContent = kind === "loaded" ? "as loaded" : `${removed} % removed`;
     elements.rightLabel.textContent = this.models.loaded ? "as loaded" : "unpruned";
     this.#showMppSource();
     if (this.threshold === undefined) this.#showThreshold(facts.threshold);
   }
 
-  /** @param {Model["kind"]} kind @param {number} ratio */
-  #describeModel(kind, ratio) {
+  /** @param {ModelFacts} facts @param {Model["kind"]} kind @param {number} ratio */
+  #describeModel(facts, kind, ratio) {
     switch (kind) {
       case "shipped":
         return ratio === 0 ? "The unpruned network." : "Fine-tuned after pruning.";
       case "pruned":
-        return "Pruned here, without fine-tuning: expect lower accuracy.";
+        return "Pruned here, without fine-tuning: the numbers can be far off.";
       case "loaded":
-        return "The loaded model, unchanged.";
+        return describeLoaded(facts);
     }
   }
 
@@ -396,11 +441,11 @@ export class Page {
    * @returns {Promise<boolean>} whether the model could be used
    */
   async loadModel(load, { modelLink, fromUrl = false, ratio = 0, pruneHidden = false } = {}) {
-    this.clearError();
     let isLoaded = false;
     await this.tasks.runUserTask(async (check) => {
       const facts = await load();
       this.models.keep(facts);
+      hideReceived();
       this.#replaceModel({ ratio, pruneHidden, loaded: facts.fingerprint });
       this.address.modelLink = modelLink;
       this.address.hasModelUrl = fromUrl;
@@ -419,6 +464,7 @@ export class Page {
     this.address.modelLink = undefined;
     this.address.hasModelUrl = false;
     elements.shippedModels.hidden = true;
+    hideReceived();
     return this.segmentWithSettings();
   }
 
@@ -453,7 +499,6 @@ export class Page {
   async segmentWithSettings() {
     // A file that is being read is segmented with the settings that there are then.
     if (this.opener.isReading) return undefined;
-    this.clearError();
     return this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
       await this.segment(check);
@@ -466,14 +511,15 @@ export class Page {
     if (isDifferent(this.#usableModel, this.store.state.model)) await this.selectModel(check);
     if (this.isSlide) await this.slideSegmentation.segmentSmallView(check);
     else await this.imageSegmentation.segment(check);
+    void showStainFacts(this);
   }
 
   /** @param {"view" | "slide"} extent */
   segmentSlide(extent) {
-    this.clearError();
     return this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
       await this.slideSegmentation.segment(extent, check);
+      void showStainFacts(this);
     });
   }
 
@@ -487,6 +533,7 @@ export class Page {
 
   /** @param {WorkerEvent} event */
   #handleEvent(event) {
+    this.#noteSegmented(event);
     switch (event.type) {
       case "slide-progress":
         this.slideSegmentation.showProgress(event.progress);
@@ -497,6 +544,19 @@ export class Page {
       case "restart":
         if (event.slot <= COMPARISON) this.imageSegmentation.restarted();
         break;
+    }
+  }
+
+  /** Notes what of the image is segmented. @param {WorkerEvent} event */
+  #noteSegmented(event) {
+    const { segmentedArea } = this.canvasView;
+    if (event.type === "restart" && event.slot === MAIN) segmentedArea.clear();
+    if (event.type === "block" && event.slot === MAIN) {
+      const [top, left, width, height] = event.block;
+      segmentedArea.add([left, top, left + width, top + height]);
+    }
+    if (event.type === "slide-progress" && event.progress.slot === MAIN && event.progress.block) {
+      segmentedArea.add(event.progress.block.bounds);
     }
   }
 
@@ -518,18 +578,12 @@ export class Page {
     this.applyQuietly({ view: [x, y, scale] });
   }
 
-  /** Moves the view to a nucleus. @param {Nucleus} nucleus */
-  #showNucleus({ x, y, label }) {
+  /** Moves the view to a nucleus and selects it. @param {Nucleus} nucleus */
+  async showNucleus({ label, x, y }) {
     const { viewport, pixelRatio } = this.canvasView;
     viewport.goTo(x, y, NUCLEUS_SCALE * pixelRatio);
-    this.selectNucleus(label);
-  }
-
-  /** @param {number} label 0 for none */
-  selectNucleus(label) {
-    this.canvasView.setLayers({ selected: label });
-    const description = this.results.select(label);
-    if (description) this.showStatus(description);
+    this.canvasView.requestFrame();
+    await this.editing.selectById(label);
   }
 
   /** @param {number} value */
@@ -572,6 +626,12 @@ export class Page {
       (input) => Number(input.value) / 100,
     );
     this.store.apply({ display: { ...this.store.state.display, outline, mask, heat } });
+  }
+
+  /** Uses the palette of the list. */
+  paletteChosen() {
+    const { display } = this.store.state;
+    this.store.apply({ display: { ...display, palette: elements.palette.value } });
   }
 
   /** Uses the position of the divider. */

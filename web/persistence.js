@@ -573,7 +573,8 @@ export class Persistence {
       await engine.call(name, MAIN, main);
       const { nuclei, coveredPx, segmentedPx } = await engine.callJson("summary", MAIN);
       canvasView.resultChanged(MAIN);
-      results.showSummary({ count: nuclei, share: segmentedPx > 0 ? coveredPx / segmentedPx : 0 });
+      const share = segmentedPx > 0 ? coveredPx / segmentedPx : 0;
+      results.showSummary({ count: nuclei, share }, segmentedPx);
       results.setNuclei(await engine.call("objects", MAIN));
       return true;
     } catch {

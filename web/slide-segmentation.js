@@ -1,8 +1,10 @@
 // Segments a slide, as a whole or where the view is, and shows the blocks as they finish.
 import { elements } from "./elements.js";
-import { formatCount, formatDuration } from "./format.js";
+import { formatBlocks, formatDuration, formatNuclei } from "./format.js";
 import { showNotes } from "./notes.js";
 import { remainingMs, showProgress } from "./progress.js";
+import { openSheet } from "./sheet.js";
+import { noteSpeed } from "./slide-estimate.js";
 import { COMPARISON, MAIN } from "./slots.js";
 
 /** @import { Page } from "./page.js" */
@@ -43,7 +45,7 @@ export class SlideSegmentation {
   }
 
   /** The part of the slide in view. @returns {Bounds} */
-  #visibleBounds() {
+  visibleBounds() {
     const { viewport, canvas, width, height } = this.page.canvasView;
     const [left, top] = viewport.toImage(0, 0);
     const [right, bottom] = viewport.toImage(canvas.width, canvas.height);
@@ -66,10 +68,12 @@ export class SlideSegmentation {
     await this.#clearResults();
     check();
     if (page.mpp === 0) {
+      openSheet();
       page.showStatus("The slide's pixel size is unknown. Enter it, in µm, then segment the view.");
-    } else if (areaOf(this.#visibleBounds()) <= MAX_UNREQUESTED_PX) {
+    } else if (areaOf(this.visibleBounds()) <= MAX_UNREQUESTED_PX) {
       await this.segment("view", check);
     } else {
+      openSheet();
       page.showStatus("Zoom in and segment the view, or segment the whole slide.");
     }
   }
@@ -78,22 +82,23 @@ export class SlideSegmentation {
   async segment(extent, check) {
     const { page } = this;
     if (page.mpp === 0) {
+      openSheet();
       elements.mpp.focus();
       throw new Error(NO_MPP);
     }
     const { facts } = page.model ?? (await page.selectModel(check));
     const { width, height } = page.canvasView;
     /** @type {Bounds} */
-    const bounds = extent === "view" ? this.#visibleBounds() : [0, 0, width, height];
+    const bounds = extent === "view" ? this.visibleBounds() : [0, 0, width, height];
     page.isSegmenting = true;
     try {
       const result = await this.#segmentInto(MAIN, facts.id, bounds);
       check();
       await this.#showTable();
-      const count = formatCount(page.results.nuclei.length);
-      const blocks = result.blocks === 1 ? "1 block" : `${result.blocks} blocks`;
+      const nuclei = formatNuclei(page.results.nuclei.length);
+      const blocks = formatBlocks(result.blocks);
       showNotes("segmentation", result.notes);
-      page.showStatus(`${count} nuclei, ${blocks} in ${formatDuration(result.ms)}.`);
+      page.showStatus(`${nuclei}, ${blocks} in ${formatDuration(result.ms)}.`);
       if (page.comparing) await this.#segmentUnpruned(bounds, check);
     } finally {
       page.isSegmenting = false;
@@ -104,7 +109,7 @@ export class SlideSegmentation {
   /** Segments the view with the unpruned model if it is small. @param {() => void} check */
   async segmentComparison(check) {
     if (this.page.mpp === 0) throw new Error(NO_MPP);
-    const bounds = this.#visibleBounds();
+    const bounds = this.visibleBounds();
     if (areaOf(bounds) > MAX_UNREQUESTED_PX) {
       this.page.showStatus("Zoom in to compare with the unpruned model.");
       return;
@@ -134,6 +139,7 @@ export class SlideSegmentation {
     // Later blocks have changed the labels of earlier nuclei.
     page.canvasView.resultChanged(slot);
     if (result.lost) await page.openDevice();
+    noteSpeed(model, result.ms, result.blocks);
     if (result.blocks > 0 && slot === MAIN) {
       const perBlock = formatDuration(result.ms / result.blocks);
       elements.time.textContent = `${formatDuration(result.ms)} (${perBlock} per block)`;
@@ -146,7 +152,10 @@ export class SlideSegmentation {
     const { page } = this;
     const fraction = total > 0 ? finished / total : 1;
     const remaining = finished > 1 ? remainingMs(this.#startedAt, fraction) : 0;
-    showProgress(fraction, `${finished} of ${total} blocks`, remaining);
+    if (slot === MAIN && page.model) {
+      noteSpeed(page.model.facts.id, performance.now() - this.#startedAt, finished);
+    }
+    showProgress(fraction, `${finished} of ${formatBlocks(total)}`, remaining);
     if (!block) {
       // The result of another model has been removed.
       page.canvasView.resultChanged(slot);
@@ -161,15 +170,14 @@ export class SlideSegmentation {
     ]);
     document.documentElement.dataset.firstBlock ??= String(Math.round(performance.now()));
     if (slot !== MAIN) return;
-    page.results.showSummary(block);
-    // Labels change with every block, so that of the selected nucleus may be another one's.
-    if (page.canvasView.layers.selected > 0) page.canvasView.setLayers({ selected: 0 });
+    page.results.showSummary(block, page.canvasView.segmentedArea.area);
+    // Numbers change with every block.
+    page.editing.nucleiChanged();
     page.debounce("list", TABLE_DELAY_MS, () => void this.#showTable());
   }
 
   async #showTable() {
-    const rows = await this.page.engine.call("objects", MAIN).catch(() => undefined);
-    if (rows && this.slide) this.page.results.setNuclei(rows);
+    await this.page.reviewSync.count().catch(() => undefined);
   }
 
   /** Shows the blocks that were finished before a cancellation. */
@@ -177,7 +185,7 @@ export class SlideSegmentation {
     const { page } = this;
     page.canvasView.resultChanged(MAIN);
     await this.#showTable();
-    const count = formatCount(page.results.nuclei.length);
-    page.showStatus(`Cancelled: ${count} nuclei in the finished blocks.`);
+    const nuclei = formatNuclei(page.results.nuclei.length);
+    page.showStatus(`Cancelled: ${nuclei} in the finished blocks.`);
   }
 }

@@ -117,10 +117,17 @@ impl ResultSlot {
         nuclei_files(&other_lengths.into(), review, &provenance)
     }
 
+    /// The label map of the nuclei that count, where it has the pixels of the open image; none where
+    /// they must be drawn from their outlines.
+    pub(super) fn own_labels(&self, review: &ReviewInput) -> Result<Option<&LabelMap>> {
+        let is_own = !self.is_resampled() && review.is_empty();
+        Ok(Some(&self.nuclei()?.labels).filter(|_| is_own))
+    }
+
     /// The labels of the nuclei that count, in pixels of the open image.
     fn labels(&self, review: &ReviewInput) -> Result<LabelMap> {
-        let FoundNuclei { labels, nuclei, .. } = self.nuclei()?;
-        if !self.is_resampled() && review.is_empty() {
+        let FoundNuclei { nuclei, .. } = self.nuclei()?;
+        if let Some(labels) = self.own_labels(review)? {
             return Ok(labels.clone());
         }
         // At another pixel size, or with marks, they are drawn from the outlines.
