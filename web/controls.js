@@ -115,15 +115,16 @@ function bindDropAndPaste(page) {
   });
 }
 
-/** Comma and full stop open the previous and the next file. @param {Page} page */
+/** Page up and page down open the previous and the next file. @param {Page} page */
 function bindFileKeys(page) {
   document.addEventListener("keydown", (event) => {
-    const { target } = event;
-    const isField = target instanceof Element && target.matches("input, textarea, select");
-    const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
-    if (isField || !isPlain || document.querySelector("dialog[open]")) return;
-    if (event.key === ",") void page.files.step(-1);
-    else if (event.key === ".") void page.files.step(1);
+    const { target, key } = event;
+    // In the panel these keys scroll.
+    const isPicture = target === document.body || target === page.canvasView.canvas;
+    if (!isPicture || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (key !== "PageUp" && key !== "PageDown") return;
+    event.preventDefault();
+    void page.files.step(key === "PageUp" ? -1 : 1);
   });
 }
 

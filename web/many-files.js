@@ -287,7 +287,7 @@ export class ManyFiles {
     const { page } = this;
     const { model } = page;
     if (!model) return undefined;
-    await page.engine.call("setReview", page.store.forWorker());
+    await page.reviewSync.update();
     const summary = await page.engine.callJson("summary", MAIN);
     const { nuclei, coveredPx, segmentedPx, accepted, added, rejected } = summary;
     const numbers = await page.engine.call("objects", MAIN);

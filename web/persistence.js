@@ -567,15 +567,13 @@ export class Persistence {
    */
   async loadResults([main]) {
     if (!main) return false;
-    const { engine, canvasView, results } = this.page;
+    const { engine, canvasView, reviewSync } = this.page;
     try {
       const name = /** @type {any} */ ("loadResult");
       await engine.call(name, MAIN, main);
-      const { nuclei, coveredPx, segmentedPx } = await engine.callJson("summary", MAIN);
       canvasView.resultChanged(MAIN);
-      const share = segmentedPx > 0 ? coveredPx / segmentedPx : 0;
-      results.showSummary({ count: nuclei, share }, segmentedPx);
-      results.setNuclei(await engine.call("objects", MAIN));
+      await reviewSync.update();
+      await reviewSync.count();
       return true;
     } catch {
       // Of another version: the image is segmented again.

@@ -178,11 +178,11 @@ test("previous and next by button and key; the pixel size stays with its image",
   assert.equal(await page.inputValue("#mpp"), "0.25");
   assert.equal(await page.textContent("#mpp-source"), "stated by the file");
   await page.focus("#canvas");
-  await page.keyboard.press(".");
+  await page.keyboard.press("PageDown");
   await waitFor("c.png");
   assert.equal(await page.inputValue("#mpp"), "", "no size of another image");
   assert.equal(await page.isDisabled("#next-file"), true);
-  await page.keyboard.press(",");
+  await page.keyboard.press("PageUp");
   await waitFor("b.png");
   assert.equal(await page.textContent("#file-position"), "2 of 3");
   assert.equal(
