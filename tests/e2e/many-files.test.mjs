@@ -200,6 +200,7 @@ test("all files can be stopped, and go on", async () => {
     fields.map((bytes, i) => png(`${i}.png`, bytes)),
     { viewport: { width: 390, height: 844 } },
   );
+  await page.click("#sheet-raise");
   await page.evaluate(() => {
     const { prunella } = globalThis;
     const open = prunella.files.open.bind(prunella.files);

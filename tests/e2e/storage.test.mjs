@@ -88,12 +88,17 @@ test("a reload brings back image, settings, corrections and view", async () => {
   await idle(page);
   await addNuclei(page, 2);
   await page.click("#zoom-in");
-  await page.waitForTimeout(800);
+  // The state has the view once it has come to rest.
+  await page.waitForFunction(() => {
+    const { store, canvasView } = globalThis.prunella;
+    return JSON.stringify(store.state.view) === JSON.stringify(canvasView.cssView());
+  });
   const before = await page.evaluate(() => globalThis.prunella.store.state);
   await settled(page);
   await page.evaluate(() => history.replaceState(null, "", location.pathname + "?device=cpu"));
   await reload(page);
   await waitForNuclei(page);
+  await page.waitForFunction(() => globalThis.prunella.store.state.view !== null);
   const after = await page.evaluate(() => globalThis.prunella.store.state);
   for (const key of ["document", "pixelSize", "model", "threshold", "marks"]) {
     assert.deepEqual(after[key], before[key], key);
