@@ -36,7 +36,7 @@ pub(super) struct EngineArguments {
     /// 'prunella devices' lists them.
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
-    /// auto (colours of a stain that the model never saw are matched to those it did), keep (colours
+    /// auto (colours of a stain that the model never saw are matched to those it did), keep (they
     /// stay as they are) or match (to the mean of the training tiles).
     #[arg(long, default_value = "auto")]
     pub stain: StainMode,
