@@ -554,31 +554,31 @@ export class Persistence {
   async #savedResults() {
     const { page } = this;
     if (!page.canvasView.hasResult[MAIN]) return [];
-    const name = /** @type {any} */ ("saveResult");
-    /** @type {Uint8Array | undefined} */
-    const main = /** @type {any} */ (await page.engine.call(name, MAIN).catch(() => undefined));
+    const main = await page.engine.call("saveResult", MAIN).catch(() => undefined);
     return main ? [main] : [];
   }
 
   /**
    * Shows results that were kept.
    * @param {Uint8Array[]} kept by slot
-   * @returns {Promise<boolean>} whether there are any
+   * @returns {Promise<"none" | "partial" | "whole">} `partial` for an image that was not finished
    */
   async loadResults([main]) {
-    if (!main) return false;
-    const { engine, canvasView, reviewSync } = this.page;
+    const { page } = this;
+    const { engine, canvasView, reviewSync, model } = page;
+    if (!main || !model) return "none";
     try {
-      const name = /** @type {any} */ ("loadResult");
-      await engine.call(name, MAIN, main);
-      canvasView.resultChanged(MAIN);
-      await reviewSync.update();
-      await reviewSync.count();
-      return true;
+      await engine.call("loadResult", MAIN, main, model.facts.id);
     } catch {
-      // Of another version: the image is segmented again.
-      return false;
+      // Of another model or version: the image is segmented again.
+      return "none";
     }
+    canvasView.resultChanged(MAIN);
+    await reviewSync.update();
+    await reviewSync.count();
+    const { segmentedPx } = await engine.callJson("summary", MAIN);
+    const isWhole = page.isSlide || segmentedPx >= canvasView.width * canvasView.height;
+    return isWhole ? "whole" : "partial";
   }
 
   /** Writes the latest changes and gives the open image to other tabs. */

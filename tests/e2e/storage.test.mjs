@@ -129,6 +129,33 @@ test("a reload brings back image, settings, corrections and view", async () => {
   await context.close();
 });
 
+test("results come back without being computed again, those of a slide too", async () => {
+  for (const [name, bytes] of [
+    ["field.png", large],
+    ["slide.svs", tiff(tissuePng(0, 0, 480, 360))],
+  ]) {
+    const { context, page } = await openPage(browser, host.address + SETTINGS);
+    await dropFile(page, name, bytes, "");
+    await idle(page);
+    if (name === "slide.svs") {
+      await page.click("#segment-slide");
+      await idle(page);
+    }
+    const count = await waitForNuclei(page);
+    await page.waitForFunction(() => globalThis.prunella.results.nuclei.length > 0);
+    await page.waitForTimeout(900);
+    await settled(page);
+    await page.addInitScript(() => {
+      globalThis.firstBlocks = () => document.documentElement.dataset.firstBlock;
+    });
+    await reload(page);
+    assert.equal(await waitForNuclei(page), count, name);
+    assert.equal(await page.evaluate(() => globalThis.firstBlocks()), undefined, "no block");
+    await saveFile(page, "[data-file=csv]");
+    await context.close();
+  }
+});
+
 test("a new tab goes on with the last image; a link with a model does not open it", async () => {
   const { context, page } = await pageWith(field);
   await addNuclei(page, 1);
