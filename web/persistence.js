@@ -99,6 +99,8 @@ export class Persistence {
   #dirty = { state: false, results: false };
   /** @type {Promise<void>} Ends when all writes so far have ended. */
   #writing = Promise.resolve();
+  /** Of the results that were noted as changed last. */
+  #resultRevision = 0;
   /** Problems that were said once. @type {Set<string>} */
   #said = new Set();
   /** Whether changes are the restoring of a state. */
@@ -486,7 +488,9 @@ export class Persistence {
 
   /** The nuclei of the open image have changed. @param {"finished" | "partial"} extent */
   resultsChanged(extent) {
-    if (!this.#fingerprint) return;
+    const { resultRevision } = this.page.canvasView;
+    if (!this.#fingerprint || resultRevision === this.#resultRevision) return;
+    this.#resultRevision = resultRevision;
     this.#dirty.results = true;
     this.#dirty.state = true;
     const delay = extent === "partial" ? SLIDE_RESULT_DELAY_MS : SAVE_DELAY_MS;
