@@ -25,7 +25,7 @@ export const MODEL_STOPS = [
     ratio: 50,
     pruneHidden: false,
     parameters: 416_541,
-    bytes: 839_834,
+    bytes: 839874,
     dice: 0.796,
   },
   {
