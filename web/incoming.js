@@ -10,6 +10,8 @@ import { readUrl } from "./url-state.js";
 /** Names of files of a folder that may be images or slides. */
 const PICTURE = /\.(svs|scn|bif|btf|tiff?|png|jp(e?g|e|2)|jfif|j2k|bmp|gif|webp|avif|hei[cf])$/i;
 const MODEL = /\.safetensors$/i;
+/** Names of files of outlines. */
+const OUTLINES = /\.(geojson|json|xml|annotations)(\.gz)?$/i;
 /** Largest number of files of a folder that are listed. */
 const MAX_FOLDER_FILES = 20_000;
 const NO_ADDRESS =
@@ -46,7 +48,9 @@ export async function takeData(page, data) {
 export function takeFiles(page, files) {
   const models = files.filter((file) => MODEL.test(file.name));
   if (models.length > 0) void openModelFile(page, models[0]);
-  const pictures = files.filter((file) => !models.includes(file));
+  const outlines = files.filter((file) => OUTLINES.test(file.name));
+  const pictures = files.filter((file) => !models.includes(file) && !outlines.includes(file));
+  if (outlines.length > 0 && pictures.length === 0) void page.regions.openFile(outlines[0]);
   openAll(pictures.map((file) => listedFile(page, file)));
 }
 
@@ -162,8 +166,13 @@ async function openAddress(page, address, name) {
   await page.opener.openUrl(imageUrl, name, imageUrl);
 }
 
+/** Adds the model of a file to the session. @param {Page} page @param {File} file */
+export async function openModelBytes(page, file) {
+  const content = new Uint8Array(await file.arrayBuffer());
+  return page.engine.callJson("addModel", content);
+}
+
 /** @param {Page} page @param {File} file */
 export async function openModelFile(page, file) {
-  const content = new Uint8Array(await file.arrayBuffer());
-  await page.loadModel(() => page.engine.callJson("addModel", content));
+  await page.loadModel(() => openModelBytes(page, file));
 }

@@ -2,7 +2,7 @@
 // canvas is larger than the picture and is moved with it; it is drawn anew when the view rests, or
 // when its margin or its sharpness no longer do.
 import { elements } from "./elements.js";
-import { ACCEPTED, ADDED, OF_MODEL, OLDER, REJECTED, STATUS_NAMES } from "./object-status.js";
+import { ACCEPTED, ADDED, OF_MODEL, EXTRA, MATCHED, MISSED, OLDER, REJECTED, STATUS_NAMES } from "./object-status.js";
 import { OutlineTile, addRing } from "./outline-tile.js";
 import { paletteOf } from "./palettes.js";
 import { COMPARISON, MAIN } from "./slots.js";
@@ -51,6 +51,7 @@ const MIN_THINNESS = 0.55;
 /** Lengths of dashes and gaps, CSS pixels. */
 const REJECTED_DASH = [4, 3];
 const COMPARISON_DASH = [7, 3];
+const EXTRA_DASH = [3, 3];
 const OLDER_DASH = [2.5, 3.5];
 const OLDER_OPACITY = 0.7;
 
@@ -388,17 +389,21 @@ export class OutlineCanvas {
     this.#move(view);
     context.lineJoin = "round";
     context.lineCap = "round";
-    const dividerColumn = canvasView.split < 1 ? canvasView.split * canvas.width + marginX : Infinity;
-    for (const slot of this.#slots) {
+    const panes = canvasView.panes();
+    for (const [index, { slot, left, right, shift }] of panes.entries()) {
       context.save();
+      context.setTransform(1, 0, 0, 1, 0, 0);
       context.beginPath();
-      const [left, right] = slot === MAIN ? [0, dividerColumn] : [dividerColumn, this.canvas.width];
-      context.rect(left, 0, Math.min(right, this.canvas.width) - left, this.canvas.height);
+      const first = index === 0 ? 0 : left + marginX;
+      const end = index === panes.length - 1 ? this.canvas.width : right + marginX;
+      context.rect(first, 0, end - first, this.canvas.height);
       context.clip();
-      this.#drawSlot(context, slot, view);
+      const shifted = { ...view, x: view.x + shift };
+      this.#drawSlot(context, slot, shifted);
+      if (canvasView.hasHalves) this.#drawOverlay(context, shifted);
       context.restore();
     }
-    this.#drawOverlay(context, view);
+    if (!canvasView.hasHalves) this.#drawOverlay(context, view);
   }
 
   get #palette() {
@@ -446,6 +451,12 @@ export class OutlineCanvas {
         return { ...plain, colour: palette.added, dash: [] };
       case REJECTED:
         return { ...plain, colour: palette.rejected, dash: REJECTED_DASH };
+      case MATCHED:
+        return { ...plain, colour: palette.matched, dash: [] };
+      case MISSED:
+        return { ...plain, colour: palette.missed, width: THICK_LINE, dash: [] };
+      case EXTRA:
+        return { ...plain, colour: palette.extra, width: THICK_LINE, dash: EXTRA_DASH };
       case OLDER:
         return { ...plain, dash: OLDER_DASH, opacity: OLDER_OPACITY };
       default:

@@ -8,6 +8,9 @@
  * @property {string} model nuclei of a model, and accepted ones
  * @property {string} added nuclei that a person added, and those of the model right of the divider
  * @property {string} rejected
+ * @property {string} matched objects of both results, while differences are shown
+ * @property {string} missed of the second result alone
+ * @property {string} extra of the first result alone
  * @property {string} casing
  */
 
@@ -21,6 +24,7 @@ export const PALETTES = {
     model: "#4cc9ff",
     added: "#ffe14a",
     rejected: REJECTED,
+    ...DIFFERENCES,
     casing: CASING,
   },
   white: {
@@ -28,6 +32,7 @@ export const PALETTES = {
     model: "#ffffff",
     added: "#ffa028",
     rejected: REJECTED,
+    ...DIFFERENCES,
     casing: CASING,
   },
 };

@@ -98,29 +98,35 @@ export class SlideSegmentation {
       const blocks = formatBlocks(result.blocks);
       showNotes("segmentation", result.notes);
       page.showStatus(`${nuclei}, ${blocks} in ${formatDuration(result.ms)}.`);
-      if (page.comparing) await this.#segmentUnpruned(bounds, check);
+      if (page.comparing) await this.#segmentSecond(bounds, check);
     } finally {
       page.isSegmenting = false;
     }
     page.address.scheduleWrite();
   }
 
-  /** Segments the view with the unpruned model if it is small. @param {() => void} check */
+  /** Segments the view with the second model if it is small. @param {() => void} check */
   async segmentComparison(check) {
     if (this.page.mpp === 0) throw new Error(NO_MPP);
     const bounds = this.#visibleBounds();
     if (areaOf(bounds) > MAX_UNREQUESTED_PX) {
-      this.page.showStatus("Zoom in to compare with the unpruned model.");
+      this.page.showStatus("Zoom in to compare with the second model.");
       return;
     }
-    await this.#segmentUnpruned(bounds, check);
+    await this.#segmentSecond(bounds, check);
   }
 
   /** @param {Bounds} bounds @param {() => void} check */
-  async #segmentUnpruned(bounds, check) {
-    const unpruned = await this.page.models.unpruned();
+  async #segmentSecond(bounds, check) {
+    const { compare, canvasView } = this.page;
+    if (compare.hasReference) {
+      canvasView.resultChanged(COMPARISON);
+      return;
+    }
+    const second = await compare.model();
     check();
-    await this.#segmentInto(COMPARISON, unpruned.id, bounds);
+    await this.#segmentInto(COMPARISON, second.id, bounds);
+    compare.resultChanged();
   }
 
   /** @param {number} slot @param {number} model @param {Bounds} bounds */
