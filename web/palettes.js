@@ -16,6 +16,8 @@
 
 const CASING = "#14121c";
 const REJECTED = "#bab7c2";
+/** Blue, yellow and white differ for every eye; extra ones are dashed too. */
+const DIFFERENCES = { matched: "#4cc9ff", missed: "#ffe14a", extra: "#ffffff" };
 
 /** By `display.palette`. @type {Record<string, Palette>} */
 export const PALETTES = {

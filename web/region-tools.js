@@ -2,7 +2,6 @@
 import { regionOfStroke } from "./prunella.js";
 import { messageOf } from "./error-message.js";
 
-/** @import { CanvasTool } from "./input.js" */
 /** @import { Page } from "./page.js" */
 /** @import { PointPair, Polygons } from "./worker-api.d.ts" */
 

@@ -61,13 +61,21 @@ function boundsOf(polygons) {
   return { left, top, right, bottom };
 }
 
-/**
- * @template {keyof HTMLElementTagNameMap} Name
- * @param {Name} name
- * @param {Partial<HTMLElementTagNameMap[Name]>} [properties]
- */
-function create(name, properties = {}) {
-  return Object.assign(document.createElement(name), properties);
+/** @param {string} text @param {() => void} onclick */
+function createButton(text, onclick) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = text;
+  button.onclick = onclick;
+  return button;
+}
+
+/** @param {string} type @param {string} value */
+function createInput(type, value) {
+  const input = document.createElement("input");
+  input.type = type;
+  input.value = value;
+  return input;
 }
 
 export class Regions {
@@ -247,16 +255,16 @@ export class Regions {
     const text = isRegions ? "opened as regions." : "opened to compare the nuclei with.";
     openedOutlines.replaceChildren(`${file.name}: ${text} `);
     if (!other) return;
-    const button = create("button", {
-      type: "button",
-      textContent: isRegions ? "Compare with it instead" : "Use as regions instead",
-    });
-    button.onclick = () => {
-      if (isRegions) this.page.store.undo();
-      else void this.page.compare.closeReference();
-      void this.openFile(file, other);
-    };
+    const offer = isRegions ? "Compare with it instead" : "Use as regions instead";
+    const button = createButton(offer, () => void this.#openOtherwise(file, other));
     openedOutlines.append(button);
+  }
+
+  /** @param {File} file @param {"regions" | "comparison"} use */
+  async #openOtherwise(file, use) {
+    if (use === "comparison") this.page.store.undo();
+    else await this.page.compare.closeReference();
+    await this.openFile(file, use);
   }
 
   #save() {
@@ -323,28 +331,28 @@ export class Regions {
   /** @param {ListedRegion} region */
   #row(region) {
     const { name } = region;
-    const row = create("tr");
+    const row = document.createElement("tr");
     row.dataset.id = String(region.id);
     row.classList.toggle("selected", region.id === this.#selected);
-    const colour = create("input", { type: "color", value: hexOf(colourOf(region)) });
+    const colour = createInput("color", hexOf(colourOf(region)));
     colour.setAttribute("aria-label", `Colour of ${name}`);
     colour.onchange = () => this.#change(region, { colour: channelsOf(colour.value) });
-    const text = create("input", { type: "text", value: name, maxLength: 200 });
+    const text = createInput("text", name);
+    text.maxLength = 200;
     text.setAttribute("aria-label", `Name of ${name}`);
     text.onchange = () => this.#change(region, { name: text.value });
     text.onfocus = () => this.select(region.id);
-    const show = create("button", { type: "button", textContent: "Show" });
+    const show = createButton("Show", () => this.#goTo(region));
     show.setAttribute("aria-label", `Show ${name}`);
-    show.onclick = () => this.#goTo(region);
-    const remove = create("button", { type: "button", textContent: "✕" });
+    const remove = createButton("✕", () => this.#remove(region));
     remove.setAttribute("aria-label", `Delete ${name}`);
     remove.title = `Delete ${name}`;
-    remove.onclick = () => this.#remove(region);
     for (const [role, control] of Object.entries({ colour, text, show, remove })) {
       control.dataset.role = role;
       control.addEventListener("refocus", () => control.focus());
     }
-    const head = create("th", { scope: "row" });
+    const head = document.createElement("th");
+    head.scope = "row";
     head.append(colour, text);
     row.append(head);
     for (let i = 0; i < 5; i++) row.insertCell();
