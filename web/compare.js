@@ -5,6 +5,7 @@ import { openModelBytes } from "./incoming.js";
 import { formatCount, formatNuclei } from "./format.js";
 import { MODEL_STOPS } from "./model-stops.js";
 import { paletteOf } from "./palettes.js";
+import { removedPercent } from "./received.js";
 import { COMPARISON, MAIN } from "./slots.js";
 
 /** @import { Page } from "./page.js" */
@@ -305,7 +306,9 @@ export class Compare {
   async showLabels() {
     const { page } = this;
     const { hasResult } = page.canvasView;
-    const left = `${page.ratio} % removed`;
+    const { loaded } = page.models;
+    const removed = loaded ? removedPercent(loaded, page.ratio) : page.ratio;
+    const left = loaded && page.ratio === 0 ? "as loaded" : `${removed} % removed`;
     const counts = await Promise.all(
       [MAIN, COMPARISON].map(async (slot) => {
         if (!hasResult[slot]) return "";

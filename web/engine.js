@@ -1,5 +1,6 @@
 // The page's connection to its workers: typed calls, events, and the device that computes.
 import { fetchAsset, isStandalone, moduleUrl } from "./assets.js";
+import { OutlineWorker } from "./outline-worker.js";
 
 /**
  * @import { AdapterFacts, CallMessage, DeviceFacts, JsonMethodName, JsonResults, MethodArguments,
@@ -102,6 +103,13 @@ export class Engine {
     ]);
     worker.onerror = () => engine.#fail(new Error("The worker could not start. Reload the page."));
     return engine;
+  }
+
+  /** Starts the worker that draws outlines. */
+  startOutlineWorker() {
+    const { port1, port2: port } = new MessageChannel();
+    startWorker({ role: "outlines", port }, [port]);
+    return new OutlineWorker(port1);
   }
 
   /** Compiles the wasm. */
@@ -223,10 +231,12 @@ export class Engine {
    * @param {number} slot
    * @param {number} model
    * @param {number} mpp pixel size of the image, µm; 0 if unknown
+   * @param {{ resume?: boolean }} [how] whether to go on with what was cancelled
    * @returns {Promise<SegmentResult>}
    */
-  async segment(slot, model, mpp) {
-    const result = await this.call("segment", { slot, model, mpp, gpu: this.device.gpu });
+  async segment(slot, model, mpp, { resume = false } = {}) {
+    const { gpu } = this.device;
+    const result = await this.call("segment", { slot, model, mpp, gpu, resume });
     // The CPU has finished this image; another device may be available for the next one.
     if (result.lost) await this.openDevice("auto", model);
     return result;

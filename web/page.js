@@ -3,6 +3,7 @@ import { Address } from "./address.js";
 import { isStandalone } from "./assets.js";
 import { CanvasView } from "./canvas-view.js";
 import { Compare } from "./compare.js";
+import { Continuing } from "./continuing.js";
 import { elements } from "./elements.js";
 import { formatBytes, formatCount } from "./format.js";
 import { ImageSegmentation } from "./image-segmentation.js";
@@ -15,6 +16,7 @@ import { OutlineCanvas } from "./outline-canvas.js";
 import { OverviewMap } from "./overview-map.js";
 import { Preview } from "./preview.js";
 import { Regions } from "./regions.js";
+import { describeLoaded, hideReceived } from "./received.js";
 import { Results } from "./results.js";
 import { Ruler } from "./ruler.js";
 import { showScaleBar } from "./scale-bar.js";
@@ -22,6 +24,7 @@ import { ShareDialog } from "./share-dialog.js";
 import { SlideSegmentation } from "./slide-segmentation.js";
 import { Store } from "./store.js";
 import { COMPARISON, MAIN } from "./slots.js";
+import { showStainFacts } from "./stain-switch.js";
 import { TaskQueue } from "./task-queue.js";
 import { Editing } from "./editing.js";
 import { ObjectCard } from "./object-card.js";
@@ -46,6 +49,12 @@ const DEFAULT_RATIO = 50;
 const DEFAULT_THRESHOLD = 0.5;
 /** Relative difference below which two pixel sizes are taken as equal, as in the engine. */
 const SAME_SCALE = 0.05;
+
+/** Limits of a pixel size, µm. */
+const MIN_MPP = 0.001;
+const MAX_MPP = 1000;
+const INVALID_MPP =
+  "The pixel size must be a number of micrometres above 0, for example 0.25. It was not changed.";
 
 /** A pixel size for the field, empty for 0. @param {number} mpp µm */
 function mppText(mpp) {
@@ -104,8 +113,12 @@ export class Page {
       cancelRunning: () => void engine.cancel(),
       showError: (error) => this.showError(error),
       alertNumber,
-      closeAlert,
+      closeAlert: (number) => {
+        // What fails while the page starts stays in sight when the rest succeeds.
+        if (document.documentElement.dataset.state !== "loading") closeAlert(number);
+      },
     });
+    this.continuing = new Continuing(this);
     this.imageSegmentation = new ImageSegmentation(this);
     this.slideSegmentation = new SlideSegmentation(this);
     this.opener = new Opener(this);
@@ -161,6 +174,7 @@ export class Page {
   setBusy(busy) {
     const { dataset } = document.documentElement;
     if (dataset.state !== "loading") dataset.state = busy ? "busy" : "idle";
+    if (busy) this.continuing.withdraw();
     const hadFocus = document.activeElement === elements.cancel;
     elements.progressRow.hidden = !busy;
     // Hiding the button with the focus would lose it.
@@ -248,6 +262,7 @@ export class Page {
         const input = elements[/** @type {"outline" | "mask" | "heat"} */ (name)];
         input.value = String(Math.round(strength * 100));
       }
+      this.look.show(display);
       elements.palette.value = display.palette;
       this.canvasView.setLayers({ mask, heat });
     }
@@ -284,6 +299,13 @@ export class Page {
     elements.mppSource.textContent = this.canvasView.width === 0 ? "" : text;
   }
 
+  /** Whether the field is empty or holds a pixel size. */
+  #isValidMpp() {
+    const { value, validity } = elements.mpp;
+    if (validity.badInput) return false;
+    return value === "" || (Number(value) >= MIN_MPP && Number(value) <= MAX_MPP);
+  }
+
   /** Pixels of the image to one of the model's, in each direction. @param {number | null} mpp */
   #scaleAt(mpp) {
     const scale = mpp ? (this.model?.facts.mpp ?? mpp) / mpp : 1;
@@ -293,8 +315,8 @@ export class Page {
   /** Uses the pixel size of the field; that of the file if the field was emptied. */
   mppChanged() {
     const { value } = elements.mpp;
-    this.clearError();
     try {
+      if (!this.#isValidMpp()) throw new Error(INVALID_MPP);
       const isFile = value === "" || value === mppText(this.#fileMpp);
       this.store.apply({ "pixel-size": isFile ? this.#fileMppSetting() : entered(Number(value)) });
     } catch (error) {
@@ -347,7 +369,7 @@ export class Page {
   /** @param {Model} model @param {number} ratio filters removed here, per cent */
   #showModel({ facts, kind }, ratio) {
     showModelStop(this);
-    elements.modelKind.textContent = this.#describeModel(kind, ratio);
+    elements.modelKind.textContent = this.#describeModel(facts, kind, ratio);
     elements.parameters.textContent = formatCount(facts.parameters);
     elements.bytes.textContent = formatBytes(facts.bytes);
     elements.licence.textContent = facts.licence ?? "licence not stated";
@@ -356,15 +378,15 @@ export class Page {
     if (this.threshold === undefined) this.#showThreshold(facts.threshold);
   }
 
-  /** @param {Model["kind"]} kind @param {number} ratio */
-  #describeModel(kind, ratio) {
+  /** @param {ModelFacts} facts @param {Model["kind"]} kind @param {number} ratio */
+  #describeModel(facts, kind, ratio) {
     switch (kind) {
       case "shipped":
         return ratio === 0 ? "The unpruned network." : "Fine-tuned after pruning.";
       case "pruned":
         return "Pruned here, without fine-tuning: the numbers can be far off.";
       case "loaded":
-        return "The loaded model, unchanged.";
+        return describeLoaded(facts);
     }
   }
 
@@ -379,6 +401,7 @@ export class Page {
     await this.tasks.runUserTask(async (check) => {
       const facts = await load();
       this.models.keep(facts);
+      hideReceived();
       this.#replaceModel({ ratio, pruneHidden, loaded: facts.fingerprint });
       this.address.modelLink = modelLink;
       this.address.hasModelUrl = fromUrl;
@@ -397,6 +420,7 @@ export class Page {
     this.address.modelLink = undefined;
     this.address.hasModelUrl = false;
     elements.shippedModels.hidden = true;
+    hideReceived();
     return this.segmentWithSettings();
   }
 
@@ -428,8 +452,10 @@ export class Page {
   }
 
   /** Selects the model of slider and switch and segments what is open. */
-  segmentWithSettings() {
-    return this.tasks.runUserTask(async (check) => {
+  async segmentWithSettings() {
+    // A file that is being read is segmented with the settings that there are then.
+    if (this.opener.isReading) return;
+    await this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
       await this.segment(check);
     });
@@ -438,8 +464,10 @@ export class Page {
   /** Segments what is open; a slide only if its view is small. @param {() => void} check */
   async segment(check) {
     if (this.canvasView.width === 0) return;
+    if (isDifferent(this.#usableModel, this.store.state.model)) await this.selectModel(check);
     if (this.isSlide) await this.slideSegmentation.segmentSmallView(check);
     else await this.imageSegmentation.segment(check);
+    void showStainFacts(this);
   }
 
   /** @param {"view" | "slide"} extent */
@@ -447,6 +475,7 @@ export class Page {
     return this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
       await this.slideSegmentation.segment(extent, check);
+      void showStainFacts(this);
     });
   }
 
@@ -527,7 +556,7 @@ export class Page {
   /** Finds the nuclei at the threshold. */
   #useThreshold() {
     if (this.isSlide) {
-      // Probabilities of a slide are not kept: the view is segmented again.
+      // Blocks whose probabilities are kept are done again, and a small view is completed.
       this.debounce("threshold", SLIDE_THRESHOLD_DELAY_MS, () => void this.segmentWithSettings());
       return;
     }

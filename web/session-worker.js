@@ -8,7 +8,7 @@ import { SlideSession, freeAfter } from "./slides.js";
 /** @import { Computation } from "./prunella.js" */
 /** @import { SlideFile } from "./slides.js" */
 /**
- * @import { BlockRect, CallMessage, ComputeJob, GpuOutcome, SegmentJob, SegmentResult,
+ * @import { BlockRect, Bounds, CallMessage, ComputeJob, GpuOutcome, SegmentJob, SegmentResult,
  *   SessionMessage, SlideJob, TileIndex } from "./worker-api.d.ts"
  */
 
@@ -87,8 +87,27 @@ export class SessionWorker {
        */
       drawSlideTile: (request, slot, tile, layers, selected) =>
         this.#slides.drawTile(request, slot, tile, layers, selected),
+      /** @param {number} model @param {number} mpp @param {Bounds} bounds */
+      estimateSlide: (model, mpp, bounds) => this.#slides.estimate(model, mpp, bounds),
       /** @param {string[]} requests */
       cancelSlideTiles: (requests) => this.#slides.cancelTiles(requests),
+      /** @param {SlideJob} job */
+      redoSlide: (job) => {
+        this.#isCancelled = false;
+        return this.#slides.redo(job, this.blockWorkers);
+      },
+      /**
+       * Restores what `saveResult` gave for the image or slide that is open.
+       * @param {number} slot
+       * @param {Uint8Array} saved
+       * @param {number} model
+       */
+      loadResult: (slot, saved, model) => {
+        const read = this.#slides.outlineReader();
+        return read
+          ? this.#session.loadSlideResult(slot, saved, model, read)
+          : this.#session.loadImageResult(slot, saved, model);
+      },
       ...this.#outlineMethods(),
       /**
        * @param {number} x centre, pixels of the slide
@@ -148,7 +167,10 @@ export class SessionWorker {
 
   /** Segments into a slot. @param {SegmentJob} job */
   async #segment(job) {
-    const computation = this.#session.begin(job.slot, job.model, job.mpp);
+    const { slot, model, mpp } = job;
+    const computation = job.resume
+      ? this.#session.resume(slot, model, mpp)
+      : this.#session.begin(slot, model, mpp);
     try {
       const result = await this.#compute(computation, job);
       result.notes.unshift(...computation.notes());

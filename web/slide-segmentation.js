@@ -4,6 +4,7 @@ import { formatBlocks, formatDuration, formatNuclei } from "./format.js";
 import { showNotes } from "./notes.js";
 import { remainingMs, showProgress } from "./progress.js";
 import { openSheet } from "./sheet.js";
+import { noteSpeed } from "./slide-estimate.js";
 import { COMPARISON, MAIN } from "./slots.js";
 
 /** @import { Page } from "./page.js" */
@@ -28,6 +29,8 @@ export class SlideSegmentation {
   /** @type {SlideFacts | undefined} Of the open slide; undefined while an image is open. */
   slide;
   #startedAt = 0;
+  /** @type {"view" | "slide"} What was segmented last. */
+  #lastExtent = "view";
 
   /** @param {Page} page */
   constructor(page) {
@@ -44,37 +47,73 @@ export class SlideSegmentation {
   }
 
   /** The part of the slide in view. @returns {Bounds} */
-  #visibleBounds() {
+  visibleBounds() {
     const { viewport, canvas, width, height } = this.page.canvasView;
     const [left, top] = viewport.toImage(0, 0);
     const [right, bottom] = viewport.toImage(canvas.width, canvas.height);
     return [Math.max(0, left), Math.max(0, top), Math.min(width, right), Math.min(height, bottom)];
   }
 
-  /** Removes results that belong to another model, threshold or pixel size. */
-  async #clearResults() {
+  /**
+   * Makes the results follow the settings: what was found stays to be seen as older, and blocks
+   * whose probabilities are kept are done again.
+   * @param {() => void} check
+   */
+  async #redo(check) {
     const { page } = this;
+    const { facts } = page.model ?? (await page.selectModel(check));
+    const bounds = this.visibleBounds();
     for (const slot of [MAIN, COMPARISON]) {
-      await page.engine.call("clearSlideResult", slot);
-      page.canvasView.clearResult(slot);
+      if (!page.canvasView.hasResult[slot]) continue;
+      if (slot === COMPARISON && page.compare.hasReference) continue;
+      const model = slot === MAIN ? facts.id : (await page.compare.model()).id;
+      check();
+      this.#startedAt = performance.now();
+      const job = { slot, model, gpu: false, mpp: page.mpp, threshold: page.threshold ?? -1 };
+      const { ms, blocks } = await page.engine.call("redoSlide", { ...job, bounds });
+      check();
+      if (slot === MAIN && blocks > 0) {
+        elements.time.textContent = `${formatDuration(ms)} (${formatBlocks(blocks)} from memory)`;
+      }
+      page.canvasView.resultChanged(slot);
     }
-    page.results.clear();
+    page.editing.nucleiChanged();
+    await this.#showTable();
   }
 
-  /** Segments the view if it is small; otherwise shows what to do. @param {() => void} check */
+  /**
+   * Follows the settings and segments the view if it is small; otherwise shows what to do.
+   * @param {() => void} check
+   */
   async segmentSmallView(check) {
     const { page } = this;
-    await this.#clearResults();
-    check();
     if (page.mpp === 0) {
       openSheet();
       page.showStatus("The slide's pixel size is unknown. Enter it, in µm, then segment the view.");
-    } else if (areaOf(this.#visibleBounds()) <= MAX_UNREQUESTED_PX) {
+      return;
+    }
+    const hadResult = page.canvasView.hasResult[MAIN];
+    if (hadResult) await this.#redo(check);
+    if (areaOf(this.visibleBounds()) <= MAX_UNREQUESTED_PX) {
       await this.segment("view", check);
+    } else if (hadResult) {
+      await this.#describeOlder();
     } else {
       openSheet();
       page.showStatus("Zoom in and segment the view, or segment the whole slide.");
     }
+  }
+
+  /** Says what is shown with older settings. */
+  async #describeOlder() {
+    const { page } = this;
+    const { nuclei, olderNuclei } = await page.engine.callJson("summary", MAIN);
+    const older =
+      olderNuclei > 0
+        ? ` ${formatNuclei(olderNuclei)} of older settings stay in sight and do not count: ` +
+          "segment the view or the slide to find them anew."
+        : "";
+    page.showStatus(`${formatNuclei(nuclei)}.${older}`);
   }
 
   /** @param {"view" | "slide"} extent @param {() => void} check */
@@ -88,7 +127,8 @@ export class SlideSegmentation {
     const { facts } = page.model ?? (await page.selectModel(check));
     const { width, height } = page.canvasView;
     /** @type {Bounds} */
-    const bounds = extent === "view" ? this.#visibleBounds() : [0, 0, width, height];
+    const bounds = extent === "view" ? this.visibleBounds() : [0, 0, width, height];
+    this.#lastExtent = extent;
     page.isSegmenting = true;
     try {
       const result = await this.#segmentInto(MAIN, facts.id, bounds);
@@ -105,10 +145,15 @@ export class SlideSegmentation {
     page.address.scheduleWrite();
   }
 
+  /** Goes on with what was cancelled. @param {() => void} check */
+  resume(check) {
+    return this.segment(this.#lastExtent, check);
+  }
+
   /** Segments the view with the second model if it is small. @param {() => void} check */
   async segmentComparison(check) {
     if (this.page.mpp === 0) throw new Error(NO_MPP);
-    const bounds = this.#visibleBounds();
+    const bounds = this.visibleBounds();
     if (areaOf(bounds) > MAX_UNREQUESTED_PX) {
       this.page.showStatus("Zoom in to compare with the second model.");
       return;
@@ -144,6 +189,7 @@ export class SlideSegmentation {
     // Later blocks have changed the labels of earlier nuclei.
     page.canvasView.resultChanged(slot);
     if (result.lost) await page.openDevice();
+    noteSpeed(model, result.ms, result.blocks);
     if (result.blocks > 0 && slot === MAIN) {
       const perBlock = formatDuration(result.ms / result.blocks);
       elements.time.textContent = `${formatDuration(result.ms)} (${perBlock} per block)`;
@@ -156,9 +202,12 @@ export class SlideSegmentation {
     const { page } = this;
     const fraction = total > 0 ? finished / total : 1;
     const remaining = finished > 1 ? remainingMs(this.#startedAt, fraction) : 0;
+    if (slot === MAIN && page.model) {
+      noteSpeed(page.model.facts.id, performance.now() - this.#startedAt, finished);
+    }
     showProgress(fraction, `${finished} of ${formatBlocks(total)}`, remaining);
     if (!block) {
-      // The result of another model has been removed.
+      // The result of other settings has become an older one.
       page.canvasView.resultChanged(slot);
       return;
     }
@@ -188,5 +237,6 @@ export class SlideSegmentation {
     await this.#showTable();
     const nuclei = formatNuclei(page.results.nuclei.length);
     page.showStatus(`Cancelled: ${nuclei} in the finished blocks.`);
+    page.continuing.offer();
   }
 }

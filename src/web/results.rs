@@ -100,6 +100,10 @@ impl ResultSlot {
         let (labels, smooth) = label_nuclei(&self.map, &parameters)?;
         let nuclei = self.measured(&labels, &smooth, &parameters, self.mpp_um)?.into();
         self.nuclei = Some(FoundNuclei { labels, smooth, parameters, nuclei });
+        if self.is_complete() {
+            self.partial = None;
+            self.older = None;
+        }
         Ok(())
     }
 
@@ -251,7 +255,11 @@ impl Session {
         let Some(pyramid) = &state.pyramid else {
             return Err(super::thrown(&Error::invalid("There is no image yet")));
         };
-        pyramid.tile(TileKey { level, row, column }).thrown()
+        let mut rgba = pyramid.tile(TileKey { level, row, column }).thrown()?;
+        if let Some(filter) = &state.stain_filter {
+            filter.apply(&mut rgba);
+        }
+        Ok(rgba)
     }
 
     /// A tile of a result with its apron: probability, label (2 bytes) and whether it is known,
