@@ -60,14 +60,17 @@ test("scores against a label map are those of the program, differences have colo
   await openReference(page, "field.labels.png", labels, "image/png");
   await hasScores(page);
   const folder = mkdtempSync(join(tmpdir(), "prunella-compare-"));
-  for (const name of ["images", "labels"]) mkdirSync(join(folder, name));
-  writeFileSync(join(folder, "images/field.png"), image);
-  writeFileSync(join(folder, "labels/field.png"), labels);
+  const data = join(folder, "data");
+  for (const name of ["images", "labels"]) mkdirSync(join(data, name), { recursive: true });
+  writeFileSync(join(data, "images/field.png"), image);
+  // Results of the program are labels only after they were written anew.
+  writeFileSync(join(folder, "result.png"), labels);
+  runProgram("convert", join(folder, "result.png"), join(data, "labels/field_label.png"));
   const report = JSON.parse(
-    runProgram("evaluate", "--model", modelPath("dcnn-90"), "--data", folder, "--device", "cpu", "--json"),
+    runProgram("evaluate", "--model", modelPath("dcnn-90"), "--data", data, "--device", "cpu", "--json"),
   );
   const expected = findScores(report);
-  for (const name of ["aji", "pq", "dq", "sq", "f1"]) {
+  for (const name of ["dice", "aji", "pq", "dq", "sq", "f1"]) {
     const [ours, theirs] = [await score(page, name), expected[name]];
     assert.ok(Math.abs(ours - theirs) < 0.0015, `${name}: ${ours}, ${theirs}`);
   }
