@@ -36,7 +36,7 @@ after(async () => {
 });
 
 async function openTissue() {
-  const opened = await openPage(browser, `${server.address}?device=cpu#f=90`);
+  const opened = await openPage(browser, `${server.address}?device=cpu#r=90`);
   await dropFile(opened.page, "field.png", tissuePng(0, 0, WIDTH, HEIGHT));
   await waitForNuclei(opened.page);
   return opened;

@@ -31,7 +31,7 @@ after(async () => {
 });
 
 async function openTissue(options) {
-  const opened = await openPage(browser, `${server.address}?device=cpu#f=90`, options);
+  const opened = await openPage(browser, `${server.address}?device=cpu#r=90`, options);
   await dropFile(opened.page, "field.png", tissuePng(0, 0, WIDTH, HEIGHT));
   await waitForNuclei(opened.page);
   return opened;
