@@ -1,5 +1,4 @@
 // Draws tiles on a 2D canvas, where WebGPU is not available. The tiles contain the layers already.
-import { COMPARISON, MAIN } from "./slots.js";
 import { TILE_PX, tileName } from "./tiles.js";
 
 /** @import { CanvasView } from "./canvas-view.js" */
@@ -61,9 +60,8 @@ export class Canvas2dRenderer {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, width, height);
     context.imageSmoothingEnabled = viewport.scale() < SQUARE_PIXELS_SCALE;
-    this.#drawResult(context, MAIN, 0, dividerColumn);
+    for (const pane of this.view.panes()) this.#drawResult(context, pane);
     if (dividerColumn < width) {
-      this.#drawResult(context, COMPARISON, dividerColumn, width);
       context.fillStyle = "#fff";
       context.fillRect(dividerColumn - 1, 0, 2, height);
     }
@@ -72,16 +70,15 @@ export class Canvas2dRenderer {
   /**
    * Draws the tiles of a result between two columns of the screen.
    * @param {CanvasRenderingContext2D} context
-   * @param {number} slot
-   * @param {number} left
-   * @param {number} right
+   * @param {{ slot: number, left: number, right: number, shift: number }} pane
    */
-  #drawResult(context, slot, left, right) {
+  #drawResult(context, { slot, left, right, shift }) {
     const { view } = this;
     context.save();
     context.beginPath();
     context.rect(left, 0, right - left, view.canvas.height);
     context.clip();
+    context.translate(shift, 0);
     const finest = view.viewport.level();
     // Coarse tiles come first, so that finer ones cover them.
     for (let level = Math.min(finest + COARSER_LEVELS, MAX_LEVEL); level >= finest; level--) {

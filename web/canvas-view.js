@@ -189,7 +189,45 @@ export class CanvasView {
   /** Share of the width that shows the main result; the comparison is right of it. */
   get split() {
     const { divider } = this.layers;
-    return this.hasResult[COMPARISON] && divider >= 0 ? divider : 1;
+    if (!this.hasResult[COMPARISON] || divider < 0) return 1;
+    return this.isLinked ? 0.5 : divider;
+  }
+
+  /** Whether both halves show the same place, each with its result. */
+  isLinked = false;
+
+  /** @param {boolean} isLinked */
+  setLinked(isLinked) {
+    if (this.isLinked === isLinked) return;
+    this.isLinked = isLinked;
+    this.outlines?.redraw();
+    this.requestFrame();
+  }
+
+  /** Whether two halves are shown now. */
+  get hasHalves() {
+    return this.isLinked && this.split < 1;
+  }
+
+  /**
+   * Parts of the canvas from left to right, device pixels: the result that each shows, and how far
+   * the image is shifted there.
+   * @returns {{ slot: number, left: number, right: number, shift: number }[]}
+   */
+  panes() {
+    const { width } = this.canvas;
+    if (this.split === 1) return [{ slot: MAIN, left: 0, right: width, shift: 0 }];
+    const middle = this.split * width;
+    const shift = this.hasHalves ? width / 4 : 0;
+    return [
+      { slot: MAIN, left: 0, right: middle, shift: -shift },
+      { slot: COMPARISON, left: middle, right: width, shift },
+    ];
+  }
+
+  /** How far the image is shifted at a column of the canvas, device pixels. @param {number} x */
+  shiftAt(x) {
+    return this.panes().find(({ right }) => x < right)?.shift ?? this.panes().at(-1)?.shift ?? 0;
   }
 
   /** Draws before the next repaint. */
@@ -219,6 +257,7 @@ export class CanvasView {
   #drawByWebGpu() {
     const { mask, heat, preview } = this.layers;
     const dividerColumn = this.split < 1 ? this.split * this.canvas.width : -1;
+    this.viewport.setLinked(this.hasHalves);
     this.viewport.setLayers(NO_OUTLINE, mask, heat, preview, NO_SELECTION, dividerColumn);
     const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
     const [red, green, blue] = isDark ? DARK_BACKGROUND : LIGHT_BACKGROUND;

@@ -188,6 +188,39 @@ export const elements = {
   threshold: input("threshold"),
   thresholdText: element("threshold-text"),
 
+  // Regions
+  regionCanvas: find("region-canvas", HTMLCanvasElement),
+  /** @type {NodeListOf<HTMLButtonElement>} One for each tool, `data-region-tool`. */
+  regionTools: document.querySelectorAll("button[data-region-tool]"),
+  regionFromView: button("region-from-view"),
+  regionTable: find("region-table", HTMLTableElement),
+  regionRows: find("region-rows", HTMLTableSectionElement),
+  regionAreaUnit: element("region-area-unit"),
+  regionNote: element("region-note"),
+  noRegions: element("no-regions"),
+  insideOnly: input("inside-only"),
+  openRegions: button("open-regions"),
+  saveRegions: button("save-regions"),
+  saveRegionTable: button("save-region-table"),
+  regionsFile: input("regions-file"),
+  openedOutlines: element("opened-outlines"),
+
+  // Compare
+  compareSettings: element("compare-settings"),
+  compareWith: find("compare-with", HTMLSelectElement),
+  compareMode: find("compare-mode", HTMLSelectElement),
+  openReference: button("open-reference"),
+  closeReference: button("close-reference"),
+  referenceFile: input("reference-file"),
+  referenceNotes: element("reference-notes"),
+  secondModelFile: input("second-model-file"),
+  scorePlace: find("score-place", HTMLSelectElement),
+  scoreButton: button("score"),
+  scores: element("scores"),
+  scoreNote: element("score-note"),
+  differences: input("differences"),
+  differenceKey: element("difference-key"),
+
   // Export
   /** @type {NodeListOf<HTMLButtonElement>} One for each kind of file, `data-file`. */
   exports: document.querySelectorAll("#exports button[data-file]"),

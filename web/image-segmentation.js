@@ -65,13 +65,17 @@ export class ImageSegmentation {
     }
   }
 
-  /** Segments the image with the unpruned model. @param {() => void} check */
+  /** Segments the image with the second model, unless it is compared with objects of a file. @param {() => void} check */
   async segmentComparison(check) {
     const { page } = this;
     try {
-      const unpruned = await page.models.unpruned();
+      if (page.compare.hasReference) {
+        page.canvasView.resultChanged(COMPARISON);
+        return;
+      }
+      const second = await page.compare.model();
       check();
-      await this.#segmentInto(COMPARISON, unpruned.id);
+      await this.#segmentInto(COMPARISON, second.id);
       await this.#findComparison();
     } catch (error) {
       page.canvasView.clearResult(COMPARISON);
@@ -142,8 +146,11 @@ export class ImageSegmentation {
 
   async #findComparison() {
     const { page } = this;
-    await page.engine.callJson("find", COMPARISON, page.threshold ?? -1);
+    if (!page.compare.hasReference) {
+      await page.engine.callJson("find", COMPARISON, page.threshold ?? -1);
+    }
     page.canvasView.resultChanged(COMPARISON);
+    page.compare.resultChanged();
   }
 
   async #showTable() {

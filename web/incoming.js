@@ -12,6 +12,8 @@ import { readUrl } from "./url-state.js";
 /** Names of files of a folder that may be images or slides. */
 const PICTURE = /\.(svs|scn|bif|btf|tiff?|png|jp(e?g|e|2)|jfif|j2k|bmp|gif|webp|avif|hei[cf])$/i;
 const MODEL = /\.safetensors$/i;
+/** Names of files of outlines. */
+const OUTLINES = /\.(geojson|json|xml|annotations)(\.gz)?$/i;
 /** Largest number of files of a folder that are listed. */
 const MAX_FOLDER_FILES = 20_000;
 const NO_ADDRESS =
@@ -89,8 +91,12 @@ export async function chooseFiles(page) {
 export function takeFiles(page, files, handles = []) {
   const models = files.filter((file) => MODEL.test(file.name));
   if (models.length > 0) void openModelFile(page, models[0]);
-  const pictures = files.filter((file) => !models.includes(file));
-  openAll(page, pictures.map((file) => listedFile(file, handles[files.indexOf(file)])));
+  const outlines = files.filter((file) => OUTLINES.test(file.name));
+  const pictures = files.filter((file) => !models.includes(file) && !outlines.includes(file));
+  const listed = pictures.map((file) => listedFile(file, handles[files.indexOf(file)]));
+  if (listed.length === 1 && outlines.length > 0) void openWithOutlines(page, listed[0], outlines[0]);
+  else if (outlines.length > 0 && listed.length === 0) void page.regions.openFile(outlines[0]);
+  else openAll(page, listed);
 }
 
 /** @param {File} file @param {FileSystemFileHandle} [handle] @returns {ListedFile} */
@@ -111,6 +117,17 @@ function openAll(page, files, facts) {
     page.files.show(files, facts);
     page.files.openFirst();
   }
+}
+
+/**
+ * Opens an image and the outlines that were dropped with it.
+ * @param {Page} page
+ * @param {ListedFile} image
+ * @param {File} outlines
+ */
+async function openWithOutlines(page, image, outlines) {
+  await openOne(page, image);
+  await page.regions.openFile(outlines);
 }
 
 /** @param {Page} page @param {ListedFile} file */
@@ -215,8 +232,13 @@ async function findAddress(page, url, link) {
   return { name: fileNameOf(address), address, imageUrl: address };
 }
 
+/** Adds the model of a file to the session. @param {Page} page @param {File} file */
+export async function openModelBytes(page, file) {
+  const content = new Uint8Array(await file.arrayBuffer());
+  return page.engine.callJson("addModel", content);
+}
+
 /** @param {Page} page @param {File} file */
 export async function openModelFile(page, file) {
-  const content = new Uint8Array(await file.arrayBuffer());
-  await page.loadModel(() => page.engine.callJson("addModel", content));
+  await page.loadModel(() => openModelBytes(page, file));
 }

@@ -58,6 +58,8 @@ class CanvasInput {
   /** @type {[number, number][] | undefined} The stroke in progress, pixels of the image. */
   #stroke;
   #isSpacePressed = false;
+  /** How far the image is shifted under the pointers, device pixels. */
+  #shift = 0;
 
   /** @param {CanvasView} view @param {() => CanvasTool} tool */
   constructor(view, tool) {
@@ -71,7 +73,10 @@ class CanvasInput {
   #pointOf({ clientX, clientY }) {
     const box = this.canvas.getBoundingClientRect();
     const ratio = this.canvas.width / Math.max(1, box.width);
-    return { x: (clientX - box.left) * ratio, y: (clientY - box.top) * ratio };
+    const x = (clientX - box.left) * ratio;
+    // A drag may leave the half in which it began.
+    if (this.#pointers.size === 0) this.#shift = this.view.shiftAt(x);
+    return { x: x - this.#shift, y: (clientY - box.top) * ratio };
   }
 
   /** @param {PointerEvent} event */

@@ -5,3 +5,7 @@ export const ACCEPTED = 1;
 export const ADDED = 2;
 export const REJECTED = 3;
 export const OLDER = 4;
+/** Of two results that are compared: in both, in the second alone, in the first alone. */
+export const MATCHED = 5;
+export const MISSED = 6;
+export const EXTRA = 7;

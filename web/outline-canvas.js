@@ -357,15 +357,22 @@ export class OutlineCanvas {
 
   /** @param {DrawnView} view @returns {OutlineScene} */
   #scene(view) {
-    const { canvas, pixelRatio, split } = this.page.canvasView;
+    const { canvas, pixelRatio } = this.page.canvasView;
     const [marginX, marginY] = this.#margins();
     const width = canvas.width + 2 * marginX;
-    const divider = split < 1 ? split * canvas.width + marginX : width;
+    const panes = this.page.canvasView.panes();
     /** @type {SceneLayer[]} */
     const layers = [];
-    for (const slot of this.#slots) {
-      const [left, right] = slot === MAIN ? [0, divider] : [divider, width];
-      layers.push({ slot, tiles: this.#drawable(slot), left, right });
+    for (const [index, { slot, left, right, shift }] of panes.entries()) {
+      // The outer ones reach into the margins.
+      const isLast = index === panes.length - 1;
+      layers.push({
+        slot,
+        tiles: this.#drawable(slot),
+        left: index === 0 ? 0 : left + marginX,
+        right: isLast ? width : right + marginX,
+        shift,
+      });
     }
     return {
       width,
@@ -392,6 +399,22 @@ export class OutlineCanvas {
     overlayCanvas.height = canvas.height;
     context.lineJoin = "round";
     context.lineCap = "round";
+    for (const { left, right, shift } of this.page.canvasView.panes()) {
+      context.save();
+      context.setTransform(1, 0, 0, 1, 0, 0);
+      context.beginPath();
+      // Beside a line what belongs to the pointer is drawn across it.
+      const isHalf = this.page.canvasView.hasHalves;
+      context.rect(isHalf ? left : 0, 0, isHalf ? right - left : canvas.width, canvas.height);
+      context.clip();
+      this.#drawOverlayAt(context, { ...view, x: view.x + shift });
+      context.restore();
+      if (!isHalf) break;
+    }
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {DrawnView} view */
+  #drawOverlayAt(context, view) {
     const palette = this.#palette;
     for (const { nucleus, status } of this.#selected) {
       const path = pathOf(nucleus, view.scale);

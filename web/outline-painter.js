@@ -1,5 +1,5 @@
 // Draws outlines on a canvas, in the page or in a worker.
-import { ACCEPTED, ADDED, OLDER, REJECTED } from "./object-status.js";
+import { ACCEPTED, ADDED, EXTRA, MATCHED, MISSED, OLDER, REJECTED } from "./object-status.js";
 import { OutlineTile } from "./outline-tile.js";
 import { MAIN } from "./slots.js";
 
@@ -31,6 +31,7 @@ import { MAIN } from "./slots.js";
  * @property {string[]} tiles their names
  * @property {number} left device pixels
  * @property {number} right
+ * @property {number} shift of the image, device pixels
  */
 
 /**
@@ -57,6 +58,7 @@ const MIN_THINNESS = 0.55;
 /** Lengths of dashes and gaps, CSS pixels. */
 const REJECTED_DASH = [4, 3];
 const COMPARISON_DASH = [7, 3];
+const EXTRA_DASH = [3, 3];
 const OLDER_DASH = [2.5, 3.5];
 const OLDER_OPACITY = 0.7;
 
@@ -76,6 +78,12 @@ export function styleOf(palette, slot, status) {
       return { ...plain, colour: palette.added, dash: [] };
     case REJECTED:
       return { ...plain, colour: palette.rejected, dash: REJECTED_DASH };
+    case MATCHED:
+      return { ...plain, colour: palette.matched, dash: [] };
+    case MISSED:
+      return { ...plain, colour: palette.missed, width: THICK_LINE, dash: [] };
+    case EXTRA:
+      return { ...plain, colour: palette.extra, width: THICK_LINE, dash: EXTRA_DASH };
     case OLDER:
       return { ...plain, dash: OLDER_DASH, opacity: OLDER_OPACITY };
     default:
@@ -153,7 +161,8 @@ export class OutlinePainter {
   }
 
   /** @param {Context2d} context @param {OutlineScene} scene @param {SceneLayer} layer */
-  #paintLayer(context, { view, pixelRatio, palette }, { slot, tiles }) {
+  #paintLayer(context, { view: whole, pixelRatio, palette }, { slot, tiles, shift }) {
+    const view = { ...whole, x: whole.x + shift };
     const unit = pixelRatio / view.scale;
     // Thinner lines where nuclei are small on the screen.
     const thinness = Math.max(MIN_THINNESS, Math.min(1, 1 / (unit * THIN_BELOW_SCALE)));

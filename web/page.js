@@ -2,6 +2,7 @@
 import { Address } from "./address.js";
 import { isStandalone } from "./assets.js";
 import { CanvasView } from "./canvas-view.js";
+import { Compare } from "./compare.js";
 import { Continuing } from "./continuing.js";
 import { elements } from "./elements.js";
 import { FileList } from "./file-list.js";
@@ -17,7 +18,8 @@ import { OutlineCanvas } from "./outline-canvas.js";
 import { OverviewMap } from "./overview-map.js";
 import { Persistence } from "./persistence.js";
 import { Preview } from "./preview.js";
-import { describeLoaded, hideReceived, removedPercent } from "./received.js";
+import { Regions } from "./regions.js";
+import { describeLoaded, hideReceived } from "./received.js";
 import { Results } from "./results.js";
 import { Ruler } from "./ruler.js";
 import { showScaleBar } from "./scale-bar.js";
@@ -137,6 +139,8 @@ export class Page {
     this.reviewQueue = new ReviewQueue(this);
     this.tools = new Tools(this);
     this.objectCard = new ObjectCard(this);
+    this.regions = new Regions(this);
+    this.compare = new Compare(this);
     this.store.apply({ model: this.#usableModel });
     this.#showState(this.store.state);
     this.store.subscribe((state, before) => this.#stateChanged(state, before));
@@ -422,10 +426,7 @@ export class Page {
     elements.parameters.textContent = formatCount(facts.parameters);
     elements.bytes.textContent = formatBytes(facts.bytes);
     elements.licence.textContent = facts.licence ?? "licence not stated";
-    const { loaded } = this.models;
-    const removed = loaded ? removedPercent(loaded, ratio) : ratio;
-    elements.leftLabel.textContent = kind === "loaded" ? "as loaded" : `${removed} % removed`;
-    elements.rightLabel.textContent = this.models.loaded ? "as loaded" : "unpruned";
+    void this.compare.showLabels();
     this.#showMppSource();
     if (this.threshold === undefined) this.#showThreshold(facts.threshold);
   }
@@ -649,15 +650,19 @@ export class Page {
     this.address.scheduleWrite();
   }
 
-  /** Shows the unpruned model's result too, or no longer. @param {boolean} comparing */
+  /** Shows the result of the second model or of a file too, or no longer. @param {boolean} comparing */
   async setComparing(comparing) {
     this.comparing = comparing;
     elements.compare.setAttribute("aria-pressed", String(comparing));
-    elements.divider.hidden = !comparing;
-    elements.sideLabels.hidden = !comparing;
-    this.dividerMoved();
+    this.compare.comparingChanged();
+    void this.compare.showLabels();
     // A segmentation that runs segments the comparison at its end.
     if (!comparing || this.canvasView.width === 0 || this.isSegmenting) return;
+    if (this.compare.hasReference) {
+      this.canvasView.resultChanged(COMPARISON);
+      this.compare.resultChanged();
+      return;
+    }
     if (this.isSlide) {
       await this.tasks.runUserTask((check) => this.slideSegmentation.segmentComparison(check));
     } else if (!this.canvasView.hasResult[COMPARISON]) {

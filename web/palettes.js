@@ -8,11 +8,16 @@
  * @property {string} model nuclei of a model, and accepted ones
  * @property {string} added nuclei that a person added, and those of the model right of the divider
  * @property {string} rejected
+ * @property {string} matched objects of both results, while differences are shown
+ * @property {string} missed of the second result alone
+ * @property {string} extra of the first result alone
  * @property {string} casing
  */
 
 const CASING = "#14121c";
 const REJECTED = "#bab7c2";
+/** Blue, yellow and white differ for every eye; extra ones are dashed too. */
+const DIFFERENCES = { matched: "#4cc9ff", missed: "#ffe14a", extra: "#ffffff" };
 
 /** By `display.palette`. @type {Record<string, Palette>} */
 export const PALETTES = {
@@ -21,6 +26,7 @@ export const PALETTES = {
     model: "#4cc9ff",
     added: "#ffe14a",
     rejected: REJECTED,
+    ...DIFFERENCES,
     casing: CASING,
   },
   white: {
@@ -28,6 +34,7 @@ export const PALETTES = {
     model: "#ffffff",
     added: "#ffa028",
     rejected: REJECTED,
+    ...DIFFERENCES,
     casing: CASING,
   },
 };

@@ -33,7 +33,10 @@ export class ReviewSync {
   async count() {
     const { engine, results, canvasView } = this.page;
     if (!canvasView.hasResult[MAIN]) return;
-    results.showReview(await engine.callJson("summary", MAIN));
+    const summary = await engine.callJson("summary", MAIN);
+    results.showReview(summary);
+    this.page.regions.showCounts(summary);
+    this.page.compare.resultChanged();
     results.setNuclei(await engine.call("objects", MAIN));
   }
 

@@ -65,7 +65,8 @@ export class SlideSegmentation {
     const bounds = this.visibleBounds();
     for (const slot of [MAIN, COMPARISON]) {
       if (!page.canvasView.hasResult[slot]) continue;
-      const model = slot === MAIN ? facts.id : (await page.models.unpruned()).id;
+      if (slot === COMPARISON && page.compare.hasReference) continue;
+      const model = slot === MAIN ? facts.id : (await page.compare.model()).id;
       check();
       this.#startedAt = performance.now();
       const job = { slot, model, gpu: false, mpp: page.mpp, threshold: page.threshold ?? -1 };
@@ -137,7 +138,7 @@ export class SlideSegmentation {
       const blocks = formatBlocks(result.blocks);
       showNotes("segmentation", result.notes);
       page.showStatus(`${nuclei}, ${blocks} in ${formatDuration(result.ms)}.`);
-      if (page.comparing) await this.#segmentUnpruned(bounds, check);
+      if (page.comparing) await this.#segmentSecond(bounds, check);
     } finally {
       page.isSegmenting = false;
     }
@@ -149,22 +150,28 @@ export class SlideSegmentation {
     return this.segment(this.#lastExtent, check);
   }
 
-  /** Segments the view with the unpruned model if it is small. @param {() => void} check */
+  /** Segments the view with the second model if it is small. @param {() => void} check */
   async segmentComparison(check) {
     if (this.page.mpp === 0) throw new Error(NO_MPP);
     const bounds = this.visibleBounds();
     if (areaOf(bounds) > MAX_UNREQUESTED_PX) {
-      this.page.showStatus("Zoom in to compare with the unpruned model.");
+      this.page.showStatus("Zoom in to compare with the second model.");
       return;
     }
-    await this.#segmentUnpruned(bounds, check);
+    await this.#segmentSecond(bounds, check);
   }
 
   /** @param {Bounds} bounds @param {() => void} check */
-  async #segmentUnpruned(bounds, check) {
-    const unpruned = await this.page.models.unpruned();
+  async #segmentSecond(bounds, check) {
+    const { compare, canvasView } = this.page;
+    if (compare.hasReference) {
+      canvasView.resultChanged(COMPARISON);
+      return;
+    }
+    const second = await compare.model();
     check();
-    await this.#segmentInto(COMPARISON, unpruned.id, bounds);
+    await this.#segmentInto(COMPARISON, second.id, bounds);
+    compare.resultChanged();
   }
 
   /** @param {number} slot @param {number} model @param {Bounds} bounds */

@@ -9,6 +9,11 @@ const HOVER_DELAY_MS = 60;
 
 /** @typedef {"look" | "nucleus" | "split"} ToolName */
 
+/**
+ * @typedef {CanvasTool & { name: string, hint: string, end: () => void }} GuestTool A tool of another
+ *   module.
+ */
+
 /** @type {Record<ToolName, string>} */
 const HINTS = {
   look: "",
@@ -31,6 +36,8 @@ export class Tools {
   /** @type {[number, number] | undefined} First point of a split by keyboard. */
   #splitStart;
   #hoverRequest = 0;
+  /** @type {GuestTool | undefined} In place of the own tools. */
+  #guest;
 
   /** @param {Page} page */
   constructor(page) {
@@ -49,6 +56,7 @@ export class Tools {
 
   /** What clicks and drags on the image do now. @returns {CanvasTool} */
   canvasTool() {
+    if (this.#guest) return this.#guest;
     const { editing, outlines } = this.page;
     switch (this.name) {
       case "nucleus":
@@ -81,8 +89,21 @@ export class Tools {
     }
   }
 
+  /** Uses a tool of another module until another one is chosen. @param {GuestTool} guest */
+  useGuest(guest) {
+    this.use("look");
+    this.#guest = guest;
+    for (const button of elements.toolButtons) button.setAttribute("aria-pressed", "false");
+    elements.viewer.dataset.tool = guest.name;
+    this.page.showStatus(guest.hint);
+    this.page.canvasView.canvas.focus();
+  }
+
   /** @param {ToolName} name */
   use(name) {
+    const guest = this.#guest;
+    this.#guest = undefined;
+    guest?.end();
     this.name = name;
     this.#splitStart = undefined;
     this.#endHover();
@@ -122,7 +143,7 @@ export class Tools {
   /** Ends what is going on: a stroke, a tool, a selection. */
   escape() {
     const { editing, reviewQueue } = this.page;
-    if (this.name !== "look") this.use("look");
+    if (this.name !== "look" || this.#guest) this.use("look");
     else editing.select([]);
     editing.redrawn = undefined;
     reviewQueue.stop();
@@ -218,7 +239,7 @@ export class Tools {
         void reviewQueue.go(1);
         return true;
       case "Escape":
-        if (this.name === "look" && editing.selected.length === 0) return false;
+        if (this.name === "look" && !this.#guest && editing.selected.length === 0) return false;
         this.escape();
         return true;
       default:

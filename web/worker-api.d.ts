@@ -84,14 +84,45 @@ export interface ReviewCounts {
   rejected: number;
 }
 
-export interface RegionCounts {
+export interface RegionCounts extends ReviewCounts {
   id: number;
   name: string;
-  /** Pixels of the finest level: the region, and its segmented part. */
+  /** Pixels of the finest level: the region inside the image, and its segmented part. */
   areaPx: number;
   segmentedPx: number;
-  nuclei: number;
-  coveredPx: number;
+}
+
+/** Outcome of `readRegions`. */
+export interface RegionFile {
+  regions: NamedRegion[];
+  /** Number of objects that a program found. */
+  detections: number;
+  notes: string[];
+}
+
+/** Outcome of `Session.setReference`. */
+export interface ReferenceFacts {
+  objects: number;
+  notes: string[];
+}
+
+/** Outcome of `Session.scores`: of the first result against the second; null where not defined. */
+export interface ScoreFacts {
+  true_objects: number;
+  called_objects: number;
+  dice: number | null;
+  dice2: number | null;
+  aji: number | null;
+  aji_plus: number | null;
+  dq: number | null;
+  sq: number | null;
+  pq: number | null;
+  f1: number | null;
+  matched: number;
+  missed: number;
+  extra: number;
+  /** Left, top, width and height, pixels. */
+  window: [number, number, number, number];
 }
 
 /** Outcome of `Session.summary`. */
@@ -268,6 +299,11 @@ export interface ResultFacts {
 export interface NamedRegion {
   name: string;
   polygons: Polygons;
+  /** Class in the file that it comes from. */
+  class?: string;
+  colour?: [red: number, green: number, blue: number];
+  /** UUID in files. */
+  objectId?: string;
 }
 
 /** The page's state without outlines of nuclei. */
@@ -323,6 +359,8 @@ export interface JsonResults {
   objectAt: ReviewObject | null;
   objectOf: ReviewObject | null;
   propose: NucleusFacts | null;
+  scores: ScoreFacts;
+  setReference: ReferenceFacts;
   splitNucleus: NucleusFacts[];
   summary: ReviewSummary;
   addLink: ModelFacts;

@@ -18,7 +18,10 @@ mod imagescope_writer;
 mod labelme;
 mod negative;
 mod read;
+#[cfg(not(target_arch = "wasm32"))]
 mod repair;
+#[cfg(any(test, target_arch = "wasm32"))]
+mod repair_on_grid;
 mod set_aside;
 #[cfg(test)]
 mod test_shapes;
@@ -28,6 +31,10 @@ mod text;
 mod trace;
 mod validity;
 mod xml;
+
+// Boolean operations on polygons are a tenth of the page's program, so it works on pixels.
+#[cfg(target_arch = "wasm32")]
+use repair_on_grid as repair;
 
 pub use draw::{Drawing, draw_outlines};
 pub use geojson_writer::{write_geojson, write_regions};

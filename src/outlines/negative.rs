@@ -5,8 +5,9 @@
 //! out of those.
 
 use super::bounds::{BoundsIndex, OutlineBounds};
+use super::geometry::{area, is_valid};
 use super::read::Outline;
-use super::repair::{area, common_area, is_valid, without};
+use super::repair::{common_area, without};
 use crate::error::{Error, Result, Warnings, counted};
 use crate::raster::{Polygon, Ring, doubled_area, rings_hold};
 

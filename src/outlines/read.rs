@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::foreign::foreign_outlines;
 use super::geojson_reader::read_geojson;
-use super::repair::{area, is_valid, united};
+use super::geometry::{area, is_valid};
+use super::repair::united;
 use super::set_aside::which_are_nuclei;
 use super::text::text_of;
 use super::validity::MAX_COORDINATE_PX;

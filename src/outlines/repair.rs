@@ -7,21 +7,14 @@ use i_overlay::core::overlay_rule::OverlayRule;
 use i_overlay::core::solver::Solver;
 use i_overlay::i_float::int::point::IntPoint;
 
-use super::validity::{MAX_COORDINATE_PX, polygons_are_valid};
-use crate::raster::{Polygon, Ring, doubled_area};
+use super::geometry::area;
+use super::validity::MAX_COORDINATE_PX;
+use crate::raster::{Polygon, Ring};
 
 /// Steps of the grid in one pixel.
 const GRID: f64 = 100.0;
-/// A polygon that is valid on this grid is left as it is, since its coordinates can be written with
-/// enough decimals.
-const FINE_GRID: f64 = 1e6;
 
 type GridRing = Vec<IntPoint<i64>>;
-
-/// Valid as it is, with two decimals or more.
-pub(super) fn is_valid(polygons: &[Polygon]) -> bool {
-    polygons_are_valid(polygons, GRID) || polygons_are_valid(polygons, FINE_GRID)
-}
 
 /// What several polygons cover together, each by the even-odd rule, as valid polygons.
 pub(super) fn united(polygons_of_object: &[Polygon]) -> Vec<Polygon> {
@@ -64,16 +57,6 @@ pub(super) fn common_area(a: &Polygon, b: &Polygon) -> f64 {
     add(&mut overlay, a, ShapeType::Subject);
     add(&mut overlay, b, ShapeType::Clip);
     polygons(overlay.overlay(OverlayRule::Intersect, FillRule::EvenOdd)).iter().map(area).sum()
-}
-
-/// Area inside the outline without the holes, square pixels, of a valid polygon.
-pub(super) fn area(polygon: &Polygon) -> f64 {
-    let mut area = 0.0;
-    for (index, ring) in polygon.iter().enumerate() {
-        let ring_area = doubled_area(ring).abs() / 2.0;
-        area += if index == 0 { ring_area } else { -ring_area };
-    }
-    area
 }
 
 fn new_overlay() -> Overlay<i64> {
@@ -126,6 +109,7 @@ fn polygons(shapes: Vec<Vec<GridRing>>) -> Vec<Polygon> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outlines::geometry::is_valid;
     use crate::outlines::test_shapes::{ring, square};
 
     fn total(polygons: &[Polygon]) -> f64 {

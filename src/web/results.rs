@@ -4,6 +4,7 @@
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
+use super::reference::COMPARISON;
 use super::reviewed::ReviewInput;
 use super::session::{ResultSlot, Session};
 use super::{Thrown as _, json, viewport};
@@ -276,6 +277,10 @@ impl Session {
     ) -> std::result::Result<Vec<u8>, JsValue> {
         let state = self.state.borrow();
         let key = TileKey { level, row, column };
+        if let (COMPARISON, Some(reference)) = (slot, &state.reference) {
+            return nuclei_tile(state.picture_size().thrown()?, reference.nuclei.index(), key)
+                .thrown();
+        }
         if let (Some(slide_result), Some(slide)) = (state.slide_result(slot), &state.slide) {
             return nuclei_tile(slide.tiles.size(), slide_result.nuclei.index(), key).thrown();
         }
@@ -303,14 +308,7 @@ impl Session {
         selected: u32,
     ) -> std::result::Result<Vec<u8>, JsValue> {
         let image = self.image_tile(level, row, column)?;
-        let state = self.state.borrow();
-        let data = match state.slot(slot) {
-            Ok(slot) => {
-                let key = TileKey { level, row, column };
-                Some(data_tile(slot.size(), &slot.planes(), key).thrown()?)
-            }
-            Err(_) => None,
-        };
+        let data = self.data_tile(slot, level, row, column).ok();
         let layers = viewport::layers([outline, mask, heat, preview], selected, -1.0);
         compose(&image, data.as_deref(), slot as usize, &layers).thrown()
     }

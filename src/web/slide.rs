@@ -23,7 +23,7 @@ use crate::model::InstanceParameters;
 use crate::raster::{Point, StainMode};
 use crate::review::ReviewedIndex;
 use crate::slide::SlideBounds;
-use crate::viewer::{TileKey, compose, nuclei_tile};
+use crate::viewer::{TileKey, compose};
 use crate::whole_slide::{
     BackgroundBlocks, KeptBlock, KeptBlockTask, KeptProbabilities, LEAST_THRESHOLD, NucleusIndex,
     Sampling, SavedBlock, SavedSettings, SavedSlide, SegmentSettings, SlideJob, SlideNucleus,
@@ -600,8 +600,7 @@ impl Session {
     ) -> std::result::Result<Vec<u8>, JsValue> {
         let key = TileKey { level, row, column };
         let image = self.tile(key, &read).await.thrown()?;
-        let size = self.slide().thrown()?.tiles.size();
-        let data = self.with_answer(slot, |a| nuclei_tile(size, a.nuclei.index(), key)).ok();
+        let data = self.data_tile(slot, level, row, column).ok();
         let strength = |i: usize| layers.get(i).copied().unwrap_or(0.0);
         let layers = viewport::layers([strength(0), strength(1), strength(2), -1.0], chosen, -1.0);
         compose(&image, data.as_deref(), slot as usize, &layers).thrown()

@@ -16,7 +16,7 @@ import { chromium } from "playwright-core";
 import { PNG } from "pngjs";
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
-export const site = join(root, "target/page");
+export const site = process.env.PRUNELLA_SITE ?? join(root, "target/page");
 export const shots = join(root, "target/e2e");
 mkdirSync(shots, { recursive: true });
 

@@ -17,6 +17,7 @@ mod onnx;
 mod outlines;
 mod pictures;
 mod reference;
+mod regions;
 mod resume;
 mod serve;
 mod shipped;

@@ -34,7 +34,7 @@ print(len(shapes), sum(s.area for s in shapes))
 ";
 
 /// A Python with shapely; without one the test is skipped.
-fn python(test: &str) -> Option<String> {
+pub fn python(test: &str) -> Option<String> {
     let python = std::env::var("PRUNELLA_PYTHON").unwrap_or_else(|_| "python3".into());
     let import = Command::new(&python).args(["-c", "import shapely"]).output();
     if !import.is_ok_and(|o| o.status.success()) {

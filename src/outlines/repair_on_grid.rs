@@ -1,0 +1,122 @@
+//! The same as `repair`, on pixels, for the page: polygons are drawn by the even-odd rule on a grid
+//! of at least a quarter of a pixel and traced again.
+
+use super::bounds::OutlineBounds;
+use super::trace::trace_labels;
+use crate::raster::{LabelMap, Plane, Point, Polygon, Ring, fill_rings};
+
+/// Most cells along a side of the grid.
+const MAX_CELLS: f64 = 1024.0;
+/// Least side of a cell, pixels.
+const MIN_STEP_PX: f64 = 0.25;
+
+/// What several polygons cover together, each by the even-odd rule, as valid polygons.
+pub(super) fn united(polygons_of_object: &[Polygon]) -> Vec<Polygon> {
+    let Some(mut grid) = Grid::around(polygons_of_object) else { return Vec::new() };
+    for polygon in polygons_of_object {
+        grid.fill(polygon, 1);
+    }
+    grid.polygons()
+}
+
+/// A polygon without what other rings cover.
+pub(super) fn without(polygon: &Polygon, cut: &[&Ring]) -> Vec<Polygon> {
+    let Some(mut grid) = Grid::around(std::slice::from_ref(polygon)) else { return Vec::new() };
+    grid.fill(polygon, 1);
+    for &ring in cut {
+        grid.fill(&vec![ring.clone()], 0);
+    }
+    grid.polygons()
+}
+
+/// The area that two shapes have in common, by the even-odd rule, square pixels.
+pub(super) fn common_area(a: &Polygon, b: &Polygon) -> f64 {
+    let Some(mut grid) = Grid::around(std::slice::from_ref(a)) else { return 0.0 };
+    grid.fill(a, 1);
+    let own = std::mem::replace(&mut grid.cells, Plane::filled(0, 0, 0));
+    grid.cells = own.map(|_| 0);
+    grid.fill(b, 1);
+    let common =
+        own.data().iter().zip(grid.cells.data()).filter(|&(own, other)| *own > 0 && *other > 0);
+    common.count() as f64 * grid.step * grid.step
+}
+
+/// Cells around polygons.
+struct Grid {
+    left: f64,
+    top: f64,
+    step: f64,
+    cells: LabelMap,
+}
+
+impl Grid {
+    /// None around nothing.
+    fn around(polygons: &[Polygon]) -> Option<Self> {
+        let corners = polygons.iter().flatten().flatten();
+        let bounds = OutlineBounds::of(corners);
+        let side = (bounds.right - bounds.left).max(bounds.bottom - bounds.top);
+        // False for NaN too.
+        let is_finite = side > 0.0 && side < f64::MAX;
+        if !is_finite {
+            return None;
+        }
+        let step = (side / MAX_CELLS).max(MIN_STEP_PX);
+        let (left, top) = ((bounds.left / step).floor() * step, (bounds.top / step).floor() * step);
+        let cells = |from: f64, to: f64| ((to - from) / step).ceil() as usize + 1;
+        let (width, height) = (cells(left, bounds.right), cells(top, bounds.bottom));
+        Some(Self { left, top, step, cells: Plane::filled(width, height, 0) })
+    }
+
+    fn fill(&mut self, polygon: &[Ring], value: u32) {
+        let (left, top, step) = (self.left, self.top, self.step);
+        let place = |p: &Point| Point { x: (p.x - left) / step, y: (p.y - top) / step };
+        let rings: Polygon = polygon.iter().map(|ring| ring.iter().map(place).collect()).collect();
+        let cells = &mut self.cells;
+        fill_rings(&rings, cells.width(), cells.height(), |row, first, end| {
+            cells.row_mut(row)[first..end].fill(value);
+        });
+    }
+
+    fn polygons(&self) -> Vec<Polygon> {
+        let mut polygons = Vec::new();
+        for object in trace_labels(&self.cells).objects {
+            polygons.extend(object.polygons);
+        }
+        for point in polygons.iter_mut().flatten().flatten() {
+            *point =
+                Point { x: self.left + point.x * self.step, y: self.top + point.y * self.step };
+        }
+        polygons
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outlines::geometry::{area, is_valid};
+    use crate::outlines::repair;
+    use crate::outlines::test_shapes::{ring, square};
+
+    #[test]
+    fn shapes_cover_what_boolean_operations_give() {
+        let bow_tie = vec![ring(&[(0., 0.), (20., 20.), (20., 0.), (0., 20.)])];
+        let parts = [bow_tie, vec![square(15., 5., 30.)], vec![square(100.5, 3.25, 7.)]];
+        let total = |polygons: &[Polygon]| polygons.iter().map(area).sum::<f64>();
+        let (ours, exact) = (united(&parts), repair::united(&parts));
+        assert!(is_valid(&ours));
+        assert!(
+            (total(&ours) / total(&exact) - 1.0).abs() < 0.02,
+            "{} {}",
+            total(&ours),
+            total(&exact)
+        );
+        let plate = vec![square(0., 0., 20.)];
+        let [a, b] = [square(2., 2., 6.), square(5., 5., 6.)];
+        let (ours, exact) = (without(&plate, &[&a, &b]), repair::without(&plate, &[&a, &b]));
+        assert!(is_valid(&ours) && (total(&ours) - total(&exact)).abs() < 1e-9);
+        let common = common_area(&plate, &vec![square(15., 15., 10.)]);
+        assert!((common - 25.0).abs() < 1e-9, "{common}");
+        assert!(united(&[vec![ring(&[(0., 0.), (f64::INFINITY, 5.), (9., 9.)])]]).is_empty());
+        assert!(united(&[]).is_empty());
+    }
+}
