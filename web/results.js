@@ -156,7 +156,8 @@ export class Results {
     const { number = 0 } = this.nuclei.find((nucleus) => nucleus.label === object.id) ?? {};
     const name = number > 0 ? `Nucleus ${number}` : "Nucleus";
     const status = object.status ? `, ${object.status}` : "";
-    return `${name}${status}. ${this.factsOf(object)}`;
+    const facts = this.factsOf(object);
+    return `${name}${status}: ${facts[0].toLowerCase()}${facts.slice(1)}`;
   }
 
   /**
