@@ -12,6 +12,7 @@ import { Models } from "./models.js";
 import { Opener } from "./opener.js";
 import { OutlineCanvas } from "./outline-canvas.js";
 import { OverviewMap } from "./overview-map.js";
+import { paletteOf } from "./palettes.js";
 import { Preview } from "./preview.js";
 import { Results } from "./results.js";
 import { Ruler } from "./ruler.js";
@@ -254,6 +255,9 @@ export class Page {
         input.value = String(Math.round(strength * 100));
       }
       elements.palette.value = display.palette;
+      const { model: left, added: right } = paletteOf(display.palette);
+      elements.leftLabel.style.borderLeftColor = left;
+      elements.rightLabel.style.borderLeftColor = right;
       this.canvasView.setLayers({ mask, heat });
       this.look.show(display);
     }
