@@ -11,6 +11,7 @@ import { saveFile } from "./save-file.js";
 import { bindSheet } from "./sheet.js";
 import { bindSlideEstimate } from "./slide-estimate.js";
 import { MAIN } from "./slots.js";
+import { bindStainSwitch } from "./stain-switch.js";
 
 /** @import { Page } from "./page.js" */
 /** @import { ModelSetting } from "./worker-api.d.ts" */
@@ -35,6 +36,7 @@ export function bindControls(page) {
   bindImageControls(page);
   bindDropAndPaste(page);
   bindModelControls(page);
+  bindStainSwitch(page);
   bindLayerControls(page);
   bindExportControls(page);
   bindMessages(() => page.canvasView.canvas.focus());

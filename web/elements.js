@@ -81,6 +81,8 @@ export const elements = {
   progress: find("progress", HTMLProgressElement),
   progressText: element("progress-text"),
   cancel: button("cancel"),
+  continue: button("continue"),
+  continueRow: element("continue-row"),
   status: element("status"),
   alert: element("alert"),
   alertRow: element("alert-row"),
@@ -140,6 +142,9 @@ export const elements = {
   shippedModels: button("shipped-models"),
   modelFile: input("model-file"),
   licence: element("licence"),
+  received: element("received"),
+  matchStain: input("match-stain"),
+  stainFacts: element("stain-facts"),
 
   // Display
   stain: find("stain", HTMLSelectElement),
@@ -172,4 +177,9 @@ export const elements = {
   shareCost: element("share-cost"),
   shareLink: find("share-link", HTMLTextAreaElement),
   shareCopy: button("share-copy"),
+  shareGets: element("share-gets"),
+  shareAdvice: element("share-advice"),
+  shareSmallest: button("share-smallest"),
+  shareInt8: button("share-int8"),
+  shareOwn: button("share-own"),
 };

@@ -25,7 +25,7 @@ export const MODEL_STOPS = [
     ratio: 50,
     pruneHidden: false,
     parameters: 416_541,
-    bytes: 839_834,
+    bytes: 839874,
     dice: 0.796,
   },
   {
@@ -92,7 +92,8 @@ function stopLabel({ name, parameters, bytes, dice }, input) {
 /** Marks the model of slider and switch, if it is one of those that ship. @param {Page} page */
 export function showModelStop(page) {
   const { ratio, pruneHidden, loaded } = page.shownModel();
-  elements.ratioText.textContent = `${ratio} %`;
+  const more = loaded === null ? "" : " more";
+  elements.ratioText.textContent = `${ratio} %${more}`;
   // A loaded model has no trained versions.
   elements.modelStops.hidden = loaded !== null;
   let isStop = false;

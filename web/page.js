@@ -2,6 +2,7 @@
 import { Address } from "./address.js";
 import { isStandalone } from "./assets.js";
 import { CanvasView } from "./canvas-view.js";
+import { Continuing } from "./continuing.js";
 import { elements } from "./elements.js";
 import { formatBytes, formatCount } from "./format.js";
 import { ImageSegmentation } from "./image-segmentation.js";
@@ -14,6 +15,7 @@ import { OutlineCanvas } from "./outline-canvas.js";
 import { OverviewMap } from "./overview-map.js";
 import { paletteOf } from "./palettes.js";
 import { Preview } from "./preview.js";
+import { describeLoaded, hideReceived, removedPercent } from "./received.js";
 import { Results } from "./results.js";
 import { Ruler } from "./ruler.js";
 import { showScaleBar } from "./scale-bar.js";
@@ -21,6 +23,7 @@ import { ShareDialog } from "./share-dialog.js";
 import { SlideSegmentation } from "./slide-segmentation.js";
 import { Store } from "./store.js";
 import { COMPARISON, MAIN } from "./slots.js";
+import { showStainFacts } from "./stain-switch.js";
 import { TaskQueue } from "./task-queue.js";
 import { Editing } from "./editing.js";
 import { ObjectCard } from "./object-card.js";
@@ -114,6 +117,7 @@ export class Page {
         if (document.documentElement.dataset.state !== "loading") closeAlert(number);
       },
     });
+    this.continuing = new Continuing(this);
     this.imageSegmentation = new ImageSegmentation(this);
     this.slideSegmentation = new SlideSegmentation(this);
     this.opener = new Opener(this);
@@ -167,6 +171,7 @@ export class Page {
   setBusy(busy) {
     const { dataset } = document.documentElement;
     if (dataset.state !== "loading") dataset.state = busy ? "busy" : "idle";
+    if (busy) this.continuing.withdraw();
     const hadFocus = document.activeElement === elements.cancel;
     elements.progressRow.hidden = !busy;
     // Hiding the button with the focus would lose it.
@@ -254,12 +259,12 @@ export class Page {
         const input = elements[/** @type {"outline" | "mask" | "heat"} */ (name)];
         input.value = String(Math.round(strength * 100));
       }
+      this.look.show(display);
       elements.palette.value = display.palette;
       const { model: left, added: right } = paletteOf(display.palette);
       elements.leftLabel.style.borderLeftColor = left;
       elements.rightLabel.style.borderLeftColor = right;
       this.canvasView.setLayers({ mask, heat });
-      this.look.show(display);
     }
   }
 
@@ -364,25 +369,27 @@ export class Page {
   /** @param {Model} model @param {number} ratio filters removed here, per cent */
   #showModel({ facts, kind }, ratio) {
     showModelStop(this);
-    elements.modelKind.textContent = this.#describeModel(kind, ratio);
+    elements.modelKind.textContent = this.#describeModel(facts, kind, ratio);
     elements.parameters.textContent = formatCount(facts.parameters);
     elements.bytes.textContent = formatBytes(facts.bytes);
     elements.licence.textContent = facts.licence ?? "licence not stated";
-    elements.leftLabel.textContent = `${ratio} % removed`;
+    const { loaded } = this.models;
+    const removed = loaded ? removedPercent(loaded, ratio) : ratio;
+    elements.leftLabel.textContent = kind === "loaded" ? "as loaded" : `${removed} % removed`;
     elements.rightLabel.textContent = this.models.loaded ? "as loaded" : "unpruned";
     this.#showMppSource();
     if (this.threshold === undefined) this.#showThreshold(facts.threshold);
   }
 
-  /** @param {Model["kind"]} kind @param {number} ratio */
-  #describeModel(kind, ratio) {
+  /** @param {ModelFacts} facts @param {Model["kind"]} kind @param {number} ratio */
+  #describeModel(facts, kind, ratio) {
     switch (kind) {
       case "shipped":
         return ratio === 0 ? "The unpruned network." : "Fine-tuned after pruning.";
       case "pruned":
         return "Pruned here, without fine-tuning: the numbers can be far off.";
       case "loaded":
-        return "The loaded model, unchanged.";
+        return describeLoaded(facts);
     }
   }
 
@@ -397,6 +404,7 @@ export class Page {
     await this.tasks.runUserTask(async (check) => {
       const facts = await load();
       this.models.keep(facts);
+      hideReceived();
       this.#replaceModel({ ratio, pruneHidden, loaded: facts.fingerprint });
       this.address.modelLink = modelLink;
       this.address.hasModelUrl = fromUrl;
@@ -415,6 +423,7 @@ export class Page {
     this.address.modelLink = undefined;
     this.address.hasModelUrl = false;
     elements.shippedModels.hidden = true;
+    hideReceived();
     return this.segmentWithSettings();
   }
 
@@ -461,6 +470,7 @@ export class Page {
     if (isDifferent(this.#usableModel, this.store.state.model)) await this.selectModel(check);
     if (this.isSlide) await this.slideSegmentation.segmentSmallView(check);
     else await this.imageSegmentation.segment(check);
+    void showStainFacts(this);
   }
 
   /** @param {"view" | "slide"} extent */
@@ -468,6 +478,7 @@ export class Page {
     return this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
       await this.slideSegmentation.segment(extent, check);
+      void showStainFacts(this);
     });
   }
 
@@ -548,7 +559,7 @@ export class Page {
   /** Finds the nuclei at the threshold. */
   #useThreshold() {
     if (this.isSlide) {
-      // Probabilities of a slide are not kept: the view is segmented again.
+      // Blocks whose probabilities are kept are done again, and a small view is completed.
       this.debounce("threshold", SLIDE_THRESHOLD_DELAY_MS, () => void this.segmentWithSettings());
       return;
     }

@@ -12,7 +12,6 @@ use crate::engine::gpu::Gpu;
 use crate::engine::{DeviceChoice, SegmentOptions, Segmenter};
 use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
-use crate::raster::STAIN_MATCHED;
 use crate::slide::SlideBounds;
 use crate::whole_slide::{NucleusIndex, SlideJob, SlideRun};
 
@@ -139,8 +138,8 @@ fn run(
     } else {
         let model_mpp_um = task.model.card().mpp_um;
         let job = task.document.prepare(model_mpp_um, task.parameters, task.mpp_um, cancel)?;
-        if job.stain_lut().is_some() {
-            events.send(JobEvent::Note(STAIN_MATCHED));
+        if let Some(note) = job.stain_note() {
+            events.send(JobEvent::Note(note));
         }
         let index = NucleusIndex::new(&job);
         let mut state = lock();

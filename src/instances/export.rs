@@ -327,6 +327,39 @@ mod tests {
     }
 
     #[test]
+    fn files_state_who_says_that_it_is_a_nucleus_and_hold_regions() {
+        let added = WrittenNucleus { nucleus: square(2, 10.0), status: NucleusStatus::Added };
+        let mut drawn = square(3, 20.0);
+        drawn.measurements = Some([1.0, 2.0, 0.5, 0.5, f64::NAN, 0.25].into());
+        let drawn = WrittenNucleus { nucleus: drawn, status: NucleusStatus::Accepted };
+        let all = vec![square(1, 0.0).into(), added, drawn];
+        let regions =
+            [WrittenRegion { name: "Tumour \"a\"".into(), polygons: square(1, 0.0).polygons }];
+        let (mut geojson, mut csv) = (Vec::new(), Vec::new());
+        let provenance = Provenance::default();
+        let count = write_nuclei_and_regions(
+            all.into_iter(),
+            &regions,
+            &provenance,
+            &mut geojson,
+            &mut csv,
+        );
+        assert_eq!(count.expect("written"), 3);
+        let table = String::from_utf8(csv).expect("UTF-8");
+        let endings: Vec<_> =
+            table.lines().filter_map(|line| line.rsplit_once(',')).map(|(_, end)| end).collect();
+        assert_eq!(endings, ["status", "model", "added", "accepted"]);
+        assert!(table.contains(",0.5,0.5,,0.25,accepted"), "{table}");
+        let parsed: serde_json::Value = serde_json::from_slice(&geojson).expect("JSON");
+        let features = parsed["features"].as_array().expect("features");
+        assert_eq!(features.len(), 4);
+        assert_eq!(features[0]["properties"]["objectType"], "annotation");
+        assert_eq!(features[0]["properties"]["name"], "Tumour \"a\"");
+        assert_eq!(features[2]["properties"]["metadata"]["status"], "added");
+        assert!(features[3]["properties"]["measurements"].get("Probability mean").is_none());
+    }
+
+    #[test]
     fn a_nucleus_of_two_parts_is_one_feature_and_one_row() {
         let mut nucleus = square(1, 0.0);
         nucleus.polygons.extend(square(1, 10.0).polygons);

@@ -21,9 +21,9 @@ pub use files::write_reviewed;
 pub use history::{MAX_UNDO_STEPS, Review};
 pub use mark::{MARK_BIT, Mark, MarkStatus, Marks, ReviewObject};
 pub use nuclei::{HiddenNuclei, ReviewCounts, ReviewedNuclei};
-pub use region::{NamedRegion, RegionCounts};
+pub use region::{NamedRegion, RegionCounts, RegionFile};
 pub use reviewed_index::ReviewedIndex;
-pub use shapes::{closed_stroke, merged, split};
+pub use shapes::{closed_region, closed_stroke, merged, split};
 pub use state::{
     DisplaySettings, DocumentFacts, ModelSetting, PixelSizeSetting, PixelSizeSource, ResultFacts,
     ReviewState,

@@ -136,7 +136,7 @@ pub struct ReviewCounts {
 }
 
 impl ReviewCounts {
-    fn add(&mut self, object: &ReviewObject) {
+    pub(super) fn add(&mut self, object: &ReviewObject) {
         match object.status {
             Some(MarkStatus::Rejected | MarkStatus::Replaced) => {
                 self.rejected += usize::from(object.status == Some(MarkStatus::Rejected));
@@ -352,7 +352,10 @@ mod tests {
         let index = index();
         let (marks, hidden) = (Marks::new(), HiddenNuclei::default());
         let polygons = square(1, 30.0, 0.0, 30.0).polygons;
-        let regions = BTreeMap::from([(1, NamedRegion { name: "tumour".into(), polygons })]);
+        let regions = BTreeMap::from([(
+            1,
+            NamedRegion { name: "tumour".into(), polygons, ..NamedRegion::default() },
+        )]);
         let nuclei = ReviewedNuclei { inside: Some(&regions), ..reviewed(&index, &marks, &hidden) };
         assert_eq!(nuclei.all().map(|object| object.id).collect::<Vec<_>>(), [2]);
     }

@@ -34,6 +34,12 @@ pub enum OutlineStatus {
     Rejected = 3,
     /// A nucleus of a model, found with older settings.
     Older = 4,
+    /// One of two results that are compared: an object of both.
+    Matched = 5,
+    /// An object of the second result alone.
+    Missed = 6,
+    /// An object of the first result alone.
+    Extra = 7,
 }
 
 /// An object to be drawn.

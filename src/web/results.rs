@@ -99,6 +99,10 @@ impl ResultSlot {
         let (labels, smooth) = label_nuclei(&self.map, &parameters)?;
         let nuclei = self.measured(&labels, &smooth, &parameters, self.mpp_um)?.into();
         self.nuclei = Some(FoundNuclei { labels, smooth, parameters, nuclei });
+        if self.is_complete() {
+            self.partial = None;
+            self.older = None;
+        }
         Ok(())
     }
 
@@ -117,10 +121,17 @@ impl ResultSlot {
         nuclei_files(&other_lengths.into(), review, &provenance)
     }
 
+    /// The label map of the nuclei that count, where it has the pixels of the open image; none where
+    /// they must be drawn from their outlines.
+    pub(super) fn own_labels(&self, review: &ReviewInput) -> Result<Option<&LabelMap>> {
+        let is_own = !self.is_resampled() && review.is_empty();
+        Ok(Some(&self.nuclei()?.labels).filter(|_| is_own))
+    }
+
     /// The labels of the nuclei that count, in pixels of the open image.
     fn labels(&self, review: &ReviewInput) -> Result<LabelMap> {
-        let FoundNuclei { labels, nuclei, .. } = self.nuclei()?;
-        if !self.is_resampled() && review.is_empty() {
+        let FoundNuclei { nuclei, .. } = self.nuclei()?;
+        if let Some(labels) = self.own_labels(review)? {
             return Ok(labels.clone());
         }
         // At another pixel size, or with marks, they are drawn from the outlines.

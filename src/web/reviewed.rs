@@ -7,6 +7,7 @@ use js_sys::Function;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
+use super::reference::COMPARISON;
 use super::session::{Session, State};
 use super::{Thrown as _, json};
 use crate::engine::Block;
@@ -14,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::instances::{
     Nucleus, OutlinePixels, measure_outline, probability_to_u8, proposed_outline,
 };
-use crate::raster::{Point, Polygon, RgbImage};
+use crate::raster::{Mask, Point, Polygon, RgbImage};
 use crate::review::{
     MarkStatus, Marks, NamedRegion, RegionCounts, ReviewCounts, ReviewObject, ReviewedIndex,
     ReviewedNuclei, closed_stroke, merged, split,
@@ -47,6 +48,12 @@ impl ReviewInput {
     /// Together with the nuclei of a result.
     pub(super) fn of<'a>(&'a self, nuclei: &'a ReviewedIndex) -> ReviewedNuclei<'a> {
         nuclei.reviewed(&self.marks, self.inside_only.then_some(&self.regions))
+    }
+
+    /// The regions alone.
+    fn without_marks(&self) -> Self {
+        let Self { regions, inside_only, .. } = self;
+        Self { marks: Marks::new(), regions: regions.clone(), inside_only: *inside_only }
     }
 
     /// Whether every nucleus of the model counts, and nothing else.
@@ -86,32 +93,83 @@ struct ResultProgress {
 
 impl State {
     /// The nuclei of a result; none before it is begun.
-    fn found(&self, slot: u32) -> Option<&ReviewedIndex> {
+    pub(super) fn found(&self, slot: u32) -> Option<&ReviewedIndex> {
+        if let (COMPARISON, Some(reference)) = (slot, &self.reference) {
+            return Some(&reference.nuclei);
+        }
         if let Some(slide_result) = self.slide_result(slot) {
             return Some(&slide_result.nuclei);
         }
-        Some(&self.slot(slot).ok()?.nuclei.as_ref()?.nuclei)
+        self.slot(slot).ok()?.found()
     }
 
     /// Size of the open image or slide, pixels of the finest level.
-    fn picture_size(&self) -> Result<(usize, usize)> {
+    pub(super) fn picture_size(&self) -> Result<(usize, usize)> {
         match &self.slide {
             Some(slide) => Ok(slide.tiles.size()),
             None => self.image().map(|image| (image.width(), image.height())),
         }
     }
 
+    /// What belongs to a result: what is compared with shows its own objects alone.
+    pub(super) fn review_of(&self, slot: u32) -> &ReviewInput {
+        if slot == COMPARISON { &self.comparison_review } else { &self.review }
+    }
+
     /// Does something with the nuclei of a result together with the marks; without a result there
     /// are the marks alone.
-    fn with_reviewed<T>(&self, slot: u32, work: impl FnOnce(ReviewedNuclei<'_>) -> T) -> Result<T> {
+    pub(super) fn with_reviewed<T>(
+        &self,
+        slot: u32,
+        work: impl FnOnce(ReviewedNuclei<'_>) -> T,
+    ) -> Result<T> {
         if slot as usize >= RESULT_LAYERS {
             return Err(Error::invalid("There is no such result"));
         }
         let size = self.picture_size()?;
         match self.found(slot) {
-            Some(nuclei) => Ok(work(self.review.of(nuclei))),
-            None => Ok(work(self.review.of(&ReviewedIndex::nothing(size)))),
+            Some(nuclei) => Ok(work(self.review_of(slot).of(nuclei))),
+            None => Ok(work(self.review_of(slot).of(&ReviewedIndex::nothing(size)))),
         }
+    }
+
+    /// Nuclei of earlier results in a rectangle where the present one is not finished, the numbers
+    /// of the latest result first.
+    fn older_near(&self, slot: u32, bounds: SlideBounds) -> Vec<ReviewObject> {
+        let mut earlier: Vec<&ReviewedIndex> = Vec::new();
+        if let Some(older) = self.older_slides.get(slot as usize) {
+            earlier.extend(older.iter().map(|older| &older.nuclei));
+        }
+        if self.slide.is_none()
+            && let Ok(slot) = self.slot(slot)
+        {
+            earlier.extend(&slot.older);
+        }
+        let mut objects = Vec::new();
+        for (i, nuclei) in earlier.iter().enumerate() {
+            for object in self.review_of(slot).of(nuclei).near(bounds) {
+                let (x, y) = object.nucleus.centroid;
+                let is_later = |later: &&ReviewedIndex| later.index().is_finished_at(x, y);
+                if object.status.is_none()
+                    && !self.is_known(slot, x, y)
+                    && !earlier[..i].iter().any(is_later)
+                {
+                    objects.push(object);
+                }
+            }
+        }
+        objects
+    }
+
+    /// Whether a place of the finest level is segmented.
+    fn is_known(&self, slot: u32, x: f64, y: f64) -> bool {
+        if let Some(slide_result) = self.slide_result(slot) {
+            return slide_result.nuclei.index().is_finished_at(x, y);
+        }
+        let Ok(slot) = self.slot(slot) else { return false };
+        let (column, row) = ((x / slot.scale) as usize, (y / slot.scale) as usize);
+        let known = &slot.known;
+        known.get(row.min(known.height() - 1), column.min(known.width() - 1))
     }
 
     fn progress(&self, slot: u32) -> ResultProgress {
@@ -131,61 +189,27 @@ impl State {
         ResultProgress {
             segmented_px: known as f64 * slot.scale * slot.scale,
             wanted: 1,
-            done: usize::from(known == slot.known.data().len() && slot.nuclei.is_some()),
+            done: usize::from(slot.is_complete() && slot.nuclei.is_some()),
             threshold: slot.nuclei.as_ref().map(|found| found.parameters.threshold),
             fingerprint: Some(slot.fingerprint.clone()),
         }
     }
 
-    /// Whether a place of the finest level is segmented.
-    fn is_known(&self, slot: u32, x: f64, y: f64) -> bool {
+    /// The segmented parts of the finest level, which do not overlap.
+    fn segmented(&self, slot: u32, image: &SlideBounds) -> Vec<SlideBounds> {
         if let Some(slide_result) = self.slide_result(slot) {
-            return slide_result.nuclei.index().is_finished_at(x, y);
+            return slide_result.nuclei.index().known(*image).collect();
         }
-        let Ok(slot) = self.slot(slot) else { return false };
-        let (column, row) = ((x / slot.scale) as usize, (y / slot.scale) as usize);
-        let known = &slot.known;
-        known.get(row.min(known.height() - 1), column.min(known.width() - 1))
+        self.slot(slot).map_or(Vec::new(), |slot| true_rectangles(&slot.known, slot.scale))
     }
 
     fn region_counts(&self, slot: u32) -> Result<Vec<RegionCounts>> {
-        let mut all = Vec::new();
-        for (id, region) in &self.review.regions {
-            let mut counts =
-                RegionCounts { id: *id, name: region.name.clone(), ..RegionCounts::default() };
-            counts.area_px = region.area_px();
-            counts.segmented_px = counts.area_px * self.known_share(slot, region);
-            self.with_reviewed(slot, |nuclei| {
-                for object in nuclei.near(region.bounds()) {
-                    let (x, y) = object.nucleus.centroid;
-                    if object.status.is_none_or(MarkStatus::counts) && region.holds(x, y) {
-                        counts.nuclei += 1;
-                        counts.covered_px += object.nucleus.area_px;
-                    }
-                }
-            })?;
-            all.push(counts);
-        }
-        Ok(all)
-    }
-
-    /// Share of a region that is segmented, by a grid of points.
-    fn known_share(&self, slot: u32, region: &NamedRegion) -> f64 {
-        const POINTS: u32 = 64;
-        let bounds = region.bounds();
-        let (mut inside, mut known) = (0u32, 0u32);
-        for row in 0..POINTS {
-            for column in 0..POINTS {
-                let share = |i: u32| (f64::from(i) + 0.5) / f64::from(POINTS);
-                let x = bounds.left + share(column) * bounds.width();
-                let y = bounds.top + share(row) * bounds.height();
-                if region.holds(x, y) {
-                    inside += 1;
-                    known += u32::from(self.is_known(slot, x, y));
-                }
-            }
-        }
-        f64::from(known) / f64::from(inside.max(1))
+        let (width, height) = self.picture_size()?;
+        let image = SlideBounds::of_size(width, height);
+        let segmented = self.segmented(slot, &image);
+        self.with_reviewed(slot, |nuclei| {
+            RegionCounts::of(nuclei, &self.review.regions, &image, &segmented)
+        })
     }
 
     /// Median area of a result's nuclei, pixels of the finest level.
@@ -195,6 +219,34 @@ impl State {
         let middle = areas.len() / 2;
         (!areas.is_empty()).then(|| *areas.select_nth_unstable(middle).1 as f64)
     }
+}
+
+/// Rectangles that cover the pixels that are true and do not overlap; a pixel spans `scale`.
+fn true_rectangles(mask: &Mask, scale: f64) -> Vec<SlideBounds> {
+    let mut done = Vec::new();
+    let mut open: Vec<SlideBounds> = Vec::new();
+    for row in 0..mask.height() {
+        let (top, bottom) = (row as f64 * scale, (row + 1) as f64 * scale);
+        let mut column = 0;
+        let mut runs = Vec::new();
+        for run in mask.row(row).chunk_by(|a, b| a == b) {
+            let (left, right) = (column as f64 * scale, (column + run.len()) as f64 * scale);
+            column += run.len();
+            if run.first() == Some(&true) {
+                runs.push(SlideBounds { left, top, right, bottom });
+            }
+        }
+        let is_same = open.len() == runs.len()
+            && open.iter().zip(&runs).all(|(a, b)| (a.left, a.right) == (b.left, b.right));
+        if is_same {
+            open.iter_mut().for_each(|part| part.bottom = bottom);
+        } else {
+            done.append(&mut open);
+            open = runs;
+        }
+    }
+    done.append(&mut open);
+    done
 }
 
 /// Status of an object as scripts read it.
@@ -251,6 +303,15 @@ fn placed(polygons: &[Polygon], left: f64, top: f64, scale: f64) -> Vec<Polygon>
         *point = Point { x: point.x / scale - left, y: point.y / scale - top };
     }
     placed
+}
+
+/// From pixels of a window whose corner lies at (`left`, `top`), each spanning `scale` of the finest
+/// level's, to pixels of that level.
+fn place_in_whole(outline: &mut [Polygon], left: usize, top: usize, scale: f64) {
+    for point in outline.iter_mut().flatten().flatten() {
+        point.x = (point.x + left as f64) * scale;
+        point.y = (point.y + top as f64) * scale;
+    }
 }
 
 /// The pixels around an outline.
@@ -329,8 +390,18 @@ impl Session {
     fn proposed(&self, slot: u32, x: f64, y: f64) -> Option<Vec<Polygon>> {
         let state = self.state.borrow();
         let median_area = state.median_area(slot);
-        if state.slide.is_some() {
-            return None;
+        if let Some(result) = state.slide_result(slot) {
+            let block = result.nuclei.index().block_at(x, y)?;
+            let find = result.job.block_nuclei(block).ok()?;
+            let map = result.kept.get(block)?.probabilities(&find).ok()?;
+            let area = median_area.map_or(USUAL_AREA_PX, |area| area / (find.scale * find.scale));
+            let column = (x / find.scale).max(0.0) as usize;
+            let row = (y / find.scale).max(0.0) as usize;
+            let (top, left) = (find.window.row, find.window.column);
+            let (row, column) = (row.checked_sub(top)?, column.checked_sub(left)?);
+            let mut outline = proposed_outline(&map, row, column, area)?;
+            place_in_whole(&mut outline, left, top, find.scale);
+            return Some(outline);
         }
         let slot = state.slot(slot).ok()?;
         let (x, y) = (x / slot.scale, y / slot.scale);
@@ -349,10 +420,7 @@ impl Session {
         let area = median_area.map_or(USUAL_AREA_PX, |area| area / (slot.scale * slot.scale));
         let map = window.map(probability_to_u8);
         let mut outline = proposed_outline(&map, row - top, column - left, area)?;
-        for point in outline.iter_mut().flatten().flatten() {
-            point.x = (point.x + left as f64) * slot.scale;
-            point.y = (point.y + top as f64) * slot.scale;
-        }
+        place_in_whole(&mut outline, left, top, slot.scale);
         Some(outline)
     }
 
@@ -394,6 +462,7 @@ impl Session {
     pub fn set_review(&self, review: &str) -> std::result::Result<(), JsValue> {
         let review: ReviewInput = parsed(review).thrown()?;
         let mut state = self.state.borrow_mut();
+        state.comparison_review = review.without_marks();
         state.review = review;
         state.marks_changed();
         Ok(())
@@ -453,11 +522,20 @@ impl Session {
         let objects = |nuclei: ReviewedNuclei<'_>| {
             let mut objects = Vec::new();
             for object in nuclei.near(bounds) {
-                objects.extend(OutlineObject::of_review(object, OutlineStatus::Model));
+                let status = match state.differences.as_ref() {
+                    Some(differences) => differences.of(slot, object.id),
+                    None => None,
+                };
+                objects.extend(OutlineObject::of_review(object, OutlineStatus::Model).map(
+                    |shown| OutlineObject { status: status.unwrap_or(shown.status), ..shown },
+                ));
             }
             objects
         };
-        let objects = state.with_reviewed(slot, objects).thrown()?;
+        let mut objects = state.with_reviewed(slot, objects).thrown()?;
+        for object in state.older_near(slot, bounds) {
+            objects.extend(OutlineObject::of_review(object, OutlineStatus::Older));
+        }
         outline_tile(size, objects.into_iter(), key).thrown()
     }
 
@@ -535,6 +613,8 @@ impl Session {
     pub fn summary(&self, slot: u32) -> std::result::Result<String, JsValue> {
         let state = self.state.borrow();
         let progress = state.progress(slot);
+        let (width, height) = state.picture_size().thrown()?;
+        let everything = SlideBounds::of_size(width, height);
         json(&ReviewSummary {
             counts: state.with_reviewed(slot, |nuclei| nuclei.counts()).thrown()?,
             segmented_px: progress.segmented_px,
@@ -542,9 +622,19 @@ impl Session {
             done: progress.done,
             threshold: progress.threshold,
             fingerprint: progress.fingerprint,
-            older_nuclei: 0,
+            older_nuclei: state.older_near(slot, everything).len(),
             regions: state.region_counts(slot).thrown()?,
         })
+    }
+
+    /// The table of regions as CSV; `mpp` in µm, 0 if it is unknown.
+    ///
+    /// # Errors
+    /// A sentence without an image.
+    #[wasm_bindgen(js_name = regionTable)]
+    pub fn region_table(&self, slot: u32, mpp: f64) -> std::result::Result<Vec<u8>, JsValue> {
+        let counts = self.state.borrow().region_counts(slot).thrown()?;
+        Ok(RegionCounts::csv(&counts, (mpp > 0.0).then_some(mpp)).into_bytes())
     }
 
     /// Numbers of the objects whose centroid lies in a rectangle of the finest level, as JSON.

@@ -61,6 +61,7 @@ const FOREIGN: [(&str, &[&str]); 38] = [
             "picture/png",
             "raster/result_mark",
             "slide/codec",
+            "whole_slide/packed_bytes",
         ],
     ),
     ("axum", &["cli/serve"]),
