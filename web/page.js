@@ -17,6 +17,7 @@ import { Opener } from "./opener.js";
 import { OutlineCanvas } from "./outline-canvas.js";
 import { OverviewMap } from "./overview-map.js";
 import { Persistence } from "./persistence.js";
+import { paletteOf } from "./palettes.js";
 import { Preview } from "./preview.js";
 import { Regions } from "./regions.js";
 import { describeLoaded, hideReceived } from "./received.js";
@@ -275,6 +276,9 @@ export class Page {
       }
       this.look.show(display);
       elements.palette.value = display.palette;
+      const { model: left, added: right } = paletteOf(display.palette);
+      elements.leftLabel.style.borderLeftColor = left;
+      elements.rightLabel.style.borderLeftColor = right;
       this.canvasView.setLayers({ mask, heat });
     }
   }
