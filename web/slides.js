@@ -7,7 +7,7 @@ import { isTiff, openBlob, openUrl } from "./source.js";
 /** @import { Computation, Session } from "./prunella.js" */
 /** @import { ReadRange, Source } from "./source.js" */
 /**
- * @import { Bounds, ComputeJob, SegmentResult, SlideBlockResult, SlideEstimate, SlideFacts,
+ * @import { Bounds, ComputeJob, RedoneBlocks, SegmentResult, SlideBlockResult, SlideEstimate, SlideFacts,
  *   SlideJob, SlideProgress, SlideResult, TileIndex } from "./worker-api.d.ts"
  */
 
