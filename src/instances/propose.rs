@@ -43,12 +43,13 @@ pub fn proposed_outline(
     // Ties in the order of the pixels, so that the result is the same on every machine.
     front.push((threshold, std::cmp::Reverse((row, column))));
     while let Some((probability, std::cmp::Reverse((row, column)))) = front.pop() {
-        if probability < MIN_PROBABILITY || reached.len() > max_area {
-            break;
-        }
-        while threshold > probability {
+        // Everything above this pixel's probability is reached.
+        while threshold > probability.max(MIN_PROBABILITY - 1) {
             areas[usize::from(threshold)] = reached.len();
             threshold -= 1;
+        }
+        if probability < MIN_PROBABILITY || reached.len() > max_area {
+            break;
         }
         reached.push((row, column));
         for (row, column) in neighbours(row, column, width, height) {

@@ -67,6 +67,13 @@ impl SlideResult {
             && settings.stain == wanted.stain
     }
 
+    /// Whether it was found by that model with settings that differ in the threshold at most.
+    fn differs_by_threshold(&self, fingerprint: &str, wanted: &SegmentSettings) -> bool {
+        let mut own = wanted.clone();
+        own.parameters.threshold = self.job.settings().parameters.threshold;
+        self.is_of(fingerprint, &own)
+    }
+
     /// The same settings at another threshold, without nuclei.
     fn at_threshold(&mut self, threshold: f32) -> Self {
         let job = Rc::new(self.job.with_threshold(threshold));
@@ -288,17 +295,19 @@ impl Session {
         if let Some(older) = state.older_slides.get_mut(slot as usize)
             && let Some(at) = older.iter().position(|older| older.is_of(fingerprint, settings))
         {
-            let earlier = older.remove(at);
+            let mut earlier = older.remove(at);
+            if let Some(Some(answer)) = state.slide_results.get_mut(slot as usize)
+                && answer.differs_by_threshold(fingerprint, settings)
+            {
+                earlier.kept = std::mem::take(&mut answer.kept);
+            }
             state.show_slide_result(slot, earlier)?;
             return Ok(true);
         }
         let Some(Some(answer)) = state.slide_results.get_mut(slot as usize) else {
             return Ok(false);
         };
-        let own_threshold = answer.job.settings().parameters.threshold;
-        let mut own = settings.clone();
-        own.parameters.threshold = own_threshold;
-        if !answer.is_of(fingerprint, &own) {
+        if !answer.differs_by_threshold(fingerprint, settings) {
             return Ok(false);
         }
         let other = answer.at_threshold(settings.parameters.threshold);

@@ -155,9 +155,9 @@ test("a slide's segmentation can be cancelled, and a click describes a nucleus",
   await idle(page);
   assert.match(await page.textContent("#status"), /Cancelled/);
   await page.evaluate(async () => {
-    document.getElementById("ratio").value = "90";
-    document.getElementById("prune-hidden").checked = true;
-    await globalThis.prunella.segmentSlide("slide");
+    const { prunella } = globalThis;
+    prunella.store.apply({ model: { ratio: 90, pruneHidden: true, loaded: null } });
+    await prunella.segmentSlide("slide");
   });
   assert.ok((await waitForNuclei(page)) > 20, "and started again");
   const place = await page.evaluate(() => {
@@ -169,7 +169,7 @@ test("a slide's segmentation can be cancelled, and a click describes a nucleus",
   const box = await page.locator("#canvas").boundingBox();
   await page.mouse.click(box.x + place[0], box.y + place[1]);
   await page.waitForFunction(() =>
-    /Nucleus \d+: area/.test(document.getElementById("status").textContent),
+    /Nucleus \d+\. Area/.test(document.getElementById("status").textContent),
   );
   await context.close();
 });
