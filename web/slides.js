@@ -7,8 +7,8 @@ import { isTiff, openBlob, openUrl } from "./source.js";
 /** @import { Computation, Session } from "./prunella.js" */
 /** @import { ReadRange, Source } from "./source.js" */
 /**
- * @import { Bounds, ComputeJob, RedoneBlocks, SegmentResult, SlideBlockResult, SlideEstimate, SlideFacts,
- *   SlideJob, SlideProgress, SlideResult, TileIndex } from "./worker-api.d.ts"
+ * @import { Bounds, ComputeJob, RedoneBlocks, SegmentResult, SlideBlockResult, SlideEstimate,
+ *   SlideFacts, SlideJob, SlideProgress, SlideResult, TileIndex } from "./worker-api.d.ts"
  */
 
 /** @typedef {{ name: string } & ({ blob: Blob } | { address: string })} SlideFile */
