@@ -163,10 +163,18 @@ export class Address {
     return this.page.loadModel(load, { ratio, pruneHidden });
   }
 
+  /** Whether the image of the last visit opens: not for a link with a model of someone else. */
+  #mayReopen() {
+    const { folder, modelLink, modelUrl } = this.urlState;
+    const isLink = modelLink !== undefined || modelUrl !== undefined;
+    return !folder && (!isLink || this.page.persistence.isOfThisTab);
+  }
+
   async #openImage() {
     const { opener } = this.page;
     const { imageUrl, sample } = this.urlState;
-    if (imageUrl) await opener.openUrl(imageUrl, fileNameOf(imageUrl), imageUrl);
+    if (imageUrl) await opener.open({ name: fileNameOf(imageUrl), address: imageUrl, imageUrl });
     else if (sample) await opener.openSample();
+    else if (this.#mayReopen()) await this.page.persistence.reopenLast();
   }
 }

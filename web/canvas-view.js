@@ -38,6 +38,8 @@ export class CanvasView {
   isSlide = false;
   /** Whether the main result and the comparison exist. */
   hasResult = [false, false];
+  /** Counts the changes of results; marks do not change them. */
+  resultRevision = 0;
   /** What draws, for people. */
   renderer = "2D canvas";
 
@@ -157,6 +159,7 @@ export class CanvasView {
    */
   resultChanged(slot, block) {
     this.hasResult[slot] = true;
+    this.resultRevision += 1;
     this.tiles.markStale(slot, block);
     this.outlines?.markStale(slot, block);
     this.requestFrame();

@@ -2,7 +2,7 @@
 import { isStandalone } from "./assets.js";
 import { elements } from "./elements.js";
 import { showFolder } from "./file-list.js";
-import { openModelFile, takeData, takeFiles } from "./incoming.js";
+import { chooseFiles, openModelFile, takeData, takeFiles } from "./incoming.js";
 import { ZOOM_STEP, bindCanvasInput } from "./input.js";
 import { bindMagnification } from "./magnification.js";
 import { alertNumber, bindMessages, closeAlert } from "./messages.js";
@@ -39,6 +39,7 @@ export function bindControls(page) {
   bindStainSwitch(page);
   bindLayerControls(page);
   bindExportControls(page);
+  bindFileKeys(page);
   bindMessages(() => page.canvasView.canvas.focus());
   bindMagnification(page);
   bindSheet();
@@ -80,8 +81,8 @@ function chosenFiles(/** @type {HTMLInputElement} */ input) {
 
 /** @param {Page} page */
 function bindImageControls(page) {
-  elements.chooseFile.onclick = () => elements.file.click();
-  elements.open.onclick = () => elements.file.click();
+  elements.chooseFile.onclick = () => void chooseFiles(page);
+  elements.open.onclick = () => void chooseFiles(page);
   for (const button of [elements.takePhoto, elements.photo]) {
     button.onclick = () => elements.camera.click();
   }
@@ -111,6 +112,19 @@ function bindDropAndPaste(page) {
     // Text that is pasted into a field belongs to the field.
     const isInField = event.target instanceof Element && event.target.matches("input, textarea");
     if (!isInField) void takeData(page, event.clipboardData);
+  });
+}
+
+/** Page up and page down open the previous and the next file. @param {Page} page */
+function bindFileKeys(page) {
+  document.addEventListener("keydown", (event) => {
+    const { target, key } = event;
+    // In the panel these keys scroll.
+    const isPicture = target === document.body || target === page.canvasView.canvas;
+    if (!isPicture || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (key !== "PageUp" && key !== "PageDown") return;
+    event.preventDefault();
+    void page.files.step(key === "PageUp" ? -1 : 1);
   });
 }
 

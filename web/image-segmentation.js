@@ -13,7 +13,6 @@ const TABLE_DELAY_MS = 200;
 /** Pause before the next search while another one runs, milliseconds. */
 const SEARCH_RETRY_MS = 30;
 export class ImageSegmentation {
-  /** Whether only a part of the image has been segmented. */
   #isPartial = false;
   #isSearching = false;
   #progress = new AreaProgress();
@@ -21,6 +20,11 @@ export class ImageSegmentation {
   /** @param {Page} page */
   constructor(page) {
     this.page = page;
+  }
+
+  /** Whether only a part of the image has been segmented. */
+  get isPartial() {
+    return this.#isPartial;
   }
 
   /** Goes on with what was cancelled. @param {() => void} check */

@@ -1,11 +1,13 @@
 // What is dropped, chosen or pasted: files, folders, addresses.
-import { listFiles, openFirst } from "./file-list.js";
+import { elements } from "./elements.js";
 import { fileNameOf } from "./fetch-file.js";
 import { formatCount } from "./format.js";
 import { readUrl } from "./url-state.js";
 
 /** @import { ListedFile } from "./file-list.js" */
+/** @import { ImageSource } from "./opener.js" */
 /** @import { Page } from "./page.js" */
+/** @import { UrlState } from "./url-state.js" */
 
 /** Names of files of a folder that may be images or slides. */
 const PICTURE = /\.(svs|scn|bif|btf|tiff?|png|jp(e?g|e|2)|jfif|j2k|bmp|gif|webp|avif|hei[cf])$/i;
@@ -31,41 +33,109 @@ export async function takeData(page, data) {
   const text = data.getData("text/uri-list") || data.getData("text/plain");
   /** @type {FileSystemDirectoryEntry[]} */
   const folders = [];
+  /** @type {HandleRequest[]} */
+  const handles = [];
   for (const item of data.items) {
     const entry = item.webkitGetAsEntry?.();
     if (entry?.isDirectory) folders.push(/** @type {FileSystemDirectoryEntry} */ (entry));
+    else if (item.kind === "file") handles.push(requestHandle(item));
   }
   try {
     if (folders.length > 0) await takeFolders(page, folders, files);
-    else if (files.length > 0) takeFiles(page, files);
+    else if (files.length > 0) takeFiles(page, files, await Promise.all(handles));
     else takeText(page, text);
   } catch (error) {
     page.showError(error);
   }
 }
 
-/** Opens the first of several files and lists them. @param {Page} page @param {File[]} files */
-export function takeFiles(page, files) {
+/** @typedef {Promise<FileSystemFileHandle | undefined>} HandleRequest */
+
+/**
+ * A handle of a dropped file, by which it can be opened again after a reload.
+ * @param {DataTransferItem} item
+ * @returns {HandleRequest}
+ */
+async function requestHandle(item) {
+  /** @typedef {{ getAsFileSystemHandle?: () => Promise<FileSystemHandle | null> }} GivesHandle */
+  const giver = /** @type {GivesHandle} */ (item);
+  const handle = await giver.getAsFileSystemHandle?.().catch(() => null);
+  return handle?.kind === "file" ? /** @type {FileSystemFileHandle} */ (handle) : undefined;
+}
+
+/** Lets a person choose files. @param {Page} page */
+export async function chooseFiles(page) {
+  /** @typedef {(options: { multiple: boolean }) => Promise<FileSystemFileHandle[]>} FilePicker */
+  const { showOpenFilePicker } = /** @type {{ showOpenFilePicker?: FilePicker }} */ (globalThis);
+  if (!showOpenFilePicker) {
+    elements.file.click();
+    return;
+  }
+  try {
+    // Unlike those of an input, these files can be opened again after a reload.
+    const handles = await showOpenFilePicker({ multiple: true });
+    const files = await Promise.all(handles.map((handle) => handle.getFile()));
+    takeFiles(page, files, handles);
+  } catch (error) {
+    if (error instanceof Error && error.name === "AbortError") return;
+    elements.file.click();
+  }
+}
+
+/**
+ * Opens the first of several files and lists them.
+ * @param {Page} page
+ * @param {File[]} files
+ * @param {(FileSystemFileHandle | undefined)[]} [handles] of the files, as far as there are any
+ */
+export function takeFiles(page, files, handles = []) {
   const models = files.filter((file) => MODEL.test(file.name));
   if (models.length > 0) void openModelFile(page, models[0]);
   const outlines = files.filter((file) => OUTLINES.test(file.name));
   const pictures = files.filter((file) => !models.includes(file) && !outlines.includes(file));
-  if (outlines.length > 0 && pictures.length === 0) void page.regions.openFile(outlines[0]);
-  openAll(pictures.map((file) => listedFile(page, file)));
+  const listed = pictures.map((file) => listedFile(file, handles[files.indexOf(file)]));
+  if (listed.length === 1 && outlines.length > 0) void openWithOutlines(page, listed[0], outlines[0]);
+  else if (outlines.length > 0 && listed.length === 0) void page.regions.openFile(outlines[0]);
+  else openAll(page, listed);
 }
 
-/** @param {Page} page @param {File} file @returns {ListedFile} */
-function listedFile(page, file) {
-  return { name: file.name, open: () => page.opener.openBlob(file, file.name) };
+/** @param {File} file @param {FileSystemFileHandle} [handle] @returns {ListedFile} */
+function listedFile(file, handle) {
+  const { name } = file;
+  return { name, find: () => ({ name, blob: file, handle }) };
 }
 
-/** @param {ListedFile[]} files @param {string} [facts] a sentence about them */
-function openAll(files, facts) {
+/**
+ * @param {Page} page
+ * @param {ListedFile[]} files
+ * @param {string} [facts] a sentence about them
+ */
+function openAll(page, files, facts) {
   if (files.length === 1 && !facts) {
-    files[0].open();
+    void openOne(page, files[0]);
   } else if (files.length > 0) {
-    listFiles(files, facts);
-    openFirst();
+    page.files.show(files, facts);
+    page.files.openFirst();
+  }
+}
+
+/**
+ * Opens an image and the outlines that were dropped with it.
+ * @param {Page} page
+ * @param {ListedFile} image
+ * @param {File} outlines
+ */
+async function openWithOutlines(page, image, outlines) {
+  await openOne(page, image);
+  await page.regions.openFile(outlines);
+}
+
+/** @param {Page} page @param {ListedFile} file */
+async function openOne(page, file) {
+  try {
+    await page.opener.open(await file.find());
+  } catch (error) {
+    page.showError(error);
   }
 }
 
@@ -79,7 +149,7 @@ async function takeFolders(page, folders, files) {
   const folderNames = folders.map((folder) => folder.name);
   const listed = files
     .filter((file) => !folderNames.includes(file.name))
-    .map((file) => listedFile(page, file));
+    .map((file) => listedFile(file));
   /** @type {FileSystemFileEntry[]} */
   const entries = [];
   for (const folder of folders) await readFolder(folder, entries);
@@ -87,14 +157,14 @@ async function takeFolders(page, folders, files) {
   pictures.sort((a, b) => a.fullPath.localeCompare(b.fullPath, undefined, { numeric: true }));
   for (const entry of pictures) {
     const name = entry.fullPath.slice(1);
-    listed.push({ name, open: () => void openEntry(page, entry, name) });
+    listed.push({ name, find: async () => ({ name, blob: await fileOf(entry) }) });
   }
   const others = entries.length - pictures.length;
   const rest = others > 0 ? `, and ${counted(others, "other file", "other files")}` : "";
   const folder = `The folder ${folderNames.join(", ")}`;
   if (listed.length === 0) throw new Error(`${folder} holds no image or slide${rest}.`);
   const held = counted(pictures.length, "image or slide", "images or slides");
-  openAll(listed, `${folder} holds ${held}${rest}.`);
+  openAll(page, listed, `${folder} holds ${held}${rest}.`);
 }
 
 /** @param {number} count @param {string} one @param {string} several */
@@ -121,15 +191,9 @@ async function readFolder(folder, files) {
   }
 }
 
-/** @param {Page} page @param {FileSystemFileEntry} entry @param {string} name */
-async function openEntry(page, entry, name) {
-  try {
-    /** @type {File} */
-    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    await page.opener.openBlob(file, name);
-  } catch (error) {
-    page.showError(error);
-  }
+/** @param {FileSystemFileEntry} entry @returns {Promise<File>} */
+function fileOf(entry) {
+  return new Promise((resolve, reject) => entry.file(resolve, reject));
 }
 
 /** Opens addresses, one a line. @param {Page} page @param {string} text */
@@ -142,28 +206,30 @@ function takeText(page, text) {
   if (!addresses.every((address) => /^(https?:\/\/|#m=)\S+$/i.test(address))) {
     throw new Error(NO_ADDRESS);
   }
+  /** @type {ListedFile[]} */
   const listed = [];
   for (const address of addresses) {
-    const name = fileNameOf(address);
-    listed.push({ name, open: () => void openAddress(page, address, name) });
+    const url = new URL(address, location.href);
+    const link = readUrl(url);
+    if (MODEL.test(url.pathname)) link.modelUrl = url.href;
+    const isModel = Boolean(link.modelLink || link.modelUrl) && !link.imageUrl;
+    if (isModel) void page.address.openModel(link);
+    else listed.push({ name: fileNameOf(address), find: () => findAddress(page, url, link) });
   }
-  openAll(listed);
+  openAll(page, listed);
 }
 
 /**
- * Opens an image, a slide, a model, or what a link to this page holds.
+ * The image or slide of an address. If it is a link to this page, the model in it is used.
  * @param {Page} page
- * @param {string} address
- * @param {string} name
+ * @param {URL} url
+ * @param {UrlState} link what is in the address, if it is a link to this page
+ * @returns {Promise<ImageSource>}
  */
-async function openAddress(page, address, name) {
-  const url = new URL(address, location.href);
-  const link = readUrl(url);
-  if (MODEL.test(url.pathname)) link.modelUrl = url.href;
-  const hasModel = await page.address.openModel(link);
-  if (hasModel && !link.imageUrl) return;
-  const imageUrl = new URL(link.imageUrl ?? "", url).href;
-  await page.opener.openUrl(imageUrl, name, imageUrl);
+async function findAddress(page, url, link) {
+  await page.address.openModel(link);
+  const address = new URL(link.imageUrl ?? "", url).href;
+  return { name: fileNameOf(address), address, imageUrl: address };
 }
 
 /** Adds the model of a file to the session. @param {Page} page @param {File} file */

@@ -7,6 +7,8 @@
 /** Movement up to which a press is a click, CSS pixels. */
 const CLICK_PX = 5;
 const DOUBLE_CLICK_MS = 300;
+/** Distance of the two presses of a double click, CSS pixels: a finger is less exact than a mouse. */
+const DOUBLE_CLICK_PX = 24;
 /** Zoom per pixel of wheel movement, and pixels per line. */
 const ZOOM_PER_WHEEL_PX = 1.0015;
 const WHEEL_LINE_PX = 33;
@@ -55,6 +57,8 @@ class CanvasInput {
   /** Movement since the first pointer was pressed, CSS pixels. */
   #travel = 0;
   #lastClickAt = 0;
+  /** @type {ScreenPoint} */
+  #lastClick = { x: 0, y: 0 };
   /** @type {[number, number][] | undefined} The stroke in progress, pixels of the image. */
   #stroke;
   #isSpacePressed = false;
@@ -165,7 +169,11 @@ class CanvasInput {
     }
     if (event.button > 0) return;
     const point = this.#pointOf(event);
-    const isDouble = event.timeStamp - this.#lastClickAt < DOUBLE_CLICK_MS;
+    const distance = Math.hypot(point.x - this.#lastClick.x, point.y - this.#lastClick.y);
+    const isDouble =
+      event.timeStamp - this.#lastClickAt < DOUBLE_CLICK_MS &&
+      distance < DOUBLE_CLICK_PX * this.view.pixelRatio;
+    this.#lastClick = point;
     if (isDouble && !this.tool().draws && !event.shiftKey) {
       this.viewport.zoom(point.x, point.y, DOUBLE_CLICK_ZOOM);
     } else {

@@ -5,6 +5,7 @@ import { bindControls } from "./controls.js";
 import { elements } from "./elements.js";
 import { Engine } from "./engine.js";
 import { messageOf } from "./error-message.js";
+import { registerServiceWorker } from "./offline.js";
 import { showAlert } from "./messages.js";
 import { Page } from "./page.js";
 import { readUrl } from "./url-state.js";
@@ -33,12 +34,7 @@ async function startPage() {
   dataset.state = "idle";
   page.setBusy(false);
   // The address of `prunella serve` may belong to another program later, so nothing is cached.
-  if (!isStandalone() && !folder) registerServiceWorker();
-}
-
-function registerServiceWorker() {
-  if (!("serviceWorker" in navigator) || !location.protocol.startsWith("http")) return;
-  navigator.serviceWorker.register("./sw.js").catch(() => {});
+  if (!isStandalone() && !folder) void registerServiceWorker();
 }
 
 /** @param {unknown} error */

@@ -52,6 +52,11 @@ export class Models {
     this.#known.set(facts.fingerprint, facts);
   }
 
+  /** Whether `use` can use it. @param {string | null} fingerprint null for those that ship */
+  isKnown(fingerprint) {
+    return fingerprint === null || this.#known.has(fingerprint);
+  }
+
   /**
    * Uses a model that was loaded, or those that ship.
    * @param {string | null} fingerprint null for those that ship

@@ -1,18 +1,41 @@
 // Opens an image that fits memory, a slide that is read as needed, or the sample.
 import { elements } from "./elements.js";
 import { MAX_IMAGE_BYTES, fetchFile } from "./fetch-file.js";
-import { markOpened } from "./file-list.js";
+import { SAMPLE_FINGERPRINT } from "./fingerprint.js";
 import { showNotes } from "./notes.js";
 
+/** @import { FileEntry } from "./file-list.js" */
 /** @import { Page } from "./page.js" */
 /** @import { ImageFacts, SlideFacts } from "./worker-api.d.ts" */
 
 /** Pixel size of the sample, µm. */
 const SAMPLE_MPP = 0.25;
 
+/**
+ * @typedef {object} ImageSource Where the bytes of an image or slide are.
+ * @property {string} name of the file
+ * @property {Blob} [blob] its content, or
+ * @property {string} [address] where it can be loaded
+ * @property {string} [imageUrl] the same address, if the page's address should name it
+ * @property {FileSystemFileHandle} [handle] of the file, by which it can be opened again
+ * @property {FileEntry} [entry] of the list of files
+ */
+
+/** @param {unknown} error */
+function asError(error) {
+  return error instanceof Error ? error : new Error(String(error));
+}
+
+/** An error that is not shown: another request came first. */
+function superseded() {
+  return Object.assign(new Error("Cancelled."), { name: "AbortError" });
+}
+
 export class Opener {
   /** Name of the open image without folders and ending, for names of files. */
   name = "image";
+  /** @type {ImageSource | undefined} The open image or slide. */
+  source;
   isSample = false;
   /** Number of the request whose file is being read, 0 for none. */
   #reading = 0;
@@ -32,46 +55,64 @@ export class Opener {
   /**
    * Runs a task that reads a file and shows it.
    * @param {import("./task-queue.js").Task} task
+   * @returns {Promise<Error | undefined>} why it did not end
    */
   async #runReadingTask(task) {
     this.#lastRequest += 1;
     const request = this.#lastRequest;
     this.#reading = request;
-    await this.page.tasks.runUserTask(task);
+    const error = await this.page.tasks.runUserTask(task);
     if (this.#reading === request) this.#reading = 0;
+    return error;
   }
 
   /**
-   * Opens an image or a slide and segments it.
-   * @param {Blob} blob
-   * @param {string} name
-   * @param {string} [imageUrl] its address, if the page's address should name it
+   * Opens an image or a slide and segments it. An error is shown.
+   * @param {ImageSource} source
+   * @returns {Promise<Error | undefined>} why it is not open and segmented
    */
-  openBlob(blob, name, imageUrl) {
+  open(source) {
+    return source.blob ? this.#openBlob(source, source.blob) : this.#openAddress(source);
+  }
+
+  /** Opens the open image once more. @param {ImageSource} source */
+  reopen(source) {
+    return source.blob || source.address ? this.open(source) : this.openSample();
+  }
+
+  /** Writes what is to be kept of the open image, before another one takes its place. */
+  async #leave() {
+    await this.page.manyFiles.leave();
+    await this.page.persistence.flush();
+  }
+
+  /** @param {ImageSource} source @param {Blob} blob */
+  #openBlob(source, blob) {
     const { page } = this;
     return this.#runReadingTask(async (check) => {
+      await this.#leave();
       page.showStatus("Reading the image…");
       try {
-        await this.#readBlob(blob, name, imageUrl, check);
+        await this.#readBlob(source, blob, check);
       } finally {
         page.showStatus("");
       }
-      await page.segment(check);
     });
   }
 
   /**
+   * @param {ImageSource} source
    * @param {Blob} blob
-   * @param {string} name
-   * @param {string | undefined} imageUrl
    * @param {() => void} check
    */
-  async #readBlob(blob, name, imageUrl, check) {
-    const { engine } = this.page;
+  async #readBlob(source, blob, check) {
+    const { engine, persistence } = this.page;
+    const { name } = source;
+    const fingerprinting = persistence.fingerprintOf(source);
     const slide = await engine.call("openSlide", { blob, name });
     check();
     if (slide !== null && slide !== "whole") {
-      this.#show(slide, name, imageUrl, slide);
+      await this.#show(slide, source, await fingerprinting, check, slide);
       return;
     }
     if (blob.size > MAX_IMAGE_BYTES) {
@@ -81,84 +122,91 @@ export class Opener {
     const content = new Uint8Array(await blob.arrayBuffer());
     check();
     const image = await engine.callJson("openImage", content, name);
-    this.#show(image, name, imageUrl);
+    await this.#show(image, source, await fingerprinting, check);
   }
 
   /**
    * Opens an image or a slide of a server. A slide is read by ranges, if the server supports these,
    * and segmented if the view is small.
-   * @param {string} address
-   * @param {string} name
-   * @param {string} [imageUrl] the same address, if the page's address should name it
+   * @param {ImageSource} source with an address
+   * @returns {Promise<Error | undefined>} why it is not open and segmented
    */
-  async openUrl(address, name, imageUrl) {
+  async #openAddress(source) {
     const { page } = this;
     const request = ++this.#lastRequest;
     try {
-      const { href } = new URL(address, location.href);
-      if (await this.openSlideUrl(href, name, imageUrl)) return;
+      const { href } = new URL(source.address ?? "", location.href);
+      const outcome = await this.#openSlideAddress({ ...source, address: href });
+      if (outcome !== "download") return outcome;
       const content = await fetchFile(href, "image", (fraction) => {
         if (request === this.#lastRequest) {
           page.showStatus(`Loading the image: ${Math.round(fraction * 100)} %`);
         }
       });
-      if (request !== this.#lastRequest) return;
-      await this.openBlob(new Blob([/** @type {BlobPart} */ (content)]), name, imageUrl);
+      if (request !== this.#lastRequest) return superseded();
+      const blob = new Blob([/** @type {BlobPart} */ (content)]);
+      return await this.#openBlob({ ...source, address: href, blob }, blob);
     } catch (error) {
-      if (request !== this.#lastRequest) return;
+      if (request !== this.#lastRequest) return superseded();
       page.showStatus("");
       page.showError(error);
+      return asError(error);
     }
   }
 
   /**
    * Opens a slide of a server.
-   * @param {string} address absolute
-   * @param {string} name
-   * @param {string} [imageUrl] the same address, if the page's address should name it
-   * @returns {Promise<boolean>} false if the file must be downloaded as a whole: it is an image, or
-   *   its server does not support ranges. True otherwise, also after an error, which is shown.
+   * @param {ImageSource} source with an absolute address
+   * @returns {Promise<Error | "download" | undefined>} `download` if the file must be downloaded as
+   *   a whole: it is an image, or its server does not support ranges. Otherwise why the slide is
+   *   not open.
    */
-  async openSlideUrl(address, name, imageUrl) {
+  async #openSlideAddress(source) {
     const { page } = this;
-    let isFinished = true;
-    await page.tasks.runUserTask(async (check) => {
+    const { address = "", name } = source;
+    let mustDownload = false;
+    const error = await page.tasks.runUserTask(async (check) => {
+      await this.#leave();
       const slide = await page.engine.call("openSlide", { address, name });
       check();
       if (slide === null || slide === "whole") {
-        isFinished = false;
+        mustDownload = true;
         return;
       }
-      this.#show(slide, name, imageUrl, slide);
-      await page.segment(check);
+      const fingerprint = await page.persistence.fingerprintOf(source);
+      await this.#show(slide, source, fingerprint, check, slide);
     });
-    return isFinished;
+    return mustDownload ? "download" : error;
   }
 
   openSample() {
     const { page } = this;
     return this.#runReadingTask(async (check) => {
+      await this.#leave();
       const image = await page.engine.callJson("openSample");
-      this.#show({ ...image, mpp: SAMPLE_MPP }, "sample");
-      this.isSample = true;
-      await page.segment(check);
+      const source = { name: "sample" };
+      await this.#show({ ...image, mpp: SAMPLE_MPP }, source, SAMPLE_FINGERPRINT, check);
     });
   }
 
   /**
+   * Shows an image that the engine has opened, with what was kept of it, and segments it.
    * @param {Pick<ImageFacts, "width" | "height" | "mpp" | "notes">} image
-   * @param {string} name
-   * @param {string} [imageUrl] its address, if the page's address should name it
+   * @param {ImageSource} source
+   * @param {string} fingerprint empty if nothing is kept of the image
+   * @param {() => void} check
    * @param {SlideFacts} [slide]
    */
-  #show({ width, height, mpp, notes }, name, imageUrl, slide) {
+  async #show({ width, height, mpp, notes }, source, fingerprint, check, slide) {
     const { page } = this;
+    const { name, imageUrl } = source;
     const { urlState } = page.address;
     this.#reading = 0;
+    this.source = source;
     this.name = name.replace(/^.*[/\\]|(\.ome)?\.[^.]*$/g, "") || "image";
-    this.isSample = false;
+    this.isSample = fingerprint === SAMPLE_FINGERPRINT;
     page.address.imageUrl = imageUrl;
-    markOpened(name);
+    page.files.markOpened(source.entry);
     const levels = slide ? `, ${slide.levels} ${slide.levels === 1 ? "level" : "levels"}` : "";
     elements.imageFacts.textContent = `${name}, ${width} × ${height} pixels${levels}`;
     showNotes("image", notes);
@@ -170,12 +218,15 @@ export class Opener {
     page.preview.clear();
     // The pixel size and the view of the page's address are for the image that is opened first.
     const entered = imageUrl || !mpp ? urlState.mpp : undefined;
-    const isSlide = slide !== undefined;
-    page.openDocument({ hash: "", name, width, height, isSlide }, mpp ?? 0, entered);
+    const document = { hash: fingerprint, name, width, height, isSlide: slide !== undefined };
+    page.openDocument(document, mpp ?? 0, entered);
+    const kept = await page.persistence.opened(source, fingerprint);
     page.ruler.clear();
     void page.overview.reload();
     if (urlState.view) page.canvasView.setCssView(urlState.view);
     urlState.mpp = undefined;
     urlState.view = undefined;
+    check();
+    await page.showKept(kept?.results, check);
   }
 }

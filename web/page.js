@@ -5,15 +5,18 @@ import { CanvasView } from "./canvas-view.js";
 import { Compare } from "./compare.js";
 import { Continuing } from "./continuing.js";
 import { elements } from "./elements.js";
+import { FileList } from "./file-list.js";
 import { formatBytes, formatCount } from "./format.js";
 import { ImageSegmentation } from "./image-segmentation.js";
 import { Look } from "./look.js";
+import { ManyFiles } from "./many-files.js";
 import { alertNumber, closeAlert, showAlert, showStatus } from "./messages.js";
 import { showModelStop } from "./model-stops.js";
 import { Models } from "./models.js";
 import { Opener } from "./opener.js";
 import { OutlineCanvas } from "./outline-canvas.js";
 import { OverviewMap } from "./overview-map.js";
+import { Persistence } from "./persistence.js";
 import { Preview } from "./preview.js";
 import { Regions } from "./regions.js";
 import { describeLoaded, hideReceived } from "./received.js";
@@ -47,6 +50,8 @@ const SLIDE_THRESHOLD_DELAY_MS = 400;
 const DEFAULT_RATIO = 50;
 /** Threshold that the slider shows before there is a model. */
 const DEFAULT_THRESHOLD = 0.5;
+/** Pause after the last movement of the view before the state has it, milliseconds. */
+const VIEW_DELAY_MS = 300;
 /** Relative difference below which two pixel sizes are taken as equal, as in the engine. */
 const SAME_SCALE = 0.05;
 
@@ -122,6 +127,9 @@ export class Page {
     this.imageSegmentation = new ImageSegmentation(this);
     this.slideSegmentation = new SlideSegmentation(this);
     this.opener = new Opener(this);
+    this.files = new FileList(this);
+    this.manyFiles = new ManyFiles(this);
+    this.persistence = new Persistence(this);
     this.overview = new OverviewMap(this);
     this.ruler = new Ruler(this);
     this.look = new Look(this);
@@ -139,6 +147,9 @@ export class Page {
     engine.onevent = (event) => this.#handleEvent(event);
     this.canvasView.onerror = (error) => this.showError(error);
     this.canvasView.onframe = () => this.#viewDrawn();
+    this.results.onchange = () => {
+      this.persistence.resultsChanged(this.isSegmenting ? "partial" : "finished");
+    };
   }
 
   /**
@@ -288,13 +299,55 @@ export class Page {
       : { um: null, source: "unknown" };
   }
 
+  /** Who stated the pixel size. */
+  get mppSource() {
+    return this.store.state.pixelSize.source;
+  }
+
+  /**
+   * Takes the state that was kept of the open image in place of the present one.
+   * @param {Uint8Array} state
+   */
+  restoreState(state) {
+    const { model: present } = this.store.state;
+    this.#isQuiet = true;
+    try {
+      this.store.load(state);
+    } finally {
+      this.#isQuiet = false;
+    }
+    const { model, view } = this.store.state;
+    // A model that was loaded from a file is there only in the visit in which it was loaded.
+    if (!this.models.isKnown(model.loaded)) this.applyQuietly({ model: present });
+    if (view) this.canvasView.setCssView(view);
+  }
+
+  /**
+   * Shows the results that were kept of the open image; without them it is segmented.
+   * @param {Uint8Array[] | undefined} results by slot; undefined if nothing was kept
+   * @param {() => void} check
+   */
+  async showKept(results, check) {
+    if (results) {
+      await this.selectModel(check);
+      const extent = await this.persistence.loadResults(results);
+      check();
+      if (extent === "whole") return;
+      if (extent === "partial") {
+        await this.imageSegmentation.resume(check);
+        return;
+      }
+    }
+    await this.segment(check);
+  }
+
   /** Shows where the pixel size comes from. */
   #showMppSource() {
     const { source } = this.store.state.pixelSize;
     const modelMpp = this.model?.facts.mpp ?? 0;
     let text = "";
     if (source === "file") text = "stated by the file";
-    else if (source === "person") text = "entered";
+    else if (source === "person") text = "entered by you";
     else if (modelMpp > 0 && !this.isSlide) text = `taken to be the model's, ${modelMpp} µm`;
     elements.mppSource.textContent = this.canvasView.width === 0 ? "" : text;
   }
@@ -454,8 +507,8 @@ export class Page {
   /** Selects the model of slider and switch and segments what is open. */
   async segmentWithSettings() {
     // A file that is being read is segmented with the settings that there are then.
-    if (this.opener.isReading) return;
-    await this.tasks.runUserTask(async (check) => {
+    if (this.opener.isReading) return undefined;
+    return this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
       await this.segment(check);
     });
@@ -522,6 +575,16 @@ export class Page {
     const { viewport, pixelRatio } = this.canvasView;
     showScaleBar(this.mpp, viewport.scale() / pixelRatio);
     this.address.scheduleWrite();
+    this.debounce("view", VIEW_DELAY_MS, () => this.#noteView());
+  }
+
+  /** Puts the view into the state. */
+  #noteView() {
+    const view = this.canvasView.cssView();
+    const { document, view: before } = this.store.state;
+    if (!view || !document || !isDifferent(view, before)) return;
+    const [x, y, scale] = view;
+    this.applyQuietly({ view: [x, y, scale] });
   }
 
   /** Moves the view to a nucleus and selects it. @param {Nucleus} nucleus */

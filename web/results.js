@@ -9,7 +9,7 @@ import { showSheetCount } from "./sheet.js";
 /** @import { ReviewObject, ReviewSummary } from "./worker-api.d.ts" */
 
 /** Numbers for each object in the list of `Session.objects`. */
-const NUMBERS_PER_OBJECT = 9;
+export const NUMBERS_PER_OBJECT = 9;
 /** Place of the mean probability in the measurements. */
 const MEAN_PROBABILITY = 4;
 
@@ -31,6 +31,8 @@ export class Results {
   nuclei = [];
   /** Pixel size, µm; 0 if unknown. */
   mpp = 0;
+  /** Called when other nuclei are shown. */
+  onchange = () => {};
   /** Threshold at which the nuclei were found. */
   threshold = 0.5;
   /** Segmented area, pixels. */
@@ -110,6 +112,7 @@ export class Results {
       });
     }
     this.refresh();
+    this.onchange();
   }
 
   /** Says of what area the numbers are. */
@@ -153,7 +156,8 @@ export class Results {
     const { number = 0 } = this.nuclei.find((nucleus) => nucleus.label === object.id) ?? {};
     const name = number > 0 ? `Nucleus ${number}` : "Nucleus";
     const status = object.status ? `, ${object.status}` : "";
-    return `${name}${status}. ${this.factsOf(object)}`;
+    const facts = this.factsOf(object);
+    return `${name}${status}: ${facts[0].toLowerCase()}${facts.slice(1)}`;
   }
 
   /**

@@ -4,7 +4,7 @@
 const URL_LIFETIME_MS = 60e3;
 
 /**
- * @param {Uint8Array} content
+ * @param {Uint8Array | Blob} content
  * @param {string} name
  * @param {string} type media type
  */

@@ -2,7 +2,7 @@
 const VERSION = "dev";
 /** Files that are cached at the installation. */
 const FILES = [];
-/** Models that are cached when they are first used. */
+/** Models that are cached after the first visit, or when they are used. */
 const LATER = [];
 // Other deployments of the page may have the same origin.
 const PREFIX = `prunella ${self.registration.scope} `;
@@ -13,6 +13,10 @@ self.addEventListener("activate", (event) => event.waitUntil(deleteOldCaches()))
 self.addEventListener("fetch", (event) => {
   if (isPageFile(event.request)) event.respondWith(cachedOrFetched(event.request));
 });
+// The page asks for it once it has nothing else to load.
+self.addEventListener("message", (event) => {
+  if (event.data === "cache-models") event.waitUntil(cacheModels(event.source));
+});
 
 /** A new version is used once no tab shows the old one. */
 async function cacheFiles() {
@@ -20,6 +24,18 @@ async function cacheFiles() {
   // From the network, not from the browser's HTTP cache.
   const requests = [...FILES, "./"].map((file) => new Request(file, { cache: "no-cache" }));
   await cache.addAll(requests);
+}
+
+/** Caches the models that are missing, and tells a page how many there are. */
+async function cacheModels(page) {
+  const cache = await caches.open(CACHE);
+  let cached = 0;
+  for (const file of LATER) {
+    // One that fails is cached at the next visit.
+    if (!(await cache.match(file))) await cache.add(file).catch(() => {});
+    if (await cache.match(file)) cached += 1;
+  }
+  page?.postMessage({ type: "models-cached", cached, total: LATER.length });
 }
 
 async function deleteOldCaches() {

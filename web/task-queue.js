@@ -29,7 +29,11 @@ export class TaskQueue {
     this.observer = observer;
   }
 
-  /** Runs a task that the user started. Errors are shown. @param {Task} task */
+  /**
+   * Runs a task that the user started. Errors are shown.
+   * @param {Task} task
+   * @returns {Promise<Error | undefined>} why it did not end; an AbortError if it was cancelled
+   */
   async runUserTask(task) {
     this.#newest.user += 1;
     const number = this.#newest.user;
@@ -41,8 +45,10 @@ export class TaskQueue {
       await this.#enqueue(task, isCurrent);
       // An error stays until an action succeeds.
       this.observer.closeAlert(shown);
+      return undefined;
     } catch (error) {
       this.observer.showError(error);
+      return error instanceof Error ? error : new Error(String(error));
     } finally {
       if (isCurrent()) this.observer.setBusy(false);
     }

@@ -25,6 +25,8 @@ use crate::picture::has_picture_ending;
 
 /// Path of the folder's files in addresses, without slashes; the page is at the root.
 const FILES: &str = "files";
+/// Endings of images that a browser decodes and this program does not, in small letters.
+const BROWSER_ENDINGS: [&str; 3] = ["avif", "heic", "heif"];
 /// Time between looks at the flag that Ctrl-C sets.
 const STOP_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -204,8 +206,14 @@ fn entry_names(folder: &Path) -> Vec<String> {
 /// Names of a folder's slides and images that the page opens.
 fn pictures(folder: &Path) -> Vec<String> {
     let mut names = entry_names(folder);
-    names.retain(|name| !name.ends_with('/') && has_picture_ending(Path::new(name)));
+    names.retain(|name| !name.ends_with('/') && page_opens(Path::new(name)));
     names
+}
+
+/// Whether the page may open a file, by the ending of its name.
+fn page_opens(name: &Path) -> bool {
+    let ending = name.extension().map(|e| e.to_string_lossy().to_lowercase());
+    has_picture_ending(name) || ending.is_some_and(|e| BROWSER_ENDINGS.contains(&e.as_str()))
 }
 
 /// A path with its %-escapes replaced; none if an escape is broken or the result is not text.
@@ -259,12 +267,31 @@ mod tests {
     }
 
     #[test]
-    fn slides_are_listed_beside_images() {
+    fn all_that_the_page_opens_is_listed() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        for name in ["b.svs", "a #1.PNG", "c.ome.tif", "notes.txt", ".hidden.png", "s.ndpi"] {
+        let readable = [
+            "a #1.PNG",
+            "b.svs",
+            "c.ome.tif",
+            "d.scn",
+            "e.bif",
+            "f.btf",
+            "g.tiff",
+            "h.jpg",
+            "i.jpeg",
+            "j.jp2",
+            "k.bmp",
+            "l.gif",
+            "m.webp",
+            "n.avif",
+            "o.heic",
+            "p.j2k",
+            "q.jfif",
+        ];
+        for name in readable.into_iter().chain(["notes.txt", ".hidden.png", "s.ndpi"]) {
             std::fs::write(dir.path().join(name), b"x").expect("file");
         }
         std::fs::create_dir(dir.path().join("folder.png")).expect("folder");
-        assert_eq!(pictures(dir.path()), ["a #1.PNG", "b.svs", "c.ome.tif"]);
+        assert_eq!(pictures(dir.path()), readable);
     }
 }

@@ -194,7 +194,7 @@ test("a server that breaks off, sends wrong bytes or knows no ranges gives a mes
   const show = async (name) => {
     await page.evaluate(async (name) => {
       globalThis.prunella.clearError();
-      await globalThis.prunella.opener.openSlideUrl(new URL(name, location.href).href, name);
+      await globalThis.prunella.opener.open({ name, address: name });
     }, name);
     await page.waitForTimeout(200);
   };
