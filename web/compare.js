@@ -213,6 +213,7 @@ export class Compare {
       void this.page.setComparing(false);
     }
     this.#clearScores();
+    this.regionsChanged();
   }
 
   // ---- Divider and halves
@@ -327,7 +328,9 @@ export class Compare {
   regionsChanged() {
     const { regions } = this.page.store.state;
     const { value } = elements.scorePlace;
-    const places = [{ value: "", text: "the image, or the view of a slide" }];
+    const { width, height } = this.page.canvasView;
+    const isSmall = width * height <= MAX_SCORED_PX;
+    const places = [{ value: "", text: isSmall ? "the whole image" : "the view" }];
     for (const { id, name } of regions) places.push({ value: String(id), text: name });
     const options = places.map(({ value: place, text }) => {
       const option = document.createElement("option");
@@ -362,7 +365,10 @@ export class Compare {
     elements.scoreNote.textContent = "";
   }
 
-  /** Left, top, right and bottom of what is scored. @returns {{ bounds: Bounds, polygons: string, text: string }} */
+  /**
+   * What is scored: its bounds, the polygons inside of which, as JSON, and its name for people.
+   * @returns {{ bounds: Bounds, polygons: string, text: string }}
+   */
   #place() {
     const { canvasView, store } = this.page;
     const { width, height, viewport, canvas } = canvasView;

@@ -654,7 +654,7 @@ export class Page {
     this.address.scheduleWrite();
   }
 
-  /** Shows the result of the second model or of a file too, or no longer. @param {boolean} comparing */
+  /** Shows what is compared with too, or no longer. @param {boolean} comparing */
   async setComparing(comparing) {
     this.comparing = comparing;
     elements.compare.setAttribute("aria-pressed", String(comparing));

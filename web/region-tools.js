@@ -32,7 +32,11 @@ function rectangle([x0, y0], [x1, y1]) {
   ];
 }
 
-/** The outline inside corners or a stroke; it is valid. @param {PointPair[]} points @returns {Polygons} */
+/**
+ * The outline inside corners or a stroke; it is valid.
+ * @param {PointPair[]} points
+ * @returns {Polygons}
+ */
 export function closedRegion(points) {
   return JSON.parse(regionOfStroke(new Float64Array(points.flat())));
 }

@@ -9,7 +9,7 @@ import { MAIN } from "./slots.js";
 /** @import { Page } from "./page.js" */
 /** @import { RegionToolName } from "./region-tools.js" */
 /**
- * @import { NamedRegion, PointPair, Polygons, RegionCounts, RegionFile,
+ * @import { NamedRegion, PointPair, Polygons, RegionCounts, RegionFile, ReviewCommand,
  *   ReviewSummary } from "./worker-api.d.ts"
  */
 
@@ -168,7 +168,7 @@ export class Regions {
     this.page.showStatus(`${name} added.`);
   }
 
-  /** @param {import("./worker-api.d.ts").ReviewCommand} command @returns {boolean} whether it was done */
+  /** @param {ReviewCommand} command @returns {boolean} whether it was done */
   #apply(command) {
     try {
       this.page.clearError();
@@ -333,6 +333,7 @@ export class Regions {
     const { name } = region;
     const row = document.createElement("tr");
     row.dataset.id = String(region.id);
+    row.role = "row";
     row.classList.toggle("selected", region.id === this.#selected);
     const colour = createInput("color", hexOf(colourOf(region)));
     colour.setAttribute("aria-label", `Colour of ${name}`);
@@ -353,10 +354,11 @@ export class Regions {
     }
     const head = document.createElement("th");
     head.scope = "row";
+    head.role = "rowheader";
     head.append(colour, text);
     row.append(head);
-    for (let i = 0; i < 5; i++) row.insertCell();
-    row.insertCell().append(show, remove);
+    for (let i = 0; i < 6; i++) row.insertCell().role = "cell";
+    row.cells[6].append(show, remove);
     return row;
   }
 
@@ -470,7 +472,11 @@ export class Regions {
     }
   }
 
-  /** @param {CanvasRenderingContext2D} context @param {ListedRegion} region @param {number} shift */
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {ListedRegion} region
+   * @param {number} shift of the image, device pixels
+   */
   #drawName(context, region, shift) {
     const { viewport, pixelRatio } = this.page.canvasView;
     const { left, top } = boundsOf(region.polygons);

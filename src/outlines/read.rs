@@ -182,8 +182,8 @@ impl Outlines {
         }
     }
 
-    /// Leaves out what is no nucleus, as [`draw_outlines`](super::draw_outlines) does: tiles, classes
-    /// that end in `*`, regions of interest around others. Gives notes about them.
+    /// Leaves out what is no nucleus, as [`draw_outlines`](super::draw_outlines) does: tiles,
+    /// classes that end in `*`, regions of interest around others. Gives notes about them.
     pub fn keep_nuclei(&mut self) -> Warnings {
         let (is_nucleus, notes) = which_are_nuclei(&self.objects);
         let mut is_nucleus = is_nucleus.into_iter();

@@ -122,8 +122,8 @@ impl ResultSlot {
         nuclei_files(&other_lengths.into(), review, &provenance)
     }
 
-    /// The label map of the nuclei that count, where it has the pixels of the open image; none where
-    /// they must be drawn from their outlines.
+    /// The label map of the nuclei that count, where it has the pixels of the open image; none
+    /// where they must be drawn from their outlines.
     pub(super) fn own_labels(&self, review: &ReviewInput) -> Result<Option<&LabelMap>> {
         let is_own = !self.is_resampled() && review.is_empty();
         Ok(Some(&self.nuclei()?.labels).filter(|_| is_own))

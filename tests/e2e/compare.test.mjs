@@ -45,7 +45,9 @@ async function openTissue() {
 const score = async (page, name) => Number(await page.textContent(`[data-score="${name}"]`));
 
 const hasScores = (page) =>
-  page.waitForFunction(() => document.querySelector("#scores dd") !== null, null, { timeout: 60_000 });
+  page.waitForFunction(() => document.querySelector("#scores dd") !== null, null, {
+    timeout: 60_000,
+  });
 
 /** Opens a file of objects by the button of the section. */
 async function openReference(page, name, bytes, mimeType = "application/octet-stream") {
@@ -66,9 +68,8 @@ test("scores against a label map are those of the program, differences have colo
   // Results of the program are labels only after they were written anew.
   writeFileSync(join(folder, "result.png"), labels);
   runProgram("convert", join(folder, "result.png"), join(data, "labels/field_label.png"));
-  const report = JSON.parse(
-    runProgram("evaluate", "--model", modelPath("dcnn-90"), "--data", data, "--device", "cpu", "--json"),
-  );
+  const required = ["--model", modelPath("dcnn-90"), "--data", data];
+  const report = JSON.parse(runProgram("evaluate", ...required, "--device", "cpu", "--json"));
   const expected = findScores(report);
   for (const name of ["dice", "aji", "pq", "dq", "sq", "f1"]) {
     const [ours, theirs] = [await score(page, name), expected[name]];
@@ -109,7 +110,9 @@ test("files of another size are refused with a sentence; GeoJSON is compared wit
   }));
   const text = JSON.stringify({ type: "FeatureCollection", features });
   await dropFile(page, "objects.geojson", Buffer.from(text), "application/geo+json");
-  await page.waitForFunction(() => /objects\.geojson/.test(document.getElementById("right-label").textContent));
+  await page.waitForFunction(() =>
+    document.getElementById("right-label").textContent.includes("objects.geojson"),
+  );
   await hasScores(page);
   assert.match(await page.textContent("#right-label"), /objects\.geojson: 2 nuclei/);
   assert.match(await page.textContent("#reference-notes"), /1 object lies outside the image/);
@@ -129,7 +132,8 @@ test("the white line is dragged, halves are linked, the second model is chosen",
   const box = await page.locator("#canvas").boundingBox();
   const [middle, height] = [box.x + box.width / 2, box.y + box.height / 2];
   await page.mouse.move(middle, height);
-  assert.equal(await page.$eval("#canvas", (canvas) => getComputedStyle(canvas).cursor), "ew-resize");
+  const cursor = await page.$eval("#canvas", (canvas) => getComputedStyle(canvas).cursor);
+  assert.equal(cursor, "ew-resize");
   await page.mouse.down();
   await page.mouse.move(box.x + box.width * 0.3, height, { steps: 4 });
   await page.mouse.up();

@@ -111,7 +111,9 @@ test("a rectangle, a polygon and a line by hand become regions that are counted"
   const [x, y] = [column("centroid_x"), column("centroid_y")];
   assert.ok(x >= 0 && y >= 0, head.join());
   const [[left, top], , [right, bottom]] = first.polygons[0][0];
-  const inside = rows.filter((row) => row[x] > left && row[x] < right && row[y] > top && row[y] < bottom);
+  const inside = rows.filter(
+    (row) => row[x] > left && row[x] < right && row[y] > top && row[y] < bottom,
+  );
   assert.equal(Number(nuclei), inside.length);
   assert.ok(Number(areaText) > 0 || areaText.includes(","), areaText);
   assert.ok(density === "–" || Number(density.replaceAll(",", "")) > 0);
@@ -119,7 +121,8 @@ test("a rectangle, a polygon and a line by hand become regions that are counted"
   // Inside only.
   const all = Number((await page.textContent("#count")).replaceAll(",", ""));
   await page.check("#inside-only");
-  await page.waitForFunction((all) => Number(document.getElementById("count").textContent) < all, all);
+  const isLess = (all) => Number(document.getElementById("count").textContent) < all;
+  await page.waitForFunction(isLess, all);
   const fewer = (await saveFile(page, '#exports [data-file="csv"]')).bytes.toString();
   assert.ok(fewer.trim().split("\n").length - 1 < rows.length);
   assert.equal(

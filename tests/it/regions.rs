@@ -24,7 +24,8 @@ from shapely.geometry import shape, box, mapping
 source, target = sys.argv[1:3]
 features = json.load(open(source))['features']
 image = box(0, 0, 2000, 1500)
-blocks = shapely.union_all([box(x, y, x + 512, y + 512) for x, y in ((0, 0), (512, 512), (1024, 0))])
+corners = [(0, 0), (512, 512), (1024, 0)]
+blocks = shapely.union_all([box(x, y, x + 512, y + 512) for x, y in corners])
 areas = []
 for feature in features:
     assert feature['properties']['objectType'] == 'annotation', feature
