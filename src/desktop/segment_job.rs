@@ -8,16 +8,14 @@ use std::time::Instant;
 
 use super::Wake;
 use super::document::Document;
+use super::result_shelf::{ResultSettings, SharedResults, SlideResult};
 use crate::engine::gpu::Gpu;
 use crate::engine::{DeviceChoice, SegmentOptions, Segmenter};
 use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
 use crate::raster::STAIN_MATCHED;
 use crate::slide::SlideBounds;
-use crate::whole_slide::{NucleusIndex, SlideJob, SlideRun};
-
-/// Nuclei found so far and the job that finds them; none before the first segmentation.
-pub(super) type SharedResults = Arc<Mutex<Option<(NucleusIndex, Arc<SlideJob>)>>>;
+use crate::whole_slide::SlideRun;
 
 /// The prepared model of the last segmentation, for the next one of the same model.
 #[derive(Default)]
@@ -51,9 +49,8 @@ impl SegmenterCache {
 pub(super) struct SegmentTask {
     pub document: Arc<Document>,
     pub model: Arc<Model>,
+    pub settings: ResultSettings,
     pub parameters: InstanceParameters,
-    /// Pixel size of the document's finest level, micrometres.
-    pub mpp_um: Option<f64>,
     pub choice: DeviceChoice,
     pub segmenters: Arc<SegmenterCache>,
     /// What to segment, in pixels of the finest level.
@@ -133,28 +130,28 @@ fn run(
 ) -> Result<()> {
     let lock = || results.lock().unwrap_or_else(PoisonError::into_inner);
     let cancelled = || Error::Cancelled { after: String::new() };
-    let known = lock().as_ref().map(|(_, job)| Arc::clone(job));
+    let known = lock().current.as_ref().map(|result| Arc::clone(&result.job));
     let job = if let Some(job) = known {
         job
     } else {
         let model_mpp_um = task.model.card().mpp_um;
-        let job = task.document.prepare(model_mpp_um, task.parameters, task.mpp_um, cancel)?;
+        let mpp_um = task.settings.mpp_um;
+        let job = task.document.prepare(model_mpp_um, task.parameters, mpp_um, cancel)?;
         if job.stain_lut().is_some() {
             events.send(JobEvent::Note(STAIN_MATCHED));
         }
-        let index = NucleusIndex::new(&job);
-        let mut state = lock();
+        let result = SlideResult::new(task.settings.clone(), job);
+        let mut shelf = lock();
         if cancel.load(Ordering::Relaxed) {
             return Err(cancelled());
         }
         // Another job may have begun meanwhile; its blocks stay.
-        let (_, job) = state.get_or_insert((index, Arc::new(job)));
-        Arc::clone(job)
+        Arc::clone(&shelf.current.get_or_insert(result).job)
     };
     let mut warnings = Warnings::default();
     let segmenter = task.segmenters.get(&task.model, task.choice, &mut warnings)?;
     events.send(JobEvent::Device(segmenter.device().name(), warnings.notes));
-    let missing = lock().as_ref().ok_or_else(cancelled)?.0.missing(task.bounds);
+    let missing = lock().current.as_ref().ok_or_else(cancelled)?.index.missing(task.bounds);
     let slide = SlideRun {
         job: &job,
         source: &*task.document,
@@ -165,12 +162,14 @@ fn run(
     let mut done = 0;
     let (_, warnings) = slide.segment(&missing, &mut |block, nuclei| {
         let bounds = {
-            let mut state = lock();
+            let mut shelf = lock();
             // Another model or slide may have come meanwhile.
-            let live = state.as_mut().filter(|_| !cancel.load(Ordering::Relaxed));
-            let (index, _) = live.ok_or_else(cancelled)?;
+            let live = shelf.current.as_mut().filter(|_| !cancel.load(Ordering::Relaxed));
+            let index = &mut live.ok_or_else(cancelled)?.index;
             index.take(block, nuclei);
-            index.bounds(block)
+            let bounds = index.bounds(block);
+            shelf.note_change();
+            bounds
         };
         done += 1;
         events.send(JobEvent::Block { bounds, done, total: missing.len() });

@@ -7,6 +7,7 @@
 //! nuclei of the model by number, so they outlive another threshold and another model.
 
 mod command;
+mod fingerprint;
 mod history;
 mod mark;
 mod nuclei;
@@ -15,6 +16,7 @@ mod shapes;
 mod state;
 
 pub use command::ReviewCommand;
+pub use fingerprint::{FingerprintOf, fingerprint};
 pub use history::{MAX_UNDO_STEPS, Review};
 pub use mark::{MARK_BIT, Mark, MarkStatus, Marks, ReviewObject};
 pub use nuclei::{HiddenNuclei, ReviewCounts, ReviewedNuclei};

@@ -147,6 +147,12 @@ impl NucleusIndex {
         if area_px > 0.0 { covered_px as f64 / area_px } else { 0.0 }
     }
 
+    /// Area of the finished blocks, pixels of the finest level.
+    #[must_use]
+    pub fn segmented_px(&self) -> f64 {
+        self.totals.area_px
+    }
+
     /// All, with their numbers.
     pub fn all(&self) -> impl Iterator<Item = (u32, &SlideNucleus)> {
         self.finished.iter().flat_map(|(block, nuclei)| self.numbered(*block, nuclei))

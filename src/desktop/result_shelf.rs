@@ -1,0 +1,234 @@
+//! Results by the settings that made them. None is thrown away because a setting changed: the old
+//! one stays visible until blocks of the new one replace it, and comes back with its settings.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use crate::model::Model;
+use crate::raster::Point;
+use crate::review::{
+    HiddenNuclei, Marks, NamedRegion, ResultFacts, ReviewCounts, ReviewObject, ReviewState,
+    ReviewedNuclei,
+};
+use crate::slide::SlideBounds;
+use crate::whole_slide::{NucleusIndex, SlideJob};
+
+/// Most results that are kept besides the one in use.
+const MAX_OLDER: usize = 4;
+/// Half the side of what stands for a point where areas are compared, pixels.
+const POINT_REACH_PX: f64 = 1e-6;
+
+/// Shared with the threads that fill and draw results.
+pub(super) type SharedResults = Arc<Mutex<ResultShelf>>;
+
+/// What decides a result's nuclei besides the pixels.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ResultSettings {
+    /// Fingerprint of the model.
+    pub fingerprint: String,
+    /// Number of parameters of the model.
+    pub parameters: u64,
+    /// A pixel belongs to a nucleus above this probability.
+    pub threshold: f32,
+    /// Pixel size of the finest level, if it is known.
+    pub mpp_um: Option<f64>,
+}
+
+impl ResultSettings {
+    /// Those that a state asks for; `fingerprint` is the model's.
+    pub(super) fn of(state: &ReviewState, model: &Model, fingerprint: &str) -> Self {
+        Self {
+            fingerprint: fingerprint.to_owned(),
+            parameters: model.graph().parameters() as u64,
+            threshold: state.threshold.unwrap_or(model.card().instances.threshold),
+            mpp_um: state.pixel_size.um,
+        }
+    }
+}
+
+/// Nuclei found so far with one set of settings.
+pub(super) struct SlideResult {
+    pub settings: ResultSettings,
+    pub job: Arc<SlideJob>,
+    pub index: NucleusIndex,
+    hidden: HiddenNuclei,
+    /// Revision of the marks that `hidden` belongs to; none after a change of `index`.
+    hidden_of: Option<u64>,
+}
+
+impl SlideResult {
+    pub(super) fn new(settings: ResultSettings, job: SlideJob) -> Self {
+        let index = NucleusIndex::new(&job);
+        Self { settings, job: Arc::new(job), index, hidden: HiddenNuclei::default(), hidden_of: None }
+    }
+
+    fn refresh(&mut self, marks: &Marks, revision: u64) {
+        if self.hidden_of != Some(revision) {
+            self.hidden = HiddenNuclei::of(&self.index, marks);
+            self.hidden_of = Some(revision);
+        }
+    }
+
+    /// Whether a block is finished.
+    fn has_blocks(&self) -> bool {
+        self.index.progress().0 > 0
+    }
+
+    /// As the saved state says it.
+    pub(super) fn facts(&self) -> ResultFacts {
+        let (done, wanted) = self.index.progress();
+        ResultFacts {
+            fingerprint: self.settings.fingerprint.clone(),
+            parameters: self.settings.parameters,
+            threshold: self.settings.threshold,
+            mpp: self.settings.mpp_um.unwrap_or(0.0),
+            stain_matched: self.job.stain_lut().is_some(),
+            nuclei: self.index.count() as u64,
+            done: done as u32,
+            wanted: wanted as u32,
+            segmented_px: self.index.segmented_px(),
+        }
+    }
+}
+
+/// All results of a document.
+pub(super) struct ResultShelf {
+    /// Without nuclei, where there is no result.
+    nothing: NucleusIndex,
+    no_marks: Marks,
+    none_hidden: HiddenNuclei,
+    /// Of the settings in use, from the first block on.
+    pub current: Option<SlideResult>,
+    /// Of other settings, the one used last at the end.
+    pub older: Vec<SlideResult>,
+    counts: Option<(u64, ReviewCounts)>,
+}
+
+impl ResultShelf {
+    pub(super) fn new() -> Self {
+        Self {
+            nothing: NucleusIndex::of_image(1, 1, Vec::new()),
+            no_marks: Marks::new(),
+            none_hidden: HiddenNuclei::default(),
+            current: None,
+            older: Vec::new(),
+            counts: None,
+        }
+    }
+
+    /// A block of the result in use is finished.
+    pub(super) fn note_change(&mut self) {
+        self.counts = None;
+        if let Some(current) = &mut self.current {
+            current.hidden_of = None;
+        }
+    }
+
+    /// Makes the result of some settings the one in use, where there is one.
+    pub(super) fn use_settings(&mut self, settings: &ResultSettings) {
+        self.counts = None;
+        if self.current.as_ref().is_some_and(|result| result.settings == *settings) {
+            return;
+        }
+        // One without a block has nothing to show.
+        self.older.extend(self.current.take().filter(SlideResult::has_blocks));
+        if let Some(place) = self.older.iter().position(|result| result.settings == *settings) {
+            self.current = Some(self.older.remove(place));
+        }
+        if self.older.len() > MAX_OLDER {
+            self.older.remove(0);
+        }
+    }
+
+    /// The nuclei with the marks of a person, at a revision of these.
+    pub(super) fn shown<'a>(&'a mut self, review: ReviewAt<'a>) -> ShownNuclei<'a> {
+        let ReviewAt { marks, inside, revision } = review;
+        for result in self.current.iter_mut().chain(self.older.last_mut()) {
+            result.refresh(marks, revision);
+        }
+        let (index, hidden) = match &self.current {
+            Some(result) => (&result.index, &result.hidden),
+            None => (&self.nothing, &self.none_hidden),
+        };
+        let older = self.older.last().map(|result| ReviewedNuclei {
+            index: &result.index,
+            hidden: &result.hidden,
+            marks: &self.no_marks,
+            inside,
+        });
+        let current = ReviewedNuclei { index, hidden, marks, inside };
+        let has_blocks = self.current.as_ref().is_some_and(SlideResult::has_blocks);
+        ShownNuclei { current, older, has_blocks }
+    }
+
+    /// Numbers of everything that counts: of the result in use, or, while it has no block, of the
+    /// one before.
+    pub(super) fn counts(&mut self, review: ReviewAt<'_>) -> ReviewCounts {
+        if let Some((of, counts)) = self.counts
+            && of == review.revision
+        {
+            return counts;
+        }
+        let counts = self.shown(review).counted().counts();
+        self.counts = Some((review.revision, counts));
+        counts
+    }
+
+    /// The result whose nuclei count.
+    pub(super) fn counted(&self) -> Option<&SlideResult> {
+        let current = self.current.as_ref().filter(|result| result.has_blocks());
+        current.or(self.older.last())
+    }
+
+    /// Whether there is any nucleus or block.
+    pub(super) fn is_empty(&self) -> bool {
+        self.counted().is_none()
+    }
+}
+
+/// Marks and regions at a revision.
+#[derive(Clone, Copy)]
+pub(super) struct ReviewAt<'a> {
+    pub marks: &'a Marks,
+    /// Regions outside of which nothing counts.
+    pub inside: Option<&'a BTreeMap<u32, NamedRegion>>,
+    pub revision: u64,
+}
+
+/// What is shown: nuclei of the result in use with the marks, and those of the result before, which
+/// are visible where the one in use has no finished block.
+#[derive(Clone, Copy)]
+pub(super) struct ShownNuclei<'a> {
+    pub current: ReviewedNuclei<'a>,
+    /// Without marks: those are among the current ones.
+    pub older: Option<ReviewedNuclei<'a>>,
+    /// Whether the result in use has a finished block.
+    has_blocks: bool,
+}
+
+impl<'a> ShownNuclei<'a> {
+    /// Whether the result in use has a finished block at a nucleus of the older one.
+    pub(super) fn is_replaced(&self, (x, y): (f64, f64)) -> bool {
+        let at = SlideBounds::at_point(Point { x, y }).expanded(POINT_REACH_PX);
+        self.has_blocks && self.current.index.known(at).any(|block| block.intersects(&at))
+    }
+
+    /// The nuclei that count, all of one result.
+    pub(super) fn counted(&self) -> ReviewedNuclei<'a> {
+        match self.older {
+            Some(older) if !self.has_blocks => {
+                ReviewedNuclei { marks: self.current.marks, ..older }
+            }
+            _ => self.current,
+        }
+    }
+
+    /// The object at a point: a mark or a nucleus of the result in use before one of the older.
+    pub(super) fn at(&self, point: Point) -> Option<ReviewObject> {
+        let of_older = || {
+            let object = self.older?.at(point.x, point.y)?;
+            (!self.is_replaced(object.nucleus.centroid)).then_some(object)
+        };
+        self.current.at(point.x, point.y).or_else(of_older)
+    }
+}
