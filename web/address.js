@@ -68,6 +68,7 @@ export class Address {
   /** @param {string | undefined} modelLink */
   #fragment(modelLink) {
     const { page } = this;
+    const { display } = page.store.state;
     // A new link holds the model as it is now, filters already removed.
     const alreadyPruned = modelLink !== undefined && modelLink !== this.modelLink;
     // For a loaded model the slider at 0 is the default.
@@ -80,11 +81,7 @@ export class Address {
       pruneHidden: !alreadyPruned && page.pruneHidden,
       threshold: page.threshold,
       view: page.canvasView.cssView(),
-      layers: [
-        Number(elements.outline.value),
-        Number(elements.mask.value),
-        Number(elements.heat.value),
-      ],
+      layers: [display.outline, display.mask, display.heat].map((strength) => strength * 100),
       divider: page.comparing ? Number(elements.divider.value) : undefined,
       // A pixel size belongs to its image, which other addresses do not name.
       mpp: this.imageUrl || page.opener.isSample ? page.mpp : 0,
@@ -97,7 +94,7 @@ export class Address {
     await this.#applySettings();
     let hasModel = await this.openModel(urlState, true);
     if (!hasModel && isStandalone()) hasModel = await this.#openBundledModel();
-    page.setThreshold(urlState.threshold);
+    if (urlState.threshold !== undefined) page.applyQuietly({ threshold: urlState.threshold });
     if (!hasModel) {
       await page.tasks.runUserTask(async (check) => {
         await page.selectModel(check);
@@ -113,20 +110,17 @@ export class Address {
 
   async #applySettings() {
     const { urlState, page } = this;
-    if (urlState.ratio !== undefined) elements.ratio.value = String(urlState.ratio);
-    elements.pruneHidden.checked = urlState.pruneHidden;
-    if (urlState.mpp !== undefined) elements.mpp.value = String(urlState.mpp);
+    const { model, display } = page.store.state;
+    const { ratio = model.ratio, pruneHidden } = urlState;
+    page.applyQuietly({ model: { ...model, ratio, pruneHidden } });
     if (urlState.layers) {
-      const [outline, mask, heat] = urlState.layers;
-      elements.outline.value = String(outline);
-      elements.mask.value = String(mask);
-      elements.heat.value = String(heat);
+      const [outline, mask, heat] = urlState.layers.map((percent) => percent / 100);
+      page.store.apply({ display: { ...display, outline, mask, heat } });
     }
     if (urlState.divider !== undefined) {
       elements.divider.value = String(urlState.divider);
       await page.setComparing(true);
     }
-    page.updateLayers();
   }
 
   /**

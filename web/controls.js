@@ -8,6 +8,7 @@ import { saveFile } from "./save-file.js";
 import { MAIN } from "./slots.js";
 
 /** @import { Page } from "./page.js" */
+/** @import { ModelSetting } from "./worker-api.d.ts" */
 
 /** Pause after the last movement of the slider before the agreement is computed, milliseconds. */
 const PREVIEW_DELAY_MS = 120;
@@ -114,14 +115,16 @@ function bindModelControls(page) {
   elements.ratio.oninput = () => {
     elements.ratioText.textContent = `${elements.ratio.value} %`;
     page.preview.isEnabled = true;
-    page.debounce("slider", PREVIEW_DELAY_MS, () => void previewModel(page));
+    const model = page.shownModel();
+    page.debounce("slider", PREVIEW_DELAY_MS, () => void previewModel(page, model));
   };
-  const segmentSoon = () => {
+  const chooseModelSoon = () => {
     page.preview.isEnabled = true;
-    page.debounce("slider", SEGMENT_DELAY_MS, () => void page.segmentWithSettings());
+    const model = page.shownModel();
+    page.debounce("slider", SEGMENT_DELAY_MS, () => page.chooseModel(model));
   };
-  elements.ratio.onchange = segmentSoon;
-  elements.pruneHidden.onchange = segmentSoon;
+  elements.ratio.onchange = chooseModelSoon;
+  elements.pruneHidden.onchange = chooseModelSoon;
   elements.compare.onclick = () => void page.setComparing(!page.comparing);
   elements.loadModel.onclick = () => elements.modelFile.click();
   elements.modelFile.onchange = () => {
@@ -131,10 +134,14 @@ function bindModelControls(page) {
   elements.shippedModels.onclick = () => void page.useShippedModels();
 }
 
-/** Shows the facts and the agreement of the model at the slider. @param {Page} page */
-function previewModel(page) {
+/**
+ * Shows the facts and the agreement of the model at the slider.
+ * @param {Page} page
+ * @param {ModelSetting} model
+ */
+function previewModel(page, model) {
   return page.tasks.runInBackground("preview", async (check) => {
-    await page.selectModel(check);
+    await page.selectModel(check, model);
     await page.preview.update(check);
   });
 }
@@ -142,8 +149,10 @@ function previewModel(page) {
 /** @param {Page} page */
 function bindLayerControls(page) {
   const { outline, mask, heat, divider } = elements;
-  for (const input of [outline, mask, heat, divider]) input.oninput = () => page.updateLayers();
-  elements.threshold.oninput = () => page.thresholdMoved();
+  for (const input of [outline, mask, heat]) input.oninput = () => page.layersMoved();
+  divider.oninput = () => page.dividerMoved();
+  elements.threshold.oninput = () => page.thresholdMoving();
+  elements.threshold.onchange = () => page.thresholdMoved();
 }
 
 /** @param {Page} page */

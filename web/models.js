@@ -35,28 +35,40 @@ export class Models {
   loaded;
   /** @type {Map<string, Promise<Model>>} By version, oldest first. */
   #versions = new Map();
+  /** @type {Map<string, ModelFacts>} Models that were loaded, by fingerprint. */
+  #known = new Map();
 
   /** @param {Engine} engine */
   constructor(engine) {
     this.engine = engine;
   }
 
-  /** Uses a model instead of those that ship. @param {ModelFacts} facts */
-  useLoaded(facts) {
-    this.useShipped();
+  /** Makes a loaded model known; `use` then uses it. @param {ModelFacts} facts */
+  keep(facts) {
+    this.#known.set(facts.fingerprint, facts);
+  }
+
+  /**
+   * Uses a model that was loaded, or those that ship.
+   * @param {string | null} fingerprint null for those that ship
+   */
+  use(fingerprint) {
+    if ((this.loaded?.fingerprint ?? null) === fingerprint) return;
+    const facts = fingerprint === null ? undefined : this.#known.get(fingerprint);
+    if (fingerprint !== null && !facts) {
+      throw new Error("The model that was used here is not at hand any more. Load it again.");
+    }
+    for (const model of this.#versions.values()) this.#drop(model);
+    this.#versions.clear();
     this.loaded = facts;
   }
 
-  /** Uses the models that ship again. */
-  useShipped() {
-    for (const model of this.#versions.values()) this.#drop(model);
-    this.#versions.clear();
-    this.loaded = undefined;
-  }
-
-  /** Frees a model in the session. @param {Promise<Model>} model */
+  /** Frees a model in the session; a loaded one stays. @param {Promise<Model>} model */
   #drop(model) {
-    model.then(({ facts }) => this.engine.call("dropModel", facts.id)).catch(() => {});
+    const drop = (/** @type {Model} */ { facts, kind }) => {
+      if (kind !== "loaded") void this.engine.call("dropModel", facts.id);
+    };
+    model.then(drop).catch(() => {});
   }
 
   async unpruned() {

@@ -151,12 +151,12 @@ export class Opener {
     elements.dropHint.hidden = true;
     page.slideSegmentation.setSlide(slide);
     page.canvasView.setImage(width, height, slide !== undefined);
-    // The pixel size and the view of the page's address are for the image that is opened first.
-    if (imageUrl || !mpp) page.setMpp(mpp ?? 0, urlState.mpp);
-    else page.setMpp(mpp);
     page.results.clear();
-    page.results.mpp = page.mpp;
     page.preview.clear();
+    // The pixel size and the view of the page's address are for the image that is opened first.
+    const entered = imageUrl || !mpp ? urlState.mpp : undefined;
+    const isSlide = slide !== undefined;
+    page.openDocument({ hash: "", name, width, height, isSlide }, mpp ?? 0, entered);
     if (urlState.view) page.canvasView.setCssView(urlState.view);
     urlState.mpp = undefined;
     urlState.view = undefined;

@@ -13,25 +13,41 @@ import { Results } from "./results.js";
 import { showScaleBar } from "./scale-bar.js";
 import { ShareDialog } from "./share-dialog.js";
 import { SlideSegmentation } from "./slide-segmentation.js";
+import { Store } from "./store.js";
 import { COMPARISON, MAIN } from "./slots.js";
 import { TaskQueue } from "./task-queue.js";
 
 /** @import { Engine } from "./engine.js" */
 /** @import { Model } from "./models.js" */
 /** @import { Nucleus } from "./results.js" */
-/** @import { ModelFacts, WorkerEvent } from "./worker-api.d.ts" */
+/**
+ * @import { DocumentFacts, ModelFacts, ModelSetting, PageState, PixelSizeSetting, ReviewCommand,
+ *   WorkerEvent } from "./worker-api.d.ts"
+ */
 
 /** Smallest scale at which a nucleus of the table is shown, CSS pixels for one of the image. */
 const NUCLEUS_SCALE = 4;
 /** Pause after the last change of the threshold before a slide is segmented again, milliseconds. */
 const SLIDE_THRESHOLD_DELAY_MS = 400;
 const DEFAULT_RATIO = 50;
+/** Threshold that the slider shows before there is a model. */
+const DEFAULT_THRESHOLD = 0.5;
 /** Relative difference below which two pixel sizes are taken as equal, as in the engine. */
 const SAME_SCALE = 0.05;
 
 /** A pixel size for the field, empty for 0. @param {number} mpp µm */
 function mppText(mpp) {
   return mpp > 0 ? String(Number(mpp.toPrecision(6))) : "";
+}
+
+/** A pixel size that a person stated. @param {number} um @returns {PixelSizeSetting} */
+function entered(um) {
+  return { um, source: "person" };
+}
+
+/** Whether two values without functions differ. @param {unknown} a @param {unknown} b */
+function isDifferent(a, b) {
+  return JSON.stringify(a) !== JSON.stringify(b);
 }
 
 /**
@@ -47,16 +63,18 @@ export class Page {
   comparing = false;
   /** Whether an image or a slide is being segmented. */
   isSegmenting = false;
-  /** @type {number | undefined} Threshold that was set; the model's own otherwise. */
-  threshold;
+  /** Everything that is set, saved and undone. */
+  store = new Store();
+  /** @type {number | undefined} Threshold at the slider while it is moved. */
+  #movingThreshold;
   /** @type {Model | undefined} The selected model. */
   model;
-  /** Settings of the selected model. */
-  #modelSettings = { ratio: DEFAULT_RATIO, pruneHidden: false };
+  /** @type {ModelSetting} Setting of the model that was selected last without an error. */
+  #usableModel = { ratio: DEFAULT_RATIO, pruneHidden: false, loaded: null };
   /** Pixel size that the file states, µm; 0 if it does not. */
   #fileMpp = 0;
-  /** Pixel size of the last segmentation, µm. */
-  #usedMpp = 0;
+  /** Whether changes of the state are applied by the one who made them. */
+  #isQuiet = false;
   /** @type {Map<string, ReturnType<typeof setTimeout>>} */
   #timers = new Map();
 
@@ -77,6 +95,9 @@ export class Page {
     this.imageSegmentation = new ImageSegmentation(this);
     this.slideSegmentation = new SlideSegmentation(this);
     this.opener = new Opener(this);
+    this.store.apply({ model: this.#usableModel });
+    this.#showState(this.store.state);
+    this.store.subscribe((state, before) => this.#stateChanged(state, before));
     engine.onevent = (event) => this.#handleEvent(event);
     this.canvasView.onerror = (error) => this.showError(error);
     this.canvasView.onframe = () => this.#viewDrawn();
@@ -125,111 +146,194 @@ export class Page {
 
   /** Filters to remove, per cent. */
   get ratio() {
-    return Number(elements.ratio.value);
+    return this.store.state.model.ratio;
   }
 
   /** Whether units of the hidden layer are removed too. */
   get pruneHidden() {
-    return elements.pruneHidden.checked;
+    return this.store.state.model.pruneHidden;
   }
 
   /** Pixel size, µm; 0 if unknown. */
   get mpp() {
-    const { value } = elements.mpp;
-    // The field shows a rounded number.
-    if (value === mppText(this.#fileMpp)) return this.#fileMpp;
-    return Number(value) > 0 ? Number(value) : 0;
+    return this.store.state.pixelSize.um ?? 0;
+  }
+
+  /** Threshold that was set; undefined for the model's own. */
+  get threshold() {
+    return this.#movingThreshold ?? this.store.state.threshold ?? undefined;
+  }
+
+  /** Changes the state without the effects of `#stateChanged`. @param {ReviewCommand} command */
+  applyQuietly(command) {
+    this.#isQuiet = true;
+    try {
+      this.store.apply(command);
+    } finally {
+      this.#isQuiet = false;
+    }
   }
 
   /**
-   * Uses the pixel size of another image.
-   * @param {number} fileMpp as the file states it, µm; 0 if it does not
+   * Makes the controls, the address, the worker and the results follow the state.
+   * @param {PageState} state
+   * @param {PageState} before
+   */
+  #stateChanged(state, before) {
+    this.#showState(state, before);
+    this.canvasView.requestFrame();
+    this.address.scheduleWrite();
+    if (this.#isQuiet) return;
+    if (isDifferent(state.model, before.model)) {
+      void this.segmentWithSettings();
+    } else if (isDifferent(state.pixelSize, before.pixelSize)) {
+      const isSame = this.#scaleAt(state.pixelSize.um) === this.#scaleAt(before.pixelSize.um);
+      // At another pixel size the model reads other pixels, so its result changes.
+      if (this.isSlide || !isSame) void this.segmentWithSettings();
+    } else if (state.threshold !== before.threshold) {
+      this.#useThreshold();
+    }
+  }
+
+  /**
+   * Shows what has changed.
+   * @param {PageState} state
+   * @param {PageState} [before] without it everything is shown
+   */
+  #showState(state, before) {
+    const { model, pixelSize, threshold, display } = state;
+    if (isDifferent(model, before?.model)) {
+      elements.ratio.value = String(model.ratio);
+      elements.ratioText.textContent = `${model.ratio} %`;
+      elements.pruneHidden.checked = model.pruneHidden;
+    }
+    if (isDifferent(pixelSize, before?.pixelSize)) {
+      elements.mpp.value = mppText(pixelSize.um ?? 0);
+      this.results.mpp = this.mpp;
+      this.results.refresh();
+    }
+    this.#showMppSource();
+    if (threshold !== before?.threshold) {
+      this.#showThreshold(threshold ?? this.model?.facts.threshold ?? DEFAULT_THRESHOLD);
+    }
+    if (isDifferent(display, before?.display)) {
+      const { outline, mask, heat } = display;
+      for (const [name, strength] of Object.entries({ outline, mask, heat })) {
+        const input = elements[/** @type {"outline" | "mask" | "heat"} */ (name)];
+        input.value = String(Math.round(strength * 100));
+      }
+      this.canvasView.setLayers({ outline, mask, heat });
+    }
+  }
+
+  /**
+   * Starts anew with another image.
+   * @param {DocumentFacts} document
+   * @param {number} fileMpp pixel size as the file states it, µm; 0 if it does not
    * @param {number} [enteredMpp] as entered for this image
    */
-  setMpp(fileMpp, enteredMpp = fileMpp) {
+  openDocument(document, fileMpp, enteredMpp) {
     this.#fileMpp = fileMpp;
-    elements.mpp.value = mppText(enteredMpp);
-    this.#usedMpp = this.mpp;
-    this.#showMppSource();
+    const pixel_size = enteredMpp ? entered(enteredMpp) : this.#fileMppSetting();
+    this.#movingThreshold = undefined;
+    this.applyQuietly({ open: { document, pixel_size } });
+  }
+
+  /** @returns {PixelSizeSetting} */
+  #fileMppSetting() {
+    return this.#fileMpp > 0
+      ? { um: this.#fileMpp, source: "file" }
+      : { um: null, source: "unknown" };
   }
 
   /** Shows where the pixel size comes from. */
   #showMppSource() {
-    const { mpp } = this;
+    const { source } = this.store.state.pixelSize;
     const modelMpp = this.model?.facts.mpp ?? 0;
-    let source = "";
-    if (mpp > 0) source = mpp === this.#fileMpp ? "stated by the file" : "entered";
-    else if (modelMpp > 0 && !this.isSlide) source = `taken to be the model's, ${modelMpp} µm`;
-    elements.mppSource.textContent = this.canvasView.width === 0 ? "" : source;
+    let text = "";
+    if (source === "file") text = "stated by the file";
+    else if (source === "person") text = "entered";
+    else if (modelMpp > 0 && !this.isSlide) text = `taken to be the model's, ${modelMpp} µm`;
+    elements.mppSource.textContent = this.canvasView.width === 0 ? "" : text;
   }
 
-  /** Pixels of the image to one of the model's, in each direction. @param {number} mpp */
+  /** Pixels of the image to one of the model's, in each direction. @param {number | null} mpp */
   #scaleAt(mpp) {
-    const scale = mpp > 0 ? (this.model?.facts.mpp ?? mpp) / mpp : 1;
+    const scale = mpp ? (this.model?.facts.mpp ?? mpp) / mpp : 1;
     return Math.abs(scale - 1) < SAME_SCALE ? 1 : scale;
   }
 
+  /** Uses the pixel size of the field; that of the file if the field was emptied. */
   mppChanged() {
-    this.results.mpp = this.mpp;
-    this.results.refresh();
-    this.#showMppSource();
-    this.canvasView.requestFrame();
-    this.address.scheduleWrite();
-    const isSame = this.#scaleAt(this.mpp) === this.#scaleAt(this.#usedMpp);
-    this.#usedMpp = this.mpp;
-    // At another pixel size the model reads other pixels, so its result changes.
-    if (this.isSlide || !isSame) void this.segmentWithSettings();
+    const { value } = elements.mpp;
+    this.clearError();
+    try {
+      const isFile = value === "" || value === mppText(this.#fileMpp);
+      this.store.apply({ "pixel-size": isFile ? this.#fileMppSetting() : entered(Number(value)) });
+    } catch (error) {
+      this.showError(error);
+    }
+    this.#showState(this.store.state);
   }
 
   // ---- Models
 
   /**
-   * Selects the model of slider and switch and shows its facts. After an error these are set back.
+   * Selects a model and shows its facts. After an error the setting is set back.
    * @param {() => void} check
+   * @param {ModelSetting} [setting]
    */
-  async selectModel(check) {
+  async selectModel(check, setting = this.store.state.model) {
     this.showStatus("Preparing the model…");
     try {
-      const model = await this.models.version(this.ratio, this.pruneHidden);
+      this.models.use(setting.loaded);
+      const model = await this.models.version(setting.ratio, setting.pruneHidden);
       check();
       this.model = model;
-      this.#modelSettings = { ratio: this.ratio, pruneHidden: this.pruneHidden };
+      this.#usableModel = setting;
     } catch (error) {
       const isCancelled = error instanceof Error && error.name === "AbortError";
-      if (!isCancelled) this.#restoreModelSettings();
+      if (!isCancelled) this.applyQuietly({ model: this.#usableModel });
       throw error;
     } finally {
       this.showStatus("");
     }
-    this.#showModel(this.model);
+    this.#showModel(this.model, setting.ratio);
     this.address.scheduleWrite();
     return this.model;
   }
 
-  #restoreModelSettings() {
-    elements.ratio.value = String(this.#modelSettings.ratio);
-    elements.pruneHidden.checked = this.#modelSettings.pruneHidden;
-    elements.ratioText.textContent = `${this.ratio} %`;
+  /** The model that slider and switch show. @returns {ModelSetting} */
+  shownModel() {
+    const { loaded } = this.store.state.model;
+    const ratio = Number(elements.ratio.value);
+    return { ratio, pruneHidden: elements.pruneHidden.checked, loaded };
   }
 
-  /** @param {Model} model */
-  #showModel({ facts, kind }) {
-    elements.ratioText.textContent = `${this.ratio} %`;
-    elements.modelKind.textContent = this.#describeModel(kind);
+  /** Uses a model. @param {ModelSetting} model */
+  chooseModel(model) {
+    // While the slider moved, another one may have been selected for the preview.
+    if (isDifferent(model, this.store.state.model)) this.store.apply({ model });
+    else void this.segmentWithSettings();
+  }
+
+  /** @param {Model} model @param {number} ratio filters removed here, per cent */
+  #showModel({ facts, kind }, ratio) {
+    elements.modelKind.textContent = this.#describeModel(kind, ratio);
     elements.parameters.textContent = formatCount(facts.parameters);
     elements.bytes.textContent = formatBytes(facts.bytes);
     elements.licence.textContent = facts.licence ?? "licence not stated";
-    elements.leftLabel.textContent = `${this.ratio} % removed`;
+    elements.leftLabel.textContent = `${ratio} % removed`;
     elements.rightLabel.textContent = this.models.loaded ? "as loaded" : "unpruned";
     this.#showMppSource();
     if (this.threshold === undefined) this.#showThreshold(facts.threshold);
   }
 
-  /** @param {Model["kind"]} kind */
-  #describeModel(kind) {
+  /** @param {Model["kind"]} kind @param {number} ratio */
+  #describeModel(kind, ratio) {
     switch (kind) {
       case "shipped":
-        return this.ratio === 0 ? "The unpruned network." : "Fine-tuned after pruning.";
+        return ratio === 0 ? "The unpruned network." : "Fine-tuned after pruning.";
       case "pruned":
         return "Pruned here, without fine-tuning: expect lower accuracy.";
       case "loaded":
@@ -247,8 +351,9 @@ export class Page {
     this.clearError();
     let isLoaded = false;
     await this.tasks.runUserTask(async (check) => {
-      this.models.useLoaded(await load());
-      this.#modelReplaced(ratio, pruneHidden);
+      const facts = await load();
+      this.models.keep(facts);
+      this.#replaceModel({ ratio, pruneHidden, loaded: facts.fingerprint });
       this.address.modelLink = modelLink;
       this.address.hasModelUrl = fromUrl;
       elements.shippedModels.hidden = isStandalone();
@@ -262,19 +367,17 @@ export class Page {
 
   /** Uses the models that ship again. */
   useShippedModels() {
-    this.models.useShipped();
-    this.#modelReplaced(DEFAULT_RATIO, false);
+    this.#replaceModel({ ratio: DEFAULT_RATIO, pruneHidden: false, loaded: null });
     this.address.modelLink = undefined;
     this.address.hasModelUrl = false;
     elements.shippedModels.hidden = true;
     return this.segmentWithSettings();
   }
 
-  /** @param {number} ratio @param {boolean} pruneHidden */
-  #modelReplaced(ratio, pruneHidden) {
-    this.threshold = undefined;
-    elements.ratio.value = String(ratio);
-    elements.pruneHidden.checked = pruneHidden;
+  /** @param {ModelSetting} model */
+  #replaceModel(model) {
+    this.applyQuietly({ threshold: null });
+    this.applyQuietly({ model });
     this.preview.clear();
   }
 
@@ -368,22 +471,29 @@ export class Page {
     if (description) this.showStatus(description);
   }
 
-  /** @param {number | undefined} value undefined for the model's own */
-  setThreshold(value) {
-    this.threshold = value;
-    if (value !== undefined) this.#showThreshold(value);
-  }
-
   /** @param {number} value */
   #showThreshold(value) {
+    if (this.#movingThreshold !== undefined) return;
     elements.threshold.value = String(Math.round(value * 100));
     elements.thresholdText.textContent = value.toFixed(2);
   }
 
-  /** Uses the threshold of the slider. */
+  /** The slider is being moved: an image's nuclei follow at once. */
+  thresholdMoving() {
+    const value = Number(elements.threshold.value) / 100;
+    elements.thresholdText.textContent = value.toFixed(2);
+    this.#movingThreshold = value;
+    if (!this.isSlide) this.#useThreshold();
+  }
+
+  /** The slider was released. */
   thresholdMoved() {
-    this.setThreshold(Number(elements.threshold.value) / 100);
-    this.address.scheduleWrite();
+    this.#movingThreshold = undefined;
+    this.store.apply({ threshold: Number(elements.threshold.value) / 100 });
+  }
+
+  /** Finds the nuclei at the threshold. */
+  #useThreshold() {
     if (this.isSlide) {
       // Probabilities of a slide are not kept: the view is segmented again.
       this.debounce("threshold", SLIDE_THRESHOLD_DELAY_MS, () => void this.segmentWithSettings());
@@ -395,14 +505,18 @@ export class Page {
     void this.imageSegmentation.findNuclei();
   }
 
-  /** Uses the strengths of the layers and the divider of the sliders. */
-  updateLayers() {
-    this.canvasView.setLayers({
-      outline: Number(elements.outline.value) / 100,
-      mask: Number(elements.mask.value) / 100,
-      heat: Number(elements.heat.value) / 100,
-      divider: this.comparing ? Number(elements.divider.value) / 100 : -1,
-    });
+  /** Uses the strengths of the layers of the sliders. */
+  layersMoved() {
+    const [outline, mask, heat] = [elements.outline, elements.mask, elements.heat].map(
+      (input) => Number(input.value) / 100,
+    );
+    this.store.apply({ display: { ...this.store.state.display, outline, mask, heat } });
+  }
+
+  /** Uses the position of the divider. */
+  dividerMoved() {
+    const divider = this.comparing ? Number(elements.divider.value) / 100 : -1;
+    this.canvasView.setLayers({ divider });
     this.address.scheduleWrite();
   }
 
@@ -412,7 +526,7 @@ export class Page {
     elements.compare.setAttribute("aria-pressed", String(comparing));
     elements.divider.hidden = !comparing;
     elements.sideLabels.hidden = !comparing;
-    this.updateLayers();
+    this.dividerMoved();
     // A segmentation that runs segments the comparison at its end.
     if (!comparing || this.canvasView.width === 0 || this.isSegmenting) return;
     if (this.isSlide) {

@@ -18,13 +18,19 @@ export class Store {
     return this.#state;
   }
 
-  /** Calls a function after every change. Gives a function that ends this. @param {StoreListener} listener */
+  /**
+   * Calls a function after every change. Gives a function that ends this.
+   * @param {StoreListener} listener
+   */
   subscribe(listener) {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Executes a command. Throws a sentence if it is refused; nothing changes then. @param {ReviewCommand} command */
+  /**
+   * Executes a command. Throws a sentence if it is refused; nothing changes then.
+   * @param {ReviewCommand} command
+   */
   apply(command) {
     this.#review.apply(JSON.stringify(command));
     this.#changed();
@@ -54,7 +60,10 @@ export class Store {
     return this.#review.save();
   }
 
-  /** Takes a saved state. Throws a sentence if it is of another version. @param {Uint8Array} bytes */
+  /**
+   * Takes a saved state. Throws a sentence if it is of another version.
+   * @param {Uint8Array} bytes
+   */
   load(bytes) {
     this.#review.load(bytes);
     this.#changed();

@@ -224,6 +224,8 @@ export interface PageState {
   view: [x: number, y: number, scale: number] | null;
   display: DisplaySettings;
   results: [ResultFacts | null, ResultFacts | null];
+  /** Changes whenever marks, regions or settings do. */
+  revision: number;
   /** What would be undone and done again, for people. */
   undo: string | null;
   redo: string | null;

@@ -12,8 +12,8 @@ use crate::instances::Nucleus;
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the comment of a variant explains its fields")]
 pub enum ReviewCommand {
-    /// Another image or slide: settings of the image, marks, regions and results start anew; model
-    /// and display stay. Cannot be undone.
+    /// Another image or slide: pixel size, marks, regions, results and history start anew; model,
+    /// threshold and display stay.
     Open { document: DocumentFacts, pixel_size: PixelSizeSetting },
     /// The object is a nucleus.
     Accept(ReviewObject),

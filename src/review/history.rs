@@ -72,13 +72,27 @@ pub struct Review {
     state: ReviewState,
     done: VecDeque<Step>,
     undone: Vec<Step>,
+    /// Changes with every step and with every undone one.
+    revision: u64,
 }
 
 impl Review {
     /// A state without history.
     #[must_use]
     pub fn new(state: ReviewState) -> Self {
-        Self { state, done: VecDeque::new(), undone: Vec::new() }
+        Self { state, done: VecDeque::new(), undone: Vec::new(), revision: 0 }
+    }
+
+    /// Another state in place of this one, without history.
+    #[must_use]
+    pub fn restored(&self, state: ReviewState) -> Self {
+        Self { revision: self.revision + 1, ..Self::new(state) }
+    }
+
+    /// A number that changes whenever marks, regions or settings do.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// The state now.
@@ -107,15 +121,17 @@ impl Review {
     pub fn apply(&mut self, command: ReviewCommand) -> Result<()> {
         match command {
             ReviewCommand::Open { document, pixel_size } => {
-                let ReviewState { model, display, .. } = std::mem::take(&mut self.state);
-                *self = Self::new(ReviewState {
-                    document: Some(document),
+                let ReviewState { model, threshold, display, .. } = std::mem::take(&mut self.state);
+                let document = Some(document);
+                let state = ReviewState {
+                    document,
                     pixel_size,
                     model,
+                    threshold,
                     display,
                     ..ReviewState::default()
-                });
-                return Ok(());
+                };
+                *self = self.restored(state);
             }
             ReviewCommand::Display(display) => self.state.display = display,
             ReviewCommand::View(view) => self.state.view = view,
@@ -233,6 +249,7 @@ impl Review {
         if step.marks.is_empty() && step.regions.is_empty() && step.before == step.after {
             return;
         }
+        self.revision += 1;
         step.after.put_into(&mut self.state);
         for change in &step.marks {
             set(&mut self.state.marks, change.id, change.after.as_ref());
@@ -250,6 +267,7 @@ impl Review {
     /// Undoes the last step; false if there is none.
     pub fn undo(&mut self) -> bool {
         let Some(step) = self.done.pop_back() else { return false };
+        self.revision += 1;
         step.before.put_into(&mut self.state);
         for change in &step.marks {
             set(&mut self.state.marks, change.id, change.before.as_ref());

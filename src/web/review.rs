@@ -43,6 +43,8 @@ struct PageState<'a> {
     view: Option<[f64; 3]>,
     display: &'a DisplaySettings,
     results: &'a [Option<ResultFacts>; 2],
+    /// Changes whenever marks, regions or settings do.
+    revision: u64,
     /// What would be undone and done again, for people.
     undo: Option<&'a str>,
     redo: Option<&'a str>,
@@ -101,6 +103,7 @@ impl ReviewStore {
             view: state.view,
             display: &state.display,
             results: &state.results,
+            revision: review.revision(),
             undo: review.undo_name(),
             redo: review.redo_name(),
         })
@@ -151,7 +154,7 @@ impl ReviewStore {
     /// A sentence for bytes of another version; the state is as before then.
     pub fn load(&self, bytes: &[u8]) -> Result<(), JsValue> {
         let state = ReviewState::from_bytes(bytes).thrown()?;
-        self.review.replace(Review::new(state));
+        self.review.replace_with(|old| old.restored(state));
         Ok(())
     }
 }
