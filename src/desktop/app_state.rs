@@ -1,6 +1,7 @@
 //! The state of the window without the window: it takes [`Command`]s and collects updates for the
 //! screen.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
@@ -26,8 +27,8 @@ use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
 use crate::raster::{Point, encode_rgb_png};
 use crate::review::{
-    DisplaySettings, DocumentFacts, ModelSetting, PixelSizeSetting, PixelSizeSource, Review,
-    ReviewCommand, ReviewCounts, ReviewState,
+    DisplaySettings, DocumentFacts, ModelSetting, PixelSizeSetting, PixelSizeSource, RegionCounts,
+    Review, ReviewCommand, ReviewCounts, ReviewState,
 };
 use crate::slide::SlideBounds;
 use crate::viewer::{Layers, ScreenPoint, TileKey, Viewport};
@@ -82,6 +83,9 @@ impl NucleusCount {
     }
 }
 
+/// Revisions of review and results, and the part that the screen shows.
+type ViewCountKey = (u64, u64, [f64; 4]);
+
 /// Everything but the window.
 pub struct AppState {
     /// What part of the document the screen shows.
@@ -120,6 +124,8 @@ pub struct AppState {
     pub(super) reference: Option<Reference>,
     /// Unpruned models: of the program, and those of files by their fingerprint.
     models: BTreeMap<Option<String>, Arc<Model>>,
+    view_count: RefCell<Option<(ViewCountKey, usize)>>,
+    pub(super) region_counts: RefCell<Option<((u64, u64), Vec<RegionCounts>)>>,
     model_setting: ModelSetting,
     model_fingerprint: String,
     settings: ResultSettings,
@@ -160,6 +166,8 @@ impl AppState {
             job_notes: Vec::new(),
             settings: ResultSettings::of(review.state(), &model, &model_fingerprint),
             models: BTreeMap::from([(None, Arc::clone(&model))]),
+            view_count: RefCell::default(),
+            region_counts: RefCell::default(),
             model_setting: ModelSetting::default(),
             model_fingerprint,
             model,
@@ -231,8 +239,25 @@ impl AppState {
             return None;
         }
         let counts = shelf.counts(self.review_at());
-        let segmented_px = shelf.counted().map_or(0.0, |result| result.index.segmented_px());
+        let segmented_px = shelf.counted().map_or(0.0, |result| result.index().segmented_px());
         Some(NucleusCount { counts, segmented_px })
+    }
+
+    /// Nuclei that count and whose centroid lies in the view.
+    #[must_use]
+    pub fn nuclei_in_view(&self) -> usize {
+        let bounds = self.view.bounds();
+        let version = lock(&self.results).version();
+        let key = (self.revision, version, [bounds.left, bounds.top, bounds.right, bounds.bottom]);
+        let mut cached = self.view_count.borrow_mut();
+        match *cached {
+            Some((of, count)) if of == key => count,
+            _ => {
+                let count = self.with_shown(|shown| shown.counted().counts_in(bounds).nuclei);
+                *cached = Some((key, count));
+                count
+            }
+        }
     }
 
     /// Where the nuclei that count were made with other settings than those in use: a sentence.

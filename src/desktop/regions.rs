@@ -4,11 +4,14 @@ use std::path::Path;
 
 use super::app_state::AppState;
 use super::command::Command;
+use super::lock;
 use super::reference::Reference;
 use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::platform::{read_file, write_atomic};
 use crate::raster::Point;
-use crate::review::{NamedRegion, RegionCounts, RegionFile, ReviewCommand, closed_region};
+use crate::review::{
+    NamedRegion, RegionCounts, RegionFile, ReviewCommand, ReviewedNuclei, closed_region,
+};
 use crate::slide::SlideBounds;
 
 /// Largest file of regions, bytes.
@@ -111,12 +114,21 @@ impl AppState {
     /// What was counted in each region.
     #[must_use]
     pub fn region_counts(&self) -> Vec<RegionCounts> {
+        let key = (self.revision, lock(self.results()).version());
+        let mut cached = self.region_counts.borrow_mut();
+        if let Some((of, counts)) = &*cached
+            && *of == key
+        {
+            return counts.clone();
+        }
         let whole = self.whole();
         let regions = &self.review.state().regions;
-        self.with_shown(|shown| {
-            let nuclei = shown.counted();
+        let counts = self.with_shown(|shown| {
+            let nuclei = ReviewedNuclei { inside: None, ..shown.counted() };
             let segmented: Vec<SlideBounds> = nuclei.index.known(whole).collect();
             RegionCounts::of(nuclei, regions, &whole, &segmented)
-        })
+        });
+        *cached = Some((key, counts.clone()));
+        counts
     }
 }

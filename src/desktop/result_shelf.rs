@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use crate::model::Model;
 use crate::raster::Point;
 use crate::review::{
-    HiddenNuclei, Marks, NamedRegion, ResultFacts, ReviewCounts, ReviewObject, ReviewState,
+    Marks, NamedRegion, ResultFacts, ReviewCounts, ReviewObject, ReviewState, ReviewedIndex,
     ReviewedNuclei,
 };
 use crate::slide::SlideBounds;
-use crate::whole_slide::{NucleusIndex, SlideJob};
+use crate::whole_slide::{NucleusIndex, SlideJob, SlideNucleus};
 
 /// Most results that are kept besides the one in use.
 const MAX_OLDER: usize = 4;
@@ -50,43 +50,47 @@ impl ResultSettings {
 pub(super) struct SlideResult {
     pub settings: ResultSettings,
     pub job: Arc<SlideJob>,
-    pub index: NucleusIndex,
-    hidden: HiddenNuclei,
-    /// Revision of the marks that `hidden` belongs to; none after a change of `index`.
-    hidden_of: Option<u64>,
+    nuclei: ReviewedIndex,
+    /// Revision of the marks that `nuclei` knows.
+    marks_of: u64,
 }
 
 impl SlideResult {
     pub(super) fn new(settings: ResultSettings, job: SlideJob) -> Self {
-        let index = NucleusIndex::new(&job);
-        Self { settings, job: Arc::new(job), index, hidden: HiddenNuclei::default(), hidden_of: None }
+        let nuclei = NucleusIndex::new(&job).into();
+        Self { settings, job: Arc::new(job), nuclei, marks_of: 0 }
     }
 
-    fn refresh(&mut self, marks: &Marks, revision: u64) {
-        if self.hidden_of != Some(revision) {
-            self.hidden = HiddenNuclei::of(&self.index, marks);
-            self.hidden_of = Some(revision);
+    /// The nuclei of the model.
+    pub(super) fn index(&self) -> &NucleusIndex {
+        self.nuclei.index()
+    }
+
+    fn refresh(&mut self, revision: u64) {
+        if self.marks_of != revision {
+            self.nuclei.marks_changed();
+            self.marks_of = revision;
         }
     }
 
     /// Whether a block is finished.
     fn has_blocks(&self) -> bool {
-        self.index.progress().0 > 0
+        self.index().progress().0 > 0
     }
 
     /// As the saved state says it.
     pub(super) fn facts(&self) -> ResultFacts {
-        let (done, wanted) = self.index.progress();
+        let (done, wanted) = self.index().progress();
         ResultFacts {
             fingerprint: self.settings.fingerprint.clone(),
             parameters: self.settings.parameters,
             threshold: self.settings.threshold,
             mpp: self.settings.mpp_um.unwrap_or(0.0),
             stain_matched: self.job.stain_lut().is_some(),
-            nuclei: self.index.count() as u64,
+            nuclei: self.index().count() as u64,
             done: done as u32,
             wanted: wanted as u32,
-            segmented_px: self.index.segmented_px(),
+            segmented_px: self.index().segmented_px(),
         }
     }
 }
@@ -94,42 +98,52 @@ impl SlideResult {
 /// All results of a document.
 pub(super) struct ResultShelf {
     /// Without nuclei, where there is no result.
-    nothing: NucleusIndex,
+    nothing: ReviewedIndex,
     no_marks: Marks,
-    none_hidden: HiddenNuclei,
     /// Of the settings in use, from the first block on.
     pub current: Option<SlideResult>,
     /// Of other settings, the one used last at the end.
     pub older: Vec<SlideResult>,
     counts: Option<(u64, ReviewCounts)>,
+    version: u64,
 }
 
 impl ResultShelf {
     pub(super) fn new() -> Self {
         Self {
-            nothing: NucleusIndex::of_image(1, 1, Vec::new()),
+            nothing: NucleusIndex::of_image(1, 1, Vec::new()).into(),
             no_marks: Marks::new(),
-            none_hidden: HiddenNuclei::default(),
             current: None,
             older: Vec::new(),
             counts: None,
+            version: 0,
         }
     }
 
-    /// A block of the result in use is finished.
-    pub(super) fn note_change(&mut self) {
+    /// Raised with each change of the results.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn note_change(&mut self) {
         self.counts = None;
-        if let Some(current) = &mut self.current {
-            current.hidden_of = None;
-        }
+        self.version += 1;
+    }
+
+    /// Takes the nuclei of a block of the result in use; gives its bounds.
+    pub(super) fn take(&mut self, block: usize, nuclei: Vec<SlideNucleus>) -> Option<SlideBounds> {
+        self.note_change();
+        let index = self.current.as_mut()?.nuclei.index_mut();
+        index.take(block, nuclei);
+        Some(index.bounds(block))
     }
 
     /// Makes the result of some settings the one in use, where there is one.
     pub(super) fn use_settings(&mut self, settings: &ResultSettings) {
-        self.counts = None;
         if self.current.as_ref().is_some_and(|result| result.settings == *settings) {
             return;
         }
+        self.note_change();
         // One without a block has nothing to show.
         self.older.extend(self.current.take().filter(SlideResult::has_blocks));
         if let Some(place) = self.older.iter().position(|result| result.settings == *settings) {
@@ -144,19 +158,15 @@ impl ResultShelf {
     pub(super) fn shown<'a>(&'a mut self, review: ReviewAt<'a>) -> ShownNuclei<'a> {
         let ReviewAt { marks, inside, revision } = review;
         for result in self.current.iter_mut().chain(self.older.last_mut()) {
-            result.refresh(marks, revision);
+            result.refresh(revision);
         }
-        let (index, hidden) = match &self.current {
-            Some(result) => (&result.index, &result.hidden),
-            None => (&self.nothing, &self.none_hidden),
-        };
-        let older = self.older.last().map(|result| ReviewedNuclei {
-            index: &result.index,
-            hidden: &result.hidden,
-            marks: &self.no_marks,
-            inside,
+        let nuclei = self.current.as_ref().map_or(&self.nothing, |result| &result.nuclei);
+        let current = nuclei.reviewed(marks, inside);
+        // What marks hide of the older result follows from the same marks.
+        let older = self.older.last().map(|result| {
+            let nuclei = result.nuclei.reviewed(marks, inside);
+            ReviewedNuclei { marks: &self.no_marks, ..nuclei }
         });
-        let current = ReviewedNuclei { index, hidden, marks, inside };
         let has_blocks = self.current.as_ref().is_some_and(SlideResult::has_blocks);
         ShownNuclei { current, older, has_blocks }
     }

@@ -151,7 +151,7 @@ fn run(
     let mut warnings = Warnings::default();
     let segmenter = task.segmenters.get(&task.model, task.choice, &mut warnings)?;
     events.send(JobEvent::Device(segmenter.device().name(), warnings.notes));
-    let missing = lock().current.as_ref().ok_or_else(cancelled)?.index.missing(task.bounds);
+    let missing = lock().current.as_ref().ok_or_else(cancelled)?.index().missing(task.bounds);
     let slide = SlideRun {
         job: &job,
         source: &*task.document,
@@ -164,12 +164,10 @@ fn run(
         let bounds = {
             let mut shelf = lock();
             // Another model or slide may have come meanwhile.
-            let live = shelf.current.as_mut().filter(|_| !cancel.load(Ordering::Relaxed));
-            let index = &mut live.ok_or_else(cancelled)?.index;
-            index.take(block, nuclei);
-            let bounds = index.bounds(block);
-            shelf.note_change();
-            bounds
+            if cancel.load(Ordering::Relaxed) {
+                return Err(cancelled());
+            }
+            shelf.take(block, nuclei).ok_or_else(cancelled)?
         };
         done += 1;
         events.send(JobEvent::Block { bounds, done, total: missing.len() });

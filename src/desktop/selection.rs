@@ -2,7 +2,7 @@
 
 use super::app_state::AppState;
 use super::command::Command;
-use super::outline_nucleus::nucleus_of_outline;
+use super::drawn_nucleus::drawn_nucleus;
 use crate::error::{Error, Result};
 use crate::instances::Nucleus;
 use crate::raster::{Point, Polygon, rings_hold};
@@ -205,14 +205,13 @@ impl AppState {
     }
 
     fn measured(&self, polygons: Vec<Polygon>) -> Result<Nucleus> {
-        if self.document.is_none() {
-            return Err(Error::invalid("Nothing is open yet"));
-        }
+        let document = self.document.as_deref();
+        let document = document.ok_or_else(|| Error::invalid("Nothing is open yet"))?;
         let bounds = SlideBounds::of_points(polygons.iter().flatten().flatten());
         if !bounds.intersects(&self.whole()) {
             return Err(Error::invalid("This lies outside the image"));
         }
-        Ok(nucleus_of_outline(polygons, self.mpp_um()))
+        drawn_nucleus(document, polygons, self.mpp_um())
     }
 
     fn replace(

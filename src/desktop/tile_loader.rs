@@ -177,7 +177,7 @@ pub(super) fn load_tile(
             let results = lock(results);
             let result =
                 results.counted().ok_or_else(|| Error::invalid("Nothing is segmented yet"))?;
-            nuclei_tile(document.size(), &result.index, key)
+            nuclei_tile(document.size(), result.index(), key)
         }
     }
 }
