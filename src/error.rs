@@ -204,7 +204,6 @@ pub(crate) fn counted(count: usize, one: &str, several: &str) -> String {
 }
 
 /// The first names of a list, at most `most`, with commas between; `…` stands for the others.
-#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn listed(names: &[impl AsRef<str>], most: usize) -> String {
     let mut text = String::new();
     for (index, name) in names.iter().enumerate() {

@@ -2,7 +2,8 @@
 import { CanvasViewport } from "./prunella.js";
 import { Canvas2dRenderer } from "./canvas-2d.js";
 import { elements } from "./elements.js";
-import { COMPARISON } from "./slots.js";
+import { SegmentedArea } from "./segmented-area.js";
+import { COMPARISON, MAIN } from "./slots.js";
 import { TileLoader } from "./tile-loader.js";
 
 /** @import { Engine } from "./engine.js" */
@@ -40,8 +41,13 @@ export class CanvasView {
   /** What draws, for people. */
   renderer = "2D canvas";
 
+  /** What of the image the main result covers. */
+  segmentedArea = new SegmentedArea();
+
   /** Called for every frame. */
   onframe = () => {};
+  /** @type {Set<() => void>} Called for every frame too. */
+  frameListeners = new Set();
   /** Called when another canvas took the place of `canvas`. */
   onreplaced = () => {};
   /** Called when a tile of a slide cannot be read. @type {(error: unknown) => void} */
@@ -113,7 +119,14 @@ export class CanvasView {
     this.isSlide = isSlide;
     this.viewport.setImage(width, height);
     this.hasResult = [false, false];
+    this.segmentedArea.clear();
     this.layers.selected = 0;
+    this.#reload();
+  }
+
+  /** The tiles of the image are made anew, for instance in another stain. */
+  reloadTiles() {
+    this.viewport.clearTiles();
     this.#reload();
   }
 
@@ -149,6 +162,7 @@ export class CanvasView {
   /** A result no longer exists. @param {number} slot */
   clearResult(slot) {
     this.hasResult[slot] = false;
+    if (slot === MAIN) this.segmentedArea.clear();
     this.viewport.clearData(slot);
     if (this.viewport.usesWebGpu) this.tiles.markStale(slot);
     else this.tiles.markAllStale();
@@ -190,6 +204,7 @@ export class CanvasView {
     if (this.viewport.usesWebGpu) this.#drawByWebGpu();
     else this.canvas2d.draw();
     this.onframe();
+    for (const listener of this.frameListeners) listener();
     if (isMoving) this.requestFrame();
   }
 

@@ -4,7 +4,11 @@ import { elements } from "./elements.js";
 import { showFolder } from "./file-list.js";
 import { openModelFile, takeData, takeFiles } from "./incoming.js";
 import { ZOOM_STEP, bindCanvasInput } from "./input.js";
+import { bindMagnification } from "./magnification.js";
+import { alertNumber, bindMessages, closeAlert } from "./messages.js";
+import { bindModelStops, showModelStop } from "./model-stops.js";
 import { saveFile } from "./save-file.js";
+import { bindSheet } from "./sheet.js";
 import { MAIN } from "./slots.js";
 
 /** @import { Page } from "./page.js" */
@@ -32,6 +36,9 @@ export function bindControls(page) {
   bindModelControls(page);
   bindLayerControls(page);
   bindExportControls(page);
+  bindMessages(() => page.canvasView.canvas.focus());
+  bindMagnification(page);
+  bindSheet();
   elements.cancel.onclick = () => void page.cancel();
   const { folder } = page.address.urlState;
   if (folder && !isStandalone()) void showFolder(page, folder);
@@ -82,6 +89,10 @@ function chosenFiles(/** @type {HTMLInputElement} */ input) {
 function bindImageControls(page) {
   elements.chooseFile.onclick = () => elements.file.click();
   elements.open.onclick = () => elements.file.click();
+  for (const button of [elements.takePhoto, elements.photo]) {
+    button.onclick = () => elements.camera.click();
+  }
+  elements.camera.onchange = () => takeFiles(page, chosenFiles(elements.camera));
   elements.file.onchange = () => takeFiles(page, chosenFiles(elements.file));
   elements.sample.onclick = () => void page.opener.openSample();
   elements.sampleAgain.onclick = () => void page.opener.openSample();
@@ -113,7 +124,7 @@ function bindDropAndPaste(page) {
 /** @param {Page} page */
 function bindModelControls(page) {
   elements.ratio.oninput = () => {
-    elements.ratioText.textContent = `${elements.ratio.value} %`;
+    showModelStop(page);
     page.preview.isEnabled = true;
     const model = page.shownModel();
     page.debounce("slider", PREVIEW_DELAY_MS, () => void previewModel(page, model));
@@ -123,6 +134,7 @@ function bindModelControls(page) {
     const model = page.shownModel();
     page.debounce("slider", SEGMENT_DELAY_MS, () => page.chooseModel(model));
   };
+  bindModelStops(page, chooseModelSoon);
   elements.ratio.onchange = chooseModelSoon;
   elements.pruneHidden.onchange = chooseModelSoon;
   elements.compare.onclick = () => void page.setComparing(!page.comparing);
@@ -169,11 +181,12 @@ function bindExportControls(page) {
 
 /** @param {Page} page @param {string} kind a key of `EXPORTS` */
 async function saveExport(page, kind) {
-  page.clearError();
+  const shown = alertNumber();
   try {
     const content = await page.engine.call("file", MAIN, kind, page.mpp);
     const { suffix, type } = EXPORTS[kind];
     saveFile(content, `${page.opener.name}.${suffix}`, type);
+    closeAlert(shown);
   } catch (error) {
     page.showError(error);
   }

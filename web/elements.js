@@ -13,6 +13,15 @@ function find(id, type) {
 }
 
 /** @param {string} id */
+function svg(id) {
+  const found = document.getElementById(id);
+  // `getElementById` is typed for HTML alone.
+  const drawing = /** @type {unknown} */ (found);
+  if (!(drawing instanceof SVGSVGElement)) throw new Error(`The page has no drawing "${id}".`);
+  return drawing;
+}
+
+/** @param {string} id */
 const element = (id) => find(id, HTMLElement);
 /** @param {string} id */
 const button = (id) => find(id, HTMLButtonElement);
@@ -37,6 +46,16 @@ export const elements = {
   zoomOut: button("zoom-out"),
   zoomFit: button("zoom-fit"),
   scaleBar: element("scale-bar"),
+  main: element("main"),
+  takePhoto: button("take-photo"),
+  /** @type {NodeListOf<HTMLButtonElement>} `data-magnification` is that of an objective. */
+  magnifications: document.querySelectorAll("#magnification button"),
+  magnificationNow: find("magnification-now", HTMLOutputElement),
+  ruler: button("ruler"),
+  rulerDrawing: svg("ruler-drawing"),
+  overview: element("overview"),
+  overviewFold: button("overview-fold"),
+  overviewMap: find("overview-map", HTMLCanvasElement),
 
   // Progress and messages
   progressRow: element("progress-row"),
@@ -45,6 +64,18 @@ export const elements = {
   cancel: button("cancel"),
   status: element("status"),
   alert: element("alert"),
+  alertRow: element("alert-row"),
+  alertClose: button("alert-close"),
+
+  // Panel as a sheet
+  panel: element("panel"),
+  panelContent: element("panel-content"),
+  sheetBar: element("sheet-bar"),
+  sheetHandle: element("sheet-handle"),
+  sheetCount: element("sheet-count"),
+  sheetLower: button("sheet-lower"),
+  sheetRaise: button("sheet-raise"),
+  sheetTabs: element("sheet-tabs"),
 
   // Image
   open: button("open"),
@@ -59,15 +90,23 @@ export const elements = {
   folderFacts: element("folder-facts"),
   folder: element("folder"),
   file: input("file"),
+  photo: button("photo"),
+  camera: input("camera"),
+  slideEstimate: element("slide-estimate"),
 
   // Nuclei
   count: element("count"),
+  countScope: element("count-scope"),
+  countArea: element("count-area"),
+  countInView: element("count-in-view"),
   areaShare: element("area-share"),
   median: element("median"),
   histogram: element("histogram"),
   table: element("table"),
 
   // Model
+  modelStops: element("model-stops"),
+  experiment: find("experiment", HTMLDetailsElement),
   ratio: input("ratio"),
   ratioText: element("ratio-text"),
   pruneHidden: input("prune-hidden"),
@@ -82,7 +121,13 @@ export const elements = {
   modelFile: input("model-file"),
   licence: element("licence"),
 
-  // Layers
+  // Display
+  stain: find("stain", HTMLSelectElement),
+  brightness: input("brightness"),
+  brightnessText: element("brightness-text"),
+  contrast: input("contrast"),
+  contrastText: element("contrast-text"),
+  lookReset: button("look-reset"),
   outline: input("outline"),
   mask: input("mask"),
   heat: input("heat"),

@@ -1,4 +1,5 @@
 // A histogram of nuclear areas as SVG.
+import { formatNuclei } from "./format.js";
 
 const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
 const BINS = 20;
@@ -34,7 +35,9 @@ export function showHistogram(container, areas, formatArea) {
   }
   svg.append(label(0, "start", "0"));
   svg.append(label(WIDTH / 2, "middle", "area"));
-  svg.append(label(WIDTH, "end", formatArea(axisEnd)));
+  // The last bar holds the largest nuclei, too.
+  const isOpen = areas[areas.length - 1] > axisEnd;
+  svg.append(label(WIDTH, "end", `${formatArea(axisEnd)}${isOpen ? " and more" : ""}`));
   container.append(svg);
 }
 
@@ -59,7 +62,7 @@ function bar(bin, count, height) {
     height,
   });
   const title = svgElement("title", {});
-  title.textContent = `${count} nuclei`;
+  title.textContent = formatNuclei(count);
   rect.append(title);
   return rect;
 }

@@ -1,6 +1,6 @@
 // Segments the open image with the selected model, and with the unpruned one for comparison.
 import { elements } from "./elements.js";
-import { formatCount, formatDuration } from "./format.js";
+import { formatDuration, formatNuclei } from "./format.js";
 import { showNotes } from "./notes.js";
 import { AreaProgress } from "./progress.js";
 import { COMPARISON, MAIN } from "./slots.js";
@@ -110,7 +110,8 @@ export class ImageSegmentation {
     this.#isSearching = true;
     try {
       const summary = await page.engine.callJson("find", MAIN, page.threshold ?? -1);
-      page.results.showSummary(summary);
+      const { width, height, segmentedArea } = page.canvasView;
+      page.results.showSummary(summary, this.#isPartial ? segmentedArea.area : width * height);
       page.results.select(0);
       page.canvasView.setLayers({ preview: -1, selected: 0 });
       page.canvasView.resultChanged(MAIN);
@@ -132,13 +133,13 @@ export class ImageSegmentation {
 
   async #showTable() {
     // Fails if blocks that arrived in the meantime removed the nuclei. They are found again later.
-    const rows = await this.page.engine.call("table", MAIN).catch(() => undefined);
+    const rows = await this.page.engine.call("objects", MAIN).catch(() => undefined);
     if (rows) this.page.results.setNuclei(rows);
   }
 
   /** @param {number} count */
   #describe(count) {
-    const nuclei = `${formatCount(count)} ${count === 1 ? "nucleus" : "nuclei"}`;
+    const nuclei = formatNuclei(count);
     if (this.#isPartial) {
       return `Cancelled: ${nuclei} in the finished part. Exports contain only that part.`;
     }

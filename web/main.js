@@ -5,6 +5,7 @@ import { bindControls } from "./controls.js";
 import { elements } from "./elements.js";
 import { Engine } from "./engine.js";
 import { messageOf } from "./error-message.js";
+import { showAlert } from "./messages.js";
 import { Page } from "./page.js";
 import { readUrl } from "./url-state.js";
 
@@ -43,10 +44,11 @@ function registerServiceWorker() {
 /** @param {unknown} error */
 function showStartError(error) {
   const isOldBrowser = typeof WebAssembly !== "object" || typeof ResizeObserver !== "function";
-  elements.alert.textContent = isOldBrowser
-    ? "This browser is too old for the page. Use one of the last three years."
-    : `The page could not start: ${messageOf(error)}`;
-  elements.alert.hidden = false;
+  showAlert(
+    isOldBrowser
+      ? "This browser is too old for the page. Use one of the last three years."
+      : `The page could not start: ${messageOf(error)}`,
+  );
   document.documentElement.dataset.state = "failed";
 }
 

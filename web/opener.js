@@ -31,7 +31,6 @@ export class Opener {
   openBlob(blob, name, imageUrl) {
     const { page } = this;
     this.#lastRequest += 1;
-    page.clearError();
     return page.tasks.runUserTask(async (check) => {
       page.showStatus("Reading the image…");
       try {
@@ -104,7 +103,6 @@ export class Opener {
    */
   async openSlideUrl(address, name, imageUrl) {
     const { page } = this;
-    page.clearError();
     let isFinished = true;
     await page.tasks.runUserTask(async (check) => {
       const slide = await page.engine.call("openSlide", { address, name });
@@ -122,7 +120,6 @@ export class Opener {
   openSample() {
     const { page } = this;
     this.#lastRequest += 1;
-    page.clearError();
     return page.tasks.runUserTask(async (check) => {
       const image = await page.engine.callJson("openSample");
       this.#show({ ...image, mpp: SAMPLE_MPP }, "sample");
@@ -157,6 +154,9 @@ export class Opener {
     const entered = imageUrl || !mpp ? urlState.mpp : undefined;
     const isSlide = slide !== undefined;
     page.openDocument({ hash: "", name, width, height, isSlide }, mpp ?? 0, entered);
+    page.ruler.clear();
+    page.look.apply();
+    void page.overview.reload();
     if (urlState.view) page.canvasView.setCssView(urlState.view);
     urlState.mpp = undefined;
     urlState.view = undefined;

@@ -3,13 +3,17 @@ import { Address } from "./address.js";
 import { isStandalone } from "./assets.js";
 import { CanvasView } from "./canvas-view.js";
 import { elements } from "./elements.js";
-import { messageOf } from "./error-message.js";
 import { formatBytes, formatCount } from "./format.js";
 import { ImageSegmentation } from "./image-segmentation.js";
+import { Look } from "./look.js";
+import { alertNumber, closeAlert, showAlert, showStatus } from "./messages.js";
+import { showModelStop } from "./model-stops.js";
 import { Models } from "./models.js";
 import { Opener } from "./opener.js";
+import { OverviewMap } from "./overview-map.js";
 import { Preview } from "./preview.js";
 import { Results } from "./results.js";
+import { Ruler } from "./ruler.js";
 import { showScaleBar } from "./scale-bar.js";
 import { ShareDialog } from "./share-dialog.js";
 import { SlideSegmentation } from "./slide-segmentation.js";
@@ -91,10 +95,15 @@ export class Page {
       setBusy: (busy) => this.setBusy(busy),
       cancelRunning: () => void engine.cancel(),
       showError: (error) => this.showError(error),
+      alertNumber,
+      closeAlert,
     });
     this.imageSegmentation = new ImageSegmentation(this);
     this.slideSegmentation = new SlideSegmentation(this);
     this.opener = new Opener(this);
+    this.overview = new OverviewMap(this);
+    this.ruler = new Ruler(this);
+    this.look = new Look(this);
     this.store.apply({ model: this.#usableModel });
     this.#showState(this.store.state);
     this.store.subscribe((state, before) => this.#stateChanged(state, before));
@@ -118,18 +127,18 @@ export class Page {
 
   /** @param {string} text */
   showStatus(text) {
-    elements.status.textContent = text;
+    showStatus(text);
   }
 
   /** Shows an error, unless it is a cancellation. @param {unknown} error */
   showError(error) {
     if (error instanceof Error && error.name === "AbortError") return;
-    elements.alert.textContent = messageOf(error);
-    elements.alert.hidden = false;
+    showAlert(error);
   }
 
+  /** Removes the error. An action that succeeds does it by itself: see `TaskQueue`. */
   clearError() {
-    elements.alert.hidden = true;
+    closeAlert();
   }
 
   /** @param {boolean} busy */
@@ -204,8 +213,8 @@ export class Page {
     const { model, pixelSize, threshold, display } = state;
     if (isDifferent(model, before?.model)) {
       elements.ratio.value = String(model.ratio);
-      elements.ratioText.textContent = `${model.ratio} %`;
       elements.pruneHidden.checked = model.pruneHidden;
+      showModelStop(this);
     }
     if (isDifferent(pixelSize, before?.pixelSize)) {
       elements.mpp.value = mppText(pixelSize.um ?? 0);
@@ -319,6 +328,7 @@ export class Page {
 
   /** @param {Model} model @param {number} ratio filters removed here, per cent */
   #showModel({ facts, kind }, ratio) {
+    showModelStop(this);
     elements.modelKind.textContent = this.#describeModel(kind, ratio);
     elements.parameters.textContent = formatCount(facts.parameters);
     elements.bytes.textContent = formatBytes(facts.bytes);
@@ -335,7 +345,7 @@ export class Page {
       case "shipped":
         return ratio === 0 ? "The unpruned network." : "Fine-tuned after pruning.";
       case "pruned":
-        return "Pruned here, without fine-tuning: expect lower accuracy.";
+        return "Pruned here, without fine-tuning: the numbers can be far off.";
       case "loaded":
         return "The loaded model, unchanged.";
     }
@@ -348,7 +358,6 @@ export class Page {
    * @returns {Promise<boolean>} whether the model could be used
    */
   async loadModel(load, { modelLink, fromUrl = false, ratio = 0, pruneHidden = false } = {}) {
-    this.clearError();
     let isLoaded = false;
     await this.tasks.runUserTask(async (check) => {
       const facts = await load();
@@ -403,7 +412,6 @@ export class Page {
 
   /** Selects the model of slider and switch and segments what is open. */
   segmentWithSettings() {
-    this.clearError();
     return this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
       await this.segment(check);
@@ -419,7 +427,6 @@ export class Page {
 
   /** @param {"view" | "slide"} extent */
   segmentSlide(extent) {
-    this.clearError();
     return this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
       await this.slideSegmentation.segment(extent, check);
@@ -436,6 +443,7 @@ export class Page {
 
   /** @param {WorkerEvent} event */
   #handleEvent(event) {
+    this.#noteSegmented(event);
     switch (event.type) {
       case "slide-progress":
         this.slideSegmentation.showProgress(event.progress);
@@ -446,6 +454,19 @@ export class Page {
       case "restart":
         if (event.slot <= COMPARISON) this.imageSegmentation.restarted();
         break;
+    }
+  }
+
+  /** Notes what of the image is segmented. @param {WorkerEvent} event */
+  #noteSegmented(event) {
+    const { segmentedArea } = this.canvasView;
+    if (event.type === "restart" && event.slot === MAIN) segmentedArea.clear();
+    if (event.type === "block" && event.slot === MAIN) {
+      const [top, left, width, height] = event.block;
+      segmentedArea.add([left, top, left + width, top + height]);
+    }
+    if (event.type === "slide-progress" && event.progress.slot === MAIN && event.progress.block) {
+      segmentedArea.add(event.progress.block.bounds);
     }
   }
 
@@ -469,6 +490,7 @@ export class Page {
     this.canvasView.setLayers({ selected: label });
     const description = this.results.select(label);
     if (description) this.showStatus(description);
+    else if (label === 0 && this.results.nuclei.length > 0) this.showStatus("No nucleus here.");
   }
 
   /** @param {number} value */

@@ -89,6 +89,7 @@ export class SessionWorker {
         this.#slides.drawTile(request, slot, tile, layers, selected),
       /** @param {string[]} requests */
       cancelSlideTiles: (requests) => this.#slides.cancelTiles(requests),
+      ...this.#outlineMethods(),
       /**
        * @param {number} x centre, pixels of the slide
        * @param {number} y
@@ -97,6 +98,33 @@ export class SessionWorker {
        * @param {number} mpp
        */
       setSlidePreview: (x, y, side, model, mpp) => this.#slides.setPreview(x, y, side, model, mpp),
+    };
+  }
+
+  /**
+   * Methods that measure outlines: on a slide they read its pixels. Positions are in pixels of the
+   * finest level, `mpp` is the size of these in µm, 0 if it is unknown.
+   */
+  #outlineMethods() {
+    const session = this.#session;
+    const slides = this.#slides;
+    return {
+      /** @param {number} slot @param {number} x @param {number} y @param {number} mpp */
+      propose: (slot, x, y, mpp) => session.propose(slot, x, y, mpp, slides.outlineReader()),
+      /** @param {number} slot @param {Float64Array} points x, y, … @param {number} mpp */
+      drawNucleus: (slot, points, mpp) =>
+        session.drawNucleus(slot, points, mpp, slides.outlineReader()),
+      /**
+       * @param {number} slot
+       * @param {string} object JSON of a `ReviewObject`
+       * @param {Float64Array} points of the stroke, x, y, …
+       * @param {number} mpp
+       */
+      splitNucleus: (slot, object, points, mpp) =>
+        session.splitNucleus(slot, object, points, mpp, slides.outlineReader()),
+      /** @param {number} slot @param {string} objects JSON of a list @param {number} mpp */
+      mergeNuclei: (slot, objects, mpp) =>
+        session.mergeNuclei(slot, objects, mpp, slides.outlineReader()),
     };
   }
 

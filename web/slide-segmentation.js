@@ -1,8 +1,9 @@
 // Segments a slide, as a whole or where the view is, and shows the blocks as they finish.
 import { elements } from "./elements.js";
-import { formatCount, formatDuration } from "./format.js";
+import { formatBlocks, formatDuration, formatNuclei } from "./format.js";
 import { showNotes } from "./notes.js";
 import { remainingMs, showProgress } from "./progress.js";
+import { openSheet } from "./sheet.js";
 import { COMPARISON, MAIN } from "./slots.js";
 
 /** @import { Page } from "./page.js" */
@@ -66,10 +67,12 @@ export class SlideSegmentation {
     await this.#clearResults();
     check();
     if (page.mpp === 0) {
+      openSheet();
       page.showStatus("The slide's pixel size is unknown. Enter it, in µm, then segment the view.");
     } else if (areaOf(this.#visibleBounds()) <= MAX_UNREQUESTED_PX) {
       await this.segment("view", check);
     } else {
+      openSheet();
       page.showStatus("Zoom in and segment the view, or segment the whole slide.");
     }
   }
@@ -78,6 +81,7 @@ export class SlideSegmentation {
   async segment(extent, check) {
     const { page } = this;
     if (page.mpp === 0) {
+      openSheet();
       elements.mpp.focus();
       throw new Error(NO_MPP);
     }
@@ -90,10 +94,10 @@ export class SlideSegmentation {
       const result = await this.#segmentInto(MAIN, facts.id, bounds);
       check();
       await this.#showTable();
-      const count = formatCount(page.results.nuclei.length);
-      const blocks = result.blocks === 1 ? "1 block" : `${result.blocks} blocks`;
+      const nuclei = formatNuclei(page.results.nuclei.length);
+      const blocks = formatBlocks(result.blocks);
       showNotes("segmentation", result.notes);
-      page.showStatus(`${count} nuclei, ${blocks} in ${formatDuration(result.ms)}.`);
+      page.showStatus(`${nuclei}, ${blocks} in ${formatDuration(result.ms)}.`);
       if (page.comparing) await this.#segmentUnpruned(bounds, check);
     } finally {
       page.isSegmenting = false;
@@ -146,7 +150,7 @@ export class SlideSegmentation {
     const { page } = this;
     const fraction = total > 0 ? finished / total : 1;
     const remaining = finished > 1 ? remainingMs(this.#startedAt, fraction) : 0;
-    showProgress(fraction, `${finished} of ${total} blocks`, remaining);
+    showProgress(fraction, `${finished} of ${formatBlocks(total)}`, remaining);
     if (!block) {
       // The result of another model has been removed.
       page.canvasView.resultChanged(slot);
@@ -161,14 +165,14 @@ export class SlideSegmentation {
     ]);
     document.documentElement.dataset.firstBlock ??= String(Math.round(performance.now()));
     if (slot !== MAIN) return;
-    page.results.showSummary(block);
+    page.results.showSummary(block, page.canvasView.segmentedArea.area);
     // Labels change with every block, so that of the selected nucleus may be another one's.
     if (page.canvasView.layers.selected > 0) page.canvasView.setLayers({ selected: 0 });
     page.debounce("list", TABLE_DELAY_MS, () => void this.#showTable());
   }
 
   async #showTable() {
-    const rows = await this.page.engine.call("table", MAIN).catch(() => undefined);
+    const rows = await this.page.engine.call("objects", MAIN).catch(() => undefined);
     if (rows && this.slide) this.page.results.setNuclei(rows);
   }
 
@@ -177,7 +181,7 @@ export class SlideSegmentation {
     const { page } = this;
     page.canvasView.resultChanged(MAIN);
     await this.#showTable();
-    const count = formatCount(page.results.nuclei.length);
-    page.showStatus(`Cancelled: ${count} nuclei in the finished blocks.`);
+    const nuclei = formatNuclei(page.results.nuclei.length);
+    page.showStatus(`Cancelled: ${nuclei} in the finished blocks.`);
   }
 }

@@ -122,6 +122,11 @@ export class SlideSession {
     );
   }
 
+  /** Reads pixels under outlines; undefined while no slide is open. */
+  outlineReader() {
+    return this.#source?.reader(new AbortController().signal);
+  }
+
   /**
    * Makes a tile with a reader that `cancelTiles` can stop.
    * @param {string} request

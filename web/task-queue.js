@@ -14,6 +14,8 @@
  * @property {(busy: boolean) => void} setBusy
  * @property {() => void} cancelRunning makes the running task's worker calls end
  * @property {(error: unknown) => void} showError
+ * @property {() => number} alertNumber number of the last error that was shown
+ * @property {(number: number) => void} closeAlert removes errors up to that number
  */
 
 export class TaskQueue {
@@ -32,10 +34,13 @@ export class TaskQueue {
     this.#newest.user += 1;
     const number = this.#newest.user;
     const isCurrent = () => number === this.#newest.user;
+    const shown = this.observer.alertNumber();
     this.observer.setBusy(true);
     this.observer.cancelRunning();
     try {
       await this.#enqueue(task, isCurrent);
+      // An error stays until an action succeeds.
+      this.observer.closeAlert(shown);
     } catch (error) {
       this.observer.showError(error);
     } finally {

@@ -72,6 +72,43 @@ export interface NucleiSummary {
   threshold: number;
 }
 
+/** What counts: numbers of objects. */
+export interface ReviewCounts {
+  /** Nuclei of the model that no mark hides, accepted and added ones. */
+  nuclei: number;
+  /** Pixels of the finest level that they cover. */
+  coveredPx: number;
+  accepted: number;
+  added: number;
+  /** Objects that were rejected; they do not count. */
+  rejected: number;
+}
+
+export interface RegionCounts {
+  id: number;
+  name: string;
+  /** Pixels of the finest level: the region, and its segmented part. */
+  areaPx: number;
+  segmentedPx: number;
+  nuclei: number;
+  coveredPx: number;
+}
+
+/** Outcome of `Session.summary`. */
+export interface ReviewSummary extends ReviewCounts {
+  /** Segmented area, pixels of the finest level. */
+  segmentedPx: number;
+  /** Blocks that are to be segmented, and those of them that are finished. */
+  wanted: number;
+  done: number;
+  /** How the result was made; null without one. */
+  threshold: number | null;
+  fingerprint: string | null;
+  /** Nuclei of an earlier result, shown where this one is not finished. They do not count. */
+  olderNuclei: number;
+  regions: RegionCounts[];
+}
+
 /** Outcome of `Computation.compute`. */
 export interface GpuOutcome {
   /** False if the CPU workers must do it instead. */
@@ -148,8 +185,11 @@ export interface NucleusFacts {
   polygons: Polygons;
   area_px: number;
   centroid: PointPair;
-  /** Area, perimeter, circularity, eccentricity, mean probability, mean hematoxylin. */
-  measurements: number[] | null;
+  /**
+   * Area, perimeter, circularity, eccentricity, mean probability, mean hematoxylin; null where it is
+   * not known, as the probability of a nucleus that was drawn on a slide.
+   */
+  measurements: (number | null)[] | null;
 }
 
 export type MarkStatus = "accepted" | "added" | "rejected" | "replaced";
@@ -255,6 +295,14 @@ export type ReviewCommand =
 /** Methods of `Session` that return JSON text, and what the text holds. */
 export interface JsonResults {
   adapters: AdapterFacts[];
+  countsIn: ReviewCounts;
+  drawNucleus: NucleusFacts;
+  mergeNuclei: NucleusFacts;
+  objectAt: ReviewObject | null;
+  objectOf: ReviewObject | null;
+  propose: NucleusFacts | null;
+  splitNucleus: NucleusFacts[];
+  summary: ReviewSummary;
   addLink: ModelFacts;
   addModel: ModelFacts;
   find: NucleiSummary;

@@ -239,7 +239,7 @@ impl AppState {
             return None;
         }
         let counts = shelf.counts(self.review_at());
-        let segmented_px = shelf.counted().map_or(0.0, |result| result.index().segmented_px());
+        let segmented_px = shelf.counted().map_or(0.0, |result| result.index().area_px());
         Some(NucleusCount { counts, segmented_px })
     }
 

@@ -90,7 +90,7 @@ impl SlideResult {
             nuclei: self.index().count() as u64,
             done: done as u32,
             wanted: wanted as u32,
-            segmented_px: self.index().segmented_px(),
+            segmented_px: self.index().area_px(),
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::measure::{LengthUnit, Measurements, Nucleus};
 use crate::error::{Error, Result};
 use crate::outlines::{geometry, outline_id};
+use crate::raster::Polygon;
 
 /// Colour of the class "Nucleus" in QuPath.
 const COLOUR: [u8; 3] = [0, 160, 80];
@@ -35,6 +36,55 @@ pub struct Provenance {
     pub mpp_um: Option<f64>,
     /// The image, if it is a file.
     pub image: Option<ImageSource>,
+}
+
+/// Who says that an object is a nucleus.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NucleusStatus {
+    /// A model.
+    #[default]
+    Model,
+    /// A model, and a person who looked at it.
+    Accepted,
+    /// A person, who drew it.
+    Added,
+}
+
+impl NucleusStatus {
+    /// As files state it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Accepted => "accepted",
+            Self::Added => "added",
+        }
+    }
+}
+
+/// A nucleus as files hold it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenNucleus {
+    /// Outline and measurements.
+    pub nucleus: Nucleus,
+    /// Who says that it is one.
+    pub status: NucleusStatus,
+}
+
+impl From<Nucleus> for WrittenNucleus {
+    /// A nucleus of a model.
+    fn from(nucleus: Nucleus) -> Self {
+        Self { nucleus, status: NucleusStatus::Model }
+    }
+}
+
+/// A part of the image with a name, as files hold it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenRegion {
+    /// For people.
+    pub name: String,
+    /// Its parts, each an outline and then its holes, in pixels of the image.
+    pub polygons: Vec<Polygon>,
 }
 
 /// Writes nuclei in one pass as a `FeatureCollection` of detections, as QuPath (0.4 and later)
@@ -67,35 +117,54 @@ pub struct Provenance {
 /// # Errors
 /// [`Error::Io`] when a target cannot be written.
 pub fn write_nuclei(
-    nuclei: impl Iterator<Item = Nucleus>,
+    nuclei: impl Iterator<Item: Into<WrittenNucleus>>,
+    provenance: &Provenance,
+    geojson: &mut dyn Write,
+    csv: &mut dyn Write,
+) -> Result<usize> {
+    write_nuclei_and_regions(nuclei, &[], provenance, geojson, csv)
+}
+
+/// As [`write_nuclei`], with regions before the nuclei: annotations with a name. They have no rows
+/// in the table.
+///
+/// # Errors
+/// As [`write_nuclei`].
+pub fn write_nuclei_and_regions(
+    nuclei: impl Iterator<Item: Into<WrittenNucleus>>,
+    regions: &[WrittenRegion],
     provenance: &Provenance,
     geojson: &mut dyn Write,
     csv: &mut dyn Write,
 ) -> Result<usize> {
     let names = Measurements::names(LengthUnit::for_pixel_size(provenance.mpp_um)).join(",");
-    writeln!(csv, "label,id,centroid_x_px,centroid_y_px,area_px,{names}").map_err(csv_error)?;
+    writeln!(csv, "label,id,centroid_x_px,centroid_y_px,area_px,{names},status")
+        .map_err(csv_error)?;
     let mut features = FeatureWriter::from_writer(geojson);
     let mut nuclei = nuclei.peekable();
     // The writer knows no member beside an empty list of features.
-    if let (Some(image), Some(_)) = (&provenance.image, nuclei.peek()) {
+    let is_empty = regions.is_empty() && nuclei.peek().is_none();
+    if let (Some(image), false) = (&provenance.image, is_empty) {
         features.write_foreign_member("image", image).map_err(geojson_error)?;
     }
+    for region in regions {
+        features.write_feature(&region_feature(region)).map_err(geojson_error)?;
+    }
     let mut count = 0;
-    for nucleus in nuclei {
+    for written in nuclei {
+        let WrittenNucleus { nucleus, status } = written.into();
         let id = outline_id(&nucleus.polygons);
         let x = two_decimals(nucleus.centroid.0);
         let y = two_decimals(nucleus.centroid.1);
         write!(csv, "{},{id},{x},{y},{}", nucleus.label, nucleus.area_px).map_err(csv_error)?;
-        match nucleus.measurements {
-            Some(measured) => {
-                for value in measured.values() {
-                    write!(csv, ",{value}").map_err(csv_error)?;
-                }
-                writeln!(csv).map_err(csv_error)?;
-            }
-            None => writeln!(csv, ",,,,,,").map_err(csv_error)?,
+        for value in nucleus.measurements.map_or([f64::NAN; 6], |measured| measured.values()) {
+            // What is not known is left empty.
+            let text = if value.is_nan() { String::new() } else { value.to_string() };
+            write!(csv, ",{text}").map_err(csv_error)?;
         }
-        features.write_feature(&feature(&nucleus, id, provenance)).map_err(geojson_error)?;
+        writeln!(csv, ",{}", status.name()).map_err(csv_error)?;
+        let feature = nucleus_feature(&nucleus, status, id, provenance);
+        features.write_feature(&feature).map_err(geojson_error)?;
         count += 1;
     }
     features.finish().map_err(geojson_error)?;
@@ -115,12 +184,28 @@ fn geojson_error(error: geojson::Error) -> Error {
     Error::io("The outlines cannot be written", error)
 }
 
-fn feature(nucleus: &Nucleus, id: String, provenance: &Provenance) -> Feature {
+fn region_feature(region: &WrittenRegion) -> Feature {
+    let properties = [
+        ("objectType", json!("annotation")),
+        ("name", json!(region.name)),
+        ("isLocked", json!(false)),
+    ];
+    feature(outline_id(&region.polygons), &region.polygons, properties.into())
+}
+
+fn nucleus_feature(
+    nucleus: &Nucleus,
+    status: NucleusStatus,
+    id: String,
+    provenance: &Provenance,
+) -> Feature {
     let mut measurements = JsonObject::new();
     if let Some(measured) = nucleus.measurements {
         let names = Measurements::names(LengthUnit::for_pixel_size(provenance.mpp_um));
         for (name, value) in names.into_iter().zip(measured.values()) {
-            measurements.insert(name.to_owned(), json!(value));
+            if !value.is_nan() {
+                measurements.insert(name.to_owned(), json!(value));
+            }
         }
     }
     let mut metadata = JsonObject::new();
@@ -128,6 +213,7 @@ fn feature(nucleus: &Nucleus, id: String, provenance: &Provenance) -> Feature {
     if let Some(mpp) = provenance.mpp_um {
         metadata.insert("mpp_um".into(), mpp.to_string().into());
     }
+    metadata.insert("status".into(), status.name().into());
     let properties = [
         ("objectType", json!("detection")),
         ("classification", json!({ "name": "Nucleus", "color": COLOUR })),
@@ -135,12 +221,15 @@ fn feature(nucleus: &Nucleus, id: String, provenance: &Provenance) -> Feature {
         ("measurements", JsonValue::Object(measurements)),
         ("metadata", JsonValue::Object(metadata)),
     ];
+    feature(id, &nucleus.polygons, properties.into())
+}
+
+fn feature(id: String, polygons: &[Polygon], properties: Vec<(&str, JsonValue)>) -> Feature {
+    let properties = properties.into_iter().map(|(key, value)| (key.to_owned(), value));
     Feature {
         id: Some(geojson::feature::Id::String(id)),
-        geometry: Some(geometry(&nucleus.polygons).into()),
-        properties: Some(
-            properties.map(|(key, value)| (key.to_owned(), value)).into_iter().collect(),
-        ),
+        geometry: Some(geometry(polygons).into()),
+        properties: Some(properties.collect()),
         bbox: None,
         foreign_members: None,
     }

@@ -28,9 +28,10 @@ impl LengthUnit {
 }
 
 /// What is measured of a nucleus, rounded to four decimals, so that the last bits of a platform's
-/// logarithm do not show. Serialised as an array in the order of the fields.
+/// logarithm do not show. Serialised as an array in the order of the fields. What is not known of a
+/// drawn nucleus is NaN, null in the array.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(into = "[f64; 6]", from = "[f64; 6]")]
+#[serde(into = "[Option<f64>; 6]", from = "[Option<f64>; 6]")]
 pub struct Measurements {
     /// Area inside the outline without the holes, in square pixels or micrometres.
     pub area: f64,
@@ -57,6 +58,11 @@ impl Measurements {
         [area, perimeter, "Circularity", "Eccentricity", "Probability mean", "Hematoxylin OD mean"]
     }
 
+    /// Nothing is known.
+    fn unknown() -> Self {
+        [f64::NAN; 6].into()
+    }
+
     /// All values, in the order of [`Self::names`].
     #[must_use]
     pub fn values(&self) -> [f64; 6] {
@@ -71,9 +77,15 @@ impl Measurements {
     }
 }
 
-impl From<Measurements> for [f64; 6] {
+impl From<Measurements> for [Option<f64>; 6] {
     fn from(measurements: Measurements) -> Self {
-        measurements.values()
+        measurements.values().map(|value| value.is_finite().then_some(value))
+    }
+}
+
+impl From<[Option<f64>; 6]> for Measurements {
+    fn from(values: [Option<f64>; 6]) -> Self {
+        values.map(|value| value.unwrap_or(f64::NAN)).into()
     }
 }
 
@@ -113,22 +125,120 @@ pub struct Nuclei<'a> {
     pixel_size: f64,
     /// By label.
     bounds: Vec<Option<PixelBounds>>,
-    /// Hematoxylin that each value of each channel stands for, as decadic optical density.
-    hematoxylin: [[f64; 256]; 3],
+    hematoxylin: HematoxylinTable,
     next_label: usize,
 }
 
+impl Nucleus {
+    /// The same with lengths and areas of its outline, in pixels of `pixel_size_um` micrometres, or
+    /// in pixels where that is not known. What was measured on pixels stays.
+    #[must_use]
+    pub fn with_pixel_size(mut self, pixel_size_um: Option<f64>) -> Self {
+        let mut measured = self.measurements.unwrap_or_else(Measurements::unknown);
+        let lengths = OutlineLengths::of(&self.polygons);
+        let pixel_size = pixel_size_um.unwrap_or(1.0);
+        measured.area = rounded(lengths.area * pixel_size * pixel_size);
+        measured.perimeter = rounded(lengths.perimeter * pixel_size);
+        if measured.circularity.is_nan() {
+            measured.circularity = rounded(lengths.circularity());
+        }
+        self.measurements = Some(measured);
+        self
+    }
+}
+
+/// Lengths of an outline, pixels.
+struct OutlineLengths {
+    area: f64,
+    perimeter: f64,
+}
+
+impl OutlineLengths {
+    fn of(polygons: &[Polygon]) -> Self {
+        Self {
+            // Holes run the other way, so their areas are negative and are subtracted by the sum.
+            area: polygons.iter().flatten().map(|ring| doubled_area(ring) / 2.0).sum(),
+            perimeter: polygons.iter().filter_map(|p| p.first()).map(ring_length).sum(),
+        }
+    }
+
+    fn circularity(&self) -> f64 {
+        if self.perimeter > 0.0 {
+            let Self { area, perimeter } = self;
+            (4.0 * std::f64::consts::PI * area / (perimeter * perimeter)).min(1.0)
+        } else {
+            0.0
+        }
+    }
+}
+
 /// Sums over the pixels of one nucleus; x and y count from the upper-left corner of its bounds.
-#[derive(Default)]
-struct PixelSums {
-    count: u64,
-    x: u64,
-    y: u64,
+#[derive(Debug, Default)]
+pub(super) struct PixelSums {
+    pub count: u64,
+    pub x: u64,
+    pub y: u64,
     xx: u64,
     yy: u64,
     xy: u64,
-    probability: u64,
+    /// None if probabilities are not known.
+    probability: Option<u64>,
     hematoxylin: f64,
+}
+
+impl PixelSums {
+    /// Adds a pixel by its place.
+    pub(super) fn add(&mut self, x: u64, y: u64) {
+        self.count += 1;
+        self.x += x;
+        self.y += y;
+        self.xx += x * x;
+        self.yy += y * y;
+        self.xy += x * y;
+    }
+
+    /// Adds its smoothed probability.
+    pub(super) fn add_probability(&mut self, probability: u16) {
+        *self.probability.get_or_insert(0) += u64::from(probability);
+    }
+
+    /// Adds its colour.
+    pub(super) fn add_colour(&mut self, table: &HematoxylinTable, pixel: [u8; 3]) {
+        let [red, green, blue] = pixel.map(usize::from);
+        self.hematoxylin += table.0[0][red] + table.0[1][green] + table.0[2][blue];
+    }
+
+    /// What they say about an object with that outline.
+    pub(super) fn measurements(&self, polygons: &[Polygon], pixel_size: f64) -> Measurements {
+        let count = self.count as f64;
+        let lengths = OutlineLengths::of(polygons);
+        let one = f64::from(PROBABILITY_ONE);
+        Measurements {
+            area: rounded(lengths.area * pixel_size * pixel_size),
+            perimeter: rounded(lengths.perimeter * pixel_size),
+            circularity: rounded(lengths.circularity()),
+            eccentricity: rounded(eccentricity(self)),
+            mean_probability: self
+                .probability
+                .map_or(f64::NAN, |p| rounded(p as f64 / count / one)),
+            mean_hematoxylin: rounded(self.hematoxylin / count),
+        }
+    }
+}
+
+/// Hematoxylin that each value of each channel stands for, as decadic optical density: as
+/// pathologists and QuPath report it.
+#[derive(Debug)]
+pub(super) struct HematoxylinTable([[f64; 256]; 3]);
+
+impl HematoxylinTable {
+    pub(super) fn new() -> Self {
+        let densities = optical_density_table();
+        Self(
+            hematoxylin_weights()
+                .map(|weight| densities.map(|od| od * weight / std::f64::consts::LN_10)),
+        )
+    }
 }
 
 impl<'a> Nuclei<'a> {
@@ -139,7 +249,6 @@ impl<'a> Nuclei<'a> {
         threshold: u16,
         mpp_um: Option<f64>,
     ) -> Self {
-        let densities = optical_density_table();
         Self {
             image,
             labels,
@@ -147,9 +256,7 @@ impl<'a> Nuclei<'a> {
             threshold,
             pixel_size: mpp_um.unwrap_or(1.0),
             bounds: bounds_by_label(labels),
-            // Decadic, as pathologists and QuPath report it.
-            hematoxylin: hematoxylin_weights()
-                .map(|weight| densities.map(|od| od * weight / std::f64::consts::LN_10)),
+            hematoxylin: HematoxylinTable::new(),
             next_label: 0,
         }
     }
@@ -168,7 +275,7 @@ impl<'a> Nuclei<'a> {
                 bounds.left as f64 + sums.x as f64 / count + 0.5,
                 bounds.top as f64 + sums.y as f64 / count + 0.5,
             ),
-            measurements: Some(self.measurements(&sums, &polygons)),
+            measurements: Some(sums.measurements(&polygons, self.pixel_size)),
             polygons,
         }
     }
@@ -180,42 +287,12 @@ impl<'a> Nuclei<'a> {
             let labels = &self.labels.row(row)[bounds.left..bounds.right];
             for (x, _) in labels.iter().enumerate().filter(|(_, l)| **l == label) {
                 let column = bounds.left + x;
-                let x = x as u64;
-                sums.count += 1;
-                sums.x += x;
-                sums.y += y;
-                sums.xx += x * x;
-                sums.yy += y * y;
-                sums.xy += x * y;
-                sums.probability += u64::from(self.smoothed.get(row, column));
-                let [red, green, blue] = self.image.get(row, column).map(usize::from);
-                sums.hematoxylin += self.hematoxylin[0][red]
-                    + self.hematoxylin[1][green]
-                    + self.hematoxylin[2][blue];
+                sums.add(x as u64, y);
+                sums.add_probability(self.smoothed.get(row, column));
+                sums.add_colour(&self.hematoxylin, self.image.get(row, column));
             }
         }
         sums
-    }
-
-    fn measurements(&self, sums: &PixelSums, polygons: &[Polygon]) -> Measurements {
-        let count = sums.count as f64;
-        // Holes run the other way, so their areas are negative and are subtracted by the sum.
-        let area: f64 = polygons.iter().flatten().map(|ring| doubled_area(ring) / 2.0).sum();
-        let perimeter: f64 =
-            polygons.iter().filter_map(|polygon| polygon.first()).map(ring_length).sum();
-        let circularity = if perimeter > 0.0 {
-            (4.0 * std::f64::consts::PI * area / (perimeter * perimeter)).min(1.0)
-        } else {
-            0.0
-        };
-        Measurements {
-            area: rounded(area * self.pixel_size * self.pixel_size),
-            perimeter: rounded(perimeter * self.pixel_size),
-            circularity: rounded(circularity),
-            eccentricity: rounded(eccentricity(sums)),
-            mean_probability: rounded(sums.probability as f64 / count / f64::from(PROBABILITY_ONE)),
-            mean_hematoxylin: rounded(sums.hematoxylin / count),
-        }
     }
 }
 

@@ -8,14 +8,21 @@
 
 mod contour;
 mod distance;
+mod drawn;
 mod export;
 mod measure;
+mod propose;
 mod regions;
 mod simplify;
 mod watershed;
 
-pub use export::{ImageSource, Provenance, write_nuclei};
+pub use drawn::{OutlinePixels, measure_outline};
+pub use export::{
+    ImageSource, NucleusStatus, Provenance, WrittenNucleus, WrittenRegion, write_nuclei,
+    write_nuclei_and_regions,
+};
 pub use measure::{LengthUnit, Measurements, Nuclei, Nucleus};
+pub use propose::proposed_outline;
 
 use crate::error::{Error, Result};
 use crate::model::InstanceParameters;
@@ -24,6 +31,7 @@ use crate::raster::{
     grouped_rings,
 };
 use contour::{PixelBounds, trace_rings};
+pub(crate) use simplify::douglas_peucker;
 use simplify::simplify;
 
 /// A probability of 1 in a [`SmoothedMap`]: 255 with 8 fractional bits, which hold the smoothing.

@@ -46,7 +46,7 @@ fn simplify_ring(ring: &Ring, first_attempt: u32) -> Ring {
 /// The points of a ring that must remain so that every dropped point lies within `tolerance` of the
 /// line between its neighbours. The first point and the one farthest from it always remain; they
 /// cut the ring into two lines.
-fn douglas_peucker(ring: &Ring, tolerance: f64) -> Ring {
+pub(crate) fn douglas_peucker(ring: &Ring, tolerance: f64) -> Ring {
     if ring.len() < 5 {
         return ring.clone();
     }

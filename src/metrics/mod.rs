@@ -2,10 +2,12 @@
 //! score that is not defined for the data (of nuclei where there are none, say) is `None`, never
 //! NaN.
 
+mod matching;
 mod objects;
 mod overlap;
 mod pixel;
 
+pub use matching::{MatchedPair, Matching, match_objects};
 pub use objects::{ObjectScores, score_objects};
 pub use pixel::{PixelCounts, PixelScores};
 

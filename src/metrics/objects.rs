@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::raster::LabelMap;
 
 /// Objects match when their IoU is above this. Each object then has at most one match.
-const MATCH_IOU: f64 = 0.5;
+pub(super) const MATCH_IOU: f64 = 0.5;
 /// Integer weight of an IoU of 1 in the assignment.
 const IOU_UNIT: f64 = (1u64 << 40) as f64;
 

@@ -14,6 +14,10 @@ pub(super) struct ObjectPair {
 
 /// Areas of the objects of two label maps, and of their intersections.
 pub(super) struct Overlaps {
+    /// Label of each true object.
+    pub true_labels: Vec<u32>,
+    /// Label of each predicted object.
+    pub predicted_labels: Vec<u32>,
     /// Pixels of each true object.
     pub true_areas: Vec<u64>,
     /// Pixels of each predicted object.
@@ -31,9 +35,12 @@ impl Overlaps {
         if !predicted.same_size(truth) {
             return Err(Error::mismatch("The prediction and the truth have different sizes"));
         }
+        let (true_labels, predicted_labels) = (truth.labels(), predicted.labels());
         let (truth, true_count) = truth.renumbered();
         let (predicted, predicted_count) = predicted.renumbered();
         let mut out = Self {
+            true_labels,
+            predicted_labels,
             true_areas: vec![0; true_count as usize],
             predicted_areas: vec![0; predicted_count as usize],
             intersections: BTreeMap::new(),

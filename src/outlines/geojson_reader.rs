@@ -39,6 +39,7 @@ struct Properties {
     object_type: Value,
     classification: Value,
     name: Value,
+    color: Value,
 }
 
 /// A number, a place, or a list of lists.
@@ -253,6 +254,9 @@ impl GeoJsonReader {
             id: text_or_number(&feature.id),
             class: class_name(&properties.classification),
             name: text_or_number(&properties.name),
+            colour: colour(&properties.color)
+                .or_else(|| colour(properties.classification.get("color")?))
+                .or_else(|| colour(properties.classification.get("colorRGB")?)),
             kind,
             polygons,
         });
@@ -340,6 +344,22 @@ fn text_or_number(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// QuPath writes a list of red, green and blue, earlier also one number of 0xAARRGGBB.
+fn colour(value: &Value) -> Option<[u8; 3]> {
+    match value {
+        Value::Array(channels) => {
+            let [red, green, blue] = channels.get(..3)? else { return None };
+            let channel = |value: &Value| value.as_u64().and_then(|v| u8::try_from(v).ok());
+            Some([channel(red)?, channel(green)?, channel(blue)?])
+        }
+        Value::Number(packed) => {
+            let [blue, green, red, ..] = packed.as_i64()?.to_le_bytes();
+            Some([red, green, blue])
+        }
         _ => None,
     }
 }

@@ -24,17 +24,39 @@ pub fn write_geojson(
     mpp_um: Option<f64>,
     target: &mut dyn Write,
 ) -> Result<usize> {
+    write_features(outlines, target, |object| {
+        feature(object, Some(object.class.as_deref().unwrap_or(CLASS)), mpp_um)
+    })
+}
+
+/// The same for regions, whose class is none where they have none.
+///
+/// # Errors
+/// [`Error::Io`] when the target cannot be written.
+pub fn write_regions(
+    outlines: &Outlines,
+    mpp_um: Option<f64>,
+    target: &mut dyn Write,
+) -> Result<usize> {
+    write_features(outlines, target, |object| feature(object, object.class.as_deref(), mpp_um))
+}
+
+fn write_features(
+    outlines: &Outlines,
+    target: &mut dyn Write,
+    feature: impl Fn(&Outline) -> Feature,
+) -> Result<usize> {
     let error =
         |e: geojson::Error| Error::io("The GeoJSON cannot be written", std::io::Error::other(e));
     let mut features = FeatureWriter::from_writer(target);
     for object in &outlines.objects {
-        features.write_feature(&feature(object, mpp_um)).map_err(error)?;
+        features.write_feature(&feature(object)).map_err(error)?;
     }
     features.finish().map_err(error)?;
     Ok(outlines.objects.len())
 }
 
-fn feature(object: &Outline, mpp_um: Option<f64>) -> Feature {
+fn feature(object: &Outline, class: Option<&str>, mpp_um: Option<f64>) -> Feature {
     let kind = match object.kind {
         OutlineKind::Annotation => "annotation",
         OutlineKind::Detection => "detection",
@@ -42,9 +64,10 @@ fn feature(object: &Outline, mpp_um: Option<f64>) -> Feature {
         OutlineKind::Tile => "tile",
         OutlineKind::Core => "tma_core",
     };
-    let classification = match object.class.as_deref() {
-        None | Some(CLASS) => json!({ "name": CLASS, "color": COLOUR }),
-        Some(class) => json!({ "name": class }),
+    let classification = match class {
+        Some(CLASS) => Some(json!({ "name": CLASS, "color": COLOUR })),
+        Some(class) => Some(json!({ "name": class })),
+        None => None,
     };
     let mut metadata = JsonObject::new();
     if let Some(mpp) = mpp_um {
@@ -52,7 +75,12 @@ fn feature(object: &Outline, mpp_um: Option<f64>) -> Feature {
     }
     let mut properties = JsonObject::new();
     properties.insert("objectType".into(), json!(kind));
-    properties.insert("classification".into(), classification);
+    if let Some(classification) = classification {
+        properties.insert("classification".into(), classification);
+    }
+    if let Some(colour) = object.colour {
+        properties.insert("color".into(), json!(colour));
+    }
     if let Some(name) = &object.name {
         properties.insert("name".into(), json!(name));
     }

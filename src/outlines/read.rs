@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::foreign::foreign_outlines;
 use super::geojson_reader::read_geojson;
 use super::repair::{area, is_valid, united};
+use super::set_aside::which_are_nuclei;
 use super::text::text_of;
 use super::validity::MAX_COORDINATE_PX;
 use super::xml::read_xml;
@@ -45,6 +46,8 @@ pub struct Outline {
     pub class: Option<String>,
     /// Its name or description.
     pub name: Option<String>,
+    /// Its colour in the file: red, green, blue.
+    pub colour: Option<[u8; 3]>,
     /// What it stands for.
     pub kind: OutlineKind,
     /// Its parts.
@@ -54,7 +57,8 @@ pub struct Outline {
 impl Outline {
     /// An object of one ring.
     pub(super) fn of_ring(kind: OutlineKind, ring: Ring) -> Self {
-        Self { id: None, class: None, name: None, kind, polygons: vec![vec![ring]] }
+        let polygons = vec![vec![ring]];
+        Self { id: None, class: None, name: None, colour: None, kind, polygons }
     }
 
     /// Area of all parts, square pixels.
@@ -175,6 +179,15 @@ impl Outlines {
                 counted(degenerate, "outline has", "outlines have")
             ));
         }
+    }
+
+    /// Leaves out what is no nucleus, as [`draw_outlines`](super::draw_outlines) does: tiles, classes
+    /// that end in `*`, regions of interest around others. Gives notes about them.
+    pub fn keep_nuclei(&mut self) -> Warnings {
+        let (is_nucleus, notes) = which_are_nuclei(&self.objects);
+        let mut is_nucleus = is_nucleus.into_iter();
+        self.objects.retain(|_| is_nucleus.next().unwrap_or(true));
+        notes
     }
 
     /// Replaces polygons whose rings cross, touch or overlap by valid ones that cover the same, by

@@ -63,6 +63,7 @@ pub fn trace_labels(labels: &LabelMap) -> Outlines {
             id: Some(label.to_string()),
             class: None,
             name: None,
+            colour: None,
             kind: OutlineKind::Detection,
             polygons: grouped_rings(rings),
         });

@@ -37,7 +37,7 @@ pub use polygon::{
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use result_mark::is_segmentation_result;
-pub use stain::{STAINS, hematoxylin_weights, optical_density_table};
+pub use stain::{STAINS, Stain, StainFilter, hematoxylin_weights, optical_density_table};
 pub use stain_match::{STAIN_MATCHED, StainLut, StainMode, StainStatistics};
 
 use crate::error::{Error, Result};
@@ -182,13 +182,20 @@ impl LabelMap {
         self.map(|label| label > 0)
     }
 
+    /// The labels of the objects, ascending.
+    #[must_use]
+    pub fn labels(&self) -> Vec<u32> {
+        let mut labels: Vec<u32> = self.data.iter().copied().filter(|&label| label > 0).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        labels
+    }
+
     /// The same objects numbered 1, 2, … in the order of their old numbers, and how many there
     /// are.
     #[must_use]
     pub fn renumbered(&self) -> (Self, u32) {
-        let mut old: Vec<u32> = self.data.iter().copied().filter(|&label| label > 0).collect();
-        old.sort_unstable();
-        old.dedup();
+        let old = self.labels();
         let renumbered = self.map(|label| match label {
             0 => 0,
             _ => old.partition_point(|&other| other <= label) as u32,

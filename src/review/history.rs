@@ -452,7 +452,11 @@ mod tests {
         let mut review = Review::default();
         review.apply(ReviewCommand::Add(square(100.0))).expect("added");
         let first = review.state().clone();
-        let region = NamedRegion { name: "core".into(), polygons: square(0.0).polygons };
+        let region = NamedRegion {
+            name: "core".into(),
+            polygons: square(0.0).polygons,
+            ..NamedRegion::default()
+        };
         for i in 0..4 {
             let at = f64::from(i) * 20.0;
             let commands = [

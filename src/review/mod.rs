@@ -7,21 +7,25 @@
 //! nuclei of the model by number, so they outlive another threshold and another model.
 
 mod command;
+mod files;
 mod fingerprint;
 mod history;
 mod mark;
 mod nuclei;
 mod region;
+mod reviewed_index;
 mod shapes;
 mod state;
 
 pub use command::ReviewCommand;
+pub use files::write_reviewed;
 pub use fingerprint::{FingerprintOf, fingerprint};
 pub use history::{MAX_UNDO_STEPS, Review};
 pub use mark::{MARK_BIT, Mark, MarkStatus, Marks, ReviewObject};
 pub use nuclei::{HiddenNuclei, ReviewCounts, ReviewedNuclei};
-pub use region::{NamedRegion, RegionCounts};
-pub use shapes::{closed_stroke, merged, split};
+pub use region::{NamedRegion, RegionCounts, RegionFile};
+pub use reviewed_index::ReviewedIndex;
+pub use shapes::{closed_region, closed_stroke, merged, split};
 pub use state::{
     DisplaySettings, DocumentFacts, ModelSetting, PixelSizeSetting, PixelSizeSource, ResultFacts,
     ReviewState,

@@ -136,7 +136,11 @@ pub struct ReviewCounts {
 }
 
 impl ReviewCounts {
-    fn add(&mut self, status: Option<MarkStatus>, area_px: u64) {
+    pub(super) fn add(&mut self, object: &ReviewObject) {
+        self.add_status(object.status, object.nucleus.area_px);
+    }
+
+    fn add_status(&mut self, status: Option<MarkStatus>, area_px: u64) {
         match status {
             Some(MarkStatus::Rejected | MarkStatus::Replaced) => {
                 self.rejected += usize::from(status == Some(MarkStatus::Rejected));
@@ -244,13 +248,13 @@ impl<'a> ReviewedNuclei<'a> {
         for (label, nucleus) in nuclei {
             let centroid = nucleus.centroid;
             if is_wanted(centroid) && !self.hidden.holds(label) && self.is_inside(centroid) {
-                counts.add(None, nucleus.area_px);
+                counts.add_status(None, nucleus.area_px);
             }
         }
         for mark in self.marks.values() {
             let centroid = mark.nucleus.centroid;
             if is_wanted(centroid) && self.is_inside(centroid) {
-                counts.add(Some(mark.status), mark.nucleus.area_px);
+                counts.add_status(Some(mark.status), mark.nucleus.area_px);
             }
         }
         counts
@@ -368,7 +372,10 @@ mod tests {
         let index = index();
         let (marks, hidden) = (Marks::new(), HiddenNuclei::default());
         let polygons = square(1, 30.0, 0.0, 30.0).polygons;
-        let regions = BTreeMap::from([(1, NamedRegion { name: "tumour".into(), polygons })]);
+        let regions = BTreeMap::from([(
+            1,
+            NamedRegion { name: "tumour".into(), polygons, ..NamedRegion::default() },
+        )]);
         let nuclei = ReviewedNuclei { inside: Some(&regions), ..reviewed(&index, &marks, &hidden) };
         assert_eq!(nuclei.all().map(|object| object.id).collect::<Vec<_>>(), [2]);
     }

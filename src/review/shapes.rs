@@ -3,11 +3,18 @@
 
 use crate::error::{Error, Result};
 use crate::instances::outline_of_mask;
+use crate::outlines::polygons_are_valid;
 use crate::raster::{Mask, Plane, Point, Polygon, fill_rings};
 use crate::slide::SlideBounds;
 
 /// Largest side of an outline that is drawn by hand, pixels.
 const MAX_SIDE_PX: f64 = 4096.0;
+/// Largest side of the grid on which a region is drawn that crosses itself, cells.
+const MAX_REGION_CELLS: f64 = 1500.0;
+/// Largest side of a region, pixels of the finest level.
+const MAX_REGION_PX: f64 = 1e7;
+/// Steps of a pixel on which a region's outline is checked.
+const REGION_STEPS: f64 = 100.0;
 /// Background around what is traced, pixels.
 const MARGIN_PX: f64 = 4.0;
 /// Smallest part that a split leaves, pixels.
@@ -83,6 +90,50 @@ pub fn closed_stroke(stroke: &[Point]) -> Result<Vec<Polygon>> {
         Some(part) if count(&part) >= MIN_PART_PX => Ok(placed.outline(&part)),
         _ => Err(Error::invalid("The stroke encloses nothing: draw around the nucleus")),
     }
+}
+
+/// The region inside corners or a stroke that is closed by a straight line: as it was drawn where
+/// that is valid; else what it goes around, on a grid of at most [`MAX_REGION_CELLS`] cells a side.
+///
+/// # Errors
+/// [`Error::Invalid`] for a stroke around nothing, [`Error::Limit`] for one that is too large.
+pub fn closed_region(stroke: &[Point]) -> Result<Vec<Polygon>> {
+    let bounds = SlideBounds::of_points(stroke);
+    let side = bounds.width().max(bounds.height());
+    if !(side <= MAX_REGION_PX && stroke.iter().all(|p| p.x.is_finite() && p.y.is_finite())) {
+        return Err(Error::invalid("The region has no corners inside the image"));
+    }
+    let mut ring = stroke.to_vec();
+    ring.dedup();
+    while ring.len() > 1 && ring.first() == ring.last() {
+        ring.pop();
+    }
+    let drawn = vec![vec![ring]];
+    if polygons_are_valid(&drawn, REGION_STEPS) {
+        return Ok(drawn);
+    }
+    let step = (side / MAX_REGION_CELLS).max(1.0);
+    let scale = |p: &Point| Point { x: p.x / step, y: p.y / step };
+    let mut scaled: Vec<Point> = stroke.iter().map(scale).collect();
+    scaled.extend(scaled.first().copied());
+    let placed = PlacedMask::empty(&SlideBounds::of_points(&scaled))?;
+    // What the line shuts off from the outside, without the cells of the line itself.
+    let mut free = placed.mask.map(|_| true);
+    for line in placed.place(&scaled).windows(2) {
+        draw_line(&mut free, line[0], line[1]);
+    }
+    let mut inside = outside_of(&free).map(|is_outside| !is_outside);
+    inside = shrunk(&inside, 1);
+    let part = parts(&inside).into_iter().max_by_key(|part| count(part));
+    let Some(part) = part.filter(|part| count(part) >= MIN_PART_PX) else {
+        return Err(Error::invalid("The line encloses nothing: draw around an area"));
+    };
+    let mut polygons = placed.outline(&part);
+    for point in polygons.iter_mut().flatten().flatten() {
+        point.x *= step;
+        point.y *= step;
+    }
+    Ok(polygons)
 }
 
 /// The parts into which a stroke cuts an outline, the largest first. Pixels under the stroke go to
@@ -275,7 +326,6 @@ fn shrunk(mask: &Mask, times: usize) -> Mask {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outlines::polygons_are_valid;
     use crate::raster::doubled_area;
 
     fn points(all: &[(f64, f64)]) -> Vec<Point> {
@@ -308,6 +358,24 @@ mod tests {
         assert!(closed_stroke(&[]).is_err());
         assert!(closed_stroke(&points(&[(0.0, 0.0), (9e9, 9.0), (0.0, 9e9)])).is_err());
         assert!(closed_stroke(&points(&[(f64::NAN, 0.0), (9.0, 9.0), (0.0, 9.0)])).is_err());
+    }
+
+    #[test]
+    fn a_region_stays_as_it_was_drawn_unless_it_crosses_itself() {
+        let corners = points(&[(0.0, 0.0), (9000.5, 0.0), (9000.5, 7000.0), (0.0, 7000.0)]);
+        assert_eq!(closed_region(&corners).expect("region"), vec![vec![corners]]);
+        // Once around and further: the lap is inside once.
+        let lap: Vec<Point> = (0..80)
+            .map(|i| f64::from(i) * std::f64::consts::TAU / 60.0)
+            .map(|angle| Point { x: 9e4 + 8e3 * angle.cos(), y: 5e4 + 8e3 * angle.sin() })
+            .collect();
+        let region = closed_region(&lap).expect("region");
+        assert!(polygons_are_valid(&region, 100.0));
+        assert!((area(&region) / (std::f64::consts::PI * 64e6) - 1.0).abs() < 0.02);
+        assert!(closed_region(&points(&[(0.0, 0.0), (50.0, 0.0)])).is_err());
+        assert!(closed_region(&points(&[(0.0, 0.0), (9e9, 9.0), (0.0, 9e9)])).is_err());
+        assert!(closed_region(&points(&[(f64::NAN, 0.0), (9.0, 9.0), (0.0, 9.0)])).is_err());
+        assert!(closed_region(&[]).is_err());
     }
 
     #[test]

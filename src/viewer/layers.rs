@@ -41,12 +41,23 @@ pub struct Layers {
     pub chosen: u32,
     /// Column of the screen where result 1 begins, on its right; without it only result 0 is shown.
     pub divider: Option<f32>,
+    /// Whether both halves of the screen show the same place, each with its result; the divider
+    /// lies in the middle then.
+    pub linked: bool,
 }
 
 impl Default for Layers {
     /// Outlines alone.
     fn default() -> Self {
-        Self { outline: 1.0, mask: 0.0, heat: 0.0, preview: None, chosen: 0, divider: None }
+        Self {
+            outline: 1.0,
+            mask: 0.0,
+            heat: 0.0,
+            preview: None,
+            chosen: 0,
+            divider: None,
+            linked: false,
+        }
     }
 }
 

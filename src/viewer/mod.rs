@@ -1,8 +1,9 @@
 //! Display of an image and of segmentation results over it, independent of windows and pages: the
 //! visible part ([`Viewport`]), tiles of images ([`Pyramid`], [`SlideTiles`]) and of results
-//! ([`data_tile`], [`nuclei_tile`]), drawing on a GPU ([`Painter`]) and on the CPU ([`compose`]).
+//! ([`data_tile`], [`nuclei_tile`], [`outline_tile`]), drawing on a GPU ([`Painter`]) and on the CPU ([`compose`]).
 
 mod layers;
+mod outline_tiles;
 mod painter;
 mod pyramid;
 mod result_tiles;
@@ -11,6 +12,7 @@ mod tile;
 mod viewport;
 
 pub use layers::{Layers, compose};
+pub use outline_tiles::{OutlineObject, OutlineStatus, outline_tile, outline_tile_bounds};
 pub use painter::Painter;
 pub use pyramid::Pyramid;
 pub use result_tiles::{ResultPlanes, data_tile, nuclei_tile};

@@ -21,6 +21,20 @@ const TILE_UNIFORM_STRIDE: usize = 256;
 /// Most tiles in one picture.
 const MAX_DRAWN: usize = 512;
 
+/// A part of the screen that shows the view.
+struct Pane {
+    /// Shares of the screen's width.
+    left: f32,
+    right: f32,
+    /// From the place in the whole view, in clip space.
+    shift: f32,
+}
+
+const WHOLE_PANE: Pane = Pane { left: 0.0, right: 1.0, shift: 0.0 };
+/// Both halves show the middle half of the view.
+const LINKED_PANES: [Pane; 2] =
+    [Pane { left: 0.0, right: 0.5, shift: -0.5 }, Pane { left: 0.5, right: 1.0, shift: 0.5 }];
+
 /// Parameters of a picture: `Frame` of `shaders/viewer.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -138,6 +152,11 @@ impl Painter {
         self.image = image;
     }
 
+    /// Drops all tiles.
+    pub fn clear(&mut self) {
+        self.textures.clear();
+    }
+
     /// Whether the painter has the pixels of a tile.
     #[must_use]
     pub fn has_image(&self, key: TileKey) -> bool {
@@ -213,13 +232,19 @@ impl Painter {
         target: &wgpu::TextureView,
     ) {
         self.frame += 1;
-        let keys = self.tiles_to_draw(view);
+        let panes: &[Pane] = if layers.linked { &LINKED_PANES } else { &[WHOLE_PANE] };
+        let mut keys = self.tiles_to_draw(view);
+        keys.truncate(MAX_DRAWN / panes.len());
         // One buffer for all tiles of the picture; each draw call selects its part by a dynamic
         // offset.
-        let mut tile_uniforms = vec![0u8; keys.len() * TILE_UNIFORM_STRIDE];
-        for (slot, key) in tile_uniforms.chunks_exact_mut(TILE_UNIFORM_STRIDE).zip(&keys) {
-            let uniforms = self.tile_uniforms(view, *key);
-            slot[..size_of::<TileUniforms>()].copy_from_slice(bytemuck::bytes_of(&uniforms));
+        let mut tile_uniforms = vec![0u8; panes.len() * keys.len() * TILE_UNIFORM_STRIDE];
+        let mut slots = tile_uniforms.chunks_exact_mut(TILE_UNIFORM_STRIDE);
+        for pane in panes {
+            for (key, slot) in keys.iter().zip(&mut slots) {
+                let mut uniforms = self.tile_uniforms(view, *key);
+                uniforms.corner[0] += pane.shift;
+                slot[..size_of::<TileUniforms>()].copy_from_slice(bytemuck::bytes_of(&uniforms));
+            }
         }
         let frame_uniforms = frame_uniforms(layers);
         self.queue.write_buffer(&self.tile_buffer, 0, &tile_uniforms);
@@ -252,11 +277,17 @@ impl Painter {
             pass.set_viewport(0.0, 0.0, width, height, 0.0, 1.0);
             pass.set_pipeline(&self.pipeline);
             pass.set_bind_group(0, &self.frame_bind_group, &[]);
-            for (i, key) in keys.iter().enumerate() {
-                let tile = self.textures.get(key);
-                if let Some(bind_group) = tile.and_then(|tile| tile.bind_group.as_ref()) {
-                    pass.set_bind_group(1, bind_group, &[(i * TILE_UNIFORM_STRIDE) as u32]);
-                    pass.draw(0..4, 0..1);
+            for (number, pane) in panes.iter().enumerate() {
+                let column = |share: f32| (width * share).round() as u32;
+                let (left, right) = (column(pane.left), column(pane.right));
+                pass.set_scissor_rect(left, 0, right - left, height as u32);
+                for (i, key) in keys.iter().enumerate() {
+                    let tile = self.textures.get(key);
+                    if let Some(bind_group) = tile.and_then(|tile| tile.bind_group.as_ref()) {
+                        let slot = number * keys.len() + i;
+                        pass.set_bind_group(1, bind_group, &[(slot * TILE_UNIFORM_STRIDE) as u32]);
+                        pass.draw(0..4, 0..1);
+                    }
                 }
             }
         }

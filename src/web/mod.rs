@@ -6,15 +6,20 @@
 mod block;
 mod computation;
 mod models;
+mod reference;
+mod regions;
 mod results;
 mod review;
+mod reviewed;
 mod session;
 mod slide;
 mod slide_source;
+mod stain_view;
 mod viewport;
 
 pub use block::BlockWorker;
 pub use computation::Computation;
+pub use regions::{read_regions, region_areas, region_of_stroke, regions_geojson};
 pub use review::ReviewStore;
 pub use session::Session;
 pub use viewport::CanvasViewport;

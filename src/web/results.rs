@@ -4,11 +4,12 @@
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
+use super::reviewed::ReviewInput;
 use super::session::{ResultSlot, Session};
 use super::{Thrown as _, json, viewport};
 use crate::error::{Error, Result};
 use crate::instances::{
-    Nucleus, Provenance, SmoothedMap, draw_nuclei, label_nuclei, measure_nuclei, write_nuclei,
+    Nucleus, Provenance, SmoothedMap, draw_nuclei, label_nuclei, measure_nuclei,
 };
 use crate::metrics::PixelCounts;
 use crate::model::InstanceParameters;
@@ -17,16 +18,19 @@ use crate::raster::{
     LabelMap, Mask, OUTLINE_COLOUR, encode_overlay_png, encode_probability_png,
     encode_result_labels, nearest_index, outline_mask, overlay,
 };
+use crate::review::{ReviewedIndex, write_reviewed};
 use crate::viewer::{ResultPlanes, TileKey, compose, data_tile, nuclei_tile};
-use crate::whole_slide::SlideNucleus;
+use crate::whole_slide::{NucleusIndex, SlideNucleus};
 
 /// Nuclei of a result at one threshold.
 #[derive(Debug)]
 pub(super) struct FoundNuclei {
     /// 0 outside of nuclei.
     pub labels: LabelMap,
-    smooth: SmoothedMap,
-    parameters: InstanceParameters,
+    pub smooth: SmoothedMap,
+    pub parameters: InstanceParameters,
+    /// Outlines and measurements, in pixels of the open image.
+    pub nuclei: ReviewedIndex,
 }
 
 /// JSON of [`Session::find`].
@@ -40,7 +44,7 @@ struct NucleiSummary {
 }
 
 impl ResultSlot {
-    fn nuclei(&self) -> Result<&FoundNuclei> {
+    pub(super) fn nuclei(&self) -> Result<&FoundNuclei> {
         self.nuclei.as_ref().ok_or_else(|| Error::invalid("The nuclei are not found yet"))
     }
 
@@ -58,69 +62,92 @@ impl ResultSlot {
         Ok(self.nuclei()?.labels.foreground())
     }
 
-    fn provenance(&self, mpp: f64) -> Result<Provenance> {
-        if !mpp.is_finite() || mpp < 0.0 {
-            return Err(Error::invalid("The pixel size must be a positive number of micrometres"));
-        }
-        let mpp_um = (mpp > 0.0).then_some(mpp);
-        Ok(Provenance { model: self.fingerprint.clone(), mpp_um, image: None })
-    }
-
     /// Width and height of the open image.
-    fn size(&self) -> (usize, usize) {
+    pub(super) fn size(&self) -> (usize, usize) {
         (self.original.width(), self.original.height())
     }
 
     /// Whether the network read the open image at another pixel size.
-    fn is_resampled(&self) -> bool {
+    pub(super) fn is_resampled(&self) -> bool {
         self.scale.total_cmp(&1.0).is_ne()
     }
 
-    /// The nuclei in pixels of the open image, whose size is `mpp_um`.
-    fn measured(&self, mpp_um: Option<f64>) -> Result<impl Iterator<Item = Nucleus>> {
-        let FoundNuclei { labels, smooth, parameters } = self.nuclei()?;
+    /// Nuclei of a label map in pixels of the open image, whose size is `mpp_um`.
+    fn measured(
+        &self,
+        labels: &LabelMap,
+        smooth: &SmoothedMap,
+        parameters: &InstanceParameters,
+        mpp_um: Option<f64>,
+    ) -> Result<NucleusIndex> {
         let own_mpp_um = mpp_um.map(|mpp_um| mpp_um * self.scale);
-        let all = measure_nuclei(&self.image, labels, smooth, parameters, own_mpp_um)?;
-        Ok(all.map(|nucleus| {
-            if !self.is_resampled() {
-                return nucleus;
-            }
+        let mut nuclei = Vec::new();
+        for nucleus in measure_nuclei(&self.image, labels, smooth, parameters, own_mpp_um)? {
             let label = nucleus.label;
-            SlideNucleus::new(&nucleus, 0, 0, self.scale).numbered(label)
-        }))
-    }
-
-    /// GeoJSON and CSV of the nuclei.
-    fn nuclei_files(&self, mpp: f64) -> Result<NucleiFiles> {
-        let provenance = self.provenance(mpp)?;
-        let all = self.measured(provenance.mpp_um)?;
-        let mut files = NucleiFiles::default();
-        write_nuclei(all, &provenance, &mut files.geojson, &mut files.csv)?;
-        Ok(files)
-    }
-
-    /// The labels in pixels of the open image; at another pixel size they are drawn from the
-    /// outlines.
-    fn labels(&self) -> Result<LabelMap> {
-        if !self.is_resampled() {
-            return Ok(self.nuclei()?.labels.clone());
+            nuclei.push(if self.is_resampled() {
+                SlideNucleus::new(&nucleus, 0, 0, self.scale).numbered(label)
+            } else {
+                nucleus
+            });
         }
         let (width, height) = self.size();
-        let nuclei: Vec<Nucleus> = self.measured(None)?.collect();
-        Ok(draw_nuclei(&nuclei, width, height))
+        Ok(NucleusIndex::of_image(width, height, nuclei))
     }
 
-    fn file(&self, kind: &str, mpp: f64) -> Result<Vec<u8>> {
+    /// Finds the nuclei at the threshold of `parameters`.
+    pub(super) fn find(&mut self, parameters: InstanceParameters) -> Result<()> {
+        let (labels, smooth) = label_nuclei(&self.map, &parameters)?;
+        let nuclei = self.measured(&labels, &smooth, &parameters, self.mpp_um)?.into();
+        self.nuclei = Some(FoundNuclei { labels, smooth, parameters, nuclei });
+        Ok(())
+    }
+
+    /// GeoJSON and CSV of the nuclei at a pixel size.
+    fn nuclei_files(&self, mpp: f64, review: &ReviewInput) -> Result<NucleiFiles> {
+        if !mpp.is_finite() || mpp < 0.0 {
+            return Err(Error::invalid("The pixel size must be a positive number of micrometres"));
+        }
+        let mpp_um = (mpp > 0.0).then_some(mpp);
+        let FoundNuclei { labels, smooth, parameters, nuclei } = self.nuclei()?;
+        let provenance = Provenance { model: self.fingerprint.clone(), mpp_um, image: None };
+        if mpp_um == self.mpp_um {
+            return nuclei_files(nuclei, review, &provenance);
+        }
+        let other_lengths = self.measured(labels, smooth, parameters, mpp_um)?;
+        nuclei_files(&other_lengths.into(), review, &provenance)
+    }
+
+    /// The label map of the nuclei that count, where it has the pixels of the open image; none where
+    /// they must be drawn from their outlines.
+    pub(super) fn own_labels(&self, review: &ReviewInput) -> Result<Option<&LabelMap>> {
+        let is_own = !self.is_resampled() && review.is_empty();
+        Ok(Some(&self.nuclei()?.labels).filter(|_| is_own))
+    }
+
+    /// The labels of the nuclei that count, in pixels of the open image.
+    fn labels(&self, review: &ReviewInput) -> Result<LabelMap> {
+        let FoundNuclei { nuclei, .. } = self.nuclei()?;
+        if let Some(labels) = self.own_labels(review)? {
+            return Ok(labels.clone());
+        }
+        // At another pixel size, or with marks, they are drawn from the outlines.
+        let (width, height) = self.size();
+        let counted = review.of(nuclei).counted();
+        let counted: Vec<Nucleus> = counted.map(|(_, nucleus)| nucleus).collect();
+        Ok(draw_nuclei(&counted, width, height))
+    }
+
+    fn file(&self, kind: &str, mpp: f64, review: &ReviewInput) -> Result<Vec<u8>> {
         match kind {
-            "geojson" => Ok(self.nuclei_files(mpp)?.geojson),
-            "csv" => Ok(self.nuclei_files(mpp)?.csv),
-            "labels" => Ok(encode_result_labels(&self.labels()?)?.0),
+            "geojson" => Ok(self.nuclei_files(mpp, review)?.geojson),
+            "csv" => Ok(self.nuclei_files(mpp, review)?.csv),
+            "labels" => Ok(encode_result_labels(&self.labels(review)?)?.0),
             "probability" => {
                 let (width, height) = self.size();
                 encode_probability_png(&self.map.nearest(width, height))
             }
             "overlay" => {
-                let outlines = outline_mask(&self.labels()?);
+                let outlines = outline_mask(&self.labels(review)?);
                 encode_overlay_png(&overlay(&self.original, &outlines, OUTLINE_COLOUR))
             }
             _ => Err(Error::invalid("There is no such file")),
@@ -130,9 +157,21 @@ impl ResultSlot {
 
 /// Files about the nuclei of a result.
 #[derive(Debug, Default)]
-struct NucleiFiles {
-    geojson: Vec<u8>,
-    csv: Vec<u8>,
+pub(super) struct NucleiFiles {
+    pub geojson: Vec<u8>,
+    pub csv: Vec<u8>,
+}
+
+/// GeoJSON and CSV of the nuclei that count.
+pub(super) fn nuclei_files(
+    nuclei: &ReviewedIndex,
+    review: &ReviewInput,
+    provenance: &Provenance,
+) -> Result<NucleiFiles> {
+    let mut files = NucleiFiles::default();
+    let (geojson, csv) = (&mut files.geojson, &mut files.csv);
+    write_reviewed(review.of(nuclei), &review.regions, provenance, geojson, csv)?;
+    Ok(files)
 }
 
 #[wasm_bindgen]
@@ -150,44 +189,18 @@ impl Session {
         if threshold >= 0.0 {
             parameters.threshold = threshold;
         }
-        let (labels, smooth) = label_nuclei(&slot.map, &parameters).thrown()?;
+        slot.find(parameters).thrown()?;
+        let labels = &slot.nuclei().thrown()?.labels;
         let count = labels.data().iter().copied().max().unwrap_or(0);
         let nuclei_px = labels.data().iter().filter(|&&label| label > 0).count();
         // While only a part is segmented, the share is that of the part.
         let segmented_px = slot.known.data().iter().filter(|&&known| known).count();
-        slot.nuclei = Some(FoundNuclei { labels, smooth, parameters });
         json(&NucleiSummary {
             count,
             share: nuclei_px as f64 / segmented_px.max(1) as f64,
             seconds: seconds() - started_at,
             threshold: parameters.threshold,
         })
-    }
-
-    /// The nuclei, six numbers each: label, centroid x and y and area in pixels, mean probability,
-    /// circularity.
-    ///
-    /// # Errors
-    /// A sentence if the nuclei are not found yet.
-    pub fn table(&self, slot: u32) -> std::result::Result<Vec<f64>, JsValue> {
-        let state = self.state.borrow();
-        if let Some(slide_result) = state.slide_result(slot) {
-            return Ok(slide_result.table());
-        }
-        let slot = state.slot(slot).thrown()?;
-        let mut numbers = Vec::new();
-        for nucleus in slot.measured(None).thrown()? {
-            let measured = nucleus.measurements.unwrap_or_default();
-            numbers.extend([
-                f64::from(nucleus.label),
-                nucleus.centroid.0,
-                nucleus.centroid.1,
-                nucleus.area_px as f64,
-                measured.mean_probability,
-                measured.circularity,
-            ]);
-        }
-        Ok(numbers)
     }
 
     /// Label of the nucleus at a pixel, 0 for none.
@@ -197,7 +210,7 @@ impl Session {
         let state = self.state.borrow();
         if let Some(slide_result) = state.slide_result(slot) {
             // The middle of the pixel.
-            return slide_result.index.label_at(f64::from(x) + 0.5, f64::from(y) + 0.5);
+            return slide_result.nuclei.index().label_at(f64::from(x) + 0.5, f64::from(y) + 0.5);
         }
         let Ok(slot) = state.slot(slot) else { return 0 };
         let Ok(FoundNuclei { labels, .. }) = slot.nuclei() else { return 0 };
@@ -256,7 +269,7 @@ impl Session {
         let state = self.state.borrow();
         let key = TileKey { level, row, column };
         if let (Some(slide_result), Some(slide)) = (state.slide_result(slot), &state.slide) {
-            return nuclei_tile(slide.tiles.size(), &slide_result.index, key).thrown();
+            return nuclei_tile(slide.tiles.size(), slide_result.nuclei.index(), key).thrown();
         }
         let slot = state.slot(slot).thrown()?;
         data_tile(slot.size(), &slot.planes(), key).thrown()
@@ -302,9 +315,9 @@ impl Session {
     pub fn file(&self, slot: u32, kind: &str, mpp: f64) -> std::result::Result<Vec<u8>, JsValue> {
         let state = self.state.borrow();
         let Some(slide_result) = state.slide_result(slot) else {
-            return state.slot(slot).and_then(|slot| slot.file(kind, mpp)).thrown();
+            return state.slot(slot).and_then(|slot| slot.file(kind, mpp, &state.review)).thrown();
         };
-        let [geojson, csv] = slide_result.files().thrown()?;
+        let NucleiFiles { geojson, csv } = slide_result.files(&state.review).thrown()?;
         match kind {
             "geojson" => Ok(geojson),
             "csv" => Ok(csv),

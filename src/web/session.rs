@@ -11,6 +11,8 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use super::computation::Computation;
+use super::reference::{Differences, Reference};
+use super::reviewed::ReviewInput;
 use super::slide::SlideResult;
 use super::slide_source::WebSlide;
 use super::{Thrown as _, json};
@@ -19,8 +21,8 @@ use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
 use crate::picture::{Picture, foreign_format, read_picture};
 use crate::raster::{
-    DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, STAIN_MATCHED, StainLut, StainMode,
-    StainStatistics, phantom,
+    DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, STAIN_MATCHED, StainFilter, StainLut,
+    StainMode, StainStatistics, phantom,
 };
 use crate::slide::PixelSize;
 use crate::viewer::{Pyramid, RESULT_LAYERS};
@@ -103,6 +105,8 @@ pub(super) struct ResultSlot {
     /// What is segmented: the image or a window of it, at the model's pixel size.
     pub image: Arc<RgbImage>,
     pub padding: Option<Padding>,
+    /// Pixel size of the open image, µm, if it is known.
+    pub mpp_um: Option<f64>,
     pub map: ProbabilityMap,
     /// Pixels whose probability is computed.
     pub known: Plane<bool>,
@@ -118,12 +122,18 @@ pub(super) struct ResultSlot {
 pub(super) struct State {
     /// The open image.
     pub pyramid: Option<Pyramid>,
+    /// For tiles of the view; none shows the image as it is.
+    pub stain_filter: Option<StainFilter>,
     /// The open image as the last model read it.
     image_input: Option<ImageInput>,
     /// The open slide, instead of an image.
     pub slide: Option<Rc<WebSlide>>,
     /// The nuclei of the slide, for each result layer.
     pub slide_results: [Option<SlideResult>; RESULT_LAYERS],
+    /// Marks and regions of a person.
+    pub review: ReviewInput,
+    /// The same without marks, for what is compared with.
+    pub comparison_review: ReviewInput,
     /// The window in which two models are compared.
     pub preview: Option<ModelInput>,
     models: BTreeMap<u32, Arc<Model>>,
@@ -133,6 +143,10 @@ pub(super) struct State {
     /// Prepared models, the latest last.
     segmenters: Vec<(u32, Rc<Segmenter>)>,
     pub slots: [Option<ResultSlot>; SLOTS],
+    /// Objects of a file that the nuclei are compared with.
+    pub reference: Option<Reference>,
+    /// Objects of both results by whether they match, while that is shown.
+    pub differences: Option<Differences>,
 }
 
 /// The worker's interface: image, models and results.
@@ -246,6 +260,22 @@ impl State {
         self.slide = None;
         self.preview = None;
         self.image_input = None;
+        self.reference = None;
+        self.differences = None;
+        self.review = ReviewInput::default();
+        self.comparison_review = ReviewInput::default();
+    }
+
+    /// Marks have changed: what they hide is found anew.
+    pub(super) fn marks_changed(&mut self) {
+        for slot in self.slots.iter_mut().flatten() {
+            if let Some(found) = &mut slot.nuclei {
+                found.nuclei.marks_changed();
+            }
+        }
+        for slide_result in self.slide_results.iter_mut().flatten() {
+            slide_result.nuclei.marks_changed();
+        }
     }
 
     /// Replaces the preview window and drops the results of the last one.
@@ -459,6 +489,7 @@ impl Session {
             scale,
             image,
             padding,
+            mpp_um: (mpp > 0.0).then_some(mpp),
             map: Plane::filled(width, height, 0.0),
             known: Plane::filled(width, height, false),
             fingerprint: model.fingerprint(),

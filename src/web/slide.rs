@@ -12,13 +12,16 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use super::computation::Computation;
+use super::results::{NucleiFiles, nuclei_files};
+use super::reviewed::ReviewInput;
 use super::session::{ModelInput, Session, window_around};
 use super::slide_source::WebSlide;
 use super::{Thrown as _, json, viewport};
 use crate::error::{Error, ErrorContext as _, Result};
-use crate::instances::{Provenance, write_nuclei};
+use crate::instances::Provenance;
 use crate::model::InstanceParameters;
 use crate::raster::{STAIN_MATCHED, StainMode};
+use crate::review::ReviewedIndex;
 use crate::slide::SlideBounds;
 use crate::viewer::{TileKey, compose, nuclei_tile};
 use crate::whole_slide::{
@@ -32,9 +35,9 @@ const BLOCK_PX: usize = 1024;
 
 /// The nuclei of a slide and the job that finds them.
 pub(super) struct SlideResult {
-    pub index: NucleusIndex,
-    job: Rc<SlideJob>,
-    fingerprint: String,
+    pub nuclei: ReviewedIndex,
+    pub job: Rc<SlideJob>,
+    pub fingerprint: String,
 }
 
 impl SlideResult {
@@ -46,27 +49,14 @@ impl SlideResult {
             && settings.parameters == *parameters
     }
 
-    /// GeoJSON and CSV.
+    /// GeoJSON and CSV of the nuclei that count.
     ///
     /// # Errors
     /// None in practice.
-    pub(super) fn files(&self) -> Result<[Vec<u8>; 2]> {
+    pub(super) fn files(&self, review: &ReviewInput) -> Result<NucleiFiles> {
         let mpp_um = self.job.settings().mpp_um;
         let provenance = Provenance { model: self.fingerprint.clone(), mpp_um, image: None };
-        let (mut features, mut table) = (Vec::new(), Vec::new());
-        write_nuclei(self.index.nuclei(), &provenance, &mut features, &mut table)?;
-        Ok([features, table])
-    }
-
-    /// Label, centroid x and y, area in pixels, mean probability, circularity of each nucleus.
-    pub(super) fn table(&self) -> Vec<f64> {
-        let mut rows = Vec::new();
-        for (label, nucleus) in self.index.all() {
-            let (x, y) = nucleus.centroid;
-            rows.extend([f64::from(label), x, y, nucleus.area_px as f64]);
-            rows.extend([nucleus.probability(), nucleus.circularity()]);
-        }
-        rows
+        nuclei_files(&self.nuclei, review, &provenance)
     }
 }
 
@@ -89,7 +79,7 @@ fn stain_notes(job: &SlideJob) -> Vec<&'static str> {
 }
 
 impl Session {
-    fn slide(&self) -> Result<Rc<WebSlide>> {
+    pub(super) fn slide(&self) -> Result<Rc<WebSlide>> {
         self.state.borrow().slide.clone().ok_or_else(|| Error::invalid("There is no slide open"))
     }
 
@@ -158,11 +148,11 @@ impl Session {
         let job = Rc::new(setup.finish()?);
         slide.tissue.replace(Some(Arc::clone(job.tissue())));
         let notes = stain_notes(&job);
-        let index = NucleusIndex::new(&job);
+        let nuclei = NucleusIndex::new(&job).into();
         let mut state = self.state.borrow_mut();
         let place = state.slide_results.get_mut(slot as usize);
         *place.ok_or_else(|| Error::invalid("No such slot"))? =
-            Some(SlideResult { index, job, fingerprint });
+            Some(SlideResult { nuclei, job, fingerprint });
         Ok(notes)
     }
 
@@ -186,13 +176,14 @@ impl Session {
         let block = pixels.block;
         self.with_answer(slot, |answer| {
             let nuclei = answer.job.nuclei(&pixels, &map)?;
-            answer.index.take(block, nuclei);
-            let bounds = answer.index.bounds(block);
-            let (done, wanted) = answer.index.progress();
+            let index = answer.nuclei.index_mut();
+            index.take(block, nuclei);
+            let bounds = index.bounds(block);
+            let (done, wanted) = index.progress();
             Ok(FinishedBlock {
                 bounds: [bounds.left, bounds.top, bounds.right, bounds.bottom],
-                count: answer.index.count(),
-                share: answer.index.area_share(),
+                count: index.count(),
+                share: index.area_share(),
                 done,
                 wanted,
             })
@@ -202,7 +193,12 @@ impl Session {
     async fn tile(&self, key: TileKey, read: &Function) -> Result<Vec<u8>> {
         let slide = self.slide()?;
         let source = slide.tiles.source(key)?;
-        slide.tiles.tile(key, &slide.region(source.level, source.rect, read).await?)
+        let pixels = slide.region(source.level, source.rect, read).await?;
+        let mut rgba = slide.tiles.tile(key, &pixels)?;
+        if let Some(filter) = &self.state.borrow().stain_filter {
+            filter.apply(&mut rgba);
+        }
+        Ok(rgba)
     }
 
     async fn read_preview(
@@ -278,8 +274,9 @@ impl Session {
         right: f64,
         bottom: f64,
     ) -> std::result::Result<Vec<u32>, JsValue> {
-        let all = self
-            .with_answer(slot, |a| Ok(a.index.missing(SlideBounds { left, top, right, bottom })));
+        let all = self.with_answer(slot, |a| {
+            Ok(a.nuclei.index().missing(SlideBounds { left, top, right, bottom }))
+        });
         Ok(all.thrown()?.into_iter().map(|i| i as u32).collect())
     }
 
@@ -351,7 +348,7 @@ impl Session {
         let key = TileKey { level, row, column };
         let image = self.tile(key, &read).await.thrown()?;
         let size = self.slide().thrown()?.tiles.size();
-        let data = self.with_answer(slot, |a| nuclei_tile(size, &a.index, key)).ok();
+        let data = self.with_answer(slot, |a| nuclei_tile(size, a.nuclei.index(), key)).ok();
         let strength = |i: usize| layers.get(i).copied().unwrap_or(0.0);
         let layers = viewport::layers([strength(0), strength(1), strength(2), -1.0], chosen, -1.0);
         compose(&image, data.as_deref(), slot as usize, &layers).thrown()

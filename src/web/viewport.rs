@@ -21,6 +21,7 @@ const MAX_LEVEL: u32 = 30;
 pub struct CanvasViewport {
     viewport: RefCell<Viewport>,
     layers: Cell<Layers>,
+    is_linked: Cell<bool>,
     /// Red, green and blue behind the image, 0 to 1.
     background: Cell<[f64; 3]>,
     surface: RefCell<Option<CanvasSurface>>,
@@ -55,6 +56,7 @@ impl CanvasViewport {
         Self {
             viewport: RefCell::new(Viewport::new((1, 1), (width, height))),
             layers: Cell::new(Layers::default()),
+            is_linked: Cell::new(false),
             background: Cell::new([0.0; 3]),
             surface: RefCell::new(None),
         }
@@ -213,6 +215,12 @@ impl CanvasViewport {
         self.with_painter(|painter| painter.clear_data(result as usize));
     }
 
+    /// Removes all tiles, as those of the image change.
+    #[wasm_bindgen(js_name = clearTiles)]
+    pub fn clear_tiles(&self) {
+        self.with_painter(Painter::clear);
+    }
+
     fn with_painter(&self, action: impl FnOnce(&mut Painter)) {
         if let Some(surface) = self.surface.borrow_mut().as_mut() {
             action(&mut surface.painter);
@@ -234,6 +242,12 @@ impl CanvasViewport {
         self.layers.set(layers([outline, mask, heat, preview], selected, divider));
     }
 
+    /// Whether both halves of the canvas show the same place, result 0 left and result 1 right.
+    #[wasm_bindgen(js_name = setLinked)]
+    pub fn set_linked(&self, is_linked: bool) {
+        self.is_linked.set(is_linked);
+    }
+
     /// Colour behind the image, 0 to 1.
     #[wasm_bindgen(js_name = setBackground)]
     pub fn set_background(&self, red: f64, green: f64, blue: f64) {
@@ -252,7 +266,8 @@ impl CanvasViewport {
             wgpu::CurrentSurfaceTexture::Success(frame)
             | wgpu::CurrentSurfaceTexture::Suboptimal(frame) => {
                 let target = frame.texture.create_view(&wgpu::TextureViewDescriptor::default());
-                let layers = self.layers.get();
+                let linked = self.is_linked.get();
+                let layers = Layers { linked, ..self.layers.get() };
                 let background = self.background.get();
                 surface.painter.draw(&self.viewport.borrow(), &layers, background, &target);
                 surface.queue.present(frame);
@@ -294,6 +309,7 @@ pub(super) fn layers(
         preview: (preview >= 0.0).then_some(preview),
         chosen: selected,
         divider: (divider >= 0.0).then_some(divider),
+        linked: false,
     }
 }
 

@@ -278,6 +278,12 @@ impl SlideJob {
         self.sampling.scale
     }
 
+    /// How the slide's pixels become the model's.
+    #[must_use]
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
+    }
+
     /// The settings that it was made with.
     #[must_use]
     pub fn settings(&self) -> &SegmentSettings {

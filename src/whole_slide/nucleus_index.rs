@@ -149,8 +149,15 @@ impl NucleusIndex {
 
     /// Area of the finished blocks, pixels of the finest level.
     #[must_use]
-    pub fn segmented_px(&self) -> f64 {
+    pub fn area_px(&self) -> f64 {
         self.totals.area_px
+    }
+
+    /// Whether the block that holds a place of the finest level is finished.
+    #[must_use]
+    pub fn is_finished_at(&self, x: f64, y: f64) -> bool {
+        let place = SlideBounds::at_point(Point { x, y });
+        self.blocks_in(place).all(|block| self.finished.contains_key(&block))
     }
 
     /// All, with their numbers.

@@ -56,7 +56,7 @@ test("axe finds nothing, in light and dark, empty, with results and in the dialo
     await page.screenshot({ path: join(shots, `empty-${colorScheme}.png`) });
     await dropFile(page, "field.png", field);
     await waitForNuclei(page);
-    await page.click("summary");
+    await page.click("#table-details > summary");
     await page.waitForSelector("#table tbody tr");
     await page.click("#compare");
     await idle(page);

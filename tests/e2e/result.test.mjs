@@ -153,7 +153,7 @@ test("threshold, table, selection and comparison follow the controls", async () 
   );
   assert.ok(Number(await page.textContent("#count")) < all, "fewer nuclei above 0.9");
   await moveSlider(page, "#threshold", 50);
-  await page.click("summary");
+  await page.click("#table-details > summary");
   await page.waitForSelector("#table tbody tr");
   const rows = page.locator("#table tbody tr");
   await page.waitForFunction(() => document.querySelectorAll("#table tbody tr").length > 3);
