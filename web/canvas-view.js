@@ -2,11 +2,13 @@
 import { CanvasViewport } from "./prunella.js";
 import { Canvas2dRenderer } from "./canvas-2d.js";
 import { elements } from "./elements.js";
+import { NO_OUTLINE, NO_SELECTION } from "./layer-constants.js";
 import { SegmentedArea } from "./segmented-area.js";
 import { COMPARISON, MAIN } from "./slots.js";
 import { TileLoader } from "./tile-loader.js";
 
 /** @import { Engine } from "./engine.js" */
+/** @import { OutlineCanvas } from "./outline-canvas.js" */
 /** @import { BlockRect } from "./worker-api.d.ts" */
 
 /** Larger ratios of device pixels cost time and show nothing more. */
@@ -20,17 +22,15 @@ const LIGHT_BACKGROUND = [0.91, 0.9, 0.93];
 
 /**
  * @typedef {object} Layers
- * @property {number} outline strength, 0 to 1, as of mask and heat
- * @property {number} mask
+ * @property {number} mask strength, 0 to 1, as of heat
  * @property {number} heat
  * @property {number} preview threshold that is being chosen, below 0 for none
- * @property {number} selected label of the selected nucleus, 0 for none
  * @property {number} divider share of the width left of it, below 0 for none
  */
 
 export class CanvasView {
   /** @type {Layers} */
-  layers = { outline: 1, mask: 0, heat: 0, preview: -1, selected: 0, divider: -1 };
+  layers = { mask: 0, heat: 0, preview: -1, divider: -1 };
   /** Size of the image, pixels; 0 if there is none. */
   width = 0;
   height = 0;
@@ -41,6 +41,8 @@ export class CanvasView {
   /** What draws, for people. */
   renderer = "2D canvas";
 
+  /** @type {OutlineCanvas | undefined} Outlines over the image. */
+  outlines;
   /** What of the image the main result covers. */
   segmentedArea = new SegmentedArea();
 
@@ -120,7 +122,7 @@ export class CanvasView {
     this.viewport.setImage(width, height);
     this.hasResult = [false, false];
     this.segmentedArea.clear();
-    this.layers.selected = 0;
+    this.outlines?.clear();
     this.#reload();
   }
 
@@ -156,6 +158,7 @@ export class CanvasView {
   resultChanged(slot, block) {
     this.hasResult[slot] = true;
     this.tiles.markStale(slot, block);
+    this.outlines?.markStale(slot, block);
     this.requestFrame();
   }
 
@@ -164,6 +167,7 @@ export class CanvasView {
     this.hasResult[slot] = false;
     if (slot === MAIN) this.segmentedArea.clear();
     this.viewport.clearData(slot);
+    this.outlines?.clearSlot(slot);
     if (this.viewport.usesWebGpu) this.tiles.markStale(slot);
     else this.tiles.markAllStale();
     this.requestFrame();
@@ -172,6 +176,7 @@ export class CanvasView {
   /** @param {Partial<Layers>} change */
   setLayers(change) {
     Object.assign(this.layers, change);
+    this.outlines?.redraw();
     // Tiles for the 2D canvas contain the layers, but not the divider.
     const inTiles = Object.keys(change).some((name) => name !== "divider");
     if (!this.viewport.usesWebGpu && inTiles) this.tiles.markAllStale();
@@ -209,9 +214,9 @@ export class CanvasView {
   }
 
   #drawByWebGpu() {
-    const { outline, mask, heat, preview, selected } = this.layers;
+    const { mask, heat, preview } = this.layers;
     const dividerColumn = this.split < 1 ? this.split * this.canvas.width : -1;
-    this.viewport.setLayers(outline, mask, heat, preview, selected, dividerColumn);
+    this.viewport.setLayers(NO_OUTLINE, mask, heat, preview, NO_SELECTION, dividerColumn);
     const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
     const [red, green, blue] = isDark ? DARK_BACKGROUND : LIGHT_BACKGROUND;
     this.viewport.setBackground(red, green, blue);

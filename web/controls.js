@@ -47,9 +47,9 @@ export function bindControls(page) {
 /** @param {Page} page */
 function bindCanvas(page) {
   const { canvasView } = page;
-  const select = (/** @type {number} */ x, /** @type {number} */ y) => void selectAt(page, x, y);
-  bindCanvasInput(canvasView, select);
-  canvasView.onreplaced = () => bindCanvasInput(canvasView, select);
+  const tool = () => page.tools.canvasTool();
+  bindCanvasInput(canvasView, tool);
+  canvasView.onreplaced = () => bindCanvasInput(canvasView, tool);
   elements.zoomIn.onclick = () => zoomAtCentre(page, ZOOM_STEP);
   elements.zoomOut.onclick = () => zoomAtCentre(page, 1 / ZOOM_STEP);
   elements.zoomFit.onclick = () => {
@@ -58,17 +58,6 @@ function bindCanvas(page) {
   };
   const darkMode = matchMedia("(prefers-color-scheme: dark)");
   darkMode.addEventListener("change", () => canvasView.requestFrame());
-}
-
-/**
- * Selects the nucleus at a position of the image.
- * @param {Page} page
- * @param {number} x pixels
- * @param {number} y
- */
-async function selectAt(page, x, y) {
-  if (x < 0 || y < 0) page.selectNucleus(0);
-  else page.selectNucleus(await page.engine.call("labelAt", MAIN, Math.floor(x), Math.floor(y)));
 }
 
 /** @param {Page} page @param {number} factor */
@@ -163,6 +152,7 @@ function bindLayerControls(page) {
   const { outline, mask, heat, divider } = elements;
   for (const input of [outline, mask, heat]) input.oninput = () => page.layersMoved();
   divider.oninput = () => page.dividerMoved();
+  elements.palette.onchange = () => page.paletteChosen();
   elements.threshold.oninput = () => page.thresholdMoving();
   elements.threshold.onchange = () => page.thresholdMoved();
 }

@@ -35,6 +35,7 @@ export const elements = {
   // Image view
   viewer: element("viewer"),
   canvas: find("canvas", HTMLCanvasElement),
+  outlineCanvas: find("outline-canvas", HTMLCanvasElement),
   divider: input("divider"),
   sideLabels: element("side-labels"),
   leftLabel: element("left-label"),
@@ -56,6 +57,23 @@ export const elements = {
   overview: element("overview"),
   overviewFold: button("overview-fold"),
   overviewMap: find("overview-map", HTMLCanvasElement),
+
+  // Tools and the card of an object
+  /** @type {NodeListOf<HTMLButtonElement>} `data-tool` is its name. */
+  toolButtons: document.querySelectorAll("#tool-bar button[data-tool]"),
+  toolReview: button("tool-review"),
+  toolUndo: button("tool-undo"),
+  toolRedo: button("tool-redo"),
+  objectCard: element("object-card"),
+  cardTitle: element("card-title"),
+  cardFacts: element("card-facts"),
+  cardAccept: button("card-accept"),
+  cardReject: button("card-reject"),
+  cardForget: button("card-forget"),
+  cardRedraw: button("card-redraw"),
+  cardSplit: button("card-split"),
+  cardMerge: button("card-merge"),
+  cardClose: button("card-close"),
 
   // Progress and messages
   progressRow: element("progress-row"),
@@ -99,6 +117,7 @@ export const elements = {
   countScope: element("count-scope"),
   countArea: element("count-area"),
   countInView: element("count-in-view"),
+  edited: element("edited"),
   areaShare: element("area-share"),
   median: element("median"),
   histogram: element("histogram"),
@@ -129,6 +148,7 @@ export const elements = {
   contrastText: element("contrast-text"),
   lookReset: button("look-reset"),
   outline: input("outline"),
+  palette: find("palette", HTMLSelectElement),
   mask: input("mask"),
   heat: input("heat"),
   threshold: input("threshold"),

@@ -112,8 +112,8 @@ export class ImageSegmentation {
       const summary = await page.engine.callJson("find", MAIN, page.threshold ?? -1);
       const { width, height, segmentedArea } = page.canvasView;
       page.results.showSummary(summary, this.#isPartial ? segmentedArea.area : width * height);
-      page.results.select(0);
-      page.canvasView.setLayers({ preview: -1, selected: 0 });
+      page.editing.nucleiChanged();
+      page.canvasView.setLayers({ preview: -1 });
       page.canvasView.resultChanged(MAIN);
       page.showStatus(this.#describe(summary.count));
       if (page.canvasView.hasResult[COMPARISON] && !page.isSegmenting) await this.#findComparison();
@@ -133,8 +133,7 @@ export class ImageSegmentation {
 
   async #showTable() {
     // Fails if blocks that arrived in the meantime removed the nuclei. They are found again later.
-    const rows = await this.page.engine.call("objects", MAIN).catch(() => undefined);
-    if (rows) this.page.results.setNuclei(rows);
+    await this.page.reviewSync.count().catch(() => undefined);
   }
 
   /** @param {number} count */

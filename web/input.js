@@ -1,5 +1,6 @@
 // Mouse, touch and keyboard on the image view. A drag pans, two fingers or the wheel zoom, a click
-// selects a nucleus, a double click zooms in.
+// selects a nucleus, a double click zooms in. While a tool draws, a drag with one finger or the left
+// button is a stroke; two fingers, Space or another button still move the image.
 
 /** @import { CanvasView } from "./canvas-view.js" */
 
@@ -20,18 +21,32 @@ const KEY_STEP_SHIFT = 0.5;
 /** @typedef {{ x: number, y: number }} ScreenPoint Device pixels of the canvas. */
 
 /**
- * @param {CanvasView} view
- * @param {(x: number, y: number) => void} select called with a position in the image, pixels
+ * @typedef {object} CanvasTool What clicks and drags on the image do. Positions are in pixels of the
+ *   image.
+ * @property {boolean} draws whether a drag draws; otherwise it moves the image
+ * @property {(x: number, y: number, event: MouseEvent | KeyboardEvent) => void} click
+ * @property {(x: number, y: number) => void} [hover] the mouse moved, no button pressed
+ * @property {() => void} [leave] the mouse left the image
+ * @property {(stroke: [number, number][]) => void} [drawing] a stroke has grown; empty if it ended
+ * @property {(stroke: [number, number][]) => void} [drawn] a stroke is complete
  */
-export function bindCanvasInput(view, select) {
-  const input = new CanvasInput(view, select);
+
+/**
+ * @param {CanvasView} view
+ * @param {() => CanvasTool} tool gives the tool in use
+ */
+export function bindCanvasInput(view, tool) {
+  const input = new CanvasInput(view, tool);
   const { canvas } = view;
   canvas.addEventListener("pointerdown", (event) => input.pointerDown(event));
   canvas.addEventListener("pointermove", (event) => input.pointerMove(event));
   canvas.addEventListener("pointerup", (event) => input.pointerUp(event));
   canvas.addEventListener("pointercancel", (event) => input.pointerCancel(event));
   canvas.addEventListener("wheel", (event) => input.wheel(event), { passive: false });
+  canvas.addEventListener("pointerleave", () => tool().leave?.());
   canvas.addEventListener("keydown", (event) => input.keyDown(event));
+  canvas.addEventListener("keyup", (event) => input.keyUp(event));
+  canvas.addEventListener("blur", () => input.spaceReleased());
 }
 
 class CanvasInput {
@@ -40,13 +55,16 @@ class CanvasInput {
   /** Movement since the first pointer was pressed, CSS pixels. */
   #travel = 0;
   #lastClickAt = 0;
+  /** @type {[number, number][] | undefined} The stroke in progress, pixels of the image. */
+  #stroke;
+  #isSpacePressed = false;
 
-  /** @param {CanvasView} view @param {(x: number, y: number) => void} select */
-  constructor(view, select) {
+  /** @param {CanvasView} view @param {() => CanvasTool} tool */
+  constructor(view, tool) {
     this.view = view;
     this.canvas = view.canvas;
     this.viewport = view.viewport;
-    this.select = select;
+    this.tool = tool;
   }
 
   /** @param {MouseEvent} event @returns {ScreenPoint} */
@@ -59,15 +77,39 @@ class CanvasInput {
   /** @param {PointerEvent} event */
   pointerDown(event) {
     this.canvas.setPointerCapture(event.pointerId);
-    if (this.#pointers.size === 0) this.#travel = 0;
-    this.#pointers.set(event.pointerId, this.#pointOf(event));
+    const point = this.#pointOf(event);
+    if (this.#pointers.size === 0) {
+      this.#travel = 0;
+      const draws = this.tool().draws && event.button === 0 && !this.#isSpacePressed;
+      this.#stroke = draws ? [this.#imagePoint(point)] : undefined;
+    } else {
+      // A second finger: the image is moved.
+      this.#endStroke();
+    }
+    this.#pointers.set(event.pointerId, point);
+  }
+
+  /** @param {ScreenPoint} point @returns {[number, number]} pixels of the image */
+  #imagePoint({ x, y }) {
+    const [imageX, imageY] = this.viewport.toImage(x, y);
+    return [imageX, imageY];
+  }
+
+  #endStroke() {
+    const stroke = this.#stroke;
+    this.#stroke = undefined;
+    if (stroke) this.tool().drawing?.([]);
+    return stroke;
   }
 
   /** @param {PointerEvent} event */
   pointerMove(event) {
     const before = this.#pointers.get(event.pointerId);
-    if (!before) return;
     const now = this.#pointOf(event);
+    if (!before) {
+      if (event.pointerType === "mouse") this.tool().hover?.(...this.#imagePoint(now));
+      return;
+    }
     if (this.#pointers.size === 2) this.#pinch(event.pointerId, now);
     else this.#drag(event.pointerId, before, now);
     this.view.requestFrame();
@@ -79,7 +121,13 @@ class CanvasInput {
     const dx = now.x - before.x;
     const dy = now.y - before.y;
     this.#travel += Math.hypot(dx, dy) / this.view.pixelRatio;
-    if (this.#travel > CLICK_PX) this.viewport.pan(dx, dy);
+    if (this.#travel <= CLICK_PX) return;
+    if (!this.#stroke) {
+      this.viewport.pan(dx, dy);
+      return;
+    }
+    this.#stroke.push(this.#imagePoint(now));
+    this.tool().drawing?.(this.#stroke);
   }
 
   /** @param {number} pointer @param {ScreenPoint} now */
@@ -104,12 +152,19 @@ class CanvasInput {
   /** @param {PointerEvent} event */
   pointerUp(event) {
     const wasPressed = this.#pointers.delete(event.pointerId);
-    if (!wasPressed || this.#pointers.size > 0 || this.#travel > CLICK_PX) return;
+    if (!wasPressed || this.#pointers.size > 0) return;
+    const stroke = this.#endStroke();
+    if (this.#travel > CLICK_PX) {
+      if (stroke) this.tool().drawn?.(stroke);
+      return;
+    }
+    if (event.button > 0) return;
     const point = this.#pointOf(event);
-    if (event.timeStamp - this.#lastClickAt < DOUBLE_CLICK_MS) {
+    const isDouble = event.timeStamp - this.#lastClickAt < DOUBLE_CLICK_MS;
+    if (isDouble && !this.tool().draws && !event.shiftKey) {
       this.viewport.zoom(point.x, point.y, DOUBLE_CLICK_ZOOM);
     } else {
-      this.#selectAt(point);
+      this.tool().click(...this.#imagePoint(point), event);
     }
     this.#lastClickAt = event.timeStamp;
     this.view.requestFrame();
@@ -118,12 +173,7 @@ class CanvasInput {
   /** @param {PointerEvent} event */
   pointerCancel(event) {
     this.#pointers.delete(event.pointerId);
-  }
-
-  /** @param {ScreenPoint} point */
-  #selectAt(point) {
-    const [x, y] = this.viewport.toImage(point.x, point.y);
-    this.select(x, y);
+    this.#endStroke();
   }
 
   /** @param {WheelEvent} event */
@@ -166,12 +216,24 @@ class CanvasInput {
         viewport.fit();
         break;
       case "Enter":
-        this.#selectAt(centre);
+        this.tool().click(...this.#imagePoint(centre), event);
+        break;
+      case " ":
+        this.#isSpacePressed = true;
         break;
       default:
         return;
     }
     event.preventDefault();
     this.view.requestFrame();
+  }
+
+  /** @param {KeyboardEvent} event */
+  keyUp(event) {
+    if (event.key === " ") this.spaceReleased();
+  }
+
+  spaceReleased() {
+    this.#isSpacePressed = false;
   }
 }

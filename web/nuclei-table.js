@@ -1,19 +1,33 @@
 // The table of nuclei: sorted by a column, some rows at a time.
 import { formatArea } from "./format.js";
+import { REJECTED, STATUS_NAMES } from "./object-status.js";
 
 /** @import { Nucleus } from "./results.js" */
+/** @typedef {"number" | "status" | "area" | "probability" | "circularity"} SortField */
 
 /** Rows shown at first, and the factor for each further request. */
 const FIRST_ROWS = 100;
 const MORE_ROWS_FACTOR = 4;
 
-/** @type {{ field: keyof Nucleus, title: string }[]} */
+/** @type {{ field: SortField, title: string }[]} */
 const COLUMNS = [
-  { field: "label", title: "No." },
+  { field: "number", title: "No." },
+  { field: "status", title: "Status" },
   { field: "area", title: "Area" },
-  { field: "probability", title: "Probability" },
-  { field: "circularity", title: "Circularity" },
+  { field: "probability", title: "Prob." },
+  { field: "circularity", title: "Circ." },
 ];
+
+/** A number for the table; marks that were drawn may lack some. @param {number} value */
+function formatShare(value) {
+  return Number.isFinite(value) ? value.toFixed(2) : "–";
+}
+
+/** @param {Nucleus} a @param {Nucleus} b @param {SortField} field */
+function compare(a, b, field) {
+  // What is not a number comes first.
+  return (a[field] || 0) - (b[field] || 0);
+}
 
 /** @param {string} text @param {() => void} onclick */
 function createButton(text, onclick) {
@@ -28,12 +42,12 @@ export class NucleiTable {
   /** @type {Nucleus[]} */
   #nuclei = [];
   #mpp = 0;
-  /** @type {keyof Nucleus} */
+  /** @type {SortField} */
   #sortField = "area";
   #isDescending = true;
   #shownRows = FIRST_ROWS;
-  /** Label of the selected nucleus, 0 for none. */
-  #selected = 0;
+  /** @type {number[]} Of the selected objects. */
+  #selected = [];
 
   /** @param {HTMLElement} container @param {(nucleus: Nucleus) => void} show */
   constructor(container, show) {
@@ -54,6 +68,9 @@ export class NucleiTable {
   }
 
   #render() {
+    // A row's button with the focus keeps it, though the row is another one.
+    const focused = document.activeElement?.closest("tr")?.dataset.id;
+    const hadFocus = this.container.contains(document.activeElement);
     this.container.replaceChildren();
     if (this.#nuclei.length === 0) return;
     const table = document.createElement("table");
@@ -62,6 +79,7 @@ export class NucleiTable {
     const body = table.createTBody();
     for (const nucleus of this.#sorted().slice(0, this.#shownRows)) body.append(this.#row(nucleus));
     this.container.append(table);
+    if (hadFocus && focused) this.#focus(`tr[data-id="${focused}"] button`, 0);
     if (this.#nuclei.length > this.#shownRows) {
       const text = `Show more of ${this.#nuclei.length}`;
       this.container.append(createButton(text, () => this.#showMore()));
@@ -71,10 +89,14 @@ export class NucleiTable {
   #sorted() {
     const field = this.#sortField;
     const sign = this.#isDescending ? -1 : 1;
-    return [...this.#nuclei].sort((a, b) => sign * (a[field] - b[field]));
+    // Rejected objects come last, whatever the table is sorted by.
+    const isLast = (/** @type {Nucleus} */ nucleus) => Number(nucleus.status === REJECTED);
+    return [...this.#nuclei].sort(
+      (a, b) => isLast(a) - isLast(b) || sign * compare(a, b, field),
+    );
   }
 
-  /** @param {keyof Nucleus} field @param {string} title */
+  /** @param {SortField} field @param {string} title */
   #headCell(field, title) {
     const cell = document.createElement("th");
     cell.scope = "col";
@@ -88,7 +110,7 @@ export class NucleiTable {
     return cell;
   }
 
-  /** Sorts by a field, or reverses the order. @param {keyof Nucleus} field */
+  /** Sorts by a field, or reverses the order. @param {SortField} field */
   #sortBy(field) {
     this.#isDescending = this.#sortField === field ? !this.#isDescending : true;
     this.#sortField = field;
@@ -114,27 +136,42 @@ export class NucleiTable {
   /** @param {Nucleus} nucleus */
   #row(nucleus) {
     const row = document.createElement("tr");
-    row.dataset.label = String(nucleus.label);
-    row.classList.toggle("selected", nucleus.label === this.#selected);
-    const button = createButton(String(nucleus.label), () => this.showNucleus(nucleus));
-    button.setAttribute("aria-label", `Show nucleus ${nucleus.label}`);
+    row.dataset.id = String(nucleus.label);
+    row.classList.toggle("rejected", nucleus.status === REJECTED);
+    this.#markSelected(row);
+    const status = STATUS_NAMES[nucleus.status] ?? "";
+    const number = nucleus.number > 0 ? String(nucleus.number) : "–";
+    const button = createButton(number, () => this.showNucleus(nucleus));
+    const name = nucleus.number > 0 ? `nucleus ${number}` : `${status} object`;
+    button.setAttribute("aria-label", `Show ${name}`);
     row.insertCell().append(button);
+    const cell = row.insertCell();
+    cell.className = "status";
+    cell.textContent = status;
     row.insertCell().textContent = formatArea(nucleus.area, this.#mpp);
-    row.insertCell().textContent = nucleus.probability.toFixed(2);
-    row.insertCell().textContent = nucleus.circularity.toFixed(2);
+    row.insertCell().textContent = formatShare(nucleus.probability);
+    row.insertCell().textContent = formatShare(nucleus.circularity);
     return row;
   }
 
-  /** Marks a nucleus and scrolls to it. @param {number} label 0 for none */
-  select(label) {
-    this.#selected = label;
-    /** @type {NodeListOf<HTMLElement>} */
+  /** @param {HTMLTableRowElement} row */
+  #markSelected(row) {
+    const isSelected = this.#selected.includes(Number(row.dataset.id));
+    row.classList.toggle("selected", isSelected);
+    row.setAttribute("aria-current", String(isSelected));
+    return isSelected;
+  }
+
+  /** Marks objects and scrolls to the first. @param {number[]} ids */
+  select(ids) {
+    this.#selected = ids;
+    /** @type {NodeListOf<HTMLTableRowElement>} */
     const rows = this.container.querySelectorAll("tbody tr");
+    let hasScrolled = false;
     for (const row of rows) {
-      const isSelected = row.dataset.label === String(label);
-      row.classList.toggle("selected", isSelected);
-      row.setAttribute("aria-current", String(isSelected));
-      if (isSelected) row.scrollIntoView({ block: "nearest" });
+      if (!this.#markSelected(row) || hasScrolled) continue;
+      row.scrollIntoView({ block: "nearest" });
+      hasScrolled = true;
     }
   }
 }

@@ -10,6 +10,7 @@ import { alertNumber, closeAlert, showAlert, showStatus } from "./messages.js";
 import { showModelStop } from "./model-stops.js";
 import { Models } from "./models.js";
 import { Opener } from "./opener.js";
+import { OutlineCanvas } from "./outline-canvas.js";
 import { OverviewMap } from "./overview-map.js";
 import { Preview } from "./preview.js";
 import { Results } from "./results.js";
@@ -20,6 +21,11 @@ import { SlideSegmentation } from "./slide-segmentation.js";
 import { Store } from "./store.js";
 import { COMPARISON, MAIN } from "./slots.js";
 import { TaskQueue } from "./task-queue.js";
+import { Editing } from "./editing.js";
+import { ObjectCard } from "./object-card.js";
+import { ReviewQueue } from "./review-queue.js";
+import { ReviewSync } from "./review-sync.js";
+import { Tools } from "./tools.js";
 
 /** @import { Engine } from "./engine.js" */
 /** @import { Model } from "./models.js" */
@@ -87,7 +93,7 @@ export class Page {
     this.engine = engine;
     this.models = new Models(engine);
     this.canvasView = new CanvasView(elements.canvas, engine);
-    this.results = new Results((nucleus) => this.#showNucleus(nucleus));
+    this.results = new Results((nucleus) => void this.showNucleus(nucleus));
     this.preview = new Preview(this);
     this.shareDialog = new ShareDialog(this);
     this.address = new Address(this);
@@ -104,6 +110,12 @@ export class Page {
     this.overview = new OverviewMap(this);
     this.ruler = new Ruler(this);
     this.look = new Look(this);
+    this.outlines = new OutlineCanvas(this);
+    this.reviewSync = new ReviewSync(this);
+    this.editing = new Editing(this);
+    this.reviewQueue = new ReviewQueue(this);
+    this.tools = new Tools(this);
+    this.objectCard = new ObjectCard(this);
     this.store.apply({ model: this.#usableModel });
     this.#showState(this.store.state);
     this.store.subscribe((state, before) => this.#stateChanged(state, before));
@@ -190,6 +202,7 @@ export class Page {
    */
   #stateChanged(state, before) {
     this.#showState(state, before);
+    if (isDifferent(state.document, before.document)) this.editing.nucleiChanged();
     this.canvasView.requestFrame();
     this.address.scheduleWrite();
     if (this.#isQuiet) return;
@@ -231,7 +244,8 @@ export class Page {
         const input = elements[/** @type {"outline" | "mask" | "heat"} */ (name)];
         input.value = String(Math.round(strength * 100));
       }
-      this.canvasView.setLayers({ outline, mask, heat });
+      elements.palette.value = display.palette;
+      this.canvasView.setLayers({ mask, heat });
     }
   }
 
@@ -478,19 +492,12 @@ export class Page {
     this.address.scheduleWrite();
   }
 
-  /** Moves the view to a nucleus. @param {Nucleus} nucleus */
-  #showNucleus({ x, y, label }) {
+  /** Moves the view to a nucleus and selects it. @param {Nucleus} nucleus */
+  async showNucleus({ label, x, y }) {
     const { viewport, pixelRatio } = this.canvasView;
     viewport.goTo(x, y, NUCLEUS_SCALE * pixelRatio);
-    this.selectNucleus(label);
-  }
-
-  /** @param {number} label 0 for none */
-  selectNucleus(label) {
-    this.canvasView.setLayers({ selected: label });
-    const description = this.results.select(label);
-    if (description) this.showStatus(description);
-    else if (label === 0 && this.results.nuclei.length > 0) this.showStatus("No nucleus here.");
+    this.canvasView.requestFrame();
+    await this.editing.selectById(label);
   }
 
   /** @param {number} value */
@@ -533,6 +540,12 @@ export class Page {
       (input) => Number(input.value) / 100,
     );
     this.store.apply({ display: { ...this.store.state.display, outline, mask, heat } });
+  }
+
+  /** Uses the palette of the list. */
+  paletteChosen() {
+    const { display } = this.store.state;
+    this.store.apply({ display: { ...display, palette: elements.palette.value } });
   }
 
   /** Uses the position of the divider. */

@@ -3,10 +3,15 @@ import { elements } from "./elements.js";
 import { formatArea, formatCount, formatLargeArea, formatNuclei } from "./format.js";
 import { showHistogram } from "./histogram.js";
 import { NucleiTable } from "./nuclei-table.js";
+import { REJECTED } from "./object-status.js";
 import { showSheetCount } from "./sheet.js";
+
+/** @import { ReviewObject, ReviewSummary } from "./worker-api.d.ts" */
 
 /** Numbers for each object in the list of `Session.objects`. */
 const NUMBERS_PER_OBJECT = 9;
+/** Place of the mean probability in the measurements. */
+const MEAN_PROBABILITY = 4;
 
 /**
  * @typedef {object} Nucleus
@@ -26,12 +31,15 @@ export class Results {
   nuclei = [];
   /** Pixel size, µm; 0 if unknown. */
   mpp = 0;
+  /** Threshold at which the nuclei were found. */
+  threshold = 0.5;
   /** Segmented area, pixels. */
   #areaPx = 0;
   #table;
 
   /** @param {(nucleus: Nucleus) => void} show called when a nucleus is chosen in the table */
   constructor(show) {
+    this.show = show;
     this.#table = new NucleiTable(elements.table, show);
   }
 
@@ -44,6 +52,7 @@ export class Results {
     // The time is of these nuclei.
     elements.time.textContent = "–";
     elements.countScope.hidden = true;
+    elements.edited.hidden = true;
     showSheetCount("");
     elements.histogram.replaceChildren();
     elements.table.replaceChildren();
@@ -59,6 +68,29 @@ export class Results {
     this.#showScope();
     showSheetCount(formatNuclei(count));
     elements.areaShare.textContent = `${(share * 100).toFixed(1)} %`;
+  }
+
+  /** Shows what counts, with the marks. @param {ReviewSummary} summary */
+  showReview({ nuclei, coveredPx, accepted, added, rejected, segmentedPx, threshold }) {
+    this.threshold = threshold ?? this.threshold;
+    const share = segmentedPx > 0 ? coveredPx / segmentedPx : 0;
+    this.showSummary({ count: nuclei, share }, segmentedPx);
+    const parts = Object.entries({ accepted, added, rejected })
+      .filter(([, count]) => count > 0)
+      .map(([name, count]) => `${formatCount(count)} ${name}`);
+    elements.edited.hidden = parts.length === 0;
+    elements.edited.textContent = `Edited: ${parts.join(", ")}.`;
+  }
+
+  /** Number of nuclei that count, for people. */
+  countText() {
+    const { textContent } = elements.count;
+    return textContent === "–" ? "" : `${formatNuclei(this.counted().length)}.`;
+  }
+
+  /** Those that count: all but the rejected ones. */
+  counted() {
+    return this.nuclei.filter((nucleus) => nucleus.status !== REJECTED);
   }
 
   /** @param {Float64Array} numbers as `Session.objects` gives them, object after object */
@@ -77,7 +109,6 @@ export class Results {
         regions: numbers[i + 8],
       });
     }
-    this.#table.showFirstRows();
     this.refresh();
   }
 
@@ -91,7 +122,7 @@ export class Results {
   /** Shows everything again, for instance with another pixel size. */
   refresh() {
     this.#showScope();
-    const areas = this.nuclei.map((nucleus) => nucleus.area).sort((a, b) => a - b);
+    const areas = this.counted().map((nucleus) => nucleus.area).sort((a, b) => a - b);
     const median = areas.length > 0 ? this.#formatArea(areas[areas.length >> 1]) : "–";
     elements.median.textContent = median;
     showHistogram(elements.histogram, areas, (px) => this.#formatArea(px));
@@ -103,17 +134,45 @@ export class Results {
     return formatArea(px, this.mpp);
   }
 
-  /**
-   * Marks a nucleus in the table.
-   * @param {number} label 0 for none
-   * @returns {string | undefined} a description of the nucleus
-   */
-  select(label) {
-    this.#table.select(label);
-    const nucleus = this.nuclei.find((candidate) => candidate.label === label);
-    if (!nucleus) return undefined;
-    const area = this.#formatArea(nucleus.area);
-    const probability = nucleus.probability.toFixed(2);
-    return `Nucleus ${label}: area ${area}, mean probability ${probability}.`;
+  /** Marks objects in the table. @param {number[]} ids */
+  markSelected(ids) {
+    this.#table.select(ids);
   }
+
+  /** Area and probability of an object, for people. @param {ReviewObject} object */
+  factsOf({ nucleus: { area_px, measurements } }) {
+    const area = `Area ${this.#formatArea(area_px)}`;
+    const probability = measurements?.[MEAN_PROBABILITY];
+    // Of a nucleus that was drawn where no probabilities are known.
+    if (typeof probability !== "number") return `${area}.`;
+    return `${area}, mean probability ${probability.toFixed(2)}.`;
+  }
+
+  /** An object for people. @param {ReviewObject} object */
+  describe(object) {
+    const { number = 0 } = this.nuclei.find((nucleus) => nucleus.label === object.id) ?? {};
+    const name = number > 0 ? `Nucleus ${number}` : "Nucleus";
+    const status = object.status ? `, ${object.status}` : "";
+    return `${name}${status}. ${this.factsOf(object)}`;
+  }
+
+  /**
+   * The nucleus after another one, from top to bottom, or before it.
+   * @param {number | undefined} id of the other one; without it the first or the last
+   * @param {1 | -1} step
+   */
+  neighbour(id, step) {
+    const inOrder = [...this.nuclei].sort((a, b) => readingOrder(a) - readingOrder(b) || a.x - b.x);
+    const at = inOrder.findIndex((nucleus) => nucleus.label === id);
+    if (at < 0) return step > 0 ? inOrder[0] : inOrder[inOrder.length - 1];
+    return inOrder[at + step];
+  }
+}
+
+/** Height of the rows in which nuclei are visited, pixels. */
+const ROW_PX = 48;
+
+/** @param {Nucleus} nucleus */
+function readingOrder({ y }) {
+  return Math.floor(y / ROW_PX);
 }

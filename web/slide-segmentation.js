@@ -166,14 +166,13 @@ export class SlideSegmentation {
     document.documentElement.dataset.firstBlock ??= String(Math.round(performance.now()));
     if (slot !== MAIN) return;
     page.results.showSummary(block, page.canvasView.segmentedArea.area);
-    // Labels change with every block, so that of the selected nucleus may be another one's.
-    if (page.canvasView.layers.selected > 0) page.canvasView.setLayers({ selected: 0 });
+    // Numbers change with every block.
+    page.editing.nucleiChanged();
     page.debounce("list", TABLE_DELAY_MS, () => void this.#showTable());
   }
 
   async #showTable() {
-    const rows = await this.page.engine.call("objects", MAIN).catch(() => undefined);
-    if (rows && this.slide) this.page.results.setNuclei(rows);
+    await this.page.reviewSync.count().catch(() => undefined);
   }
 
   /** Shows the blocks that were finished before a cancellation. */

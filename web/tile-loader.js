@@ -1,5 +1,6 @@
 // Requests the tiles of the view from the worker. Each view change cancels requests for tiles of a
 // slide that are no longer visible.
+import { NO_OUTLINE, NO_SELECTION } from "./layer-constants.js";
 import { COMPARISON, MAIN } from "./slots.js";
 import { TILE_PX, overlapsBlock, tileName } from "./tiles.js";
 
@@ -186,16 +187,16 @@ export class TileLoader {
   /** RGBA of a tile with the layers, without apron. @param {number} slot @param {Tile} tile */
   #drawTile(slot, tile) {
     const { level, row, column } = tile;
-    const { outline, mask, heat, preview, selected } = this.view.layers;
+    const { mask, heat, preview } = this.view.layers;
     if (this.view.isSlide) {
       const request = requestName(slot, tile);
       /** @type {TileIndex} */
       const index = [level, row, column];
-      const strengths = [outline, mask, heat];
-      return this.engine.call("drawSlideTile", request, slot, index, strengths, selected);
+      const strengths = [NO_OUTLINE, mask, heat];
+      return this.engine.call("drawSlideTile", request, slot, index, strengths, NO_SELECTION);
     }
-    const strengths = /** @type {const} */ ([outline, mask, heat, preview]);
-    return this.engine.call("drawnTile", slot, level, row, column, ...strengths, selected);
+    const strengths = /** @type {const} */ ([NO_OUTLINE, mask, heat, preview]);
+    return this.engine.call("drawnTile", slot, level, row, column, ...strengths, NO_SELECTION);
   }
 
   /** @param {number} slot @param {string} name of the tile @param {unknown} error */

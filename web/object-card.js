@@ -1,0 +1,95 @@
+// The card at the selected nucleus: what it is, and what can be done with it.
+import { elements } from "./elements.js";
+
+/** @import { Page } from "./page.js" */
+/** @import { ReviewObject } from "./worker-api.d.ts" */
+
+/** Distance from the object and from the picture's edge, CSS pixels. */
+const GAP_PX = 10;
+const EDGE_PX = 6;
+
+const TITLES = { accepted: "Accepted nucleus", added: "Added nucleus", rejected: "Rejected" };
+
+export class ObjectCard {
+  /** @param {Page} page */
+  constructor(page) {
+    this.page = page;
+    page.editing.listeners.add(() => this.#show());
+    page.canvasView.frameListeners.add(() => this.#place());
+    const { editing } = page;
+    elements.cardAccept.onclick = () => void page.tools.decide("accept");
+    elements.cardReject.onclick = () => void page.tools.decide("reject");
+    elements.cardForget.onclick = () => void page.tools.decide("forget");
+    elements.cardRedraw.onclick = () => page.tools.redraw();
+    elements.cardSplit.onclick = () => page.tools.use("split");
+    elements.cardMerge.onclick = () => void editing.merge();
+    elements.cardClose.onclick = () => page.tools.escape();
+  }
+
+  #show() {
+    const { selected } = this.page.editing;
+    const [object] = selected;
+    const hadFocus = elements.objectCard.contains(document.activeElement);
+    elements.objectCard.hidden = !object;
+    if (!object) {
+      // Hiding the element with the focus would lose it.
+      if (hadFocus) this.page.canvasView.canvas.focus();
+      return;
+    }
+    const isOne = selected.length === 1;
+    const { status } = object;
+    elements.cardTitle.textContent = isOne
+      ? status && status !== "replaced"
+        ? TITLES[status]
+        : "Nucleus"
+      : `${selected.length} nuclei`;
+    elements.cardFacts.textContent = isOne ? this.page.results.factsOf(object) : "";
+    elements.cardAccept.hidden = status === "accepted" || status === "added";
+    elements.cardReject.hidden = status === "rejected";
+    elements.cardReject.textContent = status === "added" ? "Remove" : "Reject";
+    elements.cardForget.hidden = status === null || status === "added";
+    elements.cardRedraw.hidden = !isOne || status === "rejected";
+    elements.cardSplit.hidden = !isOne || status === "rejected";
+    elements.cardMerge.hidden = isOne;
+    if (hadFocus && document.activeElement === document.body) elements.cardClose.focus();
+    this.#place();
+  }
+
+  /** Right of the object, or left of it where there is no room. */
+  #place() {
+    const { objectCard, viewer } = elements;
+    const [object] = this.page.editing.selected;
+    if (!object || objectCard.hidden) return;
+    const box = this.#boxOf(object);
+    const { offsetWidth: width, offsetHeight: height } = objectCard;
+    const [maxLeft, maxTop] = [viewer.clientWidth - width, viewer.clientHeight - height];
+    let left = box.right + GAP_PX;
+    if (left > maxLeft - EDGE_PX) left = box.left - GAP_PX - width;
+    const clamp = (/** @type {number} */ value, /** @type {number} */ max) =>
+      Math.max(EDGE_PX, Math.min(value, max - EDGE_PX));
+    let top = (box.top + box.bottom - height) / 2;
+    // On a narrow picture it goes below or above, so that it does not hide the object.
+    if (left < EDGE_PX) {
+      left = (box.left + box.right - width) / 2;
+      top = box.bottom + GAP_PX;
+      if (top > maxTop - EDGE_PX) top = box.top - GAP_PX - height;
+    }
+    objectCard.style.transform = `translate(${clamp(left, maxLeft)}px, ${clamp(top, maxTop)}px)`;
+  }
+
+  /** In CSS pixels of the picture. @param {ReviewObject} object */
+  #boxOf({ nucleus }) {
+    const { viewport, pixelRatio } = this.page.canvasView;
+    const points = nucleus.polygons.flat(2);
+    const xs = points.map(([x]) => x);
+    const ys = points.map(([, y]) => y);
+    const [left, top] = viewport.toScreen(Math.min(...xs), Math.min(...ys));
+    const [right, bottom] = viewport.toScreen(Math.max(...xs), Math.max(...ys));
+    return {
+      left: left / pixelRatio,
+      top: top / pixelRatio,
+      right: right / pixelRatio,
+      bottom: bottom / pixelRatio,
+    };
+  }
+}

@@ -1,0 +1,259 @@
+// The tools at the picture's edge, and their keys.
+import { elements } from "./elements.js";
+
+/** @import { CanvasTool } from "./input.js" */
+/** @import { Page } from "./page.js" */
+
+/** Pause of the mouse before a nucleus is proposed, milliseconds. */
+const HOVER_DELAY_MS = 60;
+
+/** @typedef {"look" | "nucleus" | "split"} ToolName */
+
+/** @type {Record<ToolName, string>} */
+const HINTS = {
+  look: "",
+  nucleus: "Nucleus: click one to add it, or draw around it. Escape ends.",
+  split: "Split: draw a line across a nucleus; or Enter at two points. Escape ends.",
+};
+
+/** @type {Record<string, ToolName>} */
+const TOOL_KEYS = { v: "look", b: "nucleus", s: "split" };
+
+export class Tools {
+  /** @type {ToolName} */
+  name = "look";
+  /** @type {[number, number] | undefined} First point of a split by keyboard. */
+  #splitStart;
+  #hoverRequest = 0;
+
+  /** @param {Page} page */
+  constructor(page) {
+    this.page = page;
+    for (const button of elements.toolButtons) {
+      button.onclick = () => this.use(/** @type {ToolName} */ (button.dataset.tool));
+    }
+    elements.toolReview.onclick = () => void page.reviewQueue.go(1);
+    elements.toolUndo.onclick = () => void page.editing.step("undo");
+    elements.toolRedo.onclick = () => void page.editing.step("redo");
+    elements.viewer.addEventListener("keydown", (event) => this.#keyDown(event));
+    document.addEventListener("keydown", (event) => this.#historyKey(event));
+    page.store.subscribe(() => this.#showHistory());
+    this.#showHistory();
+  }
+
+  /** What clicks and drags on the image do now. @returns {CanvasTool} */
+  canvasTool() {
+    const { editing, outlines } = this.page;
+    switch (this.name) {
+      case "nucleus":
+        return {
+          draws: true,
+          click: (x, y) => void editing.addAt(x, y),
+          hover: (x, y) => this.#hover(x, y),
+          leave: () => this.#endHover(),
+          drawing: (stroke) => {
+            this.#endHover();
+            outlines.showStroke(stroke);
+          },
+          drawn: (stroke) => void this.#drawn(stroke),
+        };
+      case "split":
+        return {
+          draws: true,
+          click: (x, y, event) => this.#splitPoint(x, y, event),
+          drawing: (stroke) => outlines.showStroke(stroke),
+          drawn: (stroke) => void editing.splitAlong(stroke),
+        };
+      default:
+        return {
+          draws: false,
+          click: (x, y, event) => {
+            this.page.reviewQueue.stop();
+            void editing.selectAt(x, y, { adds: event.shiftKey });
+          },
+        };
+    }
+  }
+
+  /** @param {ToolName} name */
+  use(name) {
+    this.name = name;
+    this.#splitStart = undefined;
+    this.#endHover();
+    this.page.outlines.showStroke([]);
+    for (const button of elements.toolButtons) {
+      button.setAttribute("aria-pressed", String(button.dataset.tool === name));
+    }
+    elements.viewer.dataset.tool = name;
+    this.page.showStatus(HINTS[name]);
+  }
+
+  /** The next stroke draws the selected nucleus anew. */
+  redraw() {
+    const [object] = this.page.editing.selected;
+    if (!object) return;
+    this.use("nucleus");
+    this.page.editing.redrawn = object;
+    this.page.showStatus("Redraw: draw around the nucleus. Escape ends.");
+    this.page.canvasView.canvas.focus();
+  }
+
+  /** @param {[number, number][]} stroke */
+  async #drawn(stroke) {
+    const isRedraw = this.page.editing.redrawn !== undefined;
+    await this.page.editing.addDrawn(stroke);
+    if (isRedraw) this.use("look");
+  }
+
+  /** @param {"accept" | "reject" | "forget"} decision */
+  async decide(decision) {
+    const { editing, reviewQueue } = this.page;
+    const goesOn = reviewQueue.isActive && decision !== "forget";
+    if ((await editing.decide(decision)) && goesOn) await reviewQueue.go(1);
+  }
+
+  /** Ends what is going on: a stroke, a tool, a selection. */
+  escape() {
+    const { editing, reviewQueue } = this.page;
+    if (this.name !== "look") this.use("look");
+    else editing.select([]);
+    editing.redrawn = undefined;
+    reviewQueue.stop();
+  }
+
+  // ---- Proposals
+
+  /** Shows what a click would add. @param {number} x @param {number} y */
+  #hover(x, y) {
+    this.#hoverRequest += 1;
+    const request = this.#hoverRequest;
+    this.page.debounce("propose", HOVER_DELAY_MS, async () => {
+      const nucleus = await this.page.editing.objects.propose(x, y).catch(() => undefined);
+      if (request === this.#hoverRequest) this.page.outlines.propose(nucleus);
+    });
+  }
+
+  #endHover() {
+    this.#hoverRequest += 1;
+    this.page.outlines.propose(undefined);
+  }
+
+  // ---- Keys
+
+  /** Two points by keyboard are a stroke. @param {number} x @param {number} y @param {Event} event */
+  #splitPoint(x, y, event) {
+    if (!(event instanceof KeyboardEvent)) {
+      void this.page.editing.selectAt(x, y);
+      return;
+    }
+    if (!this.#splitStart) {
+      this.#splitStart = [x, y];
+      this.page.outlines.showStroke([
+        [x, y],
+        [x + 0.01, y],
+      ]);
+      this.page.showStatus("First point set. Move across the nucleus and press Enter again.");
+      return;
+    }
+    const stroke = /** @type {[number, number][]} */ ([this.#splitStart, [x, y]]);
+    this.#splitStart = undefined;
+    this.page.outlines.showStroke([]);
+    void this.page.editing.splitAlong(stroke);
+  }
+
+  /** @param {KeyboardEvent} event */
+  #keyDown(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (event.target instanceof HTMLInputElement) return;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (!this.#runKey(key, event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  /** @param {string} key @param {KeyboardEvent} event @returns {boolean} whether it means something */
+  #runKey(key, event) {
+    const { editing, reviewQueue } = this.page;
+    if (key in TOOL_KEYS) {
+      this.use(TOOL_KEYS[key]);
+      return true;
+    }
+    switch (key) {
+      case "a":
+        void this.decide("accept");
+        return true;
+      case "x":
+      case "Delete":
+      case "Backspace":
+        void this.decide("reject");
+        return true;
+      case "t":
+        void this.decide("forget");
+        return true;
+      case "r":
+        this.redraw();
+        return true;
+      case "j":
+        void editing.merge();
+        return true;
+      case "n":
+        void reviewQueue.go(event.shiftKey ? -1 : 1);
+        return true;
+      case ".":
+        this.#visitNeighbour(1);
+        return true;
+      case ",":
+        this.#visitNeighbour(-1);
+        return true;
+      case "ArrowRight":
+        // On the image it moves the view.
+        if (!elements.objectCard.contains(/** @type {Node} */ (event.target))) return false;
+        void reviewQueue.go(1);
+        return true;
+      case "Escape":
+        if (this.name === "look" && editing.selected.length === 0) return false;
+        this.escape();
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /** Selects the next nucleus from top to bottom, or the one before. @param {1 | -1} step */
+  #visitNeighbour(step) {
+    const { page } = this;
+    const nucleus = page.results.neighbour(page.editing.selected[0]?.id, step);
+    if (nucleus) void page.showNucleus(nucleus).then(() => page.editing.saySelection());
+    else page.showStatus("No further nucleus.");
+  }
+
+  /** @param {KeyboardEvent} event */
+  #historyKey(event) {
+    if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
+    // Fields with text have their own history.
+    if (event.target instanceof Element && event.target.matches("textarea, input:not([type=range])")) return;
+    const key = event.key.toLowerCase();
+    if (key === "z") void this.page.editing.step(event.shiftKey ? "redo" : "undo");
+    else if (key === "y") void this.page.editing.step("redo");
+    else return;
+    event.preventDefault();
+  }
+
+  #showHistory() {
+    const { undo, redo } = this.page.store.state;
+    const show = (
+      /** @type {HTMLButtonElement} */ button,
+      /** @type {string} */ title,
+      /** @type {string | null} */ name,
+    ) => {
+      const hadFocus = document.activeElement === button;
+      button.disabled = name === null;
+      const text = name === null ? title : `${title}: ${name}`;
+      button.setAttribute("aria-label", text);
+      button.title = text;
+      if (hadFocus && button.disabled) this.page.canvasView.canvas.focus();
+    };
+    show(elements.toolUndo, "Undo", undo);
+    show(elements.toolRedo, "Redo", redo);
+  }
+}
