@@ -655,7 +655,8 @@ impl AppState {
 
     /// Notes in the review how far the result is.
     pub(super) fn note_result(&mut self) {
-        let facts = lock(&self.results).current.as_ref().map(super::result_shelf::SlideResult::facts);
+        let facts =
+            lock(&self.results).current.as_ref().map(super::result_shelf::SlideResult::facts);
         let noted = self.review.apply(ReviewCommand::Result { slot: 0, facts });
         if let Err(error) = noted {
             self.report(&error);
@@ -677,8 +678,10 @@ impl AppState {
             SegmentExtent::Slide => whole,
             SegmentExtent::View => self.view.bounds().intersection(&whole),
         };
-        let parameters =
-            InstanceParameters { threshold: self.settings.threshold, ..self.model.card().instances };
+        let parameters = InstanceParameters {
+            threshold: self.settings.threshold,
+            ..self.model.card().instances
+        };
         let task = SegmentTask {
             document,
             model: Arc::clone(&self.model),

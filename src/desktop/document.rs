@@ -9,7 +9,7 @@ use crate::model::InstanceParameters;
 use crate::picture::{first_bytes, foreign_format, is_tiff, read_picture_file};
 use crate::raster::{DecodeLimits, RgbImage, StainMode};
 use crate::review::{FingerprintOf, fingerprint};
-use crate::slide::{ByteSource as _, SlideReader, source};
+use crate::slide::{SlideReader, source};
 use crate::viewer::{Pyramid, SlideTiles, TileKey};
 use crate::whole_slide::{
     BackgroundBlocks, PixelRequest, PixelSource, SegmentSettings, SlideJob, SlideRegion, SlideSetup,

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use egui::{Color32, Mesh, Pos2, Shape, epaint::Vertex, pos2};
 
-use crate::viewer::{CASING_COLOUR, CASING_OPACITY, CASING_WIDTH, OutlineStroke, ScreenPoint};
+use crate::viewer::{OutlineStroke, ScreenPoint};
 
 /// Vertices across a line.
-const ACROSS: u32 = 6;
+const ACROSS: u32 = 4;
 /// Half the width over which an edge fades, pixels.
 const FEATHER_PX: f32 = 0.5;
 /// Longest corner, widths of the line.
@@ -35,22 +35,24 @@ struct MeshBuilder {
 
 impl MeshBuilder {
     fn add(&mut self, stroke: &OutlineStroke) {
-        let colours = Colours::of(stroke);
+        let [r, g, b] = stroke.colour;
+        let opacity = (stroke.opacity * 255.0 + 0.5) as u8;
+        let colour = Color32::from_rgba_unmultiplied(r, g, b, opacity);
         let half = stroke.width as f32 / 2.0;
-        let offsets = [
-            -(half + CASING_WIDTH as f32 * self.scale + FEATHER_PX),
-            -(half + FEATHER_PX),
-            -(half - FEATHER_PX).max(0.0),
-        ];
-        let offsets = [offsets[0], offsets[1], offsets[2], -offsets[2], -offsets[1], -offsets[0]];
+        let (inner, outer) = ((half - FEATHER_PX).max(0.0), half + FEATHER_PX);
         if let [centre] = stroke.points[..] {
-            self.add_dot(centre, &offsets, &colours);
+            self.add_dot(centre, inner, outer, colour);
             return;
         }
+        let clear = Color32::TRANSPARENT;
+        let across = [(-outer, clear), (-inner, colour), (inner, colour), (outer, clear)];
         let points = &stroke.points;
         let count = points.len();
         let is_closed = count > 2 && points.first() == points.last();
         let last = if is_closed { count - 1 } else { count };
+        if last == 0 {
+            return;
+        }
         let first_vertex = self.mesh.vertices.len() as u32;
         for i in 0..last {
             let before = match (i, is_closed) {
@@ -64,7 +66,7 @@ impl MeshBuilder {
                 _ => points[i + 1],
             };
             let normal = corner_normal(before, points[i], after);
-            for (offset, colour) in offsets.iter().zip(colours.across()) {
+            for (offset, colour) in across {
                 let x = points[i].x as f32 + normal[0] * offset;
                 let y = points[i].y as f32 + normal[1] * offset;
                 self.push(x, y, colour);
@@ -81,16 +83,11 @@ impl MeshBuilder {
         }
     }
 
-    fn add_dot(&mut self, centre: ScreenPoint, offsets: &[f32; 6], colours: &Colours) {
+    fn add_dot(&mut self, centre: ScreenPoint, inner: f32, outer: f32, colour: Color32) {
         let first = self.mesh.vertices.len() as u32;
         let (x, y) = (centre.x as f32, centre.y as f32);
-        self.push(x, y, colours.line);
-        let rings = [
-            (offsets[3], colours.line),
-            (offsets[4], colours.casing),
-            (offsets[5], Color32::TRANSPARENT),
-        ];
-        for (radius, colour) in rings {
+        self.push(x, y, colour);
+        for (radius, colour) in [(inner, colour), (outer, Color32::TRANSPARENT)] {
             for corner in 0..DOT_CORNERS {
                 let angle = corner as f32 / DOT_CORNERS as f32 * std::f32::consts::TAU;
                 self.push(x + radius * angle.cos(), y + radius * angle.sin(), colour);
@@ -99,41 +96,16 @@ impl MeshBuilder {
         let corners = DOT_CORNERS as u32;
         for corner in 0..corners {
             let next = (corner + 1) % corners;
-            self.mesh.add_triangle(first, first + 1 + corner, first + 1 + next);
-            for ring in 0..2 {
-                let inner = first + 1 + ring * corners;
-                let outer = inner + corners;
-                self.mesh.add_triangle(inner + corner, inner + next, outer + corner);
-                self.mesh.add_triangle(outer + corner, inner + next, outer + next);
-            }
+            let (inner, outer) = (first + 1, first + 1 + corners);
+            self.mesh.add_triangle(first, inner + corner, inner + next);
+            self.mesh.add_triangle(inner + corner, inner + next, outer + corner);
+            self.mesh.add_triangle(outer + corner, inner + next, outer + next);
         }
     }
 
     fn push(&mut self, x: f32, y: f32, color: Color32) {
         let pos: Pos2 = pos2(x / self.scale, y / self.scale);
         self.mesh.vertices.push(Vertex { pos, uv: egui::epaint::WHITE_UV, color });
-    }
-}
-
-struct Colours {
-    line: Color32,
-    casing: Color32,
-}
-
-impl Colours {
-    fn of(stroke: &OutlineStroke) -> Self {
-        let colour = |[r, g, b]: [u8; 3], opacity: f32| {
-            Color32::from_rgba_unmultiplied(r, g, b, (opacity * 255.0) as u8)
-        };
-        Self {
-            line: colour(stroke.colour, stroke.opacity),
-            casing: colour(CASING_COLOUR, stroke.opacity * CASING_OPACITY),
-        }
-    }
-
-    fn across(&self) -> [Color32; 6] {
-        let Self { line, casing } = *self;
-        [Color32::TRANSPARENT, casing, line, line, casing, Color32::TRANSPARENT]
     }
 }
 

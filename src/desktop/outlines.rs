@@ -5,7 +5,9 @@ use crate::raster::{Point, Polygon, Ring};
 use crate::review::{MarkStatus, ReviewedNuclei};
 use crate::slide::SlideBounds;
 use crate::viewer::{
-    OUTLINE_WIDTH, OutlinePalette, OutlineStatus, OutlineStroke, ScreenPoint, Viewport, dashes,
+    CASING_OPACITY, CASING_WIDTH, DOT_WIDTH, OUTLINE_WIDTH, OutlineLook, OutlinePalette,
+    OutlineStatus, OutlineStroke, SELECTED_WIDTH, ScreenPoint, THICK_OUTLINE_WIDTH, Viewport,
+    dashes, outline_thinness,
 };
 use crate::whole_slide::SlideNucleus;
 
@@ -15,18 +17,12 @@ const MIN_SIDE: f64 = 4.0;
 const MIN_STEP: f64 = 1.5;
 /// Side of the squares that hold one dot of the model at most, screen points.
 const DOT_CELL: f64 = 3.0;
-/// Width of a dot, screen points.
-const DOT_WIDTH: f64 = 2.0;
-/// Width of the outline of a selected object, screen points.
-const SELECTED_WIDTH: f64 = 3.0;
-/// Arms of the cross in a rejected object, share of its half side.
-const CROSS_SHARE: f64 = 0.6;
-/// Dash pattern of regions and of outlines to compare with, screen points.
-const REGION_DASH: [f64; 2] = [10.0, 4.0];
-const REFERENCE_DASH: [f64; 2] = [2.0, 2.0];
-/// Colours of regions and of the ruler.
-const REGION_COLOUR: [u8; 3] = [255, 255, 255];
-const RULER_COLOUR: [u8; 3] = [255, 255, 255];
+/// Half the arms of the cross in a rejected object, share of its side.
+const CROSS_SHARE: f64 = 0.25;
+/// Dash pattern of regions, screen points.
+const REGION_DASH: &[f64] = &[10.0, 4.0];
+/// Colour of regions, the ruler and the light around what is selected.
+const WHITE: [u8; 3] = [255; 3];
 
 /// Everything that is drawn over the picture, what lies above at the end. `scale` is the number of
 /// pixels of the screen to a point.
@@ -38,15 +34,20 @@ pub(super) fn outline_strokes(app: &AppState, scale: f64) -> Vec<OutlineStroke> 
         palette: OutlinePalette::named(&display.palette),
         opacity: app.layers.outline.clamp(0.0, 1.0),
         scale,
-        strokes: Vec::new(),
+        thinness: outline_thinness(app.view.scale() / scale),
+        casings: Vec::new(),
+        lines: Vec::new(),
         dots: DotGrid::new(app.view.screen(), scale),
     };
+    let white =
+        OutlineLook { colour: WHITE, width: OUTLINE_WIDTH, dash: REGION_DASH, opacity: 1.0 };
     for region in app.review.state().regions.values() {
-        scene.add_polygons(&region.polygons, REGION_COLOUR, &REGION_DASH, 1.0);
+        scene.add_polygons(&region.polygons, white);
     }
     if let Some(reference) = &app.reference {
+        let look = scene.palette.look(OutlineStatus::Missed);
         for object in &reference.outlines.objects {
-            scene.add_polygons(&object.polygons, scene.palette.reference, &REFERENCE_DASH, 1.0);
+            scene.add_polygons(&object.polygons, look);
         }
     }
     if scene.opacity > 0.0 {
@@ -60,29 +61,34 @@ pub(super) fn outline_strokes(app: &AppState, scale: f64) -> Vec<OutlineStroke> 
             scene.add_marks(shown.current);
         });
     }
+    // Casings first, so that none lies over a neighbour's line.
+    let mut strokes = scene.take();
+    scene.thinness = 1.0;
+    scene.opacity = 1.0;
     for selected in &app.selection.objects {
-        let colour = scene.palette.selected;
-        for ring in selected.object.nucleus.polygons.iter().flatten() {
-            scene.add_ring(ring, colour, &[], Line { width: SELECTED_WIDTH, opacity: 1.0 });
-        }
+        let status = selected.object.status.map_or(OutlineStatus::Model, status_of);
+        let polygons = &selected.object.nucleus.polygons;
+        let halo = OutlineLook { width: SELECTED_WIDTH, dash: &[], ..white };
+        scene.add_polygons(polygons, halo);
+        strokes.extend(scene.take());
+        let own = OutlineLook { width: THICK_OUTLINE_WIDTH, ..scene.palette.look(status) };
+        scene.add_polygons(polygons, own);
+        strokes.extend(scene.take());
     }
     if let Some(ends) = app.ruler {
         let points = ends.map(|end| app.view.to_screen(end)).to_vec();
-        scene.strokes.push(OutlineStroke {
-            points,
-            colour: RULER_COLOUR,
-            opacity: 1.0,
-            width: OUTLINE_WIDTH * scale,
-        });
+        scene.push(points, OutlineLook { dash: &[], ..white });
+        strokes.extend(scene.take());
     }
-    scene.strokes
+    strokes
 }
 
-/// Width in screen points, and opacity.
-#[derive(Clone, Copy)]
-struct Line {
-    width: f64,
-    opacity: f32,
+fn status_of(status: MarkStatus) -> OutlineStatus {
+    match status {
+        MarkStatus::Accepted => OutlineStatus::Accepted,
+        MarkStatus::Added => OutlineStatus::Added,
+        MarkStatus::Rejected | MarkStatus::Replaced => OutlineStatus::Rejected,
+    }
 }
 
 struct Scene<'a> {
@@ -92,7 +98,10 @@ struct Scene<'a> {
     opacity: f32,
     /// Pixels of the screen to a point.
     scale: f64,
-    strokes: Vec<OutlineStroke>,
+    /// Share of the widths of lines.
+    thinness: f64,
+    casings: Vec<OutlineStroke>,
+    lines: Vec<OutlineStroke>,
     dots: DotGrid,
 }
 
@@ -115,12 +124,10 @@ impl Scene<'_> {
 
     fn add_marks(&mut self, nuclei: ReviewedNuclei<'_>) {
         for mark in nuclei.marks.values() {
-            let status = match mark.status {
-                MarkStatus::Accepted => OutlineStatus::Accepted,
-                MarkStatus::Added => OutlineStatus::Added,
-                MarkStatus::Rejected => OutlineStatus::Rejected,
-                MarkStatus::Replaced => continue,
-            };
+            if mark.status == MarkStatus::Replaced {
+                continue;
+            }
+            let status = status_of(mark.status);
             let centroid = mark.nucleus.centroid;
             if mark.bounds().intersects(&self.bounds) && nuclei.is_inside(centroid) {
                 self.add_object(&mark.nucleus.polygons, centroid, status);
@@ -136,55 +143,41 @@ impl Scene<'_> {
             let point = self.view.to_screen(Point { x: centroid.0, y: centroid.1 });
             let is_of_model = matches!(status, OutlineStatus::Model | OutlineStatus::Older);
             if !is_of_model || self.dots.take(point) {
-                self.strokes.push(OutlineStroke {
-                    points: vec![point],
-                    colour: look.colour,
-                    opacity: self.opacity,
-                    width: DOT_WIDTH * self.scale,
-                });
+                let width = DOT_WIDTH / self.thinness;
+                self.push(vec![point], OutlineLook { width, dash: &[], ..look });
             }
             return;
         }
-        let line = Line { width: OUTLINE_WIDTH, opacity: self.opacity };
         for ring in polygons.iter().flatten() {
-            self.add_ring(ring, look.colour, look.dash, line);
+            self.add_ring(ring, look);
         }
         if status == OutlineStatus::Rejected {
             let centre = extent.centre();
-            let (dx, dy) = (extent.width() / 2.0 * CROSS_SHARE, extent.height() / 2.0 * CROSS_SHARE);
+            let arm = extent.width().min(extent.height()) * CROSS_SHARE;
             for sign in [1.0, -1.0] {
-                let first = Point { x: centre.x - dx, y: centre.y - sign * dy };
-                let last = Point { x: centre.x + dx, y: centre.y + sign * dy };
-                let points = vec![self.view.to_screen(first), self.view.to_screen(last)];
-                self.push(points, look.colour, line);
+                let first = Point { x: centre.x - arm, y: centre.y - sign * arm };
+                let last = Point { x: centre.x + arm, y: centre.y + sign * arm };
+                self.push(vec![self.view.to_screen(first), self.view.to_screen(last)], look);
             }
         }
     }
 
-    fn add_polygons(
-        &mut self,
-        polygons: &[Polygon],
-        colour: [u8; 3],
-        dash: &[f64],
-        opacity: f32,
-    ) {
+    fn add_polygons(&mut self, polygons: &[Polygon], look: OutlineLook) {
         let extent = SlideBounds::of_points(polygons.iter().flatten().flatten());
-        if !extent.intersects(&self.bounds) {
-            return;
-        }
-        for ring in polygons.iter().flatten() {
-            self.add_ring(ring, colour, dash, Line { width: OUTLINE_WIDTH, opacity });
+        if extent.intersects(&self.bounds) {
+            for ring in polygons.iter().flatten() {
+                self.add_ring(ring, look);
+            }
         }
     }
 
-    fn add_ring(&mut self, ring: &Ring, colour: [u8; 3], dash: &[f64], line: Line) {
+    fn add_ring(&mut self, ring: &Ring, look: OutlineLook) {
         let step = MIN_STEP * self.scale;
-        let mut points: Vec<ScreenPoint> = Vec::with_capacity(ring.len());
+        let mut points: Vec<ScreenPoint> = Vec::with_capacity(ring.len() + 1);
         for point in ring {
             let point = self.view.to_screen(*point);
-            let is_apart = |last: &ScreenPoint| {
-                (point.x - last.x).abs().max((point.y - last.y).abs()) >= step
-            };
+            let is_apart =
+                |last: &ScreenPoint| (point.x - last.x).abs().max((point.y - last.y).abs()) >= step;
             if points.last().is_none_or(is_apart) {
                 points.push(point);
             }
@@ -192,22 +185,42 @@ impl Scene<'_> {
         if points.len() < 2 {
             return;
         }
-        let mut pattern = [0.0; 2];
-        let pattern = match dash {
-            [on, off] => {
-                pattern = [on * self.scale, off * self.scale];
-                &pattern[..]
-            }
-            _ => &pattern[..0],
-        };
-        for piece in dashes(&points, pattern) {
-            self.push(piece, colour, line);
+        if look.dash.is_empty() {
+            points.push(points[0]);
+            self.push(points, look);
+            return;
         }
+        let pattern: Vec<f64> = look.dash.iter().map(|length| length * self.scale).collect();
+        for points in dashes(&points, &pattern) {
+            self.lines.push(self.line(points, look));
+        }
+        // A dashed casing would be filled by its ends.
+        points.push(points[0]);
+        self.casings.push(self.casing(points, look));
     }
 
-    fn push(&mut self, points: Vec<ScreenPoint>, colour: [u8; 3], line: Line) {
-        let width = line.width * self.scale;
-        self.strokes.push(OutlineStroke { points, colour, opacity: line.opacity, width });
+    /// Adds a line with its casing.
+    fn push(&mut self, points: Vec<ScreenPoint>, look: OutlineLook) {
+        self.casings.push(self.casing(points.clone(), look));
+        self.lines.push(self.line(points, look));
+    }
+
+    fn line(&self, points: Vec<ScreenPoint>, look: OutlineLook) -> OutlineStroke {
+        let width = look.width * self.thinness * self.scale;
+        OutlineStroke { points, colour: look.colour, opacity: look.opacity * self.opacity, width }
+    }
+
+    fn casing(&self, points: Vec<ScreenPoint>, look: OutlineLook) -> OutlineStroke {
+        let width = (look.width + 2.0 * CASING_WIDTH) * self.thinness * self.scale;
+        let opacity = look.opacity * CASING_OPACITY * self.opacity;
+        OutlineStroke { points, colour: self.palette.casing, opacity, width }
+    }
+
+    /// Everything that was added, casings below.
+    fn take(&mut self) -> Vec<OutlineStroke> {
+        let mut strokes = std::mem::take(&mut self.casings);
+        strokes.append(&mut self.lines);
+        strokes
     }
 }
 

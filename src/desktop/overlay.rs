@@ -1,7 +1,9 @@
 //! What lies over the picture beside outlines: the stroke under way, names of regions, the length
 //! of the ruler, the scale bar, the overview, and the card of the selected nucleus.
 
-use egui::{Align2, Color32, FontId, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, Ui, pos2, vec2};
+use egui::{
+    Align2, Color32, FontId, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, Ui, pos2, vec2,
+};
 
 use super::app_state::AppState;
 use super::command::Command;
@@ -60,7 +62,8 @@ pub(super) fn overlay(
     scale_bar(&painter, picture, app, scale);
     overview(&painter, picture, app);
     if let [selected] = &app.selection.objects[..] {
-        let bounds = SlideBounds::of_points(selected.object.nucleus.polygons.iter().flatten().flatten());
+        let bounds =
+            SlideBounds::of_points(selected.object.nucleus.polygons.iter().flatten().flatten());
         let at = place(Point { x: bounds.right, y: bounds.top }) + vec2(8.0, 0.0);
         card(ui, app, &selected.object, picture, at, &mut commands);
     }
@@ -145,7 +148,7 @@ fn card(
         return;
     }
     let at = at.min(picture.max - vec2(CARD_WIDTH, 90.0)).max(picture.min);
-    let area = egui::Area::new(egui::Id::new("card")).fixed_pos(at);
+    let area = egui::Area::new(egui::Id::unique("card")).fixed_pos(at);
     area.show(ui.ctx(), |ui| {
         egui::Frame::popup(ui.style()).show(ui, |ui| {
             ui.set_max_width(CARD_WIDTH);

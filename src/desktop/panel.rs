@@ -164,12 +164,7 @@ fn review_section(ui: &mut Ui, app: &AppState, tool: &mut Tool, commands: &mut V
     }
 }
 
-fn regions_section(
-    ui: &mut Ui,
-    app: &AppState,
-    draft: &mut Draft,
-    commands: &mut Vec<Command>,
-) {
+fn regions_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mut Vec<Command>) {
     let state = app.review().state();
     if state.regions.is_empty() {
         small_label(ui, "Regions: draw them with the tools, or drop GeoJSON on the window.");
@@ -218,9 +213,8 @@ fn reference_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {
     ui.label(RichText::new(format!("Compared with {name}")).strong());
     match scores {
         Some(ReferenceScores { scores, is_of_view }) => {
-            let score = |value: Option<f64>| {
-                value.map_or("–".to_owned(), |value| format!("{value:.3}"))
-            };
+            let score =
+                |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
             let [dice, aji, pq, f1] = [scores.dice, scores.aji, scores.pq, scores.f1].map(score);
             ui.label(format!("Dice {dice}   AJI {aji}   PQ {pq}   F1 {f1}"));
             small_label(
@@ -390,7 +384,7 @@ fn layers_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {
     let used = OutlinePalette::named(&app.review().state().display.palette).name;
     ui.horizontal(|ui| {
         for palette in &OUTLINE_PALETTES {
-            if ui.selectable_label(palette.name == used, palette.name).clicked() {
+            if ui.selectable_label(palette.name == used, palette.title).clicked() {
                 commands.push(Command::Palette(palette.name.to_owned()));
             }
         }

@@ -96,7 +96,9 @@ impl Reference {
             if !SlideBounds::of_points(points).intersects(&bounds) {
                 continue;
             }
-            placed.objects.push(Outline { polygons: part.placed(&object.polygons), ..object.clone() });
+            placed
+                .objects
+                .push(Outline { polygons: part.placed(&object.polygons), ..object.clone() });
         }
         draw_outlines(&placed, part.width, part.height, 0.0).labels
     }
@@ -142,9 +144,9 @@ impl Part {
 
     fn labels_of(self, nuclei: ReviewedNuclei<'_>) -> LabelMap {
         let mut placed = Vec::new();
-        let counting = nuclei.near(self.bounds()).filter(|object| {
-            object.status.is_none_or(crate::review::MarkStatus::counts)
-        });
+        let counting = nuclei
+            .near(self.bounds())
+            .filter(|object| object.status.is_none_or(crate::review::MarkStatus::counts));
         for (object, label) in counting.zip(1u32..) {
             let mut nucleus = object.nucleus;
             nucleus.label = label;
@@ -212,9 +214,8 @@ impl AppState {
             )));
         }
         let mut truth = reference.labels_in(part);
-        let mut found = self.with_shown(|shown| {
-            part.labels_of(ReviewedNuclei { inside: None, ..shown.counted() })
-        });
+        let mut found = self
+            .with_shown(|shown| part.labels_of(ReviewedNuclei { inside: None, ..shown.counted() }));
         if self.review.state().inside_only {
             let regions = &self.review.state().regions;
             part.keep_inside(&mut truth, regions.values());

@@ -27,8 +27,11 @@ impl AppState {
                 }
                 let stroke: Vec<Point> = polygon.iter().copied().map(Point::from).collect();
                 let polygons = closed_region(&stroke)?;
-                let region =
-                    NamedRegion { name: self.region_name(name), polygons, ..NamedRegion::default() };
+                let region = NamedRegion {
+                    name: self.region_name(name),
+                    polygons,
+                    ..NamedRegion::default()
+                };
                 self.status = format!("Region '{}'.", region.name);
                 self.change(ReviewCommand::AddRegion(region))
             }
@@ -96,7 +99,8 @@ impl AppState {
             ))
             .at(path));
         }
-        let outside = file.regions.iter().filter(|region| !region.bounds().intersects(&self.whole()));
+        let outside =
+            file.regions.iter().filter(|region| !region.bounds().intersects(&self.whole()));
         let outside = outside.count();
         let count = counted(file.regions.len(), "region", "regions");
         self.change(ReviewCommand::AddRegions(file.regions))?;

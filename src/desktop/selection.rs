@@ -6,9 +6,7 @@ use super::drawn_nucleus::drawn_nucleus;
 use crate::error::{Error, Result};
 use crate::instances::Nucleus;
 use crate::raster::{Point, Polygon, rings_hold};
-use crate::review::{
-    MarkStatus, ReviewCommand, ReviewObject, closed_stroke, merged, split,
-};
+use crate::review::{MarkStatus, ReviewCommand, ReviewObject, closed_stroke, merged, split};
 use crate::slide::SlideBounds;
 use crate::viewer::ScreenPoint;
 
@@ -23,7 +21,8 @@ pub(super) struct SelectedObject {
     pub object: ReviewObject,
 }
 
-/// Place of a nucleus in the queue: its mean probability and its centroid.
+/// Place of a nucleus in the queue: how far its mean probability lies from the threshold, and its
+/// centroid.
 type QueuePlace = (f64, f64, f64);
 
 /// What is selected.
@@ -105,7 +104,8 @@ impl AppState {
     fn select_at(&mut self, point: Point) {
         // Anything else looks it up after the change: `refresh_selection` keeps what is there.
         let object = self.object_at(point);
-        self.selection.objects = object.map(|object| SelectedObject { at: point, object }).into_iter().collect();
+        self.selection.objects =
+            object.map(|object| SelectedObject { at: point, object }).into_iter().collect();
     }
 
     fn choose(&mut self, point: ScreenPoint) {
@@ -297,12 +297,14 @@ impl AppState {
             let order = compare(*place, *from);
             if forward { order.is_gt() } else { order.is_lt() }
         };
+        let threshold = f64::from(self.threshold());
+        let doubt = |probability: f64| (probability - threshold).abs();
         let best = self.with_shown(|shown| {
             let nuclei = shown.counted();
             let mut best: Option<(QueuePlace, u32)> = None;
             for (label, nucleus) in nuclei.index.all() {
                 let (x, y) = nucleus.centroid;
-                let place = (nucleus.probability(), x, y);
+                let place = (doubt(nucleus.probability()), x, y);
                 if here.is_some_and(|here| !is_further(&place, &here))
                     || nuclei.hidden.holds(label)
                     || !nuclei.is_inside((x, y))

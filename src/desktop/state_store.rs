@@ -168,7 +168,6 @@ fn write_all(files: &Receiver<(PathBuf, Vec<u8>)>, errors: &Sender<Error>) {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -234,8 +234,7 @@ impl WindowInput {
         match self.tool {
             Tool::Rectangle => {
                 let corner = |x, y| ScreenPoint { x, y };
-                self.stroke =
-                    vec![first, corner(now.x, first.y), now, corner(first.x, now.y)];
+                self.stroke = vec![first, corner(now.x, first.y), now, corner(first.x, now.y)];
             }
             Tool::Ruler => self.stroke = vec![first, now],
             _ => {

@@ -1,6 +1,5 @@
-//! Lines with a casing on the screen: cut into dashes, and drawn into a picture on the CPU.
+//! Lines of the screen: cut into dashes, and drawn into a picture on the CPU.
 
-use super::outline_style::{CASING_COLOUR, CASING_OPACITY, CASING_WIDTH};
 use super::viewport::ScreenPoint;
 use crate::raster::RgbImage;
 
@@ -16,7 +15,7 @@ pub struct OutlineStroke {
     pub colour: [u8; 3],
     /// 0 to 1.
     pub opacity: f32,
-    /// Without its casing, screen points.
+    /// Pixels of the screen.
     pub width: f64,
 }
 
@@ -40,10 +39,8 @@ pub fn dashes(ring: &[ScreenPoint], pattern: &[f64]) -> Vec<Vec<ScreenPoint>> {
         let mut at = 0.0;
         while length - at > left && pieces.len() < MAX_DASHES {
             at += left;
-            let cut = ScreenPoint {
-                x: ends[0].x + dx * at / length,
-                y: ends[0].y + dy * at / length,
-            };
+            let cut =
+                ScreenPoint { x: ends[0].x + dx * at / length, y: ends[0].y + dy * at / length };
             if part % 2 == 0 {
                 piece.push(cut);
                 pieces.push(std::mem::take(&mut piece));
@@ -72,10 +69,8 @@ pub fn draw_strokes(picture: &mut RgbImage, strokes: &[OutlineStroke]) {
 }
 
 fn draw_stroke(picture: &mut RgbImage, stroke: &OutlineStroke) {
-    let half_line = stroke.width / 2.0;
-    let half_casing = half_line + CASING_WIDTH;
     // Beyond this distance nothing is drawn.
-    let reach = half_casing + 0.5;
+    let reach = stroke.width / 2.0 + 0.5;
     let xs = || stroke.points.iter().map(|point| point.x);
     let ys = || stroke.points.iter().map(|point| point.y);
     let columns = span(xs(), reach, picture.width());
@@ -100,14 +95,11 @@ fn draw_stroke(picture: &mut RgbImage, stroke: &OutlineStroke) {
     for y in rows.clone() {
         for x in columns.clone() {
             let distance = f64::from(distances[(y - rows.start) * width + x - columns.start]);
-            if distance >= reach {
-                continue;
+            let covered = (reach - distance).clamp(0.0, 1.0) as f32;
+            if covered > 0.0 {
+                let pixel = picture.get(y, x);
+                picture.set(y, x, blended(pixel, stroke.colour, covered * stroke.opacity));
             }
-            let covered = |half: f64| (half + 0.5 - distance).clamp(0.0, 1.0) as f32;
-            let casing = covered(half_casing) * CASING_OPACITY * stroke.opacity;
-            let line = covered(half_line) * stroke.opacity;
-            let pixel = blended(picture.get(y, x), CASING_COLOUR, casing);
-            picture.set(y, x, blended(pixel, stroke.colour, line));
         }
     }
 }
@@ -168,17 +160,17 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_its_width_colour_and_casing() {
+    fn a_line_has_its_width_and_colour() {
         let mut picture = Plane::filled(40, 40, [250u8; 3]);
         let points = ring(&[(5.0, 20.0), (35.0, 20.0)]);
-        let stroke = OutlineStroke { points, colour: [255, 200, 0], opacity: 1.0, width: 2.0 };
+        let stroke = OutlineStroke { points, colour: [255, 200, 0], opacity: 1.0, width: 3.0 };
         draw_strokes(&mut picture, std::slice::from_ref(&stroke));
         assert_eq!(picture.get(19, 20), [255, 200, 0]);
         assert_eq!(picture.get(20, 20), [255, 200, 0]);
-        assert_eq!(picture.get(18, 20), [100; 3], "casing above");
-        assert_eq!(picture.get(21, 20), [100; 3], "casing below");
-        assert_eq!(picture.get(16, 20), [250; 3]);
-        assert_eq!(picture.get(20, 1), [250; 3]);
+        let half = [253, 225, 125];
+        assert_eq!((picture.get(18, 20), picture.get(21, 20)), (half, half));
+        assert_eq!(picture.get(17, 20), [250; 3]);
+        assert_eq!(picture.get(20, 2), [250; 3]);
         // Dots, lines beyond the picture, and none at all.
         for points in [ring(&[(39.5, 0.5)]), ring(&[(-50.0, -9.0), (900.0, 70.0)]), Vec::new()] {
             draw_strokes(&mut picture, &[OutlineStroke { points, ..stroke.clone() }]);
