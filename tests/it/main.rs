@@ -18,6 +18,7 @@ mod outlines;
 mod pictures;
 mod reference;
 mod resume;
+mod review_view;
 mod serve;
 mod shipped;
 mod slide_maker;
