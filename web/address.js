@@ -3,6 +3,7 @@ import { sha256 } from "./prunella.js";
 import { fetchAsset, isStandalone } from "./assets.js";
 import { elements } from "./elements.js";
 import { fetchFile, fileNameOf } from "./fetch-file.js";
+import { showBrokenLink, showReceived } from "./received.js";
 import { formatFragment, readUrl } from "./url-state.js";
 
 /** @import { Page } from "./page.js" */
@@ -93,6 +94,9 @@ export class Address {
     const { urlState, page } = this;
     await this.#applySettings();
     let hasModel = await this.openModel(urlState, true);
+    const { loaded } = page.models;
+    if (hasModel && urlState.modelLink && loaded) showReceived(loaded, urlState);
+    else if (urlState.modelLink) showBrokenLink();
     if (!hasModel && isStandalone()) hasModel = await this.#openBundledModel();
     if (urlState.threshold !== undefined) page.applyQuietly({ threshold: urlState.threshold });
     if (!hasModel) {

@@ -9,7 +9,9 @@ import { alertNumber, bindMessages, closeAlert } from "./messages.js";
 import { bindModelStops, showModelStop } from "./model-stops.js";
 import { saveFile } from "./save-file.js";
 import { bindSheet } from "./sheet.js";
+import { bindSlideEstimate } from "./slide-estimate.js";
 import { MAIN } from "./slots.js";
+import { bindStainSwitch } from "./stain-switch.js";
 
 /** @import { Page } from "./page.js" */
 /** @import { ModelSetting } from "./worker-api.d.ts" */
@@ -34,11 +36,13 @@ export function bindControls(page) {
   bindImageControls(page);
   bindDropAndPaste(page);
   bindModelControls(page);
+  bindStainSwitch(page);
   bindLayerControls(page);
   bindExportControls(page);
   bindMessages(() => page.canvasView.canvas.focus());
   bindMagnification(page);
   bindSheet();
+  bindSlideEstimate(page);
   elements.cancel.onclick = () => void page.cancel();
   const { folder } = page.address.urlState;
   if (folder && !isStandalone()) void showFolder(page, folder);

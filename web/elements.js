@@ -36,6 +36,7 @@ export const elements = {
   viewer: element("viewer"),
   canvas: find("canvas", HTMLCanvasElement),
   outlineCanvas: find("outline-canvas", HTMLCanvasElement),
+  overlayCanvas: find("overlay-canvas", HTMLCanvasElement),
   divider: input("divider"),
   sideLabels: element("side-labels"),
   leftLabel: element("left-label"),
@@ -139,6 +140,9 @@ export const elements = {
   shippedModels: button("shipped-models"),
   modelFile: input("model-file"),
   licence: element("licence"),
+  received: element("received"),
+  matchStain: input("match-stain"),
+  stainFacts: element("stain-facts"),
 
   // Display
   stain: find("stain", HTMLSelectElement),
@@ -171,4 +175,9 @@ export const elements = {
   shareCost: element("share-cost"),
   shareLink: find("share-link", HTMLTextAreaElement),
   shareCopy: button("share-copy"),
+  shareGets: element("share-gets"),
+  shareAdvice: element("share-advice"),
+  shareSmallest: button("share-smallest"),
+  shareInt8: button("share-int8"),
+  shareOwn: button("share-own"),
 };

@@ -1,5 +1,6 @@
 // The page's connection to its workers: typed calls, events, and the device that computes.
 import { fetchAsset, isStandalone, moduleUrl } from "./assets.js";
+import { OutlineWorker } from "./outline-worker.js";
 
 /**
  * @import { AdapterFacts, CallMessage, DeviceFacts, JsonMethodName, JsonResults, MethodArguments,
@@ -102,6 +103,13 @@ export class Engine {
     ]);
     worker.onerror = () => engine.#fail(new Error("The worker could not start. Reload the page."));
     return engine;
+  }
+
+  /** Starts the worker that draws outlines. */
+  startOutlineWorker() {
+    const { port1, port2: port } = new MessageChannel();
+    startWorker({ role: "outlines", port }, [port]);
+    return new OutlineWorker(port1);
   }
 
   /** Compiles the wasm. */

@@ -15,7 +15,10 @@ import { formatBytes, formatCount } from "./format.js";
  * @property {number} dice mean agreement with the annotations of the test tiles
  */
 
-/** From accurate to fast, then the unpruned one, as models/README.md has them. @type {ModelStop[]} */
+/**
+ * From accurate to fast, then the unpruned one, as models/README.md has them.
+ * @type {ModelStop[]}
+ */
 export const MODEL_STOPS = [
   {
     name: "Most accurate",
@@ -42,7 +45,7 @@ export const MODEL_STOPS = [
     dice: 0.788,
   },
   {
-    name: "Unpruned, slow: for comparison",
+    name: "Unpruned, slowest",
     ratio: 0,
     pruneHidden: false,
     parameters: 916_959,
@@ -68,7 +71,7 @@ export function bindModelStops(page, changed) {
       changed();
     };
     choices.push({ stop, input });
-    elements.modelStops.append(stopLabel(stop, input));
+    elements.modelStops.querySelector("p")?.before(stopLabel(stop, input));
   }
   showModelStop(page);
 }
@@ -76,28 +79,29 @@ export function bindModelStops(page, changed) {
 /** @param {ModelStop} stop @param {HTMLInputElement} input */
 function stopLabel({ name, parameters, bytes, dice }, input) {
   const facts = document.createElement("small");
-  facts.textContent = `${formatCount(parameters)} parameters, ${formatBytes(bytes)}`;
+  facts.textContent = `${formatCount(parameters)} parameters, Dice ${dice.toFixed(3)}`;
   const text = document.createElement("span");
   text.append(name, facts);
-  const agreement = document.createElement("small");
-  agreement.textContent = `Dice ${dice.toFixed(3)}`;
+  const size = document.createElement("small");
+  size.textContent = formatBytes(bytes);
   const label = document.createElement("label");
-  label.append(input, text, agreement);
+  label.append(input, text, size);
   return label;
 }
 
 /** Marks the model of slider and switch, if it is one of those that ship. @param {Page} page */
 export function showModelStop(page) {
-  const { ratio, pruneHidden } = page.shownModel();
-  elements.ratioText.textContent = `${ratio} %`;
+  const { ratio, pruneHidden, loaded } = page.shownModel();
+  const more = loaded === null ? "" : " more";
+  elements.ratioText.textContent = `${ratio} %${more}`;
   // A loaded model has no trained versions.
-  elements.modelStops.hidden = page.models.loaded !== undefined;
+  elements.modelStops.hidden = loaded !== null;
   let isStop = false;
   for (const { stop, input } of choices) {
     const isSameSwitch = stop.ratio === 0 || stop.pruneHidden === pruneHidden;
     input.checked = stop.ratio === ratio && isSameSwitch;
     isStop ||= input.checked;
   }
-  const isExperiment = page.models.loaded ? ratio > 0 : !isStop;
-  if (isExperiment) elements.experiment.open = true;
+  const isExperiment = loaded === null ? !isStop : ratio > 0;
+  if (isExperiment && choices.length > 0) elements.experiment.open = true;
 }

@@ -17,6 +17,7 @@ const SHIPPED = /** @type {Record<string, string>} */ ({
   90: "dcnn-90",
   "90u": "dcnn-90-all",
 });
+const SMALLEST = "dcnn-90-all";
 const UNPRUNED = "0";
 /** Largest number of models that the session holds. */
 const MAX_MODELS = 8;
@@ -37,6 +38,9 @@ export class Models {
   #versions = new Map();
   /** @type {Map<string, ModelFacts>} Models that were loaded, by fingerprint. */
   #known = new Map();
+
+  /** @type {Promise<ModelFacts> | undefined} */
+  #smallest;
 
   /** @param {Engine} engine */
   constructor(engine) {
@@ -69,6 +73,23 @@ export class Models {
       if (kind !== "loaded") void this.engine.call("dropModel", facts.id);
     };
     model.then(drop).catch(() => {});
+  }
+
+  /**
+   * The smallest model that ships, whichever is in use; it stays in the session.
+   * @returns {Promise<ModelFacts>}
+   */
+  smallest() {
+    this.#smallest ??= this.#fetchShipped(SMALLEST);
+    this.#smallest.catch(() => (this.#smallest = undefined));
+    return this.#smallest;
+  }
+
+  /** @param {string} name @returns {Promise<ModelFacts>} */
+  async #fetchShipped(name) {
+    const response = await fetchAsset(`models/${name}.safetensors`);
+    const content = new Uint8Array(await response.arrayBuffer());
+    return this.engine.callJson("addModel", content);
   }
 
   async unpruned() {
@@ -112,9 +133,7 @@ export class Models {
   async #create(key, percent, pruneHidden) {
     if (this.loaded && percent === 0) return { facts: this.loaded, kind: "loaded" };
     if (!this.loaded && SHIPPED[key] && !isStandalone()) {
-      const response = await fetchAsset(`models/${SHIPPED[key]}.safetensors`);
-      const content = new Uint8Array(await response.arrayBuffer());
-      return { facts: await this.engine.callJson("addModel", content), kind: "shipped" };
+      return { facts: await this.#fetchShipped(SHIPPED[key]), kind: "shipped" };
     }
     if (percent === 0) throw new Error("No model is loaded.");
     const { id } = await this.unpruned();

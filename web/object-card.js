@@ -14,7 +14,7 @@ export class ObjectCard {
   /** @param {Page} page */
   constructor(page) {
     this.page = page;
-    page.editing.listeners.add(() => this.#show());
+    page.editing.listeners.add(() => this.show());
     page.canvasView.frameListeners.add(() => this.#place());
     const { editing } = page;
     elements.cardAccept.onclick = () => void page.tools.decide("accept");
@@ -26,12 +26,15 @@ export class ObjectCard {
     elements.cardClose.onclick = () => page.tools.escape();
   }
 
-  #show() {
+  /** Shows what is selected. */
+  show() {
     const { selected } = this.page.editing;
     const [object] = selected;
     const hadFocus = elements.objectCard.contains(document.activeElement);
-    elements.objectCard.hidden = !object;
-    if (!object) {
+    // It would lie where one wants to draw.
+    const isHidden = !object || this.page.tools.name !== "look";
+    elements.objectCard.hidden = isHidden;
+    if (isHidden) {
       // Hiding the element with the focus would lose it.
       if (hadFocus) this.page.canvasView.canvas.focus();
       return;

@@ -14,12 +14,31 @@ export class Opener {
   /** Name of the open image without folders and ending, for names of files. */
   name = "image";
   isSample = false;
+  /** Number of the request whose file is being read, 0 for none. */
+  #reading = 0;
   /** Number of the last request to open something. A download that is older is not opened. */
   #lastRequest = 0;
 
   /** @param {Page} page */
   constructor(page) {
     this.page = page;
+  }
+
+  /** Whether a file is being read. It is segmented with the settings that there are then. */
+  get isReading() {
+    return this.#reading > 0;
+  }
+
+  /**
+   * Runs a task that reads a file and shows it.
+   * @param {import("./task-queue.js").Task} task
+   */
+  async #runReadingTask(task) {
+    this.#lastRequest += 1;
+    const request = this.#lastRequest;
+    this.#reading = request;
+    await this.page.tasks.runUserTask(task);
+    if (this.#reading === request) this.#reading = 0;
   }
 
   /**
@@ -30,8 +49,7 @@ export class Opener {
    */
   openBlob(blob, name, imageUrl) {
     const { page } = this;
-    this.#lastRequest += 1;
-    return page.tasks.runUserTask(async (check) => {
+    return this.#runReadingTask(async (check) => {
       page.showStatus("Reading the image…");
       try {
         await this.#readBlob(blob, name, imageUrl, check);
@@ -119,8 +137,7 @@ export class Opener {
 
   openSample() {
     const { page } = this;
-    this.#lastRequest += 1;
-    return page.tasks.runUserTask(async (check) => {
+    return this.#runReadingTask(async (check) => {
       const image = await page.engine.callJson("openSample");
       this.#show({ ...image, mpp: SAMPLE_MPP }, "sample");
       this.isSample = true;
@@ -137,6 +154,7 @@ export class Opener {
   #show({ width, height, mpp, notes }, name, imageUrl, slide) {
     const { page } = this;
     const { urlState } = page.address;
+    this.#reading = 0;
     this.name = name.replace(/^.*[/\\]|(\.ome)?\.[^.]*$/g, "") || "image";
     this.isSample = false;
     page.address.imageUrl = imageUrl;
@@ -155,7 +173,6 @@ export class Opener {
     const isSlide = slide !== undefined;
     page.openDocument({ hash: "", name, width, height, isSlide }, mpp ?? 0, entered);
     page.ruler.clear();
-    page.look.apply();
     void page.overview.reload();
     if (urlState.view) page.canvasView.setCssView(urlState.view);
     urlState.mpp = undefined;

@@ -53,27 +53,44 @@ export class OutlineTile {
   isStale = false;
   /** Frame in which it was drawn last. */
   lastUse = 0;
-  /** @type {Map<number, OutlinePaths>} By status; in pixels of the image, from `origin` on. */
-  paths = new Map();
-  /** Number of records. */
-  count = 0;
+  /** @type {Map<number, OutlinePaths>[]} With corners, and rounded; made when they are drawn. */
+  #paths = [];
 
   /**
    * @param {Float64Array} records as `Session.outlineTile` gives them
    * @param {number} left of the tile, pixels of the image
    * @param {number} top
-   * @param {boolean} isRounded whether corners are rounded: where a pixel is larger than one of
-   *   the screen they would show
    */
-  constructor(records, left, top, isRounded) {
+  constructor(records, left, top) {
+    this.records = records;
     this.left = left;
     this.top = top;
+  }
+
+  /**
+   * Paths by status, in pixels of the image from the tile's corner on.
+   * @param {boolean} isRounded whether corners are rounded, which takes four times as long to draw
+   */
+  paths(isRounded) {
+    const kind = Number(isRounded);
+    this.#paths[kind] ??= this.#makePaths(isRounded ? addRing : addPolygon);
+    return this.#paths[kind];
+  }
+
+  /** @param {typeof addPolygon} add */
+  #makePaths(add) {
+    const { records, left, top } = this;
+    /** @type {Map<number, OutlinePaths>} */
+    const byStatus = new Map();
     for (let i = 0; i < records.length; ) {
       const status = records[i + 1];
       const vertices = records[i + 2];
-      const paths = this.#pathsOf(status);
+      let paths = byStatus.get(status);
+      if (!paths) {
+        paths = { rings: new Path2D(), dots: new Path2D(), crosses: new Path2D() };
+        byStatus.set(status, paths);
+      }
       const at = i + HEAD;
-      this.count += 1;
       if (vertices === 0) {
         const [x, y] = [records[at] - left, records[at + 1] - top];
         paths.dots.moveTo(x, y);
@@ -86,26 +103,16 @@ export class OutlineTile {
       for (let v = 0; v < vertices; v++) {
         ring.push([records[at + 2 * v] - left, records[at + 2 * v + 1] - top]);
       }
-      if (isRounded) addRing(paths.rings, ring);
-      else addPolygon(paths.rings, ring);
+      add(paths.rings, ring);
       if (status === REJECTED) addCross(paths.crosses, ring);
       i = at + 2 * vertices;
     }
-  }
-
-  /** @param {number} status */
-  #pathsOf(status) {
-    let paths = this.paths.get(status);
-    if (!paths) {
-      paths = { rings: new Path2D(), dots: new Path2D(), crosses: new Path2D() };
-      this.paths.set(status, paths);
-    }
-    return paths;
+    return byStatus;
   }
 }
 
 /** @param {Path2D} path @param {[number, number][]} ring */
-function addPolygon(path, ring) {
+export function addPolygon(path, ring) {
   path.moveTo(...ring[0]);
   for (let i = 1; i < ring.length; i++) path.lineTo(...ring[i]);
   path.closePath();

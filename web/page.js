@@ -13,6 +13,7 @@ import { Opener } from "./opener.js";
 import { OutlineCanvas } from "./outline-canvas.js";
 import { OverviewMap } from "./overview-map.js";
 import { Preview } from "./preview.js";
+import { describeLoaded, hideReceived, removedPercent } from "./received.js";
 import { Results } from "./results.js";
 import { Ruler } from "./ruler.js";
 import { showScaleBar } from "./scale-bar.js";
@@ -20,6 +21,7 @@ import { ShareDialog } from "./share-dialog.js";
 import { SlideSegmentation } from "./slide-segmentation.js";
 import { Store } from "./store.js";
 import { COMPARISON, MAIN } from "./slots.js";
+import { showStainFacts } from "./stain-switch.js";
 import { TaskQueue } from "./task-queue.js";
 import { Editing } from "./editing.js";
 import { ObjectCard } from "./object-card.js";
@@ -44,6 +46,12 @@ const DEFAULT_RATIO = 50;
 const DEFAULT_THRESHOLD = 0.5;
 /** Relative difference below which two pixel sizes are taken as equal, as in the engine. */
 const SAME_SCALE = 0.05;
+
+/** Limits of a pixel size, µm. */
+const MIN_MPP = 0.001;
+const MAX_MPP = 1000;
+const INVALID_MPP =
+  "The pixel size must be a number of micrometres above 0, for example 0.25. It was not changed.";
 
 /** A pixel size for the field, empty for 0. @param {number} mpp µm */
 function mppText(mpp) {
@@ -102,7 +110,10 @@ export class Page {
       cancelRunning: () => void engine.cancel(),
       showError: (error) => this.showError(error),
       alertNumber,
-      closeAlert,
+      closeAlert: (number) => {
+        // What fails while the page starts stays in sight when the rest succeeds.
+        if (document.documentElement.dataset.state !== "loading") closeAlert(number);
+      },
     });
     this.imageSegmentation = new ImageSegmentation(this);
     this.slideSegmentation = new SlideSegmentation(this);
@@ -244,6 +255,7 @@ export class Page {
         const input = elements[/** @type {"outline" | "mask" | "heat"} */ (name)];
         input.value = String(Math.round(strength * 100));
       }
+      this.look.show(display);
       elements.palette.value = display.palette;
       this.canvasView.setLayers({ mask, heat });
     }
@@ -280,6 +292,13 @@ export class Page {
     elements.mppSource.textContent = this.canvasView.width === 0 ? "" : text;
   }
 
+  /** Whether the field is empty or holds a pixel size. */
+  #isValidMpp() {
+    const { value, validity } = elements.mpp;
+    if (validity.badInput) return false;
+    return value === "" || (Number(value) >= MIN_MPP && Number(value) <= MAX_MPP);
+  }
+
   /** Pixels of the image to one of the model's, in each direction. @param {number | null} mpp */
   #scaleAt(mpp) {
     const scale = mpp ? (this.model?.facts.mpp ?? mpp) / mpp : 1;
@@ -289,8 +308,8 @@ export class Page {
   /** Uses the pixel size of the field; that of the file if the field was emptied. */
   mppChanged() {
     const { value } = elements.mpp;
-    this.clearError();
     try {
+      if (!this.#isValidMpp()) throw new Error(INVALID_MPP);
       const isFile = value === "" || value === mppText(this.#fileMpp);
       this.store.apply({ "pixel-size": isFile ? this.#fileMppSetting() : entered(Number(value)) });
     } catch (error) {
@@ -343,25 +362,27 @@ export class Page {
   /** @param {Model} model @param {number} ratio filters removed here, per cent */
   #showModel({ facts, kind }, ratio) {
     showModelStop(this);
-    elements.modelKind.textContent = this.#describeModel(kind, ratio);
+    elements.modelKind.textContent = this.#describeModel(facts, kind, ratio);
     elements.parameters.textContent = formatCount(facts.parameters);
     elements.bytes.textContent = formatBytes(facts.bytes);
     elements.licence.textContent = facts.licence ?? "licence not stated";
-    elements.leftLabel.textContent = `${ratio} % removed`;
+    const { loaded } = this.models;
+    const removed = loaded ? removedPercent(loaded, ratio) : ratio;
+    elements.leftLabel.textContent = kind === "loaded" ? "as loaded" : `${removed} % removed`;
     elements.rightLabel.textContent = this.models.loaded ? "as loaded" : "unpruned";
     this.#showMppSource();
     if (this.threshold === undefined) this.#showThreshold(facts.threshold);
   }
 
-  /** @param {Model["kind"]} kind @param {number} ratio */
-  #describeModel(kind, ratio) {
+  /** @param {ModelFacts} facts @param {Model["kind"]} kind @param {number} ratio */
+  #describeModel(facts, kind, ratio) {
     switch (kind) {
       case "shipped":
         return ratio === 0 ? "The unpruned network." : "Fine-tuned after pruning.";
       case "pruned":
         return "Pruned here, without fine-tuning: the numbers can be far off.";
       case "loaded":
-        return "The loaded model, unchanged.";
+        return describeLoaded(facts);
     }
   }
 
@@ -376,6 +397,7 @@ export class Page {
     await this.tasks.runUserTask(async (check) => {
       const facts = await load();
       this.models.keep(facts);
+      hideReceived();
       this.#replaceModel({ ratio, pruneHidden, loaded: facts.fingerprint });
       this.address.modelLink = modelLink;
       this.address.hasModelUrl = fromUrl;
@@ -394,6 +416,7 @@ export class Page {
     this.address.modelLink = undefined;
     this.address.hasModelUrl = false;
     elements.shippedModels.hidden = true;
+    hideReceived();
     return this.segmentWithSettings();
   }
 
@@ -425,8 +448,10 @@ export class Page {
   }
 
   /** Selects the model of slider and switch and segments what is open. */
-  segmentWithSettings() {
-    return this.tasks.runUserTask(async (check) => {
+  async segmentWithSettings() {
+    // A file that is being read is segmented with the settings that there are then.
+    if (this.opener.isReading) return;
+    await this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
       await this.segment(check);
     });
@@ -435,8 +460,10 @@ export class Page {
   /** Segments what is open; a slide only if its view is small. @param {() => void} check */
   async segment(check) {
     if (this.canvasView.width === 0) return;
+    if (isDifferent(this.#usableModel, this.store.state.model)) await this.selectModel(check);
     if (this.isSlide) await this.slideSegmentation.segmentSmallView(check);
     else await this.imageSegmentation.segment(check);
+    void showStainFacts(this);
   }
 
   /** @param {"view" | "slide"} extent */
@@ -444,6 +471,7 @@ export class Page {
     return this.tasks.runUserTask(async (check) => {
       await this.selectModel(check);
       await this.slideSegmentation.segment(extent, check);
+      void showStainFacts(this);
     });
   }
 

@@ -3,7 +3,7 @@
 /** @import { Bounds } from "./worker-api.d.ts" */
 
 export class SegmentedArea {
-  /** @type {Map<string, Bounds>} By their text, so that a block that is computed again counts once. */
+  /** @type {Map<string, Bounds>} By their text: a block that is computed again counts once. */
   #blocks = new Map();
 
   clear() {

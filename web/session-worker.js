@@ -8,7 +8,7 @@ import { SlideSession, freeAfter } from "./slides.js";
 /** @import { Computation } from "./prunella.js" */
 /** @import { SlideFile } from "./slides.js" */
 /**
- * @import { BlockRect, CallMessage, ComputeJob, GpuOutcome, SegmentJob, SegmentResult,
+ * @import { BlockRect, Bounds, CallMessage, ComputeJob, GpuOutcome, SegmentJob, SegmentResult,
  *   SessionMessage, SlideJob, TileIndex } from "./worker-api.d.ts"
  */
 
@@ -87,6 +87,8 @@ export class SessionWorker {
        */
       drawSlideTile: (request, slot, tile, layers, selected) =>
         this.#slides.drawTile(request, slot, tile, layers, selected),
+      /** @param {number} model @param {number} mpp @param {Bounds} bounds */
+      estimateSlide: (model, mpp, bounds) => this.#slides.estimate(model, mpp, bounds),
       /** @param {string[]} requests */
       cancelSlideTiles: (requests) => this.#slides.cancelTiles(requests),
       ...this.#outlineMethods(),

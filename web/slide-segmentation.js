@@ -4,6 +4,7 @@ import { formatBlocks, formatDuration, formatNuclei } from "./format.js";
 import { showNotes } from "./notes.js";
 import { remainingMs, showProgress } from "./progress.js";
 import { openSheet } from "./sheet.js";
+import { noteSpeed } from "./slide-estimate.js";
 import { COMPARISON, MAIN } from "./slots.js";
 
 /** @import { Page } from "./page.js" */
@@ -44,7 +45,7 @@ export class SlideSegmentation {
   }
 
   /** The part of the slide in view. @returns {Bounds} */
-  #visibleBounds() {
+  visibleBounds() {
     const { viewport, canvas, width, height } = this.page.canvasView;
     const [left, top] = viewport.toImage(0, 0);
     const [right, bottom] = viewport.toImage(canvas.width, canvas.height);
@@ -69,7 +70,7 @@ export class SlideSegmentation {
     if (page.mpp === 0) {
       openSheet();
       page.showStatus("The slide's pixel size is unknown. Enter it, in µm, then segment the view.");
-    } else if (areaOf(this.#visibleBounds()) <= MAX_UNREQUESTED_PX) {
+    } else if (areaOf(this.visibleBounds()) <= MAX_UNREQUESTED_PX) {
       await this.segment("view", check);
     } else {
       openSheet();
@@ -88,7 +89,7 @@ export class SlideSegmentation {
     const { facts } = page.model ?? (await page.selectModel(check));
     const { width, height } = page.canvasView;
     /** @type {Bounds} */
-    const bounds = extent === "view" ? this.#visibleBounds() : [0, 0, width, height];
+    const bounds = extent === "view" ? this.visibleBounds() : [0, 0, width, height];
     page.isSegmenting = true;
     try {
       const result = await this.#segmentInto(MAIN, facts.id, bounds);
@@ -108,7 +109,7 @@ export class SlideSegmentation {
   /** Segments the view with the unpruned model if it is small. @param {() => void} check */
   async segmentComparison(check) {
     if (this.page.mpp === 0) throw new Error(NO_MPP);
-    const bounds = this.#visibleBounds();
+    const bounds = this.visibleBounds();
     if (areaOf(bounds) > MAX_UNREQUESTED_PX) {
       this.page.showStatus("Zoom in to compare with the unpruned model.");
       return;
@@ -138,6 +139,7 @@ export class SlideSegmentation {
     // Later blocks have changed the labels of earlier nuclei.
     page.canvasView.resultChanged(slot);
     if (result.lost) await page.openDevice();
+    noteSpeed(model, result.ms, result.blocks);
     if (result.blocks > 0 && slot === MAIN) {
       const perBlock = formatDuration(result.ms / result.blocks);
       elements.time.textContent = `${formatDuration(result.ms)} (${perBlock} per block)`;
@@ -150,6 +152,9 @@ export class SlideSegmentation {
     const { page } = this;
     const fraction = total > 0 ? finished / total : 1;
     const remaining = finished > 1 ? remainingMs(this.#startedAt, fraction) : 0;
+    if (slot === MAIN && page.model) {
+      noteSpeed(page.model.facts.id, performance.now() - this.#startedAt, finished);
+    }
     showProgress(fraction, `${finished} of ${formatBlocks(total)}`, remaining);
     if (!block) {
       // The result of another model has been removed.

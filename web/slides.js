@@ -6,8 +6,8 @@ import { isTiff, openBlob, openUrl } from "./source.js";
 /** @import { Computation, Session } from "./prunella.js" */
 /** @import { ReadRange, Source } from "./source.js" */
 /**
- * @import { ComputeJob, SegmentResult, SlideBlockResult, SlideFacts, SlideJob, SlideProgress,
- *   SlideResult, TileIndex } from "./worker-api.d.ts"
+ * @import { Bounds, ComputeJob, SegmentResult, SlideBlockResult, SlideEstimate, SlideFacts,
+ *   SlideJob, SlideProgress, SlideResult, TileIndex } from "./worker-api.d.ts"
  */
 
 /** @typedef {{ name: string } & ({ blob: Blob } | { address: string })} SlideFile */
@@ -130,7 +130,8 @@ export class SlideSession {
   /**
    * Makes a tile with a reader that `cancelTiles` can stop.
    * @param {string} request
-   * @param {(read: ReadRange) => Promise<Uint8Array>} makeTile
+   * @template T
+   * @param {(read: ReadRange) => Promise<T>} makeTile
    */
   async #withReader(request, makeTile) {
     const controller = new AbortController();
@@ -140,6 +141,19 @@ export class SlideSession {
     } finally {
       if (this.#tileRequests.get(request) === controller) this.#tileRequests.delete(request);
     }
+  }
+
+  /**
+   * Numbers of blocks of a rectangle and of the slide.
+   * @param {number} model
+   * @param {number} mpp pixel size of the slide, µm
+   * @param {Bounds} bounds
+   * @returns {Promise<SlideEstimate>}
+   */
+  async estimate(model, mpp, bounds) {
+    const estimate = (/** @type {ReadRange} */ read) =>
+      this.session.slideEstimate(model, mpp, ...bounds, read);
+    return JSON.parse(await this.#withReader("estimate", estimate));
   }
 
   /** Cancels tiles that are no longer in view. @param {string[]} requests */

@@ -13,8 +13,14 @@ const HOVER_DELAY_MS = 60;
 const HINTS = {
   look: "",
   nucleus: "Nucleus: click one to add it, or draw around it. Escape ends.",
-  split: "Split: draw a line across a nucleus; or Enter at two points. Escape ends.",
+  split: "Split: draw a line across a nucleus, or press Enter at two points. Escape ends.",
 };
+
+/** Without its part about keys where there is a finger, not a mouse. @param {string} text */
+function hint(text) {
+  const isTouch = matchMedia("(pointer: coarse)").matches;
+  return isTouch ? text.replace(/,? or press Enter[^.]*| Escape ends\./g, "") : text;
+}
 
 /** @type {Record<string, ToolName>} */
 const TOOL_KEYS = { v: "look", b: "nucleus", s: "split" };
@@ -85,7 +91,8 @@ export class Tools {
       button.setAttribute("aria-pressed", String(button.dataset.tool === name));
     }
     elements.viewer.dataset.tool = name;
-    this.page.showStatus(HINTS[name]);
+    this.page.objectCard.show();
+    this.page.showStatus(hint(HINTS[name]));
   }
 
   /** The next stroke draws the selected nucleus anew. */
@@ -94,7 +101,7 @@ export class Tools {
     if (!object) return;
     this.use("nucleus");
     this.page.editing.redrawn = object;
-    this.page.showStatus("Redraw: draw around the nucleus. Escape ends.");
+    this.page.showStatus(hint("Redraw: draw around the nucleus. Escape ends."));
     this.page.canvasView.canvas.focus();
   }
 

@@ -166,6 +166,16 @@ export interface SlideResult {
   lost: boolean;
 }
 
+/** Numbers of blocks, before a segmentation. */
+export interface SlideEstimate {
+  /** Of the rectangle: those that hold tissue, and all. */
+  needed: number;
+  all: number;
+  /** Of the slide. */
+  slide_needed: number;
+  slide_all: number;
+}
+
 export interface SlideProgress {
   slot: number;
   finished: number;
@@ -258,6 +268,8 @@ export interface PageState {
   model: ModelSetting;
   threshold: number | null;
   insideOnly: boolean;
+  /** Whether the network reads the colours as they are. */
+  keepStain: boolean;
   /** Numbers of marks. */
   marks: Record<MarkStatus, number>;
   regions: (NamedRegion & { id: number })[];
@@ -285,6 +297,7 @@ export type ReviewCommand =
   | { "change-region": { id: number; region: NamedRegion } }
   | { "remove-region": number }
   | { "inside-only": boolean }
+  | { "keep-stain": boolean }
   | { threshold: number | null }
   | { "pixel-size": PixelSizeSetting }
   | { model: ModelSetting }
@@ -360,7 +373,8 @@ export type PlainMethodName = Exclude<MethodName, keyof JsonResults>;
 /** First message to a worker: its role, the compiled wasm, and the port for what follows. */
 export type StartMessage =
   | { role: "session"; module: WebAssembly.Module; port: MessagePort; blockPorts: MessagePort[] }
-  | { role: "block"; module: WebAssembly.Module; port: MessagePort };
+  | { role: "block"; module: WebAssembly.Module; port: MessagePort }
+  | { role: "outlines"; port: MessagePort };
 
 /** From the page to the session worker. */
 export interface CallMessage {

@@ -1,8 +1,9 @@
 // Starts a worker of the page. The session worker holds image, models and results and runs the
-// page's calls. Block workers compute blocks on the CPU.
+// page's calls. Block workers compute blocks on the CPU. The outline worker draws, without wasm.
 import init from "./prunella.js";
 import { BlockWorkerClient, serveBlocks } from "./block-worker.js";
 import { messageOf } from "./error-message.js";
+import { serveOutlines } from "./outline-worker.js";
 import { SessionWorker } from "./session-worker.js";
 
 /** @import { BlockReply, SessionMessage, StartMessage } from "./worker-api.d.ts" */
@@ -10,6 +11,10 @@ import { SessionWorker } from "./session-worker.js";
 self.onmessage = async ({ data }) => {
   /** @type {StartMessage} */
   const message = data;
+  if (message.role === "outlines") {
+    serveOutlines(message.port);
+    return;
+  }
   try {
     await init({ module_or_path: message.module });
   } catch (error) {
@@ -24,7 +29,7 @@ self.onmessage = async ({ data }) => {
   }
 };
 
-/** @param {StartMessage} start @param {unknown} error */
+/** @param {Exclude<StartMessage, { role: "outlines" }>} start @param {unknown} error */
 function reportFailedStart({ role, port }, error) {
   if (role === "session") {
     /** @type {SessionMessage} */

@@ -13,9 +13,8 @@ use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
 use crate::raster::{
     Orientation, Padding, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics,
+    stain_note,
 };
-
-pub(super) use crate::raster::STAIN_MATCHED;
 
 /// A pixel is nucleus above this, in pixel scores (the paper's choice).
 const PIXEL_THRESHOLD: f32 = 0.5;
@@ -37,8 +36,8 @@ pub(super) struct EngineArguments {
     /// 'prunella devices' lists them.
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
-    /// auto (colours of a stain that the model never saw are matched to those it did), keep or
-    /// match.
+    /// auto (colours of a stain that the model never saw are matched to those it did), keep (colours
+    /// stay as they are) or match (to the mean of the training tiles).
     #[arg(long, default_value = "auto")]
     pub stain: StainMode,
 }
@@ -139,7 +138,8 @@ impl ImageRunner<'_> {
     /// # Errors
     /// Those of [`Segmenter::segment`].
     pub(super) fn run_with(&self, image: &RgbImage, bar: &ProgressBar) -> Result<SegmentedImage> {
-        let stain_lut = StainLut::for_mode(self.how.stain, StainStatistics::of([image]));
+        let stain = StainStatistics::of([image]);
+        let stain_lut = StainLut::for_mode(self.how.stain, stain);
         let padding = Padding::of(image);
         let filled = match &padding {
             Some(padding) => Cow::Owned(padding.filled(image)),
@@ -150,6 +150,9 @@ impl ImageRunner<'_> {
             None => filled,
         };
         let mut warnings = Warnings::default();
+        if let Some(note) = stain_note(stain.as_ref()) {
+            warnings.note(note);
+        }
         let begun = Instant::now();
         let (mut map, device) = self.mean_of_views(&normalised, bar, &mut warnings)?;
         if let Some(padding) = &padding {

@@ -14,7 +14,8 @@ use crate::dataset::phantom;
 use crate::engine::{Control, SegmentOptions, segment};
 use crate::error::{Error, Result};
 use crate::export::{
-    LinkPrecision, MAX_CHARACTERS, OnnxForm, from_link, quantised, to_html, to_link, to_onnx,
+    LinkPrecision, MAX_CHARACTERS, OnnxForm, from_link, quantised, rounded, to_html, to_link,
+    to_onnx,
 };
 use crate::metrics::PixelCounts;
 use crate::model::{Architecture, Model, Precision};
@@ -25,14 +26,17 @@ const COMPARED_PX: usize = 256;
 /// Grid on which DCCNs are compared: all pixels would take minutes.
 const DCCN_STRIDE: usize = 8;
 
-/// Write a model as ONNX, as a link or as an HTML page.
+/// Write a model as ONNX, as a link, as an HTML page or as a smaller model file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella export models/dcnn-90.safetensors --onnx --dense --out nuclei.onnx
   prunella export dccn.safetensors --onnx
   prunella export smallest.safetensors --link
-  prunella export smallest.safetensors --html --out nuclei.html")]
-#[command(group(clap::ArgGroup::new("format").required(true).args(["onnx", "link", "html"])))]
+  prunella export smallest.safetensors --html --out nuclei.html
+  prunella export tuned.safetensors --round 6 --out small.safetensors")]
+#[command(group(
+    clap::ArgGroup::new("format").required(true).args(["onnx", "link", "html", "round"])
+))]
 #[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(super) struct ExportArguments {
     /// A model file (.safetensors).
@@ -51,6 +55,11 @@ pub(super) struct ExportArguments {
     /// Write the page with the model as one HTML file, which runs from a disk or a mail.
     #[arg(long)]
     html: bool,
+    /// Write a model file in half precision whose weights keep this many significant bits, 1 to 11:
+    /// the fewer, the smaller it is compressed. Scores on the card are left out; measure them with
+    /// 'prunella evaluate --record'.
+    #[arg(long, value_name = "BITS", requires = "out")]
+    round: Option<u32>,
     /// With --html: folder of the built page [default: 'page' beside the program].
     #[arg(long, requires = "html")]
     page: Option<PathBuf>,
@@ -105,7 +114,9 @@ struct LinkResult<'a> {
 /// `prunella export`.
 pub(super) fn export(arguments: &ExportArguments, output: Output) -> Result<CommandOutcome> {
     let model = Model::load(&arguments.model)?;
-    if arguments.link {
+    if let Some(bits) = arguments.round {
+        write_rounded(arguments, &model, bits, output)
+    } else if arguments.link {
         print_link(arguments, &model, output)
     } else if arguments.html {
         write_html(arguments, &model, output)
@@ -153,6 +164,39 @@ fn write_onnx(
         &json!({ "file": file, "bytes": bytes, "dense": arguments.dense }),
         &format!("{} ({bytes} bytes)", file.display()),
     )?;
+    Ok(CommandOutcome::Done)
+}
+
+#[derive(Serialize)]
+struct RoundResult<'a> {
+    file: &'a Path,
+    bytes: u64,
+    significant_bits: u32,
+    fingerprint: String,
+}
+
+fn write_rounded(
+    arguments: &ExportArguments,
+    model: &Model,
+    significant_bits: u32,
+    output: Output,
+) -> Result<CommandOutcome> {
+    let file = arguments.file("safetensors");
+    check_outputs(std::slice::from_ref(&file), std::slice::from_ref(&arguments.model))?;
+    let rounded = rounded(model, significant_bits)?;
+    rounded.save(&file, Precision::F16)?;
+    let result = RoundResult {
+        file: &file,
+        bytes: std::fs::metadata(&file).map_or(0, |m| m.len()),
+        significant_bits,
+        fingerprint: rounded.fingerprint(),
+    };
+    let text = format!(
+        "{} ({} bytes); weights have {significant_bits} significant bits",
+        file.display(),
+        result.bytes
+    );
+    output.result(&json!(result), &text)?;
     Ok(CommandOutcome::Done)
 }
 

@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::CommandOutcome;
-use super::engine::{EngineArguments, ImageRunner, STAIN_MATCHED, ViewArguments};
+use super::engine::{EngineArguments, ImageRunner, ViewArguments};
 use super::output::Output;
 use super::output_files::{
     check_distinct, check_results, check_same_image, image_source, result_name, slide_result_name,
@@ -26,7 +26,7 @@ use crate::model::Model;
 use crate::picture::{first_bytes, is_tiff, read_picture_file};
 use crate::platform::{threads, write_atomic, write_streamed};
 use crate::raster::{
-    DecodeLimits, LabelMap, OUTLINE_COLOUR, ProbabilityMap, RgbImage, StainMode, encode_mask_png,
+    DecodeLimits, LabelMap, OUTLINE_COLOUR, ProbabilityMap, RgbImage, encode_mask_png,
     encode_overlay_png, encode_probability_png, encode_result_labels, outline_mask, overlay,
 };
 use crate::slide::{FileSource, PixelSize, SlideReader};
@@ -81,6 +81,8 @@ struct ImageResult {
     nuclei: usize,
     cell_fraction: f64,
     device: String,
+    /// Whether the network read matched colours instead of the image's own.
+    stain_matched: bool,
     /// Network alone; other images may compute beside it.
     milliseconds: f64,
     /// Objects, measurements and their files.
@@ -387,9 +389,6 @@ fn segment_one(
     for note in &run.warnings.notes {
         feedback.remark(&format!("{name}: {note}"));
     }
-    if run.stain_matched && arguments.how.stain == StainMode::Auto {
-        feedback.remark(&format!("{name}: {STAIN_MATCHED}"));
-    }
     let parameters = arguments.how.instances(model);
     let source = Some(image_source(&path.to_string_lossy()));
     let provenance = Provenance { model: model.fingerprint(), mpp_um, image: source };
@@ -423,6 +422,7 @@ fn segment_one(
         nuclei: objects.count,
         cell_fraction: cells as f64 / labels.data().len() as f64,
         device: run.device,
+        stain_matched: run.stain_matched,
         milliseconds: run.milliseconds,
         instances_milliseconds,
         geojson: objects.geojson,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::CommandOutcome;
-use super::engine::{EngineArguments, STAIN_MATCHED};
+use super::engine::EngineArguments;
 use super::output::{Output, stop_flag};
 use super::output_files::{
     check_outputs, check_results, check_same_image, image_source, slide_result_name,
@@ -20,7 +20,7 @@ use crate::instances::Provenance;
 use crate::model::Model;
 use crate::picture::{first_bytes, foreign_format, is_picture, is_tiff};
 use crate::platform::{read_file, write_atomic, write_streamed};
-use crate::raster::{StainMode, encode_rgb_png};
+use crate::raster::encode_rgb_png;
 use crate::slide::{SlideReader, source};
 use crate::whole_slide::{
     BLOCK_PX, BackgroundBlocks, BlockStore, SegmentSettings, SlideRegion, SlideRun, SlideSetup,
@@ -167,8 +167,8 @@ pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result
     };
     let setup = SlideSetup::of_slide(&reader.slide, model.card().mpp_um, settings)?;
     let job = setup.complete(&reader, stop_flag())?;
-    if job.stain_lut().is_some() && a.how.stain == StainMode::Auto {
-        output.remark(&format!("{}: {STAIN_MATCHED} (--stain keep does not)", a.slide));
+    if let Some(note) = job.stain_note() {
+        output.remark(&format!("{}: {note}", a.slide));
     }
     let segmenter = a.how.open(Arc::clone(&model), output)?;
     let run = SlideRun {

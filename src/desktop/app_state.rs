@@ -623,9 +623,9 @@ impl AppState {
         }
         let mut shelf = lock(&self.results);
         shelf.use_settings(&self.settings);
-        let stain_matched = shelf.counted().is_some_and(|result| result.job.stain_lut().is_some());
+        let note = shelf.counted().and_then(|result| result.job.stain_note());
         drop(shelf);
-        self.job_notes.retain(|note| stain_matched || note != crate::raster::STAIN_MATCHED);
+        self.job_notes = note.map(str::to_owned).into_iter().collect();
         self.redraw_results();
         self.refresh_selection();
         self.refresh_scores();

@@ -13,7 +13,6 @@ use crate::engine::gpu::Gpu;
 use crate::engine::{DeviceChoice, SegmentOptions, Segmenter};
 use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
-use crate::raster::STAIN_MATCHED;
 use crate::slide::SlideBounds;
 use crate::whole_slide::SlideRun;
 
@@ -137,8 +136,8 @@ fn run(
         let model_mpp_um = task.model.card().mpp_um;
         let mpp_um = task.settings.mpp_um;
         let job = task.document.prepare(model_mpp_um, task.parameters, mpp_um, cancel)?;
-        if job.stain_lut().is_some() {
-            events.send(JobEvent::Note(STAIN_MATCHED));
+        if let Some(note) = job.stain_note() {
+            events.send(JobEvent::Note(note));
         }
         let result = SlideResult::new(task.settings.clone(), job);
         let mut shelf = lock();

@@ -43,6 +43,11 @@ pub enum HistoryStep {
         /// `int8` or `f16`.
         precision: String,
     },
+    /// Weights rounded to half precision and so many significant bits.
+    Round {
+        /// 1 to 11.
+        significant_bits: u32,
+    },
     /// An entry of another version.
     #[serde(skip)]
     Other {
@@ -141,6 +146,7 @@ mod tests {
             r#"{"seed":1,"step":"initialise"}"#,
             r#"{"criterion":"l1","ratio":0.9,"step":"prune"}"#,
             r#"{"precision":"int8","step":"link"}"#,
+            r#"{"significant_bits":6,"step":"round"}"#,
             // A number that an f32 would not hold, and a field of another version.
             r#"{"device":"CPU","last_epoch":null,"recipe":{"stain_shift":0.029999999329447743},"step":"train","teacher":null,"tiles":["a","b"]}"#,
             r#"{"device":"CPU","last_epoch":{"epoch":3},"recipe":{},"step":"train","teachers":["0b95"],"tiles":[]}"#,
@@ -152,7 +158,7 @@ mod tests {
             assert_eq!(written(&step), text);
         }
         assert_eq!(read(texts[0]), HistoryStep::Initialise { seed: 1 });
-        let HistoryStep::Train(training) = read(texts[4]) else { unreachable!("a training") };
+        let HistoryStep::Train(training) = read(texts[5]) else { unreachable!("a training") };
         assert_eq!(training.teachers, Some(vec!["0b95".to_owned()]));
     }
 

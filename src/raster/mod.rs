@@ -38,7 +38,7 @@ pub use polygon::{
 #[cfg(not(target_arch = "wasm32"))]
 pub use result_mark::is_segmentation_result;
 pub use stain::{STAINS, Stain, StainFilter, hematoxylin_weights, optical_density_table};
-pub use stain_match::{STAIN_MATCHED, StainLut, StainMode, StainStatistics};
+pub use stain_match::{StainLut, StainMode, StainStatistics, stain_note};
 
 use crate::error::{Error, Result};
 

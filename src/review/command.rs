@@ -38,6 +38,8 @@ pub enum ReviewCommand {
     RemoveRegion(u32),
     /// Whether only nuclei inside regions count.
     InsideOnly(bool),
+    /// Whether the network reads the colours as they are, not matched to those it learned from.
+    KeepStain(bool),
     /// Threshold of probabilities, 0 to 1; none for the model's own.
     Threshold(Option<f32>),
     /// Pixel size of the finest level.

@@ -27,6 +27,7 @@ struct UndoableSettings {
     model: ModelSetting,
     threshold: Option<f32>,
     inside_only: bool,
+    keep_stain: bool,
 }
 
 impl UndoableSettings {
@@ -36,6 +37,7 @@ impl UndoableSettings {
             model: state.model.clone(),
             threshold: state.threshold,
             inside_only: state.inside_only,
+            keep_stain: state.keep_stain,
         }
     }
 
@@ -44,6 +46,7 @@ impl UndoableSettings {
         state.model = self.model.clone();
         state.threshold = self.threshold;
         state.inside_only = self.inside_only;
+        state.keep_stain = self.keep_stain;
     }
 }
 
@@ -121,14 +124,15 @@ impl Review {
     pub fn apply(&mut self, command: ReviewCommand) -> Result<()> {
         match command {
             ReviewCommand::Open { document, pixel_size } => {
-                let ReviewState { model, threshold, display, .. } = std::mem::take(&mut self.state);
+                let old = std::mem::take(&mut self.state);
                 let document = Some(document);
                 let state = ReviewState {
                     document,
                     pixel_size,
-                    model,
-                    threshold,
-                    display,
+                    model: old.model,
+                    threshold: old.threshold,
+                    keep_stain: old.keep_stain,
+                    display: old.display,
                     ..ReviewState::default()
                 };
                 *self = self.restored(state);
@@ -214,6 +218,10 @@ impl Review {
             ReviewCommand::InsideOnly(inside_only) => {
                 draft.after.inside_only = inside_only;
                 "count inside regions"
+            }
+            ReviewCommand::KeepStain(keep_stain) => {
+                draft.after.keep_stain = keep_stain;
+                "match stain colours or not"
             }
             ReviewCommand::Threshold(threshold) => {
                 if threshold.is_some_and(|value| !(0.0..=1.0).contains(&value)) {

@@ -136,6 +136,8 @@ pub struct ReviewState {
     pub threshold: Option<f32>,
     /// Whether only nuclei inside regions count.
     pub inside_only: bool,
+    /// Whether the network reads the colours as they are.
+    pub keep_stain: bool,
     /// Decisions about nuclei.
     pub marks: Marks,
     /// Regions by number.

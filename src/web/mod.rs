@@ -5,6 +5,7 @@
 
 mod block;
 mod computation;
+mod estimate;
 mod models;
 mod reference;
 mod regions;

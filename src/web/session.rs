@@ -21,8 +21,8 @@ use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
 use crate::picture::{Picture, foreign_format, read_picture};
 use crate::raster::{
-    DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, STAIN_MATCHED, StainFilter, StainLut,
-    StainMode, StainStatistics, phantom,
+    DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, StainFilter, StainLut, StainMode,
+    StainStatistics, phantom, stain_note,
 };
 use crate::slide::PixelSize;
 use crate::viewer::{Pyramid, RESULT_LAYERS};
@@ -79,8 +79,8 @@ impl ModelInput {
     }
 
     /// Of a window that is too small a part to share the stain of its slide.
-    pub(super) fn of_window(image: RgbImage) -> Self {
-        let stain_lut = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&image]));
+    pub(super) fn of_window(image: RgbImage, stain: StainMode) -> Self {
+        let stain_lut = StainLut::for_mode(stain, StainStatistics::of([&image]));
         Self::new(Arc::new(image), stain_lut.as_ref())
     }
 }
@@ -93,6 +93,8 @@ struct ImageInput {
     input: ModelInput,
     /// Whether the network reads other colours than the image's own.
     is_matched: bool,
+    /// What a person should know about the stain.
+    note: Option<&'static str>,
 }
 
 /// A result while it is computed and when it is complete.
@@ -136,6 +138,8 @@ pub(super) struct State {
     pub comparison_review: ReviewInput,
     /// The window in which two models are compared.
     pub preview: Option<ModelInput>,
+    /// Whether colours are matched, of images, slides and windows.
+    pub stain: StainMode,
     models: BTreeMap<u32, Arc<Model>>,
     last_model: u32,
     /// The device that was opened last.
@@ -201,9 +205,11 @@ impl State {
             let everything = Block { row: 0, column: 0, width, height };
             Arc::new(sampling.apply((*image).clone(), everything)?)
         };
-        let stain_lut = StainLut::for_mode(StainMode::Auto, StainStatistics::of([&*image]));
+        let stain = StainStatistics::of([&*image]);
+        let note = stain_note(stain.as_ref());
+        let stain_lut = StainLut::for_mode(self.stain, stain);
         let input = ModelInput::new(image, stain_lut.as_ref());
-        let known = ImageInput { sampling, input, is_matched: stain_lut.is_some() };
+        let known = ImageInput { sampling, input, is_matched: stain_lut.is_some(), note };
         self.image_input = Some(known.clone());
         Ok(known)
     }
@@ -466,9 +472,7 @@ impl Session {
         let mut notes = Vec::new();
         let (input, scale) = if (slot as usize) < FIRST_PREVIEW_SLOT {
             let known = state.image_input(mpp, model.card().mpp_um).thrown()?;
-            if known.is_matched {
-                notes.push(STAIN_MATCHED.to_owned());
-            }
+            notes.extend(known.note.map(str::to_owned));
             (known.input, if known.sampling.is_same() { 1.0 } else { known.sampling.scale })
         } else {
             let preview = state.preview.clone();
@@ -498,6 +502,25 @@ impl Session {
         });
         drop(state);
         Ok(Computation::of_slot(self, id, slot, normalised, scale, notes))
+    }
+
+    /// Whether colours far from those of the training tiles are matched to them, as they are at
+    /// first. Later results follow; the preview window must be set again.
+    #[wasm_bindgen(js_name = setStainMatching)]
+    pub fn set_stain_matching(&self, is_on: bool) {
+        let mut state = self.state.borrow_mut();
+        state.stain = if is_on { StainMode::Auto } else { StainMode::Keep };
+        state.image_input = None;
+    }
+
+    /// Whether the network read other colours than those of what is open, by its last result; none
+    /// before that.
+    #[must_use]
+    #[wasm_bindgen(js_name = stainMatched)]
+    pub fn stain_matched(&self) -> Option<bool> {
+        let state = self.state.borrow();
+        let of_image = state.image_input.as_ref().map(|known| known.is_matched);
+        of_image.or_else(|| state.slide_result(0).map(|found| found.job.stain_lut().is_some()))
     }
 
     /// Stops what the GPU is doing after the block under way.

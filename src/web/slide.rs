@@ -20,7 +20,7 @@ use super::{Thrown as _, json, viewport};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::Provenance;
 use crate::model::InstanceParameters;
-use crate::raster::{STAIN_MATCHED, StainMode};
+
 use crate::review::ReviewedIndex;
 use crate::slide::SlideBounds;
 use crate::viewer::{TileKey, compose, nuclei_tile};
@@ -31,7 +31,7 @@ use crate::whole_slide::{
 /// A TIFF of one level is an image while it has no more pixels than this.
 const MAX_IMAGE_PX: usize = 36_000_000;
 /// Side of a block, pixels: small enough for answers to come soon and for memory to stay low.
-const BLOCK_PX: usize = 1024;
+pub(super) const BLOCK_PX: usize = 1024;
 
 /// The nuclei of a slide and the job that finds them.
 pub(super) struct SlideResult {
@@ -42,11 +42,12 @@ pub(super) struct SlideResult {
 
 impl SlideResult {
     /// Whether it was found by that model with these settings.
-    fn is_of(&self, fingerprint: &str, mpp_um: f64, parameters: &InstanceParameters) -> bool {
+    fn is_of(&self, fingerprint: &str, wanted: &SegmentSettings) -> bool {
         let settings = self.job.settings();
         self.fingerprint == fingerprint
-            && settings.mpp_um == Some(mpp_um)
-            && settings.parameters == *parameters
+            && settings.mpp_um == wanted.mpp_um
+            && settings.parameters == wanted.parameters
+            && settings.stain == wanted.stain
     }
 
     /// GeoJSON and CSV of the nuclei that count.
@@ -75,7 +76,7 @@ struct FinishedBlock {
 
 /// What was unusual about a slide's stain.
 fn stain_notes(job: &SlideJob) -> Vec<&'static str> {
-    if job.stain_lut().is_some() { vec![STAIN_MATCHED] } else { Vec::new() }
+    job.stain_note().into_iter().collect()
 }
 
 impl Session {
@@ -125,19 +126,19 @@ impl Session {
         let (own, fingerprint) = (model.card().instances, model.fingerprint());
         let threshold = if threshold < 0.0 { own.threshold } else { threshold };
         let parameters = InstanceParameters { threshold, ..own };
-        if let Some(answer) = self.state.borrow().slide_result(slot)
-            && answer.is_of(&fingerprint, mpp_um, &parameters)
-        {
-            return Ok(stain_notes(&answer.job));
-        }
         let settings = SegmentSettings {
             parameters,
             region: SlideRegion::Everything,
             mpp_um: Some(mpp_um),
-            stain: StainMode::Auto,
+            stain: self.state.borrow().stain,
             background: BackgroundBlocks::Skip,
             block_px: BLOCK_PX,
         };
+        if let Some(answer) = self.state.borrow().slide_result(slot)
+            && answer.is_of(&fingerprint, &settings)
+        {
+            return Ok(stain_notes(&answer.job));
+        }
         let mut setup = SlideSetup::of_slide(&slide.slide, model.card().mpp_um, settings)?;
         if let Some(tissue) = slide.tissue.borrow().clone() {
             setup = setup.with_tissue(tissue);
@@ -219,8 +220,9 @@ impl Session {
         let request = sampling.request(window);
         let pixels = slide.region(request.level, request.rect, read).await?;
         // The stain of the window alone is enough to compare two models.
-        let input = ModelInput::of_window(sampling.apply(pixels, window)?);
-        self.state.borrow_mut().set_preview(input);
+        let mut state = self.state.borrow_mut();
+        let input = ModelInput::of_window(sampling.apply(pixels, window)?, state.stain);
+        state.set_preview(input);
         Ok(())
     }
 }

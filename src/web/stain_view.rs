@@ -8,7 +8,7 @@ use crate::raster::{Stain, StainFilter};
 
 #[wasm_bindgen]
 impl Session {
-    /// Shows one stain in the tiles that are made from now on: `hematoxylin`, `eosin`, or `both`
+    /// Shows one stain in the tiles that are made from now on: `hematoxylin`, `eosin`, or `rgb`
     /// for the image as it is.
     ///
     /// # Errors
@@ -16,7 +16,7 @@ impl Session {
     #[wasm_bindgen(js_name = setStainView)]
     pub fn set_stain_view(&self, stain: &str) -> std::result::Result<(), JsValue> {
         let filter = match stain {
-            "both" => None,
+            "rgb" => None,
             "hematoxylin" => Some(StainFilter::new(Stain::Hematoxylin)),
             "eosin" => Some(StainFilter::new(Stain::Eosin)),
             _ => return Err(super::thrown(&Error::invalid("There is no such stain"))),

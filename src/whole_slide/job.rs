@@ -23,7 +23,9 @@ use crate::engine::{Block, blocks};
 use crate::error::{Error, Result};
 use crate::instances::{label_nuclei, measure_nuclei};
 use crate::model::InstanceParameters;
-use crate::raster::{Padding, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics};
+use crate::raster::{
+    Padding, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics, stain_note,
+};
 use crate::slide::{Rect, Slide, SlideBounds};
 
 /// A rectangle of one level of the slide, in pixels of that level.
@@ -192,6 +194,7 @@ impl SlideSetup {
         };
         let stain = StainStatistics::of(&self.window_pixels);
         let stain_lut = StainLut::for_mode(self.settings.stain, stain);
+        let is_measured = !self.window_pixels.is_empty();
         let (width, height) = (self.sampling.width(), self.sampling.height());
         let all = blocks(width, height, self.settings.block_px);
         let scale = self.sampling.scale;
@@ -207,6 +210,7 @@ impl SlideSetup {
             settings: self.settings,
             tissue,
             stain_lut,
+            stain_note: if is_measured { stain_note(stain.as_ref()) } else { None },
             blocks: all,
             needed: has_tissue,
         })
@@ -223,6 +227,15 @@ pub(super) fn scaled_bounds(block: Block, scale: f64) -> SlideBounds {
     }
 }
 
+/// Blocks of a part of a slide, for an estimate of its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BlockNumbers {
+    /// That are to be segmented.
+    pub needed: usize,
+    /// With those that hold no tissue.
+    pub all: usize,
+}
+
 /// A slide prepared for segmentation, block by block in any order.
 #[derive(Debug, Clone)]
 pub struct SlideJob {
@@ -230,6 +243,7 @@ pub struct SlideJob {
     settings: SegmentSettings,
     tissue: Arc<Tissue>,
     stain_lut: Option<StainLut>,
+    stain_note: Option<&'static str>,
     blocks: Vec<Block>,
     /// Whether each block holds tissue and lies in the region.
     needed: Vec<bool>,
@@ -266,6 +280,19 @@ impl SlideJob {
         (0..self.blocks.len()).filter(|block| self.needed[*block]).collect()
     }
 
+    /// Numbers of the blocks that share an area with a rectangle of the slide.
+    #[must_use]
+    pub fn blocks_in(&self, bounds: &SlideBounds) -> BlockNumbers {
+        let mut numbers = BlockNumbers::default();
+        for (block, needed) in self.blocks.iter().zip(&self.needed) {
+            if scaled_bounds(*block, self.sampling.scale).intersects(bounds) {
+                numbers.all += 1;
+                numbers.needed += usize::from(*needed);
+            }
+        }
+        numbers
+    }
+
     /// Width and height of the whole in the model's pixels.
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
@@ -300,6 +327,12 @@ impl SlideJob {
     #[must_use]
     pub fn stain_lut(&self) -> Option<&StainLut> {
         self.stain_lut.as_ref()
+    }
+
+    /// What a person should know about the stain. It is not measured where it is kept.
+    #[must_use]
+    pub fn stain_note(&self) -> Option<&'static str> {
+        self.stain_note
     }
 
     fn halo(&self, block: usize) -> Result<BlockHalo> {
@@ -435,6 +468,10 @@ mod tests {
         let region = "0,0,100,100".parse().expect("region");
         let job = job_of(&image, SegmentSettings { region, ..settings(128) });
         assert_eq!(job.needed(), [0]);
+        let left_half = SlideBounds { left: 0.0, top: 0.0, right: 150.0, bottom: 200.0 };
+        assert_eq!(job.blocks_in(&left_half), BlockNumbers { needed: 1, all: 4 });
+        let outside = SlideBounds { left: 300.0, top: 0.0, right: 400.0, bottom: 200.0 };
+        assert_eq!(job.blocks_in(&outside), BlockNumbers::default());
         assert!(!job.is_needed(5) && !job.is_needed(99));
     }
 }

@@ -24,7 +24,10 @@ mod tissue;
 pub use block_halo::{BlockHalo, MARGIN_PX};
 #[cfg(not(target_arch = "wasm32"))]
 pub use block_store::{BlockStore, write_finished};
-pub use job::{BackgroundBlocks, BlockPixels, PixelRequest, SegmentSettings, SlideJob, SlideSetup};
+pub use job::{
+    BackgroundBlocks, BlockNumbers, BlockPixels, PixelRequest, SegmentSettings, SlideJob,
+    SlideSetup,
+};
 pub use nucleus::SlideNucleus;
 pub use nucleus_index::NucleusIndex;
 pub use region::{RegionPart, SlideRegion};

@@ -562,6 +562,7 @@ test("on a phone the list and the messages are in sight", async () => {
     { name: "scan.dcm", mimeType: "", buffer: dicom() },
   ]);
   await waitForNuclei(page);
+  await page.tap("#sheet-raise");
   await page.tap("#folder li:nth-child(2) button");
   await page.waitForSelector("#alert:not([hidden])");
   const box = await page.locator("#alert").boundingBox();

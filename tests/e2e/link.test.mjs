@@ -181,3 +181,83 @@ test("bad files give a message and the open image stays", async () => {
   assert.equal(await page.textContent("#parameters"), "9,702", "the model stays");
   await context.close();
 });
+
+/** Opens the dialog of a page and waits for its link. */
+async function openShare(page) {
+  await page.click("#share-open");
+  return linkOf(page);
+}
+
+/** The link of the dialog, once it is made and its alternatives are measured. */
+async function linkOf(page) {
+  await page.waitForFunction(() =>
+    /effect|Dice/.test(document.getElementById("share-cost").textContent),
+  );
+  return page.inputValue("#share-link");
+}
+
+test("the dialog offers a shorter link for a long one, which stays possible", async () => {
+  const { context, page } = await openPage(browser, `${host.address}?device=cpu`);
+  const long = await openShare(page);
+  assert.ok(long.length > 400_000, `${long.length} characters`);
+  assert.match(await page.textContent("#share-gets"), /416,541 parameters, 8 bits each/);
+  assert.match(await page.textContent("#share-advice"), /30,000 characters/);
+  assert.equal(await page.isVisible("#share-int8"), false, "8 bits are used already");
+  assert.equal(await page.isVisible("#share-own"), false);
+  const offered = await page.textContent("#share-smallest");
+
+  await page.click("#share-smallest");
+  await page.waitForSelector("#share-own:visible");
+  const short = await linkOf(page);
+  assert.ok(offered.includes(`${short.length.toLocaleString("en")} characters`), offered);
+  assert.ok(short.length < 16_384, `${short.length} characters`);
+  assert.match(await page.textContent("#share-gets"), /the smallest model: 9,702 parameters/);
+  assert.equal(await page.isVisible("#share-advice"), false);
+  const back = await page.textContent("#share-own");
+  assert.ok(back.includes(`${long.length.toLocaleString("en")} characters`), back);
+
+  await page.click("#share-own");
+  await page.waitForSelector("#share-smallest:visible");
+  assert.equal(await linkOf(page), long);
+  // At 16 bits both ways are offered.
+  await page.check("#f16");
+  await page.waitForSelector("#share-int8:visible");
+  assert.equal(await page.isVisible("#share-smallest"), true);
+  await page.click("#share-int8");
+  await page.waitForSelector("#share-int8", { state: "hidden" });
+  assert.equal(await page.isChecked("#int8"), true);
+  assert.equal(await linkOf(page), long);
+  await context.close();
+});
+
+test("a received link says what it holds and what to do", async () => {
+  const link = runProgram("export", modelPath("dcnn-90-all"), "--link").trim();
+  const image = encodeURIComponent("/there/field.png");
+  const { context, page } = await openPage(browser, `${host.address}?device=cpu${link}&t=0.6`);
+  const received = await page.innerText("#received");
+  assert.match(received, /^You received a model: 9,702 parameters, 90 % of its filters removed, /);
+  assert.match(received, /threshold 0\.6\. Open an image to use it\./);
+  assert.match(received, /Sent along: a threshold of 0\.6 in place of the model's 0\.45\./);
+  assert.match(received, /Licence: CC BY-NC-SA 4\.0/);
+  assert.equal(await page.isVisible("#choose-file"), true);
+  assert.doesNotMatch(await page.textContent("body"), /\b0 % (of its filters )?removed|as it was/);
+  await dropFile(page, "field.png", field);
+  await waitForNuclei(page);
+  assert.equal(await page.isVisible("#received"), false);
+  const facts = await page.textContent("#model-kind");
+  assert.match(facts, /9,702 parameters, 90 % of its filters removed before.*CC BY-NC-SA/);
+  assert.equal(await page.textContent("#left-label"), "as loaded");
+  await context.close();
+
+  const withImage = await openPage(browser, `${host.address}?device=cpu&image_url=${image}${link}`);
+  await waitForNuclei(withImage.page);
+  assert.match(await withImage.page.textContent("#received"), /an image, field\.png/);
+  await withImage.context.close();
+
+  const cut = await openPage(browser, `${host.address}?device=cpu${link.slice(0, -60)}`);
+  assert.match(await cut.page.innerText("#received"), /could not be read.*\n+.*own model is ready/);
+  assert.equal(await cut.page.isVisible("#alert"), true);
+  await dropFile(cut.page, "field.png", field);
+  assert.ok((await waitForNuclei(cut.page)) > 0);
+  await cut.context.close();
+});

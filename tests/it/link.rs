@@ -1,6 +1,6 @@
 //! A model as a link: exported, imported, and refused when it is broken.
 
-use prunella::model::{Model, Precision, dcnn};
+use prunella::model::{Model, Precision, dcnn, stored_precision};
 
 use crate::support::{root, run, run_json, text};
 
@@ -45,4 +45,29 @@ fn pruning_with_scope_all_narrows_the_hidden_layer_too() {
         .expect("saved");
     run_json(&["prune", text(&from), "--ratio", "0.5", "--scope", "all", "--out", text(&to)]);
     assert_eq!(Model::load(&to).expect("pruned").card().architecture, dcnn([2, 3, 4], 20, 2));
+}
+
+#[test]
+fn a_model_of_few_bits_is_written_in_half_precision_and_its_source_stays() {
+    let dir = tempfile::tempdir().expect("folder");
+    let source = dir.path().join("whole.safetensors");
+    let out = dir.path().join("small.safetensors");
+    Model::random(dcnn([2, 3, 4], 8, 2), 5)
+        .expect("model")
+        .save(&source, Precision::F32)
+        .expect("saved");
+    let arguments = ["export", text(&source), "--round", "6", "--out", text(&out)];
+    let result = run_json(&arguments);
+    let bytes = std::fs::read(&out).expect("file");
+    assert_eq!(result["bytes"], bytes.len());
+    assert_eq!(stored_precision(&bytes).expect("precision"), Precision::F16);
+    let small = Model::load(&out).expect("model");
+    assert_eq!(result["fingerprint"], small.fingerprint());
+    for (arguments, sentence) in [
+        (["export", text(&source), "--round", "12", "--out", text(&out)], "1 to 11"),
+        (["export", text(&source), "--round", "6", "--out", text(&source)], "input"),
+    ] {
+        let (code, _, stderr) = run(&arguments);
+        assert!(code == Some(2) && stderr.contains(sentence), "{code:?} {stderr}");
+    }
 }
