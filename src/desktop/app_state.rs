@@ -137,6 +137,8 @@ pub struct AppState {
     pub(super) tile_loader: TileLoader,
     wake: Wake,
     recording: Option<File>,
+    /// State that the command under way restored from the device.
+    restored: Option<Box<ReviewState>>,
     /// Result tiles that the screen has and that are up to date.
     pub(super) current_results: BTreeSet<TileKey>,
     /// Image tiles that cannot be read; they are not requested again.
@@ -188,6 +190,7 @@ impl AppState {
             tile_loader: TileLoader::start(&wake),
             wake,
             recording: None,
+            restored: None,
             current_results: BTreeSet::new(),
             failed_tiles: BTreeSet::new(),
             finished_blocks: Vec::new(),
@@ -309,9 +312,15 @@ impl AppState {
                 self.record_command(&Command::Wait);
             }
         }
-        self.record_command(command);
         let before = self.revision;
         let executed = self.execute(command);
+        if executed.is_ok() {
+            // What failed did nothing, and would end a script.
+            self.record_command(command);
+            if let Some(state) = self.restored.take() {
+                self.record_command(&Command::State(state));
+            }
+        }
         if self.revision != before {
             self.follow_review();
             self.save_state();
@@ -464,7 +473,7 @@ impl AppState {
         };
         match self.store.load(&fingerprint) {
             Ok(Some(state)) if !fingerprint.is_empty() => {
-                self.record_command(&Command::State(Box::new(state.clone())));
+                self.restored = Some(Box::new(state.clone()));
                 self.restore(state);
             }
             Ok(_) => {}

@@ -131,3 +131,69 @@ fn unit_normal(from: ScreenPoint, to: ScreenPoint) -> Option<[f32; 2]> {
     let length = dx.hypot(dy);
     (length > 1e-6).then(|| [-dy / length, dx / length])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn circle(x: f64, y: f64, radius: f64, corners: u32) -> Vec<ScreenPoint> {
+        let mut points = Vec::new();
+        for corner in 0..=corners {
+            let angle = f64::from(corner % corners) / f64::from(corners) * std::f64::consts::TAU;
+            points.push(ScreenPoint { x: x + radius * angle.cos(), y: y + radius * angle.sin() });
+        }
+        points
+    }
+
+    fn stroke(points: Vec<ScreenPoint>) -> OutlineStroke {
+        OutlineStroke { points, colour: [76, 201, 255], opacity: 1.0, width: 2.0 }
+    }
+
+    fn mesh_of(strokes: &[OutlineStroke], scale: f64) -> Arc<Mesh> {
+        let Shape::Mesh(mesh) = stroke_shape(strokes, scale) else { unreachable!("a mesh") };
+        assert!(mesh.is_valid());
+        mesh
+    }
+
+    #[test]
+    fn a_ring_is_as_wide_as_its_line_and_closed() {
+        let mesh = mesh_of(&[stroke(circle(50.0, 50.0, 20.0, 40))], 2.0);
+        assert_eq!(mesh.vertices.len(), 40 * ACROSS as usize);
+        assert_eq!(mesh.indices.len(), 40 * 3 * (ACROSS as usize - 1) * 2);
+        for vertex in &mesh.vertices {
+            // Points are half as many as pixels.
+            let distance = (vertex.pos - pos2(25.0, 25.0)).length() * 2.0;
+            let from_line = (distance - 20.0).abs();
+            let is_edge = vertex.color == Color32::TRANSPARENT;
+            assert!((from_line - if is_edge { 1.5 } else { 0.5 }).abs() < 0.1, "{from_line}");
+        }
+    }
+
+    #[test]
+    fn odd_lines_give_valid_triangles() {
+        let corner = ScreenPoint { x: 3.0, y: 4.0 };
+        for points in [vec![], vec![corner], vec![corner; 2], vec![corner; 5]] {
+            let mesh = mesh_of(&[stroke(points)], 1.0);
+            assert!(mesh.vertices.iter().all(|vertex| vertex.pos.is_finite()));
+        }
+        let back = [(0.0, 0.0), (9.0, 0.0), (0.0, 0.0)].map(|(x, y)| ScreenPoint { x, y });
+        let mesh = mesh_of(&[stroke(back.to_vec())], 1.0);
+        let is_near = |vertex: &Vertex| vertex.pos.to_vec2().length() < 30.0;
+        assert!(mesh.vertices.iter().all(is_near), "no spikes");
+    }
+
+    #[test]
+    fn two_thousand_outlines_take_a_part_of_a_frame() {
+        let strokes: Vec<OutlineStroke> = (0..4000)
+            .map(|i| stroke(circle(f64::from(i % 60) * 20.0, f64::from(i / 60) * 12.0, 8.0, 24)))
+            .collect();
+        let begun = std::time::Instant::now();
+        let mesh = mesh_of(&strokes, 1.0);
+        println!(
+            "{} vertices in {:.1} ms",
+            mesh.vertices.len(),
+            begun.elapsed().as_secs_f64() * 1e3
+        );
+        assert_eq!(mesh.vertices.len(), 4000 * 24 * ACROSS as usize);
+    }
+}

@@ -1,5 +1,6 @@
 //! The window: events become commands, updates of the state become pixels.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -187,10 +188,11 @@ impl ApplicationHandler<()> for WindowApp {
                 }
             }
             WindowEvent::DroppedFile(path) => {
-                if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors")) {
-                    self.execute(&Command::Model(path));
-                } else {
-                    self.dropped.push(path.display().to_string());
+                let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+                match ending.to_str() {
+                    Some("safetensors") => self.execute(&Command::Model(path)),
+                    Some("geojson" | "json" | "xml") => self.open_outlines(path),
+                    _ => self.dropped.push(path.display().to_string()),
                 }
             }
             WindowEvent::KeyboardInput { event, .. } => {
@@ -232,6 +234,15 @@ impl WindowApp {
             self.state.report(&e);
         }
         self.draft = Draft::of(&self.state);
+        self.request_redraw();
+    }
+
+    /// Opens the regions of a file; one of nuclei is compared with.
+    fn open_outlines(&mut self, path: PathBuf) {
+        let regions = Command::OpenRegions(path.clone());
+        if self.state.document.is_none() || self.state.apply(&regions).is_err() {
+            self.execute(&Command::Reference(Some(path)));
+        }
         self.request_redraw();
     }
 
