@@ -1,9 +1,9 @@
 // Both ends of a block worker: it computes blocks on the CPU; the session worker sends requests.
-import { BlockWorker } from "./prunella.js";
+import { BlockWorker, nucleiOfKept } from "./prunella.js";
 import { messageOf } from "./error-message.js";
 
 /** @import { Session } from "./prunella.js" */
-/** @import { BlockRect, BlockReply, BlockRequest } from "./worker-api.d.ts" */
+/** @import { BlockRect, BlockReply, BlockRequest, BlockWork } from "./worker-api.d.ts" */
 
 /** Computes one block after the other. @param {MessagePort} port */
 export function serveBlocks(port) {
@@ -11,8 +11,17 @@ export function serveBlocks(port) {
   let engine;
   port.onmessage = ({ data }) => {
     /** @type {BlockRequest} */
-    const { id, model, pixels, block } = data;
+    const request = data;
+    const { id } = request;
     try {
+      if ("task" in request) {
+        const nuclei = nucleiOfKept(request.task);
+        /** @type {BlockReply} */
+        const reply = { id, nuclei };
+        port.postMessage(reply, [nuclei.buffer]);
+        return;
+      }
+      const { model, pixels, block } = request;
       if (model) {
         engine?.free();
         engine = new BlockWorker(model);
@@ -58,19 +67,41 @@ export class BlockWorkerClient {
   compute(session, model, pixels, block) {
     const file = this.#model === model ? undefined : session.modelFile(model);
     this.#model = model;
+    const reply = this.#post({ model: file, pixels, block }, pixels.buffer);
+    return reply.then(
+      (answer) => /** @type {{ values: Float32Array }} */ (answer).values,
+      (error) => {
+        this.#model = 0;
+        throw error;
+      },
+    );
+  }
+
+  /**
+   * Nuclei of a kept block, as bytes.
+   * @param {Uint8Array} task as `Session.slideTask` gives it
+   * @returns {Promise<Uint8Array>}
+   */
+  async findNuclei(task) {
+    const answer = await this.#post({ task }, task.buffer);
+    return /** @type {{ nuclei: Uint8Array }} */ (answer).nuclei;
+  }
+
+  /**
+   * @param {BlockWork} work
+   * @param {ArrayBufferLike} buffer that is transferred
+   * @returns {Promise<Exclude<BlockReply, { error: string }>>}
+   */
+  #post(work, buffer) {
     this.#lastId += 1;
     /** @type {BlockRequest} */
-    const request = { id: this.#lastId, model: file, pixels, block };
+    const request = { id: this.#lastId, ...work };
     return new Promise((resolve, reject) => {
       this.#pending.set(request.id, (reply) => {
-        if ("error" in reply) {
-          this.#model = 0;
-          reject(new Error(reply.error));
-        } else {
-          resolve(reply.values);
-        }
+        if ("error" in reply) reject(new Error(reply.error));
+        else resolve(reply);
       });
-      this.port.postMessage(request, [pixels.buffer]);
+      this.port.postMessage(request, [/** @type {ArrayBuffer} */ (buffer)]);
     });
   }
 }

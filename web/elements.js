@@ -81,6 +81,8 @@ export const elements = {
   progress: find("progress", HTMLProgressElement),
   progressText: element("progress-text"),
   cancel: button("cancel"),
+  continue: button("continue"),
+  continueRow: element("continue-row"),
   status: element("status"),
   alert: element("alert"),
   alertRow: element("alert-row"),

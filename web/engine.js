@@ -231,10 +231,12 @@ export class Engine {
    * @param {number} slot
    * @param {number} model
    * @param {number} mpp pixel size of the image, µm; 0 if unknown
+   * @param {{ resume?: boolean }} [how] whether to go on with what was cancelled
    * @returns {Promise<SegmentResult>}
    */
-  async segment(slot, model, mpp) {
-    const result = await this.call("segment", { slot, model, mpp, gpu: this.device.gpu });
+  async segment(slot, model, mpp, { resume = false } = {}) {
+    const { gpu } = this.device;
+    const result = await this.call("segment", { slot, model, mpp, gpu, resume });
     // The CPU has finished this image; another device may be available for the next one.
     if (result.lost) await this.openDevice("auto", model);
     return result;

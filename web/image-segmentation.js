@@ -23,17 +23,25 @@ export class ImageSegmentation {
     this.page = page;
   }
 
-  /** Segments the whole image. @param {() => void} check */
-  async segment(check) {
+  /** Goes on with what was cancelled. @param {() => void} check */
+  resume(check) {
+    return this.segment(check, { resume: true });
+  }
+
+  /**
+   * Segments the whole image. What was found before stays in sight until it is found anew.
+   * @param {() => void} check
+   * @param {{ resume?: boolean }} [how] whether to go on with what was cancelled
+   */
+  async segment(check, { resume = false } = {}) {
     const { page } = this;
     const { facts } = page.model ?? (await page.selectModel(check));
     page.isSegmenting = true;
     this.#isPartial = true;
     try {
-      page.canvasView.clearResult(MAIN);
       page.canvasView.clearResult(COMPARISON);
       elements.time.textContent = "…";
-      const { ms } = await this.#segmentInto(MAIN, facts.id);
+      const { ms } = await this.#segmentInto(MAIN, facts.id, { resume });
       check();
       const megapixels = (page.canvasView.width * page.canvasView.height) / 1e6;
       const perMegapixel = formatDuration(ms / megapixels);
@@ -67,11 +75,11 @@ export class ImageSegmentation {
     }
   }
 
-  /** @param {number} slot @param {number} model */
-  async #segmentInto(slot, model) {
+  /** @param {number} slot @param {number} model @param {{ resume?: boolean }} [how] */
+  async #segmentInto(slot, model, how) {
     const { page } = this;
     this.#progress.start(page.canvasView.width * page.canvasView.height);
-    const result = await page.engine.segment(slot, model, page.mpp);
+    const result = await page.engine.segment(slot, model, page.mpp, how);
     if (slot === MAIN) showNotes("segmentation", result.notes);
     if (result.lost) await page.openDevice();
     document.documentElement.dataset.lost = String(result.lost);
@@ -96,6 +104,7 @@ export class ImageSegmentation {
   async cancelled() {
     if (this.page.canvasView.hasResult[MAIN]) await this.findNuclei();
     else this.page.showStatus("Cancelled.");
+    this.page.continuing.offer();
   }
 
   /** Finds the nuclei at the threshold and shows them. Of several calls the last one counts. */

@@ -2,6 +2,7 @@
 import { Address } from "./address.js";
 import { isStandalone } from "./assets.js";
 import { CanvasView } from "./canvas-view.js";
+import { Continuing } from "./continuing.js";
 import { elements } from "./elements.js";
 import { formatBytes, formatCount } from "./format.js";
 import { ImageSegmentation } from "./image-segmentation.js";
@@ -115,6 +116,7 @@ export class Page {
         if (document.documentElement.dataset.state !== "loading") closeAlert(number);
       },
     });
+    this.continuing = new Continuing(this);
     this.imageSegmentation = new ImageSegmentation(this);
     this.slideSegmentation = new SlideSegmentation(this);
     this.opener = new Opener(this);
@@ -168,6 +170,7 @@ export class Page {
   setBusy(busy) {
     const { dataset } = document.documentElement;
     if (dataset.state !== "loading") dataset.state = busy ? "busy" : "idle";
+    if (busy) this.continuing.withdraw();
     const hadFocus = document.activeElement === elements.cancel;
     elements.progressRow.hidden = !busy;
     // Hiding the button with the focus would lose it.
@@ -552,7 +555,7 @@ export class Page {
   /** Finds the nuclei at the threshold. */
   #useThreshold() {
     if (this.isSlide) {
-      // Probabilities of a slide are not kept: the view is segmented again.
+      // Blocks whose probabilities are kept are done again, and a small view is completed.
       this.debounce("threshold", SLIDE_THRESHOLD_DELAY_MS, () => void this.segmentWithSettings());
       return;
     }

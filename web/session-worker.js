@@ -91,6 +91,23 @@ export class SessionWorker {
       estimateSlide: (model, mpp, bounds) => this.#slides.estimate(model, mpp, bounds),
       /** @param {string[]} requests */
       cancelSlideTiles: (requests) => this.#slides.cancelTiles(requests),
+      /** @param {SlideJob} job */
+      redoSlide: (job) => {
+        this.#isCancelled = false;
+        return this.#slides.redo(job, this.blockWorkers);
+      },
+      /**
+       * Restores what `saveResult` gave for the image or slide that is open.
+       * @param {number} slot
+       * @param {Uint8Array} saved
+       * @param {number} model
+       */
+      loadResult: (slot, saved, model) => {
+        const read = this.#slides.outlineReader();
+        return read
+          ? this.#session.loadSlideResult(slot, saved, model, read)
+          : this.#session.loadImageResult(slot, saved, model);
+      },
       ...this.#outlineMethods(),
       /**
        * @param {number} x centre, pixels of the slide
@@ -150,7 +167,10 @@ export class SessionWorker {
 
   /** Segments into a slot. @param {SegmentJob} job */
   async #segment(job) {
-    const computation = this.#session.begin(job.slot, job.model, job.mpp);
+    const { slot, model, mpp } = job;
+    const computation = job.resume
+      ? this.#session.resume(slot, model, mpp)
+      : this.#session.begin(slot, model, mpp);
     try {
       const result = await this.#compute(computation, job);
       result.notes.unshift(...computation.notes());

@@ -29,6 +29,8 @@ export class SlideSegmentation {
   /** @type {SlideFacts | undefined} Of the open slide; undefined while an image is open. */
   slide;
   #startedAt = 0;
+  /** @type {"view" | "slide"} What was segmented last. */
+  #lastExtent = "view";
 
   /** @param {Page} page */
   constructor(page) {
@@ -52,30 +54,65 @@ export class SlideSegmentation {
     return [Math.max(0, left), Math.max(0, top), Math.min(width, right), Math.min(height, bottom)];
   }
 
-  /** Removes results that belong to another model, threshold or pixel size. */
-  async #clearResults() {
+  /**
+   * Makes the results follow the settings: what was found stays to be seen as older, and blocks
+   * whose probabilities are kept are done again.
+   * @param {() => void} check
+   */
+  async #redo(check) {
     const { page } = this;
+    const { facts } = page.model ?? (await page.selectModel(check));
+    const bounds = this.visibleBounds();
     for (const slot of [MAIN, COMPARISON]) {
-      await page.engine.call("clearSlideResult", slot);
-      page.canvasView.clearResult(slot);
+      if (!page.canvasView.hasResult[slot]) continue;
+      const model = slot === MAIN ? facts.id : (await page.models.unpruned()).id;
+      check();
+      this.#startedAt = performance.now();
+      const job = { slot, model, gpu: false, mpp: page.mpp, threshold: page.threshold ?? -1 };
+      const { ms, blocks } = await page.engine.call("redoSlide", { ...job, bounds });
+      check();
+      if (slot === MAIN && blocks > 0) {
+        elements.time.textContent = `${formatDuration(ms)} (${formatBlocks(blocks)} from memory)`;
+      }
+      page.canvasView.resultChanged(slot);
     }
-    page.results.clear();
+    page.editing.nucleiChanged();
+    await this.#showTable();
   }
 
-  /** Segments the view if it is small; otherwise shows what to do. @param {() => void} check */
+  /**
+   * Follows the settings and segments the view if it is small; otherwise shows what to do.
+   * @param {() => void} check
+   */
   async segmentSmallView(check) {
     const { page } = this;
-    await this.#clearResults();
-    check();
     if (page.mpp === 0) {
       openSheet();
       page.showStatus("The slide's pixel size is unknown. Enter it, in µm, then segment the view.");
-    } else if (areaOf(this.visibleBounds()) <= MAX_UNREQUESTED_PX) {
+      return;
+    }
+    const hadResult = page.canvasView.hasResult[MAIN];
+    if (hadResult) await this.#redo(check);
+    if (areaOf(this.visibleBounds()) <= MAX_UNREQUESTED_PX) {
       await this.segment("view", check);
+    } else if (hadResult) {
+      await this.#describeOlder();
     } else {
       openSheet();
       page.showStatus("Zoom in and segment the view, or segment the whole slide.");
     }
+  }
+
+  /** Says what is shown with older settings. */
+  async #describeOlder() {
+    const { page } = this;
+    const { nuclei, olderNuclei } = await page.engine.callJson("summary", MAIN);
+    const older =
+      olderNuclei > 0
+        ? ` ${formatNuclei(olderNuclei)} of older settings stay in sight and do not count: ` +
+          "segment the view or the slide to find them anew."
+        : "";
+    page.showStatus(`${formatNuclei(nuclei)}.${older}`);
   }
 
   /** @param {"view" | "slide"} extent @param {() => void} check */
@@ -90,6 +127,7 @@ export class SlideSegmentation {
     const { width, height } = page.canvasView;
     /** @type {Bounds} */
     const bounds = extent === "view" ? this.visibleBounds() : [0, 0, width, height];
+    this.#lastExtent = extent;
     page.isSegmenting = true;
     try {
       const result = await this.#segmentInto(MAIN, facts.id, bounds);
@@ -104,6 +142,11 @@ export class SlideSegmentation {
       page.isSegmenting = false;
     }
     page.address.scheduleWrite();
+  }
+
+  /** Goes on with what was cancelled. @param {() => void} check */
+  resume(check) {
+    return this.segment(this.#lastExtent, check);
   }
 
   /** Segments the view with the unpruned model if it is small. @param {() => void} check */
@@ -157,7 +200,7 @@ export class SlideSegmentation {
     }
     showProgress(fraction, `${finished} of ${formatBlocks(total)}`, remaining);
     if (!block) {
-      // The result of another model has been removed.
+      // The result of other settings has become an older one.
       page.canvasView.resultChanged(slot);
       return;
     }
@@ -187,5 +230,6 @@ export class SlideSegmentation {
     await this.#showTable();
     const nuclei = formatNuclei(page.results.nuclei.length);
     page.showStatus(`Cancelled: ${nuclei} in the finished blocks.`);
+    page.continuing.offer();
   }
 }

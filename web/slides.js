@@ -3,6 +3,7 @@
 import { MAX_IMAGE_BYTES } from "./fetch-file.js";
 import { isTiff, openBlob, openUrl } from "./source.js";
 
+/** @import { BlockWorkerClient } from "./block-worker.js" */
 /** @import { Computation, Session } from "./prunella.js" */
 /** @import { ReadRange, Source } from "./source.js" */
 /**
@@ -221,6 +222,45 @@ export class SlideSession {
     }
     const ms = performance.now() - startedAt;
     return { ms, blocks: total, notes: [...stainNotes, ...notes], lost };
+  }
+
+  /**
+   * Begins a result with other settings: what was found before stays to be seen as older. Blocks
+   * whose probabilities are kept are done again at once, those in the middle of the bounds first.
+   * @param {SlideJob} job
+   * @param {BlockWorkerClient[]} workers
+   * @returns {Promise<RedoneBlocks>}
+   */
+  async redo({ slot, model, mpp, threshold, bounds: [left, top, right, bottom] }, workers) {
+    const startedAt = performance.now();
+    const signal = this.#startWork();
+    const { session } = this;
+    await session.slideBegin(slot, model, mpp, threshold, this.#reader(signal));
+    signal.throwIfAborted();
+    // The threshold of the model, where none was set.
+    const used = JSON.parse(session.summary(slot)).threshold;
+    const blocks = [...session.slideKept(slot, (left + right) / 2, (top + bottom) / 2)];
+    const total = blocks.length;
+    this.onProgress({ slot, finished: 0, total });
+    let finished = 0;
+    const running = workers.map(async (worker) => {
+      while (blocks.length > 0 && !signal.aborted) {
+        const block = /** @type {number} */ (blocks.shift());
+        const task = session.slideTask(slot, block);
+        if (task.length === 0) continue;
+        const nuclei = await worker.findNuclei(task);
+        if (signal.aborted) return;
+        /** @type {SlideBlockResult} */
+        const result = JSON.parse(session.slideTake(slot, block, used, nuclei));
+        finished += 1;
+        this.onProgress({ slot, finished, total, block: result });
+      }
+    });
+    for (const outcome of await Promise.allSettled(running)) {
+      if (outcome.status === "rejected") throw outcome.reason;
+    }
+    signal.throwIfAborted();
+    return { ms: performance.now() - startedAt, blocks: finished };
   }
 
   /** Computes a block, or frees it. @param {Computation} block @param {ComputeJob} job */

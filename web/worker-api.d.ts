@@ -142,6 +142,15 @@ export interface SegmentJob extends ComputeJob {
   slot: number;
   /** Pixel size of the image or slide, µm; 0 if unknown, for images only. */
   mpp: number;
+  /** Whether an image that was cancelled goes on. */
+  resume?: boolean;
+}
+
+/** Outcome of `redoSlide`. */
+export interface RedoneBlocks {
+  ms: number;
+  /** Blocks that were done again from what was kept. */
+  blocks: number;
 }
 
 export interface SegmentResult {
@@ -398,17 +407,25 @@ export type SessionMessage =
   /** No call can be answered any more. */
   | { type: "fatal"; message: string };
 
+/** What a block worker does. */
+export type BlockWork =
+  | {
+      /** Model file, if another model than before. */
+      model?: Uint8Array;
+      /** Red, green and blue of the block and its context, row by row. */
+      pixels: Uint8Array;
+      block: BlockRect;
+    }
+  /** A block of a slide whose probabilities are kept. */
+  | { task: Uint8Array };
+
 /** From the session worker to a block worker. */
-export interface BlockRequest {
-  id: number;
-  /** Model file, if another model than before. */
-  model?: Uint8Array;
-  /** Red, green and blue of the block and its context, row by row. */
-  pixels: Uint8Array;
-  block: BlockRect;
-}
+export type BlockRequest = { id: number } & BlockWork;
 
 /** From a block worker to the session worker. */
 export type BlockReply =
   /** Probabilities of the block, row by row. */
-  { id: number; values: Float32Array } | { id: number; error: string };
+  | { id: number; values: Float32Array }
+  /** Nuclei of a kept block, as `Session.slideTake` reads them. */
+  | { id: number; nuclei: Uint8Array }
+  | { id: number; error: string };

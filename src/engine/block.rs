@@ -1,8 +1,10 @@
 //! An image split into blocks. Blocks do not overlap; the context that an engine reads around each
 //! is added by the engine.
 
+use serde::{Deserialize, Serialize};
+
 /// A rectangle of output pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
     /// First row in the image.
     pub row: usize,
@@ -12,6 +14,17 @@ pub struct Block {
     pub width: usize,
     /// Rows, pixels.
     pub height: usize,
+}
+
+impl Block {
+    /// Whether a place, x and y in pixels, lies in it; its right and lower edges do not.
+    #[must_use]
+    pub fn holds(&self, x: f64, y: f64) -> bool {
+        x >= self.column as f64
+            && x < (self.column + self.width) as f64
+            && y >= self.row as f64
+            && y < (self.row + self.height) as f64
+    }
 }
 
 /// Blocks of at most `side × side` pixels that cover the image once, row by row.

@@ -52,18 +52,44 @@ pub fn label_nuclei(
     map: &ProbabilityMap,
     parameters: &InstanceParameters,
 ) -> Result<(LabelMap, SmoothedMap)> {
+    label_bytes(&map.map(probability_to_u8), parameters)
+}
+
+/// [`label_nuclei`] of probabilities that are rounded to 8 bits already, as [`probability_to_u8`]
+/// does.
+///
+/// # Errors
+/// As [`label_nuclei`].
+pub fn label_bytes(
+    map: &Plane<u8>,
+    parameters: &InstanceParameters,
+) -> Result<(LabelMap, SmoothedMap)> {
+    let (mask, smoothed) = nuclei_mask(map, parameters)?;
+    let min_area = parameters.min_area_px as usize;
+    let heights = watershed::height_map(&mask, &smoothed, parameters.probability_weight);
+    let labels = watershed::split_touching(&mask, &heights, parameters.split_height_px, min_area);
+    Ok((regions::without_small(labels, min_area), smoothed))
+}
+
+/// The pixels of nuclei, touching ones not yet separated and small ones not yet dropped. At a higher
+/// threshold there are fewer: a hole that is filled there is a nucleus or a filled hole here.
+///
+/// # Errors
+/// As [`label_nuclei`].
+pub fn possible_nuclei(map: &Plane<u8>, parameters: &InstanceParameters) -> Result<Mask> {
+    Ok(nuclei_mask(map, parameters)?.0)
+}
+
+fn nuclei_mask(map: &Plane<u8>, parameters: &InstanceParameters) -> Result<(Mask, SmoothedMap)> {
     parameters.validate()?;
     if map.data().is_empty() {
         return Err(Error::mismatch("The probability map has no pixels"));
     }
-    let smoothed = smooth(&map.map(probability_to_u8), parameters.smoothing);
+    let smoothed = smooth(map, parameters.smoothing);
     let threshold = fixed_threshold(parameters.threshold);
-    let min_area = parameters.min_area_px as usize;
     let mut mask = smoothed.map(|probability| probability > threshold);
     regions::fill_holes(&mut mask, parameters.max_hole_px as usize);
-    let heights = watershed::height_map(&mask, &smoothed, parameters.probability_weight);
-    let labels = watershed::split_touching(&mask, &heights, parameters.split_height_px, min_area);
-    Ok((regions::without_small(labels, min_area), smoothed))
+    Ok((mask, smoothed))
 }
 
 /// The nuclei of a label map with outlines and measurements, one after the other.

@@ -6,6 +6,17 @@ use super::Thrown as _;
 use crate::engine::CpuEngine;
 use crate::error::Error;
 use crate::model::{FileLimits, Model};
+use crate::whole_slide::{KeptBlockTask, nuclei_to_bytes};
+
+/// The nuclei of a kept block as bytes, from those of `Session.slideTask`.
+///
+/// # Errors
+/// A sentence.
+#[wasm_bindgen(js_name = nucleiOfKept)]
+pub fn nuclei_of_kept(task: &[u8]) -> Result<Vec<u8>, JsValue> {
+    let find = || KeptBlockTask::from_bytes(task)?.nuclei();
+    Ok(nuclei_to_bytes(&find().thrown()?))
+}
 
 /// Computes blocks whose pixels were cut out by the session.
 #[wasm_bindgen]

@@ -129,6 +129,16 @@ impl Computation {
         }
     }
 
+    /// Whether an earlier computation has finished a block.
+    fn is_computed(&self, block: Block) -> bool {
+        let Target::Slot(slot) = &self.target else { return false };
+        let state = self.state.borrow();
+        let Ok(slot) = state.slot(*slot) else { return false };
+        let columns = block.column..block.column + block.width;
+        let mut rows = block.row..block.row + block.height;
+        rows.all(|row| slot.known.row(row)[columns.clone()].iter().all(|known| *known))
+    }
+
     async fn on_gpu(&self, notify: Option<Function>) -> Result<ComputeResult> {
         let mut warnings = Warnings::default();
         let segmenter = segmenter(&self.state, self.model, &mut warnings).await?;
@@ -198,7 +208,7 @@ impl Computation {
         Ok(())
     }
 
-    /// Blocks for workers: row, column, width, height of each.
+    /// Blocks that are not computed yet, for workers: row, column, width, height of each.
     ///
     /// # Errors
     /// A sentence.
@@ -208,6 +218,9 @@ impl Computation {
         let engine = segmenter.cpu().thrown()?;
         let mut numbers = Vec::new();
         for block in engine.blocks(&self.input, workers.max(1) as usize) {
+            if self.is_computed(block) {
+                continue;
+            }
             let sides = [block.row, block.column, block.width, block.height];
             numbers.extend(sides.map(|side| side as u32));
         }

@@ -18,7 +18,7 @@ mod slide_source;
 mod stain_view;
 mod viewport;
 
-pub use block::BlockWorker;
+pub use block::{BlockWorker, nuclei_of_kept};
 pub use computation::Computation;
 pub use regions::{read_regions, region_areas, region_of_stroke, regions_geojson};
 pub use review::ReviewStore;

@@ -99,6 +99,10 @@ impl ResultSlot {
         let (labels, smooth) = label_nuclei(&self.map, &parameters)?;
         let nuclei = self.measured(&labels, &smooth, &parameters, self.mpp_um)?.into();
         self.nuclei = Some(FoundNuclei { labels, smooth, parameters, nuclei });
+        if self.is_complete() {
+            self.partial = None;
+            self.older = None;
+        }
         Ok(())
     }
 

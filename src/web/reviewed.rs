@@ -100,7 +100,7 @@ impl State {
         if let Some(slide_result) = self.slide_result(slot) {
             return Some(&slide_result.nuclei);
         }
-        Some(&self.slot(slot).ok()?.nuclei.as_ref()?.nuclei)
+        self.slot(slot).ok()?.found()
     }
 
     /// Size of the open image or slide, pixels of the finest level.
@@ -133,6 +133,45 @@ impl State {
         }
     }
 
+    /// Nuclei of earlier results in a rectangle where the present one is not finished, the numbers
+    /// of the latest result first.
+    fn older_near(&self, slot: u32, bounds: SlideBounds) -> Vec<ReviewObject> {
+        let mut earlier: Vec<&ReviewedIndex> = Vec::new();
+        if let Some(older) = self.older_slides.get(slot as usize) {
+            earlier.extend(older.iter().map(|older| &older.nuclei));
+        }
+        if self.slide.is_none()
+            && let Ok(slot) = self.slot(slot)
+        {
+            earlier.extend(&slot.older);
+        }
+        let mut objects = Vec::new();
+        for (i, nuclei) in earlier.iter().enumerate() {
+            for object in self.review_of(slot).of(nuclei).near(bounds) {
+                let (x, y) = object.nucleus.centroid;
+                let is_later = |later: &&ReviewedIndex| later.index().is_finished_at(x, y);
+                if object.status.is_none()
+                    && !self.is_known(slot, x, y)
+                    && !earlier[..i].iter().any(is_later)
+                {
+                    objects.push(object);
+                }
+            }
+        }
+        objects
+    }
+
+    /// Whether a place of the finest level is segmented.
+    fn is_known(&self, slot: u32, x: f64, y: f64) -> bool {
+        if let Some(slide_result) = self.slide_result(slot) {
+            return slide_result.nuclei.index().is_finished_at(x, y);
+        }
+        let Ok(slot) = self.slot(slot) else { return false };
+        let (column, row) = ((x / slot.scale) as usize, (y / slot.scale) as usize);
+        let known = &slot.known;
+        known.get(row.min(known.height() - 1), column.min(known.width() - 1))
+    }
+
     fn progress(&self, slot: u32) -> ResultProgress {
         if let Some(slide_result) = self.slide_result(slot) {
             let index = slide_result.nuclei.index();
@@ -150,7 +189,7 @@ impl State {
         ResultProgress {
             segmented_px: known as f64 * slot.scale * slot.scale,
             wanted: 1,
-            done: usize::from(known == slot.known.data().len() && slot.nuclei.is_some()),
+            done: usize::from(slot.is_complete() && slot.nuclei.is_some()),
             threshold: slot.nuclei.as_ref().map(|found| found.parameters.threshold),
             fingerprint: Some(slot.fingerprint.clone()),
         }
@@ -266,6 +305,15 @@ fn placed(polygons: &[Polygon], left: f64, top: f64, scale: f64) -> Vec<Polygon>
     placed
 }
 
+/// From pixels of a window whose corner lies at (`left`, `top`), each spanning `scale` of the finest
+/// level's, to pixels of that level.
+fn place_in_whole(outline: &mut [Polygon], left: usize, top: usize, scale: f64) {
+    for point in outline.iter_mut().flatten().flatten() {
+        point.x = (point.x + left as f64) * scale;
+        point.y = (point.y + top as f64) * scale;
+    }
+}
+
 /// The pixels around an outline.
 struct OutlineWindow {
     image: RgbImage,
@@ -342,8 +390,18 @@ impl Session {
     fn proposed(&self, slot: u32, x: f64, y: f64) -> Option<Vec<Polygon>> {
         let state = self.state.borrow();
         let median_area = state.median_area(slot);
-        if state.slide.is_some() {
-            return None;
+        if let Some(result) = state.slide_result(slot) {
+            let block = result.nuclei.index().block_at(x, y)?;
+            let find = result.job.block_nuclei(block).ok()?;
+            let map = result.kept.get(block)?.probabilities(&find).ok()?;
+            let area = median_area.map_or(USUAL_AREA_PX, |area| area / (find.scale * find.scale));
+            let column = (x / find.scale).max(0.0) as usize;
+            let row = (y / find.scale).max(0.0) as usize;
+            let (top, left) = (find.window.row, find.window.column);
+            let (row, column) = (row.checked_sub(top)?, column.checked_sub(left)?);
+            let mut outline = proposed_outline(&map, row, column, area)?;
+            place_in_whole(&mut outline, left, top, find.scale);
+            return Some(outline);
         }
         let slot = state.slot(slot).ok()?;
         let (x, y) = (x / slot.scale, y / slot.scale);
@@ -362,10 +420,7 @@ impl Session {
         let area = median_area.map_or(USUAL_AREA_PX, |area| area / (slot.scale * slot.scale));
         let map = window.map(probability_to_u8);
         let mut outline = proposed_outline(&map, row - top, column - left, area)?;
-        for point in outline.iter_mut().flatten().flatten() {
-            point.x = (point.x + left as f64) * slot.scale;
-            point.y = (point.y + top as f64) * slot.scale;
-        }
+        place_in_whole(&mut outline, left, top, slot.scale);
         Some(outline)
     }
 
@@ -477,7 +532,10 @@ impl Session {
             }
             objects
         };
-        let objects = state.with_reviewed(slot, objects).thrown()?;
+        let mut objects = state.with_reviewed(slot, objects).thrown()?;
+        for object in state.older_near(slot, bounds) {
+            objects.extend(OutlineObject::of_review(object, OutlineStatus::Older));
+        }
         outline_tile(size, objects.into_iter(), key).thrown()
     }
 
@@ -555,6 +613,8 @@ impl Session {
     pub fn summary(&self, slot: u32) -> std::result::Result<String, JsValue> {
         let state = self.state.borrow();
         let progress = state.progress(slot);
+        let (width, height) = state.picture_size().thrown()?;
+        let everything = SlideBounds::of_size(width, height);
         json(&ReviewSummary {
             counts: state.with_reviewed(slot, |nuclei| nuclei.counts()).thrown()?,
             segmented_px: progress.segmented_px,
@@ -562,7 +622,7 @@ impl Session {
             done: progress.done,
             threshold: progress.threshold,
             fingerprint: progress.fingerprint,
-            older_nuclei: 0,
+            older_nuclei: state.older_near(slot, everything).len(),
             regions: state.region_counts(slot).thrown()?,
         })
     }

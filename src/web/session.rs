@@ -18,15 +18,18 @@ use super::slide_source::WebSlide;
 use super::{Thrown as _, json};
 use crate::engine::{Block, Device, DeviceChoice, Segmenter, gpu};
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
+use crate::instances::probability_to_u8;
 use crate::model::{InstanceParameters, Model};
 use crate::picture::{Picture, foreign_format, read_picture};
+use crate::platform::seconds;
 use crate::raster::{
     DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, StainFilter, StainLut, StainMode,
     StainStatistics, phantom, stain_note,
 };
+use crate::review::ReviewedIndex;
 use crate::slide::PixelSize;
 use crate::viewer::{Pyramid, RESULT_LAYERS};
-use crate::whole_slide::Sampling;
+use crate::whole_slide::{NucleusIndex, PartialMap, Sampling, SavedImage, SavedSettings};
 
 /// Largest image of the page: 36 megapixels take about 0.6 GB with everything that is made of them.
 const MAX_PIXELS: u64 = 36_000_000;
@@ -115,8 +118,89 @@ pub(super) struct ResultSlot {
     /// Of the model.
     pub fingerprint: String,
     pub parameters: InstanceParameters,
+    /// Whether colours are matched.
+    pub stain: StainMode,
     /// At the threshold that was asked for last; none while probabilities change.
     pub nuclei: Option<super::results::FoundNuclei>,
+    /// Nuclei of the finished part while the rest is computed.
+    pub partial: Option<GrowingNuclei>,
+    /// Nuclei of an earlier result, shown where this one is not computed.
+    pub older: Option<ReviewedIndex>,
+}
+
+/// Nuclei that appear while an image is computed.
+#[derive(Debug)]
+pub(super) struct GrowingNuclei {
+    pub nuclei: ReviewedIndex,
+    /// Around the blocks whose nuclei are not looked for yet.
+    waiting: Option<Block>,
+    /// They are looked for again from then on, seconds: at most a fifth of the time is spent on it.
+    next_at: f64,
+}
+
+impl GrowingNuclei {
+    fn new(size: (usize, usize), scale: f64) -> Self {
+        let nuclei = NucleusIndex::growing(size, scale).into();
+        Self { nuclei, waiting: None, next_at: 0.0 }
+    }
+}
+
+/// The smallest block around two.
+fn around(a: Block, b: Block) -> Block {
+    let (row, column) = (a.row.min(b.row), a.column.min(b.column));
+    Block {
+        row,
+        column,
+        width: (a.column + a.width).max(b.column + b.width) - column,
+        height: (a.row + a.height).max(b.row + b.height) - row,
+    }
+}
+
+impl ResultSlot {
+    /// Nuclei as far as they are known.
+    pub(super) fn found(&self) -> Option<&ReviewedIndex> {
+        match (&self.nuclei, &self.partial) {
+            (Some(found), _) => Some(&found.nuclei),
+            (None, Some(partial)) => Some(&partial.nuclei),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether all of it is computed.
+    pub(super) fn is_complete(&self) -> bool {
+        self.known.data().iter().all(|known| *known)
+    }
+
+    /// The nuclei that are shown until another result is finished.
+    fn into_older(self) -> Option<ReviewedIndex> {
+        let is_complete = self.is_complete();
+        match (self.nuclei, self.older, self.partial) {
+            (Some(found), None, _) => Some(found.nuclei),
+            (Some(found), Some(_), _) if is_complete => Some(found.nuclei),
+            (_, Some(older), _) => Some(older),
+            (None, None, partial) => partial.map(|partial| partial.nuclei),
+        }
+    }
+
+    /// Looks for the nuclei of a block that was computed, now or with later ones.
+    fn add_partial(&mut self, block: Block) {
+        let Some(partial) = &mut self.partial else { return };
+        let waiting = partial.waiting.map_or(block, |waiting| around(waiting, block));
+        partial.waiting = Some(waiting);
+        let started_at = seconds();
+        if started_at < partial.next_at {
+            return;
+        }
+        partial.waiting = None;
+        let map = PartialMap { image: &self.image, map: &self.map, known: &self.known };
+        let mpp_um = self.mpp_um.map(|mpp_um| mpp_um * self.scale);
+        // Those that are shown meanwhile; the exact ones are found at the end.
+        if let Ok(nuclei) = map.nuclei_in(waiting, &self.parameters, mpp_um) {
+            partial.nuclei.index_mut().add(&nuclei);
+        }
+        let now = seconds();
+        partial.next_at = now + 4.0 * (now - started_at);
+    }
 }
 
 /// Everything that a session holds.
@@ -134,6 +218,8 @@ pub(super) struct State {
     pub slide_results: [Option<SlideResult>; RESULT_LAYERS],
     /// Marks and regions of a person.
     pub review: ReviewInput,
+    /// Earlier ones of each, the latest first.
+    pub older_slides: [Vec<SlideResult>; RESULT_LAYERS],
     /// The same without marks, for what is compared with.
     pub comparison_review: ReviewInput,
     /// The window in which two models are compared.
@@ -262,6 +348,7 @@ impl State {
     pub(super) fn close_picture(&mut self) {
         self.slots = Default::default();
         self.slide_results = Default::default();
+        self.older_slides = Default::default();
         self.pyramid = None;
         self.slide = None;
         self.preview = None;
@@ -278,6 +365,15 @@ impl State {
             if let Some(found) = &mut slot.nuclei {
                 found.nuclei.marks_changed();
             }
+            if let Some(partial) = &mut slot.partial {
+                partial.nuclei.marks_changed();
+            }
+            if let Some(older) = &mut slot.older {
+                older.marks_changed();
+            }
+        }
+        for older in self.older_slides.iter_mut().flatten() {
+            older.nuclei.marks_changed();
         }
         for slide_result in self.slide_results.iter_mut().flatten() {
             slide_result.nuclei.marks_changed();
@@ -308,6 +404,10 @@ impl State {
         slot.map.data_mut().fill(0.0);
         slot.known.data_mut().fill(false);
         slot.nuclei = None;
+        if slot.partial.is_some() {
+            slot.partial =
+                Some(GrowingNuclei::new((slot.map.width(), slot.map.height()), slot.scale));
+        }
         Ok(())
     }
 
@@ -334,7 +434,15 @@ impl State {
             slot.known.row_mut(block.row + y)[columns].fill(true);
         }
         slot.nuclei = None;
+        slot.add_partial(block);
         Ok(())
+    }
+
+    /// Whether a slot can go on with what is computed already: by that model at that pixel size.
+    fn can_resume(&self, slot: u32, fingerprint: &str, mpp_um: Option<f64>) -> bool {
+        self.slot(slot).is_ok_and(|slot| {
+            slot.fingerprint == fingerprint && slot.mpp_um == mpp_um && slot.stain == self.stain
+        })
     }
 }
 
@@ -461,47 +569,70 @@ impl Session {
     }
 
     /// Begins a result: slots 0 and 1 are of the image, 2 and 3 of the preview window. `mpp` is the
-    /// image's pixel size in µm, 0 if it is unknown.
+    /// image's pixel size in µm, 0 if it is unknown. The nuclei of the result before are shown until
+    /// the new ones are there.
     ///
     /// # Errors
     /// Without image or model; when the pixel sizes of the two are too far apart.
     pub fn begin(&self, slot: u32, id: u32, mpp: f64) -> std::result::Result<Computation, JsValue> {
         self.cancel.store(false, Ordering::Relaxed);
         let mut state = self.state.borrow_mut();
-        let model = state.model(id).thrown()?;
-        let mut notes = Vec::new();
-        let (input, scale) = if (slot as usize) < FIRST_PREVIEW_SLOT {
-            let known = state.image_input(mpp, model.card().mpp_um).thrown()?;
-            notes.extend(known.note.map(str::to_owned));
-            (known.input, if known.sampling.is_same() { 1.0 } else { known.sampling.scale })
-        } else {
-            let preview = state.preview.clone();
-            let window = preview.ok_or_else(|| Error::invalid("There is no such window"));
-            (window.thrown()?, 1.0)
-        };
-        let ModelInput { image, normalised, padding } = input;
-        let original = match slot as usize {
-            0..FIRST_PREVIEW_SLOT => Arc::clone(state.image().thrown()?),
-            _ => Arc::clone(&image),
-        };
-        let (width, height) = (image.width(), image.height());
-        let Some(place) = state.slots.get_mut(slot as usize) else {
-            return Err(super::thrown(&Error::invalid("No such slot")));
-        };
-        *place = Some(ResultSlot {
-            original,
-            scale,
-            image,
-            padding,
-            mpp_um: (mpp > 0.0).then_some(mpp),
-            map: Plane::filled(width, height, 0.0),
-            known: Plane::filled(width, height, false),
-            fingerprint: model.fingerprint(),
-            parameters: model.card().instances,
-            nuclei: None,
-        });
-        drop(state);
+        let (model, input) = state.slot_input(slot, id, mpp).thrown()?;
+        let SlotInput { normalised, scale, notes, .. } = &input;
+        let computation =
+            Computation::of_slot(self, id, slot, Arc::clone(normalised), *scale, notes.clone());
+        state.begin_slot(slot, &model, input, mpp).thrown()?;
+        Ok(computation)
+    }
+
+    /// Goes on with a result that was cancelled, if it is of the same model and pixel size;
+    /// otherwise as [`Self::begin`]. [`Computation::cpu_blocks`] then gives what is missing.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn resume(
+        &self,
+        slot: u32,
+        id: u32,
+        mpp: f64,
+    ) -> std::result::Result<Computation, JsValue> {
+        let mut state = self.state.borrow_mut();
+        let fingerprint = state.model(id).thrown()?.fingerprint();
+        if !state.can_resume(slot, &fingerprint, (mpp > 0.0).then_some(mpp)) {
+            drop(state);
+            return self.begin(slot, id, mpp);
+        }
+        self.cancel.store(false, Ordering::Relaxed);
+        let (_, input) = state.slot_input(slot, id, mpp).thrown()?;
+        let SlotInput { normalised, scale, notes, .. } = input;
         Ok(Computation::of_slot(self, id, slot, normalised, scale, notes))
+    }
+
+    /// A result as bytes, with its settings, for `loadResult` or `loadSlideResult`.
+    ///
+    /// # Errors
+    /// A sentence without a result.
+    #[wasm_bindgen(js_name = saveResult)]
+    pub fn save_result(&self, slot: u32) -> std::result::Result<Vec<u8>, JsValue> {
+        let state = self.state.borrow();
+        if state.slide.is_some() {
+            return state.saved_slide(slot).thrown();
+        }
+        state.slot(slot).and_then(ResultSlot::saved).thrown()
+    }
+
+    /// Restores a saved result of the open image, found by that model.
+    ///
+    /// # Errors
+    /// A sentence for bytes of another image, model or version.
+    #[wasm_bindgen(js_name = loadImageResult)]
+    pub fn load_image_result(
+        &self,
+        slot: u32,
+        bytes: &[u8],
+        id: u32,
+    ) -> std::result::Result<(), JsValue> {
+        self.state.borrow_mut().load_image(slot, bytes, id).thrown()
     }
 
     /// Whether colours far from those of the training tiles are matched to them, as they are at
@@ -534,6 +665,98 @@ impl Session {
         if let Some(Device::Gpu(gpu)) = &self.state.borrow().device {
             gpu.destroy();
         }
+    }
+}
+
+/// What a slot is computed from.
+struct SlotInput {
+    original: Arc<RgbImage>,
+    image: Arc<RgbImage>,
+    normalised: Arc<RgbImage>,
+    padding: Option<Padding>,
+    scale: f64,
+    notes: Vec<String>,
+}
+
+impl State {
+    fn slot_input(&mut self, slot: u32, id: u32, mpp: f64) -> Result<(Arc<Model>, SlotInput)> {
+        let model = self.model(id)?;
+        let mut notes = Vec::new();
+        let (input, scale) = if (slot as usize) < FIRST_PREVIEW_SLOT {
+            let known = self.image_input(mpp, model.card().mpp_um)?;
+            notes.extend(known.note.map(str::to_owned));
+            (known.input, if known.sampling.is_same() { 1.0 } else { known.sampling.scale })
+        } else {
+            let window = self.preview.clone();
+            (window.ok_or_else(|| Error::invalid("There is no such window"))?, 1.0)
+        };
+        let ModelInput { image, normalised, padding } = input;
+        let original = match slot as usize {
+            0..FIRST_PREVIEW_SLOT => Arc::clone(self.image()?),
+            _ => Arc::clone(&image),
+        };
+        Ok((model, SlotInput { original, image, normalised, padding, scale, notes }))
+    }
+
+    fn begin_slot(&mut self, slot: u32, model: &Model, input: SlotInput, mpp: f64) -> Result<()> {
+        let (width, height) = (input.image.width(), input.image.height());
+        let place = self.slots.get_mut(slot as usize);
+        let place = place.ok_or_else(|| Error::invalid("No such slot"))?;
+        let older = place.take().and_then(ResultSlot::into_older);
+        let is_shown = (slot as usize) < FIRST_PREVIEW_SLOT;
+        let growing = || GrowingNuclei::new((width, height), input.scale);
+        *place = Some(ResultSlot {
+            original: input.original,
+            scale: input.scale,
+            image: input.image,
+            padding: input.padding,
+            mpp_um: (mpp > 0.0).then_some(mpp),
+            map: Plane::filled(width, height, 0.0),
+            known: Plane::filled(width, height, false),
+            fingerprint: model.fingerprint(),
+            parameters: model.card().instances,
+            stain: self.stain,
+            nuclei: None,
+            partial: is_shown.then(growing),
+            older: if is_shown { older } else { None },
+        });
+        Ok(())
+    }
+
+    fn load_image(&mut self, slot: u32, bytes: &[u8], id: u32) -> Result<()> {
+        let SavedImage { settings, probabilities, known } = SavedImage::from_bytes(bytes)?;
+        let mpp = settings.mpp_um.unwrap_or(0.0);
+        let (model, input) = self.slot_input(slot, id, mpp)?;
+        let is_same = model.fingerprint() == settings.fingerprint
+            && input.image.same_size(&probabilities)
+            && input.image.same_size(&known)
+            && settings.stain_matching == (self.stain != StainMode::Keep);
+        if !is_same {
+            return Err(Error::mismatch("The saved result is of another image or model"));
+        }
+        settings.parameters.validate()?;
+        self.begin_slot(slot, &model, input, mpp)?;
+        let slot = self.slot_mut(slot)?;
+        slot.map = probabilities.map(|byte| f32::from(byte) / 255.0);
+        slot.known = known;
+        slot.partial = None;
+        slot.find(settings.parameters)
+    }
+}
+
+impl ResultSlot {
+    fn saved(&self) -> Result<Vec<u8>> {
+        let parameters = self.nuclei.as_ref().map_or(self.parameters, |found| found.parameters);
+        let settings = SavedSettings {
+            fingerprint: self.fingerprint.clone(),
+            mpp_um: self.mpp_um,
+            parameters,
+            stain_matching: self.stain != StainMode::Keep,
+            width: self.map.width(),
+            height: self.map.height(),
+        };
+        let probabilities = self.map.map(probability_to_u8);
+        SavedImage { settings, probabilities, known: self.known.clone() }.to_bytes()
     }
 }
 

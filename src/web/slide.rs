@@ -14,18 +14,20 @@ use wasm_bindgen::prelude::*;
 use super::computation::Computation;
 use super::results::{NucleiFiles, nuclei_files};
 use super::reviewed::ReviewInput;
-use super::session::{ModelInput, Session, window_around};
+use super::session::{ModelInput, Session, State, window_around};
 use super::slide_source::WebSlide;
 use super::{Thrown as _, json, viewport};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::Provenance;
 use crate::model::InstanceParameters;
-
+use crate::raster::{Point, StainMode};
 use crate::review::ReviewedIndex;
 use crate::slide::SlideBounds;
 use crate::viewer::{TileKey, compose, nuclei_tile};
 use crate::whole_slide::{
-    BackgroundBlocks, NucleusIndex, Sampling, SegmentSettings, SlideJob, SlideRegion, SlideSetup,
+    BackgroundBlocks, KeptBlock, KeptBlockTask, KeptProbabilities, LEAST_THRESHOLD, NucleusIndex,
+    Sampling, SavedBlock, SavedSettings, SavedSlide, SegmentSettings, SlideJob, SlideNucleus,
+    SlideRegion, SlideSetup, nuclei_from_bytes,
 };
 
 /// A TIFF of one level is an image while it has no more pixels than this.
@@ -33,14 +35,29 @@ const MAX_IMAGE_PX: usize = 36_000_000;
 /// Side of a block, pixels: small enough for answers to come soon and for memory to stay low.
 pub(super) const BLOCK_PX: usize = 1024;
 
+/// Earlier results of a slot that are shown where the present one is not finished.
+const MAX_OLDER: usize = 2;
+/// Probabilities of a slide that are saved with its result take at most so much.
+const MAX_SAVED_MAP_BYTES: usize = 16 << 20;
+
 /// The nuclei of a slide and the job that finds them.
 pub(super) struct SlideResult {
     pub nuclei: ReviewedIndex,
     pub job: Rc<SlideJob>,
     pub fingerprint: String,
+    /// Of finished blocks, for another threshold.
+    pub kept: KeptProbabilities,
+    /// What was looked at last, pixels of the finest level.
+    view: Point,
 }
 
 impl SlideResult {
+    fn new(job: Rc<SlideJob>, fingerprint: String) -> Self {
+        let nuclei = NucleusIndex::new(&job).into();
+        let kept = KeptProbabilities::default();
+        Self { nuclei, job, fingerprint, kept, view: Point { x: 0.0, y: 0.0 } }
+    }
+
     /// Whether it was found by that model with these settings.
     fn is_of(&self, fingerprint: &str, wanted: &SegmentSettings) -> bool {
         let settings = self.job.settings();
@@ -48,6 +65,83 @@ impl SlideResult {
             && settings.mpp_um == wanted.mpp_um
             && settings.parameters == wanted.parameters
             && settings.stain == wanted.stain
+    }
+
+    /// The same settings at another threshold, without nuclei.
+    fn at_threshold(&mut self, threshold: f32) -> Self {
+        let job = Rc::new(self.job.with_threshold(threshold));
+        let mut other = Self::new(job, self.fingerprint.clone());
+        other.kept = std::mem::take(&mut self.kept);
+        other.view = self.view;
+        other
+    }
+
+    /// Keeps the nuclei of a block, and gives the numbers so far.
+    fn take(
+        &mut self,
+        block: usize,
+        nuclei: Vec<SlideNucleus>,
+        review: &ReviewInput,
+    ) -> FinishedBlock {
+        let index = self.nuclei.index_mut();
+        index.take(block, nuclei);
+        let bounds = index.bounds(block);
+        let (done, wanted) = index.progress();
+        let (mut count, mut share) = (index.count(), index.area_share());
+        if !review.is_empty() {
+            let counts = review.of(&self.nuclei).counts();
+            count = counts.nuclei;
+            share = counts.covered_px as f64 / self.nuclei.index().area_px().max(1.0);
+        }
+        FinishedBlock {
+            bounds: [bounds.left, bounds.top, bounds.right, bounds.bottom],
+            count,
+            share,
+            done,
+            wanted,
+        }
+    }
+
+    fn saved(&self) -> Result<Vec<u8>> {
+        let (width, height) = self.job.size();
+        let settings = self.job.settings();
+        let mut blocks = Vec::new();
+        let keeps_maps = self.kept.byte_count() <= MAX_SAVED_MAP_BYTES;
+        for (block, nuclei) in self.nuclei.index().finished() {
+            let kept = if keeps_maps { self.kept.get(block).cloned() } else { None };
+            blocks.push(SavedBlock { block, nuclei: nuclei.to_vec(), kept });
+        }
+        let settings = SavedSettings {
+            fingerprint: self.fingerprint.clone(),
+            mpp_um: settings.mpp_um,
+            parameters: settings.parameters,
+            stain_matching: settings.stain != StainMode::Keep,
+            width,
+            height,
+        };
+        SavedSlide { settings, blocks }.to_bytes()
+    }
+
+    fn restore(&mut self, saved: SavedSlide) -> Result<()> {
+        let settings = self.job.settings();
+        let is_same = saved.settings.fingerprint == self.fingerprint
+            && saved.settings.parameters == settings.parameters
+            && saved.settings.mpp_um == settings.mpp_um
+            && saved.settings.stain_matching == (settings.stain != StainMode::Keep)
+            && (saved.settings.width, saved.settings.height) == self.job.size();
+        let is_known = saved.blocks.iter().all(|saved| self.job.is_needed(saved.block));
+        if !(is_same && is_known) {
+            return Err(Error::mismatch("The saved result is of another slide or model"));
+        }
+        for SavedBlock { block, nuclei, kept } in saved.blocks {
+            let index = self.nuclei.index_mut();
+            index.take(block, nuclei);
+            if let Some(kept) = kept {
+                let centre = index.bounds(block).centre();
+                self.kept.keep(block, kept, centre, self.view);
+            }
+        }
+        Ok(())
     }
 
     /// GeoJSON and CSV of the nuclei that count.
@@ -72,6 +166,32 @@ struct FinishedBlock {
     /// Blocks that are finished, and blocks that are to be segmented.
     done: usize,
     wanted: usize,
+}
+
+impl State {
+    /// Shows a result; the one before is shown where this one is not finished.
+    fn show_slide_result(&mut self, slot: u32, result: SlideResult) -> Result<()> {
+        let (places, older) = (&mut self.slide_results, &mut self.older_slides);
+        let (Some(place), Some(older)) =
+            (places.get_mut(slot as usize), older.get_mut(slot as usize))
+        else {
+            return Err(Error::invalid("No such slot"));
+        };
+        if let Some(mut before) = place.replace(result)
+            && before.nuclei.index().progress().0 > 0
+        {
+            before.kept = KeptProbabilities::default();
+            older.insert(0, before);
+            older.truncate(MAX_OLDER);
+        }
+        Ok(())
+    }
+
+    /// The result of a slide as bytes.
+    pub(super) fn saved_slide(&self, slot: u32) -> Result<Vec<u8>> {
+        let result = self.slide_result(slot);
+        result.ok_or_else(|| Error::invalid("There is no result yet"))?.saved()
+    }
 }
 
 /// What was unusual about a slide's stain.
@@ -139,6 +259,9 @@ impl Session {
         {
             return Ok(stain_notes(&answer.job));
         }
+        if self.use_earlier(slot, &fingerprint, &settings)? {
+            return self.with_answer(slot, |answer| Ok(stain_notes(&answer.job)));
+        }
         let mut setup = SlideSetup::of_slide(&slide.slide, model.card().mpp_um, settings)?;
         if let Some(tissue) = slide.tissue.borrow().clone() {
             setup = setup.with_tissue(tissue);
@@ -149,12 +272,77 @@ impl Session {
         let job = Rc::new(setup.finish()?);
         slide.tissue.replace(Some(Arc::clone(job.tissue())));
         let notes = stain_notes(&job);
-        let nuclei = NucleusIndex::new(&job).into();
-        let mut state = self.state.borrow_mut();
-        let place = state.slide_results.get_mut(slot as usize);
-        *place.ok_or_else(|| Error::invalid("No such slot"))? =
-            Some(SlideResult { nuclei, job, fingerprint });
+        self.state.borrow_mut().show_slide_result(slot, SlideResult::new(job, fingerprint))?;
         Ok(notes)
+    }
+
+    /// Goes on with an earlier result of these settings, or with what is kept of one at another
+    /// threshold. False if there is none.
+    fn use_earlier(
+        &self,
+        slot: u32,
+        fingerprint: &str,
+        settings: &SegmentSettings,
+    ) -> Result<bool> {
+        let mut state = self.state.borrow_mut();
+        if let Some(older) = state.older_slides.get_mut(slot as usize)
+            && let Some(at) = older.iter().position(|older| older.is_of(fingerprint, settings))
+        {
+            let earlier = older.remove(at);
+            state.show_slide_result(slot, earlier)?;
+            return Ok(true);
+        }
+        let Some(Some(answer)) = state.slide_results.get_mut(slot as usize) else {
+            return Ok(false);
+        };
+        let own_threshold = answer.job.settings().parameters.threshold;
+        let mut own = settings.clone();
+        own.parameters.threshold = own_threshold;
+        if !answer.is_of(fingerprint, &own) {
+            return Ok(false);
+        }
+        let other = answer.at_threshold(settings.parameters.threshold);
+        state.show_slide_result(slot, other)?;
+        Ok(true)
+    }
+
+    /// A finished block at the threshold of its slot, for a worker; none if nothing is kept of it.
+    fn kept_task(&self, slot: u32, block: usize) -> Result<Option<KeptBlockTask>> {
+        self.with_answer(slot, |answer| {
+            let Some(kept) = answer.kept.get(block).cloned() else { return Ok(None) };
+            Ok(Some(KeptBlockTask { block: answer.job.block_nuclei(block)?, kept }))
+        })
+    }
+
+    fn take_kept(
+        &self,
+        slot: u32,
+        block: usize,
+        threshold: f32,
+        nuclei: &[u8],
+    ) -> Result<FinishedBlock> {
+        let nuclei = nuclei_from_bytes(nuclei)?;
+        let mut state = self.state.borrow_mut();
+        let State { slide_results, review, .. } = &mut *state;
+        let answer = slide_results.get_mut(slot as usize).and_then(Option::as_mut);
+        let answer = answer.ok_or_else(|| Error::invalid("There is no result yet"))?;
+        let own = answer.job.settings().parameters.threshold;
+        if own.total_cmp(&threshold).is_ne() || !answer.job.is_needed(block) {
+            return Err(Error::mismatch("The block was found with other settings"));
+        }
+        Ok(answer.take(block, nuclei, review))
+    }
+
+    async fn load_slide(&self, slot: u32, bytes: &[u8], id: u32, read: &Function) -> Result<()> {
+        let saved = SavedSlide::from_bytes(bytes)?;
+        let mpp_um = saved.settings.mpp_um;
+        let mpp_um = mpp_um.ok_or_else(|| Error::malformed("It states no pixel size"))?;
+        let threshold = saved.settings.parameters.threshold;
+        if self.state.borrow().model(id)?.fingerprint() != saved.settings.fingerprint {
+            return Err(Error::mismatch("The saved result is of another model"));
+        }
+        self.prepare_slide(slot, id, mpp_um, threshold, read).await?;
+        self.with_answer(slot, |answer| answer.restore(saved))
     }
 
     async fn read_block(
@@ -175,20 +363,17 @@ impl Session {
     fn finish_block(&self, computed: Computation) -> Result<FinishedBlock> {
         let (slot, pixels, map) = computed.into_slide_block()?;
         let block = pixels.block;
-        self.with_answer(slot, |answer| {
-            let nuclei = answer.job.nuclei(&pixels, &map)?;
-            let index = answer.nuclei.index_mut();
-            index.take(block, nuclei);
-            let bounds = index.bounds(block);
-            let (done, wanted) = index.progress();
-            Ok(FinishedBlock {
-                bounds: [bounds.left, bounds.top, bounds.right, bounds.bottom],
-                count: index.count(),
-                share: index.area_share(),
-                done,
-                wanted,
-            })
-        })
+        let mut state = self.state.borrow_mut();
+        let State { slide_results, review, .. } = &mut *state;
+        let answer = slide_results.get_mut(slot as usize).and_then(Option::as_mut);
+        let answer = answer.ok_or_else(|| Error::invalid("There is no result yet"))?;
+        let window = answer.job.window(&pixels, &map)?;
+        let nuclei = answer.job.nuclei_in(&window)?;
+        let parameters = &answer.job.settings().parameters;
+        let kept = KeptBlock::new(&window.probabilities, &window.image, parameters)?;
+        let centre = answer.nuclei.index().bounds(block).centre();
+        answer.kept.keep(block, kept, centre, answer.view);
+        Ok(answer.take(block, nuclei, review))
     }
 
     async fn tile(&self, key: TileKey, read: &Function) -> Result<Vec<u8>> {
@@ -308,11 +493,77 @@ impl Session {
         json(&self.finish_block(computed).thrown()?)
     }
 
+    /// Blocks that are missing and whose probabilities are kept, the nearest to the middle of a
+    /// rectangle first: they need no network at the slot's threshold.
+    ///
+    /// # Errors
+    /// Before [`Self::slide_begin`].
+    #[wasm_bindgen(js_name = slideKept)]
+    pub fn slide_kept(&self, slot: u32, x: f64, y: f64) -> std::result::Result<Vec<u32>, JsValue> {
+        let numbers = self.with_answer(slot, |answer| {
+            answer.view = Point { x, y };
+            if answer.job.settings().parameters.threshold < LEAST_THRESHOLD {
+                return Ok(Vec::new());
+            }
+            let mut numbers = answer.kept.nearest(answer.view);
+            numbers.retain(|block| !answer.nuclei.index().is_finished(*block));
+            Ok(numbers)
+        });
+        Ok(numbers.thrown()?.into_iter().map(|block| block as u32).collect())
+    }
+
+    /// A kept block for `nucleiOfKept` in a worker; empty if it is not kept any more.
+    ///
+    /// # Errors
+    /// A sentence.
+    #[wasm_bindgen(js_name = slideTask)]
+    pub fn slide_task(&self, slot: u32, block: u32) -> std::result::Result<Vec<u8>, JsValue> {
+        match self.kept_task(slot, block as usize).thrown()? {
+            Some(task) => task.to_bytes().thrown(),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Takes what `nucleiOfKept` gave for a block at a threshold; as [`Self::slide_finish`].
+    ///
+    /// # Errors
+    /// A sentence when the slot has another threshold by now.
+    #[wasm_bindgen(js_name = slideTake)]
+    pub fn slide_take(
+        &self,
+        slot: u32,
+        block: u32,
+        threshold: f32,
+        nuclei: &[u8],
+    ) -> std::result::Result<String, JsValue> {
+        json(&self.take_kept(slot, block as usize, threshold, nuclei).thrown()?)
+    }
+
+    /// Restores a saved result of the open slide, found by that model. The bytes are those of
+    /// `saveResult`.
+    ///
+    /// # Errors
+    /// A sentence for bytes of another slide, model or version.
+    #[wasm_bindgen(js_name = loadSlideResult)]
+    pub async fn load_slide_result(
+        &self,
+        slot: u32,
+        bytes: Vec<u8>,
+        id: u32,
+        read: Function,
+    ) -> std::result::Result<(), JsValue> {
+        self.load_slide(slot, &bytes, id, &read).await.thrown()
+    }
+
     /// Forgets what was found.
     #[wasm_bindgen(js_name = clearSlideResult)]
     pub fn clear_slide_result(&self, slot: u32) {
-        if let Some(place) = self.state.borrow_mut().slide_results.get_mut(slot as usize) {
+        let mut state = self.state.borrow_mut();
+        if let Some(place) = state.slide_results.get_mut(slot as usize) {
             *place = None;
+        }
+        if let Some(older) = state.older_slides.get_mut(slot as usize) {
+            older.clear();
         }
     }
 

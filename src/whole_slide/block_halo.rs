@@ -40,16 +40,6 @@ impl BlockHalo {
         read.width = right - read.column;
         Self { block, window, read }
     }
-
-    /// Whether a nucleus with its centroid at (x, y) belongs to the block.
-    #[must_use]
-    pub fn owns(&self, x: f64, y: f64) -> bool {
-        let Block { row, column, width, height } = self.block;
-        x >= column as f64
-            && x < (column + width) as f64
-            && y >= row as f64
-            && y < (row + height) as f64
-    }
 }
 
 /// A block and `margin` pixels around it, as far as the picture goes.

@@ -15,16 +15,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::block_halo::BlockHalo;
+use super::block_nuclei::BlockNuclei;
 use super::nucleus::SlideNucleus;
 use super::region::SlideRegion;
 use super::sampling::Sampling;
 use super::tissue::{Overview, Tissue};
 use crate::engine::{Block, blocks};
 use crate::error::{Error, Result};
-use crate::instances::{label_nuclei, measure_nuclei};
+use crate::instances::probability_to_u8;
 use crate::model::InstanceParameters;
 use crate::raster::{
-    Padding, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics, stain_note,
+    Padding, Plane, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics, stain_note,
 };
 use crate::slide::{Rect, Slide, SlideBounds};
 
@@ -261,6 +262,17 @@ pub struct BlockPixels {
     pub normalised: Arc<RgbImage>,
 }
 
+/// The window of a block in which nuclei are looked for, at the model's pixel size.
+#[derive(Debug, Clone)]
+pub struct BlockWindow {
+    /// Its number in [`SlideJob::blocks()`].
+    pub block: usize,
+    /// In 8 bits; 0 in padding.
+    pub probabilities: Plane<u8>,
+    /// In the slide's own colours.
+    pub image: RgbImage,
+}
+
 impl SlideJob {
     /// All blocks, row by row, in the model's pixels.
     #[must_use]
@@ -371,11 +383,35 @@ impl SlideJob {
         Ok(BlockPixels { block, image, normalised })
     }
 
-    /// The nuclei whose centroid lies in the block and in the region, placed in the slide.
+    /// How the nuclei of a block are found.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is no such block.
+    pub fn block_nuclei(&self, block: usize) -> Result<BlockNuclei> {
+        let BlockHalo { block, window, .. } = self.halo(block)?;
+        let scale = self.sampling.scale;
+        Ok(BlockNuclei {
+            block,
+            window,
+            scale,
+            model_mpp_um: self.settings.mpp_um.map(|mpp_um| mpp_um * scale),
+            parameters: self.settings.parameters,
+        })
+    }
+
+    /// The same job at another threshold.
+    #[must_use]
+    pub fn with_threshold(&self, threshold: f32) -> Self {
+        let mut job = self.clone();
+        job.settings.parameters.threshold = threshold;
+        job
+    }
+
+    /// What the nuclei of a block are found in: the window of its probabilities, and its pixels.
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the map is not of the size of the pixels.
-    pub fn nuclei(&self, pixels: &BlockPixels, map: &ProbabilityMap) -> Result<Vec<SlideNucleus>> {
+    pub fn window(&self, pixels: &BlockPixels, map: &ProbabilityMap) -> Result<BlockWindow> {
         let halo = self.halo(pixels.block)?;
         if !map.same_size(&pixels.image) || map.width() != halo.read.width {
             return Err(Error::mismatch("The probabilities are not those of the block"));
@@ -388,29 +424,36 @@ impl SlideJob {
             padding.cropped(down, across, width, height).clear(&mut map);
         }
         let image = pixels.image.crop(down, across, width, height);
-        let parameters = &self.settings.parameters;
-        let (labels, smooth) = label_nuclei(&map, parameters)?;
-        let scale = self.sampling.scale;
-        // Size of the pixels on which nuclei are measured, µm.
-        let model_mpp_um = self.settings.mpp_um.map(|mpp_um| mpp_um * scale);
-        let mut own = Vec::new();
-        for nucleus in measure_nuclei(&image, &labels, &smooth, parameters, model_mpp_um)? {
-            let x = nucleus.centroid.0 + column as f64;
-            let y = nucleus.centroid.1 + row as f64;
-            // Neighbouring blocks find the nuclei of the margin too; the centroid decides which
-            // block reports one, so none is reported twice.
-            if halo.owns(x, y) && self.settings.region.holds(x * scale, y * scale) {
-                own.push(SlideNucleus::new(&nucleus, column, row, scale));
-            }
-        }
-        Ok(own)
+        Ok(BlockWindow { block: pixels.block, probabilities: map.map(probability_to_u8), image })
+    }
+
+    /// The nuclei whose centroid lies in the block and in the region, placed in the slide.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when the map is not of the size of the pixels.
+    pub fn nuclei(&self, pixels: &BlockPixels, map: &ProbabilityMap) -> Result<Vec<SlideNucleus>> {
+        self.nuclei_in(&self.window(pixels, map)?)
+    }
+
+    /// The same from the window.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when it is of another block.
+    pub fn nuclei_in(&self, window: &BlockWindow) -> Result<Vec<SlideNucleus>> {
+        let find = self.block_nuclei(window.block)?;
+        let mut nuclei = find.find(&window.probabilities, &window.image)?;
+        nuclei.retain(|nucleus| {
+            let (x, y) = nucleus.centroid;
+            self.settings.region.holds(x, y)
+        });
+        Ok(nuclei)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raster::{Plane, phantom};
+    use crate::raster::phantom;
 
     fn settings(block_px: usize) -> SegmentSettings {
         SegmentSettings {

@@ -9,30 +9,43 @@
 //! [`NucleusIndex`].
 
 mod block_halo;
+mod block_nuclei;
 #[cfg(not(target_arch = "wasm32"))]
 mod block_store;
 mod job;
+mod kept_probabilities;
 mod nucleus;
 mod nucleus_index;
+mod packed_bytes;
+mod partial_nuclei;
 mod region;
 mod resample;
 #[cfg(not(target_arch = "wasm32"))]
 mod run;
 mod sampling;
+mod saved_result;
 mod tissue;
 
 pub use block_halo::{BlockHalo, MARGIN_PX};
+pub use block_nuclei::BlockNuclei;
 #[cfg(not(target_arch = "wasm32"))]
 pub use block_store::{BlockStore, write_finished};
 pub use job::{
-    BackgroundBlocks, BlockNumbers, BlockPixels, PixelRequest, SegmentSettings, SlideJob,
-    SlideSetup,
+    BackgroundBlocks, BlockNumbers, BlockPixels, BlockWindow, PixelRequest, SegmentSettings,
+    SlideJob, SlideSetup,
+};
+pub use kept_probabilities::{
+    KeptBlock, KeptBlockTask, KeptProbabilities, LEAST_THRESHOLD, MAX_KEPT_BYTES,
 };
 pub use nucleus::SlideNucleus;
 pub use nucleus_index::NucleusIndex;
+pub use partial_nuclei::PartialMap;
 pub use region::{RegionPart, SlideRegion};
 pub use resample::{Axis, resampled};
 #[cfg(not(target_arch = "wasm32"))]
 pub use run::{BLOCK_PX, PixelSource, RunSummary, SlideRun, StageSeconds};
 pub use sampling::Sampling;
+pub use saved_result::{
+    SavedBlock, SavedImage, SavedSettings, SavedSlide, nuclei_from_bytes, nuclei_to_bytes,
+};
 pub use tissue::{Overview, Tissue};

@@ -7,10 +7,14 @@ use std::ops::RangeInclusive;
 use super::block_halo::MARGIN_PX;
 use super::job::{SlideJob, scaled_bounds};
 use super::nucleus::SlideNucleus;
-use crate::engine::Block;
+use crate::engine::{Block, blocks};
 use crate::instances::Nucleus;
 use crate::raster::Point;
 use crate::slide::SlideBounds;
+
+/// Side of the cells in which nuclei of an image are gathered while it is computed, in the model's
+/// pixels.
+const CELL_PX: usize = 256;
 
 /// Blocks, which of them are to be segmented, and the nuclei of the finished ones.
 #[derive(Debug)]
@@ -59,6 +63,35 @@ impl NucleusIndex {
         let placed = nuclei.iter().map(|nucleus| SlideNucleus::new(nucleus, 0, 0, 1.0));
         index.take(0, placed.collect());
         index
+    }
+
+    /// Of an image whose nuclei come in no order, of `size` in the model's pixels, of which each
+    /// spans `scale` of the image's: for [`Self::add`].
+    #[must_use]
+    pub fn growing((width, height): (usize, usize), scale: f64) -> Self {
+        let cells = blocks(width, height, CELL_PX);
+        let needed = vec![true; cells.len()];
+        Self::of_blocks((width, height), scale, cells, needed)
+    }
+
+    /// Adds nuclei in the model's pixels, unless there is one at their centroid.
+    pub fn add(&mut self, nuclei: &[Nucleus]) {
+        for nucleus in nuclei {
+            let placed = SlideNucleus::new(nucleus, 0, 0, self.scale);
+            let (x, y) = placed.centroid;
+            let cell = self.blocks_in(SlideBounds::at_point(Point { x, y })).next();
+            let is_new = self.label_at(x, y) == 0;
+            if let (Some(cell), true) = (cell, is_new) {
+                let mut nuclei = self.finished.get(&cell).cloned().unwrap_or_default();
+                nuclei.push(placed);
+                self.take(cell, nuclei);
+            }
+        }
+    }
+
+    /// The finished blocks with their nuclei.
+    pub fn finished(&self) -> impl Iterator<Item = (usize, &[SlideNucleus])> {
+        self.finished.iter().map(|(block, nuclei)| (*block, nuclei.as_slice()))
     }
 
     fn of_blocks(
@@ -153,6 +186,18 @@ impl NucleusIndex {
         self.totals.area_px
     }
 
+    /// Whether a block is finished.
+    #[must_use]
+    pub fn is_finished(&self, block: usize) -> bool {
+        self.finished.contains_key(&block)
+    }
+
+    /// The block that holds a place of the finest level.
+    #[must_use]
+    pub fn block_at(&self, x: f64, y: f64) -> Option<usize> {
+        self.blocks_in(SlideBounds::at_point(Point { x, y })).next()
+    }
+
     /// Whether the block that holds a place of the finest level is finished.
     #[must_use]
     pub fn is_finished_at(&self, x: f64, y: f64) -> bool {
@@ -228,7 +273,6 @@ fn covered_px(nuclei: &[SlideNucleus]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::blocks;
 
     fn disc(x: f64, y: f64, r: f64) -> SlideNucleus {
         let ring = [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)]
