@@ -632,10 +632,17 @@ impl AppState {
         }
         let mut shelf = lock(&self.results);
         shelf.use_settings(&self.settings);
+        let is_begun = shelf.begin_again(&self.settings);
         let note = shelf.counted().and_then(|result| result.job.stain_note());
         drop(shelf);
         self.job_notes = note.map(str::to_owned).into_iter().collect();
         self.redraw_results();
+        if is_begun {
+            let results = Arc::clone(&self.results);
+            let view = self.view.bounds().centre();
+            self.progress = Some(JobProgress::default());
+            self.job = Some(SegmentJob::start_again(results, view, Arc::clone(&self.wake)));
+        }
         self.refresh_selection();
         self.refresh_scores();
     }

@@ -3,7 +3,7 @@
 use super::app_state::{AppState, JobProgress, ScreenUpdate};
 use super::command::Command;
 use super::lock;
-use super::segment_job::{JobEvent, SegmentJob};
+use super::segment_job::{JobEvent, JobKind, SegmentJob};
 use super::tile_loader::TileRequest;
 use crate::error::{Error, Result, counted};
 use crate::slide::SlideBounds;
@@ -38,7 +38,7 @@ impl AppState {
                     self.current_results.retain(|key| !may_show(*key, &bounds));
                     self.finished_blocks.push(bounds);
                 }
-                JobEvent::Ended { seconds, result } => self.finish_job(seconds, result),
+                JobEvent::Ended { seconds, kind, result } => self.finish_job(seconds, kind, result),
             }
         }
         if needs_redraw {
@@ -73,7 +73,7 @@ impl AppState {
         needs_redraw
     }
 
-    fn finish_job(&mut self, seconds: f64, result: Result<()>) {
+    fn finish_job(&mut self, seconds: f64, kind: JobKind, result: Result<()>) {
         self.job = None;
         self.progress = None;
         // Later blocks changed the labels of earlier nuclei.
@@ -86,7 +86,14 @@ impl AppState {
             Ok(()) => {
                 let count = self.counts().unwrap_or_default().counts.nuclei;
                 let nuclei = counted(count, "nucleus", "nuclei");
-                self.status = format!("{nuclei}; {seconds:.1} s on {}.", self.device_name);
+                self.status = match kind {
+                    JobKind::Segmentation => {
+                        format!("{nuclei}; {seconds:.1} s on {}.", self.device_name)
+                    }
+                    JobKind::Threshold => {
+                        format!("{nuclei} at a threshold of {:.2}.", self.threshold())
+                    }
+                };
             }
             Err(Error::Cancelled { .. }) => {}
             Err(e) => {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use super::lock;
 use crate::model::Model;
 use crate::raster::Point;
 use crate::review::{
@@ -11,7 +12,9 @@ use crate::review::{
     ReviewedNuclei,
 };
 use crate::slide::SlideBounds;
-use crate::whole_slide::{NucleusIndex, SlideJob, SlideNucleus};
+use crate::whole_slide::{
+    KeptBlock, KeptProbabilities, LEAST_THRESHOLD, NucleusIndex, SlideJob, SlideNucleus,
+};
 
 /// Most results that are kept besides the one in use.
 const MAX_OLDER: usize = 4;
@@ -53,12 +56,27 @@ pub(super) struct SlideResult {
     nuclei: ReviewedIndex,
     /// Revision of the marks that `nuclei` knows.
     marks_of: u64,
+    /// Shared by all results of the same model and pixel size.
+    kept: Arc<Mutex<KeptProbabilities>>,
 }
 
 impl SlideResult {
     pub(super) fn new(settings: ResultSettings, job: SlideJob) -> Self {
         let nuclei = NucleusIndex::new(&job).into();
-        Self { settings, job: Arc::new(job), nuclei, marks_of: 0 }
+        Self { settings, job: Arc::new(job), nuclei, marks_of: 0, kept: Arc::default() }
+    }
+
+    /// Empty, for another threshold.
+    fn at_threshold(&self, settings: ResultSettings) -> Self {
+        let job = self.job.with_threshold(settings.threshold);
+        Self { kept: Arc::clone(&self.kept), ..Self::new(settings, job) }
+    }
+
+    /// Whether another threshold alone leads to some settings.
+    fn differs_in_threshold(&self, settings: &ResultSettings) -> bool {
+        let ResultSettings { threshold, .. } = self.settings;
+        self.settings != *settings
+            && self.settings == (ResultSettings { threshold, ..settings.clone() })
     }
 
     /// The nuclei of the model.
@@ -136,6 +154,39 @@ impl ResultShelf {
         let index = self.current.as_mut()?.nuclei.index_mut();
         index.take(block, nuclei);
         Some(index.bounds(block))
+    }
+
+    /// Keeps the probabilities of a block of the result in use; `view` is looked at.
+    pub(super) fn keep(&mut self, block: usize, kept: KeptBlock, view: Point) {
+        if let Some(current) = &self.current {
+            let centre = current.index().bounds(block).centre();
+            lock(&current.kept).keep(block, kept, centre, view);
+        }
+    }
+
+    /// Begins the result of another threshold over kept probabilities; true if there are any.
+    pub(super) fn begin_again(&mut self, settings: &ResultSettings) -> bool {
+        if self.current.is_some() || settings.threshold < LEAST_THRESHOLD {
+            return false;
+        }
+        let source = self.older.iter().rev().find(|older| older.differs_in_threshold(settings));
+        let begun = source.filter(|older| lock(&older.kept).byte_count() > 0);
+        self.current = begun.map(|older| older.at_threshold(settings.clone()));
+        self.current.is_some()
+    }
+
+    /// Job of the result in use, and its blocks whose probabilities are kept and which are not
+    /// finished.
+    pub(super) fn kept_job(&self, view: Point) -> Option<(Arc<SlideJob>, Vec<usize>)> {
+        let current = self.current.as_ref()?;
+        let mut blocks = lock(&current.kept).nearest(view);
+        blocks.retain(|block| !current.index().is_finished(*block));
+        Some((Arc::clone(&current.job), blocks))
+    }
+
+    /// Kept probabilities of a block of the result in use.
+    pub(super) fn kept_block(&self, block: usize) -> Option<KeptBlock> {
+        lock(&self.current.as_ref()?.kept).get(block).cloned()
     }
 
     /// Makes the result of some settings the one in use, where there is one.
