@@ -549,8 +549,12 @@ impl AppState {
     fn forget_state(&mut self) -> Result<()> {
         let fingerprint = self.fingerprint().to_owned();
         self.store.forget(&fingerprint)?;
+        // Another image would keep these.
+        self.review.apply(ReviewCommand::Threshold(None))?;
+        let loaded = self.model_setting.loaded.clone();
+        let setting = ModelSetting { loaded, ..ModelSetting::default() };
+        self.review.apply(ReviewCommand::Model(setting))?;
         self.begin_review(&fingerprint)?;
-        self.store.forget(&fingerprint)?;
         self.status = "Nothing is kept of this image any more.".to_owned();
         Ok(())
     }

@@ -150,7 +150,7 @@ fn a_rejected_nucleus_stays_rejected_when_the_image_is_opened_again() {
     let statuses = rows(&table).into_iter().map(|row| row["status"].clone());
     let of_person: Vec<String> = statuses.filter(|status| status != "model").collect();
     assert_eq!(of_person, ["accepted", "added"]);
-    work.run(&[json!("forget-state")]);
+    work.run(&[json!({ "prune": 0.5 }), json!({ "threshold": 0.9 }), json!("forget-state")]);
     assert_eq!(numbers(&work.run(&segmented())), [found, 0, 0, 0]);
 }
 
