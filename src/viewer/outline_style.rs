@@ -1,5 +1,5 @@
 //! How outlines look: bright colours that stay apart with any colour vision on a dark casing, line
-//! widths, and dash patterns. `web/palettes.js` and `web/outline-canvas.js` have the same numbers.
+//! widths, and dash patterns. `web/palettes.js` and `web/outline-painter.js` have the same numbers.
 
 use super::outline_tiles::OutlineStatus;
 
@@ -136,7 +136,10 @@ mod tests {
         assert_eq!(palettes.matches("  name: \"").count(), OUTLINE_PALETTES.len());
         assert!(palettes.contains(&format!("const REJECTED = {};", hex(REJECTED))));
         assert!(palettes.contains(&format!("const CASING = {};", hex(CASING))));
-        let canvas = include_str!("../../web/outline-canvas.js");
+        let canvas = concat!(
+            include_str!("../../web/outline-painter.js"),
+            include_str!("../../web/outline-canvas.js")
+        );
         let numbers = [
             ("LINE", OUTLINE_WIDTH),
             ("THICK_LINE", THICK_OUTLINE_WIDTH),
