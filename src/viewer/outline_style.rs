@@ -161,6 +161,6 @@ mod tests {
             assert!(canvas.contains(&format!("const {name} = [{}, {}];", dash[0], dash[1])));
         }
         assert!(canvas.contains(&format!("const OLDER_OPACITY = {OLDER_OPACITY};")));
-        assert!(canvas.contains(&format!("isCasing ? {CASING_OPACITY} : 1")));
+        assert!(canvas.contains(&format!("const CASING_OPACITY = {CASING_OPACITY};")));
     }
 }
