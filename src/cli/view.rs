@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::CommandOutcome;
 use super::output::Output;
-use crate::desktop::{AppState, Command, Wake, script, show};
+use crate::desktop::{AppState, Command, StateStore, Wake, data_folder, script, show};
 use crate::engine::DeviceChoice;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::model::{FileLimits, Model};
@@ -48,6 +48,13 @@ pub(super) struct WindowArguments {
     /// Run a script, without a window.
     #[arg(long)]
     script: Option<PathBuf>,
+    /// Folder in which corrections, regions and settings of each image are kept [default: the
+    /// user's folder for data of programs; with --script nothing is kept].
+    #[arg(long, value_name = "FOLDER", conflicts_with = "no_state")]
+    state: Option<PathBuf>,
+    /// Neither read nor keep corrections, regions and settings.
+    #[arg(long)]
+    no_state: bool,
 }
 
 /// `prunella view`.
@@ -60,16 +67,20 @@ pub(super) fn view(a: &WindowArguments, output: Output) -> Result<CommandOutcome
 
 /// The state that the arguments describe.
 fn app_state(a: &WindowArguments, wake: Wake) -> Result<AppState> {
-    let model = match &a.model {
-        Some(path) => Model::load(path)?,
-        None => Model::from_bytes(DEFAULT_MODEL, FileLimits::default())?,
-    };
-    let mut app = AppState::new(model, a.device, wake);
+    let model = Model::from_bytes(DEFAULT_MODEL, FileLimits::default())?;
+    // A script does the same on every machine.
+    let is_kept = !a.no_state && a.script.is_none();
+    let folder = a.state.clone().or_else(|| data_folder().filter(|_| is_kept));
+    let store = folder.map_or_else(StateStore::in_memory, StateStore::in_folder);
+    let mut app = AppState::new(model, a.device, store, wake);
     if let Some(file) = &a.record {
         let created = std::fs::File::create(file)
             .map_err(|e| Error::io("The script cannot be written", e))
             .at(file)?;
         app.record(created);
+    }
+    if let Some(path) = &a.model {
+        app.apply(&Command::Model(path.clone()))?;
     }
     match &a.slides[..] {
         [] => {}
@@ -100,11 +111,34 @@ fn run_script(a: &WindowArguments, file: &Path, output: Output) -> Result<Comman
     for note in &notes {
         output.remark(&format!("{}: {note}", app.name));
     }
+    let mut regions = Vec::new();
+    for region in app.region_counts() {
+        regions.push(json!({
+            "id": region.id,
+            "name": region.name,
+            "nuclei": region.counts.nuclei,
+            "area_px": region.area_px,
+            "segmented_px": region.segmented_px,
+            "density_per_mm2": region.density_per_mm2(app.mpp_um()),
+            "area_share": region.area_share(),
+        }));
+    }
+    let scores = app.reference_scores().and_then(|(_, scores)| scores);
     let value = json!({
         "slide": app.name,
         "notes": notes,
-        "nuclei": count.nuclei,
-        "area_share": count.area_share,
+        "nuclei": count.counts.nuclei,
+        "area_share": count.area_share(),
+        "accepted": count.counts.accepted,
+        "added": count.counts.added,
+        "rejected": count.counts.rejected,
+        "threshold": app.threshold(),
+        "mpp_um": app.mpp_um(),
+        "older_settings": app.older_note(),
+        "regions": regions,
+        "scores": scores.map(|scores| scores.scores),
+        "undo": app.review().undo_name(),
+        "status": app.status,
         "commands": commands.len(),
     });
     let text = format!("{}: {} commands done. {}", app.name, commands.len(), app.status);
@@ -114,7 +148,7 @@ fn run_script(a: &WindowArguments, file: &Path, output: Output) -> Result<Comman
 
 /// Background work reports its errors as an alert.
 fn check_alert(app: &AppState) -> Result<()> {
-    match &app.alert {
+    match app.alerts.first() {
         Some(alert) => Err(Error::malformed(alert.clone())),
         None => Ok(()),
     }

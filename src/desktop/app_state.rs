@@ -1,7 +1,8 @@
 //! The state of the window without the window: it takes [`Command`]s and collects updates for the
 //! screen.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -9,19 +10,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::command::{Command, SegmentExtent};
-use super::document::Document;
+use super::document::{Document, fingerprint_of};
 use super::file_list::FileList;
+use super::reference::Reference;
+use super::result_shelf::{ResultSettings, ResultShelf, ReviewAt, SharedResults, ShownNuclei};
 use super::screenshot::screenshot;
-use super::segment_job::{SegmentJob, SegmentTask, SegmenterCache, SharedResults};
+use super::segment_job::{SegmentJob, SegmentTask, SegmenterCache};
+use super::selection::Selection;
+use super::state_store::StateStore;
 use super::tile_loader::TileLoader;
 use super::{Wake, lock};
 use crate::engine::DeviceChoice;
-use crate::error::{Error, Result};
-use crate::instances::{Provenance, write_nuclei};
+use crate::error::{Error, Result, counted};
 use crate::model::{InstanceParameters, Model};
-use crate::platform::{write_atomic, write_streamed};
+use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
 use crate::raster::{Point, encode_rgb_png};
+use crate::review::{
+    DisplaySettings, DocumentFacts, ModelSetting, PixelSizeSetting, PixelSizeSource, RegionCounts,
+    Review, ReviewCommand, ReviewCounts, ReviewState,
+};
 use crate::slide::SlideBounds;
 use crate::viewer::{Layers, ScreenPoint, TileKey, Viewport};
 
@@ -29,6 +37,8 @@ use crate::viewer::{Layers, ScreenPoint, TileKey, Viewport};
 const DEFAULT_SCREEN: (f64, f64) = (1280.0, 800.0);
 /// How often a script checks whether the segmentation has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Most messages about errors that are shown at a time.
+const MAX_ALERTS: usize = 4;
 
 /// A change that the screen must apply.
 #[derive(Debug)]
@@ -52,14 +62,29 @@ pub struct JobProgress {
     pub total: usize,
 }
 
-/// Nuclei found so far.
+/// Nuclei that count.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct NucleusCount {
-    /// Number of nuclei.
-    pub nuclei: usize,
-    /// Share of the segmented area that nuclei cover.
-    pub area_share: f64,
+    /// Nuclei, and what a person decided.
+    pub counts: ReviewCounts,
+    /// Area that was segmented, pixels of the finest level.
+    pub segmented_px: f64,
 }
+
+impl NucleusCount {
+    /// Share of the segmented area that nuclei cover, 0 to 1.
+    #[must_use]
+    pub fn area_share(&self) -> f64 {
+        if self.segmented_px > 0.0 {
+            self.counts.covered_px as f64 / self.segmented_px
+        } else {
+            0.0
+        }
+    }
+}
+
+/// Revisions of review and results, and the part that the screen shows.
+type ViewCountKey = (u64, u64, [f64; 4]);
 
 /// Everything but the window.
 pub struct AppState {
@@ -79,23 +104,32 @@ pub struct AppState {
     pub notes: Vec<String>,
     /// The same about its segmentation.
     pub job_notes: Vec<String>,
-    /// Pixel size of the finest level, µm; none if it is neither in the file nor stated.
-    pub mpp_um: Option<f64>,
-    /// The model in use: `unpruned_model` without [`Self::pruning_ratio`] of its filters.
+    /// The model in use: one of `models` without [`Self::pruning_ratio`] of its filters.
     pub model: Arc<Model>,
-    unpruned_model: Arc<Model>,
-    /// Share of filters removed, 0 to 0.9.
-    pub pruning_ratio: f64,
-    /// A pixel belongs to a nucleus above this probability.
-    pub threshold: f32,
     /// Where the last segmentation computed.
     pub device_name: String,
     /// What happened last, a sentence for people.
     pub status: String,
-    /// What went wrong with the last command.
-    pub alert: Option<String>,
+    /// What went wrong and was not closed yet, the newest at the end.
+    pub alerts: Vec<String>,
     /// Of the running segmentation.
     pub progress: Option<JobProgress>,
+    /// Distance that is measured, pixels of the finest level.
+    pub ruler: Option<[Point; 2]>,
+    /// Everything that a person sets about the image.
+    pub(super) review: Review,
+    /// Raised with each change of `review` that can be undone.
+    pub(super) revision: u64,
+    pub(super) selection: Selection,
+    pub(super) reference: Option<Reference>,
+    /// Unpruned models: of the program, and those of files by their fingerprint.
+    models: BTreeMap<Option<String>, Arc<Model>>,
+    view_count: RefCell<Option<(ViewCountKey, usize)>>,
+    pub(super) region_counts: RefCell<Option<((u64, u64), Vec<RegionCounts>)>>,
+    model_setting: ModelSetting,
+    model_fingerprint: String,
+    settings: ResultSettings,
+    store: StateStore,
     results: SharedResults,
     device_choice: DeviceChoice,
     segmenters: Arc<SegmenterCache>,
@@ -103,6 +137,8 @@ pub struct AppState {
     pub(super) tile_loader: TileLoader,
     wake: Wake,
     recording: Option<File>,
+    /// State that the command under way restored from the device.
+    restored: Option<Box<ReviewState>>,
     /// Result tiles that the screen has and that are up to date.
     pub(super) current_results: BTreeSet<TileKey>,
     /// Image tiles that cannot be read; they are not requested again.
@@ -113,36 +149,48 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// A state with a model and without a document. Background threads call `wake` when
-    /// [`Self::poll`] has something to take.
+    /// A state with the program's model and without a document. Background threads call `wake`
+    /// when [`Self::poll`] has something to take.
     #[must_use]
-    pub fn new(model: Model, device_choice: DeviceChoice, wake: Wake) -> Self {
+    pub fn new(model: Model, device_choice: DeviceChoice, store: StateStore, wake: Wake) -> Self {
         let model = Arc::new(model);
+        let model_fingerprint = model.fingerprint();
+        let review = Review::default();
+        let display = &review.state().display;
         Self {
             view: Viewport::new((1, 1), DEFAULT_SCREEN),
-            layers: Layers::default(),
+            layers: layers_of(display),
             document: None,
             name: String::new(),
             location: String::new(),
             list: FileList::default(),
             notes: Vec::new(),
             job_notes: Vec::new(),
-            mpp_um: None,
-            unpruned_model: Arc::clone(&model),
-            pruning_ratio: 0.0,
-            threshold: model.card().instances.threshold,
+            settings: ResultSettings::of(review.state(), &model, &model_fingerprint),
+            models: BTreeMap::from([(None, Arc::clone(&model))]),
+            view_count: RefCell::default(),
+            region_counts: RefCell::default(),
+            model_setting: ModelSetting::default(),
+            model_fingerprint,
             model,
             device_name: String::new(),
             status: "Drop a slide here.".to_owned(),
-            alert: None,
+            alerts: Vec::new(),
             progress: None,
-            results: SharedResults::default(),
+            ruler: None,
+            review,
+            revision: 0,
+            selection: Selection::default(),
+            reference: None,
+            store,
+            results: shared_results(),
             device_choice,
             segmenters: Arc::default(),
             job: None,
             tile_loader: TileLoader::start(&wake),
             wake,
             recording: None,
+            restored: None,
             current_results: BTreeSet::new(),
             failed_tiles: BTreeSet::new(),
             finished_blocks: Vec::new(),
@@ -161,16 +209,92 @@ impl AppState {
         self.job.is_some()
     }
 
-    /// Nuclei found so far; none before the first segmentation.
+    /// Everything that a person has set about the image.
+    #[must_use]
+    pub fn review(&self) -> &Review {
+        &self.review
+    }
+
+    /// Pixel size of the finest level, µm; none if it is neither in the file nor stated.
+    #[must_use]
+    pub fn mpp_um(&self) -> Option<f64> {
+        self.review.state().pixel_size.um
+    }
+
+    /// A pixel belongs to a nucleus above this probability.
+    #[must_use]
+    pub fn threshold(&self) -> f32 {
+        self.settings.threshold
+    }
+
+    /// Share of filters removed, 0 to 0.9.
+    #[must_use]
+    pub fn pruning_ratio(&self) -> f64 {
+        self.model_setting.ratio / 100.0
+    }
+
+    /// Nuclei that count, of the model and of a person; none before the first segmentation and
+    /// decision.
     #[must_use]
     pub fn counts(&self) -> Option<NucleusCount> {
-        let results = lock(&self.results);
-        let (index, _) = results.as_ref()?;
-        Some(NucleusCount { nuclei: index.count(), area_share: index.area_share() })
+        let mut shelf = lock(&self.results);
+        if shelf.is_empty() && self.review.state().marks.is_empty() {
+            return None;
+        }
+        let counts = shelf.counts(self.review_at());
+        let segmented_px = shelf.counted().map_or(0.0, |result| result.index().area_px());
+        Some(NucleusCount { counts, segmented_px })
+    }
+
+    /// Nuclei that count and whose centroid lies in the view.
+    #[must_use]
+    pub fn nuclei_in_view(&self) -> usize {
+        let bounds = self.view.bounds();
+        let version = lock(&self.results).version();
+        let key = (self.revision, version, [bounds.left, bounds.top, bounds.right, bounds.bottom]);
+        let mut cached = self.view_count.borrow_mut();
+        match *cached {
+            Some((of, count)) if of == key => count,
+            _ => {
+                let count = self.with_shown(|shown| shown.counted().counts_in(bounds).nuclei);
+                *cached = Some((key, count));
+                count
+            }
+        }
+    }
+
+    /// Where the nuclei that count were made with other settings than those in use: a sentence.
+    #[must_use]
+    pub fn older_note(&self) -> Option<String> {
+        let shelf = lock(&self.results);
+        let result = shelf.counted()?;
+        (result.settings != self.settings).then(|| {
+            format!(
+                "These nuclei were found with other settings ({}); segment again.",
+                difference(&result.settings, &self.settings)
+            )
+        })
     }
 
     pub(super) fn results(&self) -> &SharedResults {
         &self.results
+    }
+
+    /// Marks and regions as they are combined with nuclei.
+    pub(super) fn review_at(&self) -> ReviewAt<'_> {
+        let ReviewState { marks, regions, inside_only, .. } = self.review.state();
+        ReviewAt { marks, inside: inside_only.then_some(regions), revision: self.revision }
+    }
+
+    /// Calls a function with the nuclei and marks that are shown.
+    pub(super) fn with_shown<T>(&self, take: impl FnOnce(ShownNuclei<'_>) -> T) -> T {
+        take(lock(&self.results).shown(self.review_at()))
+    }
+
+    /// The whole document, pixels of the finest level.
+    pub(super) fn whole(&self) -> SlideBounds {
+        let (width, height) = self.document.as_ref().map_or((0, 0), |document| document.size());
+        SlideBounds::of_size(width, height)
     }
 
     /// Executes a command.
@@ -178,34 +302,71 @@ impl AppState {
     /// # Errors
     /// A sentence for people; the state is as before then.
     pub fn apply(&mut self, command: &Command) -> Result<()> {
-        self.alert = None;
-        self.record_command(command);
+        if uses_points_of_the_screen(command) {
+            if self.view.halt() {
+                let [x, y, scale] = self.view.state();
+                self.record_command(&Command::LookAt { x, y, scale });
+            }
+            // Replayed, the nucleus must have been found.
+            if self.is_busy() && !matches!(command, Command::Segment(_)) {
+                self.record_command(&Command::Wait);
+            }
+        }
+        let before = self.revision;
+        let executed = self.execute(command);
+        if executed.is_ok() {
+            // What failed did nothing, and would end a script.
+            self.record_command(command);
+            if let Some(state) = self.restored.take() {
+                self.record_command(&Command::State(state));
+            }
+        }
+        if self.revision != before {
+            self.follow_review();
+            self.save_state();
+        }
+        executed
+    }
+
+    fn execute(&mut self, command: &Command) -> Result<()> {
         match *command {
             Command::Open(ref location) if Path::new(location).is_dir() => {
                 self.open_all(std::slice::from_ref(location))?;
             }
             Command::Open(ref location) => self.open(location)?,
             Command::OpenAll(ref places) => self.open_all(places)?,
-            Command::Model(ref path) => {
-                self.unpruned_model = Arc::new(Model::load(path)?);
-                self.use_model(Arc::clone(&self.unpruned_model), 0.0);
-                self.threshold = self.model.card().instances.threshold;
+            Command::NextFile => self.open_neighbour(1)?,
+            Command::PreviousFile => self.open_neighbour(-1)?,
+            Command::Model(ref path) => self.load_model(path)?,
+            Command::Prune(ratio) => {
+                let per_cent = (ratio * 1e6).round() / 1e4;
+                let setting = ModelSetting { ratio: per_cent, ..self.model_setting.clone() };
+                self.model_of(&setting)?;
+                self.change(ReviewCommand::Model(setting))?;
             }
-            Command::Prune(ratio) => self.prune(ratio)?,
             Command::Threshold(value) => {
-                self.threshold = value.clamp(0.0, 1.0);
-                self.discard_results();
+                let value = value.map(|value| value.clamp(0.0, 1.0));
+                self.change(ReviewCommand::Threshold(value))?;
             }
-            Command::Mpp(mpp_um) => self.set_mpp(mpp_um)?,
+            Command::Mpp(um) => {
+                let setting = PixelSizeSetting { um: Some(um), source: PixelSizeSource::Person };
+                self.change(ReviewCommand::PixelSize(setting))?;
+            }
             Command::Resize { width, height } => self.view.resize((width, height)),
             Command::Pan { dx, dy } => self.view.pan(dx, dy),
             Command::Glide { across, down } => self.view.glide(across, down),
             Command::Zoom { x, y, factor } => self.view.zoom(ScreenPoint { x, y }, factor),
             Command::Fit => self.view.fit(),
             Command::GoTo { x, y, scale } => self.view.go_to(Point { x, y }, scale),
-            Command::Choose { x, y } => self.select_nucleus(ScreenPoint { x, y }),
+            Command::LookAt { x, y, scale } => self.view.set_state([x, y, scale]),
             Command::Layers { outline, mask, heat } => {
-                self.layers = Layers { outline, mask, heat, ..self.layers };
+                let [outline, mask, heat] = [outline, mask, heat].map(f64::from);
+                let display = self.review.state().display.clone();
+                self.set_display(DisplaySettings { outline, mask, heat, ..display })?;
+            }
+            Command::Palette(ref name) => {
+                let display = self.review.state().display.clone();
+                self.set_display(DisplaySettings { palette: name.clone(), ..display })?;
             }
             Command::Segment(extent) => self.segment(extent)?,
             Command::Cancel => self.cancel_job(),
@@ -214,8 +375,35 @@ impl AppState {
             Command::Picture(ref path) => {
                 write_atomic(path, &encode_rgb_png(&screenshot(self)?)?)?;
             }
+            Command::State(ref state) => self.restore((**state).clone()),
+            Command::ForgetState => self.forget_state()?,
+            Command::CloseMessages => self.alerts.clear(),
+            Command::Ruler(ends) => self.measure(ends),
+            ref edit => self.execute_edit(edit)?,
         }
         Ok(())
+    }
+
+    /// Changes the review by a command that can be undone.
+    pub(super) fn change(&mut self, command: ReviewCommand) -> Result<()> {
+        self.review.apply(command)?;
+        self.revision += 1;
+        Ok(())
+    }
+
+    fn set_display(&mut self, display: DisplaySettings) -> Result<()> {
+        self.layers = Layers { chosen: self.layers.chosen, ..layers_of(&display) };
+        self.review.apply(ReviewCommand::Display(display))
+    }
+
+    /// Adds a message that stays until it is closed.
+    pub fn report(&mut self, error: &Error) {
+        let message = error.to_string();
+        self.alerts.retain(|other| *other != message);
+        self.alerts.push(message);
+        if self.alerts.len() > MAX_ALERTS {
+            self.alerts.remove(0);
+        }
     }
 
     /// Appends a command to the recorded script. When the file cannot be written, the recording
@@ -225,7 +413,7 @@ impl AppState {
         let written = serde_json::to_string(command).map(|line| writeln!(file, "{line}"));
         if !matches!(written, Ok(Ok(()))) {
             self.recording = None;
-            self.alert = Some("The script cannot be written any more.".to_owned());
+            self.alerts.push("The script cannot be written any more.".to_owned());
         }
     }
 
@@ -238,75 +426,238 @@ impl AppState {
         }
     }
 
+    /// Opens the file of the list that lies `step` behind the open one.
+    fn open_neighbour(&mut self, step: isize) -> Result<()> {
+        let files = &self.list.files;
+        let place = files.iter().position(|file| *file == self.location);
+        let wanted = place.and_then(|place| place.checked_add_signed(step));
+        match wanted.and_then(|wanted| files.get(wanted)).cloned() {
+            Some(file) => self.open(&file),
+            None if files.len() < 2 => Err(Error::invalid("There is no list of files")),
+            None if step > 0 => Err(Error::invalid("This is the last file of the list")),
+            None => Err(Error::invalid("This is the first file of the list")),
+        }
+    }
+
     fn open(&mut self, location: &str) -> Result<()> {
         let document = Arc::new(Document::open(location)?);
         self.cancel_job();
+        self.save_state();
         file_name(location).clone_into(&mut self.name);
         location.clone_into(&mut self.location);
         self.notes = document.notes().to_vec();
         self.job_notes.clear();
-        self.mpp_um = document.mpp_um();
         self.view = Viewport::new(document.size(), self.view.screen());
-        self.results = SharedResults::default();
+        self.results = shared_results();
         self.tile_loader.set_document(Arc::clone(&document), Arc::clone(&self.results));
         self.failed_tiles.clear();
         self.current_results.clear();
         self.finished_blocks.clear();
-        self.layers.chosen = 0;
+        self.selection = Selection::default();
+        self.reference = None;
+        self.ruler = None;
         self.updates = vec![ScreenUpdate::Reset(document.size())];
-        self.status = match (self.mpp_um, &*document) {
-            (Some(_), _) => "Ready.".to_owned(),
-            (None, Document::Slide { .. }) => {
+        // Without a fingerprint nothing is kept of it.
+        let fingerprint = fingerprint_of(location).unwrap_or_default();
+        self.document = Some(document);
+        self.begin_review(&fingerprint)?;
+        self.status = match (self.mpp_um(), self.document.as_deref()) {
+            (None, Some(Document::Slide { .. })) => {
                 "The pixel size is not known; state it before segmenting.".to_owned()
             }
-            (None, Document::Image { .. }) => format!(
+            (None, Some(Document::Image { .. })) => format!(
                 "The pixel size is not known and taken to be the model's, {} µm.",
                 self.model.card().mpp_um
             ),
+            _ => "Ready.".to_owned(),
         };
-        self.document = Some(document);
-        Ok(())
-    }
-
-    fn prune(&mut self, ratio: f64) -> Result<()> {
-        let model = if ratio == 0.0 {
-            Arc::clone(&self.unpruned_model)
-        } else {
-            let (plan, _) = PruningPlan::l1(&self.unpruned_model, ratio, Scope::Convolutions)?;
-            Arc::new(apply(&self.unpruned_model, &plan)?)
-        };
-        self.use_model(model, ratio);
-        Ok(())
-    }
-
-    fn use_model(&mut self, model: Arc<Model>, pruning_ratio: f64) {
-        self.model = model;
-        self.pruning_ratio = pruning_ratio;
-        self.discard_results();
-    }
-
-    fn set_mpp(&mut self, mpp_um: f64) -> Result<()> {
-        if !(mpp_um.is_finite() && mpp_um > 0.0) {
-            return Err(Error::invalid("The pixel size must be a positive number of micrometres"));
-        }
-        if self.mpp_um != Some(mpp_um) {
-            self.mpp_um = Some(mpp_um);
-            self.discard_results();
+        match self.store.load(&fingerprint) {
+            Ok(Some(state)) if !fingerprint.is_empty() => {
+                self.restored = Some(Box::new(state.clone()));
+                self.restore(state);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.report(&error);
+                self.status = "What is kept of this image cannot be read; it starts anew.".into();
+            }
         }
         Ok(())
     }
 
-    /// Stops the segmentation and drops its results: they belong to another model or setting.
-    fn discard_results(&mut self) {
-        self.cancel_job();
-        self.results = SharedResults::default();
+    /// Starts the review of the open document anew.
+    fn begin_review(&mut self, fingerprint: &str) -> Result<()> {
+        let Some(document) = self.document.as_deref() else { return Ok(()) };
+        let um = document.mpp_um();
+        let source = if um.is_some() { PixelSizeSource::File } else { PixelSizeSource::Unknown };
+        let (width, height) = document.size();
+        let facts = DocumentFacts {
+            hash: fingerprint.to_owned(),
+            name: self.name.clone(),
+            width: u32::try_from(width).unwrap_or(u32::MAX),
+            height: u32::try_from(height).unwrap_or(u32::MAX),
+            is_slide: matches!(document, Document::Slide { .. }),
+        };
+        let pixel_size = PixelSizeSetting { um, source };
+        self.review.apply(ReviewCommand::Open { document: facts, pixel_size })?;
+        self.revision += 1;
+        self.follow_review();
+        Ok(())
+    }
+
+    /// Takes over a saved state of the open document. Its history begins anew.
+    fn restore(&mut self, mut state: ReviewState) {
+        let now = self.review.state();
+        state.document.clone_from(&now.document);
+        if state.pixel_size.source != PixelSizeSource::Person {
+            state.pixel_size = now.pixel_size;
+        }
+        let mut facts = Vec::new();
+        if self.model_of(&state.model).is_err() || self.model_setting.loaded != state.model.loaded {
+            state.model = self.model_setting.clone();
+        } else if state.model != self.model_setting {
+            facts.push(format!("{} % of the filters removed", state.model.ratio));
+        }
+        if !state.marks.is_empty() {
+            facts.push(counted(state.marks.len(), "decision", "decisions"));
+        }
+        if !state.regions.is_empty() {
+            facts.push(counted(state.regions.len(), "region", "regions"));
+        }
+        if let Some(threshold) = state.threshold {
+            facts.push(format!("threshold {threshold:.2}"));
+        }
+        if state.pixel_size.source == PixelSizeSource::Person
+            && let Some(um) = state.pixel_size.um
+        {
+            facts.push(format!("pixel size {um} µm"));
+        }
+        if let Some(view) = state.view {
+            self.view.set_state(view);
+        }
+        let place = if self.store.is_on_device() { "this device" } else { "this session" };
+        let found = state.results[0].as_ref().map_or(0, |facts| facts.nuclei);
+        let again = if found > 0 { " Segment again for the nuclei of the model." } else { "" };
+        self.status = format!("Restored from {place}: {}.{again}", facts.join(", "));
+        state.results = [None, None];
+        self.layers = layers_of(&state.display);
+        self.review = Review::new(state);
+        self.revision += 1;
+        self.follow_review();
+    }
+
+    fn forget_state(&mut self) -> Result<()> {
+        let fingerprint = self.fingerprint().to_owned();
+        self.store.forget(&fingerprint)?;
+        // Another image would keep these.
+        self.review.apply(ReviewCommand::Threshold(None))?;
+        let loaded = self.model_setting.loaded.clone();
+        let setting = ModelSetting { loaded, ..ModelSetting::default() };
+        self.review.apply(ReviewCommand::Model(setting))?;
+        self.begin_review(&fingerprint)?;
+        self.status = "Nothing is kept of this image any more.".to_owned();
+        Ok(())
+    }
+
+    /// Of the open document; empty if there is none.
+    fn fingerprint(&self) -> &str {
+        self.review.state().document.as_ref().map_or("", |document| &document.hash)
+    }
+
+    /// Keeps the state of the open document, if a person has set anything.
+    fn save_state(&mut self) {
+        let fingerprint = self.fingerprint().to_owned();
+        let state = self.review.state();
+        let is_set = !state.marks.is_empty()
+            || !state.regions.is_empty()
+            || state.threshold.is_some()
+            || state.pixel_size.source == PixelSizeSource::Person;
+        if fingerprint.is_empty() || !(is_set || self.store.has(&fingerprint)) {
+            return;
+        }
+        let kept = self
+            .review
+            .apply(ReviewCommand::View(Some(self.view.state())))
+            .and_then(|()| self.review.state().to_bytes());
+        match kept {
+            Ok(bytes) => self.store.save(&fingerprint, bytes),
+            Err(error) => self.report(&error),
+        }
+    }
+
+    /// Reports what went wrong while the state was kept.
+    pub(super) fn check_store(&mut self) {
+        if let Some(error) = self.store.problem() {
+            self.report(&error);
+        }
+    }
+
+    fn load_model(&mut self, path: &Path) -> Result<()> {
+        let model = Arc::new(Model::load(path)?);
+        let loaded = Some(model.fingerprint());
+        self.models.insert(loaded.clone(), model);
+        self.change(ReviewCommand::Model(ModelSetting { loaded, ..ModelSetting::default() }))?;
+        if self.review.state().threshold.is_some() {
+            // A threshold belongs to its model.
+            self.change(ReviewCommand::Threshold(None))?;
+        }
+        Ok(())
+    }
+
+    /// The model that a setting asks for.
+    fn model_of(&self, setting: &ModelSetting) -> Result<Arc<Model>> {
+        let unpruned = self.models.get(&setting.loaded);
+        let unpruned = unpruned.ok_or_else(|| Error::invalid("The model is not loaded"))?;
+        if setting.ratio == 0.0 {
+            return Ok(Arc::clone(unpruned));
+        }
+        let (plan, _) = PruningPlan::l1(unpruned, setting.ratio / 100.0, Scope::Convolutions)?;
+        Ok(Arc::new(apply(unpruned, &plan)?))
+    }
+
+    /// Makes model and result those that the review asks for.
+    fn follow_review(&mut self) {
+        let wanted = self.review.state().model.clone();
+        if wanted != self.model_setting {
+            match self.model_of(&wanted) {
+                Ok(model) => {
+                    self.model_fingerprint = model.fingerprint();
+                    self.model = model;
+                    self.model_setting = wanted;
+                }
+                Err(error) => self.report(&error),
+            }
+        }
+        let settings =
+            ResultSettings::of(self.review.state(), &self.model, &self.model_fingerprint);
+        if settings != self.settings {
+            self.cancel_job();
+            self.settings = settings;
+        }
+        let mut shelf = lock(&self.results);
+        shelf.use_settings(&self.settings);
+        let is_begun = shelf.begin_again(&self.settings);
+        let note = shelf.counted().and_then(|result| result.job.stain_note());
+        drop(shelf);
+        self.job_notes = note.map(str::to_owned).into_iter().collect();
+        self.redraw_results();
+        if is_begun {
+            let results = Arc::clone(&self.results);
+            let view = self.view.bounds().centre();
+            self.progress = Some(JobProgress::default());
+            self.job = Some(SegmentJob::start_again(results, view, Arc::clone(&self.wake)));
+        }
+        self.refresh_selection();
+        self.refresh_scores();
+    }
+
+    /// Has the tiles of results drawn again.
+    fn redraw_results(&mut self) {
         if let Some(document) = &self.document {
             self.tile_loader.set_document(Arc::clone(document), Arc::clone(&self.results));
         }
         self.current_results.clear();
         self.finished_blocks.clear();
-        self.layers.chosen = 0;
-        self.job_notes.clear();
         self.updates.push(ScreenUpdate::ClearResults);
     }
 
@@ -318,6 +669,17 @@ impl AppState {
             job.cancel();
             self.progress = None;
             "Stopped; finished blocks are kept.".clone_into(&mut self.status);
+            self.note_result();
+        }
+    }
+
+    /// Notes in the review how far the result is.
+    pub(super) fn note_result(&mut self) {
+        let facts =
+            lock(&self.results).current.as_ref().map(super::result_shelf::SlideResult::facts);
+        let noted = self.review.apply(ReviewCommand::Result { slot: 0, facts });
+        if let Err(error) = noted {
+            self.report(&error);
         }
     }
 
@@ -325,25 +687,26 @@ impl AppState {
         let Some(document) = self.document.clone() else {
             return Err(Error::invalid("Nothing is open yet"));
         };
-        if self.mpp_um.is_none() && matches!(&*document, Document::Slide { .. }) {
+        if self.mpp_um().is_none() && matches!(&*document, Document::Slide { .. }) {
             return Err(Error::invalid(
                 "The pixel size is not known; state it first (micrometres)",
             ));
         }
         self.cancel_job();
-        let (width, height) = document.size();
-        let whole = SlideBounds::of_size(width, height);
+        let whole = self.whole();
         let bounds = match extent {
             SegmentExtent::Slide => whole,
             SegmentExtent::View => self.view.bounds().intersection(&whole),
         };
-        let parameters =
-            InstanceParameters { threshold: self.threshold, ..self.model.card().instances };
+        let parameters = InstanceParameters {
+            threshold: self.settings.threshold,
+            ..self.model.card().instances
+        };
         let task = SegmentTask {
             document,
             model: Arc::clone(&self.model),
+            settings: self.settings.clone(),
             parameters,
-            mpp_um: self.mpp_um,
             choice: self.device_choice,
             segmenters: Arc::clone(&self.segmenters),
             bounds,
@@ -355,40 +718,14 @@ impl AppState {
         Ok(())
     }
 
-    /// Writes GeoJSON and CSV in one pass over the nuclei.
-    fn export(&mut self, path: &Path) -> Result<()> {
-        let results = lock(&self.results);
-        let (index, _) =
-            results.as_ref().ok_or_else(|| Error::invalid("Nothing is segmented yet"))?;
-        let provenance =
-            Provenance { model: self.model.fingerprint(), mpp_um: self.mpp_um, image: None };
-        let geojson = path.with_extension("geojson");
-        let csv = path.with_extension("csv");
-        let count = write_streamed(&geojson, |features| {
-            write_streamed(&csv, |table| write_nuclei(index.nuclei(), &provenance, features, table))
-        })?;
-        self.status = format!("{count} nuclei → {}", geojson.display());
-        Ok(())
-    }
-
-    fn select_nucleus(&mut self, point: ScreenPoint) {
-        let point = self.view.to_image(point);
-        let results = lock(&self.results);
-        let Some((index, _)) = results.as_ref() else { return };
-        self.layers.chosen = index.label_at(point.x, point.y);
-        self.status.clear();
-        for (label, nucleus) in index.near(SlideBounds::at_point(point)) {
-            if label != self.layers.chosen {
-                continue;
-            }
-            let area = match self.mpp_um {
-                Some(mpp) => format!("{:.1} µm²", nucleus.area_px as f64 * mpp * mpp),
-                None => format!("{} px", nucleus.area_px),
-            };
-            let probability = nucleus.probability();
-            self.status =
-                format!("Nucleus {label}: area {area}, mean probability {probability:.2}.");
-        }
+    fn measure(&mut self, ends: Option<[[f64; 2]; 2]>) {
+        self.ruler = ends.map(|ends| ends.map(Point::from));
+        let Some([from, to]) = self.ruler else { return };
+        let px = (to.x - from.x).hypot(to.y - from.y);
+        self.status = match self.mpp_um() {
+            Some(mpp) => format!("Distance: {:.1} µm.", px * mpp),
+            None => format!("Distance: {px:.1} pixels."),
+        };
     }
 
     fn wait_for_job(&mut self) {
@@ -397,6 +734,61 @@ impl AppState {
             std::thread::sleep(POLL_INTERVAL);
             self.poll();
         }
+    }
+}
+
+impl Drop for AppState {
+    fn drop(&mut self) {
+        self.save_state();
+    }
+}
+
+fn shared_results() -> SharedResults {
+    Arc::new(std::sync::Mutex::new(ResultShelf::new()))
+}
+
+/// What an older result was made with, where that differs.
+fn difference(older: &ResultSettings, now: &ResultSettings) -> String {
+    let mut facts = Vec::new();
+    if older.fingerprint != now.fingerprint {
+        facts.push(format!("a model of {} parameters", older.parameters));
+    }
+    if older.threshold.to_bits() != now.threshold.to_bits() {
+        facts.push(format!("threshold {:.2}", older.threshold));
+    }
+    if older.mpp_um != now.mpp_um {
+        let um = older.mpp_um.map_or("unknown".to_owned(), |um| format!("{um} µm"));
+        facts.push(format!("pixel size {um}"));
+    }
+    facts.join(", ")
+}
+
+/// Strengths of the layers of a display.
+fn layers_of(display: &DisplaySettings) -> Layers {
+    Layers {
+        outline: display.outline as f32,
+        mask: display.mask as f32,
+        heat: display.heat as f32,
+        ..Layers::default()
+    }
+}
+
+/// Whether a command depends on where the picture is at the moment.
+fn uses_points_of_the_screen(command: &Command) -> bool {
+    match command {
+        Command::Choose { .. }
+        | Command::ChooseMore { .. }
+        | Command::Accept(_)
+        | Command::Reject(_)
+        | Command::Forget(_)
+        | Command::Redraw { .. }
+        | Command::Split { .. }
+        | Command::Merge(_)
+        | Command::Next
+        | Command::Previous
+        | Command::Segment(_) => true,
+        Command::Reference(path) => path.is_some(),
+        _ => false,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::error::{ErrorContext as _, Result};
 use crate::model::InstanceParameters;
 use crate::picture::{first_bytes, foreign_format, is_tiff, read_picture_file};
 use crate::raster::{DecodeLimits, RgbImage, StainMode};
+use crate::review::{FingerprintOf, fingerprint};
 use crate::slide::{SlideReader, source};
 use crate::viewer::{Pyramid, SlideTiles, TileKey};
 use crate::whole_slide::{
@@ -18,6 +19,17 @@ use crate::whole_slide::{
 const MAX_IMAGE_PX: usize = 36_000_000;
 /// Side of a block, pixels: small enough for answers to come soon.
 const BLOCK_PX: usize = 1024;
+
+/// The fingerprint of a file by path or address.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn fingerprint_of(place: &str) -> Result<String> {
+    let is_address = place.starts_with("http://") || place.starts_with("https://");
+    let of = if is_address { FingerprintOf::Pieces } else { FingerprintOf::File };
+    let bytes = source(place)?;
+    fingerprint(bytes.len(), of, |range| bytes.read(range))
+}
 
 /// A picture of any size.
 pub enum Document {

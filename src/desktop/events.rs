@@ -2,9 +2,10 @@
 
 use super::app_state::{AppState, JobProgress, ScreenUpdate};
 use super::command::Command;
-use super::segment_job::{JobEvent, SegmentJob};
+use super::lock;
+use super::segment_job::{JobEvent, JobKind, SegmentJob};
 use super::tile_loader::TileRequest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::slide::SlideBounds;
 use crate::viewer::{TILE_PX, TileKey};
 
@@ -27,17 +28,24 @@ impl AppState {
                         self.status = warnings.join(" ");
                     }
                 }
-                JobEvent::Note(sentence) => self.job_notes.push(sentence.to_owned()),
+                JobEvent::Note(sentence) => {
+                    if !self.job_notes.iter().any(|note| note == sentence) {
+                        self.job_notes.push(sentence.to_owned());
+                    }
+                }
                 JobEvent::Block { bounds, done, total } => {
                     self.progress = Some(JobProgress { done, total });
-                    // Labels follow the blocks, so the selected nucleus may have another one now.
-                    self.layers.chosen = 0;
                     self.current_results.retain(|key| !may_show(*key, &bounds));
                     self.finished_blocks.push(bounds);
                 }
-                JobEvent::Ended { seconds, result } => self.finish_job(seconds, result),
+                JobEvent::Ended { seconds, kind, result } => self.finish_job(seconds, kind, result),
             }
         }
+        if needs_redraw {
+            // Numbers of nuclei follow the blocks.
+            self.refresh_selection();
+        }
+        self.check_store();
         for loaded in self.tile_loader.take_loaded() {
             needs_redraw = true;
             // A tile of an earlier document only triggers the redraw, which requests tiles again.
@@ -48,7 +56,7 @@ impl AppState {
                 }
                 (TileRequest::Image(key), Err(e)) => {
                     self.failed_tiles.insert(key);
-                    self.alert = Some(e.to_string());
+                    self.report(&e);
                 }
                 (TileRequest::Results { key, finished_blocks }, Ok(tile)) => {
                     self.updates.push(ScreenUpdate::ResultTile(key, tile));
@@ -65,22 +73,32 @@ impl AppState {
         needs_redraw
     }
 
-    fn finish_job(&mut self, seconds: f64, result: Result<()>) {
+    fn finish_job(&mut self, seconds: f64, kind: JobKind, result: Result<()>) {
         self.job = None;
         self.progress = None;
         // Later blocks changed the labels of earlier nuclei.
         self.current_results.clear();
+        self.note_result();
+        self.refresh_scores();
         // A replayed script must wait here too.
         self.record_command(&Command::Wait);
         match result {
             Ok(()) => {
-                let count = self.counts().unwrap_or_default().nuclei;
-                self.status = format!("{count} nuclei; {seconds:.1} s on {}.", self.device_name);
+                let count = self.counts().unwrap_or_default().counts.nuclei;
+                let nuclei = counted(count, "nucleus", "nuclei");
+                self.status = match kind {
+                    JobKind::Segmentation => {
+                        format!("{nuclei}; {seconds:.1} s on {}.", self.device_name)
+                    }
+                    JobKind::Threshold => {
+                        format!("{nuclei} at a threshold of {:.2}.", self.threshold())
+                    }
+                };
             }
             Err(Error::Cancelled { .. }) => {}
             Err(e) => {
                 self.status.clear();
-                self.alert = Some(e.to_string());
+                self.report(&e);
             }
         }
     }
@@ -96,7 +114,7 @@ impl AppState {
         // The coarse tiles are few and cover the view first.
         let mut keys = self.view.visible(overview_level);
         keys.extend(self.view.visible(level));
-        let has_results = self.counts().is_some();
+        let has_results = !lock(self.results()).is_empty();
         let mut requests = Vec::new();
         for key in keys {
             if !has_image(key) {

@@ -5,11 +5,21 @@
 mod app_state;
 mod command;
 mod document;
+mod drawn_nucleus;
 mod events;
+mod export;
 mod file_list;
+mod outline_mesh;
+mod outlines;
+mod overlay;
 mod panel;
+mod reference;
+mod regions;
+mod result_shelf;
 mod screenshot;
 mod segment_job;
+mod selection;
+mod state_store;
 mod tile_loader;
 mod window;
 mod window_input;
@@ -20,7 +30,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use app_state::{AppState, JobProgress, NucleusCount, ScreenUpdate};
 pub use command::{Command, SegmentExtent, script};
 pub use file_list::FileList;
+pub use reference::ReferenceScores;
 pub use screenshot::screenshot;
+pub use state_store::{StateStore, data_folder};
 pub use window::show;
 
 /// Called by background threads when [`AppState::poll`] has something to take.

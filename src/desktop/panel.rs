@@ -7,7 +7,11 @@ use egui::{
 use super::app_state::{AppState, JobProgress, file_name};
 use super::command::{Command, SegmentExtent};
 use super::file_list::FileList;
+use super::reference::ReferenceScores;
+use super::window_input::Tool;
 use crate::error::counted;
+use crate::review::{PixelSizeSource, ReviewCounts};
+use crate::viewer::{OUTLINE_PALETTES, OutlinePalette};
 
 /// Width, points.
 pub(super) const PANEL_WIDTH: f32 = 280.0;
@@ -16,9 +20,14 @@ const MAX_PRUNING_RATIO: f64 = 0.9;
 /// Height of the list of files, points.
 const LIST_HEIGHT: f32 = 160.0;
 const ALERT_COLOUR: Color32 = Color32::from_rgb(235, 90, 80);
-const KEY_HELP: &str = "Arrows move, + and − zoom, 0 shows all, S segments the view, A all, Esc \
-    stops, E exports, O outlines, M fill, H probability. Drop slides, a folder or a model on the \
-    window.";
+const OLDER_COLOUR: Color32 = Color32::from_rgb(240, 190, 90);
+const KEY_HELP: &str = "Arrows move, + and − zoom, 0 shows all. Enter segments the view, Shift+Enter \
+    all, Esc stops. A accepts, X rejects, U takes back, Shift+click selects more, J merges, N goes \
+    to the next uncertain nucleus, Shift+N back. Ctrl+Z undoes, Ctrl+Y does again. Page down and up: \
+    next and previous file. E exports, O outlines, M fill, H probability. Drop slides, a folder or a \
+    model on the window.";
+/// File of the regions beside the results.
+const REGIONS_ENDING: &str = "-regions.geojson";
 
 /// Values that are being edited and not yet applied: a slider's command is sent when it is
 /// released.
@@ -28,6 +37,8 @@ pub(super) struct Draft {
     threshold: f32,
     /// µm; 0 for unknown.
     mpp_um: f64,
+    /// Region whose name is being edited, and the name.
+    region: Option<(u32, String)>,
 }
 
 impl Draft {
@@ -35,30 +46,190 @@ impl Draft {
     #[must_use]
     pub(super) fn of(app: &AppState) -> Self {
         Self {
-            pruning_ratio: app.pruning_ratio,
-            threshold: app.threshold,
-            mpp_um: app.mpp_um.unwrap_or(0.0),
+            pruning_ratio: app.pruning_ratio(),
+            threshold: app.threshold(),
+            mpp_um: app.mpp_um().unwrap_or(0.0),
+            region: None,
         }
     }
 }
 
-/// Shows the panel; returns the commands of the user. `adapter` is the name of what draws.
-pub(super) fn panel(ui: &mut Ui, app: &AppState, draft: &mut Draft, adapter: &str) -> Vec<Command> {
+/// What the panel shows beside the state.
+pub(super) struct PanelFacts<'a> {
+    /// Name of what draws.
+    pub adapter: &'a str,
+    pub tool: Tool,
+}
+
+/// What the user wants.
+pub(super) struct PanelAnswer {
+    pub commands: Vec<Command>,
+    pub tool: Tool,
+}
+
+/// Shows the panel.
+pub(super) fn panel(
+    ui: &mut Ui,
+    app: &AppState,
+    draft: &mut Draft,
+    facts: &PanelFacts<'_>,
+) -> PanelAnswer {
     let mut commands = Vec::new();
+    let mut tool = facts.tool;
     ScrollArea::vertical().show(ui, |ui| {
         ui.add_space(6.0);
+        alerts(ui, app, &mut commands);
         document_section(ui, app, draft, &mut commands);
         ui.separator();
         segmentation_section(ui, app, &mut commands);
+        if app.document.is_some() {
+            ui.separator();
+            review_section(ui, app, &mut tool, &mut commands);
+            ui.separator();
+            regions_section(ui, app, draft, &mut commands);
+        }
+        reference_section(ui, app, &mut commands);
         ui.separator();
         model_section(ui, app, draft, &mut commands);
         ui.separator();
         layers_section(ui, app, &mut commands);
         ui.separator();
         small_label(ui, KEY_HELP);
+        let adapter = facts.adapter;
         small_label(ui, &format!("Drawn by {adapter}. A research tool: not for diagnosis."));
     });
-    commands
+    PanelAnswer { commands, tool }
+}
+
+/// What went wrong, until it is closed.
+fn alerts(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {
+    if app.alerts.is_empty() {
+        return;
+    }
+    for alert in &app.alerts {
+        ui.colored_label(ALERT_COLOUR, alert);
+    }
+    if ui.button("Close").clicked() {
+        commands.push(Command::CloseMessages);
+    }
+    ui.separator();
+}
+
+/// A button of a command that may not be possible now.
+fn step_button(ui: &mut Ui, text: &str, name: Option<&str>, command: Command) -> Option<Command> {
+    let button = ui.add_enabled(name.is_some(), Button::new(text));
+    let button = match name {
+        Some(name) => button.on_hover_text(name),
+        None => button,
+    };
+    button.clicked().then_some(command)
+}
+
+fn review_section(ui: &mut Ui, app: &AppState, tool: &mut Tool, commands: &mut Vec<Command>) {
+    ui.horizontal_wrapped(|ui| {
+        for (other, name, key) in Tool::ALL {
+            if ui.selectable_label(*tool == other, name).on_hover_text(key).clicked() {
+                *tool = other;
+            }
+        }
+    });
+    let review = app.review();
+    ui.horizontal(|ui| {
+        commands.extend(step_button(ui, "Undo", review.undo_name(), Command::Undo));
+        commands.extend(step_button(ui, "Redo", review.redo_name(), Command::Redo));
+        if ui.button("Next uncertain").clicked() {
+            commands.push(Command::Next);
+        }
+    });
+    if let Some(name) = review.undo_name() {
+        small_label(ui, &format!("Undo: {name}"));
+    }
+    match app.selected_count() {
+        0 | 1 => {}
+        count => {
+            ui.horizontal(|ui| {
+                ui.label(format!("{count} selected"));
+                if ui.button("Merge").clicked() {
+                    commands.push(Command::Merge(Vec::new()));
+                }
+                if ui.button("Reject").clicked() {
+                    commands.push(Command::Reject(None));
+                }
+            });
+        }
+    }
+    if !review.state().marks.is_empty() && ui.button("Forget what is kept of this image").clicked()
+    {
+        commands.push(Command::ForgetState);
+    }
+}
+
+fn regions_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mut Vec<Command>) {
+    let state = app.review().state();
+    if state.regions.is_empty() {
+        small_label(ui, "Regions: draw them with the tools, or drop GeoJSON on the window.");
+        return;
+    }
+    egui::Grid::new("regions").striped(true).num_columns(4).show(ui, |ui| {
+        for heading in ["Region", "nuclei", "per mm²", ""] {
+            small_label(ui, heading);
+        }
+        ui.end_row();
+        for region in app.region_counts() {
+            let mut name = match &draft.region {
+                Some((id, name)) if *id == region.id => name.clone(),
+                _ => region.name.clone(),
+            };
+            let field = ui.add(egui::TextEdit::singleline(&mut name).desired_width(90.0));
+            if field.changed() {
+                draft.region = Some((region.id, name.clone()));
+            }
+            if field.lost_focus() && name != region.name {
+                commands.push(Command::RenameRegion { id: region.id, name });
+            }
+            ui.label(region.counts.nuclei.to_string());
+            let density = region.density_per_mm2(app.mpp_um());
+            ui.label(density.map_or("–".to_owned(), |density| format!("{density:.0}")));
+            if ui.button("×").on_hover_text("Remove the region").clicked() {
+                commands.push(Command::RemoveRegion(region.id));
+            }
+            ui.end_row();
+        }
+    });
+    let mut inside_only = state.inside_only;
+    if ui.checkbox(&mut inside_only, "Count inside regions only").changed() {
+        commands.push(Command::InsideOnly(inside_only));
+    }
+    if ui.button("Save regions").clicked() {
+        let stem = export_path(app).with_extension("");
+        let name = format!("{}{REGIONS_ENDING}", stem.display());
+        commands.push(Command::SaveRegions(name.into()));
+    }
+}
+
+fn reference_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {
+    let Some((name, scores)) = app.reference_scores() else { return };
+    ui.separator();
+    ui.label(RichText::new(format!("Compared with {name}")).strong());
+    match scores {
+        Some(ReferenceScores { scores, is_of_view }) => {
+            let score =
+                |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
+            let [dice, aji, pq, f1] = [scores.dice, scores.aji, scores.pq, scores.f1].map(score);
+            ui.label(format!("Dice {dice}   AJI {aji}   PQ {pq}   F1 {f1}"));
+            small_label(
+                ui,
+                &format!("{} here, {} there", scores.predicted_objects, scores.true_objects),
+            );
+            if is_of_view {
+                small_label(ui, "Of what the screen showed.");
+            }
+        }
+        None => small_label(ui, "Segment to compare."),
+    }
+    if ui.button("Close comparison").clicked() {
+        commands.push(Command::Reference(None));
+    }
 }
 
 fn small_label(ui: &mut Ui, text: &str) {
@@ -81,12 +252,16 @@ fn document_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &m
             DragValue::new(&mut draft.mpp_um).speed(0.001).range(0.0..=20.0).max_decimals(4);
         let field = ui.add(value);
         let is_done = field.lost_focus() || field.drag_stopped();
-        if is_done && draft.mpp_um > 0.0 && app.mpp_um != Some(draft.mpp_um) {
+        if is_done && draft.mpp_um > 0.0 && app.mpp_um() != Some(draft.mpp_um) {
             commands.push(Command::Mpp(draft.mpp_um));
         }
     });
-    if app.mpp_um.is_none() {
-        ui.colored_label(ALERT_COLOUR, "Not known: state it.");
+    match (app.mpp_um(), app.review().state().pixel_size.source) {
+        (None, _) => {
+            ui.colored_label(ALERT_COLOUR, "Not known: state it.");
+        }
+        (Some(_), PixelSizeSource::Person) => small_label(ui, "Stated by you."),
+        (Some(_), _) => small_label(ui, "From the file."),
     }
     for note in app.notes.iter().chain(&app.job_notes) {
         ui.label(RichText::new(format!("• {note}")).small());
@@ -113,6 +288,14 @@ fn file_list(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {
             }
         }
     });
+    ui.horizontal(|ui| {
+        if ui.button("Previous file").clicked() {
+            commands.push(Command::PreviousFile);
+        }
+        if ui.button("Next file").clicked() {
+            commands.push(Command::NextFile);
+        }
+    });
 }
 
 fn segmentation_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {
@@ -136,17 +319,24 @@ fn segmentation_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>
         });
     }
     if let Some(count) = app.counts() {
-        ui.label(RichText::new(counted(count.nuclei, "nucleus", "nuclei")).strong());
-        ui.label(format!("{:.1} % of the area", count.area_share * 100.0));
+        let ReviewCounts { nuclei, accepted, added, rejected, .. } = count.counts;
+        ui.label(RichText::new(counted(nuclei, "nucleus", "nuclei")).strong());
+        if accepted + added + rejected > 0 {
+            ui.label(format!("{accepted} accepted, {added} added, {rejected} rejected"));
+        }
+        if count.segmented_px > 0.0 && !app.review().state().inside_only {
+            ui.label(format!("{:.1} % of the segmented area", count.area_share() * 100.0));
+        }
+        ui.label(format!("{} in the view", app.nuclei_in_view()));
+        if let Some(note) = app.older_note() {
+            ui.colored_label(OLDER_COLOUR, note);
+        }
         let export = Button::new("Export GeoJSON and CSV");
-        if ui.add_enabled(count.nuclei > 0, export).clicked() {
+        if ui.add_enabled(nuclei > 0, export).clicked() {
             commands.push(Command::Export(export_path(app)));
         }
     }
     ui.label(&app.status);
-    if let Some(alert) = &app.alert {
-        ui.colored_label(ALERT_COLOUR, alert);
-    }
 }
 
 /// File of the results: the document's name, in the folder that the program was started in.
@@ -163,16 +353,16 @@ fn model_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mut 
     ui.label("Filters removed here");
     let slider = Slider::new(&mut draft.pruning_ratio, 0.0..=MAX_PRUNING_RATIO);
     let pruning = ui.add(slider.step_by(0.05).max_decimals(2));
-    if is_edited(&pruning) && (draft.pruning_ratio - app.pruning_ratio).abs() > 1e-9 {
+    if is_edited(&pruning) && (draft.pruning_ratio - app.pruning_ratio()).abs() > 1e-9 {
         commands.push(Command::Prune(draft.pruning_ratio));
     }
-    if app.pruning_ratio > 0.0 {
+    if app.pruning_ratio() > 0.0 {
         ui.label(RichText::new("Not fine-tuned: expect worse results.").small());
     }
     ui.label("Threshold");
     let threshold = ui.add(Slider::new(&mut draft.threshold, 0.02..=0.98).max_decimals(2));
-    if is_edited(&threshold) && (draft.threshold - app.threshold).abs() > 1e-6 {
-        commands.push(Command::Threshold(draft.threshold));
+    if is_edited(&threshold) && (draft.threshold - app.threshold()).abs() > 1e-6 {
+        commands.push(Command::Threshold(Some(draft.threshold)));
     }
     small_label(ui, card.licence.as_deref().unwrap_or("licence not stated"));
 }
@@ -191,6 +381,14 @@ fn layers_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {
         let crate::viewer::Layers { outline, mask, heat, .. } = layers;
         commands.push(Command::Layers { outline, mask, heat });
     }
+    let used = OutlinePalette::named(&app.review().state().display.palette).name;
+    ui.horizontal(|ui| {
+        for palette in &OUTLINE_PALETTES {
+            if ui.selectable_label(palette.name == used, palette.title).clicked() {
+                commands.push(Command::Palette(palette.name.to_owned()));
+            }
+        }
+    });
 }
 
 /// A slider for a layer; true when it was moved.

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use super::app_state::AppState;
+use super::outlines::outline_strokes;
 use super::tile_loader::{TileRequest, load_tile};
 use crate::error::{Error, Result};
 use crate::raster::{Plane, Point, RgbImage};
-use crate::viewer::{ScreenPoint, TILE_PX, compose};
+use crate::viewer::{Layers, ScreenPoint, TILE_PX, compose, draw_strokes};
 
 /// Colour beside the image.
 const BACKGROUND: [u8; 3] = [32; 3];
@@ -29,11 +30,13 @@ pub fn screenshot(app: &AppState) -> Result<RgbImage> {
     let downsample = f64::from(1u32 << level);
     let image_width = document.size().0 as f64;
     let image_height = document.size().1 as f64;
+    // Outlines are lines of the screen.
+    let layers = Layers { outline: 0.0, ..app.layers };
     for key in app.view.visible(level) {
         let image = load_tile(TileRequest::Image(key), document, app.results())?;
         let results = TileRequest::Results { key, finished_blocks: 0 };
         let data = load_tile(results, document, app.results()).ok();
-        let tile = compose(&image, data.as_deref(), 0, &app.layers)?;
+        let tile = compose(&image, data.as_deref(), 0, &layers)?;
         // The tile's corners, pixels of its level.
         let left = f64::from(key.column) * TILE_PX as f64;
         let top = f64::from(key.row) * TILE_PX as f64;
@@ -59,6 +62,7 @@ pub fn screenshot(app: &AppState) -> Result<RgbImage> {
             }
         }
     }
+    draw_strokes(&mut out, &outline_strokes(app, 1.0));
     Ok(out)
 }
 

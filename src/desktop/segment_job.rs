@@ -1,22 +1,21 @@
 //! Segmentation in the background: blocks near the middle of the view first, each shown when it is
 //! finished.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Wake;
 use super::document::Document;
+use super::result_shelf::{ResultSettings, SharedResults, SlideResult};
 use crate::engine::gpu::Gpu;
 use crate::engine::{DeviceChoice, SegmentOptions, Segmenter};
 use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
+use crate::raster::Point;
 use crate::slide::SlideBounds;
-use crate::whole_slide::{NucleusIndex, SlideJob, SlideRun};
-
-/// Nuclei found so far and the job that finds them; none before the first segmentation.
-pub(super) type SharedResults = Arc<Mutex<Option<(NucleusIndex, Arc<SlideJob>)>>>;
+use crate::whole_slide::{KeptBlock, SlideRun};
 
 /// The prepared model of the last segmentation, for the next one of the same model.
 #[derive(Default)]
@@ -50,9 +49,8 @@ impl SegmenterCache {
 pub(super) struct SegmentTask {
     pub document: Arc<Document>,
     pub model: Arc<Model>,
+    pub settings: ResultSettings,
     pub parameters: InstanceParameters,
-    /// Pixel size of the document's finest level, micrometres.
-    pub mpp_um: Option<f64>,
     pub choice: DeviceChoice,
     pub segmenters: Arc<SegmenterCache>,
     /// What to segment, in pixels of the finest level.
@@ -74,8 +72,17 @@ pub(super) enum JobEvent {
     },
     Ended {
         seconds: f64,
+        kind: JobKind,
         result: Result<()>,
     },
+}
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum JobKind {
+    Segmentation,
+    /// Another threshold over kept probabilities.
+    Threshold,
 }
 
 /// A segmentation under way.
@@ -95,7 +102,25 @@ impl SegmentJob {
             let begun = Instant::now();
             let sender = EventSender { send, wake };
             let result = run(&task, &results, &stop, &sender);
-            sender.send(JobEvent::Ended { seconds: begun.elapsed().as_secs_f64(), result });
+            let seconds = begun.elapsed().as_secs_f64();
+            sender.send(JobEvent::Ended { seconds, kind: JobKind::Segmentation, result });
+        });
+        Self { cancel, events }
+    }
+
+    /// Starts threads that find the nuclei of the result in use from kept probabilities, near a
+    /// place first.
+    #[must_use]
+    pub(super) fn start_again(results: SharedResults, view: Point, wake: Wake) -> Self {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let (send, events) = channel();
+        let stop = Arc::clone(&cancel);
+        std::thread::spawn(move || {
+            let begun = Instant::now();
+            let sender = EventSender { send, wake };
+            let result = find_again(&results, view, &stop, &sender);
+            let seconds = begun.elapsed().as_secs_f64();
+            sender.send(JobEvent::Ended { seconds, kind: JobKind::Threshold, result });
         });
         Self { cancel, events }
     }
@@ -132,28 +157,28 @@ fn run(
 ) -> Result<()> {
     let lock = || results.lock().unwrap_or_else(PoisonError::into_inner);
     let cancelled = || Error::Cancelled { after: String::new() };
-    let known = lock().as_ref().map(|(_, job)| Arc::clone(job));
+    let known = lock().current.as_ref().map(|result| Arc::clone(&result.job));
     let job = if let Some(job) = known {
         job
     } else {
         let model_mpp_um = task.model.card().mpp_um;
-        let job = task.document.prepare(model_mpp_um, task.parameters, task.mpp_um, cancel)?;
+        let mpp_um = task.settings.mpp_um;
+        let job = task.document.prepare(model_mpp_um, task.parameters, mpp_um, cancel)?;
         if let Some(note) = job.stain_note() {
             events.send(JobEvent::Note(note));
         }
-        let index = NucleusIndex::new(&job);
-        let mut state = lock();
+        let result = SlideResult::new(task.settings.clone(), job);
+        let mut shelf = lock();
         if cancel.load(Ordering::Relaxed) {
             return Err(cancelled());
         }
         // Another job may have begun meanwhile; its blocks stay.
-        let (_, job) = state.get_or_insert((index, Arc::new(job)));
-        Arc::clone(job)
+        Arc::clone(&shelf.current.get_or_insert(result).job)
     };
     let mut warnings = Warnings::default();
     let segmenter = task.segmenters.get(&task.model, task.choice, &mut warnings)?;
     events.send(JobEvent::Device(segmenter.device().name(), warnings.notes));
-    let missing = lock().as_ref().ok_or_else(cancelled)?.0.missing(task.bounds);
+    let missing = lock().current.as_ref().ok_or_else(cancelled)?.index().missing(task.bounds);
     let slide = SlideRun {
         job: &job,
         source: &*task.document,
@@ -162,14 +187,17 @@ fn run(
         cancel,
     };
     let mut done = 0;
-    let (_, warnings) = slide.segment(&missing, &mut |block, nuclei| {
+    let (_, warnings) = slide.segment(&missing, &mut |window, nuclei| {
+        let kept =
+            KeptBlock::new(&window.probabilities, &window.image, &job.settings().parameters)?;
         let bounds = {
-            let mut state = lock();
+            let mut shelf = lock();
             // Another model or slide may have come meanwhile.
-            let live = state.as_mut().filter(|_| !cancel.load(Ordering::Relaxed));
-            let (index, _) = live.ok_or_else(cancelled)?;
-            index.take(block, nuclei);
-            index.bounds(block)
+            if cancel.load(Ordering::Relaxed) {
+                return Err(cancelled());
+            }
+            shelf.keep(window.block, kept, task.bounds.centre());
+            shelf.take(window.block, nuclei).ok_or_else(cancelled)?
         };
         done += 1;
         events.send(JobEvent::Block { bounds, done, total: missing.len() });
@@ -179,4 +207,43 @@ fn run(
         events.send(JobEvent::Device(segmenter.device().name(), warnings.notes));
     }
     Ok(())
+}
+
+/// Finds the nuclei of kept blocks at the threshold of the result in use, on all processors.
+fn find_again(
+    results: &SharedResults,
+    view: Point,
+    cancel: &AtomicBool,
+    events: &EventSender,
+) -> Result<()> {
+    let lock = || results.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((job, order)) = lock().kept_job(view) else { return Ok(()) };
+    let next = AtomicUsize::new(0);
+    let done = AtomicUsize::new(0);
+    let work = || -> Result<()> {
+        loop {
+            let Some(&block) = order.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                return Ok(());
+            };
+            let Some(kept) = lock().kept_block(block) else { continue };
+            let nuclei = kept.nuclei(&job.block_nuclei(block)?)?;
+            let bounds = {
+                let mut shelf = lock();
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(Error::Cancelled { after: String::new() });
+                }
+                shelf.take(block, nuclei)
+            };
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            if let Some(bounds) = bounds {
+                events.send(JobEvent::Block { bounds, done, total: order.len() });
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(order.len());
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let failed = || Err(Error::malformed("Finding nuclei failed"));
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| failed()))
+    })
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::document::Document;
-use super::segment_job::SharedResults;
+use super::result_shelf::SharedResults;
 use super::{Wake, lock};
 use crate::error::{Error, Result};
 use crate::viewer::{TileKey, nuclei_tile};
@@ -175,9 +175,9 @@ pub(super) fn load_tile(
         TileRequest::Image(key) => document.tile(key),
         TileRequest::Results { key, .. } => {
             let results = lock(results);
-            let (index, _) =
-                results.as_ref().ok_or_else(|| Error::invalid("Nothing is segmented yet"))?;
-            nuclei_tile(document.size(), index, key)
+            let result =
+                results.counted().ok_or_else(|| Error::invalid("Nothing is segmented yet"))?;
+            nuclei_tile(document.size(), result.index(), key)
         }
     }
 }

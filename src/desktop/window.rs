@@ -1,5 +1,6 @@
 //! The window: events become commands, updates of the state become pixels.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,10 +14,14 @@ use winit::window::{Window, WindowId};
 use super::Wake;
 use super::app_state::{AppState, ScreenUpdate};
 use super::command::Command;
-use super::panel::{Draft, PANEL_WIDTH, panel};
-use super::window_input::WindowInput;
+use super::outline_mesh::stroke_shape;
+use super::outlines::outline_strokes;
+use super::overlay::overlay;
+use super::panel::{Draft, PANEL_WIDTH, PanelFacts, panel};
+use super::window_input::{Tool, WindowInput};
 use super::window_surface::{PanelFrame, WindowSurface};
 use crate::error::{Error, Result};
+use crate::viewer::Layers;
 
 /// First size of the window, points.
 const WINDOW_SIZE: LogicalSize<f64> = LogicalSize::new(1280.0, 800.0);
@@ -76,15 +81,31 @@ impl OpenWindow {
     }
 
     /// Shows the panel: its triangles, and the commands of the user.
-    fn run_panel(&mut self, app: &AppState, draft: &mut Draft) -> PanelOutput {
-        let adapter = self.surface.adapter.as_str();
+    fn run_panel(
+        &mut self,
+        app: &AppState,
+        draft: &mut Draft,
+        pointer: &mut WindowInput,
+    ) -> PanelOutput {
+        let facts = PanelFacts { adapter: &self.surface.adapter, tool: pointer.tool };
+        let pixels_per_point = self.window.scale_factor();
+        let strokes = outline_strokes(app, pixels_per_point);
+        let shape = stroke_shape(&strokes, pixels_per_point);
+        let mut tool = pointer.tool;
         let input = self.egui.take_egui_input(&self.window);
         let context = self.egui.egui_ctx().clone();
         let mut commands = Vec::new();
         let output = context.run_ui(input, |ui| {
+            ui.painter().add(shape.clone());
+            commands = overlay(ui, app, &pointer.stroke, pixels_per_point);
             let side = egui::Panel::right("panel").exact_size(PANEL_WIDTH).resizable(false);
-            commands = side.show(ui, |ui| panel(ui, app, draft, adapter)).inner;
+            let of_panel = side.show(ui, |ui| panel(ui, app, draft, &facts)).inner;
+            commands.extend(of_panel.commands);
+            tool = of_panel.tool;
         });
+        if tool != pointer.tool {
+            pointer.take_tool(tool);
+        }
         self.egui.handle_platform_output(&self.window, output.platform_output);
         let pixels_per_point = output.pixels_per_point;
         let frame = PanelFrame {
@@ -167,22 +188,28 @@ impl ApplicationHandler<()> for WindowApp {
                 }
             }
             WindowEvent::DroppedFile(path) => {
-                if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors")) {
-                    self.execute(&Command::Model(path));
-                } else {
-                    self.dropped.push(path.display().to_string());
+                let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+                match ending.to_str() {
+                    Some("safetensors") => self.execute(&Command::Model(path)),
+                    Some("geojson" | "json" | "xml") => self.open_outlines(path),
+                    _ => self.dropped.push(path.display().to_string()),
                 }
             }
             WindowEvent::KeyboardInput { event, .. } => {
-                if !panel_response.consumed
-                    && let Some(command) = self.input.key_command(&event, &self.state)
-                {
-                    self.execute(&command);
+                if !panel_response.consumed {
+                    if let Some(command) = self.input.key_command(&event, &self.state) {
+                        self.execute(&command);
+                    }
+                    self.request_redraw();
                 }
             }
             other => {
-                if let Some(command) = self.input.pointer_command(&other, panel_response.consumed) {
+                let is_consumed = panel_response.consumed;
+                let command = self.input.pointer_command(&other, is_consumed, &self.state);
+                if let Some(command) = command {
                     self.execute(&command);
+                } else if self.input.tool != Tool::Look {
+                    self.request_redraw();
                 }
             }
         }
@@ -204,9 +231,18 @@ impl WindowApp {
     /// Executes a command; its error is shown in the panel.
     fn execute(&mut self, command: &Command) {
         if let Err(e) = self.state.apply(command) {
-            self.state.alert = Some(e.to_string());
+            self.state.report(&e);
         }
         self.draft = Draft::of(&self.state);
+        self.request_redraw();
+    }
+
+    /// Opens the regions of a file; one of nuclei is compared with.
+    fn open_outlines(&mut self, path: PathBuf) {
+        let regions = Command::OpenRegions(path.clone());
+        if self.state.document.is_none() || self.state.apply(&regions).is_err() {
+            self.execute(&Command::Reference(Some(path)));
+        }
         self.request_redraw();
     }
 
@@ -235,9 +271,10 @@ impl WindowApp {
             }
         }
         self.state.request_tiles(|key| painter.has_image(key));
-        let panel = window.run_panel(&self.state, &mut self.draft);
-        let is_presented =
-            window.surface.draw(&self.state.view, &self.state.layers, panel.frame)?;
+        let panel = window.run_panel(&self.state, &mut self.draft, &mut self.input);
+        // Outlines are lines of the screen.
+        let layers = Layers { outline: 0.0, ..self.state.layers };
+        let is_presented = window.surface.draw(&self.state.view, &layers, panel.frame)?;
         if is_moving || !is_presented || panel.needs_redraw {
             window.window.request_redraw();
         }

@@ -22,25 +22,68 @@ const ARROW_STEP: f64 = 0.15;
 /// keyboards.
 const REPEATING_KEYS: &str = "+=-0";
 
+/// Smallest distance between two points of a stroke, pixels.
+const STROKE_STEP_PX: f64 = 2.0;
+
+/// What the left button does in the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Tool {
+    /// Moves the picture and selects.
+    #[default]
+    Look,
+    /// Draws a nucleus that was missed.
+    Nucleus,
+    /// Draws another outline for the selected nucleus.
+    Redraw,
+    /// Cuts a nucleus.
+    Split,
+    /// Draws a region.
+    Region,
+    /// Draws a rectangular region.
+    Rectangle,
+    /// Measures a distance.
+    Ruler,
+}
+
+impl Tool {
+    /// All of them with their names and keys.
+    pub(super) const ALL: [(Self, &str, &str); 7] = [
+        (Self::Look, "Look", "V"),
+        (Self::Nucleus, "Nucleus", "B"),
+        (Self::Redraw, "Redraw", "D"),
+        (Self::Split, "Split", "S"),
+        (Self::Region, "Region", "G"),
+        (Self::Rectangle, "Rectangle", "R"),
+        (Self::Ruler, "Ruler", "L"),
+    ];
+}
+
 /// State of pointer and modifier keys between events.
 #[derive(Default)]
 pub(super) struct WindowInput {
+    /// What the left button does.
+    pub tool: Tool,
+    /// Points of the line that is being drawn, pixels of the screen.
+    pub stroke: Vec<ScreenPoint>,
     pointer: ScreenPoint,
     /// Where the left button was pressed, while it is.
     pressed_at: Option<ScreenPoint>,
     /// Length of the pointer's path since then, pixels.
     dragged_px: f64,
+    /// Whether the middle button moves the picture.
+    is_middle_held: bool,
     /// Modifier keys that are held.
     pub modifiers: ModifiersState,
 }
 
 impl WindowInput {
-    /// The command of a key press, if any.
+    /// The command of a key press, if any. Keys of tools change [`Self::tool`].
     #[must_use]
-    pub(super) fn key_command(&self, event: &KeyEvent, app: &AppState) -> Option<Command> {
+    pub(super) fn key_command(&mut self, event: &KeyEvent, app: &AppState) -> Option<Command> {
         if event.state != ElementState::Pressed {
             return None;
         }
+        let is_shifted = self.modifiers.shift_key();
         match event.logical_key.as_ref() {
             Key::Named(NamedKey::ArrowLeft) => {
                 Some(Command::Glide { across: -ARROW_STEP, down: 0.0 })
@@ -54,16 +97,60 @@ impl WindowInput {
             Key::Named(NamedKey::ArrowDown) => {
                 Some(Command::Glide { across: 0.0, down: ARROW_STEP })
             }
-            Key::Named(NamedKey::Escape) => Some(Command::Cancel),
+            Key::Named(NamedKey::Enter) if !event.repeat => Some(Command::Segment(if is_shifted {
+                SegmentExtent::Slide
+            } else {
+                SegmentExtent::View
+            })),
+            Key::Named(NamedKey::Delete) if !event.repeat => Some(Command::Reject(None)),
+            Key::Named(NamedKey::PageDown) => Some(Command::NextFile),
+            Key::Named(NamedKey::PageUp) => Some(Command::PreviousFile),
+            Key::Named(NamedKey::Escape) => self.escape(app),
             Key::Character(key) => {
+                let key = key.to_lowercase();
+                if self.modifiers.control_key() || self.modifiers.super_key() {
+                    return match (key.as_str(), is_shifted) {
+                        ("z", false) => Some(Command::Undo),
+                        ("z", true) | ("y", _) => Some(Command::Redo),
+                        _ => None,
+                    };
+                }
                 let is_ignored = event.repeat || self.holds_shortcut_modifier();
-                if is_ignored && !REPEATING_KEYS.contains(key) {
+                if is_ignored && !REPEATING_KEYS.contains(&key) {
                     return None;
                 }
-                character_command(key, app)
+                for (tool, _, tool_key) in Tool::ALL {
+                    if tool_key.eq_ignore_ascii_case(&key) {
+                        self.take_tool(tool);
+                        return None;
+                    }
+                }
+                if key == "n" && is_shifted {
+                    return Some(Command::Previous);
+                }
+                character_command(&key, app)
             }
             _ => None,
         }
+    }
+
+    /// Ends a stroke, a tool, or the segmentation, whichever there is.
+    fn escape(&mut self, app: &AppState) -> Option<Command> {
+        if !self.stroke.is_empty() || self.tool != Tool::Look {
+            self.take_tool(Tool::Look);
+            return None;
+        }
+        match app.ruler {
+            Some(_) => Some(Command::Ruler(None)),
+            None => Some(Command::Cancel),
+        }
+    }
+
+    /// Changes the tool; a stroke that was begun is forgotten.
+    pub(super) fn take_tool(&mut self, tool: Tool) {
+        self.tool = tool;
+        self.stroke.clear();
+        self.pressed_at = None;
     }
 
     /// Whether a key belongs to a shortcut of the system.
@@ -77,16 +164,28 @@ impl WindowInput {
         &mut self,
         event: &WindowEvent,
         is_consumed: bool,
+        app: &AppState,
     ) -> Option<Command> {
         match event {
             WindowEvent::CursorMoved { position, .. } => {
                 let now = ScreenPoint { x: position.x, y: position.y };
                 let before = std::mem::replace(&mut self.pointer, now);
-                self.pressed_at?;
                 let dx = now.x - before.x;
                 let dy = now.y - before.y;
+                if self.is_middle_held {
+                    return Some(Command::Pan { dx, dy });
+                }
+                self.pressed_at?;
                 self.dragged_px += dx.hypot(dy);
+                if self.tool != Tool::Look {
+                    self.extend_stroke(now);
+                    return None;
+                }
                 (self.dragged_px > CLICK_PX).then_some(Command::Pan { dx, dy })
+            }
+            WindowEvent::MouseInput { state, button: MouseButton::Middle, .. } => {
+                self.is_middle_held = *state == ElementState::Pressed && !is_consumed;
+                None
             }
             WindowEvent::MouseInput {
                 state: ElementState::Pressed,
@@ -95,6 +194,10 @@ impl WindowInput {
             } if !is_consumed => {
                 self.pressed_at = Some(self.pointer);
                 self.dragged_px = 0.0;
+                self.stroke.clear();
+                if self.tool != Tool::Look {
+                    self.stroke.push(self.pointer);
+                }
                 None
             }
             // Also over the panel: a drag may end there.
@@ -104,7 +207,15 @@ impl WindowInput {
                 ..
             } => {
                 let ScreenPoint { x, y } = self.pressed_at.take()?;
-                (self.dragged_px <= CLICK_PX).then_some(Command::Choose { x, y })
+                let is_click = self.dragged_px <= CLICK_PX;
+                let stroke = std::mem::take(&mut self.stroke);
+                if is_click {
+                    let adds = self.modifiers.shift_key();
+                    let choose =
+                        if adds { Command::ChooseMore { x, y } } else { Command::Choose { x, y } };
+                    return Some(choose);
+                }
+                self.stroke_command(&stroke, app)
             }
             WindowEvent::MouseWheel { delta, .. } if !is_consumed => {
                 let factor = match delta {
@@ -117,6 +228,50 @@ impl WindowInput {
             _ => None,
         }
     }
+
+    fn extend_stroke(&mut self, now: ScreenPoint) {
+        let Some(first) = self.stroke.first().copied() else { return };
+        match self.tool {
+            Tool::Rectangle => {
+                let corner = |x, y| ScreenPoint { x, y };
+                self.stroke = vec![first, corner(now.x, first.y), now, corner(first.x, now.y)];
+            }
+            Tool::Ruler => self.stroke = vec![first, now],
+            _ => {
+                let last = self.stroke.last().copied().unwrap_or(first);
+                if (now.x - last.x).hypot(now.y - last.y) >= STROKE_STEP_PX {
+                    self.stroke.push(now);
+                }
+            }
+        }
+    }
+
+    /// What a finished stroke does.
+    fn stroke_command(&mut self, stroke: &[ScreenPoint], app: &AppState) -> Option<Command> {
+        let mut points = Vec::with_capacity(stroke.len());
+        for point in stroke {
+            let place = app.view.to_image(*point);
+            // Hundredths of a pixel are finer than a hand.
+            points.push([place.x, place.y].map(|v| (v * 100.0).round() / 100.0));
+        }
+        match self.tool {
+            Tool::Look => None,
+            Tool::Nucleus => Some(Command::Add(points)),
+            Tool::Redraw => {
+                self.tool = Tool::Look;
+                Some(Command::Redraw { object: None, stroke: points })
+            }
+            Tool::Split => Some(Command::Split { object: None, stroke: points }),
+            Tool::Region | Tool::Rectangle => {
+                self.tool = Tool::Look;
+                Some(Command::AddRegion { name: String::new(), polygon: points })
+            }
+            Tool::Ruler => match points[..] {
+                [from, to] => Some(Command::Ruler(Some([from, to]))),
+                _ => None,
+            },
+        }
+    }
 }
 
 fn character_command(key: &str, app: &AppState) -> Option<Command> {
@@ -125,8 +280,11 @@ fn character_command(key: &str, app: &AppState) -> Option<Command> {
         "+" | "=" => return Some(zoom_about_centre(app, ZOOM_PER_KEY)),
         "-" => return Some(zoom_about_centre(app, 1.0 / ZOOM_PER_KEY)),
         "0" => return Some(Command::Fit),
-        "s" => return Some(Command::Segment(SegmentExtent::View)),
-        "a" => return Some(Command::Segment(SegmentExtent::Slide)),
+        "a" => return Some(Command::Accept(None)),
+        "x" => return Some(Command::Reject(None)),
+        "u" => return Some(Command::Forget(None)),
+        "j" => return Some(Command::Merge(Vec::new())),
+        "n" => return Some(Command::Next),
         "e" => return Some(Command::Export(export_path(app))),
         "o" => layers.outline = toggled(layers.outline),
         "m" => layers.mask = toggled(layers.mask),

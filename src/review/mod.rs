@@ -8,6 +8,7 @@
 
 mod command;
 mod files;
+mod fingerprint;
 mod history;
 mod mark;
 mod nuclei;
@@ -18,6 +19,7 @@ mod state;
 
 pub use command::ReviewCommand;
 pub use files::write_reviewed;
+pub use fingerprint::{FingerprintOf, fingerprint};
 pub use history::{MAX_UNDO_STEPS, Review};
 pub use mark::{MARK_BIT, Mark, MarkStatus, Marks, ReviewObject};
 pub use nuclei::{HiddenNuclei, ReviewCounts, ReviewedNuclei};

@@ -137,9 +137,13 @@ pub struct ReviewCounts {
 
 impl ReviewCounts {
     pub(super) fn add(&mut self, object: &ReviewObject) {
-        match object.status {
+        self.add_status(object.status, object.nucleus.area_px);
+    }
+
+    fn add_status(&mut self, status: Option<MarkStatus>, area_px: u64) {
+        match status {
             Some(MarkStatus::Rejected | MarkStatus::Replaced) => {
-                self.rejected += usize::from(object.status == Some(MarkStatus::Rejected));
+                self.rejected += usize::from(status == Some(MarkStatus::Rejected));
                 return;
             }
             Some(MarkStatus::Accepted) => self.accepted += 1,
@@ -147,7 +151,7 @@ impl ReviewCounts {
             None => {}
         }
         self.nuclei += 1;
-        self.covered_px += object.nucleus.area_px;
+        self.covered_px += area_px;
     }
 }
 
@@ -165,7 +169,9 @@ pub struct ReviewedNuclei<'a> {
 }
 
 impl<'a> ReviewedNuclei<'a> {
-    fn is_inside(&self, (x, y): (f64, f64)) -> bool {
+    /// Whether a centroid lies where nuclei count.
+    #[must_use]
+    pub fn is_inside(&self, (x, y): (f64, f64)) -> bool {
         let in_a_region = |regions: &BTreeMap<u32, NamedRegion>| {
             regions.values().any(|region| region.holds(x, y))
         };
@@ -220,21 +226,35 @@ impl<'a> ReviewedNuclei<'a> {
     /// Numbers of all objects.
     #[must_use]
     pub fn counts(self) -> ReviewCounts {
-        let mut counts = ReviewCounts::default();
-        for object in self.all() {
-            counts.add(&object);
-        }
-        counts
+        self.counts_of(self.index.all(), |_| true)
     }
 
     /// Numbers of the objects whose centroid lies in a rectangle.
     #[must_use]
     pub fn counts_in(self, bounds: SlideBounds) -> ReviewCounts {
+        self.counts_of(self.index.near(bounds), |(x, y)| {
+            SlideBounds::at_point(Point { x, y }).intersects(&bounds)
+        })
+    }
+
+    /// Numbers of some nuclei of the model and of all marks, where their centroids satisfy a
+    /// condition. No outline is copied: slides have a million.
+    fn counts_of<'n>(
+        self,
+        nuclei: impl Iterator<Item = (u32, &'n SlideNucleus)>,
+        is_wanted: impl Fn((f64, f64)) -> bool,
+    ) -> ReviewCounts {
         let mut counts = ReviewCounts::default();
-        for object in self.near(bounds) {
-            let (x, y) = object.nucleus.centroid;
-            if SlideBounds::at_point(Point { x, y }).intersects(&bounds) {
-                counts.add(&object);
+        for (label, nucleus) in nuclei {
+            let centroid = nucleus.centroid;
+            if is_wanted(centroid) && !self.hidden.holds(label) && self.is_inside(centroid) {
+                counts.add_status(None, nucleus.area_px);
+            }
+        }
+        for mark in self.marks.values() {
+            let centroid = mark.nucleus.centroid;
+            if is_wanted(centroid) && self.is_inside(centroid) {
+                counts.add_status(Some(mark.status), mark.nucleus.area_px);
             }
         }
         counts

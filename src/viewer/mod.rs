@@ -3,6 +3,8 @@
 //! ([`data_tile`], [`nuclei_tile`], [`outline_tile`]), drawing on a GPU ([`Painter`]) and on the CPU ([`compose`]).
 
 mod layers;
+mod outline_strokes;
+mod outline_style;
 mod outline_tiles;
 mod painter;
 mod pyramid;
@@ -12,6 +14,11 @@ mod tile;
 mod viewport;
 
 pub use layers::{Layers, compose};
+pub use outline_strokes::{OutlineStroke, dashes, draw_strokes};
+pub use outline_style::{
+    CASING_OPACITY, CASING_WIDTH, DOT_WIDTH, OUTLINE_PALETTES, OUTLINE_WIDTH, OutlineLook,
+    OutlinePalette, SELECTED_WIDTH, THICK_OUTLINE_WIDTH, outline_thinness,
+};
 pub use outline_tiles::{OutlineObject, OutlineStatus, outline_tile, outline_tile_bounds};
 pub use painter::Painter;
 pub use pyramid::Pyramid;

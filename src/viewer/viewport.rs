@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use serde::{Deserialize, Serialize};
+
 use super::tile::{TILE_PX, TileKey, level_count};
 use crate::raster::Point;
 use crate::slide::SlideBounds;
@@ -23,7 +25,7 @@ const MIN_SCREEN_PX: f64 = 1.0;
 const MAX_SCREEN_PX: f64 = 1e5;
 
 /// A point of the screen: pixels from the upper-left corner of the image area, y downwards.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct ScreenPoint {
     /// Column.
     pub x: f64,
@@ -138,6 +140,13 @@ impl Viewport {
     pub fn settle(&mut self) {
         self.target = self.clamped(self.target);
         self.current = self.target;
+    }
+
+    /// Ends the animation where it is; true when the camera was moving.
+    pub fn halt(&mut self) -> bool {
+        let was_moving = self.current != self.target;
+        self.target = self.current;
+        was_moving
     }
 
     /// Continues the animation by a time; false when the camera has reached its target.

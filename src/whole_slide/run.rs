@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::block_store::BlockStore;
-use super::job::{BlockPixels, PixelRequest, SlideJob, SlideSetup};
+use super::job::{BlockPixels, BlockWindow, PixelRequest, SlideJob, SlideSetup};
 use super::nucleus::SlideNucleus;
 use crate::engine::{Control, Device, SegmentOptions, Segmenter};
 use crate::error::{Error, Result, Warnings};
@@ -124,8 +124,8 @@ impl SlideRun<'_> {
         progress(done, needed.len());
         // A block is stored before it is counted, so an interrupted run loses at most the blocks
         // under way.
-        let run = self.segment(&missing, &mut |block, nuclei| {
-            store.keep(block, &nuclei)?;
+        let run = self.segment(&missing, &mut |window, nuclei| {
+            store.keep(window.block, &nuclei)?;
             done += 1;
             progress(done, needed.len());
             Ok(())
@@ -148,7 +148,7 @@ impl SlideRun<'_> {
         }
     }
 
-    /// Segments blocks in the order given; `finished` gets each one's number and nuclei, on the
+    /// Segments blocks in the order given; `finished` gets each one's window and nuclei, on the
     /// calling thread. On a GPU neighbours may finish in exchanged order.
     ///
     /// # Errors
@@ -156,7 +156,7 @@ impl SlideRun<'_> {
     pub fn segment(
         &self,
         order: &[usize],
-        finished: &mut dyn FnMut(usize, Vec<SlideNucleus>) -> Result<()>,
+        finished: &mut dyn FnMut(&BlockWindow, Vec<SlideNucleus>) -> Result<()>,
     ) -> Result<(StageSeconds, Warnings)> {
         let networks = match self.segmenter.device() {
             Device::Cpu => 1,
@@ -235,7 +235,7 @@ impl SlideRun<'_> {
         &self,
         maps: Receiver<Result<Segmented>>,
         seconds: &mut StageSeconds,
-        finished: &mut dyn FnMut(usize, Vec<SlideNucleus>) -> Result<()>,
+        finished: &mut dyn FnMut(&BlockWindow, Vec<SlideNucleus>) -> Result<()>,
     ) -> Result<()> {
         for segmented in maps {
             if self.cancel.load(Ordering::Relaxed) {
@@ -245,9 +245,10 @@ impl SlideRun<'_> {
             seconds.read += read_secs;
             seconds.network += network_secs;
             let begun = Instant::now();
-            let nuclei = self.job.nuclei(&pixels, &map)?;
+            let window = self.job.window(&pixels, &map)?;
+            let nuclei = self.job.nuclei_in(&window)?;
             seconds.objects += begun.elapsed().as_secs_f64();
-            finished(pixels.block, nuclei)?;
+            finished(&window, nuclei)?;
         }
         Ok(())
     }

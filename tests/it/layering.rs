@@ -76,7 +76,16 @@ const FOREIGN: [(&str, &[&str]); 38] = [
     ("web_sys", &["web"]),
     ("console_error_panic_hook", &["web"]),
     ("clap", &["cli"]),
-    ("egui", &["desktop/panel", "desktop/window_surface", "desktop/window"]),
+    (
+        "egui",
+        &[
+            "desktop/outline_mesh",
+            "desktop/overlay",
+            "desktop/panel",
+            "desktop/window_surface",
+            "desktop/window",
+        ],
+    ),
     ("egui_wgpu", &["desktop/window_surface"]),
     ("egui_winit", &["desktop/window"]),
     ("winit", &["desktop/window", "desktop/window_input", "desktop/window_surface"]),

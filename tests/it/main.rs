@@ -19,6 +19,7 @@ mod pictures;
 mod reference;
 mod regions;
 mod resume;
+mod review_view;
 mod serve;
 mod shipped;
 mod slide_maker;
