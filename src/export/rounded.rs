@@ -1,5 +1,5 @@
 //! A model whose weights have few significant bits, so that its file compresses well: half
-//! precision stores 16 bits a weight either way, but a weight of six significant bits ends in
+//! precision stores 16 bits a weight either way, but a weight of five significant bits ends in
 //! zeros.
 
 use half::f16;
