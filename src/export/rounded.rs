@@ -77,7 +77,11 @@ mod tests {
             (0.0, 6, 0.0),
             (1023.0, 6, 1024.0),
         ] {
-            assert_eq!(round_to(value, bits), expected, "{value} to {bits} bits");
+            assert_eq!(
+                round_to(value, bits).to_bits(),
+                expected.to_bits(),
+                "{value} to {bits} bits"
+            );
         }
     }
 

@@ -24,7 +24,7 @@ pub(super) fn without(polygon: &Polygon, cut: &[&Ring]) -> Vec<Polygon> {
     let Some(mut grid) = Grid::around(std::slice::from_ref(polygon)) else { return Vec::new() };
     grid.fill(polygon, 1);
     for &ring in cut {
-        grid.fill(&vec![ring.clone()], 0);
+        grid.fill(std::slice::from_ref(ring), 0);
     }
     grid.polygons()
 }
