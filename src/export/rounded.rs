@@ -67,7 +67,7 @@ mod tests {
     fn values_become_the_nearest_of_few_bits() {
         for (value, bits, expected) in [
             (1.0, 1, 1.0),
-            (1.49, 1, 1.0),
+            (1.49f32, 1, 1.0f32),
             (1.5, 1, 2.0),
             (-1.51, 1, -2.0),
             (0.171_875, 3, 0.1875),
