@@ -68,7 +68,9 @@ fn is_hidden(nucleus: &SlideNucleus, marks: &[&Mark]) -> bool {
             }
         }
         let shared_px = f64::from(shared) * grid.step * grid.step;
-        if mark.status.counts() && 2.0 * shared_px >= mark.nucleus.area_px as f64 {
+        // A mark that lies beside the nucleus hides nothing, whatever its area is said to be.
+        let is_held = shared > 0 && 2.0 * shared_px >= mark.nucleus.area_px as f64;
+        if mark.status.counts() && is_held {
             return true;
         }
     }
@@ -151,7 +153,7 @@ impl ReviewCounts {
             None => {}
         }
         self.nuclei += 1;
-        self.covered_px += area_px;
+        self.covered_px = self.covered_px.saturating_add(area_px);
     }
 }
 
@@ -326,6 +328,12 @@ mod tests {
         // A quarter of the large nucleus, and all of the mark: a rejected piece does not reject it.
         assert!(hidden(&[(Rejected, square(1, 0.0, 0.0, 10.0))]).is_empty());
         assert_eq!(hidden(&[(Accepted, square(1, 0.0, 0.0, 10.0))]), [1]);
+        // Their rectangles overlap, the outlines do not.
+        let corners = [(26.0, 14.0), (26.0, 26.0), (14.0, 26.0)];
+        let triangle = corners.map(|(x, y)| Point { x, y }).to_vec();
+        let beside =
+            Nucleus { polygons: vec![vec![triangle]], area_px: 0, ..square(1, 0., 0., 1.) };
+        assert!(hidden(&[(Added, beside)]).is_empty());
         // Two halves of a split hide it together.
         let halves = [(Replaced, square(1, 0.0, 0.0, 11.0)), (Replaced, square(1, 9.0, 0.0, 12.0))];
         assert_eq!(hidden(&halves), [1]);
