@@ -370,7 +370,7 @@ impl Session {
             Some(result) => result.job.sampling().clone(),
             None => Sampling::new(&slide.slide, 1.0, 1.0)?,
         };
-        let bounds = SlideBounds::of_points(polygons.iter().flatten().flatten());
+        let bounds = SlideBounds::of_polygons(polygons);
         let cell = |place: f64, whole: usize| {
             (place / sampling.scale).floor().clamp(0.0, whole.saturating_sub(1) as f64) as usize
         };
