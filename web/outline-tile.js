@@ -49,10 +49,6 @@ export function addRing(path, ring) {
 }
 
 export class OutlineTile {
-  /** Whether the session has newer outlines. */
-  isStale = false;
-  /** Frame in which it was drawn last. */
-  lastUse = 0;
   /** @type {Map<number, OutlinePaths>[]} With corners, and rounded; made when they are drawn. */
   #paths = [];
 
