@@ -67,7 +67,7 @@ mod tests {
     fn values_become_the_nearest_of_few_bits() {
         for (value, bits, expected) in [
             (1.0, 1, 1.0),
-            (1.49, 1, 1.0),
+            (1.49f32, 1, 1.0f32),
             (1.5, 1, 2.0),
             (-1.51, 1, -2.0),
             (0.171_875, 3, 0.1875),
@@ -77,7 +77,11 @@ mod tests {
             (0.0, 6, 0.0),
             (1023.0, 6, 1024.0),
         ] {
-            assert_eq!(round_to(value, bits), expected, "{value} to {bits} bits");
+            assert_eq!(
+                round_to(value, bits).to_bits(),
+                expected.to_bits(),
+                "{value} to {bits} bits"
+            );
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) fn without(polygon: &Polygon, cut: &[&Ring]) -> Vec<Polygon> {
     };
     grid.fill(polygon, 1);
     for &ring in cut {
-        grid.fill(&vec![ring.clone()], 0);
+        grid.fill(std::slice::from_ref(ring), 0);
     }
     grid.polygons()
 }

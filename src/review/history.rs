@@ -397,6 +397,7 @@ impl StepDraft<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::mark::MARK_BIT;
+    use super::super::state::DocumentFacts;
     use super::*;
     use crate::raster::Point;
 
@@ -525,7 +526,7 @@ mod tests {
         let bytes = review.state().to_bytes().expect("bytes");
         assert_eq!(&ReviewState::from_bytes(&bytes).expect("state"), review.state());
         let pixel_size = PixelSizeSetting::default();
-        let document = Default::default();
+        let document = DocumentFacts::default();
         review.apply(ReviewCommand::Open { document, pixel_size }).expect("opened");
         assert!(review.state().marks.is_empty() && !review.undo());
         assert!(ReviewState::from_bytes(b"{\"format\":0,\"state\":{}}").is_err());

@@ -337,7 +337,7 @@ mod tests {
         let teeth = SlideBounds { left: -5.0, top: 20.0, right: 60.0, bottom: 200.0 };
         assert!((region("", vec![vec![comb]]).area_in(&teeth) - 300.0).abs() < 1e-9);
         let beside = region("", vec![vec![rectangle(200.0, 0.0, 300.0, 10.0)]]);
-        assert_eq!(beside.areas(&image, &[image]), [0.0, 0.0]);
+        assert!(beside.areas(&image, &[image]).iter().all(|area| *area <= 0.0));
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub fn closed_stroke(stroke: &[Point]) -> Result<Vec<Polygon>> {
     // What the border of the stroke shuts off from the outside lies inside too.
     let outside = outside_of(&placed.mask);
     let mask = outside.map(|is_outside| !is_outside);
-    let part = parts(&mask).into_iter().max_by_key(|part| count(part));
+    let part = parts(&mask).into_iter().max_by_key(count);
     match part {
         Some(part) if count(&part) >= MIN_PART_PX => Ok(placed.outline(&part)),
         _ => Err(Error::invalid("The stroke encloses nothing: draw around the nucleus")),
@@ -113,7 +113,7 @@ pub fn closed_region(stroke: &[Point]) -> Result<Vec<Polygon>> {
     }
     let mut inside = outside_of(&free).map(|is_outside| !is_outside);
     inside = eroded(&inside, 1);
-    let part = parts(&inside).into_iter().max_by_key(|part| count(part));
+    let part = parts(&inside).into_iter().max_by_key(count);
     let Some(part) = part.filter(|part| count(part) >= MIN_PART_PX) else {
         return Err(Error::invalid("The line encloses nothing: draw around an area"));
     };

@@ -60,7 +60,7 @@ impl NucleusIndex {
     pub fn of_image(width: usize, height: usize, nuclei: Vec<Nucleus>) -> Self {
         let block = Block { row: 0, column: 0, width, height };
         let mut index = Self::of_blocks((width, height), 1.0, vec![block], vec![true]);
-        let placed = nuclei.iter().map(|nucleus| SlideNucleus::new(nucleus, 0, 0, 1.0));
+        let placed = nuclei.into_iter().map(|nucleus| SlideNucleus::new(&nucleus, 0, 0, 1.0));
         index.take(0, placed.collect());
         index
     }
