@@ -18,8 +18,8 @@ const STABILITY_STEPS: usize = 10;
 
 /// The outline of the region around a pixel. For each threshold up to the pixel's own probability
 /// there is one connected region that holds it; of those between a quarter of the median area and
-/// four of them, the one is taken whose area changes least with the threshold, of equal ones the one
-/// of the highest threshold. None if there is no such region.
+/// four of them, the one is taken whose area changes least with the threshold, of equal ones the
+/// one of the highest threshold. None if there is no such region.
 #[must_use]
 pub fn proposed_outline(
     probabilities: &Plane<u8>,

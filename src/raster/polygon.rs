@@ -62,8 +62,8 @@ pub fn polygons_hold(polygons: &[Polygon], x: f64, y: f64) -> bool {
     polygons.iter().any(|polygon| rings_hold(polygon, x, y))
 }
 
-/// Area inside the outline of a valid polygon without its holes, square pixels. Rings may run either
-/// way.
+/// Area inside the outline of a valid polygon without its holes, square pixels. Rings may run
+/// either way.
 #[must_use]
 pub fn polygon_area(polygon: &[Ring]) -> f64 {
     let mut area = 0.0;

@@ -25,7 +25,8 @@ pub enum FingerprintOf {
 
 /// `whole-` and the SHA-256 of the file, or `pieces-` and that of its length (64 bits, little
 /// endian) and of 16 pieces at even distances, the first at the beginning and the last at the end.
-/// A piece has 64 KB, less in a file of less than 16 MB. `read` gives the bytes of a range of a file of `len` bytes.
+/// A piece has 64 KB, less in a file of less than 16 MB. `read` gives the bytes of a
+/// range of a file of `len` bytes.
 ///
 /// # Errors
 /// Those of `read`.

@@ -227,8 +227,8 @@ impl CanvasViewport {
         }
     }
 
-    /// Strengths of the layers, 0 to 1; preview threshold, below 0 for none; column of the divider on
-    /// the screen, below 0 for none.
+    /// Strengths of the layers, 0 to 1; preview threshold, below 0 for none; column of the divider
+    /// on the screen, below 0 for none.
     #[wasm_bindgen(js_name = setLayers)]
     pub fn set_layers(&self, mask: f32, heat: f32, preview: f32, divider: f32) {
         let divider = (divider >= 0.0).then_some(divider);
