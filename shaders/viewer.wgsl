@@ -4,16 +4,12 @@
 // FrameUniforms of src/viewer/painter.rs.
 struct Frame {
     // Strengths of the layers, 0 to 1.
-    outline: f32,
     mask: f32,
     heat: f32,
     // Threshold of the preview; negative for none.
     preview: f32,
     // Column of the screen where result 1 begins.
     divider: f32,
-    // Of the selected nucleus, 0 for none.
-    selected_label: f32,
-    unused: vec2f,
     // Of each result.
     colours: array<vec4f, 2>,
 }
@@ -25,9 +21,7 @@ struct Tile {
     size: vec2f,
     // Pixels of the tile that the image fills.
     extent: vec2f,
-    // Width of an outline, pixels of the tile.
-    outline: f32,
-    unused: f32,
+    unused: vec2f,
 }
 
 @group(0) @binding(0) var<uniform> frame: Frame;
@@ -70,10 +64,6 @@ fn label_of(texel: vec4u) -> u32 {
     return texel.y | (texel.z << 8u);
 }
 
-fn label_at(at: vec2f, is_second: bool) -> u32 {
-    return label_of(result_at(at, is_second));
-}
-
 // Colours of probability 0, 1/4, 1/2, 3/4, 1 after viridis.
 fn heat_colour(probability: f32) -> vec3f {
     let stops = array<vec3f, 5>(
@@ -107,21 +97,6 @@ fn pixel(in: Vertex) -> @location(0) vec4f {
     let is_inside = select(label > 0u, probability > frame.preview, frame.preview >= 0.0);
     if is_inside {
         colour = mix(colour, result_colour, frame.mask * 0.6);
-    }
-    // An outline is where another label is near; its width on the screen does not depend on the
-    // magnification.
-    let reach = clamp(tile.outline, 0.05, APRON);
-    let is_outline = label > 0u
-        && (label_at(in.at + vec2f(reach, 0.0), is_second) != label
-            || label_at(in.at - vec2f(reach, 0.0), is_second) != label
-            || label_at(in.at + vec2f(0.0, reach), is_second) != label
-            || label_at(in.at - vec2f(0.0, reach), is_second) != label);
-    if is_outline {
-        if f32(label) == frame.selected_label {
-            colour = vec3f(1.0);
-        } else {
-            colour = mix(colour, result_colour, frame.outline);
-        }
     }
     return vec4f(colour, 1.0);
 }

@@ -2,7 +2,6 @@
 import { CanvasViewport } from "./prunella.js";
 import { Canvas2dRenderer } from "./canvas-2d.js";
 import { elements } from "./elements.js";
-import { NO_OUTLINE, NO_SELECTION } from "./layer-constants.js";
 import { SegmentedArea } from "./segmented-area.js";
 import { COMPARISON, MAIN } from "./slots.js";
 import { TileLoader } from "./tile-loader.js";
@@ -258,7 +257,7 @@ export class CanvasView {
     const { mask, heat, preview } = this.layers;
     const dividerColumn = this.split < 1 ? this.split * this.canvas.width : -1;
     this.viewport.setLinked(this.hasHalves);
-    this.viewport.setLayers(NO_OUTLINE, mask, heat, preview, NO_SELECTION, dividerColumn);
+    this.viewport.setLayers(mask, heat, preview, dividerColumn);
     const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
     const [red, green, blue] = isDark ? DARK_BACKGROUND : LIGHT_BACKGROUND;
     this.viewport.setBackground(red, green, blue);

@@ -5,6 +5,7 @@ import { openModelBytes } from "./incoming.js";
 import { formatCount, formatNuclei } from "./format.js";
 import { MODEL_STOPS, shippedName } from "./model-stops.js";
 import { paletteOf } from "./palettes.js";
+import { boundsOf } from "./polygons.js";
 import { removedPercent } from "./received.js";
 import { COMPARISON, MAIN } from "./slots.js";
 
@@ -389,10 +390,9 @@ export class Compare {
     const { width, height, viewport, canvas } = canvasView;
     const region = store.state.regions.find(({ id }) => String(id) === elements.scorePlace.value);
     if (region) {
-      const xs = region.polygons.flat(2).map(([x]) => x);
-      const ys = region.polygons.flat(2).map(([, y]) => y);
+      const { left, top, right, bottom } = boundsOf(region.polygons);
       /** @type {Bounds} */
-      const bounds = [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
+      const bounds = [left, top, right, bottom];
       return { bounds, polygons: JSON.stringify(region.polygons), text: `in ${region.name}` };
     }
     if (width * height <= MAX_SCORED_PX) {

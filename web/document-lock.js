@@ -1,5 +1,5 @@
 // Only one tab may change what is kept of an image.
-import { lockName } from "./storage.js";
+import { PAGE_PATH, lockName } from "./storage.js";
 
 /** Longest wait for another tab to write its latest changes, milliseconds. */
 const HAND_OVER_MS = 1500;
@@ -11,7 +11,9 @@ const HAND_OVER_MS = 1500;
 
 /** What the tabs of the page tell each other. */
 export class Tabs {
-  #channel = globalThis.BroadcastChannel ? new BroadcastChannel("prunella tabs") : undefined;
+  #channel = globalThis.BroadcastChannel
+    ? new BroadcastChannel(`prunella ${PAGE_PATH} tabs`)
+    : undefined;
   /** @type {Set<(message: TabMessage) => void>} */
   #listeners = new Set();
 

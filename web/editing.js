@@ -164,7 +164,11 @@ export class Editing {
     if (first) await this.selectAt(...first.centroid, { isQuiet: true });
   }
 
-  /** Adds the nucleus at a position, as the probabilities propose it. @param {number} x @param {number} y */
+  /**
+   * Adds the nucleus at a position, as the probabilities propose it.
+   * @param {number} x
+   * @param {number} y
+   */
   async addAt(x, y) {
     await this.#run(async () => {
       const nucleus = await this.objects.propose(x, y);

@@ -65,7 +65,10 @@ export class ImageSegmentation {
     }
   }
 
-  /** Segments the image with the second model, unless it is compared with objects of a file. @param {() => void} check */
+  /**
+   * Segments the image with the second model, unless it is compared with objects of a file.
+   * @param {() => void} check
+   */
   async segmentComparison(check) {
     const { page } = this;
     try {

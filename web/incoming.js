@@ -94,8 +94,9 @@ export function takeFiles(page, files, handles = []) {
   const outlines = files.filter((file) => OUTLINES.test(file.name));
   const pictures = files.filter((file) => !models.includes(file) && !outlines.includes(file));
   const listed = pictures.map((file) => listedFile(file, handles[files.indexOf(file)]));
-  if (listed.length === 1 && outlines.length > 0) void openWithOutlines(page, listed[0], outlines[0]);
-  else if (outlines.length > 0 && listed.length === 0) void page.regions.openFile(outlines[0]);
+  const [outline] = outlines;
+  if (outline && listed.length === 1) void openWithOutlines(page, listed[0], outline);
+  else if (outline && listed.length === 0) void page.regions.openFile(outline);
   else openAll(page, listed);
 }
 

@@ -1,13 +1,13 @@
 // Mouse, touch and keyboard on the image view. A drag pans, two fingers or the wheel zoom, a click
-// selects a nucleus, a double click zooms in. While a tool draws, a drag with one finger or the left
-// button is a stroke; two fingers, Space or another button still move the image.
+// selects a nucleus, a double click zooms in. While a tool draws, a drag with one finger or the
+// left button is a stroke; two fingers, Space or another button still move the image.
 
 /** @import { CanvasView } from "./canvas-view.js" */
 
 /** Movement up to which a press is a click, CSS pixels. */
 const CLICK_PX = 5;
 const DOUBLE_CLICK_MS = 300;
-/** Distance of the two presses of a double click, CSS pixels: a finger is less exact than a mouse. */
+/** Distance of the presses of a double click, CSS pixels: a finger is less exact than a mouse. */
 const DOUBLE_CLICK_PX = 24;
 /** Zoom per pixel of wheel movement, and pixels per line. */
 const ZOOM_PER_WHEEL_PX = 1.0015;
@@ -23,8 +23,8 @@ const KEY_STEP_SHIFT = 0.5;
 /** @typedef {{ x: number, y: number }} ScreenPoint Device pixels of the canvas. */
 
 /**
- * @typedef {object} CanvasTool What clicks and drags on the image do. Positions are in pixels of the
- *   image.
+ * @typedef {object} CanvasTool What clicks and drags on the image do. Positions are in pixels of
+ *   the image.
  * @property {boolean} draws whether a drag draws; otherwise it moves the image
  * @property {(x: number, y: number, event: MouseEvent | KeyboardEvent) => void} click
  * @property {(x: number, y: number) => void} [hover] the mouse moved, no button pressed

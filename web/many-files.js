@@ -124,9 +124,14 @@ function statusText({ status, reason }) {
   return status === "left-out" ? reason : "not segmented yet";
 }
 
-/** A field of a CSV file (RFC 4180). @param {string | number | undefined} value */
+/**
+ * A field of a CSV file (RFC 4180). A text that a spreadsheet would take for a formula gets an
+ * apostrophe, as in the table of regions.
+ * @param {string | number | undefined} value
+ */
 function csvField(value = "") {
-  const text = String(value);
+  const isFormula = typeof value === "string" && /^[=+\-@\t]/.test(value);
+  const text = isFormula ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

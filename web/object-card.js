@@ -1,5 +1,6 @@
 // The card at the selected nucleus: what it is, and what can be done with it.
 import { elements } from "./elements.js";
+import { boundsOf } from "./polygons.js";
 
 /** @import { Page } from "./page.js" */
 /** @import { ReviewObject } from "./worker-api.d.ts" */
@@ -84,11 +85,9 @@ export class ObjectCard {
   /** In CSS pixels of the picture. @param {ReviewObject} object */
   #boxOf({ nucleus }) {
     const { viewport, pixelRatio } = this.page.canvasView;
-    const points = nucleus.polygons.flat(2);
-    const xs = points.map(([x]) => x);
-    const ys = points.map(([, y]) => y);
-    const [left, top] = viewport.toScreen(Math.min(...xs), Math.min(...ys));
-    const [right, bottom] = viewport.toScreen(Math.max(...xs), Math.max(...ys));
+    const bounds = boundsOf(nucleus.polygons);
+    const [left, top] = viewport.toScreen(bounds.left, bounds.top);
+    const [right, bottom] = viewport.toScreen(bounds.right, bounds.bottom);
     return {
       left: left / pixelRatio,
       top: top / pixelRatio,

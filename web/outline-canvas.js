@@ -3,7 +3,8 @@
 // the next drawing is there. What follows the pointer is drawn at once, on a second canvas.
 import { elements } from "./elements.js";
 import { OF_MODEL, STATUS_NAMES } from "./object-status.js";
-import { LINE, ROUNDED_SCALE, THICK_LINE, placeAt, strokePaths, styleOf } from "./outline-painter.js";
+import { LINE, ROUNDED_SCALE, THICK_LINE } from "./outline-painter.js";
+import { placeAt, strokePaths, styleOf } from "./outline-painter.js";
 import { addPolygon, addRing } from "./outline-tile.js";
 import { paletteOf } from "./palettes.js";
 import { COMPARISON, MAIN } from "./slots.js";

@@ -11,7 +11,11 @@ const MIN_ROUNDED = 6;
 
 /** @typedef {{ rings: Path2D, dots: Path2D, crosses: Path2D }} OutlinePaths */
 
-/** A smooth closed line through all points. @param {Path2D} path @param {[number, number][]} ring */
+/**
+ * A smooth closed line through all points.
+ * @param {Path2D} path
+ * @param {[number, number][]} ring
+ */
 export function addRing(path, ring) {
   const count = ring.length;
   path.moveTo(...ring[0]);
@@ -49,10 +53,6 @@ export function addRing(path, ring) {
 }
 
 export class OutlineTile {
-  /** Whether the session has newer outlines. */
-  isStale = false;
-  /** Frame in which it was drawn last. */
-  lastUse = 0;
   /** @type {Map<number, OutlinePaths>[]} With corners, and rounded; made when they are drawn. */
   #paths = [];
 

@@ -293,6 +293,7 @@ export class Page {
     this.#fileMpp = fileMpp;
     const pixel_size = enteredMpp ? entered(enteredMpp) : this.#fileMppSetting();
     this.#movingThreshold = undefined;
+    this.reviewSync.imageOpened();
     this.applyQuietly({ open: { document, pixel_size } });
   }
 

@@ -2,6 +2,7 @@
 import { readRegions, regionAreas, regionsGeoJson } from "./prunella.js";
 import { elements } from "./elements.js";
 import { formatCount } from "./format.js";
+import { boundsOf } from "./polygons.js";
 import { RegionTool, visibleRectangle } from "./region-tools.js";
 import { saveFile } from "./save-file.js";
 import { MAIN } from "./slots.js";
@@ -48,17 +49,6 @@ function hexOf(colour) {
 function channelsOf(hex) {
   const number = Number.parseInt(hex.slice(1), 16);
   return [number >> 16, (number >> 8) & 255, number & 255];
-}
-
-/** @param {Polygons} polygons */
-function boundsOf(polygons) {
-  const points = polygons.flat(2);
-  let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
-  for (const [x, y] of points) {
-    [left, right] = [Math.min(left, x), Math.max(right, x)];
-    [top, bottom] = [Math.min(top, y), Math.max(bottom, y)];
-  }
-  return { left, top, right, bottom };
 }
 
 /** @param {string} text @param {() => void} onclick */

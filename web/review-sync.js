@@ -20,6 +20,11 @@ export class ReviewSync {
     });
   }
 
+  /** The session has another image, and with it neither marks nor regions. */
+  imageOpened() {
+    this.#sent = "";
+  }
+
   /** Resolves when the session has all changes. */
   update() {
     this.#isWanted = true;

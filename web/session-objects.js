@@ -33,13 +33,15 @@ export class SessionObjects {
 
   /** The nucleus inside a closed stroke. @param {Stroke} stroke */
   draw(stroke) {
-    return this.engine.callJson("drawNucleus", MAIN, new Float64Array(stroke.flat()), this.page.mpp);
+    const points = new Float64Array(stroke.flat());
+    return this.engine.callJson("drawNucleus", MAIN, points, this.page.mpp);
   }
 
   /** @param {ReviewObject} object @param {Stroke} stroke */
   split(object, stroke) {
     const points = new Float64Array(stroke.flat());
-    return this.engine.callJson("splitNucleus", MAIN, JSON.stringify(object), points, this.page.mpp);
+    const text = JSON.stringify(object);
+    return this.engine.callJson("splitNucleus", MAIN, text, points, this.page.mpp);
   }
 
   /** @param {ReviewObject[]} objects */

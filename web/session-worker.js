@@ -82,11 +82,11 @@ export class SessionWorker {
        * @param {string} request name for `cancelSlideTiles`
        * @param {number} slot
        * @param {TileIndex} tile
-       * @param {number[]} layers strengths of outline, mask and heat, 0 to 1
-       * @param {number} selected label, 0 for none
+       * @param {number} mask strength, 0 to 1
+       * @param {number} heat strength, 0 to 1
        */
-      drawSlideTile: (request, slot, tile, layers, selected) =>
-        this.#slides.drawTile(request, slot, tile, layers, selected),
+      drawSlideTile: (request, slot, tile, mask, heat) =>
+        this.#slides.drawTile(request, slot, tile, mask, heat),
       /** @param {number} model @param {number} mpp @param {Bounds} bounds */
       estimateSlide: (model, mpp, bounds) => this.#slides.estimate(model, mpp, bounds),
       /** @param {string[]} requests */

@@ -149,8 +149,8 @@ export class ShareDialog {
     }
     if (!isCurrent()) return;
     shareAdvice.textContent = isLong
-      ? `Many mail and chat programs cut links of more than ${characters(MAX_COMFORTABLE_LENGTH)}: ` +
-        "this one may not arrive whole."
+      ? "Many mail and chat programs cut links of more than " +
+        `${characters(MAX_COMFORTABLE_LENGTH)}: this one may not arrive whole.`
       : "";
     shareAdvice.hidden = !isLong;
     shareSmallest.hidden = smallestLength === undefined;

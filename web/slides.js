@@ -113,13 +113,12 @@ export class SlideSession {
    * @param {string} request
    * @param {number} slot
    * @param {TileIndex} tile
-   * @param {number[]} layers strengths of outline, mask and heat, 0 to 1
-   * @param {number} selected label, 0 for none
+   * @param {number} mask strength, 0 to 1
+   * @param {number} heat strength, 0 to 1
    */
-  drawTile(request, slot, tile, layers, selected) {
-    const strengths = Float32Array.from(layers);
+  drawTile(request, slot, tile, mask, heat) {
     return this.#withReader(request, (read) =>
-      this.session.slideDrawn(slot, ...tile, strengths, selected, read),
+      this.session.slideDrawn(slot, ...tile, mask, heat, read),
     );
   }
 

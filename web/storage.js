@@ -1,6 +1,8 @@
 // What the page keeps on this device: of each image its state, its results and, where that is
 // possible, the image itself. An IndexedDB database of this page alone; nothing leaves the device.
 
+/** Tells this page from others of the same origin. */
+export const PAGE_PATH = new URL("./", location.href).pathname;
 /** Version of the records below. Records of another version are not read. */
 const FORMAT = 1;
 /** Largest total, bytes; also at most this share of what the browser grants. */
@@ -123,9 +125,9 @@ export class DeviceStorage {
 
   /**
    * Opens the database of this page. Fails with a `StorageError`.
-   * @param {string} [name] other deployments of the page may have the same origin
+   * @param {string} [name]
    */
-  static async open(name = `prunella ${new URL("./", location.href).pathname}`) {
+  static async open(name = `prunella ${PAGE_PATH}`) {
     try {
       const request = indexedDB.open(name, FORMAT);
       request.onupgradeneeded = () => {
@@ -386,5 +388,5 @@ export class DeviceStorage {
 
 /** Name of the lock that the tab holds in which a document is open. @param {string} fingerprint */
 export function lockName(fingerprint) {
-  return `prunella document ${fingerprint}`;
+  return `prunella ${PAGE_PATH} document ${fingerprint}`;
 }

@@ -1,6 +1,5 @@
 // Requests the tiles of the view from the worker. Each view change cancels requests for tiles of a
 // slide that are no longer visible.
-import { NO_OUTLINE, NO_SELECTION } from "./layer-constants.js";
 import { COMPARISON, MAIN } from "./slots.js";
 import { TILE_PX, overlapsBlock, tileName } from "./tiles.js";
 
@@ -192,11 +191,9 @@ export class TileLoader {
       const request = requestName(slot, tile);
       /** @type {TileIndex} */
       const index = [level, row, column];
-      const strengths = [NO_OUTLINE, mask, heat];
-      return this.engine.call("drawSlideTile", request, slot, index, strengths, NO_SELECTION);
+      return this.engine.call("drawSlideTile", request, slot, index, mask, heat);
     }
-    const strengths = /** @type {const} */ ([NO_OUTLINE, mask, heat, preview]);
-    return this.engine.call("drawnTile", slot, level, row, column, ...strengths, NO_SELECTION);
+    return this.engine.call("drawnTile", slot, level, row, column, mask, heat, preview);
   }
 
   /** @param {number} slot @param {string} name of the tile @param {unknown} error */

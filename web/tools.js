@@ -10,8 +10,8 @@ const HOVER_DELAY_MS = 60;
 /** @typedef {"look" | "nucleus" | "split"} ToolName */
 
 /**
- * @typedef {CanvasTool & { name: string, hint: string, end: () => void }} GuestTool A tool of another
- *   module.
+ * @typedef {CanvasTool & { name: string, hint: string, end: () => void }} GuestTool A tool of
+ *   another module.
  */
 
 /** @type {Record<ToolName, string>} */
@@ -208,7 +208,12 @@ export class Tools {
 
   // ---- Keys
 
-  /** Two points by keyboard are a stroke. @param {number} x @param {number} y @param {Event} event */
+  /**
+   * Two points by keyboard are a stroke.
+   * @param {number} x
+   * @param {number} y
+   * @param {Event} event
+   */
   #splitPoint(x, y, event) {
     if (!(event instanceof KeyboardEvent)) {
       void this.page.editing.selectAt(x, y);
@@ -239,7 +244,11 @@ export class Tools {
     event.stopPropagation();
   }
 
-  /** @param {string} key @param {KeyboardEvent} event @returns {boolean} whether it means something */
+  /**
+   * @param {string} key
+   * @param {KeyboardEvent} event
+   * @returns {boolean} whether it means something
+   */
   #runKey(key, event) {
     const { editing, reviewQueue } = this.page;
     if (key in TOOL_KEYS) {
@@ -299,7 +308,8 @@ export class Tools {
   #historyKey(event) {
     if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
     // Fields with text have their own history.
-    if (event.target instanceof Element && event.target.matches("textarea, input:not([type=range])")) return;
+    const hasHistory = "textarea, input:not([type=range])";
+    if (event.target instanceof Element && event.target.matches(hasHistory)) return;
     const key = event.key.toLowerCase();
     if (key === "z") void this.page.editing.step(event.shiftKey ? "redo" : "undo");
     else if (key === "y") void this.page.editing.step("redo");

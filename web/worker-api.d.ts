@@ -236,8 +236,8 @@ export interface NucleusFacts {
   area_px: number;
   centroid: PointPair;
   /**
-   * Area, perimeter, circularity, eccentricity, mean probability, mean hematoxylin; null where it is
-   * not known, as the probability of a nucleus that was drawn on a slide.
+   * Area, perimeter, circularity, eccentricity, mean probability, mean hematoxylin; null where it
+   * is not known, as the probability of a nucleus that was drawn on a slide.
    */
   measurements: (number | null)[] | null;
 }

@@ -392,7 +392,7 @@ impl AppState {
     }
 
     fn set_display(&mut self, display: DisplaySettings) -> Result<()> {
-        self.layers = Layers { chosen: self.layers.chosen, ..layers_of(&display) };
+        self.layers = layers_of(&display);
         self.review.apply(ReviewCommand::Display(display))
     }
 

@@ -13,9 +13,9 @@ pub struct OutlinePixels<'a> {
     pub smoothed: Option<&'a SmoothedMap>,
 }
 
-/// A nucleus with that outline, in pixels of the image, measured as [`measure_nuclei`] does: a pixel
-/// belongs to it if its centre lies inside. Areas and lengths are in micrometres where `mpp_um`, the
-/// pixel size, is given, and in pixels otherwise. Its label is 0.
+/// A nucleus with that outline, in pixels of the image, measured as [`measure_nuclei`] does: a
+/// pixel belongs to it if its centre lies inside. Areas and lengths are in micrometres where
+/// `mpp_um`, the pixel size, is given, and in pixels otherwise. Its label is 0.
 ///
 /// [`measure_nuclei`]: super::measure_nuclei
 #[must_use]

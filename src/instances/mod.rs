@@ -71,8 +71,9 @@ pub fn label_bytes(
     Ok((regions::without_small(labels, min_area), smoothed))
 }
 
-/// The pixels of nuclei, touching ones not yet separated and small ones not yet dropped. At a higher
-/// threshold there are fewer: a hole that is filled there is a nucleus or a filled hole here.
+/// The pixels of nuclei, touching ones not yet separated and small ones not yet dropped. At a
+/// higher threshold there are fewer: a hole that is filled there is a nucleus or a filled hole
+/// here.
 ///
 /// # Errors
 /// As [`label_nuclei`].
@@ -113,8 +114,8 @@ pub fn measure_nuclei<'a>(
     Ok(Nuclei::new(image, labels, smoothed, fixed_threshold(parameters.threshold), mpp_um))
 }
 
-/// The outline of a mask, smoothed as outlines of nuclei are, in pixels of the mask: its parts, each
-/// an outline and then its holes.
+/// The outline of a mask, smoothed as outlines of nuclei are, in pixels of the mask: its parts,
+/// each an outline and then its holes.
 #[must_use]
 pub fn outline_of_mask(mask: &Mask) -> Vec<Polygon> {
     if mask.data().is_empty() {

@@ -1,10 +1,11 @@
 //! Proposes a nucleus around a point: the most stable region of the probabilities that holds it
 //! (maximally stable extremal regions: Matas, Chum, Urban & Pajdla 2002).
 
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::outline_of_mask;
-use crate::raster::{Plane, Polygon};
+use crate::raster::{Plane, Polygon, four_neighbours};
 
 /// Largest region, median areas.
 const MAX_AREA: f64 = 4.0;
@@ -17,8 +18,8 @@ const STABILITY_STEPS: usize = 10;
 
 /// The outline of the region around a pixel. For each threshold up to the pixel's own probability
 /// there is one connected region that holds it; of those between a quarter of the median area and
-/// four of them, the one is taken whose area changes least with the threshold, of equal ones the one
-/// of the highest threshold. None if there is no such region.
+/// four of them, the one is taken whose area changes least with the threshold, of equal ones the
+/// one of the highest threshold. None if there is no such region.
 #[must_use]
 pub fn proposed_outline(
     probabilities: &Plane<u8>,
@@ -36,13 +37,14 @@ pub fn proposed_outline(
     // number of pixels reached.
     let mut reached = Vec::new();
     let mut areas = [0usize; 256];
-    let mut seen = Plane::filled(width, height, false);
-    let mut front = BinaryHeap::new();
-    let mut threshold = probabilities.get(row, column);
-    seen.set(row, column, true);
+    let mut seen = vec![false; width * height];
+    let start = row * width + column;
+    let highest = probabilities.data()[start];
+    let mut threshold = highest;
+    seen[start] = true;
     // Ties in the order of the pixels, so that the result is the same on every machine.
-    front.push((threshold, std::cmp::Reverse((row, column))));
-    while let Some((probability, std::cmp::Reverse((row, column)))) = front.pop() {
+    let mut front = BinaryHeap::from([(highest, Reverse(start))]);
+    while let Some((probability, Reverse(pixel))) = front.pop() {
         // Everything above this pixel's probability is reached.
         while threshold > probability.max(MIN_PROBABILITY - 1) {
             areas[usize::from(threshold)] = reached.len();
@@ -51,15 +53,15 @@ pub fn proposed_outline(
         if probability < MIN_PROBABILITY || reached.len() > max_area {
             break;
         }
-        reached.push((row, column));
-        for (row, column) in neighbours(row, column, width, height) {
-            if !seen.get(row, column) {
-                seen.set(row, column, true);
-                front.push((probabilities.get(row, column), std::cmp::Reverse((row, column))));
+        reached.push(pixel);
+        for neighbour in four_neighbours(pixel, width, height) {
+            if !seen[neighbour] {
+                seen[neighbour] = true;
+                front.push((probabilities.data()[neighbour], Reverse(neighbour)));
             }
         }
     }
-    let highest = usize::from(probabilities.get(row, column));
+    let highest = usize::from(highest);
     let lowest = usize::from(threshold) + 1;
     let mut best: Option<(f64, usize)> = None;
     for at in (lowest..=highest).rev() {
@@ -76,27 +78,11 @@ pub fn proposed_outline(
     }
     let (_, area) = best?;
     let mut mask = Plane::filled(width, height, false);
-    for (row, column) in &reached[..area] {
-        mask.set(*row, *column, true);
+    for pixel in &reached[..area] {
+        mask.data_mut()[*pixel] = true;
     }
     super::regions::fill_holes(&mut mask, max_area);
     Some(outline_of_mask(&mask))
-}
-
-/// The pixels above, below, left and right.
-fn neighbours(
-    row: usize,
-    column: usize,
-    width: usize,
-    height: usize,
-) -> impl Iterator<Item = (usize, usize)> {
-    let all = [
-        (row > 0).then(|| (row - 1, column)),
-        (row + 1 < height).then(|| (row + 1, column)),
-        (column > 0).then(|| (row, column - 1)),
-        (column + 1 < width).then(|| (row, column + 1)),
-    ];
-    all.into_iter().flatten()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Fills holes and drops small objects.
 
-use crate::raster::{LabelMap, Mask};
+use crate::raster::{LabelMap, Mask, four_neighbours};
 
 /// Fills background regions (4-connected) of at most `max_px` pixels that do not touch the border.
 pub(super) fn fill_holes(mask: &mut Mask, max_px: usize) {
@@ -29,13 +29,7 @@ pub(super) fn fill_holes(mask: &mut Mask, max_px: usize) {
             if row == 0 || column == 0 || row + 1 == h || column + 1 == w {
                 touches_border = true;
             }
-            let neighbours = [
-                (row > 0).then(|| pixel - w),
-                (row + 1 < h).then(|| pixel + w),
-                (column > 0).then(|| pixel - 1),
-                (column + 1 < w).then(|| pixel + 1),
-            ];
-            for neighbour in neighbours.into_iter().flatten() {
+            for neighbour in four_neighbours(pixel, w, h) {
                 if !visited[neighbour] && !mask.data()[neighbour] {
                     visited[neighbour] = true;
                     region.push(neighbour);

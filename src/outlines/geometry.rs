@@ -4,7 +4,7 @@ use geojson::GeometryValue;
 use sha2::{Digest as _, Sha256};
 
 use super::validity::polygons_are_valid;
-use crate::raster::{Polygon, doubled_area};
+use crate::raster::Polygon;
 
 /// Decimals of a written coordinate.
 const DECIMALS: u32 = 2;
@@ -15,16 +15,6 @@ const MAX_DECIMALS: u32 = 6;
 pub(super) fn is_valid(polygons: &[Polygon]) -> bool {
     polygons_are_valid(polygons, steps(DECIMALS))
         || polygons_are_valid(polygons, steps(MAX_DECIMALS))
-}
-
-/// Area inside the outline without the holes, square pixels, of a valid polygon.
-pub(super) fn area(polygon: &Polygon) -> f64 {
-    let mut area = 0.0;
-    for (index, ring) in polygon.iter().enumerate() {
-        let ring_area = doubled_area(ring).abs() / 2.0;
-        area += if index == 0 { ring_area } else { -ring_area };
-    }
-    area
 }
 
 /// A UUID from a hash of the rings alone: the same outline has the same id in every run and file.

@@ -5,11 +5,11 @@
 //! out of those.
 
 use super::bounds::{BoundsIndex, OutlineBounds};
-use super::geometry::{area, is_valid};
+use super::geometry::is_valid;
 use super::read::Outline;
 use super::repair::{common_area, without};
 use crate::error::{Error, Result, Warnings, counted};
-use crate::raster::{Polygon, Ring, doubled_area, rings_hold};
+use crate::raster::{Polygon, Ring, doubled_area, polygon_area, rings_hold};
 
 /// From this share of its area inside a negative region on, a region is an island in it.
 const ISLAND_SHARE: f64 = 0.95;
@@ -135,7 +135,7 @@ fn relation(polygon: &Polygon, negative: &Ring) -> Relation {
     if common <= 0.0 {
         return Relation::Apart;
     }
-    let own = area(polygon);
+    let own = polygon_area(polygon);
     if doubled_area(negative).abs() / 2.0 >= ISLAND_SHARE * own && common >= ISLAND_SHARE * own {
         return Relation::Island;
     }

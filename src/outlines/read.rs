@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use super::foreign::foreign_outlines;
 use super::geojson_reader::read_geojson;
-use super::geometry::{area, is_valid};
+use super::geometry::is_valid;
 use super::repair::united;
 use super::set_aside::which_are_nuclei;
 use super::text::text_of;
 use super::validity::MAX_COORDINATE_PX;
 use super::xml::read_xml;
 use crate::error::{Error, Result, Warnings, counted, listed};
-use crate::raster::{Polygon, Ring};
+use crate::raster::{Polygon, Ring, polygon_area};
 
 /// Most vertices read from a file.
 pub(super) const MAX_VERTICES: usize = 20_000_000;
@@ -64,7 +64,7 @@ impl Outline {
 
     /// Area of all parts, square pixels.
     pub(super) fn area(&self) -> f64 {
-        self.polygons.iter().map(area).sum()
+        self.polygons.iter().map(|polygon| polygon_area(polygon)).sum()
     }
 
     fn rings(&self) -> usize {

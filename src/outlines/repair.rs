@@ -7,9 +7,8 @@ use i_overlay::core::overlay_rule::OverlayRule;
 use i_overlay::core::solver::Solver;
 use i_overlay::i_float::int::point::IntPoint;
 
-use super::geometry::area;
 use super::validity::MAX_COORDINATE_PX;
-use crate::raster::{Polygon, Ring};
+use crate::raster::{Polygon, Ring, polygon_area};
 
 /// Steps of the grid in one pixel.
 const GRID: f64 = 100.0;
@@ -56,7 +55,8 @@ pub(super) fn common_area(a: &Polygon, b: &Polygon) -> f64 {
     let mut overlay = new_overlay();
     add(&mut overlay, a, ShapeType::Subject);
     add(&mut overlay, b, ShapeType::Clip);
-    polygons(overlay.overlay(OverlayRule::Intersect, FillRule::EvenOdd)).iter().map(area).sum()
+    let common = polygons(overlay.overlay(OverlayRule::Intersect, FillRule::EvenOdd));
+    common.iter().map(|polygon| polygon_area(polygon)).sum()
 }
 
 fn new_overlay() -> Overlay<i64> {
@@ -116,7 +116,7 @@ mod tests {
         for polygon in polygons {
             assert!(is_valid(std::slice::from_ref(polygon)), "{polygon:?}");
         }
-        polygons.iter().map(area).sum()
+        polygons.iter().map(|polygon| polygon_area(polygon)).sum()
     }
 
     #[test]

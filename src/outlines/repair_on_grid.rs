@@ -3,7 +3,7 @@
 
 use super::bounds::OutlineBounds;
 use super::trace::trace_labels;
-use crate::raster::{LabelMap, Plane, Point, Polygon, Ring, fill_rings};
+use crate::raster::{LabelMap, PixelGrid, Plane, Point, Polygon, Ring};
 
 /// Most cells along a side of the grid.
 const MAX_CELLS: f64 = 1024.0;
@@ -12,7 +12,7 @@ const MIN_STEP_PX: f64 = 0.25;
 
 /// What several polygons cover together, each by the even-odd rule, as valid polygons.
 pub(super) fn united(polygons_of_object: &[Polygon]) -> Vec<Polygon> {
-    let Some(mut grid) = Grid::around(polygons_of_object) else { return Vec::new() };
+    let Some(mut grid) = LabelledGrid::around(polygons_of_object) else { return Vec::new() };
     for polygon in polygons_of_object {
         grid.fill(polygon, 1);
     }
@@ -21,7 +21,9 @@ pub(super) fn united(polygons_of_object: &[Polygon]) -> Vec<Polygon> {
 
 /// A polygon without what other rings cover.
 pub(super) fn without(polygon: &Polygon, cut: &[&Ring]) -> Vec<Polygon> {
-    let Some(mut grid) = Grid::around(std::slice::from_ref(polygon)) else { return Vec::new() };
+    let Some(mut grid) = LabelledGrid::around(std::slice::from_ref(polygon)) else {
+        return Vec::new();
+    };
     grid.fill(polygon, 1);
     for &ring in cut {
         grid.fill(std::slice::from_ref(ring), 0);
@@ -31,25 +33,22 @@ pub(super) fn without(polygon: &Polygon, cut: &[&Ring]) -> Vec<Polygon> {
 
 /// The area that two shapes have in common, by the even-odd rule, square pixels.
 pub(super) fn common_area(a: &Polygon, b: &Polygon) -> f64 {
-    let Some(mut grid) = Grid::around(std::slice::from_ref(a)) else { return 0.0 };
+    let Some(mut grid) = LabelledGrid::around(std::slice::from_ref(a)) else { return 0.0 };
     grid.fill(a, 1);
-    let own = std::mem::replace(&mut grid.cells, Plane::filled(0, 0, 0));
-    grid.cells = own.map(|_| 0);
-    grid.fill(b, 1);
-    let common =
-        own.data().iter().zip(grid.cells.data()).filter(|&(own, other)| *own > 0 && *other > 0);
-    common.count() as f64 * grid.step * grid.step
+    let mut other = LabelledGrid { cells: grid.cells.map(|_| 0), ..grid };
+    other.fill(b, 1);
+    let pairs = grid.cells.data().iter().zip(other.cells.data());
+    let common = pairs.filter(|&(own, other)| *own > 0 && *other > 0);
+    common.count() as f64 * grid.grid.step * grid.grid.step
 }
 
-/// Cells around polygons.
-struct Grid {
-    left: f64,
-    top: f64,
-    step: f64,
+/// Cells around polygons, each with a value.
+struct LabelledGrid {
+    grid: PixelGrid,
     cells: LabelMap,
 }
 
-impl Grid {
+impl LabelledGrid {
     /// None around nothing.
     fn around(polygons: &[Polygon]) -> Option<Self> {
         let corners = polygons.iter().flatten().flatten();
@@ -64,27 +63,25 @@ impl Grid {
         let (left, top) = ((bounds.left / step).floor() * step, (bounds.top / step).floor() * step);
         let cells = |from: f64, to: f64| ((to - from) / step).ceil() as usize + 1;
         let (width, height) = (cells(left, bounds.right), cells(top, bounds.bottom));
-        Some(Self { left, top, step, cells: Plane::filled(width, height, 0) })
+        let grid = PixelGrid { left, top, step, width, height };
+        Some(Self { grid, cells: Plane::filled(width, height, 0) })
     }
 
     fn fill(&mut self, polygon: &[Ring], value: u32) {
-        let (left, top, step) = (self.left, self.top, self.step);
-        let place = |p: &Point| Point { x: (p.x - left) / step, y: (p.y - top) / step };
-        let rings: Polygon = polygon.iter().map(|ring| ring.iter().map(place).collect()).collect();
         let cells = &mut self.cells;
-        fill_rings(&rings, cells.width(), cells.height(), |row, first, end| {
+        self.grid.fill(polygon, |row, first, end| {
             cells.row_mut(row)[first..end].fill(value);
         });
     }
 
     fn polygons(&self) -> Vec<Polygon> {
+        let PixelGrid { left, top, step, .. } = self.grid;
         let mut polygons = Vec::new();
         for object in trace_labels(&self.cells).objects {
             polygons.extend(object.polygons);
         }
         for point in polygons.iter_mut().flatten().flatten() {
-            *point =
-                Point { x: self.left + point.x * self.step, y: self.top + point.y * self.step };
+            *point = Point { x: left + point.x * step, y: top + point.y * step };
         }
         polygons
     }
@@ -93,15 +90,18 @@ impl Grid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outlines::geometry::{area, is_valid};
+    use crate::outlines::geometry::is_valid;
     use crate::outlines::repair;
     use crate::outlines::test_shapes::{ring, square};
+    use crate::raster::polygon_area;
 
     #[test]
     fn shapes_cover_what_boolean_operations_give() {
         let bow_tie = vec![ring(&[(0., 0.), (20., 20.), (20., 0.), (0., 20.)])];
         let parts = [bow_tie, vec![square(15., 5., 30.)], vec![square(100.5, 3.25, 7.)]];
-        let total = |polygons: &[Polygon]| polygons.iter().map(area).sum::<f64>();
+        let total = |polygons: &[Polygon]| {
+            polygons.iter().map(|polygon| polygon_area(polygon)).sum::<f64>()
+        };
         let (ours, exact) = (united(&parts), repair::united(&parts));
         assert!(is_valid(&ours));
         assert!(

@@ -12,7 +12,7 @@
 use super::bounds::{BoundsIndex, OutlineBounds};
 use super::read::{MAX_NAMED, Outline, OutlineKind};
 use crate::error::{Warnings, counted, listed};
-use crate::raster::rings_hold;
+use crate::raster::polygons_hold;
 
 /// Fewest enclosed regions.
 const LEAST_ENCLOSED: usize = 2;
@@ -167,8 +167,7 @@ fn enclosed_by(
             continue;
         }
         let corner = other.polygons.first().and_then(|polygon| polygon.first()?.first());
-        let is_inside = corner
-            .is_some_and(|p| object.polygons.iter().any(|polygon| rings_hold(polygon, p.x, p.y)));
+        let is_inside = corner.is_some_and(|p| polygons_hold(&object.polygons, p.x, p.y));
         // Of two outlines of the same object neither encloses the other.
         if !is_inside || other.area() > 0.9 * object.area() {
             continue;

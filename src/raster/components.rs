@@ -35,6 +35,22 @@ pub fn label_components(mask: &Mask) -> LabelMap {
     labels
 }
 
+/// Indices of the pixels left, right, above and below of a pixel, fewer at the border.
+pub(crate) fn four_neighbours(
+    pixel: usize,
+    width: usize,
+    height: usize,
+) -> impl Iterator<Item = usize> {
+    let (row, column) = (pixel / width, pixel % width);
+    let all = [
+        (column > 0).then(|| pixel - 1),
+        (column + 1 < width).then(|| pixel + 1),
+        (row > 0).then(|| pixel - width),
+        (row + 1 < height).then(|| pixel + width),
+    ];
+    all.into_iter().flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@
 mod codec;
 mod components;
 mod draw;
+mod grid;
 mod mirror;
 mod orientation;
 mod padding;
@@ -24,16 +25,19 @@ pub use codec::{
     encode_mask_png, encode_overlay_png, encode_probability_png, encode_result_labels,
     encode_rgb_png,
 };
+pub(crate) use components::four_neighbours;
 pub use components::label_components;
 #[cfg(not(target_arch = "wasm32"))]
 pub use draw::reduced;
 pub use draw::{OUTLINE_COLOUR, Rgb, outline_mask, overlay, side_by_side};
+pub use grid::PixelGrid;
 pub use mirror::{mirror_index, mirrored_window};
 pub use orientation::Orientation;
 pub use padding::Padding;
 pub use phantom::phantom;
 pub use polygon::{
-    Point, Polygon, Ring, doubled_area, fill_polygon, fill_rings, grouped_rings, rings_hold,
+    Point, Polygon, Ring, doubled_area, fill_polygon, fill_rings, grouped_rings, polygon_area,
+    polygons_hold, rings_hold,
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use result_mark::is_segmentation_result;

@@ -5,7 +5,7 @@
 //! sees the picture mirrored into it, and no nucleus is reported there. Bright padding needs none
 //! of this: it is as bright as glass.
 
-use super::{Mask, ProbabilityMap, RgbImage, optical_density_table};
+use super::{Mask, ProbabilityMap, RgbImage, four_neighbours, optical_density_table};
 
 /// Largest value of a black pixel in any channel. The darkest pixel of the nine tiles that the
 /// shipped models were trained on has a channel of 28; black that went through a JPEG has up to 6.
@@ -71,7 +71,7 @@ impl Padding {
             let mut next = 0;
             while let Some(&at) = area.get(next) {
                 next += 1;
-                for neighbour in neighbours(at, width, height).into_iter().flatten() {
+                for neighbour in four_neighbours(at, width, height) {
                     if !visited[neighbour] && belongs(pixels[neighbour]) {
                         visited[neighbour] = true;
                         area.push(neighbour);
@@ -240,17 +240,6 @@ fn is_black(pixel: [u8; 3]) -> bool {
     pixel.iter().all(|&value| value <= BLACK)
 }
 
-/// The pixels above, below, left and right of one, where there are any.
-fn neighbours(at: usize, width: usize, height: usize) -> [Option<usize>; 4] {
-    let (y, x) = (at / width, at % width);
-    [
-        (x > 0).then(|| at - 1),
-        (x + 1 < width).then(|| at + 1),
-        (y > 0).then(|| at - width),
-        (y + 1 < height).then(|| at + width),
-    ]
-}
-
 /// Adds what a JPEG made of the rim of an area of one colour: pixels near to it in place and
 /// colour.
 fn grow(mask: &mut Mask, image: &RgbImage, area: &[usize], colour: [u8; 3]) {
@@ -260,7 +249,7 @@ fn grow(mask: &mut Mask, image: &RgbImage, area: &[usize], colour: [u8; 3]) {
     for _ in 0..RIM_PX {
         let mut next = Vec::new();
         for at in rim {
-            for neighbour in neighbours(at, width, height).into_iter().flatten() {
+            for neighbour in four_neighbours(at, width, height) {
                 if !mask.data()[neighbour] && is_near(image.data()[neighbour]) {
                     mask.data_mut()[neighbour] = true;
                     next.push(neighbour);

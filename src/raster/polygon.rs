@@ -56,6 +56,24 @@ pub fn rings_hold(rings: &[Ring], x: f64, y: f64) -> bool {
     inside
 }
 
+/// Whether a point lies inside one of several polygons.
+#[must_use]
+pub fn polygons_hold(polygons: &[Polygon], x: f64, y: f64) -> bool {
+    polygons.iter().any(|polygon| rings_hold(polygon, x, y))
+}
+
+/// Area inside the outline of a valid polygon without its holes, square pixels. Rings may run
+/// either way.
+#[must_use]
+pub fn polygon_area(polygon: &[Ring]) -> f64 {
+    let mut area = 0.0;
+    for (index, ring) in polygon.iter().enumerate() {
+        let ring_area = doubled_area(ring).abs() / 2.0;
+        area += if index == 0 { ring_area } else { -ring_area };
+    }
+    area
+}
+
 /// Outlines, which run clockwise on the screen, in their order, each with its holes, which run the
 /// other way. A hole belongs to the smallest outline around it; one with none around it is dropped.
 #[must_use]

@@ -18,8 +18,8 @@ impl From<&NamedRegion> for WrittenRegion {
     }
 }
 
-/// Writes the nuclei that count, numbered 1, 2, …, each with its status, and the regions. Lengths of
-/// marks follow from their outlines and the pixel size of `provenance`. Returns the number of
+/// Writes the nuclei that count, numbered 1, 2, …, each with its status, and the regions. Lengths
+/// of marks follow from their outlines and the pixel size of `provenance`. Returns the number of
 /// nuclei.
 ///
 /// # Errors

@@ -10,8 +10,9 @@ use crate::error::Result;
 const WHOLE_BYTES: u64 = 64_000_000;
 /// Number of pieces of a larger file.
 const PIECES: u64 = 16;
-/// Size of a piece, bytes.
-const PIECE_BYTES: u64 = 65_536;
+/// Largest size of a piece, bytes, and the part of the file that it is at most.
+const MAX_PIECE_BYTES: u64 = 65_536;
+const MAX_PIECE_SHARE: u64 = 256;
 
 /// Which bytes of a file count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +24,9 @@ pub enum FingerprintOf {
 }
 
 /// `whole-` and the SHA-256 of the file, or `pieces-` and that of its length (64 bits, little
-/// endian) and of 16 pieces of 64 KB at even distances, the first at the beginning and the last at
-/// the end. `read` gives the bytes of a range of a file of `len` bytes.
+/// endian) and of 16 pieces at even distances, the first at the beginning and the last at the end.
+/// A piece has 64 KB, less in a file of less than 16 MB. `read` gives the bytes of a
+/// range of a file of `len` bytes.
 ///
 /// # Errors
 /// Those of `read`.
@@ -39,10 +41,11 @@ pub fn fingerprint(
         "whole"
     } else {
         hash.update(len.to_le_bytes());
-        let last_start = len.saturating_sub(PIECE_BYTES);
+        let piece_bytes = len.div_ceil(MAX_PIECE_SHARE).min(MAX_PIECE_BYTES);
+        let last_start = len - piece_bytes;
         for piece in 0..PIECES {
             let start = last_start * piece / (PIECES - 1);
-            hash.update(read(start..len.min(start + PIECE_BYTES))?);
+            hash.update(read(start..start + piece_bytes)?);
         }
         "pieces"
     };
@@ -66,6 +69,11 @@ mod tests {
         assert_eq!(fingerprint_of(b"abc", FingerprintOf::File), known);
         let bytes: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
         let of_pieces = fingerprint_of(&bytes, FingerprintOf::Pieces);
+        // Computed by hashlib of Python from the definition in `web/fingerprint.js`.
+        assert_eq!(
+            of_pieces,
+            "pieces-f7768d0c9270bc1589480c8017ffecc41c2f01d191ba73ea4d1dd58a617d536b"
+        );
         let mut between = bytes.clone();
         between[100_000] ^= 1;
         assert_eq!(fingerprint_of(&between, FingerprintOf::Pieces), of_pieces);

@@ -3,6 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::command::ReviewCommand;
+use super::limits::{
+    MAX_MARKS, MAX_REGIONS, check_nucleus, check_outline, check_pixel_size, check_threshold,
+    with_short_name,
+};
 use super::mark::{Mark, MarkStatus, ReviewObject};
 use super::region::NamedRegion;
 use super::state::{ModelSetting, PixelSizeSetting, ReviewState};
@@ -11,14 +15,6 @@ use crate::instances::Nucleus;
 
 /// Steps that can be undone.
 pub const MAX_UNDO_STEPS: usize = 200;
-/// Most marks of an image.
-const MAX_MARKS: usize = 200_000;
-/// Most regions of an image.
-const MAX_REGIONS: usize = 10_000;
-/// Most vertices of an outline.
-const MAX_VERTICES: usize = 1_000_000;
-/// Longest name of a region, characters.
-const MAX_NAME_CHARS: usize = 200;
 
 /// The settings that can be undone.
 #[derive(Debug, Clone, PartialEq)]
@@ -207,7 +203,7 @@ impl Review {
             ReviewCommand::ChangeRegion { id, region } => {
                 draft.check_region(id)?;
                 check_outline(&region.polygons)?;
-                draft.regions.insert(id, Some(named(region)));
+                draft.regions.insert(id, Some(with_short_name(region)));
                 "change a region"
             }
             ReviewCommand::RemoveRegion(id) => {
@@ -224,18 +220,12 @@ impl Review {
                 "match stain colours or not"
             }
             ReviewCommand::Threshold(threshold) => {
-                if threshold.is_some_and(|value| !(0.0..=1.0).contains(&value)) {
-                    return Err(Error::invalid("The threshold lies between 0 and 1"));
-                }
+                check_threshold(threshold)?;
                 draft.after.threshold = threshold;
                 "change the threshold"
             }
             ReviewCommand::PixelSize(pixel_size) => {
-                if pixel_size.um.is_some_and(|um| !(um.is_finite() && um > 0.0)) {
-                    return Err(Error::invalid(
-                        "The pixel size must be a positive number of micrometres",
-                    ));
-                }
+                check_pixel_size(&pixel_size)?;
                 draft.after.pixel_size = pixel_size;
                 "change the pixel size"
             }
@@ -316,25 +306,6 @@ fn replacement_name(old: usize, new: usize) -> &'static str {
     }
 }
 
-fn named(region: NamedRegion) -> NamedRegion {
-    NamedRegion { name: region.name.chars().take(MAX_NAME_CHARS).collect(), ..region }
-}
-
-/// Refuses outlines without area and those that no image has.
-fn check_outline(polygons: &[crate::raster::Polygon]) -> Result<()> {
-    let vertices: usize = polygons.iter().flatten().map(Vec::len).sum();
-    if vertices < 3 || polygons.iter().flatten().any(|ring| ring.len() < 3) {
-        return Err(Error::invalid("An outline needs at least three corners"));
-    }
-    if vertices > MAX_VERTICES {
-        return Err(Error::limit("The outline has too many corners"));
-    }
-    if polygons.iter().flatten().flatten().any(|p| !p.x.is_finite() || !p.y.is_finite()) {
-        return Err(Error::invalid("The outline has a corner that is no number"));
-    }
-    Ok(())
-}
-
 /// Changes of a command before it is executed.
 struct StepDraft<'a> {
     state: &'a ReviewState,
@@ -375,7 +346,7 @@ impl StepDraft<'_> {
     }
 
     fn add_mark(&mut self, status: MarkStatus, mut nucleus: Nucleus) -> Result<()> {
-        check_outline(&nucleus.polygons)?;
+        check_nucleus(&nucleus)?;
         if self.state.marks.len() + self.marks.len() >= MAX_MARKS {
             return Err(Error::limit(format!("An image takes {MAX_MARKS} decisions")));
         }
@@ -391,7 +362,7 @@ impl StepDraft<'_> {
             return Err(Error::limit(format!("An image takes {MAX_REGIONS} regions")));
         }
         let id = Self::next_id(&self.state.regions, &self.regions);
-        self.regions.insert(id, Some(named(region)));
+        self.regions.insert(id, Some(with_short_name(region)));
         Ok(())
     }
 
@@ -560,5 +531,30 @@ mod tests {
         assert!(review.state().marks.is_empty() && !review.undo());
         assert!(ReviewState::from_bytes(b"{\"format\":0,\"state\":{}}").is_err());
         assert!(ReviewState::from_bytes(&bytes[1..]).is_err());
+    }
+
+    #[test]
+    fn a_saved_state_that_no_commands_make_is_refused() {
+        let mut review = Review::default();
+        review.apply(ReviewCommand::Add(square(1.0))).expect("added");
+        let changed = |change: &dyn Fn(&mut ReviewState)| {
+            let mut state = review.state().clone();
+            change(&mut state);
+            ReviewState::from_bytes(&state.to_bytes().expect("bytes"))
+        };
+        assert!(changed(&|_| ()).is_ok());
+        let mark = review.state().marks[&1].clone();
+        // The number after it would have the bit of marks, or be 0.
+        assert!(changed(&|state| drop(state.marks.insert(u32::MAX, mark.clone()))).is_err());
+        assert!(changed(&|state| drop(state.marks.insert(MARK_BIT - 1, mark.clone()))).is_err());
+        let set_nucleus = |change: &dyn Fn(&mut Nucleus)| {
+            changed(&|state| state.marks.values_mut().for_each(|mark| change(&mut mark.nucleus)))
+        };
+        assert!(set_nucleus(&|nucleus| nucleus.area_px = u64::MAX).is_err());
+        assert!(set_nucleus(&|nucleus| nucleus.centroid = (1e300, 0.0)).is_err());
+        assert!(set_nucleus(&|nucleus| nucleus.polygons[0][0][0].x = -1e300).is_err());
+        assert!(set_nucleus(&|nucleus| nucleus.polygons[0][0].truncate(2)).is_err());
+        assert!(changed(&|state| state.threshold = Some(2.0)).is_err());
+        assert!(changed(&|state| state.pixel_size.um = Some(-1.0)).is_err());
     }
 }

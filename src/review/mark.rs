@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::instances::Nucleus;
-use crate::raster::rings_hold;
+use crate::raster::polygons_hold;
 use crate::slide::SlideBounds;
 
 /// Set in the ids of objects that are marks; ids without it are numbers of a model's nuclei.
@@ -57,13 +57,13 @@ impl Mark {
     /// Of the outline.
     #[must_use]
     pub fn bounds(&self) -> SlideBounds {
-        SlideBounds::of_points(self.nucleus.polygons.iter().flatten().flatten())
+        SlideBounds::of_polygons(&self.nucleus.polygons)
     }
 
     /// Whether a point lies inside.
     #[must_use]
     pub fn holds(&self, x: f64, y: f64) -> bool {
-        self.nucleus.polygons.iter().any(|polygon| rings_hold(polygon, x, y))
+        polygons_hold(&self.nucleus.polygons, x, y)
     }
 }
 

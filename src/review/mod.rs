@@ -10,6 +10,7 @@ mod command;
 mod files;
 mod fingerprint;
 mod history;
+mod limits;
 mod mark;
 mod nuclei;
 mod region;

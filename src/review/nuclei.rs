@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::mark::{MARK_BIT, Mark, MarkStatus, Marks, ReviewObject};
 use super::region::NamedRegion;
 use crate::instances::Nucleus;
-use crate::raster::{Mask, Plane, Point, Polygon, fill_rings};
+use crate::raster::{PixelGrid, Plane, Point, polygons_hold};
 use crate::slide::SlideBounds;
 use crate::whole_slide::{NucleusIndex, SlideNucleus};
 
@@ -54,7 +54,7 @@ impl HiddenNuclei {
 }
 
 fn is_hidden(nucleus: &SlideNucleus, marks: &[&Mark]) -> bool {
-    let grid = Grid::around(&nucleus.bounds());
+    let grid = grid_around(&nucleus.bounds());
     let own = grid.mask(&nucleus.polygons);
     let mut in_marks = Plane::filled(own.width(), own.height(), false);
     let own_area = count(own.data());
@@ -68,7 +68,9 @@ fn is_hidden(nucleus: &SlideNucleus, marks: &[&Mark]) -> bool {
             }
         }
         let shared_px = f64::from(shared) * grid.step * grid.step;
-        if mark.status.counts() && 2.0 * shared_px >= mark.nucleus.area_px as f64 {
+        // A mark that lies beside the nucleus hides nothing, whatever its area is said to be.
+        let is_held = shared > 0 && 2.0 * shared_px >= mark.nucleus.area_px as f64;
+        if mark.status.counts() && is_held {
             return true;
         }
     }
@@ -79,44 +81,14 @@ fn count(pixels: &[bool]) -> usize {
     pixels.iter().filter(|pixel| **pixel).count()
 }
 
-/// Pixels around an outline.
-struct Grid {
-    left: f64,
-    top: f64,
-    /// Pixels of the finest level that one of the grid spans.
-    step: f64,
-    width: usize,
-    height: usize,
-}
-
-impl Grid {
-    fn around(bounds: &SlideBounds) -> Self {
-        let side = bounds.width().max(bounds.height()).max(1.0);
-        let step = (side / MAX_GRID_PX).max(1.0);
-        let [left, top] = [bounds.left, bounds.top].map(f64::floor);
-        let cells = |from: f64, to: f64| (((to - from) / step).ceil().max(1.0)) as usize;
-        let (width, height) = (cells(left, bounds.right), cells(top, bounds.bottom));
-        Self { left, top, step, width, height }
-    }
-
-    /// Which pixels' centres lie inside.
-    fn mask(&self, polygons: &[Polygon]) -> Mask {
-        let mut mask = Plane::filled(self.width, self.height, false);
-        for polygon in polygons {
-            let mut rings = Vec::with_capacity(polygon.len());
-            for ring in polygon {
-                let place = |p: &Point| Point {
-                    x: (p.x - self.left) / self.step,
-                    y: (p.y - self.top) / self.step,
-                };
-                rings.push(ring.iter().map(place).collect::<Vec<_>>());
-            }
-            fill_rings(&rings, self.width, self.height, |row, first, end| {
-                mask.row_mut(row)[first..end].fill(true);
-            });
-        }
-        mask
-    }
+/// Cells of a pixel or more around an outline.
+fn grid_around(bounds: &SlideBounds) -> PixelGrid {
+    let side = bounds.width().max(bounds.height()).max(1.0);
+    let step = (side / MAX_GRID_PX).max(1.0);
+    let [left, top] = [bounds.left, bounds.top].map(f64::floor);
+    let cells = |from: f64, to: f64| (((to - from) / step).ceil().max(1.0)) as usize;
+    let (width, height) = (cells(left, bounds.right), cells(top, bounds.bottom));
+    PixelGrid { left, top, step, width, height }
 }
 
 /// What counts.
@@ -136,11 +108,7 @@ pub struct ReviewCounts {
 }
 
 impl ReviewCounts {
-    pub(super) fn add(&mut self, object: &ReviewObject) {
-        self.add_status(object.status, object.nucleus.area_px);
-    }
-
-    fn add_status(&mut self, status: Option<MarkStatus>, area_px: u64) {
+    fn add(&mut self, status: Option<MarkStatus>, area_px: u64) {
         match status {
             Some(MarkStatus::Rejected | MarkStatus::Replaced) => {
                 self.rejected += usize::from(status == Some(MarkStatus::Rejected));
@@ -151,7 +119,7 @@ impl ReviewCounts {
             None => {}
         }
         self.nuclei += 1;
-        self.covered_px += area_px;
+        self.covered_px = self.covered_px.saturating_add(area_px);
     }
 }
 
@@ -181,37 +149,57 @@ impl<'a> ReviewedNuclei<'a> {
     /// All objects: nuclei of the model in their order, then marks in theirs, the rejected ones
     /// too, the replaced ones not.
     pub fn all(self) -> impl Iterator<Item = ReviewObject> + use<'a> {
-        let Self { index, hidden, marks, .. } = self;
-        let of_model =
-            index.all().filter(|(label, _)| !hidden.holds(*label)).map(object_of_nucleus);
-        let of_person = marks.iter().filter_map(|(id, mark)| object_of_mark(*id, mark));
-        let objects = of_model.chain(of_person);
-        objects.filter(move |object| self.is_inside(object.nucleus.centroid))
+        let Self { index, marks, .. } = self;
+        self.of_model(index.all()).chain(self.of_person(marks.iter()))
     }
 
     /// Objects that reach into a rectangle, as [`Self::all`].
     pub fn near(self, bounds: SlideBounds) -> impl Iterator<Item = ReviewObject> + use<'a> {
-        let Self { index, hidden, marks, .. } = self;
-        let of_model =
-            index.near(bounds).filter(|(label, _)| !hidden.holds(*label)).map(object_of_nucleus);
-        let of_person = marks
-            .iter()
-            .filter(move |(_, mark)| mark.bounds().intersects(&bounds))
-            .filter_map(|(id, mark)| object_of_mark(*id, mark));
-        let objects = of_model.chain(of_person);
-        objects.filter(move |object| self.is_inside(object.nucleus.centroid))
+        let Self { index, marks, .. } = self;
+        let near_marks = marks.iter().filter(move |(_, mark)| mark.bounds().intersects(&bounds));
+        self.of_model(index.near(bounds)).chain(self.of_person(near_marks))
+    }
+
+    /// Those of the model's nuclei that are shown.
+    fn of_model<I>(self, nuclei: I) -> impl Iterator<Item = ReviewObject> + use<'a, I>
+    where
+        I: Iterator<Item = (u32, &'a SlideNucleus)>,
+    {
+        nuclei
+            .filter(move |(label, nucleus)| {
+                !self.hidden.holds(*label) && self.is_inside(nucleus.centroid)
+            })
+            .map(|(label, nucleus)| ReviewObject {
+                id: label,
+                status: None,
+                nucleus: nucleus.clone().numbered(label),
+            })
+    }
+
+    /// Those of the marks that are shown.
+    fn of_person<I>(self, marks: I) -> impl Iterator<Item = ReviewObject> + use<'a, I>
+    where
+        I: Iterator<Item = (&'a u32, &'a Mark)>,
+    {
+        marks
+            .filter(move |(_, mark)| {
+                mark.status != MarkStatus::Replaced && self.is_inside(mark.nucleus.centroid)
+            })
+            .map(|(id, mark)| ReviewObject {
+                id: id | MARK_BIT,
+                status: Some(mark.status),
+                nucleus: mark.nucleus.clone(),
+            })
     }
 
     /// The object at a point: one that counts before a rejected one, the smaller before the larger.
     #[must_use]
     pub fn at(self, x: f64, y: f64) -> Option<ReviewObject> {
-        let holds = |object: &ReviewObject| {
-            let polygons = &object.nucleus.polygons;
-            polygons.iter().any(|polygon| crate::raster::rings_hold(polygon, x, y))
-        };
-        self.near(SlideBounds::at_point(Point { x, y })).filter(holds).min_by_key(|object| {
-            (object.status == Some(MarkStatus::Rejected), object.nucleus.area_px)
-        })
+        self.near(SlideBounds::at_point(Point { x, y }))
+            .filter(|object| polygons_hold(&object.nucleus.polygons, x, y))
+            .min_by_key(|object| {
+                (object.status == Some(MarkStatus::Rejected), object.nucleus.area_px)
+            })
     }
 
     /// The nuclei that count, numbered 1, 2, … as they are written, and what a person decided.
@@ -232,9 +220,19 @@ impl<'a> ReviewedNuclei<'a> {
     /// Numbers of the objects whose centroid lies in a rectangle.
     #[must_use]
     pub fn counts_in(self, bounds: SlideBounds) -> ReviewCounts {
-        self.counts_of(self.index.near(bounds), |(x, y)| {
+        self.counts_where(bounds, |(x, y)| {
             SlideBounds::at_point(Point { x, y }).intersects(&bounds)
         })
+    }
+
+    /// Numbers of the objects whose centroid satisfies a condition, which it does only inside a
+    /// rectangle.
+    pub(super) fn counts_where(
+        self,
+        bounds: SlideBounds,
+        is_wanted: impl Fn((f64, f64)) -> bool,
+    ) -> ReviewCounts {
+        self.counts_of(self.index.near(bounds), is_wanted)
     }
 
     /// Numbers of some nuclei of the model and of all marks, where their centroids satisfy a
@@ -248,30 +246,17 @@ impl<'a> ReviewedNuclei<'a> {
         for (label, nucleus) in nuclei {
             let centroid = nucleus.centroid;
             if is_wanted(centroid) && !self.hidden.holds(label) && self.is_inside(centroid) {
-                counts.add_status(None, nucleus.area_px);
+                counts.add(None, nucleus.area_px);
             }
         }
         for mark in self.marks.values() {
             let centroid = mark.nucleus.centroid;
             if is_wanted(centroid) && self.is_inside(centroid) {
-                counts.add_status(Some(mark.status), mark.nucleus.area_px);
+                counts.add(Some(mark.status), mark.nucleus.area_px);
             }
         }
         counts
     }
-}
-
-fn object_of_nucleus((label, nucleus): (u32, &SlideNucleus)) -> ReviewObject {
-    ReviewObject { id: label, status: None, nucleus: nucleus.clone().numbered(label) }
-}
-
-fn object_of_mark(id: u32, mark: &Mark) -> Option<ReviewObject> {
-    let object = ReviewObject {
-        id: id | MARK_BIT,
-        status: Some(mark.status),
-        nucleus: mark.nucleus.clone(),
-    };
-    (mark.status != MarkStatus::Replaced).then_some(object)
 }
 
 #[cfg(test)]
@@ -326,6 +311,12 @@ mod tests {
         // A quarter of the large nucleus, and all of the mark: a rejected piece does not reject it.
         assert!(hidden(&[(Rejected, square(1, 0.0, 0.0, 10.0))]).is_empty());
         assert_eq!(hidden(&[(Accepted, square(1, 0.0, 0.0, 10.0))]), [1]);
+        // Their rectangles overlap, the outlines do not.
+        let corners = [(26.0, 14.0), (26.0, 26.0), (14.0, 26.0)];
+        let triangle = corners.map(|(x, y)| Point { x, y }).to_vec();
+        let beside =
+            Nucleus { polygons: vec![vec![triangle]], area_px: 0, ..square(1, 0., 0., 1.) };
+        assert!(hidden(&[(Added, beside)]).is_empty());
         // Two halves of a split hide it together.
         let halves = [(Replaced, square(1, 0.0, 0.0, 11.0)), (Replaced, square(1, 9.0, 0.0, 12.0))];
         assert_eq!(hidden(&halves), [1]);

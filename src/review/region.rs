@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::nuclei::{ReviewCounts, ReviewedNuclei};
 use crate::error::Result;
 use crate::outlines::{Outline, OutlineKind, Outlines, outline_id, read_outlines, write_regions};
-use crate::raster::{Point, Polygon, Ring, doubled_area, rings_hold};
+use crate::raster::{Point, Polygon, Ring, polygon_area, polygons_hold};
 use crate::slide::SlideBounds;
 
 /// A part of the image with a name.
@@ -33,7 +33,7 @@ impl NamedRegion {
     /// Whether a point lies inside.
     #[must_use]
     pub fn holds(&self, x: f64, y: f64) -> bool {
-        self.polygons.iter().any(|polygon| rings_hold(polygon, x, y))
+        polygons_hold(&self.polygons, x, y)
     }
 
     /// Area without holes, square pixels.
@@ -51,13 +51,13 @@ impl NamedRegion {
     /// The smallest rectangle around it.
     #[must_use]
     pub fn bounds(&self) -> SlideBounds {
-        SlideBounds::of_points(self.polygons.iter().flatten().flatten())
+        SlideBounds::of_polygons(&self.polygons)
     }
 
     /// Areas inside the image and inside its segmented parts, which do not overlap, square pixels.
     fn areas(&self, image: &SlideBounds, segmented: &[SlideBounds]) -> [f64; 2] {
         let inside = clipped(&self.polygons, image);
-        let own = SlideBounds::of_points(inside.iter().flatten().flatten());
+        let own = SlideBounds::of_polygons(&inside);
         let mut parts: Vec<SlideBounds> =
             segmented.iter().filter(|part| part.intersects(&own)).copied().collect();
         parts.sort_by(|a, b| a.top.total_cmp(&b.top).then(a.bottom.total_cmp(&b.bottom)));
@@ -77,13 +77,7 @@ impl NamedRegion {
 
 /// Area of valid polygons, square pixels.
 fn area(polygons: &[Polygon]) -> f64 {
-    let of_ring = |ring: &Ring| doubled_area(ring).abs() / 2.0;
-    let mut area = 0.0;
-    for polygon in polygons {
-        let holes: f64 = polygon.iter().skip(1).map(of_ring).sum();
-        area += polygon.first().map_or(0.0, of_ring) - holes;
-    }
-    area
+    polygons.iter().map(|polygon| polygon_area(polygon)).sum()
 }
 
 /// Polygons cut at a rectangle, each ring by Sutherland and Hodgman (1974). A ring that falls apart
@@ -161,13 +155,7 @@ impl RegionCounts {
         let mut all = Vec::with_capacity(regions.len());
         for (id, region) in regions {
             let [area_px, segmented_px] = region.areas(image, segmented);
-            let mut counts = ReviewCounts::default();
-            for object in nuclei.near(region.bounds()) {
-                let (x, y) = object.nucleus.centroid;
-                if region.holds(x, y) {
-                    counts.add(&object);
-                }
-            }
+            let counts = nuclei.counts_where(region.bounds(), |(x, y)| region.holds(x, y));
             let name = region.name.clone();
             all.push(Self { id: *id, name, area_px, segmented_px, counts });
         }

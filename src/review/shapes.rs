@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::instances::outline_of_mask;
 use crate::outlines::polygons_are_valid;
-use crate::raster::{Mask, Plane, Point, Polygon, fill_rings};
+use crate::raster::{Mask, PixelGrid, Plane, Point, Polygon, four_neighbours};
 use crate::slide::SlideBounds;
 
 /// Largest side of an outline that is drawn by hand, pixels.
@@ -24,8 +24,7 @@ const MAX_GAP_PX: usize = 8;
 
 /// A mask and where it lies.
 struct PlacedMask {
-    left: f64,
-    top: f64,
+    grid: PixelGrid,
     mask: Mask,
 }
 
@@ -43,35 +42,25 @@ impl PlacedMask {
         let (left, top) = (bounds.left.floor(), bounds.top.floor());
         let width = (bounds.right - left).ceil() as usize;
         let height = (bounds.bottom - top).ceil() as usize;
-        Ok(Self { left, top, mask: Plane::filled(width, height, false) })
+        let grid = PixelGrid { left, top, step: 1.0, width, height };
+        Ok(Self { grid, mask: Plane::filled(width, height, false) })
     }
 
-    fn place(&self, points: &[Point]) -> Vec<Point> {
-        points.iter().map(|p| Point { x: p.x - self.left, y: p.y - self.top }).collect()
-    }
-
-    fn fill(&mut self, polygon: &Polygon) {
-        let rings: Vec<Vec<Point>> = polygon.iter().map(|ring| self.place(ring)).collect();
-        let (width, height) = (self.mask.width(), self.mask.height());
-        let mask = &mut self.mask;
-        fill_rings(&rings, width, height, |row, first, end| {
-            mask.row_mut(row)[first..end].fill(true);
-        });
+    /// The pixels inside polygons, which lie in `bounds`.
+    fn filled(bounds: &SlideBounds, polygons: &[Polygon]) -> Result<Self> {
+        let Self { grid, .. } = Self::empty(bounds)?;
+        Ok(Self { grid, mask: grid.mask(polygons) })
     }
 
     /// Outline of a part of it, placed.
     fn outline(&self, part: &Mask) -> Vec<Polygon> {
         let mut polygons = outline_of_mask(part);
         for point in polygons.iter_mut().flatten().flatten() {
-            point.x += self.left;
-            point.y += self.top;
+            point.x += self.grid.left;
+            point.y += self.grid.top;
         }
         polygons
     }
-}
-
-fn bounds_of(polygons: &[Polygon]) -> SlideBounds {
-    SlideBounds::of_points(polygons.iter().flatten().flatten())
 }
 
 /// The area inside a stroke that is closed by a straight line, its border smoothed. A stroke that
@@ -80,8 +69,8 @@ fn bounds_of(polygons: &[Polygon]) -> SlideBounds {
 /// # Errors
 /// [`Error::Invalid`] for a stroke around nothing, [`Error::Limit`] for one that is too large.
 pub fn closed_stroke(stroke: &[Point]) -> Result<Vec<Polygon>> {
-    let mut placed = PlacedMask::empty(&SlideBounds::of_points(stroke))?;
-    placed.fill(&vec![stroke.to_vec()]);
+    let bounds = SlideBounds::of_points(stroke);
+    let placed = PlacedMask::filled(&bounds, &[vec![stroke.to_vec()]])?;
     // What the border of the stroke shuts off from the outside lies inside too.
     let outside = outside_of(&placed.mask);
     let mask = outside.map(|is_outside| !is_outside);
@@ -119,11 +108,11 @@ pub fn closed_region(stroke: &[Point]) -> Result<Vec<Polygon>> {
     let placed = PlacedMask::empty(&SlideBounds::of_points(&scaled))?;
     // What the line shuts off from the outside, without the cells of the line itself.
     let mut free = placed.mask.map(|_| true);
-    for line in placed.place(&scaled).windows(2) {
+    for line in placed.grid.place(&scaled).windows(2) {
         draw_line(&mut free, line[0], line[1]);
     }
     let mut inside = outside_of(&free).map(|is_outside| !is_outside);
-    inside = shrunk(&inside, 1);
+    inside = eroded(&inside, 1);
     let part = parts(&inside).into_iter().max_by_key(count);
     let Some(part) = part.filter(|part| count(part) >= MIN_PART_PX) else {
         return Err(Error::invalid("The line encloses nothing: draw around an area"));
@@ -142,13 +131,10 @@ pub fn closed_region(stroke: &[Point]) -> Result<Vec<Polygon>> {
 /// # Errors
 /// [`Error::Invalid`] if the stroke does not cut it into parts.
 pub fn split(polygons: &[Polygon], stroke: &[Point]) -> Result<Vec<Vec<Polygon>>> {
-    let mut placed = PlacedMask::empty(&bounds_of(polygons))?;
-    for polygon in polygons {
-        placed.fill(polygon);
-    }
+    let placed = PlacedMask::filled(&SlideBounds::of_polygons(polygons), polygons)?;
     let whole = placed.mask.clone();
     let mut cut = whole.clone();
-    for line in placed.place(stroke).windows(2) {
+    for line in placed.grid.place(stroke).windows(2) {
         draw_line(&mut cut, line[0], line[1]);
     }
     let mut labels = Plane::filled(whole.width(), whole.height(), 0u32);
@@ -167,7 +153,7 @@ pub fn split(polygons: &[Polygon], stroke: &[Point]) -> Result<Vec<Vec<Polygon>>
     if kept < 2 {
         return Err(Error::invalid("The stroke does not cut the nucleus: draw all the way across"));
     }
-    grow(&mut labels, &whole);
+    extend_labels(&mut labels, &whole);
     let part = |label: u32| placed.outline(&labels.map(|l| l == label));
     Ok((1..=kept).map(part).collect())
 }
@@ -178,14 +164,11 @@ pub fn split(polygons: &[Polygon], stroke: &[Point]) -> Result<Vec<Vec<Polygon>>
 /// [`Error::Invalid`] if they lie further apart.
 pub fn merged(outlines: &[Vec<Polygon>]) -> Result<Vec<Polygon>> {
     let all: Vec<Polygon> = outlines.iter().flatten().cloned().collect();
-    let bounds = bounds_of(&all).expanded(MAX_GAP_PX as f64);
-    let mut placed = PlacedMask::empty(&bounds)?;
-    for polygon in &all {
-        placed.fill(polygon);
-    }
+    let bounds = SlideBounds::of_polygons(&all).expanded(MAX_GAP_PX as f64);
+    let placed = PlacedMask::filled(&bounds, &all)?;
     for gap in 0..=MAX_GAP_PX / 2 {
-        // Closing: grown and shrunk by as much, which fills gaps of twice the distance.
-        let closed = shrunk(&grown(&placed.mask, gap), gap);
+        // Closing fills gaps of twice the distance.
+        let closed = eroded(&dilated(&placed.mask, gap), gap);
         let mask = or(&closed, &placed.mask);
         if parts(&mask).len() == 1 {
             return Ok(placed.outline(&mask));
@@ -206,27 +189,14 @@ fn or(a: &Mask, b: &Mask) -> Mask {
     both
 }
 
-/// Pixels next to a pixel: left, right, above, below.
-fn neighbours(mask: &Mask, pixel: usize) -> impl Iterator<Item = usize> + use<> {
-    let (width, height) = (mask.width(), mask.height());
-    let (row, column) = (pixel / width, pixel % width);
-    let all = [
-        (column > 0).then(|| pixel - 1),
-        (column + 1 < width).then(|| pixel + 1),
-        (row > 0).then(|| pixel - width),
-        (row + 1 < height).then(|| pixel + width),
-    ];
-    all.into_iter().flatten()
-}
-
-/// Everything that is 4-connected to `start` and like it.
+/// The 4-connected pixels around `start` that have its value.
 fn flood(mask: &Mask, start: usize, seen: &mut [bool]) -> Vec<usize> {
     let value = mask.data()[start];
     let mut pixels = vec![start];
     seen[start] = true;
     let mut next = 0;
     while next < pixels.len() {
-        for neighbour in neighbours(mask, pixels[next]) {
+        for neighbour in four_neighbours(pixels[next], mask.width(), mask.height()) {
             if !seen[neighbour] && mask.data()[neighbour] == value {
                 seen[neighbour] = true;
                 pixels.push(neighbour);
@@ -286,13 +256,13 @@ fn clear(mask: &mut Mask, row: isize, column: isize) {
 }
 
 /// Gives the pixels of `whole` without label the label of the nearest part.
-fn grow(labels: &mut Plane<u32>, whole: &Mask) {
+fn extend_labels(labels: &mut Plane<u32>, whole: &Mask) {
     let mut front: Vec<usize> =
         (0..labels.data().len()).filter(|pixel| labels.data()[*pixel] > 0).collect();
     while !front.is_empty() {
         let mut next = Vec::new();
         for pixel in front {
-            for neighbour in neighbours(whole, pixel) {
+            for neighbour in four_neighbours(pixel, whole.width(), whole.height()) {
                 if whole.data()[neighbour] && labels.data()[neighbour] == 0 {
                     labels.data_mut()[neighbour] = labels.data()[pixel];
                     next.push(neighbour);
@@ -303,24 +273,25 @@ fn grow(labels: &mut Plane<u32>, whole: &Mask) {
     }
 }
 
-/// Grown by a number of pixels in each of the four directions, repeated.
-fn grown(mask: &Mask, times: usize) -> Mask {
-    let mut grown = mask.clone();
+/// Dilation by the four neighbours of a pixel, repeated.
+fn dilated(mask: &Mask, times: usize) -> Mask {
+    let mut dilated = mask.clone();
     for _ in 0..times {
-        let before = grown.clone();
+        let before = dilated.clone();
         for pixel in 0..before.data().len() {
             if before.data()[pixel] {
-                for neighbour in neighbours(&before, pixel) {
-                    grown.data_mut()[neighbour] = true;
+                for neighbour in four_neighbours(pixel, before.width(), before.height()) {
+                    dilated.data_mut()[neighbour] = true;
                 }
             }
         }
     }
-    grown
+    dilated
 }
 
-fn shrunk(mask: &Mask, times: usize) -> Mask {
-    grown(&mask.map(|inside| !inside), times).map(|outside| !outside)
+/// Erosion: the dilation of the background.
+fn eroded(mask: &Mask, times: usize) -> Mask {
+    dilated(&mask.map(|inside| !inside), times).map(|outside| !outside)
 }
 
 #[cfg(test)]
@@ -348,7 +319,7 @@ mod tests {
             .collect();
         let outline = closed_stroke(&circle).expect("outline");
         assert!((area(&outline) / (std::f64::consts::PI * 400.0) - 1.0).abs() < 0.03);
-        let bounds = bounds_of(&outline);
+        let bounds = SlideBounds::of_polygons(&outline);
         assert!((bounds.left - 980.0).abs() < 1.5 && (bounds.bottom - 520.0).abs() < 1.5);
         assert!(polygons_are_valid(&outline, 100.0));
         // A figure of eight crosses itself: the larger lobe is kept.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::check_state;
 use super::mark::Marks;
 use super::region::NamedRegion;
 use crate::error::{Error, Result};
@@ -170,7 +171,8 @@ impl ReviewState {
     /// Reads a saved state.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for bytes of another version or of something else.
+    /// [`Error::Malformed`] for bytes of another version or of something else, and for a state that
+    /// no commands could have made.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         if bytes.len() > MAX_SAVED_BYTES {
             return Err(Error::limit("The saved state is too large"));
@@ -183,6 +185,9 @@ impl ReviewState {
                 saved.format
             )));
         }
-        Ok(saved.state)
+        let state = saved.state;
+        check_state(&state)
+            .map_err(|e| Error::malformed("The saved state cannot be used").caused_by(e))?;
+        Ok(state)
     }
 }

@@ -1,6 +1,6 @@
 //! Axis-aligned rectangles in the coordinates of the finest level.
 
-use crate::raster::Point;
+use crate::raster::{Point, Polygon};
 
 /// A rectangle of a slide or image, pixels of the finest level; x to the right, y downwards.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,6 +34,12 @@ impl SlideBounds {
             bottom = bottom.max(point.y);
         }
         Self { left, top, right, bottom }
+    }
+
+    /// The smallest that holds all rings of polygons; of none one whose sides are negative.
+    #[must_use]
+    pub fn of_polygons(polygons: &[Polygon]) -> Self {
+        Self::of_points(polygons.iter().flatten().flatten())
     }
 
     /// The whole of an image of `width × height` pixels.

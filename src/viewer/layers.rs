@@ -2,16 +2,14 @@
 //! here for screens without one.
 
 use super::RESULT_LAYERS;
-use super::tile::{APRON_PX, TEXTURE_BYTES, TEXTURE_PX, TILE_PX, short_label};
+use super::tile::{APRON_PX, TEXTURE_BYTES, TEXTURE_PX, TILE_PX};
 use crate::error::{Error, Result};
 
 /// Red, green, blue, 0 to 1.
 type Rgb = [f32; 3];
 
-/// Colours of outlines and masks of each result.
+/// Colours of the masks of each result.
 pub(super) const RESULT_COLOURS: [Rgb; RESULT_LAYERS] = [[0.0, 1.0, 0.25], [1.0, 0.66, 0.0]];
-/// Colour of the selected nucleus's outline.
-const SELECTED_COLOUR: Rgb = [1.0, 1.0, 1.0];
 /// Opacity of a mask of full strength.
 const MASK_OPACITY: f32 = 0.6;
 /// Least opacity of a heat map of full strength, where the probability is low.
@@ -29,7 +27,7 @@ const HEAT_COLOURS: [Rgb; 5] = [
 /// Strengths of the layers, 0 to 1, and what they show.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Layers {
-    /// Opacity of outlines.
+    /// Opacity of outlines. Tiles have none: they are drawn over them, as thick at every scale.
     pub outline: f32,
     /// Strength of the filled mask.
     pub mask: f32,
@@ -37,8 +35,6 @@ pub struct Layers {
     pub heat: f32,
     /// A threshold whose mask is shown instead of the nuclei, while it is being changed.
     pub preview: Option<f32>,
-    /// Label of the selected nucleus, 0 for none.
-    pub chosen: u32,
     /// Column of the screen where result 1 begins, on its right; without it only result 0 is shown.
     pub divider: Option<f32>,
     /// Whether both halves of the screen show the same place, each with its result; the divider
@@ -49,15 +45,7 @@ pub struct Layers {
 impl Default for Layers {
     /// Outlines alone.
     fn default() -> Self {
-        Self {
-            outline: 1.0,
-            mask: 0.0,
-            heat: 0.0,
-            preview: None,
-            chosen: 0,
-            divider: None,
-            linked: false,
-        }
+        Self { outline: 1.0, mask: 0.0, heat: 0.0, preview: None, divider: None, linked: false }
     }
 }
 
@@ -110,7 +98,7 @@ pub fn compose(
     Ok(rgba)
 }
 
-/// One pixel at `offset` of a result tile, bottom to top: image, heat map, mask, outline.
+/// One pixel at `offset` of a result tile, bottom to top: image, heat map, mask.
 fn draw_layers(image: Rgb, data: &[u8], offset: usize, colour: Rgb, layers: &Layers) -> Rgb {
     let texel = ResultTexel::read(data, offset);
     if !texel.is_known {
@@ -124,16 +112,6 @@ fn draw_layers(image: Rgb, data: &[u8], offset: usize, colour: Rgb, layers: &Lay
     };
     if is_inside {
         pixel = mix(pixel, colour, layers.mask * MASK_OPACITY);
-    }
-    // An outline pixel has a neighbour of another label.
-    let row_bytes = TEXTURE_PX * 4;
-    let neighbours = [offset - 4, offset + 4, offset - row_bytes, offset + row_bytes];
-    let is_outline = texel.label > 0
-        && neighbours.iter().any(|&n| ResultTexel::read(data, n).label != texel.label);
-    if is_outline && texel.label == short_label(layers.chosen) {
-        pixel = SELECTED_COLOUR;
-    } else if is_outline {
-        pixel = mix(pixel, colour, layers.outline);
     }
     pixel
 }
@@ -172,21 +150,16 @@ mod tests {
     }
 
     #[test]
-    fn outlines_run_round_a_nucleus_and_fill_stays_inside() {
+    fn a_mask_fills_a_nucleus_or_what_lies_above_the_threshold() {
         let (image, data) = tiles();
         let draw = |layers: &Layers| compose(&image, Some(&data), 0, layers).expect("tile");
-        let out = draw(&Layers::default());
-        assert_eq!(pixel(&out, 100, 100), [0, 255, 64]);
-        assert_eq!(pixel(&out, 101, 101), [100; 3]);
-        assert_eq!(pixel(&out, 99, 100), [100; 3]);
-        let filled = draw(&Layers { outline: 0.0, mask: 1.0, ..Layers::default() });
-        assert_ne!(pixel(&filled, 101, 101), [100; 3]);
+        let plain = draw(&Layers::default());
+        assert_eq!(pixel(&plain, 100, 100), [100; 3], "outlines are drawn elsewhere");
+        let filled = draw(&Layers { mask: 1.0, ..Layers::default() });
+        assert_ne!(pixel(&filled, 100, 100), [100; 3]);
         assert_eq!(pixel(&filled, 99, 100), [100; 3]);
-        let preview =
-            draw(&Layers { outline: 0.0, mask: 1.0, preview: Some(0.1), ..Layers::default() });
+        let preview = draw(&Layers { mask: 1.0, preview: Some(0.1), ..Layers::default() });
         assert_ne!(pixel(&preview, 99, 100), [100; 3], "0.2 is above 0.1");
-        let chosen = draw(&Layers { chosen: 5, ..Layers::default() });
-        assert_eq!(pixel(&chosen, 100, 100), [255; 3]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Display of an image and of segmentation results over it, independent of windows and pages: the
 //! visible part ([`Viewport`]), tiles of images ([`Pyramid`], [`SlideTiles`]) and of results
-//! ([`data_tile`], [`nuclei_tile`], [`outline_tile`]), drawing on a GPU ([`Painter`]) and on the CPU ([`compose`]).
+//! ([`data_tile`], [`nuclei_tile`], [`outline_tile`]), drawing on a GPU ([`Painter`]) and
+//! on the CPU ([`compose`]).
 
 mod layers;
 mod outline_strokes;

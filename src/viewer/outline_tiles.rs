@@ -95,7 +95,7 @@ pub fn outline_tile(
             continue;
         }
         let head = [f64::from(object.id), f64::from(object.status as u8)];
-        let extent = SlideBounds::of_points(object.polygons.iter().flatten().flatten());
+        let extent = SlideBounds::of_polygons(&object.polygons);
         if extent.width().max(extent.height()) < MIN_SIDE_PX * step {
             let cell = |position: f64| (position / (POINT_CELL_PX * step)) as u64;
             if cells.insert((object.status, cell(x), cell(y))) {

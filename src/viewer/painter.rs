@@ -8,14 +8,12 @@ use bytemuck::{Pod, Zeroable};
 
 use super::RESULT_LAYERS;
 use super::layers::{Layers, RESULT_COLOURS};
-use super::tile::{TEXTURE_BYTES, TEXTURE_PX, TILE_PX, TileKey, short_label};
+use super::tile::{TEXTURE_BYTES, TEXTURE_PX, TILE_PX, TileKey};
 use super::viewport::{ScreenPoint, Viewport};
 use crate::raster::Point;
 
 /// Most tiles with textures: with two results each about 160 MB.
 const MAX_TILES: usize = 192;
-/// Distance on each side of a label's border that is drawn as outline, screen pixels.
-const OUTLINE_PX: f64 = 1.4;
 /// Distance between the uniforms of two tiles: WebGPU's alignment of dynamic offsets, bytes.
 const TILE_UNIFORM_STRIDE: usize = 256;
 /// Most tiles in one picture.
@@ -39,16 +37,12 @@ const LINKED_PANES: [Pane; 2] =
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct FrameUniforms {
-    outline: f32,
     mask: f32,
     heat: f32,
     /// Threshold of the preview; negative for none.
     preview: f32,
     /// Column of the screen where result 1 begins.
     divider: f32,
-    /// Of the selected nucleus, 0 for none.
-    selected_label: f32,
-    unused: [f32; 2],
     /// Red, green, blue and one unused value each.
     colours: [[f32; 4]; RESULT_LAYERS],
 }
@@ -63,9 +57,7 @@ struct TileUniforms {
     size: [f32; 2],
     /// Width and height that the image fills of the tile, pixels of the tile.
     extent: [f32; 2],
-    /// [`OUTLINE_PX`] in pixels of the tile.
-    outline: f32,
-    unused: f32,
+    unused: [f32; 2],
 }
 
 const FRAME_UNIFORM_BYTES: u64 = size_of::<FrameUniforms>() as u64;
@@ -344,10 +336,7 @@ impl Painter {
             corner: [first.x as f32, first.y as f32],
             size: [(last.x - first.x) as f32, (last.y - first.y) as f32],
             extent: [width as f32, height as f32],
-            // Screen pixels to pixels of the tile: the scale is in screen pixels a pixel of the
-            // finest level.
-            outline: (OUTLINE_PX / (view.scale() * downsample)) as f32,
-            unused: 0.0,
+            unused: [0.0; 2],
         }
     }
 
@@ -408,13 +397,10 @@ fn tile_extent(start: f64, full: usize, downsample: f64) -> f64 {
 
 fn frame_uniforms(layers: &Layers) -> FrameUniforms {
     FrameUniforms {
-        outline: layers.outline,
         mask: layers.mask,
         heat: layers.heat,
         preview: layers.preview.unwrap_or(-1.0),
         divider: layers.divider.unwrap_or(f32::MAX),
-        selected_label: f32::from(short_label(layers.chosen)),
-        unused: [0.0; 2],
         colours: RESULT_COLOURS.map(|[r, g, b]| [r, g, b, 0.0]),
     }
 }

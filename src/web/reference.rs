@@ -88,10 +88,9 @@ impl Reference {
         notes.extend(outlines.keep_nuclei());
         let image = SlideBounds::of_size(width, height);
         let before = outlines.objects.len();
-        outlines.objects.retain(|object| {
-            let corners = object.polygons.iter().flatten().flatten();
-            SlideBounds::of_points(corners).intersects(&image)
-        });
+        outlines
+            .objects
+            .retain(|object| SlideBounds::of_polygons(&object.polygons).intersects(&image));
         let outside = before - outlines.objects.len();
         if outside > 0 {
             notes.note(format!(
@@ -154,7 +153,7 @@ fn outlined(label: u32, polygons: Vec<Polygon>) -> Nucleus {
     let centroid = if area > 0.0 {
         (x / area, y / area)
     } else {
-        let Point { x, y } = SlideBounds::of_points(polygons.iter().flatten().flatten()).centre();
+        let Point { x, y } = SlideBounds::of_polygons(&polygons).centre();
         (x, y)
     };
     Nucleus { label, polygons, area_px: area.max(0.0).round() as u64, centroid, measurements: None }

@@ -301,15 +301,13 @@ impl Session {
         level: u32,
         row: u32,
         column: u32,
-        outline: f32,
         mask: f32,
         heat: f32,
         preview: f32,
-        selected: u32,
     ) -> std::result::Result<Vec<u8>, JsValue> {
         let image = self.image_tile(level, row, column)?;
         let data = self.data_tile(slot, level, row, column).ok();
-        let layers = viewport::layers([outline, mask, heat, preview], selected, -1.0);
+        let layers = viewport::layers(mask, heat, preview);
         compose(&image, data.as_deref(), slot as usize, &layers).thrown()
     }
 

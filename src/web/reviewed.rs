@@ -1,5 +1,5 @@
-//! Results together with what a person decided: objects, outlines, counts, and outlines that a person
-//! draws. Images and slides are one path: both are a [`ReviewedIndex`].
+//! Results together with what a person decided: objects, outlines, counts, and outlines that a
+//! person draws. Images and slides are one path: both are a [`ReviewedIndex`].
 
 use std::collections::BTreeMap;
 
@@ -305,8 +305,8 @@ fn placed(polygons: &[Polygon], left: f64, top: f64, scale: f64) -> Vec<Polygon>
     placed
 }
 
-/// From pixels of a window whose corner lies at (`left`, `top`), each spanning `scale` of the finest
-/// level's, to pixels of that level.
+/// From pixels of a window whose corner lies at (`left`, `top`), each spanning `scale` of the
+/// finest level's, to pixels of that level.
 fn place_in_whole(outline: &mut [Polygon], left: usize, top: usize, scale: f64) {
     for point in outline.iter_mut().flatten().flatten() {
         point.x = (point.x + left as f64) * scale;
@@ -370,7 +370,7 @@ impl Session {
             Some(result) => result.job.sampling().clone(),
             None => Sampling::new(&slide.slide, 1.0, 1.0)?,
         };
-        let bounds = SlideBounds::of_points(polygons.iter().flatten().flatten());
+        let bounds = SlideBounds::of_polygons(polygons);
         let cell = |place: f64, whole: usize| {
             (place / sampling.scale).floor().clamp(0.0, whole.saturating_sub(1) as f64) as usize
         };

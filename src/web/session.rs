@@ -569,8 +569,8 @@ impl Session {
     }
 
     /// Begins a result: slots 0 and 1 are of the image, 2 and 3 of the preview window. `mpp` is the
-    /// image's pixel size in µm, 0 if it is unknown. The nuclei of the result before are shown until
-    /// the new ones are there.
+    /// image's pixel size in µm, 0 if it is unknown. The nuclei of the result before are shown
+    /// until the new ones are there.
     ///
     /// # Errors
     /// Without image or model; when the pixel sizes of the two are too far apart.

@@ -591,7 +591,7 @@ impl Session {
         self.tile(TileKey { level, row, column }, &read).await.thrown()
     }
 
-    /// As `drawnTile`, with the layers as a list: outline, mask, heat.
+    /// As `drawnTile`, without a preview.
     ///
     /// # Errors
     /// As [`Self::slide_tile`].
@@ -603,15 +603,14 @@ impl Session {
         level: u32,
         row: u32,
         column: u32,
-        layers: Vec<f32>,
-        chosen: u32,
+        mask: f32,
+        heat: f32,
         read: Function,
     ) -> std::result::Result<Vec<u8>, JsValue> {
         let key = TileKey { level, row, column };
         let image = self.tile(key, &read).await.thrown()?;
         let data = self.data_tile(slot, level, row, column).ok();
-        let strength = |i: usize| layers.get(i).copied().unwrap_or(0.0);
-        let layers = viewport::layers([strength(0), strength(1), strength(2), -1.0], chosen, -1.0);
+        let layers = viewport::layers(mask, heat, -1.0);
         compose(&image, data.as_deref(), slot as usize, &layers).thrown()
     }
 

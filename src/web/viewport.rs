@@ -227,19 +227,12 @@ impl CanvasViewport {
         }
     }
 
-    /// Strengths of the layers, 0 to 1; preview threshold, below 0 for none; label of the selected
-    /// nucleus, 0 for none; column of the divider on the screen, below 0 for none.
+    /// Strengths of the layers, 0 to 1; preview threshold, below 0 for none; column of the divider
+    /// on the screen, below 0 for none.
     #[wasm_bindgen(js_name = setLayers)]
-    pub fn set_layers(
-        &self,
-        outline: f32,
-        mask: f32,
-        heat: f32,
-        preview: f32,
-        selected: u32,
-        divider: f32,
-    ) {
-        self.layers.set(layers([outline, mask, heat, preview], selected, divider));
+    pub fn set_layers(&self, mask: f32, heat: f32, preview: f32, divider: f32) {
+        let divider = (divider >= 0.0).then_some(divider);
+        self.layers.set(Layers { divider, ..layers(mask, heat, preview) });
     }
 
     /// Whether both halves of the canvas show the same place, result 0 left and result 1 right.
@@ -295,22 +288,11 @@ impl CanvasViewport {
     }
 }
 
-/// [`Layers`] from the script's numbers: strengths of outline, mask and heat and the preview
-/// threshold; values below 0 stand for none.
-pub(super) fn layers(
-    [outline, mask, heat, preview]: [f32; 4],
-    selected: u32,
-    divider: f32,
-) -> Layers {
-    Layers {
-        outline,
-        mask,
-        heat,
-        preview: (preview >= 0.0).then_some(preview),
-        chosen: selected,
-        divider: (divider >= 0.0).then_some(divider),
-        linked: false,
-    }
+/// [`Layers`] from the script's numbers: strengths of mask and heat map, and the preview threshold,
+/// which is below 0 for none.
+pub(super) fn layers(mask: f32, heat: f32, preview: f32) -> Layers {
+    let preview = (preview >= 0.0).then_some(preview);
+    Layers { mask, heat, preview, ..Layers::default() }
 }
 
 /// Opens an adapter that can draw on the canvas; its size in device pixels.

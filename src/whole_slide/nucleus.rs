@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::instances::{Measurements, Nucleus};
-use crate::raster::{Point, Polygon, rings_hold};
+use crate::raster::{Point, Polygon, polygons_hold};
 use crate::slide::SlideBounds;
 
 /// Outline, area and centroid in pixels of the finest level.
@@ -69,13 +69,13 @@ impl SlideNucleus {
     /// Whether a point lies inside one of its parts, by the even-odd rule.
     #[must_use]
     pub fn holds(&self, x: f64, y: f64) -> bool {
-        self.polygons.iter().any(|polygon| rings_hold(polygon, x, y))
+        polygons_hold(&self.polygons, x, y)
     }
 
     /// Of the outline.
     #[must_use]
     pub fn bounds(&self) -> SlideBounds {
-        SlideBounds::of_points(self.polygons.iter().flatten().flatten())
+        SlideBounds::of_polygons(&self.polygons)
     }
 }
 

@@ -68,7 +68,7 @@ async function restore(page, remove) {
   }, remove);
 }
 
-test("a slide follows the threshold from kept probabilities, and nothing is thrown away", async () => {
+test("a slide follows the threshold from kept probabilities, and no nuclei are lost", async () => {
   const { context, page, unexpected } = await openPage(
     browser,
     `${host.address}?device=cpu#r=90&u=1`,

@@ -115,7 +115,7 @@ function rows(csv) {
   return csv.trim().split("\n").length - 1;
 }
 
-test("a rejected nucleus does not count, an added one does, and undo restores every byte", async () => {
+test("rejected nuclei do not count, added ones do, and undo restores every byte", async () => {
   const { context, page, unexpected } = await openField();
   const first = await exports(page);
   const { count } = await numbers(page);
@@ -263,7 +263,7 @@ test("another threshold keeps what was decided", async () => {
   await context.close();
 });
 
-test("the review queue begins with the least certain nuclei and goes on after a decision", async () => {
+test("the queue begins with the least certain nuclei and goes on after a decision", async () => {
   const { context, page } = await openField();
   const { count } = await numbers(page);
   await page.click("#tool-review");
@@ -353,7 +353,8 @@ test("axe finds nothing with a tool, the card and the table", async () => {
       report.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(" ")).join(", ")}`),
       [],
     );
-    await page.screenshot({ path: join(shots, `tools-${options.isMobile ? "phone" : "desktop"}.png`) });
+    const name = `tools-${options.isMobile ? "phone" : "desktop"}.png`;
+    await page.screenshot({ path: join(shots, name) });
     await context.close();
   }
 });

@@ -1,5 +1,5 @@
-//! Scripts of the window for what a person does to a result: decisions, drawn nuclei, regions, undo,
-//! and what is kept of an image.
+//! Scripts of the window for what a person does to a result: decisions, drawn nuclei, regions,
+//! undo, and what is kept of an image.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -205,7 +205,8 @@ const SHAPELY: &str = r"
 import csv, json, sys
 from shapely.geometry import Polygon, Point
 region = Polygon(json.loads(sys.argv[2]))
-points = [Point(float(r['centroid_x_px']), float(r['centroid_y_px'])) for r in csv.DictReader(open(sys.argv[1]))]
+rows = csv.DictReader(open(sys.argv[1]))
+points = [Point(float(r['centroid_x_px']), float(r['centroid_y_px'])) for r in rows]
 print(json.dumps([region.intersection(Polygon([(0, 0), (400, 0), (400, 300), (0, 300)])).area,
                   sum(region.contains(p) for p in points)]))
 ";
