@@ -96,6 +96,8 @@ export class Page {
   #movingThreshold;
   /** @type {Model | undefined} The selected model. */
   model;
+  /** Whether the model of the state that was restored last is not here. */
+  lostModel = false;
   /** @type {ModelSetting} Setting of the model that was selected last without an error. */
   #usableModel = { ratio: DEFAULT_RATIO, pruneHidden: false, loaded: null };
   /** Pixel size that the file states, µm; 0 if it does not. */
@@ -326,7 +328,8 @@ export class Page {
     const { modelLink, hasModelUrl } = this.address;
     const isReceived = present.loaded !== null && (modelLink !== undefined || hasModelUrl);
     const isReplaced = isReceived && model.loaded === null;
-    if (isReplaced || !this.models.isKnown(model.loaded)) this.applyQuietly({ model: present });
+    this.lostModel = !this.models.isKnown(model.loaded);
+    if (isReplaced || this.lostModel) this.applyQuietly({ model: present });
     if (view) this.canvasView.setCssView(view);
   }
 
