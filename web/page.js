@@ -398,6 +398,7 @@ export class Page {
       if (!this.#isValidMpp(value)) throw new Error(INVALID_MPP);
       const isFile = value === "" || value === mppText(this.#fileMpp);
       this.store.apply({ "pixel-size": isFile ? this.#fileMppSetting() : entered(Number(value)) });
+      this.clearError();
     } catch (error) {
       this.showError(error);
     }
