@@ -2,5 +2,7 @@
 
 /** @param {unknown} error */
 export function messageOf(error) {
-  return error instanceof Error ? error.message : String(error);
+  const message = error instanceof Error ? error.message : String(error);
+  // Options of the command line are not the page's.
+  return message.replaceAll(" (--mpp)", "");
 }

@@ -2,12 +2,14 @@
 import { elements } from "./elements.js";
 import { messageOf } from "./error-message.js";
 import { formatArea, formatCount, formatDuration } from "./format.js";
+import { shippedName } from "./model-stops.js";
 import { NUMBERS_PER_OBJECT } from "./results.js";
 import { saveFile } from "./save-file.js";
 import { MAIN } from "./slots.js";
 import { zipFiles } from "./zip.js";
 
 /** @import { FileEntry } from "./file-list.js" */
+/** @import { Model } from "./models.js" */
 /** @import { Page } from "./page.js" */
 /** @import { PixelSizeSetting } from "./worker-api.d.ts" */
 
@@ -25,8 +27,10 @@ const UM2_PER_MM2 = 1e6;
  * @property {number} mpp pixel size, µm; 0 if unknown
  * @property {PixelSizeSetting["source"]} mppSource who stated it
  * @property {number} nuclei that count
- * @property {number} segmentedPx segmented area, pixels
- * @property {number} areaShare share of it that is nuclei, 0 to 1
+ * @property {number | undefined} segmentedPx segmented area in which they count, pixels; unknown if
+ *   they count inside regions that overlap
+ * @property {number | undefined} areaShare share of it that is nuclei, 0 to 1
+ * @property {number} insideRegions regions inside of which alone they count; 0 for everywhere
  * @property {number} medianPx median area of the nuclei, pixels; 0 without nuclei
  * @property {number} accepted
  * @property {number} added
@@ -43,7 +47,7 @@ const PIXEL_SIZE_SOURCES = { file: "file", person: "entered", unknown: "unknown"
 
 /** Nuclei per square millimetre; undefined if the pixel size is unknown. */
 function densityOf(/** @type {FileResult} */ { nuclei, segmentedPx, mpp }) {
-  const mm2 = (segmentedPx * mpp * mpp) / UM2_PER_MM2;
+  const mm2 = ((segmentedPx ?? 0) * mpp * mpp) / UM2_PER_MM2;
   return mm2 > 0 ? nuclei / mm2 : undefined;
 }
 
@@ -66,7 +70,8 @@ const COLUMNS = [
   },
   {
     title: "Nuclei",
-    cell: ({ nuclei }) => formatCount(nuclei),
+    cell: ({ nuclei, insideRegions }) =>
+      formatCount(nuclei) + (insideRegions > 0 ? " inside regions" : ""),
     values: { nuclei: ({ nuclei }) => nuclei },
   },
   {
@@ -77,13 +82,13 @@ const COLUMNS = [
     },
     values: {
       density_per_mm2: (result) => densityOf(result)?.toFixed(2),
-      segmented_px: ({ segmentedPx }) => Math.round(segmentedPx),
+      segmented_px: ({ segmentedPx }) => segmentedPx && Math.round(segmentedPx),
     },
   },
   {
     title: "Area share",
-    cell: ({ areaShare }) => `${(areaShare * 100).toFixed(1)} %`,
-    values: { area_share: ({ areaShare }) => areaShare.toFixed(6) },
+    cell: ({ areaShare }) => (areaShare === undefined ? "–" : `${(areaShare * 100).toFixed(1)} %`),
+    values: { area_share: ({ areaShare }) => areaShare?.toFixed(6) },
   },
   {
     title: "Median area",
@@ -295,6 +300,8 @@ export class ManyFiles {
     await page.reviewSync.update();
     const summary = await page.engine.callJson("summary", MAIN);
     const { nuclei, coveredPx, segmentedPx, accepted, added, rejected } = summary;
+    const inside = page.store.state.insideOnly ? page.regions.insideScope(summary) : undefined;
+    const areaPx = inside ? inside.areaPx : segmentedPx;
     const numbers = await page.engine.call("objects", MAIN);
     const areas = [];
     for (let i = 0; i < numbers.length; i += NUMBERS_PER_OBJECT) {
@@ -305,16 +312,25 @@ export class ManyFiles {
       mpp: page.mpp,
       mppSource: page.mppSource,
       nuclei,
-      segmentedPx,
-      areaShare: segmentedPx > 0 ? coveredPx / segmentedPx : 0,
+      segmentedPx: areaPx,
+      areaShare: areaPx === undefined ? undefined : areaPx > 0 ? coveredPx / areaPx : 0,
+      insideRegions: inside?.regions ?? 0,
       medianPx: areas[areas.length >> 1] ?? 0,
       accepted,
       added,
       rejected,
-      model: `${model.facts.family}-${Math.round(model.facts.ratio * 100)}`,
+      model: this.#modelName(model),
       modelFingerprint: model.facts.fingerprint,
       threshold: summary.threshold ?? page.threshold ?? model.facts.threshold,
     };
+  }
+
+  /** As the panel has it. Two of those that ship remove the same share of filters. @param {Model} model */
+  #modelName({ facts: { family, ratio } }) {
+    const { page } = this;
+    const name = `${family}-${Math.round(ratio * 100)}`;
+    const shipped = page.models.loaded ? undefined : shippedName(page.ratio, page.pruneHidden);
+    return shipped ? `${shipped} (${name})` : name;
   }
 
   async showSummary() {
@@ -355,7 +371,8 @@ export class ManyFiles {
     for (const entry of this.page.files.entries) {
       const { result } = entry;
       const fields = values.map(([, value]) => csvField(result && value(result)));
-      const note = result ? "" : statusText(entry);
+      const inside = result?.insideRegions ? `inside regions only: ${result.insideRegions}` : "";
+      const note = result ? inside : statusText(entry);
       rows.push([csvField(entry.file.name), ...fields, csvField(note)]);
     }
     return `${rows.map((row) => row.join(",")).join("\r\n")}\r\n`;

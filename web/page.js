@@ -56,6 +56,9 @@ const VIEW_DELAY_MS = 300;
 /** Relative difference below which two pixel sizes are taken as equal, as in the engine. */
 const SAME_SCALE = 0.05;
 
+/** Largest factor between the pixels of an image and a model, as in the engine. */
+const MAX_SCALE = 16;
+
 /** Limits of a pixel size, µm. */
 const MIN_MPP = 0.001;
 const MAX_MPP = 1000;
@@ -96,6 +99,8 @@ export class Page {
   #movingThreshold;
   /** @type {Model | undefined} The selected model. */
   model;
+  /** Whether the model of the state that was restored last is not here. */
+  lostModel = false;
   /** @type {ModelSetting} Setting of the model that was selected last without an error. */
   #usableModel = { ratio: DEFAULT_RATIO, pruneHidden: false, loaded: null };
   /** Pixel size that the file states, µm; 0 if it does not. */
@@ -327,7 +332,8 @@ export class Page {
     const { modelLink, hasModelUrl } = this.address;
     const isReceived = present.loaded !== null && (modelLink !== undefined || hasModelUrl);
     const isReplaced = isReceived && model.loaded === null;
-    if (isReplaced || !this.models.isKnown(model.loaded)) this.applyQuietly({ model: present });
+    this.lostModel = !this.models.isKnown(model.loaded);
+    if (isReplaced || this.lostModel) this.applyQuietly({ model: present });
     if (view) this.canvasView.setCssView(view);
   }
 
@@ -361,11 +367,16 @@ export class Page {
     elements.mppSource.textContent = this.canvasView.width === 0 ? "" : text;
   }
 
-  /** Whether the field is empty or holds a pixel size. */
-  #isValidMpp() {
-    const { value, validity } = elements.mpp;
-    if (validity.badInput) return false;
+  /** Whether the field is empty or holds a pixel size. @param {string} value */
+  #isValidMpp(value) {
     return value === "" || (Number(value) >= MIN_MPP && Number(value) <= MAX_MPP);
+  }
+
+  /** Whether the model can read pixels of that size. @param {number} mpp µm; anything else passes */
+  #isUsableMpp(mpp) {
+    const modelMpp = this.model?.facts.mpp ?? 0;
+    if (!(mpp >= MIN_MPP && mpp <= MAX_MPP && modelMpp > 0)) return true;
+    return Math.max(mpp / modelMpp, modelMpp / mpp) <= MAX_SCALE;
   }
 
   /** Pixels of the image to one of the model's, in each direction. @param {number | null} mpp */
@@ -376,11 +387,19 @@ export class Page {
 
   /** Uses the pixel size of the field; that of the file if the field was emptied. */
   mppChanged() {
-    const { value } = elements.mpp;
+    // A field for numbers leaves the comma out where the language has a point: 0,25 became 25.
+    const value = elements.mpp.value.trim().replace(",", ".");
     try {
-      if (!this.#isValidMpp()) throw new Error(INVALID_MPP);
+      if (!this.#isUsableMpp(Number(value))) {
+        throw new Error(
+          `Pixels of ${value} µm are too far from the model's of ${this.model?.facts.mpp} µm. ` +
+            "The pixel size was not changed.",
+        );
+      }
+      if (!this.#isValidMpp(value)) throw new Error(INVALID_MPP);
       const isFile = value === "" || value === mppText(this.#fileMpp);
       this.store.apply({ "pixel-size": isFile ? this.#fileMppSetting() : entered(Number(value)) });
+      this.clearError();
     } catch (error) {
       this.showError(error);
     }

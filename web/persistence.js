@@ -292,11 +292,18 @@ export class Persistence {
       parts.push(`${formatCount(regions.length)} ${regions.length === 1 ? "region" : "regions"}`);
     }
     if (pixelSize.source === "person") parts.push(`the pixel size of ${pixelSize.um} µm`);
-    if (parts.length === 0) return;
+    const lost = this.page.lostModel
+      ? "The model of the last visit, from a file or a link, is not here: another one counts."
+      : "";
+    if (parts.length === 0) {
+      if (lost) showStorageBar(lost);
+      return;
+    }
     const last = parts.pop();
     const what = parts.length > 0 ? `${parts.join(", ")} and ${last}` : last;
     const run = () => void this.startAnew();
-    showStorageBar(`Restored: ${what} from ${formatDay(savedAt)}.`, { text: START_ANEW, run });
+    const restored = `Restored: ${what} from ${formatDay(savedAt)}.`;
+    showStorageBar(`${restored} ${lost}`.trim(), { text: START_ANEW, run });
   }
 
   /** Removes what is kept of the open image and opens it again. */

@@ -307,9 +307,10 @@ export class Tools {
   /** @param {KeyboardEvent} event */
   #historyKey(event) {
     if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
-    // Fields with text have their own history.
-    const hasHistory = "textarea, input:not([type=range])";
-    if (event.target instanceof Element && event.target.matches(hasHistory)) return;
+    // Fields with text have their own history; without this the browser would undo in one of them
+    // while a choice has the focus.
+    const text = "textarea, input:not([type=range], [type=radio], [type=checkbox])";
+    if (event.target instanceof Element && event.target.matches(text)) return;
     const key = event.key.toLowerCase();
     if (key === "z") void this.page.editing.step(event.shiftKey ? "redo" : "undo");
     else if (key === "y") void this.page.editing.step("redo");

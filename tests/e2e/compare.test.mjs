@@ -128,7 +128,7 @@ test("the white line is dragged, halves are linked, the second model is chosen",
   await page.waitForFunction(() => globalThis.prunella.canvasView.hasResult[1]);
   await idle(page);
   await hasScores(page);
-  assert.match(await page.textContent("#right-label"), /hidden layer too: \d+ nuclei/);
+  assert.match(await page.textContent("#right-label"), /Smallest: \d+ nuclei/);
   const box = await page.locator("#canvas").boundingBox();
   const [middle, height] = [box.x + box.width / 2, box.y + box.height / 2];
   await page.mouse.move(middle, height);

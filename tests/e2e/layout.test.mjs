@@ -201,6 +201,23 @@ test("magnifications are those of an objective, and need a pixel size", async ()
     assert.equal(await page.inputValue("#mpp"), "0.5");
     await page.click("#alert-close");
   }
+  await page.fill("#mpp", "25");
+  await page.press("#mpp", "Enter");
+  await page.waitForSelector("#alert:not([hidden])");
+  assert.match(await page.textContent("#alert"), /too far from the model's/);
+  assert.equal(await page.inputValue("#mpp"), "0.5");
+  // With a comma, as many write it.
+  await page.focus("#mpp");
+  await page.keyboard.press("Control+a");
+  await page.keyboard.type("0,4");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.getElementById("mpp").value === "0.4");
+  assert.ok(await page.isHidden("#alert"), "the former error is over");
+  await idle(page);
+  // A choice with the focus has no history of its own.
+  await page.focus("#model-90");
+  await page.keyboard.press("Control+z");
+  await page.waitForFunction(() => document.getElementById("mpp").value === "0.5");
   await context.close();
 });
 

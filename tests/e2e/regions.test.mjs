@@ -123,6 +123,7 @@ test("a rectangle, a polygon and a line by hand become regions that are counted"
   await page.check("#inside-only");
   const isLess = (all) => Number(document.getElementById("count").textContent) < all;
   await page.waitForFunction(isLess, all);
+  assert.match(await page.textContent("#count-area"), /^Inside 3 regions, /);
   const fewer = (await saveFile(page, '#exports [data-file="csv"]')).bytes.toString();
   assert.ok(fewer.trim().split("\n").length - 1 < rows.length);
   assert.equal(

@@ -237,6 +237,32 @@ test("a split makes two of one, a merge one of two", async () => {
   await page.keyboard.press("j");
   await waitForStatus(page, /Merged/);
   assert.equal((await numbers(page)).count, count);
+  // By the card's button, as a finger does it: the next click chooses the other one.
+  await page.keyboard.press("Control+z");
+  await waitForStatus(page, /Undone/);
+  await page.mouse.click(x - 12, y);
+  await page.click("#card-merge");
+  await waitForStatus(page, /click the other nucleus/);
+  await page.mouse.click(x + 12, y);
+  await waitForStatus(page, /Merged/);
+  assert.equal((await numbers(page)).count, count);
+  await context.close();
+});
+
+test("a row of the table shows its nucleus, and the keys decide there", async () => {
+  const { context, page } = await openField();
+  const { count } = await numbers(page);
+  await page.click("#table-details > summary");
+  await page.locator("#table tbody tr").nth(1).locator("td").nth(2).click();
+  await page.waitForSelector("#object-card:not([hidden])");
+  await page.locator("#table tbody button").nth(3).focus();
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => globalThis.prunella.editing.selected.length === 1);
+  await page.waitForTimeout(500);
+  await page.keyboard.press("x");
+  await waitForStatus(page, /Rejected/);
+  assert.equal((await numbers(page)).count, count - 1);
+  assert.ok(await page.evaluate(() => document.activeElement.closest("#table") !== null));
   await context.close();
 });
 
@@ -260,6 +286,7 @@ test("another threshold keeps what was decided", async () => {
   assert.equal(now.accepted, 1);
   assert.notEqual(now.model, before.model);
   assert.equal(now.count, now.model + now.accepted);
+  assert.equal(await page.textContent("#status"), `${now.count} nuclei.`);
   await context.close();
 });
 
