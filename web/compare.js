@@ -3,7 +3,7 @@
 import { elements } from "./elements.js";
 import { openModelBytes } from "./incoming.js";
 import { formatCount, formatNuclei } from "./format.js";
-import { MODEL_STOPS } from "./model-stops.js";
+import { MODEL_STOPS, shippedName } from "./model-stops.js";
 import { paletteOf } from "./palettes.js";
 import { boundsOf } from "./polygons.js";
 import { removedPercent } from "./received.js";
@@ -30,6 +30,11 @@ const SCORES = [
   ["sq", "SQ"],
   ["f1", "F1 at IoU 0.5"],
 ];
+
+/** A model by what was removed, for people. @param {number} percent @param {boolean} pruneHidden */
+function prunedName(percent, pruneHidden) {
+  return `${percent} % removed${pruneHidden ? ", hidden layer too" : ""}`;
+}
 
 export class Compare {
   /** @type {string} Value of the list: key of a model, `loaded` or `file`. */
@@ -96,14 +101,15 @@ export class Compare {
     if (this.hasReference) return this.#reference?.name ?? "";
     if (this.#with === "loaded") return this.#loaded?.name ?? "";
     const percent = Number.parseInt(this.#with, 10) || 0;
-    if (percent === 0) return this.page.models.loaded ? "as loaded" : "unpruned";
-    return `${percent} % removed${this.#with.endsWith("u") ? ", hidden layer too" : ""}`;
+    const pruneHidden = this.#with.endsWith("u");
+    if (!this.page.models.loaded) return shippedName(percent, pruneHidden) ?? prunedName(percent, pruneHidden);
+    return percent === 0 ? "as loaded" : prunedName(percent, pruneHidden);
   }
 
   #renderChoices() {
     const options = MODEL_STOPS.map(({ name, ratio, pruneHidden }) => ({
       value: `${ratio}${pruneHidden ? "u" : ""}`,
-      text: ratio === 0 ? "The unpruned model" : `${name} (${ratio} % removed)`,
+      text: ratio === 0 ? "The unpruned model" : name,
     }));
     options.sort((a, b) => Number(b.value === UNPRUNED) - Number(a.value === UNPRUNED));
     if (this.#loaded) options.push({ value: "loaded", text: this.#loaded.name });
@@ -126,6 +132,8 @@ export class Compare {
       return;
     }
     if (this.#with === "file" && value !== "file") await this.#dropReference();
+    // It may name what was compared with before.
+    this.page.showStatus("");
     this.#with = value;
     this.#renderChoices();
     await this.#useChoice();
@@ -188,7 +196,10 @@ export class Compare {
 
   /** Goes back to the unpruned model. */
   async closeReference() {
+    // Hiding the button with the focus would lose it.
+    if (document.activeElement === elements.closeReference) elements.openReference.focus();
     await this.#dropReference();
+    this.page.showStatus("");
     this.#renderChoices();
     await this.page.setComparing(false);
   }
@@ -310,7 +321,11 @@ export class Compare {
     const { hasResult } = page.canvasView;
     const { loaded } = page.models;
     const removed = loaded ? removedPercent(loaded, page.ratio) : page.ratio;
-    const left = loaded && page.ratio === 0 ? "as loaded" : `${removed} % removed`;
+    const left =
+      loaded && page.ratio === 0
+        ? "as loaded"
+        : ((loaded ? undefined : shippedName(page.ratio, page.pruneHidden)) ??
+          prunedName(removed, page.pruneHidden));
     const counts = await Promise.all(
       [MAIN, COMPARISON].map(async (slot) => {
         if (!hasResult[slot]) return "";
@@ -421,7 +436,7 @@ export class Compare {
     });
     elements.scores.replaceChildren(...rows);
     const { matched, missed, extra } = facts;
-    const truth = this.hasReference ? this.name : `the ${this.name} model`;
+    const truth = this.hasReference ? this.name : `the model “${this.name}”`;
     elements.scoreNote.textContent =
       `Against ${truth}, ${place}: ${formatCount(matched)} matched, ` +
       `${formatCount(missed)} missed, ${formatCount(extra)} extra. ` +

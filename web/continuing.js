@@ -19,7 +19,10 @@ export class Continuing {
 
   /** Hides the button: something else is done. */
   withdraw() {
+    // Hiding the button with the focus would lose it.
+    const hadFocus = document.activeElement === elements.continue;
     elements.continueRow.hidden = true;
+    if (hadFocus) this.page.canvasView.canvas.focus();
   }
 
   #resume() {

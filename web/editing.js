@@ -81,7 +81,7 @@ export class Editing {
     const [object, ...others] = this.selected;
     if (!object) this.page.showStatus("Nothing is selected.");
     else if (others.length > 0) {
-      this.page.showStatus(`${others.length + 1} nuclei are selected. J merges them.`);
+      this.page.showStatus(`${others.length + 1} nuclei are selected. Merge (J) makes them one.`);
     } else this.page.showStatus(this.page.results.describe(object));
   }
 
@@ -219,17 +219,20 @@ export class Editing {
     return [...crossed.values()].sort((a, b) => b.count - a.count)[0]?.object;
   }
 
-  /** Merges the selected objects. */
+  /** Merges the selected objects. @returns whether they are one now */
   async merge() {
     const objects = this.selected;
     if (objects.length < 2) {
-      this.page.showStatus("Select two nuclei first: Shift and click, or Shift and Enter.");
-      return;
+      this.page.showStatus("Select a nucleus first: click it, or Enter at the cross-hair.");
+      return false;
     }
+    let isMerged = false;
     await this.#run(async () => {
       const nucleus = await this.objects.merge(objects);
       await this.replace(objects, [nucleus], "Merged.");
+      isMerged = true;
     });
+    return isMerged;
   }
 
   /** @param {() => Promise<void>} work */

@@ -132,12 +132,12 @@ export class ImageSegmentation {
     this.#isSearching = true;
     try {
       const summary = await page.engine.callJson("find", MAIN, page.threshold ?? -1);
-      const { width, height, segmentedArea } = page.canvasView;
-      page.results.showSummary(summary, this.#isPartial ? segmentedArea.area : width * height);
+      // The session counts its nuclei; what counts with the marks and regions is another number.
+      const count = (await page.reviewSync.showSummary()) ?? summary.count;
       page.editing.nucleiChanged();
       page.canvasView.setLayers({ preview: -1 });
       page.canvasView.resultChanged(MAIN);
-      page.showStatus(this.#describe(summary.count));
+      page.showStatus(this.#describe(count));
       if (page.canvasView.hasResult[COMPARISON] && !page.isSegmenting) await this.#findComparison();
       page.debounce("table", TABLE_DELAY_MS, () => void this.#showTable());
     } catch (error) {

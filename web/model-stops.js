@@ -54,6 +54,16 @@ export const MODEL_STOPS = [
   },
 ];
 
+/**
+ * Name of a model that ships; undefined for any other share of filters.
+ * @param {number} ratio filters removed, per cent
+ * @param {boolean} pruneHidden
+ */
+export function shippedName(ratio, pruneHidden) {
+  if (ratio === 0) return "Unpruned";
+  return MODEL_STOPS.find((stop) => stop.ratio === ratio && stop.pruneHidden === pruneHidden)?.name;
+}
+
 /** @type {{ stop: ModelStop, input: HTMLInputElement }[]} */
 const choices = [];
 

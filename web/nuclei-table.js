@@ -69,7 +69,9 @@ export class NucleiTable {
 
   #render() {
     // A row's button with the focus keeps it, though the row is another one.
-    const focused = document.activeElement?.closest("tr")?.dataset.id;
+    const focusedRow = document.activeElement?.closest("tr");
+    const focused = focusedRow?.dataset.id;
+    const focusedIndex = focusedRow ? focusedRow.sectionRowIndex : 0;
     const hadFocus = this.container.contains(document.activeElement);
     this.container.replaceChildren();
     if (this.#nuclei.length === 0) return;
@@ -79,7 +81,11 @@ export class NucleiTable {
     const body = table.createTBody();
     for (const nucleus of this.#sorted().slice(0, this.#shownRows)) body.append(this.#row(nucleus));
     this.container.append(table);
-    if (hadFocus && focused) this.#focus(`tr[data-id="${focused}"] button`, 0);
+    if (hadFocus && focused) {
+      this.#focus(`tr[data-id="${focused}"] button`, 0);
+      // A decision gives an object another number: the row in its place has the focus.
+      if (!this.container.contains(document.activeElement)) this.#focus("tbody button", focusedIndex);
+    }
     if (this.#nuclei.length > this.#shownRows) {
       const text = `Show more of ${this.#nuclei.length}`;
       this.container.append(createButton(text, () => this.#showMore()));
@@ -138,10 +144,12 @@ export class NucleiTable {
     const row = document.createElement("tr");
     row.dataset.id = String(nucleus.label);
     row.classList.toggle("rejected", nucleus.status === REJECTED);
+    // The whole row takes the mouse; the keyboard has the button.
+    row.onclick = () => this.showNucleus(nucleus);
     this.#markSelected(row);
     const status = STATUS_NAMES[nucleus.status] ?? "";
     const number = nucleus.number > 0 ? String(nucleus.number) : "–";
-    const button = createButton(number, () => this.showNucleus(nucleus));
+    const button = createButton(number, () => undefined);
     const name = nucleus.number > 0 ? `nucleus ${number}` : `${status} object`;
     button.setAttribute("aria-label", `Show ${name}`);
     row.insertCell().append(button);

@@ -17,13 +17,12 @@ export class ObjectCard {
     this.page = page;
     page.editing.listeners.add(() => this.show());
     page.canvasView.frameListeners.add(() => this.#place());
-    const { editing } = page;
     elements.cardAccept.onclick = () => void page.tools.decide("accept");
     elements.cardReject.onclick = () => void page.tools.decide("reject");
     elements.cardForget.onclick = () => void page.tools.decide("forget");
     elements.cardRedraw.onclick = () => page.tools.redraw();
     elements.cardSplit.onclick = () => page.tools.use("split");
-    elements.cardMerge.onclick = () => void editing.merge();
+    elements.cardMerge.onclick = () => page.tools.merge();
     elements.cardClose.onclick = () => page.tools.escape();
   }
 
@@ -33,7 +32,8 @@ export class ObjectCard {
     const [object] = selected;
     const hadFocus = elements.objectCard.contains(document.activeElement);
     // It would lie where one wants to draw.
-    const isHidden = !object || this.page.tools.name !== "look";
+    const { tools } = this.page;
+    const isHidden = !object || tools.name !== "look" || tools.isMerging;
     elements.objectCard.hidden = isHidden;
     if (isHidden) {
       // Hiding the element with the focus would lose it.
@@ -54,7 +54,8 @@ export class ObjectCard {
     elements.cardForget.hidden = status === null || status === "added";
     elements.cardRedraw.hidden = !isOne || status === "rejected";
     elements.cardSplit.hidden = !isOne || status === "rejected";
-    elements.cardMerge.hidden = isOne;
+    elements.cardMerge.hidden = isOne && status === "rejected";
+    elements.cardMerge.textContent = isOne ? "Merge with…" : "Merge";
     if (hadFocus && document.activeElement === document.body) elements.cardClose.focus();
     this.#place();
   }

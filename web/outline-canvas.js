@@ -134,6 +134,8 @@ export class OutlineCanvas {
   /** Draws anew, for instance with other colours. */
   redraw() {
     this.#isDirty = true;
+    // What the canvas shows may be of another half or in another colour: it does not wait.
+    this.#pauseUntil = 0;
     this.page.canvasView.requestFrame();
   }
 

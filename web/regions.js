@@ -287,6 +287,23 @@ export class Regions {
     this.#showNumbers();
   }
 
+  /**
+   * What counts if nuclei count inside regions only.
+   * @param {ReviewSummary} summary
+   * @returns {import("./results.js").InsideScope}
+   */
+  insideScope(summary) {
+    const boxes = this.#regions.map(({ polygons }) => boundsOf(polygons));
+    const isApart = boxes.every((a, i) =>
+      boxes.slice(0, i).every(
+        (b) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top,
+      ),
+    );
+    // The sum of areas is that of all only where none lies in two.
+    const sum = summary.regions.reduce((px, { segmentedPx }) => px + segmentedPx, 0);
+    return { regions: boxes.length, areaPx: isApart ? sum : undefined };
+  }
+
   #show() {
     const { regions, insideOnly } = this.page.store.state;
     elements.insideOnly.checked = insideOnly;

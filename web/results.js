@@ -26,6 +26,12 @@ const MEAN_PROBABILITY = 4;
  * @property {number} regions bit mask of the first 31 regions that hold its centroid
  */
 
+/**
+ * @typedef {object} InsideScope The regions inside of which alone nuclei count.
+ * @property {number} regions how many
+ * @property {number | undefined} areaPx their segmented area, pixels; unknown where they overlap
+ */
+
 export class Results {
   /** @type {Nucleus[]} */
   nuclei = [];
@@ -37,6 +43,8 @@ export class Results {
   threshold = 0.5;
   /** Segmented area, pixels. */
   #areaPx = 0;
+  /** @type {InsideScope | undefined} What counts if only regions do. */
+  #inside;
   #table;
 
   /** @param {(nucleus: Nucleus) => void} show called when a nucleus is chosen in the table */
@@ -48,6 +56,7 @@ export class Results {
   clear() {
     this.nuclei = [];
     this.#areaPx = 0;
+    this.#inside = undefined;
     for (const element of [elements.count, elements.areaShare, elements.median]) {
       element.textContent = "–";
     }
@@ -69,13 +78,21 @@ export class Results {
     elements.count.textContent = formatCount(count);
     this.#showScope();
     showSheetCount(formatNuclei(count));
-    elements.areaShare.textContent = `${(share * 100).toFixed(1)} %`;
+    const isKnown = Number.isFinite(share) && areaPx > 0;
+    elements.areaShare.textContent = isKnown ? `${(share * 100).toFixed(1)} %` : "–";
   }
 
-  /** Shows what counts, with the marks. @param {ReviewSummary} summary */
-  showReview({ nuclei, coveredPx, accepted, added, rejected, segmentedPx, threshold }) {
+  /**
+   * Shows what counts, with the marks.
+   * @param {ReviewSummary} summary
+   * @param {InsideScope} [inside] if nuclei count inside regions only
+   */
+  showReview({ nuclei, coveredPx, accepted, added, rejected, segmentedPx, threshold }, inside) {
     this.threshold = threshold ?? this.threshold;
-    const share = segmentedPx > 0 ? coveredPx / segmentedPx : 0;
+    this.#inside = inside;
+    // Of the same area as the nuclei.
+    const areaPx = inside ? (inside.areaPx ?? NaN) : segmentedPx;
+    const share = areaPx === 0 ? 0 : coveredPx / areaPx;
     this.showSummary({ count: nuclei, share }, segmentedPx);
     const parts = Object.entries({ accepted, added, rejected })
       .filter(([, count]) => count > 0)
@@ -87,7 +104,8 @@ export class Results {
   /** Number of nuclei that count, for people. */
   countText() {
     const { textContent } = elements.count;
-    return textContent === "–" ? "" : `${formatNuclei(this.counted().length)}.`;
+    if (textContent === "–") return "";
+    return `${textContent} ${textContent === "1" ? "nucleus" : "nuclei"}.`;
   }
 
   /** Those that count: all but the rejected ones. */
@@ -118,8 +136,15 @@ export class Results {
   /** Says of what area the numbers are. */
   #showScope() {
     elements.countScope.hidden = this.#areaPx === 0;
-    const area = formatLargeArea(this.#areaPx, this.mpp);
-    elements.countArea.textContent = `In the segmented area, ${area}.`;
+    const inside = this.#inside;
+    const area = formatLargeArea(inside?.areaPx ?? this.#areaPx, this.mpp);
+    if (!inside) {
+      elements.countArea.textContent = `In the segmented area, ${area}.`;
+      return;
+    }
+    const place = inside.regions === 1 ? "Inside 1 region" : `Inside ${inside.regions} regions`;
+    elements.countArea.textContent =
+      inside.areaPx === undefined ? `${place}, which overlap.` : `${place}, ${area}.`;
   }
 
   /** Shows everything again, for instance with another pixel size. */

@@ -1,5 +1,6 @@
 // Visits the nuclei of which the model was least sure, those nearest the threshold first.
 import { OF_MODEL } from "./object-status.js";
+import { hint } from "./tools.js";
 
 /** @import { Page } from "./page.js" */
 /** @import { Nucleus } from "./results.js" */
@@ -58,6 +59,7 @@ export class ReviewQueue {
     await page.showNucleus(this.#order[at]);
     const [object] = page.editing.selected;
     const facts = object ? page.results.factsOf(object) : "";
-    page.showStatus(`Review: ${at + 1} of ${this.#order.length}. ${facts} A accepts, X rejects.`);
+    const place = `${at + 1} of ${this.#order.length}`;
+    page.showStatus(hint(`Review: ${place}. ${facts} A accepts, X rejects.`));
   }
 }

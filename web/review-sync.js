@@ -34,14 +34,21 @@ export class ReviewSync {
     return this.#running;
   }
 
+  /** Shows the numbers of what counts. @returns {Promise<number | undefined>} how many nuclei */
+  async showSummary() {
+    const { engine, results, canvasView, regions, store } = this.page;
+    if (!canvasView.hasResult[MAIN]) return undefined;
+    const summary = await engine.callJson("summary", MAIN);
+    results.showReview(summary, store.state.insideOnly ? regions.insideScope(summary) : undefined);
+    regions.showCounts(summary);
+    this.page.compare.resultChanged();
+    return summary.nuclei;
+  }
+
   /** Shows what counts. */
   async count() {
-    const { engine, results, canvasView } = this.page;
-    if (!canvasView.hasResult[MAIN]) return;
-    const summary = await engine.callJson("summary", MAIN);
-    results.showReview(summary);
-    this.page.regions.showCounts(summary);
-    this.page.compare.resultChanged();
+    const { engine, results } = this.page;
+    if ((await this.showSummary()) === undefined) return;
     results.setNuclei(await engine.call("objects", MAIN));
   }
 

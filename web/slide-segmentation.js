@@ -134,10 +134,9 @@ export class SlideSegmentation {
       const result = await this.#segmentInto(MAIN, facts.id, bounds);
       check();
       await this.#showTable();
-      const nuclei = formatNuclei(page.results.nuclei.length);
       const blocks = formatBlocks(result.blocks);
       showNotes("segmentation", result.notes);
-      page.showStatus(`${nuclei}, ${blocks} in ${formatDuration(result.ms)}.`);
+      page.showStatus(`${page.results.countText()} ${blocks} in ${formatDuration(result.ms)}.`);
       if (page.comparing) await this.#segmentSecond(bounds, check);
     } finally {
       page.isSegmenting = false;
@@ -202,7 +201,8 @@ export class SlideSegmentation {
     const { page } = this;
     const fraction = total > 0 ? finished / total : 1;
     const remaining = finished > 1 ? remainingMs(this.#startedAt, fraction) : 0;
-    if (slot === MAIN && page.model) {
+    // Blocks that are done again from memory say nothing of the network's speed.
+    if (slot === MAIN && page.model && page.isSegmenting) {
       noteSpeed(page.model.facts.id, performance.now() - this.#startedAt, finished);
     }
     showProgress(fraction, `${finished} of ${formatBlocks(total)}`, remaining);
@@ -235,7 +235,7 @@ export class SlideSegmentation {
     const { page } = this;
     page.canvasView.resultChanged(MAIN);
     await this.#showTable();
-    const nuclei = formatNuclei(page.results.nuclei.length);
+    const nuclei = page.results.countText().replace(".", "");
     page.showStatus(`Cancelled: ${nuclei} in the finished blocks.`);
     page.continuing.offer();
   }

@@ -22,9 +22,10 @@ const HINTS = {
 };
 
 /** Without its part about keys where there is a finger, not a mouse. @param {string} text */
-function hint(text) {
+export function hint(text) {
   const isTouch = matchMedia("(pointer: coarse)").matches;
-  return isTouch ? text.replace(/,? or press Enter[^.]*| Escape ends\./g, "") : text;
+  const keys = /,? or press Enter[^.]*| Escape ends\.| A accepts, X rejects\./g;
+  return isTouch ? text.replace(keys, "") : text;
 }
 
 /** @type {Record<string, ToolName>} */
@@ -38,6 +39,8 @@ export class Tools {
   #hoverRequest = 0;
   /** @type {GuestTool | undefined} In place of the own tools. */
   #guest;
+  /** Whether the next click chooses what the selected nucleus is merged with. */
+  isMerging = false;
 
   /** @param {Page} page */
   constructor(page) {
@@ -49,6 +52,8 @@ export class Tools {
     elements.toolUndo.onclick = () => void page.editing.step("undo");
     elements.toolRedo.onclick = () => void page.editing.step("redo");
     elements.viewer.addEventListener("keydown", (event) => this.#keyDown(event));
+    // A nucleus of the table is decided on there, too.
+    elements.table.addEventListener("keydown", (event) => this.#keyDown(event));
     document.addEventListener("keydown", (event) => this.#historyKey(event));
     page.store.subscribe(() => this.#showHistory());
     this.#showHistory();
@@ -83,7 +88,8 @@ export class Tools {
           draws: false,
           click: (x, y, event) => {
             this.page.reviewQueue.stop();
-            void editing.selectAt(x, y, { adds: event.shiftKey });
+            if (this.isMerging) void this.#mergeWith(x, y);
+            else void editing.selectAt(x, y, { adds: event.shiftKey });
           },
         };
     }
@@ -105,6 +111,7 @@ export class Tools {
     this.#guest = undefined;
     guest?.end();
     this.name = name;
+    this.isMerging = false;
     this.#splitStart = undefined;
     this.#endHover();
     this.page.outlines.showStroke([]);
@@ -126,6 +133,36 @@ export class Tools {
     this.page.canvasView.canvas.focus();
   }
 
+  /** Merges what is selected; of one nucleus the next click chooses the other. */
+  merge() {
+    const { editing } = this.page;
+    if (editing.selected.length !== 1) {
+      void editing.merge();
+      return;
+    }
+    this.use("look");
+    this.isMerging = true;
+    this.page.objectCard.show();
+    this.page.showStatus(hint("Merge: click the other nucleus, or press Enter on it. Escape ends."));
+    this.page.canvasView.canvas.focus();
+  }
+
+  /** @param {number} x @param {number} y */
+  async #mergeWith(x, y) {
+    const { editing } = this.page;
+    const first = editing.selected;
+    const other = await editing.selectAt(x, y, { adds: true, isQuiet: true });
+    // Beside a nucleus nothing is chosen, and the next click chooses.
+    if (!other) {
+      this.page.showStatus(hint("No nucleus here. Click the one to merge with. Escape ends."));
+      return;
+    }
+    const isMerged = editing.selected.length > 1 && (await editing.merge());
+    if (!isMerged && editing.selected.length > 1) editing.select(first);
+    else this.isMerging = false;
+    this.page.objectCard.show();
+  }
+
   /** @param {[number, number][]} stroke */
   async #drawn(stroke) {
     const isRedraw = this.page.editing.redrawn !== undefined;
@@ -143,10 +180,13 @@ export class Tools {
   /** Ends what is going on: a stroke, a tool, a selection. */
   escape() {
     const { editing, reviewQueue } = this.page;
-    if (this.name !== "look" || this.#guest) this.use("look");
+    const wasReviewing = reviewQueue.isActive;
+    if (this.name !== "look" || this.#guest || this.isMerging) this.use("look");
     else editing.select([]);
     editing.redrawn = undefined;
     reviewQueue.stop();
+    // It said which keys decide.
+    if (wasReviewing) this.page.showStatus("Review ended.");
   }
 
   // ---- Proposals
@@ -231,7 +271,7 @@ export class Tools {
         this.redraw();
         return true;
       case "j":
-        void editing.merge();
+        this.merge();
         return true;
       case "n":
         void reviewQueue.go(event.shiftKey ? -1 : 1);

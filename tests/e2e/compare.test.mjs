@@ -76,7 +76,7 @@ test("scores against a label map are those of the program, differences have colo
     assert.ok(Math.abs(ours - theirs) < 0.0015, `${name}: ${ours}, ${theirs}`);
   }
   assert.match(await page.textContent("#score-note"), /matched, \d+ missed, \d+ extra/);
-  assert.match(await page.textContent("#left-label"), /90 % removed: \d+ nuclei/);
+  assert.match(await page.textContent("#left-label"), /Balanced: \d+ nuclei/);
   assert.match(await page.textContent("#right-label"), /field\.labels\.png: \d+ nuclei/);
   await page.check("#differences");
   await page.waitForTimeout(1500);
