@@ -203,7 +203,8 @@ impl NucleusIndex {
         self.blocks_in(SlideBounds::at_point(Point { x, y })).next()
     }
 
-    /// Whether the block that holds a place of the finest level is finished; true beside all blocks.
+    /// Whether the block that holds a place of the finest level is finished; true where there is no
+    /// block.
     #[must_use]
     pub fn is_finished_at(&self, x: f64, y: f64) -> bool {
         self.block_at(x, y).is_none_or(|block| self.is_finished(block))
