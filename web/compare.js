@@ -102,8 +102,10 @@ export class Compare {
     if (this.#with === "loaded") return this.#loaded?.name ?? "";
     const percent = Number.parseInt(this.#with, 10) || 0;
     const pruneHidden = this.#with.endsWith("u");
-    if (!this.page.models.loaded) return shippedName(percent, pruneHidden) ?? prunedName(percent, pruneHidden);
-    return percent === 0 ? "as loaded" : prunedName(percent, pruneHidden);
+    const { loaded } = this.page.models;
+    if (loaded && percent === 0) return "as loaded";
+    const shipped = loaded ? undefined : shippedName(percent, pruneHidden);
+    return shipped ?? prunedName(percent, pruneHidden);
   }
 
   #renderChoices() {

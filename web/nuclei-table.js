@@ -84,7 +84,8 @@ export class NucleiTable {
     if (hadFocus && focused) {
       this.#focus(`tr[data-id="${focused}"] button`, 0);
       // A decision gives an object another number: the row in its place has the focus.
-      if (!this.container.contains(document.activeElement)) this.#focus("tbody button", focusedIndex);
+      const isLost = !this.container.contains(document.activeElement);
+      if (isLost) this.#focus("tbody button", focusedIndex);
     }
     if (this.#nuclei.length > this.#shownRows) {
       const text = `Show more of ${this.#nuclei.length}`;

@@ -327,8 +327,8 @@ export class Page {
       this.#isQuiet = false;
     }
     const { model, view } = this.store.state;
-    // A model that was loaded from a file is there only in the visit in which it was loaded. One that
-    // came with the address is what the visitor came to use.
+    // A model that was loaded from a file is there only in the visit in which it was loaded. One
+    // that came with the address is what the visitor came to use.
     const { modelLink, hasModelUrl } = this.address;
     const isReceived = present.loaded !== null && (modelLink !== undefined || hasModelUrl);
     const isReplaced = isReceived && model.loaded === null;

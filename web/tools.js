@@ -143,7 +143,8 @@ export class Tools {
     this.use("look");
     this.isMerging = true;
     this.page.objectCard.show();
-    this.page.showStatus(hint("Merge: click the other nucleus, or press Enter on it. Escape ends."));
+    const sentence = "Merge: click the other nucleus, or press Enter on it. Escape ends.";
+    this.page.showStatus(hint(sentence));
     this.page.canvasView.canvas.focus();
   }
 

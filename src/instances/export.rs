@@ -9,8 +9,7 @@ use serde_json::json;
 
 use super::measure::{LengthUnit, Measurements, Nucleus};
 use crate::error::{Error, Result};
-use crate::outlines::{geometry, outline_id};
-use crate::raster::Polygon;
+use crate::outlines::{Outline, geometry, outline_id, region_feature};
 
 /// Colour of the class "Nucleus" in QuPath.
 const COLOUR: [u8; 3] = [0, 160, 80];
@@ -78,15 +77,6 @@ impl From<Nucleus> for WrittenNucleus {
     }
 }
 
-/// A part of the image with a name, as files hold it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WrittenRegion {
-    /// For people.
-    pub name: String,
-    /// Its parts, each an outline and then its holes, in pixels of the image.
-    pub polygons: Vec<Polygon>,
-}
-
 /// Writes nuclei in one pass as a `FeatureCollection` of detections, as QuPath (0.4 and later)
 /// reads it, and as a table with one row per nucleus. The row has the id of the feature. Returns
 /// the number of nuclei.
@@ -125,14 +115,14 @@ pub fn write_nuclei(
     write_nuclei_and_regions(nuclei, &[], provenance, geojson, csv)
 }
 
-/// As [`write_nuclei`], with regions before the nuclei: annotations with a name. They have no rows
-/// in the table.
+/// As [`write_nuclei`], with regions before the nuclei, as
+/// [`write_regions`](crate::outlines::write_regions) writes them. They have no rows in the table.
 ///
 /// # Errors
 /// As [`write_nuclei`].
 pub fn write_nuclei_and_regions(
     nuclei: impl Iterator<Item: Into<WrittenNucleus>>,
-    regions: &[WrittenRegion],
+    regions: &[Outline],
     provenance: &Provenance,
     geojson: &mut dyn Write,
     csv: &mut dyn Write,
@@ -148,7 +138,8 @@ pub fn write_nuclei_and_regions(
         features.write_foreign_member("image", image).map_err(geojson_error)?;
     }
     for region in regions {
-        features.write_feature(&region_feature(region)).map_err(geojson_error)?;
+        let feature = region_feature(region, provenance.mpp_um);
+        features.write_feature(&feature).map_err(geojson_error)?;
     }
     let mut count = 0;
     for written in nuclei {
@@ -184,15 +175,6 @@ fn geojson_error(error: geojson::Error) -> Error {
     Error::io("The outlines cannot be written", error)
 }
 
-fn region_feature(region: &WrittenRegion) -> Feature {
-    let properties = [
-        ("objectType", json!("annotation")),
-        ("name", json!(region.name)),
-        ("isLocked", json!(false)),
-    ];
-    feature(outline_id(&region.polygons), &region.polygons, properties.into())
-}
-
 fn nucleus_feature(
     nucleus: &Nucleus,
     status: NucleusStatus,
@@ -221,15 +203,11 @@ fn nucleus_feature(
         ("measurements", JsonValue::Object(measurements)),
         ("metadata", JsonValue::Object(metadata)),
     ];
-    feature(id, &nucleus.polygons, properties.into())
-}
-
-fn feature(id: String, polygons: &[Polygon], properties: Vec<(&str, JsonValue)>) -> Feature {
-    let properties = properties.into_iter().map(|(key, value)| (key.to_owned(), value));
+    let properties = properties.map(|(key, value)| (key.to_owned(), value));
     Feature {
         id: Some(geojson::feature::Id::String(id)),
-        geometry: Some(geometry(polygons).into()),
-        properties: Some(properties.collect()),
+        geometry: Some(geometry(&nucleus.polygons).into()),
+        properties: Some(properties.into_iter().collect()),
         bbox: None,
         foreign_members: None,
     }
@@ -244,6 +222,7 @@ mod tests {
     use geojson::GeometryValue;
 
     use super::*;
+    use crate::outlines::OutlineKind;
     use crate::raster::Point;
 
     fn square(label: u32, at: f64) -> Nucleus {
@@ -333,8 +312,15 @@ mod tests {
         drawn.measurements = Some([1.0, 2.0, 0.5, 0.5, f64::NAN, 0.25].into());
         let drawn = WrittenNucleus { nucleus: drawn, status: NucleusStatus::Accepted };
         let all = vec![square(1, 0.0).into(), added, drawn];
-        let regions =
-            [WrittenRegion { name: "Tumour \"a\"".into(), polygons: square(1, 0.0).polygons }];
+        let id = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
+        let regions = [Outline {
+            id: Some(id.into()),
+            class: Some("Tumour".into()),
+            name: Some("Tumour \"a\"".into()),
+            colour: Some([1, 2, 3]),
+            kind: OutlineKind::Annotation,
+            polygons: square(1, 0.0).polygons,
+        }];
         let (mut geojson, mut csv) = (Vec::new(), Vec::new());
         let provenance = Provenance::default();
         let count = write_nuclei_and_regions(
@@ -355,6 +341,9 @@ mod tests {
         assert_eq!(features.len(), 4);
         assert_eq!(features[0]["properties"]["objectType"], "annotation");
         assert_eq!(features[0]["properties"]["name"], "Tumour \"a\"");
+        assert_eq!(features[0]["properties"]["classification"]["name"], "Tumour");
+        assert_eq!(features[0]["properties"]["color"], serde_json::json!([1, 2, 3]));
+        assert_eq!(features[0]["id"], id);
         assert_eq!(features[2]["properties"]["metadata"]["status"], "added");
         assert!(features[3]["properties"]["measurements"].get("Probability mean").is_none());
     }

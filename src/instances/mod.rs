@@ -18,8 +18,7 @@ mod watershed;
 
 pub use drawn::{OutlinePixels, measure_outline};
 pub use export::{
-    ImageSource, NucleusStatus, Provenance, WrittenNucleus, WrittenRegion, write_nuclei,
-    write_nuclei_and_regions,
+    ImageSource, NucleusStatus, Provenance, WrittenNucleus, write_nuclei, write_nuclei_and_regions,
 };
 pub use measure::{LengthUnit, Measurements, Nuclei, Nucleus};
 pub use propose::proposed_outline;

@@ -38,7 +38,12 @@ pub fn write_regions(
     mpp_um: Option<f64>,
     target: &mut dyn Write,
 ) -> Result<usize> {
-    write_features(outlines, target, |object| feature(object, object.class.as_deref(), mpp_um))
+    write_features(outlines, target, |object| region_feature(object, mpp_um))
+}
+
+/// A region as QuPath reads it.
+pub(crate) fn region_feature(region: &Outline, mpp_um: Option<f64>) -> Feature {
+    feature(region, region.class.as_deref(), mpp_um)
 }
 
 fn write_features(

@@ -37,6 +37,7 @@ mod xml;
 use repair_on_grid as repair;
 
 pub use draw::{Drawing, draw_outlines};
+pub(crate) use geojson_writer::region_feature;
 pub use geojson_writer::{write_geojson, write_regions};
 pub use geometry::{geometry, outline_id};
 #[cfg(not(target_arch = "wasm32"))]

@@ -8,15 +8,8 @@ use super::mark::MarkStatus;
 use super::nuclei::ReviewedNuclei;
 use super::region::NamedRegion;
 use crate::error::Result;
-use crate::instances::{
-    NucleusStatus, Provenance, WrittenNucleus, WrittenRegion, write_nuclei_and_regions,
-};
-
-impl From<&NamedRegion> for WrittenRegion {
-    fn from(region: &NamedRegion) -> Self {
-        Self { name: region.name.clone(), polygons: region.polygons.clone() }
-    }
-}
+use crate::instances::{NucleusStatus, Provenance, WrittenNucleus, write_nuclei_and_regions};
+use crate::outlines::Outline;
 
 /// Writes the nuclei that count, numbered 1, 2, …, each with its status, and the regions. Lengths
 /// of marks follow from their outlines and the pixel size of `provenance`. Returns the number of
@@ -31,7 +24,7 @@ pub fn write_reviewed(
     geojson: &mut dyn Write,
     csv: &mut dyn Write,
 ) -> Result<usize> {
-    let regions: Vec<WrittenRegion> = regions.values().map(WrittenRegion::from).collect();
+    let regions: Vec<Outline> = regions.values().map(Outline::from).collect();
     let written = nuclei.counted().map(|(status, nucleus)| match status {
         None => WrittenNucleus::from(nucleus),
         Some(status) => {

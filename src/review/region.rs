@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::nuclei::{ReviewCounts, ReviewedNuclei};
 use crate::error::Result;
-use crate::outlines::{Outline, OutlineKind, Outlines, outline_id, read_outlines, write_regions};
+use crate::outlines::{Outline, OutlineKind, Outlines, read_outlines, write_regions};
 use crate::raster::{Point, Polygon, Ring, polygon_area, polygons_hold};
 use crate::slide::SlideBounds;
 
@@ -72,6 +72,20 @@ impl NamedRegion {
             }
         }
         [area(&inside), segmented_px]
+    }
+}
+
+impl From<&NamedRegion> for Outline {
+    /// As files hold it: an annotation.
+    fn from(region: &NamedRegion) -> Self {
+        Self {
+            id: region.object_id.clone(),
+            class: region.class.clone(),
+            name: Some(region.name.clone()),
+            colour: region.colour,
+            kind: OutlineKind::Annotation,
+            polygons: region.polygons.clone(),
+        }
     }
 }
 
@@ -266,14 +280,7 @@ impl RegionFile {
     ) -> Result<Vec<u8>> {
         let mut outlines = Outlines::default();
         for region in regions {
-            outlines.objects.push(Outline {
-                id: region.object_id.clone().or_else(|| Some(outline_id(&region.polygons))),
-                class: region.class.clone(),
-                name: Some(region.name.clone()),
-                colour: region.colour,
-                kind: OutlineKind::Annotation,
-                polygons: region.polygons.clone(),
-            });
+            outlines.objects.push(Outline::from(region));
         }
         let mut bytes = Vec::new();
         write_regions(&outlines, mpp_um, &mut bytes)?;

@@ -42,6 +42,19 @@ pub enum OutlineStatus {
     Extra = 7,
 }
 
+impl OutlineStatus {
+    /// Of a mark; none if it is not shown.
+    #[must_use]
+    pub fn of_mark(status: MarkStatus) -> Option<Self> {
+        match status {
+            MarkStatus::Accepted => Some(Self::Accepted),
+            MarkStatus::Added => Some(Self::Added),
+            MarkStatus::Rejected => Some(Self::Rejected),
+            MarkStatus::Replaced => None,
+        }
+    }
+}
+
 /// An object to be drawn.
 #[derive(Debug, Clone)]
 pub struct OutlineObject {
@@ -62,10 +75,7 @@ impl OutlineObject {
     pub fn of_review(object: ReviewObject, of_model: OutlineStatus) -> Option<Self> {
         let status = match object.status {
             None => of_model,
-            Some(MarkStatus::Accepted) => OutlineStatus::Accepted,
-            Some(MarkStatus::Added) => OutlineStatus::Added,
-            Some(MarkStatus::Rejected) => OutlineStatus::Rejected,
-            Some(MarkStatus::Replaced) => return None,
+            Some(status) => OutlineStatus::of_mark(status)?,
         };
         let (x, y) = object.nucleus.centroid;
         let polygons = object.nucleus.polygons;

@@ -64,7 +64,7 @@ impl Session {
             slide.tissue.replace(Some(job.tissue().clone()));
         }
         let (width, height) = slide.tiles.size();
-        let whole = SlideBounds { left: 0.0, top: 0.0, right: width as f64, bottom: height as f64 };
+        let whole = SlideBounds::of_size(width, height);
         Ok([job.blocks_in(&bounds), job.blocks_in(&whole)])
     }
 }

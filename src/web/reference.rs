@@ -1,5 +1,4 @@
-//! Comparison in a session: of the nuclei with objects of a file or with another model's, and the
-//! counts of regions.
+//! Compares the nuclei of a session with objects of a file or with those of another model.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +11,10 @@ use crate::engine::Block;
 use crate::error::{Error, ErrorContext as _, Result, Warnings, counted};
 use crate::instances::Nucleus;
 use crate::metrics::{ObjectScores, match_objects, score_objects};
-use crate::outlines::read_outlines;
+use crate::outlines::{Outlines, read_outlines, trace_labels};
 use crate::picture::{is_picture, read_labels};
 use crate::raster::{
-    DecodeLimits, LabelMap, Mask, Plane, Point, Polygon, doubled_area, fill_rings, label_components,
+    DecodeLimits, LabelMap, Mask, PixelGrid, Plane, Point, Polygon, doubled_area, label_components,
 };
 use crate::review::{MarkStatus, ReviewedIndex};
 use crate::slide::SlideBounds;
@@ -102,9 +101,7 @@ impl Reference {
         if outlines.objects.is_empty() {
             return Err(Error::mismatch("The file holds no object that lies in the open image"));
         }
-        let objects = outlines.objects.into_iter().zip(1..);
-        let nuclei = objects.map(|(object, label)| outlined(label, object.polygons)).collect();
-        let nuclei = NucleusIndex::of_image(width, height, nuclei).into();
+        let nuclei = numbered_nuclei(outlines, (width, height));
         Ok((Self { nuclei, labels: None }, notes))
     }
 
@@ -125,17 +122,23 @@ impl Reference {
             map = label_components(&map.foreground());
         }
         let (map, _) = map.renumbered();
-        let nuclei = crate::outlines::trace_labels(&map).objects;
-        let nuclei = nuclei.into_iter().zip(1..);
-        let nuclei = nuclei.map(|(object, label)| outlined(label, object.polygons)).collect();
-        let nuclei = NucleusIndex::of_image(width, height, nuclei).into();
+        let nuclei = numbered_nuclei(trace_labels(&map), (width, height));
         Ok((Self { nuclei, labels: Some(map) }, notes))
     }
 }
 
-/// An outline from elsewhere as a nucleus.
+/// Outlines as nuclei with the numbers 1, 2, …
+fn numbered_nuclei(outlines: Outlines, (width, height): (usize, usize)) -> ReviewedIndex {
+    let mut nuclei = Vec::with_capacity(outlines.objects.len());
+    for (object, label) in outlines.objects.into_iter().zip(1..) {
+        nuclei.push(outlined(label, object.polygons));
+    }
+    NucleusIndex::of_image(width, height, nuclei).into()
+}
+
+/// An outline of a file as a nucleus; area and centroid by the shoelace formula.
 fn outlined(label: u32, polygons: Vec<Polygon>) -> Nucleus {
-    let mut sums = [0.0; 3];
+    let (mut area, mut x_moment, mut y_moment) = (0.0, 0.0, 0.0);
     for polygon in &polygons {
         for (number, ring) in polygon.iter().enumerate() {
             // Holes count against their outline, whatever way they run.
@@ -143,15 +146,14 @@ fn outlined(label: u32, polygons: Vec<Polygon>) -> Nucleus {
             for (i, a) in ring.iter().enumerate() {
                 let b = &ring[(i + 1) % ring.len()];
                 let cross = sign * (a.x * b.y - b.x * a.y);
-                sums[0] += cross / 2.0;
-                sums[1] += (a.x + b.x) * cross / 6.0;
-                sums[2] += (a.y + b.y) * cross / 6.0;
+                area += cross / 2.0;
+                x_moment += (a.x + b.x) * cross / 6.0;
+                y_moment += (a.y + b.y) * cross / 6.0;
             }
         }
     }
-    let [area, x, y] = sums;
     let centroid = if area > 0.0 {
-        (x / area, y / area)
+        (x_moment / area, y_moment / area)
     } else {
         let Point { x, y } = SlideBounds::of_polygons(&polygons).centre();
         (x, y)
@@ -161,12 +163,10 @@ fn outlined(label: u32, polygons: Vec<Polygon>) -> Nucleus {
 
 /// Draws polygons into the window of a label map.
 fn draw(labels: &mut LabelMap, window: Block, label: u32, polygons: &[Polygon]) {
-    let place = |p: &Point| Point { x: p.x - window.column as f64, y: p.y - window.row as f64 };
+    let Block { row, column, width, height } = window;
+    let grid = PixelGrid { left: column as f64, top: row as f64, step: 1.0, width, height };
     for polygon in polygons {
-        let rings: Polygon = polygon.iter().map(|ring| ring.iter().map(place).collect()).collect();
-        fill_rings(&rings, window.width, window.height, |row, first, end| {
-            labels.row_mut(row)[first..end].fill(label);
-        });
+        grid.fill(polygon, |row, first, end| labels.row_mut(row)[first..end].fill(label));
     }
 }
 

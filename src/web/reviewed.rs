@@ -26,7 +26,7 @@ use crate::viewer::{
 };
 use crate::whole_slide::{Sampling, SlideNucleus};
 
-/// Numbers of an object in [`Session::objects`].
+/// Regions that have a bit in the masks of [`Session::objects`].
 const REGIONS_IN_MASK: usize = 31;
 /// Distance from the point up to which a nucleus is proposed, pixels of the model.
 const PROPOSAL_PX: usize = 128;
@@ -136,6 +136,10 @@ impl State {
     /// Nuclei of earlier results in a rectangle where the present one is not finished, the numbers
     /// of the latest result first.
     fn older_near(&self, slot: u32, bounds: SlideBounds) -> Vec<ReviewObject> {
+        // The objects of a file are complete.
+        if slot == COMPARISON && self.reference.is_some() {
+            return Vec::new();
+        }
         let mut earlier: Vec<&ReviewedIndex> = Vec::new();
         if let Some(older) = self.older_slides.get(slot as usize) {
             earlier.extend(older.iter().map(|older| &older.nuclei));
@@ -249,17 +253,7 @@ fn true_rectangles(mask: &Mask, scale: f64) -> Vec<SlideBounds> {
     done
 }
 
-/// Status of an object as scripts read it.
-fn outline_status(status: Option<MarkStatus>) -> OutlineStatus {
-    match status {
-        None => OutlineStatus::Model,
-        Some(MarkStatus::Accepted) => OutlineStatus::Accepted,
-        Some(MarkStatus::Added) => OutlineStatus::Added,
-        Some(MarkStatus::Rejected | MarkStatus::Replaced) => OutlineStatus::Rejected,
-    }
-}
-
-/// Nine numbers an object.
+/// What [`Session::objects`] gives.
 fn object_numbers(nuclei: ReviewedNuclei<'_>, regions: &BTreeMap<u32, NamedRegion>) -> Vec<f64> {
     let mut bounded = Vec::new();
     for region in regions.values().take(REGIONS_IN_MASK) {
@@ -281,14 +275,16 @@ fn object_numbers(nuclei: ReviewedNuclei<'_>, regions: &BTreeMap<u32, NamedRegio
         let measured = object.nucleus.measurements.unwrap_or_default();
         numbers.extend([f64::from(object.id), x, y, object.nucleus.area_px as f64]);
         numbers.extend([measured.mean_probability, measured.circularity]);
-        numbers.push(f64::from(outline_status(object.status) as u8));
+        let status = object.status.and_then(OutlineStatus::of_mark);
+        numbers.push(f64::from(status.unwrap_or(OutlineStatus::Model) as u8));
         numbers.push(if counts { f64::from(counted) } else { 0.0 });
         numbers.push(f64::from(mask));
     }
     numbers
 }
 
-fn stroke(points: &[f64]) -> Vec<Point> {
+/// Points from x and y of each in turn.
+pub(super) fn stroke(points: &[f64]) -> Vec<Point> {
     points.as_chunks::<2>().0.iter().map(|&[x, y]| Point { x, y }).collect()
 }
 

@@ -74,18 +74,23 @@ impl NucleusIndex {
         Self::of_blocks((width, height), scale, cells, needed)
     }
 
-    /// Adds nuclei in the model's pixels, unless there is one at their centroid.
+    /// Adds nuclei in the model's pixels, unless there was one at their centroid.
     pub fn add(&mut self, nuclei: &[Nucleus]) {
+        let mut added: BTreeMap<usize, Vec<SlideNucleus>> = BTreeMap::new();
         for nucleus in nuclei {
             let placed = SlideNucleus::new(nucleus, 0, 0, self.scale);
             let (x, y) = placed.centroid;
-            let cell = self.blocks_in(SlideBounds::at_point(Point { x, y })).next();
-            let is_new = self.label_at(x, y) == 0;
-            if let (Some(cell), true) = (cell, is_new) {
-                let mut nuclei = self.finished.get(&cell).cloned().unwrap_or_default();
-                nuclei.push(placed);
-                self.take(cell, nuclei);
+            if self.label_at(x, y) > 0 {
+                continue;
             }
+            if let Some(cell) = self.block_at(x, y) {
+                added.entry(cell).or_default().push(placed);
+            }
+        }
+        for (cell, new) in added {
+            let mut all = self.finished.get(&cell).cloned().unwrap_or_default();
+            all.extend(new);
+            self.take(cell, all);
         }
     }
 
@@ -198,11 +203,11 @@ impl NucleusIndex {
         self.blocks_in(SlideBounds::at_point(Point { x, y })).next()
     }
 
-    /// Whether the block that holds a place of the finest level is finished.
+    /// Whether the block that holds a place of the finest level is finished; true where there is no
+    /// block.
     #[must_use]
     pub fn is_finished_at(&self, x: f64, y: f64) -> bool {
-        let place = SlideBounds::at_point(Point { x, y });
-        self.blocks_in(place).all(|block| self.finished.contains_key(&block))
+        self.block_at(x, y).is_none_or(|block| self.is_finished(block))
     }
 
     /// All, with their numbers.

@@ -18,6 +18,8 @@ const NUCLEUS_BYTES: usize = 9 * 8 + 4;
 const POLYGON_BYTES: usize = 4;
 const RING_BYTES: usize = 4;
 const POINT_BYTES: usize = 16;
+/// Largest area of a nucleus, pixels of the finest level: sums over all nuclei stay below 2⁶⁴.
+const MAX_AREA_PX: u64 = 1 << 40;
 
 /// How a result was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -217,6 +219,9 @@ fn take_nuclei(reader: &mut ByteReader<'_>) -> Result<Vec<SlideNucleus>> {
     let mut nuclei = Vec::with_capacity(count);
     for _ in 0..count {
         let area_px = reader.u64()?;
+        if area_px > MAX_AREA_PX {
+            return Err(Error::malformed("The saved result has a nucleus of no possible area"));
+        }
         let centroid = (finite(reader)?, finite(reader)?);
         let mut measured = [0.0; 6];
         for value in &mut measured {
