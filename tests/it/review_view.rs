@@ -299,7 +299,7 @@ fn twenty_mixed_steps_undone_give_the_first_export_byte_for_byte() {
     assert_eq!(again["undo"], "accept a nucleus");
     assert_eq!(again["regions"][0]["name"], "stroma");
     let note = again["older_settings"].as_str().expect("note");
-    assert!(note.contains("threshold") && note.contains("pixel size"), "{note}");
+    assert!(note.contains("a model of") && note.contains("pixel size"), "{note}");
 }
 
 const SHAPELY: &str = r"
@@ -451,14 +451,14 @@ fn states_of_a_list_are_kept_apart_and_old_results_stay_visible() {
     assert_eq!((&first["slide"], &first["added"]), (&json!("tissue.png"), &json!(1)));
     let second = work.run(&[json!({ "open": other })]);
     assert_eq!((&second["slide"], &second["added"]), (&json!("other.png"), &json!(2)));
-    // A threshold that was moved takes nothing from the screen.
+    // Another model takes nothing from the screen.
     let moved = [
         segmented(),
-        vec![json!({ "threshold": 0.8 }), json!({ "picture": work.path("older.png") })],
+        vec![json!({ "prune": 0.5 }), json!({ "picture": work.path("older.png") })],
     ];
     let older = work.run(&moved.concat());
     assert!(older["nuclei"].as_u64().is_some_and(|nuclei| nuclei > 10), "{older}");
-    assert!(older["older_settings"].as_str().is_some_and(|note| note.contains("threshold")));
+    assert!(older["older_settings"].as_str().is_some_and(|note| note.contains("a model of")));
     let is_outline = |[r, g, b]: [u8; 3]| g > r.saturating_add(40) && b > 170;
     let picture = image::open(work.path("older.png")).expect("picture").to_rgb8();
     assert!(picture.pixels().filter(|pixel| is_outline(pixel.0)).count() > 500);
