@@ -7,17 +7,20 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::command::{Command, SegmentExtent};
 use super::document::{Document, fingerprint_of};
 use super::file_list::FileList;
 use super::reference::Reference;
-use super::result_shelf::{ResultSettings, ResultShelf, ReviewAt, SharedResults, ShownNuclei};
+use super::result_shelf::{
+    ResultSettings, ResultShelf, ReviewAt, ReviewSnapshot, SharedResults, ShownNuclei,
+};
+use super::saved_results::result_bytes;
 use super::screenshot::screenshot;
-use super::segment_job::{SegmentJob, SegmentTask, SegmenterCache};
+use super::segment_job::{JobKind, SavedTask, SegmentJob, SegmentTask, SegmenterCache};
 use super::selection::Selection;
-use super::state_store::StateStore;
+use super::state_store::{ResultFile, StateStore};
 use super::tile_loader::TileLoader;
 use super::{Wake, lock};
 use crate::engine::DeviceChoice;
@@ -37,6 +40,10 @@ use crate::viewer::{Layers, ScreenPoint, TileKey, Viewport};
 const DEFAULT_SCREEN: (f64, f64) = (1280.0, 800.0);
 /// How often a script checks whether the segmentation has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Least time between two savings of the result of a segmentation under way.
+const SAVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Nuclei that lengthen it by a second: much to write is written more seldom.
+const NUCLEI_PER_SECOND: usize = 20_000;
 /// Most messages about errors that are shown at a time.
 const MAX_ALERTS: usize = 4;
 
@@ -86,6 +93,9 @@ impl NucleusCount {
 /// Revisions of review and results, and the part that the screen shows.
 type ViewCountKey = (u64, u64, [f64; 4]);
 
+/// Revisions of review and results, and what was counted in each region then.
+type CountedRegions = ((u64, u64), Vec<RegionCounts>);
+
 /// Everything but the window.
 pub struct AppState {
     /// What part of the document the screen shows.
@@ -125,7 +135,7 @@ pub struct AppState {
     /// Unpruned models: of the program, and those of files by their fingerprint.
     models: BTreeMap<Option<String>, Arc<Model>>,
     view_count: RefCell<Option<(ViewCountKey, usize)>>,
-    pub(super) region_counts: RefCell<Option<((u64, u64), Vec<RegionCounts>)>>,
+    pub(super) region_counts: RefCell<Option<CountedRegions>>,
     model_setting: ModelSetting,
     model_fingerprint: String,
     settings: ResultSettings,
@@ -139,6 +149,14 @@ pub struct AppState {
     recording: Option<File>,
     /// State that the command under way restored from the device.
     restored: Option<Box<ReviewState>>,
+    /// What was restored of the open document, in words.
+    restored_facts: Vec<String>,
+    /// The result on this device that is not read yet.
+    saved_result: Option<ResultFile>,
+    /// Whether the result of the open document is kept.
+    keeps_result: bool,
+    /// Version of the results that were saved last, and when.
+    saved_version: (u64, Instant),
     /// Result tiles that the screen has and that are up to date.
     pub(super) current_results: BTreeSet<TileKey>,
     /// Image tiles that cannot be read; they are not requested again.
@@ -191,6 +209,10 @@ impl AppState {
             wake,
             recording: None,
             restored: None,
+            restored_facts: Vec::new(),
+            saved_result: None,
+            keeps_result: true,
+            saved_version: (0, Instant::now()),
             current_results: BTreeSet::new(),
             failed_tiles: BTreeSet::new(),
             finished_blocks: Vec::new(),
@@ -237,10 +259,10 @@ impl AppState {
     /// decision.
     #[must_use]
     pub fn counts(&self) -> Option<NucleusCount> {
-        let mut shelf = lock(&self.results);
-        if shelf.is_empty() && self.review.state().marks.is_empty() {
+        if !self.has_results() {
             return None;
         }
+        let mut shelf = lock(&self.results);
         let counts = shelf.counts(self.review_at());
         let segmented_px = shelf.counted().map_or(0.0, |result| result.index().area_px());
         Some(NucleusCount { counts, segmented_px })
@@ -261,6 +283,20 @@ impl AppState {
                 count
             }
         }
+    }
+
+    /// What was done to the colours of the nuclei that count, a sentence.
+    #[must_use]
+    pub fn stain_fact(&self) -> Option<&'static str> {
+        let shelf = lock(&self.results);
+        let result = shelf.counted()?;
+        Some(if result.job.stain_lut().is_some() {
+            "The colours of this image were matched."
+        } else if result.settings.keep_stain {
+            "The colours of this image were used as they are."
+        } else {
+            "The colours of this image needed no matching."
+        })
     }
 
     /// Where the nuclei that count were made with other settings than those in use: a sentence.
@@ -284,6 +320,20 @@ impl AppState {
     pub(super) fn review_at(&self) -> ReviewAt<'_> {
         let ReviewState { marks, regions, inside_only, .. } = self.review.state();
         ReviewAt { marks, inside: inside_only.then_some(regions), revision: self.revision }
+    }
+
+    fn snapshot(&self) -> ReviewSnapshot {
+        let ReviewState { marks, regions, inside_only, .. } = self.review.state();
+        ReviewSnapshot {
+            marks: marks.clone(),
+            inside: inside_only.then(|| regions.clone()),
+            revision: self.revision,
+        }
+    }
+
+    /// Whether there is a nucleus, a block or a decision.
+    pub(super) fn has_results(&self) -> bool {
+        !(lock(&self.results).is_empty() && self.review.state().marks.is_empty())
     }
 
     /// Calls a function with the nuclei and marks that are shown.
@@ -348,6 +398,7 @@ impl AppState {
                 let value = value.map(|value| value.clamp(0.0, 1.0));
                 self.change(ReviewCommand::Threshold(value))?;
             }
+            Command::KeepStain(keep) => self.change(ReviewCommand::KeepStain(keep))?,
             Command::Mpp(um) => {
                 let setting = PixelSizeSetting { um: Some(um), source: PixelSizeSource::Person };
                 self.change(ReviewCommand::PixelSize(setting))?;
@@ -443,13 +494,17 @@ impl AppState {
         let document = Arc::new(Document::open(location)?);
         self.cancel_job();
         self.save_state();
+        self.save_result();
         file_name(location).clone_into(&mut self.name);
         location.clone_into(&mut self.location);
         self.notes = document.notes().to_vec();
         self.job_notes.clear();
         self.view = Viewport::new(document.size(), self.view.screen());
         self.results = shared_results();
-        self.tile_loader.set_document(Arc::clone(&document), Arc::clone(&self.results));
+        self.saved_result = None;
+        self.keeps_result = true;
+        self.saved_version = (0, Instant::now());
+        self.restored_facts.clear();
         self.failed_tiles.clear();
         self.current_results.clear();
         self.finished_blocks.clear();
@@ -481,6 +536,10 @@ impl AppState {
                 self.report(&error);
                 self.status = "What is kept of this image cannot be read; it starts anew.".into();
             }
+        }
+        if !fingerprint.is_empty() {
+            self.saved_result = self.store.result(&fingerprint);
+            self.read_saved_result();
         }
         Ok(())
     }
@@ -524,6 +583,9 @@ impl AppState {
         if !state.regions.is_empty() {
             facts.push(counted(state.regions.len(), "region", "regions"));
         }
+        if state.keep_stain {
+            facts.push("colours as they are".to_owned());
+        }
         if let Some(threshold) = state.threshold {
             facts.push(format!("threshold {threshold:.2}"));
         }
@@ -535,10 +597,9 @@ impl AppState {
         if let Some(view) = state.view {
             self.view.set_state(view);
         }
-        let place = if self.store.is_on_device() { "this device" } else { "this session" };
         let found = state.results[0].as_ref().map_or(0, |facts| facts.nuclei);
-        let again = if found > 0 { " Segment again for the nuclei of the model." } else { "" };
-        self.status = format!("Restored from {place}: {}.{again}", facts.join(", "));
+        self.restored_facts = facts;
+        self.state_what_is_restored(found > 0);
         state.results = [None, None];
         self.layers = layers_of(&state.display);
         self.review = Review::new(state);
@@ -546,16 +607,101 @@ impl AppState {
         self.follow_review();
     }
 
+    fn state_what_is_restored(&mut self, lacks_nuclei: bool) {
+        let place = if self.store.is_on_device() { "this device" } else { "this session" };
+        let again = if lacks_nuclei { " Segment again for the nuclei of the model." } else { "" };
+        let facts = match self.restored_facts.join(", ") {
+            facts if facts.is_empty() => "settings".to_owned(),
+            facts => facts,
+        };
+        self.status = format!("Restored from {place}: {facts}.{again}");
+    }
+
+    /// Starts to read the result that is kept, if it was not read yet.
+    fn read_saved_result(&mut self) {
+        if self.job.is_some() {
+            return;
+        }
+        let Some(task) = self.saved_task() else { return };
+        let job = SegmentJob::restore(task, Arc::clone(&self.results), Arc::clone(&self.wake));
+        self.job = Some(job);
+    }
+
+    fn saved_task(&self) -> Option<SavedTask> {
+        Some(SavedTask {
+            document: Arc::clone(self.document.as_ref()?),
+            model: Arc::clone(&self.model),
+            settings: self.settings.clone(),
+            view: self.view.bounds().centre(),
+            file: self.saved_result.clone()?,
+        })
+    }
+
+    /// The result that was kept is read.
+    pub(super) fn take_restored(&mut self, is_shown: bool) {
+        self.saved_result = None;
+        if !is_shown {
+            return;
+        }
+        let shelf = lock(&self.results);
+        self.saved_version = (shelf.version(), Instant::now());
+        let found = shelf.counted().map_or(0, |result| result.index().count());
+        let note = shelf.counted().and_then(|result| result.job.stain_note());
+        drop(shelf);
+        self.job_notes = note.map(str::to_owned).into_iter().collect();
+        self.restored_facts.insert(0, counted(found, "nucleus", "nuclei"));
+        self.state_what_is_restored(false);
+        self.redraw_results();
+    }
+
+    /// Whether every block of the result in use is finished.
+    pub(super) fn is_complete(&self) -> bool {
+        let shelf = lock(&self.results);
+        let progress = shelf.current.as_ref().map(|result| result.index().progress());
+        progress.is_some_and(|(done, wanted)| done == wanted)
+    }
+
+    /// Keeps the result on this device, unless it is kept already.
+    pub(super) fn save_result(&mut self) {
+        let version = lock(&self.results).version();
+        let is_new = version != self.saved_version.0 && !lock(&self.results).is_empty();
+        // One that is not read yet would be lost.
+        if !(is_new && self.keeps_result && self.saved_result.is_none()) {
+            return;
+        }
+        let fingerprint = self.fingerprint().to_owned();
+        if fingerprint.is_empty() {
+            return;
+        }
+        self.saved_version = (version, Instant::now());
+        let results = Arc::clone(&self.results);
+        self.store.save_result(&fingerprint, move || result_bytes(&results));
+    }
+
+    /// Keeps the result of a segmentation under way, from time to time.
+    pub(super) fn save_blocks(&mut self) {
+        let count = lock(&self.results).counted().map_or(0, |result| result.index().count());
+        let longer = Duration::from_secs((count / NUCLEI_PER_SECOND) as u64);
+        if self.saved_version.1.elapsed() > SAVE_INTERVAL + longer {
+            self.note_result();
+            self.save_state();
+            self.save_result();
+        }
+    }
+
     fn forget_state(&mut self) -> Result<()> {
         let fingerprint = self.fingerprint().to_owned();
         self.store.forget(&fingerprint)?;
+        self.keeps_result = false;
+        self.saved_result = None;
         // Another image would keep these.
         self.review.apply(ReviewCommand::Threshold(None))?;
+        self.review.apply(ReviewCommand::KeepStain(false))?;
         let loaded = self.model_setting.loaded.clone();
         let setting = ModelSetting { loaded, ..ModelSetting::default() };
         self.review.apply(ReviewCommand::Model(setting))?;
         self.begin_review(&fingerprint)?;
-        self.status = "Nothing is kept of this image any more.".to_owned();
+        "Nothing is kept of this image any more.".clone_into(&mut self.status);
         Ok(())
     }
 
@@ -564,13 +710,21 @@ impl AppState {
         self.review.state().document.as_ref().map_or("", |document| &document.hash)
     }
 
+    /// Whether anything is kept of the open document.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.store.has(self.fingerprint())
+    }
+
     /// Keeps the state of the open document, if a person has set anything.
-    fn save_state(&mut self) {
+    pub(super) fn save_state(&mut self) {
         let fingerprint = self.fingerprint().to_owned();
         let state = self.review.state();
         let is_set = !state.marks.is_empty()
             || !state.regions.is_empty()
             || state.threshold.is_some()
+            || state.keep_stain
+            || (self.keeps_result && state.results[0].is_some())
             || state.pixel_size.source == PixelSizeSource::Person;
         if fingerprint.is_empty() || !(is_set || self.store.has(&fingerprint)) {
             return;
@@ -636,29 +790,38 @@ impl AppState {
         }
         let mut shelf = lock(&self.results);
         shelf.use_settings(&self.settings);
-        let is_begun = shelf.begin_again(&self.settings);
         let note = shelf.counted().and_then(|result| result.job.stain_note());
         drop(shelf);
         self.job_notes = note.map(str::to_owned).into_iter().collect();
         self.redraw_results();
-        if is_begun {
+        self.redo_from_kept();
+        // It was interrupted if the settings changed.
+        self.read_saved_result();
+        self.refresh_selection();
+        self.refresh_scores();
+    }
+
+    /// Finds the nuclei of another threshold where probabilities are kept.
+    pub(super) fn redo_from_kept(&mut self) {
+        if lock(&self.results).begin_again(&self.settings) {
             let results = Arc::clone(&self.results);
             let view = self.view.bounds().centre();
             self.progress = Some(JobProgress::default());
             self.job = Some(SegmentJob::start_again(results, view, Arc::clone(&self.wake)));
         }
-        self.refresh_selection();
-        self.refresh_scores();
     }
 
-    /// Has the tiles of results drawn again.
+    /// Has the tiles of results drawn again; what the screen has stays until then.
     fn redraw_results(&mut self) {
         if let Some(document) = &self.document {
-            self.tile_loader.set_document(Arc::clone(document), Arc::clone(&self.results));
+            let results = Arc::clone(&self.results);
+            self.tile_loader.set_document(Arc::clone(document), results, self.snapshot());
         }
         self.current_results.clear();
         self.finished_blocks.clear();
-        self.updates.push(ScreenUpdate::ClearResults);
+        if !self.has_results() {
+            self.updates.push(ScreenUpdate::ClearResults);
+        }
     }
 
     fn cancel_job(&mut self) {
@@ -668,7 +831,9 @@ impl AppState {
         if let Some(job) = self.job.take() {
             job.cancel();
             self.progress = None;
-            "Stopped; finished blocks are kept.".clone_into(&mut self.status);
+            if job.kind != JobKind::Restoration {
+                "Stopped; finished blocks are kept.".clone_into(&mut self.status);
+            }
             self.note_result();
         }
     }
@@ -710,7 +875,9 @@ impl AppState {
             choice: self.device_choice,
             segmenters: Arc::clone(&self.segmenters),
             bounds,
+            saved: self.saved_task(),
         };
+        self.keeps_result = true;
         self.progress = Some(JobProgress::default());
         "Segmenting…".clone_into(&mut self.status);
         let job = SegmentJob::start(task, Arc::clone(&self.results), Arc::clone(&self.wake));
@@ -740,6 +907,7 @@ impl AppState {
 impl Drop for AppState {
     fn drop(&mut self) {
         self.save_state();
+        self.save_result();
     }
 }
 
@@ -755,6 +923,9 @@ fn difference(older: &ResultSettings, now: &ResultSettings) -> String {
     }
     if older.threshold.to_bits() != now.threshold.to_bits() {
         facts.push(format!("threshold {:.2}", older.threshold));
+    }
+    if older.keep_stain != now.keep_stain {
+        facts.push(if older.keep_stain { "colours as they are" } else { "matched colours" }.into());
     }
     if older.mpp_um != now.mpp_um {
         let um = older.mpp_um.map_or("unknown".to_owned(), |um| format!("{um} µm"));

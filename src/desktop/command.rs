@@ -39,6 +39,8 @@ pub enum Command {
     Prune(f64),
     /// A pixel belongs to a nucleus above this probability, 0 to 1; none for the model's own.
     Threshold(Option<f32>),
+    /// Whether the network reads the colours as they are.
+    KeepStain(bool),
     /// Pixel size of the finest level, µm.
     Mpp(f64),
     /// Size of the screen, pixels.

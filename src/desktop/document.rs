@@ -129,13 +129,14 @@ impl Document {
         model_mpp_um: f64,
         parameters: InstanceParameters,
         mpp_um: Option<f64>,
+        stain: StainMode,
         cancel: &AtomicBool,
     ) -> Result<SlideJob> {
         let settings = SegmentSettings {
             parameters,
             region: SlideRegion::Everything,
             mpp_um,
-            stain: StainMode::Auto,
+            stain,
             background: BackgroundBlocks::Skip,
             block_px: BLOCK_PX,
         };

@@ -1,8 +1,7 @@
 //! What the state takes from its background threads, and which tiles it requests.
 
 use super::app_state::{AppState, JobProgress, ScreenUpdate};
-use super::command::Command;
-use super::lock;
+use super::command::{Command, SegmentExtent};
 use super::segment_job::{JobEvent, JobKind, SegmentJob};
 use super::tile_loader::TileRequest;
 use crate::error::{Error, Result, counted};
@@ -38,12 +37,19 @@ impl AppState {
                     self.current_results.retain(|key| !may_show(*key, &bounds));
                     self.finished_blocks.push(bounds);
                 }
+                JobEvent::Restored(is_shown) => {
+                    self.current_results.clear();
+                    self.take_restored(is_shown);
+                }
                 JobEvent::Ended { seconds, kind, result } => self.finish_job(seconds, kind, result),
             }
         }
         if needs_redraw {
             // Numbers of nuclei follow the blocks.
             self.refresh_selection();
+        }
+        if self.is_busy() && needs_redraw {
+            self.save_blocks();
         }
         self.check_store();
         for loaded in self.tile_loader.take_loaded() {
@@ -78,22 +84,39 @@ impl AppState {
         self.progress = None;
         // Later blocks changed the labels of earlier nuclei.
         self.current_results.clear();
-        self.note_result();
+        if kind != JobKind::Restoration || self.has_results() {
+            self.note_result();
+        }
+        if kind != JobKind::Restoration {
+            self.save_state();
+            self.save_result();
+        }
         self.refresh_scores();
+        if kind == JobKind::Restoration {
+            // Other settings may have been chosen before the nuclei of these were found.
+            self.redo_from_kept();
+            if self.is_complete() {
+                // A replay has no result to restore.
+                self.record_command(&Command::Segment(SegmentExtent::Slide));
+            }
+        }
         // A replayed script must wait here too.
         self.record_command(&Command::Wait);
         match result {
             Ok(()) => {
                 let count = self.counts().unwrap_or_default().counts.nuclei;
                 let nuclei = counted(count, "nucleus", "nuclei");
-                self.status = match kind {
+                match kind {
                     JobKind::Segmentation => {
-                        format!("{nuclei}; {seconds:.1} s on {}.", self.device_name)
+                        self.status = format!("{nuclei}; {seconds:.1} s on {}.", self.device_name);
                     }
                     JobKind::Threshold => {
-                        format!("{nuclei} at a threshold of {:.2}.", self.threshold())
+                        self.status =
+                            format!("{nuclei} at a threshold of {:.2}.", self.threshold());
                     }
-                };
+                    // Said when it was read.
+                    JobKind::Restoration => {}
+                }
             }
             Err(Error::Cancelled { .. }) => {}
             Err(e) => {
@@ -114,7 +137,11 @@ impl AppState {
         // The coarse tiles are few and cover the view first.
         let mut keys = self.view.visible(overview_level);
         keys.extend(self.view.visible(level));
-        let has_results = !lock(self.results()).is_empty();
+        if overview_level < self.view.coarsest_level() {
+            // The map of the whole.
+            keys.extend(self.view.visible(self.view.coarsest_level()));
+        }
+        let has_results = self.has_results();
         let mut requests = Vec::new();
         for key in keys {
             if !has_image(key) {

@@ -16,6 +16,7 @@ mod panel;
 mod reference;
 mod regions;
 mod result_shelf;
+mod saved_results;
 mod screenshot;
 mod segment_job;
 mod selection;

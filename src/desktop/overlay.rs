@@ -2,12 +2,13 @@
 //! of the ruler, the scale bar, the overview, and the card of the selected nucleus.
 
 use egui::{
-    Align2, Color32, FontId, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, Ui, pos2, vec2,
+    Align2, Color32, FontId, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, TextureId, Ui, pos2,
+    vec2,
 };
 
 use super::app_state::AppState;
 use super::command::Command;
-use super::panel::PANEL_WIDTH;
+use super::panel::{PANEL_WIDTH, SMALL_TEXT};
 use crate::raster::Point;
 use crate::review::{MarkStatus, ReviewObject};
 use crate::slide::SlideBounds;
@@ -15,6 +16,8 @@ use crate::viewer::ScreenPoint;
 
 /// Text over the picture.
 const TEXT: Color32 = Color32::WHITE;
+/// Blocks that are segmented, in the overview.
+const SEGMENTED: Color32 = Color32::from_rgb(76, 201, 255);
 const SHADE: Color32 = Color32::from_black_alpha(160);
 const FONT: FontId = FontId::proportional(13.0);
 /// Space at the edges of the picture, points.
@@ -23,16 +26,18 @@ const MARGIN: f32 = 12.0;
 const MAX_BAR: f64 = 160.0;
 /// Largest side of the overview, points.
 const OVERVIEW_SIDE: f32 = 140.0;
+const CARD_HELP: &str = "A accept, X reject, D redraw, S split, N next";
 /// Size of the card, points.
 const CARD_WIDTH: f32 = 250.0;
 
 /// Draws over the picture; returns the commands of the card. `scale` is the number of pixels to a
-/// point, `stroke` is in pixels.
+/// point, `stroke` is in pixels, `whole_picture` is the whole as an overview shows it.
 pub(super) fn overlay(
     ui: &mut Ui,
     app: &AppState,
     stroke: &[ScreenPoint],
     scale: f64,
+    whole_picture: Option<TextureId>,
 ) -> Vec<Command> {
     let mut commands = Vec::new();
     if app.document.is_none() {
@@ -60,7 +65,7 @@ pub(super) fn overlay(
     }
     draw_stroke(&painter, stroke, scale);
     scale_bar(&painter, picture, app, scale);
-    overview(&painter, picture, app);
+    overview(&painter, picture, app, whole_picture);
     if let [selected] = &app.selection.objects[..] {
         let bounds =
             SlideBounds::of_points(selected.object.nucleus.polygons.iter().flatten().flatten());
@@ -113,7 +118,7 @@ fn round_length(length: f64) -> f64 {
 }
 
 /// Where the view lies in the whole.
-fn overview(painter: &Painter, picture: Rect, app: &AppState) {
+fn overview(painter: &Painter, picture: Rect, app: &AppState, whole_picture: Option<TextureId>) {
     let whole = app.whole();
     let view = app.view.bounds().intersection(&whole);
     if view.width() >= whole.width() && view.height() >= whole.height() {
@@ -123,15 +128,21 @@ fn overview(painter: &Painter, picture: Rect, app: &AppState) {
     let share = f64::from(OVERVIEW_SIDE) / side;
     let size = vec2((whole.width() * share) as f32, (whole.height() * share) as f32);
     let corner = pos2(picture.right() - MARGIN - size.x, picture.bottom() - MARGIN - size.y);
-    painter.rect_filled(Rect::from_min_size(corner, size), 1.0, SHADE);
+    let area = Rect::from_min_size(corner, size);
+    painter.rect_filled(area.expand(2.0), 1.0, SHADE);
+    if let Some(texture) = whole_picture {
+        let all = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
+        painter.image(texture, area, all, Color32::WHITE);
+    }
     let at = |x: f64, y: f64| corner + vec2((x * share) as f32, (y * share) as f32);
     app.with_shown(|shown| {
         for block in shown.counted().index.known(whole) {
             let area = Rect::from_min_max(at(block.left, block.top), at(block.right, block.bottom));
-            painter.rect_filled(area, 0.0, Color32::from_white_alpha(70));
+            painter.rect_stroke(area, 0.0, Stroke::new(1.0, SEGMENTED), StrokeKind::Inside);
         }
     });
     let shown = Rect::from_min_max(at(view.left, view.top), at(view.right, view.bottom));
+    painter.rect_stroke(shown, 0.0, Stroke::new(4.0, SHADE), StrokeKind::Middle);
     painter.rect_stroke(shown, 0.0, Stroke::new(2.0, TEXT), StrokeKind::Middle);
 }
 
@@ -169,7 +180,7 @@ fn card(
                     button(ui, "Take back", Command::Forget(None));
                 }
             });
-            ui.label(egui::RichText::new("A accept, X reject, D redraw, S split, N next").small());
+            ui.label(egui::RichText::new(CARD_HELP).size(SMALL_TEXT));
         });
     });
 }

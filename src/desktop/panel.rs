@@ -19,6 +19,10 @@ pub(super) const PANEL_WIDTH: f32 = 280.0;
 const MAX_PRUNING_RATIO: f64 = 0.9;
 /// Height of the list of files, points.
 const LIST_HEIGHT: f32 = 160.0;
+/// Field of a region's name, points.
+const REGION_NAME_SIZE: [f32; 2] = [110.0, 20.0];
+/// Text that explains, points.
+pub(super) const SMALL_TEXT: f32 = 11.5;
 const ALERT_COLOUR: Color32 = Color32::from_rgb(235, 90, 80);
 const OLDER_COLOUR: Color32 = Color32::from_rgb(240, 190, 90);
 const KEY_HELP: &str = "Arrows move, + and − zoom, 0 shows all. Enter segments the view, Shift+Enter \
@@ -26,6 +30,8 @@ const KEY_HELP: &str = "Arrows move, + and − zoom, 0 shows all. Enter segments
     to the next uncertain nucleus, Shift+N back. Ctrl+Z undoes, Ctrl+Y does again. Page down and up: \
     next and previous file. E exports, O outlines, M fill, H probability. Drop slides, a folder or a \
     model on the window.";
+const STAIN_HELP: &str = "Colours paler or stronger than those that the model learned from are brought \
+    into their range for the model. The picture and the measurements keep theirs.";
 /// File of the regions beside the results.
 const REGIONS_ENDING: &str = "-regions.geojson";
 
@@ -158,8 +164,7 @@ fn review_section(ui: &mut Ui, app: &AppState, tool: &mut Tool, commands: &mut V
             });
         }
     }
-    if !review.state().marks.is_empty() && ui.button("Forget what is kept of this image").clicked()
-    {
+    if app.is_kept() && ui.button("Forget what is kept of this image").clicked() {
         commands.push(Command::ForgetState);
     }
 }
@@ -180,7 +185,7 @@ fn regions_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mu
                 Some((id, name)) if *id == region.id => name.clone(),
                 _ => region.name.clone(),
             };
-            let field = ui.add(egui::TextEdit::singleline(&mut name).desired_width(90.0));
+            let field = ui.add_sized(REGION_NAME_SIZE, egui::TextEdit::singleline(&mut name));
             if field.changed() {
                 draft.region = Some((region.id, name.clone()));
             }
@@ -233,7 +238,7 @@ fn reference_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {
 }
 
 fn small_label(ui: &mut Ui, text: &str) {
-    ui.label(RichText::new(text).small().weak());
+    ui.label(RichText::new(text).size(SMALL_TEXT));
 }
 
 fn document_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mut Vec<Command>) {
@@ -264,7 +269,7 @@ fn document_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &m
         (Some(_), _) => small_label(ui, "From the file."),
     }
     for note in app.notes.iter().chain(&app.job_notes) {
-        ui.label(RichText::new(format!("• {note}")).small());
+        small_label(ui, &format!("• {note}"));
     }
     file_list(ui, app, commands);
 }
@@ -357,12 +362,20 @@ fn model_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mut 
         commands.push(Command::Prune(draft.pruning_ratio));
     }
     if app.pruning_ratio() > 0.0 {
-        ui.label(RichText::new("Not fine-tuned: expect worse results.").small());
+        small_label(ui, "Not fine-tuned: expect worse results.");
     }
     ui.label("Threshold");
     let threshold = ui.add(Slider::new(&mut draft.threshold, 0.02..=0.98).max_decimals(2));
     if is_edited(&threshold) && (draft.threshold - app.threshold()).abs() > 1e-6 {
         commands.push(Command::Threshold(Some(draft.threshold)));
+    }
+    let mut matches = !app.review().state().keep_stain;
+    let switch = ui.checkbox(&mut matches, "Match stain colours").on_hover_text(STAIN_HELP);
+    if switch.changed() {
+        commands.push(Command::KeepStain(!matches));
+    }
+    if let Some(fact) = app.stain_fact() {
+        small_label(ui, fact);
     }
     small_label(ui, card.licence.as_deref().unwrap_or("licence not stated"));
 }

@@ -8,12 +8,13 @@ use super::lock;
 use crate::model::Model;
 use crate::raster::Point;
 use crate::review::{
-    Marks, NamedRegion, ResultFacts, ReviewCounts, ReviewObject, ReviewState, ReviewedIndex,
-    ReviewedNuclei,
+    MarkStatus, Marks, NamedRegion, ResultFacts, ReviewCounts, ReviewObject, ReviewState,
+    ReviewedIndex, ReviewedNuclei,
 };
 use crate::slide::SlideBounds;
+use crate::viewer::ShownObjects;
 use crate::whole_slide::{
-    KeptBlock, KeptProbabilities, LEAST_THRESHOLD, NucleusIndex, SlideJob, SlideNucleus,
+    KeptBlock, KeptProbabilities, LEAST_THRESHOLD, NucleusIndex, SavedBlock, SlideJob, SlideNucleus,
 };
 
 /// Most results that are kept besides the one in use.
@@ -35,6 +36,8 @@ pub(super) struct ResultSettings {
     pub threshold: f32,
     /// Pixel size of the finest level, if it is known.
     pub mpp_um: Option<f64>,
+    /// Whether the network reads the colours as they are.
+    pub keep_stain: bool,
 }
 
 impl ResultSettings {
@@ -45,6 +48,7 @@ impl ResultSettings {
             parameters: model.graph().parameters() as u64,
             threshold: state.threshold.unwrap_or(model.card().instances.threshold),
             mpp_um: state.pixel_size.um,
+            keep_stain: state.keep_stain,
         }
     }
 }
@@ -79,6 +83,28 @@ impl SlideResult {
             && self.settings == (ResultSettings { threshold, ..settings.clone() })
     }
 
+    /// Takes a block that was saved; `view` is looked at.
+    pub(super) fn take_saved(&mut self, saved: SavedBlock, view: Point) {
+        let SavedBlock { block, nuclei, kept } = saved;
+        let index = self.nuclei.index_mut();
+        index.take(block, nuclei);
+        if let Some(kept) = kept {
+            let centre = index.bounds(block).centre();
+            lock(&self.kept).keep(block, kept, centre, view);
+        }
+    }
+
+    /// A finished block as it is saved.
+    pub(super) fn saved_block(&self, block: usize) -> Option<SavedBlock> {
+        let nuclei = self.index().block_nuclei(block)?.to_vec();
+        Some(SavedBlock { block, nuclei, kept: lock(&self.kept).get(block).cloned() })
+    }
+
+    /// Numbers of the finished blocks.
+    pub(super) fn finished(&self) -> Vec<usize> {
+        self.index().finished().map(|(block, _)| block).collect()
+    }
+
     /// The nuclei of the model.
     pub(super) fn index(&self) -> &NucleusIndex {
         self.nuclei.index()
@@ -92,7 +118,7 @@ impl SlideResult {
     }
 
     /// Whether a block is finished.
-    fn has_blocks(&self) -> bool {
+    pub(super) fn has_blocks(&self) -> bool {
         self.index().progress().0 > 0
     }
 
@@ -154,6 +180,23 @@ impl ResultShelf {
         let index = self.current.as_mut()?.nuclei.index_mut();
         index.take(block, nuclei);
         Some(index.bounds(block))
+    }
+
+    /// Shows a result that was saved: as the one in use if it is of these settings, else as an older
+    /// one.
+    pub(super) fn take_result(&mut self, result: SlideResult, settings: &ResultSettings) {
+        self.note_change();
+        if result.settings == *settings && self.current.is_none() {
+            self.current = Some(result);
+        } else {
+            self.older.push(result);
+        }
+    }
+
+    /// The result of a job.
+    pub(super) fn result_of(&self, job: &Arc<SlideJob>) -> Option<&SlideResult> {
+        let mut results = self.current.iter().chain(&self.older);
+        results.find(|result| Arc::ptr_eq(&result.job, job))
     }
 
     /// Keeps the probabilities of a block of the result in use; `view` is looked at.
@@ -247,6 +290,20 @@ impl ResultShelf {
     }
 }
 
+/// Marks and regions at a revision, for other threads.
+pub(super) struct ReviewSnapshot {
+    pub marks: Marks,
+    pub inside: Option<BTreeMap<u32, NamedRegion>>,
+    pub revision: u64,
+}
+
+impl ReviewSnapshot {
+    pub(super) fn at(&self) -> ReviewAt<'_> {
+        let Self { marks, inside, revision } = self;
+        ReviewAt { marks, inside: inside.as_ref(), revision: *revision }
+    }
+}
+
 /// Marks and regions at a revision.
 #[derive(Clone, Copy)]
 pub(super) struct ReviewAt<'a> {
@@ -282,6 +339,19 @@ impl<'a> ShownNuclei<'a> {
             }
             _ => self.current,
         }
+    }
+
+    /// What counts, and what older nuclei stand for it, in a rectangle.
+    pub(super) fn filled_in(&self, bounds: SlideBounds) -> ShownObjects {
+        let mut filled = ShownObjects::default();
+        for of in self.older.iter().chain([&self.current]) {
+            filled.known.extend(of.index.known(bounds));
+        }
+        let of_older = self.older.into_iter().flat_map(|older| older.near(bounds));
+        filled.objects.extend(of_older.filter(|object| !self.is_replaced(object.nucleus.centroid)));
+        filled.objects.extend(self.current.near(bounds));
+        filled.objects.retain(|object| object.status.is_none_or(MarkStatus::counts));
+        filled
     }
 
     /// The object at a point: a mark or a nucleus of the result in use before one of the older.

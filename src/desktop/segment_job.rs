@@ -9,6 +9,8 @@ use std::time::Instant;
 use super::Wake;
 use super::document::Document;
 use super::result_shelf::{ResultSettings, SharedResults, SlideResult};
+use super::saved_results::SavedSource;
+use super::state_store::ResultFile;
 use crate::engine::gpu::Gpu;
 use crate::engine::{DeviceChoice, SegmentOptions, Segmenter};
 use crate::error::{Error, Result, Warnings};
@@ -55,6 +57,19 @@ pub(super) struct SegmentTask {
     pub segmenters: Arc<SegmenterCache>,
     /// What to segment, in pixels of the finest level.
     pub bounds: SlideBounds,
+    /// What was found earlier and is not read yet.
+    pub saved: Option<SavedTask>,
+}
+
+/// A result on this device that is not read yet.
+#[derive(Clone)]
+pub(super) struct SavedTask {
+    pub document: Arc<Document>,
+    pub model: Arc<Model>,
+    /// Those in use.
+    pub settings: ResultSettings,
+    pub view: Point,
+    pub file: ResultFile,
 }
 
 /// What a job reports while it runs.
@@ -70,6 +85,8 @@ pub(super) enum JobEvent {
         done: usize,
         total: usize,
     },
+    /// What was found earlier is read; whether it can be shown.
+    Restored(bool),
     Ended {
         seconds: f64,
         kind: JobKind,
@@ -83,10 +100,13 @@ pub(super) enum JobKind {
     Segmentation,
     /// Another threshold over kept probabilities.
     Threshold,
+    /// What was found earlier.
+    Restoration,
 }
 
 /// A segmentation under way.
 pub(super) struct SegmentJob {
+    pub kind: JobKind,
     cancel: Arc<AtomicBool>,
     events: Receiver<JobEvent>,
 }
@@ -95,34 +115,44 @@ impl SegmentJob {
     /// Starts a thread.
     #[must_use]
     pub(super) fn start(task: SegmentTask, results: SharedResults, wake: Wake) -> Self {
-        let cancel = Arc::new(AtomicBool::new(false));
-        let (send, events) = channel();
-        let stop = Arc::clone(&cancel);
-        std::thread::spawn(move || {
-            let begun = Instant::now();
-            let sender = EventSender { send, wake };
-            let result = run(&task, &results, &stop, &sender);
-            let seconds = begun.elapsed().as_secs_f64();
-            sender.send(JobEvent::Ended { seconds, kind: JobKind::Segmentation, result });
-        });
-        Self { cancel, events }
+        Self::spawn(JobKind::Segmentation, wake, move |stop, events| {
+            run(&task, &results, stop, events)
+        })
     }
 
     /// Starts threads that find the nuclei of the result in use from kept probabilities, near a
     /// place first.
     #[must_use]
     pub(super) fn start_again(results: SharedResults, view: Point, wake: Wake) -> Self {
+        Self::spawn(JobKind::Threshold, wake, move |stop, events| {
+            find_again(&results, view, stop, events)
+        })
+    }
+
+    /// Starts a thread that reads what was found earlier.
+    #[must_use]
+    pub(super) fn restore(task: SavedTask, results: SharedResults, wake: Wake) -> Self {
+        Self::spawn(JobKind::Restoration, wake, move |stop, events| {
+            read_saved(&task, &results, stop, events)
+        })
+    }
+
+    fn spawn(
+        kind: JobKind,
+        wake: Wake,
+        work: impl FnOnce(&AtomicBool, &EventSender) -> Result<()> + Send + 'static,
+    ) -> Self {
         let cancel = Arc::new(AtomicBool::new(false));
         let (send, events) = channel();
         let stop = Arc::clone(&cancel);
         std::thread::spawn(move || {
             let begun = Instant::now();
             let sender = EventSender { send, wake };
-            let result = find_again(&results, view, &stop, &sender);
+            let result = work(&stop, &sender);
             let seconds = begun.elapsed().as_secs_f64();
-            sender.send(JobEvent::Ended { seconds, kind: JobKind::Threshold, result });
+            sender.send(JobEvent::Ended { seconds, kind, result });
         });
-        Self { cancel, events }
+        Self { kind, cancel, events }
     }
 
     /// Asks it to end after the block under way.
@@ -149,6 +179,34 @@ impl EventSender {
     }
 }
 
+/// Shows what was found earlier.
+fn read_saved(
+    task: &SavedTask,
+    results: &SharedResults,
+    cancel: &AtomicBool,
+    events: &EventSender,
+) -> Result<()> {
+    let source = SavedSource {
+        document: &task.document,
+        model_mpp_um: task.model.card().mpp_um,
+        settings: &task.settings,
+        view: task.view,
+    };
+    let read = source.read(task.file.when_written(), cancel);
+    if cancel.load(Ordering::Relaxed) {
+        return Err(Error::Cancelled { after: String::new() });
+    }
+    // A broken file is not read a second time.
+    let restored = read.map(|result| {
+        let is_shown = result.is_some();
+        if let Some(result) = result {
+            super::lock(results).take_result(result, &task.settings);
+        }
+        events.send(JobEvent::Restored(is_shown));
+    });
+    restored.inspect_err(|_| events.send(JobEvent::Restored(false)))
+}
+
 fn run(
     task: &SegmentTask,
     results: &SharedResults,
@@ -157,13 +215,22 @@ fn run(
 ) -> Result<()> {
     let lock = || results.lock().unwrap_or_else(PoisonError::into_inner);
     let cancelled = || Error::Cancelled { after: String::new() };
+    if let Some(saved) = &task.saved {
+        read_saved(saved, results, cancel, events)?;
+    }
     let known = lock().current.as_ref().map(|result| Arc::clone(&result.job));
     let job = if let Some(job) = known {
         job
     } else {
         let model_mpp_um = task.model.card().mpp_um;
         let mpp_um = task.settings.mpp_um;
-        let job = task.document.prepare(model_mpp_um, task.parameters, mpp_um, cancel)?;
+        let job = task.document.prepare(
+            model_mpp_um,
+            task.parameters,
+            mpp_um,
+            task.settings.stain(),
+            cancel,
+        )?;
         if let Some(note) = job.stain_note() {
             events.send(JobEvent::Note(note));
         }

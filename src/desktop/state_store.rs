@@ -1,11 +1,14 @@
-//! What is kept of each image on this device: a file by the image's fingerprint in the user's data
-//! folder. Files are written on a thread of their own, the latest state of an image alone.
+//! What is kept of each image on this device: files by the image's fingerprint in the user's data
+//! folder, one of what a person has set and one of what was found. They are written on a thread of
+//! their own, the latest of an image alone.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use super::lock;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::platform::{read_file, write_atomic};
 use crate::review::ReviewState;
@@ -31,12 +34,39 @@ pub fn data_folder() -> Option<PathBuf> {
     base.map(|folder| folder.join("prunella").join("images"))
 }
 
+/// Most bytes of all results; the oldest are removed.
+const MAX_RESULTS_BYTES: u64 = 2 << 30;
+/// Ending of the files of results.
+const RESULT_ENDING: &str = "nuclei";
+
+/// Makes the bytes of a result, none if there is none any more.
+type MakeBytes = Box<dyn FnOnce() -> Result<Option<Vec<u8>>> + Send>;
+
+/// A file that may be being written.
+#[derive(Clone)]
+pub(super) struct ResultFile {
+    path: PathBuf,
+    /// Delivers when everything that was to be written is.
+    written: Arc<Mutex<Receiver<()>>>,
+}
+
+impl ResultFile {
+    /// The file, once it is written.
+    pub(super) fn when_written(&self) -> &Path {
+        // The sender is gone where nothing is written any more.
+        lock(&self.written).recv().unwrap_or_default();
+        &self.path
+    }
+}
+
 /// States by the fingerprint of their image.
 #[derive(Default)]
 pub struct StateStore {
     folder: Option<PathBuf>,
     /// Saved in this session.
     latest: BTreeMap<String, Vec<u8>>,
+    /// Images whose result was saved in this session.
+    results: BTreeSet<String>,
     writer: Option<Writer>,
 }
 
@@ -50,7 +80,12 @@ impl StateStore {
     /// Keeps states in a folder, which is created with the first of them.
     #[must_use]
     pub fn in_folder(folder: PathBuf) -> Self {
-        Self { folder: Some(folder), latest: BTreeMap::new(), writer: Some(Writer::start()) }
+        Self {
+            folder: Some(folder),
+            latest: BTreeMap::new(),
+            results: BTreeSet::new(),
+            writer: Some(Writer::start()),
+        }
     }
 
     /// Whether states outlive the program.
@@ -60,6 +95,35 @@ impl StateStore {
 
     fn file(&self, fingerprint: &str) -> Option<PathBuf> {
         self.folder.as_ref().map(|folder| folder.join(format!("{fingerprint}.json")))
+    }
+
+    fn result_path(&self, fingerprint: &str) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.join(format!("{fingerprint}.{RESULT_ENDING}")))
+    }
+
+    /// Keeps the result of an image; its bytes are made by the thread that writes them.
+    pub(super) fn save_result(
+        &mut self,
+        fingerprint: &str,
+        make: impl FnOnce() -> Result<Option<Vec<u8>>> + Send + 'static,
+    ) {
+        if let (Some(file), Some(writer)) = (self.result_path(fingerprint), &self.writer) {
+            writer.send(Errand::Result(file, Box::new(make)));
+            self.results.insert(fingerprint.to_owned());
+        }
+    }
+
+    /// The file of an image's result, none if there is none.
+    pub(super) fn result(&self, fingerprint: &str) -> Option<ResultFile> {
+        let path = self.result_path(fingerprint)?;
+        if !(self.results.contains(fingerprint) || path.exists()) {
+            return None;
+        }
+        let (send, written) = channel();
+        if let Some(writer) = &self.writer {
+            writer.send(Errand::Report(send));
+        }
+        Some(ResultFile { path, written: Arc::new(Mutex::new(written)) })
     }
 
     /// The state of an image, none if there is none.
@@ -83,7 +147,7 @@ impl StateStore {
     /// Keeps the state of an image.
     pub(super) fn save(&mut self, fingerprint: &str, bytes: Vec<u8>) {
         if let (Some(file), Some(writer)) = (self.file(fingerprint), &self.writer) {
-            writer.write(file, bytes.clone());
+            writer.send(Errand::State(file, bytes.clone()));
         }
         self.latest.insert(fingerprint.to_owned(), bytes);
     }
@@ -97,21 +161,25 @@ impl StateStore {
     /// Removes what is kept of an image.
     ///
     /// # Errors
-    /// When the file cannot be removed.
+    /// When a file cannot be removed.
     pub(super) fn forget(&mut self, fingerprint: &str) -> Result<()> {
         self.latest.remove(fingerprint);
-        let Some(file) = self.file(fingerprint) else { return Ok(()) };
+        self.results.remove(fingerprint);
         // Nothing that is under way may write it again.
         if let Some(writer) = self.writer.take() {
             writer.finish();
             self.writer = Some(Writer::start());
         }
-        match std::fs::remove_file(&file) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io("What is kept of the image cannot be removed", e).at(&file))
+        for file in self.file(fingerprint).into_iter().chain(self.result_path(fingerprint)) {
+            match std::fs::remove_file(&file) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    let error = Error::io("What is kept of the image cannot be removed", e);
+                    return Err(error.at(&file));
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// What went wrong while states were written since the last call.
@@ -128,42 +196,103 @@ impl Drop for StateStore {
     }
 }
 
+/// What the thread does.
+enum Errand {
+    State(PathBuf, Vec<u8>),
+    Result(PathBuf, MakeBytes),
+    /// Says when everything before is written.
+    Report(Sender<()>),
+}
+
 /// A thread that writes files.
 struct Writer {
-    files: Sender<(PathBuf, Vec<u8>)>,
+    errands: Sender<Errand>,
     errors: Receiver<Error>,
     thread: JoinHandle<()>,
 }
 
 impl Writer {
     fn start() -> Self {
-        let (files, received) = channel();
+        let (errands, received) = channel();
         let (send_error, errors) = channel();
         let thread = std::thread::spawn(move || write_all(&received, &send_error));
-        Self { files, errors, thread }
+        Self { errands, errors, thread }
     }
 
-    fn write(&self, file: PathBuf, bytes: Vec<u8>) {
+    fn send(&self, errand: Errand) {
         // The thread ends with the sender alone.
-        drop(self.files.send((file, bytes)));
+        drop(self.errands.send(errand));
     }
 
     /// Waits until everything is written.
     fn finish(self) {
-        drop(self.files);
+        drop(self.errands);
         drop(self.thread.join());
     }
 }
 
 /// Writes files until the sender is gone; of several versions of a file the last.
-fn write_all(files: &Receiver<(PathBuf, Vec<u8>)>, errors: &Sender<Error>) {
-    while let Ok(first) = files.recv() {
-        let mut latest = BTreeMap::from([first]);
-        latest.extend(files.try_iter());
-        for (file, bytes) in latest {
-            if let Err(error) = write_atomic(&file, &bytes) {
-                drop(errors.send(error));
+fn write_all(errands: &Receiver<Errand>, errors: &Sender<Error>) {
+    while let Ok(first) = errands.recv() {
+        let mut states = BTreeMap::new();
+        let mut results = BTreeMap::new();
+        let mut waiting = Vec::new();
+        for errand in [first].into_iter().chain(errands.try_iter()) {
+            match errand {
+                Errand::State(file, bytes) => drop(states.insert(file, bytes)),
+                Errand::Result(file, make) => drop(results.insert(file, make)),
+                Errand::Report(sender) => waiting.push(sender),
             }
+        }
+        let mut written = Vec::new();
+        for (file, bytes) in states {
+            written.push(write_atomic(&file, &bytes));
+        }
+        for (file, make) in results {
+            written.push(make().and_then(|bytes| match bytes {
+                Some(bytes) => write_result(&file, &bytes),
+                None => Ok(()),
+            }));
+        }
+        for error in written.into_iter().filter_map(Result::err) {
+            drop(errors.send(error));
+        }
+        for sender in waiting {
+            sender.send(()).unwrap_or_default();
+        }
+    }
+}
+
+/// Writes a result, and removes the oldest ones of too many.
+fn write_result(file: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomic(file, bytes)?;
+    let folder = file.parent().unwrap_or(file);
+    let unreadable = |e| Error::io("The folder cannot be read", e).at(folder);
+    let mut others = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path == *file || path.extension().is_none_or(|ending| ending != RESULT_ENDING) {
+            continue;
+        }
+        // Another window may have removed it meanwhile.
+        let Ok(facts) = path.metadata() else { continue };
+        others.push((facts.modified().unwrap_or(std::time::UNIX_EPOCH), facts.len(), path));
+    }
+    remove_oldest(others, MAX_RESULTS_BYTES.saturating_sub(bytes.len() as u64));
+    Ok(())
+}
+
+/// Removes the oldest files (time, bytes, path) until the others have at most `max_bytes`.
+fn remove_oldest(mut files: Vec<(std::time::SystemTime, u64, PathBuf)>, max_bytes: u64) {
+    files.sort();
+    let mut total: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+    for (_, bytes, path) in files {
+        if total <= max_bytes {
+            return;
+        }
+        // One that cannot be removed now is tried again with the next result.
+        if std::fs::remove_file(&path).is_ok() {
+            total -= bytes;
         }
     }
 }
@@ -194,6 +323,29 @@ mod tests {
         let error = store.load("whole-3").expect_err("not a state").to_string();
         assert!(error.contains("whole-3.json"), "{error}");
         assert!(store.problem().is_none());
+    }
+
+    #[test]
+    fn results_are_read_when_they_are_written_and_the_oldest_make_room() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut store = StateStore::in_folder(folder.path().to_owned());
+        assert!(store.result("whole-1").is_none());
+        store.save_result("whole-1", || Ok(Some(b"old".to_vec())));
+        store.save_result("whole-1", || Ok(Some(b"new".to_vec())));
+        let file = store.result("whole-1").expect("a result");
+        assert_eq!(std::fs::read(file.when_written()).expect("file"), b"new");
+        store.forget("whole-1").expect("removed");
+        assert!(store.result("whole-1").is_none());
+        let mut files = Vec::new();
+        for (age, name) in [(9, "a"), (5, "b"), (7, "c")] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, b"").expect("file");
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(100 - age);
+            files.push((time, 10, path));
+        }
+        remove_oldest(files, 15);
+        let left = |name: &str| folder.path().join(name).exists();
+        assert_eq!(["a", "b", "c"].map(left), [false, true, false]);
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::document::Document;
-use super::result_shelf::SharedResults;
+use super::result_shelf::{ReviewAt, ReviewSnapshot, SharedResults};
 use super::{Wake, lock};
 use crate::error::{Error, Result};
-use crate::viewer::{TileKey, nuclei_tile};
+use crate::viewer::{TileKey, reviewed_tile};
 
 /// Number of tiles that are loaded at a time.
 const THREADS: usize = 2;
@@ -50,6 +50,7 @@ struct TileQueue {
 struct TileOrigin {
     document: Arc<Document>,
     results: SharedResults,
+    review: Arc<ReviewSnapshot>,
 }
 
 /// The queue, and a signal for changes of it.
@@ -86,10 +87,15 @@ impl TileLoader {
         Self { shared, deliveries }
     }
 
-    /// Loads tiles of this document and these results from now on.
-    pub(super) fn set_document(&self, document: Arc<Document>, results: SharedResults) {
+    /// Loads tiles of this document and these results from now on, as they were reviewed.
+    pub(super) fn set_document(
+        &self,
+        document: Arc<Document>,
+        results: SharedResults,
+        review: ReviewSnapshot,
+    ) {
         let mut queue = lock(&self.shared.queue);
-        queue.source = Some(TileOrigin { document, results });
+        queue.source = Some(TileOrigin { document, results, review: Arc::new(review) });
         queue.generation += 1;
         queue.pending.clear();
         // These are of the previous generation and will not be delivered.
@@ -145,7 +151,7 @@ fn load_tiles(shared: &SharedQueue, sender: &Sender<Delivery>, wake: &Wake) {
         drop(queue);
 
         // A decoder that panics must not end the thread.
-        let load = || load_tile(request, &origin.document, &origin.results);
+        let load = || load_tile(request, &origin.document, &origin.results, origin.review.at());
         let tile = catch_unwind(AssertUnwindSafe(load))
             .unwrap_or_else(|_| Err(Error::malformed("A tile of the slide cannot be shown")));
 
@@ -170,14 +176,17 @@ pub(super) fn load_tile(
     request: TileRequest,
     document: &Document,
     results: &SharedResults,
+    review: ReviewAt<'_>,
 ) -> Result<Vec<u8>> {
     match request {
         TileRequest::Image(key) => document.tile(key),
         TileRequest::Results { key, .. } => {
-            let results = lock(results);
-            let result =
-                results.counted().ok_or_else(|| Error::invalid("Nothing is segmented yet"))?;
-            nuclei_tile(document.size(), result.index(), key)
+            let mut shelf = lock(results);
+            if shelf.is_empty() && review.marks.is_empty() {
+                return Err(Error::invalid("Nothing is segmented yet"));
+            }
+            let shown = shelf.shown(review);
+            reviewed_tile(document.size(), key, |bounds| shown.filled_in(bounds))
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use egui::{ColorImage, TextureHandle, TextureOptions};
 use egui_winit::State as EguiState;
 use winit::application::ApplicationHandler;
 use winit::dpi::LogicalSize;
@@ -21,7 +22,7 @@ use super::panel::{Draft, PANEL_WIDTH, PanelFacts, panel};
 use super::window_input::{Tool, WindowInput};
 use super::window_surface::{PanelFrame, WindowSurface};
 use crate::error::{Error, Result};
-use crate::viewer::Layers;
+use crate::viewer::{APRON_PX, Layers, TEXTURE_PX, TILE_PX, TileKey};
 
 /// First size of the window, points.
 const WINDOW_SIZE: LogicalSize<f64> = LogicalSize::new(1280.0, 800.0);
@@ -61,6 +62,10 @@ struct OpenWindow {
     window: Arc<Window>,
     surface: WindowSurface,
     egui: EguiState,
+    /// The whole as the overview shows it.
+    overview: Option<TextureHandle>,
+    /// Whether the pointer was released in the last pass of the panel.
+    was_clicked: bool,
     last_frame: Instant,
 }
 
@@ -77,7 +82,26 @@ impl OpenWindow {
         let theme = window.theme();
         let egui =
             EguiState::new(egui::Context::default(), viewport_id, &window, None, theme, None);
-        Ok(Self { window, surface, egui, last_frame: Instant::now() })
+        Ok(Self {
+            window,
+            surface,
+            egui,
+            overview: None,
+            was_clicked: false,
+            last_frame: Instant::now(),
+        })
+    }
+
+    /// Keeps the tile that shows the whole of an image of `size`.
+    fn take_overview(&mut self, (width, height): (usize, usize), key: TileKey, tile: &[u8]) {
+        let [width, height] = [width, height].map(|len| len.div_ceil(1 << key.level).min(TILE_PX));
+        let mut rgba = Vec::with_capacity(width * height * 4);
+        for row in tile.chunks_exact(TEXTURE_PX * 4).skip(APRON_PX).take(height) {
+            rgba.extend(&row[APRON_PX * 4..(APRON_PX + width) * 4]);
+        }
+        let image = ColorImage::from_rgba_unmultiplied([width, height], &rgba);
+        let context = self.egui.egui_ctx();
+        self.overview = Some(context.load_texture("overview", image, TextureOptions::LINEAR));
     }
 
     /// Shows the panel: its triangles, and the commands of the user.
@@ -92,17 +116,26 @@ impl OpenWindow {
         let strokes = outline_strokes(app, pixels_per_point);
         let shape = stroke_shape(&strokes, pixels_per_point);
         let mut tool = pointer.tool;
+        let whole_picture = self.overview.as_ref().map(TextureHandle::id);
         let input = self.egui.take_egui_input(&self.window);
         let context = self.egui.egui_ctx().clone();
         let mut commands = Vec::new();
         let output = context.run_ui(input, |ui| {
             ui.painter().add(shape.clone());
-            commands = overlay(ui, app, &pointer.stroke, pixels_per_point);
+            commands = overlay(ui, app, &pointer.stroke, pixels_per_point, whole_picture);
             let side = egui::Panel::right("panel").exact_size(PANEL_WIDTH).resizable(false);
             let of_panel = side.show(ui, |ui| panel(ui, app, draft, &facts)).inner;
             commands.extend(of_panel.commands);
             tool = of_panel.tool;
         });
+        // A button that was clicked would take the keys of the picture from now on. A number becomes
+        // a field of text one pass after the click.
+        if std::mem::take(&mut self.was_clicked) && !context.text_edit_focused() {
+            context.memory_mut(|memory| {
+                memory.focused().inspect(|focused| memory.surrender_focus(*focused));
+            });
+        }
+        self.was_clicked = context.input(|input| input.pointer.any_released());
         if tool != pointer.tool {
             pointer.take_tool(tool);
         }
@@ -113,7 +146,8 @@ impl OpenWindow {
             textures: output.textures_delta,
             pixels_per_point,
         };
-        let needs_redraw = output.viewport_output.values().any(|v| v.repaint_delay.is_zero());
+        let is_animated = output.viewport_output.values().any(|v| v.repaint_delay.is_zero());
+        let needs_redraw = is_animated || self.was_clicked;
         PanelOutput { commands, frame, needs_redraw }
     }
 }
@@ -261,8 +295,17 @@ impl WindowApp {
         let elapsed = window.last_frame.elapsed().as_secs_f64();
         window.last_frame = Instant::now();
         let is_moving = self.state.view.step(elapsed.min(MAX_STEP_SECS));
-        let painter = &mut window.surface.painter;
+        let coarsest = self.state.view.coarsest_level();
+        let size = self.state.document.as_ref().map_or((1, 1), |document| document.size());
         for update in self.state.take_updates() {
+            match &update {
+                ScreenUpdate::Reset(_) => window.overview = None,
+                ScreenUpdate::ImageTile(key, tile) if key.level == coarsest => {
+                    window.take_overview(size, *key, tile);
+                }
+                _ => {}
+            }
+            let painter = &mut window.surface.painter;
             match update {
                 ScreenUpdate::Reset(size) => painter.start(size),
                 ScreenUpdate::ImageTile(key, tile) => painter.put_image(key, &tile),
@@ -270,6 +313,7 @@ impl WindowApp {
                 ScreenUpdate::ClearResults => painter.clear_data(0),
             }
         }
+        let painter = &mut window.surface.painter;
         self.state.request_tiles(|key| painter.has_image(key));
         let panel = window.run_panel(&self.state, &mut self.draft, &mut self.input);
         // Outlines are lines of the screen.

@@ -23,7 +23,7 @@ pub use outline_style::{
 pub use outline_tiles::{OutlineObject, OutlineStatus, outline_tile, outline_tile_bounds};
 pub use painter::Painter;
 pub use pyramid::Pyramid;
-pub use result_tiles::{ResultPlanes, data_tile, nuclei_tile};
+pub use result_tiles::{ResultPlanes, ShownObjects, data_tile, nuclei_tile, reviewed_tile};
 pub use slide_tiles::{SlideTiles, TileSource};
 pub use tile::{APRON_PX, TEXTURE_PX, TILE_PX, TileKey};
 pub use viewport::{ScreenPoint, Viewport};

@@ -13,7 +13,8 @@ use super::tile::{
 use crate::engine::Block;
 use crate::error::Result;
 use crate::instances::probability_to_u8;
-use crate::raster::{LabelMap, Plane, Point, ProbabilityMap, fill_polygon, nearest_index};
+use crate::raster::{LabelMap, Plane, Point, Polygon, ProbabilityMap, fill_polygon, nearest_index};
+use crate::review::ReviewObject;
 use crate::slide::SlideBounds;
 use crate::whole_slide::NucleusIndex;
 
@@ -78,29 +79,40 @@ pub fn nuclei_tile(size: (usize, usize), index: &NucleusIndex, key: TileKey) -> 
         canvas.mark_known(&block);
     }
     for (label, nucleus) in index.near(bounds) {
-        let [low, high] = short_label(label).to_le_bytes();
-        let texel = [probability_to_u8(nucleus.probability() as f32), low, high, 255];
-        for polygon in &nucleus.polygons {
-            for (i, ring) in polygon.iter().enumerate() {
-                // The first ring is the outline, the others are holes in it.
-                canvas.fill(ring, if i == 0 { texel } else { [0, 0, 0, 255] });
-            }
-        }
-        if canvas.downsample >= POINT_DOWNSAMPLE {
-            let (x, y) = nucleus.centroid;
-            canvas.set_point(Point { x, y }, texel);
-        }
+        canvas.add(label, &nucleus.polygons, nucleus.centroid, nucleus.probability());
     }
-    let block = canvas.block;
-    let rows = texel_positions(key.row, size.1.div_ceil(1 << key.level))?;
-    let columns = texel_positions(key.column, size.0.div_ceil(1 << key.level))?;
-    let mut texels = Vec::with_capacity(TEXTURE_BYTES);
-    for y in rows {
-        for x in columns {
-            texels.extend(canvas.texels.get(y - block.row, x - block.column));
-        }
+    canvas.texels(size, key)
+}
+
+/// What a tile of a reviewed result shows.
+#[derive(Debug, Default)]
+pub struct ShownObjects {
+    /// What is segmented, pixels of the finest level.
+    pub known: Vec<SlideBounds>,
+    /// Nuclei that count, what lies above at the end.
+    pub objects: Vec<ReviewObject>,
+}
+
+/// A tile of the nuclei that count after a person's decisions, as [`nuclei_tile`] gives it.
+/// `shown_in` gives what reaches into a rectangle.
+///
+/// # Errors
+/// [`Error::Mismatch`](crate::error::Error::Mismatch) for a tile that the slide has not.
+pub fn reviewed_tile(
+    size: (usize, usize),
+    key: TileKey,
+    shown_in: impl FnOnce(SlideBounds) -> ShownObjects,
+) -> Result<Vec<u8>> {
+    let mut canvas = TileCanvas::new(size, key)?;
+    let ShownObjects { known, objects } = shown_in(canvas.bounds());
+    for block in &known {
+        canvas.mark_known(block);
     }
-    Ok(texels)
+    for ReviewObject { id, nucleus, .. } in &objects {
+        let probability = nucleus.measurements.map_or(0.0, |measured| measured.mean_probability);
+        canvas.add(*id, &nucleus.polygons, nucleus.centroid, probability);
+    }
+    canvas.texels(size, key)
 }
 
 /// The part of a tile inside the image.
@@ -155,6 +167,34 @@ impl TileCanvas {
         fill_polygon(&points, self.block.width, self.block.height, |y, from, to| {
             self.texels.row_mut(y)[from..to].fill(texel);
         });
+    }
+
+    /// Fills an object whose mean probability is given.
+    fn add(&mut self, id: u32, polygons: &[Polygon], (x, y): (f64, f64), probability: f64) {
+        let [low, high] = short_label(id).to_le_bytes();
+        let texel = [probability_to_u8(probability as f32), low, high, 255];
+        for polygon in polygons {
+            for (i, ring) in polygon.iter().enumerate() {
+                // The first ring is the outline, the others are holes in it.
+                self.fill(ring, if i == 0 { texel } else { [0, 0, 0, 255] });
+            }
+        }
+        if self.downsample >= POINT_DOWNSAMPLE {
+            self.set_point(Point { x, y }, texel);
+        }
+    }
+
+    /// All with the apron.
+    fn texels(&self, size: (usize, usize), key: TileKey) -> Result<Vec<u8>> {
+        let rows = texel_positions(key.row, size.1.div_ceil(1 << key.level))?;
+        let columns = texel_positions(key.column, size.0.div_ceil(1 << key.level))?;
+        let mut texels = Vec::with_capacity(TEXTURE_BYTES);
+        for y in rows {
+            for x in columns {
+                texels.extend(self.texels.get(y - self.block.row, x - self.block.column));
+            }
+        }
+        Ok(texels)
     }
 
     fn set_point(&mut self, point: Point, texel: [u8; 4]) {

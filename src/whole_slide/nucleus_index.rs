@@ -99,6 +99,12 @@ impl NucleusIndex {
         self.finished.iter().map(|(block, nuclei)| (*block, nuclei.as_slice()))
     }
 
+    /// The nuclei of a block, if it is finished.
+    #[must_use]
+    pub fn block_nuclei(&self, block: usize) -> Option<&[SlideNucleus]> {
+        self.finished.get(&block).map(Vec::as_slice)
+    }
+
     fn of_blocks(
         (width, height): (usize, usize),
         scale: f64,

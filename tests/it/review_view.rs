@@ -140,7 +140,8 @@ fn a_rejected_nucleus_stays_rejected_when_the_image_is_opened_again() {
     assert_eq!(numbers(&edited), [found, 1, 1, 1]);
     let reopened = work.run(&[]);
     let sentence = reopened["status"].as_str().expect("status");
-    assert!(sentence.starts_with("Restored from this device: 3 decisions"), "{sentence}");
+    assert!(sentence.starts_with("Restored from this device: "), "{sentence}");
+    assert!(sentence.contains("3 decisions"), "{sentence}");
     let again = [segmented(), vec![export(&work.path("third.geojson"))]].concat();
     assert_eq!(numbers(&work.run(&again)), [found, 1, 1, 1]);
     let table = work.read("third.csv");
@@ -152,6 +153,106 @@ fn a_rejected_nucleus_stays_rejected_when_the_image_is_opened_again() {
     assert_eq!(of_person, ["accepted", "added"]);
     work.run(&[json!({ "prune": 0.5 }), json!({ "threshold": 0.9 }), json!("forget-state")]);
     assert_eq!(numbers(&work.run(&segmented())), [found, 0, 0, 0]);
+}
+
+#[test]
+fn nuclei_are_there_again_without_segmenting() {
+    let work = Workplace::new();
+    let first = [segmented(), vec![export(&work.path("first.geojson"))]].concat();
+    let found = work.run(&first)["nuclei"].as_u64().expect("nuclei");
+    let again = work.run(&[json!("wait"), export(&work.path("again.geojson"))]);
+    assert_eq!(again["nuclei"], found);
+    let wanted = format!("{found} nuclei → ");
+    assert!(again["status"].as_str().is_some_and(|status| status.starts_with(&wanted)), "{again}");
+    assert_eq!(work.read("again.csv"), work.read("first.csv"));
+    assert_eq!(work.read("again.geojson"), work.read("first.geojson"));
+    let opened = work.run(&[]);
+    let wanted = format!("Restored from this device: {found} nuclei, pixel size 0.25 µm.");
+    assert_eq!(opened["status"], wanted);
+    // Probabilities are kept too: another threshold needs no network.
+    let moved = work.run(&[json!("wait"), json!({ "threshold": 0.7 }), json!("wait")]);
+    assert_eq!(moved["older_settings"], Value::Null, "{moved}");
+    let restored = work.run(&[]);
+    assert_eq!((&restored["nuclei"], &restored["threshold"]), (&moved["nuclei"], &json!(0.7f32)));
+    // Of another model nothing is taken over.
+    let pruned = work.run(&[json!("wait"), json!({ "prune": 0.5 })]);
+    assert!(pruned["older_settings"].is_string(), "{pruned}");
+    work.run(&[json!("wait"), json!("forget-state")]);
+    let files = std::fs::read_dir(work.path("state")).expect("folder").count();
+    assert_eq!(files, 0, "nothing is kept");
+    assert_eq!(work.run(&[])["nuclei"], 0);
+}
+
+#[test]
+fn a_broken_result_is_said_and_left() {
+    let work = Workplace::new();
+    work.run(&segmented());
+    let files = std::fs::read_dir(work.path("state")).expect("folder");
+    let paths = files.map(|file| file.expect("file").path());
+    let result = paths.into_iter().find(|path| path.extension().is_some_and(|e| e == "nuclei"));
+    let result = result.expect("a result");
+    let bytes = std::fs::read(&result).expect("bytes");
+    std::fs::write(&result, &bytes[..bytes.len() / 2]).expect("cut");
+    std::fs::write(work.path("script.jsonl"), "\"wait\"").expect("script");
+    let (code, _, message) = run(&[
+        "view",
+        text(&work.image),
+        "--script",
+        text(&work.path("script.jsonl")),
+        "--state",
+        text(&work.path("state")),
+    ]);
+    assert!(code == Some(2) && message.contains(".nuclei"), "{message}");
+}
+
+#[test]
+fn the_stain_switch_makes_another_result_and_undo_brings_the_first_back() {
+    let work = Workplace::new();
+    let kept = [segmented(), vec![json!({ "keep-stain": true })]].concat();
+    let older = work.run(&kept);
+    let note = older["older_settings"].as_str().expect("note");
+    assert!(note.contains("matched colours"), "{note}");
+    let again = work.run(&[json!("wait"), json!({ "segment": "slide" }), json!("wait")]);
+    assert_eq!(again["older_settings"], Value::Null, "{again}");
+    let back = work.run(&[
+        json!("wait"),
+        json!({ "keep-stain": false }),
+        json!({ "segment": "slide" }),
+        json!("wait"),
+        json!("undo"),
+    ]);
+    assert_eq!(back["older_settings"], Value::Null, "{back}");
+    assert_eq!(back["nuclei"], again["nuclei"]);
+}
+
+#[test]
+fn the_fill_is_of_the_nuclei_that_count() {
+    let work = Workplace::new();
+    let first = [segmented(), vec![export(&work.path("first.geojson"))]].concat();
+    work.run(&first);
+    let clear = clear_nuclei(&rows(&work.read("first.csv")), 3);
+    let picture = |name: &str| json!({ "picture": work.path(name) });
+    let layers = |mask: f64| json!({ "layers": { "outline": 0.0, "mask": mask, "heat": 0.0 } });
+    let (x, y) = clear[1];
+    let commands = vec![
+        layers(0.0),
+        picture("plain.png"),
+        layers(1.0),
+        json!({ "reject": at(clear[0]) }),
+        json!({ "reject": at(clear[1]) }),
+        json!({ "add": circle(x, y, 5.0) }),
+        picture("filled.png"),
+    ];
+    work.run(&[segmented(), commands].concat());
+    let [plain, filled] = ["plain.png", "filled.png"]
+        .map(|name| image::open(work.path(name)).expect("picture").to_rgb8());
+    let is_filled = |(x, y): (f64, f64)| {
+        let (x, y) = (x as u32, y as u32);
+        plain.get_pixel(x, y) != filled.get_pixel(x, y)
+    };
+    assert!(!is_filled(clear[0]), "a rejected nucleus");
+    assert!(is_filled(clear[1]), "an added one in its place");
+    assert!(is_filled(clear[2]), "one of the model");
 }
 
 #[test]
@@ -198,7 +299,7 @@ fn twenty_mixed_steps_undone_give_the_first_export_byte_for_byte() {
     assert_eq!(again["undo"], "accept a nucleus");
     assert_eq!(again["regions"][0]["name"], "stroma");
     let note = again["older_settings"].as_str().expect("note");
-    assert!(note.contains("threshold") && note.contains("pixel size"), "{note}");
+    assert!(note.contains("a model of") && note.contains("pixel size"), "{note}");
 }
 
 const SHAPELY: &str = r"
@@ -351,14 +452,14 @@ fn states_of_a_list_are_kept_apart_and_old_results_stay_visible() {
     assert_eq!((&first["slide"], &first["added"]), (&json!("tissue.png"), &json!(1)));
     let second = work.run(&[json!({ "open": other })]);
     assert_eq!((&second["slide"], &second["added"]), (&json!("other.png"), &json!(2)));
-    // A threshold that was moved takes nothing from the screen.
+    // Another model takes nothing from the screen.
     let moved = [
         segmented(),
-        vec![json!({ "threshold": 0.8 }), json!({ "picture": work.path("older.png") })],
+        vec![json!({ "prune": 0.5 }), json!({ "picture": work.path("older.png") })],
     ];
     let older = work.run(&moved.concat());
     assert!(older["nuclei"].as_u64().is_some_and(|nuclei| nuclei > 10), "{older}");
-    assert!(older["older_settings"].as_str().is_some_and(|note| note.contains("threshold")));
+    assert!(older["older_settings"].as_str().is_some_and(|note| note.contains("a model of")));
     let is_outline = |[r, g, b]: [u8; 3]| g > r.saturating_add(40) && b > 170;
     let picture = image::open(work.path("older.png")).expect("picture").to_rgb8();
     assert!(picture.pixels().filter(|pixel| is_outline(pixel.0)).count() > 500);
