@@ -454,10 +454,8 @@ fn states_of_a_list_are_kept_apart_and_old_results_stay_visible() {
     let second = work.run(&[json!({ "open": other })]);
     assert_eq!((&second["slide"], &second["added"]), (&json!("other.png"), &json!(2)));
     // Another model takes nothing from the screen.
-    let moved = [
-        segmented(),
-        vec![json!({ "prune": 0.5 }), json!({ "picture": work.path("older.png") })],
-    ];
+    let moved =
+        [segmented(), vec![json!({ "prune": 0.5 }), json!({ "picture": work.path("older.png") })]];
     let older = work.run(&moved.concat());
     assert!(older["nuclei"].as_u64().is_some_and(|nuclei| nuclei > 10), "{older}");
     assert!(older["older_settings"].as_str().is_some_and(|note| note.contains("a model of")));
