@@ -325,7 +325,10 @@ export class ManyFiles {
     };
   }
 
-  /** As the panel has it. Two of those that ship remove the same share of filters. @param {Model} model */
+  /**
+   * As the panel has it. Two of those that ship remove the same share of filters.
+   * @param {Model} model
+   */
   #modelName({ facts: { family, ratio } }) {
     const { page } = this;
     const name = `${family}-${Math.round(ratio * 100)}`;

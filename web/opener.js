@@ -8,6 +8,7 @@ import { showNotes } from "./notes.js";
 /** @import { Page } from "./page.js" */
 /** @import { ImageFacts, SlideFacts } from "./worker-api.d.ts" */
 
+const READING = "Reading the image…";
 /** Pixel size of the sample, µm. */
 const SAMPLE_MPP = 0.25;
 
@@ -91,11 +92,12 @@ export class Opener {
     const { page } = this;
     return this.#runReadingTask(async (check) => {
       await this.#leave();
-      page.showStatus("Reading the image…");
+      page.showStatus(READING);
       try {
         await this.#readBlob(source, blob, check);
       } finally {
-        page.showStatus("");
+        // What was found stays in sight.
+        if (elements.status.textContent === READING) page.showStatus("");
       }
     });
   }

@@ -372,7 +372,10 @@ export class Page {
     return value === "" || (Number(value) >= MIN_MPP && Number(value) <= MAX_MPP);
   }
 
-  /** Whether the model can read pixels of that size. @param {number} mpp µm; anything else passes */
+  /**
+   * Whether the model can read pixels of that size.
+   * @param {number} mpp µm; anything else passes
+   */
   #isUsableMpp(mpp) {
     const modelMpp = this.model?.facts.mpp ?? 0;
     if (!(mpp >= MIN_MPP && mpp <= MAX_MPP && modelMpp > 0)) return true;

@@ -182,7 +182,7 @@ impl ResultShelf {
         Some(index.bounds(block))
     }
 
-    /// Shows a result that was saved: as the one in use if it is of these settings, else as an older
+    /// Shows a saved result: as the one in use if it is of these settings, else as an older
     /// one.
     pub(super) fn take_result(&mut self, result: SlideResult, settings: &ResultSettings) {
         self.note_change();

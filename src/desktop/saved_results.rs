@@ -22,7 +22,7 @@ impl ResultSettings {
     }
 }
 
-/// The result whose nuclei count as bytes; none if there is none any more. The results are locked for
+/// The result whose nuclei count as bytes; none if there is none any more. Results are locked for
 /// a block at a time, so that the screen need not wait.
 ///
 /// # Errors

@@ -128,7 +128,7 @@ impl OpenWindow {
             commands.extend(of_panel.commands);
             tool = of_panel.tool;
         });
-        // A button that was clicked would take the keys of the picture from now on. A number becomes
+        // A clicked button would take the keys of the picture from now on. A number becomes
         // a field of text one pass after the click.
         if std::mem::take(&mut self.was_clicked) && !context.text_edit_focused() {
             context.memory_mut(|memory| {

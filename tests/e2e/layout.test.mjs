@@ -389,7 +389,7 @@ test("with the keyboard on the picture a cross-hair shows where Enter selects", 
   await waitForStatus(page, "^No nucleus here\\.$");
   await goTo(...places.hit);
   await page.keyboard.press("Enter");
-  await waitForStatus(page, "^Nucleus( [0-9]+)?[.,]");
+  await waitForStatus(page, "^Nucleus [0-9]+: area ");
   await page.screenshot({ path: join(shots, "cross-hair.png") });
   await context.close();
 });

@@ -302,7 +302,11 @@ fn an_image_of_another_pixel_size_is_resampled_and_its_results_are_in_its_own_pi
             &std::fs::read(out.join(format!("{name}.labels.png"))).expect("labels"),
             DecodeLimits::default(),
         );
-        let row = |l: &str| l.split(',').skip(2).map(|v| v.parse().expect("number")).collect();
+        // Between the id and the status are numbers.
+        let row = |line: &str| {
+            let (numbers, _) = line.rsplit_once(',').expect("columns");
+            numbers.split(',').skip(2).map(|v| v.parse().expect("number")).collect()
+        };
         let rows: Vec<Vec<f64>> = table.lines().skip(1).map(row).collect();
         (found["nuclei"].as_u64().expect("count"), rows, labels.expect("label map").map)
     };

@@ -60,7 +60,7 @@ fn shipped_models_are_written_back_byte_for_byte_and_their_history_is_understood
         let pruned = history.iter().any(|step| matches!(step, HistoryStep::Prune { .. }));
         assert_eq!(pruned, name != "00", "{name}");
         // The model of the page's first visit.
-        let is_rounded = history.contains(&HistoryStep::Round { significant_bits: 6 });
+        let is_rounded = history.contains(&HistoryStep::Round { significant_bits: 5 });
         assert_eq!(is_rounded, name == "50", "{name}");
         let unknown = history.iter().any(|step| matches!(step, HistoryStep::Other { .. }));
         assert!(!unknown, "{name}: {history:?}");
