@@ -1,4 +1,5 @@
-// The page on the mosaic: time to segment all of it, and peak memory of the tab. `cargo xtask bench
+// The page on the mosaic: time to segment all of it and to find the nuclei again at another threshold,
+// frames a second while the view moves, and peak memory of the tab. `cargo xtask bench
 // slide` calls it: node benches/slide_page.mjs [--json]. It reads the memory of processes in /proc,
 // so it needs Linux.
 import { readFileSync, readdirSync } from "node:fs";
@@ -47,6 +48,37 @@ const sampling = setInterval(() => {
 const startedAt = Date.now();
 await page.evaluate(() => globalThis.prunella.segmentSlide("slide"));
 const seconds = (Date.now() - startedAt) / 1000;
+const thresholdSeconds = await page.evaluate(async () => {
+  const { store } = globalThis.prunella;
+  const startedAt = performance.now();
+  store.apply({ threshold: 0.6 });
+  // All blocks are found again when no block has older settings.
+  do {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const { dataset } = document.documentElement;
+    if (dataset.state === "idle" && performance.now() - startedAt > 100) break;
+  } while (performance.now() - startedAt < 120e3);
+  return (performance.now() - startedAt) / 1000;
+});
+/** Frames a second while the view moves for three seconds at a scale. */
+const frames = (scale) =>
+  page.evaluate(async (scale) => {
+    const { canvasView } = globalThis.prunella;
+    canvasView.viewport.setState(canvasView.width / 2, canvasView.height / 2, scale);
+    canvasView.requestFrame();
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    const startedAt = performance.now();
+    let count = 0;
+    while (performance.now() - startedAt < 3000) {
+      canvasView.viewport.pan(3, 2);
+      canvasView.requestFrame();
+      await new Promise(requestAnimationFrame);
+      count += 1;
+    }
+    return count / 3;
+  }, scale);
+const framesNear = await frames(1);
+const framesFar = await frames(0.25);
 clearInterval(sampling);
 const nuclei = Number((await page.textContent("#count")).replaceAll(",", ""));
 await browser.close();
@@ -57,6 +89,9 @@ if (process.argv.includes("--json")) {
       page_first_view: opened,
       page_seconds: seconds,
       page_nuclei: nuclei,
+      page_threshold_seconds: thresholdSeconds,
+      page_frames_near: framesNear,
+      page_frames_far: framesFar,
       page_peak_bytes: peak,
     }),
   );
@@ -68,6 +103,13 @@ if (process.argv.includes("--json")) {
   console.log(
     "| page: all of the mosaic, two workers, 0.9 with the hidden layer " +
       `| ${seconds.toFixed(0)} s, ${nuclei} nuclei | |`,
+  );
+  console.log(
+    `| page: another threshold on all of it | ${thresholdSeconds.toFixed(1)} s | ≤ 1 s |`,
+  );
+  console.log(
+    "| page: frames a second while the view moves, at 1 and at 0.25 screen pixels a pixel " +
+      `| ${framesNear.toFixed(0)}, ${framesFar.toFixed(0)} | ≥ 54 |`,
   );
   console.log(`| page: peak memory of the tab | ${(peak / 1e6).toFixed(0)} MB | ≤ 600 MB |`);
 }

@@ -264,6 +264,8 @@ test("requests for tiles that left the view are cancelled", async () => {
       if (name === "cancelSlideTiles") cancelled.push(...args[0]);
       return call.call(engine, name, ...args);
     };
+    // Without the tiles that were drawn before.
+    canvasView.setImage(canvasView.width, canvasView.height, true);
     for (const x of [450, 60]) {
       canvasView.viewport.setState(x, 60, 40);
       canvasView.requestFrame();
