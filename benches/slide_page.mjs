@@ -1,5 +1,5 @@
-// The page on the mosaic: time to segment all of it and to find the nuclei again at another threshold,
-// frames a second while the view moves, and peak memory of the tab. `cargo xtask bench
+// The page on the mosaic: time to segment all of it and to find the nuclei again at another
+// threshold, frames a second while the view moves, and peak memory of the tab. `cargo xtask bench
 // slide` calls it: node benches/slide_page.mjs [--json]. It reads the memory of processes in /proc,
 // so it needs Linux.
 import { readFileSync, readdirSync } from "node:fs";

@@ -188,7 +188,8 @@ test("the slider prunes in the page and the agreement is shown", async () => {
   assert.match(await page.textContent("#model-kind"), /without fine-tuning/);
   const cut = Number((await page.textContent("#parameters")).replaceAll(",", ""));
   assert.ok(cut > 78_777 && cut < 916_959, `${cut} parameters`);
-  assert.match(page.url(), /r=80/);
+  // The address follows after a pause.
+  await page.waitForURL(/r=80/);
   await context.close();
 });
 
