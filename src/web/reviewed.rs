@@ -606,6 +606,10 @@ impl Session {
     ///
     /// # Errors
     /// A sentence without an image.
+    #[allow(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method is of one lifetime, the argument of with_reviewed of any"
+    )]
     pub fn summary(&self, slot: u32) -> std::result::Result<String, JsValue> {
         let state = self.state.borrow();
         let progress = state.progress(slot);
