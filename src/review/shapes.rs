@@ -82,7 +82,7 @@ pub fn closed_stroke(stroke: &[Point]) -> Result<Vec<Polygon>> {
 }
 
 /// The region inside corners or a stroke that is closed by a straight line: as it was drawn where
-/// that is valid; else what it goes around, on a grid of at most [`MAX_REGION_CELLS`] cells a side.
+/// that is valid; else what it goes around, on a grid of at most 1500 cells a side.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a stroke around nothing, [`Error::Limit`] for one that is too large.
