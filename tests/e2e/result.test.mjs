@@ -158,7 +158,7 @@ test("threshold, table, selection and comparison follow the controls", async () 
   const rows = page.locator("#table tbody tr");
   await page.waitForFunction(() => document.querySelectorAll("#table tbody tr").length > 3);
   await rows.first().locator("button").click();
-  assert.match((await rows.first().getAttribute("class")) ?? "", /selected/);
+  await page.waitForSelector("#table tbody tr:first-child.selected");
   await page.waitForFunction(() => /v=[\d.]+,[\d.]+,4/.test(location.hash), null, {
     timeout: 10_000,
   });
