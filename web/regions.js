@@ -230,11 +230,24 @@ export class Regions {
       if (!this.#apply({ "add-regions": regions })) return;
       const count = regions.length === 1 ? "1 region" : `${formatCount(regions.length)} regions`;
       const rest = detections > 0 ? ` ${formatCount(detections)} detections were left out.` : "";
-      page.showStatus(`${count} opened.${rest} ${found.notes.join(" ")}`);
+      const outside = this.#outsideNote(regions);
+      page.showStatus(`${count} opened.${rest}${outside} ${found.notes.join(" ")}`);
       this.#offerOther(file, "comparison");
     } catch (error) {
       page.showError(error);
     }
+  }
+
+  /** How many regions no part of the image belongs to. @param {NamedRegion[]} regions */
+  #outsideNote(regions) {
+    const { width, height } = this.page.canvasView;
+    const isOutside = (/** @type {NamedRegion} */ { polygons }) => {
+      const { left, top, right, bottom } = boundsOf(polygons);
+      return right <= 0 || bottom <= 0 || left >= width || top >= height;
+    };
+    const outside = regions.filter(isOutside).length;
+    if (outside === 0) return "";
+    return ` ${outside === 1 ? "1 region lies" : `${outside} regions lie`} outside the image.`;
   }
 
   /** @param {File} file @param {"regions" | "comparison" | undefined} other */

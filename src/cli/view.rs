@@ -106,6 +106,7 @@ fn run_script(a: &WindowArguments, file: &Path, output: Output) -> Result<Comman
         check_alert(&app).at(file)?;
     }
     app.apply(&Command::Wait)?;
+    app.finish_saving();
     check_alert(&app).at(file)?;
     let count = app.counts().unwrap_or_default();
     let notes = [&app.notes[..], &app.job_notes[..]].concat();

@@ -739,6 +739,14 @@ impl AppState {
         }
     }
 
+    /// Keeps the state of the open document and waits until it is written; what went wrong becomes
+    /// an alert.
+    pub fn finish_saving(&mut self) {
+        self.save_state();
+        self.store.wait();
+        self.check_store();
+    }
+
     /// Reports what went wrong while the state was kept.
     pub(super) fn check_store(&mut self) {
         if let Some(error) = self.store.problem() {

@@ -26,9 +26,9 @@ pub(super) const SMALL_TEXT: f32 = 11.5;
 const ALERT_COLOUR: Color32 = Color32::from_rgb(235, 90, 80);
 const OLDER_COLOUR: Color32 = Color32::from_rgb(240, 190, 90);
 const KEY_HELP: &str = "Arrows move, + and − zoom, 0 shows all. Enter segments the view, \
-    Shift+Enter all, Esc stops. A accepts, X rejects, U takes back, Shift+click selects more, J \
+    Shift+Enter all, Esc stops. A accepts, X rejects, T takes back, Shift+click selects more, J \
     merges, N goes to the next uncertain nucleus, Shift+N back. Ctrl+Z undoes, Ctrl+Y does again. \
-    Page down and up: next and previous file. E exports, O outlines, M fill, H probability. Drop \
+    Page down and up: next and previous file. E exports, O outlines, F fill, H probability. Drop \
     slides, a folder or a model on the window.";
 const STAIN_HELP: &str = "Colours paler or stronger than those that the model learned from are \
     brought into their range for the model. The picture and the measurements keep theirs.";

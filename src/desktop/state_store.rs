@@ -182,6 +182,16 @@ impl StateStore {
         Ok(())
     }
 
+    /// Waits until everything is written that was given so far.
+    pub(super) fn wait(&self) {
+        if let Some(writer) = &self.writer {
+            let (send, written) = channel();
+            writer.send(Errand::Report(send));
+            // The thread ends only with the store.
+            drop(written.recv());
+        }
+    }
+
     /// What went wrong while states were written since the last call.
     pub(super) fn problem(&self) -> Option<Error> {
         self.writer.as_ref().and_then(|writer| writer.errors.try_iter().last())

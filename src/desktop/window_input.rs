@@ -46,15 +46,15 @@ pub(super) enum Tool {
 }
 
 impl Tool {
-    /// All of them with their names and keys.
+    /// All of them with their names and keys; those that the page has too have its keys.
     pub(super) const ALL: [(Self, &str, &str); 7] = [
         (Self::Look, "Look", "V"),
         (Self::Nucleus, "Nucleus", "B"),
-        (Self::Redraw, "Redraw", "D"),
+        (Self::Redraw, "Redraw", "R"),
         (Self::Split, "Split", "S"),
         (Self::Region, "Region", "G"),
-        (Self::Rectangle, "Rectangle", "R"),
-        (Self::Ruler, "Ruler", "L"),
+        (Self::Rectangle, "Rectangle", "C"),
+        (Self::Ruler, "Ruler", "M"),
     ];
 }
 
@@ -282,12 +282,12 @@ fn character_command(key: &str, app: &AppState) -> Option<Command> {
         "0" => return Some(Command::Fit),
         "a" => return Some(Command::Accept(None)),
         "x" => return Some(Command::Reject(None)),
-        "u" => return Some(Command::Forget(None)),
+        "t" => return Some(Command::Forget(None)),
         "j" => return Some(Command::Merge(Vec::new())),
         "n" => return Some(Command::Next),
         "e" => return Some(Command::Export(export_path(app))),
         "o" => layers.outline = toggled(layers.outline),
-        "m" => layers.mask = toggled(layers.mask),
+        "f" => layers.mask = toggled(layers.mask),
         "h" => layers.heat = toggled(layers.heat),
         _ => return None,
     }

@@ -1,50 +1,21 @@
 // Accessibility, phones, dark mode, offline use and installation.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import {
   dropFile,
   idle,
-  launch,
   moveSlider,
   openPage,
-  serve,
   shots,
-  site,
   tissuePng,
+  violations,
   waitForNuclei,
 } from "./harness.mjs";
+import { browser, host } from "./started.mjs";
 import { tiff } from "./tiff.mjs";
 
-const axeSource = readFileSync(
-  createRequire(import.meta.url).resolve("axe-core/axe.min.js"),
-  "utf8",
-);
 const field = tissuePng(50, 60, 128, 96);
-let browser, host;
-before(async () => {
-  browser = await launch();
-  host = await serve(site);
-});
-after(async () => {
-  await browser.close();
-  host.close();
-});
-
-/** Violations of WCAG 2 AA that axe finds. */
-async function violations(page) {
-  await page.evaluate(axeSource);
-  const report = await page.evaluate(() =>
-    globalThis.axe.run(document, {
-      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"],
-    }),
-  );
-  return report.violations.map(
-    (v) => `${v.id}: ${v.nodes.map((n) => n.target.join(" ")).join(", ")}`,
-  );
-}
 
 test("axe finds nothing, in light and dark, empty, with results and in the dialog", async () => {
   for (const colorScheme of ["light", "dark"]) {

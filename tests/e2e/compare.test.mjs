@@ -3,40 +3,26 @@ import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { PNG } from "pngjs";
 import {
   dropFile,
   idle,
-  launch,
   modelPath,
   nativeFiles,
   openPage,
   runProgram,
-  serve,
   shots,
-  site,
   tissuePng,
   waitForNuclei,
 } from "./harness.mjs";
+import { browser, host } from "./started.mjs";
 
 const WIDTH = 400;
 const HEIGHT = 300;
-let server;
-let browser;
-
-before(async () => {
-  server = await serve(site);
-  browser = await launch();
-});
-
-after(async () => {
-  await browser?.close();
-  server?.close();
-});
 
 async function openTissue() {
-  const opened = await openPage(browser, `${server.address}?device=cpu#r=90`);
+  const opened = await openPage(browser, `${host.address}?device=cpu#r=90`);
   await dropFile(opened.page, "field.png", tissuePng(0, 0, WIDTH, HEIGHT));
   await waitForNuclei(opened.page);
   return opened;

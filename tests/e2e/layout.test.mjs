@@ -3,40 +3,24 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { PNG } from "pngjs";
 import {
   dropFile,
   idle,
-  launch,
   modelPath,
   moveSlider,
   openPage,
+  PHONE,
   saveFile,
-  serve,
   shots,
-  site,
   tissuePng,
   waitForNuclei,
 } from "./harness.mjs";
+import { browser, host } from "./started.mjs";
 import { tiff } from "./tiff.mjs";
 
 const field = tissuePng(50, 60, 160, 120);
-const PHONE = {
-  viewport: { width: 390, height: 844 },
-  deviceScaleFactor: 2,
-  hasTouch: true,
-  isMobile: true,
-};
-let browser, host;
-before(async () => {
-  browser = await launch();
-  host = await serve(site);
-});
-after(async () => {
-  await browser.close();
-  host.close();
-});
 
 const open = (options, fragment = "#r=90&u=1") =>
   openPage(browser, `${host.address}?device=cpu${fragment}`, options);

@@ -4,32 +4,13 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import {
-  idle,
-  launch,
-  openPage,
-  saveFile,
-  serve,
-  shots,
-  site,
-  tissuePng,
-  waitForNuclei,
-} from "./harness.mjs";
+import { test } from "node:test";
+import { idle, openPage, saveFile, shots, tissuePng, waitForNuclei } from "./harness.mjs";
+import { browser, host } from "./started.mjs";
 
 const SETTINGS = "?device=cpu#r=90&u=1";
 const fields = [0, 1, 2].map((i) => tissuePng(10 + 60 * i, 20, 160, 120));
 const PYTHON = join(import.meta.dirname, "../../target/tools/python/bin/python");
-let browser, host;
-
-before(async () => {
-  browser = await launch();
-  host = await serve(site);
-});
-after(async () => {
-  await browser.close();
-  host.close();
-});
 
 function png(name, buffer) {
   return { name, mimeType: "image/png", buffer };

@@ -1,30 +1,11 @@
 // Results that follow their settings: another threshold, older results, Continue, saved results.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import {
-  dropFile,
-  idle,
-  launch,
-  openPage,
-  saveFile,
-  serve,
-  site,
-  tissuePng,
-  waitForNuclei,
-} from "./harness.mjs";
+import { test } from "node:test";
+import { dropFile, idle, openPage, saveFile, tissuePng, waitForNuclei } from "./harness.mjs";
+import { browser, host } from "./started.mjs";
 import { tiff } from "./tiff.mjs";
 
 const slide = tiff(tissuePng(0, 0, 480, 360));
-let browser, host;
-
-before(async () => {
-  browser = await launch();
-  host = await serve(site);
-});
-after(async () => {
-  await browser.close();
-  host.close();
-});
 
 /** GeoJSON and CSV, as the page saves them. */
 async function files(page) {

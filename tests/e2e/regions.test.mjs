@@ -1,37 +1,15 @@
 // Regions: drawn with every tool, by keyboard, named, counted, undone, saved and opened.
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import {
-  dropFile,
-  idle,
-  launch,
-  openPage,
-  saveFile,
-  serve,
-  shots,
-  site,
-  tissuePng,
-  waitForNuclei,
-} from "./harness.mjs";
+import { test } from "node:test";
+import { dropFile, idle, openPage, saveFile, shots, tissuePng, waitForNuclei } from "./harness.mjs";
+import { browser, host } from "./started.mjs";
 
 const WIDTH = 500;
 const HEIGHT = 400;
-let server;
-let browser;
-
-before(async () => {
-  server = await serve(site);
-  browser = await launch();
-});
-
-after(async () => {
-  await browser?.close();
-  server?.close();
-});
 
 async function openTissue(options) {
-  const opened = await openPage(browser, `${server.address}?device=cpu#r=90`, options);
+  const opened = await openPage(browser, `${host.address}?device=cpu#r=90`, options);
   await dropFile(opened.page, "field.png", tissuePng(0, 0, WIDTH, HEIGHT));
   await waitForNuclei(opened.page);
   return opened;

@@ -2,33 +2,21 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { PNG } from "pngjs";
 import {
   dropFile,
   idle,
-  launch,
   moveSlider,
   nativeFiles,
   openPage,
   root,
   saveFile,
-  serve,
   shots,
-  site,
   tissuePng,
   waitForNuclei,
 } from "./harness.mjs";
-
-let browser, host;
-before(async () => {
-  browser = await launch();
-  host = await serve(site);
-});
-after(async () => {
-  await browser.close();
-  host.close();
-});
+import { browser, host } from "./started.mjs";
 
 /** Endings of the native command's files, and the page's buttons. */
 const FILES = {

@@ -1,27 +1,9 @@
 // The note about foreign stains and the switch for matching colours.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { PNG } from "pngjs";
-import {
-  dropFile,
-  launch,
-  openPage,
-  saveFile,
-  serve,
-  site,
-  tissuePng,
-  waitForNuclei,
-} from "./harness.mjs";
-
-let browser, host;
-before(async () => {
-  browser = await launch();
-  host = await serve(site);
-});
-after(async () => {
-  await browser.close();
-  host.close();
-});
+import { dropFile, openPage, saveFile, tissuePng, waitForNuclei } from "./harness.mjs";
+import { browser, host } from "./started.mjs";
 
 /** A PNG with every pixel changed by `change(red, green, blue)`. */
 function recoloured(png, change) {

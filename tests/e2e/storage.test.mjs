@@ -1,12 +1,11 @@
 // What the page keeps on the device: it comes back after a reload, belongs to one image and one
 // tab, has a limit, and can be removed.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { join } from "node:path";
 import {
   dropFile,
   idle,
-  launch,
   moveSlider,
   openPage,
   saveFile,
@@ -16,6 +15,7 @@ import {
   tissuePng,
   waitForNuclei,
 } from "./harness.mjs";
+import { browser, host } from "./started.mjs";
 import { tiff } from "./tiff.mjs";
 
 const SETTINGS = "?device=cpu#r=90&u=1";
@@ -23,16 +23,6 @@ const START = "?device=cpu";
 const field = tissuePng(10, 20, 160, 120);
 const other = tissuePng(200, 40, 160, 120);
 const large = tissuePng(0, 0, 400, 300);
-let browser, host;
-
-before(async () => {
-  browser = await launch();
-  host = await serve(site);
-});
-after(async () => {
-  await browser.close();
-  host.close();
-});
 
 async function pageWith(bytes, name = "field.png", options = {}) {
   const opened = await openPage(browser, host.address + SETTINGS, options);

@@ -1,37 +1,21 @@
 // Editing: tools, the card of an object, undo, the review queue, by mouse, keyboard and touch.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import {
   dropFile,
-  launch,
   moveSlider,
   openPage,
+  PHONE,
   saveFile,
-  serve,
   shots,
-  site,
   tissuePng,
+  violations,
   waitForNuclei,
 } from "./harness.mjs";
+import { browser, host } from "./started.mjs";
 
-const axeSource = readFileSync(
-  createRequire(import.meta.url).resolve("axe-core/axe.min.js"),
-  "utf8",
-);
 const field = tissuePng(50, 60, 256, 192);
-const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
-let browser, host;
-before(async () => {
-  browser = await launch();
-  host = await serve(site);
-});
-after(async () => {
-  await browser.close();
-  host.close();
-});
 
 /** The page with a segmented image. */
 async function openField(options = {}) {
@@ -370,16 +354,7 @@ test("axe finds nothing with a tool, the card and the table", async () => {
     await page.evaluate(() => {
       document.getElementById("table-details").open = true;
     });
-    await page.evaluate(axeSource);
-    const report = await page.evaluate(() =>
-      globalThis.axe.run(document, {
-        runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"],
-      }),
-    );
-    assert.deepEqual(
-      report.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(" ")).join(", ")}`),
-      [],
-    );
+    assert.deepEqual(await violations(page), []);
     const name = `tools-${options.isMobile ? "phone" : "desktop"}.png`;
     await page.screenshot({ path: join(shots, name) });
     await context.close();

@@ -206,6 +206,23 @@ fn a_broken_result_is_said_and_left() {
 }
 
 #[test]
+fn a_place_that_cannot_be_written_is_said() {
+    let work = Workplace::new();
+    // A file where the folder should be.
+    std::fs::write(work.path("state"), "").expect("file");
+    std::fs::write(work.path("script.jsonl"), "{\"mpp\": 0.25}").expect("script");
+    let (code, _, message) = run(&[
+        "view",
+        text(&work.image),
+        "--script",
+        text(&work.path("script.jsonl")),
+        "--state",
+        text(&work.path("state")),
+    ]);
+    assert!(code == Some(2) && message.contains("state"), "{message}");
+}
+
+#[test]
 fn the_stain_switch_makes_another_result_and_undo_brings_the_first_back() {
     let work = Workplace::new();
     let kept = [segmented(), vec![json!({ "keep-stain": true })]].concat();
