@@ -188,7 +188,7 @@ impl StateStore {
             let (send, written) = channel();
             writer.send(Errand::Report(send));
             // The thread ends only with the store.
-            drop(written.recv());
+            written.recv().unwrap_or_default();
         }
     }
 
