@@ -45,21 +45,6 @@ let peak = tabBytes();
 const sampling = setInterval(() => {
   peak = Math.max(peak, tabBytes());
 }, SAMPLE_MS);
-const startedAt = Date.now();
-await page.evaluate(() => globalThis.prunella.segmentSlide("slide"));
-const seconds = (Date.now() - startedAt) / 1000;
-/** Time until all blocks have their nuclei at another threshold. */
-const thresholdSeconds = await page.evaluate(async () => {
-  const { store, engine } = globalThis.prunella;
-  const startedAt = performance.now();
-  store.apply({ threshold: 0.6 });
-  for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    const { threshold, done, wanted } = await engine.callJson("summary", 0);
-    if (Math.abs(threshold - 0.6) < 1e-3 && done === wanted) break;
-  }
-  return (performance.now() - startedAt) / 1000;
-});
 /** Frames a second while the view moves for three seconds at a scale. */
 const frames = (scale) =>
   page.evaluate(async (scale) => {
@@ -77,6 +62,24 @@ const frames = (scale) =>
     }
     return count / 3;
   }, scale);
+const startedAt = Date.now();
+const segmentation = page.evaluate(() => globalThis.prunella.segmentSlide("slide"));
+await page.waitForTimeout(2000);
+const framesSegmenting = await frames(0.25);
+await segmentation;
+const seconds = (Date.now() - startedAt) / 1000;
+/** Time until all blocks have their nuclei at another threshold. */
+const thresholdSeconds = await page.evaluate(async () => {
+  const { store, engine } = globalThis.prunella;
+  const startedAt = performance.now();
+  store.apply({ threshold: 0.6 });
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const { threshold, done, wanted } = await engine.callJson("summary", 0);
+    if (Math.abs(threshold - 0.6) < 1e-3 && done === wanted) break;
+  }
+  return (performance.now() - startedAt) / 1000;
+});
 const framesNear = await frames(1);
 const framesFar = await frames(0.25);
 clearInterval(sampling);
@@ -90,6 +93,7 @@ if (process.argv.includes("--json")) {
       page_seconds: seconds,
       page_nuclei: nuclei,
       page_threshold_seconds: thresholdSeconds,
+      page_frames_segmenting: framesSegmenting,
       page_frames_near: framesNear,
       page_frames_far: framesFar,
       page_peak_bytes: peak,
@@ -111,5 +115,6 @@ if (process.argv.includes("--json")) {
     "| page: frames a second while the view moves, at 1 and at 0.25 screen pixels a pixel " +
       `| ${framesNear.toFixed(0)}, ${framesFar.toFixed(0)} | ≥ 54 |`,
   );
+  console.log(`| page: the same while it segments | ${framesSegmenting.toFixed(0)} | ≥ 40 |`);
   console.log(`| page: peak memory of the tab | ${(peak / 1e6).toFixed(0)} MB | ≤ 600 MB |`);
 }

@@ -228,6 +228,7 @@ export class Opener {
     if (urlState.view) page.canvasView.setCssView(urlState.view);
     urlState.mpp = undefined;
     urlState.view = undefined;
+    urlState.threshold = undefined;
     check();
     await page.showKept(kept?.results, check);
   }

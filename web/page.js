@@ -334,6 +334,9 @@ export class Page {
     const isReplaced = isReceived && model.loaded === null;
     this.lostModel = !this.models.isKnown(model.loaded);
     if (isReplaced || this.lostModel) this.applyQuietly({ model: present });
+    // So is a threshold that came with it.
+    const { threshold } = this.address.urlState;
+    if (isReceived && threshold !== undefined) this.applyQuietly({ threshold });
     if (view) this.canvasView.setCssView(view);
   }
 

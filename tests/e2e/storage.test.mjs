@@ -163,6 +163,14 @@ test("a new tab goes on with the last image; a link with a model does not open i
   await received.goto(link);
   await idle(received);
   assert.equal(await received.isVisible("#drop-hint"), true);
+  // A threshold that came with the link is used, and not the one that is kept of the image.
+  const strict = await context.newPage();
+  await strict.goto("about:blank");
+  await strict.goto(`${link.replace(/&t=[^&]*/, "")}&t=0.7`);
+  await idle(strict);
+  await dropFile(strict, "field.png", field);
+  await waitForNuclei(strict);
+  assert.equal(await strict.inputValue("#threshold"), "70");
   await context.close();
 });
 
