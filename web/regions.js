@@ -231,7 +231,8 @@ export class Regions {
       const count = regions.length === 1 ? "1 region" : `${formatCount(regions.length)} regions`;
       const rest = detections > 0 ? ` ${formatCount(detections)} detections were left out.` : "";
       const outside = this.#outsideNote(regions);
-      page.showStatus(`${count} opened.${rest}${outside} ${found.notes.join(" ")}`);
+      const notes = found.notes.map((note) => ` ${note}.`).join("");
+      page.showStatus(`${count} opened.${rest}${outside}${notes}`);
       this.#offerOther(file, "comparison");
     } catch (error) {
       page.showError(error);
