@@ -112,7 +112,7 @@ fn describe(info: &ModelInfo<'_>) -> String {
         "reads {0}×{0} RGB patches at {1} µm a pixel and classifies the centre pixel as {2}\n",
         card.input_size_px,
         card.mpp_um,
-        card.classes.join(" or ")
+        card.classes.iter().map(|class| class.name.as_str()).collect::<Vec<_>>().join(" or ")
     );
     text += &format!("pruning ratio {}\n", card.pruning_ratio);
     for (data, scores) in &card.metrics {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::architecture::{Architecture, PATCH_PX};
 use super::history::HistoryStep;
+use super::pixel_class::{PixelClass, check_classes};
 use crate::error::{Error, Result};
 
 /// Version of the card's layout.
@@ -25,6 +26,30 @@ pub enum Head {
 }
 
 impl Head {
+    /// Probabilities of all classes from their logits, in place. Of two classes the second has
+    /// exactly the value of [`Self::probability`].
+    pub fn probabilities(self, logits: &mut [f32]) {
+        if let [first, second] = logits {
+            let probability = self.probability([*first, *second]);
+            (*first, *second) = (1.0 - probability, probability);
+            return;
+        }
+        if self == Self::Sigmoid {
+            for logit in logits.iter_mut() {
+                *logit = logistic(*logit);
+            }
+        }
+        let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut sum = 0.0;
+        for logit in logits.iter_mut() {
+            *logit = (*logit - highest).exp();
+            sum += *logit;
+        }
+        for logit in logits {
+            *logit /= sum;
+        }
+    }
+
     /// Probability of class 1 of 2 from its two logits, 0 to 1.
     #[must_use]
     pub fn probability(self, logits: [f32; 2]) -> f32 {
@@ -181,8 +206,8 @@ pub struct Card {
     pub mpp_um: f64,
     /// How 8-bit RGB becomes input; always `rgb/255`.
     pub normalisation: String,
-    /// Names of the classes, in the order of the logits.
-    pub classes: Vec<String>,
+    /// The classes, in the order of the logits; the first is the background.
+    pub classes: Vec<PixelClass>,
     /// How its probabilities become nuclei.
     #[serde(default)]
     pub instances: InstanceParameters,
@@ -208,10 +233,7 @@ impl Card {
     /// A card for new weights: no history, no scores, default parameters.
     #[must_use]
     pub fn new(architecture: Architecture) -> Self {
-        let classes = match architecture.classes() {
-            2 => vec!["background".to_owned(), "nucleus".to_owned()],
-            n => (0..n).map(|i| format!("class {i}")).collect(),
-        };
+        let classes = PixelClass::unnamed(architecture.classes());
         Self {
             version: CARD_VERSION,
             architecture,
@@ -262,6 +284,7 @@ impl Card {
                 "The card names another number of classes than the network has outputs",
             ));
         }
+        check_classes(&self.classes)?;
         if !(0.0..=1.0).contains(&self.pruning_ratio) {
             return Err(Error::malformed("The card's pruning ratio is not between 0 and 1"));
         }

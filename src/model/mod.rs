@@ -8,6 +8,7 @@ mod file;
 mod graph;
 mod history;
 mod init;
+mod pixel_class;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ pub use dense_plan::{DenseConv, DensePlan, DenseStep};
 pub use file::{FileLimits, Precision, array_bytes, read_arrays, stored_precision};
 pub use graph::{ArraySpec, BATCH_NORM_EPSILON, Graph, Node, Op, Role, Shape};
 pub use history::{HistoryStep, TrainingStep, TuningStep};
+pub use pixel_class::{ClassRole, PixelClass};
 
 use crate::error::{Error, Result};
 

@@ -10,6 +10,7 @@ mod components;
 mod draw;
 mod grid;
 mod mirror;
+mod nucleus_maps;
 mod orientation;
 mod padding;
 mod phantom;
@@ -32,6 +33,7 @@ pub use draw::reduced;
 pub use draw::{OUTLINE_COLOUR, Rgb, outline_mask, overlay, side_by_side};
 pub use grid::PixelGrid;
 pub use mirror::{mirror_index, mirrored_window};
+pub use nucleus_maps::{MapLayout, NucleusMaps, ProbabilityBytes, ProbabilityMaps};
 pub use orientation::Orientation;
 pub use padding::Padding;
 pub use phantom::phantom;
@@ -74,7 +76,7 @@ pub type RgbImage = Plane<[u8; 3]>;
 pub type LabelMap = Plane<u32>;
 /// True where a pixel belongs to a nucleus.
 pub type Mask = Plane<bool>;
-/// Probability of class "nucleus", 0 to 1.
+/// Probability of "nucleus", 0 to 1.
 pub type ProbabilityMap = Plane<f32>;
 
 /// Which of `own` pixels lies nearest to pixel `at` of `len`, if both rows span the same length.

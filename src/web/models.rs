@@ -9,7 +9,7 @@ use super::session::Session;
 use super::{Thrown as _, json};
 use crate::error::{Error, Result};
 use crate::export::{LinkPrecision, from_link, quantised, to_link};
-use crate::model::{Family, FileLimits, Model, Precision};
+use crate::model::{Family, FileLimits, Model, PixelClass, Precision};
 use crate::prune::{PruningPlan, Scope, apply};
 
 /// Facts about a model, for scripts: `ModelFacts` of `web/worker-api.d.ts`.
@@ -29,7 +29,7 @@ struct ModelFacts {
     /// Pixel size that the model expects, µm.
     mpp: f64,
     licence: Option<String>,
-    classes: Vec<String>,
+    classes: Vec<PixelClass>,
     fingerprint: String,
     metrics: BTreeMap<String, serde_json::Value>,
 }

@@ -1,0 +1,198 @@
+//! The classes of pixels that a network tells apart: background, nuclei of one or several types,
+//! and perhaps the border of nuclei, which keeps touching ones apart.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Name of the class of pixels outside nuclei, unless a card says otherwise.
+const BACKGROUND: &str = "background";
+/// Name of the class of nuclei where there is only one.
+const NUCLEUS: &str = "nucleus";
+/// Name of the class of border pixels.
+const BORDER: &str = "border";
+/// Longest name, bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+/// What a class of pixels is for the objects made from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassRole {
+    /// Outside nuclei.
+    Background,
+    /// Inside a nucleus, near its outline. It belongs to the nucleus and starts none.
+    Border,
+    /// Inside a nucleus; without a border class up to its outline.
+    Nucleus,
+}
+
+/// A class of pixels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ClassEntry", into = "ClassEntry")]
+pub struct PixelClass {
+    /// Its name, at most 64 bytes; for nuclei the `classification` in GeoJSON where there are
+    /// several types.
+    pub name: String,
+    /// What it is.
+    pub role: ClassRole,
+    /// Its colour in pictures, red, green, blue; none lets the program choose.
+    pub color: Option<[u8; 3]>,
+}
+
+/// A class as a card writes it: as its name alone where that says everything, as in cards of two
+/// classes since the first version.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum ClassEntry {
+    Name(String),
+    Full {
+        name: String,
+        role: ClassRole,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        color: Option<[u8; 3]>,
+    },
+}
+
+impl From<ClassEntry> for PixelClass {
+    fn from(entry: ClassEntry) -> Self {
+        match entry {
+            ClassEntry::Name(name) => Self::named(name),
+            ClassEntry::Full { name, role, color } => Self { name, role, color },
+        }
+    }
+}
+
+impl From<PixelClass> for ClassEntry {
+    fn from(class: PixelClass) -> Self {
+        if class == PixelClass::named(class.name.clone()) {
+            return Self::Name(class.name);
+        }
+        Self::Full { name: class.name, role: class.role, color: class.color }
+    }
+}
+
+impl PixelClass {
+    /// A class that is what its name says: `background`, `border`, or else nuclei.
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> Self {
+        let name = name.into();
+        let role = match name.as_str() {
+            BACKGROUND => ClassRole::Background,
+            BORDER => ClassRole::Border,
+            _ => ClassRole::Nucleus,
+        };
+        Self { name, role, color: None }
+    }
+
+    /// Background and nucleus.
+    #[must_use]
+    pub fn background_and_nucleus() -> Vec<Self> {
+        [BACKGROUND, NUCLEUS].map(Self::named).to_vec()
+    }
+
+    /// Background, the types of nuclei (`nucleus` where none is named), and a border if wanted.
+    /// This is the order of a network's outputs.
+    #[must_use]
+    pub fn of_nuclei(types: &[String], with_border: bool) -> Vec<Self> {
+        let mut classes = vec![Self::named(BACKGROUND)];
+        for name in types {
+            classes.push(Self { name: name.clone(), role: ClassRole::Nucleus, color: None });
+        }
+        if types.is_empty() {
+            classes.push(Self::named(NUCLEUS));
+        }
+        if with_border {
+            classes.push(Self::named(BORDER));
+        }
+        classes
+    }
+
+    /// Names for a network of which nothing else is known: `class 1` and so on beyond two.
+    pub(super) fn unnamed(count: usize) -> Vec<Self> {
+        if count == 2 {
+            return Self::background_and_nucleus();
+        }
+        let mut classes = Vec::with_capacity(count);
+        for index in 0..count {
+            classes.push(match index {
+                0 => Self::named(BACKGROUND),
+                _ => Self::named(format!("class {index}")),
+            });
+        }
+        classes
+    }
+}
+
+/// Refuses classes from which no objects can be made.
+pub(super) fn check_classes(classes: &[PixelClass]) -> Result<()> {
+    let count = |role| classes.iter().filter(|class| class.role == role).count();
+    if classes.first().is_none_or(|class| class.role != ClassRole::Background)
+        || count(ClassRole::Background) != 1
+    {
+        return Err(Error::malformed(
+            "The card's first class, and no other, must have the role 'background'",
+        ));
+    }
+    if count(ClassRole::Border) > 1 {
+        return Err(Error::malformed("The card names more than one border class"));
+    }
+    if count(ClassRole::Nucleus) == 0 {
+        return Err(Error::malformed("The card names no class with the role 'nucleus'"));
+    }
+    for (index, class) in classes.iter().enumerate() {
+        if class.name.is_empty() || class.name.len() > MAX_NAME_BYTES {
+            return Err(Error::malformed(format!(
+                "The names of the card's classes must have 1 to {MAX_NAME_BYTES} bytes"
+            )));
+        }
+        if classes[..index].iter().any(|other| other.name == class.name) {
+            return Err(Error::malformed(format!(
+                "The card names the class '{}' twice",
+                class.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_names_are_written_as_before_and_read_back() {
+        let classes = PixelClass::background_and_nucleus();
+        let text = serde_json::to_string(&classes).expect("JSON");
+        assert_eq!(text, r#"["background","nucleus"]"#);
+        assert_eq!(serde_json::from_str::<Vec<PixelClass>>(&text).expect("classes"), classes);
+    }
+
+    #[test]
+    fn roles_and_colours_survive_the_card() {
+        let mut classes = PixelClass::of_nuclei(&["tumour".into(), "border".into()], true);
+        classes[3].name = "edge".into();
+        classes[1].color = Some([200, 0, 0]);
+        let text = serde_json::to_string(&classes).expect("JSON");
+        assert_eq!(serde_json::from_str::<Vec<PixelClass>>(&text).expect("classes"), classes);
+        check_classes(&classes).expect("classes");
+    }
+
+    #[test]
+    fn classes_without_background_or_nuclei_are_refused() {
+        let named =
+            |names: &[&str]| names.iter().map(|n| PixelClass::named(*n)).collect::<Vec<_>>();
+        for bad in [
+            &[][..],
+            &["nucleus", "background"],
+            &["background"],
+            &["background", "border"],
+            &["background", "nucleus", "border", "border"],
+            &["background", "a", "a"],
+            &["background", "background", "a"],
+            &["background", ""],
+        ] {
+            assert!(check_classes(&named(bad)).is_err(), "{bad:?}");
+        }
+        check_classes(&named(&["background", "border", "a", "b"])).expect("classes");
+    }
+}
