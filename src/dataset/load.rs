@@ -1,5 +1,6 @@
 //! Reading a tile from its files, with warnings about what is unusual in them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::discover::{LabelSource, TileFiles};
@@ -84,7 +85,9 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
     for note in coverage_notes(&labels).into_iter().chain(place_note(&labels, &image)) {
         warnings.note(note);
     }
-    Ok((Tile { name: files.name.clone(), image, labels, sha256, mpp_um }, warnings))
+    let object_types = BTreeMap::new();
+    let name = files.name.clone();
+    Ok((Tile { name, image, labels, sha256, mpp_um, object_types }, warnings))
 }
 
 /// Whether outlines are of a format that has a place for the pixel size.

@@ -1,5 +1,7 @@
 //! Procedural tissue as a labelled tile, so that everything runs without data.
 
+use std::collections::BTreeMap;
+
 use super::tile::Tile;
 use crate::model::sha256_hex;
 use crate::raster::phantom;
@@ -9,5 +11,6 @@ use crate::raster::phantom;
 pub fn tile(width: usize, height: usize, seed: u64) -> Tile {
     let (image, labels) = phantom(width, height, seed);
     let sha256 = sha256_hex(image.data().as_flattened());
-    Tile { name: format!("phantom-{seed}"), image, labels, sha256, mpp_um: Some(0.25) }
+    let name = format!("phantom-{seed}");
+    Tile { name, image, labels, sha256, mpp_um: Some(0.25), object_types: BTreeMap::new() }
 }

@@ -1,5 +1,7 @@
 //! A labelled image in memory.
 
+use std::collections::BTreeMap;
+
 use crate::model::sha256_hex;
 use crate::raster::{LabelMap, RgbImage};
 
@@ -16,6 +18,8 @@ pub struct Tile {
     pub sha256: String,
     /// Micrometres a pixel, where a file says so.
     pub mpp_um: Option<f64>,
+    /// Types of the objects by their labels; empty where they are not told apart.
+    pub object_types: BTreeMap<u32, String>,
 }
 
 impl Tile {
