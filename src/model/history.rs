@@ -90,6 +90,10 @@ pub struct TuningStep {
     pub tiles: Vec<String>,
     /// Mean of AJI and PQ over the tiles, with `parameters`.
     pub mean_aji_and_pq: f64,
+    /// The same on tiles that the parameters were not chosen on, by cross-validation over tiles;
+    /// none of a single tile, and in files of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cross_validated: Option<f64>,
     /// The best parameters.
     pub parameters: InstanceParameters,
 }
@@ -156,6 +160,7 @@ mod tests {
             // A number that an f32 would not hold, and a field of another version.
             r#"{"device":"CPU","last_epoch":null,"recipe":{"stain_shift":0.029999999329447743},"step":"train","teacher":null,"tiles":["a","b"]}"#,
             r#"{"device":"CPU","last_epoch":{"epoch":3},"recipe":{},"step":"train","teachers":["0b95"],"tiles":[]}"#,
+            r#"{"cross_validated":0.48,"mean_aji_and_pq":0.5,"parameters":{"max_hole_px":100,"min_area_px":40,"probability_weight":20.0,"smoothing":0,"split_height_px":3.0,"threshold":0.5},"step":"tune","tiles":["a","b"]}"#,
             r#"{"mean_aji_and_pq":0.5053638587949675,"parameters":{"max_hole_px":100,"min_area_px":40,"probability_weight":20.0,"smoothing":0,"split_height_px":3.0,"threshold":0.44999998807907104},"step":"tune","tiles":["a"]}"#,
         ];
         for text in texts {
