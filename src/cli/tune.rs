@@ -21,7 +21,7 @@ use crate::model::{
     FileLimits, HistoryStep, InstanceParameters, Model, TuningStep, stored_precision,
 };
 use crate::platform::read_file;
-use crate::raster::ProbabilityMap;
+use crate::raster::ProbabilityMaps;
 
 /// Choose the parameters that turn probabilities into nuclei.
 ///
@@ -73,6 +73,9 @@ const FOLDS: usize = 5;
 /// A parameter that is tuned.
 #[derive(Debug, Clone, Copy)]
 enum TunedParameter {
+    /// Probability weight and split height together, which decide only by their ratio where the
+    /// probability leads.
+    Heights,
     Threshold,
     Smoothing,
     ProbabilityWeight,
@@ -82,8 +85,9 @@ enum TunedParameter {
 }
 
 impl TunedParameter {
-    /// In the order in which they are tuned.
-    const ALL: [Self; 6] = [
+    /// In the order in which they are tuned in the first round; pairs are tried there alone.
+    const ALL: [Self; 7] = [
+        Self::Heights,
         Self::Threshold,
         Self::Smoothing,
         Self::ProbabilityWeight,
@@ -95,6 +99,13 @@ impl TunedParameter {
     /// `p` with each value that is tried for this parameter.
     fn candidates(self, p: InstanceParameters) -> Vec<InstanceParameters> {
         match self {
+            Self::Heights => {
+                let mut pairs = Vec::with_capacity(WEIGHTS_PX.len() * SPLIT_HEIGHTS_PX.len());
+                for weight in Self::ProbabilityWeight.candidates(p) {
+                    pairs.extend(Self::SplitHeight.candidates(weight));
+                }
+                pairs
+            }
             Self::Threshold => {
                 THRESHOLDS.map(|threshold| InstanceParameters { threshold, ..p }).to_vec()
             }
@@ -126,7 +137,7 @@ struct ScoredParameters {
 /// A search over parameters, which scores none of them twice.
 struct Search<'a> {
     tiles: &'a [Tile],
-    maps: &'a [ProbabilityMap],
+    maps: &'a [ProbabilityMaps],
     scored: Vec<ScoredParameters>,
     output: Output,
 }
@@ -258,7 +269,7 @@ impl Search<'_> {
         let mut best_score = self.mean(&best, chosen)?;
         for round in 1..=ROUNDS {
             let score_before = best_score;
-            for parameter in TunedParameter::ALL {
+            for &parameter in &TunedParameter::ALL[usize::from(round > 1)..] {
                 for candidate in parameter.candidates(best) {
                     control.check()?;
                     bar.set_message(format!("AJI and PQ {best_score:.4}"));
@@ -315,11 +326,51 @@ impl Search<'_> {
     }
 
     fn score(&self, parameters: &InstanceParameters) -> Result<Vec<f64>> {
-        let of_tile = |(tile, map): (&Tile, &ProbabilityMap)| -> Result<f64> {
+        let of_tile = |(tile, map): (&Tile, &ProbabilityMaps)| -> Result<f64> {
             let (labels, _) = label_nuclei(map, parameters)?;
             let scores = score_objects(&labels, &tile.labels)?;
             Ok(f64::midpoint(scores.aji.unwrap_or(0.0), scores.pq.unwrap_or(0.0)))
         };
         self.tiles.par_iter().zip(self.maps).map(of_tile).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::phantom;
+
+    /// Maps of some tiles as a network would give them that is unsure by this much.
+    fn maps(tiles: &[Tile], unsure: f32) -> Vec<ProbabilityMaps> {
+        let mut maps = Vec::new();
+        for tile in tiles {
+            let map = tile.labels.map(|label| if label > 0 { 0.9 - unsure } else { unsure });
+            maps.push(ProbabilityMaps::from(map));
+        }
+        maps
+    }
+
+    #[test]
+    fn parameters_that_fit_all_tiles_are_worth_as_much_on_others() {
+        let tiles: Vec<Tile> = (0..3).map(|seed| phantom::tile(96, 96, seed)).collect();
+        // Nuclei have probability 0.48: below the usual threshold.
+        let maps = maps(&tiles, 0.42);
+        let output = Output::new(true);
+        let mut search = Search { tiles: &tiles, maps: &maps, scored: Vec::new(), output };
+        let start = InstanceParameters::default();
+        let all = [0, 1, 2];
+        let before = search.mean(&start, &all).expect("score");
+        let best = search.descend(start, &all, "").expect("parameters");
+        let after = search.mean(&best, &all).expect("score");
+        assert!(before < 0.1 && after > 0.7, "{before} {after}");
+        assert!(best.threshold < 0.48);
+        let elsewhere = search.cross_validate(start).expect("score").expect("folds");
+        assert!(elsewhere > 0.6 && elsewhere <= after + 1e-9, "{elsewhere} {after}");
+        let found = search.scored.len();
+        search.cross_validate(start).expect("score");
+        assert_eq!(search.scored.len(), found, "nothing is scored twice");
+
+        let one = Search { tiles: &tiles[..1], maps: &maps[..1], scored: Vec::new(), output };
+        assert_eq!({ one }.cross_validate(start).expect("score"), None);
     }
 }
