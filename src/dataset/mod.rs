@@ -23,6 +23,7 @@ mod representativeness;
 mod result_files;
 mod sampler;
 mod split;
+mod targets;
 mod tile;
 
 pub use augment::{
@@ -43,4 +44,5 @@ pub use representativeness::{Representativeness, representativeness};
 pub use result_files::{is_replaceable_result, is_result_file, is_result_text};
 pub use sampler::{Prior, SamplePixel, Sampler};
 pub use split::{PAPER_PRETRAIN, PAPER_TEST, PAPER_TRAIN, Split, recognised_split};
+pub use targets::{ClassMap, class_targets};
 pub use tile::Tile;

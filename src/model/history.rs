@@ -36,6 +36,11 @@ pub enum HistoryStep {
         /// Fraction of filters removed from each layer, 0 to 1.
         ratio: f64,
     },
+    /// The last layer got another output, for a class that it did not tell apart before.
+    Extend {
+        /// Name of the class.
+        class: String,
+    },
     /// Choice of the parameters that turn probabilities into nuclei.
     Tune(TuningStep),
     /// Weights rounded for a link.
@@ -85,6 +90,10 @@ pub struct TuningStep {
     pub tiles: Vec<String>,
     /// Mean of AJI and PQ over the tiles, with `parameters`.
     pub mean_aji_and_pq: f64,
+    /// The same on tiles that the parameters were not chosen on, by cross-validation over tiles;
+    /// none of a single tile, and in files of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cross_validated: Option<f64>,
     /// The best parameters.
     pub parameters: InstanceParameters,
 }
@@ -145,11 +154,13 @@ mod tests {
         let texts = [
             r#"{"seed":1,"step":"initialise"}"#,
             r#"{"criterion":"l1","ratio":0.9,"step":"prune"}"#,
+            r#"{"class":"border","step":"extend"}"#,
             r#"{"precision":"int8","step":"link"}"#,
             r#"{"significant_bits":6,"step":"round"}"#,
             // A number that an f32 would not hold, and a field of another version.
             r#"{"device":"CPU","last_epoch":null,"recipe":{"stain_shift":0.029999999329447743},"step":"train","teacher":null,"tiles":["a","b"]}"#,
             r#"{"device":"CPU","last_epoch":{"epoch":3},"recipe":{},"step":"train","teachers":["0b95"],"tiles":[]}"#,
+            r#"{"cross_validated":0.48,"mean_aji_and_pq":0.5,"parameters":{"max_hole_px":100,"min_area_px":40,"probability_weight":20.0,"smoothing":0,"split_height_px":3.0,"threshold":0.5},"step":"tune","tiles":["a","b"]}"#,
             r#"{"mean_aji_and_pq":0.5053638587949675,"parameters":{"max_hole_px":100,"min_area_px":40,"probability_weight":20.0,"smoothing":0,"split_height_px":3.0,"threshold":0.44999998807907104},"step":"tune","tiles":["a"]}"#,
         ];
         for text in texts {
@@ -158,7 +169,7 @@ mod tests {
             assert_eq!(written(&step), text);
         }
         assert_eq!(read(texts[0]), HistoryStep::Initialise { seed: 1 });
-        let HistoryStep::Train(training) = read(texts[5]) else { unreachable!("a training") };
+        let HistoryStep::Train(training) = read(texts[6]) else { unreachable!("a training") };
         assert_eq!(training.teachers, Some(vec!["0b95".to_owned()]));
     }
 
