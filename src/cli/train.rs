@@ -27,11 +27,17 @@ use crate::train::{
 #[command(after_help = "Examples:
   prunella train --data kumar --split pretrain --patches 60000 --epochs 1 --augment --revive \\
       --out start.safetensors
+  prunella train --data kumar --data tnbc=2 --data nuinsseg=0.5 --augment wide --revive \
+      --out mixed.safetensors
   prunella train --data tiles --network dccn --head sigmoid --device gpu --out dccn.safetensors")]
 pub(super) struct TrainArguments {
     /// Which of the paper's networks.
     #[arg(long, value_enum, default_value_t = Family::Dcnn)]
     network: Family,
+    /// Pixel size of the model, micrometres; tiles of another are resampled. That of the tiles
+    /// unless given, and 0.25 where they disagree.
+    #[arg(long, value_name = "MICROMETRES")]
+    mpp: Option<f64>,
     #[command(flatten)]
     common: CommonArguments,
 }
@@ -94,7 +100,7 @@ impl ValueEnum for Schedule {
 
 impl ValueEnum for AugmentationPreset {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::None, Self::Default, Self::Strong, Self::Stains]
+        &[Self::None, Self::Default, Self::Strong, Self::Stains, Self::Wide]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -103,6 +109,7 @@ impl ValueEnum for AugmentationPreset {
             Self::Default => "default",
             Self::Strong => "strong",
             Self::Stains => "stains",
+            Self::Wide => "wide",
         }))
     }
 }
@@ -156,7 +163,8 @@ struct RecipeArguments {
     #[arg(long)]
     balanced: bool,
     /// Augment patches: mirroring, quarter turns and stain jitter in optical density; strong adds
-    /// rotation by any angle, zoom, and more jitter.
+    /// rotation by any angle, zoom, and more jitter; wide adds the most jitter, gamma, brightness,
+    /// contrast, blur and JPEG losses.
     #[arg(
         long,
         value_enum,
@@ -224,11 +232,24 @@ struct Distillation {
     share: f32,
 }
 
+impl TrainArguments {
+    fn pixel_size(&self) -> Result<Option<f64>> {
+        if self.mpp.is_some_and(|mpp| !(0.05..=5.0).contains(&mpp)) {
+            return Err(Error::invalid("The pixel size (--mpp) must be between 0.05 and 5 µm"));
+        }
+        Ok(self.mpp)
+    }
+}
+
 /// `prunella train`.
 pub(super) fn train(arguments: &TrainArguments, output: Output) -> Result<CommandOutcome> {
-    let start = Model::random(arguments.network.paper(), arguments.common.recipe.seed)?;
+    let mut start = Model::random(arguments.network.paper(), arguments.common.recipe.seed)?;
     let no_teachers = Distillation { teachers: Vec::new(), share: 0.0 };
-    fit(&start, &no_teachers, &arguments.common, &[], output)
+    let mpp_um = arguments.pixel_size()?;
+    if let Some(mpp_um) = mpp_um {
+        start.card_mut().mpp_um = mpp_um;
+    }
+    fit(&start, &no_teachers, &arguments.common, mpp_um, &[], output)
 }
 
 /// `prunella finetune`.
@@ -242,14 +263,18 @@ pub(super) fn finetune(arguments: &FinetuneArguments, output: Output) -> Result<
     }
     let mut read = arguments.teacher.clone();
     read.push(arguments.model.clone());
-    fit(&Model::load(&arguments.model)?, &distillation, &arguments.common, &read, output)
+    let start = Model::load(&arguments.model)?;
+    let mpp_um = Some(start.card().mpp_um);
+    fit(&start, &distillation, &arguments.common, mpp_um, &read, output)
 }
 
-/// Trains `start`; `read` are the files of models that were read.
+/// Trains `start` on pixels of `mpp_um`, or those of the tiles; `read` are the files of models that
+/// were read.
 fn fit(
     start: &Model,
     distillation: &Distillation,
     arguments: &CommonArguments,
+    mpp_um: Option<f64>,
     read: &[PathBuf],
     output: Output,
 ) -> Result<CommandOutcome> {
@@ -260,13 +285,17 @@ fn fit(
     let log = beside(&arguments.out, "log.jsonl");
     let curves = beside(&arguments.out, "curves.svg");
     check_outputs(&[arguments.out.clone(), checkpoint.clone(), log, curves], read)?;
-    let tiles = load(&arguments.tiles, output)?;
+    let mut loaded = load(&arguments.tiles, output)?;
+    if let Some(mpp_um) = mpp_um.or_else(|| loaded.pixel_size_of_new_model(start.card().mpp_um)) {
+        loaded.resample(mpp_um, output);
+    }
+    let tiles = &loaded.tiles;
     if tiles.is_empty() {
         output.remark(NO_TILES);
         output.result(&serde_json::json!({ "tiles": [] }), "")?;
         return Ok(CommandOutcome::Nothing);
     }
-    check_labels(&tiles)?;
+    check_labels(tiles)?;
     let (compute, why) = open(arguments.device, start, recipe.batch)?;
     output.remark(&why);
     if arguments.fresh && checkpoint.exists() {
@@ -278,7 +307,7 @@ fn fit(
     })?;
     let trainer = Trainer {
         start,
-        data: TrainData { tiles: &tiles },
+        data: TrainData { tiles },
         recipe: &recipe,
         compute: &compute,
         teachers: &distillation.teachers,
@@ -301,7 +330,7 @@ fn fit(
         }
     })?;
     bar.finish_and_clear();
-    arguments.tiles.sign(&mut outcome.model);
+    loaded.sign(&mut outcome.model, arguments.tiles.licence.as_deref());
     save_or_rescue(&outcome.model, &arguments.out)?;
     write_logs(&arguments.out, &outcome.history)?;
     drop(std::fs::remove_file(&checkpoint)); // no longer needed; one left behind is harmless

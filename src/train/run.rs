@@ -407,7 +407,11 @@ impl TrainJob<'_> {
         }
         let mut tiles = Vec::with_capacity(self.tiles.len());
         for tile in self.tiles {
-            tiles.push(format!("{}:{}", tile.sha256, tile.labels_sha256()));
+            let mut name = format!("{}:{}", tile.sha256, tile.labels_sha256());
+            if tile.weight != 1.0 {
+                name += &format!("*{}", tile.weight);
+            }
+            tiles.push(name);
         }
         run_id(self.recipe, &start, &tiles)
     }

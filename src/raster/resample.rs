@@ -2,8 +2,8 @@
 //! shrink, values are interpolated linearly between pixel centres. Each output pixel depends on its
 //! place in the whole picture alone, so blocks meet without seams.
 
+use super::{Plane, RgbImage};
 use crate::error::Result;
-use crate::raster::{Plane, RgbImage};
 
 /// One direction of a resampling.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,6 +89,16 @@ impl Axis {
         }
         ResampleWeights { first, shares }
     }
+}
+
+/// A whole picture with other sides.
+///
+/// # Errors
+/// None in practice.
+pub fn resized(source: &RgbImage, width: usize, height: usize) -> Result<RgbImage> {
+    let columns = Axis::new(width, source.width()).weights(0, width, 0);
+    let rows = Axis::new(height, source.height()).weights(0, height, 0);
+    resampled(source, &columns, &rows)
 }
 
 /// Applies the weights of columns, then of rows.
