@@ -22,6 +22,8 @@ pub(super) const NO_TILES: &str =
 
 /// Largest weight of a data set; its inverse is the least.
 const MAX_WEIGHT: f64 = 1000.0;
+/// Pixel size of a new model for tiles of several sizes, micrometres: that of most slides at 40×.
+const NEW_MODEL_UM: f64 = 0.25;
 /// Most tiles, texts or splits that a message names.
 const MAX_NAMED: usize = 5;
 
@@ -350,13 +352,13 @@ impl LoadedTiles {
         }
     }
 
-    /// The pixel size of a new model for these tiles, where `stated` is none: none where those
-    /// of the tiles agree, since the tiles are used as they are, else `default_um`.
-    pub(super) fn pixel_size_of_new_model(&self, default_um: f64) -> Option<f64> {
+    /// Pixel size to which these tiles are resampled for a new model, micrometres; none where
+    /// theirs agree.
+    pub(super) fn pixel_size_of_new_model(&self) -> Option<f64> {
         let sizes: Vec<f64> = self.tiles.iter().filter_map(|tile| tile.mpp_um).collect();
         let least = sizes.iter().copied().reduce(f64::min)?;
         let most = sizes.iter().copied().reduce(f64::max)?;
-        (most / least > 1.0 + PIXEL_SIZE_TOLERANCE).then_some(default_um)
+        (most / least > 1.0 + PIXEL_SIZE_TOLERANCE).then_some(NEW_MODEL_UM)
     }
 
     /// Notes pixel sizes that differ where no model says which one is meant.

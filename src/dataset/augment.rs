@@ -5,8 +5,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
+use super::targets::ClassMap;
 use crate::model::{CENTRE_PX, PATCH_PX};
-use crate::raster::{LabelMap, Plane, RgbImage, STAINS, mirror_index, optical_density_table};
+use crate::raster::{Plane, RgbImage, STAINS, mirror_index, optical_density_table};
 
 /// How patches are augmented. Recorded in the model's history.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -573,17 +574,17 @@ fn restained_window(
     });
 }
 
-/// Classes (1 is nucleus) of a square of labels, under the geometric variation that
-/// [`augmented_window`] applies to its receptive field for the same seed.
+/// Classes of a square of a tile, under the geometric variation that [`augmented_window`] applies to
+/// its receptive field for the same seed.
 pub fn window_classes(
-    labels: &LabelMap,
+    classes: &ClassMap,
     square: Window,
     augmentation: Augmentation,
     seed: u64,
     out: &mut [usize],
 ) {
     let warp = Warp::random(augmentation, &mut ChaCha8Rng::seed_from_u64(seed));
-    for_each_pixel(labels, square, warp, |index, label| out[index] = usize::from(label > 0));
+    for_each_pixel(classes, square, warp, |index, class| out[index] = usize::from(class));
 }
 
 /// Values between four neighbouring pixels.
@@ -605,8 +606,8 @@ impl Interpolation for [u8; 3] {
     }
 }
 
-impl Interpolation for u32 {
-    /// The nearest: labels do not mix.
+impl Interpolation for u8 {
+    /// The nearest: classes do not mix.
     fn interpolate(around: [Self; 4], down: f32, across: f32) -> Self {
         around[usize::from(down >= 0.5) * 2 + usize::from(across >= 0.5)]
     }
@@ -744,16 +745,16 @@ mod tests {
     #[test]
     fn the_classes_of_a_square_turn_with_its_receptive_field() {
         let image = image();
-        let labels =
-            Plane::from_vec(70, 60, image.data().iter().map(|p| u32::from(p[0] > 120)).collect())
-                .expect("labels");
+        let targets =
+            Plane::from_vec(70, 60, image.data().iter().map(|p| u8::from(p[0] > 120)).collect())
+                .expect("targets");
         let turns = Augmentation { turns: true, ..Augmentation::NONE };
         let (square_px, side) = (8, PATCH_PX + 7);
         for seed in 0..40 {
             let mut values = vec![0.0; 3 * side * side];
             augmented_window(&image, Window::context(20, 31, square_px), turns, seed, &mut values);
             let mut classes = vec![9; square_px * square_px];
-            window_classes(&labels, Window::inside(20, 31, square_px), turns, seed, &mut classes);
+            window_classes(&targets, Window::inside(20, 31, square_px), turns, seed, &mut classes);
             for (i, class) in classes.into_iter().enumerate() {
                 let (y, x) = (CENTRE_PX + i / square_px, CENTRE_PX + i % square_px);
                 assert_eq!(
@@ -800,9 +801,9 @@ mod tests {
             (0..side * side).map(|i| [if disc(i) { 0 } else { 255 }; 3]).collect(),
         )
         .expect("image");
-        let labels =
-            Plane::from_vec(side, side, (0..side * side).map(|i| u32::from(disc(i))).collect())
-                .expect("labels");
+        let targets =
+            Plane::from_vec(side, side, (0..side * side).map(|i| u8::from(disc(i))).collect())
+                .expect("targets");
         let geometry = Augmentation { stain_scale: 0.0, stain_shift: 0.0, ..Augmentation::STRONG };
         let (square_px, wide) = (16, PATCH_PX + 15);
         let mut sizes = std::collections::BTreeSet::new();
@@ -817,7 +818,7 @@ mod tests {
             );
             let mut classes = vec![9; square_px * square_px];
             window_classes(
-                &labels,
+                &targets,
                 Window::inside(80, 50, square_px),
                 geometry,
                 seed,

@@ -32,7 +32,7 @@ const MAX_CITATION: usize = 4000;
 /// Most splits.
 const MAX_SPLITS: usize = 100;
 /// Pixel sizes that a light microscope can have, micrometres.
-const PLAUSIBLE_UM: std::ops::RangeInclusive<f64> = 0.05..=5.0;
+pub const PIXEL_SIZES_UM: std::ops::RangeInclusive<f64> = 0.05..=5.0;
 
 /// What a data set says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -99,11 +99,11 @@ impl DatasetFile {
         if let Some(size) = written.mpp_um {
             let line = line_of(text, size.span().start);
             let size = size.into_inner();
-            if !PLAUSIBLE_UM.contains(&size) {
+            if !PIXEL_SIZES_UM.contains(&size) {
                 return Err(Error::invalid(format!(
                     "Line {line}: the pixel size must be between {} and {} µm; it is {size}",
-                    PLAUSIBLE_UM.start(),
-                    PLAUSIBLE_UM.end()
+                    PIXEL_SIZES_UM.start(),
+                    PIXEL_SIZES_UM.end()
                 )));
             }
             file.mpp_um = Some(size);

@@ -27,6 +27,7 @@ mod representativeness;
 mod result_files;
 mod sampler;
 mod split;
+mod targets;
 mod tile;
 
 pub use augment::{
@@ -36,7 +37,7 @@ pub use augment::{
 #[cfg(not(target_arch = "wasm32"))]
 pub use check::{DataReport, TileReport, check};
 #[cfg(not(target_arch = "wasm32"))]
-pub use dataset_file::{DATASET_FILE, DatasetFile};
+pub use dataset_file::{DATASET_FILE, DatasetFile, PIXEL_SIZES_UM};
 #[cfg(not(target_arch = "wasm32"))]
 pub use discover::{LabelSource, TileFiles, TileFolder, discover};
 #[cfg(not(target_arch = "wasm32"))]
@@ -51,4 +52,5 @@ pub use representativeness::{Representativeness, representativeness};
 pub use result_files::{is_replaceable_result, is_result_file, is_result_text};
 pub use sampler::{Prior, SamplePixel, Sampler};
 pub use split::{PAPER_PRETRAIN, PAPER_TEST, PAPER_TRAIN, Split, recognised_split};
+pub use targets::{ClassMap, class_targets};
 pub use tile::{PIXEL_SIZE_TOLERANCE, Tile};

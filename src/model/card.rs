@@ -221,6 +221,9 @@ pub struct Card {
     pub normalisation: String,
     /// The classes, in the order of the logits; the first is the background.
     pub classes: Vec<PixelClass>,
+    /// Width of the border class in the labels it was trained on, micrometres.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub border_um: Option<f64>,
     /// How its probabilities become nuclei.
     #[serde(default)]
     pub instances: InstanceParameters,
@@ -260,6 +263,7 @@ impl Card {
             mpp_um: 0.25,
             normalisation: "rgb/255".into(),
             classes,
+            border_um: None,
             instances: InstanceParameters::default(),
             history: Vec::new(),
             data: Vec::new(),

@@ -36,6 +36,11 @@ pub enum HistoryStep {
         /// Fraction of filters removed from each layer, 0 to 1.
         ratio: f64,
     },
+    /// The last layer got another output, for a class that it did not tell apart before.
+    Extend {
+        /// Name of the class.
+        class: String,
+    },
     /// Choice of the parameters that turn probabilities into nuclei.
     Tune(TuningStep),
     /// Weights rounded for a link.
@@ -145,6 +150,7 @@ mod tests {
         let texts = [
             r#"{"seed":1,"step":"initialise"}"#,
             r#"{"criterion":"l1","ratio":0.9,"step":"prune"}"#,
+            r#"{"class":"border","step":"extend"}"#,
             r#"{"precision":"int8","step":"link"}"#,
             r#"{"significant_bits":6,"step":"round"}"#,
             // A number that an f32 would not hold, and a field of another version.
@@ -158,7 +164,7 @@ mod tests {
             assert_eq!(written(&step), text);
         }
         assert_eq!(read(texts[0]), HistoryStep::Initialise { seed: 1 });
-        let HistoryStep::Train(training) = read(texts[5]) else { unreachable!("a training") };
+        let HistoryStep::Train(training) = read(texts[6]) else { unreachable!("a training") };
         assert_eq!(training.teachers, Some(vec!["0b95".to_owned()]));
     }
 

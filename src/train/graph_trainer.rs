@@ -16,7 +16,7 @@ use super::layer_kernels::{
     AveragePool, MaxPool, add_bias_gradient, average_pool, average_pool_gradient, interleave,
     max_pool, max_pool_gradient,
 };
-use super::loss::{PixelLoss, pixel_loss};
+use super::loss::GroupLoss;
 use crate::engine::{
     Activation, AlignedBuffer, Convolution, PATCH_BATCH, PackedFilters, Parallelism,
 };
@@ -24,7 +24,7 @@ use crate::model::{Graph, Head, Op, Weights};
 use crate::platform::{for_each_part, map_parts};
 
 /// A network of convolutions, normalisations with ReLU, poolings and concatenations, with two
-/// outputs.
+/// or more outputs.
 #[derive(Debug, Clone)]
 pub(super) struct GraphTrainer {
     steps: Vec<Step>,
@@ -136,7 +136,7 @@ impl GraphTrainer {
         let input = offsets[0];
         let output = *offsets.last()?;
         let backward_possible = steps.iter().all(|step| step.has_backward(&steps, input));
-        if output.positions != 2 || !backward_possible || !norms_have_one_reader(graph) {
+        if output.positions < 2 || !backward_possible || !norms_have_one_reader(graph) {
             return None;
         }
         Some(Self { steps, blobs, input, output, pool: BufferPool::default() })
@@ -216,15 +216,11 @@ impl GraphTrainer {
         let mut sum = 0.0;
         for (group, logits) in values[self.output.blob].iter().enumerate() {
             let mut gradient = self.pool.take_zeroed(self.output.positions);
+            let classes = self.output.positions;
+            let mut loss = GroupLoss { logits, gradient: &mut gradient, classes, head, share };
             for patch in 0..PATCH_BATCH {
                 let Some(target) = batch.target(group * PATCH_BATCH + patch) else { break };
-                let background = patch;
-                let nucleus = PATCH_BATCH + patch;
-                let PixelLoss { value, gradient: by_logit } =
-                    pixel_loss([logits[background], logits[nucleus]], target, head);
-                sum += value * share;
-                gradient[background] = (by_logit[0] * share) as f32;
-                gradient[nucleus] = (by_logit[1] * share) as f32;
+                sum += loss.add(0, patch, target);
             }
             grads.push(gradient);
         }

@@ -1,12 +1,12 @@
 //! Patches gathered on the device. The tiles are sent once; of each patch then only its position
 //! and augmentation, a hundred bytes instead of 36 KB. The patches equal those of
-//! [`Batch::gather`] up to rounding.
+//! [`gather_windows`] up to rounding.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn_tensor::{Device, Int, Tensor, TensorData};
 
-use super::super::batch::{Batch, Sample};
+use super::super::batch::{Sample, gather_windows};
 use super::network::{flat, values};
 use crate::dataset::{Augmentation, SamplePixel, Tile, Variation};
 use crate::model::{CENTRE_PX, PATCH_PX};
@@ -164,7 +164,7 @@ impl DeviceTiles {
             };
             samples.push(Sample { pixel, seed: i as u64 });
         }
-        let expected = Batch::gather(tiles, &samples, 1, self.augmentation).windows;
+        let expected = gather_windows(tiles, &samples, 1, self.augmentation);
         let found = values(self.gather(&samples).reshape([expected.len()]));
         found.is_ok_and(|found| equal_up_to_rounding(&found, &expected))
     }
@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(found.dims(), [40, 3, PATCH_PX, PATCH_PX]);
         Gathered {
             device: values(found.reshape([40 * 3 * AREA])).expect("values"),
-            host: Batch::gather(&tiles, &samples, 1, augmentation).windows,
+            host: gather_windows(&tiles, &samples, 1, augmentation),
         }
     }
 
