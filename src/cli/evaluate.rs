@@ -141,6 +141,7 @@ impl Summary {
 
 /// What is scored of a tile, at its own size.
 struct Prediction {
+    /// Of a pixel being nucleus.
     map: ProbabilityMap,
     labels: LabelMap,
     /// Rows and columns whose crossings are scored pixel by pixel.
@@ -293,7 +294,8 @@ fn predict(
         let lines = computed_lines(arguments, model, tile)?;
         let run = runner.run(&tile.image, &tile.name)?;
         let (labels, _) = label_nuclei(&run.map, &parameters)?;
-        return Ok(Prediction { map: run.map, labels, lines, milliseconds: run.milliseconds });
+        let map = run.map.nucleus().clone();
+        return Ok(Prediction { map, labels, lines, milliseconds: run.milliseconds });
     }
     let whole = Block { row: 0, column: 0, width: sampling.width(), height: sampling.height() };
     let work = sampling.apply(tile.image.clone(), whole)?;
@@ -305,7 +307,7 @@ fn predict(
         placed.push(SlideNucleus::new(&nucleus, 0, 0, sampling.scale).numbered(label));
     }
     Ok(Prediction {
-        map: run.map.nearest(width, height),
+        map: run.map.nucleus().nearest(width, height),
         labels: draw_nuclei(&placed, width, height),
         lines: [(0..height).collect(), (0..width).collect()],
         milliseconds: run.milliseconds,

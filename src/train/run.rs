@@ -500,9 +500,14 @@ impl TrainJob<'_> {
         if !pixel_sizes.is_empty() {
             card.mpp_um = pixel_sizes.iter().sum::<f64>() / pixel_sizes.len() as f64;
         }
+        let mut tile_weights: Vec<f64> = self.tiles.iter().map(|tile| tile.weight).collect();
+        if tile_weights.iter().all(|&weight| weight == 1.0) {
+            tile_weights.clear();
+        }
         card.history.push(HistoryStep::Train(TrainingStep {
             recipe: serde_json::json!(self.recipe),
             tiles: self.tiles.iter().map(|tile| tile.name.clone()).collect(),
+            tile_weights,
             device: self.compute.name.clone(),
             teachers: Some(self.teachers.iter().map(Model::fingerprint).collect()),
             last_epoch: serde_json::json!(last_epoch),
