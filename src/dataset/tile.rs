@@ -43,6 +43,13 @@ impl Tile {
         sha256_hex(&bytes)
     }
 
+    /// Whether its weight is exactly this.
+    #[allow(clippy::float_cmp, reason = "weights are stated, not computed")]
+    #[must_use]
+    pub fn has_weight(&self, weight: f64) -> bool {
+        self.weight == weight
+    }
+
     /// Whether its stated pixel size is another than `mpp_um`.
     #[must_use]
     pub fn differs_from_pixel_size(&self, mpp_um: f64) -> bool {

@@ -478,7 +478,7 @@ impl TrainJob<'_> {
         let mut tiles = Vec::with_capacity(self.tiles.len());
         for tile in self.tiles {
             let mut name = format!("{}:{}", tile.sha256, tile.labels_sha256());
-            if tile.weight != 1.0 {
+            if !tile.has_weight(1.0) {
                 name += &format!("*{}", tile.weight);
             }
             tiles.push(name);
@@ -501,7 +501,7 @@ impl TrainJob<'_> {
             card.mpp_um = pixel_sizes.iter().sum::<f64>() / pixel_sizes.len() as f64;
         }
         let mut tile_weights: Vec<f64> = self.tiles.iter().map(|tile| tile.weight).collect();
-        if tile_weights.iter().all(|&weight| weight == 1.0) {
+        if self.tiles.iter().all(|tile| tile.has_weight(1.0)) {
             tile_weights.clear();
         }
         card.history.push(HistoryStep::Train(TrainingStep {
