@@ -70,6 +70,10 @@ pub struct TrainingStep {
     pub recipe: Value,
     /// Names of the tiles trained on.
     pub tiles: Vec<String>,
+    /// How often pixels of each tile were drawn, relative to those of others; empty where all were
+    /// drawn alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tile_weights: Vec<f64>,
     /// Device that computed.
     pub device: String,
     /// Fingerprints of the models whose outputs were soft targets. `None` in files of versions
