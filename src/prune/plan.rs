@@ -104,7 +104,9 @@ impl PruningPlan {
         match ratios.common() {
             Some(ratio) => choice.ratio = ratio,
             None => {
-                choice.ratio = f64::from(filters_removed as u32) / f64::from(filters_before as u32);
+                // Three digits: this number is for people, `ratios` has the exact ones.
+                let share = filters_removed as f64 / filters_before as f64;
+                choice.ratio = (share * 1000.0).round() / 1000.0;
                 choice.ratios.clone_from(ratios.by_name());
             }
         }
@@ -178,7 +180,7 @@ mod tests {
         let kept: Vec<usize> = plan.kept_filters.values().map(|k| k.0.len()).collect();
         assert_eq!(kept, [4, 3, 4, 2], "conv1, conv2, conv3, fc1");
         // 3 + 4 + 18 of 38.
-        assert!((plan.choice.ratio - 25.0 / 38.0).abs() < 1e-12);
+        assert!((plan.choice.ratio - 0.658).abs() < 1e-12);
         assert_eq!(plan.choice.ratios.len(), 3);
         assert_eq!(plan.choice.criterion, "l2");
         let ratios = "conv=0.5".parse().expect("ratios");

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, listed};
 use crate::model::{Graph, Node, Op};
 
 /// Names of the classes of layers in [`LayerRatios`].
 const CONVOLUTIONS: &str = "conv";
 const HIDDEN: &str = "hidden";
+/// Most layers that a message names.
+const MAX_NAMES: usize = 8;
 
 /// Which layers a plan may narrow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,10 +86,9 @@ impl LayerRatios {
         }
         for name in self.0.keys() {
             if !known.contains(&name.as_str()) {
-                known.truncate(8);
                 return Err(Error::mismatch(format!(
-                    "This model has no layer '{name}' to prune; it has {} and so on",
-                    known.join(", ")
+                    "This model has no layer '{name}' to prune; it has {}",
+                    listed(&known, MAX_NAMES)
                 )));
             }
         }
