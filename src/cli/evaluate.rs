@@ -119,7 +119,7 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
         let lines = computed_lines(arguments, &model, tile)?;
         let run = runner.run(&tile.image, &tile.name)?;
         let truth = tile.labels.foreground();
-        let counts = PixelCounts::on_lines(&run.map, &truth, &lines, threshold)?;
+        let counts = PixelCounts::on_lines(run.map.nucleus(), &truth, &lines, threshold)?;
         pooled = pooled.plus(counts);
         let (labels, _) = label_nuclei(&run.map, &parameters)?;
         let objects = score_objects(&labels, &tile.labels)?;
@@ -131,7 +131,7 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
             milliseconds: run.milliseconds,
         });
         if let Some(folder) = &arguments.out {
-            write_pictures(folder, &tile.name, &tile.image, &run.map, &labels)?;
+            write_pictures(folder, &tile.name, &tile.image, run.map.nucleus(), &labels)?;
         }
     }
     let evaluation = Evaluation {

@@ -21,7 +21,7 @@ use crate::model::{
     FileLimits, HistoryStep, InstanceParameters, Model, TuningStep, stored_precision,
 };
 use crate::platform::read_file;
-use crate::raster::ProbabilityMap;
+use crate::raster::ProbabilityMaps;
 
 /// Choose the parameters that turn probabilities into nuclei.
 ///
@@ -228,7 +228,7 @@ fn with_nuclei(mut tiles: Vec<Tile>, output: Output) -> Result<Vec<Tile>> {
 /// Coordinate descent: each parameter in turn takes its best value, until a round gains nothing.
 fn descend(
     tiles: &[Tile],
-    maps: &[ProbabilityMap],
+    maps: &[ProbabilityMaps],
     start: ScoredParameters,
     output: Output,
 ) -> Result<ScoredParameters> {
@@ -258,8 +258,8 @@ fn descend(
 
 /// Mean of AJI and PQ over the tiles. AJI is weighted by pixels and PQ counts nuclei, so neither
 /// specks nor merged nuclei score well in both.
-fn score(tiles: &[Tile], maps: &[ProbabilityMap], parameters: &InstanceParameters) -> Result<f64> {
-    let of_tile = |(tile, map): (&Tile, &ProbabilityMap)| -> Result<f64> {
+fn score(tiles: &[Tile], maps: &[ProbabilityMaps], parameters: &InstanceParameters) -> Result<f64> {
+    let of_tile = |(tile, map): (&Tile, &ProbabilityMaps)| -> Result<f64> {
         let (labels, _) = label_nuclei(map, parameters)?;
         let scores = score_objects(&labels, &tile.labels)?;
         Ok(f64::midpoint(scores.aji.unwrap_or(0.0), scores.pq.unwrap_or(0.0)))

@@ -16,7 +16,7 @@ use crate::model::{Model, Precision};
 use crate::platform::write_atomic;
 use crate::prune::{Criterion, FilterScores, LayerRatios, PruningPlan, Scope, apply};
 use crate::raster::{
-    OUTLINE_COLOUR, Plane, ProbabilityMap, encode_overlay_png, outline_mask, overlay,
+    OUTLINE_COLOUR, Plane, ProbabilityMaps, encode_overlay_png, outline_mask, overlay,
 };
 use crate::train::{Event, Recipe, TrainData, Trainer, open};
 
@@ -41,7 +41,7 @@ pub(crate) struct CellRunner<'a> {
 struct TestOutput {
     counts: PixelCounts,
     /// Probabilities of the first test tile.
-    first_map: ProbabilityMap,
+    first_map: ProbabilityMaps,
 }
 
 impl CellRunner<'_> {
@@ -137,7 +137,8 @@ impl CellRunner<'_> {
             let map = segment(model, &tile.image, options, &control)?;
             let lines = options.computed_lines(model, map.width(), map.height());
             let truth = tile.labels.foreground();
-            counts = counts.plus(PixelCounts::on_lines(&map, &truth, &lines, PIXEL_THRESHOLD)?);
+            counts =
+                counts.plus(PixelCounts::on_lines(map.nucleus(), &truth, &lines, PIXEL_THRESHOLD)?);
             first_map.get_or_insert(map);
         }
         let first_map = first_map.ok_or_else(|| Error::mismatch("There are no test tiles"))?;
@@ -145,7 +146,7 @@ impl CellRunner<'_> {
     }
 
     /// Outlines of the nuclei at the centre of the first test tile.
-    fn save_picture(&self, cell: &Cell, model: &Model, map: &ProbabilityMap) -> Result<()> {
+    fn save_picture(&self, cell: &Cell, model: &Model, map: &ProbabilityMaps) -> Result<()> {
         let Some(tile) = self.tiles.test.first() else { return Ok(()) };
         let (labels, _) = label_nuclei(map, &model.card().instances)?;
         let drawn = overlay(&tile.image, &outline_mask(&labels), OUTLINE_COLOUR);

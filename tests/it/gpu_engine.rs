@@ -130,7 +130,7 @@ fn whole_images_of_any_size_agree_with_the_cpu_whatever_the_blocks() {
         let got = pollster::block_on(run).expect("map");
         let want = segment(&model, &image, options, &Control::default()).expect("map");
         assert_eq!((report.notes, got.device), (Vec::new(), DeviceKind::Gpu), "all on the GPU");
-        close(got.map.data(), want.data(), 1e-5, 0.0).expect("close");
+        close(got.map.nucleus().data(), want.nucleus().data(), 1e-5, 0.0).expect("close");
     }
 }
 
@@ -144,7 +144,7 @@ fn the_dccn_runs_on_a_grid_as_on_the_cpu() {
     let got =
         pollster::block_on(engine.segment(&image, options, &Control::default())).expect("map");
     let want = segment(&model, &image, options, &Control::default()).expect("map");
-    close(got.data(), want.data(), 1e-5, 0.0).expect("close");
+    close(got.nucleus().data(), want.nucleus().data(), 1e-5, 0.0).expect("close");
 }
 
 #[test]
@@ -207,7 +207,8 @@ fn two_images_under_way_at_once_do_not_mix() {
                     let run = segmenter.segment(&image, options, &control, &mut warnings);
                     let got = pollster::block_on(run).expect("map");
                     assert_eq!(got.device, DeviceKind::Gpu, "{:?}", warnings.notes);
-                    close(got.map.data(), want.data(), 1e-5, 0.0).expect("close");
+                    close(got.map.nucleus().data(), want.nucleus().data(), 1e-5, 0.0)
+                        .expect("close");
                 }
             });
         }

@@ -21,15 +21,15 @@ pub use program::{LayerParameters, PoolParameters};
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use super::assemble::{StrideGrid, write_block};
+use super::assemble::{ClassHead, StrideGrid, write_block};
 use super::block::{Block, blocks};
 use super::dense::block_values;
 use super::patchwise::patch_at;
 use super::{Control, SegmentOptions};
 use crate::error::{Error, Result};
-use crate::model::{Architecture, Head, Model, PATCH_PX};
+use crate::model::{Architecture, Model, PATCH_PX};
 use crate::platform::seconds;
-use crate::raster::{Plane, ProbabilityMap, RgbImage};
+use crate::raster::{NucleusMaps, Plane, ProbabilityMaps, RgbImage};
 use program::{BufferLayout, Program};
 use run::{BlockBuffers, LoadedProgram, PendingResult};
 
@@ -53,7 +53,7 @@ const MAX_SPARE_BUFFERS: usize = 2;
 pub struct GpuEngine {
     gpu: Arc<Gpu>,
     loaded: LoadedProgram,
-    head: Head,
+    head: ClassHead,
     form: Form,
     /// Side of the blocks in use, once it was measured, pixels.
     block_px: OnceLock<usize>,
@@ -91,7 +91,7 @@ impl GpuEngine {
             )));
         }
         let loaded = LoadedProgram::new(&gpu, program)?;
-        let head = model.card().head;
+        let head = ClassHead::of(model);
         Ok(Self {
             gpu,
             loaded,
@@ -141,7 +141,7 @@ impl GpuEngine {
         }
     }
 
-    /// Probability of "nucleus" for every pixel. Nothing is returned unless all of it is right.
+    /// Probabilities of every pixel. Nothing is returned unless all of it is right.
     /// Several images may be under way at once; each has buffers of its own.
     ///
     /// # Errors
@@ -151,7 +151,7 @@ impl GpuEngine {
         image: &RgbImage,
         options: SegmentOptions,
         control: &Control<'_>,
-    ) -> Result<ProbabilityMap> {
+    ) -> Result<ProbabilityMaps> {
         match self.form {
             Form::Dense => self.segment_blocks(image, options, control).await,
             Form::Batches => self.segment_grid(image, options, control).await,
@@ -164,13 +164,14 @@ impl GpuEngine {
         image: &RgbImage,
         options: SegmentOptions,
         control: &Control<'_>,
-    ) -> Result<ProbabilityMap> {
+    ) -> Result<ProbabilityMaps> {
         let side = match options.block_px {
             Some(side) => side,
             None => self.block_side().await?,
         };
         let all = blocks(image.width(), image.height(), side);
-        let mut out = Plane::filled(image.width(), image.height(), 0.0f32);
+        let mut out =
+            NucleusMaps::filled(self.head.layout(), image.width(), image.height(), 0.0f32);
         let Some(first) = all.first() else { return Ok(out) };
         // The first block is the largest.
         let mut buffers = self.take_buffers(&self.block_layout(*first)?)?;
@@ -183,7 +184,7 @@ impl GpuEngine {
             };
             if let Some((block, pending)) = std::mem::replace(&mut under_way, started) {
                 let logits = pending.result(&self.gpu).await?;
-                control.show(block, &write_block(&mut out, block, &logits, self.head));
+                control.show(block, &write_block(&mut out, block, &logits, &self.head)?);
                 control.report(index as u64, all.len() as u64);
             }
         }
@@ -197,8 +198,9 @@ impl GpuEngine {
         image: &RgbImage,
         options: SegmentOptions,
         control: &Control<'_>,
-    ) -> Result<ProbabilityMap> {
-        let mut grid = StrideGrid::new(image.width(), image.height(), options.stride);
+    ) -> Result<ProbabilityMaps> {
+        let mut grid =
+            StrideGrid::new(self.head.layout(), image.width(), image.height(), options.stride);
         let count = grid.len();
         let batches = count.div_ceil(self.patch_batch());
         let mut buffers = self.take_buffers(&self.batch_layout()?)?;
@@ -214,12 +216,12 @@ impl GpuEngine {
             }
             if let Some((first, len, pending)) = std::mem::replace(&mut under_way, started) {
                 let planes = pending.result(&self.gpu).await?;
-                grid.put(first, &interleave(&planes, self.patch_batch(), len), self.head);
+                grid.put(first, &interleave(&planes, self.patch_batch(), len), &self.head);
                 control.report(batch as u64, batches as u64);
             }
         }
         self.return_buffers(buffers);
-        grid.finish()
+        Ok(grid.finish())
     }
 
     /// Patches in a batch.
