@@ -5,7 +5,15 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { idle, openPage, saveFile, shots, tissuePng, waitForNuclei } from "./harness.mjs";
+import {
+  idle,
+  openPage,
+  saveFile,
+  shots,
+  tissuePng,
+  waitForImage,
+  waitForNuclei,
+} from "./harness.mjs";
 import { browser, host } from "./started.mjs";
 
 const SETTINGS = "?device=cpu#r=90&u=1";
@@ -44,8 +52,6 @@ function waitForAll(page) {
   return page.waitForFunction(
     () =>
       !document.getElementById("segment-all").hidden && !globalThis.prunella.manyFiles.isRunning,
-    null,
-    { timeout: 120_000 },
   );
 }
 
@@ -142,10 +148,7 @@ test("previous and next by button and key; the pixel size stays with its image",
   ]);
   const shown = async () => (await page.textContent("#image-facts")).split(",")[0];
   const waitFor = async (name) => {
-    await page.waitForFunction(
-      (name) => document.getElementById("image-facts").textContent.startsWith(name),
-      name,
-    );
+    await waitForImage(page, name);
     await waitForNuclei(page);
   };
   assert.equal(await shown(), "a.png");
