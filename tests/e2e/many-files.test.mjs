@@ -76,7 +76,12 @@ test("all files are segmented, one that fails is named, and one summary holds th
     const nucleus = { label: 1, area_px: 49, centroid: [8.5, 8.5], measurements: null };
     globalThis.prunella.store.apply({ add: { ...nucleus, polygons: [[ring]] } });
   });
-  await page.click("#segment-all");
+  const isHidden = await page.evaluate(() => {
+    const button = document.getElementById("segment-all");
+    button.click();
+    return button.hidden;
+  });
+  assert.ok(isHidden, "a second click begins no second run");
   await waitForAll(page);
   const outcome = await page.textContent("#files-progress-text");
   assert.equal(outcome, "3 of 4 segmented, 1 failed.");
