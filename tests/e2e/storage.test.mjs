@@ -480,17 +480,12 @@ test("the oldest images make room, never the open one", async () => {
   await context.close();
 });
 
-test("with the server gone the page, all its models and what is kept are there", async (t) => {
+test("with the server gone the page, all its models and what is kept are there", async () => {
   const own = await serve(site);
   const { context, page } = await openPage(browser, own.address + SETTINGS);
-  const isOffline = () =>
-    document.getElementById("offline").textContent === "Works offline, with all models.";
-  // What a busy browser has given up is made good at the next visit.
-  await page.waitForFunction(isOffline, null, { timeout: TIMEOUT_MS / 2 }).catch(async (error) => {
-    t.diagnostic(`Another visit is needed: ${error.message}`);
-    await reload(page);
-    await page.waitForFunction(isOffline);
-  });
+  await page.waitForFunction(
+    () => document.getElementById("offline").textContent === "Works offline, with all models.",
+  );
   await dropFile(page, "field.png", field);
   await waitForNuclei(page);
   await addNuclei(page, 2);
