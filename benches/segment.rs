@@ -22,7 +22,9 @@ use prunella::engine::{Control, SegmentOptions, segment};
 use prunella::export::{OnnxForm, to_onnx};
 use prunella::instances::{Provenance, label_nuclei, measure_nuclei, write_nuclei};
 use prunella::model::{Architecture, InstanceParameters, Model, dcnn};
-use prunella::raster::{ProbabilityMap, RgbImage, encode_rgb_png, side_by_side as in_a_row};
+use prunella::raster::{
+    Plane, ProbabilityMaps, RgbImage, encode_rgb_png, side_by_side as in_a_row,
+};
 use side_by_side::{Peer, median};
 
 /// Rounds of each comparison.
@@ -195,7 +197,7 @@ fn gpu_secs(engine: &GpuEngine, image: &RgbImage) -> f64 {
 
 /// From probabilities to nuclei, GeoJSON and CSV: their number, and seconds.
 fn objects(
-    map: &ProbabilityMap,
+    map: &ProbabilityMaps,
     image: &RgbImage,
     parameters: &InstanceParameters,
 ) -> (usize, f64) {
@@ -237,7 +239,7 @@ fn instances(results: &mut Results) {
 fn many_nuclei(results: &mut Results) {
     const SIDE: usize = 4000;
     const STEP: usize = 12;
-    let mut map = ProbabilityMap::filled(SIDE, SIDE, 0.1);
+    let mut map = Plane::filled(SIDE, SIDE, 0.1);
     for y in 0..SIDE {
         for x in 0..SIDE {
             let dx = (x % STEP) as f32 - 5.5;
@@ -250,7 +252,7 @@ fn many_nuclei(results: &mut Results) {
     let image = RgbImage::filled(SIDE, SIDE, [120, 80, 160]);
     let parameters =
         InstanceParameters { smoothing: 0, min_area_px: 20, ..InstanceParameters::default() };
-    let (count, secs) = objects(&map, &image, &parameters);
+    let (count, secs) = objects(&map.into(), &image, &parameters);
     results.add(
         "many_nuclei_s",
         secs,

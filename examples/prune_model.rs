@@ -42,8 +42,9 @@ pub fn prune_model(model: &Path, pruned: &Path) -> Result<f64> {
     // Both on the same procedural tissue, at the paper's threshold.
     let (image, _) = phantom(256, 256, 1);
     let options = SegmentOptions::default();
-    let expected = segment(&original, &image, options, &Control::default())?.map(|p| p > 0.5);
+    let expected =
+        segment(&original, &image, options, &Control::default())?.nucleus().map(|p| p > 0.5);
     let found = segment(&smaller, &image, options, &Control::default())?;
-    let scores = PixelCounts::of(&found, &expected, 0.5)?.scores();
+    let scores = PixelCounts::of(found.nucleus(), &expected, 0.5)?.scores();
     Ok(scores.accuracy.unwrap_or_default())
 }

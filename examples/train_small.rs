@@ -54,6 +54,6 @@ pub fn train_small(file: &Path) -> Result<f64> {
 
     let test = phantom::tile(200, 200, 100);
     let map = segment(&trained.model, &test.image, SegmentOptions::default(), &Control::default())?;
-    let scores = PixelCounts::of(&map, &test.labels.foreground(), 0.5)?.scores();
+    let scores = PixelCounts::of(map.nucleus(), &test.labels.foreground(), 0.5)?.scores();
     Ok(scores.dice.unwrap_or_default())
 }

@@ -12,7 +12,7 @@ use crate::engine::{Control, DeviceChoice, DeviceKind, SegmentOptions, Segmenter
 use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
 use crate::raster::{
-    Orientation, Padding, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics,
+    Orientation, Padding, ProbabilityMaps, RgbImage, StainLut, StainMode, StainStatistics,
     stain_note,
 };
 
@@ -109,7 +109,7 @@ pub(super) struct ImageRunner<'a> {
 
 /// What running a model over one image gave.
 pub(super) struct SegmentedImage {
-    pub map: ProbabilityMap,
+    pub map: ProbabilityMaps,
     /// Of the network.
     pub milliseconds: f64,
     /// The device that computed it in the end.
@@ -173,10 +173,10 @@ impl ImageRunner<'_> {
         image: &RgbImage,
         bar: &ProgressBar,
         warnings: &mut Warnings,
-    ) -> Result<(ProbabilityMap, DeviceKind)> {
+    ) -> Result<(ProbabilityMaps, DeviceKind)> {
         let options = self.how.options()?;
         let views = self.views.views;
-        let mut sum: Option<ProbabilityMap> = None;
+        let mut sum: Option<ProbabilityMaps> = None;
         let mut device = DeviceKind::Cpu;
         for (index, orientation) in (0u64..).zip(Orientation::first(views)) {
             let progress = |done: u64, total: u64| {
@@ -200,9 +200,12 @@ impl ImageRunner<'_> {
             sum = Some(match sum {
                 None => segmentation.map,
                 Some(mut sum) => {
-                    let upright = orientation.inverse().apply(&segmentation.map);
-                    for (total, probability) in sum.data_mut().iter_mut().zip(upright.data()) {
-                        *total += probability;
+                    let planes = sum.planes_mut().iter_mut().zip(segmentation.map.planes());
+                    for (total, plane) in planes {
+                        let upright = orientation.inverse().apply(plane);
+                        for (total, value) in total.data_mut().iter_mut().zip(upright.data()) {
+                            *total += value;
+                        }
                     }
                     sum
                 }
@@ -210,7 +213,9 @@ impl ImageRunner<'_> {
         }
         let mut mean = sum.ok_or_else(|| Error::invalid("At least one view is needed"))?;
         let share = 1.0 / f32::from(views);
-        mean.data_mut().iter_mut().for_each(|probability| *probability *= share);
+        for plane in mean.planes_mut() {
+            plane.data_mut().iter_mut().for_each(|probability| *probability *= share);
+        }
         Ok((mean, device))
     }
 }

@@ -235,9 +235,9 @@ fn agreement(model: &Model, quantised: &Model) -> Result<Option<f64>> {
     };
     let options = SegmentOptions { stride, block_px: None };
     let control = Control { cancel: Some(stop_flag()), ..Control::default() };
-    let expected = segment(model, &image, options, &control)?.map(|p| p > 0.5);
+    let expected = segment(model, &image, options, &control)?.nucleus().map(|p| p > 0.5);
     let found = segment(quantised, &image, options, &control)?;
-    Ok(PixelCounts::of(&found, &expected, 0.5)?.scores().dice)
+    Ok(PixelCounts::of(found.nucleus(), &expected, 0.5)?.scores().dice)
 }
 
 #[derive(Serialize)]

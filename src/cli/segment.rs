@@ -410,7 +410,7 @@ fn segment_one(
     let labels = if sampling.is_same() { labels } else { draw_nuclei(&placed, size.0, size.1) };
     let objects = write_objects(&arguments.out, name, placed.into_iter(), &labels, &provenance)?;
     let instances_milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
-    let map = run.map.nearest(size.0, size.1);
+    let map = run.map.nucleus().nearest(size.0, size.1);
     let [probability, mask, overlay] = write_pictures(&arguments.out, name, &image, &map, &labels)?;
     let cells = labels.data().iter().filter(|&&l| l > 0).count();
     drop(alone);

@@ -9,17 +9,17 @@ use clap::{Args, ValueEnum};
 use super::CommandOutcome;
 use super::output::{Output, stop_flag};
 use super::output_files::check_outputs;
-use super::tiles::{NO_TILES, TileArguments, check_labels, load};
-use crate::dataset::{AugmentationPreset, Prior};
+use super::tiles::{LoadedTiles, NO_TILES, TileArguments, check_labels, load};
+use crate::dataset::{AugmentationPreset, PIXEL_SIZES_UM, Prior, Tile};
 use crate::demo::points;
 use crate::engine::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::model::{Family, Head, Model, Precision};
+use crate::model::{Architecture, ClassRole, Family, Head, Model, PixelClass, Precision};
 use crate::platform::write_atomic;
 use crate::report::history_curves;
 use crate::train::{
     DeadUnitOptions, EpochLog, Event, Recipe, Schedule, TrainData, TrainOutcome, Trainer, open,
-    rescue_path,
+    rescue_path, with_border_class,
 };
 
 /// Train a network from random weights.
@@ -27,11 +27,27 @@ use crate::train::{
 #[command(after_help = "Examples:
   prunella train --data kumar --split pretrain --patches 60000 --epochs 1 --augment --revive \\
       --out start.safetensors
+  prunella train --data tiles --widths 8,16,24,128 --border 0.75 --ema 0.999 --square 16 \\
+      --batch 32 --patches 900000 --epochs 6 --augment strong --revive --out small.safetensors
+  prunella train --data kumar --data tnbc=2 --data nuinsseg=0.5 --augment wide --revive \\
+      --out mixed.safetensors
   prunella train --data tiles --network dccn --head sigmoid --device gpu --out dccn.safetensors")]
 pub(super) struct TrainArguments {
     /// Which of the paper's networks.
     #[arg(long, value_enum, default_value_t = Family::Dcnn)]
     network: Family,
+    /// Filters of the three convolutions and hidden units of a DCNN, instead of the paper's
+    /// 25,50,80,1024.
+    #[arg(long, value_delimiter = ',', value_name = "F1,F2,F3,HIDDEN")]
+    widths: Vec<usize>,
+    /// Types of nuclei to tell apart (comma-separated). Those of the tiles unless given; one type
+    /// called nucleus takes all.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    types: Vec<String>,
+    /// Pixel size of the model, micrometres; tiles of another are resampled. That of the tiles
+    /// unless given, and 0.25 where they disagree.
+    #[arg(long, value_name = "MICROMETRES")]
+    mpp: Option<f64>,
     #[command(flatten)]
     common: CommonArguments,
 }
@@ -41,6 +57,8 @@ pub(super) struct TrainArguments {
 #[command(after_help = "Examples:
   prunella finetune half.safetensors --data kumar --split train --patches 9159 --epochs 30 \\
       --augment --revive --out half-tuned.safetensors
+  prunella finetune small.safetensors --border 0.75 --data tiles --square 16 \\
+      --out bordered.safetensors
   prunella finetune tenth.safetensors --teacher whole.safetensors --data kumar --split train \\
       --augment --out tenth-tuned.safetensors")]
 pub(super) struct FinetuneArguments {
@@ -94,7 +112,7 @@ impl ValueEnum for Schedule {
 
 impl ValueEnum for AugmentationPreset {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::None, Self::Default, Self::Strong, Self::Stains]
+        &[Self::None, Self::Default, Self::Strong, Self::Stains, Self::Wide]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -103,6 +121,7 @@ impl ValueEnum for AugmentationPreset {
             Self::Default => "default",
             Self::Strong => "strong",
             Self::Stains => "stains",
+            Self::Wide => "wide",
         }))
     }
 }
@@ -156,7 +175,8 @@ struct RecipeArguments {
     #[arg(long)]
     balanced: bool,
     /// Augment patches: mirroring, quarter turns and stain jitter in optical density; strong adds
-    /// rotation by any angle, zoom, and more jitter.
+    /// rotation by any angle, zoom, and more jitter; wide adds the most jitter, gamma, brightness,
+    /// contrast, blur and JPEG losses.
     #[arg(
         long,
         value_enum,
@@ -169,6 +189,14 @@ struct RecipeArguments {
     /// and centre gradients, so that units stay alive. DCNN only.
     #[arg(long, alias = "awake")]
     revive: bool,
+    /// Tell the border of nuclei apart, so that touching ones stay apart: a class of its own inside
+    /// nuclei, so many micrometres wide, such as 0.75. A model without this class gets it.
+    #[arg(long, value_name = "MICROMETRES")]
+    border: Option<f64>,
+    /// Score and save an exponential moving average of the weights over steps with this decay, such
+    /// as 0.999.
+    #[arg(long, default_value_t = DEFAULT.ema, value_name = "DECAY")]
+    ema: f64,
     /// How logits become probabilities; sigmoid is the paper's DCCN. The model's own unless given.
     #[arg(long, value_enum)]
     head: Option<Head>,
@@ -192,6 +220,8 @@ impl RecipeArguments {
             augmentation: self.augment.into(),
             distill: DEFAULT.distill,
             dead_units: DeadUnitOptions::all_if(self.revive),
+            border_um: self.border,
+            ema: self.ema,
             head: self.head.unwrap_or(head),
             seed: self.seed,
         }
@@ -218,55 +248,140 @@ struct CommonArguments {
     fresh: bool,
 }
 
-/// Teachers of a run, and their share in the targets.
-struct Distillation {
+/// What is trained, on what, and how.
+struct Run {
+    start: Model,
     teachers: Vec<Model>,
-    share: f32,
+    recipe: Recipe,
+    data: LoadedTiles,
+}
+
+impl TrainArguments {
+    fn check_pixel_size(&self) -> Result<()> {
+        if self.mpp.is_some_and(|mpp| !PIXEL_SIZES_UM.contains(&mpp)) {
+            return Err(Error::invalid(format!(
+                "The pixel size (--mpp) must be between {} and {} µm",
+                PIXEL_SIZES_UM.start(),
+                PIXEL_SIZES_UM.end()
+            )));
+        }
+        Ok(())
+    }
+
+    /// The network before its classes are known.
+    fn architecture(&self) -> Result<Architecture> {
+        let paper = self.network.paper();
+        if self.widths.is_empty() {
+            return Ok(paper);
+        }
+        if self.network != Family::Dcnn || self.widths.len() != paper.layer_widths().len() {
+            return Err(Error::invalid(
+                "--widths takes four numbers and is for DCNNs: filters of the three convolutions \
+                 and hidden units, such as 8,16,24,128",
+            ));
+        }
+        let architecture = paper.with_layer_widths(&self.widths)?;
+        architecture.validate()?;
+        Ok(architecture)
+    }
+
+    /// Random weights for the classes that are told apart in `tiles`.
+    fn start(&self, architecture: Architecture, tiles: &[Tile]) -> Result<Model> {
+        let types = if self.types.is_empty() { types_of(tiles) } else { self.types.clone() };
+        let classes = PixelClass::of_nuclei(&types, self.common.recipe.border.is_some());
+        let architecture = architecture.with_classes(classes.len());
+        let random = Model::random(architecture, self.common.recipe.seed)?;
+        let mut card = random.card().clone();
+        card.classes = classes;
+        card.mpp_um = self.mpp.unwrap_or(card.mpp_um);
+        Model::new(card, random.weights().clone())
+    }
+}
+
+/// The types of the objects of some tiles, sorted; none where there are not at least two.
+fn types_of(tiles: &[Tile]) -> Vec<String> {
+    let mut types: Vec<String> = Vec::new();
+    for tile in tiles {
+        types.extend(tile.object_types.values().cloned());
+    }
+    types.sort_unstable();
+    types.dedup();
+    if types.len() == 1 {
+        types.clear();
+    }
+    types
 }
 
 /// `prunella train`.
 pub(super) fn train(arguments: &TrainArguments, output: Output) -> Result<CommandOutcome> {
-    let start = Model::random(arguments.network.paper(), arguments.common.recipe.seed)?;
-    let no_teachers = Distillation { teachers: Vec::new(), share: 0.0 };
-    fit(&start, &no_teachers, &arguments.common, &[], output)
+    let architecture = arguments.architecture()?;
+    arguments.check_pixel_size()?;
+    let recipe = arguments.common.recipe.recipe(Head::Softmax);
+    let Some(data) = prepare(&recipe, &arguments.common, arguments.mpp, &[], output)? else {
+        return Ok(CommandOutcome::Nothing);
+    };
+    let start = arguments.start(architecture, &data.tiles)?;
+    let run = Run { start, teachers: Vec::new(), recipe, data };
+    fit(&run, &arguments.common, output)
 }
 
 /// `prunella finetune`.
 pub(super) fn finetune(arguments: &FinetuneArguments, output: Output) -> Result<CommandOutcome> {
-    let mut distillation = Distillation { teachers: Vec::new(), share: arguments.distill };
+    let mut teachers = Vec::with_capacity(arguments.teacher.len());
     for path in &arguments.teacher {
-        distillation.teachers.push(Model::load(path)?);
-    }
-    if distillation.teachers.is_empty() {
-        distillation.share = 0.0;
+        teachers.push(Model::load(path)?);
     }
     let mut read = arguments.teacher.clone();
     read.push(arguments.model.clone());
-    fit(&Model::load(&arguments.model)?, &distillation, &arguments.common, &read, output)
+    let mut start = Model::load(&arguments.model)?;
+    let mut recipe = arguments.common.recipe.recipe(start.card().head);
+    if !teachers.is_empty() {
+        recipe.distill = arguments.distill;
+    }
+    let has_border = start.card().classes.iter().any(|class| class.role == ClassRole::Border);
+    if has_border && recipe.border_um.is_none() {
+        recipe.border_um = start.card().border_um;
+    }
+    if !has_border && recipe.border_um.is_some() {
+        start = with_border_class(&start)?;
+    }
+    let mpp_um = Some(start.card().mpp_um);
+    let Some(data) = prepare(&recipe, &arguments.common, mpp_um, &read, output)? else {
+        return Ok(CommandOutcome::Nothing);
+    };
+    fit(&Run { start, teachers, recipe, data }, &arguments.common, output)
 }
 
-/// Trains `start`; `read` are the files of models that were read.
-fn fit(
-    start: &Model,
-    distillation: &Distillation,
+/// The tiles of a run whose recipe and files are in order, with pixels of `mpp_um` or, without, of
+/// one size; none where there are none. `read` are the files of models that were read.
+fn prepare(
+    recipe: &Recipe,
     arguments: &CommonArguments,
+    mpp_um: Option<f64>,
     read: &[PathBuf],
     output: Output,
-) -> Result<CommandOutcome> {
-    let recipe =
-        Recipe { distill: distillation.share, ..arguments.recipe.recipe(start.card().head) };
+) -> Result<Option<LoadedTiles>> {
     recipe.validate()?;
     let checkpoint = beside(&arguments.out, "checkpoint");
     let log = beside(&arguments.out, "log.jsonl");
     let curves = beside(&arguments.out, "curves.svg");
-    check_outputs(&[arguments.out.clone(), checkpoint.clone(), log, curves], read)?;
-    let tiles = load(&arguments.tiles, output)?;
-    if tiles.is_empty() {
+    check_outputs(&[arguments.out.clone(), checkpoint, log, curves], read)?;
+    let mut data = load(&arguments.tiles, output)?;
+    if let Some(mpp_um) = mpp_um.or_else(|| data.pixel_size_of_new_model()) {
+        data.resample(mpp_um, output);
+    }
+    if data.tiles.is_empty() {
         output.remark(NO_TILES);
         output.result(&serde_json::json!({ "tiles": [] }), "")?;
-        return Ok(CommandOutcome::Nothing);
+        return Ok(None);
     }
-    check_labels(&tiles)?;
+    check_labels(&data.tiles)?;
+    Ok(Some(data))
+}
+
+fn fit(run: &Run, arguments: &CommonArguments, output: Output) -> Result<CommandOutcome> {
+    let Run { start, teachers, recipe, data } = run;
+    let checkpoint = beside(&arguments.out, "checkpoint");
     let (compute, why) = open(arguments.device, start, recipe.batch)?;
     output.remark(&why);
     if arguments.fresh && checkpoint.exists() {
@@ -278,10 +393,10 @@ fn fit(
     })?;
     let trainer = Trainer {
         start,
-        data: TrainData { tiles: &tiles },
-        recipe: &recipe,
+        data: TrainData { tiles: &data.tiles },
+        recipe,
         compute: &compute,
-        teachers: &distillation.teachers,
+        teachers,
         checkpoint: Some(&checkpoint),
         checkpoint_every: every,
         cancel: stop_flag(),
@@ -301,7 +416,7 @@ fn fit(
         }
     })?;
     bar.finish_and_clear();
-    arguments.tiles.sign(&mut outcome.model);
+    data.sign(&mut outcome.model, arguments.tiles.licence.as_deref());
     save_or_rescue(&outcome.model, &arguments.out)?;
     write_logs(&arguments.out, &outcome.history)?;
     drop(std::fs::remove_file(&checkpoint)); // no longer needed; one left behind is harmless

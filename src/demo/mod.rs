@@ -14,7 +14,7 @@ use crate::model::{Model, Precision, dcnn};
 use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
 use crate::raster::{
-    OUTLINE_COLOUR, ProbabilityMap, RgbImage, encode_overlay_png, outline_mask, overlay,
+    OUTLINE_COLOUR, ProbabilityMaps, RgbImage, encode_overlay_png, outline_mask, overlay,
 };
 use crate::report::{
     DemoCurves, DemoPage, DemoPicture, DemoRow, EpochPoint, history_curves, render_demo,
@@ -102,7 +102,7 @@ struct Candidate {
     history: Vec<EpochLog>,
     row: DemoRow,
     /// Probabilities of the first held-out field.
-    map: ProbabilityMap,
+    map: ProbabilityMaps,
 }
 
 /// The network before training.
@@ -200,7 +200,7 @@ impl Demo<'_> {
             }
             if let Some(map) = maps.last() {
                 let truth = tile.labels.foreground();
-                counts = counts.plus(PixelCounts::of(map, &truth, PIXEL_THRESHOLD)?);
+                counts = counts.plus(PixelCounts::of(map.nucleus(), &truth, PIXEL_THRESHOLD)?);
             }
         }
         times_ms.sort_by(f64::total_cmp);

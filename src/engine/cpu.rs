@@ -9,15 +9,15 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::assemble::{StrideGrid, write_block};
+use super::assemble::{ClassHead, StrideGrid, write_block};
 use super::dense::{PlaneSize, around, window_pixels};
 use super::{
     ALIGN_PX, BatchEngine, Block, Control, PATCH_BATCH, SegmentOptions, WinogradEngine, blocks,
 };
 use crate::error::{Error, Result};
-use crate::model::{Architecture, Head, Model, PATCH_PX};
+use crate::model::{Architecture, Model, PATCH_PX};
 use crate::platform::{for_each_index, seconds, threads};
-use crate::raster::{Plane, ProbabilityMap, RgbImage};
+use crate::raster::{NucleusMaps, Plane, ProbabilityMaps, RgbImage};
 
 /// Largest side of a block unless another is asked for, pixels. Larger ones compute less context.
 const MAX_BLOCK_PX: usize = 256;
@@ -36,7 +36,7 @@ const TIMED_BLOCK_PX: usize = 128;
 #[derive(Debug)]
 pub struct CpuEngine {
     network: CpuNetwork,
-    head: Head,
+    head: ClassHead,
 }
 
 #[derive(Debug)]
@@ -51,17 +51,16 @@ impl CpuEngine {
     /// Packs the weights of a model.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a model without exactly two classes, background and nucleus.
+    /// None in practice.
     pub fn new(model: &Model) -> Result<Self> {
-        super::check_classes(model)?;
         let network = match model.card().architecture {
             Architecture::Dcnn { .. } => CpuNetwork::Tiles(WinogradEngine::new(model)?),
             Architecture::Dccn { .. } => CpuNetwork::Patches(BatchEngine::new(model)?),
         };
-        Ok(Self { network, head: model.card().head })
+        Ok(Self { network, head: ClassHead::of(model) })
     }
 
-    /// Probability of "nucleus" for every pixel of an image of any size.
+    /// Probabilities of every pixel of an image of any size.
     ///
     /// # Errors
     /// [`Error::Mismatch`] for an empty image or a block size of 0, [`Error::Cancelled`] when asked
@@ -71,7 +70,7 @@ impl CpuEngine {
         image: &RgbImage,
         options: SegmentOptions,
         control: &Control<'_>,
-    ) -> Result<ProbabilityMap> {
+    ) -> Result<ProbabilityMaps> {
         options.check(image)?;
         match &self.network {
             CpuNetwork::Tiles(engine) => self.segment_tiles(engine, image, options, control),
@@ -85,7 +84,7 @@ impl CpuEngine {
         image: &RgbImage,
         options: SegmentOptions,
         control: &Control<'_>,
-    ) -> Result<ProbabilityMap> {
+    ) -> Result<ProbabilityMaps> {
         let (width, height) = (image.width(), image.height());
         // Blocks begin at multiples of ALIGN_PX, so the Winograd tiles lie at the same pixels for
         // every block size.
@@ -95,14 +94,14 @@ impl CpuEngine {
         };
         let all = blocks(width, height, side);
         tracing::debug!(blocks = all.len(), width, height, "dense segmentation");
-        let out = Mutex::new(Plane::filled(width, height, 0.0f32));
+        let out = Mutex::new(NucleusMaps::filled(self.head.layout(), width, height, 0.0f32));
         let done = AtomicU64::new(0);
         for_each_index(all.len(), |i| {
             control.check()?;
             let block = all[i];
             let logits = engine.run(image, block);
             let mut map = out.lock().map_err(|_| worker_stopped())?;
-            let values = write_block(&mut map, block, &logits, self.head);
+            let values = write_block(&mut map, block, &logits, &self.head)?;
             drop(map);
             control.show(block, &values);
             control.report(done.fetch_add(1, Ordering::Relaxed) + 1, all.len() as u64);
@@ -117,8 +116,9 @@ impl CpuEngine {
         image: &RgbImage,
         options: SegmentOptions,
         control: &Control<'_>,
-    ) -> Result<ProbabilityMap> {
-        let grid = StrideGrid::new(image.width(), image.height(), options.stride);
+    ) -> Result<ProbabilityMaps> {
+        let grid =
+            StrideGrid::new(self.head.layout(), image.width(), image.height(), options.stride);
         let count = grid.len();
         let batches = count.div_ceil(PATCH_BATCH);
         let grid = Mutex::new(grid);
@@ -130,11 +130,11 @@ impl CpuEngine {
             // The lock is held for the positions and the results alone, not while the network runs.
             let places = grid.lock().map_err(|_| worker_stopped())?.places(first, len);
             let logits = engine.run(image, &places);
-            grid.lock().map_err(|_| worker_stopped())?.put(first, &logits, self.head);
+            grid.lock().map_err(|_| worker_stopped())?.put(first, &logits, &self.head);
             control.report(done.fetch_add(1, Ordering::Relaxed) + 1, batches as u64);
             Ok(())
         })?;
-        grid.into_inner().map_err(|_| worker_stopped())?.finish()
+        Ok(grid.into_inner().map_err(|_| worker_stopped())?.finish())
     }
 
     /// The image in blocks, enough for `workers`. The first are small, so that a result shows soon.
@@ -175,7 +175,7 @@ impl CpuEngine {
         }
     }
 
-    /// Probabilities of a block, row by row, from the pixels that [`Self::cut`] gave.
+    /// Probabilities of a block, plane after plane, each row by row, from the pixels that [`Self::cut`] gave.
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the pixels are of another size.
@@ -190,7 +190,7 @@ impl CpuEngine {
                 every_patch(engine, &Plane::from_vec(width, height, pixels)?, block)
             }
         };
-        Ok(logits.chunks_exact(2).map(|z| self.head.probability([z[0], z[1]])).collect())
+        Ok(self.head.values(&logits))
     }
 
     /// Seconds per pixel with all threads busy, measured on a block (or batch) for each thread.
@@ -274,7 +274,8 @@ mod tests {
             for block in all {
                 let values = engine.run(engine.cut(&image, block), block).expect("block");
                 for (row, line) in values.chunks_exact(block.width).enumerate() {
-                    let expected = &whole.row(block.row + row)[block.column..][..block.width];
+                    let expected =
+                        &whole.nucleus().row(block.row + row)[block.column..][..block.width];
                     assert_eq!(line, expected, "{block:?}");
                 }
             }

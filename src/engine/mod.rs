@@ -1,4 +1,4 @@
-//! Segmentation: a probability of "nucleus" for every pixel. [`Segmenter`] is what callers use: a
+//! Segmentation: probabilities of every pixel. [`Segmenter`] is what callers use: a
 //! model on a device, opened and verified once, used for every image and block.
 //!
 //! The exactness ladder, each rung a test:
@@ -31,6 +31,7 @@ mod segmenter;
 mod weight_gradient;
 mod winograd;
 
+pub use assemble::map_layout;
 pub use batch::{BatchEngine, PATCH_BATCH};
 pub use block::{Block, blocks};
 pub use buffer::AlignedBuffer;
@@ -48,7 +49,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Model};
-use crate::raster::{ProbabilityMap, RgbImage};
+use crate::raster::{ProbabilityMaps, RgbImage};
 use assemble::grid_lines;
 
 /// How to segment.
@@ -68,7 +69,7 @@ impl Default for SegmentOptions {
     }
 }
 
-/// Receives a finished block and its probabilities, row by row.
+/// Receives a finished block and its probabilities, plane after plane, each row by row.
 pub type ShowBlock = dyn Fn(Block, &[f32]) + Sync;
 
 /// Progress and cancellation of long work.
@@ -78,7 +79,8 @@ pub struct Control<'a> {
     pub cancel: Option<&'a AtomicBool>,
     /// Called with (done, total) after each part, from any thread.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
-    /// Called with each finished block and its probabilities, row by row (dense networks only).
+    /// Called with each finished block and its probabilities, plane after plane, each row by row
+    /// (dense networks only).
     pub block: Option<&'a ShowBlock>,
 }
 
@@ -134,23 +136,14 @@ impl SegmentOptions {
 /// Segments one image on the CPU. For several images build a [`Segmenter`] once instead.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a model without exactly two classes, [`Error::Cancelled`] when asked
-/// to stop.
+/// [`Error::Cancelled`] when asked to stop.
 pub fn segment(
     model: &Model,
     image: &RgbImage,
     options: SegmentOptions,
     control: &Control<'_>,
-) -> Result<ProbabilityMap> {
+) -> Result<ProbabilityMaps> {
     CpuEngine::new(model)?.segment(image, options, control)
-}
-
-/// Refuses models that have other classes than background and nucleus.
-fn check_classes(model: &Model) -> Result<()> {
-    if model.card().architecture.classes() == 2 {
-        return Ok(());
-    }
-    Err(Error::unsupported("Segmentation needs a model with two classes, background and nucleus"))
 }
 
 #[cfg(test)]
@@ -168,7 +161,7 @@ mod tests {
     fn probabilities(model: &Model, image: &RgbImage, stride: usize, block_px: usize) -> Vec<u32> {
         let options = SegmentOptions { stride, block_px: Some(block_px) };
         let map = segment(model, image, options, &Control::default()).expect("probabilities");
-        map.data().iter().map(|p| p.to_bits()).collect()
+        map.nucleus().data().iter().map(|p| p.to_bits()).collect()
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::gpu::{Gpu, GpuEngine, verify_model};
 use super::{Control, CpuEngine, Device, DeviceChoice, DeviceKind, SegmentOptions};
 use crate::error::{Error, Result, Warnings};
 use crate::model::{Architecture, Model};
-use crate::raster::{ProbabilityMap, RgbImage};
+use crate::raster::{ProbabilityMaps, RgbImage};
 
 /// Block sides that are tried, one after the other, when the GPU fails, pixels.
 const RETRY_SIDES_PX: [usize; 2] = [96, 32];
@@ -41,8 +41,8 @@ pub struct Segmenter {
 /// A probability map and where it was computed.
 #[derive(Debug)]
 pub struct Segmentation {
-    /// Probability of "nucleus" for every pixel of the image.
-    pub map: ProbabilityMap,
+    /// Probabilities of every pixel of the image.
+    pub map: ProbabilityMaps,
     /// The CPU where the GPU failed.
     pub device: DeviceKind,
 }
@@ -53,14 +53,12 @@ impl Segmenter {
     /// the CPU; `warnings` says what was passed over and why.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a model without exactly two classes; [`Error::Gpu`] when a GPU
-    /// was demanded and none computes right.
+    /// [`Error::Gpu`] when a GPU was demanded and none computes right.
     pub async fn open(
         model: Arc<Model>,
         choice: DeviceChoice,
         warnings: &mut Warnings,
     ) -> Result<Self> {
-        super::check_classes(&model)?;
         let device = Device::open(choice, warnings).await?;
         let segmenter = Self::new(Arc::clone(&model), device).await;
         if choice != DeviceChoice::Auto {
@@ -80,7 +78,6 @@ impl Segmenter {
     /// # Errors
     /// As [`Self::open`].
     pub async fn new(model: Arc<Model>, device: Device) -> Result<Self> {
-        super::check_classes(&model)?;
         let mut gpu = None;
         let cpu = OnceLock::new();
         match &device {
@@ -99,7 +96,7 @@ impl Segmenter {
     /// Prepares `model` on the CPU.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a model without exactly two classes.
+    /// None in practice.
     pub fn on_cpu(model: Arc<Model>) -> Result<Self> {
         let cpu = OnceLock::from(CpuEngine::new(&model)?);
         Ok(Self { model, device: Device::Cpu, gpu: None, cpu })
@@ -177,7 +174,7 @@ impl Segmenter {
         image: &RgbImage,
         options: SegmentOptions,
         control: &Control<'_>,
-    ) -> Result<ProbabilityMap> {
+    ) -> Result<ProbabilityMaps> {
         self.cpu()?.segment(image, options, control)
     }
 
@@ -192,7 +189,7 @@ impl Segmenter {
         options: SegmentOptions,
         control: &Control<'_>,
         warnings: &mut Warnings,
-    ) -> Result<Option<ProbabilityMap>> {
+    ) -> Result<Option<ProbabilityMaps>> {
         options.check(image)?;
         let Some(engine) = &self.gpu else { return Ok(None) };
         if engine.gpu().is_lost() {
@@ -245,8 +242,8 @@ impl Segmenter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::segment;
     use super::super::tests::picture;
+    use super::super::{map_layout, patch_at, patch_logits, segment};
     use super::*;
     use crate::model::{dccn, dcnn};
 
@@ -265,9 +262,27 @@ mod tests {
     }
 
     #[test]
-    fn models_of_other_classes_and_empty_images_are_refused() {
-        let three = Arc::new(Model::random(dcnn([3, 5, 8], 20, 3), 2).expect("model"));
-        assert!(matches!(Segmenter::on_cpu(three), Err(Error::Unsupported { .. })));
+    fn every_network_gives_the_planes_of_its_classes() {
+        for architecture in [dcnn([3, 5, 8], 20, 3), dccn(4, 6, 3, [5, 5, 5], 3)] {
+            let model = Arc::new(Model::random(architecture, 2).expect("model"));
+            let segmenter = Segmenter::on_cpu(Arc::clone(&model)).expect("segmenter");
+            let image = picture(5, 4);
+            let (options, control) = (SegmentOptions::default(), Control::default());
+            let map = segmenter.segment_on_cpu(&image, options, &control).expect("map");
+            assert_eq!((map.layout(), map.types().len()), (map_layout(&model), 2));
+            for (row, column) in [(0, 0), (3, 4), (2, 1)] {
+                let mut expected = patch_logits(&model, &patch_at(&image, row, column));
+                model.card().head.probabilities(&mut expected);
+                for (plane, expected) in map.types().iter().zip(&expected[1..]) {
+                    assert!((plane.get(row, column) - expected).abs() < 1e-4);
+                }
+                assert!((map.nucleus().get(row, column) - (1.0 - expected[0])).abs() < 1e-4);
+            }
+        }
+    }
+
+    #[test]
+    fn empty_steps_and_blocks_are_refused() {
         let two = Arc::new(Model::random(dcnn([3, 5, 8], 20, 2), 2).expect("model"));
         let segmenter = Segmenter::on_cpu(two).expect("segmenter");
         let segment =

@@ -81,7 +81,7 @@ mod tests {
             }
         }
         let parameters = InstanceParameters { smoothing: 0, ..InstanceParameters::default() };
-        let (labels, smoothed) = label_nuclei(&map, &parameters).expect("nuclei");
+        let (labels, smoothed) = label_nuclei(&map.into(), &parameters).expect("nuclei");
         let mut found = measure_nuclei(&image, &labels, &smoothed, &parameters, Some(0.5));
         let found = found.as_mut().expect("nuclei").next().expect("nucleus");
         let pixels = OutlinePixels { image: &image, smoothed: Some(&smoothed) };

@@ -383,7 +383,7 @@ mod tests {
                     map.set(row, column, probability as f32);
                 }
             }
-            let (labels, smoothed) = label_nuclei(&map, &parameters).expect("nuclei");
+            let (labels, smoothed) = label_nuclei(&map.into(), &parameters).expect("nuclei");
             Self { image: Plane::filled(80, 80, [90, 60, 150]), labels, smoothed, parameters }
         }
 

@@ -26,8 +26,8 @@ pub use propose::proposed_outline;
 use crate::error::{Error, Result};
 use crate::model::InstanceParameters;
 use crate::raster::{
-    LabelMap, Mask, Plane, Polygon, ProbabilityMap, RgbImage, doubled_area, fill_rings,
-    grouped_rings,
+    LabelMap, Mask, Plane, Polygon, ProbabilityBytes, ProbabilityMaps, RgbImage, doubled_area,
+    fill_rings, grouped_rings,
 };
 use contour::{PixelBounds, trace_rings};
 pub(crate) use simplify::douglas_peucker;
@@ -48,7 +48,7 @@ pub type SmoothedMap = Plane<u16>;
 /// # Errors
 /// [`Error::Invalid`] for parameters out of range, [`Error::Mismatch`] for a map without pixels.
 pub fn label_nuclei(
-    map: &ProbabilityMap,
+    map: &ProbabilityMaps,
     parameters: &InstanceParameters,
 ) -> Result<(LabelMap, SmoothedMap)> {
     label_bytes(&map.map(probability_to_u8), parameters)
@@ -60,12 +60,15 @@ pub fn label_nuclei(
 /// # Errors
 /// As [`label_nuclei`].
 pub fn label_bytes(
-    map: &Plane<u8>,
+    map: &ProbabilityBytes,
     parameters: &InstanceParameters,
 ) -> Result<(LabelMap, SmoothedMap)> {
-    let (mask, smoothed) = nuclei_mask(map, parameters)?;
+    let (mask, smoothed) = nuclei_mask(map.nucleus(), parameters)?;
     let min_area = parameters.min_area_px as usize;
-    let heights = watershed::height_map(&mask, &smoothed, parameters.probability_weight);
+    // Nuclei begin in their interiors and grow through their borders.
+    let interior = map.layout().interior.then(|| smooth(map.interior(), parameters.smoothing));
+    let seeds = interior.as_ref().unwrap_or(&smoothed);
+    let heights = watershed::height_map(&mask, seeds, parameters.probability_weight);
     let labels = watershed::split_touching(&mask, &heights, parameters.split_height_px, min_area);
     Ok((regions::without_small(labels, min_area), smoothed))
 }
@@ -190,6 +193,7 @@ fn binomial(a: u16, b: u16, c: u16) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raster::{MapLayout, NucleusMaps, ProbabilityMap};
 
     /// Discs of probability 1 on 0.
     fn discs(width: usize, height: usize, centres: &[(f64, f64, f64)]) -> ProbabilityMap {
@@ -206,7 +210,14 @@ mod tests {
     }
 
     fn count(map: &ProbabilityMap, parameters: &InstanceParameters) -> u32 {
-        label_nuclei(map, parameters).expect("objects").0.data().iter().copied().max().unwrap_or(0)
+        label_nuclei(&map.clone().into(), parameters)
+            .expect("objects")
+            .0
+            .data()
+            .iter()
+            .copied()
+            .max()
+            .unwrap_or(0)
     }
 
     #[test]
@@ -218,6 +229,24 @@ mod tests {
         );
         let long: Vec<_> = (0..30).map(|i| (20.0 + f64::from(i), 25.0, 10.0)).collect();
         assert_eq!(count(&discs(80, 50, &long), &parameters), 1);
+    }
+
+    /// Two discs that overlap too much for their outline to tell them apart, with a border between
+    /// them that the network saw.
+    #[test]
+    fn a_border_separates_what_the_outline_does_not() {
+        let parameters = InstanceParameters::default();
+        let nucleus = discs(70, 50, &[(25.0, 25.0, 12.0), (36.0, 25.0, 12.0)]);
+        assert_eq!(count(&nucleus, &parameters), 1);
+        let interior = discs(70, 50, &[(23.0, 25.0, 6.0), (38.0, 25.0, 6.0)]);
+        let layout = MapLayout { interior: true, types: 0 };
+        let values = [nucleus.data(), interior.data()].concat();
+        let maps = NucleusMaps::from_values(layout, 70, 50, &values).expect("maps");
+        let (labels, _) = label_nuclei(&maps, &parameters).expect("objects");
+        assert_eq!(labels.labels(), [1, 2]);
+        assert_eq!((labels.get(25, 14), labels.get(25, 46)), (1, 2), "grown to the outline");
+        let mask = label_nuclei(&nucleus.into(), &parameters).expect("objects").0.foreground();
+        assert_eq!(labels.foreground(), mask);
     }
 
     #[test]
@@ -232,7 +261,7 @@ mod tests {
         for (row, column) in [(19, 19), (19, 20), (20, 19)] {
             map.set(row, column, 0.0);
         }
-        let (labels, _) = label_nuclei(&map, &parameters).expect("objects");
+        let (labels, _) = label_nuclei(&map.clone().into(), &parameters).expect("objects");
         assert_eq!(labels.get(19, 19), 1);
         assert_eq!(labels.get(20, 50), 0);
     }
@@ -243,8 +272,8 @@ mod tests {
         let other = map.map(|p| f32::from_bits(p.to_bits() + 1));
         let parameters = InstanceParameters::default();
         assert_eq!(
-            label_nuclei(&map, &parameters).expect("a"),
-            label_nuclei(&other, &parameters).expect("b")
+            label_nuclei(&map.clone().into(), &parameters).expect("a"),
+            label_nuclei(&other.into(), &parameters).expect("b")
         );
     }
 
@@ -252,7 +281,7 @@ mod tests {
     fn a_label_map_by_outlines_is_the_label_map() {
         let map = discs(80, 50, &[(25.0, 25.0, 12.0), (46.0, 25.0, 12.0), (8.0, 40.0, 9.0)]);
         let parameters = InstanceParameters::default();
-        let (labels, smoothed) = label_nuclei(&map, &parameters).expect("objects");
+        let (labels, smoothed) = label_nuclei(&map.clone().into(), &parameters).expect("objects");
         let image = Plane::filled(80, 50, [200; 3]);
         let nuclei = measure_nuclei(&image, &labels, &smoothed, &parameters, None);
         let nuclei: Vec<Nucleus> = nuclei.expect("nuclei").collect();

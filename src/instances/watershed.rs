@@ -27,7 +27,7 @@ const MAX_DISTANCE_PX: u32 = 200;
 const NOT_FLOODED: u32 = u32::MAX;
 
 /// Height of each pixel of the mask: its distance to the background, plus `probability_weight`
-/// pixels times its probability. In units of 1 / [`UNITS_PER_PX`] pixels.
+/// pixels times its smoothed probability of an interior. In units of 1 / [`UNITS_PER_PX`] pixels.
 pub(super) fn height_map(
     mask: &Mask,
     smoothed: &SmoothedMap,

@@ -121,7 +121,20 @@ impl PixelCounts {
     /// Counts one pixel. A probability of NaN makes the cross-entropy NaN, so it is noticed.
     pub fn add_probability(&mut self, probability: f32, nucleus: bool, threshold: f32) {
         self.add(probability > threshold, nucleus);
-        let of_truth = f64::from(if nucleus { probability } else { 1.0 - probability });
+        self.add_cross_entropy(if nucleus { probability } else { 1.0 - probability });
+    }
+
+    /// Counts one pixel by the probabilities of all classes, the first of which is the background:
+    /// predicted as nucleus when all others together are above `threshold`. The cross-entropy is
+    /// that of its own class.
+    pub fn add_class(&mut self, probabilities: &[f32], class: usize, threshold: f32) {
+        let nucleus = 1.0 - probabilities.first().copied().unwrap_or(0.0);
+        self.add(nucleus > threshold, class > 0);
+        self.add_cross_entropy(probabilities.get(class).copied().unwrap_or(0.0));
+    }
+
+    fn add_cross_entropy(&mut self, of_truth: f32) {
+        let of_truth = f64::from(of_truth);
         // f64::max would turn NaN into the other number.
         self.cross_entropy_sum -=
             if of_truth.is_nan() { f64::NAN } else { of_truth.max(MIN_PROBABILITY).ln() };

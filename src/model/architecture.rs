@@ -165,6 +165,14 @@ impl Architecture {
         }
     }
 
+    /// The same network with another number of outputs.
+    #[must_use]
+    pub fn with_classes(mut self, count: usize) -> Self {
+        let (Self::Dcnn { classes, .. } | Self::Dccn { classes, .. }) = &mut self;
+        *classes = count;
+        self
+    }
+
     /// Filters of every convolution and units of every hidden layer, in graph order: the widths
     /// that pruning may change.
     #[must_use]

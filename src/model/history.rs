@@ -10,6 +10,8 @@
 //! An entry that this version would write differently, because another version or a person wrote
 //! it, is kept verbatim as [`HistoryStep::Other`].
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
@@ -30,11 +32,11 @@ pub enum HistoryStep {
     /// teachers.
     Train(TrainingStep),
     /// Structural pruning.
-    Prune {
-        /// How filters were chosen: `l1`.
-        criterion: String,
-        /// Fraction of filters removed from each layer, 0 to 1.
-        ratio: f64,
+    Prune(PruningStep),
+    /// The last layer got another output, for a class that it did not tell apart before.
+    Extend {
+        /// Name of the class.
+        class: String,
     },
     /// Choice of the parameters that turn probabilities into nuclei.
     Tune(TuningStep),
@@ -58,6 +60,28 @@ pub enum HistoryStep {
     },
 }
 
+/// Which share of the filters was removed, and how the filters were chosen.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PruningStep {
+    /// Fraction of filters removed from each layer, 0 to 1. Where layers differ: from all layers
+    /// that may be pruned together.
+    pub ratio: f64,
+    /// How filters were chosen: the name of a `prune::Criterion`, or `none`.
+    pub criterion: String,
+    /// Layer, `conv` or `hidden` → its ratio, where layers differ.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ratios: BTreeMap<String, f64>,
+    /// Decides the patches, or the choice at random; none where weights alone decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Number of patches on which activations were measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patches: Option<usize>,
+    /// Names of the tiles of the patches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiles: Vec<String>,
+}
+
 /// A training run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainingStep {
@@ -65,6 +89,10 @@ pub struct TrainingStep {
     pub recipe: Value,
     /// Names of the tiles trained on.
     pub tiles: Vec<String>,
+    /// How often pixels of each tile were drawn, relative to those of others; empty where all were
+    /// drawn alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tile_weights: Vec<f64>,
     /// Device that computed.
     pub device: String,
     /// Fingerprints of the models whose outputs were soft targets. `None` in files of versions
@@ -85,6 +113,10 @@ pub struct TuningStep {
     pub tiles: Vec<String>,
     /// Mean of AJI and PQ over the tiles, with `parameters`.
     pub mean_aji_and_pq: f64,
+    /// The same on tiles that the parameters were not chosen on, by cross-validation over tiles;
+    /// none of a single tile, and in files of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cross_validated: Option<f64>,
     /// The best parameters.
     pub parameters: InstanceParameters,
 }
@@ -145,11 +177,15 @@ mod tests {
         let texts = [
             r#"{"seed":1,"step":"initialise"}"#,
             r#"{"criterion":"l1","ratio":0.9,"step":"prune"}"#,
+            r#"{"class":"border","step":"extend"}"#,
+            r#"{"criterion":"apoz","patches":2000,"ratio":0.5,"seed":1,"step":"prune","tiles":["a"]}"#,
+            r#"{"criterion":"l2","ratio":0.8,"ratios":{"conv":0.5,"hidden":0.9},"step":"prune"}"#,
             r#"{"precision":"int8","step":"link"}"#,
             r#"{"significant_bits":6,"step":"round"}"#,
             // A number that an f32 would not hold, and a field of another version.
             r#"{"device":"CPU","last_epoch":null,"recipe":{"stain_shift":0.029999999329447743},"step":"train","teacher":null,"tiles":["a","b"]}"#,
             r#"{"device":"CPU","last_epoch":{"epoch":3},"recipe":{},"step":"train","teachers":["0b95"],"tiles":[]}"#,
+            r#"{"cross_validated":0.48,"mean_aji_and_pq":0.5,"parameters":{"max_hole_px":100,"min_area_px":40,"probability_weight":20.0,"smoothing":0,"split_height_px":3.0,"threshold":0.5},"step":"tune","tiles":["a","b"]}"#,
             r#"{"mean_aji_and_pq":0.5053638587949675,"parameters":{"max_hole_px":100,"min_area_px":40,"probability_weight":20.0,"smoothing":0,"split_height_px":3.0,"threshold":0.44999998807907104},"step":"tune","tiles":["a"]}"#,
         ];
         for text in texts {
@@ -158,7 +194,7 @@ mod tests {
             assert_eq!(written(&step), text);
         }
         assert_eq!(read(texts[0]), HistoryStep::Initialise { seed: 1 });
-        let HistoryStep::Train(training) = read(texts[5]) else { unreachable!("a training") };
+        let HistoryStep::Train(training) = read(texts[8]) else { unreachable!("a training") };
         assert_eq!(training.teachers, Some(vec!["0b95".to_owned()]));
     }
 

@@ -130,6 +130,16 @@ impl<T: Copy> NucleusMaps<T> {
         &mut self.planes
     }
 
+    /// Sets every value to 0.
+    pub fn clear(&mut self)
+    where
+        T: Default,
+    {
+        for plane in &mut self.planes {
+            plane.data_mut().fill(T::default());
+        }
+    }
+
     /// Maps of the same size with `f` applied to each value.
     #[must_use]
     pub fn map<U: Copy>(&self, mut f: impl FnMut(T) -> U) -> NucleusMaps<U> {

@@ -5,7 +5,7 @@
 //! sees the picture mirrored into it, and no nucleus is reported there. Bright padding needs none
 //! of this: it is as bright as glass.
 
-use super::{Mask, ProbabilityMap, RgbImage, four_neighbours, optical_density_table};
+use super::{Mask, ProbabilityMaps, RgbImage, four_neighbours, optical_density_table};
 
 /// Largest value of a black pixel in any channel. The darkest pixel of the nine tiles that the
 /// shipped models were trained on has a channel of 28; black that went through a JPEG has up to 6.
@@ -146,11 +146,13 @@ impl Padding {
     ///
     /// # Panics
     /// When the map is of another size.
-    pub fn clear(&self, map: &mut ProbabilityMap) {
-        assert!(self.mask.same_size(map), "padding of another image");
-        for (probability, &padding) in map.data_mut().iter_mut().zip(self.mask.data()) {
-            if padding {
-                *probability = 0.0;
+    pub fn clear(&self, map: &mut ProbabilityMaps) {
+        assert!(map.same_size(&self.mask), "padding of another image");
+        for plane in map.planes_mut() {
+            for (probability, &padding) in plane.data_mut().iter_mut().zip(self.mask.data()) {
+                if padding {
+                    *probability = 0.0;
+                }
             }
         }
     }
@@ -360,9 +362,9 @@ mod tests {
                     assert_eq!(filled.get(y, x), picture.get(row, column), "{y} {x} {colour:?}");
                 }
             }
-            let mut map = Plane::filled(image.width(), image.height(), 0.5);
+            let mut map = ProbabilityMaps::from(Plane::filled(image.width(), image.height(), 0.5));
             padding.clear(&mut map);
-            assert_eq!((map.get(11, 50), map.get(12, 50)), (0.0, 0.5));
+            assert_eq!((map.nucleus().get(11, 50), map.nucleus().get(12, 50)), (0.0, 0.5));
         }
     }
 

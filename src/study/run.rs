@@ -14,9 +14,9 @@ use crate::instances::label_nuclei;
 use crate::metrics::PixelCounts;
 use crate::model::{Model, Precision};
 use crate::platform::write_atomic;
-use crate::prune::{PruningPlan, Scope, apply};
+use crate::prune::{Criterion, FilterScores, LayerRatios, PruningPlan, Scope, apply};
 use crate::raster::{
-    OUTLINE_COLOUR, Plane, ProbabilityMap, encode_overlay_png, outline_mask, overlay,
+    OUTLINE_COLOUR, Plane, ProbabilityMaps, encode_overlay_png, outline_mask, overlay,
 };
 use crate::train::{Event, Recipe, TrainData, Trainer, open};
 
@@ -41,7 +41,7 @@ pub(crate) struct CellRunner<'a> {
 struct TestOutput {
     counts: PixelCounts,
     /// Probabilities of the first test tile.
-    first_map: ProbabilityMap,
+    first_map: ProbabilityMaps,
 }
 
 impl CellRunner<'_> {
@@ -77,7 +77,8 @@ impl CellRunner<'_> {
             return Ok(finished);
         }
         let unpruned = self.pretrained(cell.network, on_event)?;
-        let start = pruned(&unpruned, cell.pruning_ratio)?;
+        let design = &self.study.design;
+        let start = pruned(&unpruned, cell.pruning_ratio, design.criterion, cell.seed)?;
 
         let recipe = self.study.design.recipe(cell);
         let file = self.study.model_file(cell);
@@ -136,7 +137,8 @@ impl CellRunner<'_> {
             let map = segment(model, &tile.image, options, &control)?;
             let lines = options.computed_lines(model, map.width(), map.height());
             let truth = tile.labels.foreground();
-            counts = counts.plus(PixelCounts::on_lines(&map, &truth, &lines, PIXEL_THRESHOLD)?);
+            counts =
+                counts.plus(PixelCounts::on_lines(map.nucleus(), &truth, &lines, PIXEL_THRESHOLD)?);
             first_map.get_or_insert(map);
         }
         let first_map = first_map.ok_or_else(|| Error::mismatch("There are no test tiles"))?;
@@ -144,7 +146,7 @@ impl CellRunner<'_> {
     }
 
     /// Outlines of the nuclei at the centre of the first test tile.
-    fn save_picture(&self, cell: &Cell, model: &Model, map: &ProbabilityMap) -> Result<()> {
+    fn save_picture(&self, cell: &Cell, model: &Model, map: &ProbabilityMaps) -> Result<()> {
         let Some(tile) = self.tiles.test.first() else { return Ok(()) };
         let (labels, _) = label_nuclei(map, &model.card().instances)?;
         let drawn = overlay(&tile.image, &outline_mask(&labels), OUTLINE_COLOUR);
@@ -157,9 +159,11 @@ impl CellRunner<'_> {
     }
 }
 
-/// The model without this share of each convolution's filters, chosen by L1 norm.
-fn pruned(model: &Model, ratio: f64) -> Result<Model> {
-    let (plan, _) = PruningPlan::l1(model, ratio, Scope::Convolutions)?;
+/// The model without this share of each convolution's filters.
+fn pruned(model: &Model, ratio: f64, criterion: Criterion, seed: u64) -> Result<Model> {
+    let scores = FilterScores::of_weights(model, criterion, seed)?;
+    let ratios = LayerRatios::uniform(ratio, Scope::Convolutions)?;
+    let (plan, _) = PruningPlan::new(model, &scores, &ratios)?;
     apply(model, &plan)
 }
 
@@ -184,7 +188,7 @@ pub(crate) fn measure_cost(design: &Design, runs: usize) -> Result<Vec<NetworkCo
     for &network in &design.networks {
         let unpruned = Model::random(network.architecture(), 1)?;
         for &pruning_ratio in &design.ratios {
-            let model = pruned(&unpruned, pruning_ratio)?;
+            let model = pruned(&unpruned, pruning_ratio, Criterion::L1, 1)?;
             rows.push(NetworkCostRow {
                 network,
                 pruning_ratio,

@@ -2,8 +2,10 @@
 //! on seed, epoch and position in the epoch alone, so a resumed run trains on the same patches (up
 //! to rounding where a GPU gathers them, see `burn::device_tiles`).
 
+use super::loss::PixelTarget;
 use crate::dataset::{
-    Augmentation, SamplePixel, Tile, Window, augmented_window, plain_window, window_classes,
+    Augmentation, ClassMap, SamplePixel, Tile, Window, augmented_window, plain_window,
+    window_classes,
 };
 use crate::model::PATCH_PX;
 use crate::platform::{for_each_part, mix};
@@ -24,16 +26,39 @@ pub(super) struct Batch {
     pub windows: Vec<f32>,
     /// Class of each classified pixel: `[window][square_px][square_px]`.
     pub classes: Vec<usize>,
-    /// Target probability of nucleus of each classified pixel, where teachers contribute; else
-    /// empty.
+    /// Target probabilities of each classified pixel, `[pixel][class]`, where teachers contribute;
+    /// else empty.
     pub soft_targets: Vec<f32>,
 }
 
-/// Where one sample of a batch is written.
+/// Where a window goes.
 struct GatheredWindow<'a> {
     sample: Sample,
     values: &'a mut [f32],
+}
+
+/// Where the classes of a window go.
+struct GatheredClasses<'a> {
+    sample: Sample,
     classes: &'a mut [usize],
+}
+
+/// Windows `[window][3][side][side]` of `samples`, each augmented by its own seed; side = 54 +
+/// `square_px`.
+pub(super) fn gather_windows(
+    tiles: &[Tile],
+    samples: &[Sample],
+    square_px: usize,
+    augmentation: Augmentation,
+) -> Vec<f32> {
+    let side = PATCH_PX - 1 + square_px;
+    let mut windows = vec![0.0; samples.len() * 3 * side * side];
+    let mut parts = Vec::with_capacity(samples.len());
+    for (&sample, values) in samples.iter().zip(windows.chunks_exact_mut(3 * side * side)) {
+        parts.push(GatheredWindow { sample, values });
+    }
+    for_each_part(parts, |window| window.fill(tiles, square_px, augmentation));
+    windows
 }
 
 impl Batch {
@@ -42,34 +67,33 @@ impl Batch {
         Self { square_px: 1, windows: patches, classes, soft_targets: Vec::new() }
     }
 
-    /// Gathers the windows of `samples`, each augmented by its own seed.
+    /// Gathers the windows of `samples`, each augmented by its own seed, and their classes out of
+    /// `targets`, one for each tile.
     pub(super) fn gather(
         tiles: &[Tile],
+        targets: &[ClassMap],
         samples: &[Sample],
         square_px: usize,
         augmentation: Augmentation,
     ) -> Self {
-        let side = PATCH_PX - 1 + square_px;
-        let mut batch = Self {
-            square_px,
-            windows: vec![0.0; samples.len() * 3 * side * side],
-            classes: vec![0; samples.len() * square_px * square_px],
-            soft_targets: Vec::new(),
-        };
+        let windows = gather_windows(tiles, samples, square_px, augmentation);
+        let mut classes = vec![0; samples.len() * square_px * square_px];
         let mut parts = Vec::with_capacity(samples.len());
-        let values = batch.windows.chunks_exact_mut(3 * side * side);
-        let classes = batch.classes.chunks_exact_mut(square_px * square_px);
-        for ((&sample, values), classes) in samples.iter().zip(values).zip(classes) {
-            parts.push(GatheredWindow { sample, values, classes });
+        for (&sample, classes) in samples.iter().zip(classes.chunks_exact_mut(square_px.pow(2))) {
+            parts.push(GatheredClasses { sample, classes });
         }
-        for_each_part(parts, |window| window.fill(tiles, square_px, augmentation));
-        batch
+        for_each_part(parts, |square| square.fill(targets, square_px, augmentation));
+        Self { square_px, windows, classes, soft_targets: Vec::new() }
     }
 
     /// The same without augmentation.
-    pub(super) fn gather_plain(tiles: &[Tile], pixels: &[SamplePixel], square_px: usize) -> Self {
-        let samples: Vec<Sample> = pixels.iter().map(|&pixel| Sample { pixel, seed: 0 }).collect();
-        Self::gather(tiles, &samples, square_px, Augmentation::NONE)
+    pub(super) fn gather_plain(
+        tiles: &[Tile],
+        targets: &[ClassMap],
+        pixels: &[SamplePixel],
+        square_px: usize,
+    ) -> Self {
+        Self::gather(tiles, targets, &plain_samples(pixels), square_px, Augmentation::NONE)
     }
 
     /// Number of windows.
@@ -77,30 +101,43 @@ impl Batch {
         self.classes.len() / (self.square_px * self.square_px)
     }
 
-    /// Target probability of nucleus of a classified pixel; none beyond the batch.
-    pub(super) fn target(&self, pixel: usize) -> Option<f32> {
+    /// Target of a classified pixel; none beyond the batch.
+    pub(super) fn target(&self, pixel: usize) -> Option<PixelTarget<'_>> {
+        let &class = self.classes.get(pixel)?;
         if self.soft_targets.is_empty() {
-            return self.classes.get(pixel).map(|&class| class as f32);
+            return Some(PixelTarget::Class(class));
         }
-        self.soft_targets.get(pixel).copied()
+        let classes = self.soft_targets.len() / self.classes.len();
+        let all = self.soft_targets.get(pixel * classes..(pixel + 1) * classes)?;
+        Some(PixelTarget::Probabilities(all))
     }
 }
 
 impl GatheredWindow<'_> {
     fn fill(self, tiles: &[Tile], square_px: usize, augmentation: Augmentation) {
         let Sample { pixel, seed } = self.sample;
-        let tile = &tiles[pixel.tile as usize];
-        let row = pixel.row as usize;
-        let column = pixel.column as usize;
-        let context = Window::context(row, column, square_px);
+        let image = &tiles[pixel.tile as usize].image;
+        let context = Window::context(pixel.row as usize, pixel.column as usize, square_px);
         if augmentation == Augmentation::NONE {
-            plain_window(&tile.image, context, self.values);
+            plain_window(image, context, self.values);
         } else {
-            augmented_window(&tile.image, context, augmentation, seed, self.values);
+            augmented_window(image, context, augmentation, seed, self.values);
         }
-        let square = Window::inside(row, column, square_px);
-        window_classes(&tile.labels, square, augmentation, seed, self.classes);
     }
+}
+
+impl GatheredClasses<'_> {
+    fn fill(self, targets: &[ClassMap], square_px: usize, augmentation: Augmentation) {
+        let Sample { pixel, seed } = self.sample;
+        let targets = &targets[pixel.tile as usize];
+        let square = Window::inside(pixel.row as usize, pixel.column as usize, square_px);
+        window_classes(targets, square, augmentation, seed, self.classes);
+    }
+}
+
+/// Samples that are not augmented.
+pub(super) fn plain_samples(pixels: &[SamplePixel]) -> Vec<Sample> {
+    pixels.iter().map(|&pixel| Sample { pixel, seed: 0 }).collect()
 }
 
 /// Seed of the augmentation of sample `index` in `epoch`.

@@ -50,6 +50,8 @@ pub struct Checkpoint {
     pub weights: Weights,
     /// State of the optimiser: array name → its gradient's running means.
     pub moments: BTreeMap<String, Moments>,
+    /// Moving average of the weights; empty where none is kept.
+    pub average: Weights,
 }
 
 /// Hash of everything that decides the result of a run: the program's version, recipe, initial
@@ -81,8 +83,8 @@ impl Checkpoint {
         Self::from_bytes(&read_file(path, MAX_BYTES)?).at(path)
     }
 
-    /// The file's bytes: arrays `weights/NAME`, `first/NAME` and `second/NAME` (moments), progress
-    /// as JSON in the metadata.
+    /// The file's bytes: arrays `weights/NAME`, `first/NAME` and `second/NAME` (moments) and
+    /// `average/NAME`, progress as JSON in the metadata.
     ///
     /// # Errors
     /// When numbers cannot be written as JSON.
@@ -94,6 +96,9 @@ impl Checkpoint {
         for (name, Moments { first, second }) in &self.moments {
             arrays.insert(format!("first/{name}"), (vec![first.len()], little_endian(first)));
             arrays.insert(format!("second/{name}"), (vec![second.len()], little_endian(second)));
+        }
+        for (name, Array { shape, data }) in &self.average {
+            arrays.insert(format!("average/{name}"), (shape.clone(), little_endian(data)));
         }
         let mut views = Vec::with_capacity(arrays.len());
         for (name, (shape, data)) in &arrays {
@@ -118,11 +123,13 @@ impl Checkpoint {
             .ok_or_else(|| unreadable(&"it names no run"))?;
         let progress = serde_json::from_str(progress).map_err(|e| unreadable(&e))?;
         let mut weights = Weights::new();
+        let mut average = Weights::new();
         let mut first = BTreeMap::new();
         let mut second = BTreeMap::new();
         for (name, array) in read_arrays(bytes)? {
             match name.split_once('/') {
                 Some(("weights", name)) => drop(weights.insert(name.to_owned(), array)),
+                Some(("average", name)) => drop(average.insert(name.to_owned(), array)),
                 Some(("first", name)) => drop(first.insert(name.to_owned(), array.data)),
                 Some(("second", name)) => drop(second.insert(name.to_owned(), array.data)),
                 _ => return Err(unreadable(&format!("unknown array '{name}'"))),
@@ -134,7 +141,7 @@ impl Checkpoint {
                 moments.insert(name, Moments { first, second });
             }
         }
-        Ok(Self { progress, weights, moments })
+        Ok(Self { progress, weights, moments, average })
     }
 }
 
@@ -186,6 +193,7 @@ mod tests {
                 "a.weight".to_owned(),
                 Moments { first: vec![0.3, 1e-30], second: vec![1e-12, 0.7] },
             )]),
+            average: Weights::from([("a.weight".to_owned(), array(0.3))]),
         };
         let dir = tempfile::tempdir().expect("folder");
         let path = dir.path().join("checkpoint");

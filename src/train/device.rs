@@ -43,13 +43,8 @@ fn adapter_facts() -> Vec<AdapterFacts> {
 ///
 /// # Errors
 /// [`Error::Gpu`] when the chosen adapter is missing, fails, or computes wrongly, and in builds
-/// without GPU training; [`Error::Unsupported`] for a model without exactly two classes.
+/// without GPU training.
 pub fn open(choice: DeviceChoice, model: &Model, batch: usize) -> Result<(Compute, String)> {
-    if model.card().architecture.classes() != 2 {
-        return Err(Error::unsupported(
-            "Training needs a model with two classes, background and nucleus",
-        ));
-    }
     match choice {
         DeviceChoice::Cpu => Ok((Compute::cpu(), "Training on the CPU, as asked".into())),
         DeviceChoice::Gpu(index) => open_gpu(index.unwrap_or(0), model, batch),

@@ -11,12 +11,13 @@ use super::batch::Batch;
 use super::batch_norm::{BatchNorm, GroupValues};
 use super::blob_offsets::{BlobLayout, BlobOffset};
 use super::buffer_pool::BufferPool;
+use super::filter_response::ReluValues;
 use super::gradients::Gradients;
 use super::layer_kernels::{
     AveragePool, MaxPool, add_bias_gradient, average_pool, average_pool_gradient, interleave,
     max_pool, max_pool_gradient,
 };
-use super::loss::{PixelLoss, pixel_loss};
+use super::loss::GroupLoss;
 use crate::engine::{
     Activation, AlignedBuffer, Convolution, PATCH_BATCH, PackedFilters, Parallelism,
 };
@@ -24,7 +25,7 @@ use crate::model::{Graph, Head, Op, Weights};
 use crate::platform::{for_each_part, map_parts};
 
 /// A network of convolutions, normalisations with ReLU, poolings and concatenations, with two
-/// outputs.
+/// or more outputs.
 #[derive(Debug, Clone)]
 pub(super) struct GraphTrainer {
     steps: Vec<Step>,
@@ -136,7 +137,7 @@ impl GraphTrainer {
         let input = offsets[0];
         let output = *offsets.last()?;
         let backward_possible = steps.iter().all(|step| step.has_backward(&steps, input));
-        if output.positions != 2 || !backward_possible || !norms_have_one_reader(graph) {
+        if output.positions < 2 || !backward_possible || !norms_have_one_reader(graph) {
             return None;
         }
         Some(Self { steps, blobs, input, output, pool: BufferPool::default() })
@@ -146,6 +147,17 @@ impl GraphTrainer {
     /// any number of threads.
     #[must_use]
     pub(super) fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
+        self.visit_relus(weights, batch, head, &mut |_| {})
+    }
+
+    /// The same; calls `visit` with each ReLU of each group, from the last layer to the first.
+    pub(super) fn visit_relus(
+        &self,
+        weights: &Weights,
+        batch: &Batch,
+        head: Head,
+        visit: &mut impl FnMut(ReluValues<'_>),
+    ) -> Gradients {
         if batch.len() == 0 {
             return Gradients::default();
         }
@@ -156,6 +168,19 @@ impl GraphTrainer {
         // Reverse order of the forward pass: when a step is reached, all its readers have added
         // their gradients to its output.
         for (step, norm) in self.steps.iter().zip(&norms).rev() {
+            if norm.is_some() {
+                let groups = values[step.to.blob].iter().zip(&grads[step.to.blob]);
+                for (group, (output, grad)) in groups.enumerate() {
+                    let first = group * PATCH_BATCH;
+                    visit(ReluValues {
+                        layer: &step.name,
+                        first,
+                        patches: PATCH_BATCH.min(batch.len() - first),
+                        output: step.to.of(output),
+                        grad_output: step.to.of(grad),
+                    });
+                }
+            }
             self.backward(step, weights, norm.as_ref(), &values, &mut grads, &mut arrays);
             // The step that writes the beginning of a blob is the first to write there, and so the
             // last to need it here.
@@ -216,15 +241,11 @@ impl GraphTrainer {
         let mut sum = 0.0;
         for (group, logits) in values[self.output.blob].iter().enumerate() {
             let mut gradient = self.pool.take_zeroed(self.output.positions);
+            let classes = self.output.positions;
+            let mut loss = GroupLoss { logits, gradient: &mut gradient, classes, head, share };
             for patch in 0..PATCH_BATCH {
                 let Some(target) = batch.target(group * PATCH_BATCH + patch) else { break };
-                let background = patch;
-                let nucleus = PATCH_BATCH + patch;
-                let PixelLoss { value, gradient: by_logit } =
-                    pixel_loss([logits[background], logits[nucleus]], target, head);
-                sum += value * share;
-                gradient[background] = (by_logit[0] * share) as f32;
-                gradient[nucleus] = (by_logit[1] * share) as f32;
+                sum += loss.add(0, patch, target);
             }
             grads.push(gradient);
         }

@@ -8,10 +8,10 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
-use super::batch::Batch;
+use super::batch::{Batch, gather_windows, plain_samples};
 use super::recipe::Recipe;
 use super::sequential_trainer::{LayerValues, SequentialTrainer};
-use crate::dataset::{Sampler, Tile};
+use crate::dataset::{Augmentation, SamplePixel, Sampler, Tile};
 use crate::engine::PATCH_BATCH;
 use crate::error::{Error, Result};
 use crate::model::{HistoryStep, Model, Weights};
@@ -77,7 +77,7 @@ pub(super) fn initial_model(
         ));
     };
     let pixels: Vec<_> = sampler.train.iter().copied().cycle().take(MEASURED_PATCHES).collect();
-    let patches = Batch::gather_plain(tiles, &pixels, 1);
+    let patches = plain_patches(tiles, &pixels);
     let was_trained = model.card().history.iter().any(HistoryStep::is_training);
     if recipe.dead_units.fit_random_start && !was_trained {
         initial.model = scaled_to_patches(&initial.model, &network, &patches)?;
@@ -86,6 +86,12 @@ pub(super) fn initial_model(
         initial = revive_dead_units(&initial.model, &network, &patches, recipe.seed)?;
     }
     Ok(initial)
+}
+
+/// Patches as they are; nothing here needs their classes.
+fn plain_patches(tiles: &[Tile], pixels: &[SamplePixel]) -> Batch {
+    let windows = gather_windows(tiles, &plain_samples(pixels), 1, Augmentation::NONE);
+    Batch::of_patches(windows, vec![0; pixels.len()])
 }
 
 fn hidden_layers(network: &SequentialTrainer) -> Vec<HiddenLayer> {
@@ -284,7 +290,7 @@ mod tests {
 
     fn sample(tiles: &[Tile]) -> (Sampler, Batch) {
         let sampler = Sampler::draw(tiles, 300, Prior::Natural, 1).expect("sample");
-        let patches = Batch::gather_plain(tiles, &sampler.train[..64], 1);
+        let patches = plain_patches(tiles, &sampler.train[..64]);
         (sampler, patches)
     }
 
@@ -302,7 +308,7 @@ mod tests {
         let start = revived(&model, &tiles, &sampler).expect("start");
         let layers: Vec<&str> = start.revived.iter().map(|r| r.layer.as_str()).collect();
         assert_eq!(layers, ["conv1", "conv2", "conv3", "fc1"], "{:?}", start.revived);
-        let logits = |model: &Model| network.logits(model.weights(), &patches).concat();
+        let logits = |model: &Model| network.logits(model.weights(), &patches);
         for (a, b) in logits(&start.model).iter().zip(logits(&model)) {
             assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "{a} {b}");
         }

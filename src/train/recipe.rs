@@ -25,6 +25,9 @@ pub enum Schedule {
 const WARM_UP: f64 = 0.3;
 const WARM_UP_FROM: f64 = 0.04;
 
+/// Widest border of nuclei, micrometres.
+const MAX_BORDER_UM: f64 = 10.0;
+
 impl Schedule {
     /// Factor on the full rate at `progress` (0 to 1) through the run.
     ///
@@ -144,6 +147,14 @@ pub struct Recipe {
     /// Of DCNNs only.
     #[serde(rename = "awake", default, skip_serializing_if = "DeadUnitOptions::is_off")]
     pub dead_units: DeadUnitOptions,
+    /// Width of the border class inside nuclei, micrometres. None without such a class, or for the
+    /// width that the model's card names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub border_um: Option<f64>,
+    /// Decay of the exponential moving average of the weights over steps, 0 to 1; the averaged
+    /// weights are scored and saved. 0 averages nothing.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub ema: f64,
     /// Activation of the last layer, which decides the loss.
     pub head: Head,
     /// Seed of sample, order, augmentation and initialisation; it decides every bit on the CPU.
@@ -157,6 +168,11 @@ fn single() -> usize {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(share: &f32) -> bool {
     *share == 0.0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_off(decay: &f64) -> bool {
+    *decay == 0.0
 }
 
 /// Whether pixels are drawn one by one; then files do not mention it.
@@ -181,6 +197,8 @@ impl Recipe {
         augmentation: Augmentation::NONE,
         distill: 0.0,
         dead_units: DeadUnitOptions::OFF,
+        border_um: None,
+        ema: 0.0,
         head: Head::Softmax,
         seed: 1,
     };
@@ -212,6 +230,15 @@ impl Recipe {
         if !(0.0..=1.0).contains(&self.distill) {
             return Err(Error::invalid("The teacher's share must lie between 0 and 1"));
         }
+        if !(0.0..1.0).contains(&self.ema) {
+            return Err(Error::invalid(
+                "The decay of the average of the weights (--ema) must lie between 0 and 1, such as \
+                 0.999",
+            ));
+        }
+        if let Some(um) = self.border_um {
+            check_border(um)?;
+        }
         let not_positive = match self {
             Self { square_px: 0, .. } => "The side of the squares",
             Self { epochs: 0, .. } => "The number of epochs",
@@ -226,6 +253,17 @@ impl Recipe {
         };
         Err(Error::mismatch(format!("{not_positive} must be positive")))
     }
+}
+
+/// Refuses a width of borders that no nucleus has.
+fn check_border(um: f64) -> Result<()> {
+    if um > 0.0 && um <= MAX_BORDER_UM {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "The border of nuclei (--border) must be up to {MAX_BORDER_UM} µm wide, such as 0.75; it \
+         is {um}"
+    )))
 }
 
 #[cfg(test)]
@@ -254,6 +292,11 @@ mod tests {
             Recipe { batch: 0, ..Recipe::default() },
             Recipe { learning_rate: f64::NAN, ..Recipe::default() },
             Recipe { weight_decay: -1.0, ..Recipe::default() },
+            Recipe { ema: 1.0, ..Recipe::default() },
+            Recipe { ema: f64::NAN, ..Recipe::default() },
+            Recipe { border_um: Some(0.0), ..Recipe::default() },
+            Recipe { border_um: Some(f64::NAN), ..Recipe::default() },
+            Recipe { border_um: Some(11.0), ..Recipe::default() },
         ];
         assert!(Recipe { learning_rate: f64::INFINITY, ..Recipe::default() }.validate().is_err());
         assert!(bad.iter().all(|r| r.validate().is_err()));
@@ -263,13 +306,17 @@ mod tests {
     #[test]
     fn files_keep_the_keys_by_which_runs_and_cards_know_a_recipe() {
         let plain = serde_json::json!(Recipe::DEFAULT);
-        for absent in ["spread", "distil", "awake", "square_px", "distill", "dead_units"] {
+        let absent =
+            ["spread", "distil", "awake", "border_um", "ema", "square_px", "distill", "dead_units"];
+        for absent in absent {
             assert!(plain.get(absent).is_none(), "{absent} in {plain}");
         }
         let full = Recipe {
             square_px: 8,
             distill: 0.5,
             dead_units: DeadUnitOptions::ALL,
+            border_um: Some(0.75),
+            ema: 0.999,
             ..Recipe::DEFAULT
         };
         let value = serde_json::json!(full);

@@ -20,10 +20,10 @@ use super::recipe::Recipe;
 use super::sequential_trainer::SequentialTrainer;
 use super::teachers::Teachers;
 use super::validation::{score_patches, score_squares};
-use crate::dataset::{Sampler, Tile};
+use crate::dataset::{ClassMap, Sampler, Tile, class_targets};
 use crate::error::{Error, Result};
 use crate::metrics::PixelCounts;
-use crate::model::{HistoryStep, Model, TileHash, TrainingStep, Weights};
+use crate::model::{ClassRole, HistoryStep, Model, TileHash, TrainingStep, Weights};
 
 /// Scores of one epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,7 +90,11 @@ pub struct TrainRun<'a> {
     job: TrainJob<'a>,
     backend: StepBackend<'a>,
     sampler: Sampler,
+    /// The classes of each tile's pixels.
+    targets: Vec<ClassMap>,
     weights: Weights,
+    /// Moving average of the weights; none where the recipe asks for none.
+    average: Option<Weights>,
     optimiser: AdamW,
     progress: TrainProgress,
     revived: Vec<RevivedUnits>,
@@ -122,14 +126,16 @@ impl<'a> TrainRun<'a> {
         let TrainJob { start, tiles, recipe, compute, teachers } = job;
         recipe.validate()?;
         check_classes(tiles, recipe)?;
+        let targets = job.targets()?;
+        let classes = &start.card().classes;
         let backend = match &compute.backend {
             TrainBackend::Native => {
                 let network = NativeNetwork::new(start.graph())?;
-                let teachers = Teachers::new(teachers, network.sequential())?;
+                let teachers = Teachers::new(teachers, network.sequential(), classes)?;
                 StepBackend::Native { network, teachers }
             }
             TrainBackend::Burn(device) => {
-                Teachers::new(teachers, None)?;
+                Teachers::new(teachers, None, classes)?;
                 let graph = start.graph();
                 let Recipe { augmentation, head, batch, .. } = *recipe;
                 let trainer = BurnTrainer::new(graph, tiles, augmentation, head, batch, device)?;
@@ -142,7 +148,9 @@ impl<'a> TrainRun<'a> {
             job,
             backend,
             sampler,
+            targets,
             weights: model.weights().clone(),
+            average: (recipe.ema > 0.0).then(|| model.weights().clone()),
             optimiser: AdamW::new(start.graph(), recipe.weight_decay),
             progress: TrainProgress {
                 run: job.id(),
@@ -170,6 +178,9 @@ impl<'a> TrainRun<'a> {
         // Refuses arrays of other names or shapes.
         let model = self.job.start.with_weights(checkpoint.weights)?;
         self.weights.clone_from(model.weights());
+        if let Some(average) = &mut self.average {
+            average.clone_from(self.job.start.with_weights(checkpoint.average)?.weights());
+        }
         self.optimiser.restore(checkpoint.moments, checkpoint.progress.steps);
         self.progress = checkpoint.progress;
         Ok(())
@@ -185,6 +196,7 @@ impl<'a> TrainRun<'a> {
             progress: self.progress.clone(),
             weights: self.weights.clone(),
             moments: self.optimiser.moments().clone(),
+            average: self.average.clone().unwrap_or_default(),
         })
     }
 
@@ -231,6 +243,9 @@ impl<'a> TrainRun<'a> {
         self.optimiser.step(&mut self.weights, &gradients.arrays, rate);
         self.progress.step += 1;
         self.progress.steps += 1;
+        if let Some(average) = &mut self.average {
+            update_average(average, &self.weights, recipe.ema, self.progress.steps);
+        }
         // Weighted by samples: the last batch of an epoch may be smaller.
         self.progress.loss_sum += gradients.loss * samples.len() as f64;
         let pixels = samples.len() * recipe.square_px * recipe.square_px;
@@ -252,14 +267,15 @@ impl<'a> TrainRun<'a> {
 
     fn gradients(&self, samples: &[Sample]) -> Result<Gradients> {
         let TrainJob { tiles, recipe, .. } = self.job;
+        let targets = &self.targets;
         match &self.backend {
             StepBackend::Native { network, teachers } => {
                 let mut batch =
-                    Batch::gather(tiles, samples, recipe.square_px, recipe.augmentation);
+                    Batch::gather(tiles, targets, samples, recipe.square_px, recipe.augmentation);
                 teachers.add_soft_targets(&mut batch, recipe.distill);
                 Ok(network.gradients(&self.weights, &batch, recipe.head))
             }
-            StepBackend::Burn(trainer) => trainer.gradients(&self.weights, samples),
+            StepBackend::Burn(trainer) => trainer.gradients(&self.weights, samples, targets),
         }
     }
 
@@ -293,15 +309,17 @@ impl<'a> TrainRun<'a> {
     fn validate(&self) -> Result<PixelCounts> {
         let TrainJob { start, tiles, recipe, .. } = self.job;
         let pixels = &self.sampler.validation;
+        let targets = &self.targets;
+        let weights = self.average.as_ref().unwrap_or(&self.weights);
         self.check_weights()?;
         if recipe.square_px > 1
             && let Some(network) = self.backend.sequential()
         {
             let side = recipe.square_px;
-            return Ok(score_squares(network, &self.weights, tiles, pixels, side, recipe.head));
+            return Ok(score_squares(network, weights, tiles, targets, pixels, side, recipe.head));
         }
-        let model = start.with_weights(self.weights.clone())?;
-        score_patches(&model, tiles, pixels, recipe.head)
+        let model = start.with_weights(weights.clone())?;
+        score_patches(&model, tiles, targets, pixels, recipe.head)
     }
 
     /// The trained model, with a card that records how it was trained.
@@ -309,7 +327,8 @@ impl<'a> TrainRun<'a> {
     /// # Errors
     /// None in practice; see [`Model::new`].
     pub fn finish(self) -> Result<TrainedModel> {
-        let model = self.job.with_card(self.weights, self.progress.history.last())?;
+        let weights = self.average.unwrap_or(self.weights);
+        let model = self.job.with_card(weights, self.progress.history.last())?;
         Ok(TrainedModel { model, history: self.progress.history })
     }
 
@@ -331,6 +350,18 @@ impl<'a> TrainRun<'a> {
             self.progress.steps + 1,
             self.job.recipe.learning_rate
         )))
+    }
+}
+
+/// Moves an average towards the weights after `steps` steps, from 1. The first steps count more, so
+/// that the average does not remember the start: its decay is at most (1 + steps) / (10 + steps).
+fn update_average(average: &mut Weights, weights: &Weights, decay: f64, steps: u64) {
+    let warm_up = (1 + steps) as f64 / (10 + steps) as f64;
+    let share = (1.0 - decay.min(warm_up)) as f32;
+    for (average, weights) in average.values_mut().zip(weights.values()) {
+        for (average, weight) in average.data.iter_mut().zip(&weights.data) {
+            *average += (weight - *average) * share;
+        }
     }
 }
 
@@ -399,15 +430,61 @@ fn draw_sample(
 }
 
 impl TrainJob<'_> {
+    /// Width of the border class; none where the model has no such class.
+    fn border_um(&self) -> Option<f64> {
+        let card = self.start.card();
+        if card.classes.iter().all(|class| class.role != ClassRole::Border) {
+            return None;
+        }
+        self.recipe.border_um.or(card.border_um)
+    }
+
+    /// The class of every pixel of each tile.
+    fn targets(&self) -> Result<Vec<ClassMap>> {
+        let card = self.start.card();
+        let has_border = card.classes.iter().any(|class| class.role == ClassRole::Border);
+        let border_um = self.border_um();
+        if has_border && border_um.is_none() {
+            return Err(Error::invalid(
+                "The model tells the border of nuclei apart, but nothing says how wide it is; \
+                 --border does",
+            ));
+        }
+        if !has_border && self.recipe.border_um.is_some() {
+            return Err(Error::invalid("The model has no class for the border of nuclei"));
+        }
+        let mut targets = Vec::with_capacity(self.tiles.len());
+        for tile in self.tiles {
+            let mpp_um = tile.mpp_um.unwrap_or(card.mpp_um);
+            let border_px = border_um.unwrap_or(0.0) / mpp_um;
+            targets.push(class_targets(tile, &card.classes, border_px)?);
+        }
+        Ok(targets)
+    }
+
     /// What a checkpoint of this run is known by.
     fn id(&self) -> String {
         let mut start = self.start.fingerprint();
         for teacher in self.teachers {
             start += &format!(" taught by {}", teacher.fingerprint());
         }
+        // With two classes labels are the targets.
+        let card = self.start.card();
+        let several = card.classes.len() > 2;
+        if several {
+            let classes = serde_json::json!(card.classes);
+            start += &format!(" telling apart {classes}, border {:?}", self.border_um());
+        }
         let mut tiles = Vec::with_capacity(self.tiles.len());
         for tile in self.tiles {
-            tiles.push(format!("{}:{}", tile.sha256, tile.labels_sha256()));
+            let mut name = format!("{}:{}", tile.sha256, tile.labels_sha256());
+            if !tile.has_weight(1.0) {
+                name += &format!("*{}", tile.weight);
+            }
+            tiles.push(name);
+            if several {
+                tiles.push(format!("{:?} {:?}", tile.mpp_um, tile.object_types));
+            }
         }
         run_id(self.recipe, &start, &tiles)
     }
@@ -416,15 +493,21 @@ impl TrainJob<'_> {
         let mut model = self.start.with_weights(weights)?;
         let card = model.card_mut();
         card.head = self.recipe.head;
+        card.border_um = self.border_um();
         card.parent = Some(self.start.fingerprint());
         card.metrics.clear();
         let pixel_sizes: Vec<f64> = self.tiles.iter().filter_map(|tile| tile.mpp_um).collect();
         if !pixel_sizes.is_empty() {
             card.mpp_um = pixel_sizes.iter().sum::<f64>() / pixel_sizes.len() as f64;
         }
+        let mut tile_weights: Vec<f64> = self.tiles.iter().map(|tile| tile.weight).collect();
+        if self.tiles.iter().all(|tile| tile.has_weight(1.0)) {
+            tile_weights.clear();
+        }
         card.history.push(HistoryStep::Train(TrainingStep {
             recipe: serde_json::json!(self.recipe),
             tiles: self.tiles.iter().map(|tile| tile.name.clone()).collect(),
+            tile_weights,
             device: self.compute.name.clone(),
             teachers: Some(self.teachers.iter().map(Model::fingerprint).collect()),
             last_epoch: serde_json::json!(last_epoch),
@@ -455,7 +538,7 @@ mod tests {
     use super::*;
     use crate::dataset::{Augmentation, phantom};
     use crate::model::{dccn, dcnn};
-    use crate::train::DeadUnitOptions;
+    use crate::train::{DeadUnitOptions, with_border_class};
 
     /// Weights after an epoch on a pool of so many threads.
     fn trained_on(threads: usize, start: &Model, recipe: &Recipe) -> Weights {
@@ -486,14 +569,92 @@ mod tests {
         };
         let chain = Model::random(dcnn([9, 5, 8], 200, 2), 1).expect("model");
         let branched = Model::random(dccn(5, 7, 3, [6, 5, 9], 2), 1).expect("model");
-        for (start, recipe) in
-            [(&chain, &small), (&chain, &squares), (&chain, &all_measures), (&branched, &small)]
-        {
+        let bordered = with_border_class(&chain).expect("model");
+        let borders = Recipe { border_um: Some(0.75), ema: 0.9, ..squares.clone() };
+        let cases = [
+            (&chain, &small),
+            (&chain, &squares),
+            (&chain, &all_measures),
+            (&branched, &small),
+            (&bordered, &borders),
+        ];
+        for (start, recipe) in cases {
             let one = trained_on(1, start, recipe);
             assert_ne!(&one, start.weights());
             for threads in [2, 5] {
                 assert!(trained_on(threads, start, recipe) == one, "{threads} threads: {recipe:?}");
             }
+        }
+    }
+
+    #[test]
+    fn borders_and_types_are_learned() {
+        let mut tile = phantom::tile(128, 128, 1);
+        for label in tile.labels.labels() {
+            let name = if label % 2 == 0 { "even" } else { "odd" };
+            tile.object_types.insert(label, name.to_owned());
+        }
+        let tiles = [tile];
+        let compute = Compute::cpu();
+        let train = |start: &Model, recipe: &Recipe| {
+            let job = TrainJob { start, tiles: &tiles, recipe, compute: &compute, teachers: &[] };
+            let mut run = TrainRun::begin(job).expect("run");
+            for _ in 0..recipe.epochs {
+                for _ in 0..run.steps_in_epoch() {
+                    run.step().expect("step");
+                }
+                run.finish_epoch().expect("epoch");
+            }
+            run.finish().expect("model")
+        };
+        let start = with_border_class(&Model::random(dcnn([4, 6, 8], 24, 2), 1).expect("model"));
+        let start = start.expect("model");
+        let recipe = Recipe {
+            patches: 6400,
+            square_px: 8,
+            epochs: 4,
+            batch: 8,
+            learning_rate: 5e-3,
+            border_um: Some(0.5),
+            dead_units: DeadUnitOptions::ALL,
+            ..Recipe::DEFAULT
+        };
+        let TrainedModel { model, history } = train(&start, &recipe);
+        assert_eq!(model.card().border_um, Some(0.5));
+        // Between guessing by frequency and perfect.
+        let last = history.last().expect("epoch");
+        assert!(last.validation_dice.expect("nuclei") > 0.6, "{last:?}");
+        assert!(last.validation_loss < 0.8 * history[0].validation_loss, "{history:?}");
+
+        let types = ["even".to_owned(), "odd".to_owned()];
+        let mut start = Model::random(dcnn([4, 6, 8], 24, 4), 1).expect("model");
+        start.card_mut().classes = crate::model::PixelClass::of_nuclei(&types, true);
+        let recipe = Recipe { square_px: 1, patches: 100, epochs: 1, ..recipe };
+        let single = train(&start, &recipe).history;
+        assert!(single[0].validation_loss.is_finite() && single[0].train_loss > 0.2);
+        let job = TrainJob {
+            start: &start,
+            tiles: &tiles,
+            recipe: &Recipe { border_um: None, ..recipe },
+            compute: &compute,
+            teachers: &[],
+        };
+        assert!(TrainRun::begin(job).is_err(), "nothing says how wide the border is");
+    }
+
+    #[test]
+    fn an_average_follows_the_weights_and_forgets_the_start() {
+        let model = Model::random(dcnn([2, 3, 4], 8, 2), 1).expect("model");
+        let weights = Model::random(dcnn([2, 3, 4], 8, 2), 2).expect("model").weights().clone();
+        let mut average = model.weights().clone();
+        for steps in 1..=200 {
+            update_average(&mut average, &weights, 0.999, steps);
+        }
+        let before = model.array("conv2.weight");
+        let after = &average["conv2.weight"].data;
+        for ((after, wanted), before) in after.iter().zip(&weights["conv2.weight"].data).zip(before)
+        {
+            assert!((after - wanted).abs() < 1e-3 * (before - wanted).abs() + 1e-6);
         }
     }
 
@@ -527,6 +688,7 @@ mod tests {
             epochs: 1,
             batch: 16,
             augmentation: Augmentation::DEFAULT,
+            ema: 0.99,
             ..Recipe::DEFAULT
         };
         let compute = Compute::cpu();

@@ -24,22 +24,24 @@ use std::collections::BTreeMap;
 
 use super::batch::Batch;
 use super::buffer_pool::BufferPool;
+use super::filter_response::ReluValues;
 use super::gradients::Gradients;
 use super::layer_kernels::{
     MaxPool, add_bias_gradient, add_fully_connected_weight_gradient, interleave, relu_backward,
 };
-use super::loss::{PixelLoss, pixel_loss};
+use super::loss::GroupLoss;
 use crate::engine::{
     Activation, AlignedBuffer, Convolution, PATCH_BATCH, PackedFilters, Parallelism,
 };
 use crate::model::{Graph, Head, Op, Weights};
 use crate::platform::map_parts;
 
-/// A chain of convolutions, max poolings and fully connected layers with two outputs.
+/// A chain of convolutions, max poolings and fully connected layers with two or more outputs.
 #[derive(Debug, Clone)]
 pub(super) struct SequentialTrainer {
     layers: Vec<Layer>,
     patch_px: usize,
+    classes: usize,
     pool: BufferPool,
 }
 
@@ -173,11 +175,12 @@ impl SequentialTrainer {
                 _ => return None,
             }
         }
-        if graph.nodes.last()?.shape.count() != 2 {
+        let classes = graph.nodes.last()?.shape.count();
+        if classes < 2 {
             return None;
         }
         let patch_px = graph.nodes.first()?.shape.height;
-        Some(Self { layers, patch_px, pool: BufferPool::default() })
+        Some(Self { layers, patch_px, classes, pool: BufferPool::default() })
     }
 
     /// The side of a square must be a multiple of this: the product of all pooling strides.
@@ -213,7 +216,7 @@ impl SequentialTrainer {
     pub(super) fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
         let packed = self.pack(weights, batch);
         let groups = map_parts(group_starts(batch), |first| {
-            self.group_gradients(&packed, batch, first, head)
+            self.group_gradients(&packed, batch, first, head, &mut |_| {})
         });
         let mut groups = groups.into_iter();
         // Sums of floats depend on their order; the order of the groups is that of the batch.
@@ -224,9 +227,29 @@ impl SequentialTrainer {
         total
     }
 
-    /// Two logits for every classified pixel: `[window][square row][square column]`.
+    /// Calls `visit` with each ReLU of each group, from the last layer to the first.
+    pub(super) fn visit_relus(
+        &self,
+        weights: &Weights,
+        batch: &Batch,
+        head: Head,
+        visit: &mut impl FnMut(ReluValues<'_>),
+    ) {
+        let packed = self.pack(weights, batch);
+        for first in group_starts(batch) {
+            self.group_gradients(&packed, batch, first, head, visit);
+        }
+    }
+
+    /// Outputs for a pixel, at least 2.
     #[must_use]
-    pub(super) fn logits(&self, weights: &Weights, batch: &Batch) -> Vec<[f32; 2]> {
+    pub(super) fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The logits of every classified pixel: `[window][square row][square column][class]`.
+    #[must_use]
+    pub(super) fn logits(&self, weights: &Weights, batch: &Batch) -> Vec<f32> {
         let packed = self.pack(weights, batch);
         let groups = map_parts(group_starts(batch), |first| {
             let activations = self.forward(&packed, batch, first);
@@ -330,13 +353,14 @@ impl SequentialTrainer {
     }
 
     /// Backward pass of one group: from the loss to the first layer, `grad` is the gradient of the
-    /// values behind the layer at hand, one buffer a fragment.
+    /// values behind the layer at hand, one buffer a fragment. `visit` sees each ReLU.
     fn group_gradients(
         &self,
         packed: &PackedWeights,
         batch: &Batch,
         first: usize,
         head: Head,
+        visit: &mut impl FnMut(ReluValues<'_>),
     ) -> Gradients {
         let activations = self.forward(packed, batch, first);
         let parallelism = packed.parallelism;
@@ -351,6 +375,13 @@ impl SequentialTrainer {
                     if layer.activation == Activation::Relu {
                         for (grad, output) in grad.iter_mut().zip(&output.fragments) {
                             relu_backward(grad, output, parallelism);
+                            visit(ReluValues {
+                                layer: &layer.name,
+                                first,
+                                patches: PATCH_BATCH.min(batch.len() - first),
+                                output,
+                                grad_output: grad,
+                            });
                         }
                     }
                     layer.add_gradients(input, &grad, parallelism, &mut arrays);
@@ -438,22 +469,16 @@ impl SequentialTrainer {
         let positions = last.side * last.side;
         let mut sum = 0.0;
         for (fragment, logits) in last.fragments.iter().enumerate() {
-            let mut gradient = self.pool.take_zeroed(2 * positions);
+            let mut gradient = self.pool.take_zeroed(self.classes * positions);
+            let mut loss =
+                GroupLoss { logits, gradient: &mut gradient, classes: self.classes, head, share };
             for position in 0..positions {
                 let pixel = self.square_pixel(fragment, position, last.side, batch.square_px);
                 for window in 0..PATCH_BATCH {
                     let Some(target) = batch.target((first + window) * square + pixel) else {
                         continue;
                     };
-                    // `[class][position][window]`: the logits of the nucleus lie `positions`
-                    // positions further on.
-                    let background = position * PATCH_BATCH + window;
-                    let nucleus = (positions + position) * PATCH_BATCH + window;
-                    let PixelLoss { value, gradient: by_logit } =
-                        pixel_loss([logits[background], logits[nucleus]], target, head);
-                    sum += value * share;
-                    gradient[background] = (by_logit[0] * share) as f32;
-                    gradient[nucleus] = (by_logit[1] * share) as f32;
+                    sum += loss.add(position, window, target);
                 }
             }
             grad.push(gradient);
@@ -462,25 +487,21 @@ impl SequentialTrainer {
     }
 
     /// Logits of the windows of a group that the batch holds.
-    fn group_logits(
-        &self,
-        activations: &[Activations],
-        batch: &Batch,
-        first: usize,
-    ) -> Vec<[f32; 2]> {
+    fn group_logits(&self, activations: &[Activations], batch: &Batch, first: usize) -> Vec<f32> {
         let Some(last) = activations.last() else { return Vec::new() };
         let square = batch.square_px * batch.square_px;
         let windows = PATCH_BATCH.min(batch.len() - first);
         let positions = last.side * last.side;
-        let mut out = vec![[0.0; 2]; windows * square];
+        let mut out = vec![0.0; windows * square * self.classes];
         for (fragment, logits) in last.fragments.iter().enumerate() {
             for position in 0..positions {
                 let pixel = self.square_pixel(fragment, position, last.side, batch.square_px);
                 for window in 0..windows {
-                    out[window * square + pixel] = [
-                        logits[position * PATCH_BATCH + window],
-                        logits[(positions + position) * PATCH_BATCH + window],
-                    ];
+                    let first = (window * square + pixel) * self.classes;
+                    for class in 0..self.classes {
+                        out[first + class] =
+                            logits[(class * positions + position) * PATCH_BATCH + window];
+                    }
                 }
             }
         }
@@ -547,12 +568,19 @@ fn poolings(stride: usize, patch_side: usize, in_side: usize) -> Vec<MaxPool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{SamplePixel, phantom};
+    use crate::dataset::{ClassMap, SamplePixel, Tile, class_targets, phantom};
     use crate::engine::BatchEngine;
-    use crate::model::{Model, dccn, dcnn};
+    use crate::model::{Model, PixelClass, dccn, dcnn};
 
     fn model() -> Model {
-        Model::random(dcnn([3, 5, 9], 20, 2), 4).expect("model")
+        let mut model = Model::random(dcnn([3, 5, 9], 20, 3), 4).expect("model");
+        model.card_mut().classes = PixelClass::of_nuclei(&[], true);
+        model
+    }
+
+    fn targets(tiles: &[Tile]) -> Vec<ClassMap> {
+        let targets = |tile| class_targets(tile, &model().card().classes, 2.0).expect("classes");
+        tiles.iter().map(targets).collect()
     }
 
     fn pixel(row: u32, column: u32) -> SamplePixel {
@@ -579,6 +607,7 @@ mod tests {
     #[test]
     fn squares_have_the_gradients_of_their_pixels_one_by_one() {
         let tiles = [phantom::tile(90, 80, 3)];
+        let targets = targets(&tiles);
         let model = model();
         let trainer = SequentialTrainer::new(model.graph()).expect("a chain");
         assert_eq!(trainer.square_step(), 8);
@@ -591,8 +620,8 @@ mod tests {
                     pixels.push(pixel(row + i / side, column + i % side));
                 }
             }
-            let dense = Batch::gather_plain(&tiles, &squares, side as usize);
-            let single = Batch::gather_plain(&tiles, &pixels, 1);
+            let dense = Batch::gather_plain(&tiles, &targets, &squares, side as usize);
+            let single = Batch::gather_plain(&tiles, &targets, &pixels, 1);
             assert_eq!(dense.classes, single.classes);
             let by_squares = trainer.gradients(model.weights(), &dense, Head::Softmax);
             let by_pixels = trainer.gradients(model.weights(), &single, Head::Softmax);
@@ -610,7 +639,7 @@ mod tests {
         let model = model();
         let trainer = SequentialTrainer::new(model.graph()).expect("a chain");
         let pixels: Vec<SamplePixel> = (0..37).map(|i| pixel(i, 69 - i)).collect();
-        let batch = Batch::gather_plain(&tiles, &pixels, 1);
+        let batch = Batch::gather_plain(&tiles, &targets(&tiles), &pixels, 1);
         let patches: Vec<Vec<f32>> =
             batch.windows.chunks(3 * 55 * 55).map(<[f32]>::to_vec).collect();
         let engine = BatchEngine::new(&model).expect("engine");
@@ -618,7 +647,7 @@ mod tests {
         for group in patches.chunks(PATCH_BATCH) {
             expected.extend(engine.run_patches(group));
         }
-        assert_eq!(trainer.logits(model.weights(), &batch).as_flattened(), expected);
+        assert_eq!(trainer.logits(model.weights(), &batch), expected);
     }
 
     #[test]

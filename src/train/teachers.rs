@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use super::sequential_trainer::SequentialTrainer;
 use crate::error::{Error, Result};
-use crate::model::{Head, Model, Weights};
+use crate::model::{Head, Model, PixelClass, Weights};
 
 /// None, one, or several networks, whose mean probability counts.
 pub(super) struct Teachers<'a>(Vec<Teacher<'a>>);
@@ -15,11 +15,17 @@ struct Teacher<'a> {
 }
 
 impl<'a> Teachers<'a> {
-    /// Teachers of a student, which must be trained by the native kernels for DCNNs.
+    /// Teachers of a student with these classes, which must be trained by the native kernels for
+    /// DCNNs.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where teacher or student is no DCNN on the CPU.
-    pub(super) fn new(models: &'a [Model], student: Option<&SequentialTrainer>) -> Result<Self> {
+    /// [`Error::Unsupported`] where teacher or student is no DCNN on the CPU; [`Error::Mismatch`]
+    /// where they tell apart other classes.
+    pub(super) fn new(
+        models: &'a [Model],
+        student: Option<&SequentialTrainer>,
+        classes: &[PixelClass],
+    ) -> Result<Self> {
         let mut teachers = Vec::with_capacity(models.len());
         for model in models {
             let (Some(network), Some(_)) = (SequentialTrainer::new(model.graph()), student) else {
@@ -27,42 +33,68 @@ impl<'a> Teachers<'a> {
                     "Learning from a teacher needs two DCNNs and --device cpu",
                 ));
             };
+            let names = class_names(classes);
+            let known = class_names(&model.card().classes);
+            if names != known {
+                return Err(Error::mismatch(format!(
+                    "A teacher must tell apart the classes that its student learns: the teacher \
+                     has {}, the student {}",
+                    known.join(", "),
+                    names.join(", ")
+                )));
+            }
             teachers.push(Teacher { network, weights: model.weights(), head: model.card().head });
         }
         Ok(Self(teachers))
     }
 
-    /// Gives every pixel of a batch the target `share` · (mean probability of the teachers) +
-    /// (1 − `share`) · label. Without teachers labels alone are the targets.
+    /// Gives every class of every pixel of a batch the target `share` · (mean probability of the
+    /// teachers) + (1 − `share`) · (1 for its own class, 0 for others). Without teachers labels alone are the targets.
     pub(super) fn add_soft_targets(&self, batch: &mut Batch, share: f32) {
         if self.0.is_empty() {
             return;
         }
-        let mut sums = vec![0.0; batch.classes.len()];
-        for teacher in &self.0 {
-            let logits = teacher.network.logits(teacher.weights, batch);
-            for (sum, logits) in sums.iter_mut().zip(logits) {
-                *sum += teacher.head.probability(logits);
+        // `[pixel][class]`
+        let mut targets = Vec::new();
+        for Teacher { network, weights, head } in &self.0 {
+            let mut logits = network.logits(weights, batch);
+            targets.resize(logits.len(), 0.0);
+            let classes = network.classes();
+            for pixel in logits.chunks_exact_mut(classes) {
+                head.probabilities(pixel);
+            }
+            for (sum, probability) in targets.iter_mut().zip(logits) {
+                *sum += probability;
             }
         }
         let per_teacher = 1.0 / self.0.len() as f32;
-        batch.soft_targets = Vec::with_capacity(sums.len());
-        for (sum, &class) in sums.into_iter().zip(&batch.classes) {
-            batch.soft_targets.push(share * (sum * per_teacher) + (1.0 - share) * class as f32);
+        let classes = targets.len() / batch.classes.len().max(1);
+        for (pixel, &own) in targets.chunks_exact_mut(classes.max(1)).zip(&batch.classes) {
+            for (class, target) in pixel.iter_mut().enumerate() {
+                let label = f32::from(u8::from(class == own));
+                *target = share * (*target * per_teacher) + (1.0 - share) * label;
+            }
         }
+        batch.soft_targets = targets;
     }
+}
+
+fn class_names(classes: &[PixelClass]) -> Vec<&str> {
+    classes.iter().map(|class| class.name.as_str()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{Prior, Sampler, phantom};
+    use crate::dataset::{Prior, Sampler, class_targets, phantom};
     use crate::model::{dccn, dcnn};
 
-    fn batch() -> Batch {
+    fn batch(with_border: bool) -> Batch {
         let tiles = [phantom::tile(96, 96, 1)];
+        let classes = PixelClass::of_nuclei(&[], with_border);
+        let targets = [class_targets(&tiles[0], &classes, 2.0).expect("classes")];
         let sampler = Sampler::draw(&tiles, 40, Prior::Natural, 3).expect("patches");
-        Batch::gather_plain(&tiles, &sampler.train, 1)
+        Batch::gather_plain(&tiles, &targets, &sampler.train, 1)
     }
 
     fn small(seed: u64) -> Model {
@@ -70,11 +102,13 @@ mod tests {
     }
 
     fn soft_targets(models: &[Model], share: f32) -> Vec<f32> {
-        let mut batch = batch();
+        let mut batch = batch(false);
         let student = SequentialTrainer::new(small(1).graph());
-        let teachers = Teachers::new(models, student.as_ref()).expect("teachers");
+        let classes = PixelClass::background_and_nucleus();
+        let teachers = Teachers::new(models, student.as_ref(), &classes).expect("teachers");
         teachers.add_soft_targets(&mut batch, share);
-        batch.soft_targets
+        // Those of the nucleus.
+        batch.soft_targets.into_iter().skip(1).step_by(2).collect()
     }
 
     #[test]
@@ -94,7 +128,7 @@ mod tests {
     #[test]
     fn the_share_lies_between_labels_and_probabilities() {
         let models = [small(1)];
-        let labels: Vec<f32> = batch().classes.iter().map(|&class| class as f32).collect();
+        let labels: Vec<f32> = batch(false).classes.iter().map(|&class| class as f32).collect();
         assert!(labels.contains(&0.0) && labels.contains(&1.0));
         assert_eq!(soft_targets(&models, 0.0), labels);
         let quarter = soft_targets(&models, 0.25);
@@ -109,8 +143,29 @@ mod tests {
         let dcnns = [small(1)];
         let dccns = [Model::random(dccn(5, 7, 3, [6, 5, 9], 2), 1).expect("model")];
         let student = SequentialTrainer::new(dcnns[0].graph());
-        assert!(Teachers::new(&dcnns, None).is_err());
-        assert!(Teachers::new(&dccns, student.as_ref()).is_err());
-        assert!(Teachers::new(&dcnns, student.as_ref()).is_ok());
+        let classes = PixelClass::background_and_nucleus();
+        assert!(Teachers::new(&dcnns, None, &classes).is_err());
+        assert!(Teachers::new(&dccns, student.as_ref(), &classes).is_err());
+        assert!(Teachers::new(&dcnns, student.as_ref(), &classes).is_ok());
+    }
+
+    #[test]
+    fn teachers_of_three_classes_teach_all_of_them_and_only_students_with_the_same() {
+        let classes = PixelClass::of_nuclei(&[], true);
+        let mut teacher = Model::random(dcnn([3, 5, 8], 20, 3), 1).expect("model");
+        teacher.card_mut().classes.clone_from(&classes);
+        let student = SequentialTrainer::new(teacher.graph());
+        let models = [teacher];
+        let teachers = Teachers::new(&models, student.as_ref(), &classes).expect("teachers");
+        let mut batch = batch(true);
+        assert!(batch.classes.contains(&2), "no border");
+        teachers.add_soft_targets(&mut batch, 0.5);
+        for (pixel, &own) in batch.soft_targets.chunks_exact(3).zip(&batch.classes) {
+            assert!((pixel.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+            assert!(pixel[own] > 0.5 && pixel.iter().all(|target| *target > 0.0));
+        }
+        let message = Teachers::new(&[small(1)], student.as_ref(), &classes).map(drop);
+        let message = message.expect_err("two classes").to_string();
+        assert!(message.contains("background, nucleus, the student"), "{message}");
     }
 }

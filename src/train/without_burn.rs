@@ -8,7 +8,7 @@
 
 use super::batch::{Batch, Sample};
 use super::gradients::Gradients;
-use crate::dataset::{Augmentation, Tile};
+use crate::dataset::{Augmentation, ClassMap, Tile};
 use crate::error::Result;
 use crate::model::{Graph, Head, Weights};
 
@@ -40,7 +40,7 @@ impl<'a> BurnTrainer<'a> {
 
     /// # Errors
     /// None.
-    pub(super) fn gradients(&self, _: &Weights, _: &[Sample]) -> Result<Gradients> {
+    pub(super) fn gradients(&self, _: &Weights, _: &[Sample], _: &[ClassMap]) -> Result<Gradients> {
         match *self.device {}
     }
 }

@@ -14,7 +14,7 @@ use super::session::{Session, State, cpu_segmenter, segmenter};
 use super::{Thrown as _, json};
 use crate::engine::{Block, Control, SegmentOptions};
 use crate::error::{Error, Result, Warnings};
-use crate::raster::{Plane, ProbabilityMap, RgbImage};
+use crate::raster::{MapLayout, NucleusMaps, ProbabilityMaps, RgbImage};
 use crate::whole_slide::BlockPixels;
 
 /// One map that is being computed. The script drives it: [`Self::compute`], or [`Self::cpu_blocks`]
@@ -45,7 +45,7 @@ enum Target {
 struct SlideBlock {
     slot: u32,
     pixels: BlockPixels,
-    map: RefCell<ProbabilityMap>,
+    map: RefCell<ProbabilityMaps>,
 }
 
 /// What [`Computation::compute`] gives.
@@ -94,10 +94,11 @@ impl Computation {
         session: &Session,
         model: u32,
         slot: u32,
+        layout: MapLayout,
         pixels: BlockPixels,
     ) -> Self {
         let input = Arc::clone(&pixels.normalised);
-        let map = RefCell::new(Plane::filled(input.width(), input.height(), 0.0));
+        let map = RefCell::new(NucleusMaps::filled(layout, input.width(), input.height(), 0.0));
         Self {
             state: Rc::clone(&session.state),
             cancel: Arc::clone(&session.cancel),
@@ -113,18 +114,8 @@ impl Computation {
         match &self.target {
             Target::Slot(slot) => self.state.borrow_mut().take_block(*slot, block, values),
             Target::SlideBlock(target) => {
-                let mut map = target.map.borrow_mut();
-                let right = block.column + block.width;
-                if right > map.width()
-                    || block.row + block.height > map.height()
-                    || values.len() != block.width * block.height
-                {
-                    return Err(Error::mismatch("The block lies outside the image"));
-                }
-                for (row, line) in values.chunks_exact(block.width).enumerate() {
-                    map.row_mut(block.row + row)[block.column..right].copy_from_slice(line);
-                }
-                Ok(())
+                let (corner, size) = ((block.row, block.column), (block.width, block.height));
+                target.map.borrow_mut().put(corner, size, values)
             }
         }
     }
@@ -157,14 +148,16 @@ impl Computation {
         let map = map?;
         if let Some(map) = &map {
             let (width, height) = (map.width(), map.height());
-            self.take_block(Block { row: 0, column: 0, width, height }, map.data())?;
+            let values: Vec<f32> =
+                map.planes().iter().flat_map(|plane| plane.data()).copied().collect();
+            self.take_block(Block { row: 0, column: 0, width, height }, &values)?;
         }
         let lost = self.state.borrow().device_is_lost();
         Ok(ComputeResult { done: map.is_some(), notes: warnings.notes, lost })
     }
 
     /// The slide's slot, the block's pixels and its map, once it is computed.
-    pub(super) fn into_slide_block(self) -> Result<(u32, BlockPixels, ProbabilityMap)> {
+    pub(super) fn into_slide_block(self) -> Result<(u32, BlockPixels, ProbabilityMaps)> {
         match self.target {
             Target::SlideBlock(block) => Ok((block.slot, block.pixels, block.map.into_inner())),
             Target::Slot(_) => Err(Error::mismatch("This is no block of a slide")),
@@ -202,7 +195,7 @@ impl Computation {
     /// When the result is gone.
     pub fn restart(&self) -> std::result::Result<(), JsValue> {
         match &self.target {
-            Target::SlideBlock(target) => target.map.borrow_mut().data_mut().fill(0.0),
+            Target::SlideBlock(target) => target.map.borrow_mut().clear(),
             Target::Slot(slot) => self.state.borrow_mut().restart(*slot).thrown()?,
         }
         Ok(())

@@ -52,7 +52,7 @@ impl ResultSlot {
     /// What tiles show of it.
     fn planes(&self) -> ResultPlanes<'_> {
         ResultPlanes {
-            probabilities: &self.map,
+            probabilities: self.map.nucleus(),
             known: &self.known,
             labels: self.nuclei.as_ref().map(|found| &found.labels),
         }
@@ -149,7 +149,7 @@ impl ResultSlot {
             "labels" => Ok(encode_result_labels(&self.labels(review)?)?.0),
             "probability" => {
                 let (width, height) = self.size();
-                encode_probability_png(&self.map.nearest(width, height))
+                encode_probability_png(&self.map.nucleus().nearest(width, height))
             }
             "overlay" => {
                 let outlines = outline_mask(&self.labels(review)?);

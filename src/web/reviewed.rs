@@ -395,7 +395,7 @@ impl Session {
             let row = (y / find.scale).max(0.0) as usize;
             let (top, left) = (find.window.row, find.window.column);
             let (row, column) = (row.checked_sub(top)?, column.checked_sub(left)?);
-            let mut outline = proposed_outline(&map, row, column, area)?;
+            let mut outline = proposed_outline(map.nucleus(), row, column, area)?;
             place_in_whole(&mut outline, left, top, find.scale);
             return Some(outline);
         }
@@ -407,7 +407,7 @@ impl Session {
         }
         let (row, column) = (y as usize, x as usize);
         let (top, left) = (row.saturating_sub(PROPOSAL_PX), column.saturating_sub(PROPOSAL_PX));
-        let window = slot.map.crop(
+        let window = slot.map.nucleus().crop(
             top,
             left,
             (column + PROPOSAL_PX).min(width) - left,

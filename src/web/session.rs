@@ -16,15 +16,15 @@ use super::reviewed::ReviewInput;
 use super::slide::SlideResult;
 use super::slide_source::WebSlide;
 use super::{Thrown as _, json};
-use crate::engine::{Block, Device, DeviceChoice, Segmenter, gpu};
+use crate::engine::{Block, Device, DeviceChoice, Segmenter, gpu, map_layout};
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::instances::probability_to_u8;
 use crate::model::{InstanceParameters, Model};
 use crate::picture::{Picture, foreign_format, read_picture};
 use crate::platform::seconds;
 use crate::raster::{
-    DecodeLimits, Padding, Plane, ProbabilityMap, RgbImage, StainFilter, StainLut, StainMode,
-    StainStatistics, phantom, stain_note,
+    DecodeLimits, NucleusMaps, Padding, Plane, ProbabilityMaps, RgbImage, StainFilter, StainLut,
+    StainMode, StainStatistics, phantom, stain_note,
 };
 use crate::review::ReviewedIndex;
 use crate::slide::PixelSize;
@@ -112,7 +112,7 @@ pub(super) struct ResultSlot {
     pub padding: Option<Padding>,
     /// Pixel size of the open image, µm, if it is known.
     pub mpp_um: Option<f64>,
-    pub map: ProbabilityMap,
+    pub map: ProbabilityMaps,
     /// Pixels whose probability is computed.
     pub known: Plane<bool>,
     /// Of the model.
@@ -401,7 +401,7 @@ impl State {
     /// Empties a result that was begun.
     pub(super) fn restart(&mut self, slot: u32) -> Result<()> {
         let slot = self.slot_mut(slot)?;
-        slot.map.data_mut().fill(0.0);
+        slot.map.clear();
         slot.known.data_mut().fill(false);
         slot.nuclei = None;
         if slot.partial.is_some() {
@@ -411,27 +411,18 @@ impl State {
         Ok(())
     }
 
-    /// Writes the probabilities of a block, row by row.
+    /// Writes the probabilities of a block, plane after plane, each row by row.
     pub(super) fn take_block(&mut self, slot: u32, block: Block, values: &[f32]) -> Result<()> {
         let slot = self.slot_mut(slot)?;
-        let (right, low) = (block.column + block.width, block.row + block.height);
-        if right > slot.map.width()
-            || low > slot.map.height()
-            || values.len() != block.width * block.height
-        {
-            return Err(Error::mismatch("The block lies outside the image"));
-        }
-        for (y, row) in values.chunks_exact(block.width).enumerate() {
-            let columns = block.column..right;
-            slot.map.row_mut(block.row + y)[columns.clone()].copy_from_slice(row);
-            if let Some(padding) = &slot.padding {
-                for x in columns.clone() {
-                    if padding.mask().get(block.row + y, x) {
-                        slot.map.set(block.row + y, x, 0.0);
-                    }
+        let Block { row, column, width, height } = block;
+        slot.map.put((row, column), (width, height), values)?;
+        for y in row..row + height {
+            for x in column..column + width {
+                if slot.padding.as_ref().is_some_and(|padding| padding.mask().get(y, x)) {
+                    slot.map.planes_mut().iter_mut().for_each(|plane| plane.set(y, x, 0.0));
                 }
             }
-            slot.known.row_mut(block.row + y)[columns].fill(true);
+            slot.known.row_mut(y)[column..column + width].fill(true);
         }
         slot.nuclei = None;
         slot.add_partial(block);
@@ -711,7 +702,7 @@ impl State {
             image: input.image,
             padding: input.padding,
             mpp_um: (mpp > 0.0).then_some(mpp),
-            map: Plane::filled(width, height, 0.0),
+            map: NucleusMaps::filled(map_layout(model), width, height, 0.0),
             known: Plane::filled(width, height, false),
             fingerprint: model.fingerprint(),
             parameters: model.card().instances,
@@ -728,7 +719,8 @@ impl State {
         let mpp = settings.mpp_um.unwrap_or(0.0);
         let (model, input) = self.slot_input(slot, id, mpp)?;
         let is_same = model.fingerprint() == settings.fingerprint
-            && input.image.same_size(&probabilities)
+            && probabilities.same_size(&*input.image)
+            && probabilities.layout() == map_layout(&model)
             && input.image.same_size(&known)
             && settings.stain_matching == (self.stain != StainMode::Keep);
         if !is_same {

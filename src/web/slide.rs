@@ -17,6 +17,7 @@ use super::reviewed::ReviewInput;
 use super::session::{ModelInput, Session, State, window_around};
 use super::slide_source::WebSlide;
 use super::{Thrown as _, json, viewport};
+use crate::engine::map_layout;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::Provenance;
 use crate::model::InstanceParameters;
@@ -366,7 +367,8 @@ impl Session {
         let request = job.request(block as usize)?;
         let pixels = slide.region(request.level, request.rect, read).await?;
         let pixels = job.prepare(block as usize, pixels)?;
-        Ok(Computation::of_slide_block(self, id, slot, pixels))
+        let layout = map_layout(&*self.state.borrow().model(id)?);
+        Ok(Computation::of_slide_block(self, id, slot, layout, pixels))
     }
 
     fn finish_block(&self, computed: Computation) -> Result<FinishedBlock> {

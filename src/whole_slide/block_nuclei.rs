@@ -8,7 +8,7 @@ use crate::engine::Block;
 use crate::error::Result;
 use crate::instances::{label_bytes, measure_nuclei};
 use crate::model::InstanceParameters;
-use crate::raster::{Plane, RgbImage};
+use crate::raster::{ProbabilityBytes, RgbImage};
 
 /// A block, its window and how nuclei are found in it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ impl BlockNuclei {
     ///
     /// # Errors
     /// [`Error::Mismatch`](crate::error::Error::Mismatch) when the two are not of one size.
-    pub fn find(&self, map: &Plane<u8>, image: &RgbImage) -> Result<Vec<SlideNucleus>> {
+    pub fn find(&self, map: &ProbabilityBytes, image: &RgbImage) -> Result<Vec<SlideNucleus>> {
         let (labels, smooth) = label_bytes(map, &self.parameters)?;
         let Block { row, column, .. } = self.window;
         let mut own = Vec::new();

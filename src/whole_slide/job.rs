@@ -8,7 +8,7 @@
 //!     │ finish
 //!     ▼
 //! SlideJob ─── request(block) ─▶ PixelRequest ── (caller reads) ──▶ prepare ──▶ BlockPixels
-//!                 nuclei ◀── ProbabilityMap ◀── (caller segments BlockPixels::normalised)
+//!                 nuclei ◀── ProbabilityMaps ◀── (caller segments BlockPixels::normalised)
 //! ```
 
 use std::collections::VecDeque;
@@ -25,7 +25,8 @@ use crate::error::{Error, Result};
 use crate::instances::probability_to_u8;
 use crate::model::InstanceParameters;
 use crate::raster::{
-    Padding, Plane, ProbabilityMap, RgbImage, StainLut, StainMode, StainStatistics, stain_note,
+    Padding, ProbabilityBytes, ProbabilityMaps, RgbImage, StainLut, StainMode, StainStatistics,
+    stain_note,
 };
 use crate::slide::{Rect, Slide, SlideBounds};
 
@@ -268,7 +269,7 @@ pub struct BlockWindow {
     /// Its number in [`SlideJob::blocks()`].
     pub block: usize,
     /// In 8 bits; 0 in padding.
-    pub probabilities: Plane<u8>,
+    pub probabilities: ProbabilityBytes,
     /// In the slide's own colours.
     pub image: RgbImage,
 }
@@ -411,7 +412,7 @@ impl SlideJob {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the map is not of the size of the pixels.
-    pub fn window(&self, pixels: &BlockPixels, map: &ProbabilityMap) -> Result<BlockWindow> {
+    pub fn window(&self, pixels: &BlockPixels, map: &ProbabilityMaps) -> Result<BlockWindow> {
         let halo = self.halo(pixels.block)?;
         if !map.same_size(&pixels.image) || map.width() != halo.read.width {
             return Err(Error::mismatch("The probabilities are not those of the block"));
@@ -431,7 +432,7 @@ impl SlideJob {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the map is not of the size of the pixels.
-    pub fn nuclei(&self, pixels: &BlockPixels, map: &ProbabilityMap) -> Result<Vec<SlideNucleus>> {
+    pub fn nuclei(&self, pixels: &BlockPixels, map: &ProbabilityMaps) -> Result<Vec<SlideNucleus>> {
         self.nuclei_in(&self.window(pixels, map)?)
     }
 
@@ -453,7 +454,7 @@ impl SlideJob {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raster::phantom;
+    use crate::raster::{Plane, phantom};
 
     fn settings(block_px: usize) -> SegmentSettings {
         SegmentSettings {
@@ -492,8 +493,8 @@ mod tests {
         let (row, column) = (rect.y.cast_unsigned(), rect.x.cast_unsigned());
         let pixels =
             job.prepare(4, image.crop(row, column, rect.width, rect.height)).expect("pixels");
-        assert!(job.nuclei(&pixels, &Plane::filled(5, 5, 0.0)).is_err());
-        let empty = Plane::filled(rect.width, rect.height, 0.0);
+        assert!(job.nuclei(&pixels, &Plane::filled(5, 5, 0.0).into()).is_err());
+        let empty = Plane::filled(rect.width, rect.height, 0.0).into();
         assert_eq!(job.nuclei(&pixels, &empty).expect("nuclei"), []);
     }
 

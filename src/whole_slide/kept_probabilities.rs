@@ -15,7 +15,7 @@ use super::packed_bytes::{ByteReader, ByteWriter, deflated, inflated};
 use crate::error::{Error, Result};
 use crate::instances::possible_nuclei;
 use crate::model::InstanceParameters;
-use crate::raster::{Plane, Point, RgbImage};
+use crate::raster::{MapLayout, NucleusMaps, Plane, Point, ProbabilityBytes, RgbImage};
 
 /// Lower thresholds need the network again.
 pub const LEAST_THRESHOLD: f32 = 0.1;
@@ -25,6 +25,7 @@ pub const MAX_KEPT_BYTES: usize = 128 << 20;
 /// Probabilities and colours of a block's window, deflated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeptBlock {
+    layout: MapLayout,
     probabilities: Vec<u8>,
     /// Red, green and blue of the pixels where a nucleus may lie, row by row.
     colours: Vec<u8>,
@@ -35,18 +36,27 @@ impl KeptBlock {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the two are not of one size.
-    pub fn new(map: &Plane<u8>, image: &RgbImage, parameters: &InstanceParameters) -> Result<Self> {
+    pub fn new(
+        map: &ProbabilityBytes,
+        image: &RgbImage,
+        parameters: &InstanceParameters,
+    ) -> Result<Self> {
         if !map.same_size(image) {
             return Err(Error::mismatch("Image and probability map differ in size"));
         }
-        let mask = possible_nuclei(map, &at_least_threshold(parameters))?;
+        let mask = possible_nuclei(map.nucleus(), &at_least_threshold(parameters))?;
         let mut colours = Vec::new();
         for (pixel, inside) in image.data().iter().zip(mask.data()) {
             if *inside {
                 colours.extend(pixel);
             }
         }
-        Ok(Self { probabilities: deflated(map.data())?, colours: deflated(&colours)? })
+        let values: Vec<u8> = map.planes().iter().flat_map(|plane| plane.data()).copied().collect();
+        Ok(Self {
+            layout: map.layout(),
+            probabilities: deflated(&values)?,
+            colours: deflated(&colours)?,
+        })
     }
 
     /// The nuclei of the block.
@@ -59,7 +69,7 @@ impl KeptBlock {
             return Err(Error::invalid("So low a threshold needs the network again"));
         }
         let map = self.probabilities(block)?;
-        let mask = possible_nuclei(&map, &at_least_threshold(&block.parameters))?;
+        let mask = possible_nuclei(map.nucleus(), &at_least_threshold(&block.parameters))?;
         let count = mask.data().iter().filter(|inside| **inside).count();
         let colours = inflated(&self.colours, count * 3)?;
         let mut image = Plane::filled(map.width(), map.height(), [0; 3]);
@@ -76,10 +86,11 @@ impl KeptBlock {
     ///
     /// # Errors
     /// [`Error::Malformed`] for bytes of another block.
-    pub fn probabilities(&self, block: &BlockNuclei) -> Result<Plane<u8>> {
+    pub fn probabilities(&self, block: &BlockNuclei) -> Result<ProbabilityBytes> {
         let (width, height) = (block.window.width, block.window.height);
-        let map = inflated(&self.probabilities, width.saturating_mul(height))?;
-        Plane::from_vec(width, height, map)
+        let count = width.saturating_mul(height).saturating_mul(self.layout.planes());
+        let values = inflated(&self.probabilities, count)?;
+        NucleusMaps::from_values(self.layout, width, height, &values)
     }
 
     fn byte_count(&self) -> usize {
@@ -87,13 +98,18 @@ impl KeptBlock {
     }
 
     pub(super) fn write(&self, writer: &mut ByteWriter) {
+        writer.put_bytes(&[u8::from(self.layout.interior), self.layout.types]);
         writer.put_bytes(&self.probabilities);
         writer.put_bytes(&self.colours);
     }
 
     pub(super) fn read(reader: &mut ByteReader<'_>) -> Result<Self> {
+        let &[interior @ 0..=1, types] = reader.bytes()? else {
+            return Err(Error::malformed("The kept probabilities are broken"));
+        };
+        let layout = MapLayout { interior: interior == 1, types };
         let probabilities = reader.bytes()?.to_vec();
-        Ok(Self { probabilities, colours: reader.bytes()?.to_vec() })
+        Ok(Self { layout, probabilities, colours: reader.bytes()?.to_vec() })
     }
 }
 
@@ -239,7 +255,7 @@ mod tests {
     }
 
     /// Soft probabilities of a made tissue, and its pixels.
-    fn window() -> (Plane<u8>, RgbImage) {
+    fn window() -> (ProbabilityBytes, RgbImage) {
         let (image, truth) = phantom(300, 260, 5);
         let mut noise = 1u32;
         let map = truth.map(|label| {
@@ -247,7 +263,7 @@ mod tests {
             let inside = if label > 0 { 0.75 } else { 0.1 };
             probability_to_u8(inside + (noise >> 8) as f32 / (1 << 24) as f32 * 0.25)
         });
-        (map, image)
+        (map.into(), image)
     }
 
     #[test]
@@ -278,7 +294,8 @@ mod tests {
 
     #[test]
     fn what_lies_far_from_the_view_is_dropped_first() {
-        let kept = KeptBlock { probabilities: vec![0; 60], colours: vec![0; 40] };
+        let layout = MapLayout::NUCLEUS;
+        let kept = KeptBlock { layout, probabilities: vec![0; 60], colours: vec![0; 40] };
         let mut all = KeptProbabilities::with_limit(250);
         let at = |x: f64| Point { x, y: 0.0 };
         all.keep(0, kept.clone(), at(0.0), at(0.0));

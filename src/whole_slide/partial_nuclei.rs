@@ -5,7 +5,7 @@ use crate::engine::Block;
 use crate::error::Result;
 use crate::instances::{Nucleus, label_nuclei, measure_nuclei};
 use crate::model::InstanceParameters;
-use crate::raster::{LabelMap, Plane, ProbabilityMap, RgbImage};
+use crate::raster::{LabelMap, Plane, ProbabilityMaps, RgbImage};
 
 /// An image of which a part is computed.
 #[derive(Debug, Clone, Copy)]
@@ -13,7 +13,7 @@ pub struct PartialMap<'a> {
     /// At the model's pixel size.
     pub image: &'a RgbImage,
     /// 0 where it is not computed.
-    pub map: &'a ProbabilityMap,
+    pub map: &'a ProbabilityMaps,
     /// Where it is computed.
     pub known: &'a Plane<bool>,
 }
@@ -97,7 +97,7 @@ mod tests {
     use crate::whole_slide::NucleusIndex;
 
     /// Four discs; the second lies across column 100.
-    fn discs() -> ProbabilityMap {
+    fn discs() -> Plane<f32> {
         let mut map = Plane::filled(200, 60, 0.05f32);
         for row in 0..60 {
             for column in 0..200 {
@@ -127,7 +127,8 @@ mod tests {
                 map.row_mut(row)[columns.clone()].copy_from_slice(&whole.row(row)[columns.clone()]);
                 known.row_mut(row)[columns].fill(true);
             }
-            let partial = PartialMap { image: &image, map: &map, known: &known };
+            let maps = map.clone().into();
+            let partial = PartialMap { image: &image, map: &maps, known: &known };
             found.push(partial.nuclei_in(block, &parameters, None).expect("nuclei"));
         }
         let places: Vec<Vec<u32>> = found
@@ -138,7 +139,8 @@ mod tests {
         let mut index = NucleusIndex::growing((200, 60), 1.0);
         found.into_iter().for_each(|nuclei| index.add(&nuclei));
         assert_eq!((index.count(), index.label_at(100.0, 30.0) > 0), (4, true));
-        let again = PartialMap { image: &image, map: &map, known: &known };
+        let maps = map.into();
+        let again = PartialMap { image: &image, map: &maps, known: &known };
         index.add(&again.nuclei_in(right, &parameters, None).expect("nuclei"));
         assert_eq!(index.count(), 4, "none is taken twice");
     }

@@ -13,7 +13,7 @@ use super::job::{BlockPixels, BlockWindow, PixelRequest, SlideJob, SlideSetup};
 use super::nucleus::SlideNucleus;
 use crate::engine::{Control, Device, SegmentOptions, Segmenter};
 use crate::error::{Error, Result, Warnings};
-use crate::raster::{ProbabilityMap, RgbImage};
+use crate::raster::{ProbabilityMaps, RgbImage};
 use crate::slide::SlideReader;
 
 /// Side of a block unless another is asked for, pixels.
@@ -103,7 +103,7 @@ pub struct RunSummary {
 /// A block between network and objects.
 struct Segmented {
     pixels: BlockPixels,
-    map: ProbabilityMap,
+    map: ProbabilityMaps,
     read_secs: f64,
     network_secs: f64,
 }

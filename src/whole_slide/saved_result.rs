@@ -9,10 +9,10 @@ use super::packed_bytes::{ByteReader, ByteWriter, deflated, inflated};
 use crate::error::{Error, Result};
 use crate::instances::Measurements;
 use crate::model::InstanceParameters;
-use crate::raster::{Plane, Point, Polygon};
+use crate::raster::{MapLayout, NucleusMaps, Plane, Point, Polygon, ProbabilityBytes};
 
 /// First bytes of a saved result; the last one is the format's version.
-const MAGIC: &[u8; 8] = b"PRNRES\0\x01";
+const MAGIC: &[u8; 8] = b"PRNRES\0\x02";
 /// Least bytes of a nucleus, a polygon, a ring and a point.
 const NUCLEUS_BYTES: usize = 9 * 8 + 4;
 const POLYGON_BYTES: usize = 4;
@@ -44,7 +44,7 @@ pub struct SavedImage {
     /// How they were made.
     pub settings: SavedSettings,
     /// In 8 bits.
-    pub probabilities: Plane<u8>,
+    pub probabilities: ProbabilityBytes,
     /// Which pixels are computed.
     pub known: Plane<bool>,
 }
@@ -72,7 +72,7 @@ pub struct SavedBlock {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Header {
-    Image(SavedSettings),
+    Image { settings: SavedSettings, layout: MapLayout },
     Slide(SavedSettings),
 }
 
@@ -107,8 +107,12 @@ impl SavedImage {
     /// # Errors
     /// None in practice.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut writer = put_header(&Header::Image(self.settings.clone()))?;
-        writer.put_bytes(&deflated(self.probabilities.data())?);
+        let layout = self.probabilities.layout();
+        let settings = self.settings.clone();
+        let mut writer = put_header(&Header::Image { settings, layout })?;
+        for plane in self.probabilities.planes() {
+            writer.put_bytes(&deflated(plane.data())?);
+        }
         writer.put_bytes(&deflated(self.known.map(u8::from).data())?);
         Ok(writer.0)
     }
@@ -118,15 +122,18 @@ impl SavedImage {
     /// # Errors
     /// [`Error::Malformed`] for other bytes, [`Error::Mismatch`] for the result of a slide.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (Header::Image(settings), mut reader) = header(bytes)? else {
+        let (Header::Image { settings, layout }, mut reader) = header(bytes)? else {
             return Err(other_kind());
         };
         let (width, height) = (settings.width, settings.height);
         let count = width.saturating_mul(height);
-        let map = inflated(reader.bytes()?, count)?;
+        let mut values = Vec::new();
+        for _ in 0..layout.planes() {
+            values.extend(inflated(reader.bytes()?, count)?);
+        }
         let known = inflated(reader.bytes()?, count)?;
         reader.finish()?;
-        let probabilities = Plane::from_vec(width, height, map)?;
+        let probabilities = NucleusMaps::from_values(layout, width, height, &values)?;
         let known = Plane::from_vec(width, height, known)?.map(|byte| byte != 0);
         Ok(Self { settings, probabilities, known })
     }
@@ -292,7 +299,7 @@ mod tests {
         known.set(3, 4, true);
         let mut probabilities = Plane::filled(20, 10, 3u8);
         probabilities.set(3, 4, 200);
-        let image = SavedImage { settings: settings(), probabilities, known };
+        let image = SavedImage { settings: settings(), probabilities: probabilities.into(), known };
         let bytes = image.to_bytes().expect("bytes");
         assert_eq!(SavedImage::from_bytes(&bytes).expect("image"), image);
         assert!(SavedSlide::from_bytes(&bytes).is_err());

@@ -74,6 +74,8 @@ fn integers_are_equal_bit_for_bit_at_any_width_size_and_phase() {
     let networks = [
         dcnn([1, 1, 1], 3, 2),
         dcnn([3, 5, 8], 20, 2),
+        dcnn([3, 5, 8], 20, 3),
+        dcnn([2, 3, 5], 9, 4),
         dcnn([17, 18, 33], 37, 2),
         dccn(5, 6, 3, [5, 9, 5], 2),
     ];
@@ -99,6 +101,7 @@ fn real_weights_agree_within_the_stated_tolerance() {
         Architecture::paper_dcnn(),
         dcnn([13, 25, 40], 1024, 2),
         dcnn([3, 5, 8], 102, 2),
+        dcnn([8, 8, 12], 36, 3),
         dccn(6, 12, 3, [12, 25, 51], 2),
     ];
     for architecture in networks {
@@ -130,7 +133,7 @@ fn whole_images_of_any_size_agree_with_the_cpu_whatever_the_blocks() {
         let got = pollster::block_on(run).expect("map");
         let want = segment(&model, &image, options, &Control::default()).expect("map");
         assert_eq!((report.notes, got.device), (Vec::new(), DeviceKind::Gpu), "all on the GPU");
-        close(got.map.data(), want.data(), 1e-5, 0.0).expect("close");
+        close(got.map.nucleus().data(), want.nucleus().data(), 1e-5, 0.0).expect("close");
     }
 }
 
@@ -144,7 +147,7 @@ fn the_dccn_runs_on_a_grid_as_on_the_cpu() {
     let got =
         pollster::block_on(engine.segment(&image, options, &Control::default())).expect("map");
     let want = segment(&model, &image, options, &Control::default()).expect("map");
-    close(got.data(), want.data(), 1e-5, 0.0).expect("close");
+    close(got.nucleus().data(), want.nucleus().data(), 1e-5, 0.0).expect("close");
 }
 
 #[test]
@@ -207,7 +210,8 @@ fn two_images_under_way_at_once_do_not_mix() {
                     let run = segmenter.segment(&image, options, &control, &mut warnings);
                     let got = pollster::block_on(run).expect("map");
                     assert_eq!(got.device, DeviceKind::Gpu, "{:?}", warnings.notes);
-                    close(got.map.data(), want.data(), 1e-5, 0.0).expect("close");
+                    close(got.map.nucleus().data(), want.nucleus().data(), 1e-5, 0.0)
+                        .expect("close");
                 }
             });
         }

@@ -135,3 +135,48 @@ fn a_network_whose_weights_are_no_numbers_is_not_trained_on() {
         assert!(said.contains("no longer a number"), "{said}");
     }
 }
+
+#[test]
+fn a_network_gets_a_border_class_and_nuclei_are_found_with_it() {
+    let data = tiles(3, 128);
+    let dir = tempfile::tempdir().expect("folder");
+    let plain = dir.path().join("plain.safetensors");
+    let bordered = dir.path().join("bordered.safetensors");
+    let recipe = [
+        "--square",
+        "8",
+        "--patches",
+        "12000",
+        "--epochs",
+        "3",
+        "--batch",
+        "8",
+        "--learning-rate",
+        "0.005",
+        "--revive",
+        "--device",
+        "cpu",
+        "--ema",
+        "0.9",
+    ];
+    let train = ["train", "--widths", "4,6,8,24", "--data", text(data.path())];
+    run_json(&[&train[..], &["--out", text(&plain)], &recipe].concat());
+    let finetune = ["finetune", text(&plain), "--border", "0.5", "--data", text(data.path())];
+    run_json(&[&finetune[..], &["--out", text(&bordered)], &recipe].concat());
+    let card = Model::load(&bordered).expect("model").card().clone();
+    let names: Vec<&str> = card.classes.iter().map(|class| class.name.as_str()).collect();
+    assert_eq!((names, card.border_um), (vec!["background", "nucleus", "border"], Some(0.5)));
+
+    let tune = ["tune", "--model", text(&bordered), "--data", text(data.path()), "--device", "cpu"];
+    let tuned = run_json(&tune);
+    let seen = tuned["mean_aji_and_pq"].as_f64().expect("score");
+    let unseen = tuned["cross_validated"].as_f64().expect("score");
+    assert!(seen > 0.3 && unseen > 0.2 && unseen <= seen + 1e-9, "{tuned}");
+
+    // A model of two classes does not teach what it does not know.
+    let taught =
+        [&finetune[..], &["--out", text(&dir.path().join("t")), "--teacher", text(&plain)]];
+    let (code, _, err) = run(&[taught.concat(), recipe.to_vec()].concat());
+    assert_eq!(code, Some(2));
+    assert!(err.contains("tell apart"), "{err}");
+}

@@ -29,7 +29,7 @@ fn every_shipped_model_opens_states_its_licence_and_scores_and_segments() {
         let mean = |in_nuclei: bool| {
             let mut sum = 0.0;
             let mut count = 0.0;
-            for (&probability, &label) in map.data().iter().zip(tile.labels.data()) {
+            for (&probability, &label) in map.nucleus().data().iter().zip(tile.labels.data()) {
                 if (label > 0) == in_nuclei {
                     sum += f64::from(probability);
                     count += 1.0;

@@ -21,15 +21,15 @@ pub use program::{LayerParameters, PoolParameters};
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use super::assemble::{StrideGrid, write_block};
+use super::assemble::{ClassHead, StrideGrid, write_block};
 use super::block::{Block, blocks};
 use super::dense::block_values;
 use super::patchwise::patch_at;
 use super::{Control, SegmentOptions};
 use crate::error::{Error, Result};
-use crate::model::{Architecture, Head, Model, PATCH_PX};
+use crate::model::{Architecture, Model, PATCH_PX};
 use crate::platform::seconds;
-use crate::raster::{Plane, ProbabilityMap, RgbImage};
+use crate::raster::{NucleusMaps, Plane, ProbabilityMaps, RgbImage};
 use program::{BufferLayout, Program};
 use run::{BlockBuffers, LoadedProgram, PendingResult};
 
@@ -53,7 +53,7 @@ const MAX_SPARE_BUFFERS: usize = 2;
 pub struct GpuEngine {
     gpu: Arc<Gpu>,
     loaded: LoadedProgram,
-    head: Head,
+    head: ClassHead,
     form: Form,
     /// Side of the blocks in use, once it was measured, pixels.
     block_px: OnceLock<usize>,
@@ -77,9 +77,6 @@ impl GpuEngine {
     /// [`Error::Unsupported`] for a network the passes do not cover, [`Error::Gpu`] when the driver
     /// refuses.
     pub fn new(gpu: Arc<Gpu>, model: &Model) -> Result<Self> {
-        if model.card().architecture.classes() != 2 {
-            return Err(Error::unsupported("The GPU engine needs two classes"));
-        }
         let (form, program) = match model.card().architecture {
             Architecture::Dcnn { .. } => (Form::Dense, lower::dense(model)?),
             Architecture::Dccn { .. } => (Form::Batches, lower::batch(model)?),
@@ -91,7 +88,7 @@ impl GpuEngine {
             )));
         }
         let loaded = LoadedProgram::new(&gpu, program)?;
-        let head = model.card().head;
+        let head = ClassHead::of(model);
         Ok(Self {
             gpu,
             loaded,
@@ -129,11 +126,12 @@ impl GpuEngine {
                     }
                 }
                 let mut buffers = self.take_buffers(&self.batch_layout()?)?;
-                let mut logits = Vec::with_capacity(places.len() * 2);
+                let classes = self.head.classes();
+                let mut logits = Vec::with_capacity(places.len() * classes);
                 for batch in places.chunks(self.patch_batch()) {
                     let pending = self.start_batch(&mut buffers, image, batch)?;
                     let planes = pending.result(&self.gpu).await?;
-                    logits.extend(interleave(&planes, self.patch_batch(), batch.len()));
+                    logits.extend(interleave(&planes, classes, self.patch_batch(), batch.len()));
                 }
                 self.return_buffers(buffers);
                 Ok(logits)
@@ -141,7 +139,7 @@ impl GpuEngine {
         }
     }
 
-    /// Probability of "nucleus" for every pixel. Nothing is returned unless all of it is right.
+    /// Probabilities of every pixel. Nothing is returned unless all of it is right.
     /// Several images may be under way at once; each has buffers of its own.
     ///
     /// # Errors
@@ -151,7 +149,7 @@ impl GpuEngine {
         image: &RgbImage,
         options: SegmentOptions,
         control: &Control<'_>,
-    ) -> Result<ProbabilityMap> {
+    ) -> Result<ProbabilityMaps> {
         match self.form {
             Form::Dense => self.segment_blocks(image, options, control).await,
             Form::Batches => self.segment_grid(image, options, control).await,
@@ -164,13 +162,14 @@ impl GpuEngine {
         image: &RgbImage,
         options: SegmentOptions,
         control: &Control<'_>,
-    ) -> Result<ProbabilityMap> {
+    ) -> Result<ProbabilityMaps> {
         let side = match options.block_px {
             Some(side) => side,
             None => self.block_side().await?,
         };
         let all = blocks(image.width(), image.height(), side);
-        let mut out = Plane::filled(image.width(), image.height(), 0.0f32);
+        let mut out =
+            NucleusMaps::filled(self.head.layout(), image.width(), image.height(), 0.0f32);
         let Some(first) = all.first() else { return Ok(out) };
         // The first block is the largest.
         let mut buffers = self.take_buffers(&self.block_layout(*first)?)?;
@@ -183,7 +182,7 @@ impl GpuEngine {
             };
             if let Some((block, pending)) = std::mem::replace(&mut under_way, started) {
                 let logits = pending.result(&self.gpu).await?;
-                control.show(block, &write_block(&mut out, block, &logits, self.head));
+                control.show(block, &write_block(&mut out, block, &logits, &self.head)?);
                 control.report(index as u64, all.len() as u64);
             }
         }
@@ -197,8 +196,9 @@ impl GpuEngine {
         image: &RgbImage,
         options: SegmentOptions,
         control: &Control<'_>,
-    ) -> Result<ProbabilityMap> {
-        let mut grid = StrideGrid::new(image.width(), image.height(), options.stride);
+    ) -> Result<ProbabilityMaps> {
+        let mut grid =
+            StrideGrid::new(self.head.layout(), image.width(), image.height(), options.stride);
         let count = grid.len();
         let batches = count.div_ceil(self.patch_batch());
         let mut buffers = self.take_buffers(&self.batch_layout()?)?;
@@ -214,12 +214,13 @@ impl GpuEngine {
             }
             if let Some((first, len, pending)) = std::mem::replace(&mut under_way, started) {
                 let planes = pending.result(&self.gpu).await?;
-                grid.put(first, &interleave(&planes, self.patch_batch(), len), self.head);
+                let logits = interleave(&planes, self.head.classes(), self.patch_batch(), len);
+                grid.put(first, &logits, &self.head);
                 control.report(batch as u64, batches as u64);
             }
         }
         self.return_buffers(buffers);
-        grid.finish()
+        Ok(grid.finish())
     }
 
     /// Patches in a batch.
@@ -337,10 +338,10 @@ impl GpuEngine {
 }
 
 /// `[class][patch]` to `[patch][class]` for the patches in use.
-fn interleave(planes: &[f32], batch: usize, used: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(used * 2);
+fn interleave(planes: &[f32], classes: usize, batch: usize, used: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(used * classes);
     for patch in 0..used {
-        out.extend([planes[patch], planes[batch + patch]]);
+        out.extend((0..classes).map(|class| planes[class * batch + patch]));
     }
     out
 }

@@ -14,7 +14,7 @@ use super::block::Block;
 use super::dense::{
     PackedConv, PlaneSize, Planes, convolve, input_planes, max_pool, window_pixels,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::{DensePlan, DenseStep, Model};
 use crate::raster::RgbImage;
 use layer::Layer;
@@ -54,9 +54,9 @@ pub struct WinogradEngine {
     steps: Vec<WinogradStep>,
     hidden: Layer,
     /// Weights of the last layer, `[unit][class]`.
-    output_weights: Vec<[f32; 2]>,
+    output_weights: Vec<f32>,
     /// `[class]`.
-    output_bias: [f32; 2],
+    output_bias: Vec<f32>,
 }
 
 /// Sizes of the planes on the way through the network.
@@ -69,15 +69,12 @@ struct PlaneSizes {
 }
 
 impl WinogradEngine {
-    /// Transforms the weights of a DCNN with two classes.
+    /// Transforms the weights of a DCNN.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for any other network.
+    /// [`Error::Unsupported`](crate::error::Error::Unsupported) for a network without a dense form.
     pub fn new(model: &Model) -> Result<Self> {
         let plan = DensePlan::new(model.graph())?;
-        if plan.classes() != 2 {
-            return Err(Error::unsupported("The dense form needs two classes"));
-        }
         let mut steps = Vec::with_capacity(plan.steps.len());
         for step in &plan.steps {
             steps.push(match step {
@@ -93,12 +90,15 @@ impl WinogradEngine {
         }
         let units = plan.output.channels;
         let weights = model.array(&plan.output.weight_name());
-        let bias = model.array(&plan.output.bias_name());
+        let mut output_weights = Vec::with_capacity(weights.len());
+        for unit in 0..units {
+            output_weights.extend((0..plan.classes()).map(|class| weights[class * units + unit]));
+        }
         Ok(Self {
             steps,
             hidden: Layer::new(model, &plan.hidden),
-            output_weights: (0..units).map(|u| [weights[u], weights[units + u]]).collect(),
-            output_bias: [bias[0], bias[1]],
+            output_weights,
+            output_bias: model.array(&plan.output.bias_name()).to_vec(),
         })
     }
 
@@ -178,8 +178,13 @@ mod tests {
 
     #[test]
     fn tiles_equal_the_dense_engine_at_any_width_and_size() {
-        for architecture in [dcnn([1, 1, 1], 1, 2), dcnn([3, 5, 8], 11, 2), dcnn([4, 17, 9], 37, 2)]
-        {
+        for architecture in [
+            dcnn([1, 1, 1], 1, 2),
+            dcnn([3, 5, 8], 11, 2),
+            dcnn([4, 17, 9], 37, 2),
+            dcnn([3, 5, 8], 11, 3),
+            dcnn([2, 3, 4], 9, 5),
+        ] {
             let model = Model::random(architecture, 4).expect("model");
             let fast = WinogradEngine::new(&model).expect("fast");
             let exact = DenseEngine::new(&model).expect("exact");
@@ -202,11 +207,5 @@ mod tests {
         let exact = DenseEngine::new(&model).expect("exact").run(&image, block);
         let difference = excess(&fast, &exact);
         assert!(difference <= ABSOLUTE, "{difference}");
-    }
-
-    #[test]
-    fn more_than_two_classes_are_refused() {
-        let model = Model::random(dcnn([1, 1, 1], 1, 3), 4).expect("model");
-        assert!(matches!(WinogradEngine::new(&model), Err(Error::Unsupported { .. })));
     }
 }

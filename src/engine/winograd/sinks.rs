@@ -109,15 +109,61 @@ pub(super) struct LogitSink<'a> {
 
 impl<'a> LogitSink<'a> {
     pub(super) fn new(engine: &'a WinogradEngine, block: Block) -> Self {
-        let logits = vec![0.0; block.width * block.height * 2];
+        let logits = vec![0.0; block.width * block.height * engine.output_bias.len()];
         Self { engine, block, sums: Vec::new(), lanes: 1, logits }
+    }
+}
+
+impl LogitSink<'_> {
+    /// Adds one hidden unit of a vector of tiles to the sums of `CLASSES` classes.
+    #[inline(always)]
+    fn add_unit<S: Simd, const CLASSES: usize>(
+        &mut self,
+        simd: S,
+        unit: usize,
+        tile: usize,
+        outputs: &[S::f32s],
+    ) {
+        let sums = &mut self.sums[tile * CLASSES * PLACES..][..S::F32_LANES * CLASSES * PLACES];
+        let sums: &mut [S::f32s] = bytemuck::cast_slice_mut(sums);
+        let weights = &self.engine.output_weights[unit * CLASSES..];
+        // Arrays of a known length let the compiler drop the bounds checks of the loop.
+        let (Some(sums), Some(outputs), Some(weights)) = (
+            sums.as_chunks_mut::<PLACES>().0.first_chunk_mut::<CLASSES>(),
+            outputs.first_chunk::<PLACES>(),
+            weights.first_chunk::<CLASSES>(),
+        ) else {
+            return;
+        };
+        let weights = weights.map(|weight| simd.splat_f32s(weight));
+        for place in 0..PLACES {
+            for class in 0..CLASSES {
+                let sum = &mut sums[class][place];
+                *sum = madd(simd, weights[class], outputs[place], *sum);
+            }
+        }
+    }
+
+    /// The same for any number of classes.
+    #[inline(always)]
+    fn add_unit_to_any<S: Simd>(&mut self, simd: S, unit: usize, tile: usize, outputs: &[S::f32s]) {
+        let classes = self.engine.output_bias.len();
+        let sums = &mut self.sums[tile * classes * PLACES..][..S::F32_LANES * classes * PLACES];
+        let sums: &mut [S::f32s] = bytemuck::cast_slice_mut(sums);
+        let weights = &self.engine.output_weights[unit * classes..];
+        for (sums, &weight) in sums.as_chunks_mut::<PLACES>().0.iter_mut().zip(weights) {
+            let weight = simd.splat_f32s(weight);
+            for (sum, &hidden) in sums.iter_mut().zip(outputs) {
+                *sum = madd(simd, weight, hidden, *sum);
+            }
+        }
     }
 }
 
 impl Sink for LogitSink<'_> {
     fn begin_strip(&mut self, tile_stride: usize) {
         self.sums.clear();
-        self.sums.resize(2 * PLACES * tile_stride, 0.0);
+        self.sums.resize(self.engine.output_bias.len() * PLACES * tile_stride, 0.0);
     }
 
     #[inline(always)]
@@ -129,39 +175,37 @@ impl Sink for LogitSink<'_> {
         outputs: [[S::f32s; TILE]; TILE],
     ) {
         self.lanes = S::F32_LANES;
-        let sums = &mut self.sums[tile * 2 * PLACES..][..S::F32_LANES * 2 * PLACES];
-        let sums: &mut [S::f32s] = bytemuck::cast_slice_mut(sums);
-        // Arrays of a known length let the compiler drop the bounds checks of the loop.
-        let Some((background, rest)) = sums.split_first_chunk_mut::<PLACES>() else { return };
-        let Some(nucleus) = rest.first_chunk_mut::<PLACES>() else { return };
-        let weights = self.engine.output_weights[filter].map(|weight| simd.splat_f32s(weight));
-        for (place, &hidden) in outputs.as_flattened().iter().enumerate() {
-            background[place] = madd(simd, weights[0], hidden, background[place]);
-            nucleus[place] = madd(simd, weights[1], hidden, nucleus[place]);
+        // A known number of classes lets the compiler unroll the loop over them.
+        match self.engine.output_bias.len() {
+            2 => self.add_unit::<S, 2>(simd, filter, tile, outputs.as_flattened()),
+            3 => self.add_unit::<S, 3>(simd, filter, tile, outputs.as_flattened()),
+            _ => self.add_unit_to_any(simd, filter, tile, outputs.as_flattened()),
         }
     }
 
     fn finish_strip(&mut self, strip: Strip) {
         let dilation = self.engine.hidden.dilation;
-        let bias = self.engine.output_bias;
+        let bias = &self.engine.output_bias;
+        let classes = bias.len();
         for phase in 0..strip.phases {
             for r in 0..TILE {
                 let row = strip.row + phase + r * dilation;
                 if row >= self.block.height {
                     continue;
                 }
-                let start = row * self.block.width * 2;
-                let row_logits = &mut self.logits[start..][..self.block.width * 2];
-                for (x, pixel) in row_logits.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                let start = row * self.block.width * classes;
+                let row_logits = &mut self.logits[start..][..self.block.width * classes];
+                for (x, pixel) in row_logits.chunks_exact_mut(classes).enumerate() {
                     let run = x / dilation;
                     let column_phase = x % dilation;
                     let tile = phase * strip.tiles_per_row + run / TILE * dilation + column_phase;
                     let place = r * TILE + run % TILE;
                     let vector = tile / self.lanes;
                     let lane = tile % self.lanes;
-                    let at = (vector * 2 * PLACES + place) * self.lanes + lane;
-                    pixel[0] = self.sums[at] + bias[0];
-                    pixel[1] = self.sums[at + PLACES * self.lanes] + bias[1];
+                    let at = (vector * classes * PLACES + place) * self.lanes + lane;
+                    for (class, logit) in pixel.iter_mut().enumerate() {
+                        *logit = self.sums[at + class * PLACES * self.lanes] + bias[class];
+                    }
                 }
             }
         }

@@ -29,20 +29,20 @@ pub fn gradients_differ_by(
     reference: &Compute,
     other: &Compute,
 ) -> Result<f64> {
-    let batch = noise(batch);
+    let batch = noise(batch, model.card().classes.len());
     let expected = reference.gradients(model.graph(), model.weights(), &batch, Head::Softmax)?;
     let found = other.gradients(model.graph(), model.weights(), &batch, Head::Softmax)?;
     let floor = if has_batch_norm(model) { NEGLIGIBLE } else { 0.0 };
     Ok(distance(&found, &expected, floor))
 }
 
-/// Patches of uniform noise between 0 and 1 with alternating classes, the same on every machine.
-pub(super) fn noise(patches: usize) -> Batch {
+/// Patches of uniform noise between 0 and 1, of every class in turn, the same on every machine.
+pub(super) fn noise(patches: usize, classes: usize) -> Batch {
     let mut values = Vec::with_capacity(patches * PATCH_VALUES);
     for i in 0..patches * PATCH_VALUES {
         values.push((mix(i as u64) >> 40) as f32 / (1u32 << 24) as f32);
     }
-    Batch::of_patches(values, (0..patches).map(|i| i % 2).collect())
+    Batch::of_patches(values, (0..patches).map(|i| i % classes).collect())
 }
 
 /// Whether [`NORMALISED_TOLERANCE`] applies.

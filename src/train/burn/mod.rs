@@ -12,9 +12,9 @@ mod reference;
 
 use burn_tensor::{Device, Tensor, TensorData};
 
-use super::batch::{Batch, Sample};
+use super::batch::{Batch, Sample, gather_windows};
 use super::gradients::Gradients;
-use crate::dataset::{Augmentation, Tile};
+use crate::dataset::{Augmentation, ClassMap, Tile};
 use crate::error::{Error, Result};
 use crate::model::{Graph, Head, PATCH_PX, Weights};
 
@@ -89,18 +89,23 @@ impl<'a> BurnTrainer<'a> {
         Ok(Self { graph, tiles, augmentation, head, device, device_tiles, micro_batch })
     }
 
-    /// Gradients of the mean loss over `samples`, in parts that fit the device. A part weighs as
-    /// much as it has patches.
+    /// Gradients of the mean loss over `samples`, whose classes are in `targets`, in parts that fit
+    /// the device. A part weighs as much as it has patches.
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device does not return its data.
-    pub(super) fn gradients(&self, weights: &Weights, samples: &[Sample]) -> Result<Gradients> {
+    pub(super) fn gradients(
+        &self,
+        weights: &Weights,
+        samples: &[Sample],
+        targets: &[ClassMap],
+    ) -> Result<Gradients> {
         if samples.len() <= self.micro_batch {
-            return self.part_gradients(weights, samples);
+            return self.part_gradients(weights, samples, targets);
         }
         let mut total = Gradients::default();
         for part in samples.chunks(self.micro_batch) {
-            let mut gradients = self.part_gradients(weights, part)?;
+            let mut gradients = self.part_gradients(weights, part, targets)?;
             let share = part.len() as f64 / samples.len() as f64;
             gradients.loss *= share;
             for value in gradients.arrays.values_mut().flatten() {
@@ -111,17 +116,24 @@ impl<'a> BurnTrainer<'a> {
         Ok(total)
     }
 
-    fn part_gradients(&self, weights: &Weights, samples: &[Sample]) -> Result<Gradients> {
+    fn part_gradients(
+        &self,
+        weights: &Weights,
+        samples: &[Sample],
+        targets: &[ClassMap],
+    ) -> Result<Gradients> {
         let device = self.device.device.clone().autodiff();
         let patches = if let Some(tiles) = &self.device_tiles {
             tiles.gather(samples).autodiff()
         } else {
-            let batch = Batch::gather(self.tiles, samples, 1, self.augmentation);
-            patch_tensor(batch.windows, samples.len(), &device)
+            let windows = gather_windows(self.tiles, samples, 1, self.augmentation);
+            patch_tensor(windows, samples.len(), &device)
         };
         let mut classes = Vec::with_capacity(samples.len());
-        for sample in samples {
-            classes.push(usize::from(sample.pixel.cell));
+        // Every augmentation keeps the centre of a patch.
+        for Sample { pixel, .. } in samples {
+            let targets = &targets[pixel.tile as usize];
+            classes.push(usize::from(targets.get(pixel.row as usize, pixel.column as usize)));
         }
         let network = BurnNetwork::new(self.graph, weights, &device);
         network.gradients(patches, &classes, self.head)

@@ -58,6 +58,8 @@ mod tests {
         // Normalisation over few values magnifies rounding.
         let cases = [
             (dcnn([3, 5, 8], 20, 2), 5, 2e-5),
+            (dcnn([3, 5, 8], 20, 3), 37, 2e-5),
+            (dccn(5, 7, 3, [6, 5, 9], 4), 37, 5e-4),
             (Architecture::paper_dcnn(), 33, 2e-5),
             (small(), 5, 5e-4),
             (small(), 67, 5e-4),
@@ -74,7 +76,7 @@ mod tests {
     #[test]
     fn the_native_kernels_move_running_statistics_as_burn_does() {
         let model = Model::random(dccn(5, 7, 3, [6, 5, 9], 2), 3).expect("model");
-        let batch = noise(37);
+        let batch = noise(37, 2);
         let moved = |compute: &Compute| {
             let mut weights = model.weights().clone();
             let found = compute.gradients(model.graph(), &weights, &batch, Head::Sigmoid);

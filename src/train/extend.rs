@@ -1,0 +1,90 @@
+//! A network that gets a class more.
+
+use crate::error::{Error, Result};
+use crate::model::{ClassRole, HistoryStep, Model, Op, PixelClass};
+
+/// Share of the border in the probability of nuclei, before anything of borders is learned.
+const BORDER_SHARE: f32 = 0.3;
+
+/// `model` with a border class, its last output.
+///
+/// The border's weights are the mean of those of the nuclei. With logits nₖ and a share a, the new
+/// logits nₖ + ln(1 − a) and n + ln(a), one type of nuclei and the softmax head leave the
+/// probability of the background as it was: eⁿ·(1 − a) + eⁿ·a = eⁿ.
+///
+/// # Errors
+/// [`Error::Invalid`] where it has such a class; [`Error::Limit`] where it has too many.
+pub fn with_border_class(model: &Model) -> Result<Model> {
+    let mut card = model.card().clone();
+    if card.classes.iter().any(|class| class.role == ClassRole::Border) {
+        return Err(Error::invalid("The model has a border class already"));
+    }
+    let mut nuclei = Vec::new();
+    for (index, class) in card.classes.iter().enumerate() {
+        if class.role == ClassRole::Nucleus {
+            nuclei.push(index);
+        }
+    }
+    let border = PixelClass::of_nuclei(&[], true).split_off(2);
+    card.history
+        .extend(border.iter().map(|class| HistoryStep::Extend { class: class.name.clone() }));
+    card.classes.extend(border);
+    card.architecture = card.architecture.with_classes(card.classes.len());
+
+    let mut weights = model.weights().clone();
+    let last = model.graph().nodes.iter().rev().find(|node| matches!(node.op, Op::Linear { .. }));
+    let name = last.map(|node| node.name.clone()).unwrap_or_default();
+    for suffix in ["weight", "bias"] {
+        let Some(array) = weights.get_mut(&format!("{name}.{suffix}")) else { continue };
+        // `[class]` or `[class][input]`
+        let row_len = array.data.len() / array.shape[0];
+        let mut mean = vec![0.0; row_len];
+        for &nucleus in &nuclei {
+            for (mean, value) in mean.iter_mut().zip(&array.data[nucleus * row_len..][..row_len]) {
+                *mean += value / nuclei.len() as f32;
+            }
+        }
+        array.shape[0] += 1;
+        array.data.extend(mean);
+    }
+    if let Some(bias) = weights.get_mut(&format!("{name}.bias")) {
+        for &nucleus in &nuclei {
+            bias.data[nucleus] += (1.0 - BORDER_SHARE).ln();
+        }
+        if let Some(border) = bias.data.last_mut() {
+            *border += BORDER_SHARE.ln();
+        }
+    }
+    Model::new(card, weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::BatchEngine;
+    use crate::model::{dccn, dcnn};
+
+    #[test]
+    fn a_border_class_takes_its_share_of_the_nuclei_and_none_of_the_background() {
+        for architecture in [dcnn([3, 5, 8], 20, 2), dccn(5, 7, 3, [6, 5, 9], 2)] {
+            let model = Model::random(architecture, 1).expect("model");
+            let extended = with_border_class(&model).expect("model");
+            assert_eq!(extended.card().classes, PixelClass::of_nuclei(&[], true));
+            let step = HistoryStep::Extend { class: "border".into() };
+            assert_eq!(extended.card().history.last(), Some(&step));
+            let patch = vec![(0..3 * 55 * 55).map(|i| (i % 97) as f32 / 97.0).collect()];
+            let probabilities = |model: &Model| {
+                let engine = BatchEngine::new(model).expect("engine");
+                let mut logits = engine.run_patches(&patch);
+                model.card().head.probabilities(&mut logits);
+                logits
+            };
+            let before = probabilities(&model);
+            let after = probabilities(&extended);
+            assert!((before[0] - after[0]).abs() < 1e-6);
+            assert!((before[1] * 0.7 - after[1]).abs() < 1e-6);
+            assert!((before[1] * 0.3 - after[2]).abs() < 1e-6);
+            assert!(with_border_class(&extended).is_err());
+        }
+    }
+}
