@@ -152,7 +152,7 @@ test("after the first visit no network is needed", async () => {
   // A model that is not cached gives a message.
   await page.evaluate(async () => {
     const cache = await caches.open((await caches.keys())[0]);
-    await cache.delete("./models/dcnn-90.safetensors");
+    await cache.delete("./models/paper-90.safetensors");
   });
   await moveSlider(page, "#ratio", 90);
   await page.waitForFunction(() => !document.getElementById("alert").hidden);

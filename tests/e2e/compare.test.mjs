@@ -42,7 +42,7 @@ test("scores against a label map are those of the program, differences have colo
   const { context, page, unexpected } = await openTissue();
   // The labels of another model, so that not everything matches.
   const image = tissuePng(0, 0, WIDTH, HEIGHT);
-  const labels = nativeFiles(image, "dcnn-50", ["--threshold", "0.35"])("labels.png");
+  const labels = nativeFiles(image, "paper-50", ["--threshold", "0.35"])("labels.png");
   await openReference(page, "field.labels.png", labels, "image/png");
   await hasScores(page);
   const folder = mkdtempSync(join(tmpdir(), "prunella-compare-"));
@@ -52,7 +52,7 @@ test("scores against a label map are those of the program, differences have colo
   // Results of the program are labels only after they were written anew.
   writeFileSync(join(folder, "result.png"), labels);
   runProgram("convert", join(folder, "result.png"), join(data, "labels/field_label.png"));
-  const required = ["--model", modelPath("dcnn-90"), "--data", data];
+  const required = ["--model", modelPath("paper-90"), "--data", data];
   const report = JSON.parse(runProgram("evaluate", ...required, "--device", "cpu", "--json"));
   const expected = findScores(report);
   for (const name of ["dice", "aji", "pq", "dq", "sq", "f1"]) {

@@ -315,8 +315,8 @@ test("the models that ship are a choice, with the facts of their files", async (
   const { context, page } = await open({}, "");
   assert.equal(await page.isChecked("#model-50"), true);
   assert.equal(await page.$eval("#experiment", ({ open }) => open), false);
-  const names = { "model-50": "dcnn-50", "model-90": "dcnn-90", "model-90u": "dcnn-90-all" };
-  for (const [id, name] of Object.entries({ ...names, "model-0": "dcnn-00" })) {
+  const names = { "model-50": "paper-50", "model-90": "paper-90", "model-90u": "paper-90-all" };
+  for (const [id, name] of Object.entries({ ...names, "model-0": "paper-00" })) {
     await page.check(`#${id}`);
     await page.waitForFunction((id) => {
       const parameters = document.getElementById("parameters").textContent;

@@ -22,7 +22,7 @@ import {
 } from "./harness.mjs";
 
 const field = tissuePng(50, 60, 128, 96);
-const model = readFileSync(modelPath("dcnn-90-all"));
+const model = readFileSync(modelPath("paper-90-all"));
 const sha256 = createHash("sha256").update(model).digest("hex");
 let browser, host;
 before(async () => {
@@ -47,7 +47,7 @@ test("a shared link gives another person the same result", async () => {
   assert.ok(Number(/Dice ([\d.]+)/.exec(await page.textContent("#share-cost"))[1]) > 0.97);
   await context.close();
 
-  const native = runProgram("export", modelPath("dcnn-90-all"), "--link").trim();
+  const native = runProgram("export", modelPath("paper-90-all"), "--link").trim();
   const payload = /m=([\w-]+)/.exec(native)[1];
   assert.ok(link.includes(payload), "the native command prints the same model");
 
@@ -101,13 +101,13 @@ test("the address reproduces view, threshold, slider and image", async () => {
 test("a model from an address is used only if its SHA-256 is that of the link", async () => {
   const good = await openPage(
     browser,
-    `${host.address}?device=cpu&model=models/dcnn-90-all.safetensors&sha256=${sha256}`,
+    `${host.address}?device=cpu&model=models/paper-90-all.safetensors&sha256=${sha256}`,
   );
   assert.equal(await good.page.textContent("#parameters"), "9,702");
   await good.context.close();
   const bad = await openPage(
     browser,
-    `${host.address}?device=cpu&model=models/dcnn-90-all.safetensors&sha256=${"0".repeat(64)}`,
+    `${host.address}?device=cpu&model=models/paper-90-all.safetensors&sha256=${"0".repeat(64)}`,
   );
   assert.match(await bad.page.textContent("#alert"), /SHA-256 differs/);
   assert.equal(await bad.page.textContent("#parameters"), "416,541", "the page's own model stays");
@@ -115,7 +115,7 @@ test("a model from an address is used only if its SHA-256 is that of the link", 
 });
 
 test("broken, truncated, huge and false links give a message, and the page works", async () => {
-  const whole = runProgram("export", modelPath("dcnn-90-all"), "--link")
+  const whole = runProgram("export", modelPath("paper-90-all"), "--link")
     .trim()
     .replace(/^.*m=/, "");
   const links = {
@@ -228,7 +228,7 @@ test("the dialog offers a shorter link for a long one, which stays possible", as
 });
 
 test("a received link says what it holds and what to do", async () => {
-  const link = runProgram("export", modelPath("dcnn-90-all"), "--link").trim();
+  const link = runProgram("export", modelPath("paper-90-all"), "--link").trim();
   const image = encodeURIComponent("/there/field.png");
   const { context, page } = await openPage(browser, `${host.address}?device=cpu${link}&t=0.6`);
   const received = await page.innerText("#received");
