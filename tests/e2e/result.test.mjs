@@ -48,7 +48,7 @@ test("on the CPU, a dropped image gives the native files", async () => {
   assert.equal(await page.getAttribute("#device", "data-gpu"), "false");
   // Probabilities may differ in the last bit, which 8 bits seldom show. Nuclei are found on
   // integers.
-  await assertEqualFiles(page, nativeFiles(image, "paper-50", ["--mpp", "0.25"]), [
+  await assertEqualFiles(page, nativeFiles(image, "open-medium", ["--mpp", "0.25"]), [
     "geojson",
     "csv",
     "labels",
