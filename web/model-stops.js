@@ -53,7 +53,7 @@ export function bindModelStops(page, changed) {
   showModelStop(page);
 }
 
-/** The first family is what most people want; the others open on demand. @param {ModelFamily} family */
+/** The first family is open: it is for every use. @param {ModelFamily} family */
 function familyGroup({ id, title, licence }) {
   const group = document.createElement("details");
   group.id = `models-${id}`;
@@ -104,8 +104,8 @@ export function describeShipped(model) {
 }
 
 /**
- * Licence of a model and whom its users are to cite, as its card states them. That of a loaded model
- * is stated elsewhere.
+ * Licence of a model and whom its users are to cite, as its card states them. The licence of a
+ * loaded model is stated elsewhere.
  * @param {ModelFacts} facts
  * @param {Model["kind"]} kind
  */
