@@ -32,13 +32,13 @@ export const FAMILIES = [
   },
   {
     id: "nuclei",
-    title: "From more data, not for commercial use",
+    title: "Non-commercial, from more data",
     licence: "CC BY-NC-SA 4.0",
     about: "Trained on the open data and on data that excludes commercial use.",
   },
   {
     id: "paper",
-    title: "The network of a paper, not for commercial use",
+    title: "Non-commercial, the network of a paper",
     licence: "CC BY-NC-SA 4.0",
     about: "Trained on the tiles of Kumar et al. 2017 as Götz et al. 2022 describe.",
   },
