@@ -22,7 +22,7 @@
 //
 //   weights [group][channel][column][row][VECTORS]     bias [group][VECTORS]
 //   norm    [channel] (scale, shift, 0, 0)
-//   head    (bias of class 0, bias of class 1, 0, 0), then [vector of units][class]
+//   head    biases of up to four classes, then [vector of units][class]
 
 struct Layer {
     width: u32,
@@ -65,6 +65,8 @@ override NORMED: bool = false;
 override RELU: bool = false;
 // Whether the last layer follows in the same pass.
 override HEAD: bool = false;
+// Outputs of the last layer, 2 to 4.
+override CLASSES: u32 = 2;
 
 // The input at a position of the padded source; `norm` is (scale, shift).
 fn input_value(channel: u32, row: u32, column: u32, norm: vec2<f32>) -> f32 {
@@ -110,17 +112,32 @@ fn store(first: u32, row: u32, column: u32, values: vec4<f32>) {
     }
 }
 
-// What four hidden units, vector `unit` of them, add to the two logits.
-fn logit_terms(unit: u32, hidden: vec4<f32>) -> vec2<f32> {
-    let at = layer.head_offset + 1u + 2u * unit;
-    return vec2<f32>(dot(hidden, constants[at]), dot(hidden, constants[at + 1u]));
+// What four hidden units, vector `unit` of them, add to the logits. Those of absent classes stay 0.
+fn logit_terms(unit: u32, hidden: vec4<f32>) -> vec4<f32> {
+    let at = layer.head_offset + 1u + CLASSES * unit;
+    var terms = vec4<f32>(0.0);
+    terms.x = dot(hidden, constants[at]);
+    terms.y = dot(hidden, constants[at + 1u]);
+    if CLASSES > 2u {
+        terms.z = dot(hidden, constants[at + 2u]);
+    }
+    if CLASSES > 3u {
+        terms.w = dot(hidden, constants[at + 3u]);
+    }
+    return terms;
 }
 
-fn store_logits(row: u32, column: u32, logits: vec2<f32>) {
+fn store_logits(row: u32, column: u32, logits: vec4<f32>) {
     if row < layer.height {
-        let at = 2u * (row * layer.width + column);
+        let at = CLASSES * (row * layer.width + column);
         output[at] = logits.x;
         output[at + 1u] = logits.y;
+        if CLASSES > 2u {
+            output[at + 2u] = logits.z;
+        }
+        if CLASSES > 3u {
+            output[at + 3u] = logits.w;
+        }
     }
 }
 
@@ -141,7 +158,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         last_group = layer.groups;
     }
     // Logits of the four outputs.
-    let start = constants[layer.head_offset].xy;
+    let start = constants[layer.head_offset];
     var z0 = start;
     var z1 = start;
     var z2 = start;

@@ -49,6 +49,8 @@ export class Address {
   }
 
   #write() {
+    // Another link was entered, and the page is about to load it.
+    if (location.hash !== this.#written) return;
     const url = new URL(location.href);
     url.hash = this.#fragment(this.modelLink);
     if (!this.imageUrl) url.searchParams.delete("image_url");

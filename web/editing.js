@@ -22,11 +22,38 @@ export class Editing {
   listeners = new Set();
   /** Number of the last request, so that a late answer does not replace a later one. */
   #request = 0;
+  /** @type {Promise<unknown>} Ends when all actions so far have ended. */
+  #last = Promise.resolve();
+  /** How many actions have not ended. */
+  #unfinished = 0;
 
   /** @param {Page} page */
   constructor(page) {
     this.page = page;
     this.objects = new SessionObjects(page);
+  }
+
+  // ---- Order
+
+  /**
+   * Runs what a person does on nuclei after what was done before. A key or a click may come while
+   * the worker still looks for the nucleus that the key before it selects, and is meant for that.
+   * @template T
+   * @param {() => T | Promise<T>} action must not wait for another action in order
+   * @returns {Promise<T>}
+   */
+  inOrder(action) {
+    this.#unfinished += 1;
+    const run = this.#last.then(action).finally(() => {
+      this.#unfinished -= 1;
+    });
+    this.#last = run.catch(() => {});
+    return run;
+  }
+
+  /** Whether an action has not ended yet. */
+  get isActing() {
+    return this.#unfinished > 0;
   }
 
   // ---- Selection
@@ -52,7 +79,7 @@ export class Editing {
   async selectAt(x, y, { adds = false, isQuiet = false } = {}) {
     this.#request += 1;
     const request = this.#request;
-    await this.page.reviewSync.update();
+    await this.#listObjects();
     const object = await this.objects.at(x, y).catch(() => undefined);
     if (request !== this.#request) return undefined;
     if (!object) {
@@ -71,9 +98,15 @@ export class Editing {
   async selectById(id) {
     this.#request += 1;
     const request = this.#request;
-    await this.page.reviewSync.update();
+    await this.#listObjects();
     const object = await this.objects.byId(id).catch(() => undefined);
     if (request === this.#request) this.select(object ? [object] : []);
+  }
+
+  /** The session has all changes, and the page the list of its objects. */
+  async #listObjects() {
+    await this.page.reviewSync.update();
+    await this.page.imageSegmentation.updateTable();
   }
 
   /** Says what is selected. */

@@ -10,11 +10,16 @@ import { COMPARISON, MAIN } from "./slots.js";
 
 /** Pause after the last change of the threshold before the table is updated, milliseconds. */
 const TABLE_DELAY_MS = 200;
-/** Pause before the next search while another one runs, milliseconds. */
-const SEARCH_RETRY_MS = 30;
+
 export class ImageSegmentation {
   #isPartial = false;
-  #isSearching = false;
+  /** @type {Promise<void> | undefined} The search for nuclei that runs. */
+  #searching;
+  #isSearchWanted = false;
+  /** Whether the table lacks what was found last. */
+  #isTableOld = false;
+  /** @type {Promise<void>} Ends when the table is up to date. */
+  #tableShown = Promise.resolve();
   #progress = new AreaProgress();
 
   /** @param {Page} page */
@@ -120,16 +125,32 @@ export class ImageSegmentation {
     this.page.continuing.offer();
   }
 
-  /** Finds the nuclei at the threshold and shows them. Of several calls the last one counts. */
-  async findNuclei() {
-    const { page } = this;
+  /**
+   * Finds the nuclei at the threshold and shows them. Of several calls during a search the last one
+   * counts; each resolves when its nuclei are shown.
+   * @returns {Promise<void>}
+   */
+  findNuclei() {
     // Probabilities of a slide are not kept.
-    if (page.isSlide) return;
-    if (this.#isSearching) {
-      page.debounce("find", SEARCH_RETRY_MS, () => void this.findNuclei());
-      return;
+    if (this.page.isSlide) return Promise.resolve();
+    this.#isSearchWanted = true;
+    this.#isTableOld = true;
+    this.#searching ??= this.#search().finally(() => {
+      this.#searching = undefined;
+      return this.#isSearchWanted ? this.findNuclei() : undefined;
+    });
+    return this.#searching;
+  }
+
+  async #search() {
+    while (this.#isSearchWanted) {
+      this.#isSearchWanted = false;
+      await this.#find();
     }
-    this.#isSearching = true;
+  }
+
+  async #find() {
+    const { page } = this;
     try {
       const summary = await page.engine.callJson("find", MAIN, page.threshold ?? -1);
       // The session counts its nuclei; what counts with the marks and regions is another number.
@@ -137,14 +158,24 @@ export class ImageSegmentation {
       page.editing.nucleiChanged();
       page.canvasView.setLayers({ preview: -1 });
       page.canvasView.resultChanged(MAIN);
+      // Now, not with the table: what is found is kept even if another image is opened at once.
+      page.persistence.resultsChanged("finished");
       page.showStatus(this.#describe(count));
       if (page.canvasView.hasResult[COMPARISON] && !page.isSegmenting) await this.#findComparison();
-      page.debounce("table", TABLE_DELAY_MS, () => void this.#showTable());
+      page.debounce("table", TABLE_DELAY_MS, () => void this.updateTable());
     } catch (error) {
       page.showError(error);
-    } finally {
-      this.#isSearching = false;
     }
+  }
+
+  /** Lists what was found last. Resolves when it is listed. */
+  updateTable() {
+    if (this.#isTableOld) {
+      this.#isTableOld = false;
+      const searching = this.#searching ?? Promise.resolve();
+      this.#tableShown = searching.then(() => this.#showTable());
+    }
+    return this.#tableShown;
   }
 
   async #findComparison() {

@@ -171,21 +171,24 @@ export class ManyFiles {
     const { page } = this;
     const run = ++this.#run;
     const { entries } = page.files;
-    await this.captureCurrent();
-    const missing = entries.filter((entry) => entry.status !== "done");
     const startedAt = performance.now();
     const wasFocused = document.activeElement === elements.segmentAll;
+    // At once, so that a second click does not begin another run.
     this.#setRunning(true);
+    elements.filesProgressText.textContent = "";
     if (wasFocused) elements.stopAll.focus();
     let finished = 0;
     let isCancelled = false;
     try {
+      await this.captureCurrent();
+      const missing = entries.filter((entry) => entry.status !== "done");
+      isCancelled = run !== this.#run;
       for (const entry of missing) {
+        if (isCancelled || page.files.entries !== entries) break;
         this.#showProgress(finished, missing.length, startedAt);
         const error = await this.#segmentEntry(entry);
         // Another list, another run, Cancel, or an image that a person opened.
         isCancelled = run !== this.#run || error?.name === "AbortError";
-        if (isCancelled || page.files.entries !== entries) break;
         finished += 1;
       }
     } finally {

@@ -17,9 +17,9 @@ export class ObjectCard {
     this.page = page;
     page.editing.listeners.add(() => this.show());
     page.canvasView.frameListeners.add(() => this.#place());
-    elements.cardAccept.onclick = () => void page.tools.decide("accept");
-    elements.cardReject.onclick = () => void page.tools.decide("reject");
-    elements.cardForget.onclick = () => void page.tools.decide("forget");
+    elements.cardAccept.onclick = () => page.tools.decide("accept");
+    elements.cardReject.onclick = () => page.tools.decide("reject");
+    elements.cardForget.onclick = () => page.tools.decide("forget");
     elements.cardRedraw.onclick = () => page.tools.redraw();
     elements.cardSplit.onclick = () => page.tools.use("split");
     elements.cardMerge.onclick = () => page.tools.merge();

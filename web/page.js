@@ -115,7 +115,9 @@ export class Page {
     this.engine = engine;
     this.models = new Models(engine);
     this.canvasView = new CanvasView(elements.canvas, engine);
-    this.results = new Results((nucleus) => void this.showNucleus(nucleus));
+    this.results = new Results(
+      (nucleus) => void this.editing.inOrder(() => this.showNucleus(nucleus)),
+    );
     this.preview = new Preview(this);
     this.shareDialog = new ShareDialog(this);
     this.address = new Address(this);
@@ -626,7 +628,13 @@ export class Page {
     const { viewport, pixelRatio } = this.canvasView;
     viewport.goTo(x, y, NUCLEUS_SCALE * pixelRatio);
     this.canvasView.requestFrame();
-    await this.editing.selectById(label);
+    await this.imageSegmentation.updateTable();
+    // Since it was listed nuclei may have been found anew, which have other numbers.
+    const isListed = this.results.nuclei.some(
+      (nucleus) => nucleus.label === label && nucleus.x === x && nucleus.y === y,
+    );
+    if (isListed) await this.editing.selectById(label);
+    else await this.editing.selectAt(x, y, { isQuiet: true });
   }
 
   /** @param {number} value */

@@ -553,10 +553,7 @@ export class Persistence {
     const { page } = this;
     const { marks } = page.store.state;
     return {
-      // Objects without a number do not count: they were rejected.
-      nuclei: page.canvasView.hasResult[MAIN]
-        ? page.results.nuclei.filter(({ number }) => number > 0).length
-        : -1,
+      nuclei: page.canvasView.hasResult[MAIN] ? page.results.count : -1,
       marks: marks.accepted + marks.added + marks.rejected,
     };
   }

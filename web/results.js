@@ -39,6 +39,8 @@ export class Results {
   mpp = 0;
   /** Called when other nuclei are shown. */
   onchange = () => {};
+  /** How many nuclei count, -1 before any were found. */
+  count = -1;
   /** Threshold at which the nuclei were found. */
   threshold = 0.5;
   /** Segmented area, pixels. */
@@ -55,6 +57,7 @@ export class Results {
 
   clear() {
     this.nuclei = [];
+    this.count = -1;
     this.#areaPx = 0;
     this.#inside = undefined;
     for (const element of [elements.count, elements.areaShare, elements.median]) {
@@ -75,6 +78,7 @@ export class Results {
    */
   showSummary({ count, share }, areaPx) {
     this.#areaPx = areaPx;
+    this.count = count;
     elements.count.textContent = formatCount(count);
     this.#showScope();
     showSheetCount(formatNuclei(count));

@@ -41,6 +41,7 @@ export class ReviewQueue {
   /** Goes to the next undecided nucleus, or to the one before. @param {1 | -1} step */
   async go(step) {
     const { page } = this;
+    await page.imageSegmentation.updateTable();
     if (this.#order.length === 0) this.#sort();
     const undecided = new Set();
     for (const nucleus of page.results.nuclei) {

@@ -30,6 +30,8 @@ export class ReviewSync {
     this.#isWanted = true;
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined;
+      // Wanted after the last change was looked for, and before this.
+      return this.#isWanted ? this.update() : undefined;
     });
     return this.#running;
   }

@@ -48,9 +48,9 @@ export class Tools {
     for (const button of elements.toolButtons) {
       button.onclick = () => this.use(/** @type {ToolName} */ (button.dataset.tool));
     }
-    elements.toolReview.onclick = () => void page.reviewQueue.go(1);
-    elements.toolUndo.onclick = () => void page.editing.step("undo");
-    elements.toolRedo.onclick = () => void page.editing.step("redo");
+    elements.toolReview.onclick = () => this.#review(1);
+    elements.toolUndo.onclick = () => this.#step("undo");
+    elements.toolRedo.onclick = () => this.#step("redo");
     elements.viewer.addEventListener("keydown", (event) => this.#keyDown(event));
     // A nucleus of the table is decided on there, too.
     elements.table.addEventListener("keydown", (event) => this.#keyDown(event));
@@ -67,32 +67,42 @@ export class Tools {
       case "nucleus":
         return {
           draws: true,
-          click: (x, y) => void editing.addAt(x, y),
+          click: (x, y) => void editing.inOrder(() => editing.addAt(x, y)),
           hover: (x, y) => this.#hover(x, y),
           leave: () => this.#endHover(),
           drawing: (stroke) => {
             this.#endHover();
             outlines.showStroke(stroke);
           },
-          drawn: (stroke) => void this.#drawn(stroke),
+          drawn: (stroke) => void editing.inOrder(() => this.#drawn(stroke)),
         };
       case "split":
         return {
           draws: true,
           click: (x, y, event) => this.#splitPoint(x, y, event),
           drawing: (stroke) => outlines.showStroke(stroke),
-          drawn: (stroke) => void editing.splitAlong(stroke),
+          drawn: (stroke) => void editing.inOrder(() => editing.splitAlong(stroke)),
         };
       default:
         return {
           draws: false,
           click: (x, y, event) => {
-            this.page.reviewQueue.stop();
-            if (this.isMerging) void this.#mergeWith(x, y);
-            else void editing.selectAt(x, y, { adds: event.shiftKey });
+            void editing.inOrder(() => this.#choose(x, y, event.shiftKey));
           },
         };
     }
+  }
+
+  /**
+   * Selects the nucleus at a position, or merges the selected one with it.
+   * @param {number} x
+   * @param {number} y
+   * @param {boolean} adds whether those that are selected stay so
+   */
+  async #choose(x, y, adds) {
+    this.page.reviewQueue.stop();
+    if (this.isMerging) await this.#mergeWith(x, y);
+    else await this.page.editing.selectAt(x, y, { adds });
   }
 
   /** Uses a tool of another module until another one is chosen. @param {GuestTool} guest */
@@ -125,6 +135,10 @@ export class Tools {
 
   /** The next stroke draws the selected nucleus anew. */
   redraw() {
+    void this.page.editing.inOrder(() => this.#redraw());
+  }
+
+  #redraw() {
     const [object] = this.page.editing.selected;
     if (!object) return;
     this.use("nucleus");
@@ -135,9 +149,13 @@ export class Tools {
 
   /** Merges what is selected; of one nucleus the next click chooses the other. */
   merge() {
+    void this.page.editing.inOrder(() => this.#merge());
+  }
+
+  async #merge() {
     const { editing } = this.page;
     if (editing.selected.length !== 1) {
-      void editing.merge();
+      await editing.merge();
       return;
     }
     this.use("look");
@@ -172,17 +190,41 @@ export class Tools {
   }
 
   /** @param {"accept" | "reject" | "forget"} decision */
-  async decide(decision) {
+  decide(decision) {
     const { editing, reviewQueue } = this.page;
-    const goesOn = reviewQueue.isActive && decision !== "forget";
-    if ((await editing.decide(decision)) && goesOn) await reviewQueue.go(1);
+    void editing.inOrder(async () => {
+      const goesOn = reviewQueue.isActive && decision !== "forget";
+      if ((await editing.decide(decision)) && goesOn) await reviewQueue.go(1);
+    });
   }
 
-  /** Ends what is going on: a stroke, a tool, a selection. */
+  /** @param {1 | -1} step */
+  #review(step) {
+    const { editing, reviewQueue } = this.page;
+    void editing.inOrder(() => reviewQueue.go(step));
+  }
+
+  /** @param {"undo" | "redo"} direction */
+  #step(direction) {
+    const { editing } = this.page;
+    void editing.inOrder(() => editing.step(direction));
+  }
+
+  /** Whether a tool is in use that Escape ends. */
+  get #isToolUsed() {
+    return this.name !== "look" || this.#guest !== undefined || this.isMerging;
+  }
+
+  /** Ends what is going on: a stroke and a tool at once, a selection after what was begun. */
   escape() {
+    if (this.#isToolUsed) this.#end();
+    else void this.page.editing.inOrder(() => this.#end());
+  }
+
+  #end() {
     const { editing, reviewQueue } = this.page;
     const wasReviewing = reviewQueue.isActive;
-    if (this.name !== "look" || this.#guest || this.isMerging) this.use("look");
+    if (this.#isToolUsed) this.use("look");
     else editing.select([]);
     editing.redrawn = undefined;
     reviewQueue.stop();
@@ -216,8 +258,9 @@ export class Tools {
    * @param {Event} event
    */
   #splitPoint(x, y, event) {
+    const { editing } = this.page;
     if (!(event instanceof KeyboardEvent)) {
-      void this.page.editing.selectAt(x, y);
+      void editing.inOrder(() => editing.selectAt(x, y));
       return;
     }
     if (!this.#splitStart) {
@@ -232,7 +275,7 @@ export class Tools {
     const stroke = /** @type {[number, number][]} */ ([this.#splitStart, [x, y]]);
     this.#splitStart = undefined;
     this.page.outlines.showStroke([]);
-    void this.page.editing.splitAlong(stroke);
+    void editing.inOrder(() => editing.splitAlong(stroke));
   }
 
   /** @param {KeyboardEvent} event */
@@ -251,22 +294,22 @@ export class Tools {
    * @returns {boolean} whether it means something
    */
   #runKey(key, event) {
-    const { editing, reviewQueue } = this.page;
+    const { editing } = this.page;
     if (key in TOOL_KEYS) {
       this.use(TOOL_KEYS[key]);
       return true;
     }
     switch (key) {
       case "a":
-        void this.decide("accept");
+        this.decide("accept");
         return true;
       case "x":
       case "Delete":
       case "Backspace":
-        void this.decide("reject");
+        this.decide("reject");
         return true;
       case "t":
-        void this.decide("forget");
+        this.decide("forget");
         return true;
       case "r":
         this.redraw();
@@ -275,21 +318,21 @@ export class Tools {
         this.merge();
         return true;
       case "n":
-        void reviewQueue.go(event.shiftKey ? -1 : 1);
+        this.#review(event.shiftKey ? -1 : 1);
         return true;
       case ".":
-        this.#visitNeighbour(1);
+        void editing.inOrder(() => this.#visitNeighbour(1));
         return true;
       case ",":
-        this.#visitNeighbour(-1);
+        void editing.inOrder(() => this.#visitNeighbour(-1));
         return true;
       case "ArrowRight":
         // On the image it moves the view.
         if (!elements.objectCard.contains(/** @type {Node} */ (event.target))) return false;
-        void reviewQueue.go(1);
+        this.#review(1);
         return true;
       case "Escape":
-        if (this.name === "look" && !this.#guest && editing.selected.length === 0) return false;
+        if (!this.#isToolUsed && editing.selected.length === 0 && !editing.isActing) return false;
         this.escape();
         return true;
       default:
@@ -298,11 +341,16 @@ export class Tools {
   }
 
   /** Selects the next nucleus from top to bottom, or the one before. @param {1 | -1} step */
-  #visitNeighbour(step) {
+  async #visitNeighbour(step) {
     const { page } = this;
+    await page.imageSegmentation.updateTable();
     const nucleus = page.results.neighbour(page.editing.selected[0]?.id, step);
-    if (nucleus) void page.showNucleus(nucleus).then(() => page.editing.saySelection());
-    else page.showStatus("No further nucleus.");
+    if (!nucleus) {
+      page.showStatus("No further nucleus.");
+      return;
+    }
+    await page.showNucleus(nucleus);
+    page.editing.saySelection();
   }
 
   /** @param {KeyboardEvent} event */
@@ -313,8 +361,8 @@ export class Tools {
     const text = "textarea, input:not([type=range], [type=radio], [type=checkbox])";
     if (event.target instanceof Element && event.target.matches(text)) return;
     const key = event.key.toLowerCase();
-    if (key === "z") void this.page.editing.step(event.shiftKey ? "redo" : "undo");
-    else if (key === "y") void this.page.editing.step("redo");
+    if (key === "z") this.#step(event.shiftKey ? "redo" : "undo");
+    else if (key === "y") this.#step("redo");
     else return;
     event.preventDefault();
   }

@@ -12,7 +12,8 @@ use super::output::Output;
 use super::output_files::check_outputs;
 use super::tiles::{NO_TILES, TileArguments, load};
 use crate::dataset::{
-    DataReport, Prior, Representativeness, Sampler, Split, TileReport, check, representativeness,
+    DATASET_FILE, DataReport, DatasetFile, Prior, Representativeness, Sampler, Split, TileReport,
+    check, representativeness,
 };
 use crate::error::{Error, Result, counted, listed};
 use crate::picture::read_picture_file;
@@ -48,7 +49,8 @@ enum DataVerb {
   prunella data check my-tiles --html tiles.html
   prunella data check my-tiles --overlays pictures --json")]
 struct CheckArguments {
-    /// Folder with images (TIFF, PNG, JPEG) and label maps, masks or outlines (XML, GeoJSON).
+    /// Folder with images (TIFF, PNG, JPEG) and label maps, masks or outlines (XML, GeoJSON), and
+    /// perhaps a dataset.toml with name, mpp_um, licence, citation and splits.
     folder: PathBuf,
     /// Write each tile with its outlines into this folder.
     #[arg(long)]
@@ -164,7 +166,8 @@ fn page(
                 tile.cell_fraction * 100.0
             ));
             facts.extend(tile.xml_iou.map(|iou| format!("IoU of outlines and label map {iou:.3}")));
-            facts.extend(tile.split.map(|s| format!("split {}", split_name(s))));
+            let splits = split_names(tile);
+            facts.extend((!splits.is_empty()).then(|| format!("split {}", splits.join(", "))));
         }
         tiles.push(DataTile {
             name: tile.name.clone(),
@@ -198,9 +201,36 @@ fn split_name(split: Split) -> String {
     format!("{split:?}").to_lowercase()
 }
 
+/// The splits of dataset.toml that a tile belongs to, else its part of the paper's.
+fn split_names(tile: &TileReport) -> Vec<String> {
+    if !tile.splits.is_empty() {
+        return tile.splits.clone();
+    }
+    tile.split.map(split_name).into_iter().collect()
+}
+
+/// What dataset.toml states, on a line.
+fn dataset_line(dataset: &DatasetFile, report: &DataReport) -> String {
+    let mut facts = Vec::new();
+    facts.extend(dataset.name.clone());
+    facts.extend(dataset.mpp_um.map(|size| format!("{size} µm a pixel")));
+    facts.extend(dataset.licence.as_ref().map(|licence| format!("licence {licence}")));
+    facts.extend(dataset.citation.as_ref().map(|text| format!("cite {text}")));
+    for split in dataset.splits.keys() {
+        let tiles = report.tiles.iter().filter(|tile| tile.splits.contains(split)).count();
+        facts.push(format!("--split {split}: {}", counted(tiles, "tile", "tiles")));
+    }
+    if facts.is_empty() {
+        facts.push("states nothing".to_owned());
+    }
+    format!("{DATASET_FILE}: {}", facts.join("; "))
+}
+
 /// The notes that belong to no tile, and the files that are neither image nor label.
 fn all_notes(report: &DataReport, folder: &Path) -> Vec<String> {
-    let mut notes = report.notes.clone();
+    let mut notes = Vec::new();
+    notes.extend(report.dataset.as_ref().map(|dataset| dataset_line(dataset, report)));
+    notes.extend(report.notes.iter().cloned());
     let names: Vec<String> = report.other_files.iter().map(|f| relative(f, folder)).collect();
     if !names.is_empty() {
         notes.push(format!(
@@ -231,7 +261,8 @@ fn describe(report: &DataReport, folder: &Path) -> String {
         "tile", "split", "pixels", "nuclei", "cells", "µm/px", "XML IoU"
     );
     for tile in &report.tiles {
-        let split = tile.split.map_or("–".to_owned(), split_name);
+        let splits = split_names(tile);
+        let split = if splits.is_empty() { "–".to_owned() } else { splits.join(",") };
         if let Some(error) = &tile.error {
             text += &format!("{:<32} {split:<9}\n", tile.name);
             if tile.labels.is_some() {
@@ -278,7 +309,9 @@ struct SampleRow {
 }
 
 fn compare_samples(arguments: &SampleArguments, output: Output) -> Result<CommandOutcome> {
-    let tiles = load(&arguments.tiles, output)?;
+    let loaded = load(&arguments.tiles, output)?;
+    loaded.note_pixel_sizes(output);
+    let tiles = loaded.tiles;
     if tiles.is_empty() {
         output.remark(NO_TILES);
     }

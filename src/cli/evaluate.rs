@@ -12,22 +12,27 @@ use super::engine::{EngineArguments, ImageRunner, ViewArguments};
 use super::output::Output;
 use super::output_files::{check_outputs, check_results};
 use super::segment::write_pictures;
-use super::tiles::{NO_TILES, TileArguments, load, note_pixel_sizes};
+use super::tiles::{LoadedTiles, NO_TILES, TileArguments, load, note_other_pixel_sizes};
 use crate::dataset::Tile;
-use crate::error::{Error, Result, counted};
-use crate::instances::label_nuclei;
+use crate::engine::Block;
+use crate::error::{Error, ErrorContext as _, Result, counted};
+use crate::instances::{draw_nuclei, label_nuclei, measure_nuclei};
 use crate::metrics::{ObjectScores, PixelCounts, PixelScores, score_objects};
 use crate::model::{FileLimits, Model, stored_precision};
 use crate::platform::read_file;
+use crate::raster::{LabelMap, ProbabilityMap};
+use crate::whole_slide::{Sampling, SlideNucleus};
 
 /// Score a model on labelled tiles.
 ///
 /// With --stride, pixel scores are over the pixels that the network evaluated, and object scores
-/// are of the interpolated map.
+/// are of the interpolated map. Tiles of another pixel size than the model's are resampled for the
+/// network and scored at their own size, all pixels of them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella evaluate --model models/dcnn-00.safetensors --data kumar --split test
   prunella evaluate --model m.safetensors --data my-tiles --out pictures --json
+  prunella evaluate --model m.safetensors --data kumar --data tnbc --data nuinsseg
   prunella evaluate --model m.safetensors --data my-tiles --record mine --in-place")]
 pub(super) struct EvaluateArguments {
     /// A model file (.safetensors).
@@ -55,6 +60,8 @@ pub(super) struct EvaluateArguments {
 #[derive(Debug, Serialize)]
 struct TileScores {
     name: String,
+    /// The data set.
+    set: String,
     /// A tile without is in no mean.
     labelled_nuclei: usize,
     pixels: PixelScores,
@@ -67,18 +74,80 @@ struct Evaluation {
     model: PathBuf,
     parameters: usize,
     pruning_ratio: f64,
+    /// Over all tiles.
+    #[serde(flatten)]
+    all: Summary,
+    /// Of the network, over all tiles.
+    milliseconds: f64,
+    sets: Vec<SetScores>,
+    tiles: Vec<TileScores>,
+}
+
+/// Scores over some tiles.
+#[derive(Debug, Serialize)]
+struct Summary {
     /// All pixels of all tiles together.
     pooled: PixelScores,
     /// Means over the tiles with labelled nuclei; objects are found with the card's parameters.
     mean_aji: Option<f64>,
     mean_aji_plus: Option<f64>,
     mean_pq: Option<f64>,
+    mean_dq: Option<f64>,
+    mean_sq: Option<f64>,
     mean_dice: Option<f64>,
-    /// Of the network, over all tiles.
-    milliseconds: f64,
     /// Number of tiles in no mean.
     tiles_without_nuclei: usize,
-    tiles: Vec<TileScores>,
+}
+
+/// Scores of a data set.
+#[derive(Debug, Serialize)]
+struct SetScores {
+    name: String,
+    /// Number of its tiles.
+    tile_count: usize,
+    #[serde(flatten)]
+    scores: Summary,
+}
+
+impl Summary {
+    /// Over the tiles of some scores and counts.
+    fn of(tiles: &[TileScores], counts: &[PixelCounts]) -> Self {
+        let mut pooled = PixelCounts::default();
+        for counts in counts {
+            pooled = pooled.plus(*counts);
+        }
+        Self {
+            pooled: pooled.scores(),
+            mean_aji: mean(tiles, |t| t.objects.aji),
+            mean_aji_plus: mean(tiles, |t| t.objects.aji_plus),
+            mean_pq: mean(tiles, |t| t.objects.pq),
+            mean_dq: mean(tiles, |t| t.objects.dq),
+            mean_sq: mean(tiles, |t| t.objects.sq),
+            mean_dice: mean(tiles, |t| t.pixels.dice),
+            tiles_without_nuclei: tiles.iter().filter(|t| t.labelled_nuclei == 0).count(),
+        }
+    }
+
+    fn recorded(&self, tiles: usize) -> RecordedScores {
+        RecordedScores {
+            pixels: self.pooled,
+            aji: self.mean_aji,
+            aji_plus: self.mean_aji_plus,
+            pq: self.mean_pq,
+            tiles,
+        }
+    }
+}
+
+/// What is scored of a tile, at its own size.
+struct Prediction {
+    /// Of a pixel being nucleus.
+    map: ProbabilityMap,
+    labels: LabelMap,
+    /// Rows and columns whose crossings are scored pixel by pixel.
+    lines: [Vec<usize>; 2],
+    /// Of the network.
+    milliseconds: f64,
 }
 
 /// Scores in a model's card.
@@ -96,14 +165,13 @@ struct RecordedScores {
 pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<CommandOutcome> {
     let recorded_model = arguments.recorded_model()?;
     let mut model = Model::load(&arguments.model)?;
-    let tiles = load(&arguments.tiles, output)?;
+    let LoadedTiles { tiles, sets } = load(&arguments.tiles, output)?;
     if tiles.is_empty() {
         output.remark(NO_TILES);
         output.result(&json!({ "tiles": [] }), "")?;
         return Ok(CommandOutcome::Nothing);
     }
     arguments.check_pictures(&tiles)?;
-    note_pixel_sizes(&tiles, model.card().mpp_um, output);
     let segmenter = arguments.engine.open(Arc::new(model.clone()), output)?;
     let runner = ImageRunner {
         segmenter: &segmenter,
@@ -111,52 +179,62 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
         views: arguments.views,
         output,
     };
-    let parameters = arguments.engine.instances(&model);
     let threshold = arguments.engine.pixel_threshold();
-    let mut pooled = PixelCounts::default();
+    let mut all_counts = Vec::new();
     let mut scores = Vec::new();
-    for tile in &tiles {
-        let lines = computed_lines(arguments, &model, tile)?;
-        let run = runner.run(&tile.image, &tile.name)?;
-        let truth = tile.labels.foreground();
-        let counts = PixelCounts::on_lines(run.map.nucleus(), &truth, &lines, threshold)?;
-        pooled = pooled.plus(counts);
-        let (labels, _) = label_nuclei(&run.map, &parameters)?;
-        let objects = score_objects(&labels, &tile.labels)?;
-        scores.push(TileScores {
-            name: tile.name.clone(),
-            labelled_nuclei: objects.true_objects,
-            pixels: counts.scores(),
-            objects,
-            milliseconds: run.milliseconds,
-        });
-        if let Some(folder) = &arguments.out {
-            write_pictures(folder, &tile.name, &tile.image, run.map.nucleus(), &labels)?;
+    let mut set_scores = Vec::new();
+    for set in sets {
+        let first = scores.len();
+        let what_is_done = "they are resampled for the network and scored at their own size";
+        note_other_pixel_sizes(&set, &tiles, model.card().mpp_um, what_is_done, output);
+        for tile in &tiles[set.tiles] {
+            let prediction = predict(arguments, &runner, tile).at(&tile.name)?;
+            let truth = tile.labels.foreground();
+            let counts =
+                PixelCounts::on_lines(&prediction.map, &truth, &prediction.lines, threshold)?;
+            let objects = score_objects(&prediction.labels, &tile.labels)?;
+            all_counts.push(counts);
+            scores.push(TileScores {
+                name: tile.name.clone(),
+                set: set.name.clone(),
+                labelled_nuclei: objects.true_objects,
+                pixels: counts.scores(),
+                objects,
+                milliseconds: prediction.milliseconds,
+            });
+            if let Some(folder) = &arguments.out {
+                let Prediction { map, labels, .. } = &prediction;
+                write_pictures(folder, &tile.name, &tile.image, map, labels)?;
+            }
+        }
+        let own = &scores[first..];
+        if !own.is_empty() {
+            set_scores.push(SetScores {
+                name: set.name,
+                tile_count: own.len(),
+                scores: Summary::of(own, &all_counts[first..]),
+            });
         }
     }
     let evaluation = Evaluation {
         model: arguments.model.clone(),
         parameters: model.graph().parameters(),
         pruning_ratio: model.card().pruning_ratio,
-        pooled: pooled.scores(),
-        mean_aji: mean(&scores, |t| t.objects.aji),
-        mean_aji_plus: mean(&scores, |t| t.objects.aji_plus),
-        mean_pq: mean(&scores, |t| t.objects.pq),
-        mean_dice: mean(&scores, |t| t.pixels.dice),
+        all: Summary::of(&scores, &all_counts),
         milliseconds: scores.iter().map(|t| t.milliseconds).sum(),
-        tiles_without_nuclei: scores.iter().filter(|t| t.labelled_nuclei == 0).count(),
+        sets: set_scores,
         tiles: scores,
     };
     remark_empty_tiles(&evaluation, output);
     if let (Some(name), Some(file)) = (&arguments.record, &recorded_model) {
-        let recorded = RecordedScores {
-            pixels: evaluation.pooled,
-            aji: evaluation.mean_aji,
-            aji_plus: evaluation.mean_aji_plus,
-            pq: evaluation.mean_pq,
-            tiles: tiles.len(),
-        };
-        model.card_mut().metrics.insert(name.clone(), json!(recorded));
+        let metrics = &mut model.card_mut().metrics;
+        metrics.insert(name.clone(), json!(evaluation.all.recorded(tiles.len())));
+        if evaluation.sets.len() > 1 {
+            for set in &evaluation.sets {
+                let recorded = set.scores.recorded(set.tile_count);
+                metrics.insert(format!("{name} ({})", set.name), json!(recorded));
+            }
+        }
         let read = read_file(&arguments.model, FileLimits::default().max_bytes)?;
         model.save(file, stored_precision(&read)?)?;
         output.remark(&format!("The scores are recorded in {}", file.display()));
@@ -197,6 +275,43 @@ impl EvaluateArguments {
         }
         check_results(&pictures, std::slice::from_ref(&self.model))
     }
+}
+
+/// Segments a tile at the model's pixel size and brings the result to the tile's own, as `segment`
+/// does.
+fn predict(
+    arguments: &EvaluateArguments,
+    runner: &ImageRunner<'_>,
+    tile: &Tile,
+) -> Result<Prediction> {
+    let model = runner.segmenter.model();
+    let parameters = arguments.engine.instances(model);
+    let model_mpp = model.card().mpp_um;
+    let (width, height) = (tile.image.width(), tile.image.height());
+    let own_mpp = tile.mpp_um.unwrap_or(model_mpp);
+    let sampling = Sampling::of_image((width, height), own_mpp, model_mpp)?;
+    if sampling.is_same() {
+        let lines = computed_lines(arguments, model, tile)?;
+        let run = runner.run(&tile.image, &tile.name)?;
+        let (labels, _) = label_nuclei(&run.map, &parameters)?;
+        let map = run.map.nucleus().clone();
+        return Ok(Prediction { map, labels, lines, milliseconds: run.milliseconds });
+    }
+    let whole = Block { row: 0, column: 0, width: sampling.width(), height: sampling.height() };
+    let work = sampling.apply(tile.image.clone(), whole)?;
+    let run = runner.run(&work, &tile.name)?;
+    let (labels, smooth) = label_nuclei(&run.map, &parameters)?;
+    let mut placed = Vec::new();
+    for nucleus in measure_nuclei(&work, &labels, &smooth, &parameters, None)? {
+        let label = nucleus.label;
+        placed.push(SlideNucleus::new(&nucleus, 0, 0, sampling.scale).numbered(label));
+    }
+    Ok(Prediction {
+        map: run.map.nucleus().nearest(width, height),
+        labels: draw_nuclei(&placed, width, height),
+        lines: [(0..height).collect(), (0..width).collect()],
+        milliseconds: run.milliseconds,
+    })
 }
 
 /// Notes that tiles without nuclei are in no mean, and what was found in them.
@@ -256,7 +371,10 @@ fn describe(e: &Evaluation) -> String {
     for tile in &e.tiles {
         text += &table_row(&tile.name, &tile.pixels, tile.objects.aji, tile.objects.pq);
     }
-    text += &table_row("all pixels (AJI, PQ: mean)", &e.pooled, e.mean_aji, e.mean_pq);
+    text += &table_row("all pixels (AJI, PQ: mean)", &e.all.pooled, e.all.mean_aji, e.all.mean_pq);
+    if e.sets.len() > 1 {
+        text += &set_table(e);
+    }
     text += &format!(
         "{} parameters, {:.2} s for {}\n",
         e.parameters,
@@ -264,6 +382,40 @@ fn describe(e: &Evaluation) -> String {
         counted(e.tiles.len(), "tile", "tiles")
     );
     text
+}
+
+/// A row for each data set: pixel scores of all pixels together, means of object scores.
+fn set_table(e: &Evaluation) -> String {
+    let mut text = format!(
+        "\n{:<26} tiles   sens   prec   Dice    acc    AJI   AJI+     PQ     DQ     SQ\n",
+        "data set"
+    );
+    for set in &e.sets {
+        let Summary { pooled, mean_aji, mean_aji_plus, mean_pq, mean_dq, mean_sq, .. } =
+            &set.scores;
+        text += &format!("{:<26} {:>5}", set.name, set.tile_count);
+        for score in [
+            &pooled.sensitivity,
+            &pooled.precision,
+            &pooled.dice,
+            &pooled.accuracy,
+            mean_aji,
+            mean_aji_plus,
+            mean_pq,
+            mean_dq,
+            mean_sq,
+        ] {
+            text += &score_text(*score);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Seven columns; a dash where there is no score.
+fn score_text(score: Option<f64>) -> String {
+    let number = score.map_or("–".to_owned(), |v| format!("{v:.3}"));
+    format!(" {number:>6}")
 }
 
 fn table_row(name: &str, pixels: &PixelScores, aji: Option<f64>, pq: Option<f64>) -> String {
@@ -279,8 +431,7 @@ fn table_row(name: &str, pixels: &PixelScores, aji: Option<f64>, pq: Option<f64>
     ];
     let mut row = format!("{name:<32}");
     for score in scores {
-        let number = score.map_or("–".to_owned(), |v| format!("{v:.3}"));
-        row += &format!(" {number:>6}");
+        row += &score_text(score);
     }
     row + "\n"
 }

@@ -122,6 +122,12 @@ fn describe(info: &ModelInfo<'_>) -> String {
         text += &format!("{data}: {scores}\n");
     }
     text += &format!("licence: {}\n", card.licence.as_deref().unwrap_or("not stated"));
+    for source in &card.data_sources {
+        let mut facts = vec![source.name.as_str()];
+        facts.extend(source.licence.as_deref());
+        facts.extend(source.citation.as_deref());
+        text += &format!("trained on {}\n", facts.join("; "));
+    }
     text += &format!("fingerprint {}\n", info.fingerprint);
     text
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
@@ -9,33 +10,62 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::output::Output;
 use super::output_files::check_outputs;
+use super::tiles::{NO_TILES, SplitName, TileArguments, check_labels, load};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::model::{Model, Precision};
 use crate::platform::{read_file, write_atomic};
-use crate::prune::{PruningPlan, Scope, apply};
+use crate::prune::{Criterion, FilterScores, LayerRatios, PruningPlan, Scope, apply};
+use crate::train::measure_filters;
 
 /// Largest plan file.
 const MAX_PLAN_BYTES: u64 = 10_000_000;
 
 /// Remove the weakest filters of every convolution.
 ///
-/// Filters are ranked by the L1 norm of their weights. The pruned model should be trained further
-/// with 'prunella finetune'.
+/// Filters are ranked by the L1 norm of their weights, or by another criterion. The pruned model
+/// should be trained further with 'prunella finetune'.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella prune model.safetensors --ratio 0.5 --out half.safetensors
   prunella prune model.safetensors --ratio 0.9 --out tiny.safetensors --save-plan plan.json
   prunella prune model.safetensors --ratio 0.9 --scope all --out smallest.safetensors
+  prunella prune model.safetensors --ratios conv=0.5,hidden=0.9 --out narrow.safetensors
+  prunella prune model.safetensors --ratios conv=0.8,conv1=0.2 --out wide-start.safetensors
+  prunella prune model.safetensors --ratio 0.5 --criterion fpgm --out half.safetensors
+  prunella prune model.safetensors --ratio 0.5 --criterion taylor --data kumar --split train \\
+      --out half.safetensors
   prunella prune model.safetensors --plan plan.json --out tiny.safetensors")]
 pub(super) struct PruneArguments {
     /// The model to prune (.safetensors).
     model: PathBuf,
     /// Share of filters to remove from each layer, 0 to 1.
-    #[arg(long, required_unless_present = "plan", conflicts_with = "plan")]
+    #[arg(long, required_unless_present_any = ["plan", "ratios"], conflicts_with = "plan")]
     ratio: Option<f64>,
     /// Which layers lose units.
     #[arg(long, value_enum, default_value_t = ScopeName::Convolutions, conflicts_with = "plan")]
     scope: ScopeName,
+    /// Another share for each class of layers (conv, hidden) or layer, whose own share comes first;
+    /// layers without one stay as they are.
+    #[arg(long, value_name = "LAYER=RATIO,…", conflicts_with_all = ["plan", "ratio", "scope"])]
+    ratios: Option<LayerRatios>,
+    /// Which filters are weak.
+    #[arg(long, value_enum, default_value_t = Criterion::L1, conflicts_with = "plan")]
+    criterion: Criterion,
+    /// Folder with labelled tiles, for apoz and taylor.
+    #[arg(long, conflicts_with = "plan")]
+    data: Option<PathBuf>,
+    /// Only the tiles of this part of the paper's Table 1.
+    #[arg(long, value_enum, requires = "data")]
+    split: Option<SplitName>,
+    /// Only tiles whose names contain one of these texts (comma-separated).
+    #[arg(long, value_delimiter = ',', requires = "data")]
+    tiles: Vec<String>,
+    /// Patches on which filters are measured.
+    #[arg(long, default_value_t = 2000)]
+    patches: usize,
+    /// Decides the patches, and what --criterion random removes.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// Use a saved plan instead of ranking filters.
     #[arg(long)]
     plan: Option<PathBuf>,
@@ -68,6 +98,31 @@ impl From<ScopeName> for Scope {
     }
 }
 
+impl ValueEnum for Criterion {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let value = PossibleValue::new(self.name());
+        Some(match self {
+            Self::L1 => value.help("Small weights: L1 norm (Li et al. 2017), as in the paper"),
+            Self::L2 => value.help("Small weights: L2 norm"),
+            Self::Fpgm => value.help("Near the geometric median of their layer (He et al. 2019)"),
+            Self::Apoz => {
+                value.help("Mostly zero behind their ReLU (Hu et al. 2016); needs --data")
+            }
+            Self::Taylor => value.help(
+                "Little first-order change of the loss (Molchanov et al. 2017); needs --data",
+            ),
+            Self::Bn => value.help(
+                "Small scale in batch normalisation (Network Slimming, Liu et al. 2017); DCCN only",
+            ),
+            Self::Random => value.help("Chosen at random, as a control"),
+        })
+    }
+}
+
 #[derive(Serialize)]
 struct PruneResult<'a> {
     model: &'a Path,
@@ -92,8 +147,16 @@ pub(super) fn prune(arguments: &PruneArguments, output: Output) -> Result<Comman
     let plan = if let Some(file) = &arguments.plan {
         read_plan(file)?
     } else {
-        let ratio = arguments.ratio.unwrap_or(0.0);
-        let (plan, warnings) = PruningPlan::l1(&model, ratio, arguments.scope.into())?;
+        let ratios = match &arguments.ratios {
+            Some(ratios) => ratios.clone(),
+            None => LayerRatios::uniform(arguments.ratio.unwrap_or(0.0), arguments.scope.into())?,
+        };
+        let Some(scores) = scores(&model, arguments, output)? else {
+            output.remark(NO_TILES);
+            output.result(&json!({ "tiles": [] }), "")?;
+            return Ok(CommandOutcome::Nothing);
+        };
+        let (plan, warnings) = PruningPlan::new(&model, &scores, &ratios)?;
         output.warnings(&warnings);
         plan
     };
@@ -124,6 +187,52 @@ pub(super) fn prune(arguments: &PruneArguments, output: Output) -> Result<Comman
     );
     output.result(&json!(result), &text)?;
     Ok(CommandOutcome::Done)
+}
+
+/// The importance of the filters; none where a folder has no labelled tile.
+fn scores(
+    model: &Model,
+    arguments: &PruneArguments,
+    output: Output,
+) -> Result<Option<FilterScores>> {
+    let criterion = arguments.criterion;
+    let Some(data) = &arguments.data else {
+        if criterion.needs_data() {
+            return Err(Error::invalid(format!(
+                "The criterion '{}' is measured on labelled tiles; name their folder with --data",
+                criterion.name()
+            )));
+        }
+        return FilterScores::of_weights(model, criterion, arguments.seed).map(Some);
+    };
+    if !criterion.needs_data() {
+        return Err(Error::invalid(format!(
+            "The criterion '{}' looks at weights alone; --data is for apoz and taylor",
+            criterion.name()
+        )));
+    }
+    let selection = TileArguments {
+        data: data.clone(),
+        split: arguments.split,
+        tiles: arguments.tiles.clone(),
+        licence: None,
+    };
+    let tiles = load(&selection, output)?;
+    if tiles.is_empty() {
+        return Ok(None);
+    }
+    check_labels(&tiles)?;
+    let bar = output.bar(arguments.patches as u64, "Measuring");
+    let scores = measure_filters(
+        model,
+        &tiles,
+        criterion,
+        arguments.patches,
+        arguments.seed,
+        &mut |patches| bar.set_position(patches as u64),
+    )?;
+    bar.finish_and_clear();
+    Ok(Some(scores))
 }
 
 fn read_plan(file: &Path) -> Result<PruningPlan> {

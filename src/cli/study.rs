@@ -198,13 +198,9 @@ fn load_tiles(design: &Design, folder: Option<&Path>, output: Output) -> Result<
     check_data(design, folder)?;
     match folder {
         Some(folder) if !design.data.phantom => {
-            let all = TileArguments {
-                data: folder.to_path_buf(),
-                split: None,
-                tiles: Vec::new(),
-                licence: None,
-            };
-            let tiles = StudyTiles::by_split(load(&all, output)?, design)?;
+            let loaded = load(&TileArguments::of_folder(folder), output)?;
+            loaded.note_pixel_sizes(output);
+            let tiles = StudyTiles::by_split(loaded.tiles, design)?;
             check_labels(&tiles.pretrain)?;
             check_labels(&tiles.train)?;
             Ok(tiles)

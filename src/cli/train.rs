@@ -9,8 +9,8 @@ use clap::{Args, ValueEnum};
 use super::CommandOutcome;
 use super::output::{Output, stop_flag};
 use super::output_files::check_outputs;
-use super::tiles::{NO_TILES, TileArguments, check_labels, load};
-use crate::dataset::{AugmentationPreset, Prior, Tile};
+use super::tiles::{LoadedTiles, NO_TILES, TileArguments, check_labels, load};
+use crate::dataset::{AugmentationPreset, PIXEL_SIZES_UM, Prior, Tile};
 use crate::demo::points;
 use crate::engine::DeviceChoice;
 use crate::error::{Error, Result};
@@ -27,8 +27,10 @@ use crate::train::{
 #[command(after_help = "Examples:
   prunella train --data kumar --split pretrain --patches 60000 --epochs 1 --augment --revive \\
       --out start.safetensors
-  prunella train --data tiles --widths 8,16,24,128 --border 0.75 --ema 0.999 --square 16 \
+  prunella train --data tiles --widths 8,16,24,128 --border 0.75 --ema 0.999 --square 16 \\
       --batch 32 --patches 900000 --epochs 6 --augment strong --revive --out small.safetensors
+  prunella train --data kumar --data tnbc=2 --data nuinsseg=0.5 --augment wide --revive \\
+      --out mixed.safetensors
   prunella train --data tiles --network dccn --head sigmoid --device gpu --out dccn.safetensors")]
 pub(super) struct TrainArguments {
     /// Which of the paper's networks.
@@ -42,6 +44,10 @@ pub(super) struct TrainArguments {
     /// called nucleus takes all.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     types: Vec<String>,
+    /// Pixel size of the model, micrometres; tiles of another are resampled. That of the tiles
+    /// unless given, and 0.25 where they disagree.
+    #[arg(long, value_name = "MICROMETRES")]
+    mpp: Option<f64>,
     #[command(flatten)]
     common: CommonArguments,
 }
@@ -51,7 +57,7 @@ pub(super) struct TrainArguments {
 #[command(after_help = "Examples:
   prunella finetune half.safetensors --data kumar --split train --patches 9159 --epochs 30 \\
       --augment --revive --out half-tuned.safetensors
-  prunella finetune small.safetensors --border 0.75 --data tiles --square 16 \
+  prunella finetune small.safetensors --border 0.75 --data tiles --square 16 \\
       --out bordered.safetensors
   prunella finetune tenth.safetensors --teacher whole.safetensors --data kumar --split train \\
       --augment --out tenth-tuned.safetensors")]
@@ -106,7 +112,7 @@ impl ValueEnum for Schedule {
 
 impl ValueEnum for AugmentationPreset {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::None, Self::Default, Self::Strong, Self::Stains]
+        &[Self::None, Self::Default, Self::Strong, Self::Stains, Self::Wide]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -115,6 +121,7 @@ impl ValueEnum for AugmentationPreset {
             Self::Default => "default",
             Self::Strong => "strong",
             Self::Stains => "stains",
+            Self::Wide => "wide",
         }))
     }
 }
@@ -168,7 +175,8 @@ struct RecipeArguments {
     #[arg(long)]
     balanced: bool,
     /// Augment patches: mirroring, quarter turns and stain jitter in optical density; strong adds
-    /// rotation by any angle, zoom, and more jitter.
+    /// rotation by any angle, zoom, and more jitter; wide adds the most jitter, gamma, brightness,
+    /// contrast, blur and JPEG losses.
     #[arg(
         long,
         value_enum,
@@ -245,10 +253,21 @@ struct Run {
     start: Model,
     teachers: Vec<Model>,
     recipe: Recipe,
-    tiles: Vec<Tile>,
+    data: LoadedTiles,
 }
 
 impl TrainArguments {
+    fn check_pixel_size(&self) -> Result<()> {
+        if self.mpp.is_some_and(|mpp| !PIXEL_SIZES_UM.contains(&mpp)) {
+            return Err(Error::invalid(format!(
+                "The pixel size (--mpp) must be between {} and {} µm",
+                PIXEL_SIZES_UM.start(),
+                PIXEL_SIZES_UM.end()
+            )));
+        }
+        Ok(())
+    }
+
     /// The network before its classes are known.
     fn architecture(&self) -> Result<Architecture> {
         let paper = self.network.paper();
@@ -274,6 +293,7 @@ impl TrainArguments {
         let random = Model::random(architecture, self.common.recipe.seed)?;
         let mut card = random.card().clone();
         card.classes = classes;
+        card.mpp_um = self.mpp.unwrap_or(card.mpp_um);
         Model::new(card, random.weights().clone())
     }
 }
@@ -295,12 +315,13 @@ fn types_of(tiles: &[Tile]) -> Vec<String> {
 /// `prunella train`.
 pub(super) fn train(arguments: &TrainArguments, output: Output) -> Result<CommandOutcome> {
     let architecture = arguments.architecture()?;
+    arguments.check_pixel_size()?;
     let recipe = arguments.common.recipe.recipe(Head::Softmax);
-    let Some(tiles) = prepare(&recipe, &arguments.common, &[], output)? else {
+    let Some(data) = prepare(&recipe, &arguments.common, arguments.mpp, &[], output)? else {
         return Ok(CommandOutcome::Nothing);
     };
-    let start = arguments.start(architecture, &tiles)?;
-    let run = Run { start, teachers: Vec::new(), recipe, tiles };
+    let start = arguments.start(architecture, &data.tiles)?;
+    let run = Run { start, teachers: Vec::new(), recipe, data };
     fit(&run, &arguments.common, output)
 }
 
@@ -324,37 +345,42 @@ pub(super) fn finetune(arguments: &FinetuneArguments, output: Output) -> Result<
     if !has_border && recipe.border_um.is_some() {
         start = with_border_class(&start)?;
     }
-    let Some(tiles) = prepare(&recipe, &arguments.common, &read, output)? else {
+    let mpp_um = Some(start.card().mpp_um);
+    let Some(data) = prepare(&recipe, &arguments.common, mpp_um, &read, output)? else {
         return Ok(CommandOutcome::Nothing);
     };
-    fit(&Run { start, teachers, recipe, tiles }, &arguments.common, output)
+    fit(&Run { start, teachers, recipe, data }, &arguments.common, output)
 }
 
-/// The tiles of a run whose recipe and files are in order; none where there are none. `read` are
-/// the files of models that were read.
+/// The tiles of a run whose recipe and files are in order, with pixels of `mpp_um` or, without, of
+/// one size; none where there are none. `read` are the files of models that were read.
 fn prepare(
     recipe: &Recipe,
     arguments: &CommonArguments,
+    mpp_um: Option<f64>,
     read: &[PathBuf],
     output: Output,
-) -> Result<Option<Vec<Tile>>> {
+) -> Result<Option<LoadedTiles>> {
     recipe.validate()?;
     let checkpoint = beside(&arguments.out, "checkpoint");
     let log = beside(&arguments.out, "log.jsonl");
     let curves = beside(&arguments.out, "curves.svg");
     check_outputs(&[arguments.out.clone(), checkpoint, log, curves], read)?;
-    let tiles = load(&arguments.tiles, output)?;
-    if tiles.is_empty() {
+    let mut data = load(&arguments.tiles, output)?;
+    if let Some(mpp_um) = mpp_um.or_else(|| data.pixel_size_of_new_model()) {
+        data.resample(mpp_um, output);
+    }
+    if data.tiles.is_empty() {
         output.remark(NO_TILES);
         output.result(&serde_json::json!({ "tiles": [] }), "")?;
         return Ok(None);
     }
-    check_labels(&tiles)?;
-    Ok(Some(tiles))
+    check_labels(&data.tiles)?;
+    Ok(Some(data))
 }
 
 fn fit(run: &Run, arguments: &CommonArguments, output: Output) -> Result<CommandOutcome> {
-    let Run { start, teachers, recipe, tiles } = run;
+    let Run { start, teachers, recipe, data } = run;
     let checkpoint = beside(&arguments.out, "checkpoint");
     let (compute, why) = open(arguments.device, start, recipe.batch)?;
     output.remark(&why);
@@ -367,7 +393,7 @@ fn fit(run: &Run, arguments: &CommonArguments, output: Output) -> Result<Command
     })?;
     let trainer = Trainer {
         start,
-        data: TrainData { tiles },
+        data: TrainData { tiles: &data.tiles },
         recipe,
         compute: &compute,
         teachers,
@@ -390,7 +416,7 @@ fn fit(run: &Run, arguments: &CommonArguments, output: Output) -> Result<Command
         }
     })?;
     bar.finish_and_clear();
-    arguments.tiles.sign(&mut outcome.model);
+    data.sign(&mut outcome.model, arguments.tiles.licence.as_deref());
     save_or_rescue(&outcome.model, &arguments.out)?;
     write_logs(&arguments.out, &outcome.history)?;
     drop(std::fs::remove_file(&checkpoint)); // no longer needed; one left behind is harmless

@@ -11,7 +11,7 @@ use super::CommandOutcome;
 use super::engine::{EngineArguments, ImageRunner, ViewArguments};
 use super::output::{Output, stop_flag};
 use super::output_files::check_outputs;
-use super::tiles::{NO_TILES, TileArguments, check_labels, load, note_pixel_sizes};
+use super::tiles::{NO_TILES, TileArguments, check_labels, load};
 use crate::dataset::Tile;
 use crate::engine::Control;
 use crate::error::{Error, Result, counted};
@@ -146,7 +146,9 @@ struct Search<'a> {
 pub(super) fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandOutcome> {
     let written_model = arguments.written_model()?;
     let mut model = Model::load(&arguments.model)?;
-    let tiles = load(&arguments.tiles, output)?;
+    let mut loaded = load(&arguments.tiles, output)?;
+    loaded.resample(model.card().mpp_um, output);
+    let tiles = loaded.tiles;
     if tiles.is_empty() {
         output.remark(NO_TILES);
         output.result(&json!({ "tiles": [] }), "")?;
@@ -158,7 +160,6 @@ pub(super) fn tune(arguments: &TuneArguments, output: Output) -> Result<CommandO
         ));
     }
     check_labels(&tiles)?;
-    note_pixel_sizes(&tiles, model.card().mpp_um, output);
     let tiles = with_nuclei(tiles, output)?;
     let segmenter = arguments.engine.open(Arc::new(model.clone()), output)?;
     let runner = ImageRunner {

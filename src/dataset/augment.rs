@@ -1,5 +1,5 @@
-//! Windows of an image as network input, plain or augmented: mirrored, rotated, zoomed, and with
-//! other amounts of stain.
+//! Windows of an image as network input, plain or augmented: mirrored, rotated, zoomed, with other
+//! amounts of stain, under another light and out of focus.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -24,7 +24,30 @@ pub struct Augmentation {
     /// Rotate by any angle, besides the quarter turns.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rotate: bool,
+    /// The optical density is multiplied by a factor between 1 / (1 + this) and 1 + this, uniform
+    /// in the logarithm: the gamma of the camera.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gamma: f32,
+    /// The light is multiplied by a factor between 1 / (1 + this) and 1 + this, uniform in the
+    /// logarithm; what becomes brighter than white is white.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub brightness: f32,
+    /// The distance of values from the middle grey is multiplied by a factor in 1 ± this.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub contrast: f32,
+    /// Standard deviation of a Gaussian blur, uniform between 0 and this, pixels; at most
+    /// [`MAX_BLUR_PX`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub blur_px: f32,
+    /// Brightness loses what a JPEG file of a quality between 100 − this and 100, uniform, loses; at
+    /// most 99. 0 is no loss at all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub jpeg_loss: f32,
 }
+
+/// Largest standard deviation of a blur, pixels. Beyond it the kernel would be larger than a
+/// nucleus.
+pub const MAX_BLUR_PX: f32 = 5.0;
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(zoom: &f32) -> bool {
@@ -33,8 +56,18 @@ fn is_zero(zoom: &f32) -> bool {
 
 impl Augmentation {
     /// Patches as they are.
-    pub const NONE: Self =
-        Self { turns: false, stain_scale: 0.0, stain_shift: 0.0, zoom: 0.0, rotate: false };
+    pub const NONE: Self = Self {
+        turns: false,
+        stain_scale: 0.0,
+        stain_shift: 0.0,
+        zoom: 0.0,
+        rotate: false,
+        gamma: 0.0,
+        brightness: 0.0,
+        contrast: 0.0,
+        blur_px: 0.0,
+        jpeg_loss: 0.0,
+    };
     /// `--augment`.
     pub const DEFAULT: Self =
         Self { turns: true, stain_scale: 0.2, stain_shift: 0.03, ..Self::NONE };
@@ -43,6 +76,18 @@ impl Augmentation {
     /// `--augment strong`.
     pub const STRONG: Self =
         Self { stain_scale: 0.3, stain_shift: 0.05, zoom: 0.35, rotate: true, ..Self::DEFAULT };
+    /// `--augment wide`: strong, with the stains of [`Self::STAINS`], other light, blur and JPEG
+    /// losses, for images of many clinics and scanners.
+    pub const WIDE: Self = Self {
+        stain_scale: 0.5,
+        stain_shift: 0.1,
+        gamma: 0.15,
+        brightness: 0.1,
+        contrast: 0.15,
+        blur_px: 1.0,
+        jpeg_loss: 50.0,
+        ..Self::STRONG
+    };
 
     /// Whether pixels are read between the positions of the grid.
     fn interpolates(&self) -> bool {
@@ -51,6 +96,16 @@ impl Augmentation {
 
     fn varies_stains(&self) -> bool {
         self.stain_scale != 0.0 || self.stain_shift != 0.0
+    }
+
+    fn varies_light(&self) -> bool {
+        self.gamma != 0.0 || self.brightness != 0.0
+    }
+
+    /// Whether the values of a window change after its stains and light.
+    #[must_use]
+    pub fn varies_quality(&self) -> bool {
+        self.contrast != 0.0 || self.blur_px != 0.0 || self.jpeg_loss != 0.0
     }
 }
 
@@ -67,6 +122,8 @@ pub enum AugmentationPreset {
     Strong,
     /// [`Augmentation::STAINS`]: quarter turns and the largest changes of the stains.
     Stains,
+    /// [`Augmentation::WIDE`]: all of them, and gamma, brightness, contrast, blur and JPEG losses.
+    Wide,
 }
 
 impl From<AugmentationPreset> for Augmentation {
@@ -76,6 +133,7 @@ impl From<AugmentationPreset> for Augmentation {
             AugmentationPreset::Default => Self::DEFAULT,
             AugmentationPreset::Strong => Self::STRONG,
             AugmentationPreset::Stains => Self::STAINS,
+            AugmentationPreset::Wide => Self::WIDE,
         }
     }
 }
@@ -150,6 +208,11 @@ struct WindowPixel {
     column: usize,
 }
 
+/// Between 1 / (1 + `range`) and 1 + `range`, uniform in the logarithm.
+fn random_factor(range: f32, rng: &mut ChaCha8Rng) -> f32 {
+    (signed_unit(rng) * (1.0 + range).ln()).exp()
+}
+
 /// Uniform between -1 and 1.
 fn signed_unit(rng: &mut ChaCha8Rng) -> f32 {
     ((rng.next_u32() >> 8) as f32 / (1u32 << 23) as f32) - 1.0
@@ -165,7 +228,7 @@ impl Warp {
         let angle =
             if augmentation.rotate { signed_unit(rng) * std::f32::consts::FRAC_PI_4 } else { 0.0 };
         // Pixels of the image to one of the window.
-        let step = (signed_unit(rng) * (1.0 + augmentation.zoom).ln()).exp();
+        let step = random_factor(augmentation.zoom, rng);
         Self { view, rotation: Some([angle.cos() * step, angle.sin() * step]) }
     }
 
@@ -186,7 +249,7 @@ impl Warp {
     }
 }
 
-/// Optical density after a change of stains: row vector × `matrix` + `offset`.
+/// Optical density after a change of stains and light: row vector × `matrix` + `offset`.
 #[derive(Debug, Clone, Copy)]
 pub struct StainChange {
     /// `[from][to]`, over the channels R, G and B.
@@ -196,6 +259,10 @@ pub struct StainChange {
 }
 
 impl StainChange {
+    /// Colours stay as they are.
+    const NONE: Self =
+        Self { matrix: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], offset: [0.0; 3] };
+
     /// Separates the stains, multiplies each by `scale`, adds `shift` and mixes them again.
     fn new(scale: [f32; 3], shift: [f32; 3]) -> Self {
         let unmix = inverse(STAINS);
@@ -209,14 +276,218 @@ impl StainChange {
         }
         Self { matrix, offset }
     }
+
+    /// The change seen by a camera of another gamma, under `brightness` times the light.
+    fn under_light(self, gamma: f32, brightness: f32) -> Self {
+        Self {
+            matrix: self.matrix.map(|row| row.map(|m| m * gamma)),
+            // A density is minus the logarithm of light.
+            offset: self.offset.map(|o| o * gamma - brightness.ln()),
+        }
+    }
+}
+
+/// Changes of the values of a window, 0 to 1, after those of stains and light.
+#[derive(Debug, Clone, Copy)]
+struct ImageQuality {
+    /// Factor on the distance from 0.5.
+    contrast: f32,
+    /// Standard deviation, pixels.
+    blur_px: f32,
+    jpeg: Option<JpegLoss>,
+}
+
+/// What a JPEG file loses of brightness.
+#[derive(Debug, Clone, Copy)]
+struct JpegLoss {
+    /// 1 to 100.
+    quality: f32,
+    /// Rows and columns of the first blocks that lie before the window, 0 to 7.
+    phase: [usize; 2],
+}
+
+impl ImageQuality {
+    fn random(augmentation: Augmentation, rng: &mut ChaCha8Rng) -> Self {
+        let contrast = 1.0 + augmentation.contrast * signed_unit(rng);
+        let blur_px = augmentation.blur_px * f32::midpoint(signed_unit(rng), 1.0);
+        let mut jpeg = None;
+        if augmentation.jpeg_loss != 0.0 {
+            let loss = augmentation.jpeg_loss * f32::midpoint(signed_unit(rng), 1.0);
+            let phase = [0; 2].map(|_| (rng.next_u32() % 8) as usize);
+            jpeg = Some(JpegLoss { quality: (100.0 - loss).clamp(1.0, 100.0), phase });
+        }
+        Self { contrast, blur_px: blur_px.clamp(0.0, MAX_BLUR_PX), jpeg }
+    }
+
+    /// Changes `[3][side][side]` in place.
+    fn apply(self, values: &mut [f32], side: usize) {
+        let kernel = gaussian(self.blur_px);
+        for channel in values.chunks_exact_mut(side * side) {
+            if kernel.len() > 1 {
+                blur(channel, side, &kernel);
+            }
+            for value in channel {
+                *value = ((*value - 0.5) * self.contrast + 0.5).clamp(0.0, 1.0);
+            }
+        }
+        if let Some(jpeg) = self.jpeg {
+            jpeg.apply(values, side);
+        }
+    }
+}
+
+/// Steps of the brightness at quality 50, `[down][across]` of the frequencies (ITU-T T.81, table
+/// K.1).
+const JPEG_STEPS: [[f32; 8]; 8] = [
+    [16.0, 11.0, 10.0, 16.0, 24.0, 40.0, 51.0, 61.0],
+    [12.0, 12.0, 14.0, 19.0, 26.0, 58.0, 60.0, 55.0],
+    [14.0, 13.0, 16.0, 24.0, 40.0, 57.0, 69.0, 56.0],
+    [14.0, 17.0, 22.0, 29.0, 51.0, 87.0, 80.0, 62.0],
+    [18.0, 22.0, 37.0, 56.0, 68.0, 109.0, 103.0, 77.0],
+    [24.0, 35.0, 55.0, 64.0, 81.0, 104.0, 113.0, 92.0],
+    [49.0, 64.0, 78.0, 87.0, 103.0, 121.0, 120.0, 101.0],
+    [72.0, 92.0, 95.0, 98.0, 112.0, 100.0, 103.0, 99.0],
+];
+/// Shares of red, green and blue in brightness (ITU-R BT.601).
+const BRIGHTNESS: [f32; 3] = [0.299, 0.587, 0.114];
+
+impl JpegLoss {
+    /// Steps of the frequencies, as libjpeg scales them.
+    fn steps(self) -> [[f32; 8]; 8] {
+        let quality = self.quality;
+        let percent = if quality < 50.0 { 5000.0 / quality } else { 200.0 - 2.0 * quality };
+        JPEG_STEPS.map(|row| row.map(|step| ((step * percent + 50.0) / 100.0).floor().max(1.0)))
+    }
+
+    /// Rounds the frequencies of the brightness of `[3][side][side]`, block by block; the border
+    /// pixels continue outside. The change of brightness is added to all three channels.
+    fn apply(self, values: &mut [f32], side: usize) {
+        let steps = self.steps();
+        let basis = cosines();
+        let area = side * side;
+        let last = side - 1;
+        for top in (0..side + self.phase[0]).step_by(8) {
+            for left in (0..side + self.phase[1]).step_by(8) {
+                let row = |y: usize| (top + y).saturating_sub(self.phase[0]).min(last);
+                let column = |x: usize| (left + x).saturating_sub(self.phase[1]).min(last);
+                // Brightness less 128, which decides how the mean is rounded.
+                let mut block = [[-128.0f32; 8]; 8];
+                for (y, line) in block.iter_mut().enumerate() {
+                    for (x, value) in line.iter_mut().enumerate() {
+                        let at = row(y) * side + column(x);
+                        for (channel, share) in BRIGHTNESS.iter().enumerate() {
+                            *value += values[channel * area + at] * share * 255.0;
+                        }
+                    }
+                }
+                let mut frequencies = product(&product(&basis, &block), &transposed(&basis));
+                for (line, steps) in frequencies.iter_mut().zip(&steps) {
+                    for (frequency, step) in line.iter_mut().zip(steps) {
+                        *frequency = (*frequency / step).round() * step;
+                    }
+                }
+                let coarse = product(&product(&transposed(&basis), &frequencies), &basis);
+                for y in 0..8 {
+                    for x in 0..8 {
+                        let inside = (self.phase[0]..self.phase[0] + side).contains(&(top + y))
+                            && (self.phase[1]..self.phase[1] + side).contains(&(left + x));
+                        if !inside {
+                            continue;
+                        }
+                        let change = (coarse[y][x] - block[y][x]) / 255.0;
+                        for channel in 0..3 {
+                            let value = &mut values[channel * area + row(y) * side + column(x)];
+                            *value = (*value + change).clamp(0.0, 1.0);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The discrete cosine transform of 8 values, `[frequency][position]`.
+fn cosines() -> [[f32; 8]; 8] {
+    std::array::from_fn(|frequency| {
+        let scale = if frequency == 0 { 0.125f32.sqrt() } else { 0.5 };
+        std::array::from_fn(|position| {
+            let angle = (2 * position + 1) as f32 * frequency as f32 / 16.0;
+            scale * (angle * std::f32::consts::PI).cos()
+        })
+    })
+}
+
+fn product(a: &[[f32; 8]; 8], b: &[[f32; 8]; 8]) -> [[f32; 8]; 8] {
+    let mut out = [[0.0; 8]; 8];
+    for (row, line) in out.iter_mut().zip(a) {
+        for (factor, others) in line.iter().zip(b) {
+            for (value, other) in row.iter_mut().zip(others) {
+                *value += factor * other;
+            }
+        }
+    }
+    out
+}
+
+fn transposed(m: &[[f32; 8]; 8]) -> [[f32; 8]; 8] {
+    std::array::from_fn(|row| std::array::from_fn(|column| m[column][row]))
+}
+
+/// A Gaussian of that standard deviation as an odd number of weights that add up to 1; it ends at
+/// three standard deviations.
+fn gaussian(deviation: f32) -> Vec<f32> {
+    let radius = (3.0 * deviation + 0.5) as usize;
+    let mut weights = Vec::with_capacity(2 * radius + 1);
+    for i in 0..=2 * radius {
+        let distance = i as f32 - radius as f32;
+        let exponent = distance * distance / (2.0 * deviation * deviation);
+        weights.push(if distance == 0.0 { 1.0 } else { (-exponent).exp() });
+    }
+    let sum: f32 = weights.iter().sum();
+    for weight in &mut weights {
+        *weight /= sum;
+    }
+    weights
+}
+
+/// Convolves rows, then columns of `[side][side]` with a symmetric kernel; the border pixels
+/// continue outside.
+fn blur(plane: &mut [f32], side: usize, kernel: &[f32]) {
+    let radius = kernel.len() / 2;
+    let last = side - 1;
+    // `[side + 2 · radius]`: a row with its continuation.
+    let mut padded = vec![0.0; side + 2 * radius];
+    for row in plane.chunks_exact_mut(side) {
+        padded[..radius].fill(row[0]);
+        padded[radius..][..side].copy_from_slice(row);
+        padded[radius + side..].fill(row[last]);
+        row.fill(0.0);
+        for (shift, weight) in kernel.iter().enumerate() {
+            for (value, source) in row.iter_mut().zip(&padded[shift..]) {
+                *value += source * weight;
+            }
+        }
+    }
+    let rows = plane.to_vec();
+    for y in 0..side {
+        let row = &mut plane[y * side..][..side];
+        row.fill(0.0);
+        for (shift, weight) in kernel.iter().enumerate() {
+            let source = (y + shift).saturating_sub(radius).min(last);
+            for (value, source) in row.iter_mut().zip(&rows[source * side..][..side]) {
+                *value += source * weight;
+            }
+        }
+    }
 }
 
 /// What a seed chooses of an augmentation.
 #[derive(Debug, Clone, Copy)]
 pub struct Variation {
     warp: Warp,
-    /// None where stains stay as they are.
+    /// None where stains and light stay as they are.
     pub stains: Option<StainChange>,
+    quality: Option<ImageQuality>,
 }
 
 impl Variation {
@@ -225,12 +496,21 @@ impl Variation {
     pub fn random(augmentation: Augmentation, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let warp = Warp::random(augmentation, &mut rng);
-        if !augmentation.varies_stains() {
-            return Self { warp, stains: None };
+        let mut stains = None;
+        if augmentation.varies_stains() {
+            let scale = [0; 3].map(|_| 1.0 + augmentation.stain_scale * signed_unit(&mut rng));
+            let shift = [0; 3].map(|_| augmentation.stain_shift * signed_unit(&mut rng));
+            stains = Some(StainChange::new(scale, shift));
         }
-        let scale = [0; 3].map(|_| 1.0 + augmentation.stain_scale * signed_unit(&mut rng));
-        let shift = [0; 3].map(|_| augmentation.stain_shift * signed_unit(&mut rng));
-        Self { warp, stains: Some(StainChange::new(scale, shift)) }
+        if augmentation.varies_light() {
+            let gamma = random_factor(augmentation.gamma, &mut rng);
+            let brightness = random_factor(augmentation.brightness, &mut rng);
+            let change = stains.unwrap_or(StainChange::NONE);
+            stains = Some(change.under_light(gamma, brightness));
+        }
+        let quality =
+            augmentation.varies_quality().then(|| ImageQuality::random(augmentation, &mut rng));
+        Self { warp, stains, quality }
     }
 
     /// Mirroring and quarter turns as a matrix of 0, 1 and -1. It takes the distance (down, across)
@@ -265,12 +545,26 @@ pub fn augmented_window(
     out: &mut [f32],
 ) {
     let variation = Variation::random(augmentation, seed);
-    let Some(StainChange { matrix, offset }) = variation.stains else {
-        return warped_window(image, window, variation.warp, out);
-    };
+    match variation.stains {
+        Some(change) => restained_window(image, window, variation.warp, change, out),
+        None => warped_window(image, window, variation.warp, out),
+    }
+    if let Some(quality) = variation.quality {
+        quality.apply(out, window.side);
+    }
+}
+
+fn restained_window(
+    image: &RgbImage,
+    window: Window,
+    warp: Warp,
+    change: StainChange,
+    out: &mut [f32],
+) {
+    let StainChange { matrix, offset } = change;
     let density = optical_density_table().map(|d| d as f32);
     let area = window.side * window.side;
-    for_each_pixel(image, window, variation.warp, |index, pixel| {
+    for_each_pixel(image, window, warp, |index, pixel| {
         let od = pixel.map(|v| density[usize::from(v)]);
         for c in 0..3 {
             let changed =
@@ -538,5 +832,139 @@ mod tests {
             assert!(wrong.count() <= 4, "only on the very edge");
         }
         assert!(sizes.len() > 5, "{sizes:?}");
+    }
+
+    /// `combine_stains` of scikit-image 0.26 after the change, on (v + 1) / 256, with the stains
+    /// of `separate_stains` before it cuts negative ones off.
+    #[test]
+    fn a_change_of_stains_is_that_of_scikit_image() {
+        let pixels = [[200u8, 120, 180], [90, 60, 140], [235, 170, 200], [240, 240, 238]];
+        let expected = [
+            [0.730_694, 0.494_902, 0.673_084],
+            [0.254_75, 0.180_656, 0.470_869],
+            [0.892_663, 0.696_75, 0.759_414],
+            [0.895_632, 0.897_743, 0.903_975],
+        ];
+        let change = StainChange::new([1.3, 0.7, 1.1], [0.05, -0.02, 0.01]);
+        let mut patch = vec![0.0; PATCH_VALUES];
+        for (pixel, expected) in pixels.into_iter().zip(expected) {
+            let image = Plane::filled(60, 60, pixel);
+            restained_window(&image, Window::patch(30, 30), Warp::default(), change, &mut patch);
+            for (channel, expected) in expected.into_iter().enumerate() {
+                let found: f32 = patch[channel * PATCH_PX * PATCH_PX];
+                assert!((found - expected).abs() < 1e-5, "{pixel:?}: {found} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_light_is_a_factor_on_values_and_a_power_of_them() {
+        let grey = Plane::filled(60, 60, [99u8, 149, 199]);
+        let mut patch = vec![0.0; PATCH_VALUES];
+        let change = StainChange::NONE.under_light(2.0, 0.5);
+        restained_window(&grey, Window::patch(30, 30), Warp::default(), change, &mut patch);
+        for (channel, light) in [100.0f32, 150.0, 200.0].into_iter().enumerate() {
+            // A value v is the light (v + 1) / 256.
+            let expected = ((light / 256.0).powi(2) * 0.5 * 256.0 - 1.0) / 255.0;
+            assert!((patch[channel * 55 * 55] - expected).abs() < 1e-5, "{channel}");
+        }
+    }
+
+    /// `scipy.ndimage.gaussian_filter(plane, 0.8, mode="nearest", truncate=3.0)`.
+    #[test]
+    fn a_blur_is_that_of_scipy() {
+        let mut plane = BLUR_INPUT;
+        blur(&mut plane, 5, &gaussian(0.8));
+        for (found, expected) in plane.iter().zip(BLURRED) {
+            assert!((found - expected).abs() < 2e-6, "{plane:?}");
+        }
+        let mut same = BLUR_INPUT;
+        blur(&mut same, 5, &gaussian(0.0));
+        assert_eq!(same, BLUR_INPUT);
+    }
+
+    const BLUR_INPUT: [f32; 25] = [
+        0.81, 0.08, 0.18, 0.23, 0.18, 0.80, 0.87, 0.58, 0.03, 0.09, 0.33, 0.43, 0.62, 0.48, 0.26,
+        0.16, 0.69, 0.74, 0.03, 0.11, 0.45, 0.39, 0.89, 0.52, 0.42,
+    ];
+    const BLURRED: [f32; 25] = [
+        0.664990, 0.401898, 0.265949, 0.205196, 0.170350, 0.651017, 0.570443, 0.435582, 0.254306,
+        0.166401, 0.455376, 0.544217, 0.524377, 0.339623, 0.216943, 0.358210, 0.526930, 0.570002,
+        0.365897, 0.240778, 0.409278, 0.527872, 0.638112, 0.494047, 0.370762,
+    ];
+
+    #[test]
+    fn contrast_spreads_values_about_the_middle_and_stays_inside() {
+        let mut values = [0.0, 0.25, 0.5, 0.9].repeat(3);
+        ImageQuality { contrast: 1.2, blur_px: 0.0, jpeg: None }.apply(&mut values, 2);
+        for (found, expected) in values.iter().zip([0.0, 0.2, 0.5, 0.98].repeat(3)) {
+            assert!((found - expected).abs() < 1e-6, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_added_to_an_augmentation_leaves_its_other_choices_as_they_were() {
+        let strong = Variation::random(Augmentation::STRONG, 5);
+        let more = Augmentation { blur_px: 1.0, contrast: 0.1, ..Augmentation::STRONG };
+        let more = Variation::random(more, 5);
+        assert_eq!(strong.rotation(), more.rotation());
+        let matrix = |variation: &Variation| variation.stains.map(|change| change.matrix);
+        assert_eq!(matrix(&strong), matrix(&more));
+        assert!(more.quality.is_some() && strong.quality.is_none());
+    }
+
+    #[test]
+    fn wide_windows_stay_in_range_and_vary_more_than_strong_ones() {
+        let tile = crate::dataset::phantom::tile(80, 80, 3);
+        let spread = |augmentation| {
+            let mut means = Vec::new();
+            for seed in 0..60 {
+                let mut patch = vec![0.0; PATCH_VALUES];
+                let window = Window::patch(40, 40);
+                augmented_window(&tile.image, window, augmentation, seed, &mut patch);
+                assert!(patch.iter().all(|value| (0.0..=1.0).contains(value)));
+                means.push(patch.iter().sum::<f32>() / PATCH_VALUES as f32);
+            }
+            let mean = means.iter().sum::<f32>() / 60.0;
+            means.iter().map(|m| (m - mean).powi(2)).sum::<f32>()
+        };
+        assert!(spread(Augmentation::WIDE) > 1.5 * spread(Augmentation::STRONG));
+    }
+
+    #[test]
+    fn recipes_name_only_the_changes_that_they_make() {
+        let strong = serde_json::json!(Augmentation::STRONG);
+        assert!(strong.get("blur_px").is_none() && strong.get("gamma").is_none(), "{strong}");
+        let wide = serde_json::json!(Augmentation::WIDE);
+        let read: Augmentation = serde_json::from_value(wide).expect("augmentation");
+        assert_eq!(read, Augmentation::WIDE);
+    }
+
+    /// Rows 3 and 12 of a grey picture of 16×16 pixels, written at quality 60 and read by Pillow.
+    #[test]
+    fn brightness_loses_what_libjpeg_loses() {
+        let pixel = |i: usize| {
+            let (y, x) = (i / 16, i % 16);
+            ((x * x * 7 + y * 3 + x * y % 5 * 20) % 230) as f32 / 255.0
+        };
+        let grey: Vec<f32> = (0..256).map(pixel).collect();
+        let rows: [(usize, [u8; 16]); 2] = [
+            (3, [0, 81, 80, 118, 148, 180, 89, 160, 67, 169, 20, 201, 128, 116, 76, 187]),
+            (12, [36, 97, 124, 165, 222, 187, 106, 224, 60, 195, 45, 3, 226, 55, 99, 23]),
+        ];
+        let mut values = grey.repeat(3);
+        JpegLoss { quality: 60.0, phase: [0, 0] }.apply(&mut values, 16);
+        for (row, expected) in rows {
+            for (x, expected) in expected.into_iter().enumerate() {
+                let found = values[row * 16 + x] * 255.0;
+                assert!((found - f32::from(expected)).abs() < 1.0, "{row} {x}: {found}");
+            }
+        }
+        let mut shifted = grey.repeat(3);
+        JpegLoss { quality: 60.0, phase: [3, 5] }.apply(&mut shifted, 16);
+        assert_ne!(shifted, values, "blocks begin elsewhere");
+        let mut fine = grey.repeat(3);
+        JpegLoss { quality: 100.0, phase: [3, 5] }.apply(&mut fine, 16);
+        assert!(fine.iter().zip(&grey).all(|(a, b)| (a - b).abs() < 2.5 / 255.0));
     }
 }

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::dataset_file::{DATASET_FILE, DatasetFile};
 use super::discover::{TileFiles, TileFolder, discover};
 use super::load::{MAX_FILE_BYTES, NO_PIXEL_SIZE, is_imagescope, load_tile};
 use super::split::{Split, recognised_split};
 use super::tile::Tile;
-use crate::error::{ErrorContext as _, Result, counted};
+use crate::error::{ErrorContext as _, Result, Warnings, counted, listed};
 use crate::outlines::{draw_outlines, read_outlines};
 use crate::platform::read_file;
 use crate::raster::LabelMap;
@@ -20,6 +21,9 @@ use crate::raster::LabelMap;
 /// outlines then run through pixel centres, which belong to the shape; hence a little less than
 /// half.
 pub(super) const XML_TO_LABELS_PX: f64 = -0.49;
+
+/// Most names in a note.
+const MAX_NAMED: usize = 5;
 
 /// The contents of a folder.
 #[derive(Debug, Clone, Serialize)]
@@ -32,6 +36,9 @@ pub struct DataReport {
     pub other_files: Vec<PathBuf>,
     /// Whether all tiles of the paper's Table 1 are there.
     pub paper_split_complete: bool,
+    /// What [`DATASET_FILE`] states.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<DatasetFile>,
 }
 
 /// The contents of one tile.
@@ -48,6 +55,9 @@ pub struct TileReport {
     pub paired_by: Option<String>,
     /// Part of the paper's split.
     pub split: Option<Split>,
+    /// Splits of [`DATASET_FILE`] that the tile belongs to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub splits: Vec<String>,
     /// Pixels.
     pub width: usize,
     /// Pixels.
@@ -77,22 +87,55 @@ pub fn check(
     folder: &Path,
     mut each_usable: impl FnMut(&Tile, &TileReport) -> Result<()>,
 ) -> Result<DataReport> {
-    let TileFolder { tiles: all_files, notes, other_files } = discover(folder)?;
+    let TileFolder { tiles: all_files, mut notes, other_files, dataset } = discover(folder)?;
     let mut tiles = Vec::with_capacity(all_files.len());
     for files in &all_files {
-        let (tile, report) = check_tile(files);
+        let (tile, mut report) = check_tile(files);
+        if let Some(dataset) = &dataset {
+            report.splits = dataset.splits_of(&files.name);
+        }
         if let Some(tile) = tile {
             each_usable(&tile, &report)?;
         }
         tiles.push(report);
     }
     note_copies(&mut tiles);
+    if let Some(dataset) = &dataset {
+        note_splits(dataset, &tiles, &mut notes);
+    }
     let paper_split_complete = Split::ALL.into_iter().all(|split| {
         let usable =
             |code: &&str| tiles.iter().any(|t| t.error.is_none() && split.has(&t.name, code));
         split.codes().iter().all(usable)
     });
-    Ok(DataReport { tiles, notes: notes.notes, other_files, paper_split_complete })
+    Ok(DataReport { tiles, notes: notes.notes, other_files, paper_split_complete, dataset })
+}
+
+/// Notes parts of splits that no tile has, and tiles in several splits.
+fn note_splits(dataset: &DatasetFile, tiles: &[TileReport], notes: &mut Warnings) {
+    for (split, parts) in &dataset.splits {
+        let mut unmatched = parts.clone();
+        unmatched.retain(|part| !tiles.iter().any(|tile| tile.name.contains(part.as_str())));
+        if !unmatched.is_empty() {
+            notes.note(format!(
+                "{DATASET_FILE}: the split '{split}' names what no tile's name contains: {}",
+                listed(&unmatched, MAX_NAMED)
+            ));
+        }
+    }
+    let mut in_several = Vec::new();
+    for tile in tiles {
+        if tile.splits.len() > 1 {
+            in_several.push(format!("{} ({})", tile.name, tile.splits.join(", ")));
+        }
+    }
+    if !in_several.is_empty() {
+        notes.note(format!(
+            "{DATASET_FILE}: {} in several splits: {}",
+            counted(in_several.len(), "tile is", "tiles are"),
+            listed(&in_several, MAX_NAMED)
+        ));
+    }
 }
 
 /// Notes tiles whose image file another tile has too: in several parts of a split they would be
@@ -119,6 +162,7 @@ fn check_tile(files: &TileFiles) -> (Option<Tile>, TileReport) {
         labels: files.labels.as_ref().map(|labels| labels.path().to_path_buf()),
         paired_by: files.paired_by.clone(),
         split: recognised_split(&files.name),
+        splits: Vec::new(),
         width: 0,
         height: 0,
         sha256: String::new(),

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::dataset_file::{DATASET_FILE, DatasetFile};
 use super::names::{
     FolderKind, folder_kind, imaged_name, is_result_name, label_preference, labelled_names,
     name_around_label, own_words,
@@ -48,7 +49,7 @@ impl LabelSource {
 }
 
 /// The files of one tile.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TileFiles {
     /// Image file name without its ending; behind the folders of its site, as in `siteA/1`, where
     /// several images have that name.
@@ -61,6 +62,8 @@ pub struct TileFiles {
     pub annotation: Option<PathBuf>,
     /// Why the labels belong to the image, as in `same folder, ending '_mask'`.
     pub paired_by: Option<String>,
+    /// Micrometres a pixel, as [`DATASET_FILE`] states it.
+    pub mpp_um: Option<f64>,
     /// Choices that were made among several files.
     pub notes: Warnings,
 }
@@ -75,6 +78,8 @@ pub struct TileFolder {
     pub notes: Warnings,
     /// Files that are neither image nor label.
     pub other_files: Vec<PathBuf>,
+    /// What the folder's [`DATASET_FILE`] states; none where there is none.
+    pub dataset: Option<DatasetFile>,
 }
 
 /// An image or label file.
@@ -139,7 +144,8 @@ enum Place {
 /// Pairs the images below `folder` with their labels. Files without a partner become notes.
 ///
 /// # Errors
-/// [`Error::Io`] when the folder cannot be read; [`Error::Limit`] when it holds too many files.
+/// [`Error::Io`] when the folder cannot be read; [`Error::Limit`] when it holds too many files;
+/// those of [`DatasetFile::of_folder`].
 pub fn discover(folder: &Path) -> Result<TileFolder> {
     let mut notes = Warnings::default();
     let mut paths = Vec::new();
@@ -150,6 +156,11 @@ pub fn discover(folder: &Path) -> Result<TileFolder> {
         .at(folder));
     }
     add_files(folder, &mut Vec::new(), &mut paths, &mut notes).map_err(|e| e.at(folder))?;
+    let dataset = DatasetFile::of_folder(folder)?;
+    if dataset.is_some() {
+        let own = folder.join(DATASET_FILE);
+        paths.retain(|path| *path != own);
+    }
     let mut sorted = sort_files(paths, folder);
     let images = images_in_label_folders(&mut sorted, &mut notes);
     sorted.images.extend(images);
@@ -167,7 +178,10 @@ pub fn discover(folder: &Path) -> Result<TileFolder> {
     note_unlabelled(&tiles, &mut notes);
     sorted.others.add_notes(&mut notes);
     tiles.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(TileFolder { tiles, notes, other_files: sorted.others.unknown() })
+    for tile in &mut tiles {
+        tile.mpp_um = dataset.as_ref().and_then(|dataset| dataset.mpp_um);
+    }
+    Ok(TileFolder { tiles, notes, other_files: sorted.others.unknown(), dataset })
 }
 
 /// Lists the files of a folder and its subfolders, in the order of their names; symbolic links are
@@ -681,7 +695,7 @@ fn tile(image: Image, name: String, root: &Path) -> TileFiles {
         if m.is_outlines { LabelSource::Outlines(m.path) } else { LabelSource::Raster(m.path) }
     });
     let image = files.into_iter().next().map(|file| file.path).unwrap_or_default();
-    TileFiles { name, image, labels, annotation, paired_by, notes }
+    TileFiles { name, image, labels, annotation, paired_by, mpp_um: None, notes }
 }
 
 fn relative_name(path: &Path, root: &Path) -> String {
@@ -796,7 +810,7 @@ mod tests {
         ] {
             std::fs::write(dir.path().join(name), text).expect("file");
         }
-        let TileFolder { tiles, notes, other_files } = discover(dir.path()).expect("tiles");
+        let TileFolder { tiles, notes, other_files, .. } = discover(dir.path()).expect("tiles");
         let is_labelled: Vec<bool> = tiles.iter().map(|tile| tile.labels.is_some()).collect();
         assert_eq!(is_labelled, [true, true, false]);
         assert!(notes.notes.iter().any(|note| note.contains("c.json")), "{notes:?}");

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::dataset_file::DATASET_FILE;
 use super::discover::{LabelSource, TileFiles};
 use super::label_check::{
     coverage_notes, label_defect, lost_numbers_note, mask_as_objects, place_note,
 };
-use super::tile::Tile;
+use super::tile::{PIXEL_SIZE_TOLERANCE, Tile};
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::model::sha256_hex;
 use crate::outlines::{draw_outlines, read_outlines};
@@ -15,8 +16,6 @@ use crate::picture::{read_labels, read_picture};
 use crate::platform::read_file;
 use crate::raster::{DecodeLimits, LabelMap, RgbImage};
 
-/// Relative difference of two stated pixel sizes from which on it is noted.
-const PIXEL_SIZE_TOLERANCE: f64 = 0.05;
 /// Note on an annotation without a pixel size where the image states none either.
 pub(super) const NO_PIXEL_SIZE: &str = "The annotation states no pixel size";
 /// Largest image, label or outline file.
@@ -56,7 +55,7 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
             let bytes = read_file(path, MAX_FILE_BYTES)?;
             let outlines = read_outlines(&bytes).at(path)?;
             let mpp = outlines.mpp_um;
-            if is_imagescope(path) && mpp.or(in_image).is_none() {
+            if is_imagescope(path) && mpp.or(in_image).or(files.mpp_um).is_none() {
                 warnings.note(NO_PIXEL_SIZE);
             }
             if let (Some(mpp), Some(own)) = (mpp, in_image)
@@ -74,6 +73,17 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
             drawing.labels
         }
     };
+    if let Some(stated) = files.mpp_um {
+        if let Some(own) = mpp_um
+            && (stated / own - 1.0).abs() > PIXEL_SIZE_TOLERANCE
+        {
+            warnings.note(format!(
+                "{DATASET_FILE} states {stated} µm a pixel and the tile {own:.4} µm; the former is \
+                 used"
+            ));
+        }
+        mpp_um = Some(stated);
+    }
     if !labels.same_size(&image) {
         return Err(different_sizes(&labels, &image).at(&files.image));
     }
@@ -87,7 +97,7 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
     }
     let object_types = BTreeMap::new();
     let name = files.name.clone();
-    Ok((Tile { name, image, labels, sha256, mpp_um, object_types }, warnings))
+    Ok((Tile { name, image, labels, sha256, mpp_um, object_types, weight: 1.0 }, warnings))
 }
 
 /// Whether outlines are of a format that has a place for the pixel size.

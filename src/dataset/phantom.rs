@@ -12,5 +12,6 @@ pub fn tile(width: usize, height: usize, seed: u64) -> Tile {
     let (image, labels) = phantom(width, height, seed);
     let sha256 = sha256_hex(image.data().as_flattened());
     let name = format!("phantom-{seed}");
-    Tile { name, image, labels, sha256, mpp_um: Some(0.25), object_types: BTreeMap::new() }
+    let object_types = BTreeMap::new();
+    Tile { name, image, labels, sha256, mpp_um: Some(0.25), object_types, weight: 1.0 }
 }

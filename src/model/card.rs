@@ -130,6 +130,19 @@ pub struct TileHash {
     pub labels_sha256: String,
 }
 
+/// A data set that a model was trained on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataSource {
+    /// As the data set states it.
+    pub name: String,
+    /// Of images and labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+    /// Whom users of the model are to cite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub citation: Option<String>,
+}
+
 /// How probabilities become nuclei. Tuned on training tiles (`prunella tune`). Lengths are pixels
 /// of the model's pixel size.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -220,6 +233,9 @@ pub struct Card {
     /// Every tile that the weights were trained on.
     #[serde(default)]
     pub data: Vec<TileHash>,
+    /// Data sets of these tiles that state licence or citation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_sources: Vec<DataSource>,
     /// Name of a data set → scores measured on it, as `evaluate` and `demo` write them; shown, not
     /// interpreted.
     #[serde(default)]
@@ -251,6 +267,7 @@ impl Card {
             instances: InstanceParameters::default(),
             history: Vec::new(),
             data: Vec::new(),
+            data_sources: Vec::new(),
             metrics: BTreeMap::new(),
             licence: None,
             parent: None,

@@ -136,6 +136,15 @@ impl ArraySpec {
     }
 }
 
+/// The filter or unit whose values a channel carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChannelSource {
+    /// Index of a convolution, a fully connected layer or the input.
+    pub node: usize,
+    /// Index of the filter or unit in it.
+    pub filter: usize,
+}
+
 /// The nodes of a network, each after the nodes it reads; the output of the last one is the logits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Graph {
@@ -236,6 +245,30 @@ impl Graph {
             Op::Linear { .. } => self.nodes.last().is_some_and(|last| last.name != node.name),
             _ => false,
         }
+    }
+
+    /// By node and channel of its output, the filter that the channel comes from: normalisations,
+    /// ReLUs and poolings keep channels apart, concatenations put them behind each other.
+    #[must_use]
+    pub fn channel_sources(&self) -> Vec<Vec<ChannelSource>> {
+        let mut sources: Vec<Vec<ChannelSource>> = Vec::with_capacity(self.nodes.len());
+        for (index, node) in self.nodes.iter().enumerate() {
+            let mut channels = Vec::with_capacity(node.shape.channels);
+            match node.op {
+                Op::Input | Op::Conv { .. } | Op::Linear { .. } => {
+                    for filter in 0..node.shape.channels {
+                        channels.push(ChannelSource { node: index, filter });
+                    }
+                }
+                Op::BatchNorm | Op::Relu | Op::MaxPool { .. } | Op::AvgPool { .. } | Op::Concat => {
+                    for &input in &node.inputs {
+                        channels.extend_from_slice(&sources[input]);
+                    }
+                }
+            }
+            sources.push(channels);
+        }
+        sources
     }
 
     /// Number of trained values, as the paper counts them: without the running statistics of batch
@@ -422,6 +455,28 @@ mod tests {
         };
         assert_eq!(heights(&Architecture::paper_dcnn()), [55, 52, 26, 22, 11, 6, 3, 1]);
         assert_eq!(heights(&Architecture::paper_dccn()), [55, 28, 14, 7, 3, 1]);
+    }
+
+    #[test]
+    fn channels_come_from_the_filters_in_front_of_them() {
+        let graph = Graph::new(&dccn(2, 3, 1, [2, 2, 2], 2));
+        let sources = graph.channel_sources();
+        let index = |name: &str| graph.nodes.iter().position(|n| n.name == name).expect(name);
+        let names = |node: usize| {
+            let name = |source: &ChannelSource| {
+                format!("{} {}", graph.nodes[source.node].name, source.filter)
+            };
+            sources[node].iter().map(name).collect::<Vec<_>>()
+        };
+        // Behind the stem and one layer of the first dense block.
+        let norm = index("features.denseblock1.denselayer2.norm1");
+        assert_eq!(
+            names(norm),
+            ["features.conv0 0", "features.conv0 1", "features.denseblock1.denselayer1.conv2 0"]
+        );
+        for (node, channels) in graph.nodes.iter().zip(&sources) {
+            assert_eq!(channels.len(), node.shape.channels, "{}", node.name);
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@
 //! An entry that this version would write differently, because another version or a person wrote
 //! it, is kept verbatim as [`HistoryStep::Other`].
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
@@ -30,12 +32,7 @@ pub enum HistoryStep {
     /// teachers.
     Train(TrainingStep),
     /// Structural pruning.
-    Prune {
-        /// How filters were chosen: `l1`.
-        criterion: String,
-        /// Fraction of filters removed from each layer, 0 to 1.
-        ratio: f64,
-    },
+    Prune(PruningStep),
     /// The last layer got another output, for a class that it did not tell apart before.
     Extend {
         /// Name of the class.
@@ -63,6 +60,28 @@ pub enum HistoryStep {
     },
 }
 
+/// Which share of the filters was removed, and how the filters were chosen.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PruningStep {
+    /// Fraction of filters removed from each layer, 0 to 1. Where layers differ: from all layers
+    /// that may be pruned together.
+    pub ratio: f64,
+    /// How filters were chosen: the name of a `prune::Criterion`, or `none`.
+    pub criterion: String,
+    /// Layer, `conv` or `hidden` → its ratio, where layers differ.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ratios: BTreeMap<String, f64>,
+    /// Decides the patches, or the choice at random; none where weights alone decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Number of patches on which activations were measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patches: Option<usize>,
+    /// Names of the tiles of the patches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiles: Vec<String>,
+}
+
 /// A training run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainingStep {
@@ -70,6 +89,10 @@ pub struct TrainingStep {
     pub recipe: Value,
     /// Names of the tiles trained on.
     pub tiles: Vec<String>,
+    /// How often pixels of each tile were drawn, relative to those of others; empty where all were
+    /// drawn alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tile_weights: Vec<f64>,
     /// Device that computed.
     pub device: String,
     /// Fingerprints of the models whose outputs were soft targets. `None` in files of versions
@@ -155,6 +178,8 @@ mod tests {
             r#"{"seed":1,"step":"initialise"}"#,
             r#"{"criterion":"l1","ratio":0.9,"step":"prune"}"#,
             r#"{"class":"border","step":"extend"}"#,
+            r#"{"criterion":"apoz","patches":2000,"ratio":0.5,"seed":1,"step":"prune","tiles":["a"]}"#,
+            r#"{"criterion":"l2","ratio":0.8,"ratios":{"conv":0.5,"hidden":0.9},"step":"prune"}"#,
             r#"{"precision":"int8","step":"link"}"#,
             r#"{"significant_bits":6,"step":"round"}"#,
             // A number that an f32 would not hold, and a field of another version.
@@ -169,7 +194,7 @@ mod tests {
             assert_eq!(written(&step), text);
         }
         assert_eq!(read(texts[0]), HistoryStep::Initialise { seed: 1 });
-        let HistoryStep::Train(training) = read(texts[6]) else { unreachable!("a training") };
+        let HistoryStep::Train(training) = read(texts[8]) else { unreachable!("a training") };
         assert_eq!(training.teachers, Some(vec!["0b95".to_owned()]));
     }
 

@@ -15,11 +15,11 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 
 pub use architecture::{Architecture, CENTRE_PX, DenseBlock, Family, PATCH_PX, dccn, dcnn};
-pub use card::{CARD_VERSION, Card, Head, IndexSet, InstanceParameters, TileHash};
+pub use card::{CARD_VERSION, Card, DataSource, Head, IndexSet, InstanceParameters, TileHash};
 pub use dense_plan::{DenseConv, DensePlan, DenseStep};
 pub use file::{FileLimits, Precision, array_bytes, read_arrays, stored_precision};
-pub use graph::{ArraySpec, BATCH_NORM_EPSILON, Graph, Node, Op, Role, Shape};
-pub use history::{HistoryStep, TrainingStep, TuningStep};
+pub use graph::{ArraySpec, BATCH_NORM_EPSILON, ChannelSource, Graph, Node, Op, Role, Shape};
+pub use history::{HistoryStep, PruningStep, TrainingStep, TuningStep};
 pub use pixel_class::{ClassRole, PixelClass};
 
 use crate::error::{Error, Result};

@@ -1,5 +1,6 @@
 //! Structural pruning as pure functions: scores of the filters, then a plan, then surgery. A plan
-//! is data; nothing here trains or evaluates a network.
+//! is data; nothing here trains or evaluates a network. Scores that are measured on patches come
+//! from `train::measure_filters`.
 //!
 //! ```
 //! use prunella::model::{Model, dcnn};
@@ -21,8 +22,10 @@
 
 mod criterion;
 mod plan;
+mod ratios;
 mod surgery;
 
-pub use criterion::filter_l1_norms;
-pub use plan::{PruningPlan, Scope, keep_count};
+pub use criterion::{Criterion, FilterScores, filter_l1_norms};
+pub use plan::{PruningPlan, keep_count};
+pub use ratios::{LayerRatios, Scope};
 pub use surgery::apply;

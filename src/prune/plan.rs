@@ -4,27 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::criterion::filter_l1_norms;
+use super::criterion::{Criterion, FilterScores, filter_l1_norms};
+use super::ratios::{LayerRatios, Scope};
 use crate::error::{Error, Result, Warnings};
-use crate::model::{IndexSet, Model, Op};
-
-/// Which layers a plan may narrow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Scope {
-    /// Convolutions: the paper's rule.
-    #[default]
-    Convolutions,
-    /// Convolutions and hidden layers.
-    All,
-}
+use crate::model::{IndexSet, Model, PruningStep};
 
 /// The filters that each layer keeps. Layers not named keep all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PruningPlan {
-    /// Fraction of filters to remove from each layer, 0 to 1.
-    pub ratio: f64,
-    /// How filters were chosen: `l1` or `none`.
-    pub criterion: String,
+    /// Ratio and criterion, as the card's history will state them.
+    #[serde(flatten)]
+    pub choice: PruningStep,
     /// Layer name → indices of the filters that it keeps, in the model that is pruned.
     #[serde(rename = "kept")]
     pub kept_filters: BTreeMap<String, IndexSet>,
@@ -41,26 +31,36 @@ pub fn keep_count(filters: usize, ratio: f64) -> usize {
 }
 
 impl PruningPlan {
-    /// The paper's rule: each convolution loses the `floor(ratio · n)` filters of smallest L1 norm.
-    /// Of equal norms the later filter is removed first. A layer that would lose all filters keeps
-    /// the one of largest norm, with a warning.
+    /// The paper's rule: [`Self::new`] by L1 norm with one ratio for all layers.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a ratio outside 0 to 1.
     pub fn l1(model: &Model, ratio: f64, scope: Scope) -> Result<(Self, Warnings)> {
-        if !(0.0..=1.0).contains(&ratio) {
-            return Err(Error::invalid(format!(
-                "The pruning ratio is {ratio}; it must be between 0 and 1"
-            )));
-        }
+        let ratios = LayerRatios::uniform(ratio, scope)?;
+        Self::new(model, &FilterScores::of_weights(model, Criterion::L1, 0)?, &ratios)
+    }
+
+    /// Each layer loses the `floor(ratio · n)` filters of least importance. Of equally important
+    /// ones the later filter is removed first. A layer that would lose all filters keeps the most
+    /// important one, and a layer without scores is ranked by L1 norm, each with a warning.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when ratios or scores are those of another network.
+    pub fn new(
+        model: &Model,
+        scores: &FilterScores,
+        ratios: &LayerRatios,
+    ) -> Result<(Self, Warnings)> {
+        let graph = model.graph();
+        ratios.check_names(graph)?;
         let mut warnings = Warnings::default();
         let mut kept_filters = BTreeMap::new();
-        for node in &model.graph().nodes {
-            let in_scope = scope == Scope::All || matches!(node.op, Op::Conv { .. });
-            if !in_scope || !model.graph().is_prunable(node) {
-                continue;
-            }
+        let mut filters_before = 0;
+        let mut filters_removed = 0;
+        for node in graph.nodes.iter().filter(|node| graph.is_prunable(node)) {
             let filters = node.shape.channels;
+            filters_before += filters;
+            let Some(ratio) = ratios.of(node) else { continue };
             let mut keep = keep_count(filters, ratio);
             if keep == 0 {
                 keep = 1;
@@ -69,27 +69,62 @@ impl PruningPlan {
                     node.name
                 ));
             }
-            let norms = filter_l1_norms(model, node);
+            filters_removed += filters - keep;
+            let importance = match scores.layers.get(&node.name) {
+                Some(importance) => importance.clone(),
+                None => {
+                    warnings.note(format!(
+                        "The criterion '{}' says nothing about layer {}, which is ranked by L1 norm",
+                        scores.criterion.name(),
+                        node.name
+                    ));
+                    filter_l1_norms(model, node)
+                }
+            };
+            if importance.len() != filters {
+                return Err(Error::mismatch(format!(
+                    "Layer {} has {filters} filters, and {} were ranked",
+                    node.name,
+                    importance.len()
+                )));
+            }
             let mut indices: Vec<usize> = (0..filters).collect();
-            indices.sort_by(|&a, &b| norms[b].total_cmp(&norms[a]).then(a.cmp(&b)));
+            indices.sort_by(|&a, &b| importance[b].total_cmp(&importance[a]).then(a.cmp(&b)));
             indices.truncate(keep);
             indices.sort_unstable();
             kept_filters.insert(node.name.clone(), IndexSet(indices));
         }
-        Ok((Self { ratio, criterion: "l1".into(), kept_filters }, warnings))
+        let mut choice = PruningStep {
+            criterion: scores.criterion.name().into(),
+            seed: scores.seed,
+            patches: scores.patches,
+            tiles: scores.tiles.clone(),
+            ..PruningStep::default()
+        };
+        match ratios.common() {
+            Some(ratio) => choice.ratio = ratio,
+            None => {
+                // Three digits: this number is for people, `ratios` has the exact ones.
+                let share = filters_removed as f64 / filters_before as f64;
+                choice.ratio = (share * 1000.0).round() / 1000.0;
+                choice.ratios.clone_from(ratios.by_name());
+            }
+        }
+        Ok((Self { choice, kept_filters }, warnings))
     }
 
     /// The plan that removes nothing.
     #[must_use]
     pub fn identity() -> Self {
-        Self { ratio: 0.0, criterion: "none".into(), kept_filters: BTreeMap::new() }
+        let choice = PruningStep { criterion: "none".into(), ..PruningStep::default() };
+        Self { choice, kept_filters: BTreeMap::new() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Architecture, dcnn};
+    use crate::model::{Architecture, dccn, dcnn};
 
     #[test]
     fn the_floor_is_that_of_the_decimal_number() {
@@ -124,5 +159,54 @@ mod tests {
         let model = model.with_weights(weights).expect("model");
         let (plan, _) = PruningPlan::l1(&model, 0.5, Scope::Convolutions).expect("plan");
         assert_eq!(plan.kept_filters["conv1"].0, [0, 1]);
+    }
+
+    #[test]
+    fn a_plan_of_earlier_versions_reads_and_is_written_as_it_was() {
+        let text = r#"{"ratio":0.5,"criterion":"l1","kept":{"conv1":"0-1,3"}}"#;
+        let plan: PruningPlan = serde_json::from_str(text).expect("plan");
+        assert_eq!(plan.choice.criterion, "l1");
+        assert_eq!(plan.kept_filters["conv1"].0, [0, 1, 3]);
+        assert_eq!(serde_json::to_string(&plan).expect("JSON"), text);
+    }
+
+    #[test]
+    fn classes_of_layers_and_single_layers_have_ratios_of_their_own() {
+        let model = Model::random(dcnn([4, 6, 8], 20, 2), 1).expect("model");
+        let scores = FilterScores::of_weights(&model, Criterion::L2, 1).expect("scores");
+        let ratios = "conv=0.5,hidden=0.9,conv1=0".parse().expect("ratios");
+        let (plan, warnings) = PruningPlan::new(&model, &scores, &ratios).expect("plan");
+        assert!(warnings.notes.is_empty());
+        let kept: Vec<usize> = plan.kept_filters.values().map(|k| k.0.len()).collect();
+        assert_eq!(kept, [4, 3, 4, 2], "conv1, conv2, conv3, fc1");
+        // 3 + 4 + 18 of 38.
+        assert!((plan.choice.ratio - 0.658).abs() < 1e-12);
+        assert_eq!(plan.choice.ratios.len(), 3);
+        assert_eq!(plan.choice.criterion, "l2");
+        let ratios = "conv=0.5".parse().expect("ratios");
+        let (plan, _) = PruningPlan::new(&model, &scores, &ratios).expect("plan");
+        assert!((plan.choice.ratio - 0.5).abs() == 0.0 && plan.choice.ratios.is_empty());
+    }
+
+    #[test]
+    fn a_layer_on_which_the_criterion_says_nothing_is_ranked_by_l1_with_a_note() {
+        let model = Model::random(dccn(4, 6, 3, [4, 4, 4], 2), 1).expect("model");
+        let scores = FilterScores::of_weights(&model, Criterion::Bn, 1).expect("scores");
+        let ratios = LayerRatios::uniform(0.5, Scope::Convolutions).expect("ratio");
+        let (plan, warnings) = PruningPlan::new(&model, &scores, &ratios).expect("plan");
+        assert_eq!(warnings.notes.len(), 1);
+        assert!(warnings.notes[0].contains("features.transition3.conv"), "{:?}", warnings.notes);
+        let (l1, _) = PruningPlan::l1(&model, 0.5, Scope::Convolutions).expect("plan");
+        let last = "features.transition3.conv";
+        assert_eq!(plan.kept_filters[last], l1.kept_filters[last]);
+    }
+
+    #[test]
+    fn scores_of_another_network_are_refused() {
+        let model = Model::random(dcnn([4, 6, 8], 20, 2), 1).expect("model");
+        let other = Model::random(dcnn([5, 6, 8], 20, 2), 1).expect("model");
+        let scores = FilterScores::of_weights(&other, Criterion::L1, 1).expect("scores");
+        let ratios = LayerRatios::uniform(0.5, Scope::Convolutions).expect("ratio");
+        assert!(PruningPlan::new(&model, &scores, &ratios).is_err());
     }
 }

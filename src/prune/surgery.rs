@@ -29,7 +29,7 @@ pub fn apply(model: &Model, plan: &PruningPlan) -> Result<Model> {
 }
 
 fn check(model: &Model, plan: &PruningPlan) -> Result<()> {
-    if !(0.0..=1.0).contains(&plan.ratio) {
+    if !(0.0..=1.0).contains(&plan.choice.ratio) {
         return Err(Error::invalid("The plan's ratio must be between 0 and 1"));
     }
     // Width of each layer that may be pruned.
@@ -138,11 +138,11 @@ fn pruned_card(model: &Model, plan: &PruningPlan, widths: &[usize]) -> Result<Ca
         card.kept_filters.insert(layer.clone(), of_unpruned);
     }
     if loses_filters {
-        card.pruning_ratio = 1.0 - (1.0 - model.card().pruning_ratio) * (1.0 - plan.ratio);
+        let ratio = plan.choice.ratio;
+        card.pruning_ratio = 1.0 - (1.0 - model.card().pruning_ratio) * (1.0 - ratio);
         card.parent = Some(model.fingerprint());
         card.metrics.clear();
-        card.history
-            .push(HistoryStep::Prune { criterion: plan.criterion.clone(), ratio: plan.ratio });
+        card.history.push(HistoryStep::Prune(plan.choice.clone()));
     }
     Ok(card)
 }

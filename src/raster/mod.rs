@@ -15,6 +15,7 @@ mod orientation;
 mod padding;
 mod phantom;
 mod polygon;
+mod resample;
 mod result_mark;
 mod stain;
 mod stain_match;
@@ -41,6 +42,7 @@ pub use polygon::{
     Point, Polygon, Ring, doubled_area, fill_polygon, fill_rings, grouped_rings, polygon_area,
     polygons_hold, rings_hold,
 };
+pub use resample::{Axis, ResampleWeights, resampled, resized};
 #[cfg(not(target_arch = "wasm32"))]
 pub use result_mark::is_segmentation_result;
 pub use stain::{STAINS, Stain, StainFilter, hematoxylin_weights, optical_density_table};

@@ -6,6 +6,7 @@ use super::data::DataOptions;
 use super::training::{PretrainOptions, TrainOptions};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Family, Head, dcnn, sha256_hex};
+use crate::prune::Criterion;
 use crate::train::Recipe;
 
 /// A design that comes with the program.
@@ -119,6 +120,9 @@ pub(crate) struct Design {
     pub ratios: Vec<f64>,
     #[serde(default)]
     pub scale: PatchScale,
+    /// Which filters are removed; one that needs no data.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub criterion: Criterion,
     /// Sample sizes relative to the network's parameters; either these or `patches`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub r: Vec<f64>,
@@ -136,6 +140,11 @@ pub(crate) struct Design {
     pub train: TrainOptions,
     #[serde(default)]
     pub data: DataOptions,
+}
+
+/// Whether filters are ranked as in the paper.
+fn is_default(criterion: &Criterion) -> bool {
+    *criterion == Criterion::default()
 }
 
 fn one_seed() -> Vec<u64> {
@@ -198,6 +207,12 @@ impl Design {
         }
         if !self.ratios.iter().all(|r| (0.0..1.0).contains(r)) {
             return Err(refused("ratios must lie between 0 and 1"));
+        }
+        if self.criterion.needs_data() {
+            return Err(refused(&format!(
+                "criterion '{}' needs data; use 'prunella prune' for it",
+                self.criterion.name()
+            )));
         }
         if !(1..=MAX_STRIDE).contains(&self.data.dccn_stride) {
             return Err(refused(&format!("'dccn_stride' must lie between 1 and {MAX_STRIDE}")));
@@ -290,6 +305,9 @@ impl Design {
             // Distinguishes these cells from those of an earlier version, which also scored
             // interpolated pixels.
             hashed.push_str("scored on its grid alone");
+        }
+        if !is_default(&self.criterion) {
+            hashed.push_str(self.criterion.name());
         }
         let percent = (cell.pruning_ratio * 100.0).round();
         format!(
@@ -405,6 +423,12 @@ mod tests {
         let mut other = design.clone();
         other.train.epochs += 1;
         assert!(other.cells().iter().all(|c| !ids.contains(&c.id)));
+        let text = format!("criterion = \"l2\"\n{}", include_str!("designs/smoke.toml"));
+        let other = Design::parse(&text).expect("design");
+        assert_eq!(other.criterion, Criterion::L2);
+        assert!(other.cells().iter().all(|c| !ids.contains(&c.id)));
+        assert_eq!(Design::parse(&other.to_toml().expect("text")).expect("again"), other);
+        assert!(Design::parse(&text.replace("\"l2\"", "\"taylor\"")).is_err(), "needs data");
         assert_eq!(Design::parse(&design.to_toml().expect("text")).expect("again"), design);
     }
 

@@ -14,7 +14,7 @@ use crate::instances::label_nuclei;
 use crate::metrics::PixelCounts;
 use crate::model::{Model, Precision};
 use crate::platform::write_atomic;
-use crate::prune::{PruningPlan, Scope, apply};
+use crate::prune::{Criterion, FilterScores, LayerRatios, PruningPlan, Scope, apply};
 use crate::raster::{
     OUTLINE_COLOUR, Plane, ProbabilityMaps, encode_overlay_png, outline_mask, overlay,
 };
@@ -77,7 +77,8 @@ impl CellRunner<'_> {
             return Ok(finished);
         }
         let unpruned = self.pretrained(cell.network, on_event)?;
-        let start = pruned(&unpruned, cell.pruning_ratio)?;
+        let design = &self.study.design;
+        let start = pruned(&unpruned, cell.pruning_ratio, design.criterion, cell.seed)?;
 
         let recipe = self.study.design.recipe(cell);
         let file = self.study.model_file(cell);
@@ -158,9 +159,11 @@ impl CellRunner<'_> {
     }
 }
 
-/// The model without this share of each convolution's filters, chosen by L1 norm.
-fn pruned(model: &Model, ratio: f64) -> Result<Model> {
-    let (plan, _) = PruningPlan::l1(model, ratio, Scope::Convolutions)?;
+/// The model without this share of each convolution's filters.
+fn pruned(model: &Model, ratio: f64, criterion: Criterion, seed: u64) -> Result<Model> {
+    let scores = FilterScores::of_weights(model, criterion, seed)?;
+    let ratios = LayerRatios::uniform(ratio, Scope::Convolutions)?;
+    let (plan, _) = PruningPlan::new(model, &scores, &ratios)?;
     apply(model, &plan)
 }
 
@@ -185,7 +188,7 @@ pub(crate) fn measure_cost(design: &Design, runs: usize) -> Result<Vec<NetworkCo
     for &network in &design.networks {
         let unpruned = Model::random(network.architecture(), 1)?;
         for &pruning_ratio in &design.ratios {
-            let model = pruned(&unpruned, pruning_ratio)?;
+            let model = pruned(&unpruned, pruning_ratio, Criterion::L1, 1)?;
             rows.push(NetworkCostRow {
                 network,
                 pruning_ratio,

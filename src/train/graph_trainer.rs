@@ -11,6 +11,7 @@ use super::batch::Batch;
 use super::batch_norm::{BatchNorm, GroupValues};
 use super::blob_offsets::{BlobLayout, BlobOffset};
 use super::buffer_pool::BufferPool;
+use super::filter_response::ReluValues;
 use super::gradients::Gradients;
 use super::layer_kernels::{
     AveragePool, MaxPool, add_bias_gradient, average_pool, average_pool_gradient, interleave,
@@ -146,6 +147,17 @@ impl GraphTrainer {
     /// any number of threads.
     #[must_use]
     pub(super) fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
+        self.visit_relus(weights, batch, head, &mut |_| {})
+    }
+
+    /// The same; calls `visit` with each ReLU of each group, from the last layer to the first.
+    pub(super) fn visit_relus(
+        &self,
+        weights: &Weights,
+        batch: &Batch,
+        head: Head,
+        visit: &mut impl FnMut(ReluValues<'_>),
+    ) -> Gradients {
         if batch.len() == 0 {
             return Gradients::default();
         }
@@ -156,6 +168,19 @@ impl GraphTrainer {
         // Reverse order of the forward pass: when a step is reached, all its readers have added
         // their gradients to its output.
         for (step, norm) in self.steps.iter().zip(&norms).rev() {
+            if norm.is_some() {
+                let groups = values[step.to.blob].iter().zip(&grads[step.to.blob]);
+                for (group, (output, grad)) in groups.enumerate() {
+                    let first = group * PATCH_BATCH;
+                    visit(ReluValues {
+                        layer: &step.name,
+                        first,
+                        patches: PATCH_BATCH.min(batch.len() - first),
+                        output: step.to.of(output),
+                        grad_output: step.to.of(grad),
+                    });
+                }
+            }
             self.backward(step, weights, norm.as_ref(), &values, &mut grads, &mut arrays);
             // The step that writes the beginning of a blob is the first to write there, and so the
             // last to need it here.

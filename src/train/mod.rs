@@ -18,6 +18,7 @@ mod compute;
 #[cfg(not(target_arch = "wasm32"))]
 mod device;
 mod extend;
+mod filter_response;
 mod gradients;
 mod graph_trainer;
 mod init;
@@ -43,6 +44,7 @@ pub use compute::{Compute, TrainBackend, replay};
 #[cfg(not(target_arch = "wasm32"))]
 pub use device::{TrainAdapter, adapters, open};
 pub use extend::with_border_class;
+pub use filter_response::measure_filters;
 pub use init::RevivedUnits;
 pub use optimiser::Moments;
 pub use recipe::{DeadUnitOptions, Recipe, Schedule, is_single};

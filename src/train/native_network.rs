@@ -1,6 +1,7 @@
 //! Gradients by this crate's own kernels on the CPU.
 
 use super::batch::Batch;
+use super::filter_response::ReluValues;
 use super::gradients::Gradients;
 use super::graph_trainer::GraphTrainer;
 use super::sequential_trainer::SequentialTrainer;
@@ -51,6 +52,21 @@ impl NativeNetwork {
             Self::Sequential(network) => network.gradients(weights, batch, head),
             Self::Graph(network) => network.gradients(weights, batch, head),
         })
+    }
+
+    /// Calls `visit` with the values of each ReLU over a batch and the gradient of its mean loss by
+    /// them, 32 windows at a time.
+    pub(super) fn visit_relus(
+        &self,
+        weights: &Weights,
+        batch: &Batch,
+        head: Head,
+        visit: &mut (impl FnMut(ReluValues<'_>) + Send),
+    ) {
+        on_pool(|| match self {
+            Self::Sequential(network) => network.visit_relus(weights, batch, head, visit),
+            Self::Graph(network) => drop(network.visit_relus(weights, batch, head, visit)),
+        });
     }
 }
 

@@ -477,7 +477,11 @@ impl TrainJob<'_> {
         }
         let mut tiles = Vec::with_capacity(self.tiles.len());
         for tile in self.tiles {
-            tiles.push(format!("{}:{}", tile.sha256, tile.labels_sha256()));
+            let mut name = format!("{}:{}", tile.sha256, tile.labels_sha256());
+            if !tile.has_weight(1.0) {
+                name += &format!("*{}", tile.weight);
+            }
+            tiles.push(name);
             if several {
                 tiles.push(format!("{:?} {:?}", tile.mpp_um, tile.object_types));
             }
@@ -496,9 +500,14 @@ impl TrainJob<'_> {
         if !pixel_sizes.is_empty() {
             card.mpp_um = pixel_sizes.iter().sum::<f64>() / pixel_sizes.len() as f64;
         }
+        let mut tile_weights: Vec<f64> = self.tiles.iter().map(|tile| tile.weight).collect();
+        if self.tiles.iter().all(|tile| tile.has_weight(1.0)) {
+            tile_weights.clear();
+        }
         card.history.push(HistoryStep::Train(TrainingStep {
             recipe: serde_json::json!(self.recipe),
             tiles: self.tiles.iter().map(|tile| tile.name.clone()).collect(),
+            tile_weights,
             device: self.compute.name.clone(),
             teachers: Some(self.teachers.iter().map(Model::fingerprint).collect()),
             last_epoch: serde_json::json!(last_epoch),

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 
 use super::batch::Batch;
 use super::buffer_pool::BufferPool;
+use super::filter_response::ReluValues;
 use super::gradients::Gradients;
 use super::layer_kernels::{
     MaxPool, add_bias_gradient, add_fully_connected_weight_gradient, interleave, relu_backward,
@@ -215,7 +216,7 @@ impl SequentialTrainer {
     pub(super) fn gradients(&self, weights: &Weights, batch: &Batch, head: Head) -> Gradients {
         let packed = self.pack(weights, batch);
         let groups = map_parts(group_starts(batch), |first| {
-            self.group_gradients(&packed, batch, first, head)
+            self.group_gradients(&packed, batch, first, head, &mut |_| {})
         });
         let mut groups = groups.into_iter();
         // Sums of floats depend on their order; the order of the groups is that of the batch.
@@ -224,6 +225,20 @@ impl SequentialTrainer {
             total.add(&group);
         }
         total
+    }
+
+    /// Calls `visit` with each ReLU of each group, from the last layer to the first.
+    pub(super) fn visit_relus(
+        &self,
+        weights: &Weights,
+        batch: &Batch,
+        head: Head,
+        visit: &mut impl FnMut(ReluValues<'_>),
+    ) {
+        let packed = self.pack(weights, batch);
+        for first in group_starts(batch) {
+            self.group_gradients(&packed, batch, first, head, visit);
+        }
     }
 
     /// Outputs for a pixel, at least 2.
@@ -338,13 +353,14 @@ impl SequentialTrainer {
     }
 
     /// Backward pass of one group: from the loss to the first layer, `grad` is the gradient of the
-    /// values behind the layer at hand, one buffer a fragment.
+    /// values behind the layer at hand, one buffer a fragment. `visit` sees each ReLU.
     fn group_gradients(
         &self,
         packed: &PackedWeights,
         batch: &Batch,
         first: usize,
         head: Head,
+        visit: &mut impl FnMut(ReluValues<'_>),
     ) -> Gradients {
         let activations = self.forward(packed, batch, first);
         let parallelism = packed.parallelism;
@@ -359,6 +375,13 @@ impl SequentialTrainer {
                     if layer.activation == Activation::Relu {
                         for (grad, output) in grad.iter_mut().zip(&output.fragments) {
                             relu_backward(grad, output, parallelism);
+                            visit(ReluValues {
+                                layer: &layer.name,
+                                first,
+                                patches: PATCH_BATCH.min(batch.len() - first),
+                                output,
+                                grad_output: grad,
+                            });
                         }
                     }
                     layer.add_gradients(input, &grad, parallelism, &mut arrays);

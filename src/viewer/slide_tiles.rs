@@ -6,9 +6,8 @@ use super::tile::{
 };
 use crate::engine::Block;
 use crate::error::{Error, Result};
-use crate::raster::RgbImage;
+use crate::raster::{Axis, RgbImage, resampled};
 use crate::slide::{Rect, Slide};
-use crate::whole_slide::{Axis, resampled};
 
 /// Most source pixels of one tile: a slide without coarse levels has no overview.
 const MAX_SOURCE_PX: usize = 36 << 20;

@@ -19,7 +19,6 @@ mod nucleus_index;
 mod packed_bytes;
 mod partial_nuclei;
 mod region;
-mod resample;
 #[cfg(not(target_arch = "wasm32"))]
 mod run;
 mod sampling;
@@ -41,7 +40,7 @@ pub use nucleus::SlideNucleus;
 pub use nucleus_index::NucleusIndex;
 pub use partial_nuclei::PartialMap;
 pub use region::{RegionPart, SlideRegion};
-pub use resample::{Axis, resampled};
+
 #[cfg(not(target_arch = "wasm32"))]
 pub use run::{BLOCK_PX, PixelSource, RunSummary, SlideRun, StageSeconds};
 pub use sampling::Sampling;

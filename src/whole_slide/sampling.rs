@@ -1,10 +1,9 @@
 //! A slide as a model sees it: at the model's pixel size, from the level that costs least.
 
 use super::job::PixelRequest;
-use super::resample::{Axis, resampled};
 use crate::engine::Block;
 use crate::error::{Error, Result};
-use crate::raster::RgbImage;
+use crate::raster::{Axis, RgbImage, resampled};
 use crate::slide::{Rect, Slide};
 
 /// Pixel sizes that differ by less than this share are taken as equal.

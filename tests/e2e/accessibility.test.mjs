@@ -11,6 +11,7 @@ import {
   tissuePng,
   violations,
   waitForNuclei,
+  waitForView,
 } from "./harness.mjs";
 import { browser, host } from "./started.mjs";
 import { tiff } from "./tiff.mjs";
@@ -35,10 +36,8 @@ test("axe finds nothing, in light and dark, empty, with results and in the dialo
     await page.waitForTimeout(400);
     await page.screenshot({ path: join(shots, `results-${colorScheme}.png`) });
     await page.click("#share-open");
-    await page.waitForFunction(
-      () => /Dice/.test(document.getElementById("share-cost").textContent),
-      null,
-      { timeout: 60_000 },
+    await page.waitForFunction(() =>
+      /Dice/.test(document.getElementById("share-cost").textContent),
     );
     assert.deepEqual(await violations(page), [], `${colorScheme}, dialog`);
     await page.keyboard.press("Escape");
@@ -72,7 +71,7 @@ test("the page can be used by keyboard alone", async () => {
   await tabTo("canvas");
   const before = await page.evaluate(() => [...globalThis.prunella.canvasView.viewport.state()]);
   for (const key of ["+", "+", "ArrowRight", "ArrowDown"]) await page.keyboard.press(key);
-  await page.waitForTimeout(600);
+  await waitForView(page);
   const later = await page.evaluate(() => [...globalThis.prunella.canvasView.viewport.state()]);
   assert.ok(
     later[2] > before[2] * 2 && later[0] > before[0] && later[1] > before[1],
@@ -128,9 +127,10 @@ test("on a phone nothing is cut off, and two fingers zoom", async () => {
   await touch("touchStart", 180, 210);
   for (let i = 1; i <= 5; i++) await touch("touchMove", 180 - 12 * i, 210 + 12 * i);
   await touch("touchEnd");
-  await page.waitForTimeout(300);
-  const later = await page.evaluate(() => [...globalThis.prunella.canvasView.viewport.state()]);
-  assert.ok(later[2] > before[2] * 2, `${before} → ${later}`);
+  await page.waitForFunction(
+    (scale) => globalThis.prunella.canvasView.viewport.state()[2] > scale,
+    before[2] * 2,
+  );
   await page.screenshot({ path: join(shots, "phone-results.png"), fullPage: false });
   await context.close();
 });
@@ -155,9 +155,7 @@ test("after the first visit no network is needed", async () => {
     await cache.delete("./models/dcnn-90.safetensors");
   });
   await moveSlider(page, "#ratio", 90);
-  await page.waitForFunction(() => !document.getElementById("alert").hidden, null, {
-    timeout: 30_000,
-  });
+  await page.waitForFunction(() => !document.getElementById("alert").hidden);
   assert.match(await page.textContent("#alert"), /cannot be loaded/);
   assert.equal(await page.inputValue("#ratio"), "50", "the slider says which model is used");
   await context.close();

@@ -31,9 +31,7 @@ async function openTissue() {
 const score = async (page, name) => Number(await page.textContent(`[data-score="${name}"]`));
 
 const hasScores = (page) =>
-  page.waitForFunction(() => document.querySelector("#scores dd") !== null, null, {
-    timeout: 60_000,
-  });
+  page.waitForFunction(() => document.querySelector("#scores dd") !== null);
 
 /** Opens a file of objects by the button of the section. */
 async function openReference(page, name, bytes, mimeType = "application/octet-stream") {

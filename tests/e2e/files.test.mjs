@@ -20,6 +20,7 @@ import {
   shots,
   site,
   tissuePng,
+  waitForImage,
   waitForNuclei,
 } from "./harness.mjs";
 import { tiff } from "./tiff.mjs";
@@ -284,14 +285,6 @@ function native(name, content) {
   return { said: stderr, status, result };
 }
 
-/** Waits until an image is open whose name begins so. */
-function waitForImage(page, start) {
-  return page.waitForFunction(
-    (start) => document.getElementById("image-facts").textContent.startsWith(start),
-    start,
-  );
-}
-
 async function pageAtStart(options) {
   return openPage(browser, `${host.address}${SETTINGS}`, options);
 }
@@ -299,10 +292,7 @@ async function pageAtStart(options) {
 /** Checks that a file gives the program's nuclei and notes; `notes` must be among these. */
 async function assertOpens(page, name, content, notes = []) {
   await dropFile(page, name, content, "");
-  await page.waitForFunction(
-    (name) => document.getElementById("image-facts").textContent.startsWith(`${name},`),
-    name,
-  );
+  await waitForImage(page, `${name},`);
   await waitForNuclei(page);
   assert.equal(await page.isVisible("#alert"), false, name);
   const { said, result } = native(name, content);

@@ -26,8 +26,8 @@ const CHROMIUM = process.env.PRUNELLA_CHROMIUM ?? "/usr/bin/chromium";
 export const NATIVE = process.env.PRUNELLA_PROGRAM ?? join(root, "target/release/prunella");
 /** Largest output of the native program that is read, bytes. */
 const MAX_OUTPUT_BYTES = 1 << 28;
-/** Longest wait for the page, milliseconds. */
-const TIMEOUT_MS = 120_000;
+/** Longest wait for the page, milliseconds: a machine for tests may be slow. */
+export const TIMEOUT_MS = 120_000;
 
 const MEDIA_TYPES = {
   ".html": "text/html",
@@ -87,6 +87,7 @@ export async function openPage(browser, url, options = {}) {
     acceptDownloads: true,
     ...options,
   });
+  context.setDefaultTimeout(TIMEOUT_MS);
   const page = await context.newPage();
   const unexpected = { errors: [], otherHosts: [] };
   page.on("pageerror", (error) => unexpected.errors.push(error.message));
@@ -128,15 +129,60 @@ export async function violations(page) {
 /** Waits until no task runs. */
 export function idle(page) {
   const hasEnded = () => ["idle", "failed"].includes(document.documentElement.dataset.state);
-  return page.waitForFunction(hasEnded, null, { timeout: TIMEOUT_MS });
+  return page.waitForFunction(hasEnded);
 }
 
 /** Waits for nuclei and gives their number. */
 export async function waitForNuclei(page) {
   const hasCount = () => document.getElementById("count").textContent !== "–";
-  await page.waitForFunction(hasCount, null, { timeout: TIMEOUT_MS });
+  await page.waitForFunction(hasCount);
   await idle(page);
   return Number((await page.textContent("#count")).replaceAll(",", ""));
+}
+
+/** Waits until the nuclei of an image follow threshold and corrections, and are listed. */
+export function waitForTable(page) {
+  return page.evaluate(async () => {
+    const { imageSegmentation, reviewSync } = globalThis.prunella;
+    await reviewSync.update();
+    await imageSegmentation.updateTable();
+  });
+}
+
+/** Waits until an image is open whose facts begin so. */
+export function waitForImage(page, start) {
+  return page.waitForFunction(
+    (start) => document.getElementById("image-facts").textContent.startsWith(start),
+    start,
+  );
+}
+
+/** Waits until the status matches a pattern. */
+export function waitForStatus(page, pattern) {
+  return page.waitForFunction(
+    (source) => new RegExp(source).test(document.getElementById("status").textContent),
+    pattern.source,
+  );
+}
+
+/** Waits until the view is drawn where it was moved to. */
+export function waitForView(page) {
+  return page.waitForFunction(() => {
+    const { canvas, viewport } = globalThis.prunella.canvasView;
+    const [x, y, scale] = viewport.state();
+    const [left, top] = viewport.toScreen(x, y);
+    const [right] = viewport.toScreen(x + 1, y);
+    const offset = Math.hypot(left - canvas.width / 2, top - canvas.height / 2);
+    return offset < 0.5 && Math.abs(right - left - scale) < 1e-3 * scale;
+  });
+}
+
+/** Waits until the state has the view, which it has once that has come to rest. */
+export function waitForNotedView(page) {
+  return page.waitForFunction(() => {
+    const { store, canvasView } = globalThis.prunella;
+    return JSON.stringify(store.state.view) === JSON.stringify(canvasView.cssView());
+  });
 }
 
 /** Drops a file on the page. */

@@ -15,7 +15,11 @@ import {
   saveFile,
   shots,
   tissuePng,
+  waitForImage,
   waitForNuclei,
+  waitForStatus,
+  waitForTable,
+  waitForView,
 } from "./harness.mjs";
 import { browser, host } from "./started.mjs";
 import { tiff } from "./tiff.mjs";
@@ -36,13 +40,6 @@ function isInSight(page, selector) {
     return width > 0 && (found === element || element.contains(found));
   });
 }
-
-/** Waits until the status matches a pattern. */
-const waitForStatus = (page, pattern) =>
-  page.waitForFunction(
-    (pattern) => new RegExp(pattern).test(document.getElementById("status").textContent),
-    pattern,
-  );
 
 test("messages stay in sight, and an alert until it is closed or an action succeeds", async () => {
   for (const options of [{}, PHONE]) {
@@ -66,8 +63,11 @@ test("messages stay in sight, and an alert until it is closed or an action succe
     await page.waitForSelector("#alert:not([hidden])");
     await idle(page);
     // It stays while the next action runs, and goes when that succeeds.
-    await page.evaluate(() => void globalThis.prunella.opener.openSample());
-    assert.equal(await page.isVisible("#alert"), true);
+    const isHidden = await page.evaluate(() => {
+      void globalThis.prunella.opener.openSample();
+      return document.getElementById("alert-row").hidden;
+    });
+    assert.equal(isHidden, false);
     await page.waitForSelector("#alert", { state: "hidden" });
     await context.close();
   }
@@ -116,8 +116,7 @@ test("on a phone the picture stays above a sheet of three heights", async () => 
   const [half, smaller] = await heights();
   assert.equal(await isInert(), false);
   await page.tap('[data-section="section-nuclei"]');
-  await page.waitForTimeout(200);
-  assert.ok(await isInSight(page, "#threshold"), "the threshold, together with the picture");
+  while (!(await isInSight(page, "#threshold"))) await page.waitForTimeout(50);
   await page.tap("#sheet-raise");
   const [full, smallest] = await heights();
   assert.ok(closed < 80 && closed < half && half < full, `${[closed, half, full]}`);
@@ -171,9 +170,12 @@ test("magnifications are those of an objective, and need a pixel size", async ()
     [40, 2],
   ]) {
     await page.click(button(magnification));
-    await page.waitForTimeout(900);
+    await page.waitForFunction(
+      (text) => document.getElementById("magnification-now").textContent === text,
+      `${magnification}×`,
+    );
+    await waitForView(page);
     assert.ok(Math.abs((await viewOf(page))[2] - scale) < 1e-6, `${magnification}×`);
-    assert.equal(await page.textContent("#magnification-now"), `${magnification}×`);
     assert.equal(await page.getAttribute(button(magnification), "aria-pressed"), "true");
   }
   // A pixel size that makes no sense is refused and the former one stays.
@@ -212,16 +214,16 @@ test("the overview map shows and moves the view", async () => {
   assert.equal(await page.isVisible("#overview"), false, "the whole image is in view");
   for (let i = 0; i < 4; i++) await page.click("#zoom-in");
   await page.waitForSelector("#overview-map", { state: "visible" });
-  await page.waitForTimeout(900);
+  await waitForView(page);
   const map = await page.locator("#overview-map").boundingBox();
   await page.mouse.click(map.x + map.width * 0.25, map.y + map.height * 0.75);
   const [x, y] = await viewOf(page);
   assert.ok(Math.abs(x - 40) < 2 && Math.abs(y - 90) < 2, `${x}, ${y}`);
-  const isDrawn = await page.$eval("#overview-map", (canvas) => {
-    const { data } = canvas.getContext("2d").getImageData(3, 3, 20, 20);
+  await page.waitForFunction(() => {
+    const context = document.getElementById("overview-map").getContext("2d");
+    const { data } = context.getImageData(3, 3, 20, 20);
     return data.some((value, i) => i % 4 < 3 && value > 0);
   });
-  assert.ok(isDrawn);
   await page.click("#overview-fold");
   assert.equal(await page.isVisible("#overview-map"), false);
   assert.equal(await page.getAttribute("#overview-fold", "aria-expanded"), "false");
@@ -251,11 +253,11 @@ test("the ruler measures by pointer and by keyboard", async () => {
   await page.focus("#canvas");
   await page.keyboard.press("+");
   await page.keyboard.press("+");
-  await page.waitForTimeout(900);
+  await waitForView(page);
   await page.keyboard.press("Enter");
   const from = await viewOf(page);
   await page.keyboard.press("ArrowRight");
-  await page.waitForTimeout(900);
+  await waitForView(page);
   await page.keyboard.press("Enter");
   const to = await viewOf(page);
   const um = Math.hypot(to[0] - from[0], to[1] - from[1]) * 0.5;
@@ -343,7 +345,7 @@ test("with the keyboard on the picture a cross-hair shows where Enter selects", 
   await dropFile(page, "field.png", field);
   await waitForNuclei(page);
   assert.equal(await page.isVisible("#cross-hair"), false);
-  await page.waitForFunction(() => globalThis.prunella.results.nuclei.length > 0);
+  await waitForTable(page);
   await page.evaluate(() => document.getElementById("open").focus());
   for (let i = 0; i < 60; i++) {
     await page.keyboard.press("Shift+Tab");
@@ -370,10 +372,10 @@ test("with the keyboard on the picture a cross-hair shows where Enter selects", 
   });
   await goTo(places.miss[0] + 0.5, places.miss[1] + 0.5);
   await page.keyboard.press("Enter");
-  await waitForStatus(page, "^No nucleus here\\.$");
+  await waitForStatus(page, /^No nucleus here\.$/);
   await goTo(...places.hit);
   await page.keyboard.press("Enter");
-  await waitForStatus(page, "^Nucleus [0-9]+: area ");
+  await waitForStatus(page, /^Nucleus \d+: area /);
   await page.screenshot({ path: join(shots, "cross-hair.png") });
   await context.close();
 });
@@ -386,9 +388,7 @@ test("numbers say of what they are, and a new image has no old time", async () =
   await page.waitForSelector("#histogram svg");
   await page.waitForFunction(() => / s|ms/.test(document.getElementById("time").textContent));
   await dropFile(page, "field.svs", tiff(tissuePng(0, 0, 480, 360)), "");
-  await page.waitForFunction(() =>
-    document.getElementById("image-facts").textContent.includes("field.svs"),
-  );
+  await waitForImage(page, "field.svs");
   assert.match(await page.textContent("#time"), /^–$|per block/, "not that of the image before");
   await idle(page);
   await page.waitForSelector("#slide-estimate:not([hidden])");

@@ -16,7 +16,9 @@ import {
   serve,
   site,
   tissuePng,
+  waitForImage,
   waitForNuclei,
+  waitForTable,
 } from "./harness.mjs";
 
 const field = tissuePng(50, 60, 128, 96);
@@ -39,11 +41,7 @@ test("a shared link gives another person the same result", async () => {
   await dropFile(page, "field.png", field);
   await waitForNuclei(page);
   await page.click("#share-open");
-  await page.waitForFunction(
-    () => /Dice/.test(document.getElementById("share-cost").textContent),
-    null,
-    { timeout: 60_000 },
-  );
+  await page.waitForFunction(() => /Dice/.test(document.getElementById("share-cost").textContent));
   const link = await page.inputValue("#share-link");
   assert.ok(link.length < 16_384, `${link.length} characters`);
   assert.ok(Number(/Dice ([\d.]+)/.exec(await page.textContent("#share-cost"))[1]) > 0.97);
@@ -76,21 +74,20 @@ test("the address reproduces view, threshold, slider and image", async () => {
   await moveSlider(page, "#threshold", 55);
   await moveSlider(page, "#heat", 35);
   await page.click("#zoom-in");
-  await idle(page);
-  await page.waitForTimeout(900);
+  await waitForTable(page);
   const count = Number(await page.textContent("#count"));
+  const parts = ["image_url=", "t=0.55", "v=40,30,7.5", "l=80,30,35", "r=90", "u=1", "p=0.25"];
+  await page.waitForURL(({ href }) => parts.every((part) => href.includes(part)));
   const url = page.url();
-  for (const part of ["image_url=", "t=0.55", "v=40,30,7.5", "l=80,30,35", "r=90", "u=1", "p=0.25"])
-    assert.ok(url.includes(part), `${part} in ${url}`);
   await context.close();
   const again = await openPage(browser, url);
   assert.equal(await waitForNuclei(again.page), count);
   assert.equal(await again.page.inputValue("#threshold"), "55");
   // After another image is opened, the address no longer names the first one.
   await dropFile(again.page, "other.png", tissuePng(0, 0, 64, 64));
+  await waitForImage(again.page, "other.png");
   await waitForNuclei(again.page);
-  await again.page.waitForTimeout(500);
-  assert.ok(!again.page.url().includes("image_url"), again.page.url());
+  await again.page.waitForURL(({ href }) => !href.includes("image_url"));
   // Another link in the same tab is opened.
   await again.page.evaluate(() => (location.hash = "#r=0&i=sample&t=0.4"));
   await again.page.waitForFunction(

@@ -5,7 +5,15 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { idle, openPage, saveFile, shots, tissuePng, waitForNuclei } from "./harness.mjs";
+import {
+  idle,
+  openPage,
+  saveFile,
+  shots,
+  tissuePng,
+  waitForImage,
+  waitForNuclei,
+} from "./harness.mjs";
 import { browser, host } from "./started.mjs";
 
 const SETTINGS = "?device=cpu#r=90&u=1";
@@ -44,8 +52,6 @@ function waitForAll(page) {
   return page.waitForFunction(
     () =>
       !document.getElementById("segment-all").hidden && !globalThis.prunella.manyFiles.isRunning,
-    null,
-    { timeout: 120_000 },
   );
 }
 
@@ -70,7 +76,12 @@ test("all files are segmented, one that fails is named, and one summary holds th
     const nucleus = { label: 1, area_px: 49, centroid: [8.5, 8.5], measurements: null };
     globalThis.prunella.store.apply({ add: { ...nucleus, polygons: [[ring]] } });
   });
-  await page.click("#segment-all");
+  const isHidden = await page.evaluate(() => {
+    const button = document.getElementById("segment-all");
+    button.click();
+    return button.hidden;
+  });
+  assert.ok(isHidden, "a second click begins no second run");
   await waitForAll(page);
   const outcome = await page.textContent("#files-progress-text");
   assert.equal(outcome, "3 of 4 segmented, 1 failed.");
@@ -142,10 +153,7 @@ test("previous and next by button and key; the pixel size stays with its image",
   ]);
   const shown = async () => (await page.textContent("#image-facts")).split(",")[0];
   const waitFor = async (name) => {
-    await page.waitForFunction(
-      (name) => document.getElementById("image-facts").textContent.startsWith(name),
-      name,
-    );
+    await waitForImage(page, name);
     await waitForNuclei(page);
   };
   assert.equal(await shown(), "a.png");

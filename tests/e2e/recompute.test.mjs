@@ -125,7 +125,7 @@ test("a cancelled image goes on, and its nuclei appear before the end", async ()
     };
   });
   await dropFile(page, "field.png", image);
-  await page.waitForSelector("#continue", { state: "visible", timeout: 60_000 });
+  await page.waitForSelector("#continue", { state: "visible" });
   await idle(page);
   const cancelled = await summary(page);
   assert.equal(cancelled.done, 0);

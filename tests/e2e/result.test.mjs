@@ -147,9 +147,7 @@ test("threshold, table, selection and comparison follow the controls", async () 
   await page.waitForFunction(() => document.querySelectorAll("#table tbody tr").length > 3);
   await rows.first().locator("button").click();
   await page.waitForSelector("#table tbody tr:first-child.selected");
-  await page.waitForFunction(() => /v=[\d.]+,[\d.]+,4/.test(location.hash), null, {
-    timeout: 10_000,
-  });
+  await page.waitForFunction(() => /v=[\d.]+,[\d.]+,4/.test(location.hash));
   await page.click("#compare");
   await idle(page);
   await page.waitForFunction(() => globalThis.prunella.canvasView.hasResult[1]);
@@ -167,10 +165,8 @@ test("the slider prunes in the page and the agreement is shown", async () => {
   await dropFile(page, "field.png", tissuePng(0, 0, 128, 128));
   await waitForNuclei(page);
   await moveSlider(page, "#ratio", 80);
-  await page.waitForFunction(
-    () => /^0\.\d+$|^1/.test(document.getElementById("agreement").textContent),
-    null,
-    { timeout: 60_000 },
+  await page.waitForFunction(() =>
+    /^0\.\d+$|^1/.test(document.getElementById("agreement").textContent),
   );
   await idle(page);
   assert.match(await page.textContent("#model-kind"), /without fine-tuning/);
@@ -184,9 +180,7 @@ test("the slider prunes in the page and the agreement is shown", async () => {
 test("a segmentation can be cancelled, and its finished part stays", async () => {
   const { context, page } = await openPage(browser, `${host.address}?device=cpu#r=0`);
   await dropFile(page, "field.png", tissuePng(0, 0, 400, 400));
-  await page.waitForFunction(() => document.getElementById("progress").value > 0.02, null, {
-    timeout: 60_000,
-  });
+  await page.waitForFunction(() => document.getElementById("progress").value > 0.02);
   assert.equal(await page.isVisible("#progress-row"), true);
   await page.click("#cancel");
   await idle(page);
@@ -200,9 +194,7 @@ test("a further action during a segmentation cancels it, and results are never m
   const { context, page, unexpected } = await openPage(browser, `${host.address}?device=cpu#r=0`);
   const image = tissuePng(0, 0, 256, 192);
   await dropFile(page, "field.png", tissuePng(100, 100, 200, 200));
-  await page.waitForFunction(() => document.getElementById("progress").value > 0.02, null, {
-    timeout: 60_000,
-  });
+  await page.waitForFunction(() => document.getElementById("progress").value > 0.02);
   // Another image, movements of the slider, the dialog and a comparison, while blocks are computed.
   await dropFile(page, "field.png", image);
   for (const value of [40, 90, 70, 90]) {
@@ -217,13 +209,9 @@ test("a further action during a segmentation cancels it, and results are never m
     await page.waitForTimeout(130);
   }
   await moveSlider(page, "#ratio", 90);
-  await page.waitForTimeout(300);
+  await page.waitForFunction(() => globalThis.prunella.store.state.model.ratio === 90);
   await page.click("#share-open");
-  await page.waitForFunction(
-    () => /Dice/.test(document.getElementById("share-cost").textContent),
-    null,
-    { timeout: 120_000 },
-  );
+  await page.waitForFunction(() => /Dice/.test(document.getElementById("share-cost").textContent));
   await page.keyboard.press("Escape");
   await page.click("#compare");
   await waitForNuclei(page);

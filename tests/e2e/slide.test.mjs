@@ -199,7 +199,7 @@ test("a server that breaks off, sends wrong bytes or knows no ranges gives a mes
     await page.waitForTimeout(200);
   };
   const alert = async () => {
-    const shown = await page.waitForSelector("#alert:not([hidden])", { timeout: 20_000 });
+    const shown = await page.waitForSelector("#alert:not([hidden])");
     return shown.textContent();
   };
   // It breaks off after the directories: tiles fail, and a message is shown.
@@ -258,18 +258,22 @@ test("requests for tiles that left the view are cancelled", async () => {
   assert.equal(outcome, "AbortError");
   const cancelled = await page.evaluate(async () => {
     const { engine, canvasView } = globalThis.prunella;
+    const requested = [];
     const cancelled = [];
     const { call } = engine;
     engine.call = (name, ...args) => {
+      if (name === "readSlideTile" || name === "drawSlideTile") requested.push(args[0]);
       if (name === "cancelSlideTiles") cancelled.push(...args[0]);
       return call.call(engine, name, ...args);
     };
     // Without the tiles that were drawn before.
     canvasView.setImage(canvasView.width, canvasView.height, true);
-    for (const x of [450, 60]) {
+    for (const [x, list] of [[450, requested], [60, cancelled]]) {
       canvasView.viewport.setState(x, 60, 40);
       canvasView.requestFrame();
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      for (let i = 0; i < 500 && !list.some((request) => request.endsWith(":0/0/1")); i++) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
     }
     return cancelled;
   });

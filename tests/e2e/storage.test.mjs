@@ -12,7 +12,10 @@ import {
   serve,
   shots,
   site,
+  TIMEOUT_MS,
   tissuePng,
+  waitForImage,
+  waitForNotedView,
   waitForNuclei,
 } from "./harness.mjs";
 import { browser, host } from "./started.mjs";
@@ -78,11 +81,7 @@ test("a reload brings back image, settings, corrections and view", async () => {
   await idle(page);
   await addNuclei(page, 2);
   await page.click("#zoom-in");
-  // The state has the view once it has come to rest.
-  await page.waitForFunction(() => {
-    const { store, canvasView } = globalThis.prunella;
-    return JSON.stringify(store.state.view) === JSON.stringify(canvasView.cssView());
-  });
+  await waitForNotedView(page);
   const before = await page.evaluate(() => globalThis.prunella.store.state);
   await settled(page);
   await page.evaluate(() => history.replaceState(null, "", location.pathname + "?device=cpu"));
@@ -132,8 +131,6 @@ test("results come back without being computed again, those of a slide too", asy
       await idle(page);
     }
     const count = await waitForNuclei(page);
-    await page.waitForFunction(() => globalThis.prunella.results.nuclei.length > 0);
-    await page.waitForTimeout(900);
     await settled(page);
     await page.addInitScript(() => {
       globalThis.firstBlocks = () => document.documentElement.dataset.firstBlock;
@@ -152,7 +149,7 @@ test("a new tab goes on with the last image; a link with a model does not open i
   await settled(page);
   await page.click("#share-open");
   const hasLink = () => document.getElementById("share-link").value.includes("m=");
-  await page.waitForFunction(hasLink, null, { timeout: 60_000 });
+  await page.waitForFunction(hasLink);
   const link = await page.inputValue("#share-link");
   await page.close();
   const tomorrow = await context.newPage();
@@ -179,7 +176,7 @@ test("a reload in the middle of a segmentation opens the image and segments it a
   const { context, page } = await openPage(browser, address);
   await page.mouse.click(5, 5);
   await dropFile(page, "large.png", large);
-  await page.waitForFunction(() => globalThis.prunella.isSegmenting, null, { timeout: 60_000 });
+  await page.waitForFunction(() => globalThis.prunella.isSegmenting);
   await addNuclei(page, 1);
   await settled(page);
   assert.equal(await page.evaluate(() => globalThis.prunella.isSegmenting), true);
@@ -210,12 +207,10 @@ test("what is kept belongs to its image", async () => {
   await idle(page);
   await addNuclei(page, 3);
   for (let i = 0; i < 3; i++) await page.click("#zoom-in");
-  await page.waitForTimeout(700);
+  await waitForNotedView(page);
   const zoomed = await page.evaluate(() => globalThis.prunella.canvasView.cssView()[2]);
   await dropFile(page, "other.png", other);
-  await page.waitForFunction(() =>
-    document.getElementById("image-facts").textContent.startsWith("other"),
-  );
+  await waitForImage(page, "other");
   await waitForNuclei(page);
   assert.equal(await marksOf(page), 0);
   assert.equal(await page.inputValue("#mpp"), "");
@@ -223,16 +218,12 @@ test("what is kept belongs to its image", async () => {
   assert.ok(scale < zoomed / 2, "the view is of the whole image");
   // The same image by another name.
   await dropFile(page, "renamed.png", field);
-  await page.waitForFunction(() =>
-    document.getElementById("image-facts").textContent.startsWith("renamed"),
-  );
+  await waitForImage(page, "renamed");
   await waitForNuclei(page);
   assert.equal(await marksOf(page), 3);
   assert.equal(await page.inputValue("#mpp"), "0.4");
   await page.click("#sample-again");
-  await page.waitForFunction(() =>
-    document.getElementById("image-facts").textContent.startsWith("sample"),
-  );
+  await waitForImage(page, "sample");
   await waitForNuclei(page);
   assert.equal(await page.inputValue("#mpp"), "0.25");
   assert.equal(await marksOf(page), 0);
@@ -292,7 +283,7 @@ test("everything can be forgotten, and nothing kept at all", async () => {
   );
   // The open image is not kept again behind one's back.
   await addNuclei(page, 1, 40);
-  await page.waitForTimeout(900);
+  await settled(page);
   await reload(page);
   assert.equal(await page.isVisible("#drop-hint"), true);
   await page.click("#privacy summary");
@@ -300,7 +291,7 @@ test("everything can be forgotten, and nothing kept at all", async () => {
   await dropFile(page, "field.png", field);
   await waitForNuclei(page);
   await addNuclei(page, 1);
-  await page.waitForTimeout(900);
+  await settled(page);
   await reload(page);
   assert.equal(await page.isVisible("#drop-hint"), true);
   const names = await page.evaluate(async () => {
@@ -403,8 +394,7 @@ test("a state of another version or with damage is refused with a sentence", asy
   for (const [store, change, sentence] of changes) {
     const { context, page } = await pageWith(field);
     await addNuclei(page, 2);
-    // The view is noted a moment later.
-    await page.waitForTimeout(900);
+    await waitForNotedView(page);
     await settled(page);
     await changeStore(page, store, change);
     await reload(page);
@@ -425,6 +415,7 @@ test("a state of another version or with damage is refused with a sentence", asy
 
 test("without storage, or without room, the page works and says what is not kept", async () => {
   const context = await browser.newContext({ viewport: { width: 1200, height: 800 } });
+  context.setDefaultTimeout(TIMEOUT_MS);
   const page = await context.newPage();
   await page.addInitScript(() => {
     Object.defineProperty(globalThis, "indexedDB", { get: () => undefined });
@@ -455,24 +446,27 @@ test("without storage, or without room, the page works and says what is not kept
 test("the oldest images make room, never the open one", async () => {
   const { context, page } = await pageWith(field, "1.png");
   for (const [i, bytes] of [other, large].entries()) {
+    // At once, before the table is shown: the result of the image before is kept all the same.
     await dropFile(page, `${i + 2}.png`, bytes);
-    await page.waitForFunction(
-      (name) => document.getElementById("image-facts").textContent.startsWith(name),
-      `${i + 2}.png`,
-    );
+    await waitForImage(page, `${i + 2}.png`);
     await waitForNuclei(page);
-    await settled(page);
   }
-  const names = () =>
+  await settled(page);
+  const documents = () =>
     page.evaluate(async () => {
       const storage = await globalThis.prunella.persistence.storage();
-      return (await storage.listDocuments()).map(({ name }) => name);
+      return storage.listDocuments();
     });
+  const names = async () => (await documents()).map(({ name }) => name);
   assert.deepEqual(await names(), ["3.png", "2.png", "1.png"]);
+  const kept = await documents();
+  for (const { name, nuclei, bytes } of kept) assert.ok(nuclei > 0 && bytes.results > 0, name);
+  // Room for two of them, and for the changes of the open one.
+  const [last, before] = kept.map(({ bytes }) => bytes.image + bytes.results + bytes.state);
   await page.evaluate(async (limit) => {
     const storage = await globalThis.prunella.persistence.storage();
     storage.setLimit(limit);
-  }, large.length + other.length + 20_000);
+  }, last + before + 10_000);
   await addNuclei(page, 1);
   await settled(page);
   assert.deepEqual(await names(), ["3.png", "2.png"]);
@@ -491,8 +485,6 @@ test("with the server gone the page, all its models and what is kept are there",
   const { context, page } = await openPage(browser, own.address + SETTINGS);
   await page.waitForFunction(
     () => document.getElementById("offline").textContent === "Works offline, with all models.",
-    null,
-    { timeout: 60_000 },
   );
   await dropFile(page, "field.png", field);
   await waitForNuclei(page);
@@ -512,7 +504,6 @@ test("with the server gone the page, all its models and what is kept are there",
       (ratio) => globalThis.prunella.model.kind === "shipped" &&
         Math.round(globalThis.prunella.model.facts.ratio * 100) >= ratio - 10,
       ratio,
-      { timeout: 60_000 },
     );
   }
   await later.click("#compare");

@@ -12,6 +12,9 @@ import {
   tissuePng,
   violations,
   waitForNuclei,
+  waitForStatus,
+  waitForTable,
+  waitForView,
 } from "./harness.mjs";
 import { browser, host } from "./started.mjs";
 
@@ -22,7 +25,7 @@ async function openField(options = {}) {
   const opened = await openPage(browser, `${host.address}?device=cpu#r=90&u=1`, options);
   await dropFile(opened.page, "field.png", field);
   await waitForNuclei(opened.page);
-  await opened.page.waitForFunction(() => globalThis.prunella.results.nuclei.length > 0);
+  await waitForTable(opened.page);
   return opened;
 }
 
@@ -36,13 +39,6 @@ function numbers(page) {
     const count = Number(document.getElementById("count").textContent.replaceAll(",", ""));
     return { model, accepted, added, rejected, count };
   });
-}
-
-async function waitForStatus(page, pattern) {
-  await page.waitForFunction(
-    (source) => new RegExp(source).test(document.getElementById("status").textContent),
-    pattern.source,
-  );
 }
 
 /** CSS position in the page of the centroid of a nucleus of the model, the n-th of the table. */
@@ -142,7 +138,7 @@ test("twenty mixed steps undone give the first files, byte for byte", async () =
   const { context, page } = await openField();
   const first = await exports(page);
   const done = await page.evaluate(async () => {
-    const { editing, results, store } = globalThis.prunella;
+    const { editing, imageSegmentation, results, store } = globalThis.prunella;
     let steps = 0;
     const names = new Set();
     const listen = store.subscribe((state) => state.undo && names.add(state.undo));
@@ -174,6 +170,7 @@ test("twenty mixed steps undone give the first files, byte for byte", async () =
         if (store.state.undo === "split a nucleus" && undo !== store.state.undo) steps += 1;
       } else {
         store.apply({ threshold: i % 2 ? 0.5 : 0.45 });
+        await imageSegmentation.updateTable();
         steps += 1;
       }
     }
@@ -187,8 +184,7 @@ test("twenty mixed steps undone give the first files, byte for byte", async () =
     const { store, editing } = globalThis.prunella;
     while (store.state.undo !== null) await editing.step("undo");
   });
-  await page.waitForTimeout(1000);
-  await waitForNuclei(page);
+  await waitForTable(page);
   assert.deepEqual(await exports(page), first);
   await context.close();
 });
@@ -241,8 +237,6 @@ test("a row of the table shows its nucleus, and the keys decide there", async ()
   await page.waitForSelector("#object-card:not([hidden])");
   await page.locator("#table tbody button").nth(3).focus();
   await page.keyboard.press("Enter");
-  await page.waitForFunction(() => globalThis.prunella.editing.selected.length === 1);
-  await page.waitForTimeout(500);
   await page.keyboard.press("x");
   await waitForStatus(page, /Rejected/);
   assert.equal((await numbers(page)).count, count - 1);
@@ -264,7 +258,7 @@ test("another threshold keeps what was decided", async () => {
   await waitForStatus(page, /Accepted/);
   const before = await numbers(page);
   await moveSlider(page, "#threshold", 60);
-  await page.waitForTimeout(1500);
+  await waitForTable(page);
   const now = await numbers(page);
   assert.equal(now.rejected, 1);
   assert.equal(now.accepted, 1);
@@ -299,6 +293,40 @@ test("the queue begins with the least certain nuclei and goes on after a decisio
   await context.close();
 });
 
+test("keys and clicks act in their order, however late the worker answers", async () => {
+  const { context, page } = await openField();
+  await page.evaluate(() => {
+    const { engine } = globalThis.prunella;
+    const { callJson } = engine;
+    engine.callJson = async (name, ...args) => {
+      const answer = await callJson.call(engine, name, ...args);
+      await new Promise((resolve) => setTimeout(resolve, 150));
+      return answer;
+    };
+  });
+  const [first, second] = await page.evaluate(() => {
+    const { results } = globalThis.prunella;
+    const one = results.neighbour(undefined, 1);
+    return [one, results.neighbour(one.label, 1)].map(({ x, y }) => ({ x, y }));
+  });
+  await page.focus("#canvas");
+  for (const key of [".", "x", ".", "a", ",", "t", "x", "Escape", "Control+z"]) {
+    await page.keyboard.press(key);
+  }
+  await waitForStatus(page, /Undone: reject a nucleus/);
+  const decided = await page.evaluate(async () => {
+    const { results, reviewSync } = globalThis.prunella;
+    await reviewSync.update();
+    const marked = results.nuclei.filter(({ status }) => status !== 0);
+    return marked.map(({ x, y, status }) => ({ x, y, status }));
+  });
+  assert.notDeepEqual(first, second);
+  assert.deepEqual(decided, [{ ...second, status: 1 }], "the second one is accepted");
+  assert.equal(await page.isVisible("#object-card"), false);
+  assert.equal(await page.isVisible("#alert"), false);
+  await context.close();
+});
+
 test("everything by keyboard alone", async () => {
   const { context, page } = await openField();
   const { count } = await numbers(page);
@@ -311,8 +339,9 @@ test("everything by keyboard alone", async () => {
   await waitForStatus(page, /Taken back/);
   assert.equal((await numbers(page)).count, count);
   // The view has moved to the nucleus: the cross-hair is at its centre.
-  await page.waitForTimeout(600);
+  await waitForView(page);
   await page.keyboard.press("Escape");
+  await page.waitForSelector("#object-card", { state: "hidden" });
   await page.keyboard.press("Enter");
   await page.waitForSelector("#object-card:not([hidden])");
   await page.keyboard.press("Tab");
@@ -329,12 +358,12 @@ test("everything by keyboard alone", async () => {
   await waitForStatus(page, /Added|No nucleus is found here/);
   await page.keyboard.press("s");
   await page.keyboard.press("ArrowUp");
-  await page.waitForTimeout(500);
+  await waitForView(page);
   await page.keyboard.press("Enter");
   await waitForStatus(page, /First point set/);
   await page.keyboard.press("ArrowDown");
   await page.keyboard.press("ArrowDown");
-  await page.waitForTimeout(500);
+  await waitForView(page);
   await page.keyboard.press("Enter");
   await waitForStatus(page, /Split into|crosses no nucleus/);
   await page.keyboard.press("Escape");
@@ -385,8 +414,10 @@ test("on a phone one finger paints and two move", async () => {
   await send("touchStart", [x, y], [x + 60, y]);
   for (let i = 1; i <= 6; i++) await send("touchMove", [x - 4 * i, y], [x + 60 + 4 * i, y]);
   await send("touchEnd");
-  await page.waitForTimeout(300);
-  assert.ok((await viewOf())[2] > before[2] * 1.3, "two fingers zoom");
+  await page.waitForFunction(
+    (scale) => globalThis.prunella.canvasView.cssView()[2] > scale,
+    before[2] * 1.3,
+  );
   assert.equal((await numbers(page)).count, count + 1);
   await page.tap("[data-tool=look]");
   await page.evaluate(() => globalThis.prunella.editing.select([]));

@@ -51,6 +51,39 @@ fn prune_writes_a_smaller_model_and_a_plan_that_gives_the_same_again() {
 }
 
 #[test]
+fn prune_ranks_by_other_criteria_and_the_card_names_them_and_their_tiles() {
+    let dir = tempfile::tempdir().expect("folder");
+    let model = saved(dcnn([4, 6, 8], 16, 2), dir.path());
+    let data = tiles(1, 90);
+    let out = dir.path().join("pruned.safetensors");
+    let prune = ["prune", text(&model), "--ratio", "0.5", "--out", text(&out), "--criterion"];
+    let folder = ["--data", text(data.path()), "--patches", "40"];
+    run_json(&[&prune[..], &["taylor"], &folder].concat());
+    let card = run_json(&["info", text(&out)])["card"].clone();
+    let history = card["history"].as_array().expect("history");
+    let step = history.last().expect("a step");
+    assert_eq!(step["criterion"], "taylor");
+    assert_eq!((step["patches"].as_u64(), step["seed"].as_u64()), (Some(40), Some(1)));
+    assert_eq!(step["tiles"].as_array().map(Vec::len), Some(1));
+    run_json(&[&prune[..], &["fpgm"]].concat());
+    for (rest, reason) in [
+        (vec!["apoz"], "--data"),
+        (vec!["bn"], "batch normalisation"),
+        ([&["l2"][..], &folder].concat(), "weights alone"),
+    ] {
+        let (code, _, err) = run(&[&prune[..], &rest].concat());
+        assert_eq!(code, Some(2));
+        assert!(err.contains(reason), "{err}");
+    }
+    let ratios = ["prune", text(&model), "--out", text(&out), "--ratios"];
+    run_json(&[&ratios[..], &["conv=0.5,hidden=0.75,conv1=0"]].concat());
+    let card = run_json(&["info", text(&out)])["card"].clone();
+    let widths = &card["architecture"];
+    assert_eq!(widths["filters"], serde_json::json!([4, 3, 4]));
+    assert_eq!(widths["hidden"], 4);
+}
+
+#[test]
 fn segment_writes_three_pictures_of_the_images_size_whatever_the_block() {
     let dir = tempfile::tempdir().expect("folder");
     let model = saved(dcnn([3, 5, 8], 16, 2), dir.path());

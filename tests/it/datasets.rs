@@ -212,3 +212,67 @@ fn files_get_the_permissions_that_the_umask_leaves() {
         assert_eq!(out.metadata().expect("model").permissions().mode() & 0o777, mode, "{umask}");
     }
 }
+
+#[test]
+fn data_sets_state_what_they_are_and_are_mixed_resampled_and_scored_apart() {
+    let dir = tempfile::tempdir().expect("folder");
+    let model = model(dir.path());
+    let (fine, coarse) = (tiles(2, 120), tiles(1, 120));
+    std::fs::write(
+        fine.path().join("dataset.toml"),
+        "name = 'fine'\nmpp_um = 0.25\nlicence = 'CC BY 4.0'\ncitation = 'A 2018'\n\
+         [splits]\ntest = ['tile1']\n",
+    )
+    .expect("file");
+    std::fs::write(
+        coarse.path().join("dataset.toml"),
+        "name = 'coarse'\nmpp_um = 0.5\nlicence = 'CC BY-NC-SA 4.0'\n",
+    )
+    .expect("file");
+    let report = run_json(&["data", "check", text(fine.path())]);
+    assert_eq!(report["dataset"]["name"], "fine");
+    assert_eq!(report["tiles"][1]["splits"][0], "test");
+    assert_eq!(report["other_files"].as_array().map(Vec::len), Some(0), "{report}");
+
+    let both = ["--data", text(fine.path()), "--data", text(coarse.path())];
+    let evaluate = ["evaluate", "--model", text(&model), "--device", "cpu", "--split", "test"];
+    let scores = run_json(&[&evaluate[..], &both].concat());
+    // The set without such a split is used whole.
+    assert_eq!(scores["sets"][0]["tile_count"], 1);
+    assert_eq!(scores["sets"][1]["name"], "coarse");
+    assert!(scores["sets"][1]["mean_aji_plus"].is_number(), "{scores}");
+    let names: Vec<_> = (0..2).map(|i| scores["tiles"][i]["name"].as_str()).collect();
+    assert_eq!(names, [Some("tile1"), Some("tile0")]);
+    let unknown = [&evaluate[..5], &["--split", "other"], &both].concat();
+    let (code, _, err) = run(&unknown);
+    assert!(code == Some(2) && err.contains("test of fine"), "{err}");
+
+    let out = dir.path().join("mixed.safetensors");
+    let weighted = format!("{}=3", coarse.path().display());
+    let finetune = [
+        "finetune",
+        text(&model),
+        "--data",
+        text(fine.path()),
+        "--data",
+        &weighted,
+        "--patches",
+        "60",
+        "--epochs",
+        "1",
+        "--augment",
+        "wide",
+        "--device",
+        "cpu",
+        "--out",
+        text(&out),
+    ];
+    run_json(&finetune);
+    let card = &run_json(&["info", text(&out)])["card"];
+    assert_eq!(card["data_sources"][0]["citation"], "A 2018");
+    assert_eq!(card["mpp_um"], 0.25, "the coarse tile is resampled");
+    let licence = card["licence"].as_str().expect("licence");
+    assert!(licence.contains("BY-NC-SA"), "{licence}");
+    let history = card["history"].as_array().expect("history");
+    assert_eq!(history.last().expect("step")["tile_weights"][2], 3.0);
+}

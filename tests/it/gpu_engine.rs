@@ -74,6 +74,8 @@ fn integers_are_equal_bit_for_bit_at_any_width_size_and_phase() {
     let networks = [
         dcnn([1, 1, 1], 3, 2),
         dcnn([3, 5, 8], 20, 2),
+        dcnn([3, 5, 8], 20, 3),
+        dcnn([2, 3, 5], 9, 4),
         dcnn([17, 18, 33], 37, 2),
         dccn(5, 6, 3, [5, 9, 5], 2),
     ];
@@ -99,6 +101,7 @@ fn real_weights_agree_within_the_stated_tolerance() {
         Architecture::paper_dcnn(),
         dcnn([13, 25, 40], 1024, 2),
         dcnn([3, 5, 8], 102, 2),
+        dcnn([8, 8, 12], 36, 3),
         dccn(6, 12, 3, [12, 25, 51], 2),
     ];
     for architecture in networks {

@@ -89,7 +89,7 @@ const FOREIGN: [(&str, &[&str]); 38] = [
     ("egui_wgpu", &["desktop/window_surface"]),
     ("egui_winit", &["desktop/window"]),
     ("winit", &["desktop/window", "desktop/window_input", "desktop/window_surface"]),
-    ("toml", &["study/design"]),
+    ("toml", &["dataset/dataset_file", "study/design"]),
     ("indicatif", &["cli"]),
     ("ctrlc", &["cli/output"]),
     ("quick_xml", &["outlines/xml", "outlines/imagescope_writer", "slide/xml"]),

@@ -10,20 +10,25 @@ use crate::model::{DenseConv, DensePlan, DenseStep, Graph, Model, Node, Op};
 
 /// Slot of the input.
 const INPUT: usize = 0;
+/// Most outputs of the last layer of the dense form: a thread holds them in one vector.
+const MAX_CLASSES: usize = 4;
 
 /// The dense form on a whole block.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a network that has no dense form or not two classes.
+/// [`Error::Unsupported`] for a network that has no dense form or more than four classes.
 pub(super) fn dense(model: &Model) -> Result<Program> {
     /// Slot of the logits, behind the input and two for the passes in turn.
     const LOGITS: usize = 3;
     let plan = DensePlan::new(model.graph())?;
-    if plan.classes() != 2 {
-        return Err(Error::unsupported("The GPU engine needs two classes"));
+    let classes = plan.classes();
+    if !(2..=MAX_CLASSES).contains(&classes) {
+        return Err(Error::unsupported(format!(
+            "The GPU engine takes 2 to {MAX_CLASSES} classes; this network has {classes}"
+        )));
     }
     let mut constants = Constants::default();
-    let mut slot_channels = vec![3, 0, 0, 2];
+    let mut slot_channels = vec![3, 0, 0, classes];
     let mut passes = Vec::with_capacity(plan.steps.len() + 1);
     let mut source = INPUT;
     for step in &plan.steps {
@@ -45,7 +50,7 @@ pub(super) fn dense(model: &Model) -> Result<Program> {
         source = target;
     }
     passes.push(head(model, &plan, &mut constants, source, LOGITS));
-    Ok(Program { passes, constants: constants.0, slot_channels, phased: false, classes: 2 })
+    Ok(Program { passes, constants: constants.0, slot_channels, phased: false, classes })
 }
 
 /// Both fully connected layers in one pass; the hidden values stay in registers.
@@ -58,8 +63,8 @@ fn head(
 ) -> GpuPass {
     let weights = dense_weights(model, &plan.hidden);
     let mut pass = dense_layer(constants, &weights, &plan.hidden, source, target);
-    if let Variant::Layer { vectors, head, .. } = &mut pass.variant {
-        *head = true;
+    if let Variant::Layer { vectors, head_classes, .. } = &mut pass.variant {
+        *head_classes = plan.classes() as u32;
         let output = model.array(&plan.output.weight_name());
         let bias = model.array(&plan.output.bias_name());
         pass.head_offset = constants.push_head(output, bias, *vectors as usize);
@@ -105,7 +110,7 @@ fn layer_pass(
         padded: false,
         normed: false,
         relu: activation == Activation::Relu,
-        head: false,
+        head_classes: 0,
     };
     GpuPass {
         weights_offset: offsets.weights,

@@ -77,9 +77,6 @@ impl GpuEngine {
     /// [`Error::Unsupported`] for a network the passes do not cover, [`Error::Gpu`] when the driver
     /// refuses.
     pub fn new(gpu: Arc<Gpu>, model: &Model) -> Result<Self> {
-        if model.card().architecture.classes() != 2 {
-            return Err(Error::unsupported("The GPU engine needs two classes"));
-        }
         let (form, program) = match model.card().architecture {
             Architecture::Dcnn { .. } => (Form::Dense, lower::dense(model)?),
             Architecture::Dccn { .. } => (Form::Batches, lower::batch(model)?),
@@ -129,11 +126,12 @@ impl GpuEngine {
                     }
                 }
                 let mut buffers = self.take_buffers(&self.batch_layout()?)?;
-                let mut logits = Vec::with_capacity(places.len() * 2);
+                let classes = self.head.classes();
+                let mut logits = Vec::with_capacity(places.len() * classes);
                 for batch in places.chunks(self.patch_batch()) {
                     let pending = self.start_batch(&mut buffers, image, batch)?;
                     let planes = pending.result(&self.gpu).await?;
-                    logits.extend(interleave(&planes, self.patch_batch(), batch.len()));
+                    logits.extend(interleave(&planes, classes, self.patch_batch(), batch.len()));
                 }
                 self.return_buffers(buffers);
                 Ok(logits)
@@ -216,7 +214,8 @@ impl GpuEngine {
             }
             if let Some((first, len, pending)) = std::mem::replace(&mut under_way, started) {
                 let planes = pending.result(&self.gpu).await?;
-                grid.put(first, &interleave(&planes, self.patch_batch(), len), &self.head);
+                let logits = interleave(&planes, self.head.classes(), self.patch_batch(), len);
+                grid.put(first, &logits, &self.head);
                 control.report(batch as u64, batches as u64);
             }
         }
@@ -339,10 +338,10 @@ impl GpuEngine {
 }
 
 /// `[class][patch]` to `[patch][class]` for the patches in use.
-fn interleave(planes: &[f32], batch: usize, used: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(used * 2);
+fn interleave(planes: &[f32], classes: usize, batch: usize, used: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(used * classes);
     for patch in 0..used {
-        out.extend([planes[patch], planes[batch + patch]]);
+        out.extend((0..classes).map(|class| planes[class * batch + patch]));
     }
     out
 }

@@ -5,8 +5,8 @@
 //! weights  [group][channel][column][row][filter of group]    zeros for absent filters
 //! bias     [group][filter of group]
 //! norm     [channel] (scale, shift, 0, 0)
-//! head     (bias of class 0, bias of class 1, 0, 0), then for every four hidden units a vector of
-//!          their weights for class 0 and one for class 1
+//! head     biases of up to four classes, then for every four hidden units a vector of their weights
+//!          for each class
 //! ```
 //!
 //! A group is `4 · vectors` filters, which one thread computes.
@@ -98,11 +98,11 @@ impl Constants {
         offset
     }
 
-    /// Appends the last layer, `[class][unit]` with two classes, for units in groups of
+    /// Appends the last layer, `[class][unit]` with up to four classes, for units in groups of
     /// `4 · vectors`.
     pub(super) fn push_head(&mut self, weights: &[f32], bias: &[f32], vectors: usize) -> usize {
-        let offset = self.push(&bias[..2]);
-        let units = weights.len() / 2;
+        let offset = self.push(bias);
+        let units = weights.len() / bias.len();
         for first in (0..units.next_multiple_of(4 * vectors)).step_by(4) {
             for of_class in weights.chunks_exact(units) {
                 let mut vector = [0.0; 4];

@@ -89,13 +89,14 @@ fn compile(
     variant: Variant,
 ) -> wgpu::ComputePipeline {
     let constants = match variant {
-        Variant::Layer { kernel, vectors, padded, normed, relu, head } => vec![
+        Variant::Layer { kernel, vectors, padded, normed, relu, head_classes } => vec![
             ("KERNEL", f64::from(kernel)),
             ("VECTORS", f64::from(vectors)),
             ("PADDED", f64::from(u8::from(padded))),
             ("NORMED", f64::from(u8::from(normed))),
             ("RELU", f64::from(u8::from(relu))),
-            ("HEAD", f64::from(u8::from(head))),
+            ("HEAD", f64::from(u8::from(head_classes > 0))),
+            ("CLASSES", f64::from(head_classes.max(2))),
         ],
         Variant::Pool { kernel, kind } => vec![
             ("KERNEL", f64::from(kernel)),

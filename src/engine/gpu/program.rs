@@ -81,7 +81,7 @@ pub struct LayerParameters {
     pub bias_offset: u32,
     /// Scale and shift of each input channel, if the variant is `normed`.
     pub norm_offset: u32,
-    /// Last layer, if the variant is `head`.
+    /// Last layer, if the variant computes it.
     pub head_offset: u32,
 }
 
@@ -144,8 +144,8 @@ pub(super) enum Variant {
         normed: bool,
         /// Whether a ReLU follows.
         relu: bool,
-        /// Whether the last layer follows in the same pass.
-        head: bool,
+        /// Outputs of the last layer, 2 to 4, where it follows in the same pass; else 0.
+        head_classes: u32,
     },
     Pool {
         kernel: u32,
@@ -357,12 +357,13 @@ impl GpuPass {
                 parameters = Parameters::Pool(pool);
                 threads = [pool.width, pool.height, pool.channels];
             }
-            Variant::Layer { vectors, head, .. } => {
+            Variant::Layer { vectors, head_classes, .. } => {
                 let groups = to_u32(self.filters).div_ceil(4 * vectors);
                 parameters = Parameters::Layer(self.layer_parameters(&pool, groups));
                 // A thread computes four rows, `dilation` apart.
                 let thread_rows = to.height.div_ceil(4 * self.dilation) * self.dilation;
-                threads = [pool.width, to_u32(thread_rows), if head { 1 } else { groups }];
+                let depth = if head_classes > 0 { 1 } else { groups };
+                threads = [pool.width, to_u32(thread_rows), depth];
             }
         }
         Dispatch {

@@ -20,8 +20,8 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn dense_passes_equal_the_definition_on_integers_at_any_width() {
-    for filters in [[1, 1, 1], [3, 5, 8], [17, 18, 33]] {
-        let model = integer_model(dcnn(filters, 21, 2));
+    for (filters, classes) in [([1, 1, 1], 2), ([3, 5, 8], 3), ([17, 18, 33], 2), ([2, 3, 5], 4)] {
+        let model = integer_model(dcnn(filters, 21, classes));
         let image = black_and_white(11, 6).expect("image");
         let block = Block { row: 1, column: 2, width: 9, height: 5 };
         let program = lower::dense(&model).expect("program");
@@ -30,12 +30,13 @@ fn dense_passes_equal_the_definition_on_integers_at_any_width() {
         let layout = program.lay_out(width, height, 1, LIMIT_BYTES).expect("layout");
         let input = block_values(&image, block);
         let got = twin::run(&program, &layout, &input[..layout.slot_len[0]]);
-        assert_eq!(got.len(), block.width * block.height * 2);
+        assert_eq!(got.len(), block.width * block.height * classes);
         for (y, x) in [(0, 0), (2, 5), (4, 8)] {
             let want = patch_logits(&model, &patch_at(&image, block.row + y, block.column + x));
             assert!(want.iter().any(|z| *z != 0.0), "the network gives other values than zero");
             let pixel = y * block.width + x;
-            assert_eq!(bits(&got[2 * pixel..][..2]), bits(&want), "{filters:?} ({y}, {x})");
+            let got = &got[classes * pixel..][..classes];
+            assert_eq!(bits(got), bits(&want), "{filters:?} ({y}, {x})");
         }
     }
 }
@@ -45,12 +46,12 @@ fn batch_logits(program: &Program, patches: &[Vec<f32>], patch_batch: usize) -> 
     let input = arrange(program, patches, patch_batch);
     let layout = program.lay_out(side, side, patch_batch, LIMIT_BYTES).expect("layout");
     let planes = twin::run(program, &layout, &input);
-    super::interleave(&planes, patch_batch, patches.len())
+    super::interleave(&planes, program.classes, patch_batch, patches.len())
 }
 
 #[test]
 fn batch_passes_equal_the_definition_on_integers() {
-    for architecture in [dccn(4, 6, 3, [5, 5, 5], 2), dccn(17, 5, 2, [3, 9, 4], 2)] {
+    for architecture in [dccn(4, 6, 3, [5, 5, 5], 2), dccn(17, 5, 2, [3, 9, 4], 3)] {
         let model = integer_model(architecture);
         let image = black_and_white(60, 58).expect("image");
         let patches = [patch_at(&image, 30, 31), patch_at(&image, 0, 57)];
@@ -75,6 +76,7 @@ fn a_block_beyond_the_limit_is_refused_before_any_buffer_is_made() {
 #[test]
 fn the_network_with_padding_has_no_dense_form() {
     assert!(lower::dense(&integer_model(dccn(2, 2, 2, [2, 2, 2], 2))).is_err());
+    assert!(lower::dense(&integer_model(dcnn([1, 1, 1], 1, 5))).is_err(), "more classes");
 }
 
 /// Name and offset of each field of a shader's uniform, as naga lays it out.

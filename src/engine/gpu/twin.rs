@@ -45,11 +45,11 @@ struct LayerPass<'a> {
 
 impl LayerPass<'_> {
     fn run(&self, target: &mut [f32]) {
-        let Variant::Layer { head, .. } = self.variant else { return };
+        let Variant::Layer { head_classes, .. } = self.variant else { return };
         for y in 0..self.p.height {
             for x in 0..self.p.width {
-                if head {
-                    self.logits(x, y, target);
+                if head_classes > 0 {
+                    self.logits(head_classes, x, y, target);
                 } else {
                     for filter in 0..self.p.filters {
                         let index = self.p.target_offset
@@ -110,18 +110,19 @@ impl LayerPass<'_> {
         value
     }
 
-    /// Both logits of one pixel, from its hidden units.
-    fn logits(&self, x: u32, y: u32, target: &mut [f32]) {
-        let first = (2 * (y * self.p.width + x)) as usize;
-        target[first] = self.constant(self.p.head_offset, 0);
-        target[first + 1] = self.constant(self.p.head_offset, 1);
+    /// The logits of one pixel, from its hidden units.
+    fn logits(&self, classes: u32, x: u32, y: u32, target: &mut [f32]) {
+        let first = (classes * (y * self.p.width + x)) as usize;
+        let logits = &mut target[first..][..classes as usize];
+        for (class, logit) in (0..).zip(logits.iter_mut()) {
+            *logit = self.constant(self.p.head_offset, class);
+        }
         for unit in 0..self.p.filters {
             let hidden = self.output(unit, x, y);
-            let vectors = self.p.head_offset + 1 + 2 * (unit / 4);
-            let background = self.constant(vectors, unit % 4);
-            let nucleus = self.constant(vectors + 1, unit % 4);
-            target[first] = madd(hidden, background, target[first]);
-            target[first + 1] = madd(hidden, nucleus, target[first + 1]);
+            let vectors = self.p.head_offset + 1 + classes * (unit / 4);
+            for (class, logit) in (0..).zip(logits.iter_mut()) {
+                *logit = madd(hidden, self.constant(vectors + class, unit % 4), *logit);
+            }
         }
     }
 

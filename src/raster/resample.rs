@@ -2,8 +2,8 @@
 //! shrink, values are interpolated linearly between pixel centres. Each output pixel depends on its
 //! place in the whole picture alone, so blocks meet without seams.
 
+use super::{Plane, RgbImage};
 use crate::error::Result;
-use crate::raster::{Plane, RgbImage};
 
 /// One direction of a resampling.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,6 +89,16 @@ impl Axis {
         }
         ResampleWeights { first, shares }
     }
+}
+
+/// A whole picture with other sides.
+///
+/// # Errors
+/// None in practice.
+pub fn resized(source: &RgbImage, width: usize, height: usize) -> Result<RgbImage> {
+    let columns = Axis::new(width, source.width()).weights(0, width, 0);
+    let rows = Axis::new(height, source.height()).weights(0, height, 0);
+    resampled(source, &columns, &rows)
 }
 
 /// Applies the weights of columns, then of rows.
@@ -180,5 +190,26 @@ mod tests {
         let double = Axis::new(16, 8);
         let large = resampled(&source, &double.weights(0, 16, 0), &row).expect("large");
         assert_eq!([large.get(0, 0)[0], large.get(0, 1)[0], large.get(0, 15)[0]], [0, 20, 40]);
+    }
+
+    /// Of `cv2.resize` with `INTER_AREA` and, where pixels shrink, `INTER_LINEAR`.
+    #[test]
+    fn pixels_are_those_of_opencv() {
+        let pixel = |i: usize| [((i % 8 * 37 + i / 8 * 91 + i % 8 * (i / 8) * 13) % 251) as u8; 3];
+        let source = Plane::from_vec(8, 6, (0..48).map(pixel).collect()).expect("picture");
+        let values = |width: usize, height: usize| {
+            let picture = resized(&source, width, height).expect("picture");
+            picture.data().iter().map(|p| p[0]).collect::<Vec<u8>>()
+        };
+        let smaller = [
+            46, 108, 133, 159, 116, 174, 136, 148, 160, 122, 82, 140, 166, 140, 145, 148, 106, 97,
+            141, 151,
+        ];
+        assert_eq!(values(5, 4), smaller);
+        let first_rows = [
+            0, 22, 49, 76, 103, 130, 156, 183, 210, 134, 8, 46, 71, 103, 134, 166, 135, 104, 136,
+            167, 147, 99, 106, 137, 162, 171, 209, 142, 76, 114, 123, 148, 179,
+        ];
+        assert_eq!(values(11, 9)[..33], first_rows);
     }
 }
