@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::PossibleValue;
+use clap::builder::{OsStringValueParser, PossibleValue, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::output::Output;
 use super::output_files::check_outputs;
-use super::tiles::{NO_TILES, SplitName, TileArguments, check_labels, load};
+use super::tiles::{DataFolder, NO_TILES, TileArguments, check_labels, load};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::model::{Model, Precision};
 use crate::platform::{read_file, write_atomic};
@@ -51,12 +51,17 @@ pub(super) struct PruneArguments {
     /// Which filters are weak.
     #[arg(long, value_enum, default_value_t = Criterion::L1, conflicts_with = "plan")]
     criterion: Criterion,
-    /// Folder with labelled tiles, for apoz and taylor.
-    #[arg(long, conflicts_with = "plan")]
-    data: Option<PathBuf>,
-    /// Only the tiles of this part of the paper's Table 1.
-    #[arg(long, value_enum, requires = "data")]
-    split: Option<SplitName>,
+    /// Folder with labelled tiles, for apoz and taylor; may be given several times.
+    #[arg(
+        long,
+        conflicts_with = "plan",
+        value_name = "FOLDER",
+        value_parser = OsStringValueParser::new().try_map(DataFolder::parse)
+    )]
+    data: Vec<DataFolder>,
+    /// Only the tiles of this split: one of dataset.toml, or of the paper's Table 1.
+    #[arg(long, value_name = "NAME", requires = "data")]
+    split: Option<String>,
     /// Only tiles whose names contain one of these texts (comma-separated).
     #[arg(long, value_delimiter = ',', requires = "data")]
     tiles: Vec<String>,
@@ -196,7 +201,7 @@ fn scores(
     output: Output,
 ) -> Result<Option<FilterScores>> {
     let criterion = arguments.criterion;
-    let Some(data) = &arguments.data else {
+    if arguments.data.is_empty() {
         if criterion.needs_data() {
             return Err(Error::invalid(format!(
                 "The criterion '{}' is measured on labelled tiles; name their folder with --data",
@@ -204,7 +209,7 @@ fn scores(
             )));
         }
         return FilterScores::of_weights(model, criterion, arguments.seed).map(Some);
-    };
+    }
     if !criterion.needs_data() {
         return Err(Error::invalid(format!(
             "The criterion '{}' looks at weights alone; --data is for apoz and taylor",
@@ -212,20 +217,21 @@ fn scores(
         )));
     }
     let selection = TileArguments {
-        data: data.clone(),
-        split: arguments.split,
+        data: arguments.data.clone(),
+        split: arguments.split.clone(),
         tiles: arguments.tiles.clone(),
         licence: None,
     };
-    let tiles = load(&selection, output)?;
-    if tiles.is_empty() {
+    let mut loaded = load(&selection, output)?;
+    if loaded.tiles.is_empty() {
         return Ok(None);
     }
-    check_labels(&tiles)?;
+    loaded.resample(model.card().mpp_um, output);
+    check_labels(&loaded.tiles)?;
     let bar = output.bar(arguments.patches as u64, "Measuring");
     let scores = measure_filters(
         model,
-        &tiles,
+        &loaded.tiles,
         criterion,
         arguments.patches,
         arguments.seed,

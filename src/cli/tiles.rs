@@ -61,7 +61,7 @@ pub(super) struct DataFolder {
 
 impl DataFolder {
     /// `FOLDER` or `FOLDER=WEIGHT`. A folder that exists by the whole text is meant.
-    fn parse(text: OsString) -> std::result::Result<Self, String> {
+    pub(super) fn parse(text: OsString) -> std::result::Result<Self, String> {
         let whole = Self { folder: PathBuf::from(&text), weight: 1.0 };
         if whole.folder.exists() {
             return Ok(whole);

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use super::batch::Batch;
 use super::native_network::NativeNetwork;
-use crate::dataset::{Prior, Sampler, Tile};
+use crate::dataset::{Prior, Sampler, Tile, class_targets};
 use crate::engine::PATCH_BATCH;
 use crate::error::{Error, Result};
 use crate::model::{ChannelSource, Graph, Head, Model};
@@ -95,10 +95,16 @@ pub fn measure_filters(
     let sample = Sampler::draw(tiles, patches, Prior::Natural, seed)?;
     let mut pixels = sample.train;
     pixels.extend(sample.validation);
+    let card = model.card();
+    let mut targets = Vec::with_capacity(tiles.len());
+    for tile in tiles {
+        let border_px = card.border_um.unwrap_or(0.0) / tile.mpp_um.unwrap_or(card.mpp_um);
+        targets.push(class_targets(tile, &card.classes, border_px)?);
+    }
     let mut response = FilterResponse::new(model)?;
     let mut done = 0;
     for pixels in pixels.chunks(BATCH) {
-        response.add(model, &Batch::gather_plain(tiles, pixels, 1), model.card().head);
+        response.add(model, &Batch::gather_plain(tiles, &targets, pixels, 1), card.head);
         done += pixels.len();
         progress(done);
     }
