@@ -15,7 +15,7 @@ use crate::train::{TrainAdapter, adapters};
 /// Show a model's layers, shapes, parameters, cost and card.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  prunella info models/dcnn-50.safetensors
+  prunella info models/open-medium.safetensors
   prunella info model.safetensors --json | jq .parameters")]
 pub(super) struct InfoArguments {
     /// A model file (.safetensors).
