@@ -302,7 +302,7 @@ fn predict(
     let run = runner.run(&work, &tile.name)?;
     let (labels, smooth) = label_nuclei(&run.map, &parameters)?;
     let mut placed = Vec::new();
-    for nucleus in measure_nuclei(&work, &labels, &smooth, &parameters, None)? {
+    for nucleus in measure_nuclei(&work, &labels, &smooth, &[], &parameters, None)? {
         let label = nucleus.label;
         placed.push(SlideNucleus::new(&nucleus, 0, 0, sampling.scale).numbered(label));
     }

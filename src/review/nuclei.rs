@@ -272,6 +272,7 @@ mod tests {
             area_px: (side * side) as u64,
             centroid: (left + side / 2.0, top + side / 2.0),
             measurements: None,
+            class: None,
         }
     }
 

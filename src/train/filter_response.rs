@@ -209,13 +209,18 @@ impl FilterSums {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{SamplePixel, phantom};
-    use crate::model::{dccn, dcnn};
+    use crate::dataset::{SamplePixel, class_targets, phantom};
+    use crate::model::{PixelClass, dccn, dcnn};
 
     fn batch(tiles: &[Tile], pixels: u32) -> Batch {
         let pixel = |i| SamplePixel { tile: 0, row: 7 * i % 60, column: 11 * i % 60, cell: false };
         let pixels: Vec<SamplePixel> = (0..pixels).map(pixel).collect();
-        Batch::gather_plain(tiles, &pixels, 1)
+        let classes = PixelClass::background_and_nucleus();
+        let mut targets = Vec::new();
+        for tile in tiles {
+            targets.push(class_targets(tile, &classes, 0.0).expect("classes"));
+        }
+        Batch::gather_plain(tiles, &targets, &pixels, 1)
     }
 
     fn response(model: &Model, batches: &[Batch]) -> FilterResponse {
