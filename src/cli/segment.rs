@@ -125,9 +125,9 @@ pub(super) fn counts_of_types(
     (!named.is_empty()).then_some(named)
 }
 
-/// The same as a text behind the number of all.
+/// Numbers of nuclei by type as a text behind the number of all.
 pub(super) fn types_in_brackets(types: Option<&BTreeMap<String, usize>>) -> String {
-    let Some(types) = types else { return String::new() };
+    let Some(types) = types.filter(|types| !types.is_empty()) else { return String::new() };
     let parts: Vec<String> = types.iter().map(|(name, count)| format!("{count} {name}")).collect();
     format!(" ({})", parts.join(", "))
 }

@@ -152,6 +152,8 @@ pub(super) struct ResultShelf {
     /// Of other settings, the one used last at the end.
     pub older: Vec<SlideResult>,
     counts: Option<(u64, ReviewCounts)>,
+    /// Numbers of nuclei of each type.
+    type_counts: Option<(u64, Vec<usize>)>,
     version: u64,
 }
 
@@ -163,6 +165,7 @@ impl ResultShelf {
             current: None,
             older: Vec::new(),
             counts: None,
+            type_counts: None,
             version: 0,
         }
     }
@@ -174,6 +177,7 @@ impl ResultShelf {
 
     fn note_change(&mut self) {
         self.counts = None;
+        self.type_counts = None;
         self.version += 1;
     }
 
@@ -280,6 +284,20 @@ impl ResultShelf {
         let counts = self.shown(review).counted().counts();
         self.counts = Some((review.revision, counts));
         counts
+    }
+
+    /// Types of nuclei of the result whose nuclei count, and how many count of each.
+    pub(super) fn counts_of_types(&mut self, review: ReviewAt<'_>) -> Vec<(NucleusType, usize)> {
+        let types = self.counted().map_or_else(Vec::new, |result| result.settings.types.clone());
+        let counts = match &self.type_counts {
+            Some((of, counts)) if *of == review.revision => counts.clone(),
+            _ => {
+                let counts = self.shown(review).counted().counts_of_types(types.len());
+                self.type_counts = Some((review.revision, counts.clone()));
+                counts
+            }
+        };
+        types.into_iter().zip(counts).collect()
     }
 
     /// The result whose nuclei count.

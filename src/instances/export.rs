@@ -43,7 +43,7 @@ pub struct Provenance {
 impl Provenance {
     /// The type of a nucleus; none where the model tells none apart.
     fn type_of(&self, nucleus: &Nucleus) -> Option<&NucleusType> {
-        self.types.get(usize::from(nucleus.class?))
+        NucleusType::of(&self.types, nucleus.class)
     }
 }
 

@@ -159,6 +159,12 @@ impl NucleusType {
         }
         types
     }
+
+    /// The type of an object by its place; none where there is no such one.
+    #[must_use]
+    pub fn of(types: &[Self], class: Option<u8>) -> Option<&Self> {
+        types.get(usize::from(class?))
+    }
 }
 
 /// Refuses classes from which no objects can be made.

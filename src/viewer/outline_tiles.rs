@@ -2,14 +2,15 @@
 //! the tile that holds its centroid, so that every object lies in one tile of a level.
 //!
 //! A ring is a record `[id, look, n, x1, y1, … xn, yn]`; an object too small for the level is a
-//! point, `[id, look, 0, x, y]`. Coordinates are in pixels of the finest level. `look` is the status,
-//! and 8 times the place of the type from 1 on, 0 for none.
+//! point, `[id, look, 0, x, y]`. Coordinates are in pixels of the finest level. `look` is the status, and
+//! 8 times one more than the colour of the type (0xRRGGBB), 0 for none.
 
 use std::collections::BTreeSet;
 
 use super::tile::{TILE_PX, TileKey, level_count, no_such_tile};
 use crate::error::Result;
 use crate::instances::{Nucleus, douglas_peucker};
+use crate::model::NucleusType;
 use crate::raster::{Point, Polygon};
 use crate::review::{MarkStatus, ReviewObject};
 use crate::slide::SlideBounds;
@@ -23,7 +24,7 @@ const MIN_SIDE_PX: f64 = 3.0;
 const POINT_CELL_PX: f64 = 2.0;
 
 /// Number of statuses.
-const STATUSES: u16 = 8;
+const STATUSES: u32 = 8;
 
 /// How an outline is drawn; the numbers are those of the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,8 +74,8 @@ pub struct OutlineObject {
     pub id: u32,
     /// How it is drawn.
     pub status: OutlineStatus,
-    /// As of [`Nucleus::class`](crate::instances::Nucleus::class).
-    pub class: Option<u8>,
+    /// Red, green, blue of its type; none where the model tells none apart.
+    pub colour: Option<[u8; 3]>,
     /// Its parts, in pixels of the finest level.
     pub polygons: Vec<Polygon>,
     /// Pixels of the finest level.
@@ -82,24 +83,33 @@ pub struct OutlineObject {
 }
 
 impl OutlineObject {
-    /// Of an object of a review; `of_model` is the status of a nucleus without a decision. None if
-    /// it is not shown.
+    /// Of an object of a review; `of_model` is the status of a nucleus without a decision, `types`
+    /// are those of the model. None if it is not shown.
     #[must_use]
-    pub fn of_review(object: ReviewObject, of_model: OutlineStatus) -> Option<Self> {
+    pub fn of_review(
+        object: ReviewObject,
+        of_model: OutlineStatus,
+        types: &[NucleusType],
+    ) -> Option<Self> {
         let status = match object.status {
             None => of_model,
             Some(status) => OutlineStatus::of_mark(status)?,
         };
         let (x, y) = object.nucleus.centroid;
         let Nucleus { polygons, class, .. } = object.nucleus;
-        Some(Self { id: object.id, status, class, polygons, centroid: Point { x, y } })
+        let colour = NucleusType::of(types, class).map(|of| of.colour);
+        Some(Self { id: object.id, status, colour, polygons, centroid: Point { x, y } })
     }
 
     /// Status and type in one number.
-    fn look(&self) -> u16 {
-        // Another model may have found it, or what matters is which result has it.
-        let class = if self.status.shows_type() { self.class } else { None };
-        self.status as u16 + STATUSES * class.map_or(0, |class| u16::from(class) + 1)
+    fn look(&self) -> u32 {
+        let status = self.status as u32;
+        match self.colour {
+            Some([red, green, blue]) if self.status.shows_type() => {
+                status + STATUSES * (u32::from_be_bytes([0, red, green, blue]) + 1)
+            }
+            _ => status,
+        }
     }
 }
 
@@ -181,7 +191,7 @@ mod tests {
             .collect();
         let centroid = Point { x, y };
         let (status, polygons) = (OutlineStatus::Model, vec![vec![ring]]);
-        OutlineObject { id, status, class: None, polygons, centroid }
+        OutlineObject { id, status, colour: None, polygons, centroid }
     }
 
     fn keys(level: u32) -> Vec<TileKey> {
@@ -253,13 +263,13 @@ mod tests {
     }
 
     #[test]
-    fn the_look_holds_status_and_type() {
+    fn the_look_holds_status_and_colour_of_the_type() {
         let look =
-            |status, class| OutlineObject { status, class, ..circle(1, 9.0, 9.0, 4.0) }.look();
+            |status, colour| OutlineObject { status, colour, ..circle(1, 9.0, 9.0, 4.0) }.look();
         assert_eq!(look(OutlineStatus::Added, None), 2);
-        assert_eq!(look(OutlineStatus::Model, Some(0)), 8);
-        assert_eq!(look(OutlineStatus::Accepted, Some(255)), 256 * 8 + 1);
-        assert_eq!(look(OutlineStatus::Rejected, Some(1)), 3);
+        assert_eq!(look(OutlineStatus::Model, Some([0, 0, 0])), 8);
+        assert_eq!(look(OutlineStatus::Accepted, Some([1, 2, 255])), (0x01_02_ff + 1) * 8 + 1);
+        assert_eq!(look(OutlineStatus::Rejected, Some([1, 2, 3])), 3);
     }
 
     #[test]
