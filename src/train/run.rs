@@ -678,7 +678,7 @@ mod tests {
         }
         let model = run.finish().expect("model").model;
 
-        let unseen = phantom::typed_tile(200, 200, 9);
+        let unseen = phantom::typed_tile(240, 240, 9);
         let options = SegmentOptions::default();
         let map = segment(&model, &unseen.image, options, &Control::default()).expect("map");
         let (labels, _) = label_nuclei(&map, &model.card().instances).expect("nuclei");
@@ -689,7 +689,7 @@ mod tests {
             let class = classes[pair.predicted as usize].expect("a type");
             right += usize::from(types[usize::from(class)] == unseen.object_types[&pair.truth]);
         }
-        assert!(matched.len() > 15, "{}", matched.len());
+        assert!(matched.len() > 10, "{}", matched.len());
         assert!(10 * right > 9 * matched.len(), "{right} of {}", matched.len());
     }
 
