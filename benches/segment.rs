@@ -212,7 +212,7 @@ fn objects(
 
 /// Share of a segmentation that is spent on objects.
 fn instances(results: &mut Results) {
-    let model = Model::load(&root().join("models/dcnn-90.safetensors")).unwrap();
+    let model = Model::load(&root().join("models/paper-90.safetensors")).unwrap();
     let image = phantom::tile(1000, 1000, 7).image;
     let mut count = 0;
     let mut shares = Vec::new();
@@ -281,7 +281,7 @@ fn memory(results: &mut Results, folder: &Path) {
         "rss {} segment {} --model {} --out {} --device cpu",
         env!("CARGO_BIN_EXE_prunella"),
         image.display(),
-        root().join("models/dcnn-90.safetensors").display(),
+        root().join("models/paper-90.safetensors").display(),
         folder.join("out").display()
     ));
     let gigabytes = answer["bytes"].as_f64().unwrap() / 1e9;

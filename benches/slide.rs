@@ -119,7 +119,7 @@ fn tile_secs(file: &Path) -> f64 {
 /// The mosaic from opening to GeoJSON, by the program itself.
 fn measure_segmentation(results: &mut Results, peer: &mut Peer, slide: &Path) {
     let out = tempfile::tempdir().unwrap();
-    let model = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/dcnn-90.safetensors");
+    let model = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/paper-90.safetensors");
     let program = env!("CARGO_BIN_EXE_prunella");
     let command = format!(
         "slide segment {} --mpp 0.25 --device cpu --model {} --out {}",

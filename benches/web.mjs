@@ -55,7 +55,7 @@ for (const name of names) {
     // Not part of this release.
   }
 }
-for (const model of ["dcnn-90", "dcnn-90-all"])
+for (const model of ["paper-90", "paper-90-all"])
   extra[`/onnx/${model}`] = reply(exportOnnx(model), "application/octet-stream");
 
 const host = await serve(site, extra);
@@ -128,14 +128,14 @@ async function timeToFirstBlock() {
 const gpu = await race({
   query: "?device=gpu",
   fragment: "r=90&u=1",
-  model: "dcnn-90-all",
+  model: "paper-90-all",
   side: 100,
   provider: "webgpu",
 });
 const cpu = await race({
   query: "?device=cpu&workers=1",
   fragment: "r=90",
-  model: "dcnn-90",
+  model: "paper-90",
   side: 200,
   provider: "wasm",
 });

@@ -8,11 +8,26 @@ import { formatFragment, readUrl } from "./url-state.js";
 
 /** @import { Page } from "./page.js" */
 /** @import { UrlState } from "./url-state.js" */
+/** @import { ModelSetting } from "./worker-api.d.ts" */
 
 /** Pause after the last change before the address is written, milliseconds. */
 const WRITE_DELAY_MS = 300;
 /** Parameters of the query that describe this visit or another model; a shared link omits them. */
 const NOT_SHARED = ["model", "sha256", "device", "workers", "folder"];
+
+/**
+ * The model that ships in an address; `standard` if it names none. Without a name a share of removed
+ * filters means the paper's network.
+ * @param {UrlState} address
+ * @param {ModelSetting} standard
+ * @returns {ModelSetting}
+ */
+function addressedModel({ modelLink, modelUrl, shipped, ratio, pruneHidden }, standard) {
+  if (modelLink !== undefined || modelUrl !== undefined) return standard;
+  if (shipped !== undefined) return { shipped, ratio: ratio ?? 0, pruneHidden, loaded: null };
+  if (ratio !== undefined) return { shipped: null, ratio, pruneHidden, loaded: null };
+  return standard;
+}
 
 export class Address {
   urlState = readUrl(new URL(location.href));
@@ -71,17 +86,18 @@ export class Address {
   /** @param {string | undefined} modelLink */
   #fragment(modelLink) {
     const { page } = this;
-    const { display } = page.store.state;
+    const { display, model } = page.store.state;
     // A new link holds the model as it is now, filters already removed.
     const alreadyPruned = modelLink !== undefined && modelLink !== this.modelLink;
-    // For a loaded model the slider at 0 is the default.
+    // For these the slider at 0 is the default.
     const isLoaded = this.modelLink !== undefined || page.models.loaded !== undefined;
-    const omitRatio = alreadyPruned || (isLoaded && page.ratio === 0);
+    const isUnpruned = model.ratio === 0 && (isLoaded || model.shipped !== null);
     return formatFragment({
       modelLink,
       sample: page.opener.isSample,
-      ratio: omitRatio ? undefined : page.ratio,
-      pruneHidden: !alreadyPruned && page.pruneHidden,
+      shipped: modelLink === undefined ? (model.shipped ?? undefined) : undefined,
+      ratio: alreadyPruned || isUnpruned ? undefined : model.ratio,
+      pruneHidden: !alreadyPruned && model.pruneHidden,
       threshold: page.threshold,
       view: page.canvasView.cssView(),
       layers: [display.outline, display.mask, display.heat].map((strength) => strength * 100),
@@ -117,8 +133,7 @@ export class Address {
   async #applySettings() {
     const { urlState, page } = this;
     const { model, display } = page.store.state;
-    const { ratio = model.ratio, pruneHidden } = urlState;
-    page.applyQuietly({ model: { ...model, ratio, pruneHidden } });
+    page.applyQuietly({ model: addressedModel(urlState, model) });
     if (urlState.layers) {
       const [outline, mask, heat] = urlState.layers.map((percent) => percent / 100);
       page.store.apply({ display: { ...display, outline, mask, heat } });

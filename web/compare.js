@@ -1,12 +1,13 @@
 // Compares the nuclei with those of a second model or with objects of a file: beside a divider that
 // can be dragged, or linked side by side; with scores and differences.
+import { isStandalone } from "./assets.js";
 import { elements } from "./elements.js";
 import { openModelBytes } from "./incoming.js";
 import { formatCount, formatNuclei } from "./format.js";
-import { MODEL_STOPS, shippedName } from "./model-stops.js";
 import { paletteOf } from "./palettes.js";
 import { boundsOf } from "./polygons.js";
 import { removedPercent } from "./received.js";
+import { modelName, PAPER_UNPRUNED, SHIPPED_MODELS, unprunedOf } from "./shipped-models.js";
 import { COMPARISON, MAIN } from "./slots.js";
 
 /** @import { Page } from "./page.js" */
@@ -19,7 +20,7 @@ const TOUCH_GRIP_PX = 22;
 const MAX_SCORED_PX = 16e6;
 /** Pause after a change before scores are computed again, milliseconds. */
 const SCORE_DELAY_MS = 300;
-const UNPRUNED = "0";
+const UNPRUNED = "unpruned";
 
 /** @type {[keyof ScoreFacts, string][]} */
 const SCORES = [
@@ -31,13 +32,8 @@ const SCORES = [
   ["f1", "F1 at IoU 0.5"],
 ];
 
-/** A model by what was removed, for people. @param {number} percent @param {boolean} pruneHidden */
-function prunedName(percent, pruneHidden) {
-  return `${percent} % removed${pruneHidden ? ", hidden layer too" : ""}`;
-}
-
 export class Compare {
-  /** @type {string} Value of the list: key of a model, `loaded` or `file`. */
+  /** @type {string} Value of the list: file of a model that ships, or another word. */
   #with = UNPRUNED;
   /** @type {{ name: string, objects: number } | undefined} Objects of a file. */
   #reference;
@@ -91,29 +87,32 @@ export class Compare {
   /** The second model. @returns {Promise<ModelFacts>} */
   async model() {
     if (this.#with === "loaded" && this.#loaded) return this.#loaded.facts;
-    const percent = Number.parseInt(this.#with, 10) || 0;
-    const { facts } = await this.page.models.version(percent, this.#with.endsWith("u"));
+    const { facts } = await this.page.models.version(this.#setting);
     return facts;
+  }
+
+  /** Of the second model, unless it is one of a file. */
+  get #setting() {
+    const shipped = SHIPPED_MODELS.find(({ file }) => file === this.#with);
+    if (shipped) return shipped.setting;
+    const { modelSetting } = this.page;
+    // Of a model that ships nothing was removed here: that would be the same one.
+    if (modelSetting.shipped !== null && modelSetting.ratio === 0) return PAPER_UNPRUNED;
+    return unprunedOf(modelSetting);
   }
 
   /** Name of what is compared with, for people. */
   get name() {
     if (this.hasReference) return this.#reference?.name ?? "";
     if (this.#with === "loaded") return this.#loaded?.name ?? "";
-    const percent = Number.parseInt(this.#with, 10) || 0;
-    const pruneHidden = this.#with.endsWith("u");
-    const { loaded } = this.page.models;
-    if (loaded && percent === 0) return "as loaded";
-    const shipped = loaded ? undefined : shippedName(percent, pruneHidden);
-    return shipped ?? prunedName(percent, pruneHidden);
+    return modelName(this.#setting);
   }
 
   #renderChoices() {
-    const options = MODEL_STOPS.map(({ name, ratio, pruneHidden }) => ({
-      value: `${ratio}${pruneHidden ? "u" : ""}`,
-      text: ratio === 0 ? "The unpruned model" : name,
-    }));
-    options.sort((a, b) => Number(b.value === UNPRUNED) - Number(a.value === UNPRUNED));
+    const options = [{ value: UNPRUNED, text: "The unpruned model" }];
+    // One HTML file has no other model.
+    const others = isStandalone() ? [] : SHIPPED_MODELS;
+    for (const { file, name } of others) options.push({ value: file, text: name });
     if (this.#loaded) options.push({ value: "loaded", text: this.#loaded.name });
     options.push({ value: "open", text: "A model from a file…" });
     if (this.#reference) options.push({ value: "file", text: this.#reference.name });
@@ -322,12 +321,9 @@ export class Compare {
     const { page } = this;
     const { hasResult } = page.canvasView;
     const { loaded } = page.models;
-    const removed = loaded ? removedPercent(loaded, page.ratio) : page.ratio;
-    const left =
-      loaded && page.ratio === 0
-        ? "as loaded"
-        : ((loaded ? undefined : shippedName(page.ratio, page.pruneHidden)) ??
-          prunedName(removed, page.pruneHidden));
+    const { modelSetting } = page;
+    const { ratio } = modelSetting;
+    const left = modelName(modelSetting, loaded ? removedPercent(loaded, ratio) : ratio);
     const counts = await Promise.all(
       [MAIN, COMPARISON].map(async (slot) => {
         if (!hasResult[slot]) return "";

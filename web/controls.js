@@ -9,6 +9,7 @@ import { alertNumber, bindMessages, closeAlert } from "./messages.js";
 import { bindModelStops, showModelStop } from "./model-stops.js";
 import { saveFile } from "./save-file.js";
 import { bindSheet } from "./sheet.js";
+import { shippedModel } from "./shipped-models.js";
 import { bindSlideEstimate } from "./slide-estimate.js";
 import { MAIN } from "./slots.js";
 import { bindStainSwitch } from "./stain-switch.js";
@@ -206,8 +207,9 @@ async function saveModel(page) {
     if (!page.model) throw new Error("No model is loaded.");
     const { id, family, ratio } = page.model.facts;
     const content = await page.engine.call("modelFile", id);
-    const name = `${family}-${Math.round(ratio * 100)}.safetensors`;
-    saveFile(content, name, "application/octet-stream");
+    const shipped = shippedModel(page.selectedSetting);
+    const name = shipped?.file ?? `${family}-${Math.round(ratio * 100)}`;
+    saveFile(content, `${name}.safetensors`, "application/octet-stream");
   } catch (error) {
     page.showError(error);
   }

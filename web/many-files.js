@@ -2,9 +2,9 @@
 import { elements } from "./elements.js";
 import { messageOf } from "./error-message.js";
 import { formatArea, formatCount, formatDuration } from "./format.js";
-import { shippedName } from "./model-stops.js";
 import { NUMBERS_PER_OBJECT } from "./results.js";
 import { saveFile } from "./save-file.js";
+import { shippedModel } from "./shipped-models.js";
 import { MAIN } from "./slots.js";
 import { zipFiles } from "./zip.js";
 
@@ -328,15 +328,11 @@ export class ManyFiles {
     };
   }
 
-  /**
-   * As the panel has it. Two of those that ship remove the same share of filters.
-   * @param {Model} model
-   */
+  /** As the panel has it. @param {Model} model */
   #modelName({ facts: { family, ratio } }) {
-    const { page } = this;
-    const name = `${family}-${Math.round(ratio * 100)}`;
-    const shipped = page.models.loaded ? undefined : shippedName(page.ratio, page.pruneHidden);
-    return shipped ? `${shipped} (${name})` : name;
+    const shipped = shippedModel(this.page.selectedSetting);
+    if (shipped) return `${shipped.name} (${shipped.file})`;
+    return `${family}-${Math.round(ratio * 100)}`;
   }
 
   async showSummary() {

@@ -1,8 +1,9 @@
-// The models of the page: those that ship, one that was loaded, and pruned versions of either.
-import { fetchAsset, isStandalone } from "./assets.js";
+// The models of the page: those that ship, those that were loaded, and pruned versions of either.
+import { fetchAsset } from "./assets.js";
+import { isShippedName, shippedModel, SMALLEST_MODEL, unprunedOf } from "./shipped-models.js";
 
 /** @import { Engine } from "./engine.js" */
-/** @import { ModelFacts } from "./worker-api.d.ts" */
+/** @import { ModelFacts, ModelSetting } from "./worker-api.d.ts" */
 
 /**
  * @typedef {object} Model
@@ -10,37 +11,21 @@ import { fetchAsset, isStandalone } from "./assets.js";
  * @property {"shipped" | "pruned" | "loaded"} kind pruned: here, without fine-tuning
  */
 
-/** Files of the models that ship, by version: see `versionKey`. */
-const SHIPPED = /** @type {Record<string, string>} */ ({
-  0: "dcnn-00",
-  50: "dcnn-50",
-  90: "dcnn-90",
-  "90u": "dcnn-90-all",
-});
-const SMALLEST = "dcnn-90-all";
-const UNPRUNED = "0";
-/** Largest number of models that the session holds. */
-const MAX_MODELS = 8;
+/** Largest number of models that the session holds, besides those that were loaded. */
+const MAX_MODELS = 12;
 
-/**
- * Name of a version: per cent of filters removed, and `u` if units of the hidden layer were too.
- * @param {number} percent
- * @param {boolean} pruneHidden
- */
-function versionKey(percent, pruneHidden) {
-  return percent === 0 ? UNPRUNED : `${percent}${pruneHidden ? "u" : ""}`;
+/** @param {ModelSetting} setting */
+function keyOf({ shipped, ratio, pruneHidden, loaded }) {
+  return JSON.stringify([loaded ?? "", shipped ?? "", ratio, ratio > 0 && pruneHidden]);
 }
 
 export class Models {
-  /** @type {ModelFacts | undefined} A model that was loaded; it is then the unpruned one. */
+  /** @type {ModelFacts | undefined} The loaded model that is in use. */
   loaded;
-  /** @type {Map<string, Promise<Model>>} By version, oldest first. */
+  /** @type {Map<string, Promise<Model>>} By setting, the one that was used last at the end. */
   #versions = new Map();
   /** @type {Map<string, ModelFacts>} Models that were loaded, by fingerprint. */
   #known = new Map();
-
-  /** @type {Promise<ModelFacts> | undefined} */
-  #smallest;
 
   /** @param {Engine} engine */
   constructor(engine) {
@@ -52,24 +37,57 @@ export class Models {
     this.#known.set(facts.fingerprint, facts);
   }
 
-  /** Whether `use` can use it. @param {string | null} fingerprint null for those that ship */
-  isKnown(fingerprint) {
-    return fingerprint === null || this.#known.has(fingerprint);
+  /** Whether `use` can use it. @param {ModelSetting} setting */
+  isKnown({ shipped, loaded }) {
+    if (loaded !== null) return this.#known.has(loaded);
+    return shipped === null || isShippedName(shipped);
+  }
+
+  /** Uses a model. @param {ModelSetting} setting @returns {Promise<Model>} */
+  use(setting) {
+    if (!this.isKnown(setting)) {
+      throw new Error("The model that was used here is not at hand any more. Load it again.");
+    }
+    this.loaded = setting.loaded === null ? undefined : this.#known.get(setting.loaded);
+    return this.version(setting);
+  }
+
+  /** The smallest model that ships, whichever is in use. @returns {Promise<ModelFacts>} */
+  async smallest() {
+    const { facts } = await this.version(SMALLEST_MODEL);
+    return facts;
   }
 
   /**
-   * Uses a model that was loaded, or those that ship.
-   * @param {string | null} fingerprint null for those that ship
+   * The model from which the one in use was pruned.
+   * @param {ModelSetting} setting
    */
-  use(fingerprint) {
-    if ((this.loaded?.fingerprint ?? null) === fingerprint) return;
-    const facts = fingerprint === null ? undefined : this.#known.get(fingerprint);
-    if (fingerprint !== null && !facts) {
-      throw new Error("The model that was used here is not at hand any more. Load it again.");
+  async unpruned(setting) {
+    const { facts } = await this.version(unprunedOf(setting));
+    return facts;
+  }
+
+  /**
+   * The model of a setting, whichever is in use.
+   * @param {ModelSetting} setting
+   * @returns {Promise<Model>}
+   */
+  version(setting) {
+    const key = keyOf(setting);
+    const model = this.#versions.get(key) ?? this.#create(setting);
+    this.#versions.delete(key);
+    this.#versions.set(key, model);
+    model.catch(() => this.#versions.delete(key));
+    this.#dropOldest();
+    return model;
+  }
+
+  #dropOldest() {
+    for (const [key, model] of this.#versions) {
+      if (this.#versions.size <= MAX_MODELS) break;
+      this.#versions.delete(key);
+      this.#drop(model);
     }
-    for (const model of this.#versions.values()) this.#drop(model);
-    this.#versions.clear();
-    this.loaded = facts;
   }
 
   /** Frees a model in the session; a loaded one stays. @param {Promise<Model>} model */
@@ -80,14 +98,17 @@ export class Models {
     model.then(drop).catch(() => {});
   }
 
-  /**
-   * The smallest model that ships, whichever is in use; it stays in the session.
-   * @returns {Promise<ModelFacts>}
-   */
-  smallest() {
-    this.#smallest ??= this.#fetchShipped(SMALLEST);
-    this.#smallest.catch(() => (this.#smallest = undefined));
-    return this.#smallest;
+  /** @param {ModelSetting} setting @returns {Promise<Model>} */
+  async #create(setting) {
+    const { ratio, pruneHidden, loaded } = setting;
+    const facts = loaded === null ? undefined : this.#known.get(loaded);
+    if (facts && ratio === 0) return { facts, kind: "loaded" };
+    const shipped = shippedModel(setting);
+    if (shipped) return { facts: await this.#fetchShipped(shipped.file), kind: "shipped" };
+    if (ratio === 0) throw new Error("No model is loaded.");
+    const { id } = await this.unpruned(setting);
+    const pruned = await this.engine.callJson("prune", id, ratio / 100, pruneHidden);
+    return { facts: pruned, kind: "pruned" };
   }
 
   /** @param {string} name @returns {Promise<ModelFacts>} */
@@ -95,54 +116,5 @@ export class Models {
     const response = await fetchAsset(`models/${name}.safetensors`);
     const content = new Uint8Array(await response.arrayBuffer());
     return this.engine.callJson("addModel", content);
-  }
-
-  async unpruned() {
-    const { facts } = await this.version(0, false);
-    return facts;
-  }
-
-  /**
-   * The model with a share of its filters removed.
-   * @param {number} percent
-   * @param {boolean} pruneHidden whether units of the hidden layer are removed too
-   * @returns {Promise<Model>}
-   */
-  version(percent, pruneHidden) {
-    const key = versionKey(percent, pruneHidden);
-    const known = this.#versions.get(key);
-    if (known) return known;
-    const model = this.#create(key, percent, pruneHidden);
-    this.#versions.set(key, model);
-    model.catch(() => this.#versions.delete(key));
-    this.#dropOldest(key);
-    return model;
-  }
-
-  /** @param {string} newest key of a version that stays */
-  #dropOldest(newest) {
-    for (const [key, model] of this.#versions) {
-      if (this.#versions.size <= MAX_MODELS) break;
-      if (key === UNPRUNED || key === newest) continue;
-      this.#versions.delete(key);
-      this.#drop(model);
-    }
-  }
-
-  /**
-   * @param {string} key
-   * @param {number} percent
-   * @param {boolean} pruneHidden
-   * @returns {Promise<Model>}
-   */
-  async #create(key, percent, pruneHidden) {
-    if (this.loaded && percent === 0) return { facts: this.loaded, kind: "loaded" };
-    if (!this.loaded && SHIPPED[key] && !isStandalone()) {
-      return { facts: await this.#fetchShipped(SHIPPED[key]), kind: "shipped" };
-    }
-    if (percent === 0) throw new Error("No model is loaded.");
-    const { id } = await this.unpruned();
-    const facts = await this.engine.callJson("prune", id, percent / 100, pruneHidden);
-    return { facts, kind: "pruned" };
   }
 }

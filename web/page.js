@@ -11,7 +11,13 @@ import { ImageSegmentation } from "./image-segmentation.js";
 import { Look } from "./look.js";
 import { ManyFiles } from "./many-files.js";
 import { alertNumber, closeAlert, showAlert, showStatus } from "./messages.js";
-import { showModelStop } from "./model-stops.js";
+import {
+  controlledModel,
+  describeShipped,
+  licenceText,
+  setModelControls,
+  showModelStop,
+} from "./model-stops.js";
 import { Models } from "./models.js";
 import { Opener } from "./opener.js";
 import { OutlineCanvas } from "./outline-canvas.js";
@@ -25,6 +31,7 @@ import { Results } from "./results.js";
 import { Ruler } from "./ruler.js";
 import { showScaleBar } from "./scale-bar.js";
 import { ShareDialog } from "./share-dialog.js";
+import { DEFAULT_MODEL, shippedModel } from "./shipped-models.js";
 import { SlideSegmentation } from "./slide-segmentation.js";
 import { Store } from "./store.js";
 import { COMPARISON, MAIN } from "./slots.js";
@@ -48,7 +55,6 @@ import { Tools } from "./tools.js";
 const NUCLEUS_SCALE = 4;
 /** Pause after the last change of the threshold before a slide is segmented again, milliseconds. */
 const SLIDE_THRESHOLD_DELAY_MS = 400;
-const DEFAULT_RATIO = 50;
 /** Threshold that the slider shows before there is a model. */
 const DEFAULT_THRESHOLD = 0.5;
 /** Pause after the last movement of the view before the state has it, milliseconds. */
@@ -102,7 +108,7 @@ export class Page {
   /** Whether the model of the state that was restored last is not here. */
   lostModel = false;
   /** @type {ModelSetting} Setting of the model that was selected last without an error. */
-  #usableModel = { ratio: DEFAULT_RATIO, pruneHidden: false, loaded: null };
+  #usableModel = DEFAULT_MODEL;
   /** Pixel size that the file states, µm; 0 if it does not. */
   #fileMpp = 0;
   /** Whether changes of the state are applied by the one who made them. */
@@ -202,14 +208,14 @@ export class Page {
 
   // ---- Settings
 
-  /** Filters to remove, per cent. */
-  get ratio() {
-    return this.store.state.model.ratio;
+  /** The model in use, and the filters to remove. */
+  get modelSetting() {
+    return this.store.state.model;
   }
 
-  /** Whether units of the hidden layer are removed too. */
-  get pruneHidden() {
-    return this.store.state.model.pruneHidden;
+  /** Of `model`, which is another one while the slider moves. */
+  get selectedSetting() {
+    return this.#usableModel;
   }
 
   /** Pixel size, µm; 0 if unknown. */
@@ -262,8 +268,7 @@ export class Page {
   #showState(state, before) {
     const { model, pixelSize, threshold, display } = state;
     if (isDifferent(model, before?.model)) {
-      elements.ratio.value = String(model.ratio);
-      elements.pruneHidden.checked = model.pruneHidden;
+      setModelControls(model);
       showModelStop(this);
     }
     if (isDifferent(pixelSize, before?.pixelSize)) {
@@ -334,7 +339,7 @@ export class Page {
     const { modelLink, hasModelUrl } = this.address;
     const isReceived = present.loaded !== null && (modelLink !== undefined || hasModelUrl);
     const isReplaced = isReceived && model.loaded === null;
-    this.lostModel = !this.models.isKnown(model.loaded);
+    this.lostModel = !this.models.isKnown(model);
     if (isReplaced || this.lostModel) this.applyQuietly({ model: present });
     // So is a threshold that came with it.
     const { threshold } = this.address.urlState;
@@ -424,8 +429,7 @@ export class Page {
   async selectModel(check, setting = this.store.state.model) {
     this.showStatus("Preparing the model…");
     try {
-      this.models.use(setting.loaded);
-      const model = await this.models.version(setting.ratio, setting.pruneHidden);
+      const model = await this.models.use(setting);
       check();
       this.model = model;
       this.#usableModel = setting;
@@ -436,16 +440,14 @@ export class Page {
     } finally {
       this.showStatus("");
     }
-    this.#showModel(this.model, setting.ratio);
+    this.#showModel(this.model, setting);
     this.address.scheduleWrite();
     return this.model;
   }
 
-  /** The model that slider and switch show. @returns {ModelSetting} */
+  /** The model that the controls show. */
   shownModel() {
-    const { loaded } = this.store.state.model;
-    const ratio = Number(elements.ratio.value);
-    return { ratio, pruneHidden: elements.pruneHidden.checked, loaded };
+    return controlledModel(this.store.state.model.loaded);
   }
 
   /** Uses a model. @param {ModelSetting} model */
@@ -455,23 +457,23 @@ export class Page {
     else void this.segmentWithSettings();
   }
 
-  /** @param {Model} model @param {number} ratio filters removed here, per cent */
-  #showModel({ facts, kind }, ratio) {
+  /** @param {Model} model @param {ModelSetting} setting */
+  #showModel({ facts, kind }, setting) {
     showModelStop(this);
-    elements.modelKind.textContent = this.#describeModel(facts, kind, ratio);
+    elements.modelKind.textContent = this.#describeModel(facts, kind, setting);
     elements.parameters.textContent = formatCount(facts.parameters);
     elements.bytes.textContent = formatBytes(facts.bytes);
-    elements.licence.textContent = facts.licence ?? "licence not stated";
+    elements.licence.textContent = licenceText(facts, kind);
     void this.compare.showLabels();
     this.#showMppSource();
     if (this.threshold === undefined) this.#showThreshold(facts.threshold);
   }
 
-  /** @param {ModelFacts} facts @param {Model["kind"]} kind @param {number} ratio */
-  #describeModel(facts, kind, ratio) {
+  /** @param {ModelFacts} facts @param {Model["kind"]} kind @param {ModelSetting} setting */
+  #describeModel(facts, kind, setting) {
     switch (kind) {
       case "shipped":
-        return ratio === 0 ? "The unpruned network." : "Fine-tuned after pruning.";
+        return describeShipped(shippedModel(setting));
       case "pruned":
         return "Pruned here, without fine-tuning: the numbers can be far off.";
       case "loaded":
@@ -491,7 +493,7 @@ export class Page {
       const facts = await load();
       this.models.keep(facts);
       hideReceived();
-      this.#replaceModel({ ratio, pruneHidden, loaded: facts.fingerprint });
+      this.#replaceModel({ shipped: null, ratio, pruneHidden, loaded: facts.fingerprint });
       this.address.modelLink = modelLink;
       this.address.hasModelUrl = fromUrl;
       elements.shippedModels.hidden = isStandalone();
@@ -505,7 +507,7 @@ export class Page {
 
   /** Uses the models that ship again. */
   useShippedModels() {
-    this.#replaceModel({ ratio: DEFAULT_RATIO, pruneHidden: false, loaded: null });
+    this.#replaceModel(DEFAULT_MODEL);
     this.address.modelLink = undefined;
     this.address.hasModelUrl = false;
     elements.shippedModels.hidden = true;

@@ -68,7 +68,7 @@ export class Preview {
     const { page } = this;
     if (page.canvasView.width === 0 || !page.model) return;
     const { facts } = page.model;
-    const unpruned = await page.models.unpruned();
+    const unpruned = await page.models.unpruned(page.selectedSetting);
     check();
     if (unpruned.id === facts.id) {
       elements.agreement.textContent = "1 (unpruned)";

@@ -1,6 +1,7 @@
 // The page's state in its address. Query: where model and image come from, and the device.
 // Fragment: view and settings, and a model in a link. Links are not trusted: every value is
 // checked.
+import { isShippedName } from "./shipped-models.js";
 
 /**
  * @typedef {object} UrlState State of an address. What it does not state is undefined.
@@ -12,6 +13,7 @@
  * @property {"auto" | "gpu" | "cpu"} device
  * @property {number} [workers] largest number of CPU workers
  * @property {boolean} sample whether the sample is opened
+ * @property {string} [shipped] name of a model that ships, not of the paper's
  * @property {number} [ratio] filters removed, per cent
  * @property {boolean} pruneHidden
  * @property {number} [threshold] 0 to 1
@@ -56,6 +58,7 @@ export function readUrl(url) {
     device: device === "gpu" || device === "cpu" ? device : "auto",
     workers: parseNumber(query.get("workers"), 1, MAX_WORKERS) || undefined,
     sample: fragment.get("i") === "sample",
+    shipped: readShipped(fragment, rejected),
     ratio: readNumber(fragment, NUMBERS.ratio, rejected),
     pruneHidden: fragment.get("u") === "1",
     threshold: readNumber(fragment, NUMBERS.threshold, rejected),
@@ -65,6 +68,15 @@ export function readUrl(url) {
     mpp: readNumber(fragment, NUMBERS.mpp, rejected),
     rejected,
   };
+}
+
+/** @param {URLSearchParams} fragment @param {string[]} rejected */
+function readShipped(fragment, rejected) {
+  const name = fragment.get("s");
+  if (name === null) return undefined;
+  if (isShippedName(name)) return name;
+  rejected.push("the model");
+  return undefined;
 }
 
 /**
@@ -109,6 +121,7 @@ function readList(fragment, { key, length, high, label }, rejected) {
  * @typedef {object} FragmentState
  * @property {string} [modelLink]
  * @property {boolean} sample
+ * @property {string} [shipped]
  * @property {number} [ratio]
  * @property {boolean} pruneHidden
  * @property {number} [threshold]
@@ -123,6 +136,7 @@ export function formatFragment(state) {
   const parts = [];
   if (state.modelLink !== undefined) parts.push(state.modelLink);
   if (state.sample) parts.push("i=sample");
+  if (state.shipped !== undefined) parts.push(`s=${state.shipped}`);
   if (state.ratio !== undefined) parts.push(`r=${rounded(state.ratio)}`);
   if (state.pruneHidden) parts.push("u=1");
   if (state.threshold !== undefined) parts.push(`t=${rounded(state.threshold)}`);

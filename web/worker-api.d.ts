@@ -27,6 +27,8 @@ export interface ModelFacts {
   /** Pixel size that the model expects, µm; 0 if unknown. */
   mpp: number;
   licence: string | null;
+  /** Data sets that it was trained on. */
+  sources: { name: string; licence?: string; citation?: string }[];
   fingerprint: string;
 }
 
@@ -276,6 +278,8 @@ export interface PixelSizeSetting {
 }
 
 export interface ModelSetting {
+  /** Name of the model that ships from which filters are removed; null for the paper's. */
+  shipped: string | null;
   /** Filters removed, per cent. */
   ratio: number;
   pruneHidden: boolean;

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::report::DemoRow;
 use crate::train::open;
 
-/// Train, prune and segment on procedural tissue; needs no data.
+/// Train, prune and segment on crops of real tissue; needs no data.
 ///
 /// Trains a small network, prunes and fine-tunes it at two ratios, and scores all three on held-out
 /// tissue. Takes some minutes.
@@ -28,7 +28,7 @@ pub(super) struct DemoArguments {
     /// Folder for models, pictures, summary.json and report.html.
     #[arg(long, short, default_value = "prunella-demo")]
     out: PathBuf,
-    /// Decides the tissue, the initial weights and the order of patches.
+    /// Decides the initial weights, the patches and their order.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Where to train: auto (a real GPU, else the CPU), cpu, gpu, or gpu:N as 'prunella devices'

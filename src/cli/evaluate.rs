@@ -33,7 +33,7 @@ use crate::whole_slide::{Sampling, SlideNucleus};
 /// network and scored at their own size, all pixels of them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  prunella evaluate --model models/dcnn-00.safetensors --data kumar --split test
+  prunella evaluate --model models/paper-00.safetensors --data kumar --split test
   prunella evaluate --model m.safetensors --data my-tiles --out pictures --json
   prunella evaluate --model m.safetensors --data kumar --data tnbc --data nuinsseg
   prunella evaluate --model m.safetensors --data my-tiles --record mine --in-place")]

@@ -29,7 +29,7 @@ const DCCN_STRIDE: usize = 8;
 /// Write a model as ONNX, as a link, as an HTML page or as a smaller model file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  prunella export models/dcnn-90.safetensors --onnx --dense --out nuclei.onnx
+  prunella export models/open-medium.safetensors --onnx --dense --out nuclei.onnx
   prunella export dccn.safetensors --onnx
   prunella export smallest.safetensors --link
   prunella export smallest.safetensors --html --out nuclei.html

@@ -15,7 +15,7 @@ use crate::train::{TrainAdapter, adapters};
 /// Show a model's layers, shapes, parameters, cost and card.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  prunella info models/dcnn-50.safetensors
+  prunella info models/open-medium.safetensors
   prunella info model.safetensors --json | jq .parameters")]
 pub(super) struct InfoArguments {
     /// A model file (.safetensors).
@@ -114,6 +114,9 @@ fn describe(info: &ModelInfo<'_>) -> String {
         card.mpp_um,
         card.classes.iter().map(|class| class.name.as_str()).collect::<Vec<_>>().join(" or ")
     );
+    if let Some(um) = card.border_um {
+        text += &format!("the border is {um} µm wide, inside nuclei\n");
+    }
     text += &format!("pruning ratio {}\n", card.pruning_ratio);
     for (data, scores) in &card.metrics {
         text += &format!("{data}: {scores}\n");

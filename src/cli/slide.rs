@@ -60,7 +60,7 @@ enum SlideTask {
 /// Find the nuclei of a whole slide: QuPath GeoJSON and CSV in pixels of its finest level.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  prunella slide segment biopsy.svs --model models/dcnn-90.safetensors --out result
+  prunella slide segment biopsy.svs --model models/open-small.safetensors --out result
   prunella slide segment biopsy.svs --model m.safetensors --region 12000,8000,4000,4000 --out result
   prunella slide segment mosaic.tif --mpp 0.25 --model m.safetensors --out result \\
       --inside annotations.geojson

@@ -260,9 +260,12 @@ fn find(arguments: &TileArguments, output: Output) -> Result<Vec<FoundSet>> {
         output.warnings(&folder.notes);
         let stated = folder.dataset.as_ref().and_then(|dataset| dataset.name.clone());
         let last = own.file_name().unwrap_or(OsStr::new("data")).to_string_lossy().into_owned();
-        let mut name = stated.unwrap_or(last);
-        if found.iter().any(|set| set.name == name) {
-            name = path.display().to_string();
+        let own_name = stated.unwrap_or(last);
+        let mut name = own_name.clone();
+        let mut number = 1;
+        while found.iter().any(|set| set.name == name) {
+            number += 1;
+            name = format!("{own_name} ({number})");
         }
         folders.push(own);
         found.push(FoundSet { name, weight: *weight, folder });

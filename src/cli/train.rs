@@ -14,7 +14,7 @@ use crate::dataset::{AugmentationPreset, PIXEL_SIZES_UM, Prior, Tile};
 use crate::demo::points;
 use crate::engine::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::model::{Architecture, ClassRole, Family, Head, Model, PixelClass, Precision};
+use crate::model::{Architecture, Family, Head, Model, PixelClass, Precision};
 use crate::platform::write_atomic;
 use crate::report::history_curves;
 use crate::train::{
@@ -349,7 +349,7 @@ pub(super) fn finetune(arguments: &FinetuneArguments, output: Output) -> Result<
     if !teachers.is_empty() {
         recipe.distill = arguments.distill;
     }
-    let has_border = start.card().classes.iter().any(|class| class.role == ClassRole::Border);
+    let has_border = start.card().has_border();
     if has_border && recipe.border_um.is_none() {
         recipe.border_um = start.card().border_um;
     }

@@ -13,8 +13,8 @@ use crate::error::{Error, ErrorContext as _, Result};
 use crate::model::{FileLimits, Model};
 use crate::platform::read_file;
 
-/// The model in the program: 90 % of the filters removed.
-const DEFAULT_MODEL: &[u8] = include_bytes!("../../models/dcnn-90.safetensors");
+/// The model in the program: about 9 500 parameters, for every use.
+const DEFAULT_MODEL: &[u8] = include_bytes!("../../models/open-small.safetensors");
 /// Longest script.
 const MAX_SCRIPT_BYTES: u64 = 10_000_000;
 
@@ -22,7 +22,7 @@ const MAX_SCRIPT_BYTES: u64 = 10_000_000;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella view biopsy.svs
-  prunella view https://example.org/biopsy.svs --model models/dcnn-50.safetensors
+  prunella view https://example.org/biopsy.svs --model models/open-medium.safetensors
   prunella view a.svs b.png scans
   prunella view biopsy.svs --record tour.jsonl
   prunella view --script tour.jsonl
@@ -33,7 +33,7 @@ pub(super) struct WindowArguments {
     /// Slides or images by path or http(s) address, or folders of them: the first is opened, the
     /// others are listed. More can be dropped on the window.
     slides: Vec<String>,
-    /// Model file [default: one in the program, 90 % of its filters removed].
+    /// Model file [default: open-small, which is in the program].
     #[arg(long, short)]
     model: Option<PathBuf>,
     /// Pixel size of the finest level, micrometres.

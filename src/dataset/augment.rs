@@ -362,43 +362,55 @@ impl JpegLoss {
     /// Rounds the frequencies of the brightness of `[3][side][side]`, block by block; the border
     /// pixels continue outside. The change of brightness is added to all three channels.
     fn apply(self, values: &mut [f32], side: usize) {
-        let steps = self.steps();
-        let basis = cosines();
         let area = side * side;
         let last = side - 1;
-        for top in (0..side + self.phase[0]).step_by(8) {
-            for left in (0..side + self.phase[1]).step_by(8) {
-                let row = |y: usize| (top + y).saturating_sub(self.phase[0]).min(last);
-                let column = |x: usize| (left + x).saturating_sub(self.phase[1]).min(last);
-                // Brightness less 128, which decides how the mean is rounded.
-                let mut block = [[-128.0f32; 8]; 8];
-                for (y, line) in block.iter_mut().enumerate() {
-                    for (x, value) in line.iter_mut().enumerate() {
-                        let at = row(y) * side + column(x);
-                        for (channel, share) in BRIGHTNESS.iter().enumerate() {
-                            *value += values[channel * area + at] * share * 255.0;
-                        }
-                    }
+        let [above, before] = self.phase;
+        let rows = (side + above).next_multiple_of(8);
+        let columns = (side + before).next_multiple_of(8);
+        // Brightness in whole blocks, `[rows][columns]`, 0 to 255 less 128, which decides how the
+        // mean is rounded.
+        let mut change = Vec::with_capacity(rows * columns);
+        for y in 0..rows {
+            let row = y.saturating_sub(above).min(last) * side;
+            for x in 0..columns {
+                let at = row + x.saturating_sub(before).min(last);
+                let [red, green, blue] = [0, 1, 2].map(|c| values[c * area + at] * BRIGHTNESS[c]);
+                change.push((red + green + blue) * 255.0 - 128.0);
+            }
+        }
+        self.round_blocks(&mut change, columns);
+        for (row, change) in change.chunks_exact(columns).skip(above).take(side).enumerate() {
+            for channel in values.chunks_exact_mut(area) {
+                for (value, change) in
+                    channel[row * side..][..side].iter_mut().zip(&change[before..])
+                {
+                    *value = (*value + change / 255.0).clamp(0.0, 1.0);
                 }
-                let mut frequencies = product(&product(&basis, &block), &transposed(&basis));
+            }
+        }
+    }
+
+    /// Turns brightness into what it changes by when the frequencies of each block are rounded.
+    fn round_blocks(self, plane: &mut [f32], columns: usize) {
+        let steps = self.steps();
+        let basis = cosines();
+        let inverse = transposed(&basis);
+        for rows in plane.chunks_exact_mut(8 * columns) {
+            for left in (0..columns).step_by(8) {
+                let mut block = [[0.0; 8]; 8];
+                for (line, row) in block.iter_mut().zip(rows.chunks_exact(columns)) {
+                    line.copy_from_slice(&row[left..][..8]);
+                }
+                let mut frequencies = product(&product(&basis, &block), &inverse);
                 for (line, steps) in frequencies.iter_mut().zip(&steps) {
                     for (frequency, step) in line.iter_mut().zip(steps) {
                         *frequency = (*frequency / step).round() * step;
                     }
                 }
-                let coarse = product(&product(&transposed(&basis), &frequencies), &basis);
-                for y in 0..8 {
-                    for x in 0..8 {
-                        let inside = (self.phase[0]..self.phase[0] + side).contains(&(top + y))
-                            && (self.phase[1]..self.phase[1] + side).contains(&(left + x));
-                        if !inside {
-                            continue;
-                        }
-                        let change = (coarse[y][x] - block[y][x]) / 255.0;
-                        for channel in 0..3 {
-                            let value = &mut values[channel * area + row(y) * side + column(x)];
-                            *value = (*value + change).clamp(0.0, 1.0);
-                        }
+                let coarse = product(&product(&inverse, &frequencies), &basis);
+                for (y, row) in rows.chunks_exact_mut(columns).enumerate() {
+                    for (x, value) in row[left..][..8].iter_mut().enumerate() {
+                        *value = coarse[y][x] - block[y][x];
                     }
                 }
             }

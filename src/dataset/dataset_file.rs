@@ -87,7 +87,8 @@ impl DatasetFile {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let written: WrittenFile = toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(1, |span| line_of(text, span.start));
-            Error::malformed(format!("Line {line} cannot be understood: {}", e.message()))
+            let why = e.message().replace("f64", "a number").replace("a sequence", "a list");
+            Error::malformed(format!("Line {line} cannot be understood: {why}"))
         })?;
         let mut file = Self {
             name: checked(text, "The name", written.name, MAX_NAME)?,
@@ -96,6 +97,14 @@ impl DatasetFile {
             citation: checked(text, "The citation", written.citation, MAX_CITATION)?,
             splits: BTreeMap::new(),
         };
+        // Files of results carry the name.
+        let is_no_file_name =
+            |name: &String| name.starts_with('.') || name.contains(['/', '\\', ':']);
+        if file.name.as_ref().is_some_and(is_no_file_name) {
+            return Err(Error::invalid(
+                "The name of a data set does not begin with a dot and holds no '/', '\\' or ':'",
+            ));
+        }
         if let Some(size) = written.mpp_um {
             let line = line_of(text, size.span().start);
             let size = size.into_inner();
@@ -199,14 +208,16 @@ mod tests {
         let cases = [
             ("name = 'a'\npixel_size = 0.25\n", "Line 2", "pixel_size"),
             ("\npixel_size = 0.25\n", "Line 2", "mpp_um"),
-            ("mpp_um = 'fine'\n", "Line 1", "f"),
+            ("mpp_um = 'fine'\n", "Line 1", "a number"),
+            ("name = '../a'", "The name", "'/'"),
+            ("name = 'C:a'", "The name", "':'"),
             ("name = 'a'\nmpp_um = 250\n", "Line 2", "0.05"),
             ("mpp_um = nan\n", "Line 1", "NaN"),
             ("mpp_um = 0.25\nname = ''\n", "Line 2", "name"),
             ("name = \"a\\u0007\"", "Line 1", "control"),
             ("[splits]\ntrain = ['a']\ntest = []\n", "Line 3", "'test'"),
             ("[splits]\ntest = ['a', '']\n", "Line 2", "'test'"),
-            ("[splits]\ntest = 'a'\n", "Line 2", "sequence"),
+            ("[splits]\ntest = 'a'\n", "Line 2", "list"),
             ("name = 'a'\nname = 'b'\n", "Line 2", "duplicate"),
             ("name = 'a\n", "Line 1", ""),
             (&long, "Line 1", "200"),

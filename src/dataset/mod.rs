@@ -29,6 +29,8 @@ mod sampler;
 mod split;
 mod targets;
 mod tile;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod tissue_crops;
 
 pub use augment::{
     Augmentation, AugmentationPreset, MAX_BLUR_PX, PATCH_VALUES, StainChange, Variation, Window,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::architecture::{Architecture, PATCH_PX};
 use super::history::HistoryStep;
-use super::pixel_class::{PixelClass, check_classes};
+use super::pixel_class::{ClassRole, PixelClass, check_classes};
 use crate::error::{Error, Result};
 
 /// Version of the card's layout.
@@ -272,6 +272,12 @@ impl Card {
             licence: None,
             parent: None,
         }
+    }
+
+    /// Whether it tells the border of nuclei apart.
+    #[must_use]
+    pub fn has_border(&self) -> bool {
+        self.classes.iter().any(|class| class.role == ClassRole::Border)
     }
 
     /// Refuses a card that this version cannot use.

@@ -57,6 +57,9 @@ pub struct PixelSizeSetting {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ModelSetting {
+    /// Name of the model that ships from which filters are removed; none for the paper's unpruned
+    /// network, whose versions at some ratios ship too, and for a loaded model.
+    pub shipped: Option<String>,
     /// Share of filters removed, per cent.
     pub ratio: f64,
     /// Whether units of the hidden layer were removed too.

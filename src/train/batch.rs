@@ -4,10 +4,11 @@
 
 use super::loss::PixelTarget;
 use crate::dataset::{
-    Augmentation, ClassMap, SamplePixel, Tile, Window, augmented_window, plain_window,
-    window_classes,
+    Augmentation, ClassMap, SamplePixel, Tile, Window, augmented_window, class_targets,
+    plain_window, window_classes,
 };
-use crate::model::PATCH_PX;
+use crate::error::{Error, Result};
+use crate::model::{Card, PATCH_PX};
 use crate::platform::{for_each_part, mix};
 
 /// A sampled pixel and the seed of its augmentation.
@@ -138,6 +139,35 @@ impl GatheredClasses<'_> {
 /// Samples that are not augmented.
 pub(super) fn plain_samples(pixels: &[SamplePixel]) -> Vec<Sample> {
     pixels.iter().map(|&pixel| Sample { pixel, seed: 0 }).collect()
+}
+
+/// The class of every pixel of each tile, for a model with this card. `border_um` is the width of
+/// the border, micrometres; without one it is that of the card.
+///
+/// # Errors
+/// [`Error::Invalid`] where a width is given for a model without a border class, or none for one
+/// with it; those of [`class_targets`].
+pub(super) fn class_maps(
+    tiles: &[Tile],
+    card: &Card,
+    border_um: Option<f64>,
+) -> Result<Vec<ClassMap>> {
+    if border_um.is_some() && !card.has_border() {
+        return Err(Error::invalid("The model has no class for the border of nuclei"));
+    }
+    let border_um = border_um.or(card.border_um);
+    if border_um.is_none() && card.has_border() {
+        return Err(Error::invalid(
+            "The model tells the border of nuclei apart, but nothing says how wide it is; \
+             --border does",
+        ));
+    }
+    let mut targets = Vec::with_capacity(tiles.len());
+    for tile in tiles {
+        let border_px = border_um.unwrap_or(0.0) / tile.mpp_um.unwrap_or(card.mpp_um);
+        targets.push(class_targets(tile, &card.classes, border_px)?);
+    }
+    Ok(targets)
 }
 
 /// Seed of the augmentation of sample `index` in `epoch`.

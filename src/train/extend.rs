@@ -16,7 +16,7 @@ const BORDER_SHARE: f32 = 0.3;
 /// [`Error::Invalid`] where it has such a class; [`Error::Limit`] where it has too many.
 pub fn with_border_class(model: &Model) -> Result<Model> {
     let mut card = model.card().clone();
-    if card.classes.iter().any(|class| class.role == ClassRole::Border) {
+    if card.has_border() {
         return Err(Error::invalid("The model has a border class already"));
     }
     let mut nuclei = Vec::new();

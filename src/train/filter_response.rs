@@ -13,9 +13,9 @@
 
 use std::collections::BTreeMap;
 
-use super::batch::Batch;
+use super::batch::{Batch, class_maps};
 use super::native_network::NativeNetwork;
-use crate::dataset::{Prior, Sampler, Tile, class_targets};
+use crate::dataset::{Prior, Sampler, Tile};
 use crate::engine::PATCH_BATCH;
 use crate::error::{Error, Result};
 use crate::model::{ChannelSource, Graph, Head, Model};
@@ -95,16 +95,11 @@ pub fn measure_filters(
     let sample = Sampler::draw(tiles, patches, Prior::Natural, seed)?;
     let mut pixels = sample.train;
     pixels.extend(sample.validation);
-    let card = model.card();
-    let mut targets = Vec::with_capacity(tiles.len());
-    for tile in tiles {
-        let border_px = card.border_um.unwrap_or(0.0) / tile.mpp_um.unwrap_or(card.mpp_um);
-        targets.push(class_targets(tile, &card.classes, border_px)?);
-    }
+    let targets = class_maps(tiles, model.card(), None)?;
     let mut response = FilterResponse::new(model)?;
     let mut done = 0;
     for pixels in pixels.chunks(BATCH) {
-        response.add(model, &Batch::gather_plain(tiles, &targets, pixels, 1), card.head);
+        response.add(model, &Batch::gather_plain(tiles, &targets, pixels, 1), model.card().head);
         done += pixels.len();
         progress(done);
     }
@@ -209,17 +204,14 @@ impl FilterSums {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{SamplePixel, class_targets, phantom};
-    use crate::model::{PixelClass, dccn, dcnn};
+    use crate::dataset::{SamplePixel, phantom};
+    use crate::model::{Card, dccn, dcnn};
 
     fn batch(tiles: &[Tile], pixels: u32) -> Batch {
         let pixel = |i| SamplePixel { tile: 0, row: 7 * i % 60, column: 11 * i % 60, cell: false };
         let pixels: Vec<SamplePixel> = (0..pixels).map(pixel).collect();
-        let classes = PixelClass::background_and_nucleus();
-        let mut targets = Vec::new();
-        for tile in tiles {
-            targets.push(class_targets(tile, &classes, 0.0).expect("classes"));
-        }
+        let card = Card::new(dcnn([1, 1, 1], 1, 2));
+        let targets = class_maps(tiles, &card, None).expect("classes");
         Batch::gather_plain(tiles, &targets, &pixels, 1)
     }
 

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::batch::{Batch, Sample, augmentation_seed};
+use super::batch::{Batch, Sample, augmentation_seed, class_maps};
 use super::burn::BurnTrainer;
 use super::checkpoint::{Checkpoint, TrainProgress, run_id};
 use super::compute::{Compute, TrainBackend};
@@ -20,10 +20,10 @@ use super::recipe::Recipe;
 use super::sequential_trainer::SequentialTrainer;
 use super::teachers::Teachers;
 use super::validation::{score_patches, score_squares};
-use crate::dataset::{ClassMap, Sampler, Tile, class_targets};
+use crate::dataset::{ClassMap, Sampler, Tile};
 use crate::error::{Error, Result};
 use crate::metrics::PixelCounts;
-use crate::model::{ClassRole, HistoryStep, Model, TileHash, TrainingStep, Weights};
+use crate::model::{HistoryStep, Model, TileHash, TrainingStep, Weights};
 
 /// Scores of one epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -126,7 +126,7 @@ impl<'a> TrainRun<'a> {
         let TrainJob { start, tiles, recipe, compute, teachers } = job;
         recipe.validate()?;
         check_classes(tiles, recipe)?;
-        let targets = job.targets()?;
+        let targets = class_maps(tiles, start.card(), recipe.border_um)?;
         let classes = &start.card().classes;
         let backend = match &compute.backend {
             TrainBackend::Native => {
@@ -433,33 +433,10 @@ impl TrainJob<'_> {
     /// Width of the border class; none where the model has no such class.
     fn border_um(&self) -> Option<f64> {
         let card = self.start.card();
-        if card.classes.iter().all(|class| class.role != ClassRole::Border) {
+        if !card.has_border() {
             return None;
         }
         self.recipe.border_um.or(card.border_um)
-    }
-
-    /// The class of every pixel of each tile.
-    fn targets(&self) -> Result<Vec<ClassMap>> {
-        let card = self.start.card();
-        let has_border = card.classes.iter().any(|class| class.role == ClassRole::Border);
-        let border_um = self.border_um();
-        if has_border && border_um.is_none() {
-            return Err(Error::invalid(
-                "The model tells the border of nuclei apart, but nothing says how wide it is; \
-                 --border does",
-            ));
-        }
-        if !has_border && self.recipe.border_um.is_some() {
-            return Err(Error::invalid("The model has no class for the border of nuclei"));
-        }
-        let mut targets = Vec::with_capacity(self.tiles.len());
-        for tile in self.tiles {
-            let mpp_um = tile.mpp_um.unwrap_or(card.mpp_um);
-            let border_px = border_um.unwrap_or(0.0) / mpp_um;
-            targets.push(class_targets(tile, &card.classes, border_px)?);
-        }
-        Ok(targets)
     }
 
     /// What a checkpoint of this run is known by.

@@ -9,7 +9,7 @@ use super::session::Session;
 use super::{Thrown as _, json};
 use crate::error::{Error, Result};
 use crate::export::{LinkPrecision, from_link, quantised, to_link};
-use crate::model::{Family, FileLimits, Model, PixelClass, Precision};
+use crate::model::{DataSource, Family, FileLimits, Model, PixelClass, Precision};
 use crate::prune::{PruningPlan, Scope, apply};
 
 /// Facts about a model, for scripts: `ModelFacts` of `web/worker-api.d.ts`.
@@ -29,6 +29,8 @@ struct ModelFacts {
     /// Pixel size that the model expects, µm.
     mpp: f64,
     licence: Option<String>,
+    /// Data sets that it was trained on.
+    sources: Vec<DataSource>,
     classes: Vec<PixelClass>,
     fingerprint: String,
     metrics: BTreeMap<String, serde_json::Value>,
@@ -58,6 +60,7 @@ impl Session {
             threshold: card.instances.threshold,
             mpp: card.mpp_um,
             licence: card.licence,
+            sources: card.data_sources,
             classes: card.classes,
             fingerprint,
             metrics: card.metrics,

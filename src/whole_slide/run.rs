@@ -265,7 +265,7 @@ mod tests {
     use crate::raster::{StainMode, phantom};
 
     fn segmenter() -> Segmenter {
-        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/dcnn-90.safetensors");
+        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/paper-90.safetensors");
         Segmenter::on_cpu(Arc::new(Model::load(&file).expect("model"))).expect("segmenter")
     }
 

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import {
+  chooseModel,
   dropFile,
   idle,
   moveSlider,
@@ -152,12 +153,12 @@ test("after the first visit no network is needed", async () => {
   // A model that is not cached gives a message.
   await page.evaluate(async () => {
     const cache = await caches.open((await caches.keys())[0]);
-    await cache.delete("./models/dcnn-90.safetensors");
+    await cache.delete("./models/nuclei-small.safetensors");
   });
-  await moveSlider(page, "#ratio", 90);
+  await chooseModel(page, "nuclei-small");
   await page.waitForFunction(() => !document.getElementById("alert").hidden);
   assert.match(await page.textContent("#alert"), /cannot be loaded/);
-  assert.equal(await page.inputValue("#ratio"), "50", "the slider says which model is used");
+  assert.equal(await page.isChecked("#model-open-medium"), true, "it says which model is used");
   await context.close();
 });
 

@@ -42,7 +42,7 @@ test("scores against a label map are those of the program, differences have colo
   const { context, page, unexpected } = await openTissue();
   // The labels of another model, so that not everything matches.
   const image = tissuePng(0, 0, WIDTH, HEIGHT);
-  const labels = nativeFiles(image, "dcnn-50", ["--threshold", "0.35"])("labels.png");
+  const labels = nativeFiles(image, "paper-50", ["--threshold", "0.35"])("labels.png");
   await openReference(page, "field.labels.png", labels, "image/png");
   await hasScores(page);
   const folder = mkdtempSync(join(tmpdir(), "prunella-compare-"));
@@ -52,7 +52,7 @@ test("scores against a label map are those of the program, differences have colo
   // Results of the program are labels only after they were written anew.
   writeFileSync(join(folder, "result.png"), labels);
   runProgram("convert", join(folder, "result.png"), join(data, "labels/field_label.png"));
-  const required = ["--model", modelPath("dcnn-90"), "--data", data];
+  const required = ["--model", modelPath("paper-90"), "--data", data];
   const report = JSON.parse(runProgram("evaluate", ...required, "--device", "cpu", "--json"));
   const expected = findScores(report);
   for (const name of ["dice", "aji", "pq", "dq", "sq", "f1"]) {
@@ -60,7 +60,7 @@ test("scores against a label map are those of the program, differences have colo
     assert.ok(Math.abs(ours - theirs) < 0.0015, `${name}: ${ours}, ${theirs}`);
   }
   assert.match(await page.textContent("#score-note"), /matched, \d+ missed, \d+ extra/);
-  assert.match(await page.textContent("#left-label"), /Balanced: \d+ nuclei/);
+  assert.match(await page.textContent("#left-label"), /Paper: a tenth of the filters: \d+ nuclei/);
   assert.match(await page.textContent("#right-label"), /field\.labels\.png: \d+ nuclei/);
   await page.check("#differences");
   await page.waitForTimeout(1500);
@@ -108,11 +108,11 @@ test("files of another size are refused with a sentence; GeoJSON is compared wit
 test("the white line is dragged, halves are linked, the second model is chosen", async () => {
   const { context, page, unexpected } = await openTissue();
   assert.ok(await page.isHidden("#side-labels"));
-  await page.selectOption("#compare-with", "90u");
+  await page.selectOption("#compare-with", "paper-90-all");
   await page.waitForFunction(() => globalThis.prunella.canvasView.hasResult[1]);
   await idle(page);
   await hasScores(page);
-  assert.match(await page.textContent("#right-label"), /Smallest: \d+ nuclei/);
+  assert.match(await page.textContent("#right-label"), /Paper: smallest: \d+ nuclei/);
   const box = await page.locator("#canvas").boundingBox();
   const [middle, height] = [box.x + box.width / 2, box.y + box.height / 2];
   await page.mouse.move(middle, height);

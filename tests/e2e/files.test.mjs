@@ -269,7 +269,7 @@ function native(name, content) {
   const file = join(folder, name);
   writeFileSync(file, content);
   const out = join(folder, "out");
-  const how = ["--model", modelPath("dcnn-90-all"), "--out", out, "--device", "cpu"];
+  const how = ["--model", modelPath("paper-90-all"), "--out", out, "--device", "cpu"];
   const { stderr, status } = spawnSync(NATIVE, ["segment", file, ...how], { encoding: "utf8" });
   const stem = name.replace(/(\.ome)?\.[^.]*$/, "");
   const result = (ending) => {

@@ -218,6 +218,13 @@ export function moveSlider(page, selector, value) {
   );
 }
 
+/** Chooses a model that ships, by the name of its file. */
+export async function chooseModel(page, file) {
+  const choice = page.locator(`#model-${file}`);
+  await choice.evaluate((input) => (input.closest("details").open = true));
+  await choice.check();
+}
+
 /** A part of the picture in the README: procedural tissue, as PNG. */
 export function tissuePng(left, top, width, height) {
   const whole = PNG.sync.read(readFileSync(join(root, "docs/demo.png")));

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { PNG } from "pngjs";
 import {
+  chooseModel,
   dropFile,
   idle,
   modelPath,
@@ -201,7 +202,7 @@ test("magnifications are those of an objective, and need a pixel size", async ()
   assert.ok(await page.isHidden("#alert"), "the former error is over");
   await idle(page);
   // A choice with the focus has no history of its own.
-  await page.focus("#model-90");
+  await page.focus("#model-open-small");
   await page.keyboard.press("Control+z");
   await page.waitForFunction(() => document.getElementById("mpp").value === "0.5");
   await context.close();
@@ -313,23 +314,30 @@ test("stain, brightness and contrast change what is seen, not what is found", as
 
 test("the models that ship are a choice, with the facts of their files", async () => {
   const { context, page } = await open({}, "");
-  assert.equal(await page.isChecked("#model-50"), true);
+  assert.equal(await page.isChecked("#model-open-medium"), true);
   assert.equal(await page.$eval("#experiment", ({ open }) => open), false);
-  const names = { "model-50": "dcnn-50", "model-90": "dcnn-90", "model-90u": "dcnn-90-all" };
-  for (const [id, name] of Object.entries({ ...names, "model-0": "dcnn-00" })) {
-    await page.check(`#${id}`);
-    await page.waitForFunction((id) => {
+  const nonCommercial = /CC BY-NC-SA 4\.0\./;
+  const licences = { open: /CC BY 4\.0\. Cite: .+/, nuclei: nonCommercial, paper: nonCommercial };
+  const files = await page.$$eval("#model-stops input", (all) => all.map(({ id }) => id.slice(6)));
+  assert.equal(files.length, 8);
+  for (const name of files) {
+    await chooseModel(page, name);
+    await page.waitForFunction((name) => {
       const parameters = document.getElementById("parameters").textContent;
-      return document.getElementById(id).closest("label").textContent.includes(parameters);
-    }, id);
+      const { model } = globalThis.prunella;
+      const label = document.getElementById(`model-${name}`).closest("label").textContent;
+      return model.kind === "shipped" && label.includes(parameters);
+    }, name);
+    await idle(page);
+    assert.match(await page.textContent("#licence"), licences[name.replace(/-.*/, "")]);
     const size = readFileSync(modelPath(name)).length;
-    const label = await page.$eval(`#${id}`, (input) => input.closest("label").textContent);
+    const label = await page.$eval(`#model-${name}`, (i) => i.closest("label").textContent);
     const digits = size < 1e5 ? 1 : 0;
     const shown =
       size < 1e6 ? `${(size / 1000).toFixed(digits)} KB` : `${(size / 1e6).toFixed(1)} MB`;
     assert.ok(label.endsWith(shown), `${label}: ${shown}`);
   }
-  await page.check("#model-90u");
+  await chooseModel(page, "paper-90-all");
   await page.waitForFunction(() => /r=90&u=1/.test(location.hash));
   // Another share opens the experiment and marks no model.
   await moveSlider(page, "#ratio", 70);

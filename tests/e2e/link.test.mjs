@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { PNG } from "pngjs";
 import {
+  chooseModel,
   dropFile,
   idle,
   launch,
@@ -22,7 +23,7 @@ import {
 } from "./harness.mjs";
 
 const field = tissuePng(50, 60, 128, 96);
-const model = readFileSync(modelPath("dcnn-90-all"));
+const model = readFileSync(modelPath("paper-90-all"));
 const sha256 = createHash("sha256").update(model).digest("hex");
 let browser, host;
 before(async () => {
@@ -47,7 +48,7 @@ test("a shared link gives another person the same result", async () => {
   assert.ok(Number(/Dice ([\d.]+)/.exec(await page.textContent("#share-cost"))[1]) > 0.97);
   await context.close();
 
-  const native = runProgram("export", modelPath("dcnn-90-all"), "--link").trim();
+  const native = runProgram("export", modelPath("paper-90-all"), "--link").trim();
   const payload = /m=([\w-]+)/.exec(native)[1];
   assert.ok(link.includes(payload), "the native command prints the same model");
 
@@ -98,24 +99,69 @@ test("the address reproduces view, threshold, slider and image", async () => {
   await again.context.close();
 });
 
+test("an address names a model that ships and what is removed of it", async () => {
+  const at = async (fragment) => {
+    const { context, page } = await openPage(browser, `${host.address}?device=cpu${fragment}`);
+    const model = await page.evaluate(() => globalThis.prunella.store.state.model);
+    const checked = await page.$$eval("#model-stops input:checked", (all) => all.map((i) => i.id));
+    const parameters = await page.textContent("#parameters");
+    return { context, page, model, checked, parameters };
+  };
+  const first = await at("");
+  assert.deepEqual(first.checked, ["model-open-medium"]);
+  await chooseModel(first.page, "nuclei-small");
+  await first.page.waitForURL(/#s=nuclei-small/);
+  assert.doesNotMatch(first.page.url(), /[#&][ru]=/);
+  await moveSlider(first.page, "#ratio", 40);
+  await first.page.waitForURL(/#s=nuclei-small&r=40/);
+  const url = new URL(first.page.url());
+  await first.context.close();
+
+  const again = await at(url.hash);
+  const pruned = { shipped: "nuclei-small", ratio: 40, pruneHidden: false, loaded: null };
+  assert.deepEqual(again.model, pruned);
+  assert.deepEqual(again.checked, []);
+  assert.ok(Number(again.parameters.replace(",", "")) < 9503, again.parameters);
+  // Each choice can be undone.
+  await chooseModel(again.page, "paper-50");
+  await again.page.waitForURL(/#r=50/);
+  await idle(again.page);
+  await again.page.evaluate(() => globalThis.prunella.store.undo());
+  await again.page.waitForURL(/#s=nuclei-small&r=40/);
+  await again.context.close();
+
+  // Without a name a share of removed filters means the paper's network, as in older addresses.
+  const older = { "#r=50": "416,541", "#r=90": "78,777", "#r=90&u=1": "9,702" };
+  for (const [fragment, parameters] of Object.entries(older)) {
+    const page = await at(fragment);
+    assert.equal(page.model.shipped, null);
+    assert.equal(page.parameters, parameters);
+    await page.context.close();
+  }
+  const unknown = await at("#s=paper-17");
+  assert.match(await unknown.page.textContent("#status"), /were ignored: the model\./);
+  assert.deepEqual(unknown.checked, ["model-open-medium"]);
+  await unknown.context.close();
+});
+
 test("a model from an address is used only if its SHA-256 is that of the link", async () => {
   const good = await openPage(
     browser,
-    `${host.address}?device=cpu&model=models/dcnn-90-all.safetensors&sha256=${sha256}`,
+    `${host.address}?device=cpu&model=models/paper-90-all.safetensors&sha256=${sha256}`,
   );
   assert.equal(await good.page.textContent("#parameters"), "9,702");
   await good.context.close();
   const bad = await openPage(
     browser,
-    `${host.address}?device=cpu&model=models/dcnn-90-all.safetensors&sha256=${"0".repeat(64)}`,
+    `${host.address}?device=cpu&model=models/paper-90-all.safetensors&sha256=${"0".repeat(64)}`,
   );
   assert.match(await bad.page.textContent("#alert"), /SHA-256 differs/);
-  assert.equal(await bad.page.textContent("#parameters"), "416,541", "the page's own model stays");
+  assert.equal(await bad.page.textContent("#parameters"), "50,277", "the page's own model stays");
   await bad.context.close();
 });
 
 test("broken, truncated, huge and false links give a message, and the page works", async () => {
-  const whole = runProgram("export", modelPath("dcnn-90-all"), "--link")
+  const whole = runProgram("export", modelPath("paper-90-all"), "--link")
     .trim()
     .replace(/^.*m=/, "");
   const links = {
@@ -144,7 +190,7 @@ test("broken, truncated, huge and false links give a message, and the page works
   await idle(page);
   assert.match(await page.textContent("#status"), /were ignored/);
   // The page still works after all of that.
-  await moveSlider(page, "#ratio", 90);
+  await chooseModel(page, "paper-90");
   await dropFile(page, "field.png", field);
   assert.ok((await waitForNuclei(page)) > 0);
   await context.close();
@@ -194,7 +240,7 @@ async function linkOf(page) {
 }
 
 test("the dialog offers a shorter link for a long one, which stays possible", async () => {
-  const { context, page } = await openPage(browser, `${host.address}?device=cpu`);
+  const { context, page } = await openPage(browser, `${host.address}?device=cpu#r=50`);
   const long = await openShare(page);
   assert.ok(long.length > 400_000, `${long.length} characters`);
   assert.match(await page.textContent("#share-gets"), /416,541 parameters, 8 bits each/);
@@ -208,7 +254,7 @@ test("the dialog offers a shorter link for a long one, which stays possible", as
   const short = await linkOf(page);
   assert.ok(offered.includes(`${short.length.toLocaleString("en")} characters`), offered);
   assert.ok(short.length < 16_384, `${short.length} characters`);
-  assert.match(await page.textContent("#share-gets"), /the smallest model: 9,702 parameters/);
+  assert.match(await page.textContent("#share-gets"), /the smallest model: 9,503 parameters/);
   assert.equal(await page.isVisible("#share-advice"), false);
   const back = await page.textContent("#share-own");
   assert.ok(back.includes(`${long.length.toLocaleString("en")} characters`), back);
@@ -228,7 +274,7 @@ test("the dialog offers a shorter link for a long one, which stays possible", as
 });
 
 test("a received link says what it holds and what to do", async () => {
-  const link = runProgram("export", modelPath("dcnn-90-all"), "--link").trim();
+  const link = runProgram("export", modelPath("paper-90-all"), "--link").trim();
   const image = encodeURIComponent("/there/field.png");
   const { context, page } = await openPage(browser, `${host.address}?device=cpu${link}&t=0.6`);
   const received = await page.innerText("#received");

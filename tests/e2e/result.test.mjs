@@ -51,7 +51,7 @@ test("on the CPU, a dropped image gives the native files", async () => {
   assert.equal(await page.getAttribute("#device", "data-gpu"), "false");
   // Probabilities may differ in the last bit, which 8 bits seldom show. Nuclei are found on
   // integers.
-  await assertEqualFiles(page, nativeFiles(image, "dcnn-50", ["--mpp", "0.25"]), [
+  await assertEqualFiles(page, nativeFiles(image, "open-medium", ["--mpp", "0.25"]), [
     "geojson",
     "csv",
     "labels",
@@ -73,7 +73,7 @@ test("on WebGPU, the same, block by block", async () => {
   assert.match(await page.textContent("#device"), /swiftshader|WebGPU/i);
   await dropFile(page, "field.png", image);
   await waitForNuclei(page);
-  await assertEqualFiles(page, nativeFiles(image, "dcnn-90-all"), ["geojson", "csv", "labels"]);
+  await assertEqualFiles(page, nativeFiles(image, "paper-90-all"), ["geojson", "csv", "labels"]);
   assert.equal(
     await page.getAttribute("#device", "data-gpu"),
     "true",
@@ -169,7 +169,7 @@ test("after the loss of a device the CPU continues", async () => {
   });
   await dropFile(page, "field.png", image);
   await waitForNuclei(page);
-  await assertEqualFiles(page, nativeFiles(image, "dcnn-90-all"), ["geojson"]);
+  await assertEqualFiles(page, nativeFiles(image, "paper-90-all"), ["geojson"]);
   assert.equal(
     await page.evaluate(() => document.documentElement.dataset.lost),
     "true",
@@ -290,14 +290,14 @@ test("a further action during a segmentation cancels it, and results are never m
   await page.waitForFunction(() => globalThis.prunella.canvasView.hasResult[1]);
   await idle(page);
   assert.equal(await page.textContent("#parameters"), "78,777");
-  await assertEqualFiles(page, nativeFiles(image, "dcnn-90"), ["labels"]);
+  await assertEqualFiles(page, nativeFiles(image, "paper-90"), ["labels"]);
   // wasm has no fused multiply-add and rounds twice: one probability in tens of thousands falls on
   // the other side of an 8-bit edge.
   // Levels of the red channel.
   const levels = (bytes) => PNG.sync.read(bytes).data.filter((_, i) => i % 4 === 0);
   const saved = await saveFile(page, "[data-file=probability]");
   const here = levels(saved.bytes);
-  const there = levels(nativeFiles(image, "dcnn-90")("probability.png"));
+  const there = levels(nativeFiles(image, "paper-90")("probability.png"));
   assert.equal(here.length, 256 * 192);
   const differences = [...here].map((level, i) => Math.abs(level - there[i]));
   const count = differences.filter((difference) => difference > 0).length;

@@ -87,7 +87,7 @@ test("a slide of this device is segmented whole and gives the native nuclei", as
   );
   await page.click("#segment-slide");
   assert.ok((await waitForNuclei(page)) > 20);
-  const want = nativeFiles("dcnn-90-all");
+  const want = nativeFiles("paper-90-all");
   const geojson = await saveFile(page, "[data-file=geojson]");
   const csv = await saveFile(page, "[data-file=csv]");
   assert.equal(geojson.name, "field.geojson");

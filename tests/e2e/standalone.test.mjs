@@ -32,7 +32,7 @@ after(() => browser.close());
 
 test("one HTML file on a disk holds page and model", async () => {
   const file = join(folder, "nuclei.html");
-  runProgram("export", modelPath("dcnn-90-all"), "--html", "--page", site, "--out", file);
+  runProgram("export", modelPath("paper-90-all"), "--html", "--page", site, "--out", file);
   const { context, page, unexpected } = await openPage(
     browser,
     `${pathToFileURL(file).href}?device=cpu`,
@@ -42,7 +42,7 @@ test("one HTML file on a disk holds page and model", async () => {
   await dropFile(page, "field.png", field);
   await waitForNuclei(page);
   const { bytes } = await saveFile(page, "[data-file=geojson]");
-  assert.ok(bytes.equals(nativeFiles(field, "dcnn-90-all")("geojson")));
+  assert.ok(bytes.equals(nativeFiles(field, "paper-90-all")("geojson")));
   await page.screenshot({ path: join(shots, "single-file.png") });
   assert.deepEqual(unexpected, { errors: [], otherHosts: [] });
   await context.close();

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { join } from "node:path";
 import {
+  chooseModel,
   dropFile,
   idle,
   moveSlider,
@@ -497,13 +498,13 @@ test("with the server gone the page, all its models and what is kept are there",
   await later.goto(own.address + START);
   await waitForNuclei(later);
   assert.equal(await marksOf(later), 2);
-  for (const id of ["model-0", "model-50", "model-90", "model-90u"]) {
-    await later.check(`#${id}`);
-    await later.waitForFunction((id) => {
-      const label = document.getElementById(id).closest("label").textContent;
+  for (const name of ["open-small", "nuclei-medium", "paper-00", "paper-90-all"]) {
+    await chooseModel(later, name);
+    await later.waitForFunction((name) => {
+      const label = document.getElementById(`model-${name}`).closest("label").textContent;
       const isShown = label.includes(document.getElementById("parameters").textContent);
       return isShown && globalThis.prunella.model.kind === "shipped";
-    }, id);
+    }, name);
     await idle(later);
   }
   await later.click("#compare");

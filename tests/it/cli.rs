@@ -313,7 +313,7 @@ fn an_image_of_another_pixel_size_is_resampled_and_its_results_are_in_its_own_pi
         440,
         (0..600 * 440).map(|i| image.get(i / 600 / 2, i % 600 / 2)).collect(),
     );
-    let model = crate::support::root().join("models/dcnn-90.safetensors");
+    let model = crate::support::root().join("models/paper-90.safetensors");
     let nuclei = |name: &str, image: &prunella::raster::RgbImage, mpp: &str| {
         let (file, out) = (dir.path().join(format!("{name}.png")), dir.path().join("out"));
         std::fs::write(&file, encode_rgb_png(image).expect("png")).expect("image");

@@ -10,7 +10,7 @@ use crate::support::{prunella, root, run, run_json, text, tiles};
 /// A trained model in `folder`.
 fn model(folder: &Path) -> PathBuf {
     let file = folder.join("model.safetensors");
-    std::fs::copy(root().join("models/dcnn-90-all.safetensors"), &file).expect("model");
+    std::fs::copy(root().join("models/paper-90-all.safetensors"), &file).expect("model");
     file
 }
 

@@ -24,7 +24,7 @@ fn an_image_is_segmented_into_geojson() {
     let (tissue, _) = phantom(200, 150, 3);
     std::fs::write(&image, encode_rgb_png(&tissue).expect("png")).expect("image");
     let geojson = folder.path().join("nuclei.geojson");
-    let model = root().join("models/dcnn-90.safetensors");
+    let model = root().join("models/paper-90.safetensors");
     let count = segment_image::segment_image(&model, &image, &geojson).expect("segmented");
     let text = std::fs::read_to_string(geojson).expect("GeoJSON");
     assert!(count > 5, "{count} nuclei");
@@ -34,7 +34,7 @@ fn an_image_is_segmented_into_geojson() {
 #[test]
 fn a_pruned_model_classifies_many_pixels_as_before() {
     let folder = tempfile::tempdir().expect("folder");
-    let model = root().join("models/dcnn-00.safetensors");
+    let model = root().join("models/paper-00.safetensors");
     let pruned = folder.path().join("pruned.safetensors");
     let agreement = prune_model::prune_model(&model, &pruned).expect("pruned");
     assert!((0.3..=1.0).contains(&agreement), "{agreement}");

@@ -226,7 +226,7 @@ fn differing(a: &LabelMap, b: &LabelMap) -> usize {
 #[test]
 fn both_engines_find_the_same_nuclei() {
     let Some(gpu) = device("both_engines_find_the_same_nuclei") else { return };
-    let model = Model::load(&root().join("models/dcnn-90.safetensors")).expect("shipped model");
+    let model = Model::load(&root().join("models/paper-90.safetensors")).expect("shipped model");
     let image = phantom::tile(120, 100, 3).image;
     let segmenter = segmenter(gpu, &model);
     let control = Control::default();

@@ -8,7 +8,7 @@ use crate::support::{root, run, run_json, text};
 fn the_smallest_shipped_model_is_exported_as_a_link_and_imported_again() {
     let dir = tempfile::tempdir().expect("folder");
     let path = |name: &str| dir.path().join(name);
-    let shipped = root().join("models/dcnn-90-all.safetensors");
+    let shipped = root().join("models/paper-90-all.safetensors");
     let exported = run_json(&["export", text(&shipped), "--link"]);
     let link = exported["link"].as_str().expect("link");
     assert!(link.starts_with("#m=") && link.len() <= 16 * 1024, "{} characters", link.len());

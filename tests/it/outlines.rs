@@ -65,7 +65,7 @@ fn everything_written_is_valid_for_geos() {
     let Some(python) = python("everything_written_is_valid_for_geos") else { return };
     let dir = tempfile::tempdir().expect("folder");
     let at = |name: &str| dir.path().join(name);
-    let model = root().join("models/dcnn-90.safetensors");
+    let model = root().join("models/paper-90.safetensors");
     let model = ["--model", text(&model), "--device", "cpu"];
     let tile = phantom::tile(300, 300, 5);
     let image = write(dir.path(), "tile.png", &encode_rgb_png(&tile.image).expect("png"));

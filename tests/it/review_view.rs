@@ -397,7 +397,7 @@ fn a_comparison_with_the_own_outlines_is_perfect_until_nuclei_are_rejected() {
 #[test]
 fn a_recording_replays_to_the_same_state() {
     let work = Workplace::new();
-    let model = root().join("models/dcnn-90.safetensors");
+    let model = root().join("models/paper-90.safetensors");
     let new_state = || {
         let model = Model::load(&model).expect("model");
         AppState::new(model, DeviceChoice::Cpu, StateStore::in_memory(), Arc::new(|| {}))

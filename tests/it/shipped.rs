@@ -3,17 +3,17 @@
 
 use prunella::dataset::phantom;
 use prunella::engine::{Control, SegmentOptions, segment};
-use prunella::model::{FileLimits, HistoryStep, Model, stored_precision};
+use prunella::model::{DataSource, FileLimits, HistoryStep, Model, stored_precision};
 
 use crate::support::root;
 
 #[test]
-fn every_shipped_model_opens_states_its_licence_and_scores_and_segments() {
+fn every_model_of_the_paper_opens_states_its_licence_and_scores_and_segments() {
     for (name, ratio, parameters) in
         [("00", 0.0, 916_959), ("50", 0.5, 416_541), ("90", 0.9, 78_777)]
     {
         let model =
-            Model::load(&root().join(format!("models/dcnn-{name}.safetensors"))).expect("model");
+            Model::load(&root().join(format!("models/paper-{name}.safetensors"))).expect("model");
         let card = model.card();
         assert_eq!(model.graph().parameters(), parameters);
         assert!((card.pruning_ratio - ratio).abs() < 1e-12, "{}", card.pruning_ratio);
@@ -47,9 +47,28 @@ fn every_shipped_model_opens_states_its_licence_and_scores_and_segments() {
 }
 
 #[test]
-fn shipped_models_are_written_back_byte_for_byte_and_their_history_is_understood() {
+fn the_open_models_are_free_of_data_for_non_commercial_use_and_tell_the_border_apart() {
+    for (name, parameters) in [("small", 9503), ("medium", 50_277)] {
+        for (family, licence) in [("open", "CC BY 4.0"), ("nuclei", "CC BY-NC-SA 4.0")] {
+            let file = root().join(format!("models/{family}-{name}.safetensors"));
+            let model = Model::load(&file).expect("model");
+            let card = model.card();
+            assert_eq!(model.graph().parameters(), parameters, "{family}-{name}");
+            let classes: Vec<&str> = card.classes.iter().map(|class| class.name.as_str()).collect();
+            assert_eq!(classes, ["background", "nucleus", "border"], "{family}-{name}");
+            assert_eq!(card.licence.as_deref(), Some(licence), "{family}-{name}");
+            assert!(!card.data_sources.is_empty(), "{family}-{name}");
+            let is_free = |source: &DataSource| source.licence.as_deref() == Some("CC BY 4.0");
+            assert_eq!(card.data_sources.iter().all(is_free), family == "open", "{family}-{name}");
+            assert!(card.data_sources.iter().all(|source| source.citation.is_some()));
+        }
+    }
+}
+
+#[test]
+fn models_of_the_paper_are_written_back_byte_for_byte_and_their_history_is_understood() {
     for name in ["00", "50", "90", "90-all"] {
-        let path = root().join(format!("models/dcnn-{name}.safetensors"));
+        let path = root().join(format!("models/paper-{name}.safetensors"));
         let bytes = std::fs::read(&path).expect("file");
         let model = Model::from_bytes(&bytes, FileLimits::default()).expect("model");
         let precision = stored_precision(&bytes).expect("precision");
@@ -59,7 +78,7 @@ fn shipped_models_are_written_back_byte_for_byte_and_their_history_is_understood
         assert!(history.iter().any(HistoryStep::is_training), "{name}");
         let pruned = history.iter().any(|step| matches!(step, HistoryStep::Prune { .. }));
         assert_eq!(pruned, name != "00", "{name}");
-        // The model of the page's first visit.
+        // Which made it smaller compressed.
         let is_rounded = history.contains(&HistoryStep::Round { significant_bits: 5 });
         assert_eq!(is_rounded, name == "50", "{name}");
         let unknown = history.iter().any(|step| matches!(step, HistoryStep::Other { .. }));

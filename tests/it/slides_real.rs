@@ -126,7 +126,7 @@ fn a_region_of_a_slide_is_segmented_and_only_it() {
     let Some(folder) = slides("a_region_of_a_slide_is_segmented_and_only_it") else { return };
     let dir = tempfile::tempdir().expect("folder");
     let slide = folder.join("mosaic-jpeg.tif");
-    let model = root().join("models/dcnn-90.safetensors");
+    let model = root().join("models/paper-90.safetensors");
     let command = [
         "slide",
         "segment",

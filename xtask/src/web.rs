@@ -26,8 +26,17 @@ const PAGE: &str = "target/page";
 /// The scripts with their comments, which hold their types, beside the types of the bindings: what
 /// the type checker reads.
 const TYPES: &str = "target/page-types";
-/// Models that the page offers, the default first.
-const MODELS: [&str; 4] = ["dcnn-50", "dcnn-00", "dcnn-90", "dcnn-90-all"];
+/// Models that the page offers, the one that it begins with first.
+const MODELS: [&str; 8] = [
+    "open-medium",
+    "open-small",
+    "nuclei-medium",
+    "nuclei-small",
+    "paper-50",
+    "paper-00",
+    "paper-90",
+    "paper-90-all",
+];
 
 /// Largest sizes, compressed.
 const MAX_WASM_BYTES: usize = 880_000;

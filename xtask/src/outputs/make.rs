@@ -212,7 +212,7 @@ mod tests {
         record.insert("failed".to_owned(), Status::Exit(Some(2)));
         let mut step = steps(&inputs()).expect("a list").remove(0);
         let reason = reason_to_skip(&step, &record).expect("a reason");
-        assert!(reason.starts_with("/b/models/dcnn-00.safetensors is not there"), "{reason}");
+        assert!(reason.starts_with("/b/models/paper-00.safetensors is not there"), "{reason}");
         step.needs.clear();
         assert_eq!(reason_to_skip(&step, &record), None);
         let mut after = |name: &str| {
