@@ -203,9 +203,10 @@ fn objects(
 ) -> (usize, f64) {
     timed(|| {
         let (labels, smooth) = label_nuclei(map, parameters).unwrap();
-        let all = measure_nuclei(image, &labels, &smooth, parameters, Some(0.25)).unwrap();
+        let all = measure_nuclei(image, &labels, &smooth, &[], parameters, Some(0.25)).unwrap();
         write_nuclei(all, &Provenance::default(), &mut std::io::sink(), &mut std::io::sink())
             .unwrap()
+            .nuclei
     })
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use prunella::engine::{Control, DeviceChoice, SegmentOptions, Segmenter};
 use prunella::error::{Error, Result, Warnings};
-use prunella::instances::{Provenance, label_nuclei, measure_nuclei, write_nuclei};
-use prunella::model::Model;
+use prunella::instances::{Provenance, label_nuclei, measure_nuclei, type_bytes, write_nuclei};
+use prunella::model::{Model, NucleusType};
 use prunella::picture::read_picture;
 use prunella::platform::{read_file, write_atomic};
 use prunella::raster::DecodeLimits;
@@ -47,12 +47,14 @@ pub fn segment_image(model: &Path, image: &Path, geojson: &Path) -> Result<usize
     // From probabilities to a label map, then to outlines with measurements.
     let parameters = model.card().instances;
     let (labels, smooth) = label_nuclei(&probabilities, &parameters)?;
-    let all = measure_nuclei(&image, &labels, &smooth, &parameters, Some(model.card().mpp_um))?;
+    let types = type_bytes(&probabilities);
+    let mpp_um = Some(model.card().mpp_um);
+    let all = measure_nuclei(&image, &labels, &smooth, &types, &parameters, mpp_um)?;
 
-    let provenance =
-        Provenance { model: model.fingerprint(), mpp_um: Some(model.card().mpp_um), image: None };
+    let types = NucleusType::among(&model.card().classes);
+    let provenance = Provenance { model: model.fingerprint(), mpp_um, image: None, types };
     let mut text = Vec::new();
-    let count = write_nuclei(all, &provenance, &mut text, &mut std::io::sink())?;
+    let count = write_nuclei(all, &provenance, &mut text, &mut std::io::sink())?.nuclei;
     write_atomic(geojson, &text)?;
     Ok(count)
 }

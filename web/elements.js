@@ -149,6 +149,7 @@ export const elements = {
   countArea: element("count-area"),
   countInView: element("count-in-view"),
   edited: element("edited"),
+  typeCounts: element("type-counts"),
   areaShare: element("area-share"),
   median: element("median"),
   histogram: element("histogram"),

@@ -2,8 +2,8 @@
 import { formatArea } from "./format.js";
 import { REJECTED, STATUS_NAMES } from "./object-status.js";
 
-/** @import { Nucleus } from "./results.js" */
-/** @typedef {"number" | "status" | "area" | "probability" | "circularity"} SortField */
+/** @import { Nucleus, ShownType } from "./results.js" */
+/** @typedef {"number" | "status" | "class" | "area" | "probability" | "circularity"} SortField */
 
 /** Rows shown at first, and the factor for each further request. */
 const FIRST_ROWS = 100;
@@ -13,6 +13,7 @@ const MORE_ROWS_FACTOR = 4;
 const COLUMNS = [
   { field: "number", title: "No." },
   { field: "status", title: "Status" },
+  { field: "class", title: "Type" },
   { field: "area", title: "Area" },
   { field: "probability", title: "Prob." },
   { field: "circularity", title: "Circ." },
@@ -42,6 +43,8 @@ export class NucleiTable {
   /** @type {Nucleus[]} */
   #nuclei = [];
   #mpp = 0;
+  /** @type {ShownType[]} */
+  #types = [];
   /** @type {SortField} */
   #sortField = "area";
   #isDescending = true;
@@ -60,10 +63,15 @@ export class NucleiTable {
     this.#shownRows = FIRST_ROWS;
   }
 
-  /** @param {Nucleus[]} nuclei @param {number} mpp pixel size, µm; 0 if unknown */
-  show(nuclei, mpp) {
+  /**
+   * @param {Nucleus[]} nuclei
+   * @param {number} mpp pixel size, µm; 0 if unknown
+   * @param {ShownType[]} types those that are told apart
+   */
+  show(nuclei, mpp, types) {
     this.#nuclei = nuclei;
     this.#mpp = mpp;
+    this.#types = types;
     this.#render();
   }
 
@@ -77,7 +85,9 @@ export class NucleiTable {
     if (this.#nuclei.length === 0) return;
     const table = document.createElement("table");
     const head = table.createTHead().insertRow();
-    for (const { field, title } of COLUMNS) head.append(this.#headCell(field, title));
+    for (const { field, title } of COLUMNS) {
+      if (field !== "class" || this.#types.length > 0) head.append(this.#headCell(field, title));
+    }
     const body = table.createTBody();
     for (const nucleus of this.#sorted().slice(0, this.#shownRows)) body.append(this.#row(nucleus));
     this.container.append(table);
@@ -157,6 +167,9 @@ export class NucleiTable {
     const cell = row.insertCell();
     cell.className = "status";
     cell.textContent = status;
+    if (this.#types.length > 0) {
+      row.insertCell().textContent = this.#types[nucleus.class]?.name ?? "–";
+    }
     row.insertCell().textContent = formatArea(nucleus.area, this.#mpp);
     row.insertCell().textContent = formatShare(nucleus.probability);
     row.insertCell().textContent = formatShare(nucleus.circularity);

@@ -423,7 +423,8 @@ export class OutlineCanvas {
       const path = pathOf(nucleus, view.scale);
       const halo = { colour: HALO, width: SELECTED_LINE, dash: [], opacity: 1 };
       const number = status === null ? OF_MODEL : STATUS_NAMES.indexOf(status);
-      const own = { ...styleOf(palette, MAIN, number), width: THICK_LINE };
+      const colour = this.page.results.typeOf(nucleus)?.css;
+      const own = { ...styleOf(palette, MAIN, number, colour), width: THICK_LINE };
       this.#strokeCased(context, view, path, halo, nucleus.centroid);
       this.#strokeCased(context, view, path, own, nucleus.centroid);
     }

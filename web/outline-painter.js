@@ -1,5 +1,6 @@
 // Draws outlines on a canvas, in the page or in a worker.
 import { ACCEPTED, ADDED, EXTRA, MATCHED, MISSED, OLDER, REJECTED } from "./object-status.js";
+import { statusOf, typeColourOf } from "./object-status.js";
 import { OutlineTile } from "./outline-tile.js";
 import { MAIN } from "./slots.js";
 
@@ -61,12 +62,20 @@ const COMPARISON_DASH = [7, 3];
 const EXTRA_DASH = [3, 3];
 const OLDER_DASH = [2.5, 3.5];
 const OLDER_OPACITY = 0.7;
+/** Of added nuclei in the colour of their type: without types their colour tells them apart. */
+const ADDED_DASH = [0.5, 3.5];
 
-/** @param {Palette} palette @param {number} slot @param {number} status @returns {LineStyle} */
-export function styleOf(palette, slot, status) {
+/**
+ * @param {Palette} palette
+ * @param {number} slot
+ * @param {number} status
+ * @param {string} [colour] of the type of nuclei
+ * @returns {LineStyle}
+ */
+export function styleOf(palette, slot, status, colour) {
   const isMain = slot === MAIN;
   const plain = {
-    colour: isMain ? palette.model : palette.added,
+    colour: colour ?? (isMain ? palette.model : palette.added),
     width: LINE,
     dash: isMain ? [] : COMPARISON_DASH,
     opacity: 1,
@@ -75,7 +84,9 @@ export function styleOf(palette, slot, status) {
     case ACCEPTED:
       return { ...plain, width: THICK_LINE };
     case ADDED:
-      return { ...plain, colour: palette.added, dash: [] };
+      return colour
+        ? { ...plain, dash: ADDED_DASH }
+        : { ...plain, colour: palette.added, dash: [] };
     case REJECTED:
       return { ...plain, colour: palette.rejected, dash: REJECTED_DASH };
     case MATCHED:
@@ -173,8 +184,8 @@ export class OutlinePainter {
         const tile = this.#tiles.get(name);
         if (!tile) continue;
         placeAt(context, view, tile.left, tile.top);
-        for (const [status, paths] of tile.paths(isRounded)) {
-          const style = styleOf(palette, slot, status);
+        for (const [look, paths] of tile.paths(isRounded)) {
+          const style = styleOf(palette, slot, statusOf(look), typeColourOf(look));
           strokePaths(context, paths, style, { casing, thinness, unit });
         }
       }

@@ -1,8 +1,8 @@
 // Outlines of a tile as paths that are made once and drawn at any zoom.
 
-import { REJECTED } from "./object-status.js";
+import { REJECTED, statusOf } from "./object-status.js";
 
-/** Numbers before the coordinates of a record: id, status, number of vertices. */
+/** Numbers before the coordinates of a record: id, look, number of vertices. */
 const HEAD = 3;
 /** Length of the line that stands for a point, pixels of the image. */
 const DOT_PX = 0.02;
@@ -68,7 +68,7 @@ export class OutlineTile {
   }
 
   /**
-   * Paths by status, in pixels of the image from the tile's corner on.
+   * Paths by look, in pixels of the image from the tile's corner on.
    * @param {boolean} isRounded whether corners are rounded, which takes four times as long to draw
    */
   paths(isRounded) {
@@ -81,14 +81,14 @@ export class OutlineTile {
   #makePaths(add) {
     const { records, left, top } = this;
     /** @type {Map<number, OutlinePaths>} */
-    const byStatus = new Map();
+    const byLook = new Map();
     for (let i = 0; i < records.length; ) {
-      const status = records[i + 1];
+      const look = records[i + 1];
       const vertices = records[i + 2];
-      let paths = byStatus.get(status);
+      let paths = byLook.get(look);
       if (!paths) {
         paths = { rings: new Path2D(), dots: new Path2D(), crosses: new Path2D() };
-        byStatus.set(status, paths);
+        byLook.set(look, paths);
       }
       const at = i + HEAD;
       if (vertices === 0) {
@@ -104,10 +104,10 @@ export class OutlineTile {
         ring.push([records[at + 2 * v] - left, records[at + 2 * v + 1] - top]);
       }
       add(paths.rings, ring);
-      if (status === REJECTED) addCross(paths.crosses, ring);
+      if (statusOf(look) === REJECTED) addCross(paths.crosses, ring);
       i = at + 2 * vertices;
     }
-    return byStatus;
+    return byLook;
   }
 }
 

@@ -3,13 +3,13 @@ import { elements } from "./elements.js";
 import { formatArea, formatCount, formatLargeArea, formatNuclei } from "./format.js";
 import { showHistogram } from "./histogram.js";
 import { NucleiTable } from "./nuclei-table.js";
-import { REJECTED } from "./object-status.js";
+import { REJECTED, cssColourOf } from "./object-status.js";
 import { showSheetCount } from "./sheet.js";
 
-/** @import { ReviewObject, ReviewSummary } from "./worker-api.d.ts" */
+/** @import { NucleusFacts, ReviewObject, ReviewSummary } from "./worker-api.d.ts" */
 
 /** Numbers for each object in the list of `Session.objects`. */
-export const NUMBERS_PER_OBJECT = 9;
+export const NUMBERS_PER_OBJECT = 10;
 /** Place of the mean probability in the measurements. */
 const MEAN_PROBABILITY = 4;
 
@@ -24,7 +24,10 @@ const MEAN_PROBABILITY = 4;
  * @property {number} status 0 of the model, 1 accepted, 2 added, 3 rejected
  * @property {number} number in files; 0 if it does not count
  * @property {number} regions bit mask of the first 31 regions that hold its centroid
+ * @property {number} class place of its type, -1 for none
  */
+
+/** @typedef {{ name: string, css: string }} ShownType A type of nuclei and its colour for CSS. */
 
 /**
  * @typedef {object} InsideScope The regions inside of which alone nuclei count.
@@ -43,6 +46,8 @@ export class Results {
   count = -1;
   /** Threshold at which the nuclei were found. */
   threshold = 0.5;
+  /** @type {ShownType[]} Those that the model tells apart; empty where there is only one. */
+  types = [];
   /** Segmented area, pixels. */
   #areaPx = 0;
   /** @type {InsideScope | undefined} What counts if only regions do. */
@@ -60,6 +65,7 @@ export class Results {
     this.count = -1;
     this.#areaPx = 0;
     this.#inside = undefined;
+    this.types = [];
     for (const element of [elements.count, elements.areaShare, elements.median]) {
       element.textContent = "–";
     }
@@ -67,6 +73,7 @@ export class Results {
     elements.time.textContent = "–";
     elements.countScope.hidden = true;
     elements.edited.hidden = true;
+    elements.typeCounts.hidden = true;
     showSheetCount("");
     elements.histogram.replaceChildren();
     elements.table.replaceChildren();
@@ -91,8 +98,10 @@ export class Results {
    * @param {ReviewSummary} summary
    * @param {InsideScope} [inside] if nuclei count inside regions only
    */
-  showReview({ nuclei, coveredPx, accepted, added, rejected, segmentedPx, threshold }, inside) {
+  showReview(summary, inside) {
+    const { nuclei, coveredPx, accepted, added, rejected, segmentedPx, threshold } = summary;
     this.threshold = threshold ?? this.threshold;
+    this.types = summary.types.map(({ name, colour }) => ({ name, css: cssColourOf(colour) }));
     this.#inside = inside;
     // Of the same area as the nuclei.
     const areaPx = inside ? (inside.areaPx ?? NaN) : segmentedPx;
@@ -131,6 +140,7 @@ export class Results {
         status: numbers[i + 6],
         number: numbers[i + 7],
         regions: numbers[i + 8],
+        class: numbers[i + 9],
       });
     }
     this.refresh();
@@ -158,7 +168,31 @@ export class Results {
     const median = areas.length > 0 ? this.#formatArea(areas[areas.length >> 1]) : "–";
     elements.median.textContent = median;
     showHistogram(elements.histogram, areas, (px) => this.#formatArea(px));
-    this.#table.show(this.nuclei, this.mpp);
+    this.#table.show(this.nuclei, this.mpp, this.types);
+    this.#showTypes();
+  }
+
+  /** Shows how many nuclei count of each type, with its colour. */
+  #showTypes() {
+    elements.typeCounts.hidden = this.types.length === 0;
+    const counts = this.types.map(() => 0);
+    for (const nucleus of this.counted()) {
+      if (nucleus.class in counts) counts[nucleus.class] += 1;
+    }
+    const parts = this.types.map(({ name, css }, place) => {
+      const swatch = document.createElement("span");
+      swatch.className = "swatch";
+      swatch.style.backgroundColor = css;
+      const part = document.createElement("span");
+      part.append(swatch, ` ${formatCount(counts[place])} ${name}`);
+      return part;
+    });
+    elements.typeCounts.replaceChildren(...parts);
+  }
+
+  /** The type of a nucleus. @param {NucleusFacts} nucleus @returns {ShownType | undefined} */
+  typeOf(nucleus) {
+    return this.types[nucleus.class ?? -1];
   }
 
   /** @param {number} px */
@@ -172,8 +206,10 @@ export class Results {
   }
 
   /** Area and probability of an object, for people. @param {ReviewObject} object */
-  factsOf({ nucleus: { area_px, measurements } }) {
-    const area = `Area ${this.#formatArea(area_px)}`;
+  factsOf({ nucleus }) {
+    const { area_px, measurements } = nucleus;
+    const type = this.typeOf(nucleus);
+    const area = `Area ${this.#formatArea(area_px)}${type ? `, ${type.name}` : ""}`;
     const probability = measurements?.[MEAN_PROBABILITY];
     // Of a nucleus that was drawn where no probabilities are known.
     if (typeof probability !== "number") return `${area}.`;

@@ -140,6 +140,14 @@ export interface ReviewSummary extends ReviewCounts {
   /** Nuclei of an earlier result, shown where this one is not finished. They do not count. */
   olderNuclei: number;
   regions: RegionCounts[];
+  /** Types of nuclei that the model tells apart; empty where there is only one. */
+  types: NucleusType[];
+}
+
+export interface NucleusType {
+  name: string;
+  /** Red, green, blue. */
+  colour: number[];
 }
 
 /** Outcome of `Computation.compute`. */
@@ -242,6 +250,8 @@ export interface NucleusFacts {
    * is not known, as the probability of a nucleus that was drawn on a slide.
    */
   measurements: (number | null)[] | null;
+  /** Place of its type among those of the summary. */
+  class?: number;
 }
 
 export type MarkStatus = "accepted" | "added" | "rejected" | "replaced";

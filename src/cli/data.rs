@@ -10,6 +10,7 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::output::Output;
 use super::output_files::check_outputs;
+use super::segment::types_in_brackets;
 use super::tiles::{NO_TILES, TileArguments, load};
 use crate::dataset::{
     DATASET_FILE, DataReport, DatasetFile, Prior, Representativeness, Sampler, Split, TileReport,
@@ -161,8 +162,9 @@ fn page(
                 tile.mpp_um.map_or("pixel size not stated".to_owned(), |v| format!("{v:.4} µm"))
             ));
             facts.push(format!(
-                "{} on {:.1} % of the area",
+                "{}{} on {:.1} % of the area",
                 counted(tile.nuclei, "nucleus", "nuclei"),
+                types_in_brackets(Some(&tile.types)),
                 tile.cell_fraction * 100.0
             ));
             facts.extend(tile.xml_iou.map(|iou| format!("IoU of outlines and label map {iou:.3}")));
@@ -245,14 +247,20 @@ fn all_notes(report: &DataReport, folder: &Path) -> Vec<String> {
 fn totals(report: &DataReport) -> String {
     let mut usable = 0;
     let mut nuclei = 0;
+    let mut types = BTreeMap::new();
     for tile in &report.tiles {
         if tile.error.is_none() {
             usable += 1;
             nuclei += tile.nuclei;
+            for (name, count) in &tile.types {
+                *types.entry(name.clone()).or_default() += count;
+            }
         }
     }
     let tiles = counted(report.tiles.len(), "tile", "tiles");
-    format!("{usable} of {tiles} can be used, with {}", counted(nuclei, "nucleus", "nuclei"))
+    let nuclei = counted(nuclei, "nucleus", "nuclei");
+    let types = types_in_brackets(Some(&types));
+    format!("{usable} of {tiles} can be used, with {nuclei}{types}")
 }
 
 fn describe(report: &DataReport, folder: &Path) -> String {

@@ -1,5 +1,6 @@
 //! `prunella evaluate`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,9 +17,11 @@ use super::tiles::{LoadedTiles, NO_TILES, TileArguments, load, note_other_pixel_
 use crate::dataset::Tile;
 use crate::engine::Block;
 use crate::error::{Error, ErrorContext as _, Result, counted};
-use crate::instances::{draw_nuclei, label_nuclei, measure_nuclei};
-use crate::metrics::{ObjectScores, PixelCounts, PixelScores, score_objects};
-use crate::model::{FileLimits, Model, stored_precision};
+use crate::instances::{classes_by_label, draw_nuclei, label_nuclei, measure_nuclei, type_bytes};
+use crate::metrics::{
+    ObjectScores, PixelCounts, PixelScores, TypeCounts, TypeScores, match_objects, score_objects,
+};
+use crate::model::{FileLimits, Model, NucleusType, stored_precision};
 use crate::platform::read_file;
 use crate::raster::{LabelMap, ProbabilityMap};
 use crate::whole_slide::{Sampling, SlideNucleus};
@@ -97,6 +100,53 @@ struct Summary {
     mean_dice: Option<f64>,
     /// Number of tiles in no mean.
     tiles_without_nuclei: usize,
+    /// Of all tiles whose nuclei have types, where the model tells types apart.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    typed: Option<TypedScores>,
+}
+
+/// Scores of types of nuclei, all tiles together.
+#[derive(Debug, Serialize)]
+struct TypedScores {
+    /// By name.
+    types: BTreeMap<String, TypeScores>,
+    /// Mean PQ of the types that occur.
+    multi_class_pq: Option<f64>,
+    /// Share of the matched nuclei whose type is right.
+    type_accuracy: Option<f64>,
+}
+
+impl TypedScores {
+    /// Of tiles whose counts are given for each of `types`.
+    fn of(types: &[NucleusType], tiles: &[TileCounts]) -> Option<Self> {
+        let mut counts: Option<Vec<TypeCounts>> = None;
+        for tile in tiles.iter().filter(|tile| !tile.types.is_empty()) {
+            let sums = counts.get_or_insert_with(|| vec![TypeCounts::default(); types.len()]);
+            for (sum, of_tile) in sums.iter_mut().zip(&tile.types) {
+                *sum = sum.plus(*of_tile);
+            }
+        }
+        let counts = counts?;
+        let mut by_name = BTreeMap::new();
+        let mut all = TypeCounts::default();
+        for (NucleusType { name, .. }, counts) in types.iter().zip(counts) {
+            by_name.insert(name.clone(), counts.scores());
+            all = all.plus(counts);
+        }
+        let known: Vec<f64> = by_name.values().filter_map(|scores| scores.pq).collect();
+        Some(Self {
+            multi_class_pq: mean_of(&known),
+            type_accuracy: (all.matched > 0).then(|| all.right as f64 / all.matched as f64),
+            types: by_name,
+        })
+    }
+}
+
+/// What is counted in a tile.
+struct TileCounts {
+    pixels: PixelCounts,
+    /// Of each type of the model; empty where the tile or the model has none.
+    types: Vec<TypeCounts>,
 }
 
 /// Scores of a data set.
@@ -111,10 +161,10 @@ struct SetScores {
 
 impl Summary {
     /// Over the tiles of some scores and counts.
-    fn of(tiles: &[TileScores], counts: &[PixelCounts]) -> Self {
+    fn of(tiles: &[TileScores], counts: &[TileCounts], types: &[NucleusType]) -> Self {
         let mut pooled = PixelCounts::default();
         for counts in counts {
-            pooled = pooled.plus(*counts);
+            pooled = pooled.plus(counts.pixels);
         }
         Self {
             pooled: pooled.scores(),
@@ -125,6 +175,7 @@ impl Summary {
             mean_sq: mean(tiles, |t| t.objects.sq),
             mean_dice: mean(tiles, |t| t.pixels.dice),
             tiles_without_nuclei: tiles.iter().filter(|t| t.labelled_nuclei == 0).count(),
+            typed: TypedScores::of(types, counts),
         }
     }
 
@@ -134,6 +185,7 @@ impl Summary {
             aji: self.mean_aji,
             aji_plus: self.mean_aji_plus,
             pq: self.mean_pq,
+            multi_class_pq: self.typed.as_ref().and_then(|typed| typed.multi_class_pq),
             tiles,
         }
     }
@@ -144,6 +196,8 @@ struct Prediction {
     /// Of a pixel being nucleus.
     map: ProbabilityMap,
     labels: LabelMap,
+    /// Place of the type of each object, by its label; empty where the model tells none apart.
+    classes: BTreeMap<u32, usize>,
     /// Rows and columns whose crossings are scored pixel by pixel.
     lines: [Vec<usize>; 2],
     /// Of the network.
@@ -157,6 +211,8 @@ struct RecordedScores {
     aji: Option<f64>,
     aji_plus: Option<f64>,
     pq: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    multi_class_pq: Option<f64>,
     /// Number of tiles, with those that have no nuclei.
     tiles: usize,
 }
@@ -180,6 +236,7 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
         output,
     };
     let threshold = arguments.engine.pixel_threshold();
+    let types = NucleusType::among(&model.card().classes);
     let mut all_counts = Vec::new();
     let mut scores = Vec::new();
     let mut set_scores = Vec::new();
@@ -193,7 +250,8 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
             let counts =
                 PixelCounts::on_lines(&prediction.map, &truth, &prediction.lines, threshold)?;
             let objects = score_objects(&prediction.labels, &tile.labels)?;
-            all_counts.push(counts);
+            let types = type_counts(&types, &prediction, tile)?;
+            all_counts.push(TileCounts { pixels: counts, types });
             scores.push(TileScores {
                 name: tile.name.clone(),
                 set: set.name.clone(),
@@ -212,7 +270,7 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
             set_scores.push(SetScores {
                 name: set.name,
                 tile_count: own.len(),
-                scores: Summary::of(own, &all_counts[first..]),
+                scores: Summary::of(own, &all_counts[first..], &types),
             });
         }
     }
@@ -220,7 +278,7 @@ pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<
         model: arguments.model.clone(),
         parameters: model.graph().parameters(),
         pruning_ratio: model.card().pruning_ratio,
-        all: Summary::of(&scores, &all_counts),
+        all: Summary::of(&scores, &all_counts, &types),
         milliseconds: scores.iter().map(|t| t.milliseconds).sum(),
         sets: set_scores,
         tiles: scores,
@@ -294,24 +352,50 @@ fn predict(
         let lines = computed_lines(arguments, model, tile)?;
         let run = runner.run(&tile.image, &tile.name)?;
         let (labels, _) = label_nuclei(&run.map, &parameters)?;
+        let mut classes = BTreeMap::new();
+        for (label, class) in (0u32..).zip(classes_by_label(&labels, &type_bytes(&run.map))) {
+            classes.extend(class.map(|class| (label, usize::from(class))));
+        }
         let map = run.map.nucleus().clone();
-        return Ok(Prediction { map, labels, lines, milliseconds: run.milliseconds });
+        return Ok(Prediction { map, labels, classes, lines, milliseconds: run.milliseconds });
     }
     let whole = Block { row: 0, column: 0, width: sampling.width(), height: sampling.height() };
     let work = sampling.apply(tile.image.clone(), whole)?;
     let run = runner.run(&work, &tile.name)?;
     let (labels, smooth) = label_nuclei(&run.map, &parameters)?;
     let mut placed = Vec::new();
-    for nucleus in measure_nuclei(&work, &labels, &smooth, &parameters, None)? {
+    let mut classes = BTreeMap::new();
+    let types = type_bytes(&run.map);
+    for nucleus in measure_nuclei(&work, &labels, &smooth, &types, &parameters, None)? {
         let label = nucleus.label;
+        classes.extend(nucleus.class.map(|class| (label, usize::from(class))));
         placed.push(SlideNucleus::new(&nucleus, 0, 0, sampling.scale).numbered(label));
     }
     Ok(Prediction {
         map: run.map.nucleus().nearest(width, height),
         labels: draw_nuclei(&placed, width, height),
+        classes,
         lines: [(0..height).collect(), (0..width).collect()],
         milliseconds: run.milliseconds,
     })
+}
+
+/// Counts of each type of the model; none where the tile's nuclei have no types.
+fn type_counts(
+    types: &[NucleusType],
+    prediction: &Prediction,
+    tile: &Tile,
+) -> Result<Vec<TypeCounts>> {
+    if types.is_empty() || tile.object_types.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut truth = BTreeMap::new();
+    for (label, name) in &tile.object_types {
+        let place = types.iter().position(|of| of.name == *name);
+        truth.extend(place.map(|place| (*label, place)));
+    }
+    let matching = match_objects(&prediction.labels, &tile.labels)?;
+    Ok(TypeCounts::of_tile(types.len(), &matching, &truth, &prediction.classes))
 }
 
 /// Notes that tiles without nuclei are in no mean, and what was found in them.
@@ -362,7 +446,11 @@ fn is_symmetric(lines: &[usize], side: usize) -> bool {
 fn mean(tiles: &[TileScores], score: fn(&TileScores) -> Option<f64>) -> Option<f64> {
     let with_nuclei = tiles.iter().filter(|tile| tile.labelled_nuclei > 0);
     let known: Vec<f64> = with_nuclei.filter_map(score).collect();
-    (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+    mean_of(&known)
+}
+
+fn mean_of(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 fn describe(e: &Evaluation) -> String {
@@ -374,6 +462,9 @@ fn describe(e: &Evaluation) -> String {
     text += &table_row("all pixels (AJI, PQ: mean)", &e.all.pooled, e.all.mean_aji, e.all.mean_pq);
     if e.sets.len() > 1 {
         text += &set_table(e);
+    }
+    if let Some(typed) = &e.all.typed {
+        text += &type_table(typed);
     }
     text += &format!(
         "{} parameters, {:.2} s for {}\n",
@@ -409,6 +500,24 @@ fn set_table(e: &Evaluation) -> String {
         }
         text.push('\n');
     }
+    text
+}
+
+/// A row for each type of nuclei, and their mean.
+fn type_table(typed: &TypedScores) -> String {
+    let TypedScores { types, multi_class_pq, type_accuracy } = typed;
+    let mut text = format!("\n{:<26}  true  found     PQ     DQ     SQ\n", "type of nuclei");
+    for (name, scores) in types {
+        let TypeScores { true_objects, predicted_objects, dq, sq, pq } = scores;
+        text += &format!("{name:<26} {true_objects:>5}  {predicted_objects:>5}");
+        for score in [pq, dq, sq] {
+            text += &score_text(*score);
+        }
+        text.push('\n');
+    }
+    let accuracy = score_text(*type_accuracy);
+    text += &format!("{:<39}{}\n", "mean", score_text(*multi_class_pq));
+    text += &format!("type of matched nuclei right:{accuracy}\n\n");
     text
 }
 

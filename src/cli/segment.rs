@@ -20,9 +20,10 @@ use super::slide::{SlideResult, SlideSegmentArguments, segment_slide};
 use crate::engine::{Block, Device};
 use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::instances::{
-    Nucleus, Provenance, draw_nuclei, label_nuclei, measure_nuclei, write_nuclei,
+    Nucleus, Provenance, WrittenCounts, draw_nuclei, label_nuclei, measure_nuclei, type_bytes,
+    write_nuclei,
 };
-use crate::model::Model;
+use crate::model::{Model, NucleusType};
 use crate::picture::{first_bytes, is_tiff, read_picture_file};
 use crate::platform::{threads, write_atomic, write_streamed};
 use crate::raster::{
@@ -79,6 +80,9 @@ struct ImageResult {
     /// Pixel size; none where it was not known and taken to be the model's.
     mpp_um: Option<f64>,
     nuclei: usize,
+    /// Of each type, where the model tells several apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    types: Option<BTreeMap<String, usize>>,
     cell_fraction: f64,
     device: String,
     /// Whether the network read matched colours instead of the image's own.
@@ -99,15 +103,33 @@ impl ImageResult {
     /// A line of the text output.
     fn describe(&self) -> String {
         format!(
-            "{}: {}, {:.1} % of the area, in {:.0} + {:.0} ms → {}\n",
+            "{}: {}{}, {:.1} % of the area, in {:.0} + {:.0} ms → {}\n",
             self.image.display(),
             counted(self.nuclei, "nucleus", "nuclei"),
+            types_in_brackets(self.types.as_ref()),
             self.cell_fraction * 100.0,
             self.milliseconds,
             self.instances_milliseconds,
             self.geojson.display()
         )
     }
+}
+
+/// Numbers of nuclei by the names of their types; none where the model tells none apart.
+pub(super) fn counts_of_types(
+    types: &[NucleusType],
+    counts: &WrittenCounts,
+) -> Option<BTreeMap<String, usize>> {
+    let named = types.iter().zip(&counts.of_types);
+    let named: BTreeMap<_, _> = named.map(|(of, count)| (of.name.clone(), *count)).collect();
+    (!named.is_empty()).then_some(named)
+}
+
+/// Numbers of nuclei by type as a text behind the number of all.
+pub(super) fn types_in_brackets(types: Option<&BTreeMap<String, usize>>) -> String {
+    let Some(types) = types.filter(|types| !types.is_empty()) else { return String::new() };
+    let parts: Vec<String> = types.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    format!(" ({})", parts.join(", "))
 }
 
 /// What `segment --json` prints.
@@ -391,11 +413,13 @@ fn segment_one(
     }
     let parameters = arguments.how.instances(model);
     let source = Some(image_source(&path.to_string_lossy()));
-    let provenance = Provenance { model: model.fingerprint(), mpp_um, image: source };
+    let types = NucleusType::among(&model.card().classes);
+    let provenance = Provenance { model: model.fingerprint(), mpp_um, image: source, types };
     let begun = Instant::now();
     let (labels, smooth) = label_nuclei(&run.map, &parameters)?;
     let work_mpp = mpp_um.map(|mpp| mpp * sampling.scale);
-    let all = measure_nuclei(&work, &labels, &smooth, &parameters, work_mpp)?;
+    let types = type_bytes(&run.map);
+    let all = measure_nuclei(&work, &labels, &smooth, &types, &parameters, work_mpp)?;
     // Outlines are written in pixels of the image as it is.
     let mut placed = Vec::new();
     for nucleus in all {
@@ -419,7 +443,8 @@ fn segment_one(
         width: image.width(),
         height: image.height(),
         mpp_um,
-        nuclei: objects.count,
+        nuclei: objects.counts.nuclei,
+        types: counts_of_types(&provenance.types, &objects.counts),
         cell_fraction: cells as f64 / labels.data().len() as f64,
         device: run.device,
         stain_matched: run.stain_matched,
@@ -449,7 +474,7 @@ fn pixel_size(stated: Option<f64>, in_file: Option<PixelSize>) -> (Option<f64>, 
 }
 
 struct Objects {
-    count: usize,
+    counts: WrittenCounts,
     geojson: PathBuf,
     csv: PathBuf,
     file: PathBuf,
@@ -464,13 +489,13 @@ fn write_objects(
     provenance: &Provenance,
 ) -> Result<Objects> {
     let [geojson, csv] = ["geojson", "csv"].map(|ending| folder.join(format!("{name}.{ending}")));
-    let count = write_streamed(&geojson, |features| {
+    let counts = write_streamed(&geojson, |features| {
         write_streamed(&csv, |table| write_nuclei(all, provenance, features, table))
     })?;
     let (bytes, extension) = encode_result_labels(labels)?;
     let file = folder.join(format!("{name}.labels.{extension}"));
     write_atomic(&file, &bytes)?;
-    Ok(Objects { count, geojson, csv, file })
+    Ok(Objects { counts, geojson, csv, file })
 }
 
 /// Probability map, mask and overlay as PNG; gives their paths in this order.

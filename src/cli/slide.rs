@@ -1,5 +1,6 @@
 //! `prunella slide`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,10 +15,11 @@ use super::output::{Output, stop_flag};
 use super::output_files::{
     check_outputs, check_results, check_same_image, image_source, slide_result_name,
 };
+use super::segment::{counts_of_types, types_in_brackets};
 use crate::engine::SegmentOptions;
 use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::instances::Provenance;
-use crate::model::Model;
+use crate::model::{Model, NucleusType};
 use crate::picture::{first_bytes, foreign_format, is_picture, is_tiff};
 use crate::platform::{read_file, write_atomic, write_streamed};
 use crate::raster::encode_rgb_png;
@@ -188,15 +190,20 @@ pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result
     })?;
     bar.finish_and_clear();
     summary.warnings.notes.iter().for_each(|note| output.remark(note));
-    let provenance =
-        Provenance { model: model.fingerprint(), mpp_um: Some(mpp_um), image: Some(source) };
-    let nuclei = write_streamed(&geojson, |features| {
+    let provenance = Provenance {
+        model: model.fingerprint(),
+        mpp_um: Some(mpp_um),
+        image: Some(source),
+        types: NucleusType::among(&model.card().classes),
+    };
+    let counts = write_streamed(&geojson, |features| {
         write_streamed(&csv, |table| write_finished(&job, &store, &provenance, features, table))
     })?;
     store.remove();
     Ok(SlideResult {
         slide: a.slide.clone(),
-        nuclei,
+        nuclei: counts.nuclei,
+        types: counts_of_types(&provenance.types, &counts),
         blocks: summary.blocks,
         skipped_blocks: summary.skipped,
         resumed_blocks: summary.resumed,
@@ -237,16 +244,20 @@ pub(super) struct SlideResult {
     slide: String,
     stain_matched: bool,
     tissue_share: f64,
+    /// Numbers of nuclei of each type, where the model tells several apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    types: Option<BTreeMap<String, usize>>,
 }
 
 impl SlideResult {
     /// A line of the text output.
     pub(super) fn describe(&self) -> String {
         format!(
-            "{}: {} in {} of {}, {:.1} s (network {:.1}, objects {:.1}; reading \
+            "{}: {}{} in {} of {}, {:.1} s (network {:.1}, objects {:.1}; reading \
              beside it {:.1}) → {}",
             self.slide,
             counted(self.nuclei, "nucleus", "nuclei"),
+            types_in_brackets(self.types.as_ref()),
             self.blocks - self.skipped_blocks,
             counted(self.blocks, "block", "blocks"),
             self.seconds,

@@ -286,8 +286,19 @@ impl TrainArguments {
     }
 
     /// Random weights for the classes that are told apart in `tiles`.
-    fn start(&self, architecture: Architecture, tiles: &[Tile]) -> Result<Model> {
-        let types = if self.types.is_empty() { types_of(tiles) } else { self.types.clone() };
+    fn start(&self, architecture: Architecture, tiles: &[Tile], output: Output) -> Result<Model> {
+        let mut types = self.types.clone();
+        if types.is_empty() {
+            types = types_of(tiles);
+            if !types.is_empty() {
+                output.remark(&format!(
+                    "The tiles have nuclei of {} types, which the model learns to tell apart: {}. \
+                     --types nucleus takes all as one",
+                    types.len(),
+                    types.join(", ")
+                ));
+            }
+        }
         let classes = PixelClass::of_nuclei(&types, self.common.recipe.border.is_some());
         let architecture = architecture.with_classes(classes.len());
         let random = Model::random(architecture, self.common.recipe.seed)?;
@@ -320,7 +331,7 @@ pub(super) fn train(arguments: &TrainArguments, output: Output) -> Result<Comman
     let Some(data) = prepare(&recipe, &arguments.common, arguments.mpp, &[], output)? else {
         return Ok(CommandOutcome::Nothing);
     };
-    let start = arguments.start(architecture, &data.tiles)?;
+    let start = arguments.start(architecture, &data.tiles, output)?;
     let run = Run { start, teachers: Vec::new(), recipe, data };
     fit(&run, &arguments.common, output)
 }

@@ -66,6 +66,9 @@ pub struct TileReport {
     pub sha256: String,
     /// Number of labels.
     pub nuclei: usize,
+    /// Number of nuclei of each type, where the labels tell them apart.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub types: BTreeMap<String, usize>,
     /// Fraction of pixels that belong to nuclei, 0 to 1.
     pub cell_fraction: f64,
     /// Pixel size, micrometres, where a file states it.
@@ -167,6 +170,7 @@ fn check_tile(files: &TileFiles) -> (Option<Tile>, TileReport) {
         height: 0,
         sha256: String::new(),
         nuclei: 0,
+        types: BTreeMap::new(),
         cell_fraction: 0.0,
         mpp_um: None,
         xml_iou: None,
@@ -187,6 +191,9 @@ fn check_tile(files: &TileFiles) -> (Option<Tile>, TileReport) {
     report.sha256.clone_from(&tile.sha256);
     let (renumbered, count) = tile.labels.renumbered();
     report.nuclei = count as usize;
+    for name in tile.object_types.values() {
+        *report.types.entry(name.clone()).or_default() += 1;
+    }
     if renumbered != tile.labels {
         report.notes.push("The label numbers have gaps".into());
     }

@@ -1,6 +1,6 @@
 //! Reading a tile from its files, with warnings about what is unusual in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::dataset_file::DATASET_FILE;
@@ -9,9 +9,9 @@ use super::label_check::{
     coverage_notes, label_defect, lost_numbers_note, mask_as_objects, place_note,
 };
 use super::tile::{PIXEL_SIZE_TOLERANCE, Tile};
-use crate::error::{Error, ErrorContext as _, Result, Warnings};
+use crate::error::{Error, ErrorContext as _, Result, Warnings, counted};
 use crate::model::sha256_hex;
-use crate::outlines::{draw_outlines, read_outlines};
+use crate::outlines::{Drawing, draw_outlines, read_outlines};
 use crate::picture::{read_labels, read_picture};
 use crate::platform::read_file;
 use crate::raster::{DecodeLimits, LabelMap, RgbImage};
@@ -37,6 +37,7 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
     }
     let in_image = picture.pixel_size_um.map(|size| size.mean());
     let mut mpp_um = in_image;
+    let mut types = BTreeMap::new();
     let labels = match &files.labels {
         None => return Err(Error::mismatch("The image has no labels").at(&files.image)),
         Some(LabelSource::Raster(path)) => {
@@ -69,6 +70,7 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
             mpp_um = mpp.or(in_image);
             let drawing = draw_outlines(&outlines, image.width(), image.height(), 0.0);
             warnings.extend(outlines.notes);
+            types = object_types(&drawing, &mut warnings);
             warnings.extend(drawing.notes);
             drawing.labels
         }
@@ -95,9 +97,36 @@ pub fn load_tile(files: &TileFiles) -> Result<(Tile, Warnings)> {
     for note in coverage_notes(&labels).into_iter().chain(place_note(&labels, &image)) {
         warnings.note(note);
     }
-    let object_types = BTreeMap::new();
     let name = files.name.clone();
-    Ok((Tile { name, image, labels, sha256, mpp_um, object_types, weight: 1.0 }, warnings))
+    Ok((Tile { name, image, labels, sha256, mpp_um, object_types: types, weight: 1.0 }, warnings))
+}
+
+/// Types of nuclei by label: the classes of a file in which each nucleus has one. Those named
+/// `Nucleus`, as programs name what they do not tell apart, have none.
+fn object_types(drawing: &Drawing, warnings: &mut Warnings) -> BTreeMap<u32, String> {
+    let mut types = BTreeMap::new();
+    let mut without = 0;
+    for label in drawing.labels.labels() {
+        let class = drawing.classes.get(label as usize - 1).and_then(Option::as_deref);
+        match class.map(str::trim) {
+            None | Some("") => without += 1,
+            Some(name) if matches!(name.to_lowercase().as_str(), "nucleus" | "nuclei") => {
+                without += 1;
+            }
+            Some(name) => drop(types.insert(label, name.to_owned())),
+        }
+    }
+    let names: BTreeSet<&String> = types.values().collect();
+    if without > 0 {
+        if names.len() > 1 {
+            warnings.note(format!(
+                "{} no class, so types of nuclei are not told apart in this tile",
+                counted(without, "nucleus has", "nuclei have")
+            ));
+        }
+        types.clear();
+    }
+    types
 }
 
 /// Whether outlines are of a format that has a place for the pixel size.
@@ -121,4 +150,37 @@ fn different_sizes(labels: &LabelMap, image: &RgbImage) -> Error {
         sentence += "; do they belong together?";
     }
     Error::mismatch(sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Types and notes of squares beside each other with these classifications.
+    fn types_of(classes: &[&str]) -> (Vec<String>, usize) {
+        let mut features = Vec::new();
+        for (i, class) in classes.iter().enumerate() {
+            let (left, right) = (9 * i, 9 * i + 8);
+            features.push(format!(
+                r#"{{"type":"Feature","properties":{{"objectType":"detection",
+                "classification":{{"name":"{class}"}}}},"geometry":{{"type":"Polygon",
+                "coordinates":[[[{left},0],[{right},0],[{right},8],[{left},8],[{left},0]]]}}}}"#
+            ));
+        }
+        let text = format!("[{}]", features.join(","));
+        let outlines = read_outlines(text.as_bytes()).expect("outlines");
+        let mut warnings = Warnings::default();
+        let drawing = draw_outlines(&outlines, 60, 10, 0.0);
+        let types = object_types(&drawing, &mut warnings);
+        (types.into_values().collect(), warnings.notes.len())
+    }
+
+    #[test]
+    fn classes_of_all_nuclei_are_their_types() {
+        assert_eq!(types_of(&["b", "a", "b"]), (["b", "a", "b"].map(str::to_owned).to_vec(), 0));
+        assert_eq!(types_of(&["a", "a"]).0.len(), 2, "other tiles may have other types");
+        assert_eq!(types_of(&["Nucleus", "nuclei"]), (Vec::new(), 0));
+        assert_eq!(types_of(&["Nucleus", "a"]), (Vec::new(), 0), "nothing is told apart");
+        assert_eq!(types_of(&["Nucleus", "a", "b"]), (Vec::new(), 1));
+    }
 }

@@ -25,7 +25,7 @@ use super::tile_loader::TileLoader;
 use super::{Wake, lock};
 use crate::engine::DeviceChoice;
 use crate::error::{Error, Result, counted};
-use crate::model::{InstanceParameters, Model};
+use crate::model::{InstanceParameters, Model, NucleusType};
 use crate::platform::write_atomic;
 use crate::prune::{PruningPlan, Scope, apply};
 use crate::raster::{Point, encode_rgb_png};
@@ -266,6 +266,12 @@ impl AppState {
         let counts = shelf.counts(self.review_at());
         let segmented_px = shelf.counted().map_or(0.0, |result| result.index().area_px());
         Some(NucleusCount { counts, segmented_px })
+    }
+
+    /// Types of nuclei that are told apart, and how many count of each.
+    #[must_use]
+    pub fn counts_of_types(&self) -> Vec<(NucleusType, usize)> {
+        lock(&self.results).counts_of_types(self.review_at())
     }
 
     /// Nuclei that count and whose centroid lies in the view.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::app_state::AppState;
 use super::lock;
+use super::result_shelf::ResultSettings;
 use crate::error::{Error, Result, counted};
 use crate::instances::Provenance;
 use crate::platform::write_streamed;
@@ -23,8 +24,11 @@ impl AppState {
             return Err(Error::invalid("Nothing is segmented yet"));
         }
         let mpp_um = settings.as_ref().map_or(self.mpp_um(), |settings| settings.mpp_um);
-        let model = settings.map_or_else(String::new, |settings| settings.fingerprint);
-        let provenance = Provenance { model, mpp_um, image: None };
+        let (model, types) = match settings {
+            Some(ResultSettings { fingerprint, types, .. }) => (fingerprint, types),
+            None => (String::new(), Vec::new()),
+        };
+        let provenance = Provenance { model, mpp_um, image: None, types };
         let nuclei = shelf.shown(self.review_at()).counted();
         let count = write_streamed(&geojson, |features| {
             write_streamed(&csv, |table| {
@@ -38,7 +42,7 @@ impl AppState {
             let text = RegionCounts::csv(&self.region_counts(), mpp_um);
             crate::platform::write_atomic(&table, text.as_bytes())?;
         }
-        let nuclei = counted(count, "nucleus", "nuclei");
+        let nuclei = counted(count.nuclei, "nucleus", "nuclei");
         self.status = format!("{nuclei} → {}", geojson.display());
         if let Some(note) = self.older_note() {
             self.status += &format!(". {note}");

@@ -1,6 +1,7 @@
 //! The outlines that the screen shows, as lines of the screen.
 
 use super::app_state::AppState;
+use crate::model::NucleusType;
 use crate::raster::{Point, Polygon, Ring};
 use crate::review::{MarkStatus, ReviewedNuclei};
 use crate::slide::SlideBounds;
@@ -38,6 +39,7 @@ pub(super) fn outline_strokes(app: &AppState, scale: f64) -> Vec<OutlineStroke> 
         casings: Vec::new(),
         lines: Vec::new(),
         dots: DotGrid::new(app.view.screen(), scale),
+        types: app.with_shown(|shown| shown.types.to_vec()),
     };
     let white =
         OutlineLook { colour: WHITE, width: OUTLINE_WIDTH, dash: REGION_DASH, opacity: 1.0 };
@@ -71,7 +73,8 @@ pub(super) fn outline_strokes(app: &AppState, scale: f64) -> Vec<OutlineStroke> 
         let halo = OutlineLook { width: SELECTED_WIDTH, dash: &[], ..white };
         scene.add_polygons(polygons, halo);
         strokes.extend(scene.take());
-        let own = OutlineLook { width: THICK_OUTLINE_WIDTH, ..scene.palette.look(status) };
+        let look = scene.look(status, selected.object.nucleus.class);
+        let own = OutlineLook { width: THICK_OUTLINE_WIDTH, ..look };
         scene.add_polygons(polygons, own);
         strokes.extend(scene.take());
     }
@@ -103,9 +106,16 @@ struct Scene<'a> {
     casings: Vec<OutlineStroke>,
     lines: Vec<OutlineStroke>,
     dots: DotGrid,
+    /// Types of nuclei of the result in use.
+    types: Vec<NucleusType>,
 }
 
 impl Scene<'_> {
+    fn look(&self, status: OutlineStatus, class: Option<u8>) -> OutlineLook {
+        let colour = NucleusType::of(&self.types, class).map(|of| of.colour);
+        self.palette.typed_look(status, colour)
+    }
+
     fn add_nuclei(
         &mut self,
         nuclei: ReviewedNuclei<'_>,
@@ -117,7 +127,8 @@ impl Scene<'_> {
                 && nuclei.is_inside(nucleus.centroid)
                 && is_visible(nucleus)
             {
-                self.add_object(&nucleus.polygons, nucleus.centroid, status);
+                let look = self.look(status, nucleus.class);
+                self.add_object(&nucleus.polygons, nucleus.centroid, status, look);
             }
         }
     }
@@ -130,15 +141,21 @@ impl Scene<'_> {
             let status = status_of(mark.status);
             let centroid = mark.nucleus.centroid;
             if mark.bounds().intersects(&self.bounds) && nuclei.is_inside(centroid) {
-                self.add_object(&mark.nucleus.polygons, centroid, status);
+                let look = self.look(status, mark.nucleus.class);
+                self.add_object(&mark.nucleus.polygons, centroid, status, look);
             }
         }
     }
 
-    fn add_object(&mut self, polygons: &[Polygon], centroid: (f64, f64), status: OutlineStatus) {
+    fn add_object(
+        &mut self,
+        polygons: &[Polygon],
+        centroid: (f64, f64),
+        status: OutlineStatus,
+        look: OutlineLook,
+    ) {
         let extent = SlideBounds::of_points(polygons.iter().flatten().flatten());
         let side = extent.width().max(extent.height()) * self.view.scale() / self.scale;
-        let look = self.palette.look(status);
         if side < MIN_SIDE {
             let point = self.view.to_screen(Point { x: centroid.0, y: centroid.1 });
             let is_of_model = matches!(status, OutlineStatus::Model | OutlineStatus::Older);

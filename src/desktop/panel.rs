@@ -10,6 +10,7 @@ use super::file_list::FileList;
 use super::reference::ReferenceScores;
 use super::window_input::Tool;
 use crate::error::counted;
+use crate::model::NucleusType;
 use crate::review::{PixelSizeSource, ReviewCounts};
 use crate::viewer::{OUTLINE_PALETTES, OutlinePalette};
 
@@ -328,6 +329,12 @@ fn segmentation_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>
         ui.label(RichText::new(counted(nuclei, "nucleus", "nuclei")).strong());
         if accepted + added + rejected > 0 {
             ui.label(format!("{accepted} accepted, {added} added, {rejected} rejected"));
+        }
+        for (NucleusType { name, colour }, count) in app.counts_of_types() {
+            ui.horizontal(|ui| {
+                ui.colored_label(Color32::from_rgb(colour[0], colour[1], colour[2]), "■");
+                ui.label(format!("{count} {name}"));
+            });
         }
         if count.segmented_px > 0.0 && !app.review().state().inside_only {
             ui.label(format!("{:.1} % of the segmented area", count.area_share() * 100.0));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use super::lock;
-use crate::model::Model;
+use crate::model::{Model, NucleusType};
 use crate::raster::Point;
 use crate::review::{
     MarkStatus, Marks, NamedRegion, ResultFacts, ReviewCounts, ReviewObject, ReviewState,
@@ -32,6 +32,8 @@ pub(super) struct ResultSettings {
     pub fingerprint: String,
     /// Number of parameters of the model.
     pub parameters: u64,
+    /// Types of nuclei that the model tells apart; empty where there is only one.
+    pub types: Vec<NucleusType>,
     /// A pixel belongs to a nucleus above this probability.
     pub threshold: f32,
     /// Pixel size of the finest level, if it is known.
@@ -46,6 +48,7 @@ impl ResultSettings {
         Self {
             fingerprint: fingerprint.to_owned(),
             parameters: model.graph().parameters() as u64,
+            types: NucleusType::among(&model.card().classes),
             threshold: state.threshold.unwrap_or(model.card().instances.threshold),
             mpp_um: state.pixel_size.um,
             keep_stain: state.keep_stain,
@@ -149,6 +152,8 @@ pub(super) struct ResultShelf {
     /// Of other settings, the one used last at the end.
     pub older: Vec<SlideResult>,
     counts: Option<(u64, ReviewCounts)>,
+    /// Numbers of nuclei of each type.
+    type_counts: Option<(u64, Vec<usize>)>,
     version: u64,
 }
 
@@ -160,6 +165,7 @@ impl ResultShelf {
             current: None,
             older: Vec::new(),
             counts: None,
+            type_counts: None,
             version: 0,
         }
     }
@@ -171,6 +177,7 @@ impl ResultShelf {
 
     fn note_change(&mut self) {
         self.counts = None;
+        self.type_counts = None;
         self.version += 1;
     }
 
@@ -262,7 +269,8 @@ impl ResultShelf {
             ReviewedNuclei { marks: &self.no_marks, ..nuclei }
         });
         let has_blocks = self.current.as_ref().is_some_and(SlideResult::has_blocks);
-        ShownNuclei { current, older, has_blocks }
+        let types = self.current.as_ref().map_or(&[][..], |result| &result.settings.types);
+        ShownNuclei { current, older, has_blocks, types }
     }
 
     /// Numbers of everything that counts: of the result in use, or, while it has no block, of the
@@ -276,6 +284,20 @@ impl ResultShelf {
         let counts = self.shown(review).counted().counts();
         self.counts = Some((review.revision, counts));
         counts
+    }
+
+    /// Types of nuclei of the result whose nuclei count, and how many count of each.
+    pub(super) fn counts_of_types(&mut self, review: ReviewAt<'_>) -> Vec<(NucleusType, usize)> {
+        let types = self.counted().map_or_else(Vec::new, |result| result.settings.types.clone());
+        let counts = match &self.type_counts {
+            Some((of, counts)) if *of == review.revision => counts.clone(),
+            _ => {
+                let counts = self.shown(review).counted().counts_of_types(types.len());
+                self.type_counts = Some((review.revision, counts.clone()));
+                counts
+            }
+        };
+        types.into_iter().zip(counts).collect()
     }
 
     /// The result whose nuclei count.
@@ -322,6 +344,8 @@ pub(super) struct ShownNuclei<'a> {
     pub older: Option<ReviewedNuclei<'a>>,
     /// Whether the result in use has a finished block.
     has_blocks: bool,
+    /// Types of nuclei of the result in use.
+    pub types: &'a [NucleusType],
 }
 
 impl<'a> ShownNuclei<'a> {

@@ -5,6 +5,7 @@ use super::command::Command;
 use super::drawn_nucleus::drawn_nucleus;
 use crate::error::{Error, Result};
 use crate::instances::Nucleus;
+use crate::model::NucleusType;
 use crate::raster::{Point, Polygon, rings_hold};
 use crate::review::{MarkStatus, ReviewCommand, ReviewObject, closed_stroke, merged, split};
 use crate::slide::SlideBounds;
@@ -142,8 +143,12 @@ impl AppState {
             Some(mark) => format!("Decision {mark}"),
             None => format!("Nucleus {}", nucleus.label),
         };
+        let class = self.with_shown(|shown| {
+            let of = NucleusType::of(shown.types, nucleus.class);
+            of.map_or(String::new(), |of| format!(", {}", of.name))
+        });
         let status = object.status.map(|status| format!(", {}", status.name()));
-        format!("{name}: area {area}{probability}{}.", status.unwrap_or_default())
+        format!("{name}{class}: area {area}{probability}{}.", status.unwrap_or_default())
     }
 
     /// Looks the selected objects up again after a change; those that are gone are not selected

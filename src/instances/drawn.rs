@@ -49,6 +49,7 @@ pub fn measure_outline(
         centroid: (sums.x as f64 / count + 0.5, sums.y as f64 / count + 0.5),
         measurements: Some(sums.measurements(&polygons, mpp_um.unwrap_or(1.0))),
         polygons,
+        class: None,
     }
 }
 
@@ -60,7 +61,9 @@ fn unmeasured(polygons: Vec<Polygon>, mpp_um: Option<f64>) -> Nucleus {
     let y = points.iter().map(|point| point.y).sum::<f64>() / count;
     let area: f64 = polygons.iter().flatten().map(|ring| doubled_area(ring) / 2.0).sum();
     let area_px = area.round().max(0.0) as u64;
-    let nucleus = Nucleus { label: 0, area_px, centroid: (x, y), measurements: None, polygons };
+    let centroid = (x, y);
+    let nucleus =
+        Nucleus { label: 0, area_px, centroid, measurements: None, polygons, class: None };
     nucleus.with_pixel_size(mpp_um)
 }
 
@@ -82,7 +85,7 @@ mod tests {
         }
         let parameters = InstanceParameters { smoothing: 0, ..InstanceParameters::default() };
         let (labels, smoothed) = label_nuclei(&map.into(), &parameters).expect("nuclei");
-        let mut found = measure_nuclei(&image, &labels, &smoothed, &parameters, Some(0.5));
+        let mut found = measure_nuclei(&image, &labels, &smoothed, &[], &parameters, Some(0.5));
         let found = found.as_mut().expect("nuclei").next().expect("nucleus");
         let pixels = OutlinePixels { image: &image, smoothed: Some(&smoothed) };
         let drawn = measure_outline(found.polygons.clone(), pixels, Some(0.5));

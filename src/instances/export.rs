@@ -9,9 +9,10 @@ use serde_json::json;
 
 use super::measure::{LengthUnit, Measurements, Nucleus};
 use crate::error::{Error, Result};
+use crate::model::NucleusType;
 use crate::outlines::{Outline, geometry, outline_id, region_feature};
 
-/// Colour of the class "Nucleus" in QuPath.
+/// Colour of the class "Nucleus" in QuPath, of nuclei without a type.
 const COLOUR: [u8; 3] = [0, 160, 80];
 /// Steps of a coordinate in one pixel: two decimals.
 const STEPS_PER_PX: f64 = 100.0;
@@ -35,6 +36,24 @@ pub struct Provenance {
     pub mpp_um: Option<f64>,
     /// The image, if it is a file.
     pub image: Option<ImageSource>,
+    /// Types of nuclei that the model tells apart; empty where there is only one.
+    pub types: Vec<NucleusType>,
+}
+
+impl Provenance {
+    /// The type of a nucleus; none where the model tells none apart.
+    fn type_of(&self, nucleus: &Nucleus) -> Option<&NucleusType> {
+        NucleusType::of(&self.types, nucleus.class)
+    }
+}
+
+/// Numbers of nuclei in a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WrittenCounts {
+    /// All.
+    pub nuclei: usize,
+    /// Of each type of [`Provenance::types`]. Nuclei that a person drew have none.
+    pub of_types: Vec<usize>,
 }
 
 /// Who says that an object is a nucleus.
@@ -78,8 +97,9 @@ impl From<Nucleus> for WrittenNucleus {
 }
 
 /// Writes nuclei in one pass as a `FeatureCollection` of detections, as QuPath (0.4 and later)
-/// reads it, and as a table with one row per nucleus. The row has the id of the feature. Returns
-/// the number of nuclei.
+/// reads it, and as a table with one row per nucleus. The row has the id of the feature. Where the
+/// model tells types apart, the type is the classification of the feature and the last column of
+/// the table. Returns the numbers of nuclei.
 ///
 /// ```
 /// use prunella::instances::{Provenance, label_nuclei, measure_nuclei, write_nuclei};
@@ -92,11 +112,12 @@ impl From<Nucleus> for WrittenNucleus {
 /// let probabilities = truth.map(|label| if label > 0 { 0.9 } else { 0.1 });
 /// let parameters = InstanceParameters::default();
 /// let (labels, smoothed) = label_nuclei(&probabilities, &parameters)?;
-/// let nuclei = measure_nuclei(&image, &labels, &smoothed, &parameters, Some(0.25))?;
-/// let provenance = Provenance { model: "fingerprint".into(), mpp_um: Some(0.25), image: None };
+/// let nuclei = measure_nuclei(&image, &labels, &smoothed, &[], &parameters, Some(0.25))?;
+/// let model = "fingerprint".to_owned();
+/// let provenance = Provenance { model, mpp_um: Some(0.25), ..Provenance::default() };
 /// let mut geojson = Vec::new();
 /// let mut csv = Vec::new();
-/// let count = write_nuclei(nuclei, &provenance, &mut geojson, &mut csv)?;
+/// let count = write_nuclei(nuclei, &provenance, &mut geojson, &mut csv)?.nuclei;
 /// assert!(count > 5 && geojson.starts_with(b"{"));
 /// // A header and one row per nucleus.
 /// assert_eq!(csv.iter().filter(|&&byte| byte == b'\n').count(), count + 1);
@@ -111,7 +132,7 @@ pub fn write_nuclei(
     provenance: &Provenance,
     geojson: &mut dyn Write,
     csv: &mut dyn Write,
-) -> Result<usize> {
+) -> Result<WrittenCounts> {
     write_nuclei_and_regions(nuclei, &[], provenance, geojson, csv)
 }
 
@@ -126,10 +147,14 @@ pub fn write_nuclei_and_regions(
     provenance: &Provenance,
     geojson: &mut dyn Write,
     csv: &mut dyn Write,
-) -> Result<usize> {
+) -> Result<WrittenCounts> {
     let names = Measurements::names(LengthUnit::for_pixel_size(provenance.mpp_um)).join(",");
-    writeln!(csv, "label,id,centroid_x_px,centroid_y_px,area_px,{names},status")
-        .map_err(csv_error)?;
+    writeln!(
+        csv,
+        "label,id,centroid_x_px,centroid_y_px,area_px,{names},status{}",
+        if provenance.types.is_empty() { "" } else { ",class" }
+    )
+    .map_err(csv_error)?;
     let mut features = FeatureWriter::from_writer(geojson);
     let mut nuclei = nuclei.peekable();
     // The writer knows no member beside an empty list of features.
@@ -141,7 +166,7 @@ pub fn write_nuclei_and_regions(
         let feature = region_feature(region, provenance.mpp_um);
         features.write_feature(&feature).map_err(geojson_error)?;
     }
-    let mut count = 0;
+    let mut counts = WrittenCounts { nuclei: 0, of_types: vec![0; provenance.types.len()] };
     for written in nuclei {
         let WrittenNucleus { nucleus, status } = written.into();
         let id = outline_id(&nucleus.polygons);
@@ -153,13 +178,30 @@ pub fn write_nuclei_and_regions(
             let text = if value.is_nan() { String::new() } else { value.to_string() };
             write!(csv, ",{text}").map_err(csv_error)?;
         }
-        writeln!(csv, ",{}", status.name()).map_err(csv_error)?;
+        write!(csv, ",{}", status.name()).map_err(csv_error)?;
+        if !provenance.types.is_empty() {
+            let name = provenance.type_of(&nucleus).map_or(String::new(), |of| csv_text(&of.name));
+            write!(csv, ",{name}").map_err(csv_error)?;
+        }
+        writeln!(csv).map_err(csv_error)?;
         let feature = nucleus_feature(&nucleus, status, id, provenance);
         features.write_feature(&feature).map_err(geojson_error)?;
-        count += 1;
+        counts.nuclei += 1;
+        let place = nucleus.class.and_then(|class| counts.of_types.get_mut(usize::from(class)));
+        if let Some(count) = place {
+            *count += 1;
+        }
     }
     features.finish().map_err(geojson_error)?;
-    Ok(count)
+    Ok(counts)
+}
+
+/// A field of a table (RFC 4180).
+fn csv_text(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        return format!("\"{}\"", text.replace('"', "\"\""));
+    }
+    text.to_owned()
 }
 
 fn csv_error(error: std::io::Error) -> Error {
@@ -196,9 +238,13 @@ fn nucleus_feature(
         metadata.insert("mpp_um".into(), mpp.to_string().into());
     }
     metadata.insert("status".into(), status.name().into());
+    let class = match provenance.type_of(nucleus) {
+        Some(NucleusType { name, colour }) => json!({ "name": name, "color": colour }),
+        None => json!({ "name": "Nucleus", "color": COLOUR }),
+    };
     let properties = [
         ("objectType", json!("detection")),
-        ("classification", json!({ "name": "Nucleus", "color": COLOUR })),
+        ("classification", class),
         ("isLocked", json!(false)),
         ("measurements", JsonValue::Object(measurements)),
         ("metadata", JsonValue::Object(metadata)),
@@ -236,6 +282,7 @@ mod tests {
             area_px: 15,
             centroid: (at + 2.0, at + 2.0),
             measurements: Some(Measurements { area: 0.9375, ..Measurements::default() }),
+            class: None,
         }
     }
 
@@ -243,12 +290,11 @@ mod tests {
     fn texts(nuclei: Vec<Nucleus>) -> [String; 2] {
         let (mut geojson, mut csv) = (Vec::new(), Vec::new());
         let image = Some(ImageSource { name: "a.svs".into(), bytes: Some(7) });
-        let provenance = Provenance { model: "abc".into(), mpp_um: Some(0.25), image };
+        let model = "abc".into();
+        let provenance = Provenance { model, mpp_um: Some(0.25), image, types: Vec::new() };
         let count = nuclei.len();
-        assert_eq!(
-            write_nuclei(nuclei.into_iter(), &provenance, &mut geojson, &mut csv).expect("written"),
-            count
-        );
+        let written = write_nuclei(nuclei.into_iter(), &provenance, &mut geojson, &mut csv);
+        assert_eq!(written.expect("written"), WrittenCounts { nuclei: count, of_types: vec![] });
         [geojson, csv].map(|bytes| String::from_utf8(bytes).expect("UTF-8"))
     }
 
@@ -330,7 +376,7 @@ mod tests {
             &mut geojson,
             &mut csv,
         );
-        assert_eq!(count.expect("written"), 3);
+        assert_eq!(count.expect("written").nuclei, 3);
         let table = String::from_utf8(csv).expect("UTF-8");
         let endings: Vec<_> =
             table.lines().filter_map(|line| line.rsplit_once(',')).map(|(_, end)| end).collect();
@@ -346,6 +392,33 @@ mod tests {
         assert_eq!(features[0]["id"], id);
         assert_eq!(features[2]["properties"]["metadata"]["status"], "added");
         assert!(features[3]["properties"]["measurements"].get("Probability mean").is_none());
+    }
+
+    #[test]
+    fn types_are_classes_of_features_and_a_column() {
+        let named = |name: &str, colour| NucleusType { name: name.into(), colour };
+        let types = vec![named("round", [1, 2, 3]), named("long, \"thin\"", [4, 5, 6])];
+        let of_type = |at: f64, class| Nucleus { class, ..square(1, at) };
+        let nuclei = [of_type(0.0, Some(1)), of_type(9.0, Some(0)), of_type(20.0, None)];
+        let nuclei = nuclei.into_iter().chain([of_type(30.0, Some(1)), of_type(40.0, Some(7))]);
+        let provenance = Provenance { types, ..Provenance::default() };
+        let (mut geojson, mut csv) = (Vec::new(), Vec::new());
+        let counts = write_nuclei(nuclei, &provenance, &mut geojson, &mut csv).expect("written");
+        assert_eq!(counts, WrittenCounts { nuclei: 5, of_types: vec![1, 2] });
+        let table = String::from_utf8(csv).expect("UTF-8");
+        let ends = [",class", ",model,\"long, \"\"thin\"\"\"", ",model,round", ",model,"];
+        for (line, end) in table.lines().zip(ends) {
+            assert!(line.ends_with(end), "{line}");
+        }
+        let parsed: serde_json::Value = serde_json::from_slice(&geojson).expect("JSON");
+        let class = |i: usize| parsed["features"][i]["properties"]["classification"].clone();
+        assert_eq!(class(0), json!({ "name": "long, \"thin\"", "color": [4, 5, 6] }));
+        assert_eq!(class(1), json!({ "name": "round", "color": [1, 2, 3] }));
+        // Of no type, or of one that another model tells apart.
+        assert_eq!(
+            (class(2)["name"].clone(), class(4)["name"].clone()),
+            (json!("Nucleus"), json!("Nucleus"))
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::contour::{PixelBounds, trace_rings};
 use super::simplify::simplify;
 use super::{PROBABILITY_ONE, SmoothedMap};
 use crate::raster::{
-    LabelMap, Polygon, RgbImage, Ring, doubled_area, grouped_rings, hematoxylin_weights,
+    LabelMap, Plane, Polygon, RgbImage, Ring, doubled_area, grouped_rings, hematoxylin_weights,
     optical_density_table,
 };
 
@@ -110,6 +110,11 @@ pub struct Nucleus {
     pub centroid: (f64, f64),
     /// `None` for an outline from elsewhere.
     pub measurements: Option<Measurements>,
+    /// Place of its type among those that the model tells apart
+    /// ([`NucleusType::among`](crate::model::NucleusType::among)); none where there is only one,
+    /// and of an outline that a person drew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<u8>,
 }
 
 /// Iterator over the nuclei of a label map in the order of their numbers. Each is measured on
@@ -125,6 +130,8 @@ pub struct Nuclei<'a> {
     pixel_size: f64,
     /// By label.
     bounds: Vec<Option<PixelBounds>>,
+    /// By label; empty where there is only one type.
+    classes: Vec<Option<u8>>,
     hematoxylin: HematoxylinTable,
     next_label: usize,
 }
@@ -246,6 +253,7 @@ impl<'a> Nuclei<'a> {
         image: &'a RgbImage,
         labels: &'a LabelMap,
         smoothed: &'a SmoothedMap,
+        types: &[Plane<u8>],
         threshold: u16,
         mpp_um: Option<f64>,
     ) -> Self {
@@ -256,6 +264,7 @@ impl<'a> Nuclei<'a> {
             threshold,
             pixel_size: mpp_um.unwrap_or(1.0),
             bounds: bounds_by_label(labels),
+            classes: classes_by_label(labels, types),
             hematoxylin: HematoxylinTable::new(),
             next_label: 0,
         }
@@ -277,6 +286,7 @@ impl<'a> Nuclei<'a> {
             ),
             measurements: Some(sums.measurements(&polygons, self.pixel_size)),
             polygons,
+            class: self.classes.get(label as usize).copied().flatten(),
         }
     }
 
@@ -309,6 +319,32 @@ impl Iterator for Nuclei<'_> {
         }
         None
     }
+}
+
+/// Place of the type of each label's object among `types`, whose planes have the size of the label
+/// map: that with the largest sum over its pixels, the first of equals. `None` for labels that do
+/// not occur, and for 0; empty where there are no planes.
+#[must_use]
+pub fn classes_by_label(labels: &LabelMap, types: &[Plane<u8>]) -> Vec<Option<u8>> {
+    if types.is_empty() {
+        return Vec::new();
+    }
+    let highest = labels.data().iter().copied().max().unwrap_or(0) as usize;
+    let mut best: Vec<Option<(u64, u8)>> = vec![None; highest + 1];
+    for (plane, class) in types.iter().zip(0u8..) {
+        let mut sums: Vec<Option<u64>> = vec![None; highest + 1];
+        for (&label, &value) in labels.data().iter().zip(plane.data()) {
+            *sums[label as usize].get_or_insert(0) += u64::from(value);
+        }
+        for (best, sum) in best.iter_mut().zip(sums).skip(1) {
+            if let Some(sum) = sum
+                && best.is_none_or(|(largest, _)| sum > largest)
+            {
+                *best = Some((sum, class));
+            }
+        }
+    }
+    best.into_iter().map(|best| best.map(|(_, class)| class)).collect()
 }
 
 /// Bounds of the object of each label; `None` for labels that do not occur, and for 0.
@@ -362,7 +398,6 @@ mod tests {
     use super::*;
     use crate::instances::{label_nuclei, measure_nuclei};
     use crate::model::InstanceParameters;
-    use crate::raster::Plane;
 
     struct Disc {
         image: RgbImage,
@@ -388,8 +423,14 @@ mod tests {
         }
 
         fn measure(&self, mpp_um: Option<f64>) -> Nucleus {
-            let nuclei =
-                measure_nuclei(&self.image, &self.labels, &self.smoothed, &self.parameters, mpp_um);
+            let nuclei = measure_nuclei(
+                &self.image,
+                &self.labels,
+                &self.smoothed,
+                &[],
+                &self.parameters,
+                mpp_um,
+            );
             let mut nuclei = nuclei.expect("nuclei");
             let nucleus = nuclei.next().expect("one nucleus");
             assert!(nuclei.next().is_none());
@@ -428,7 +469,28 @@ mod tests {
         assert!(mean_hematoxylin(&disc).abs() < 1e-9);
         let Disc { labels, smoothed, parameters, .. } = disc;
         let other_size = Plane::filled(8, 80, [0; 3]);
-        assert!(measure_nuclei(&other_size, &labels, &smoothed, &parameters, None).is_err());
+        assert!(measure_nuclei(&other_size, &labels, &smoothed, &[], &parameters, None).is_err());
+    }
+
+    #[test]
+    fn the_type_of_a_nucleus_has_the_largest_sum_over_its_pixels() {
+        let plane = |values: [u8; 6]| Plane::from_vec(6, 1, values.to_vec()).expect("plane");
+        let labels = plane([0, 1, 1, 4, 4, 5]).map(u32::from);
+        // Of the fourth both types have the same sum.
+        let types = [plane([255, 9, 9, 7, 0, 1]), plane([0, 200, 0, 3, 4, 2])];
+        let classes = classes_by_label(&labels, &types);
+        assert_eq!(classes, [None, Some(1), None, None, Some(0), Some(1)]);
+        assert!(classes_by_label(&labels, &[]).is_empty());
+
+        let Disc { image, labels, smoothed, parameters } = Disc::new(10.0);
+        let types = [Plane::filled(80, 80, 1), Plane::filled(80, 80, 2)];
+        let nuclei = measure_nuclei(&image, &labels, &smoothed, &types, &parameters, None);
+        let classes: Vec<_> = nuclei.expect("nuclei").map(|nucleus| nucleus.class).collect();
+        assert_eq!(classes, [Some(1)]);
+        let other_size = [Plane::filled(80, 8, 1)];
+        assert!(
+            measure_nuclei(&image, &labels, &smoothed, &other_size, &parameters, None).is_err()
+        );
     }
 
     #[test]

@@ -18,9 +18,10 @@ mod watershed;
 
 pub use drawn::{OutlinePixels, measure_outline};
 pub use export::{
-    ImageSource, NucleusStatus, Provenance, WrittenNucleus, write_nuclei, write_nuclei_and_regions,
+    ImageSource, NucleusStatus, Provenance, WrittenCounts, WrittenNucleus, write_nuclei,
+    write_nuclei_and_regions,
 };
-pub use measure::{LengthUnit, Measurements, Nuclei, Nucleus};
+pub use measure::{LengthUnit, Measurements, Nuclei, Nucleus, classes_by_label};
 pub use propose::proposed_outline;
 
 use crate::error::{Error, Result};
@@ -98,7 +99,7 @@ fn nuclei_mask(map: &Plane<u8>, parameters: &InstanceParameters) -> Result<(Mask
 /// The nuclei of a label map with outlines and measurements, one after the other.
 ///
 /// `image` is the tissue at the size of `labels`; `smoothed` and `parameters` are those of
-/// [`label_nuclei`]. Areas and lengths are in micrometres where `mpp_um`, the pixel size, is given,
+/// [`label_nuclei`], `types` those of [`type_bytes`]. Areas and lengths are in micrometres where `mpp_um`, the pixel size, is given,
 /// and in pixels otherwise.
 ///
 /// # Errors
@@ -107,13 +108,23 @@ pub fn measure_nuclei<'a>(
     image: &'a RgbImage,
     labels: &'a LabelMap,
     smoothed: &'a SmoothedMap,
+    types: &[Plane<u8>],
     parameters: &InstanceParameters,
     mpp_um: Option<f64>,
 ) -> Result<Nuclei<'a>> {
-    if !image.same_size(labels) || !image.same_size(smoothed) {
+    let is_same = |plane: &Plane<u8>| image.same_size(plane);
+    if !image.same_size(labels) || !image.same_size(smoothed) || !types.iter().all(is_same) {
         return Err(Error::mismatch("Image, label map and probability map differ in size"));
     }
-    Ok(Nuclei::new(image, labels, smoothed, fixed_threshold(parameters.threshold), mpp_um))
+    let threshold = fixed_threshold(parameters.threshold);
+    Ok(Nuclei::new(image, labels, smoothed, types, threshold, mpp_um))
+}
+
+/// Probabilities of the types of nuclei in 8 bits, by which nuclei are told apart; none where there
+/// is only one type.
+#[must_use]
+pub fn type_bytes(map: &ProbabilityMaps) -> Vec<Plane<u8>> {
+    map.types().iter().map(|plane| plane.map(probability_to_u8)).collect()
 }
 
 /// The outline of a mask, smoothed as outlines of nuclei are, in pixels of the mask: its parts,
@@ -283,7 +294,7 @@ mod tests {
         let parameters = InstanceParameters::default();
         let (labels, smoothed) = label_nuclei(&map.clone().into(), &parameters).expect("objects");
         let image = Plane::filled(80, 50, [200; 3]);
-        let nuclei = measure_nuclei(&image, &labels, &smoothed, &parameters, None);
+        let nuclei = measure_nuclei(&image, &labels, &smoothed, &[], &parameters, None);
         let nuclei: Vec<Nucleus> = nuclei.expect("nuclei").collect();
         let drawn = draw_nuclei(&nuclei, 80, 50);
         let wrong = drawn.data().iter().zip(labels.data()).filter(|(a, b)| a != b).count();

@@ -6,10 +6,12 @@ mod matching;
 mod objects;
 mod overlap;
 mod pixel;
+mod types;
 
 pub use matching::{MatchedPair, Matching, match_objects};
 pub use objects::{ObjectScores, score_objects};
 pub use pixel::{PixelCounts, PixelScores};
+pub use types::{TypeCounts, TypeScores};
 
 /// `a / b`, or `None` where `b` is 0.
 fn ratio(a: f64, b: f64) -> Option<f64> {

@@ -20,7 +20,7 @@ pub use dense_plan::{DenseConv, DensePlan, DenseStep};
 pub use file::{FileLimits, Precision, array_bytes, read_arrays, stored_precision};
 pub use graph::{ArraySpec, BATCH_NORM_EPSILON, ChannelSource, Graph, Node, Op, Role, Shape};
 pub use history::{HistoryStep, PruningStep, TrainingStep, TuningStep};
-pub use pixel_class::{ClassRole, PixelClass};
+pub use pixel_class::{ClassRole, NucleusType, PixelClass};
 
 use crate::error::{Error, Result};
 

@@ -123,6 +123,50 @@ impl PixelClass {
     }
 }
 
+/// Colours of types whose card names none: those of Okabe and Ito, which differ for every eye.
+const TYPE_COLOURS: [[u8; 3]; 7] = [
+    [0x56, 0xb4, 0xe9],
+    [0xe6, 0x9f, 0x00],
+    [0x00, 0x9e, 0x73],
+    [0xcc, 0x79, 0xa7],
+    [0xf0, 0xe4, 0x42],
+    [0xd5, 0x5e, 0x00],
+    [0x00, 0x72, 0xb2],
+];
+
+/// A type of nuclei that a model tells apart from others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NucleusType {
+    /// Name of its class.
+    pub name: String,
+    /// Red, green, blue.
+    pub colour: [u8; 3],
+}
+
+impl NucleusType {
+    /// The types among a network's classes, in their order; none where there is only one.
+    #[must_use]
+    pub fn among(classes: &[PixelClass]) -> Vec<Self> {
+        let mut types = Vec::new();
+        for PixelClass { name, role, color } in classes {
+            if *role == ClassRole::Nucleus {
+                let own = TYPE_COLOURS[types.len() % TYPE_COLOURS.len()];
+                types.push(Self { name: name.clone(), colour: color.unwrap_or(own) });
+            }
+        }
+        if types.len() == 1 {
+            types.clear();
+        }
+        types
+    }
+
+    /// The type of an object by its place; none where there is no such one.
+    #[must_use]
+    pub fn of(types: &[Self], class: Option<u8>) -> Option<&Self> {
+        types.get(usize::from(class?))
+    }
+}
+
 /// Refuses classes from which no objects can be made.
 pub(super) fn check_classes(classes: &[PixelClass]) -> Result<()> {
     let count = |role| classes.iter().filter(|class| class.role == role).count();
@@ -175,6 +219,16 @@ mod tests {
         let text = serde_json::to_string(&classes).expect("JSON");
         assert_eq!(serde_json::from_str::<Vec<PixelClass>>(&text).expect("classes"), classes);
         check_classes(&classes).expect("classes");
+    }
+
+    #[test]
+    fn types_are_named_and_have_colours_where_there_are_several() {
+        let mut classes = PixelClass::of_nuclei(&["round".into(), "long".into()], true);
+        classes[2].color = Some([1, 2, 3]);
+        let types = NucleusType::among(&classes);
+        assert_eq!((types[0].name.as_str(), types[0].colour), ("round", TYPE_COLOURS[0]));
+        assert_eq!((types[1].name.as_str(), types[1].colour), ("long", [1, 2, 3]));
+        assert!(NucleusType::among(&PixelClass::of_nuclei(&[], true)).is_empty());
     }
 
     #[test]

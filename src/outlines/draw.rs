@@ -19,6 +19,8 @@ pub struct Drawing {
     pub labels: LabelMap,
     /// Number of objects that cover at least one pixel when they are drawn.
     pub objects: u32,
+    /// Class of each in the file, in the order of their numbers.
+    pub classes: Vec<Option<String>>,
     /// Number of pixels that a later object took from an earlier one.
     pub overwritten_px: u64,
     /// Number of objects of which no pixel is left in the label map, since later ones cover them.
@@ -49,6 +51,7 @@ pub fn draw_outlines(outlines: &Outlines, width: usize, height: usize, shift: f6
     let mut drawing = Drawing {
         labels: Plane::filled(width, height, 0),
         objects: 0,
+        classes: Vec::new(),
         overwritten_px: 0,
         hidden: 0,
         notes: Warnings::default(),
@@ -142,6 +145,7 @@ impl Drawing {
         }
         if covered > 0 {
             self.objects += 1;
+            self.classes.push(object.class.clone());
         }
         covered
     }

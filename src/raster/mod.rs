@@ -37,7 +37,7 @@ pub use mirror::{mirror_index, mirrored_window};
 pub use nucleus_maps::{MapLayout, NucleusMaps, ProbabilityBytes, ProbabilityMaps};
 pub use orientation::Orientation;
 pub use padding::Padding;
-pub use phantom::phantom;
+pub use phantom::{TypedPhantom, phantom, typed_phantom};
 pub use polygon::{
     Point, Polygon, Ring, doubled_area, fill_polygon, fill_rings, grouped_rings, polygon_area,
     polygons_hold, rings_hold,

@@ -4,6 +4,8 @@
 //! Amounts of hematoxylin and eosin are added as optical densities and converted to light at the
 //! end, as in a microscope. Lengths are pixels of 0.25 µm.
 
+use std::collections::BTreeSet;
+
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
@@ -14,14 +16,54 @@ use crate::platform::mix;
 const COVERED_FRACTION: f32 = 0.24;
 /// Fraction of nuclei that are placed in contact with an earlier one.
 const TOUCHING_FRACTION: f32 = 0.35;
+/// Density of hematoxylin between those of the two types of [`typed_phantom`].
+const MIDDLE_DENSITY: f32 = 0.9;
 
 /// An image of `width × height` pixels at 0.25 µm and the label map of its nuclei; the same seed
 /// gives the same pixels.
 #[must_use]
 pub fn phantom(width: usize, height: usize, seed: u64) -> (RgbImage, LabelMap) {
+    let Drawn { image, labels, .. } = drawn(width, height, seed, random_nucleus);
+    (image, labels.renumbered().0)
+}
+
+/// Tissue with two types of nuclei.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TypedPhantom {
+    /// Pixels of 0.25 µm.
+    pub image: RgbImage,
+    /// 0 is background.
+    pub labels: LabelMap,
+    /// Labels of the small dark nuclei; the others are large and pale.
+    pub dark: BTreeSet<u32>,
+}
+
+/// As [`phantom`], with small dark nuclei and large pale ones.
+#[must_use]
+pub fn typed_phantom(width: usize, height: usize, seed: u64) -> TypedPhantom {
+    let Drawn { image, labels: old, nuclei } = drawn(width, height, seed, random_of_two_types);
+    let (labels, _) = old.renumbered();
+    let mut dark = BTreeSet::new();
+    for (old, new) in old.data().iter().zip(labels.data()) {
+        if *old > 0 && nuclei[*old as usize - 1].density > MIDDLE_DENSITY {
+            dark.insert(*new);
+        }
+    }
+    TypedPhantom { image, labels, dark }
+}
+
+/// An image, and its nuclei as they were placed.
+struct Drawn {
+    image: RgbImage,
+    /// Number i + 1 is that of `nuclei[i]`.
+    labels: LabelMap,
+    nuclei: Vec<PhantomNucleus>,
+}
+
+fn drawn(width: usize, height: usize, seed: u64, random: RandomNucleus) -> Drawn {
     let mut rng = Rng(ChaCha8Rng::seed_from_u64(seed));
     let noise = Noise { seed };
-    let nuclei = place_nuclei(width, height, &mut rng);
+    let nuclei = place_nuclei(width, height, &mut rng, random);
     let mut labels: LabelMap = Plane::filled(width, height, 0);
     let mut stains = background(width, height, &noise);
     add_distractors(&mut stains, &mut rng);
@@ -29,7 +71,7 @@ pub fn phantom(width: usize, height: usize, seed: u64) -> (RgbImage, LabelMap) {
         draw_nucleus(nucleus, i as u32 + 1, &noise, &mut labels, &mut stains);
     }
     let image = to_rgb(&stains, &mut rng);
-    (image, labels.renumbered().0)
+    Drawn { image, labels, nuclei }
 }
 
 /// Optical densities of hematoxylin and eosin at each pixel.
@@ -147,7 +189,15 @@ impl PhantomNucleus {
     }
 }
 
-fn place_nuclei(width: usize, height: usize, rng: &mut Rng) -> Vec<PhantomNucleus> {
+/// Makes a nucleus anywhere in an image of that width and height.
+type RandomNucleus = fn(&mut Rng, f32, f32) -> PhantomNucleus;
+
+fn place_nuclei(
+    width: usize,
+    height: usize,
+    rng: &mut Rng,
+    random: RandomNucleus,
+) -> Vec<PhantomNucleus> {
     let (w, h) = (width as f32, height as f32);
     let mut nuclei: Vec<PhantomNucleus> = Vec::new();
     let mut covered = 0.0;
@@ -155,7 +205,7 @@ fn place_nuclei(width: usize, height: usize, rng: &mut Rng) -> Vec<PhantomNucleu
         if covered >= COVERED_FRACTION * w * h {
             break;
         }
-        let mut new = random_nucleus(rng, w, h);
+        let mut new = random(rng, w, h);
         // Centres of two nuclei are at least this far apart, relative to the sum of their radii.
         let mut min_distance = 1.12;
         if !nuclei.is_empty() && rng.chance(TOUCHING_FRACTION) {
@@ -199,6 +249,17 @@ fn random_nucleus(rng: &mut Rng, width: f32, height: f32) -> PhantomNucleus {
         density: if is_pale { rng.between(0.55, 0.8) } else { rng.between(0.85, 1.4) },
         texture: u64::from(rng.0.next_u32()),
     }
+}
+
+/// A nucleus that is small and dark or large and pale.
+fn random_of_two_types(rng: &mut Rng, width: f32, height: f32) -> PhantomNucleus {
+    let is_dark = rng.chance(0.6);
+    let radius = if is_dark { rng.between(7.0, 9.0) } else { rng.between(13.0, 16.0) };
+    let density = if is_dark { rng.between(1.2, 1.5) } else { rng.between(0.5, 0.65) };
+    let other = random_nucleus(rng, width, height);
+    let aspect = rng.between(1.0, 1.3);
+    let (long, short) = (radius * aspect.sqrt(), radius / aspect.sqrt());
+    PhantomNucleus { long, short, density, ..other }
 }
 
 /// Stroma: eosin fibres along a slowly varying direction, pale gaps, a little hematoxylin.
@@ -365,6 +426,26 @@ mod tests {
     fn the_same_seed_gives_the_same_image_and_another_gives_another() {
         assert_eq!(phantom(80, 60, 1), phantom(80, 60, 1));
         assert_ne!(phantom(80, 60, 1).0, phantom(80, 60, 2).0);
+    }
+
+    #[test]
+    fn dark_nuclei_are_small_and_pale_ones_large() {
+        let TypedPhantom { image, labels, dark } = typed_phantom(300, 300, 4);
+        assert_eq!(typed_phantom(300, 300, 4).dark, dark);
+        let all = labels.labels();
+        let mut pixels = [0.0, 0.0];
+        let mut red = [0.0, 0.0];
+        for (label, pixel) in labels.data().iter().zip(image.data()) {
+            if *label > 0 {
+                let is_dark = usize::from(dark.contains(label));
+                pixels[is_dark] += 1.0;
+                red[is_dark] += f64::from(pixel[0]);
+            }
+        }
+        let counts = [(all.len() - dark.len()) as f64, dark.len() as f64];
+        assert!(counts.iter().all(|count| *count > 8.0), "{counts:?}");
+        assert!(pixels[0] / counts[0] > 2.0 * pixels[1] / counts[1], "{pixels:?}");
+        assert!(red[0] / pixels[0] > red[1] / pixels[1] + 30.0, "{red:?}");
     }
 
     #[test]

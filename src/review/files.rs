@@ -8,12 +8,14 @@ use super::mark::MarkStatus;
 use super::nuclei::ReviewedNuclei;
 use super::region::NamedRegion;
 use crate::error::Result;
-use crate::instances::{NucleusStatus, Provenance, WrittenNucleus, write_nuclei_and_regions};
+use crate::instances::{
+    NucleusStatus, Provenance, WrittenCounts, WrittenNucleus, write_nuclei_and_regions,
+};
 use crate::outlines::Outline;
 
 /// Writes the nuclei that count, numbered 1, 2, …, each with its status, and the regions. Lengths
-/// of marks follow from their outlines and the pixel size of `provenance`. Returns the number of
-/// nuclei.
+/// of marks follow from their outlines and the pixel size of `provenance`. Returns the numbers
+/// of nuclei.
 ///
 /// # Errors
 /// [`Error::Io`](crate::error::Error::Io) when a target cannot be written.
@@ -23,7 +25,7 @@ pub fn write_reviewed(
     provenance: &Provenance,
     geojson: &mut dyn Write,
     csv: &mut dyn Write,
-) -> Result<usize> {
+) -> Result<WrittenCounts> {
     let regions: Vec<Outline> = regions.values().map(Outline::from).collect();
     let written = nuclei.counted().map(|(status, nucleus)| match status {
         None => WrittenNucleus::from(nucleus),

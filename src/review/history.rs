@@ -178,11 +178,15 @@ impl Review {
             }
             ReviewCommand::Replace { old, new } => {
                 let name = replacement_name(old.len(), new.len());
+                // They are of the type of what was there, of the largest where several were.
+                let largest = old.iter().max_by_key(|object| object.nucleus.area_px);
+                let class = largest.and_then(|object| object.nucleus.class);
                 for object in old {
                     draft.replace(object)?;
                 }
                 for nucleus in new {
-                    draft.add_mark(MarkStatus::Added, nucleus)?;
+                    let class = nucleus.class.or(class);
+                    draft.add_mark(MarkStatus::Added, Nucleus { class, ..nucleus })?;
                 }
                 name
             }
@@ -410,6 +414,7 @@ mod tests {
             area_px: 81,
             centroid: (at + 4.5, at + 4.5),
             measurements: None,
+            class: None,
         }
     }
 
@@ -465,6 +470,24 @@ mod tests {
         assert!(!review.redo());
         assert_eq!(review.state(), &last);
         assert_eq!(review.undo_name(), Some("add a region"));
+    }
+
+    #[test]
+    fn what_replaces_a_nucleus_has_its_type_and_what_is_drawn_has_none() {
+        let mut review = Review::default();
+        let typed = |class, area_px| {
+            let nucleus = Nucleus { class, area_px, ..square(0.0) };
+            ReviewObject { nucleus, ..of_model(0.0) }
+        };
+        let old = vec![typed(Some(0), 40), typed(Some(2), 50), typed(Some(1), 30)];
+        review.apply(ReviewCommand::Add(square(50.0))).expect("added");
+        review.apply(ReviewCommand::Replace { old, new: vec![square(0.0)] }).expect("merged");
+        review.apply(ReviewCommand::Accept(typed(Some(1), 81))).expect("accepted");
+        let classes: Vec<_> =
+            review.state().marks.values().map(|mark| mark.nucleus.class).collect();
+        assert_eq!(classes, [None, Some(0), Some(2), Some(1), Some(2), Some(1)]);
+        let bytes = review.state().to_bytes().expect("bytes");
+        assert_eq!(&ReviewState::from_bytes(&bytes).expect("state"), review.state());
     }
 
     #[test]

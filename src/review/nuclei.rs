@@ -235,6 +235,28 @@ impl<'a> ReviewedNuclei<'a> {
         self.counts_of(self.index.near(bounds), is_wanted)
     }
 
+    /// Numbers of those that count of each of so many types of nuclei.
+    #[must_use]
+    pub fn counts_of_types(self, types: usize) -> Vec<usize> {
+        let mut counts = vec![0; types];
+        let mut add = |class: Option<u8>| {
+            if let Some(count) = class.and_then(|class| counts.get_mut(usize::from(class))) {
+                *count += 1;
+            }
+        };
+        for (label, nucleus) in self.index.all() {
+            if !self.hidden.holds(label) && self.is_inside(nucleus.centroid) {
+                add(nucleus.class);
+            }
+        }
+        for mark in self.marks.values() {
+            if mark.status.counts() && self.is_inside(mark.nucleus.centroid) {
+                add(mark.nucleus.class);
+            }
+        }
+        counts
+    }
+
     /// Numbers of some nuclei of the model and of all marks, where their centroids satisfy a
     /// condition. No outline is copied: slides have a million.
     fn counts_of<'n>(
@@ -272,6 +294,7 @@ mod tests {
             area_px: (side * side) as u64,
             centroid: (left + side / 2.0, top + side / 2.0),
             measurements: None,
+            class: None,
         }
     }
 
@@ -356,6 +379,27 @@ mod tests {
         assert_eq!(nuclei.at(30.0, 30.0), None);
         let quarter = SlideBounds { left: 50.0, top: 50.0, right: 80.0, bottom: 80.0 };
         assert_eq!(nuclei.counts_in(quarter).nuclei, 1);
+    }
+
+    #[test]
+    fn types_are_counted_with_the_marks() {
+        let typed = |class, nucleus| Nucleus { class, ..nucleus };
+        let nuclei = vec![
+            typed(Some(0), square(1, 0.0, 0.0, 20.0)),
+            typed(Some(1), square(2, 40.0, 0.0, 6.0)),
+            typed(Some(1), square(3, 90.0, 90.0, 8.0)),
+        ];
+        let index = NucleusIndex::of_image(120, 120, nuclei);
+        let marks = marks(&[
+            (MarkStatus::Rejected, typed(Some(0), square(1, 0.0, 0.0, 20.0))),
+            (MarkStatus::Accepted, typed(Some(1), square(2, 40.0, 0.0, 6.0))),
+            (MarkStatus::Added, square(3, 60.0, 60.0, 5.0)),
+            // Of a model with more types.
+            (MarkStatus::Added, typed(Some(9), square(4, 10.0, 60.0, 5.0))),
+        ]);
+        let hidden = HiddenNuclei::of(&index, &marks);
+        assert_eq!(reviewed(&index, &marks, &hidden).counts_of_types(2), [0, 2]);
+        assert!(reviewed(&index, &marks, &hidden).counts_of_types(0).is_empty());
     }
 
     #[test]

@@ -314,6 +314,7 @@ mod tests {
             area_px: 16,
             centroid: (x, y),
             measurements: None,
+            class: None,
         }
     }
 

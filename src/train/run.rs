@@ -514,7 +514,10 @@ impl TrainJob<'_> {
 mod tests {
     use super::*;
     use crate::dataset::{Augmentation, phantom};
-    use crate::model::{dccn, dcnn};
+    use crate::engine::{Control, SegmentOptions, segment};
+    use crate::instances::{classes_by_label, label_nuclei, type_bytes};
+    use crate::metrics::match_objects;
+    use crate::model::{PixelClass, dccn, dcnn};
     use crate::train::{DeadUnitOptions, with_border_class};
 
     /// Weights after an epoch on a pool of so many threads.
@@ -605,7 +608,7 @@ mod tests {
 
         let types = ["even".to_owned(), "odd".to_owned()];
         let mut start = Model::random(dcnn([4, 6, 8], 24, 4), 1).expect("model");
-        start.card_mut().classes = crate::model::PixelClass::of_nuclei(&types, true);
+        start.card_mut().classes = PixelClass::of_nuclei(&types, true);
         let recipe = Recipe { square_px: 1, patches: 100, epochs: 1, ..recipe };
         let single = train(&start, &recipe).history;
         assert!(single[0].validation_loss.is_finite() && single[0].train_loss > 0.2);
@@ -617,6 +620,54 @@ mod tests {
             teachers: &[],
         };
         assert!(TrainRun::begin(job).is_err(), "nothing says how wide the border is");
+    }
+
+    /// Small and dark against large and pale: the type of a found nucleus follows from its pixels.
+    #[test]
+    fn two_types_of_nuclei_are_told_apart() {
+        let tiles = [1, 2, 3].map(|seed| phantom::typed_tile(160, 160, seed));
+        let compute = Compute::cpu();
+        let recipe = Recipe {
+            patches: 25_600,
+            square_px: 8,
+            epochs: 6,
+            batch: 8,
+            learning_rate: 5e-3,
+            dead_units: DeadUnitOptions::ALL,
+            ..Recipe::DEFAULT
+        };
+        let types = ["dark".to_owned(), "pale".to_owned()];
+        let mut start = Model::random(dcnn([4, 6, 8], 24, 3), 1).expect("model");
+        start.card_mut().classes = PixelClass::of_nuclei(&types, false);
+        let job = TrainJob {
+            start: &start,
+            tiles: &tiles,
+            recipe: &recipe,
+            compute: &compute,
+            teachers: &[],
+        };
+        let mut run = TrainRun::begin(job).expect("run");
+        for _ in 0..recipe.epochs {
+            for _ in 0..run.steps_in_epoch() {
+                run.step().expect("step");
+            }
+            run.finish_epoch().expect("epoch");
+        }
+        let model = run.finish().expect("model").model;
+
+        let unseen = phantom::typed_tile(240, 240, 9);
+        let options = SegmentOptions::default();
+        let map = segment(&model, &unseen.image, options, &Control::default()).expect("map");
+        let (labels, _) = label_nuclei(&map, &model.card().instances).expect("nuclei");
+        let classes = classes_by_label(&labels, &type_bytes(&map));
+        let matched = match_objects(&labels, &unseen.labels).expect("matching").matched;
+        let mut right = 0;
+        for pair in &matched {
+            let class = classes[pair.predicted as usize].expect("a type");
+            right += usize::from(types[usize::from(class)] == unseen.object_types[&pair.truth]);
+        }
+        assert!(matched.len() > 10, "{}", matched.len());
+        assert!(10 * right > 9 * matched.len(), "{right} of {}", matched.len());
     }
 
     #[test]

@@ -24,6 +24,8 @@ const REJECTED_DASH: &[f64] = &[4.0, 3.0];
 const COMPARISON_DASH: &[f64] = &[7.0, 3.0];
 const OLDER_DASH: &[f64] = &[2.5, 3.5];
 const OLDER_OPACITY: f32 = 0.7;
+/// Of added nuclei in the colour of their type: without types their colour tells them apart.
+const ADDED_DASH: &[f64] = &[0.5, 3.5];
 
 /// Look of the outlines of one status.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -108,6 +110,15 @@ impl OutlinePalette {
             }
         }
     }
+
+    /// The same in the colour of a type of nuclei, where there is one.
+    #[must_use]
+    pub fn typed_look(&self, status: OutlineStatus, colour: Option<[u8; 3]>) -> OutlineLook {
+        let look = self.look(status);
+        let Some(colour) = colour.filter(|_| status.shows_type()) else { return look };
+        let dash = if status == OutlineStatus::Added { ADDED_DASH } else { look.dash };
+        OutlineLook { colour, dash, ..look }
+    }
 }
 
 /// Share of the width of lines where nuclei are small on the screen; `scale` is in screen points
@@ -156,6 +167,7 @@ mod tests {
             ("REJECTED_DASH", REJECTED_DASH),
             ("COMPARISON_DASH", COMPARISON_DASH),
             ("OLDER_DASH", OLDER_DASH),
+            ("ADDED_DASH", ADDED_DASH),
         ];
         for (name, dash) in dashes {
             assert!(canvas.contains(&format!("const {name} = [{}, {}];", dash[0], dash[1])));

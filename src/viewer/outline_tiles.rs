@@ -1,14 +1,16 @@
 //! Outlines of a tile as numbers, for drawing at the screen's own resolution. An object belongs to
 //! the tile that holds its centroid, so that every object lies in one tile of a level.
 //!
-//! A ring is a record `[id, status, n, x1, y1, … xn, yn]`; an object too small for the level is a
-//! point, `[id, status, 0, x, y]`. Coordinates are in pixels of the finest level.
+//! A ring is a record `[id, look, n, x1, y1, … xn, yn]`; an object too small for the level is a
+//! point, `[id, look, 0, x, y]`. Coordinates are in pixels of the finest level. `look` is the status, and
+//! 8 times one more than the colour of the type (0xRRGGBB), 0 for none.
 
 use std::collections::BTreeSet;
 
 use super::tile::{TILE_PX, TileKey, level_count, no_such_tile};
 use crate::error::Result;
-use crate::instances::douglas_peucker;
+use crate::instances::{Nucleus, douglas_peucker};
+use crate::model::NucleusType;
 use crate::raster::{Point, Polygon};
 use crate::review::{MarkStatus, ReviewObject};
 use crate::slide::SlideBounds;
@@ -17,9 +19,12 @@ use crate::slide::SlideBounds;
 const TOLERANCE_PX: f64 = 0.35;
 /// Objects whose larger side is shorter are points, pixels of the level.
 const MIN_SIDE_PX: f64 = 3.0;
-/// Side of the squares that show one point of each status at most, pixels of the level: a tile of
+/// Side of the squares that show one point of each look at most, pixels of the level: a tile of
 /// any number of objects stays small.
 const POINT_CELL_PX: f64 = 2.0;
+
+/// Number of statuses.
+const STATUSES: u32 = 8;
 
 /// How an outline is drawn; the numbers are those of the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +48,13 @@ pub enum OutlineStatus {
 }
 
 impl OutlineStatus {
+    /// Whether outlines have the colour of the type. Older nuclei may be those of another model;
+    /// of two results that are compared the difference is shown.
+    #[must_use]
+    pub fn shows_type(self) -> bool {
+        matches!(self, Self::Model | Self::Accepted | Self::Added)
+    }
+
     /// Of a mark; none if it is not shown.
     #[must_use]
     pub fn of_mark(status: MarkStatus) -> Option<Self> {
@@ -62,6 +74,8 @@ pub struct OutlineObject {
     pub id: u32,
     /// How it is drawn.
     pub status: OutlineStatus,
+    /// Red, green, blue of its type; none where the model tells none apart.
+    pub colour: Option<[u8; 3]>,
     /// Its parts, in pixels of the finest level.
     pub polygons: Vec<Polygon>,
     /// Pixels of the finest level.
@@ -69,17 +83,33 @@ pub struct OutlineObject {
 }
 
 impl OutlineObject {
-    /// Of an object of a review; `of_model` is the status of a nucleus without a decision. None if
-    /// it is not shown.
+    /// Of an object of a review; `of_model` is the status of a nucleus without a decision, `types`
+    /// are those of the model. None if it is not shown.
     #[must_use]
-    pub fn of_review(object: ReviewObject, of_model: OutlineStatus) -> Option<Self> {
+    pub fn of_review(
+        object: ReviewObject,
+        of_model: OutlineStatus,
+        types: &[NucleusType],
+    ) -> Option<Self> {
         let status = match object.status {
             None => of_model,
             Some(status) => OutlineStatus::of_mark(status)?,
         };
         let (x, y) = object.nucleus.centroid;
-        let polygons = object.nucleus.polygons;
-        Some(Self { id: object.id, status, polygons, centroid: Point { x, y } })
+        let Nucleus { polygons, class, .. } = object.nucleus;
+        let colour = NucleusType::of(types, class).map(|of| of.colour);
+        Some(Self { id: object.id, status, colour, polygons, centroid: Point { x, y } })
+    }
+
+    /// Status and type in one number.
+    fn look(&self) -> u32 {
+        let status = self.status as u32;
+        match self.colour {
+            Some([red, green, blue]) if self.status.shows_type() => {
+                status + STATUSES * (u32::from_be_bytes([0, red, green, blue]) + 1)
+            }
+            _ => status,
+        }
     }
 }
 
@@ -104,11 +134,12 @@ pub fn outline_tile(
         if !(x >= bounds.left && x < bounds.right && y >= bounds.top && y < bounds.bottom) {
             continue;
         }
-        let head = [f64::from(object.id), f64::from(object.status as u8)];
+        let look = object.look();
+        let head = [f64::from(object.id), f64::from(look)];
         let extent = SlideBounds::of_polygons(&object.polygons);
         if extent.width().max(extent.height()) < MIN_SIDE_PX * step {
             let cell = |position: f64| (position / (POINT_CELL_PX * step)) as u64;
-            if cells.insert((object.status, cell(x), cell(y))) {
+            if cells.insert((look, cell(x), cell(y))) {
                 records.extend(head);
                 records.extend([0.0, x, y]);
             }
@@ -159,7 +190,8 @@ mod tests {
             .map(|i| Point { x: x + radius * angle(i).cos(), y: y + radius * angle(i).sin() })
             .collect();
         let centroid = Point { x, y };
-        OutlineObject { id, status: OutlineStatus::Model, polygons: vec![vec![ring]], centroid }
+        let (status, polygons) = (OutlineStatus::Model, vec![vec![ring]]);
+        OutlineObject { id, status, colour: None, polygons, centroid }
     }
 
     fn keys(level: u32) -> Vec<TileKey> {
@@ -228,6 +260,16 @@ mod tests {
         let records = tile(0);
         let distance = (records[3] - 100.0).hypot(records[4] - 100.0);
         assert!((distance - 40.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_look_holds_status_and_colour_of_the_type() {
+        let look =
+            |status, colour| OutlineObject { status, colour, ..circle(1, 9.0, 9.0, 4.0) }.look();
+        assert_eq!(look(OutlineStatus::Added, None), 2);
+        assert_eq!(look(OutlineStatus::Model, Some([0, 0, 0])), 8);
+        assert_eq!(look(OutlineStatus::Accepted, Some([1, 2, 255])), (0x01_02_ff + 1) * 8 + 1);
+        assert_eq!(look(OutlineStatus::Rejected, Some([1, 2, 3])), 3);
     }
 
     #[test]

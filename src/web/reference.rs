@@ -158,7 +158,8 @@ fn outlined(label: u32, polygons: Vec<Polygon>) -> Nucleus {
         let Point { x, y } = SlideBounds::of_polygons(&polygons).centre();
         (x, y)
     };
-    Nucleus { label, polygons, area_px: area.max(0.0).round() as u64, centroid, measurements: None }
+    let area_px = area.max(0.0).round() as u64;
+    Nucleus { label, polygons, area_px, centroid, measurements: None, class: None }
 }
 
 /// Draws polygons into the window of a label map.

@@ -10,7 +10,7 @@ use super::session::{ResultSlot, Session};
 use super::{Thrown as _, json, viewport};
 use crate::error::{Error, Result};
 use crate::instances::{
-    Nucleus, Provenance, SmoothedMap, draw_nuclei, label_nuclei, measure_nuclei,
+    Nucleus, Provenance, SmoothedMap, draw_nuclei, label_nuclei, measure_nuclei, type_bytes,
 };
 use crate::metrics::PixelCounts;
 use crate::model::InstanceParameters;
@@ -82,8 +82,10 @@ impl ResultSlot {
         mpp_um: Option<f64>,
     ) -> Result<NucleusIndex> {
         let own_mpp_um = mpp_um.map(|mpp_um| mpp_um * self.scale);
+        let types = type_bytes(&self.map);
         let mut nuclei = Vec::new();
-        for nucleus in measure_nuclei(&self.image, labels, smooth, parameters, own_mpp_um)? {
+        for nucleus in measure_nuclei(&self.image, labels, smooth, &types, parameters, own_mpp_um)?
+        {
             let label = nucleus.label;
             nuclei.push(if self.is_resampled() {
                 SlideNucleus::new(&nucleus, 0, 0, self.scale).numbered(label)
@@ -114,7 +116,8 @@ impl ResultSlot {
         }
         let mpp_um = (mpp > 0.0).then_some(mpp);
         let FoundNuclei { labels, smooth, parameters, nuclei } = self.nuclei()?;
-        let provenance = Provenance { model: self.fingerprint.clone(), mpp_um, image: None };
+        let (model, types) = (self.fingerprint.clone(), self.types.clone());
+        let provenance = Provenance { model, mpp_um, image: None, types };
         if mpp_um == self.mpp_um {
             return nuclei_files(nuclei, review, &provenance);
         }

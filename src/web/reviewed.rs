@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::instances::{
     Nucleus, OutlinePixels, measure_outline, probability_to_u8, proposed_outline,
 };
+use crate::model::NucleusType;
 use crate::raster::{Mask, Point, Polygon, RgbImage};
 use crate::review::{
     MarkStatus, Marks, NamedRegion, RegionCounts, ReviewCounts, ReviewObject, ReviewedIndex,
@@ -65,7 +66,7 @@ impl ReviewInput {
 /// JSON of [`Session::summary`].
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ReviewSummary {
+struct ReviewSummary<'a> {
     #[serde(flatten)]
     counts: ReviewCounts,
     /// Area that is segmented, pixels of the finest level.
@@ -78,6 +79,8 @@ struct ReviewSummary {
     fingerprint: Option<String>,
     /// Nuclei of an earlier result that are shown where this one is not finished.
     older_nuclei: usize,
+    /// Types of nuclei that the model tells apart.
+    types: &'a [NucleusType],
     regions: Vec<RegionCounts>,
 }
 
@@ -101,6 +104,17 @@ impl State {
             return Some(&slide_result.nuclei);
         }
         self.slot(slot).ok()?.found()
+    }
+
+    /// Types of nuclei that the model of a result tells apart.
+    pub(super) fn types(&self, slot: u32) -> &[NucleusType] {
+        if slot == COMPARISON && self.reference.is_some() {
+            return &[];
+        }
+        if let Some(slide_result) = self.slide_result(slot) {
+            return &slide_result.types;
+        }
+        self.slot(slot).map_or(&[], |slot| &slot.types)
     }
 
     /// Size of the open image or slide, pixels of the finest level.
@@ -279,6 +293,7 @@ fn object_numbers(nuclei: ReviewedNuclei<'_>, regions: &BTreeMap<u32, NamedRegio
         numbers.push(f64::from(status.unwrap_or(OutlineStatus::Model) as u8));
         numbers.push(if counts { f64::from(counted) } else { 0.0 });
         numbers.push(f64::from(mask));
+        numbers.push(object.nucleus.class.map_or(-1.0, f64::from));
     }
     numbers
 }
@@ -464,10 +479,11 @@ impl Session {
         Ok(())
     }
 
-    /// All objects, nine numbers each: id, centroid x and y, area in pixels of the finest level,
+    /// All objects, ten numbers each: id, centroid x and y, area in pixels of the finest level,
     /// mean probability, circularity, status (0 model, 1 accepted, 2 added, 3 rejected), number in
     /// files (0 if it does not count), and a mask of the first 31 regions, in the order of their
-    /// numbers, that hold its centroid. Unknown values are NaN.
+    /// numbers, that hold its centroid, and the place of its type (-1 for none). Unknown values are
+    /// NaN.
     ///
     /// # Errors
     /// A sentence without an image.
@@ -496,9 +512,10 @@ impl Session {
         json(&self.state.borrow().with_reviewed(slot, find).thrown()?)
     }
 
-    /// Outlines of the objects whose centroid lies in a tile: for each ring id, status (4 for
-    /// older settings), number of points, and their x and y in pixels of the finest level; for an
-    /// object too small for the level id, status, 0, x, y.
+    /// Outlines of the objects whose centroid lies in a tile: for each ring id, look
+    /// (status, 4 for older settings, and 8 times one more than the colour of the type), number of
+    /// points, and their x and y in pixels of the finest level; for an object too small for the
+    /// level id, look, 0, x, y.
     ///
     /// # Errors
     /// A sentence if there is no such tile.
@@ -515,6 +532,7 @@ impl Session {
         let size = state.picture_size().thrown()?;
         // An object at the border of the tile may have its centroid in it and its outline not.
         let bounds = outline_tile_bounds(size, key).thrown()?;
+        let types = state.types(slot);
         let objects = |nuclei: ReviewedNuclei<'_>| {
             let mut objects = Vec::new();
             for object in nuclei.near(bounds) {
@@ -522,15 +540,17 @@ impl Session {
                     Some(differences) => differences.of(slot, object.id),
                     None => None,
                 };
-                objects.extend(OutlineObject::of_review(object, OutlineStatus::Model).map(
-                    |shown| OutlineObject { status: status.unwrap_or(shown.status), ..shown },
-                ));
+                let shown = OutlineObject::of_review(object, OutlineStatus::Model, types);
+                objects.extend(shown.map(|shown| OutlineObject {
+                    status: status.unwrap_or(shown.status),
+                    ..shown
+                }));
             }
             objects
         };
         let mut objects = state.with_reviewed(slot, objects).thrown()?;
         for object in state.older_near(slot, bounds) {
-            objects.extend(OutlineObject::of_review(object, OutlineStatus::Older));
+            objects.extend(OutlineObject::of_review(object, OutlineStatus::Older, &[]));
         }
         outline_tile(size, objects.into_iter(), key).thrown()
     }
@@ -623,6 +643,7 @@ impl Session {
             threshold: progress.threshold,
             fingerprint: progress.fingerprint,
             older_nuclei: state.older_near(slot, everything).len(),
+            types: state.types(slot),
             regions: state.region_counts(slot).thrown()?,
         })
     }

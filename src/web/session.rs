@@ -19,7 +19,7 @@ use super::{Thrown as _, json};
 use crate::engine::{Block, Device, DeviceChoice, Segmenter, gpu, map_layout};
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::instances::probability_to_u8;
-use crate::model::{InstanceParameters, Model};
+use crate::model::{InstanceParameters, Model, NucleusType};
 use crate::picture::{Picture, foreign_format, read_picture};
 use crate::platform::seconds;
 use crate::raster::{
@@ -117,6 +117,8 @@ pub(super) struct ResultSlot {
     pub known: Plane<bool>,
     /// Of the model.
     pub fingerprint: String,
+    /// Types of nuclei that it tells apart.
+    pub types: Vec<NucleusType>,
     pub parameters: InstanceParameters,
     /// Whether colours are matched.
     pub stain: StainMode,
@@ -705,6 +707,7 @@ impl State {
             map: NucleusMaps::filled(map_layout(model), width, height, 0.0),
             known: Plane::filled(width, height, false),
             fingerprint: model.fingerprint(),
+            types: NucleusType::among(&model.card().classes),
             parameters: model.card().instances,
             stain: self.stain,
             nuclei: None,

@@ -20,7 +20,7 @@ use super::{Thrown as _, json, viewport};
 use crate::engine::map_layout;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::instances::Provenance;
-use crate::model::InstanceParameters;
+use crate::model::{InstanceParameters, NucleusType};
 use crate::raster::{Point, StainMode};
 use crate::review::ReviewedIndex;
 use crate::slide::SlideBounds;
@@ -46,6 +46,8 @@ pub(super) struct SlideResult {
     pub nuclei: ReviewedIndex,
     pub job: Rc<SlideJob>,
     pub fingerprint: String,
+    /// Types of nuclei that the model tells apart.
+    pub types: Vec<NucleusType>,
     /// Of finished blocks, for another threshold.
     pub kept: KeptProbabilities,
     /// What was looked at last, pixels of the finest level.
@@ -53,10 +55,10 @@ pub(super) struct SlideResult {
 }
 
 impl SlideResult {
-    fn new(job: Rc<SlideJob>, fingerprint: String) -> Self {
+    fn new(job: Rc<SlideJob>, fingerprint: String, types: Vec<NucleusType>) -> Self {
         let nuclei = NucleusIndex::new(&job).into();
         let kept = KeptProbabilities::default();
-        Self { nuclei, job, fingerprint, kept, view: Point { x: 0.0, y: 0.0 } }
+        Self { nuclei, job, fingerprint, types, kept, view: Point { x: 0.0, y: 0.0 } }
     }
 
     /// Whether it was found by that model with these settings.
@@ -78,7 +80,7 @@ impl SlideResult {
     /// The same settings at another threshold, without nuclei.
     fn at_threshold(&mut self, threshold: f32) -> Self {
         let job = Rc::new(self.job.with_threshold(threshold));
-        let mut other = Self::new(job, self.fingerprint.clone());
+        let mut other = Self::new(job, self.fingerprint.clone(), self.types.clone());
         other.kept = std::mem::take(&mut self.kept);
         other.view = self.view;
         other
@@ -158,7 +160,8 @@ impl SlideResult {
     /// None in practice.
     pub(super) fn files(&self, review: &ReviewInput) -> Result<NucleiFiles> {
         let mpp_um = self.job.settings().mpp_um;
-        let provenance = Provenance { model: self.fingerprint.clone(), mpp_um, image: None };
+        let (model, types) = (self.fingerprint.clone(), self.types.clone());
+        let provenance = Provenance { model, mpp_um, image: None, types };
         nuclei_files(&self.nuclei, review, &provenance)
     }
 }
@@ -280,7 +283,9 @@ impl Session {
         let job = Rc::new(setup.finish()?);
         slide.tissue.replace(Some(Arc::clone(job.tissue())));
         let notes = stain_notes(&job);
-        self.state.borrow_mut().show_slide_result(slot, SlideResult::new(job, fingerprint))?;
+        let types = NucleusType::among(&model.card().classes);
+        let result = SlideResult::new(job, fingerprint, types);
+        self.state.borrow_mut().show_slide_result(slot, result)?;
         Ok(notes)
     }
 

@@ -35,7 +35,8 @@ impl BlockNuclei {
         let (labels, smooth) = label_bytes(map, &self.parameters)?;
         let Block { row, column, .. } = self.window;
         let mut own = Vec::new();
-        let all = measure_nuclei(image, &labels, &smooth, &self.parameters, self.model_mpp_um)?;
+        let Self { parameters, model_mpp_um, .. } = self;
+        let all = measure_nuclei(image, &labels, &smooth, map.types(), parameters, *model_mpp_um)?;
         for nucleus in all {
             let x = nucleus.centroid.0 + column as f64;
             let y = nucleus.centroid.1 + row as f64;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::job::SlideJob;
 use super::nucleus::SlideNucleus;
 use crate::error::{Error, ErrorContext as _, Result};
-use crate::instances::{Provenance, write_nuclei};
+use crate::instances::{Provenance, WrittenCounts, write_nuclei};
 use crate::model::sha256_hex;
 use crate::platform::{read_file, write_atomic};
 
@@ -95,7 +95,7 @@ impl BlockStore {
 }
 
 /// Writes the nuclei of all finished blocks of a job, numbered in the order of blocks; gives their
-/// number.
+/// numbers.
 ///
 /// # Errors
 /// When a block is broken or a target cannot be written.
@@ -105,7 +105,7 @@ pub fn write_finished(
     provenance: &Provenance,
     geojson: &mut dyn Write,
     csv: &mut dyn Write,
-) -> Result<usize> {
+) -> Result<WrittenCounts> {
     let failure = RefCell::new(None);
     // Blocks are read one at a time, so memory does not grow with the slide.
     let read = |block: usize| {
@@ -116,6 +116,6 @@ pub fn write_finished(
     };
     let all = (0..job.blocks().len()).flat_map(read);
     let numbered = all.zip(1u32..).map(|(nucleus, label)| nucleus.numbered(label));
-    let count = write_nuclei(numbered, provenance, geojson, csv)?;
-    failure.into_inner().map_or(Ok(count), Err)
+    let counts = write_nuclei(numbered, provenance, geojson, csv)?;
+    failure.into_inner().map_or(Ok(counts), Err)
 }

@@ -17,6 +17,9 @@ pub struct SlideNucleus {
     pub centroid: (f64, f64),
     /// Lengths and areas in micrometres, or in pixels where the pixel size is not known.
     pub measurements: Measurements,
+    /// As of [`Nucleus::class`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<u8>,
 }
 
 impl SlideNucleus {
@@ -39,6 +42,7 @@ impl SlideNucleus {
             area_px: (nucleus.area_px as f64 * scale * scale).round() as u64,
             centroid: (x, y),
             measurements: nucleus.measurements.unwrap_or_default(),
+            class: nucleus.class,
         }
     }
 
@@ -51,6 +55,7 @@ impl SlideNucleus {
             area_px: self.area_px,
             centroid: self.centroid,
             measurements: Some(self.measurements),
+            class: self.class,
         }
     }
 
@@ -93,6 +98,7 @@ mod tests {
             area_px: 72,
             centroid: (4.5, 4.5),
             measurements: Measurements::default(),
+            class: None,
         };
         assert_eq!([1.0, 4.5, 8.0, 9.5].map(|v| kept.holds(v, v)), [true, false, true, false]);
         assert_eq!(kept.bounds(), SlideBounds::of_size(9, 9));

@@ -294,6 +294,7 @@ mod tests {
             area_px: (4.0 * r * r) as u64,
             centroid: (x, y),
             measurements: None,
+            class: None,
         };
         SlideNucleus::new(&nucleus, 0, 0, 1.0)
     }

@@ -3,7 +3,7 @@
 use super::block_halo::BlockHalo;
 use crate::engine::Block;
 use crate::error::Result;
-use crate::instances::{Nucleus, label_nuclei, measure_nuclei};
+use crate::instances::{Nucleus, label_nuclei, measure_nuclei, type_bytes};
 use crate::model::InstanceParameters;
 use crate::raster::{LabelMap, Plane, ProbabilityMaps, RgbImage};
 
@@ -44,7 +44,8 @@ impl PartialMap<'_> {
             }
         }
         let mut nuclei = Vec::new();
-        for mut nucleus in measure_nuclei(&image, &labels, &smooth, parameters, mpp_um)? {
+        let types = type_bytes(&map);
+        for mut nucleus in measure_nuclei(&image, &labels, &smooth, &types, parameters, mpp_um)? {
             nucleus.centroid.0 += column as f64;
             nucleus.centroid.1 += row as f64;
             for point in nucleus.polygons.iter_mut().flatten().flatten() {

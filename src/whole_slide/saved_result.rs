@@ -12,9 +12,9 @@ use crate::model::InstanceParameters;
 use crate::raster::{MapLayout, NucleusMaps, Plane, Point, Polygon, ProbabilityBytes};
 
 /// First bytes of a saved result; the last one is the format's version.
-const MAGIC: &[u8; 8] = b"PRNRES\0\x02";
+const MAGIC: &[u8; 8] = b"PRNRES\0\x03";
 /// Least bytes of a nucleus, a polygon, a ring and a point.
-const NUCLEUS_BYTES: usize = 9 * 8 + 4;
+const NUCLEUS_BYTES: usize = 9 * 8 + 2 * 4;
 const POLYGON_BYTES: usize = 4;
 const RING_BYTES: usize = 4;
 const POINT_BYTES: usize = 16;
@@ -207,6 +207,8 @@ fn put_nuclei(writer: &mut ByteWriter, nuclei: &[SlideNucleus]) {
         for value in [x, y].into_iter().chain(nucleus.measurements.values()) {
             writer.put_f64(value);
         }
+        // 0 is none.
+        writer.put_u32(nucleus.class.map_or(0, |class| usize::from(class) + 1));
         writer.put_u32(nucleus.polygons.len());
         for polygon in &nucleus.polygons {
             writer.put_u32(polygon.len());
@@ -234,13 +236,19 @@ fn take_nuclei(reader: &mut ByteReader<'_>) -> Result<Vec<SlideNucleus>> {
         for value in &mut measured {
             *value = reader.f64()?;
         }
+        let class = match reader.u32()? {
+            0 => None,
+            place => Some(u8::try_from(place - 1).map_err(|_| {
+                Error::malformed("The saved result has a nucleus of no possible type")
+            })?),
+        };
         let count = reader.count(POLYGON_BYTES)?;
         let mut polygons = Vec::with_capacity(count);
         for _ in 0..count {
             polygons.push(take_polygon(reader)?);
         }
         let measurements = Measurements::from(measured);
-        nuclei.push(SlideNucleus { polygons, area_px, centroid, measurements });
+        nuclei.push(SlideNucleus { polygons, area_px, centroid, measurements, class });
     }
     Ok(nuclei)
 }
@@ -290,6 +298,7 @@ mod tests {
             area_px: 12,
             centroid: (at + 0.1, 2.0 / 3.0),
             measurements: [1.0, 2.0, 0.3, 0.4, 0.5, 0.6].into(),
+            class: (at > 1.0).then_some(254),
         }
     }
 

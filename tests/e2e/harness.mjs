@@ -233,8 +233,9 @@ export function tissuePng(left, top, width, height) {
   return PNG.sync.write(part, { colorType: 2 });
 }
 
-/** Path of a model that ships. */
+/** Path of a model that ships, by name, or of a file. */
 export function modelPath(name) {
+  if (name.endsWith(".safetensors")) return name;
   return join(root, "models", `${name}.safetensors`);
 }
 

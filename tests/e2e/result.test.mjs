@@ -1,6 +1,7 @@
 // Files of a segmented image have the same bytes as those of the native program, on CPU and GPU.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { PNG } from "pngjs";
@@ -11,10 +12,12 @@ import {
   nativeFiles,
   openPage,
   root,
+  runProgram,
   saveFile,
   shots,
   tissuePng,
   waitForNuclei,
+  waitForTable,
 } from "./harness.mjs";
 import { browser, host } from "./started.mjs";
 
@@ -76,6 +79,75 @@ test("on WebGPU, the same, block by block", async () => {
     "true",
     "and it is still used at the end",
   );
+  assert.deepEqual(unexpected, { errors: [], otherHosts: [] });
+  await context.close();
+});
+
+/** Features as another program would write them: of one type below a median area, of one above. */
+function asLabels(features) {
+  const areaOf = ({ properties }) => properties.measurements["Area um^2"];
+  const areas = features.map(areaOf).sort((a, b) => a - b);
+  const median = areas[areas.length >> 1];
+  return features.map((feature) => ({
+    type: "Feature",
+    geometry: feature.geometry,
+    properties: {
+      objectType: "detection",
+      classification: { name: areaOf(feature) < median ? "small" : "large" },
+    },
+  }));
+}
+
+/** A model that tells two types of nuclei and their border apart, trained in seconds. */
+function typedModel() {
+  const folder = mkdtempSync(join(tmpdir(), "prunella-types-"));
+  const image = tissuePng(0, 0, 300, 300);
+  const found = JSON.parse(nativeFiles(image, "dcnn-50", ["--mpp", "0.25"])("geojson"));
+  const labels = { type: "FeatureCollection", features: asLabels(found.features) };
+  writeFileSync(join(folder, "tile.png"), image);
+  writeFileSync(join(folder, "tile.geojson"), JSON.stringify(labels));
+  const model = join(folder, "types.safetensors");
+  const network = ["--widths", "4,6,8,24", "--border", "0.75", "--mpp", "0.25"];
+  const amount = ["--square", "8", "--patches", "25600", "--epochs", "4", "--batch", "8"];
+  const how = ["--learning-rate", "0.005", "--revive", "--device", "cpu"];
+  runProgram("train", "--data", folder, "--out", model, ...network, ...amount, ...how);
+  return model;
+}
+
+test("types of nuclei are those of the native files, and are shown", async () => {
+  const model = typedModel();
+  const image = tissuePng(310, 20, 200, 160);
+  const { context, page, unexpected } = await openPage(
+    browser,
+    `${host.address}?device=cpu#r=90&u=1&p=0.25`,
+  );
+  const before = await page.textContent("#parameters");
+  await dropFile(page, "types.safetensors", readFileSync(model), "");
+  await page.waitForFunction(
+    (before) => document.getElementById("parameters").textContent !== before,
+    before,
+  );
+  await dropFile(page, "field.png", image);
+  assert.ok((await waitForNuclei(page)) > 5);
+  await waitForTable(page);
+  const native = nativeFiles(image, model, ["--mpp", "0.25"]);
+  await assertEqualFiles(page, native, ["geojson", "csv", "labels"]);
+
+  // Every type with its number, and a column of the table.
+  const rows = native("csv").toString().trim().split("\n").slice(1);
+  const counts = await page.textContent("#type-counts");
+  for (const name of ["large", "small"]) {
+    const count = rows.filter((row) => row.endsWith(`,${name}`)).length;
+    assert.ok(counts.includes(`${count} ${name}`), `${counts}: ${count} ${name}`);
+  }
+  await page.click("#table-details > summary");
+  await page.waitForSelector("#table tbody tr");
+  const head = await page.textContent("#table thead");
+  assert.match(head, /Type/);
+  await page.locator("#table tbody tr").first().locator("button").click();
+  await page.waitForFunction(() => !document.getElementById("object-card").hidden);
+  assert.match(await page.textContent("#card-facts"), /, (large|small)/);
+  await page.screenshot({ path: join(shots, "types.png") });
   assert.deepEqual(unexpected, { errors: [], otherHosts: [] });
   await context.close();
 });

@@ -30,3 +30,4 @@ mod slides_real;
 mod study;
 mod support;
 mod tiffs;
+mod types;

@@ -174,8 +174,8 @@ fn a_network_gets_a_border_class_and_nuclei_are_found_with_it() {
     assert!(seen > 0.3 && unseen > 0.2 && unseen <= seen + 1e-9, "{tuned}");
 
     // A model of two classes does not teach what it does not know.
-    let taught =
-        [&finetune[..], &["--out", text(&dir.path().join("t")), "--teacher", text(&plain)]];
+    let other = dir.path().join("t");
+    let taught = [&finetune[..], &["--out", text(&other), "--teacher", text(&plain)]];
     let (code, _, err) = run(&[taught.concat(), recipe.to_vec()].concat());
     assert_eq!(code, Some(2));
     assert!(err.contains("tell apart"), "{err}");
