@@ -51,7 +51,7 @@ enum DataVerb {
   prunella data check my-tiles --overlays pictures --json")]
 struct CheckArguments {
     /// Folder with images (TIFF, PNG, JPEG) and label maps, masks or outlines (XML, GeoJSON), and
-    /// perhaps a dataset.toml with name, mpp_um, licence, citation and splits.
+    /// perhaps a dataset.toml with name, `mpp_um`, licence, citation and splits.
     folder: PathBuf,
     /// Write each tile with its outlines into this folder.
     #[arg(long)]

@@ -61,6 +61,7 @@ pub(super) struct DataFolder {
 
 impl DataFolder {
     /// `FOLDER` or `FOLDER=WEIGHT`. A folder that exists by the whole text is meant.
+    #[expect(clippy::needless_pass_by_value, reason = "clap's parsers take their text")]
     pub(super) fn parse(text: OsString) -> std::result::Result<Self, String> {
         let whole = Self { folder: PathBuf::from(&text), weight: 1.0 };
         if whole.folder.exists() {

@@ -313,13 +313,12 @@ impl Search<'_> {
     /// neither specks nor merged nuclei score well in both.
     fn mean(&mut self, parameters: &InstanceParameters, chosen: &[usize]) -> Result<f64> {
         let known = self.scored.iter().position(|known| known.parameters == *parameters);
-        let known = match known {
-            Some(known) => known,
-            None => {
-                let scores = self.score(parameters)?;
-                self.scored.push(ScoredParameters { parameters: *parameters, scores });
-                self.scored.len() - 1
-            }
+        let known = if let Some(known) = known {
+            known
+        } else {
+            let scores = self.score(parameters)?;
+            self.scored.push(ScoredParameters { parameters: *parameters, scores });
+            self.scored.len() - 1
         };
         let scores = &self.scored[known].scores;
         let sum: f64 = chosen.iter().map(|&tile| scores[tile]).sum();

@@ -2,6 +2,7 @@
 
 /// Conditions of a Creative Commons licence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a condition of its own")]
 struct Conditions {
     attribution: bool,
     non_commercial: bool,

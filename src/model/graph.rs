@@ -248,7 +248,7 @@ impl Graph {
     }
 
     /// By node and channel of its output, the filter that the channel comes from: normalisations,
-    /// ReLUs and poolings keep channels apart, concatenations put them behind each other.
+    /// rectifiers and poolings keep channels apart, concatenations put them behind each other.
     #[must_use]
     pub fn channel_sources(&self) -> Vec<Vec<ChannelSource>> {
         let mut sources: Vec<Vec<ChannelSource>> = Vec::with_capacity(self.nodes.len());

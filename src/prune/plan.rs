@@ -70,16 +70,15 @@ impl PruningPlan {
                 ));
             }
             filters_removed += filters - keep;
-            let importance = match scores.layers.get(&node.name) {
-                Some(importance) => importance.clone(),
-                None => {
-                    warnings.note(format!(
-                        "The criterion '{}' says nothing about layer {}, which is ranked by L1 norm",
-                        scores.criterion.name(),
-                        node.name
-                    ));
-                    filter_l1_norms(model, node)
-                }
+            let importance = if let Some(importance) = scores.layers.get(&node.name) {
+                importance.clone()
+            } else {
+                warnings.note(format!(
+                    "The criterion '{}' says nothing about layer {}, which is ranked by L1 norm",
+                    scores.criterion.name(),
+                    node.name
+                ));
+                filter_l1_norms(model, node)
             };
             if importance.len() != filters {
                 return Err(Error::mismatch(format!(
@@ -101,14 +100,13 @@ impl PruningPlan {
             tiles: scores.tiles.clone(),
             ..PruningStep::default()
         };
-        match ratios.common() {
-            Some(ratio) => choice.ratio = ratio,
-            None => {
-                // Three digits: this number is for people, `ratios` has the exact ones.
-                let share = filters_removed as f64 / filters_before as f64;
-                choice.ratio = (share * 1000.0).round() / 1000.0;
-                choice.ratios.clone_from(ratios.by_name());
-            }
+        if let Some(ratio) = ratios.common() {
+            choice.ratio = ratio;
+        } else {
+            // Three digits: this number is for people, `ratios` has the exact ones.
+            let share = filters_removed as f64 / filters_before as f64;
+            choice.ratio = (share * 1000.0).round() / 1000.0;
+            choice.ratios.clone_from(ratios.by_name());
         }
         Ok((Self { choice, kept_filters }, warnings))
     }

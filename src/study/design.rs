@@ -143,6 +143,7 @@ pub(crate) struct Design {
 }
 
 /// Whether filters are ranked as in the paper.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_default(criterion: &Criterion) -> bool {
     *criterion == Criterion::default()
 }

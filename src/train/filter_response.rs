@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Without the filter a is 0, which changes the loss by −Σ a·g to first order. In a dense block
-//! several normalisations read a filter; its M values are those behind all of their ReLUs.
+//! several normalisations read a filter; its M values are those behind all of their rectifiers.
 
 use std::collections::BTreeMap;
 
@@ -229,7 +229,8 @@ mod tests {
     fn the_taylor_score_of_a_patch_follows_from_the_gradients_of_the_weights() {
         let model = Model::random(dcnn([3, 4, 5], 6, 2), 3).expect("model");
         let tiles = [phantom::tile(70, 70, 2)];
-        let one_by_one: Vec<Batch> = (0..3).map(|i| batch(&tiles, i + 1)).map(last_patch).collect();
+        let one_by_one: Vec<Batch> =
+            (0..3).map(|i| batch(&tiles, i + 1)).map(|batch| last_patch(&batch)).collect();
         let scores = response(&model, &one_by_one).scores(model.graph(), Criterion::Taylor);
         let network = NativeNetwork::new(model.graph()).expect("a network");
         for (name, positions) in [("conv1", 52 * 52), ("conv2", 22 * 22), ("conv3", 36), ("fc1", 1)]
@@ -258,7 +259,7 @@ mod tests {
     }
 
     /// The last patch of a batch alone.
-    fn last_patch(batch: Batch) -> Batch {
+    fn last_patch(batch: &Batch) -> Batch {
         let patch = batch.windows.len() / batch.len();
         let windows = batch.windows[batch.windows.len() - patch..].to_vec();
         Batch::of_patches(windows, batch.classes[batch.len() - 1..].to_vec())
@@ -269,7 +270,7 @@ mod tests {
         let model = Model::random(dcnn([3, 4, 5], 6, 2), 3).expect("model");
         let tiles = [phantom::tile(70, 70, 2)];
         let one_by_one: Vec<Batch> =
-            (0..37).map(|i| batch(&tiles, i + 1)).map(last_patch).collect();
+            (0..37).map(|i| batch(&tiles, i + 1)).map(|batch| last_patch(&batch)).collect();
         // Two groups of the kernels, the second one ragged.
         let together = [batch(&tiles, 37)];
         for criterion in [Criterion::Apoz, Criterion::Taylor] {
@@ -331,7 +332,7 @@ mod tests {
         let model = Model::random(dccn(2, 3, 2, [3, 3, 3], 2), 3).expect("model");
         let mut weights = model.weights().clone();
         for (name, array) in &mut weights {
-            if name.contains("norm") && name.ends_with(".bias") {
+            if name.contains("norm") && name.strip_suffix(".bias").is_some() {
                 for (i, shift) in array.data.iter_mut().enumerate() {
                     *shift = 0.1 + 0.2 * i as f32;
                 }
@@ -355,19 +356,18 @@ mod tests {
         };
         let near = |found: f64, expected: f64| (found - expected).abs() <= 1e-3 * expected + 1e-10;
         let block = "features.denseblock1";
-        for filter in 0..3 {
+        let bottleneck = &scores[&format!("{block}.denselayer2.conv1")];
+        for (filter, &found) in bottleneck.iter().enumerate() {
             let expected = by_norm(&format!("{block}.denselayer2.norm2"), filter).abs() / 196.0;
-            let found = scores[&format!("{block}.denselayer2.conv1")][filter];
             assert!(near(found, expected), "{found} {expected}");
         }
-        for filter in 0..2 {
+        for (filter, &found) in scores["features.conv0"].iter().enumerate() {
             let mut sum = by_norm("features.norm0", filter);
             for layer in 1..=6 {
                 sum += by_norm(&format!("{block}.denselayer{layer}.norm1"), filter);
             }
             sum += by_norm("features.transition1.norm", filter);
             let expected = sum.abs() / f64::from(28 * 28 + 7 * 14 * 14);
-            let found = scores["features.conv0"][filter];
             assert!(near(found, expected), "{found} {expected}");
         }
     }

@@ -14,7 +14,7 @@ use super::session::{Session, State, cpu_segmenter, segmenter};
 use super::{Thrown as _, json};
 use crate::engine::{Block, Control, SegmentOptions};
 use crate::error::{Error, Result, Warnings};
-use crate::raster::{MapLayout, NucleusMaps, ProbabilityMaps, RgbImage};
+use crate::raster::{MapLayout, NucleusMaps, Plane, ProbabilityMaps, RgbImage};
 use crate::whole_slide::BlockPixels;
 
 /// One map that is being computed. The script drives it: [`Self::compute`], or [`Self::cpu_blocks`]
@@ -148,8 +148,7 @@ impl Computation {
         let map = map?;
         if let Some(map) = &map {
             let (width, height) = (map.width(), map.height());
-            let values: Vec<f32> =
-                map.planes().iter().flat_map(|plane| plane.data()).copied().collect();
+            let values: Vec<f32> = map.planes().iter().flat_map(Plane::data).copied().collect();
             self.take_block(Block { row: 0, column: 0, width, height }, &values)?;
         }
         let lost = self.state.borrow().device_is_lost();

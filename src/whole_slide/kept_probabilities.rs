@@ -51,7 +51,7 @@ impl KeptBlock {
                 colours.extend(pixel);
             }
         }
-        let values: Vec<u8> = map.planes().iter().flat_map(|plane| plane.data()).copied().collect();
+        let values: Vec<u8> = map.planes().iter().flat_map(Plane::data).copied().collect();
         Ok(Self {
             layout: map.layout(),
             probabilities: deflated(&values)?,
