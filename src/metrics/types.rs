@@ -130,13 +130,14 @@ mod tests {
         let predicted_types = types(&predicted, |label| usize::from(label % 4 == 1));
         let matching = match_objects(&predicted, &truth).expect("matching");
         let counts = TypeCounts::of_tile(2, &matching, &true_types, &predicted_types);
-        for class in 0..2 {
+        assert_eq!(counts.len(), 2);
+        for (class, counts) in counts.iter().enumerate() {
             let wanted = score_objects(
                 &only(&predicted, &predicted_types, class),
                 &only(&truth, &true_types, class),
             )
             .expect("scores");
-            let scores = counts[class].scores();
+            let scores = counts.scores();
             assert_eq!(scores.true_objects, wanted.true_objects);
             assert_eq!(scores.predicted_objects, wanted.predicted_objects);
             assert_eq!(scores.dq, wanted.dq);

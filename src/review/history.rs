@@ -476,7 +476,7 @@ mod tests {
     fn what_replaces_a_nucleus_has_its_type_and_what_is_drawn_has_none() {
         let mut review = Review::default();
         let typed = |class, area_px| {
-            let nucleus = Nucleus { class, area_px, ..square(0.0) };
+            let nucleus = Nucleus { area_px, class, ..square(0.0) };
             ReviewObject { nucleus, ..of_model(0.0) }
         };
         let old = vec![typed(Some(0), 40), typed(Some(2), 50), typed(Some(1), 30)];
