@@ -65,7 +65,7 @@
 //! let segmenter = Segmenter::on_cpu(Arc::clone(&model))?;
 //! let map = segmenter.segment_on_cpu(&image, SegmentOptions::default(), &Control::default())?;
 //! // Probability of nucleus at row 10, column 20.
-//! assert!((0.0..=1.0).contains(&map.get(10, 20)));
+//! assert!((0.0..=1.0).contains(&map.nucleus().get(10, 20)));
 //! assert!(!to_onnx(&model, OnnxForm::Dense)?.is_empty());
 //! # Ok::<(), prunella::error::Error>(())
 //! ```

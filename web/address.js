@@ -16,8 +16,8 @@ const WRITE_DELAY_MS = 300;
 const NOT_SHARED = ["model", "sha256", "device", "workers", "folder"];
 
 /**
- * The model that ships in an address; `standard` if it names none. Without a name a share of removed
- * filters means the paper's network.
+ * The model that ships in an address; `standard` if it names none. Without a name a share of
+ * removed filters means the paper's network.
  * @param {UrlState} address
  * @param {ModelSetting} standard
  * @returns {ModelSetting}

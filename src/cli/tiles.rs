@@ -47,7 +47,8 @@ pub(super) struct TileArguments {
     /// Only tiles whose names contain one of these texts (comma-separated).
     #[arg(long, value_delimiter = ',')]
     pub tiles: Vec<String>,
-    /// Licence of the data, written into the model's card instead of those that dataset.toml states.
+    /// Licence of the data, written into the model's card instead of those that dataset.toml
+    /// states.
     #[arg(long)]
     pub licence: Option<String>,
 }

@@ -25,9 +25,10 @@ use crate::raster::ProbabilityMaps;
 
 /// Choose the parameters that turn probabilities into nuclei.
 ///
-/// Maximises the mean of AJI and PQ on labelled tiles. Cross-validation over the tiles says what that
-/// is worth on others: each fifth of them is scored with parameters chosen on the rest. Writes a model with better parameters in its
-/// card of the model that --out or --in-place names; without them the parameters are only printed.
+/// Maximises the mean of AJI and PQ on labelled tiles. Cross-validation over the tiles says what
+/// that is worth on others: each fifth of them is scored with parameters chosen on the rest.
+/// Better parameters go into the card of the model that --out or --in-place names; without them
+/// they are only printed.
 #[derive(Debug, Args)]
 #[command(after_help = "Never tune on the tiles that will be scored.
 

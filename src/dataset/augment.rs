@@ -39,8 +39,8 @@ pub struct Augmentation {
     /// [`MAX_BLUR_PX`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub blur_px: f32,
-    /// Brightness loses what a JPEG file of a quality between 100 − this and 100, uniform, loses; at
-    /// most 99. 0 is no loss at all.
+    /// Brightness loses what a JPEG file of a quality between 100 − this and 100, uniform, loses;
+    /// at most 99. 0 is no loss at all.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub jpeg_loss: f32,
 }
@@ -586,8 +586,8 @@ fn restained_window(
     });
 }
 
-/// Classes of a square of a tile, under the geometric variation that [`augmented_window`] applies to
-/// its receptive field for the same seed.
+/// Classes of a square of a tile, under the geometric variation that [`augmented_window`] applies
+/// to its receptive field for the same seed.
 pub fn window_classes(
     classes: &ClassMap,
     square: Window,

@@ -230,7 +230,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_reading_panic(text in "(name|mpp_um|splits|\\[|\\]|=|'|\"|[0-9.]|\n| |é){0,40}") {
+        fn no_text_makes_reading_panic(
+            text in "(name|mpp_um|splits|\\[|\\]|=|'|\"|[0-9.]|\n| |é){0,40}",
+        ) {
             drop(DatasetFile::parse(&text));
         }
     }

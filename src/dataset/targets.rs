@@ -102,8 +102,8 @@ fn unknown_type(tile: &Tile, label: u32, nuclei: &[&PixelClass]) -> Error {
         None => "has no type".to_owned(),
     };
     Error::mismatch(format!(
-        "Object {label} of '{}' {has}; the model tells apart: {}. 'train --types nucleus' takes all \
-         as one type",
+        "Object {label} of '{}' {has}; the model tells apart: {}. 'train --types nucleus' takes \
+         all as one type",
         tile.name,
         names.join(", ")
     ))

@@ -56,8 +56,8 @@ impl Tile {
         self.mpp_um.is_some_and(|own| (own / mpp_um - 1.0).abs() > PIXEL_SIZE_TOLERANCE)
     }
 
-    /// The tile with pixels of `mpp_um` micrometres: colours are averaged or interpolated, of labels
-    /// the nearest is taken. Itself where its pixel size is the same or not known.
+    /// The tile with pixels of `mpp_um` micrometres: colours are averaged or interpolated, of
+    /// labels the nearest is taken. Itself where its pixel size is the same or not known.
     ///
     /// # Errors
     /// [`Error::Mismatch`] for pixel sizes so far apart that one must be wrong; [`Error::Limit`]

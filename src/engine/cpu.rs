@@ -175,7 +175,8 @@ impl CpuEngine {
         }
     }
 
-    /// Probabilities of a block, plane after plane, each row by row, from the pixels that [`Self::cut`] gave.
+    /// Probabilities of a block, plane after plane, each row by row, from the pixels that
+    /// [`Self::cut`] gave.
     ///
     /// # Errors
     /// [`Error::Mismatch`] when the pixels are of another size.

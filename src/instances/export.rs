@@ -111,7 +111,7 @@ impl From<Nucleus> for WrittenNucleus {
 /// // As of a very good network.
 /// let probabilities = truth.map(|label| if label > 0 { 0.9 } else { 0.1 });
 /// let parameters = InstanceParameters::default();
-/// let (labels, smoothed) = label_nuclei(&probabilities, &parameters)?;
+/// let (labels, smoothed) = label_nuclei(&probabilities.into(), &parameters)?;
 /// let nuclei = measure_nuclei(&image, &labels, &smoothed, &[], &parameters, Some(0.25))?;
 /// let model = "fingerprint".to_owned();
 /// let provenance = Provenance { model, mpp_um: Some(0.25), ..Provenance::default() };

@@ -99,8 +99,8 @@ fn nuclei_mask(map: &Plane<u8>, parameters: &InstanceParameters) -> Result<(Mask
 /// The nuclei of a label map with outlines and measurements, one after the other.
 ///
 /// `image` is the tissue at the size of `labels`; `smoothed` and `parameters` are those of
-/// [`label_nuclei`], `types` those of [`type_bytes`]. Areas and lengths are in micrometres where `mpp_um`, the pixel size, is given,
-/// and in pixels otherwise.
+/// [`label_nuclei`], `types` those of [`type_bytes`]. Areas and lengths are in micrometres where
+/// `mpp_um`, the pixel size, is given, and in pixels otherwise.
 ///
 /// # Errors
 /// [`Error::Mismatch`] when image and maps differ in size.

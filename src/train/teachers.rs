@@ -49,7 +49,8 @@ impl<'a> Teachers<'a> {
     }
 
     /// Gives every class of every pixel of a batch the target `share` · (mean probability of the
-    /// teachers) + (1 − `share`) · (1 for its own class, 0 for others). Without teachers labels alone are the targets.
+    /// teachers) + (1 − `share`) · (1 for its own class, 0 for others). Without teachers labels
+    /// alone are the targets.
     pub(super) fn add_soft_targets(&self, batch: &mut Batch, share: f32) {
         if self.0.is_empty() {
             return;

@@ -2,8 +2,8 @@
 //! the tile that holds its centroid, so that every object lies in one tile of a level.
 //!
 //! A ring is a record `[id, look, n, x1, y1, … xn, yn]`; an object too small for the level is a
-//! point, `[id, look, 0, x, y]`. Coordinates are in pixels of the finest level. `look` is the status, and
-//! 8 times one more than the colour of the type (0xRRGGBB), 0 for none.
+//! point, `[id, look, 0, x, y]`. Coordinates are in pixels of the finest level. `look` is the
+//! status, and 8 times one more than the colour of the type (0xRRGGBB), 0 for none.
 
 use std::collections::BTreeSet;
 

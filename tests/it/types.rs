@@ -33,8 +33,8 @@ fn types_are_learned_from_classes_and_written_as_classes() {
     }
     let model = out.path().join("types.safetensors");
     let train = ["train", "--data", text(data.path()), "--out", text(&model), "--mpp", "0.25"];
-    let recipe = "--widths 4,6,8,24 --border 0.5 --square 8 --patches 25600 --epochs 6 --batch 8 \
-                  --learning-rate 0.005 --revive --device cpu";
+    let recipe = "--widths 4,6,8,24 --border 0.5 --square 8 --patches 25600 --epochs 20 --batch 8 \
+                  --learning-rate 0.01 --revive --device cpu";
     let recipe: Vec<&str> = recipe.split_whitespace().collect();
     run_json(&[&train[..], &recipe[..]].concat());
     let classes = Model::load(&model).expect("model").card().classes.clone();

@@ -5,8 +5,8 @@
 //! weights  [group][channel][column][row][filter of group]    zeros for absent filters
 //! bias     [group][filter of group]
 //! norm     [channel] (scale, shift, 0, 0)
-//! head     biases of up to four classes, then for every four hidden units a vector of their weights
-//!          for each class
+//! head     biases of up to four classes, then for every four hidden units a vector of their
+//!          weights for each class
 //! ```
 //!
 //! A group is `4 · vectors` filters, which one thread computes.

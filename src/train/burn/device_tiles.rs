@@ -124,8 +124,8 @@ fn equal_up_to_rounding(found: &[f32], expected: &[f32]) -> bool {
 
 impl DeviceTiles {
     /// Tiles on a device that gathers some patches as the host does; none where it does not, where
-    /// the augmentation changes the quality of patches, which the host alone does, or where a buffer
-    /// of `limit` bytes does not hold the tiles.
+    /// the augmentation changes the quality of patches, which the host alone does, or where a
+    /// buffer of `limit` bytes does not hold the tiles.
     #[must_use]
     pub fn proven(
         tiles: &[Tile],
