@@ -13,8 +13,8 @@ use crate::error::{Error, ErrorContext as _, Result};
 use crate::model::{FileLimits, Model};
 use crate::platform::read_file;
 
-/// The model in the program: about 9 500 parameters, for every use.
-const DEFAULT_MODEL: &[u8] = include_bytes!("../../models/open-small.safetensors");
+/// The model in the program: about 50 000 parameters, for every use.
+const DEFAULT_MODEL: &[u8] = include_bytes!("../../models/open-medium.safetensors");
 /// Longest script.
 const MAX_SCRIPT_BYTES: u64 = 10_000_000;
 

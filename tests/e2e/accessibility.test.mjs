@@ -153,12 +153,12 @@ test("after the first visit no network is needed", async () => {
   // A model that is not cached gives a message.
   await page.evaluate(async () => {
     const cache = await caches.open((await caches.keys())[0]);
-    await cache.delete("./models/nuclei-small.safetensors");
+    await cache.delete("./models/open-small.safetensors");
   });
-  await chooseModel(page, "nuclei-small");
+  await chooseModel(page, "open-small");
   await page.waitForFunction(() => !document.getElementById("alert").hidden);
   assert.match(await page.textContent("#alert"), /cannot be loaded/);
-  assert.equal(await page.isChecked("#model-open-medium"), true, "it says which model is used");
+  assert.equal(await page.isChecked("#model-paper-50"), true, "it says which model is used");
   await context.close();
 });
 

