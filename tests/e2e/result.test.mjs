@@ -49,7 +49,8 @@ function differences(text, expectedText) {
   const found = [];
   for (const [i, { properties }] of features.entries()) {
     const wanted = expected[i].properties;
-    if (properties.classification?.name !== wanted.classification?.name) found.push(`class of ${i}`);
+    const [name, wantedName] = [properties, wanted].map((of) => of.classification?.name);
+    if (name !== wantedName) found.push(`class of ${i}`);
     for (const [name, value] of Object.entries(wanted.measurements)) {
       const difference = Math.abs(properties.measurements[name] - value);
       if (difference > TOLERANCE * Math.max(Math.abs(value), 1)) found.push(`${name} of ${i}`);
