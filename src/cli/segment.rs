@@ -48,7 +48,7 @@ const LARGE_IMAGE_PIXELS: u64 = 4_000_000;
 /// The GeoJSON opens in QuPath. A probability map, a mask and an overlay are written too.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
-  prunella segment field.tif --model models/open-medium.safetensors --out result
+  prunella segment field.tif --model models/paper-50.safetensors --out result
   prunella segment field.tif --model models/open-small.safetensors --mpp 0.25 --out result
   prunella segment a.png b.jpg --model dccn.safetensors --stride 4 --device gpu --out result")]
 pub(super) struct SegmentArguments {

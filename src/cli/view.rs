@@ -22,7 +22,7 @@ const MAX_SCRIPT_BYTES: u64 = 10_000_000;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella view biopsy.svs
-  prunella view https://example.org/biopsy.svs --model models/open-medium.safetensors
+  prunella view https://example.org/biopsy.svs --model models/paper-50.safetensors
   prunella view a.svs b.png scans
   prunella view biopsy.svs --record tour.jsonl
   prunella view --script tour.jsonl
@@ -33,7 +33,7 @@ pub(super) struct WindowArguments {
     /// Slides or images by path or http(s) address, or folders of them: the first is opened, the
     /// others are listed. More can be dropped on the window.
     slides: Vec<String>,
-    /// Model file [default: open-small, which is in the program].
+    /// Model file [default: open-medium, which is in the program].
     #[arg(long, short)]
     model: Option<PathBuf>,
     /// Pixel size of the finest level, micrometres.
