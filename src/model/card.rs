@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::architecture::{Architecture, PATCH_PX};
 use super::history::HistoryStep;
-use super::pixel_class::{ClassRole, PixelClass, check_classes};
+use super::pixel_class::{ClassRole, PixelClass, check_classes, read_classes};
 use crate::error::{Error, Result};
 
 /// Version of the card's layout.
@@ -220,6 +220,7 @@ pub struct Card {
     /// How 8-bit RGB becomes input; always `rgb/255`.
     pub normalisation: String,
     /// The classes, in the order of the logits; the first is the background.
+    #[serde(deserialize_with = "read_classes")]
     pub classes: Vec<PixelClass>,
     /// Width of the border class in the labels it was trained on, micrometres.
     #[serde(default, skip_serializing_if = "Option::is_none")]

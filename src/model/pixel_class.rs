@@ -1,7 +1,7 @@
 //! The classes of pixels that a network tells apart: background, nuclei of one or several types,
 //! and perhaps the border of nuclei, which keeps touching ones apart.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
 
@@ -167,6 +167,22 @@ impl NucleusType {
     }
 }
 
+/// The classes of a card. In cards before roles were written the first class was the background,
+/// whatever its name.
+pub(super) fn read_classes<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<PixelClass>, D::Error> {
+    let entries = Vec::<ClassEntry>::deserialize(deserializer)?;
+    let has_roles = entries.iter().any(|entry| matches!(entry, ClassEntry::Full { .. }));
+    let mut classes: Vec<PixelClass> = entries.into_iter().map(PixelClass::from).collect();
+    if let Some(first) = classes.first_mut()
+        && !has_roles
+    {
+        first.role = ClassRole::Background;
+    }
+    Ok(classes)
+}
+
 /// Refuses classes from which no objects can be made.
 pub(super) fn check_classes(classes: &[PixelClass]) -> Result<()> {
     let count = |role| classes.iter().filter(|class| class.role == role).count();
@@ -229,6 +245,18 @@ mod tests {
         assert_eq!((types[0].name.as_str(), types[0].colour), ("round", TYPE_COLOURS[0]));
         assert_eq!((types[1].name.as_str(), types[1].colour), ("long", [1, 2, 3]));
         assert!(NucleusType::among(&PixelClass::of_nuclei(&[], true)).is_empty());
+    }
+
+    #[test]
+    fn cards_of_names_alone_begin_with_the_background() {
+        let read = |text: &str| {
+            read_classes(&mut serde_json::Deserializer::from_str(text)).expect("classes")
+        };
+        let old = read(r#"["other","cell"]"#);
+        assert_eq!((old[0].role, old[1].role), (ClassRole::Background, ClassRole::Nucleus));
+        check_classes(&old).expect("classes");
+        let stated = read(r#"["cell",{"name":"rest","role":"background"}]"#);
+        assert!(check_classes(&stated).is_err(), "the background is not the first");
     }
 
     #[test]

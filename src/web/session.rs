@@ -787,7 +787,7 @@ pub(super) async fn segmenter(
     };
     let segmenter = match Segmenter::new(Arc::clone(&model), device).await {
         // Not kept: the device may do for the next image, or another is opened.
-        Err(error @ (Error::Gpu { .. } | Error::Limit { .. })) => {
+        Err(error @ (Error::Gpu { .. } | Error::Limit { .. } | Error::Unsupported { .. })) => {
             warnings.note(error.to_string());
             return Ok(Rc::new(Segmenter::on_cpu(model)?));
         }

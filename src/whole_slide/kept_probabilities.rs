@@ -266,14 +266,35 @@ mod tests {
         (map.into(), image)
     }
 
+    /// The same with an interior, which is a little smaller, and two types.
+    fn window_of_types() -> (ProbabilityBytes, RgbImage) {
+        let (map, image) = window();
+        let nucleus = map.nucleus();
+        let planes = [
+            nucleus.clone(),
+            nucleus.map(|byte| byte.saturating_sub(40)),
+            nucleus.map(|byte| byte / 3),
+            nucleus.map(|byte| byte / 2),
+        ];
+        let values: Vec<u8> = planes.iter().flat_map(Plane::data).copied().collect();
+        let layout = MapLayout { interior: true, types: 2 };
+        (NucleusMaps::from_values(layout, 300, 260, &values).expect("maps"), image)
+    }
+
     #[test]
     fn another_threshold_gives_the_nuclei_of_a_new_run() {
+        for (map, image) in [window(), window_of_types()] {
+            let kept = KeptBlock::new(&map, &image, &block(0.5).parameters).expect("kept");
+            for threshold in [0.1, 0.3, 0.5, 0.8, 0.9] {
+                let fresh = block(threshold).find(&map, &image).expect("nuclei");
+                assert_eq!(kept.nuclei(&block(threshold)).expect("nuclei"), fresh, "{threshold}");
+            }
+            let nuclei = block(0.5).find(&map, &image).expect("nuclei");
+            let class = (map.types().len() == 2).then_some(1);
+            assert!(nuclei.iter().all(|nucleus| nucleus.class == class));
+        }
         let (map, image) = window();
         let kept = KeptBlock::new(&map, &image, &block(0.5).parameters).expect("kept");
-        for threshold in [0.1, 0.3, 0.5, 0.8, 0.9] {
-            let fresh = block(threshold).find(&map, &image).expect("nuclei");
-            assert_eq!(kept.nuclei(&block(threshold)).expect("nuclei"), fresh, "{threshold}");
-        }
         assert!(!block(0.5).find(&map, &image).expect("nuclei").is_empty());
         assert!(kept.nuclei(&block(0.05)).is_err());
         let other = BlockNuclei { window: Block { width: 299, ..block(0.5).window }, ..block(0.5) };
@@ -282,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_task_comes_back_from_its_bytes() {
-        let (map, image) = window();
+        let (map, image) = window_of_types();
         let kept = KeptBlock::new(&map, &image, &block(0.5).parameters).expect("kept");
         let task = KeptBlockTask { block: block(0.7), kept };
         let bytes = task.to_bytes().expect("bytes");

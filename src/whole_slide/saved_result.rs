@@ -18,6 +18,8 @@ const NUCLEUS_BYTES: usize = 9 * 8 + 2 * 4;
 const POLYGON_BYTES: usize = 4;
 const RING_BYTES: usize = 4;
 const POINT_BYTES: usize = 16;
+/// Most types of nuclei: no network has more than 16 classes.
+const MAX_TYPES: usize = 15;
 /// Largest area of a nucleus, pixels of the finest level: sums over all nuclei stay below 2⁶⁴.
 const MAX_AREA_PX: u64 = 1 << 40;
 
@@ -127,6 +129,9 @@ impl SavedImage {
         };
         let (width, height) = (settings.width, settings.height);
         let count = width.saturating_mul(height);
+        if usize::from(layout.types) > MAX_TYPES {
+            return Err(Error::malformed("The saved result has more types than any network"));
+        }
         let mut values = Vec::new();
         for _ in 0..layout.planes() {
             values.extend(inflated(reader.bytes()?, count)?);
@@ -306,9 +311,12 @@ mod tests {
     fn an_image_comes_back_and_cut_or_changed_bytes_do_not() {
         let mut known = Plane::filled(20, 10, false);
         known.set(3, 4, true);
-        let mut probabilities = Plane::filled(20, 10, 3u8);
-        probabilities.set(3, 4, 200);
-        let image = SavedImage { settings: settings(), probabilities: probabilities.into(), known };
+        let layout = MapLayout { interior: true, types: 2 };
+        let mut probabilities = NucleusMaps::filled(layout, 20, 10, 3u8);
+        for (value, plane) in (50..).step_by(50).zip(probabilities.planes_mut()) {
+            plane.set(3, 4, value);
+        }
+        let image = SavedImage { settings: settings(), probabilities, known };
         let bytes = image.to_bytes().expect("bytes");
         assert_eq!(SavedImage::from_bytes(&bytes).expect("image"), image);
         assert!(SavedSlide::from_bytes(&bytes).is_err());

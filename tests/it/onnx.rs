@@ -63,7 +63,7 @@ fn patch_form_equals_the_engine_pruned_or_not() {
     let Some(python) = python("patch_form_equals_the_engine_pruned_or_not") else { return };
     let networks = [
         Architecture::paper_dcnn(),
-        dcnn([3, 5, 8], 102, 2),
+        dcnn([3, 5, 8], 102, 3),
         Architecture::paper_dccn(),
         dccn(7, 13, 4, [13, 26, 52], 2),
     ];
@@ -87,8 +87,13 @@ fn dense_form_equals_the_engine_at_any_size() {
     let Some(python) = python("dense_form_equals_the_engine_at_any_size") else { return };
     let wide = Block { row: 0, column: 0, width: 11, height: 6 };
     let narrow = Block { row: 0, column: 0, width: 1, height: 9 };
-    let cases = [(Architecture::paper_dcnn(), wide), (dcnn([13, 25, 40], 102, 2), narrow)];
+    let cases = [
+        (Architecture::paper_dcnn(), wide),
+        (dcnn([13, 25, 40], 102, 2), narrow),
+        (dcnn([8, 8, 12], 36, 3), wide),
+    ];
     for (architecture, block) in cases {
+        let classes = architecture.classes();
         let model = Model::random(architecture, 9).expect("model");
         let Block { width, height, .. } = block;
         let image = picture(width, height);
@@ -103,7 +108,7 @@ fn dense_form_equals_the_engine_at_any_size() {
         // [class][pixel] to [pixel][class].
         let mut got = Vec::new();
         for i in 0..width * height {
-            got.extend([planes[i], planes[width * height + i]]);
+            got.extend((0..classes).map(|class| planes[class * width * height + i]));
         }
         let want = DenseEngine::new(&model).expect("engine").run(&image, block);
         close(&got, &want, 1e-4, 1e-4).expect("close");
