@@ -56,6 +56,7 @@ export const SHIPPED_MODELS = [
     name: "Open: medium",
     parameters: 50_277,
     bytes: 131_922,
+    dice: 0.697,
     setting: asItShips("open-medium"),
   },
   {
@@ -64,6 +65,7 @@ export const SHIPPED_MODELS = [
     name: "Open: small",
     parameters: 9503,
     bytes: 50_382,
+    dice: 0.674,
     setting: asItShips("open-small"),
   },
   {
