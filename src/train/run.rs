@@ -24,6 +24,7 @@ use crate::dataset::{ClassMap, Sampler, Tile};
 use crate::error::{Error, Result};
 use crate::metrics::PixelCounts;
 use crate::model::{HistoryStep, Model, TileHash, TrainingStep, Weights};
+use crate::raster::{StainRange, StainStatistics};
 
 /// Scores of one epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -439,6 +440,20 @@ impl TrainJob<'_> {
         self.recipe.border_um.or(card.border_um)
     }
 
+    /// Stains that the result was trained on: those of the tiles, and those of an earlier
+    /// training.
+    fn stain_range(&self) -> Option<StainRange> {
+        let stains: Vec<_> =
+            self.tiles.iter().filter_map(|tile| StainStatistics::of([&tile.image])).collect();
+        let card = self.start.card();
+        let was_trained = card.history.iter().any(|step| matches!(step, HistoryStep::Train(_)));
+        match StainRange::of(&stains) {
+            Some(range) if was_trained => Some(range.with(&card.stain.unwrap_or_default())),
+            Some(range) => Some(range),
+            None => card.stain,
+        }
+    }
+
     /// What a checkpoint of this run is known by.
     fn id(&self) -> String {
         let mut start = self.start.fingerprint();
@@ -471,6 +486,7 @@ impl TrainJob<'_> {
         let card = model.card_mut();
         card.head = self.recipe.head;
         card.border_um = self.border_um();
+        card.stain = self.stain_range();
         card.parent = Some(self.start.fingerprint());
         card.metrics.clear();
         let pixel_sizes: Vec<f64> = self.tiles.iter().filter_map(|tile| tile.mpp_um).collect();
