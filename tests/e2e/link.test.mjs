@@ -108,7 +108,7 @@ test("an address names a model that ships and what is removed of it", async () =
     return { context, page, model, checked, parameters };
   };
   const first = await at("");
-  assert.deepEqual(first.checked, ["model-paper-50"]);
+  assert.deepEqual(first.checked, ["model-open-medium"]);
   await chooseModel(first.page, "open-small");
   await first.page.waitForURL(/#s=open-small/);
   assert.doesNotMatch(first.page.url(), /[#&][ru]=/);
@@ -140,7 +140,7 @@ test("an address names a model that ships and what is removed of it", async () =
   }
   const unknown = await at("#s=paper-17");
   assert.match(await unknown.page.textContent("#status"), /were ignored: the model\./);
-  assert.deepEqual(unknown.checked, ["model-paper-50"]);
+  assert.deepEqual(unknown.checked, ["model-open-medium"]);
   await unknown.context.close();
 });
 
@@ -156,7 +156,7 @@ test("a model from an address is used only if its SHA-256 is that of the link", 
     `${host.address}?device=cpu&model=models/paper-90-all.safetensors&sha256=${"0".repeat(64)}`,
   );
   assert.match(await bad.page.textContent("#alert"), /SHA-256 differs/);
-  assert.equal(await bad.page.textContent("#parameters"), "416,541", "the page's own model stays");
+  assert.equal(await bad.page.textContent("#parameters"), "50,277", "the page's own model stays");
   await bad.context.close();
 });
 
@@ -243,7 +243,7 @@ test("the dialog offers a shorter link for a long one, which stays possible", as
   const { context, page } = await openPage(browser, `${host.address}?device=cpu#r=50`);
   const long = await openShare(page);
   assert.ok(long.length > 400_000, `${long.length} characters`);
-  assert.match(await page.textContent("#share-gets"), /416,541 parameters, 8 bits each/);
+  assert.match(await page.textContent("#share-gets"), /50,277 parameters, 8 bits each/);
   assert.match(await page.textContent("#share-advice"), /30,000 characters/);
   assert.equal(await page.isVisible("#share-int8"), false, "8 bits are used already");
   assert.equal(await page.isVisible("#share-own"), false);
