@@ -98,8 +98,8 @@ fn description_of(model: &Model, name: &str, authors: &[String], files: &[Stored
         "documentation": source(5),
         "covers": [files[3].name],
         "attachments": [source(4)],
-        "inputs": [input(card, source(1))],
-        "outputs": [output(card, source(2))],
+        "inputs": [input(card, &source(1))],
+        "outputs": [output(card, &source(2))],
         "weights": { "onnx": weights },
         "config": { "prunella": {
             "fingerprint": model.fingerprint(),
@@ -118,7 +118,7 @@ fn description_of(model: &Model, name: &str, authors: &[String], files: &[Stored
     rdf
 }
 
-fn input(card: &Card, test_tensor: Value) -> Value {
+fn input(card: &Card, test_tensor: &Value) -> Value {
     let size = json!({ "min": PATCH_PX, "step": 1 });
     json!({
         "id": "image",
@@ -140,7 +140,7 @@ fn input(card: &Card, test_tensor: Value) -> Value {
     })
 }
 
-fn output(card: &Card, test_tensor: Value) -> Value {
+fn output(card: &Card, test_tensor: &Value) -> Value {
     let mut axes = vec![
         json!({ "type": "batch" }),
         json!({ "type": "channel", "channel_names": channel_names(card) }),

@@ -333,7 +333,7 @@ impl Chain {
     fn name_last(&mut self, name: &str) {
         if let Some(node) = self.nodes.last_mut() {
             node.output = vec![name.to_owned()];
-            self.value = name.to_owned();
+            name.clone_into(&mut self.value);
         }
     }
 

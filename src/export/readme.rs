@@ -168,12 +168,11 @@ fn front_matter(model: &Model, name: &str) -> Value {
     let card = model.card();
     let mut fields = serde_json::Map::new();
     let licence = card.licence.as_deref();
-    match licence.and_then(spdx_id) {
-        Some(id) => drop(fields.insert("license".into(), json!(id.to_ascii_lowercase()))),
-        None => {
-            fields.insert("license".into(), json!("other"));
-            fields.insert("license_name".into(), json!(licence.unwrap_or("not stated")));
-        }
+    if let Some(id) = licence.and_then(spdx_id) {
+        fields.insert("license".into(), json!(id.to_ascii_lowercase()));
+    } else {
+        fields.insert("license".into(), json!("other"));
+        fields.insert("license_name".into(), json!(licence.unwrap_or("not stated")));
     }
     fields.insert("library_name".into(), json!("prunella"));
     fields.insert("pipeline_tag".into(), json!("image-segmentation"));
