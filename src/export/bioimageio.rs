@@ -1,7 +1,7 @@
 //! A package of the BioImage Model Zoo (<https://bioimage.io>), model description 0.5
-//! (<https://bioimage-io.github.io/spec-bioimage-io>): `rdf.yaml` beside the files that it names, in a
-//! ZIP without compression. The network is ONNX in the tile form, whose outer 27 pixels are the halo
-//! that users of the description cut off.
+//! (<https://bioimage-io.github.io/spec-bioimage-io>): `rdf.yaml` beside the files that it names,
+//! in a ZIP without compression. The network is ONNX in the tile form, whose outer 27 pixels are
+//! the halo that users of the description cut off.
 
 use serde_json::{Value, json};
 

@@ -17,12 +17,13 @@ use crate::model::{Array, Card, Graph, Model, Weights};
 pub fn from_onnx(bytes: &[u8]) -> Result<Model> {
     let proto = ModelProto::decode(bytes)
         .map_err(|e| Error::malformed("The file is no whole ONNX file").caused_by(e))?;
-    let card = proto.metadata_props.iter().find(|entry| entry.key == "prunella").ok_or_else(|| {
-        Error::unsupported(
-            "The ONNX file was not written by 'prunella export --onnx'; of other programs' networks \
-             import the PyTorch state dict",
-        )
-    })?;
+    let card =
+        proto.metadata_props.iter().find(|entry| entry.key == "prunella").ok_or_else(|| {
+            Error::unsupported(
+                "The ONNX file was not written by 'prunella export --onnx'; of networks of other \
+             programs import the PyTorch state dict",
+            )
+        })?;
     let card: Card = serde_json::from_str(&card.value)
         .map_err(|e| Error::malformed("The model's card cannot be understood").caused_by(e))?;
     card.validate()?;

@@ -1,8 +1,9 @@
-//! A model for QuPath (<https://qupath.github.io>): ONNX in the tile form, the pixel classifier that
-//! runs it, and scripts.
+//! A model for QuPath (<https://qupath.github.io>): ONNX in the tile form, the pixel classifier
+//! that runs it, and scripts.
 //!
-//! The classifier is JSON in the form that QuPath's Gson reads (versions 0.4 to 0.7). An object of a
-//! class with subclasses names its own in a field, and the other fields are those of the Java class:
+//! The classifier is JSON in the form that QuPath's Gson reads (versions 0.4 to 0.7). An object of
+//! a class with subclasses names its own in a field, and the other fields are those of the Java
+//! class:
 //!
 //! ```text
 //! PixelClassifier  "pixel_classifier_type"  qupath.opencv.ml.pixel.PixelClassifiers

@@ -56,9 +56,10 @@ fn class_list(card: &Card) -> String {
 
 fn use_section(card: &Card, name: &str) -> String {
     let mut text = format!(
-        "\n## Use\n\n```sh\nprunella segment field.tif --model {name}.safetensors --out result\n```\n\n\
-         The result is GeoJSON for QuPath, CSV and a label map. The input is RGB at {} µm a pixel;\n\
-         images of another pixel size are resampled.",
+        "\n## Use\n\n\
+         ```sh\nprunella segment field.tif --model {name}.safetensors --out result\n```\n\n\
+         The result is GeoJSON for QuPath, CSV and a label map. The input is RGB at {} µm a\n\
+         pixel; images of another pixel size are resampled.",
         card.mpp_um
     );
     text += &format!(
@@ -132,8 +133,8 @@ fn validation_section(card: &Card, name: &str) -> String {
         text.push('\n');
     }
     text += &format!(
-        "\nAccuracy and Dice are over all pixels, AJI, AJI+ and PQ are means of the tiles. On data of\n\
-         your own, images beside label maps:\n\n\
+        "\nAccuracy and Dice are over all pixels, AJI, AJI+ and PQ are means of the tiles. On data\n\
+         of your own, images beside label maps:\n\n\
          ```sh\nprunella evaluate --model {name}.safetensors --data FOLDER\n```\n"
     );
     text
@@ -143,10 +144,10 @@ fn limits_section(card: &Card) -> String {
     format!(
         "\n## Limits\n\n\
          - For research; not for diagnosis.\n\
-         - H&E in bright field alone. Other stains, and scanners or laboratories unlike those of the\n\
-         \x20 training tiles, cost accuracy; check a few images by eye or by `prunella evaluate`.\n\
+         - H&E in bright field alone. Other stains, and scanners or laboratories unlike those of\n\
+         \x20 the training tiles, cost accuracy; check a few images by eye or by `prunella evaluate`.\n\
          - It looks at 55 × 55 pixels ({:.1} µm), and nothing beyond them decides about a pixel.\n\
-         - Another pixel size than {} µm must be resampled (prunella and QuPath do so by themselves).\n",
+         - Another pixel size than {} µm must be resampled; prunella and QuPath do so.\n",
         55.0 * card.mpp_um,
         card.mpp_um
     )

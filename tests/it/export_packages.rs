@@ -1,5 +1,5 @@
-//! Packages for other programs: QuPath's way through its classifier in OpenCV, `bioimageio test`, the
-//! card, and what comes back by `import`.
+//! Packages for other programs: QuPath's way through its classifier in OpenCV, `bioimageio test`,
+//! the card, and what comes back by `import`.
 
 use std::process::Command;
 

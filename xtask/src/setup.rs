@@ -40,8 +40,7 @@ const SWIFTSHADER: &str = "/usr/lib/chromium/vk_swiftshader_icd.json";
 /// Folder of Mesa's driver descriptions.
 const VULKAN_DRIVERS: &str = "/usr/share/vulkan/icd.d";
 /// Modules of the tools' Python: other readers of models and slides.
-const PYTHON_IMPORTS: &str =
-    "import safetensors, numpy, onnxruntime, cv2, bioimageio.core, openslide, tifffile, \
+const PYTHON_IMPORTS: &str = "import safetensors, numpy, onnxruntime, cv2, bioimageio.core, openslide, tifffile, \
      imagecodecs, shapely";
 const PYTHON_PACKAGES: [&str; 11] = [
     "safetensors",
@@ -89,7 +88,7 @@ impl Tools {
         print_tool("cargo-deny", self.deny.as_ref().err());
         print_tool("typos", self.typos.as_ref().err());
         print_tool(
-            "Python with safetensors, onnxruntime, OpenCV, bioimageio, openslide, tifffile, shapely",
+            "Python with safetensors, onnxruntime, OpenCV, bioimageio, openslide, shapely",
             self.python.as_ref().err(),
         );
         print_tool("Chromium with node", self.browser.as_ref().err());

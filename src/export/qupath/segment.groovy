@@ -15,15 +15,18 @@ def options = []
 def server = getCurrentServer()
 def files = server.getURIs()
 if (server instanceof TransformingImageServer || files.size() != 1 || files[0].scheme != 'file')
-    throw new IllegalStateException('The image must be one file on this computer, not rotated or cropped')
+    throw new IllegalStateException(
+        'The image must be one file on this computer, not rotated or cropped')
 
 def folder = java.nio.file.Files.createTempDirectory('prunella')
 try {
-    def command = [program, 'segment', new File(files[0]).path, '--model', model, '--out', folder.toString()]
+    def file = new File(files[0].path).path
+    def command = [program, 'segment', file, '--model', model, '--out', folder.toString()]
     def calibration = server.getPixelCalibration()
     if (calibration.hasPixelSizeMicrons())
         command += ['--mpp', calibration.getAveragedPixelSizeMicrons().toString()]
-    def process = new ProcessBuilder((command + options)*.toString()).redirectErrorStream(true).start()
+    command = (command + options)*.toString()
+    def process = new ProcessBuilder(command).redirectErrorStream(true).start()
     def messages = process.inputStream.getText('UTF-8')
     // 1: no nucleus was found.
     if (process.waitFor() > 1)
