@@ -27,8 +27,10 @@ const COMPARED_PX: usize = 256;
 /// Grid on which DCCNs are compared: all pixels would take minutes.
 const DCCN_STRIDE: usize = 8;
 
-/// Write a model for other programs: ONNX, QuPath, BioImage Model Zoo, Hugging Face; as a link, as
-/// an HTML page or as a smaller model file.
+/// Write a model for other programs, as a link, a page or a smaller file.
+///
+/// Other programs are those that read ONNX, QuPath, Fiji and napari (BioImage Model Zoo), and
+/// Hugging Face.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella export models/open-medium.safetensors --onnx --dense --out nuclei.onnx
@@ -109,8 +111,10 @@ impl From<LinkPrecisionName> for LinkPrecision {
     }
 }
 
-/// Save a model from elsewhere as a model file: of a link, of ONNX that this program wrote, or the
-/// PyTorch state dict of a DCNN or DCCN of any widths.
+/// Save the model in a link, in ONNX or of PyTorch as a file.
+///
+/// Of ONNX those files are read that 'prunella export' wrote; of PyTorch the state dict of a DCNN or
+/// a DCCN of any widths.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella import 'https://example.org/#m=UAEA…' --out model.safetensors

@@ -346,7 +346,7 @@ mod tests {
             "license: \"CC-BY-4.0\"\n",
             "  - doi: \"10.5281/zenodo.1174342\"\n",
             "  - name: \"A. Author\"\n",
-            "        halo: 27\n",
+            "      - halo: 27\n",
             "training_data:\n",
         ] {
             assert!(text.contains(line), "{line}");

@@ -133,8 +133,8 @@ fn validation_section(card: &Card, name: &str) -> String {
         text.push('\n');
     }
     text += &format!(
-        "\nAccuracy and Dice are over all pixels, AJI, AJI+ and PQ are means of the tiles. On data\n\
-         of your own, images beside label maps:\n\n\
+        "\nAccuracy and Dice are over all pixels, AJI, AJI+ and PQ are means of the tiles. On\n\
+         data of your own, images beside label maps:\n\n\
          ```sh\nprunella evaluate --model {name}.safetensors --data FOLDER\n```\n"
     );
     text
@@ -145,7 +145,7 @@ fn limits_section(card: &Card) -> String {
         "\n## Limits\n\n\
          - For research; not for diagnosis.\n\
          - H&E in bright field alone. Other stains, and scanners or laboratories unlike those of\n\
-         \x20 the training tiles, cost accuracy; check a few images by eye or by `prunella evaluate`.\n\
+         \x20 the training tiles, cost accuracy; check some images by eye or by `prunella evaluate`.\n\
          - It looks at 55 × 55 pixels ({:.1} µm), and nothing beyond them decides about a pixel.\n\
          - Another pixel size than {} µm must be resampled; prunella and QuPath do so.\n",
         55.0 * card.mpp_um,
