@@ -113,8 +113,8 @@ impl From<LinkPrecisionName> for LinkPrecision {
 
 /// Save the model in a link, in ONNX or of PyTorch as a file.
 ///
-/// Of ONNX those files are read that 'prunella export' wrote; of PyTorch the state dict of a DCNN or
-/// a DCCN of any widths.
+/// Of ONNX those files are read that 'prunella export' wrote; of PyTorch the state dict of a DCNN
+/// or a DCCN of any widths.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella import 'https://example.org/#m=UAEA…' --out model.safetensors

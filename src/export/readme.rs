@@ -145,7 +145,7 @@ fn limits_section(card: &Card) -> String {
         "\n## Limits\n\n\
          - For research; not for diagnosis.\n\
          - H&E in bright field alone. Other stains, and scanners or laboratories unlike those of\n\
-         \x20 the training tiles, cost accuracy; check some images by eye or by `prunella evaluate`.\n\
+         \x20 the training tiles, cost accuracy; check by eye or by `prunella evaluate`.\n\
          - It looks at 55 × 55 pixels ({:.1} µm), and nothing beyond them decides about a pixel.\n\
          - Another pixel size than {} µm must be resampled; prunella and QuPath do so.\n",
         55.0 * card.mpp_um,
