@@ -148,8 +148,8 @@ pub fn array_bytes(model: &Model, precision: Precision) -> usize {
     model.graph().stored_values() * precision.value_bytes()
 }
 
-/// Every array of any safetensors file of f32 or f16 values (PyTorch's too, whose counts of batches,
-/// `num_batches_tracked`, are left out).
+/// Every array of any safetensors file of f32 or f16 values (PyTorch's too, whose counts of
+/// batches, `num_batches_tracked`, are left out).
 ///
 /// # Errors
 /// [`Error::Malformed`] for a broken file or a value that is not finite; [`Error::Unsupported`] for

@@ -40,8 +40,8 @@ const SWIFTSHADER: &str = "/usr/lib/chromium/vk_swiftshader_icd.json";
 /// Folder of Mesa's driver descriptions.
 const VULKAN_DRIVERS: &str = "/usr/share/vulkan/icd.d";
 /// Modules of the tools' Python: other readers of models and slides.
-const PYTHON_IMPORTS: &str = "import safetensors, numpy, onnxruntime, cv2, bioimageio.core, openslide, tifffile, \
-     imagecodecs, shapely";
+const PYTHON_IMPORTS: &str = "import safetensors, numpy, onnxruntime, cv2, bioimageio.core\n\
+     import openslide, tifffile, imagecodecs, shapely";
 const PYTHON_PACKAGES: [&str; 11] = [
     "safetensors",
     "numpy",
