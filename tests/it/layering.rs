@@ -57,6 +57,7 @@ const FOREIGN: [(&str, &[&str]); 38] = [
         &[
             "export/link",
             "export/html",
+            "export/zip",
             "outlines/text",
             "picture/png",
             "raster/result_mark",
