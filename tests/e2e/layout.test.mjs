@@ -314,7 +314,7 @@ test("stain, brightness and contrast change what is seen, not what is found", as
 
 test("the models that ship are a choice, with the facts of their files", async () => {
   const { context, page } = await open({}, "");
-  assert.equal(await page.isChecked("#model-open-medium"), true);
+  assert.equal(await page.isChecked("#model-open-small"), true);
   assert.equal(await page.$eval("#experiment", ({ open }) => open), false);
   const nonCommercial = /CC BY-NC-SA 4\.0\./;
   const licences = { open: /CC BY 4\.0\. Cite: .+/, nuclei: nonCommercial, paper: nonCommercial };

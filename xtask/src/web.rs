@@ -28,8 +28,8 @@ const PAGE: &str = "target/page";
 const TYPES: &str = "target/page-types";
 /// Models that the page offers, the one that it begins with first.
 const MODELS: [&str; 8] = [
-    "open-medium",
     "open-small",
+    "open-medium",
     "nuclei-medium",
     "nuclei-small",
     "paper-50",
