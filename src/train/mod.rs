@@ -29,6 +29,7 @@ mod optimiser;
 mod recipe;
 mod run;
 mod sequential_trainer;
+mod teach;
 mod teachers;
 #[cfg(not(target_arch = "wasm32"))]
 mod trainer;
@@ -49,5 +50,8 @@ pub use init::RevivedUnits;
 pub use optimiser::Moments;
 pub use recipe::{DeadUnitOptions, Recipe, Schedule, is_single};
 pub use run::{EpochLog, StepLog, TrainJob, TrainRun, TrainedModel};
+pub use teach::{
+    TaughtImage, TaughtLayers, TaughtModel, TeachJob, TeachRecipe, TeachRun, TeachStep, teach,
+};
 #[cfg(not(target_arch = "wasm32"))]
 pub use trainer::{Event, TrainData, TrainOutcome, Trainer, rescue_path};

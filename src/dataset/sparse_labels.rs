@@ -1,0 +1,584 @@
+//! Labels of a few pixels: what a person marked in an image. Pixels without a mark are unknown, not
+//! background.
+//!
+//! | in GeoJSON | is |
+//! |---|---|
+//! | a polygon | a nucleus; its classification is its type |
+//! | a polygon of the class `background` or `other` | no nucleus, such as what was found by mistake |
+//! | a line | a stroke: its class, of the width `width_um` (among QuPath's metadata) |
+//! | a polygon of a class that begins with `Region` and ends in `*` | a frame that is complete: what in it is no nucleus is background |
+//! | a polygon of another class that ends in `*`, such as `Ignore*` | unknown, even in a complete frame |
+//!
+//! Where marks overlap, strokes count before nuclei, nuclei before background, background before
+//! what is ignored, and that before a complete frame. Of strokes and nuclei the later one counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::targets::{ClassMap, class_with_role, mark_borders};
+use crate::error::{Error, Result, Warnings, counted, listed};
+use crate::model::{ClassRole, PixelClass};
+use crate::outlines::{
+    DrawnLine, Outline, OutlineKind, Outlines, read_outlines_and_lines, write_regions,
+};
+use crate::raster::{LabelMap, PixelGrid, Plane, Point, Polygon, polygons_hold};
+
+/// In a class map: nobody said what the pixel is.
+pub const UNKNOWN: u8 = 255;
+/// In a class map: the pixel is left out, whoever knows what it is.
+pub const LEFT_OUT: u8 = 254;
+
+/// Width of a stroke that states none, micrometres.
+pub const DEFAULT_STROKE_UM: f64 = 2.0;
+/// Widest stroke, micrometres.
+const MAX_STROKE_UM: f64 = 1000.0;
+/// Most marks in an image.
+const MAX_MARKS: usize = 100_000;
+/// Most pixels that one step of drawing looks at.
+const MAX_DRAWN_PX: f64 = 4e9;
+/// Side of the parts of strokes and regions that count as one mark, pixels: about a nucleus.
+const PART_PX: usize = 40;
+/// Most names in a message.
+const MAX_NAMED: usize = 5;
+
+/// A mark; coordinates are pixels of the image's finest level.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LabelMark {
+    /// A painted line.
+    Stroke {
+        /// Name of a class; `background` is none of nuclei.
+        class: String,
+        /// Micrometres.
+        width_um: f64,
+        /// At least one.
+        points: Vec<Point>,
+    },
+    /// A whole nucleus.
+    Nucleus {
+        /// Its type; none where it is not told.
+        class: Option<String>,
+        /// Its parts.
+        polygons: Vec<Polygon>,
+    },
+    /// An area in which no nucleus is.
+    Background {
+        /// Its parts.
+        polygons: Vec<Polygon>,
+    },
+    /// An area in which every nucleus is marked.
+    Complete {
+        /// Its parts.
+        polygons: Vec<Polygon>,
+    },
+    /// An area of which nothing is known.
+    Ignored {
+        /// Its parts.
+        polygons: Vec<Polygon>,
+    },
+}
+
+/// The marks in an image.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SparseLabels {
+    /// In the order in which they were made.
+    pub marks: Vec<LabelMark>,
+}
+
+/// How marks become classes of pixels.
+#[derive(Debug, Clone, Copy)]
+pub struct LabelScale<'a> {
+    /// The network's.
+    pub classes: &'a [PixelClass],
+    /// Pixel size of the image's finest level, micrometres.
+    pub mpp_um: f64,
+    /// Width of the border inside nuclei, micrometres; of no use without a border class.
+    pub border_um: f64,
+}
+
+/// Marks as pixels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SparseTargets {
+    /// The class of each pixel, or [`UNKNOWN`].
+    pub classes: ClassMap,
+    /// Number of the part that each known pixel belongs to, from 1; 0 where it is unknown. A
+    /// nucleus is one part; strokes and areas have a part in every square of 40 pixels.
+    pub parts: LabelMap,
+    /// Number of parts.
+    pub count: u32,
+    /// The nuclei, numbered 1, 2, … in the order of the marks.
+    pub nuclei: LabelMap,
+}
+
+/// Which sort of mark a class of a file stands for.
+enum ClassMeaning {
+    Nucleus,
+    Background,
+    Complete,
+    Ignored,
+}
+
+impl ClassMeaning {
+    fn of(class: Option<&str>) -> Self {
+        let name = class.unwrap_or_default().trim().to_lowercase();
+        match name.strip_suffix('*') {
+            Some(name) if name.starts_with("region") => Self::Complete,
+            Some(_) => Self::Ignored,
+            None if is_background(&name) => Self::Background,
+            None => Self::Nucleus,
+        }
+    }
+}
+
+fn is_background(name: &str) -> bool {
+    matches!(name.to_lowercase().as_str(), "background" | "other")
+}
+
+/// Whether a name says only that it is a nucleus.
+fn is_untyped(name: &str) -> bool {
+    matches!(name.to_lowercase().as_str(), "" | "nucleus" | "nuclei")
+}
+
+impl SparseLabels {
+    /// Reads the marks of a GeoJSON file, as QuPath or this program writes it.
+    ///
+    /// Detections of a network that nobody looked at (their metadata state the status `model`)
+    /// count in complete frames only.
+    ///
+    /// ```
+    /// use prunella::dataset::SparseLabels;
+    ///
+    /// # fn main() -> prunella::error::Result<()> {
+    /// let text = r#"{"type": "Feature",
+    ///     "properties": {"classification": {"name": "background"}, "metadata": {"width_um": "3"}},
+    ///     "geometry": {"type": "LineString", "coordinates": [[10, 10], [60, 40]]}}"#;
+    /// let (labels, notes) = SparseLabels::read(text.as_bytes())?;
+    /// assert_eq!((labels.marks.len(), notes.notes.len()), (1, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`read_outlines`](crate::outlines::read_outlines); [`Error::Invalid`] for a stroke
+    /// without a class or of an absurd width, [`Error::Limit`] for more marks than are taken.
+    pub fn read(bytes: &[u8]) -> Result<(Self, Warnings)> {
+        let Outlines { objects, lines, mut notes, .. } = read_outlines_and_lines(bytes)?;
+        let mut labels = Self::default();
+        let mut nuclei = Vec::new();
+        for object in objects {
+            let polygons = object.polygons.clone();
+            match ClassMeaning::of(object.class.as_deref()) {
+                _ if object.status.as_deref() == Some("rejected") => {
+                    labels.marks.push(LabelMark::Background { polygons });
+                }
+                ClassMeaning::Complete => labels.marks.push(LabelMark::Complete { polygons }),
+                ClassMeaning::Ignored => labels.marks.push(LabelMark::Ignored { polygons }),
+                ClassMeaning::Background => labels.marks.push(LabelMark::Background { polygons }),
+                ClassMeaning::Nucleus => nuclei.push(object),
+            }
+        }
+        labels.add_nuclei(nuclei, &mut notes);
+        for DrawnLine { class, width_um, points } in lines {
+            labels.marks.push(stroke(class, width_um, points)?);
+        }
+        labels.check()?;
+        Ok((labels, notes))
+    }
+
+    /// Adds what in a file is a nucleus.
+    fn add_nuclei(&mut self, objects: Vec<Outline>, notes: &mut Warnings) {
+        let mut outlines = Outlines { objects, ..Outlines::default() };
+        notes.extend(outlines.keep_nuclei());
+        let mut not_looked_at = 0;
+        for Outline { class, status, kind, polygons, .. } in outlines.objects {
+            let is_models = status.as_deref() == Some("model") && kind != OutlineKind::Annotation;
+            if is_models && !self.is_in_complete_frame(&polygons) {
+                not_looked_at += 1;
+                continue;
+            }
+            let class = class.map(|name| name.trim().to_owned()).filter(|name| !is_untyped(name));
+            self.marks.push(LabelMark::Nucleus { class, polygons });
+        }
+        if not_looked_at > 0 {
+            notes.note(format!(
+                "{} found by a network and by nobody accepted: not taken as labels",
+                counted(not_looked_at, "nucleus was", "nuclei were")
+            ));
+        }
+    }
+
+    fn is_in_complete_frame(&self, polygons: &[Polygon]) -> bool {
+        let corner = polygons.first().and_then(|polygon| polygon.first()?.first());
+        let Some(corner) = corner else { return false };
+        self.marks.iter().any(|mark| match mark {
+            LabelMark::Complete { polygons } => polygons_hold(polygons, corner.x, corner.y),
+            _ => false,
+        })
+    }
+
+    /// The marks as annotations in GeoJSON.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn to_geojson(&self, mpp_um: Option<f64>) -> Result<Vec<u8>> {
+        let mut outlines = Outlines::default();
+        for mark in &self.marks {
+            let (class, polygons) = match mark {
+                LabelMark::Stroke { class, width_um, points } => {
+                    let line = DrawnLine {
+                        class: Some(class.clone()),
+                        width_um: Some(*width_um),
+                        points: points.clone(),
+                    };
+                    outlines.lines.push(line);
+                    continue;
+                }
+                LabelMark::Nucleus { class, polygons } => {
+                    (class.clone().unwrap_or_else(|| "Nucleus".to_owned()), polygons)
+                }
+                LabelMark::Background { polygons } => ("background".to_owned(), polygons),
+                LabelMark::Complete { polygons } => ("Region*".to_owned(), polygons),
+                LabelMark::Ignored { polygons } => ("Ignore*".to_owned(), polygons),
+            };
+            outlines.objects.push(Outline {
+                id: None,
+                class: Some(class),
+                name: None,
+                colour: None,
+                status: None,
+                kind: OutlineKind::Annotation,
+                polygons: polygons.clone(),
+            });
+        }
+        let mut bytes = Vec::new();
+        write_regions(&outlines, mpp_um, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Refuses what no image can hold.
+    fn check(&self) -> Result<()> {
+        if self.marks.len() > MAX_MARKS {
+            return Err(Error::limit(format!(
+                "There are {} marks; at most {MAX_MARKS} are learned from at once",
+                self.marks.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Types of nuclei that the marks name, sorted.
+    #[must_use]
+    pub fn types(&self) -> Vec<String> {
+        let mut types = BTreeSet::new();
+        for mark in &self.marks {
+            match mark {
+                LabelMark::Nucleus { class: Some(class), .. } => drop(types.insert(class)),
+                LabelMark::Stroke { class, .. }
+                    if !is_untyped(class) && !is_background(class) && class != "border" =>
+                {
+                    types.insert(class);
+                }
+                _ => {}
+            }
+        }
+        types.into_iter().cloned().collect()
+    }
+
+    /// The same marks without types of nuclei.
+    #[must_use]
+    pub fn without_types(mut self) -> Self {
+        for mark in &mut self.marks {
+            match mark {
+                LabelMark::Nucleus { class, .. } => *class = None,
+                LabelMark::Stroke { class, .. } if !is_background(class) && class != "border" => {
+                    "nucleus".clone_into(class);
+                }
+                _ => {}
+            }
+        }
+        self
+    }
+
+    /// Draws the marks on a grid of cells that lies anywhere in the image. The grid's step is the
+    /// size of the network's pixels in those of the image.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] for a mark of a class that the network does not tell apart;
+    /// [`Error::Limit`] for marks that are too large together.
+    pub fn draw(&self, grid: &PixelGrid, scale: &LabelScale<'_>) -> Result<SparseTargets> {
+        let mut drawing = TargetDrawing::new(grid, scale);
+        for mark in &self.marks {
+            if let LabelMark::Complete { polygons } = mark {
+                drawing.fill(polygons, 0)?;
+            }
+        }
+        for mark in &self.marks {
+            if let LabelMark::Ignored { polygons } = mark {
+                drawing.fill(polygons, UNKNOWN)?;
+            }
+        }
+        for mark in &self.marks {
+            if let LabelMark::Background { polygons } = mark {
+                drawing.fill(polygons, 0)?;
+            }
+        }
+        for mark in &self.marks {
+            if let LabelMark::Nucleus { class, polygons } = mark {
+                drawing.add_nucleus(class.as_deref(), polygons)?;
+            }
+        }
+        drawing.draw_nuclei();
+        for mark in &self.marks {
+            if let LabelMark::Stroke { class, width_um, points } = mark {
+                drawing.draw_stroke(class, *width_um, points)?;
+            }
+        }
+        Ok(drawing.finish())
+    }
+}
+
+fn stroke(class: Option<String>, width_um: Option<f64>, points: Vec<Point>) -> Result<LabelMark> {
+    let Some(class) = class.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
+    else {
+        let at = points.first().map_or(String::new(), |p| format!(" at {:.0}, {:.0}", p.x, p.y));
+        return Err(Error::invalid(format!(
+            "The line{at} has no class; give each stroke one, such as Nucleus or background"
+        )));
+    };
+    let width_um = width_um.unwrap_or(DEFAULT_STROKE_UM);
+    if !(width_um > 0.0 && width_um <= MAX_STROKE_UM) {
+        return Err(Error::invalid(format!(
+            "A stroke of '{class}' is {width_um} µm wide; strokes are up to {MAX_STROKE_UM} µm wide"
+        )));
+    }
+    let class = if is_background(&class) { "background".to_owned() } else { class };
+    Ok(LabelMark::Stroke { class, width_um, points })
+}
+
+/// Marks on their way to pixels.
+struct TargetDrawing<'a> {
+    grid: &'a PixelGrid,
+    scale: &'a LabelScale<'a>,
+    classes: ClassMap,
+    /// Whose part a pixel is: 0 nobody's, else the key of a part, which is numbered at the end.
+    keys: Plane<u64>,
+    nuclei: LabelMap,
+    /// Class of each nucleus.
+    nucleus_classes: Vec<u8>,
+    /// Number of marks drawn.
+    marks: u64,
+    /// Pixels that may still be looked at.
+    pixels_left: f64,
+}
+
+impl<'a> TargetDrawing<'a> {
+    fn new(grid: &'a PixelGrid, scale: &'a LabelScale<'a>) -> Self {
+        let (width, height) = (grid.width, grid.height);
+        Self {
+            grid,
+            scale,
+            classes: Plane::filled(width, height, UNKNOWN),
+            keys: Plane::filled(width, height, 0),
+            nuclei: Plane::filled(width, height, 0),
+            nucleus_classes: Vec::new(),
+            marks: 0,
+            pixels_left: MAX_DRAWN_PX,
+        }
+    }
+
+    /// Counts the work of a mark whose corners and rows are known.
+    fn spend(&mut self, pixels: f64) -> Result<()> {
+        self.pixels_left -= pixels;
+        if self.pixels_left < 0.0 {
+            return Err(Error::limit("The marks together are too large to be drawn"));
+        }
+        Ok(())
+    }
+
+    fn spend_on(&mut self, polygons: &[Polygon]) -> Result<()> {
+        let mut work = 0.0;
+        for ring in polygons.iter().flatten() {
+            for (i, a) in ring.iter().enumerate() {
+                let b = ring[(i + 1) % ring.len()];
+                let rows = (a.y - b.y).abs() / self.grid.step;
+                work += 1.0 + rows.min(self.grid.height as f64);
+            }
+        }
+        self.spend(work)
+    }
+
+    fn fill(&mut self, polygons: &[Polygon], class: u8) -> Result<()> {
+        self.spend_on(polygons)?;
+        self.marks += 1;
+        let mark = self.marks;
+        let grid = *self.grid;
+        for polygon in polygons {
+            grid.fill(polygon, |row, first, end| {
+                self.classes.row_mut(row)[first..end].fill(class);
+                for column in first..end {
+                    let key = if class == UNKNOWN { 0 } else { part_key(mark, row, column) };
+                    self.keys.set(row, column, key);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn add_nucleus(&mut self, class: Option<&str>, polygons: &[Polygon]) -> Result<()> {
+        self.spend_on(polygons)?;
+        self.nucleus_classes.push(self.nucleus_class(class)?);
+        let number = self.nucleus_classes.len() as u32;
+        let grid = *self.grid;
+        for polygon in polygons {
+            grid.fill(polygon, |row, first, end| {
+                self.nuclei.row_mut(row)[first..end].fill(number);
+            });
+        }
+        Ok(())
+    }
+
+    fn draw_nuclei(&mut self) {
+        let first_mark = self.marks;
+        for row in 0..self.nuclei.height() {
+            for column in 0..self.nuclei.width() {
+                let number = self.nuclei.get(row, column);
+                if number > 0 {
+                    let class = self.nucleus_classes[number as usize - 1];
+                    self.classes.set(row, column, class);
+                    self.keys.set(row, column, part_key(first_mark + u64::from(number), 0, 0));
+                }
+            }
+        }
+        self.marks += self.nucleus_classes.len() as u64;
+        if let Some(border) = class_with_role(self.scale.classes, ClassRole::Border) {
+            let border_px = self.scale.border_um / (self.scale.mpp_um * self.grid.step);
+            mark_borders(&self.nuclei, border, border_px, &mut self.classes);
+        }
+    }
+
+    fn draw_stroke(&mut self, class: &str, width_um: f64, points: &[Point]) -> Result<()> {
+        let class = self.stroke_class(class)?;
+        self.marks += 1;
+        let mark = self.marks;
+        let points = self.grid.place(points);
+        // A stroke thinner than a pixel still marks the pixels it runs through.
+        let radius = (width_um / (self.scale.mpp_um * self.grid.step) / 2.0).max(0.5);
+        let first = points.first().copied();
+        // A single point is a dot.
+        let starts = first.iter().chain(&points);
+        for (&a, &b) in starts.zip(&points) {
+            self.draw_segment(a, b, radius, class, mark)?;
+        }
+        Ok(())
+    }
+
+    /// Marks the pixels whose centres lie at most `radius` pixels from a line.
+    fn draw_segment(
+        &mut self,
+        a: Point,
+        b: Point,
+        radius: f64,
+        class: u8,
+        mark: u64,
+    ) -> Result<()> {
+        let range = |low: f64, high: f64, side: usize| {
+            let first = (low - radius - 0.5).ceil().clamp(0.0, side as f64) as usize;
+            let end = (high + radius + 0.5).floor().clamp(0.0, side as f64) as usize;
+            first..end.max(first)
+        };
+        let rows = range(a.y.min(b.y), a.y.max(b.y), self.classes.height());
+        self.spend(rows.len() as f64)?;
+        let slope = if b.y == a.y { 0.0 } else { (b.x - a.x) / (b.y - a.y) };
+        for row in rows {
+            let y = row as f64 + 0.5;
+            // x of the part of the line that is near enough to this row.
+            let x_at = |y: f64| a.x + (y.clamp(a.y.min(b.y), a.y.max(b.y)) - a.y) * slope;
+            let mut ends = [x_at(y - radius), x_at(y + radius)];
+            if b.y == a.y {
+                ends = [a.x, b.x];
+            }
+            let columns = range(ends[0].min(ends[1]), ends[0].max(ends[1]), self.classes.width());
+            self.spend(columns.len() as f64)?;
+            for column in columns {
+                let centre = Point { x: column as f64 + 0.5, y };
+                if distance_to_segment(centre, a, b) <= radius {
+                    self.classes.set(row, column, class);
+                    self.keys.set(row, column, part_key(mark, row, column));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The class of a nucleus of a type.
+    fn nucleus_class(&self, name: Option<&str>) -> Result<u8> {
+        let classes = self.scale.classes;
+        let nuclei: Vec<&PixelClass> =
+            classes.iter().filter(|class| class.role == ClassRole::Nucleus).collect();
+        if let [only] = nuclei[..]
+            && (name.is_none() || is_untyped(&only.name))
+        {
+            return Ok(class_with_role(classes, ClassRole::Nucleus).unwrap_or(0));
+        }
+        let wanted = name.unwrap_or("nucleus");
+        let place = classes
+            .iter()
+            .position(|class| class.name == wanted && class.role == ClassRole::Nucleus);
+        place.map(|index| index as u8).ok_or_else(|| unknown_class(name, &nuclei))
+    }
+
+    fn stroke_class(&self, name: &str) -> Result<u8> {
+        if is_background(name) {
+            return Ok(0);
+        }
+        let classes = self.scale.classes;
+        if let Some(index) = classes.iter().position(|class| class.name == name) {
+            return Ok(index as u8);
+        }
+        self.nucleus_class(Some(name).filter(|name| !is_untyped(name)))
+    }
+
+    fn finish(self) -> SparseTargets {
+        let mut numbers = BTreeMap::new();
+        for &key in self.keys.data() {
+            if key > 0 {
+                let next = numbers.len() as u32 + 1;
+                numbers.entry(key).or_insert(next);
+            }
+        }
+        let mut known = (0, 0);
+        let parts = self.keys.map(|key| {
+            if key != known.0 {
+                known = (key, numbers.get(&key).copied().unwrap_or(0));
+            }
+            known.1
+        });
+        let count = numbers.len() as u32;
+        SparseTargets { classes: self.classes, parts, count, nuclei: self.nuclei }
+    }
+}
+
+/// A number for the part of a mark at a pixel; marks count from 1.
+fn part_key(mark: u64, row: usize, column: usize) -> u64 {
+    const BITS: u32 = 20;
+    let cell = |pixel: usize| (pixel / PART_PX) as u64 & ((1 << BITS) - 1);
+    (mark << (2 * BITS)) | (cell(row) << BITS) | cell(column)
+}
+
+fn distance_to_segment(p: Point, a: Point, b: Point) -> f64 {
+    let (dx, dy) = (b.x - a.x, b.y - a.y);
+    let squared = dx * dx + dy * dy;
+    let along = if squared > 0.0 {
+        (((p.x - a.x) * dx + (p.y - a.y) * dy) / squared).clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
+    (p.x - a.x - along * dx).hypot(p.y - a.y - along * dy)
+}
+
+fn unknown_class(name: Option<&str>, nuclei: &[&PixelClass]) -> Error {
+    let names: Vec<&str> = nuclei.iter().map(|class| class.name.as_str()).collect();
+    let has = match name {
+        Some(name) => format!("A mark is of the class '{name}'"),
+        None => "A mark is of no type of nuclei".to_owned(),
+    };
+    Error::mismatch(format!("{has}; the model tells apart: {}", listed(&names, MAX_NAMED)))
+}
