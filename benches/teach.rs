@@ -96,6 +96,8 @@ struct Options {
     /// Most tiles that a source is scored on.
     scored: usize,
     border_um: f64,
+    /// Shares of the taught weights in a mean with those before, to compare.
+    blends: Vec<f32>,
 }
 
 fn options() -> Options {
@@ -111,6 +113,7 @@ fn options() -> Options {
         rehearse: false,
         scored: 3,
         border_um: 0.75,
+        blends: Vec::new(),
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -132,6 +135,9 @@ fn options() -> Options {
             }
             "--seeds" => options.seeds = value().parse().unwrap(),
             "--scored" => options.scored = value().parse().unwrap(),
+            "--blend" => {
+                options.blends = value().split(',').map(|k| k.parse().unwrap()).collect();
+            }
             "--full" => options.full = true,
             "--forgetting" => options.forgetting = true,
             "--rehearse" => options.rehearse = true,
@@ -310,6 +316,17 @@ fn taught_image(
     }
 }
 
+/// The mean of two models of one network.
+fn blended(before: &Model, after: &Model, share: f32) -> Model {
+    let mut weights = before.weights().clone();
+    for (array, taught) in weights.values_mut().zip(after.weights().values()) {
+        for (value, taught) in array.data.iter_mut().zip(&taught.data) {
+            *value += (taught - *value) * share;
+        }
+    }
+    before.with_weights(weights).unwrap()
+}
+
 fn load(data: &Path, set: &str, parts: &[&str]) -> Vec<ReadTile> {
     let folder = discover(&data.join(set)).unwrap();
     let mut tiles = Vec::new();
@@ -339,7 +356,7 @@ fn own_tiles(options: &Options, model: &Path) -> Vec<ReadTile> {
         tiles.extend(tissue_crops::held_out().unwrap().into_iter().map(ReadTile::new));
         return tiles;
     }
-    load(&options.data, "kumar", &["21-5786", "AY-A8YK", "RD-A8N9"])
+    load(&options.data, "kumar", &["21-5784", "NH-A8F7", "RD-A8N9"])
 }
 
 fn main() {
@@ -399,6 +416,13 @@ fn bench(options: &Options, path: &Path) {
                         images.push(taught_image(options, &model, tile, &labels));
                     }
                 }
+                if std::env::var("MARKS").is_ok() {
+                    let of = |class: u8| {
+                        let all = images.iter().flat_map(|image| image.targets.classes.data());
+                        all.filter(|of| **of == class).count()
+                    };
+                    println!("pixels of classes {:?}", [0, 1, 2, 255].map(of));
+                }
                 let recipe = TeachRecipe { seed, ..options.recipe.clone() };
                 let job = TeachJob {
                     start: &model,
@@ -428,6 +452,19 @@ fn bench(options: &Options, path: &Path) {
                     result.held_back,
                     result.held_back_loss,
                 );
+                for &share in &options.blends {
+                    let mean = blended(&model, &result.model, share);
+                    let after = scores(&mean, others);
+                    let gains = [0, 1].map(|i| after[i] - before[i]);
+                    let mut forgotten = 0.0;
+                    if !own.is_empty() {
+                        forgotten = own_before - scores(&mean, &own)[0];
+                    }
+                    println!(
+                        "    blend {share}: Dice {:+.3} AJI {:+.3} forgotten {forgotten:+.3}",
+                        gains[0], gains[1]
+                    );
+                }
                 all.entry(k).or_default().push(Outcome {
                     k,
                     gains,

@@ -13,6 +13,7 @@ mod engine;
 mod evaluate;
 mod export;
 mod info;
+mod labels;
 mod output;
 mod output_files;
 mod page;

@@ -21,6 +21,7 @@ use crate::outlines::{
     DrawnLine, Outline, OutlineKind, Outlines, read_outlines_and_lines, write_regions,
 };
 use crate::raster::{LabelMap, PixelGrid, Plane, Point, Polygon, polygons_hold};
+use crate::slide::SlideBounds;
 
 /// In a class map: nobody said what the pixel is.
 pub const UNKNOWN: u8 = 255;
@@ -74,6 +75,20 @@ pub enum LabelMark {
         /// Its parts.
         polygons: Vec<Polygon>,
     },
+}
+
+impl LabelMark {
+    /// The smallest rectangle around its points.
+    #[must_use]
+    pub fn bounds(&self) -> SlideBounds {
+        match self {
+            Self::Stroke { points, .. } => SlideBounds::of_points(points),
+            Self::Nucleus { polygons, .. }
+            | Self::Background { polygons }
+            | Self::Complete { polygons }
+            | Self::Ignored { polygons } => SlideBounds::of_polygons(polygons),
+        }
+    }
 }
 
 /// The marks in an image.
@@ -581,4 +596,222 @@ fn unknown_class(name: Option<&str>, nuclei: &[&PixelClass]) -> Error {
         None => "A mark is of no type of nuclei".to_owned(),
     };
     Error::mismatch(format!("{has}; the model tells apart: {}", listed(&names, MAX_NAMED)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feature(geometry: &str, properties: &str) -> String {
+        format!(r#"{{"type":"Feature","properties":{properties},"geometry":{geometry}}}"#)
+    }
+
+    fn square(left: u32, top: u32, side: u32) -> String {
+        let (right, bottom) = (left + side, top + side);
+        format!(
+            r#"{{"type":"Polygon","coordinates":
+            [[[{left},{top}],[{right},{top}],[{right},{bottom}],[{left},{bottom}],[{left},{top}]]]}}"#
+        )
+    }
+
+    fn class(name: &str) -> String {
+        format!(r#"{{"objectType":"annotation","classification":{{"name":"{name}"}}}}"#)
+    }
+
+    fn line(points: &str) -> String {
+        format!(r#"{{"type":"LineString","coordinates":{points}}}"#)
+    }
+
+    fn read(features: &[String]) -> Result<(SparseLabels, Warnings)> {
+        SparseLabels::read(format!("[{}]", features.join(",")).as_bytes())
+    }
+
+    fn grid(width: usize, height: usize) -> PixelGrid {
+        PixelGrid { left: 0.0, top: 0.0, step: 1.0, width, height }
+    }
+
+    /// At 1 µm a pixel.
+    fn draw(labels: &SparseLabels, classes: &[PixelClass], grid: &PixelGrid) -> SparseTargets {
+        let scale = LabelScale { classes, mpp_um: 1.0, border_um: 1.0 };
+        labels.draw(grid, &scale).expect("targets")
+    }
+
+    #[test]
+    fn every_form_of_qupaths_file_is_the_mark_it_stands_for() {
+        let found = |status: &str, left: u32| {
+            let properties = format!(
+                r#"{{"objectType":"detection","classification":{{"name":"Nucleus"}},
+                "metadata":{{"status":"{status}"}}}}"#
+            );
+            feature(&square(left, 200, 8), &properties)
+        };
+        let (labels, notes) = read(&[
+            feature(&square(0, 0, 8), &class("Nucleus")),
+            feature(&square(20, 0, 8), &class("Tumor")),
+            feature(&square(40, 0, 8), &class("Other")),
+            feature(&square(60, 0, 8), &class("background")),
+            feature(&square(0, 100, 90), &class("Region*")),
+            feature(&square(80, 0, 8), &class("Ignore*")),
+            feature(&line("[[1,90],[5,90]]"), &class("Tumor")),
+            feature(
+                &line("[[1,95],[5,95]]"),
+                r#"{"classification":{"name":"Background"},"metadata":{"width_um":"3.5"}}"#,
+            ),
+            found("model", 0),
+            found("added", 20),
+            found("accepted", 40),
+            found("rejected", 60),
+            feature(
+                &square(10, 110, 8),
+                r#"{"objectType":"detection","metadata":{"status":"model"}}"#,
+            ),
+        ])
+        .expect("labels");
+        let mut counts = [0; 5];
+        for mark in &labels.marks {
+            counts[match mark {
+                LabelMark::Stroke { .. } => 0,
+                LabelMark::Nucleus { .. } => 1,
+                LabelMark::Background { .. } => 2,
+                LabelMark::Complete { .. } => 3,
+                LabelMark::Ignored { .. } => 4,
+            }] += 1;
+        }
+        assert_eq!(counts, [2, 5, 3, 1, 1]);
+        assert_eq!(labels.types(), ["Tumor"]);
+        assert!(notes.notes.iter().any(|note| note.contains("by nobody accepted")), "{notes:?}");
+        let widths: Vec<f64> = labels
+            .marks
+            .iter()
+            .filter_map(|mark| match mark {
+                LabelMark::Stroke { width_um, .. } => Some(*width_um),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(widths, [DEFAULT_STROKE_UM, 3.5]);
+
+        let bytes = labels.to_geojson(Some(0.25)).expect("GeoJSON");
+        let (again, _) = SparseLabels::read(&bytes).expect("labels");
+        assert_eq!(again.marks.len(), labels.marks.len());
+        for mark in &labels.marks {
+            assert!(again.marks.contains(mark), "{mark:?}");
+        }
+        assert!(labels.without_types().types().is_empty());
+    }
+
+    #[test]
+    fn what_nobody_marked_is_unknown_and_the_more_certain_mark_counts() {
+        let (labels, _) = read(&[
+            feature(&square(0, 0, 20), &class("Region*")),
+            feature(&square(2, 2, 6), &class("Nucleus")),
+            feature(&square(4, 0, 12), &class("Ignore*")),
+            feature(&square(10, 10, 4), &class("background")),
+            feature(&line("[[12,12],[12,12]]"), &class("Nucleus")),
+        ])
+        .expect("labels");
+        let classes = PixelClass::background_and_nucleus();
+        let targets = draw(&labels, &classes, &grid(24, 20));
+        let at = |column: usize, row: usize| targets.classes.get(row, column);
+        assert_eq!(at(1, 1), 0, "in the frame");
+        assert_eq!(at(22, 1), UNKNOWN, "outside");
+        assert_eq!(at(9, 9), UNKNOWN, "ignored");
+        assert_eq!(at(5, 5), 1, "a nucleus counts before what is ignored");
+        assert_eq!(at(10, 10), 0, "background counts before what is ignored");
+        assert_eq!(at(12, 12), 1, "a stroke counts before background");
+        for (part, class) in targets.parts.data().iter().zip(targets.classes.data()) {
+            assert_eq!(*part > 0, *class != UNKNOWN);
+        }
+        let parts: BTreeSet<u32> = targets.parts.data().iter().copied().collect();
+        assert_eq!(parts.len(), targets.count as usize + 1);
+        assert_eq!(targets.count, 4, "frame, nucleus, background, stroke");
+
+        // The same marks in a window of the image with pixels twice as large.
+        let window = PixelGrid { left: 4.0, top: 2.0, step: 2.0, width: 8, height: 8 };
+        let small = draw(&labels, &classes, &window);
+        for row in 0..8 {
+            for column in 0..8 {
+                let [x, y] = [4 + 2 * column, 2 + 2 * row];
+                let around = [[x, y], [x + 1, y], [x, y + 1], [x + 1, y + 1]];
+                let found = small.classes.get(row, column);
+                assert!(around.iter().any(|[x, y]| at(*x, *y) == found), "{row} {column}");
+            }
+        }
+    }
+
+    #[test]
+    fn strokes_cover_what_is_near_to_their_line() {
+        let points = [(3.2, 4.1), (17.9, 6.0), (9.5, 18.3)].map(|(x, y)| Point { x, y });
+        for width_um in [0.4, 2.0, 5.3] {
+            let class = "nucleus".to_owned();
+            let mark = LabelMark::Stroke { class, width_um, points: points.to_vec() };
+            let labels = SparseLabels { marks: vec![mark] };
+            let targets = draw(&labels, &PixelClass::background_and_nucleus(), &grid(24, 24));
+            for row in 0..24 {
+                for column in 0..24 {
+                    let centre = Point { x: column as f64 + 0.5, y: row as f64 + 0.5 };
+                    // Many points of the line, by the definition of a distance.
+                    let mut nearest = f64::MAX;
+                    for ends in points.windows(2) {
+                        for step in 0..=2000 {
+                            let t = f64::from(step) / 2000.0;
+                            let x = ends[0].x + (ends[1].x - ends[0].x) * t;
+                            let y = ends[0].y + (ends[1].y - ends[0].y) * t;
+                            nearest = nearest.min((x - centre.x).hypot(y - centre.y));
+                        }
+                    }
+                    let radius = (width_um / 2.0f64).max(0.5);
+                    if (nearest - radius).abs() > 0.01 {
+                        let is_marked = targets.classes.get(row, column) == 1;
+                        assert_eq!(is_marked, nearest < radius, "{width_um} {row} {column}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn borders_lie_inside_outlines_and_types_have_their_class() {
+        let (labels, _) = read(&[
+            feature(&square(0, 0, 8), &class("Nucleus")),
+            feature(&square(8, 0, 8), &class("Tumor")),
+        ])
+        .expect("labels");
+        let types = ["nucleus".to_owned(), "Tumor".to_owned()];
+        let typed = PixelClass::of_nuclei(&types, true);
+        let targets = draw(&labels, &typed, &grid(20, 8));
+        let row: Vec<u8> = targets.classes.row(4).to_vec();
+        let expected = [&[1, 1, 1, 1, 1, 1, 1, 3, 3][..], &[2; 6], &[3], &[UNKNOWN; 4]].concat();
+        assert_eq!(row, expected);
+        // A model of one type takes both.
+        let targets = draw(&labels, &PixelClass::background_and_nucleus(), &grid(20, 8));
+        assert_eq!(targets.classes.row(0)[..16], [1; 16]);
+        let others = ["round".to_owned(), "long".to_owned()];
+        let others = PixelClass::of_nuclei(&others, false);
+        let scale = LabelScale { classes: &others, mpp_um: 1.0, border_um: 1.0 };
+        let message = labels.draw(&grid(20, 8), &scale).expect_err("unknown").to_string();
+        assert!(message.contains("round, long"), "{message}");
+    }
+
+    #[test]
+    fn strokes_without_class_and_absurd_ones_are_refused() {
+        for (features, word) in [
+            (feature(&line("[[1,2],[3,4]]"), "{}"), "no class"),
+            (
+                feature(
+                    &line("[[1,2],[3,4]]"),
+                    r#"{"classification":"Nucleus","width_um":100000}"#,
+                ),
+                "µm wide",
+            ),
+            (feature(&line("[[1],[3,4]]"), &class("Nucleus")), "understood"),
+            (feature(&line("[1,2]"), &class("Nucleus")), "no list of places"),
+        ] {
+            let message = read(&[features]).expect_err(word).to_string();
+            assert!(message.contains(word), "{message}");
+        }
+        // Far away, or as large as nothing: no mark, no panic.
+        let far = line("[[1e300,2],[-1e300,4]]");
+        let (labels, notes) = read(&[feature(&far, &class("Nucleus"))]).expect("labels");
+        assert!(labels.marks.is_empty() && notes.notes.len() == 1);
+    }
 }

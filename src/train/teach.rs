@@ -57,8 +57,17 @@ pub struct TeachRecipe {
     pub learning_rate: f64,
     /// The learning rate over the steps.
     pub schedule: Schedule,
-    /// Weight of the pixels without marks, together, where marked ones together have 1.
+    /// Weight of the pixels without marks, together, where marked ones together have 1 and both
+    /// cover the same area.
     pub distill: f64,
+    /// How that weight grows with the area without marks: at 1 in proportion, so that a pixel
+    /// weighs the same however few marks there are, at 0 not at all.
+    pub area_power: f64,
+    /// Weight of the pixels of images for rehearsal, together.
+    pub rehearse: f64,
+    /// How much less the pixels count of which the model was not sure before: their weight is
+    /// |2p − 1| to this power, where p is the probability of nucleus.
+    pub certainty: f64,
     /// How far the weights of rare classes rise: at 0 every marked pixel has the same, at 1 every
     /// class has the same.
     pub balance: f64,
@@ -66,6 +75,9 @@ pub struct TeachRecipe {
     pub layers: TaughtLayers,
     /// How squares are varied.
     pub augmentation: Augmentation,
+    /// Share of the learned weights in the taught model; the rest are those before, which forgets
+    /// less (Wortsman et al. 2022).
+    pub blend: f32,
     /// Share of the marks that are not learned and decide when to stop, 0 to 0.5.
     pub held_back: f64,
     /// Steps between two looks at the marks that are held back.
@@ -84,9 +96,13 @@ impl TeachRecipe {
         learning_rate: 2e-3,
         schedule: Schedule::OneCycle,
         distill: 1.0,
+        area_power: 0.5,
+        rehearse: 4.0,
+        certainty: 1.0,
         balance: 0.5,
         layers: TaughtLayers::All,
         augmentation: Augmentation::DEFAULT,
+        blend: 1.0,
         held_back: 0.2,
         check_every: 10,
         seed: 1,
@@ -98,6 +114,7 @@ impl TeachRecipe {
     /// [`Error::Invalid`] naming the number.
     pub fn validate(&self) -> Result<()> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
+        let not_negative = |value: f64| value.is_finite() && value >= 0.0;
         let share = |value: f64| (0.0..=1.0).contains(&value);
         let wrong = match self {
             Self { steps: 0, .. } => "The number of steps must be positive",
@@ -110,12 +127,18 @@ impl TeachRecipe {
             Self { learning_rate, .. } if !positive(*learning_rate) => {
                 "The learning rate must be positive"
             }
-            Self { distill, .. } if !(distill.is_finite() && *distill >= 0.0) => {
-                "The weight of unmarked pixels must not be negative"
+            Self { distill, rehearse, .. } if !not_negative(*distill * *rehearse) => {
+                "The weights of unmarked pixels must not be negative"
+            }
+            Self { certainty, area_power, .. } if !not_negative(*certainty * *area_power) => {
+                "The powers must not be negative"
             }
             Self { balance, marked_share, .. } if !share(*balance) || !share(*marked_share) => {
                 "The share of squares around marks and the balance of classes must lie between 0 \
                  and 1"
+            }
+            Self { blend, .. } if !share(f64::from(*blend)) => {
+                "The share of the learned weights must lie between 0 and 1"
             }
             Self { held_back, .. } if !(0.0..=0.5).contains(held_back) => {
                 "At most half of the marks can be held back"
@@ -245,24 +268,41 @@ pub struct TeachRun<'a> {
     held_back: Option<HeldBack>,
     /// By class.
     class_weights: Vec<f64>,
+    /// Weight of all pixels without marks, relative to those with.
+    unmarked_weight: f64,
     weights: Weights,
     optimiser: AdamW,
     steps: u64,
     best: Option<BestWeights>,
 }
 
-/// Marks that are not learned.
+/// What decides when to stop: marks that are not learned, and pixels without marks.
 struct HeldBack {
     parts: usize,
-    /// Squares around them; other pixels have no share.
+    /// A square around the middle of each part, then squares from anywhere.
     batch: Batch,
-    loss_before: f64,
+    before: HeldBackLoss,
+}
+
+/// Losses by the shares of a step, nats.
+#[derive(Debug, Clone, Copy, Default)]
+struct HeldBackLoss {
+    /// Mean of the marks.
+    marks: f64,
+    /// Of pixels without marks, by their weight.
+    others: f64,
 }
 
 struct BestWeights {
     weights: Weights,
     step: u64,
-    loss: f64,
+    loss: HeldBackLoss,
+}
+
+impl HeldBackLoss {
+    fn total(&self) -> f64 {
+        self.marks + self.others
+    }
 }
 
 impl<'a> TeachRun<'a> {
@@ -306,6 +346,7 @@ impl<'a> TeachRun<'a> {
             learned: parts,
             held_back: None,
             class_weights: Vec::new(),
+            unmarked_weight: 0.0,
             weights: start.weights().clone(),
             optimiser: AdamW::new(start.graph(), 0.0),
             steps: 0,
@@ -318,6 +359,7 @@ impl<'a> TeachRun<'a> {
         }
         run.hold_back();
         run.class_weights = run.balanced_weights();
+        run.unmarked_weight = recipe.distill * run.unmarked_ratio().powf(recipe.area_power);
         Ok(run)
     }
 
@@ -349,7 +391,7 @@ impl<'a> TeachRun<'a> {
             if is_aside { aside.push(part) } else { kept.push(part) }
         }
         self.learned = kept;
-        let batch = self.held_back_batch(&aside);
+        let mut batch = self.held_back_batch(&aside);
         // What is held back must not be learned from squares around other marks either.
         for MarkPart { source, pixels } in &aside {
             let targets = self.sources[*source].targets.data_mut();
@@ -357,14 +399,12 @@ impl<'a> TeachRun<'a> {
                 targets[pixel as usize] = LEFT_OUT;
             }
         }
-        let mut held_back = HeldBack { parts: count, batch, loss_before: 0.0 };
-        held_back.loss_before = self.loss_of(&held_back.batch);
-        self.best = Some(BestWeights {
-            weights: self.weights.clone(),
-            step: 0,
-            loss: held_back.loss_before,
-        });
-        self.held_back = Some(held_back);
+        self.class_weights = self.balanced_weights();
+        self.unmarked_weight = recipe.distill * self.unmarked_ratio().powf(recipe.area_power);
+        self.add_squares_without_marks(&mut batch);
+        let before = self.loss_of(&batch);
+        self.best = Some(BestWeights { weights: self.weights.clone(), step: 0, loss: before });
+        self.held_back = Some(HeldBack { parts: count, batch, before });
     }
 
     /// A square around the middle pixel of each part, as it is. Every part has the same share.
@@ -401,6 +441,37 @@ impl<'a> TeachRun<'a> {
         batch
     }
 
+    /// Adds as many squares from anywhere as a step has, with their shares in it.
+    fn add_squares_without_marks(&self, batch: &mut Batch) {
+        let recipe = self.job.recipe;
+        let mut squares = Vec::with_capacity(recipe.squares);
+        for index in 0..recipe.squares {
+            let seed = augmentation_seed(recipe.seed ^ 0x53_54_4F_50, 0, index);
+            squares.push(self.square_anywhere(index, seed));
+        }
+        let mut others = self.gather(&squares, Augmentation::NONE);
+        self.share_out(&squares, &mut others);
+        for (share, class) in others.shares.iter_mut().zip(&others.classes) {
+            if *class < self.network.classes() {
+                *share = 0.0;
+            }
+        }
+        batch.windows.extend(others.windows);
+        batch.classes.extend(others.classes);
+        batch.soft_targets.extend(others.soft_targets);
+        batch.shares.extend(others.shares);
+    }
+
+    /// Pixels without marks to one with.
+    fn unmarked_ratio(&self) -> f64 {
+        let marked: usize = self.learned.iter().map(|part| part.pixels.len()).sum();
+        let all: usize = self.sources[..self.marked_sources]
+            .iter()
+            .map(|source| source.inside.width * source.inside.height)
+            .sum();
+        all.saturating_sub(marked).max(1) as f64 / marked.max(1) as f64
+    }
+
     /// Weights of the classes of marked pixels: the rarer, the larger.
     fn balanced_weights(&self) -> Vec<f64> {
         let mut counts = vec![0.0f64; self.network.classes()];
@@ -426,7 +497,7 @@ impl<'a> TeachRun<'a> {
         let recipe = self.job.recipe;
         let squares = self.next_squares();
         let mut batch = self.gather(&squares, recipe.augmentation);
-        self.share_out(&mut batch);
+        self.share_out(&squares, &mut batch);
         let head = self.job.start.card().head;
         let Gradients { loss, mut arrays, .. } =
             on_pool(|| self.network.gradients(&self.weights, &batch, head));
@@ -457,28 +528,36 @@ impl<'a> TeachRun<'a> {
             return Ok(None);
         }
         let loss = self.loss_of(&held_back.batch);
-        self.check_finite(loss)?;
-        if self.best.as_ref().is_none_or(|best| loss < best.loss) {
+        self.check_finite(loss.total())?;
+        if self.best.as_ref().is_none_or(|best| loss.total() < best.loss.total()) {
             self.best = Some(BestWeights { weights: self.weights.clone(), step: self.steps, loss });
         }
-        Ok(Some(loss))
+        Ok(Some(loss.marks))
     }
 
-    /// Mean loss of a batch by its shares.
-    fn loss_of(&self, batch: &Batch) -> f64 {
+    /// Loss of a batch by its shares.
+    fn loss_of(&self, batch: &Batch) -> HeldBackLoss {
         let head = self.job.start.card().head;
         let mut logits = on_pool(|| self.network.logits(&self.weights, batch));
         let classes = self.network.classes();
-        let mut sum = 0.0;
-        for (pixel, logits) in logits.chunks_exact_mut(classes).enumerate() {
-            let share = batch.shares.get(pixel).copied().unwrap_or(0.0);
-            if share > 0.0 {
-                head.probabilities(logits);
-                let own = logits.get(batch.classes[pixel]).copied().unwrap_or(1.0);
-                sum -= share * f64::from(own.max(f32::MIN_POSITIVE)).ln();
+        let mut loss = HeldBackLoss::default();
+        let targets = batch.soft_targets.chunks_exact(classes);
+        for (pixel, (logits, targets)) in logits.chunks_exact_mut(classes).zip(targets).enumerate()
+        {
+            let share = batch.share(pixel);
+            if share == 0.0 {
+                continue;
             }
+            head.probabilities(logits);
+            let mut own = 0.0;
+            for (&probability, &target) in logits.iter().zip(targets) {
+                own -= f64::from(target) * f64::from(probability.max(f32::MIN_POSITIVE)).ln();
+            }
+            let is_marked = batch.classes[pixel] < classes;
+            let sum = if is_marked { &mut loss.marks } else { &mut loss.others };
+            *sum += share * own;
         }
-        sum
+        loss
     }
 
     /// Squares around marks, then squares from anywhere. Every mark comes once before any comes
@@ -570,26 +649,38 @@ impl<'a> TeachRun<'a> {
         Batch { square_px, windows, classes: labels, soft_targets, shares: Vec::new() }
     }
 
-    /// Gives every pixel its share of the loss.
-    fn share_out(&self, batch: &mut Batch) {
+    /// Gives every pixel of squares its share of the loss.
+    fn share_out(&self, squares: &[Square], batch: &mut Batch) {
         let unknown = usize::from(UNKNOWN);
+        let area = batch.square_px * batch.square_px;
+        let is_rehearsal = |pixel: usize| squares[pixel / area].source >= self.marked_sources;
         let mut marked = 0.0;
-        let mut others = 0usize;
-        for &class in &batch.classes {
+        let mut unmarked = 0usize;
+        let mut rehearsed = 0usize;
+        for (pixel, &class) in batch.classes.iter().enumerate() {
             match self.class_weights.get(class) {
                 Some(weight) => marked += weight,
-                None => others += usize::from(class == unknown),
+                None if class != unknown => {}
+                None if is_rehearsal(pixel) => rehearsed += 1,
+                None => unmarked += 1,
             }
         }
-        let per_other = self.job.recipe.distill / others.max(1) as f64;
-        batch.shares.clear();
-        for &class in &batch.classes {
-            batch.shares.push(match self.class_weights.get(class) {
+        let per_unmarked = self.unmarked_weight / unmarked.max(1) as f64;
+        let per_rehearsed = self.job.recipe.rehearse / rehearsed.max(1) as f64;
+        let classes = self.network.classes();
+        let certainty = self.job.recipe.certainty;
+        let mut shares = Vec::with_capacity(batch.classes.len());
+        let targets = batch.soft_targets.chunks_exact(classes);
+        for (pixel, (&class, target)) in batch.classes.iter().zip(targets).enumerate() {
+            let sure = f64::from((2.0 * target[0] - 1.0).abs()).powf(certainty);
+            shares.push(match self.class_weights.get(class) {
                 Some(weight) => weight / marked,
-                None if class == unknown => per_other,
-                None => 0.0,
+                None if class != unknown => 0.0,
+                None if is_rehearsal(pixel) => per_rehearsed * sure,
+                None => per_unmarked * sure,
             });
         }
+        batch.shares = shares;
     }
 
     /// The taught model: of all weights that were looked at those with the least loss on the marks
@@ -605,8 +696,9 @@ impl<'a> TeachRun<'a> {
         if let (Some(best), Some(held_back)) = (self.best, &self.held_back) {
             best_step = best.step;
             weights = best.weights;
-            held_back_loss = Some([held_back.loss_before, best.loss]);
+            held_back_loss = Some([held_back.before.marks, best.loss.marks]);
         }
+        blend(start.weights(), recipe.blend, &mut weights);
         if weights.values().flat_map(|array| &array.data).any(|value| !value.is_finite()) {
             return Err(not_finite(recipe));
         }
@@ -645,6 +737,15 @@ impl<'a> TeachRun<'a> {
 
     fn check_finite(&self, loss: f64) -> Result<()> {
         if loss.is_finite() { Ok(()) } else { Err(not_finite(self.job.recipe)) }
+    }
+}
+
+/// Moves learned weights back towards those before; `share` of the way remains.
+fn blend(before: &Weights, share: f32, learned: &mut Weights) {
+    for (learned, before) in learned.values_mut().zip(before.values()) {
+        for (value, before) in learned.data.iter_mut().zip(&before.data) {
+            *value = before + (*value - before) * share;
+        }
     }
 }
 
@@ -758,5 +859,192 @@ impl GatheredSquare<'_> {
                 target[0] = (1.0 - others).max(0.0);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::{LabelMark, LabelScale, SparseLabels, phantom};
+    use crate::model::{PixelClass, dccn, dcnn};
+    use crate::raster::{PixelGrid, Point, Polygon};
+
+    fn small() -> Model {
+        Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model")
+    }
+
+    fn recipe() -> TeachRecipe {
+        TeachRecipe { steps: 6, squares: 12, square_px: 8, check_every: 2, ..TeachRecipe::DEFAULT }
+    }
+
+    fn rectangle(x: f64, y: f64, side: f64) -> Vec<Polygon> {
+        let corners = [(0.0, 0.0), (side, 0.0), (side, side), (0.0, side)];
+        vec![vec![corners.map(|(dx, dy)| Point { x: x + dx, y: y + dy }).to_vec()]]
+    }
+
+    /// The upper left quarter is nucleus, the lower right one is none.
+    fn quarters() -> SparseLabels {
+        let nucleus = LabelMark::Nucleus { class: None, polygons: rectangle(0.0, 0.0, 48.0) };
+        let background = LabelMark::Background { polygons: rectangle(48.0, 48.0, 48.0) };
+        SparseLabels { marks: vec![nucleus, background] }
+    }
+
+    fn image(labels: &SparseLabels, classes: &[PixelClass]) -> TaughtImage {
+        let image = phantom::tile(96, 96, 1).image;
+        let grid = PixelGrid { left: 0.0, top: 0.0, step: 1.0, width: 96, height: 96 };
+        let scale = LabelScale { classes, mpp_um: 0.25, border_um: 0.75 };
+        TaughtImage {
+            name: "phantom".into(),
+            sha256: "00".into(),
+            image,
+            targets: labels.draw(&grid, &scale).expect("targets"),
+            inside: Block { row: 0, column: 0, width: 96, height: 96 },
+        }
+    }
+
+    fn taught(start: &Model, images: &[TaughtImage], recipe: &TeachRecipe) -> Result<TaughtModel> {
+        teach(TeachJob { start, images, rehearsal: &[], recipe }, &mut |_| true)
+    }
+
+    fn nucleus(model: &Model, image: &TaughtImage) -> Plane<f32> {
+        let maps = segment(model, &image.image, SegmentOptions::default(), &Control::default());
+        maps.expect("maps").into_nucleus()
+    }
+
+    #[test]
+    fn marks_are_learned_and_what_nobody_marked_stays() {
+        let start = small();
+        let images = [image(&quarters(), &start.card().classes)];
+        let before = nucleus(&start, &images[0]);
+        let change = |distill: f64| {
+            let recipe =
+                TeachRecipe { steps: 30, distill, area_power: 0.0, certainty: 0.0, ..recipe() };
+            let after = taught(&start, &images, &recipe).expect("taught");
+            assert_eq!(after.best_step, 30, "too few marks to hold some back");
+            let after = nucleus(&after.model, &images[0]);
+            let mut loss = [0.0f64; 2];
+            let mut elsewhere = 0.0f64;
+            for ((&class, &before), &after) in
+                images[0].targets.classes.data().iter().zip(before.data()).zip(after.data())
+            {
+                if class == UNKNOWN {
+                    elsewhere += f64::from((after - before).abs());
+                } else {
+                    let wrong = |p: f32| f64::from((p - f32::from(class)).abs());
+                    loss[0] += wrong(before);
+                    loss[1] += wrong(after);
+                }
+            }
+            assert!(loss[1] < loss[0], "{loss:?} at {distill}");
+            elsewhere
+        };
+        let free = change(0.0);
+        let kept = change(10.0);
+        assert!(kept < 0.7 * free, "{kept} of {free}");
+    }
+
+    #[test]
+    fn the_same_marks_and_seed_teach_the_same_on_any_number_of_threads() {
+        let start = small();
+        let images = [image(&quarters(), &start.card().classes)];
+        let on = |threads: usize, recipe: &TeachRecipe| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
+            let result = pool.install(|| taught(&start, &images, recipe));
+            result.expect("taught").model.weights().clone()
+        };
+        let recipe = TeachRecipe { squares: 40, steps: 3, ..recipe() };
+        let one = on(1, &recipe);
+        assert_ne!(&one, start.weights());
+        assert!(on(3, &recipe) == one);
+        assert!(on(1, &TeachRecipe { seed: 2, ..recipe }) != one);
+    }
+
+    #[test]
+    fn layers_that_do_not_learn_keep_their_weights() {
+        let start = small();
+        let images = [image(&quarters(), &start.card().classes)];
+        for (layers, fixed) in [
+            (TaughtLayers::FullyConnected, &["conv1", "conv2", "conv3"][..]),
+            (TaughtLayers::Last, &["conv1", "conv2", "conv3", "fc1"]),
+        ] {
+            let after = taught(&start, &images, &TeachRecipe { layers, ..recipe() });
+            let after = after.expect("taught").model;
+            for layer in ["conv1", "conv2", "conv3", "fc1", "fc2"] {
+                let name = format!("{layer}.weight");
+                let is_same = after.array(&name) == start.array(&name);
+                assert_eq!(is_same, fixed.contains(&layer), "{layer}");
+            }
+        }
+    }
+
+    #[test]
+    fn some_of_many_marks_are_held_back_and_decide_which_weights_stay() {
+        let start = small();
+        let mut labels = SparseLabels::default();
+        for i in 0..20 {
+            let polygons = rectangle(f64::from(i % 5) * 19.0, f64::from(i / 5) * 24.0, 14.0);
+            labels.marks.push(LabelMark::Nucleus { class: None, polygons });
+        }
+        let images = [image(&labels, &start.card().classes)];
+        let after = taught(&start, &images, &recipe()).expect("taught");
+        assert_eq!((after.learned, after.held_back), (16, 4));
+        let [before, best] = after.held_back_loss.expect("losses");
+        assert!(best <= before);
+        assert!(after.best_step.is_multiple_of(2));
+        let card = after.model.card();
+        assert_eq!(card.parent, Some(start.fingerprint()));
+        assert!(card.data.iter().any(|data| data.name == "phantom"));
+        let none = TeachRecipe { held_back: 0.0, ..recipe() };
+        assert_eq!(taught(&start, &images, &none).expect("taught").held_back_loss, None);
+    }
+
+    #[test]
+    fn three_classes_are_taught_and_rehearsed() {
+        let start = crate::train::with_border_class(&small()).expect("model");
+        let images = [image(&quarters(), &start.card().classes)];
+        assert!(images[0].targets.classes.data().contains(&2), "no border");
+        let rehearsal = [phantom::tile(64, 64, 3).image];
+        let recipe = recipe();
+        let job =
+            TeachJob { start: &start, images: &images, rehearsal: &rehearsal, recipe: &recipe };
+        let mut losses = Vec::new();
+        let after = teach(job, &mut |step| {
+            losses.push(step.loss);
+            true
+        });
+        assert_ne!(after.expect("taught").model.weights(), start.weights());
+        assert_eq!(losses.len(), 6);
+        assert!(losses.iter().all(|loss| loss.is_finite() && *loss > 0.0));
+    }
+
+    #[test]
+    fn what_cannot_be_taught_is_refused_and_a_stop_is_heard() {
+        let start = small();
+        let images = [image(&quarters(), &start.card().classes)];
+        let other = Model::random(dccn(5, 7, 3, [6, 5, 9], 2), 1).expect("model");
+        assert!(matches!(taught(&other, &images, &recipe()), Err(Error::Unsupported(_))));
+        let far = LabelMark::Background { polygons: rectangle(500.0, 500.0, 9.0) };
+        let far = [image(&SparseLabels { marks: vec![far] }, &start.card().classes)];
+        let message = taught(&start, &far, &recipe()).expect_err("no mark").to_string();
+        assert!(message.contains("nothing to learn"), "{message}");
+        let mut small = images[0].clone();
+        small.inside = Block { row: 90, column: 90, width: 6, height: 6 };
+        assert!(taught(&start, &[small], &recipe()).is_err());
+        for bad in [
+            TeachRecipe { steps: 0, ..recipe() },
+            TeachRecipe { square_px: 12, ..recipe() },
+            TeachRecipe { learning_rate: f64::NAN, ..recipe() },
+            TeachRecipe { distill: f64::INFINITY, ..recipe() },
+            TeachRecipe { held_back: 0.9, ..recipe() },
+            TeachRecipe { squares: 1, ..recipe() },
+        ] {
+            assert!(taught(&start, &images, &bad).is_err(), "{bad:?}");
+        }
+        let wild = TeachRecipe { learning_rate: 1e30, steps: 20, ..recipe() };
+        assert!(taught(&start, &images, &wild).is_err(), "no number any more");
+        let recipe = recipe();
+        let job = TeachJob { start: &start, images: &images, rehearsal: &[], recipe: &recipe };
+        let stopped = teach(job, &mut |step| step.done < 2);
+        assert!(matches!(stopped, Err(Error::Cancelled { .. })));
     }
 }
