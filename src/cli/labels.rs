@@ -17,6 +17,7 @@ use super::segment::is_slide;
 use super::train::save_or_rescue;
 use crate::dataset::{
     LEFT_OUT, LabelMark, LabelScale, PIXEL_SIZES_UM, SparseLabels, SparseTargets, UNKNOWN,
+    tissue_crops,
 };
 use crate::error::{Error, ErrorContext as _, Result, counted, listed};
 use crate::instances::label_nuclei;
@@ -290,7 +291,11 @@ pub(super) fn finetune_on_labels(
             });
         }
     }
-    let job = TeachJob { start: &start, images: &images, rehearsal: &[], recipe: &recipe };
+    let mut rehearsal = Vec::new();
+    for crop in tissue_crops::training()? {
+        rehearsal.push(crop.at_pixel_size(start.card().mpp_um)?.image);
+    }
+    let job = TeachJob { start: &start, images: &images, rehearsal: &rehearsal, recipe: &recipe };
     let bar = output.bar(recipe.steps, "Teaching");
     let began = seconds();
     let mut taught = teach(job, &mut |step| {
@@ -391,15 +396,15 @@ pub(super) fn evaluate_labels(
     let mut text = format!("{:<28} marked px   sens   prec   Dice    acc  found  false\n", "image");
     let score = |value: Option<f64>| value.map_or("–".to_owned(), |v| format!("{v:.3}"));
     for row in &scores {
+        let found = format!("{}/{}", row.found, row.nuclei);
         text += &format!(
-            "{:<28} {:>9} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}\n",
+            "{:<28} {:>9} {:>6} {:>6} {:>6} {:>6} {found:>6} {:>6}\n",
             row.image,
             row.marked_px,
             score(row.pixels.sensitivity),
             score(row.pixels.precision),
             score(row.pixels.dice),
             score(row.pixels.accuracy),
-            format!("{}/{}", row.found, row.nuclei),
             row.false_objects
         );
     }

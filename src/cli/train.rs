@@ -53,7 +53,7 @@ pub(super) struct TrainArguments {
     common: CommonArguments,
 }
 
-/// Train an existing model further, after pruning, on other tiles, or on what a person marked.
+/// Train a model further: after pruning, on other tiles or on a person's marks.
 ///
 /// With --labels a model learns from a few marks in seconds: it changes where it was corrected and
 /// stays as it was elsewhere. Options of --data other than --border, --seed and --licence are then

@@ -89,6 +89,19 @@ impl LabelMark {
             | Self::Ignored { polygons } => SlideBounds::of_polygons(polygons),
         }
     }
+
+    /// Whether a part of it may lie on a grid. Strokes reach beyond their points.
+    fn may_meet(&self, grid: &PixelGrid, mpp_um: f64) -> bool {
+        let reach = match self {
+            Self::Stroke { width_um, .. } => width_um / mpp_um + grid.step,
+            _ => 0.0,
+        };
+        let SlideBounds { left, top, right, bottom } = self.bounds();
+        left - reach <= grid.left + grid.width as f64 * grid.step
+            && right + reach >= grid.left
+            && top - reach <= grid.top + grid.height as f64 * grid.step
+            && bottom + reach >= grid.top
+    }
 }
 
 /// The marks in an image.
@@ -319,30 +332,33 @@ impl SparseLabels {
     /// [`Error::Mismatch`] for a mark of a class that the network does not tell apart;
     /// [`Error::Limit`] for marks that are too large together.
     pub fn draw(&self, grid: &PixelGrid, scale: &LabelScale<'_>) -> Result<SparseTargets> {
+        // Of a slide a grid covers little.
+        let near: Vec<&LabelMark> =
+            self.marks.iter().filter(|mark| mark.may_meet(grid, scale.mpp_um)).collect();
         let mut drawing = TargetDrawing::new(grid, scale);
-        for mark in &self.marks {
-            if let LabelMark::Complete { polygons } = mark {
+        for mark in &near {
+            if let LabelMark::Complete { polygons } = *mark {
                 drawing.fill(polygons, 0)?;
             }
         }
-        for mark in &self.marks {
-            if let LabelMark::Ignored { polygons } = mark {
+        for mark in &near {
+            if let LabelMark::Ignored { polygons } = *mark {
                 drawing.fill(polygons, UNKNOWN)?;
             }
         }
-        for mark in &self.marks {
-            if let LabelMark::Background { polygons } = mark {
+        for mark in &near {
+            if let LabelMark::Background { polygons } = *mark {
                 drawing.fill(polygons, 0)?;
             }
         }
-        for mark in &self.marks {
-            if let LabelMark::Nucleus { class, polygons } = mark {
+        for mark in &near {
+            if let LabelMark::Nucleus { class, polygons } = *mark {
                 drawing.add_nucleus(class.as_deref(), polygons)?;
             }
         }
         drawing.draw_nuclei();
-        for mark in &self.marks {
-            if let LabelMark::Stroke { class, width_um, points } = mark {
+        for mark in &near {
+            if let LabelMark::Stroke { class, width_um, points } = *mark {
                 drawing.draw_stroke(class, *width_um, points)?;
             }
         }
@@ -501,13 +517,15 @@ impl<'a> TargetDrawing<'a> {
         };
         let rows = range(a.y.min(b.y), a.y.max(b.y), self.classes.height());
         self.spend(rows.len() as f64)?;
-        let slope = if b.y == a.y { 0.0 } else { (b.x - a.x) / (b.y - a.y) };
+        // A line along a row is looked at as a whole.
+        let is_flat = (b.y - a.y).abs() < 1e-9;
+        let slope = if is_flat { 0.0 } else { (b.x - a.x) / (b.y - a.y) };
         for row in rows {
             let y = row as f64 + 0.5;
             // x of the part of the line that is near enough to this row.
             let x_at = |y: f64| a.x + (y.clamp(a.y.min(b.y), a.y.max(b.y)) - a.y) * slope;
             let mut ends = [x_at(y - radius), x_at(y + radius)];
-            if b.y == a.y {
+            if is_flat {
                 ends = [a.x, b.x];
             }
             let columns = range(ends[0].min(ends[1]), ends[0].max(ends[1]), self.classes.width());
