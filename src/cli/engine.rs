@@ -12,8 +12,7 @@ use crate::engine::{Control, DeviceChoice, DeviceKind, SegmentOptions, Segmenter
 use crate::error::{Error, Result, Warnings};
 use crate::model::{InstanceParameters, Model};
 use crate::raster::{
-    Orientation, Padding, ProbabilityMaps, RgbImage, StainLut, StainMode, StainStatistics,
-    stain_note,
+    Orientation, Padding, ProbabilityMaps, RgbImage, StainMode, StainStatistics, stain_note,
 };
 
 /// A pixel is nucleus above this, in pixel scores (the paper's choice).
@@ -139,7 +138,7 @@ impl ImageRunner<'_> {
     /// Those of [`Segmenter::segment`].
     pub(super) fn run_with(&self, image: &RgbImage, bar: &ProgressBar) -> Result<SegmentedImage> {
         let stain = StainStatistics::of([image]);
-        let stain_lut = StainLut::for_mode(self.how.stain, stain);
+        let stain_lut = self.segmenter.model().card().stain_matching(self.how.stain).lut(stain);
         let padding = Padding::of(image);
         let filled = match &padding {
             Some(padding) => Cow::Owned(padding.filled(image)),

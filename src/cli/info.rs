@@ -117,6 +117,14 @@ fn describe(info: &ModelInfo<'_>) -> String {
     if let Some(um) = card.border_um {
         text += &format!("the border is {um} µm wide, inside nuclei\n");
     }
+    if let Some(range) = &card.stain {
+        let [min, max] = [range.min.mean, range.max.mean].map(|od| od.map(|v| format!("{v:.2}")));
+        text += &format!(
+            "trained on tissue with an optical density of {} to {} in red, {} to {} in green, {} \
+             to {} in blue\n",
+            min[0], max[0], min[1], max[1], min[2], max[2]
+        );
+    }
     text += &format!("pruning ratio {}\n", card.pruning_ratio);
     for (data, scores) in &card.metrics {
         text += &format!("{data}: {scores}\n");

@@ -163,7 +163,7 @@ pub(super) fn segment_slide(a: &SlideSegmentArguments, output: Output) -> Result
         parameters: a.how.instances(&model),
         region: a.region(&reader, output)?,
         mpp_um: Some(mpp_um),
-        stain: a.how.stain,
+        stain: model.card().stain_matching(a.how.stain),
         background: if a.background { BackgroundBlocks::Segment } else { BackgroundBlocks::Skip },
         block_px: options.block_px.unwrap_or(BLOCK_PX),
     };

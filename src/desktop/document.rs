@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use crate::error::{ErrorContext as _, Result};
 use crate::model::InstanceParameters;
 use crate::picture::{first_bytes, foreign_format, is_tiff, read_picture_file};
-use crate::raster::{DecodeLimits, RgbImage, StainMode};
+use crate::raster::{DecodeLimits, RgbImage, StainMatching};
 use crate::review::{FingerprintOf, fingerprint};
 use crate::slide::{SlideReader, source};
 use crate::viewer::{Pyramid, SlideTiles, TileKey};
@@ -129,7 +129,7 @@ impl Document {
         model_mpp_um: f64,
         parameters: InstanceParameters,
         mpp_um: Option<f64>,
-        stain: StainMode,
+        stain: StainMatching,
         cancel: &AtomicBool,
     ) -> Result<SlideJob> {
         let settings = SegmentSettings {

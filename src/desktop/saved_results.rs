@@ -8,6 +8,7 @@ use super::document::Document;
 use super::lock;
 use super::result_shelf::{ResultSettings, SharedResults, SlideResult};
 use crate::error::{Error, ErrorContext as _, Result};
+use crate::model::Model;
 use crate::platform::read_file;
 use crate::raster::{Point, StainMode};
 use crate::whole_slide::{SavedBlock, SavedSettings, SavedSlide};
@@ -71,8 +72,7 @@ fn least_bytes(block: &SavedBlock) -> usize {
 /// What is needed to read a result again.
 pub(super) struct SavedSource<'a> {
     pub document: &'a Document,
-    /// Pixel size of the model.
-    pub model_mpp_um: f64,
+    pub model: &'a Model,
     /// Those in use.
     pub settings: &'a ResultSettings,
     /// The place that is looked at.
@@ -97,7 +97,8 @@ impl SavedSource<'_> {
             keep_stain: !stain_matching,
             ..self.settings.clone()
         };
-        let (model_mpp_um, stain) = (self.model_mpp_um, settings.stain());
+        let card = self.model.card();
+        let (model_mpp_um, stain) = (card.mpp_um, card.stain_matching(settings.stain()));
         let job = self.document.prepare(model_mpp_um, parameters, mpp_um, stain, cancel)?;
         let is_known = saved.blocks.iter().all(|saved| job.is_needed(saved.block));
         if job.size() != (width, height) || !is_known {

@@ -188,7 +188,7 @@ fn read_saved(
 ) -> Result<()> {
     let source = SavedSource {
         document: &task.document,
-        model_mpp_um: task.model.card().mpp_um,
+        model: &task.model,
         settings: &task.settings,
         view: task.view,
     };
@@ -222,13 +222,13 @@ fn run(
     let job = if let Some(job) = known {
         job
     } else {
-        let model_mpp_um = task.model.card().mpp_um;
+        let card = task.model.card();
         let mpp_um = task.settings.mpp_um;
         let job = task.document.prepare(
-            model_mpp_um,
+            card.mpp_um,
             task.parameters,
             mpp_um,
-            task.settings.stain(),
+            card.stain_matching(task.settings.stain()),
             cancel,
         )?;
         if let Some(note) = job.stain_note() {

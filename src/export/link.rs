@@ -235,6 +235,7 @@ pub fn quantised(model: &Model, precision: LinkPrecision) -> Result<Model> {
     card.instances = old.instances;
     card.classes.clone_from(&old.classes);
     card.border_um = old.border_um;
+    card.stain = old.stain;
     card.licence.clone_from(&old.licence);
     card.history.push(HistoryStep::Link { precision: precision.name().into() });
     *rounded.card_mut() = card;

@@ -9,6 +9,7 @@ use super::architecture::{Architecture, PATCH_PX};
 use super::history::HistoryStep;
 use super::pixel_class::{ClassRole, PixelClass, check_classes, read_classes};
 use crate::error::{Error, Result};
+use crate::raster::{StainMatching, StainMode, StainRange};
 
 /// Version of the card's layout.
 pub const CARD_VERSION: u32 = 1;
@@ -225,6 +226,9 @@ pub struct Card {
     /// Width of the border class in the labels it was trained on, micrometres.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub border_um: Option<f64>,
+    /// Stains of the tiles that it was trained on; those of the paper's tiles unless stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stain: Option<StainRange>,
     /// How its probabilities become nuclei.
     #[serde(default)]
     pub instances: InstanceParameters,
@@ -265,6 +269,7 @@ impl Card {
             normalisation: "rgb/255".into(),
             classes,
             border_um: None,
+            stain: None,
             instances: InstanceParameters::default(),
             history: Vec::new(),
             data: Vec::new(),
@@ -273,6 +278,12 @@ impl Card {
             licence: None,
             parent: None,
         }
+    }
+
+    /// How colours are matched before the model reads them.
+    #[must_use]
+    pub fn stain_matching(&self, mode: StainMode) -> StainMatching {
+        StainMatching { mode, range: self.stain.unwrap_or_default() }
     }
 
     /// Whether it tells the border of nuclei apart.
@@ -320,6 +331,9 @@ impl Card {
             return Err(Error::malformed(
                 "The card's pixel size is not a positive number of micrometres",
             ));
+        }
+        if let Some(range) = &self.stain {
+            range.validate()?;
         }
         self.instances.validate()
     }

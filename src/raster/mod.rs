@@ -46,7 +46,9 @@ pub use resample::{Axis, ResampleWeights, resampled, resized};
 #[cfg(not(target_arch = "wasm32"))]
 pub use result_mark::is_segmentation_result;
 pub use stain::{STAINS, Stain, StainFilter, hematoxylin_weights, optical_density_table};
-pub use stain_match::{StainLut, StainMode, StainStatistics, stain_note};
+pub use stain_match::{
+    StainLut, StainMatching, StainMode, StainRange, StainStatistics, stain_note,
+};
 
 use crate::error::{Error, Result};
 

@@ -9,8 +9,11 @@
 //! By default the target is the nearest stain inside the range of the training tiles. A stain
 //! inside that range is therefore left as it is, and the colours change continuously at its border.
 
+use serde::{Deserialize, Serialize};
+
 use super::padding::{Padding, TISSUE_OD};
 use super::{RgbImage, optical_density_table};
+use crate::error::{Error, Result};
 
 const FOREIGN_STAIN: &str = "These colours are unlike the H&E that the model was trained on: \
                              expect missed and false nuclei";
@@ -29,6 +32,10 @@ const MAX_CONTRAST_DEG: f64 = 18.0;
 const MIN_PIXELS: u64 = 1000;
 /// Smallest standard deviation of tissue; that of the palest of thirty Kumar tiles is 0.12.
 const MIN_DEVIATION: f64 = 0.05;
+/// Fewest tiles that show a range of stains.
+const MIN_STAINS: usize = 5;
+/// Largest optical density that a range may state; 8 bits reach 5.5.
+const MAX_OD: f64 = 10.0;
 /// Largest factor on the contrast.
 const MAX_GAIN: f64 = 3.0;
 /// Optical density of a channel below which the change fades out, so that background stays white.
@@ -36,7 +43,7 @@ const BACKGROUND_OD: f64 = 0.1;
 
 /// Mean and standard deviation of the optical density of tissue in red, green and blue (natural
 /// logarithm).
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct StainStatistics {
     /// Means of the channels.
     pub mean: [f64; 3],
@@ -44,16 +51,23 @@ pub struct StainStatistics {
     pub deviation: [f64; 3],
 }
 
-/// Mean over the seven training tiles of the paper's Table 1, which the shipped models were trained
-/// on.
-const TRAINING_MEAN: StainStatistics =
-    StainStatistics { mean: [0.6343, 1.1585, 0.6725], deviation: [0.3754, 0.5146, 0.2798] };
-/// Smallest values among these seven tiles.
-const TRAINING_MIN: StainStatistics =
-    StainStatistics { mean: [0.322, 0.717, 0.460], deviation: [0.237, 0.372, 0.208] };
-/// Largest values among these seven tiles.
-const TRAINING_MAX: StainStatistics =
-    StainStatistics { mean: [0.967, 1.481, 0.802], deviation: [0.628, 0.773, 0.424] };
+/// The stains of a model's training tiles: what it can be trusted to read as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StainRange {
+    /// Mean over the tiles.
+    pub mean: StainStatistics,
+    /// Smallest values among the tiles.
+    pub min: StainStatistics,
+    /// Largest values among the tiles.
+    pub max: StainStatistics,
+}
+
+/// The seven training tiles of the paper's Table 1: the range of models that state none.
+const PAPER_TILES: StainRange = StainRange {
+    mean: StainStatistics { mean: [0.6343, 1.1585, 0.6725], deviation: [0.3754, 0.5146, 0.2798] },
+    min: StainStatistics { mean: [0.322, 0.717, 0.460], deviation: [0.237, 0.372, 0.208] },
+    max: StainStatistics { mean: [0.967, 1.481, 0.802], deviation: [0.628, 0.773, 0.424] },
+};
 
 /// Whether, and to which target, colours are matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -127,39 +141,10 @@ impl StainStatistics {
         has_contrast.then_some(statistics)
     }
 
-    /// Whether any value lies outside the range of the training tiles.
-    #[must_use]
-    pub fn is_outside_training_range(&self) -> bool {
-        *self != self.clamped_to_training_range()
-    }
-
-    /// How far it is from the stain of the training tiles.
-    fn distance(&self) -> StainDistance {
-        let nearest = self.clamped_to_training_range();
-        let mut amount: f64 = 0.0;
-        for c in 0..3 {
-            let mean_width = TRAINING_MAX.mean[c] - TRAINING_MIN.mean[c];
-            let deviation_width = TRAINING_MAX.deviation[c] - TRAINING_MIN.deviation[c];
-            amount = amount
-                .max((self.mean[c] - nearest.mean[c]).abs() / mean_width)
-                .max((self.deviation[c] - nearest.deviation[c]).abs() / deviation_width);
-        }
-        StainDistance {
-            amount,
-            colour_deg: angle_deg(self.mean, TRAINING_MEAN.mean),
-            contrast_deg: angle_deg(self.deviation, TRAINING_MEAN.deviation),
-        }
-    }
-
-    /// The nearest stain inside the range of the training tiles.
-    fn clamped_to_training_range(&self) -> Self {
-        let mut clamped = *self;
-        for c in 0..3 {
-            clamped.mean[c] = self.mean[c].clamp(TRAINING_MIN.mean[c], TRAINING_MAX.mean[c]);
-            clamped.deviation[c] =
-                self.deviation[c].clamp(TRAINING_MIN.deviation[c], TRAINING_MAX.deviation[c]);
-        }
-        clamped
+    /// Each value with that of another stain.
+    fn each(&self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
+        let of = |a: [f64; 3], b: [f64; 3]| std::array::from_fn(|c| f(a[c], b[c]));
+        Self { mean: of(self.mean, other.mean), deviation: of(self.deviation, other.deviation) }
     }
 
     /// The lookup table that gives tissue of this stain the statistics of `target`.
@@ -178,6 +163,118 @@ impl StainStatistics {
             }
         }
         lut
+    }
+}
+
+impl Default for StainRange {
+    /// That of the seven training tiles of the paper's Table 1.
+    fn default() -> Self {
+        PAPER_TILES
+    }
+}
+
+impl StainRange {
+    /// The range of the stains of these tiles, rounded to four decimals; `None` of fewer than
+    /// five, which do not show a range.
+    #[must_use]
+    pub fn of(stains: &[StainStatistics]) -> Option<Self> {
+        let (&first, others) = stains.split_first()?;
+        if stains.len() < MIN_STAINS {
+            return None;
+        }
+        let mut range = Self { mean: first, min: first, max: first };
+        for stain in others {
+            range.mean = range.mean.each(*stain, |sum, value| sum + value);
+            range.min = range.min.each(*stain, f64::min);
+            range.max = range.max.each(*stain, f64::max);
+        }
+        let count = stains.len() as f64;
+        let rounded = |value: f64| (value * 1e4).round() / 1e4;
+        range.mean = range.mean.each(range.mean, |sum, _| rounded(sum / count));
+        range.min = range.min.each(range.min, |value, _| rounded(value));
+        range.max = range.max.each(range.max, |value, _| rounded(value));
+        Some(range)
+    }
+
+    /// The range that holds both; the mean stays.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self {
+            mean: self.mean,
+            min: self.min.each(other.min, f64::min),
+            max: self.max.each(other.max, f64::max),
+        }
+    }
+
+    /// Whether the stain lies inside.
+    #[must_use]
+    pub fn contains(&self, stain: &StainStatistics) -> bool {
+        *stain == self.nearest(stain)
+    }
+
+    /// The nearest stain inside.
+    fn nearest(&self, stain: &StainStatistics) -> StainStatistics {
+        stain.each(self.min, f64::max).each(self.max, f64::min)
+    }
+
+    /// Refuses values that are no optical densities, or a mean outside the range.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn validate(&self) -> Result<()> {
+        let Self { mean, min, max } = self;
+        let is_usable = |stain: &StainStatistics| {
+            stain.mean.iter().chain(&stain.deviation).all(|v| (0.0..=MAX_OD).contains(v))
+        };
+        if [mean, min, max].into_iter().all(is_usable) && self.contains(mean) {
+            return Ok(());
+        }
+        Err(Error::malformed("The stain range is not three ascending sets of optical densities"))
+    }
+
+    /// How far a stain is from those of the tiles.
+    fn distance(&self, stain: &StainStatistics) -> StainDistance {
+        let nearest = self.nearest(stain);
+        let mut amount: f64 = 0.0;
+        for c in 0..3 {
+            let mean_width = self.max.mean[c] - self.min.mean[c];
+            let deviation_width = self.max.deviation[c] - self.min.deviation[c];
+            amount = amount
+                .max((stain.mean[c] - nearest.mean[c]).abs() / mean_width)
+                .max((stain.deviation[c] - nearest.deviation[c]).abs() / deviation_width);
+        }
+        StainDistance {
+            amount,
+            colour_deg: angle_deg(stain.mean, self.mean.mean),
+            contrast_deg: angle_deg(stain.deviation, self.mean.deviation),
+        }
+    }
+}
+
+/// How colours are matched before a model reads them: the mode, and the stains of its training
+/// tiles.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StainMatching {
+    /// Whether, and to which target.
+    pub mode: StainMode,
+    /// Of the model's training tiles.
+    pub range: StainRange,
+}
+
+impl StainMatching {
+    /// Colours stay as they are.
+    pub const KEEP: Self = Self { mode: StainMode::Keep, range: PAPER_TILES };
+
+    /// The lookup table for the stain of an image or slide; `None` where colours stay as they are.
+    #[must_use]
+    pub fn lut(&self, stain: Option<StainStatistics>) -> Option<StainLut> {
+        let stain = stain?;
+        match self.mode {
+            StainMode::Keep => None,
+            StainMode::Auto if self.range.contains(&stain) => None,
+            StainMode::Auto => Some(stain.lut_to(&self.range.nearest(&stain))),
+            StainMode::Match => Some(stain.lut_to(&self.range.mean)),
+        }
     }
 }
 
@@ -209,12 +306,13 @@ fn angle_deg(a: [f64; 3], b: [f64; 3]) -> f64 {
 }
 
 /// What a person should know about a measured stain: that it is far from H&E, or that there is too
-/// little tissue to tell. `None` for ordinary H&E, whose colours are matched without a word.
+/// little tissue to tell. `None` for ordinary H&E, whose colours are matched without a word. The
+/// limits are distances from the paper's training tiles, whatever the model was trained on.
 #[must_use]
 pub fn stain_note(stain: Option<&StainStatistics>) -> Option<&'static str> {
     match stain {
         None => Some(NO_TISSUE),
-        Some(stain) => stain.distance().is_foreign().then_some(FOREIGN_STAIN),
+        Some(stain) => PAPER_TILES.distance(stain).is_foreign().then_some(FOREIGN_STAIN),
     }
 }
 
@@ -225,19 +323,6 @@ pub struct StainLut {
 }
 
 impl StainLut {
-    /// The table for a mode and the stain of the image or slide; `None` where colours stay as they
-    /// are.
-    #[must_use]
-    pub fn for_mode(mode: StainMode, stain: Option<StainStatistics>) -> Option<Self> {
-        let stain = stain?;
-        match mode {
-            StainMode::Keep => None,
-            StainMode::Auto if !stain.is_outside_training_range() => None,
-            StainMode::Auto => Some(stain.lut_to(&stain.clamped_to_training_range())),
-            StainMode::Match => Some(stain.lut_to(&TRAINING_MEAN)),
-        }
-    }
-
     /// The image with each value looked up.
     #[must_use]
     pub fn apply(&self, image: &RgbImage) -> RgbImage {
@@ -266,19 +351,20 @@ mod tests {
         };
         let pale = Plane::from_vec(200, 100, (0..20_000).map(pixel).collect()).expect("plane");
         let stain = StainStatistics::of([&pale]).expect("tissue");
-        assert!(stain.is_outside_training_range());
-        let image =
-            StainLut::for_mode(StainMode::Match, Some(stain)).expect("colours").apply(&pale);
+        let range = StainRange::default();
+        assert!(!range.contains(&stain));
+        let matching = |mode| StainMatching { mode, range };
+        let image = matching(StainMode::Match).lut(Some(stain)).expect("colours").apply(&pale);
         let after = StainStatistics::of([&image]).expect("tissue");
-        let error = |s: &StainStatistics, c: usize| (s.mean[c] - TRAINING_MEAN.mean[c]).abs();
+        let error = |s: &StainStatistics, c: usize| (s.mean[c] - PAPER_TILES.mean.mean[c]).abs();
         assert!((0..3).all(|c| error(&after, c) < error(&stain, c) / 2.0), "{stain:?} {after:?}");
         // By default the target is the border of the training range.
-        let near = StainLut::for_mode(StainMode::Auto, Some(stain)).expect("colours").apply(&pale);
+        let near = matching(StainMode::Auto).lut(Some(stain)).expect("colours").apply(&pale);
         let near = StainStatistics::of([&near]).expect("tissue");
         assert!(error(&near, 0) > error(&after, 0), "{near:?}");
         assert!(error(&near, 0) < error(&stain, 0), "{near:?}");
-        assert!(!TRAINING_MEAN.is_outside_training_range());
-        let white = stain.lut_to(&TRAINING_MEAN).apply(&Plane::filled(2, 2, [255, 255, 255]));
+        assert!(range.contains(&range.mean));
+        let white = stain.lut_to(&range.mean).apply(&Plane::filled(2, 2, [255, 255, 255]));
         assert_eq!(white.get(0, 0), [255; 3]);
     }
 
@@ -328,10 +414,30 @@ mod tests {
     #[test]
     fn too_little_tissue_and_mode_keep_leave_colours_unchanged() {
         assert_eq!(StainStatistics::of([&Plane::filled(50, 50, [250; 3])]), None);
-        let stain = StainStatistics { mean: [0.1, 0.4, 0.2], ..TRAINING_MEAN };
-        assert_eq!(StainLut::for_mode(StainMode::Keep, Some(stain)), None);
-        assert_eq!(StainLut::for_mode(StainMode::Auto, Some(TRAINING_MEAN)), None);
-        assert!(StainLut::for_mode(StainMode::Match, Some(TRAINING_MEAN)).is_some());
-        assert_eq!(StainLut::for_mode(StainMode::Match, None), None);
+        let range = StainRange::default();
+        let stain = StainStatistics { mean: [0.1, 0.4, 0.2], ..range.mean };
+        let lut = |mode, stain| StainMatching { mode, range }.lut(stain);
+        assert_eq!(lut(StainMode::Keep, Some(stain)), None);
+        assert_eq!(lut(StainMode::Auto, Some(range.mean)), None);
+        assert!(lut(StainMode::Match, Some(range.mean)).is_some());
+        assert_eq!(lut(StainMode::Match, None), None);
+    }
+
+    #[test]
+    fn a_model_trained_on_a_stain_reads_it_as_it_is() {
+        let stain = |mean: f64| StainStatistics { mean: [mean; 3], deviation: [mean / 2.0; 3] };
+        let stains = [0.2, 0.25, 0.3, 0.4, 0.6].map(stain);
+        let range = StainRange::of(&stains).expect("range");
+        assert_eq!((range.min, range.mean, range.max), (stain(0.2), stain(0.35), stain(0.6)));
+        assert_eq!((StainRange::of(&[]), StainRange::of(&stains[..4])), (None, None));
+        let wide = range.with(&StainRange::default());
+        assert_eq!((wide.min.mean[0], wide.max.mean[0]), (0.2, 0.967));
+        let lut = |stain| StainMatching { mode: StainMode::Auto, range }.lut(Some(stain));
+        assert_eq!(lut(stain(0.25)), None);
+        assert_eq!(lut(stain(0.1)), Some(stain(0.1).lut_to(&stain(0.2))));
+        range.validate().expect("range");
+        let swapped = StainRange { min: range.max, max: range.min, ..range };
+        let endless = StainRange { max: stain(f64::INFINITY), ..range };
+        assert!(swapped.validate().is_err() && endless.validate().is_err());
     }
 }

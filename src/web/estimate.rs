@@ -8,7 +8,7 @@ use super::session::Session;
 use super::{Thrown as _, json};
 use crate::error::Result;
 use crate::model::InstanceParameters;
-use crate::raster::StainMode;
+use crate::raster::StainMatching;
 use crate::slide::SlideBounds;
 use crate::whole_slide::{
     BackgroundBlocks, BlockNumbers, SegmentSettings, SlideRegion, SlideSetup,
@@ -48,7 +48,7 @@ impl Session {
             region: SlideRegion::Everything,
             mpp_um: Some(mpp_um),
             // The stain does not change the number.
-            stain: StainMode::Keep,
+            stain: StainMatching::KEEP,
             background,
             block_px: super::slide::BLOCK_PX,
         };

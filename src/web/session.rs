@@ -19,12 +19,12 @@ use super::{Thrown as _, json};
 use crate::engine::{Block, Device, DeviceChoice, Segmenter, gpu, map_layout};
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
 use crate::instances::probability_to_u8;
-use crate::model::{InstanceParameters, Model, NucleusType};
+use crate::model::{Card, InstanceParameters, Model, NucleusType};
 use crate::picture::{Picture, foreign_format, read_picture};
 use crate::platform::seconds;
 use crate::raster::{
-    DecodeLimits, NucleusMaps, Padding, Plane, ProbabilityMaps, RgbImage, StainFilter, StainLut,
-    StainMode, StainStatistics, phantom, stain_note,
+    DecodeLimits, NucleusMaps, Padding, Plane, ProbabilityMaps, RgbImage, StainFilter,
+    StainMatching, StainMode, StainStatistics, phantom, stain_note,
 };
 use crate::review::ReviewedIndex;
 use crate::slide::PixelSize;
@@ -49,24 +49,42 @@ const MAX_SEGMENTERS: usize = 2;
 pub(super) struct ModelInput {
     /// In its own colours; nuclei are measured on these.
     pub image: Arc<RgbImage>,
+    /// The same without its padding.
+    filled: Arc<RgbImage>,
     /// As the network reads it; the same image where the stain is kept and there is no padding.
     pub normalised: Arc<RgbImage>,
     /// Where nothing is found.
     pub padding: Option<Padding>,
+    /// Of the image, or of that which it is a window of.
+    stain: Option<StainStatistics>,
+    matching: StainMatching,
 }
 
 impl ModelInput {
-    fn new(image: Arc<RgbImage>, stain_lut: Option<&StainLut>) -> Self {
+    /// Of an image that is not a part of another.
+    pub(super) fn new(image: Arc<RgbImage>, matching: StainMatching) -> Self {
+        let stain = StainStatistics::of([&*image]);
         let padding = Padding::of(&image);
         let filled = match &padding {
             Some(padding) => Arc::new(padding.filled(&image)),
             None => Arc::clone(&image),
         };
-        let normalised = match stain_lut {
-            Some(lut) => Arc::new(lut.apply(&filled)),
-            None => filled,
-        };
-        Self { image, normalised, padding }
+        let normalised = matched(&filled, &matching, stain);
+        Self { image, filled, normalised, padding, stain, matching }
+    }
+
+    /// The same for a model whose colours are matched so.
+    fn with_matching(mut self, matching: StainMatching) -> Self {
+        if self.matching != matching {
+            self.normalised = matched(&self.filled, &matching, self.stain);
+            self.matching = matching;
+        }
+        self
+    }
+
+    /// Whether the network reads other colours than the image's own.
+    fn is_matched(&self) -> bool {
+        self.matching.lut(self.stain).is_some()
     }
 
     /// A window of it.
@@ -76,15 +94,23 @@ impl ModelInput {
         let padding = self.padding.as_ref();
         Self {
             image: crop(&self.image),
+            filled: crop(&self.filled),
             normalised: crop(&self.normalised),
             padding: padding.map(|padding| padding.cropped(row, column, width, height)),
+            ..*self
         }
     }
+}
 
-    /// Of a window that is too small a part to share the stain of its slide.
-    pub(super) fn of_window(image: RgbImage, stain: StainMode) -> Self {
-        let stain_lut = StainLut::for_mode(stain, StainStatistics::of([&image]));
-        Self::new(Arc::new(image), stain_lut.as_ref())
+/// The colours that the network reads.
+fn matched(
+    image: &Arc<RgbImage>,
+    matching: &StainMatching,
+    stain: Option<StainStatistics>,
+) -> Arc<RgbImage> {
+    match matching.lut(stain) {
+        Some(lut) => Arc::new(lut.apply(image)),
+        None => Arc::clone(image),
     }
 }
 
@@ -94,8 +120,6 @@ struct ImageInput {
     sampling: Sampling,
     /// At the model's pixel size.
     input: ModelInput,
-    /// Whether the network reads other colours than the image's own.
-    is_matched: bool,
     /// What a person should know about the stain.
     note: Option<&'static str>,
 }
@@ -267,17 +291,19 @@ impl State {
         self.slide_results.get(slot as usize).and_then(Option::as_ref)
     }
 
-    /// The open image as a model with pixels of `model_mpp_um` reads it. Without a pixel size
+    /// The open image as the model of a card reads it. Without a pixel size
     /// (`mpp_um` 0) it is taken to have the model's.
-    fn image_input(&mut self, mpp_um: f64, model_mpp_um: f64) -> Result<ImageInput> {
+    fn image_input(&mut self, mpp_um: f64, card: &Card) -> Result<ImageInput> {
+        let model_mpp_um = card.mpp_um;
+        let matching = card.stain_matching(self.stain);
         let image = Arc::clone(self.image()?);
         let size = (image.width(), image.height());
         let image_mpp_um = if mpp_um > 0.0 { mpp_um } else { model_mpp_um };
         let sampling = Sampling::of_image(size, image_mpp_um, model_mpp_um)?;
-        if let Some(known) = &self.image_input
-            && known.sampling == sampling
-        {
-            return Ok(known.clone());
+        if let Some(known) = self.image_input.take_if(|known| known.sampling == sampling) {
+            let known = ImageInput { input: known.input.with_matching(matching), ..known };
+            self.image_input = Some(known.clone());
+            return Ok(known);
         }
         let (width, height) = (sampling.width(), sampling.height());
         if width as u64 * height as u64 > MAX_PIXELS {
@@ -293,11 +319,9 @@ impl State {
             let everything = Block { row: 0, column: 0, width, height };
             Arc::new(sampling.apply((*image).clone(), everything)?)
         };
-        let stain = StainStatistics::of([&*image]);
-        let note = stain_note(stain.as_ref());
-        let stain_lut = StainLut::for_mode(self.stain, stain);
-        let input = ModelInput::new(image, stain_lut.as_ref());
-        let known = ImageInput { sampling, input, is_matched: stain_lut.is_some(), note };
+        let input = ModelInput::new(image, matching);
+        let note = stain_note(input.stain.as_ref());
+        let known = ImageInput { sampling, input, note };
         self.image_input = Some(known.clone());
         Ok(known)
     }
@@ -513,8 +537,8 @@ impl Session {
         mpp: f64,
     ) -> std::result::Result<(), JsValue> {
         let mut state = self.state.borrow_mut();
-        let model_mpp_um = state.model(id).thrown()?.card().mpp_um;
-        let ImageInput { sampling, input, .. } = state.image_input(mpp, model_mpp_um).thrown()?;
+        let model = state.model(id).thrown()?;
+        let ImageInput { sampling, input, .. } = state.image_input(mpp, model.card()).thrown()?;
         let (x, y) = (x / sampling.scale, y / sampling.scale);
         let window = window_around(x, y, side, sampling.width(), sampling.height());
         state.set_preview(input.crop(window));
@@ -643,7 +667,7 @@ impl Session {
     #[wasm_bindgen(js_name = stainMatched)]
     pub fn stain_matched(&self) -> Option<bool> {
         let state = self.state.borrow();
-        let of_image = state.image_input.as_ref().map(|known| known.is_matched);
+        let of_image = state.image_input.as_ref().map(|known| known.input.is_matched());
         of_image.or_else(|| state.slide_result(0).map(|found| found.job.stain_lut().is_some()))
     }
 
@@ -676,14 +700,15 @@ impl State {
         let model = self.model(id)?;
         let mut notes = Vec::new();
         let (input, scale) = if (slot as usize) < FIRST_PREVIEW_SLOT {
-            let known = self.image_input(mpp, model.card().mpp_um)?;
+            let known = self.image_input(mpp, model.card())?;
             notes.extend(known.note.map(str::to_owned));
             (known.input, if known.sampling.is_same() { 1.0 } else { known.sampling.scale })
         } else {
             let window = self.preview.clone();
-            (window.ok_or_else(|| Error::invalid("There is no such window"))?, 1.0)
+            let window = window.ok_or_else(|| Error::invalid("There is no such window"))?;
+            (window.with_matching(model.card().stain_matching(self.stain)), 1.0)
         };
-        let ModelInput { image, normalised, padding } = input;
+        let ModelInput { image, normalised, padding, .. } = input;
         let original = match slot as usize {
             0..FIRST_PREVIEW_SLOT => Arc::clone(self.image()?),
             _ => Arc::clone(&image),

@@ -125,7 +125,7 @@ impl SlideResult {
             fingerprint: self.fingerprint.clone(),
             mpp_um: settings.mpp_um,
             parameters: settings.parameters,
-            stain_matching: settings.stain != StainMode::Keep,
+            stain_matching: settings.stain.mode != StainMode::Keep,
             width,
             height,
         };
@@ -137,7 +137,7 @@ impl SlideResult {
         let is_same = saved.settings.fingerprint == self.fingerprint
             && saved.settings.parameters == settings.parameters
             && saved.settings.mpp_um == settings.mpp_um
-            && saved.settings.stain_matching == (settings.stain != StainMode::Keep)
+            && saved.settings.stain_matching == (settings.stain.mode != StainMode::Keep)
             && (saved.settings.width, saved.settings.height) == self.job.size();
         let is_known = saved.blocks.iter().all(|saved| self.job.is_needed(saved.block));
         if !(is_same && is_known) {
@@ -261,7 +261,7 @@ impl Session {
             parameters,
             region: SlideRegion::Everything,
             mpp_um: Some(mpp_um),
-            stain: self.state.borrow().stain,
+            stain: model.card().stain_matching(self.state.borrow().stain),
             background: BackgroundBlocks::Skip,
             block_px: BLOCK_PX,
         };
@@ -422,8 +422,9 @@ impl Session {
         let pixels = slide.region(request.level, request.rect, read).await?;
         // The stain of the window alone is enough to compare two models.
         let mut state = self.state.borrow_mut();
-        let input = ModelInput::of_window(sampling.apply(pixels, window)?, state.stain);
-        state.set_preview(input);
+        let image = Arc::new(sampling.apply(pixels, window)?);
+        let matching = state.model(id)?.card().stain_matching(state.stain);
+        state.set_preview(ModelInput::new(image, matching));
         Ok(())
     }
 }

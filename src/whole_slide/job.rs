@@ -25,8 +25,8 @@ use crate::error::{Error, Result};
 use crate::instances::probability_to_u8;
 use crate::model::InstanceParameters;
 use crate::raster::{
-    Padding, ProbabilityBytes, ProbabilityMaps, RgbImage, StainLut, StainMode, StainStatistics,
-    stain_note,
+    Padding, ProbabilityBytes, ProbabilityMaps, RgbImage, StainLut, StainMatching, StainMode,
+    StainStatistics, stain_note,
 };
 use crate::slide::{Rect, Slide, SlideBounds};
 
@@ -59,8 +59,8 @@ pub struct SegmentSettings {
     /// Pixel size of the finest level, micrometres. Unknown for an image that is taken to have the
     /// model's.
     pub mpp_um: Option<f64>,
-    /// Whether colours are matched to those of the training tiles before the network reads them.
-    pub stain: StainMode,
+    /// How colours are matched to those of the training tiles before the network reads them.
+    pub stain: StainMatching,
     /// Whether blocks without tissue are skipped.
     pub background: BackgroundBlocks,
     /// Side of a block in the model's pixels.
@@ -143,7 +143,7 @@ impl SlideSetup {
 
     fn take_tissue(&mut self, tissue: Arc<Tissue>) {
         self.overview = None;
-        if self.settings.stain != StainMode::Keep {
+        if self.settings.stain.mode != StainMode::Keep {
             self.windows = tissue.windows().into();
         }
         self.tissue = Some(tissue);
@@ -195,7 +195,7 @@ impl SlideSetup {
             return Err(Error::mismatch("The slide's tissue is not known yet"));
         };
         let stain = StainStatistics::of(&self.window_pixels);
-        let stain_lut = StainLut::for_mode(self.settings.stain, stain);
+        let stain_lut = self.settings.stain.lut(stain);
         let is_measured = !self.window_pixels.is_empty();
         let (width, height) = (self.sampling.width(), self.sampling.height());
         let all = blocks(width, height, self.settings.block_px);
@@ -461,7 +461,7 @@ mod tests {
             parameters: InstanceParameters::default(),
             region: SlideRegion::Everything,
             mpp_um: Some(0.25),
-            stain: StainMode::Auto,
+            stain: StainMatching { mode: StainMode::Auto, ..StainMatching::KEEP },
             background: BackgroundBlocks::Skip,
             block_px,
         }
@@ -500,7 +500,7 @@ mod tests {
 
     #[test]
     fn kept_stains_need_no_windows() {
-        let keep = SegmentSettings { stain: StainMode::Keep, ..settings(64) };
+        let keep = SegmentSettings { stain: StainMatching::KEEP, ..settings(64) };
         let setup = SlideSetup::of_image((100, 100), 0.25, keep).expect("setup");
         assert_eq!(setup.next_request(), None);
         assert!(setup.finish().expect("job").stain_lut().is_none());

@@ -262,7 +262,7 @@ mod tests {
     use super::*;
     use crate::instances::Provenance;
     use crate::model::Model;
-    use crate::raster::{StainMode, phantom};
+    use crate::raster::{StainMatching, phantom};
 
     fn segmenter() -> Segmenter {
         let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/paper-90.safetensors");
@@ -274,7 +274,7 @@ mod tests {
             parameters: segmenter.model().card().instances,
             region: SlideRegion::Everything,
             mpp_um: Some(0.25),
-            stain: StainMode::Keep,
+            stain: StainMatching::KEEP,
             background: BackgroundBlocks::Segment,
             block_px,
         };
