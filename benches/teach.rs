@@ -25,9 +25,7 @@ use prunella::instances::label_nuclei;
 use prunella::metrics::{PixelCounts, match_objects, score_objects};
 use prunella::model::Model;
 use prunella::outlines::trace_labels;
-use prunella::raster::{
-    LabelMap, PixelGrid, Polygon, RgbImage, StainLut, StainMode, StainStatistics,
-};
+use prunella::raster::{LabelMap, PixelGrid, Polygon, RgbImage, StainMode, StainStatistics};
 use prunella::train::{TaughtImage, TeachJob, TeachRecipe, teach};
 
 /// Threshold of pixel scores.
@@ -164,9 +162,9 @@ struct ReadTile {
 }
 
 impl ReadTile {
-    fn new(tile: Tile) -> Self {
+    fn new(tile: Tile, model: &Model) -> Self {
         let stain = StainStatistics::of([&tile.image]);
-        let lut = StainLut::for_mode(StainMode::Auto, stain);
+        let lut = model.card().stain_matching(StainMode::Auto).lut(stain);
         let colours = lut.map_or_else(|| tile.image.clone(), |lut| lut.apply(&tile.image));
         Self { tile, colours }
     }
@@ -327,13 +325,13 @@ fn blended(before: &Model, after: &Model, share: f32) -> Model {
     before.with_weights(weights).unwrap()
 }
 
-fn load(data: &Path, set: &str, parts: &[&str]) -> Vec<ReadTile> {
+fn load(data: &Path, set: &str, parts: &[&str], model: &Model) -> Vec<ReadTile> {
     let folder = discover(&data.join(set)).unwrap();
     let mut tiles = Vec::new();
     for files in &folder.tiles {
         if parts.iter().any(|part| files.name.contains(part)) {
             let (tile, _) = load_tile(files).unwrap();
-            tiles.push(ReadTile::new(tile.at_pixel_size(0.25).unwrap()));
+            tiles.push(ReadTile::new(tile.at_pixel_size(0.25).unwrap(), model));
         }
     }
     tiles
@@ -349,14 +347,16 @@ struct Outcome {
 }
 
 /// The tiles of a model's own test set that show what it forgets.
-fn own_tiles(options: &Options, model: &Path) -> Vec<ReadTile> {
-    let is_open = model.to_string_lossy().contains("open");
+fn own_tiles(options: &Options, path: &Path, model: &Model) -> Vec<ReadTile> {
+    let is_open = path.to_string_lossy().contains("open");
     if is_open {
-        let mut tiles = load(&options.data, "tnbc", &["07_2", "08_3", "08_4"]);
-        tiles.extend(tissue_crops::held_out().unwrap().into_iter().map(ReadTile::new));
+        let mut tiles = load(&options.data, "tnbc", &["07_2", "08_3", "08_4"], model);
+        tiles.extend(
+            tissue_crops::held_out().unwrap().into_iter().map(|tile| ReadTile::new(tile, model)),
+        );
         return tiles;
     }
-    load(&options.data, "kumar", &["21-5784", "NH-A8F7", "RD-A8N9"])
+    load(&options.data, "kumar", &["21-5784", "NH-A8F7", "RD-A8N9"], model)
 }
 
 fn main() {
@@ -370,7 +370,7 @@ fn main() {
 fn bench(options: &Options, path: &Path) {
     let model = Model::load(path).unwrap();
     let is_open = path.to_string_lossy().contains("open");
-    let own = if options.forgetting { own_tiles(options, path) } else { Vec::new() };
+    let own = if options.forgetting { own_tiles(options, path, &model) } else { Vec::new() };
     let own: Vec<&ReadTile> = own.iter().collect();
     let own_before = if own.is_empty() { 0.0 } else { scores(&model, &own)[0] };
     let mut rehearsal = Vec::new();
@@ -383,7 +383,7 @@ fn bench(options: &Options, path: &Path) {
         if is_open != (source.set == "kumar") {
             continue;
         }
-        let tiles = load(&options.data, source.set, source.tiles);
+        let tiles = load(&options.data, source.set, source.tiles, &model);
         for seed in 1..=options.seeds {
             let first = (seed as usize - 1) % tiles.len();
             // Tiles of TNBC are a quarter as large.

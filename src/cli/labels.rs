@@ -25,7 +25,7 @@ use crate::metrics::{PixelCounts, PixelScores, match_objects};
 use crate::model::{Model, sha256_hex};
 use crate::picture::read_picture;
 use crate::platform::{read_file, seconds};
-use crate::raster::{DecodeLimits, PixelGrid, RgbImage, StainLut, StainMode, StainStatistics};
+use crate::raster::{DecodeLimits, PixelGrid, RgbImage, StainMatching, StainMode, StainStatistics};
 use crate::slide::{FileSource, SlideReader};
 use crate::train::{
     TaughtImage, TaughtModel, TeachJob, TeachRecipe, TeachWindow, teach, teach_windows,
@@ -106,8 +106,8 @@ impl LabelArguments {
         [self.labels.clone(), self.image.clone()].concat()
     }
 
-    /// Reads all pairs for a model of this pixel size.
-    fn read(&self, model_mpp: f64, stain: StainMode, output: Output) -> Result<Vec<MarkedImage>> {
+    /// Reads all pairs as a model sees them.
+    fn read(&self, model: &Model, stain: StainMode, output: Output) -> Result<Vec<MarkedImage>> {
         if self.labels.len() != self.image.len() {
             return Err(Error::invalid(format!(
                 "{} --labels and {} --image: give each file of marks its image",
@@ -122,6 +122,8 @@ impl LabelArguments {
                 PIXEL_SIZES_UM.end()
             )));
         }
+        let model_mpp = model.card().mpp_um;
+        let stain = &model.card().stain_matching(stain);
         let mut images = Vec::with_capacity(self.image.len());
         for (labels, image) in self.labels.iter().zip(&self.image) {
             let labels = self.read_labels(labels, output)?;
@@ -151,7 +153,7 @@ impl LabelArguments {
         path: &Path,
         labels: SparseLabels,
         model_mpp: f64,
-        stain: StainMode,
+        stain: &StainMatching,
     ) -> Result<MarkedImage> {
         let reader = SlideReader::open(Box::new(FileSource::open(path)?))?;
         let mpp_um = self.image_mpp.or(reader.slide.mpp_um).ok_or_else(|| {
@@ -174,7 +176,7 @@ impl LabelArguments {
         path: &Path,
         labels: SparseLabels,
         model_mpp: f64,
-        stain: StainMode,
+        stain: &StainMatching,
         output: Output,
     ) -> Result<MarkedImage> {
         let bytes = read_file(path, MAX_FILE_BYTES)?;
@@ -211,9 +213,9 @@ fn name_of(path: &Path) -> String {
 }
 
 /// Gives all windows of an image the colours that the network reads.
-fn match_stain(windows: &mut [MarkedWindow], stain: StainMode) {
+fn match_stain(windows: &mut [MarkedWindow], stain: &StainMatching) {
     let statistics = StainStatistics::of(windows.iter().map(|window| &window.image));
-    if let Some(lut) = StainLut::for_mode(stain, statistics) {
+    if let Some(lut) = stain.lut(statistics) {
         for window in windows {
             window.image = lut.apply(&window.image);
         }
@@ -277,7 +279,7 @@ pub(super) fn finetune_on_labels(
         }
         start.card_mut().border_um = Some(border_um);
     }
-    let marked = request.labels.read(start.card().mpp_um, StainMode::Auto, output)?;
+    let marked = request.labels.read(&start, StainMode::Auto, output)?;
     let start = with_types(start, &marked, output)?;
     let mut images = Vec::new();
     for image in &marked {
@@ -381,7 +383,7 @@ pub(super) fn evaluate_labels(
     output: Output,
 ) -> Result<CommandOutcome> {
     let model = Arc::new(Model::load(model)?);
-    let marked = arguments.read(model.card().mpp_um, engine.stain, output)?;
+    let marked = arguments.read(&model, engine.stain, output)?;
     let segmenter = engine.open(Arc::clone(&model), output)?;
     // The windows have the colours already.
     let how = EngineArguments { stain: StainMode::Keep, ..engine.clone() };
