@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::CommandOutcome;
+use super::labels::{check_marks, is_marks_file};
 use super::output::Output;
 use super::output_files::check_outputs;
 use super::segment::types_in_brackets;
@@ -43,15 +44,17 @@ enum DataVerb {
     Sample(SampleArguments),
 }
 
-/// List the tiles of a folder and what is wrong with them.
+/// List the tiles of a folder, or the marks of a file, and what is wrong with them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella data check kumar
   prunella data check my-tiles --html tiles.html
-  prunella data check my-tiles --overlays pictures --json")]
+  prunella data check my-tiles --overlays pictures --json
+  prunella data check corrections.geojson")]
 struct CheckArguments {
     /// Folder with images (TIFF, PNG, JPEG) and label maps, masks or outlines (XML, GeoJSON), and
-    /// perhaps a dataset.toml with name, `mpp_um`, licence, citation and splits.
+    /// perhaps a dataset.toml with name, `mpp_um`, licence, citation and splits; or a GeoJSON file
+    /// of marks, as 'finetune --labels' reads it.
     folder: PathBuf,
     /// Write each tile with its outlines into this folder.
     #[arg(long)]
@@ -91,6 +94,9 @@ pub(super) fn data(arguments: &DataArguments, output: Output) -> Result<CommandO
 }
 
 fn check_folder(arguments: &CheckArguments, output: Output) -> Result<CommandOutcome> {
+    if is_marks_file(&arguments.folder) {
+        return check_marks(&arguments.folder, output);
+    }
     arguments.check_outputs()?;
     // JPEGs by name of the tile.
     let mut pictures = BTreeMap::new();

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::CommandOutcome;
 use super::engine::{EngineArguments, ImageRunner, ViewArguments};
+use super::labels::{LabelArguments, evaluate_labels};
 use super::output::Output;
 use super::output_files::{check_outputs, check_results};
 use super::segment::write_pictures;
@@ -26,17 +27,19 @@ use crate::platform::read_file;
 use crate::raster::{LabelMap, ProbabilityMap};
 use crate::whole_slide::{Sampling, SlideNucleus};
 
-/// Score a model on labelled tiles.
+/// Score a model on labelled tiles, or on what a person marked.
 ///
 /// With --stride, pixel scores are over the pixels that the network evaluated, and object scores
 /// are of the interpolated map. Tiles of another pixel size than the model's are resampled for the
 /// network and scored at their own size, all pixels of them.
 #[derive(Debug, Args)]
+#[command(mut_arg("data", |data| data.required(false).required_unless_present("labels")))]
 #[command(after_help = "Examples:
   prunella evaluate --model models/paper-00.safetensors --data kumar --split test
   prunella evaluate --model m.safetensors --data my-tiles --out pictures --json
   prunella evaluate --model m.safetensors --data kumar --data tnbc --data nuinsseg
-  prunella evaluate --model m.safetensors --data my-tiles --record mine --in-place")]
+  prunella evaluate --model m.safetensors --data my-tiles --record mine --in-place
+  prunella evaluate --model m.safetensors --labels corrections.geojson --image biopsy.svs")]
 pub(super) struct EvaluateArguments {
     /// A model file (.safetensors).
     #[arg(long, short)]
@@ -44,16 +47,18 @@ pub(super) struct EvaluateArguments {
     #[command(flatten)]
     tiles: TileArguments,
     #[command(flatten)]
+    labels: LabelArguments,
+    #[command(flatten)]
     engine: EngineArguments,
     #[command(flatten)]
     views: ViewArguments,
     /// Write probability maps, masks and overlays into this folder; with --record also a copy of
     /// the model.
-    #[arg(long, short)]
+    #[arg(long, short, conflicts_with = "labels")]
     out: Option<PathBuf>,
     /// Write the pooled scores into the model's card under this name, with --out in a copy of the
     /// model there, with --in-place in the model itself.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "labels")]
     record: Option<String>,
     /// With --record: change the model file.
     #[arg(long, requires = "record")]
@@ -219,6 +224,10 @@ struct RecordedScores {
 
 /// `prunella evaluate`.
 pub(super) fn evaluate(arguments: &EvaluateArguments, output: Output) -> Result<CommandOutcome> {
+    if arguments.labels.are_given() {
+        let EvaluateArguments { model, labels, engine, views, .. } = arguments;
+        return evaluate_labels(model, labels, engine, *views, output);
+    }
     let recorded_model = arguments.recorded_model()?;
     let mut model = Model::load(&arguments.model)?;
     let LoadedTiles { tiles, sets } = load(&arguments.tiles, output)?;

@@ -14,6 +14,7 @@ mod evaluate;
 mod export;
 mod export_packages;
 mod info;
+mod labels;
 mod output;
 mod output_files;
 mod page;

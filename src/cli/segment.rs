@@ -206,7 +206,7 @@ pub(super) fn segment_images(
 }
 
 /// Whether a file is a slide: a TIFF with a pyramid, or of more pixels than an image may have.
-fn is_slide(path: &Path) -> bool {
+pub(super) fn is_slide(path: &Path) -> bool {
     if !first_bytes(path).is_ok_and(|first| is_tiff(&first)) {
         return false;
     }

@@ -7,6 +7,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use super::CommandOutcome;
+use super::labels::{LabelArguments, TeachArguments, TeachRequest, finetune_on_labels};
 use super::output::{Output, stop_flag};
 use super::output_files::check_outputs;
 use super::tiles::{LoadedTiles, NO_TILES, TileArguments, check_labels, load};
@@ -52,15 +53,22 @@ pub(super) struct TrainArguments {
     common: CommonArguments,
 }
 
-/// Train an existing model further, after pruning or on other tiles.
+/// Train a model further: after pruning, on other tiles or on a person's marks.
+///
+/// With --labels a model learns from a few marks in seconds: it changes where it was corrected and
+/// stays as it was elsewhere. Options of --data other than --border, --seed and --licence are then
+/// of no use.
 #[derive(Debug, Args)]
+#[command(mut_arg("data", |data| data.required(false).required_unless_present("labels")))]
 #[command(after_help = "Examples:
   prunella finetune half.safetensors --data kumar --split train --patches 9159 --epochs 30 \\
       --augment --revive --out half-tuned.safetensors
   prunella finetune small.safetensors --border 0.75 --data tiles --square 16 \\
       --out bordered.safetensors
   prunella finetune tenth.safetensors --teacher whole.safetensors --data kumar --split train \\
-      --augment --out tenth-tuned.safetensors")]
+      --augment --out tenth-tuned.safetensors
+  prunella finetune models/open-small.safetensors --labels corrections.geojson \\
+      --image biopsy.svs --out mine.safetensors")]
 pub(super) struct FinetuneArguments {
     /// The model to start from.
     model: PathBuf,
@@ -78,6 +86,10 @@ pub(super) struct FinetuneArguments {
         value_name = "SHARE"
     )]
     distill: f32,
+    #[command(flatten)]
+    labels: LabelArguments,
+    #[command(flatten)]
+    teach: TeachArguments,
     #[command(flatten)]
     common: CommonArguments,
 }
@@ -338,6 +350,18 @@ pub(super) fn train(arguments: &TrainArguments, output: Output) -> Result<Comman
 
 /// `prunella finetune`.
 pub(super) fn finetune(arguments: &FinetuneArguments, output: Output) -> Result<CommandOutcome> {
+    if arguments.labels.are_given() {
+        let request = TeachRequest {
+            model: &arguments.model,
+            out: &arguments.common.out,
+            labels: &arguments.labels,
+            settings: &arguments.teach,
+            border_um: arguments.common.recipe.border,
+            seed: arguments.common.recipe.seed,
+            licence: arguments.common.tiles.licence.as_deref(),
+        };
+        return finetune_on_labels(&request, output);
+    }
     let mut teachers = Vec::with_capacity(arguments.teacher.len());
     for path in &arguments.teacher {
         teachers.push(Model::load(path)?);
@@ -438,7 +462,7 @@ fn fit(run: &Run, arguments: &CommonArguments, output: Output) -> Result<Command
 ///
 /// # Errors
 /// That of writing, with the place of the model.
-fn save_or_rescue(model: &Model, out: &Path) -> Result<()> {
+pub(super) fn save_or_rescue(model: &Model, out: &Path) -> Result<()> {
     let Err(error) = model.save(out, Precision::F32) else { return Ok(()) };
     let rescue = rescue_path(out);
     let rest = match model.save(&rescue, Precision::F32) {

@@ -26,6 +26,7 @@ mod representativeness;
 #[cfg(not(target_arch = "wasm32"))]
 mod result_files;
 mod sampler;
+mod sparse_labels;
 mod split;
 mod targets;
 mod tile;
@@ -53,6 +54,9 @@ pub use representativeness::{Representativeness, representativeness};
 #[cfg(not(target_arch = "wasm32"))]
 pub use result_files::{is_replaceable_result, is_result_file, is_result_text};
 pub use sampler::{Prior, SamplePixel, Sampler};
+pub use sparse_labels::{
+    DEFAULT_STROKE_UM, LEFT_OUT, LabelMark, LabelScale, SparseLabels, SparseTargets, UNKNOWN,
+};
 pub use split::{PAPER_PRETRAIN, PAPER_TEST, PAPER_TRAIN, Split, recognised_split};
 pub use targets::{ClassMap, class_targets};
 pub use tile::{PIXEL_SIZE_TOLERANCE, Tile};

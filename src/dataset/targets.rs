@@ -38,20 +38,26 @@ pub fn class_targets(tile: &Tile, classes: &[PixelClass], border_px: f64) -> Res
         }
     }
     if let Some(border) = class_with_role(classes, ClassRole::Border) {
-        let lengths = RowDistances::new(&tile.labels);
-        for row in 0..targets.height() {
-            for column in 0..targets.width() {
-                if lengths.is_border(row, column, border_px) {
-                    targets.set(row, column, border);
-                }
-            }
-        }
+        mark_borders(&tile.labels, border, border_px, &mut targets);
     }
     Ok(targets)
 }
 
+/// Gives the pixels of objects that are nearer than `border_px` to what is not of the same object
+/// the class `border`.
+pub(super) fn mark_borders(labels: &LabelMap, border: u8, border_px: f64, targets: &mut ClassMap) {
+    let lengths = RowDistances::new(labels);
+    for row in 0..targets.height() {
+        for column in 0..targets.width() {
+            if lengths.is_border(row, column, border_px) {
+                targets.set(row, column, border);
+            }
+        }
+    }
+}
+
 /// Index of the first class of a role.
-fn class_with_role(classes: &[PixelClass], role: ClassRole) -> Option<u8> {
+pub(super) fn class_with_role(classes: &[PixelClass], role: ClassRole) -> Option<u8> {
     classes.iter().position(|class| class.role == role).and_then(|index| u8::try_from(index).ok())
 }
 

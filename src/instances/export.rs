@@ -364,6 +364,7 @@ mod tests {
             class: Some("Tumour".into()),
             name: Some("Tumour \"a\"".into()),
             colour: Some([1, 2, 3]),
+            status: None,
             kind: OutlineKind::Annotation,
             polygons: square(1, 0.0).polygons,
         }];

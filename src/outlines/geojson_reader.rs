@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::foreign::foreign_json;
 use super::labelme::read_labelme;
-use super::read::{LeftOut, Outline, OutlineKind, Outlines, check_counts};
+use super::read::{DrawnLine, LeftOut, Lines, Outline, OutlineKind, Outlines, check_counts};
 use crate::error::{Error, Result, counted};
 use crate::raster::{Point, Polygon, Ring};
 
@@ -40,6 +40,16 @@ struct Properties {
     classification: Value,
     name: Value,
     color: Value,
+    /// QuPath keeps what it does not know only here.
+    metadata: Value,
+    width_um: Value,
+}
+
+impl Properties {
+    /// Width of a stroke, micrometres.
+    fn width_um(&self) -> Option<f64> {
+        [Some(&self.width_um), self.metadata.get("width_um")].into_iter().flatten().find_map(number)
+    }
 }
 
 /// A number, a place, or a list of lists.
@@ -111,7 +121,7 @@ impl<'de> Visitor<'de> for CoordinatesVisitor {
 ///
 /// # Errors
 /// [`Error::Malformed`] for what is no GeoJSON, [`Error::Unsupported`] for another program's JSON.
-pub(super) fn read_geojson(text: &str) -> Result<Outlines> {
+pub(super) fn read_geojson(text: &str, lines: Lines) -> Result<Outlines> {
     let members = match members(text) {
         Ok(members) => members,
         // QuPath writes NaN for measurements that do not exist.
@@ -120,7 +130,8 @@ pub(super) fn read_geojson(text: &str) -> Result<Outlines> {
             _ => return Err(foreign_json(text).unwrap_or_else(|| json_error(text, error))),
         },
     };
-    let mut reader = GeoJsonReader::default();
+    let mut reader =
+        GeoJsonReader { keeps_lines: lines == Lines::Keep, ..GeoJsonReader::default() };
     for member in members {
         if member.kind.is_null() && member.features.is_none() && member.geometry.is_none() {
             if let Some(outlines) = read_labelme(text)? {
@@ -202,6 +213,7 @@ fn json_error(text: &str, error: serde_json::Error) -> Error {
 #[derive(Default)]
 struct GeoJsonReader {
     outlines: Outlines,
+    keeps_lines: bool,
     vertices: usize,
     shapes_left_out: LeftOut,
     without_geometry: usize,
@@ -235,6 +247,9 @@ impl GeoJsonReader {
             self.without_geometry += 1;
             return Ok(());
         };
+        if self.keeps_lines {
+            self.add_lines(&geometry, &properties)?;
+        }
         let mut polygons = Vec::new();
         self.add_polygons(*geometry, &mut polygons)?;
         if polygons.is_empty() {
@@ -257,6 +272,7 @@ impl GeoJsonReader {
             colour: colour(&properties.color)
                 .or_else(|| colour(properties.classification.get("color")?))
                 .or_else(|| colour(properties.classification.get("colorRGB")?)),
+            status: properties.metadata.get("status").and_then(text_or_number),
             kind,
             polygons,
         });
@@ -284,6 +300,7 @@ impl GeoJsonReader {
                     self.add_polygons(*inner, polygons)?;
                 }
             }
+            Some("LineString" | "MultiLineString") if self.keeps_lines => {}
             Some(shape @ ("Point" | "MultiPoint" | "LineString" | "MultiLineString")) => {
                 self.shapes_left_out.count(shape);
             }
@@ -293,6 +310,36 @@ impl GeoJsonReader {
             None => self.without_geometry += 1,
         }
         Ok(())
+    }
+
+    /// The lines of a feature, each by itself.
+    fn add_lines(&mut self, geometry: &Member, properties: &Properties) -> Result<()> {
+        let parts = match (geometry.kind.as_str(), &geometry.coordinates) {
+            (Some("LineString"), whole) => std::slice::from_ref(whole),
+            (Some("MultiLineString"), Coordinates::List(parts)) => parts,
+            (Some("GeometryCollection"), _) => {
+                for part in geometry.geometries.iter().flatten() {
+                    self.add_lines(part, properties)?;
+                }
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        for part in parts {
+            let Coordinates::List(places) = part else { return Err(no_line()) };
+            let mut points = Vec::with_capacity(places.len());
+            for place in places {
+                let Coordinates::Place(point) = place else { return Err(no_line()) };
+                points.push(*point);
+            }
+            self.vertices += points.len();
+            self.outlines.lines.push(DrawnLine {
+                class: class_name(&properties.classification),
+                width_um: properties.width_um(),
+                points,
+            });
+        }
+        check_counts(self.outlines.objects.len() + self.outlines.lines.len(), self.vertices)
     }
 
     /// None for one without corners.
@@ -338,6 +385,18 @@ impl GeoJsonReader {
 
 fn no_list() -> Error {
     Error::malformed("The coordinates of a polygon are no list of rings of places")
+}
+
+fn no_line() -> Error {
+    Error::malformed("The coordinates of a line are no list of places")
+}
+
+/// A number, which may be written as a text.
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::String(text) => text.trim().parse().ok(),
+        other => other.as_f64(),
+    }
 }
 
 fn text_or_number(value: &Value) -> Option<String> {

@@ -5,8 +5,8 @@ use std::io::Write;
 use geojson::{Feature, FeatureWriter, JsonObject};
 use serde_json::json;
 
-use super::geometry::{geometry, outline_id};
-use super::read::{Outline, OutlineKind, Outlines};
+use super::geometry::{geometry, line_geometry, outline_id};
+use super::read::{DrawnLine, Outline, OutlineKind, Outlines};
 use crate::error::{Error, Result};
 
 /// Class of objects that have none.
@@ -29,7 +29,7 @@ pub fn write_geojson(
     })
 }
 
-/// The same for regions, whose class is none where they have none.
+/// The same for regions and lines, whose class is none where they have none.
 ///
 /// # Errors
 /// [`Error::Io`] when the target cannot be written.
@@ -57,6 +57,9 @@ fn write_features(
     for object in &outlines.objects {
         features.write_feature(&feature(object)).map_err(error)?;
     }
+    for line in &outlines.lines {
+        features.write_feature(&line_feature(line)).map_err(error)?;
+    }
     features.finish().map_err(error)?;
     Ok(outlines.objects.len())
 }
@@ -69,14 +72,13 @@ fn feature(object: &Outline, class: Option<&str>, mpp_um: Option<f64>) -> Featur
         OutlineKind::Tile => "tile",
         OutlineKind::Core => "tma_core",
     };
-    let classification = match class {
-        Some(CLASS) => Some(json!({ "name": CLASS, "color": COLOUR })),
-        Some(class) => Some(json!({ "name": class })),
-        None => None,
-    };
+    let classification = classification(class);
     let mut metadata = JsonObject::new();
     if let Some(mpp) = mpp_um {
         metadata.insert("mpp_um".into(), mpp.to_string().into());
+    }
+    if let Some(status) = &object.status {
+        metadata.insert("status".into(), status.clone().into());
     }
     let mut properties = JsonObject::new();
     properties.insert("objectType".into(), json!(kind));
@@ -96,6 +98,36 @@ fn feature(object: &Outline, class: Option<&str>, mpp_um: Option<f64>) -> Featur
     Feature {
         id: Some(geojson::feature::Id::String(id.unwrap_or_else(|| outline_id(&object.polygons)))),
         geometry: Some(geometry(&object.polygons).into()),
+        properties: Some(properties),
+        bbox: None,
+        foreign_members: None,
+    }
+}
+
+/// A class as QuPath writes it.
+fn classification(class: Option<&str>) -> Option<serde_json::Value> {
+    match class? {
+        CLASS => Some(json!({ "name": CLASS, "color": COLOUR })),
+        class => Some(json!({ "name": class })),
+    }
+}
+
+/// A line as an annotation; QuPath keeps its width among the metadata, as text.
+fn line_feature(line: &DrawnLine) -> Feature {
+    let mut metadata = JsonObject::new();
+    if let Some(width) = line.width_um {
+        metadata.insert("width_um".into(), width.to_string().into());
+    }
+    let mut properties = JsonObject::new();
+    properties.insert("objectType".into(), json!("annotation"));
+    if let Some(classification) = classification(line.class.as_deref()) {
+        properties.insert("classification".into(), classification);
+    }
+    properties.insert("isLocked".into(), json!(false));
+    properties.insert("metadata".into(), metadata.into());
+    Feature {
+        id: Some(geojson::feature::Id::String(outline_id(&[vec![line.points.clone()]]))),
+        geometry: Some(line_geometry(&line.points).into()),
         properties: Some(properties),
         bbox: None,
         foreign_members: None,

@@ -4,7 +4,7 @@ use geojson::GeometryValue;
 use sha2::{Digest as _, Sha256};
 
 use super::validity::polygons_are_valid;
-use crate::raster::Polygon;
+use crate::raster::{Point, Polygon};
 
 /// Decimals of a written coordinate.
 const DECIMALS: u32 = 2;
@@ -43,6 +43,16 @@ pub fn geometry(polygons: &[Polygon]) -> GeometryValue {
             GeometryValue::new_multi_polygon(written)
         }
     }
+}
+
+/// A line with two decimals. GeoJSON asks for two points at least, so a single one stands twice.
+pub(super) fn line_geometry(points: &[Point]) -> GeometryValue {
+    let round = |v: f64| (v * steps(DECIMALS)).round() / steps(DECIMALS);
+    let mut written: Vec<[f64; 2]> = points.iter().map(|p| [round(p.x), round(p.y)]).collect();
+    if let [only] = written[..] {
+        written.push(only);
+    }
+    GeometryValue::new_line_string(written)
 }
 
 fn decimals_for(polygons: &[Polygon]) -> u32 {

@@ -42,6 +42,6 @@ pub use geojson_writer::{write_geojson, write_regions};
 pub use geometry::{geometry, outline_id};
 #[cfg(not(target_arch = "wasm32"))]
 pub use imagescope_writer::write_imagescope;
-pub use read::{Outline, OutlineKind, Outlines, read_outlines};
+pub use read::{DrawnLine, Outline, OutlineKind, Outlines, read_outlines, read_outlines_and_lines};
 pub use trace::trace_labels;
 pub use validity::polygons_are_valid;

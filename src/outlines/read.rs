@@ -11,7 +11,7 @@ use super::text::text_of;
 use super::validity::MAX_COORDINATE_PX;
 use super::xml::read_xml;
 use crate::error::{Error, Result, Warnings, counted, listed};
-use crate::raster::{Polygon, Ring, polygon_area};
+use crate::raster::{Point, Polygon, Ring, polygon_area};
 
 /// Most vertices read from a file.
 pub(super) const MAX_VERTICES: usize = 20_000_000;
@@ -49,6 +49,8 @@ pub struct Outline {
     pub name: Option<String>,
     /// Its colour in the file: red, green, blue.
     pub colour: Option<[u8; 3]>,
+    /// What this program's results state of it: `model`, `accepted`, `added` or `rejected`.
+    pub status: Option<String>,
     /// What it stands for.
     pub kind: OutlineKind,
     /// Its parts.
@@ -59,7 +61,7 @@ impl Outline {
     /// An object of one ring.
     pub(super) fn of_ring(kind: OutlineKind, ring: Ring) -> Self {
         let polygons = vec![vec![ring]];
-        Self { id: None, class: None, name: None, colour: None, kind, polygons }
+        Self { id: None, class: None, name: None, colour: None, status: None, kind, polygons }
     }
 
     /// Area of all parts, square pixels.
@@ -87,11 +89,32 @@ impl Outline {
     }
 }
 
+/// A line, which encloses nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DrawnLine {
+    /// Its class in the file.
+    pub class: Option<String>,
+    /// Its width, micrometres, where the file states it.
+    pub width_um: Option<f64>,
+    /// From one end to the other, at least one.
+    pub points: Vec<Point>,
+}
+
+/// What becomes of lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lines {
+    /// They are left out, with a note.
+    LeaveOut,
+    Keep,
+}
+
 /// The objects of a file.
 #[derive(Debug, Clone, Default)]
 pub struct Outlines {
     /// In the order of the file.
     pub objects: Vec<Outline>,
+    /// The lines of GeoJSON, in the order of the file; only those who ask for them get them.
+    pub lines: Vec<DrawnLine>,
     /// Micrometres per pixel, where the file states it.
     pub mpp_um: Option<f64>,
     /// What was unusual and what was done about it.
@@ -116,6 +139,18 @@ pub struct Outlines {
 /// [`Error::Malformed`] for a broken file, [`Error::Unsupported`] for one of another format, named
 /// where it is known, [`Error::Limit`] for absurd counts.
 pub fn read_outlines(bytes: &[u8]) -> Result<Outlines> {
+    read(bytes, Lines::LeaveOut)
+}
+
+/// The same with the lines of GeoJSON, which others leave out.
+///
+/// # Errors
+/// As [`read_outlines`].
+pub fn read_outlines_and_lines(bytes: &[u8]) -> Result<Outlines> {
+    read(bytes, Lines::Keep)
+}
+
+fn read(bytes: &[u8], lines: Lines) -> Result<Outlines> {
     if let Some(error) = foreign_outlines(bytes) {
         return Err(error);
     }
@@ -123,7 +158,7 @@ pub fn read_outlines(bytes: &[u8]) -> Result<Outlines> {
     let start = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{1E}');
     let mut outlines = match start.chars().next() {
         Some('<') => read_xml(start)?,
-        Some('{' | '[') => read_geojson(start)?,
+        Some('{' | '[') => read_geojson(start, lines)?,
         None => return Err(Error::malformed("The file is empty")),
         Some(_) => {
             return Err(super::foreign::foreign_text(start).unwrap_or_else(|| {
@@ -168,6 +203,11 @@ impl Outlines {
             object.polygons.retain(|polygon| !polygon.is_empty());
         }
         self.objects.retain(|object| !object.polygons.is_empty());
+        let lines = self.lines.len();
+        let is_pixel = |p: &Point| p.x.abs() <= MAX_COORDINATE_PX && p.y.abs() <= MAX_COORDINATE_PX;
+        self.lines.retain(|line| line.points.iter().all(is_pixel));
+        far += lines - self.lines.len();
+        self.lines.retain(|line| !line.points.is_empty());
         if far > 0 {
             self.notes.note(format!(
                 "{} coordinates that no image reaches: left out; are they in pixels?",

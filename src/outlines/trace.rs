@@ -64,6 +64,7 @@ pub fn trace_labels(labels: &LabelMap) -> Outlines {
             class: None,
             name: None,
             colour: None,
+            status: None,
             kind: OutlineKind::Detection,
             polygons: grouped_rings(rings),
         });

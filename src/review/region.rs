@@ -83,6 +83,7 @@ impl From<&NamedRegion> for Outline {
             class: region.class.clone(),
             name: Some(region.name.clone()),
             colour: region.colour,
+            status: None,
             kind: OutlineKind::Annotation,
             polygons: region.polygons.clone(),
         }

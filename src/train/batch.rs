@@ -30,6 +30,8 @@ pub(super) struct Batch {
     /// Target probabilities of each classified pixel, `[pixel][class]`, where teachers contribute;
     /// else empty.
     pub soft_targets: Vec<f32>,
+    /// Share of each classified pixel in the loss; empty where all have the same.
+    pub shares: Vec<f64>,
 }
 
 /// Where a window goes.
@@ -65,7 +67,13 @@ pub(super) fn gather_windows(
 impl Batch {
     /// Patches of 3×55×55 values and the class of each centre.
     pub(super) fn of_patches(patches: Vec<f32>, classes: Vec<usize>) -> Self {
-        Self { square_px: 1, windows: patches, classes, soft_targets: Vec::new() }
+        Self {
+            square_px: 1,
+            windows: patches,
+            classes,
+            soft_targets: Vec::new(),
+            shares: Vec::new(),
+        }
     }
 
     /// Gathers the windows of `samples`, each augmented by its own seed, and their classes out of
@@ -84,7 +92,7 @@ impl Batch {
             parts.push(GatheredClasses { sample, classes });
         }
         for_each_part(parts, |square| square.fill(targets, square_px, augmentation));
-        Self { square_px, windows, classes, soft_targets: Vec::new() }
+        Self { square_px, windows, classes, soft_targets: Vec::new(), shares: Vec::new() }
     }
 
     /// The same without augmentation.
@@ -100,6 +108,14 @@ impl Batch {
     /// Number of windows.
     pub(super) fn len(&self) -> usize {
         self.classes.len() / (self.square_px * self.square_px)
+    }
+
+    /// Share of a classified pixel in the loss; 0 beyond the batch.
+    pub(super) fn share(&self, pixel: usize) -> f64 {
+        if self.shares.is_empty() {
+            return 1.0 / self.classes.len() as f64;
+        }
+        self.shares.get(pixel).copied().unwrap_or(0.0)
     }
 
     /// Target of a classified pixel; none beyond the batch.

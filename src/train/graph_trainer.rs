@@ -237,14 +237,15 @@ impl GraphTrainer {
         head: Head,
         grads: &mut Vec<AlignedBuffer>,
     ) -> f64 {
-        let share = 1.0 / batch.len() as f64;
         let mut sum = 0.0;
         for (group, logits) in values[self.output.blob].iter().enumerate() {
             let mut gradient = self.pool.take_zeroed(self.output.positions);
             let classes = self.output.positions;
-            let mut loss = GroupLoss { logits, gradient: &mut gradient, classes, head, share };
+            let mut loss = GroupLoss { logits, gradient: &mut gradient, classes, head, share: 0.0 };
             for patch in 0..PATCH_BATCH {
-                let Some(target) = batch.target(group * PATCH_BATCH + patch) else { break };
+                let pixel = group * PATCH_BATCH + patch;
+                let Some(target) = batch.target(pixel) else { break };
+                loss.share = batch.share(pixel);
                 sum += loss.add(0, patch, target);
             }
             grads.push(gradient);

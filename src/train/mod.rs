@@ -29,6 +29,8 @@ mod optimiser;
 mod recipe;
 mod run;
 mod sequential_trainer;
+mod teach;
+mod teach_windows;
 mod teachers;
 #[cfg(not(target_arch = "wasm32"))]
 mod trainer;
@@ -43,11 +45,15 @@ pub use checkpoint::{Checkpoint, TrainProgress};
 pub use compute::{Compute, TrainBackend, replay};
 #[cfg(not(target_arch = "wasm32"))]
 pub use device::{TrainAdapter, adapters, open};
-pub use extend::with_border_class;
+pub use extend::{with_border_class, with_nucleus_type};
 pub use filter_response::measure_filters;
 pub use init::RevivedUnits;
 pub use optimiser::Moments;
 pub use recipe::{DeadUnitOptions, Recipe, Schedule, is_single};
 pub use run::{EpochLog, StepLog, TrainJob, TrainRun, TrainedModel};
+pub use teach::{
+    TaughtImage, TaughtLayers, TaughtModel, TeachJob, TeachRecipe, TeachRun, TeachStep, teach,
+};
+pub use teach_windows::{TeachWindow, teach_windows};
 #[cfg(not(target_arch = "wasm32"))]
 pub use trainer::{Event, TrainData, TrainOutcome, Trainer, rescue_path};

@@ -199,6 +199,15 @@ impl SequentialTrainer {
         strides
     }
 
+    /// Whether a layer sees the whole of its input at once.
+    #[must_use]
+    pub(super) fn is_fully_connected(&self, name: &str) -> bool {
+        self.layers.iter().any(|layer| match layer {
+            Layer::Weighted(layer) => layer.name == name && layer.is_fully_connected(),
+            Layer::MaxPool { .. } => false,
+        })
+    }
+
     /// Names of the layers with weights, in order.
     #[must_use]
     pub(super) fn weighted_layers(&self) -> Vec<String> {
@@ -464,20 +473,19 @@ impl SequentialTrainer {
         grad: &mut Vec<AlignedBuffer>,
     ) -> f64 {
         let Some(last) = activations.last() else { return 0.0 };
-        let share = 1.0 / batch.classes.len() as f64;
         let square = batch.square_px * batch.square_px;
         let positions = last.side * last.side;
         let mut sum = 0.0;
         for (fragment, logits) in last.fragments.iter().enumerate() {
             let mut gradient = self.pool.take_zeroed(self.classes * positions);
-            let mut loss =
-                GroupLoss { logits, gradient: &mut gradient, classes: self.classes, head, share };
+            let classes = self.classes;
+            let mut loss = GroupLoss { logits, gradient: &mut gradient, classes, head, share: 0.0 };
             for position in 0..positions {
                 let pixel = self.square_pixel(fragment, position, last.side, batch.square_px);
                 for window in 0..PATCH_BATCH {
-                    let Some(target) = batch.target((first + window) * square + pixel) else {
-                        continue;
-                    };
+                    let pixel = (first + window) * square + pixel;
+                    let Some(target) = batch.target(pixel) else { continue };
+                    loss.share = batch.share(pixel);
                     sum += loss.add(position, window, target);
                 }
             }

@@ -1,5 +1,5 @@
 //! `cargo xtask bench segment|train|slide|web [--json]`: benchmarks against other programs (peers),
-//! which are set up first.
+//! which are set up first. `cargo xtask bench teach`: what a few corrections bring.
 
 use std::process::Command;
 
@@ -25,7 +25,8 @@ pub fn bench(name: Option<&str>, rest: &[String]) -> Result<()> {
             slide_page(rest)
         }
         Some("web") => web(rest),
-        _ => Err("Name a benchmark: segment, train, slide or web".into()),
+        Some("teach") => teach(rest),
+        _ => Err("Name a benchmark: segment, train, slide, web or teach".into()),
     }
 }
 
@@ -40,6 +41,14 @@ fn train(rest: &[String]) -> Result<()> {
 
 fn slide(rest: &[String]) -> Result<()> {
     with_python("slide", &["openslide-python", "openslide-bin"], "openslide", rest)
+}
+
+/// Teaching has no peer.
+fn teach(rest: &[String]) -> Result<()> {
+    let mut arguments = vec!["bench", "--quiet", "--package", "prunella"];
+    arguments.extend(["--features", TEST_FEATURES, "--bench", "teach", "--"]);
+    arguments.extend(rest.iter().map(String::as_str));
+    run(&mut cargo(&arguments))
 }
 
 /// The page against onnxruntime-web.

@@ -1,0 +1,496 @@
+//! What a person marked in images: `finetune --labels`, `evaluate --labels`, `data check FILE`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+
+use super::CommandOutcome;
+use super::engine::{EngineArguments, ImageRunner, ViewArguments};
+use super::output::{Output, stop_flag};
+use super::output_files::check_outputs;
+use super::segment::is_slide;
+use super::train::save_or_rescue;
+use crate::dataset::{
+    LEFT_OUT, LabelMark, LabelScale, PIXEL_SIZES_UM, SparseLabels, SparseTargets, UNKNOWN,
+    tissue_crops,
+};
+use crate::error::{Error, ErrorContext as _, Result, counted, listed};
+use crate::instances::label_nuclei;
+use crate::metrics::{PixelCounts, PixelScores, match_objects};
+use crate::model::{Model, sha256_hex};
+use crate::picture::read_picture;
+use crate::platform::{read_file, seconds};
+use crate::raster::{DecodeLimits, PixelGrid, RgbImage, StainMatching, StainMode, StainStatistics};
+use crate::slide::{FileSource, SlideReader};
+use crate::train::{
+    TaughtImage, TaughtModel, TeachJob, TeachRecipe, TeachWindow, teach, teach_windows,
+    with_border_class, with_nucleus_type,
+};
+use crate::whole_slide::Sampling;
+
+/// Largest file of an image or of marks.
+const MAX_FILE_BYTES: u64 = 2_000_000_000;
+/// Width of the border of nuclei where a model has the class and states no width, micrometres.
+const BORDER_UM: f64 = 0.75;
+/// Most types that a message names.
+const MAX_NAMED: usize = 5;
+
+/// Marks and the images that they belong to.
+#[derive(Debug, Args)]
+pub(super) struct LabelArguments {
+    /// What a person marked in an image, instead of tiles whose every pixel is labelled: GeoJSON,
+    /// as QuPath exports annotations. Outlines are nuclei, of the class background or other none;
+    /// lines are strokes; what lies in a Region* is complete; the rest is unknown. Give --image
+    /// with each.
+    #[arg(long, value_name = "GEOJSON", requires = "image", conflicts_with = "data")]
+    pub labels: Vec<PathBuf>,
+    /// The image or slide that --labels belong to, in the same order. Of slides only what lies
+    /// around marks is read.
+    #[arg(long, value_name = "IMAGE", requires = "labels")]
+    pub image: Vec<PathBuf>,
+    /// Pixel size of the images with --labels, micrometres [default: what each file states].
+    #[arg(long, value_name = "UM", requires = "labels")]
+    pub image_mpp: Option<f64>,
+    /// Take marks of every class for nuclei of one type, instead of telling the classes apart.
+    #[arg(long, requires = "labels")]
+    pub one_type: bool,
+}
+
+/// How a model learns from marks.
+#[derive(Debug, Args)]
+pub(super) struct TeachArguments {
+    /// With --labels: steps of learning.
+    #[arg(long, default_value_t = TeachRecipe::DEFAULT.steps, requires = "labels")]
+    steps: u64,
+    /// With --labels: weight of pixels that nobody marked, where the model stays as it was,
+    /// relative to marked ones. More changes less.
+    #[arg(
+        long,
+        default_value_t = TeachRecipe::DEFAULT.distill,
+        requires = "labels",
+        value_name = "WEIGHT"
+    )]
+    keep: f64,
+}
+
+/// An image with marks, of which the parts around the marks are read.
+struct MarkedImage {
+    name: String,
+    /// Empty for a slide.
+    sha256: String,
+    labels: SparseLabels,
+    mpp_um: f64,
+    windows: Vec<MarkedWindow>,
+}
+
+/// A part of an image at the model's pixel size, in the colours that the network reads.
+struct MarkedWindow {
+    window: TeachWindow,
+    grid: PixelGrid,
+    image: RgbImage,
+}
+
+impl LabelArguments {
+    /// Whether there are any.
+    pub(super) fn are_given(&self) -> bool {
+        !self.labels.is_empty()
+    }
+
+    /// The files that are read.
+    fn files(&self) -> Vec<PathBuf> {
+        [self.labels.clone(), self.image.clone()].concat()
+    }
+
+    /// Reads all pairs as a model sees them.
+    fn read(&self, model: &Model, stain: StainMode, output: Output) -> Result<Vec<MarkedImage>> {
+        if self.labels.len() != self.image.len() {
+            return Err(Error::invalid(format!(
+                "{} --labels and {} --image: give each file of marks its image",
+                self.labels.len(),
+                self.image.len()
+            )));
+        }
+        if self.image_mpp.is_some_and(|mpp| !PIXEL_SIZES_UM.contains(&mpp)) {
+            return Err(Error::invalid(format!(
+                "The pixel size (--image-mpp) must be between {} and {} µm",
+                PIXEL_SIZES_UM.start(),
+                PIXEL_SIZES_UM.end()
+            )));
+        }
+        let model_mpp = model.card().mpp_um;
+        let stain = &model.card().stain_matching(stain);
+        let mut images = Vec::with_capacity(self.image.len());
+        for (labels, image) in self.labels.iter().zip(&self.image) {
+            let labels = self.read_labels(labels, output)?;
+            let read = if is_slide(image) {
+                self.read_slide(image, labels, model_mpp, stain)
+            } else {
+                self.read_image(image, labels, model_mpp, stain, output)
+            };
+            images.push(read.at(image)?);
+        }
+        Ok(images)
+    }
+
+    fn read_labels(&self, path: &Path, output: Output) -> Result<SparseLabels> {
+        let (labels, notes) = SparseLabels::read(&read_file(path, MAX_FILE_BYTES)?).at(path)?;
+        for note in &notes.notes {
+            output.remark(&format!("{}: {note}", path.display()));
+        }
+        if labels.marks.is_empty() {
+            return Err(Error::mismatch("The file has no marks").at(path));
+        }
+        Ok(if self.one_type { labels.without_types() } else { labels })
+    }
+
+    fn read_slide(
+        &self,
+        path: &Path,
+        labels: SparseLabels,
+        model_mpp: f64,
+        stain: &StainMatching,
+    ) -> Result<MarkedImage> {
+        let reader = SlideReader::open(Box::new(FileSource::open(path)?))?;
+        let mpp_um = self.image_mpp.or(reader.slide.mpp_um).ok_or_else(|| {
+            Error::mismatch("The slide does not state its pixel size; --image-mpp does")
+        })?;
+        let sampling = Sampling::new(&reader.slide, mpp_um, model_mpp)?;
+        let mut windows = Vec::new();
+        for window in teach_windows(&labels, sampling.scale, sampling.width(), sampling.height())? {
+            let rect = sampling.needs(window.block);
+            let pixels = reader.region(sampling.level, rect.x, rect.y, rect.width, rect.height)?;
+            let image = sampling.apply(pixels, window.block)?;
+            windows.push(MarkedWindow::new(window, sampling.scale, image));
+        }
+        match_stain(&mut windows, stain);
+        Ok(MarkedImage { name: name_of(path), sha256: String::new(), labels, mpp_um, windows })
+    }
+
+    fn read_image(
+        &self,
+        path: &Path,
+        labels: SparseLabels,
+        model_mpp: f64,
+        stain: &StainMatching,
+        output: Output,
+    ) -> Result<MarkedImage> {
+        let bytes = read_file(path, MAX_FILE_BYTES)?;
+        let picture = read_picture(&bytes, DecodeLimits::default())?;
+        let name = name_of(path);
+        for note in &picture.notes.notes {
+            output.remark(&format!("{name}: {note}"));
+        }
+        let stated = picture.pixel_size_um.map(|size| size.mean());
+        let mpp_um = self.image_mpp.or(stated).unwrap_or_else(|| {
+            output.remark(&format!(
+                "{name}: the pixel size is not known and taken to be the model's, {model_mpp} µm; \
+                 --image-mpp states it"
+            ));
+            model_mpp
+        });
+        let whole = picture.image;
+        let sampling = Sampling::of_image((whole.width(), whole.height()), mpp_um, model_mpp)?;
+        let mut windows = Vec::new();
+        for window in teach_windows(&labels, sampling.scale, sampling.width(), sampling.height())? {
+            let rect = sampling.needs(window.block);
+            let (row, column) = (rect.y.max(0).cast_unsigned(), rect.x.max(0).cast_unsigned());
+            let pixels = whole.crop(row, column, rect.width, rect.height);
+            let image = sampling.apply(pixels, window.block)?;
+            windows.push(MarkedWindow::new(window, sampling.scale, image));
+        }
+        match_stain(&mut windows, stain);
+        Ok(MarkedImage { name, sha256: sha256_hex(&bytes), labels, mpp_um, windows })
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Gives all windows of an image the colours that the network reads.
+fn match_stain(windows: &mut [MarkedWindow], stain: &StainMatching) {
+    let statistics = StainStatistics::of(windows.iter().map(|window| &window.image));
+    if let Some(lut) = stain.lut(statistics) {
+        for window in windows {
+            window.image = lut.apply(&window.image);
+        }
+    }
+}
+
+impl MarkedWindow {
+    fn new(window: TeachWindow, scale: f64, image: RgbImage) -> Self {
+        let grid = PixelGrid {
+            left: window.block.column as f64 * scale,
+            top: window.block.row as f64 * scale,
+            step: scale,
+            width: window.block.width,
+            height: window.block.height,
+        };
+        Self { window, grid, image }
+    }
+
+    fn targets(&self, of: &MarkedImage, model: &Model) -> Result<SparseTargets> {
+        let card = model.card();
+        let scale = LabelScale {
+            classes: &card.classes,
+            mpp_um: of.mpp_um,
+            border_um: card.border_um.unwrap_or(BORDER_UM),
+        };
+        of.labels.draw(&self.grid, &scale)
+    }
+}
+
+/// What `finetune --labels` does.
+pub(super) struct TeachRequest<'a> {
+    pub model: &'a Path,
+    pub out: &'a Path,
+    pub labels: &'a LabelArguments,
+    pub settings: &'a TeachArguments,
+    /// Width of a border class that the model is to get.
+    pub border_um: Option<f64>,
+    pub seed: u64,
+    pub licence: Option<&'a str>,
+}
+
+/// `prunella finetune --labels`.
+pub(super) fn finetune_on_labels(
+    request: &TeachRequest<'_>,
+    output: Output,
+) -> Result<CommandOutcome> {
+    let recipe = TeachRecipe {
+        steps: request.settings.steps,
+        distill: request.settings.keep,
+        seed: request.seed,
+        ..TeachRecipe::DEFAULT
+    };
+    recipe.validate()?;
+    let mut read = request.labels.files();
+    read.push(request.model.to_path_buf());
+    check_outputs(&[request.out.to_path_buf()], &read)?;
+    let mut start = Model::load(request.model)?;
+    if let Some(border_um) = request.border_um {
+        if !start.card().has_border() {
+            start = with_border_class(&start)?;
+        }
+        start.card_mut().border_um = Some(border_um);
+    }
+    let marked = request.labels.read(&start, StainMode::Auto, output)?;
+    let start = with_types(start, &marked, output)?;
+    let mut images = Vec::new();
+    for image in &marked {
+        for window in &image.windows {
+            images.push(TaughtImage {
+                name: image.name.clone(),
+                sha256: image.sha256.clone(),
+                targets: window.targets(image, &start)?,
+                image: window.image.clone(),
+                inside: window.window.inside,
+            });
+        }
+    }
+    let mut rehearsal = Vec::new();
+    for crop in tissue_crops::training()? {
+        rehearsal.push(crop.at_pixel_size(start.card().mpp_um)?.image);
+    }
+    let job = TeachJob { start: &start, images: &images, rehearsal: &rehearsal, recipe: &recipe };
+    let bar = output.bar(recipe.steps, "Teaching");
+    let began = seconds();
+    let mut taught = teach(job, &mut |step| {
+        bar.set_position(step.done);
+        bar.set_message(format!("loss {:.4}", step.loss));
+        !stop_flag().load(Ordering::Relaxed)
+    })?;
+    bar.finish_and_clear();
+    if let Some(licence) = request.licence {
+        taught.model.card_mut().licence = Some(licence.to_owned());
+    }
+    save_or_rescue(&taught.model, request.out)?;
+    report(&taught, request.out, seconds() - began, output)
+}
+
+/// The model with the types of nuclei that marks name and it does not know.
+fn with_types(model: Model, marked: &[MarkedImage], output: Output) -> Result<Model> {
+    let mut model = model;
+    let mut added = Vec::new();
+    for name in marked.iter().flat_map(|image| image.labels.types()) {
+        if !model.card().classes.iter().any(|class| class.name == name) {
+            model = with_nucleus_type(&model, &name)?;
+            added.push(name);
+        }
+    }
+    if !added.is_empty() {
+        output.remark(&format!(
+            "The model learns {} of nuclei: {}. --one-type takes all marks for nuclei of one type",
+            counted(added.len(), "new type", "new types"),
+            listed(&added, MAX_NAMED)
+        ));
+    }
+    Ok(model)
+}
+
+fn report(
+    taught: &TaughtModel,
+    out: &Path,
+    seconds: f64,
+    output: Output,
+) -> Result<CommandOutcome> {
+    let TaughtModel { model, best_step, held_back_loss, learned, held_back } = taught;
+    let mut text = format!(
+        "{}: learned from {} in {seconds:.1} s",
+        out.display(),
+        counted(*learned, "mark or part of one", "marks and parts of marks")
+    );
+    if let Some([before, after]) = held_back_loss {
+        text += &format!(
+            "; the loss of {held_back} that were held back went from {before:.3} to {after:.3} \
+             after step {best_step}"
+        );
+    }
+    let value = json!({
+        "model": out, "fingerprint": model.fingerprint(), "seconds": seconds, "learned": learned,
+        "held_back": held_back, "held_back_loss": held_back_loss, "step": best_step,
+    });
+    output.result(&value, &text)?;
+    Ok(CommandOutcome::Done)
+}
+
+/// Scores of a model on marks.
+#[derive(Debug, Serialize)]
+struct MarkScores {
+    image: String,
+    /// Marked pixels.
+    marked_px: u64,
+    pixels: PixelScores,
+    /// Nuclei that are marked.
+    nuclei: usize,
+    /// Those that are found with an IoU above 0.5.
+    found: usize,
+    /// Objects that are found where background is marked.
+    false_objects: usize,
+}
+
+/// `prunella evaluate --labels`.
+pub(super) fn evaluate_labels(
+    model: &Path,
+    arguments: &LabelArguments,
+    engine: &EngineArguments,
+    views: ViewArguments,
+    output: Output,
+) -> Result<CommandOutcome> {
+    let model = Arc::new(Model::load(model)?);
+    let marked = arguments.read(&model, engine.stain, output)?;
+    let segmenter = engine.open(Arc::clone(&model), output)?;
+    // The windows have the colours already.
+    let how = EngineArguments { stain: StainMode::Keep, ..engine.clone() };
+    let runner = ImageRunner { segmenter: &segmenter, how: &how, views, output };
+    let mut scores = Vec::with_capacity(marked.len());
+    let mut all = PixelCounts::default();
+    for image in &marked {
+        let (score, counts) = score(image, &runner)?;
+        all = all.plus(counts);
+        scores.push(score);
+    }
+    let mut text = format!("{:<28} marked px   sens   prec   Dice    acc  found  false\n", "image");
+    let score = |value: Option<f64>| value.map_or("–".to_owned(), |v| format!("{v:.3}"));
+    for row in &scores {
+        let found = format!("{}/{}", row.found, row.nuclei);
+        text += &format!(
+            "{:<28} {:>9} {:>6} {:>6} {:>6} {:>6} {found:>6} {:>6}\n",
+            row.image,
+            row.marked_px,
+            score(row.pixels.sensitivity),
+            score(row.pixels.precision),
+            score(row.pixels.dice),
+            score(row.pixels.accuracy),
+            row.false_objects
+        );
+    }
+    output.result(&json!({ "all": all.scores(), "images": scores }), &text)?;
+    Ok(CommandOutcome::Done)
+}
+
+fn score(image: &MarkedImage, runner: &ImageRunner<'_>) -> Result<(MarkScores, PixelCounts)> {
+    let model = runner.segmenter.model();
+    let threshold = runner.how.pixel_threshold();
+    let parameters = runner.how.instances(model);
+    let mut counts = PixelCounts::default();
+    let mut scores = MarkScores {
+        image: image.name.clone(),
+        marked_px: 0,
+        pixels: counts.scores(),
+        nuclei: 0,
+        found: 0,
+        false_objects: 0,
+    };
+    for window in &image.windows {
+        // A model that tells fewer types apart is scored on nuclei.
+        let untyped = MarkedImage {
+            labels: image.labels.clone().without_types(),
+            name: String::new(),
+            sha256: String::new(),
+            mpp_um: image.mpp_um,
+            windows: Vec::new(),
+        };
+        let targets = window.targets(image, model).or_else(|_| window.targets(&untyped, model))?;
+        let map = runner.run(&window.image, &image.name)?.map;
+        let (labels, _) = label_nuclei(&map, &parameters)?;
+        let mut on_background: BTreeMap<u32, [u64; 2]> = BTreeMap::new();
+        let pixels = targets.classes.data().iter().zip(map.nucleus().data()).zip(labels.data());
+        for ((&class, &probability), &label) in pixels {
+            let is_known = class != UNKNOWN && class != LEFT_OUT;
+            if is_known {
+                counts.add_probability(probability, class > 0, threshold);
+                scores.marked_px += 1;
+            }
+            if label > 0 {
+                let [background, whole] = on_background.entry(label).or_default();
+                *background += u64::from(is_known && class == 0);
+                *whole += 1;
+            }
+        }
+        scores.false_objects +=
+            on_background.values().filter(|[background, whole]| 2 * background > *whole).count();
+        let matching = match_objects(&labels, &targets.nuclei)?;
+        scores.found += matching.matched.len();
+        scores.nuclei += matching.matched.len() + matching.missed.len();
+    }
+    scores.pixels = counts.scores();
+    Ok((scores, counts))
+}
+
+/// Whether `data check` is asked about a file of marks.
+pub(super) fn is_marks_file(path: &Path) -> bool {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    matches!(ending.as_deref(), Some("geojson" | "json")) && path.is_file()
+}
+
+/// `prunella data check FILE`.
+pub(super) fn check_marks(path: &Path, output: Output) -> Result<CommandOutcome> {
+    let (labels, notes) = SparseLabels::read(&read_file(path, MAX_FILE_BYTES)?).at(path)?;
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for mark in &labels.marks {
+        let what = match mark {
+            LabelMark::Stroke { class, .. } => format!("strokes of {class}"),
+            LabelMark::Nucleus { class: None, .. } => "nuclei".to_owned(),
+            LabelMark::Nucleus { class: Some(class), .. } => format!("nuclei of {class}"),
+            LabelMark::Background { .. } => "areas of background".to_owned(),
+            LabelMark::Complete { .. } => "complete frames".to_owned(),
+            LabelMark::Ignored { .. } => "ignored areas".to_owned(),
+        };
+        *counts.entry(what).or_default() += 1;
+    }
+    let mut text = format!("{}\n", counted(labels.marks.len(), "mark", "marks"));
+    for (what, count) in &counts {
+        text += &format!("  {count:>6} {what}\n");
+    }
+    for note in &notes.notes {
+        text += &format!("{note}\n");
+    }
+    output.result(&json!({ "file": path, "marks": counts, "notes": notes.notes }), &text)?;
+    Ok(if labels.marks.is_empty() { CommandOutcome::Nothing } else { CommandOutcome::Done })
+}

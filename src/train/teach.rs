@@ -1,0 +1,1100 @@
+//! Teaching: a trained model learns from the few pixels that a person marked. A run is a state
+//! machine without files and threads of its own, as [`TrainRun`](super::TrainRun) is.
+//!
+//! Every step has squares around marks and squares from anywhere. The target of a marked pixel is
+//! its class; that of every other pixel is what the model said before (knowledge distillation,
+//! Hinton et al. 2015, from the model to itself), so that it changes where it was corrected and
+//! stays elsewhere. Classes with few marked pixels weigh more.
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, augmentation_seed};
+use super::gradients::Gradients;
+use super::optimiser::AdamW;
+use super::recipe::Schedule;
+use super::sequential_trainer::SequentialTrainer;
+use crate::dataset::{
+    Augmentation, ClassMap, LEFT_OUT, Permutation, SparseTargets, UNKNOWN, Window,
+    augmented_window, plain_window, window_classes,
+};
+use crate::engine::{Block, Control, SegmentOptions, segment};
+use crate::error::{Error, Result};
+use crate::instances::probability_to_u8;
+use crate::model::{ClassRole, HistoryStep, Model, PATCH_PX, TileHash, TrainingStep, Weights};
+use crate::platform::{for_each_part, mix, on_pool};
+use crate::raster::{Plane, ProbabilityMaps, RgbImage};
+
+/// Share of a class, of all pixels that are marked, below which its weight rises no more.
+const LEAST_CLASS_SHARE: f64 = 0.02;
+/// Marks of a class, or parts of large ones, from which on some are held back.
+const LEAST_PARTS_TO_HOLD_BACK: usize = 10;
+
+/// Which layers learn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaughtLayers {
+    /// All of them.
+    #[default]
+    All,
+    /// The fully connected ones.
+    FullyConnected,
+    /// The last one.
+    Last,
+}
+
+/// Every setting that decides what a model is taught, besides the marks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TeachRecipe {
+    /// Steps of the optimiser.
+    pub steps: u64,
+    /// Squares in a step.
+    pub squares: usize,
+    /// Side of a square, pixels; a multiple of the network's pooling strides together.
+    pub square_px: usize,
+    /// Share of the squares that lie around marks, 0 to 1.
+    pub marked_share: f64,
+    /// Highest learning rate of the schedule.
+    pub learning_rate: f64,
+    /// The learning rate over the steps.
+    pub schedule: Schedule,
+    /// Weight of the pixels without marks, together, where marked ones together have 1 and both
+    /// cover the same area.
+    pub distill: f64,
+    /// How that weight grows with the area without marks: at 1 in proportion, so that a pixel
+    /// weighs the same however few marks there are, at 0 not at all.
+    pub area_power: f64,
+    /// Weight of the pixels of images for rehearsal, together, relative to those without marks.
+    pub rehearse: f64,
+    /// How much less the pixels count of which the model was not sure before: their weight is
+    /// |2p − 1| to this power, where p is the probability of nucleus.
+    pub certainty: f64,
+    /// How far the weights of rare classes rise: at 0 every marked pixel has the same, at 1 every
+    /// class has the same. Pixels without marks are balanced as much, by whether the model said
+    /// nucleus: else corrections in tissue without nuclei would make it forget what nuclei are.
+    pub balance: f64,
+    /// Which layers learn.
+    pub layers: TaughtLayers,
+    /// How squares are varied.
+    pub augmentation: Augmentation,
+    /// Share of the learned weights in the taught model; the rest are those before, which forgets
+    /// less (Wortsman et al. 2022).
+    pub blend: f32,
+    /// Share of the marks that are not learned and decide when to stop, 0 to 0.5.
+    pub held_back: f64,
+    /// Steps between two looks at the marks that are held back.
+    pub check_every: u64,
+    /// Decides squares, their order and their variations.
+    pub seed: u64,
+}
+
+impl TeachRecipe {
+    /// Chosen by measurement, see `docs/teach.md`.
+    pub const DEFAULT: Self = Self {
+        steps: 40,
+        squares: 32,
+        square_px: 16,
+        marked_share: 0.5,
+        learning_rate: 1e-3,
+        schedule: Schedule::OneCycle,
+        distill: 1.0,
+        area_power: 1.0,
+        rehearse: 1.0,
+        certainty: 2.0,
+        balance: 0.5,
+        layers: TaughtLayers::All,
+        augmentation: Augmentation::DEFAULT,
+        blend: 0.5,
+        held_back: 0.2,
+        check_every: 10,
+        seed: 1,
+    };
+
+    /// Refuses numbers that cannot teach.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the number.
+    pub fn validate(&self) -> Result<()> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let not_negative = |value: f64| value.is_finite() && value >= 0.0;
+        let share = |value: f64| (0.0..=1.0).contains(&value);
+        let wrong = match self {
+            Self { steps: 0, .. } => "The number of steps must be positive",
+            Self { squares, .. } if !(2..=4096).contains(squares) => {
+                "The number of squares in a step must be between 2 and 4096"
+            }
+            Self { square_px, .. } if !(1..=64).contains(square_px) => {
+                "The side of the squares must be up to 64 pixels"
+            }
+            Self { learning_rate, .. } if !positive(*learning_rate) => {
+                "The learning rate must be positive"
+            }
+            Self { distill, rehearse, .. }
+                if !not_negative(*distill) || !not_negative(*rehearse) =>
+            {
+                "The weights of unmarked pixels must not be negative"
+            }
+            Self { certainty, area_power, .. }
+                if !not_negative(*certainty) || !not_negative(*area_power) =>
+            {
+                "The powers must not be negative"
+            }
+            Self { balance, marked_share, .. } if !share(*balance) || !share(*marked_share) => {
+                "The share of squares around marks and the balance of classes must lie between 0 \
+                 and 1"
+            }
+            Self { blend, .. } if !share(f64::from(*blend)) => {
+                "The share of the learned weights must lie between 0 and 1"
+            }
+            Self { held_back, .. } if !(0.0..=0.5).contains(held_back) => {
+                "At most half of the marks can be held back"
+            }
+            Self { check_every: 0, .. } => "The steps between two checks must be positive",
+            _ => return Ok(()),
+        };
+        Err(Error::invalid(wrong))
+    }
+}
+
+impl Default for TeachRecipe {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// A part of an image with marks, at the model's pixel size and in the colours that the network
+/// reads.
+#[derive(Debug, Clone)]
+pub struct TaughtImage {
+    /// Of the whole image, for the model's card.
+    pub name: String,
+    /// SHA-256 of the image's file, hexadecimal; empty where it is not known.
+    pub sha256: String,
+    /// RGB.
+    pub image: RgbImage,
+    /// Of the same size.
+    pub targets: SparseTargets,
+    /// Pixels whose surroundings the image shows; towards edges of the whole image all of them.
+    pub inside: Block,
+}
+
+/// What is taught, to which model, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct TeachJob<'a> {
+    /// The model before.
+    pub start: &'a Model,
+    /// Images with marks.
+    pub images: &'a [TaughtImage],
+    /// Images without marks, of tissue that the model must not forget.
+    pub rehearsal: &'a [RgbImage],
+    /// Every number that decides the result.
+    pub recipe: &'a TeachRecipe,
+}
+
+/// One step of teaching.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TeachStep {
+    /// Steps done.
+    pub done: u64,
+    /// Steps of the whole run.
+    pub total: u64,
+    /// Mean loss of the step's squares before it, nats.
+    pub loss: f64,
+    /// Mean loss of the marks that are held back, where they were looked at after the step, nats.
+    pub held_back_loss: Option<f64>,
+}
+
+/// A taught model.
+#[derive(Debug, Clone)]
+pub struct TaughtModel {
+    /// Its card records marks and recipe.
+    pub model: Model,
+    /// Steps after which the weights were taken.
+    pub best_step: u64,
+    /// Mean loss of the marks that are held back, before and after, nats; none where none are.
+    pub held_back_loss: Option<[f64; 2]>,
+    /// Nuclei, strokes and parts of areas that were learned.
+    pub learned: usize,
+    /// Those that were held back.
+    pub held_back: usize,
+}
+
+/// Teaches a model to the end of the recipe. `on_step` sees every step and goes on as long as it
+/// returns true.
+///
+/// # Errors
+/// [`Error::Cancelled`] when told to stop; those of [`TeachRun`].
+pub fn teach(
+    job: TeachJob<'_>,
+    on_step: &mut dyn FnMut(&TeachStep) -> bool,
+) -> Result<TaughtModel> {
+    let mut run = TeachRun::begin(job)?;
+    while !run.is_done() {
+        if !on_step(&run.step()?) {
+            return Err(Error::Cancelled { after: "the model is as it was before".to_owned() });
+        }
+    }
+    run.finish()
+}
+
+/// An image to draw squares from.
+struct Source<'a> {
+    image: &'a RgbImage,
+    /// Class of each pixel, [`UNKNOWN`], or [`LEFT_OUT`].
+    targets: ClassMap,
+    /// Probabilities of all classes but the first, 0 to 255, as the model said before.
+    before: Vec<Plane<u8>>,
+    /// Mean probability of nucleus, 0 to 1, as the model said before.
+    nucleus_share: f64,
+    inside: Block,
+}
+
+/// A part of a mark: its pixels in one of the images.
+struct MarkPart {
+    source: usize,
+    /// Row · width + column, at least one.
+    pixels: Vec<u32>,
+}
+
+/// A square of one of the images.
+#[derive(Debug, Clone, Copy)]
+struct Square {
+    source: usize,
+    row: usize,
+    column: usize,
+    seed: u64,
+}
+
+/// A run between two steps.
+pub struct TeachRun<'a> {
+    job: TeachJob<'a>,
+    network: SequentialTrainer,
+    sources: Vec<Source<'a>>,
+    /// Number of sources with marks; the others are for rehearsal.
+    marked_sources: usize,
+    learned: Vec<MarkPart>,
+    held_back: Option<HeldBack>,
+    /// By class.
+    class_weights: Vec<f64>,
+    /// Weight of all pixels without marks, relative to those with.
+    unmarked_weight: f64,
+    /// The same for background and nucleus, in images with marks and those for rehearsal.
+    unmarked_balance: [[f64; 2]; 2],
+    weights: Weights,
+    optimiser: AdamW,
+    steps: u64,
+    best: Option<BestWeights>,
+}
+
+/// What decides when to stop: marks that are not learned, and pixels without marks.
+struct HeldBack {
+    parts: usize,
+    /// A square around the middle of each part, then squares from anywhere.
+    batch: Batch,
+    before: HeldBackLoss,
+}
+
+/// Losses by the shares of a step, nats.
+#[derive(Debug, Clone, Copy, Default)]
+struct HeldBackLoss {
+    /// Mean of the marks.
+    marks: f64,
+    /// Of pixels without marks, by their weight.
+    others: f64,
+}
+
+struct BestWeights {
+    weights: Weights,
+    step: u64,
+    loss: HeldBackLoss,
+}
+
+impl HeldBackLoss {
+    fn total(&self) -> f64 {
+        self.marks + self.others
+    }
+}
+
+impl<'a> TeachRun<'a> {
+    /// Asks the model what it says of the images, and chooses the marks that are held back.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a network that is no chain of layers; [`Error::Mismatch`] for
+    /// images that are too small or have no marks; those of the recipe and the engine.
+    pub fn begin(job: TeachJob<'a>) -> Result<Self> {
+        let TeachJob { start, images, rehearsal, recipe } = job;
+        recipe.validate()?;
+        let network = SequentialTrainer::new(start.graph()).ok_or_else(|| {
+            Error::unsupported("Only DCNNs are taught; this model is another network")
+        })?;
+        let step = network.square_step();
+        if !recipe.square_px.is_multiple_of(step) {
+            return Err(Error::invalid(format!(
+                "The side of the squares must be a multiple of {step}"
+            )));
+        }
+        let mut sources = Vec::with_capacity(images.len() + rehearsal.len());
+        let mut parts = Vec::new();
+        for TaughtImage { image, targets, inside, .. } in images {
+            parts.extend(mark_parts(sources.len(), targets, *inside));
+            sources.push(Source::new(start, image, targets.classes.clone(), *inside)?);
+        }
+        for image in rehearsal {
+            let (width, height) = (image.width(), image.height());
+            let inside = Block { row: 0, column: 0, width, height };
+            let unknown = Plane::filled(width, height, UNKNOWN);
+            sources.push(Source::new(start, image, unknown, inside)?);
+        }
+        for source in &sources {
+            source.check(recipe.square_px)?;
+        }
+        let mut run = Self {
+            job,
+            network,
+            sources,
+            marked_sources: images.len(),
+            learned: parts,
+            held_back: None,
+            class_weights: Vec::new(),
+            unmarked_weight: 0.0,
+            unmarked_balance: [[1.0; 2]; 2],
+            weights: start.weights().clone(),
+            optimiser: AdamW::new(start.graph(), 0.0),
+            steps: 0,
+            best: None,
+        };
+        if run.learned.is_empty() {
+            return Err(Error::mismatch(
+                "No mark lies inside the image, so that there is nothing to learn",
+            ));
+        }
+        run.hold_back();
+        run.weigh();
+        Ok(run)
+    }
+
+    /// Steps done.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Whether all steps are done.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.steps >= self.job.recipe.steps
+    }
+
+    /// Sets a share of the marks aside, seeded, where there are enough.
+    fn hold_back(&mut self) {
+        let recipe = self.job.recipe;
+        let parts = self.learned.len();
+        let count = (parts as f64 * recipe.held_back).floor() as usize;
+        if parts < LEAST_PARTS_TO_HOLD_BACK || count == 0 {
+            return;
+        }
+        let order = Permutation::new(parts as u64, mix(recipe.seed ^ 0x48_45_4C_44));
+        let mut kept = Vec::with_capacity(parts);
+        let mut aside = Vec::with_capacity(count);
+        for (index, part) in std::mem::take(&mut self.learned).into_iter().enumerate() {
+            let is_aside = order.get(index as u64) < count as u64;
+            if is_aside { aside.push(part) } else { kept.push(part) }
+        }
+        self.learned = kept;
+        let mut batch = self.held_back_batch(&aside);
+        // What is held back must not be learned from squares around other marks either.
+        for MarkPart { source, pixels } in &aside {
+            let targets = self.sources[*source].targets.data_mut();
+            for &pixel in pixels {
+                targets[pixel as usize] = LEFT_OUT;
+            }
+        }
+        self.weigh();
+        self.add_squares_without_marks(&mut batch);
+        let before = self.loss_of(&batch);
+        self.best = Some(BestWeights { weights: self.weights.clone(), step: 0, loss: before });
+        self.held_back = Some(HeldBack { parts: count, batch, before });
+    }
+
+    /// A square around the middle pixel of each part, as it is. Every part has the same share.
+    fn held_back_batch(&self, parts: &[MarkPart]) -> Batch {
+        let square_px = self.job.recipe.square_px;
+        let mut squares = Vec::with_capacity(parts.len());
+        let mut part_of = Vec::with_capacity(parts.len());
+        for part in parts {
+            let width = self.sources[part.source].targets.width();
+            let middle = part.pixels[part.pixels.len() / 2] as usize;
+            let (row, column) = (middle / width, middle % width);
+            squares.push(self.square_around(part.source, row, column, 0));
+            part_of.push(part);
+        }
+        let mut batch = self.gather(&squares, Augmentation::NONE);
+        let area = square_px * square_px;
+        let mut shares = vec![0.0; batch.classes.len()];
+        for (index, (square, part)) in squares.iter().zip(part_of).enumerate() {
+            let width = self.sources[part.source].targets.width();
+            let mut own = Vec::new();
+            for pixel in 0..area {
+                let row = square.row + pixel / square_px;
+                let column = square.column + pixel % square_px;
+                // Pixels of a part are in the order of the rows.
+                if part.pixels.binary_search(&((row * width + column) as u32)).is_ok() {
+                    own.push(index * area + pixel);
+                }
+            }
+            for &pixel in &own {
+                shares[pixel] = 1.0 / (own.len() * parts.len()) as f64;
+            }
+        }
+        batch.shares = shares;
+        batch
+    }
+
+    /// Weights of pixels with marks and without.
+    fn weigh(&mut self) {
+        let recipe = self.job.recipe;
+        self.class_weights = self.balanced_weights();
+        self.unmarked_weight = recipe.distill * self.unmarked_ratio().powf(recipe.area_power);
+        let (marked, rehearsal) = self.sources.split_at(self.marked_sources);
+        self.unmarked_balance =
+            [marked, rehearsal].map(|sources| nucleus_balance(sources, recipe.balance));
+    }
+
+    /// Adds as many squares from anywhere as a step has, with their shares in it.
+    fn add_squares_without_marks(&self, batch: &mut Batch) {
+        let recipe = self.job.recipe;
+        let mut squares = Vec::with_capacity(recipe.squares);
+        for index in 0..recipe.squares {
+            let seed = augmentation_seed(recipe.seed ^ 0x53_54_4F_50, 0, index);
+            squares.push(self.square_anywhere(index, seed));
+        }
+        let mut others = self.gather(&squares, Augmentation::NONE);
+        self.share_out(&squares, &mut others);
+        for (share, class) in others.shares.iter_mut().zip(&others.classes) {
+            if *class < self.network.classes() {
+                *share = 0.0;
+            }
+        }
+        batch.windows.extend(others.windows);
+        batch.classes.extend(others.classes);
+        batch.soft_targets.extend(others.soft_targets);
+        batch.shares.extend(others.shares);
+    }
+
+    /// Pixels without marks to one with.
+    fn unmarked_ratio(&self) -> f64 {
+        let marked: usize = self.learned.iter().map(|part| part.pixels.len()).sum();
+        let all: usize = self.sources[..self.marked_sources]
+            .iter()
+            .map(|source| source.inside.width * source.inside.height)
+            .sum();
+        all.saturating_sub(marked).max(1) as f64 / marked.max(1) as f64
+    }
+
+    /// Weights of the classes of marked pixels: the rarer, the larger.
+    fn balanced_weights(&self) -> Vec<f64> {
+        let mut counts = vec![0.0f64; self.network.classes()];
+        let mut total = 0.0;
+        for MarkPart { source, pixels } in &self.learned {
+            let targets = self.sources[*source].targets.data();
+            for &pixel in pixels {
+                if let Some(count) = counts.get_mut(usize::from(targets[pixel as usize])) {
+                    *count += 1.0;
+                    total += 1.0;
+                }
+            }
+        }
+        let balance = self.job.recipe.balance;
+        counts.iter().map(|count| (count / total).max(LEAST_CLASS_SHARE).powf(-balance)).collect()
+    }
+
+    /// One optimiser step.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when the loss is no longer finite.
+    pub fn step(&mut self) -> Result<TeachStep> {
+        let recipe = self.job.recipe;
+        let squares = self.next_squares();
+        let mut batch = self.gather(&squares, recipe.augmentation);
+        self.share_out(&squares, &mut batch);
+        let head = self.job.start.card().head;
+        let Gradients { loss, mut arrays, .. } =
+            on_pool(|| self.network.gradients(&self.weights, &batch, head));
+        self.check_finite(loss)?;
+        arrays.retain(|name, _| self.learns(name));
+        let done = self.steps as f64 / recipe.steps as f64;
+        let rate = recipe.learning_rate * recipe.schedule.factor(done);
+        self.optimiser.step(&mut self.weights, &arrays, rate);
+        self.steps += 1;
+        let held_back_loss = self.look_at_held_back()?;
+        Ok(TeachStep { done: self.steps, total: recipe.steps, loss, held_back_loss })
+    }
+
+    fn learns(&self, array: &str) -> bool {
+        let layers = self.network.weighted_layers();
+        let layer = array.rsplit_once('.').map_or(array, |(layer, _)| layer);
+        match self.job.recipe.layers {
+            TaughtLayers::All => true,
+            TaughtLayers::FullyConnected => self.network.is_fully_connected(layer),
+            TaughtLayers::Last => layers.last().is_some_and(|last| last == layer),
+        }
+    }
+
+    fn look_at_held_back(&mut self) -> Result<Option<f64>> {
+        let recipe = self.job.recipe;
+        let Some(held_back) = &self.held_back else { return Ok(None) };
+        if !self.steps.is_multiple_of(recipe.check_every) && !self.is_done() {
+            return Ok(None);
+        }
+        let loss = self.loss_of(&held_back.batch);
+        self.check_finite(loss.total())?;
+        if self.best.as_ref().is_none_or(|best| loss.total() < best.loss.total()) {
+            self.best = Some(BestWeights { weights: self.weights.clone(), step: self.steps, loss });
+        }
+        Ok(Some(loss.marks))
+    }
+
+    /// Loss of a batch by its shares.
+    fn loss_of(&self, batch: &Batch) -> HeldBackLoss {
+        let head = self.job.start.card().head;
+        let mut logits = on_pool(|| self.network.logits(&self.weights, batch));
+        let classes = self.network.classes();
+        let mut loss = HeldBackLoss::default();
+        let targets = batch.soft_targets.chunks_exact(classes);
+        for (pixel, (logits, targets)) in logits.chunks_exact_mut(classes).zip(targets).enumerate()
+        {
+            let share = batch.share(pixel);
+            if share == 0.0 {
+                continue;
+            }
+            head.probabilities(logits);
+            let mut own = 0.0;
+            for (&probability, &target) in logits.iter().zip(targets) {
+                own -= f64::from(target) * f64::from(probability.max(f32::MIN_POSITIVE)).ln();
+            }
+            let is_marked = batch.classes[pixel] < classes;
+            let sum = if is_marked { &mut loss.marks } else { &mut loss.others };
+            *sum += share * own;
+        }
+        loss
+    }
+
+    /// Squares around marks, then squares from anywhere. Every mark comes once before any comes
+    /// again.
+    fn next_squares(&self) -> Vec<Square> {
+        let recipe = self.job.recipe;
+        let marked = (recipe.squares as f64 * recipe.marked_share).round() as usize;
+        let parts = self.learned.len() as u64;
+        let mut squares = Vec::with_capacity(recipe.squares);
+        for index in 0..recipe.squares {
+            let seed = augmentation_seed(recipe.seed, self.steps, index);
+            if index < marked {
+                let number = self.steps * marked as u64 + index as u64;
+                let order = Permutation::new(parts, mix(recipe.seed) ^ mix(number / parts + 1));
+                let part = &self.learned[order.get(number % parts) as usize];
+                squares.push(self.square_on(part, seed));
+            } else {
+                squares.push(self.square_anywhere(index - marked, seed));
+            }
+        }
+        squares
+    }
+
+    /// A square that holds a pixel of a mark somewhere.
+    fn square_on(&self, part: &MarkPart, seed: u64) -> Square {
+        let side = self.job.recipe.square_px as u64;
+        let width = self.sources[part.source].targets.width();
+        let random = mix(seed ^ 0x4D_41_52_4B);
+        let pixel = part.pixels[(random % part.pixels.len() as u64) as usize] as usize;
+        let place = mix(random);
+        let half = self.job.recipe.square_px / 2;
+        let row = pixel / width + half;
+        let column = pixel % width + half;
+        let row = row.saturating_sub((place % side) as usize);
+        let column = column.saturating_sub((place / side % side) as usize);
+        self.square_around(part.source, row, column, seed)
+    }
+
+    /// The square with a pixel in its middle, or as near as the image allows.
+    fn square_around(&self, source: usize, row: usize, column: usize, seed: u64) -> Square {
+        let side = self.job.recipe.square_px;
+        let Block { row: top, column: left, width, height } = self.sources[source].inside;
+        let row = row.saturating_sub(side / 2).clamp(top, top + height - side);
+        let column = column.saturating_sub(side / 2).clamp(left, left + width - side);
+        Square { source, row, column, seed }
+    }
+
+    /// A square of any image: images with marks and those for rehearsal in turn, each by its area.
+    fn square_anywhere(&self, index: usize, seed: u64) -> Square {
+        let all = self.sources.len();
+        let is_rehearsal = index % 2 == 1 && self.marked_sources < all;
+        let range = if is_rehearsal { self.marked_sources..all } else { 0..self.marked_sources };
+        let area = |source: &Source<'_>| (source.inside.width * source.inside.height) as u64;
+        let total: u64 = self.sources[range.clone()].iter().map(area).sum();
+        let random = mix(seed ^ 0x41_4E_59);
+        let mut at = random % total.max(1);
+        let mut source = range.start;
+        while at >= area(&self.sources[source]) && source + 1 < range.end {
+            at -= area(&self.sources[source]);
+            source += 1;
+        }
+        let Block { row, column, width, .. } = self.sources[source].inside;
+        let row = row + at as usize / width;
+        let column = column + at as usize % width;
+        self.square_around(source, row, column, seed)
+    }
+
+    /// Windows and targets of squares. The class of a pixel without a label is beyond those of the
+    /// network.
+    fn gather(&self, squares: &[Square], augmentation: Augmentation) -> Batch {
+        let square_px = self.job.recipe.square_px;
+        let classes = self.network.classes();
+        let area = square_px * square_px;
+        let window_len = 3 * (PATCH_PX - 1 + square_px).pow(2);
+        let mut windows = vec![0.0; squares.len() * window_len];
+        let mut labels = vec![0; squares.len() * area];
+        let mut soft_targets = vec![0.0; squares.len() * area * classes];
+        let mut parts = Vec::with_capacity(squares.len());
+        for (((square, window), labels), soft_targets) in squares
+            .iter()
+            .zip(windows.chunks_exact_mut(window_len))
+            .zip(labels.chunks_exact_mut(area))
+            .zip(soft_targets.chunks_exact_mut(area * classes))
+        {
+            let source = &self.sources[square.source];
+            parts.push(GatheredSquare { source, square, window, labels, soft_targets });
+        }
+        on_pool(|| for_each_part(parts, |part| part.fill(square_px, augmentation)));
+        Batch { square_px, windows, classes: labels, soft_targets, shares: Vec::new() }
+    }
+
+    /// Gives every pixel of squares its share of the loss.
+    fn share_out(&self, squares: &[Square], batch: &mut Batch) {
+        let unknown = usize::from(UNKNOWN);
+        let area = batch.square_px * batch.square_px;
+        let is_rehearsal = |pixel: usize| squares[pixel / area].source >= self.marked_sources;
+        let mut marked = 0.0;
+        let mut unmarked = 0usize;
+        let mut rehearsed = 0usize;
+        for (pixel, &class) in batch.classes.iter().enumerate() {
+            match self.class_weights.get(class) {
+                Some(weight) => marked += weight,
+                None if class != unknown => {}
+                None if is_rehearsal(pixel) => rehearsed += 1,
+                None => unmarked += 1,
+            }
+        }
+        let per_unmarked = self.unmarked_weight / unmarked.max(1) as f64;
+        let per_rehearsed =
+            self.unmarked_weight * self.job.recipe.rehearse / rehearsed.max(1) as f64;
+        let classes = self.network.classes();
+        let certainty = self.job.recipe.certainty;
+        let mut shares = Vec::with_capacity(batch.classes.len());
+        let targets = batch.soft_targets.chunks_exact(classes);
+        for (pixel, (&class, target)) in batch.classes.iter().zip(targets).enumerate() {
+            let background = f64::from(target[0]);
+            let sure = (2.0 * background - 1.0).abs().powf(certainty);
+            let [of_background, of_nucleus] =
+                self.unmarked_balance[usize::from(is_rehearsal(pixel))];
+            let own = sure * (background * of_background + (1.0 - background) * of_nucleus);
+            shares.push(match self.class_weights.get(class) {
+                Some(weight) => weight / marked,
+                None if class != unknown => 0.0,
+                None if is_rehearsal(pixel) => per_rehearsed * own,
+                None => per_unmarked * own,
+            });
+        }
+        batch.shares = shares;
+    }
+
+    /// The taught model: of all weights that were looked at those with the least loss on the marks
+    /// that are held back, else the last.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] where weights are no longer finite.
+    pub fn finish(self) -> Result<TaughtModel> {
+        let TeachJob { start, images, recipe, .. } = self.job;
+        let mut best_step = self.steps;
+        let mut weights = self.weights;
+        let mut held_back_loss = None;
+        if let (Some(best), Some(held_back)) = (self.best, &self.held_back) {
+            best_step = best.step;
+            weights = best.weights;
+            held_back_loss = Some([held_back.before.marks, best.loss.marks]);
+        }
+        blend(start.weights(), recipe.blend, &mut weights);
+        if weights.values().flat_map(|array| &array.data).any(|value| !value.is_finite()) {
+            return Err(not_finite(recipe));
+        }
+        let mut model = start.with_weights(weights)?;
+        let card = model.card_mut();
+        card.parent = Some(start.fingerprint());
+        card.metrics.clear();
+        let mut names: Vec<String> = images.iter().map(|image| image.name.clone()).collect();
+        names.dedup();
+        card.history.push(HistoryStep::Train(TrainingStep {
+            recipe: serde_json::json!({ "teach": recipe }),
+            tiles: names,
+            device: "CPU (32 windows side by side)".to_owned(),
+            teachers: Some(vec![start.fingerprint()]),
+            last_epoch: serde_json::json!({ "step": best_step, "held_back_loss": held_back_loss }),
+            ..TrainingStep::default()
+        }));
+        for TaughtImage { name, sha256, .. } in images {
+            let is_known = card.data.iter().any(|known| known.sha256 == *sha256);
+            if !sha256.is_empty() && !is_known {
+                card.data.push(TileHash {
+                    name: name.clone(),
+                    sha256: sha256.clone(),
+                    labels_sha256: String::new(),
+                });
+            }
+        }
+        Ok(TaughtModel {
+            model,
+            best_step,
+            held_back_loss,
+            learned: self.learned.len(),
+            held_back: self.held_back.map_or(0, |held_back| held_back.parts),
+        })
+    }
+
+    fn check_finite(&self, loss: f64) -> Result<()> {
+        if loss.is_finite() { Ok(()) } else { Err(not_finite(self.job.recipe)) }
+    }
+}
+
+/// Weights of background and nucleus where nobody marked: the rarer, the larger; of mean 1 over all
+/// pixels.
+fn nucleus_balance(sources: &[Source<'_>], balance: f64) -> [f64; 2] {
+    let area = |source: &Source<'_>| (source.image.width() * source.image.height()) as f64;
+    let total: f64 = sources.iter().map(area).sum();
+    if total == 0.0 {
+        return [1.0; 2];
+    }
+    let nucleus: f64 = sources.iter().map(|source| area(source) * source.nucleus_share).sum();
+    let share = (nucleus / total).clamp(LEAST_CLASS_SHARE, 1.0 - LEAST_CLASS_SHARE);
+    let shares = [1.0 - share, share];
+    let weights = shares.map(|share| share.powf(-balance));
+    let mean = weights[0] * shares[0] + weights[1] * shares[1];
+    weights.map(|weight| weight / mean)
+}
+
+/// Moves learned weights back towards those before; `share` of the way remains.
+fn blend(before: &Weights, share: f32, learned: &mut Weights) {
+    for (learned, before) in learned.values_mut().zip(before.values()) {
+        for (value, before) in learned.data.iter_mut().zip(&before.data) {
+            *value = before + (*value - before) * share;
+        }
+    }
+}
+
+fn not_finite(recipe: &TeachRecipe) -> Error {
+    Error::malformed(format!(
+        "The loss is no longer a number; the model stays as it was. Try a smaller learning rate \
+         than {}",
+        recipe.learning_rate
+    ))
+}
+
+impl<'a> Source<'a> {
+    fn new(model: &Model, image: &'a RgbImage, targets: ClassMap, inside: Block) -> Result<Self> {
+        if !targets.same_size(image) {
+            return Err(Error::mismatch("Marks and image differ in size"));
+        }
+        let maps = segment(model, image, SegmentOptions::default(), &Control::default())?;
+        let nucleus = maps.nucleus().data();
+        let sum: f64 = nucleus.iter().map(|probability| f64::from(*probability)).sum();
+        let nucleus_share = sum / nucleus.len() as f64;
+        Ok(Self { image, targets, before: class_bytes(model, &maps), nucleus_share, inside })
+    }
+
+    fn check(&self, square_px: usize) -> Result<()> {
+        let Block { row, column, width, height } = self.inside;
+        let fits = row + height <= self.image.height() && column + width <= self.image.width();
+        if width < square_px || height < square_px || !fits {
+            return Err(Error::mismatch(format!(
+                "Around a mark the image shows {width}×{height} pixels; to learn from it \
+                 {square_px}×{square_px} are needed"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The probability of every class but the first, 0 to 255, from what an engine says.
+fn class_bytes(model: &Model, maps: &ProbabilityMaps) -> Vec<Plane<u8>> {
+    let nucleus = maps.nucleus();
+    let interior = maps.interior();
+    let mut types = maps.types().iter();
+    let mut planes = Vec::new();
+    for class in model.card().classes.iter().skip(1) {
+        let plane = match class.role {
+            ClassRole::Border => {
+                let mut border = nucleus.clone();
+                for (value, inside) in border.data_mut().iter_mut().zip(interior.data()) {
+                    *value = (*value - inside).max(0.0);
+                }
+                border
+            }
+            _ => types.next().unwrap_or(interior).clone(),
+        };
+        planes.push(plane.map(probability_to_u8));
+    }
+    planes
+}
+
+/// Parts of marks, each with its pixels in the order of the rows, inside of `inside`.
+fn mark_parts(source: usize, targets: &SparseTargets, inside: Block) -> Vec<MarkPart> {
+    let mut parts = Vec::new();
+    for _ in 0..targets.count {
+        parts.push(MarkPart { source, pixels: Vec::new() });
+    }
+    for row in inside.row..inside.row + inside.height {
+        for column in inside.column..inside.column + inside.width {
+            let part = targets.parts.get(row, column) as usize;
+            if part > 0 {
+                let pixel = row * targets.parts.width() + column;
+                parts[part - 1].pixels.push(pixel as u32);
+            }
+        }
+    }
+    parts.retain(|part| !part.pixels.is_empty());
+    parts
+}
+
+/// Where the input and targets of a square go.
+struct GatheredSquare<'a> {
+    source: &'a Source<'a>,
+    square: &'a Square,
+    window: &'a mut [f32],
+    labels: &'a mut [usize],
+    /// `[pixel][class]`.
+    soft_targets: &'a mut [f32],
+}
+
+impl GatheredSquare<'_> {
+    fn fill(self, square_px: usize, augmentation: Augmentation) {
+        let &Square { row, column, seed, .. } = self.square;
+        let Source { image, targets, before, .. } = self.source;
+        let context = Window::context(row, column, square_px);
+        if augmentation == Augmentation::NONE {
+            plain_window(image, context, self.window);
+        } else {
+            augmented_window(image, context, augmentation, seed, self.window);
+        }
+        let square = Window::inside(row, column, square_px);
+        window_classes(targets, square, augmentation, seed, self.labels);
+        let classes = before.len() + 1;
+        let mut bytes = vec![0; self.labels.len()];
+        for (index, plane) in before.iter().enumerate() {
+            window_classes(plane, square, augmentation, seed, &mut bytes);
+            for (target, &byte) in self.soft_targets.chunks_exact_mut(classes).zip(&bytes) {
+                target[index + 1] = byte as f32 / 255.0;
+            }
+        }
+        for (target, &label) in self.soft_targets.chunks_exact_mut(classes).zip(&*self.labels) {
+            if label < classes {
+                target.fill(0.0);
+                target[label] = 1.0;
+            } else {
+                let others: f32 = target[1..].iter().sum();
+                target[0] = (1.0 - others).max(0.0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::{LabelMark, LabelScale, SparseLabels, phantom};
+    use crate::model::{PixelClass, dccn, dcnn};
+    use crate::raster::{PixelGrid, Point, Polygon};
+
+    fn small() -> Model {
+        Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model")
+    }
+
+    fn recipe() -> TeachRecipe {
+        TeachRecipe {
+            steps: 6,
+            squares: 12,
+            square_px: 8,
+            check_every: 2,
+            learning_rate: 2e-3,
+            blend: 1.0,
+            ..TeachRecipe::DEFAULT
+        }
+    }
+
+    fn rectangle(x: f64, y: f64, side: f64) -> Vec<Polygon> {
+        let corners = [(0.0, 0.0), (side, 0.0), (side, side), (0.0, side)];
+        vec![vec![corners.map(|(dx, dy)| Point { x: x + dx, y: y + dy }).to_vec()]]
+    }
+
+    /// The upper left quarter is nucleus, the lower right one is none.
+    fn quarters() -> SparseLabels {
+        let nucleus = LabelMark::Nucleus { class: None, polygons: rectangle(0.0, 0.0, 48.0) };
+        let background = LabelMark::Background { polygons: rectangle(48.0, 48.0, 48.0) };
+        SparseLabels { marks: vec![nucleus, background] }
+    }
+
+    fn image(labels: &SparseLabels, classes: &[PixelClass]) -> TaughtImage {
+        let image = phantom::tile(96, 96, 1).image;
+        let grid = PixelGrid { left: 0.0, top: 0.0, step: 1.0, width: 96, height: 96 };
+        let scale = LabelScale { classes, mpp_um: 0.25, border_um: 0.75 };
+        TaughtImage {
+            name: "phantom".into(),
+            sha256: "00".into(),
+            image,
+            targets: labels.draw(&grid, &scale).expect("targets"),
+            inside: Block { row: 0, column: 0, width: 96, height: 96 },
+        }
+    }
+
+    fn taught(start: &Model, images: &[TaughtImage], recipe: &TeachRecipe) -> Result<TaughtModel> {
+        teach(TeachJob { start, images, rehearsal: &[], recipe }, &mut |_| true)
+    }
+
+    fn nucleus(model: &Model, image: &TaughtImage) -> Plane<f32> {
+        let maps = segment(model, &image.image, SegmentOptions::default(), &Control::default());
+        maps.expect("maps").into_nucleus()
+    }
+
+    #[test]
+    fn marks_are_learned_and_what_nobody_marked_stays() {
+        let start = small();
+        let images = [image(&quarters(), &start.card().classes)];
+        let before = nucleus(&start, &images[0]);
+        let change = |distill: f64| {
+            let recipe =
+                TeachRecipe { steps: 30, distill, area_power: 0.0, certainty: 0.0, ..recipe() };
+            let after = taught(&start, &images, &recipe).expect("taught");
+            assert_eq!(after.best_step, 30, "too few marks to hold some back");
+            let after = nucleus(&after.model, &images[0]);
+            let mut loss = [0.0f64; 2];
+            let mut elsewhere = 0.0f64;
+            for ((&class, &before), &after) in
+                images[0].targets.classes.data().iter().zip(before.data()).zip(after.data())
+            {
+                if class == UNKNOWN {
+                    elsewhere += f64::from((after - before).abs());
+                } else {
+                    let wrong = |p: f32| f64::from((p - f32::from(class)).abs());
+                    loss[0] += wrong(before);
+                    loss[1] += wrong(after);
+                }
+            }
+            assert!(distill > 0.0 || loss[1] < loss[0], "{loss:?}");
+            elsewhere
+        };
+        let free = change(0.0);
+        let kept = change(10.0);
+        assert!(kept < 0.7 * free, "{kept} of {free}");
+    }
+
+    #[test]
+    fn the_same_marks_and_seed_teach_the_same_on_any_number_of_threads() {
+        let start = small();
+        let images = [image(&quarters(), &start.card().classes)];
+        let on = |threads: usize, recipe: &TeachRecipe| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
+            let result = pool.install(|| taught(&start, &images, recipe));
+            result.expect("taught").model.weights().clone()
+        };
+        let recipe = TeachRecipe { squares: 40, steps: 3, ..recipe() };
+        let one = on(1, &recipe);
+        assert_ne!(&one, start.weights());
+        assert!(on(3, &recipe) == one);
+        assert!(on(1, &TeachRecipe { seed: 2, ..recipe }) != one);
+    }
+
+    #[test]
+    fn layers_that_do_not_learn_keep_their_weights() {
+        let start = small();
+        let images = [image(&quarters(), &start.card().classes)];
+        for (layers, fixed) in [
+            (TaughtLayers::FullyConnected, &["conv1", "conv2", "conv3"][..]),
+            (TaughtLayers::Last, &["conv1", "conv2", "conv3", "fc1"]),
+        ] {
+            let after = taught(&start, &images, &TeachRecipe { layers, ..recipe() });
+            let after = after.expect("taught").model;
+            for layer in ["conv1", "conv2", "conv3", "fc1", "fc2"] {
+                let name = format!("{layer}.weight");
+                let is_same = after.array(&name) == start.array(&name);
+                assert_eq!(is_same, fixed.contains(&layer), "{layer}");
+            }
+        }
+    }
+
+    #[test]
+    fn some_of_many_marks_are_held_back_and_decide_which_weights_stay() {
+        let start = small();
+        let mut labels = SparseLabels::default();
+        for i in 0..20 {
+            let polygons = rectangle(f64::from(i % 5) * 19.0, f64::from(i / 5) * 24.0, 14.0);
+            labels.marks.push(LabelMark::Nucleus { class: None, polygons });
+        }
+        let images = [image(&labels, &start.card().classes)];
+        let after = taught(&start, &images, &recipe()).expect("taught");
+        assert_eq!((after.learned, after.held_back), (16, 4));
+        let [before, best] = after.held_back_loss.expect("losses");
+        assert!(best <= before);
+        assert!(after.best_step.is_multiple_of(2));
+        let card = after.model.card();
+        assert_eq!(card.parent, Some(start.fingerprint()));
+        assert!(card.data.iter().any(|data| data.name == "phantom"));
+        let none = TeachRecipe { held_back: 0.0, ..recipe() };
+        assert_eq!(taught(&start, &images, &none).expect("taught").held_back_loss, None);
+    }
+
+    #[test]
+    fn three_classes_are_taught_and_rehearsed() {
+        let start = crate::train::with_border_class(&small()).expect("model");
+        let images = [image(&quarters(), &start.card().classes)];
+        assert!(images[0].targets.classes.data().contains(&2), "no border");
+        let rehearsal = [phantom::tile(64, 64, 3).image];
+        let recipe = recipe();
+        let job =
+            TeachJob { start: &start, images: &images, rehearsal: &rehearsal, recipe: &recipe };
+        let mut losses = Vec::new();
+        let after = teach(job, &mut |step| {
+            losses.push(step.loss);
+            true
+        });
+        assert_ne!(after.expect("taught").model.weights(), start.weights());
+        assert_eq!(losses.len(), 6);
+        assert!(losses.iter().all(|loss| loss.is_finite() && *loss > 0.0));
+    }
+
+    #[test]
+    fn what_cannot_be_taught_is_refused_and_a_stop_is_heard() {
+        let start = small();
+        let images = [image(&quarters(), &start.card().classes)];
+        let other = Model::random(dccn(5, 7, 3, [6, 5, 9], 2), 1).expect("model");
+        assert!(matches!(taught(&other, &images, &recipe()), Err(Error::Unsupported(_))));
+        let far = LabelMark::Background { polygons: rectangle(500.0, 500.0, 9.0) };
+        let far = [image(&SparseLabels { marks: vec![far] }, &start.card().classes)];
+        let message = taught(&start, &far, &recipe()).expect_err("no mark").to_string();
+        assert!(message.contains("nothing to learn"), "{message}");
+        let mut small = images[0].clone();
+        small.inside = Block { row: 90, column: 90, width: 6, height: 6 };
+        assert!(taught(&start, &[small], &recipe()).is_err());
+        for bad in [
+            TeachRecipe { steps: 0, ..recipe() },
+            TeachRecipe { square_px: 12, ..recipe() },
+            TeachRecipe { learning_rate: f64::NAN, ..recipe() },
+            TeachRecipe { distill: f64::INFINITY, ..recipe() },
+            TeachRecipe { held_back: 0.9, ..recipe() },
+            TeachRecipe { squares: 1, ..recipe() },
+        ] {
+            assert!(taught(&start, &images, &bad).is_err(), "{bad:?}");
+        }
+        let wild = TeachRecipe { learning_rate: 1e30, steps: 20, ..recipe() };
+        assert!(taught(&start, &images, &wild).is_err(), "no number any more");
+        let recipe = recipe();
+        let job = TeachJob { start: &start, images: &images, rehearsal: &[], recipe: &recipe };
+        let stopped = teach(job, &mut |step| step.done < 2);
+        assert!(matches!(stopped, Err(Error::Cancelled { .. })));
+    }
+}
