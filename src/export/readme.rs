@@ -245,9 +245,8 @@ mod tests {
     #[test]
     fn the_readme_has_front_matter_scores_and_limits() {
         let text = to_readme(&model(), "small");
-        let parts: Vec<&str> = text.splitn(3, "---\n").collect();
-        let [before, front, body] = parts[..] else { panic!("front matter") };
-        assert_eq!(before, "");
+        let text = text.strip_prefix("---\n").expect("front matter");
+        let (front, body) = text.split_once("---\n").expect("text");
         assert!(front.contains("license: \"cc-by-nc-sa-4.0\"\n"), "{front}");
         assert!(front.contains("          value: 0.5124\n"), "{front}");
         assert!(body.contains("| Kumar | 7 | – | 0.800 | 0.512 | – | – |\n"), "{body}");
