@@ -486,7 +486,7 @@ pub(super) fn check_marks(path: &Path, output: Output) -> Result<CommandOutcome>
     }
     let mut text = format!("{}\n", counted(labels.marks.len(), "mark", "marks"));
     for (what, count) in &counts {
-        text += &format!("  {count:>6} {what}\n");
+        text += &format!("  {what}: {count}\n");
     }
     for note in &notes.notes {
         text += &format!("{note}\n");

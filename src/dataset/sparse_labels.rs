@@ -1,13 +1,16 @@
 //! Labels of a few pixels: what a person marked in an image. Pixels without a mark are unknown, not
 //! background.
 //!
-//! | in GeoJSON | is |
-//! |---|---|
-//! | a polygon | a nucleus; its classification is its type |
-//! | a polygon of the class `background` or `other` | no nucleus, such as what was found by mistake |
-//! | a line | a stroke: its class, of the width `width_um` (among QuPath's metadata) |
-//! | a polygon of a class that begins with `Region` and ends in `*` | a frame that is complete: what in it is no nucleus is background |
-//! | a polygon of another class that ends in `*`, such as `Ignore*` | unknown, even in a complete frame |
+//! In GeoJSON:
+//!
+//! - A polygon is a nucleus; its classification is its type.
+//! - A polygon of the class `background` or `other` is no nucleus, such as what was found by
+//!   mistake.
+//! - A line is a stroke: its class, of the width `width_um` (among QuPath's metadata).
+//! - A polygon of a class that begins with `Region` and ends in `*` is a frame that is complete:
+//!   what in it is no nucleus is background.
+//! - A polygon of another class that ends in `*`, such as `Ignore*`, is unknown, even in a complete
+//!   frame.
 //!
 //! Where marks overlap, strokes count before nuclei, nuclei before background, background before
 //! what is ignored, and that before a complete frame. Of strokes and nuclei the later one counts.

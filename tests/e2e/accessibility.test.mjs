@@ -153,9 +153,9 @@ test("after the first visit no network is needed", async () => {
   // A model that is not cached gives a message.
   await page.evaluate(async () => {
     const cache = await caches.open((await caches.keys())[0]);
-    await cache.delete("./models/open-small.safetensors");
+    await cache.delete("./models/open-medium.safetensors");
   });
-  await chooseModel(page, "open-small");
+  await chooseModel(page, "open-medium");
   await page.waitForFunction(() => !document.getElementById("alert").hidden);
   assert.match(await page.textContent("#alert"), /cannot be loaded/);
   assert.equal(await page.isChecked("#model-open-small"), true, "it says which model is used");

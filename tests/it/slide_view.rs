@@ -189,7 +189,7 @@ fn a_script_does_what_a_window_does_and_finds_what_the_command_finds() {
         run_json(&["view", text(&file), "--script", text(&path("tour.jsonl")), "--device", "cpu"]);
     let nuclei = viewed["nuclei"].as_u64().expect("nuclei");
     assert!(nuclei > 30, "{viewed}");
-    let model = root().join("models/open-medium.safetensors");
+    let model = root().join("models/open-small.safetensors");
     let segmented = run_json(&[
         "slide",
         "segment",
