@@ -416,13 +416,6 @@ fn bench(options: &Options, path: &Path) {
                         images.push(taught_image(options, &model, tile, &labels));
                     }
                 }
-                if std::env::var("MARKS").is_ok() {
-                    let of = |class: u8| {
-                        let all = images.iter().flat_map(|image| image.targets.classes.data());
-                        all.filter(|of| **of == class).count()
-                    };
-                    println!("pixels of classes {:?}", [0, 1, 2, 255].map(of));
-                }
                 let recipe = TeachRecipe { seed, ..options.recipe.clone() };
                 let job = TeachJob {
                     start: &model,
@@ -475,7 +468,12 @@ fn bench(options: &Options, path: &Path) {
             }
         }
     }
-    for (k, outcomes) in &all {
+    print_means(path, &all);
+}
+
+/// The means over sources and seeds, by the number of corrections.
+fn print_means(path: &Path, all: &BTreeMap<usize, Vec<Outcome>>) {
+    for (k, outcomes) in all {
         let mean = |value: &dyn Fn(&Outcome) -> f64| {
             outcomes.iter().map(value).sum::<f64>() / outcomes.len() as f64
         };

@@ -7,18 +7,19 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::CommandOutcome;
+use super::export_packages::{write_bioimageio, write_card, write_qupath};
 use super::output::{Output, stop_flag};
 use super::output_files::check_outputs;
 use super::page::{no_page, page_files, page_folder};
 use crate::dataset::phantom;
 use crate::engine::{Control, SegmentOptions, segment};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorContext as _, Result};
 use crate::export::{
-    LinkPrecision, MAX_CHARACTERS, OnnxForm, from_link, quantised, rounded, to_html, to_link,
-    to_onnx,
+    LinkPrecision, MAX_CHARACTERS, OnnxForm, from_link, from_onnx, quantised, rounded, to_html,
+    to_link, to_onnx,
 };
 use crate::metrics::PixelCounts;
-use crate::model::{Architecture, Model, Precision};
+use crate::model::{Architecture, FileLimits, Head, Model, Precision, read_arrays};
 use crate::platform::{read_file, write_atomic};
 
 /// Side of the procedural tile on which a quantised model is compared with the original, pixels.
@@ -26,28 +27,49 @@ const COMPARED_PX: usize = 256;
 /// Grid on which DCCNs are compared: all pixels would take minutes.
 const DCCN_STRIDE: usize = 8;
 
-/// Write a model as ONNX, as a link, as an HTML page or as a smaller model file.
+/// Write a model for other programs, as a link, a page or a smaller file.
+///
+/// Other programs are those that read ONNX, QuPath, Fiji and napari (BioImage Model Zoo), and
+/// Hugging Face.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella export models/open-medium.safetensors --onnx --dense --out nuclei.onnx
   prunella export dccn.safetensors --onnx
+  prunella export models/open-medium.safetensors --qupath qupath-nuclei
+  prunella export models/open-medium.safetensors --bioimageio --out nuclei.zip
+  prunella export models/open-medium.safetensors --card --out README.md
   prunella export smallest.safetensors --link
   prunella export smallest.safetensors --html --out nuclei.html
   prunella export tuned.safetensors --round 6 --out small.safetensors")]
 #[command(group(
-    clap::ArgGroup::new("format").required(true).args(["onnx", "link", "html", "round"])
+    clap::ArgGroup::new("format").required(true).args([
+        "onnx", "qupath", "bioimageio", "card", "link", "html", "round",
+    ])
 ))]
 #[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(super) struct ExportArguments {
     /// A model file (.safetensors).
     model: PathBuf,
-    /// Write ONNX, opset 17. Input: N×3×55×55, RGB / 255. Output: N×2 logits.
+    /// Write ONNX, opset 17. Input: N×3×55×55, RGB / 255. Output: logits, N × classes.
     #[arg(long)]
     onnx: bool,
     /// With --onnx, for DCNNs: the input is a whole image with 27 mirrored pixels around it, the
     /// output a map of logits.
     #[arg(long, requires = "onnx")]
     dense: bool,
+    /// Write a folder for QuPath, for DCNNs: the network, a pixel classifier, and two scripts, one
+    /// that uses the classifier and one that runs 'prunella segment'.
+    #[arg(long, value_name = "DIR", conflicts_with = "out")]
+    qupath: Option<PathBuf>,
+    /// Write a package for the BioImage Model Zoo, for DCNNs (.zip).
+    #[arg(long)]
+    bioimageio: bool,
+    /// With --bioimageio: who made the model; several times for several people.
+    #[arg(long, value_name = "NAME", requires = "bioimageio", default_value = "prunella")]
+    author: Vec<String>,
+    /// Write README.md for Hugging Face, with scores and limits; without --out it is printed.
+    #[arg(long)]
+    card: bool,
     /// Print the fragment '#m=…', which contains the model; appended to the page's address it is a
     /// link.
     #[arg(long)]
@@ -89,17 +111,34 @@ impl From<LinkPrecisionName> for LinkPrecision {
     }
 }
 
-/// Save the model in a link as a file.
+/// Save the model in a link, in ONNX or of PyTorch as a file.
+///
+/// Of ONNX those files are read that 'prunella export' wrote; of PyTorch the state dict of a DCNN
+/// or a DCCN of any widths.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   prunella import 'https://example.org/#m=UAEA…' --out model.safetensors
-  prunella import @link.txt --out model.safetensors")]
+  prunella import @link.txt --out model.safetensors
+  prunella import nuclei.onnx --out model.safetensors
+  prunella import torch.safetensors --mpp 0.25 --licence 'CC BY 4.0' --out model.safetensors
+
+In Python: safetensors.torch.save_file(network.state_dict(), 'torch.safetensors')")]
 pub(super) struct ImportArguments {
-    /// The link, or @FILE with the link in it.
-    link: String,
+    /// The link, @FILE with the link in it, or a file (.onnx, .safetensors).
+    source: String,
     /// Model file to write (.safetensors).
     #[arg(long, short)]
     out: PathBuf,
+    /// Of a state dict: pixel size that the network was trained at, micrometres.
+    #[arg(long, value_name = "UM", default_value_t = 0.25)]
+    mpp: f64,
+    /// Of a state dict: licence of the weights.
+    #[arg(long, value_name = "NAME")]
+    licence: Option<String>,
+    /// Of a state dict: the network ends with a sigmoid on each logit before the softmax, as the
+    /// paper's DCCN.
+    #[arg(long)]
+    sigmoid: bool,
 }
 
 #[derive(Serialize)]
@@ -120,6 +159,13 @@ pub(super) fn export(arguments: &ExportArguments, output: Output) -> Result<Comm
         print_link(arguments, &model, output)
     } else if arguments.html {
         write_html(arguments, &model, output)
+    } else if let Some(folder) = &arguments.qupath {
+        write_qupath(&model, &arguments.model, folder, output)
+    } else if arguments.bioimageio {
+        let file = arguments.file("zip");
+        write_bioimageio(&model, &arguments.model, &file, &arguments.author, output)
+    } else if arguments.card {
+        write_card(&model, &arguments.model, arguments.out.as_ref(), output)
     } else {
         write_onnx(arguments, &model, output)
     }
@@ -249,15 +295,26 @@ struct ImportResult<'a> {
 
 /// `prunella import`.
 pub(super) fn import(arguments: &ImportArguments, output: Output) -> Result<CommandOutcome> {
-    let source = arguments.link.strip_prefix('@');
-    let inputs: Vec<PathBuf> = source.into_iter().map(PathBuf::from).collect();
+    let source = ImportSource::of(&arguments.source);
+    let inputs: Vec<PathBuf> = source.file().into_iter().map(Path::to_path_buf).collect();
     check_outputs(std::slice::from_ref(&arguments.out), &inputs)?;
-    let link = match source {
-        Some(path) => String::from_utf8(read_file(Path::new(path), MAX_CHARACTERS as u64)?)
-            .map_err(|_| Error::malformed("The file holds no link: it is not text"))?,
-        None => arguments.link.clone(),
+    let model = match source {
+        ImportSource::Link(link) => from_link(link)?,
+        ImportSource::LinkFile(path) => {
+            let link = String::from_utf8(read_file(path, MAX_CHARACTERS as u64)?)
+                .map_err(|_| Error::malformed("The file holds no link: it is not text"))?;
+            from_link(&link)?
+        }
+        ImportSource::Onnx(path) => from_onnx(&read_model(path)?).at(path)?,
+        ImportSource::StateDict(path) => state_dict(arguments, &read_model(path)?).at(path)?,
+        ImportSource::Pickle(path) => {
+            return Err(Error::unsupported(
+                "Files of PyTorch's own form can hold programs and are not read; save the weights \
+                 with safetensors.torch.save_file(network.state_dict(), 'torch.safetensors')",
+            )
+            .at(path));
+        }
     };
-    let model = from_link(&link)?;
     model.save(&arguments.out, Precision::F32)?;
     let result = ImportResult {
         model: &arguments.out,
@@ -267,4 +324,80 @@ pub(super) fn import(arguments: &ImportArguments, output: Output) -> Result<Comm
     let text = format!("{} ({} parameters)", arguments.out.display(), result.parameters);
     output.result(&json!(result), &text)?;
     Ok(CommandOutcome::Done)
+}
+
+/// What the argument of `import` is.
+#[derive(Debug, PartialEq, Eq)]
+enum ImportSource<'a> {
+    Link(&'a str),
+    LinkFile(&'a Path),
+    Onnx(&'a Path),
+    StateDict(&'a Path),
+    Pickle(&'a Path),
+}
+
+impl<'a> ImportSource<'a> {
+    /// By its ending; a link has a '#', which begins the part with the model.
+    fn of(text: &'a str) -> Self {
+        if let Some(file) = text.strip_prefix('@') {
+            return Self::LinkFile(Path::new(file));
+        }
+        let path = Path::new(text);
+        let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+        match ending.to_str() {
+            _ if text.contains("#m=") => Self::Link(text),
+            Some("onnx") => Self::Onnx(path),
+            Some("safetensors") => Self::StateDict(path),
+            Some("pt" | "pth" | "ckpt" | "bin") => Self::Pickle(path),
+            _ => Self::Link(text),
+        }
+    }
+
+    fn file(&self) -> Option<&'a Path> {
+        match *self {
+            Self::Link(_) => None,
+            Self::LinkFile(path)
+            | Self::Onnx(path)
+            | Self::StateDict(path)
+            | Self::Pickle(path) => Some(path),
+        }
+    }
+}
+
+fn read_model(path: &Path) -> Result<Vec<u8>> {
+    read_file(path, FileLimits::default().max_bytes)
+}
+
+/// A model of the arrays alone, also of a file with a card.
+fn state_dict(arguments: &ImportArguments, bytes: &[u8]) -> Result<Model> {
+    let mut model = Model::from_state_dict(read_arrays(bytes)?)?;
+    let card = model.card_mut();
+    card.mpp_um = arguments.mpp;
+    card.licence.clone_from(&arguments.licence);
+    if arguments.sigmoid {
+        card.head = Head::Sigmoid;
+    }
+    card.validate()?;
+    Ok(model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_of_imports_are_told_apart() {
+        let file = Path::new;
+        let cases = [
+            ("https://a.org/x.onnx#m=UAEA", ImportSource::Link("https://a.org/x.onnx#m=UAEA")),
+            ("m=UAEA", ImportSource::Link("m=UAEA")),
+            ("@l.txt", ImportSource::LinkFile(file("l.txt"))),
+            ("a.ONNX", ImportSource::Onnx(file("a.ONNX"))),
+            ("a/b.safetensors", ImportSource::StateDict(file("a/b.safetensors"))),
+            ("b.pt", ImportSource::Pickle(file("b.pt"))),
+        ];
+        for (text, source) in cases {
+            assert_eq!(ImportSource::of(text), source);
+        }
+    }
 }

@@ -12,6 +12,7 @@ mod demo;
 mod engine;
 mod evaluate;
 mod export;
+mod export_packages;
 mod info;
 mod labels;
 mod output;

@@ -14,7 +14,7 @@ use crate::model::{FileLimits, Model};
 use crate::platform::read_file;
 
 /// The model in the program: about 50 000 parameters, for every use.
-const DEFAULT_MODEL: &[u8] = include_bytes!("../../models/open-medium.safetensors");
+const DEFAULT_MODEL: &[u8] = include_bytes!("../../models/open-small.safetensors");
 /// Longest script.
 const MAX_SCRIPT_BYTES: u64 = 10_000_000;
 
@@ -33,7 +33,7 @@ pub(super) struct WindowArguments {
     /// Slides or images by path or http(s) address, or folders of them: the first is opened, the
     /// others are listed. More can be dropped on the window.
     slides: Vec<String>,
-    /// Model file [default: open-medium, which is in the program].
+    /// Model file [default: open-small, which is in the program].
     #[arg(long, short)]
     model: Option<PathBuf>,
     /// Pixel size of the finest level, micrometres.

@@ -1,37 +1,48 @@
 //! ONNX, opset 17 (<https://onnx.ai/onnx/operators/>).
 //!
 //! ```text
-//! patch form   patches  N × 3 × 55 × 55    →  logits  N × classes
-//! dense form   image    N × 3 × H × W      →  logits  N × classes × (H − 54) × (W − 54)
+//! patch form   patches  N × 3 × 55 × 55  →  logits         N × classes
+//! dense form   image    N × 3 × H × W    →  logits         N × classes × (H − 54) × (W − 54)
+//! tile form    image    N × 3 × H × W    →  probabilities  N × classes × H × W
 //! ```
 //!
-//! Inputs are values / 255. The image of the dense form includes the 27 mirrored pixels of context
-//! around it; only a network without padding inside its patch has this form ([`DensePlan`]).
+//! Inputs are values / 255. The image of dense and tile form includes 27 pixels of context around
+//! it; only a network without padding inside its patch has these forms ([`DensePlan`]).
+//!
+//! Dilated pooling is not written as `MaxPool`: OpenCV's DNN up to 4.13 ignores its `dilations`
+//! without a word, so that the outputs are wrong. Two pairs of `Slice` with a `Max` of two inputs
+//! each give the same values everywhere (`Max` of four inputs fails in OpenCV 4.11).
 
 use prost::Message as _;
 
 use super::onnx_messages::{
-    Attribute, Entry, FLOAT, GraphProto, ModelProto, NodeProto, OperatorSet, TensorProto, ValueInfo,
+    Attribute, Entry, FLOAT, GraphProto, INT64, ModelProto, NodeProto, OperatorSet, TensorProto,
+    ValueInfo,
 };
 use crate::error::{Error, Result};
-use crate::model::{BATCH_NORM_EPSILON, DenseConv, DensePlan, DenseStep, Model, Node, Op};
+use crate::model::{
+    BATCH_NORM_EPSILON, CENTRE_PX, DenseConv, DensePlan, DenseStep, Head, Model, Node, Op,
+};
 
 const IR_VERSION: i64 = 8;
 const OPSET: i64 = 17;
 
-/// Which of the two forms is written.
+/// Which form is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnnxForm {
     /// One patch of 55 × 55 pixels to the logits of its centre.
     Patch,
     /// A whole image with its context to the logits of each pixel.
     Dense,
+    /// A tile with its context to the probabilities of all classes at each pixel, of the tile's
+    /// size, as programs expect that cut images into overlapping tiles. The outer 27 pixels are 0.
+    Tile,
 }
 
 /// The model as the bytes of an `.onnx` file, its card in `metadata_props` under "prunella".
 ///
 /// # Errors
-/// [`Error::Unsupported`] for the dense form of a network that pads inside its patch.
+/// [`Error::Unsupported`] for the dense or tile form of a network that pads inside its patch.
 pub fn to_onnx(model: &Model, form: OnnxForm) -> Result<Vec<u8>> {
     let classes = model.card().architecture.classes().to_string();
     let graph = match form {
@@ -43,14 +54,13 @@ pub fn to_onnx(model: &Model, form: OnnxForm) -> Result<Vec<u8>> {
             output: vec![ValueInfo::float("logits", &["N", &classes])],
         },
         OnnxForm::Dense => {
-            let plan = DensePlan::new(model.graph()).map_err(|_| no_dense_form())?;
-            GraphProto {
-                node: dense_nodes(&plan),
-                name: model.card().architecture.family().to_string(),
-                initializer: dense_arrays(model, &plan),
-                input: vec![ValueInfo::float("image", &["N", "3", "H", "W"])],
-                output: vec![ValueInfo::float("logits", &["N", &classes, "H-54", "W-54"])],
-            }
+            let chain = dense_chain(model, "logits")?;
+            chain.into_graph(model, ValueInfo::float("logits", &["N", &classes, "H-54", "W-54"]))
+        }
+        OnnxForm::Tile => {
+            let mut chain = dense_chain(model, "dense_logits")?;
+            chain.push_probabilities(model.card().head, "probabilities");
+            chain.into_graph(model, ValueInfo::float("probabilities", &["N", &classes, "H", "W"]))
         }
     };
     let card = serde_json::to_string(model.card())
@@ -59,12 +69,27 @@ pub fn to_onnx(model: &Model, form: OnnxForm) -> Result<Vec<u8>> {
         ir_version: IR_VERSION,
         producer_name: "prunella".into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
-        doc_string: "RGB / 255 in, logits of background and nucleus out".into(),
+        doc_string: format!("RGB / 255 in, {} of {} out", form.output(), class_names(model)),
         graph: Some(graph),
         opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
         metadata_props: vec![Entry { key: "prunella".into(), value: card }],
     };
     Ok(proto.encode_to_vec())
+}
+
+impl OnnxForm {
+    fn output(self) -> &'static str {
+        match self {
+            Self::Patch | Self::Dense => "logits",
+            Self::Tile => "probabilities",
+        }
+    }
+}
+
+/// In the order of the outputs.
+fn class_names(model: &Model) -> String {
+    let names: Vec<&str> = model.card().classes.iter().map(|class| class.name.as_str()).collect();
+    names.join(", ")
 }
 
 /// A square window that slides over planes.
@@ -78,11 +103,17 @@ struct Window {
 
 impl Window {
     fn attributes(self) -> Vec<Attribute> {
+        let mut attributes = self.attributes_without_dilation();
+        attributes.push(Attribute::ints("dilations", &[self.dilation, self.dilation]));
+        attributes
+    }
+
+    /// For pooling, where not every reader knows the attribute.
+    fn attributes_without_dilation(self) -> Vec<Attribute> {
         vec![
             Attribute::ints("kernel_shape", &[self.kernel, self.kernel]),
             Attribute::ints("strides", &[self.stride, self.stride]),
             Attribute::ints("pads", &[self.padding; 4]),
-            Attribute::ints("dilations", &[self.dilation, self.dilation]),
         ]
     }
 }
@@ -117,7 +148,8 @@ fn patch_nodes(model: &Model) -> Vec<NodeProto> {
             }
             Op::MaxPool { kernel, stride, padding } => {
                 let window = Window { kernel, stride, padding, dilation: 1 };
-                nodes.push(node_proto(i, "MaxPool", inputs, output, window.attributes()));
+                let attributes = window.attributes_without_dilation();
+                nodes.push(node_proto(i, "MaxPool", inputs, output, attributes));
             }
             Op::AvgPool { kernel } => {
                 let attributes = vec![
@@ -188,52 +220,131 @@ fn patch_arrays(model: &Model) -> Vec<TensorProto> {
     tensors
 }
 
-/// The plan as a chain: each node reads the value before it.
-fn dense_nodes(plan: &DensePlan) -> Vec<NodeProto> {
-    let mut ops = Vec::new();
+/// The dense form; its last value is named `output`.
+fn dense_chain(model: &Model, output: &str) -> Result<Chain> {
+    let plan = DensePlan::new(model.graph()).map_err(|_| no_dense_form())?;
+    let mut chain = Chain::new("image", dense_arrays(model, &plan));
     for step in &plan.steps {
         match step {
-            DenseStep::Conv(conv) => push_conv(&mut ops, conv),
-            DenseStep::MaxPool { dilation, .. } => {
-                let window = Window { kernel: 2, stride: 1, padding: 0, dilation: *dilation };
-                ops.push(ChainOp {
-                    op: "MaxPool",
-                    arrays: vec![],
-                    attributes: window.attributes(),
-                });
-            }
+            DenseStep::Conv(conv) => chain.push_conv(conv),
+            DenseStep::MaxPool { dilation, .. } => chain.push_max_pool(*dilation),
         }
     }
-    push_conv(&mut ops, &plan.hidden);
-    push_conv(&mut ops, &plan.output);
-    let last = ops.len();
-    let mut nodes = Vec::new();
-    for (before, op) in ops.into_iter().enumerate() {
-        let mut inputs = vec![value_name(before, "image", last)];
-        inputs.extend(op.arrays);
-        let output = value_name(before + 1, "image", last);
-        nodes.push(node_proto(before + 1, op.op, inputs, output, op.attributes));
+    chain.push_conv(&plan.hidden);
+    chain.push_conv(&plan.output);
+    chain.name_last(output);
+    Ok(chain)
+}
+
+/// Axes of an N × C × H × W tensor.
+const ROWS: i64 = 2;
+const COLUMNS: i64 = 3;
+
+/// Nodes of which each reads the value before it, with their arrays.
+struct Chain {
+    nodes: Vec<NodeProto>,
+    arrays: Vec<TensorProto>,
+    /// Name of the last value.
+    value: String,
+}
+
+impl Chain {
+    fn new(input: &str, arrays: Vec<TensorProto>) -> Self {
+        Self { nodes: Vec::new(), arrays, value: input.to_owned() }
     }
-    nodes
-}
 
-/// An operator of the dense form; its first input is the value before it.
-struct ChainOp {
-    op: &'static str,
-    /// Names of its arrays.
-    arrays: Vec<String>,
-    attributes: Vec<Attribute>,
-}
+    /// Appends an operator that reads the last value and `others`.
+    fn push(&mut self, op: &str, others: Vec<String>, attributes: Vec<Attribute>) {
+        let mut inputs = vec![self.value.clone()];
+        inputs.extend(others);
+        self.value = self.push_node(op, inputs, attributes);
+    }
 
-fn push_conv(ops: &mut Vec<ChainOp>, conv: &DenseConv) {
-    let window = Window { kernel: conv.kernel, stride: 1, padding: 0, dilation: conv.dilation };
-    ops.push(ChainOp {
-        op: "Conv",
-        arrays: vec![conv.weight_name(), conv.bias_name()],
-        attributes: window.attributes(),
-    });
-    if conv.relu {
-        ops.push(ChainOp { op: "Relu", arrays: vec![], attributes: vec![] });
+    /// Appends a node and returns the name of its output.
+    fn push_node(&mut self, op: &str, inputs: Vec<String>, attributes: Vec<Attribute>) -> String {
+        let index = self.nodes.len() + 1;
+        let output = format!("v{index}");
+        self.nodes.push(node_proto(index, op, inputs, output.clone(), attributes));
+        output
+    }
+
+    fn push_conv(&mut self, conv: &DenseConv) {
+        let window = Window { kernel: conv.kernel, stride: 1, padding: 0, dilation: conv.dilation };
+        self.push("Conv", vec![conv.weight_name(), conv.bias_name()], window.attributes());
+        if conv.relu {
+            self.push("Relu", vec![], vec![]);
+        }
+    }
+
+    /// Maximum of 2 × 2 values that lie `dilation` pixels apart, at every pixel.
+    fn push_max_pool(&mut self, dilation: usize) {
+        if dilation == 1 {
+            let window = Window { kernel: 2, stride: 1, padding: 0, dilation };
+            self.push("MaxPool", vec![], window.attributes_without_dilation());
+            return;
+        }
+        let distance = dilation.cast_signed() as i64;
+        self.push_max_along(COLUMNS, distance);
+        self.push_max_along(ROWS, distance);
+    }
+
+    /// Maximum of each value and the one `distance` further along `axis`.
+    fn push_max_along(&mut self, axis: i64, distance: i64) {
+        let near = self.push_slice(0, -distance, axis);
+        let far = self.push_slice(distance, i64::MAX, axis);
+        self.value = self.push_node("Max", vec![near, far], vec![]);
+    }
+
+    /// The part of the last value from `start` up to `end` along `axis`; a negative end counts
+    /// from behind. The last value stays.
+    fn push_slice(&mut self, start: i64, end: i64, axis: i64) -> String {
+        let mut inputs = vec![self.value.clone()];
+        for number in [start, end, axis] {
+            inputs.push(self.integer(number));
+        }
+        self.push_node("Slice", inputs, vec![])
+    }
+
+    /// Name of an array that holds `number` alone.
+    fn integer(&mut self, number: i64) -> String {
+        let name = match number {
+            i64::MAX => "end".to_owned(),
+            _ => format!("i{number}"),
+        };
+        if !self.arrays.iter().any(|array| array.name == name) {
+            self.arrays.push(integers(&name, &[number]));
+        }
+        name
+    }
+
+    /// Logits to probabilities, and zeros around them for the context that the network took.
+    fn push_probabilities(&mut self, head: Head, output: &str) {
+        if head == Head::Sigmoid {
+            self.push("Sigmoid", vec![], vec![]);
+        }
+        self.push("Softmax", vec![], vec![Attribute::int("axis", 1)]);
+        let border = CENTRE_PX.cast_signed() as i64;
+        self.arrays.push(integers("pads", &[0, 0, border, border, 0, 0, border, border]));
+        self.push("Pad", vec!["pads".to_owned()], vec![]);
+        self.name_last(output);
+    }
+
+    /// Gives the last value a name.
+    fn name_last(&mut self, name: &str) {
+        if let Some(node) = self.nodes.last_mut() {
+            node.output = vec![name.to_owned()];
+            name.clone_into(&mut self.value);
+        }
+    }
+
+    fn into_graph(self, model: &Model, output: ValueInfo) -> GraphProto {
+        GraphProto {
+            node: self.nodes,
+            name: model.card().architecture.family().to_string(),
+            initializer: self.arrays,
+            input: vec![ValueInfo::float("image", &["N", "3", "H", "W"])],
+            output: vec![output],
+        }
     }
 }
 
@@ -266,6 +377,16 @@ fn tensor(model: &Model, name: &str, shape: &[usize]) -> TensorProto {
     }
 }
 
+/// An array of whole numbers.
+fn integers(name: &str, values: &[i64]) -> TensorProto {
+    TensorProto {
+        dims: vec![values.len().cast_signed() as i64],
+        data_type: INT64,
+        name: name.to_owned(),
+        raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+    }
+}
+
 fn no_dense_form() -> Error {
     Error::unsupported(
         "This network pads inside its patch and has no exact dense form; export it without --dense",
@@ -286,6 +407,7 @@ mod tests {
         let models = [
             (Model::random(dcnn([3, 5, 8], 20, 2), 1), OnnxForm::Patch),
             (Model::random(dcnn([3, 5, 8], 20, 2), 1), OnnxForm::Dense),
+            (Model::random(dcnn([3, 5, 8], 20, 4), 1), OnnxForm::Tile),
             (Model::random(dccn(4, 6, 3, [5, 5, 5], 2), 1), OnnxForm::Patch),
         ];
         for (model, form) in models {
@@ -296,34 +418,71 @@ mod tests {
                 assert!(node.input.iter().all(|i| known.contains(i)), "{form:?} {}", node.name);
                 known.extend(node.output.clone());
             }
-            assert!(known.contains(&"logits".to_owned()));
+            assert!(known.contains(&graph.output[0].name), "{form:?}");
         }
+    }
+
+    fn operators(graph: &GraphProto) -> Vec<&str> {
+        graph.node.iter().map(|node| node.op_type.as_str()).collect()
     }
 
     #[test]
     fn the_dense_form_dilates_what_lies_behind_each_pool() {
         let model = Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model");
         let graph = decoded(&to_onnx(&model, OnnxForm::Dense).expect("onnx"));
-        let mut ops = Vec::new();
+        let conv = ["Conv", "Relu"];
+        let pool = ["Slice", "Slice", "Max", "Slice", "Slice", "Max"];
+        let last = ["Conv", "Relu", "Conv"];
+        let want = [&conv[..], &["MaxPool"], &conv, &pool, &conv, &pool, &last].concat();
+        assert_eq!(operators(&graph), want);
         let mut dilations = Vec::new();
         for node in &graph.node {
-            ops.push(node.op_type.as_str());
             for attribute in &node.attribute {
                 if attribute.name == "dilations" {
                     dilations.push(attribute.ints[0]);
                 }
             }
         }
-        let block = ["Conv", "Relu", "MaxPool"];
-        assert_eq!(ops, [&block[..], &block, &block, &["Conv", "Relu", "Conv"]].concat());
-        assert_eq!(dilations, [1, 1, 2, 2, 4, 4, 8, 8]);
+        assert_eq!(dilations, [1, 2, 4, 8, 8]);
+    }
+
+    #[test]
+    fn no_form_needs_what_opencv_ignores_or_refuses() {
+        let models = [
+            (Model::random(dcnn([3, 5, 8], 20, 3), 1), OnnxForm::Patch),
+            (Model::random(dcnn([3, 5, 8], 20, 3), 1), OnnxForm::Dense),
+            (Model::random(dcnn([3, 5, 8], 20, 3), 1), OnnxForm::Tile),
+            (Model::random(dccn(4, 6, 3, [5, 5, 5], 3), 1), OnnxForm::Patch),
+        ];
+        for (model, form) in models {
+            let graph = decoded(&to_onnx(&model.expect("model"), form).expect("onnx"));
+            for node in &graph.node {
+                let dilated = node.attribute.iter().any(|a| a.name == "dilations");
+                assert!(node.op_type != "MaxPool" || !dilated, "{form:?}: {}", node.name);
+                assert!(node.op_type != "Max" || node.input.len() == 2, "{form:?}: {}", node.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_tile_form_ends_with_the_models_head() {
+        let mut model = Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model");
+        let graph = decoded(&to_onnx(&model, OnnxForm::Tile).expect("onnx"));
+        assert_eq!(operators(&graph)[21..], ["Conv", "Softmax", "Pad"]);
+        model.card_mut().head = Head::Sigmoid;
+        let graph = decoded(&to_onnx(&model, OnnxForm::Tile).expect("onnx"));
+        assert_eq!(operators(&graph)[21..], ["Conv", "Sigmoid", "Softmax", "Pad"]);
+        let softmax = graph.node.iter().find(|n| n.op_type == "Softmax").expect("softmax");
+        assert_eq!((softmax.attribute[0].name.as_str(), softmax.attribute[0].i), ("axis", Some(1)));
     }
 
     #[test]
     fn a_network_with_padding_has_no_dense_form() {
         let padded = Model::random(dccn(4, 6, 3, [5, 5, 5], 2), 1).expect("model");
-        let error = to_onnx(&padded, OnnxForm::Dense).expect_err("padding").to_string();
-        assert!(error.contains("pads inside its patch"), "{error}");
+        for form in [OnnxForm::Dense, OnnxForm::Tile] {
+            let error = to_onnx(&padded, form).expect_err("padding").to_string();
+            assert!(error.contains("pads inside its patch"), "{error}");
+        }
     }
 
     /// SHA-256 of a file's graph; the rest of the file holds the version and the card.
@@ -338,12 +497,14 @@ mod tests {
         let digests = [
             graph_digest(&dcnn, OnnxForm::Patch),
             graph_digest(&dcnn, OnnxForm::Dense),
+            graph_digest(&dcnn, OnnxForm::Tile),
             graph_digest(&dccn, OnnxForm::Patch),
         ];
         let want = [
-            "d0d9e76add2c07f4ba9d166368487e1c3819e6623181a470747489fad9f59554",
-            "c54c8d645e8e2344783641d902d8b8bb0e04dedf271f2fbf28d913d965c58504",
-            "90938f14c580646378cf952290b27e807e32a012c330064d9ec6ecd619fd98ce",
+            "87365b670d4aea5a55477355912aeaa32c441cd6b99a5a435769bda0aac31db3",
+            "ec726f5c4328ab5ce44f15d55b5a3e0a02aad9461b1b1777f124e1e7ca4f6ef5",
+            "c74614c298f8702fd03818acb035788bc6ba20874c10d6622e763c49e1228059",
+            "9715c924648f481ade33d25dcf9c2dce96b4168a9b6cd62a6bb1ae4e138b0059",
         ];
         assert_eq!(digests, want);
     }

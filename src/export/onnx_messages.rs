@@ -119,6 +119,9 @@ pub(super) struct TensorProto {
 /// Element type f32 in tensors and value infos (`TensorProto.DataType`).
 pub(super) const FLOAT: i32 = 1;
 
+/// Element type i64.
+pub(super) const INT64: i32 = 7;
+
 /// `ValueInfoProto`: an input or output of the graph.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ValueInfo {

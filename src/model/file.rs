@@ -148,7 +148,8 @@ pub fn array_bytes(model: &Model, precision: Precision) -> usize {
     model.graph().stored_values() * precision.value_bytes()
 }
 
-/// Every array of any safetensors file of f32 or f16 values (PyTorch's too).
+/// Every array of any safetensors file of f32 or f16 values (PyTorch's too, whose counts of
+/// batches, `num_batches_tracked`, are left out).
 ///
 /// # Errors
 /// [`Error::Malformed`] for a broken file or a value that is not finite; [`Error::Unsupported`] for
@@ -157,6 +158,9 @@ pub fn read_arrays(bytes: &[u8]) -> Result<Weights> {
     let tensors = SafeTensors::deserialize(bytes).map_err(safetensors_error)?;
     let mut weights = Weights::new();
     for (name, view) in tensors.tensors() {
+        if name.ends_with(".num_batches_tracked") {
+            continue;
+        }
         let data: Vec<f32> = match view.dtype() {
             Dtype::F32 => view
                 .data()

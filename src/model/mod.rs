@@ -9,6 +9,8 @@ mod graph;
 mod history;
 mod init;
 mod pixel_class;
+#[cfg(not(target_arch = "wasm32"))]
+mod state_dict;
 
 use std::collections::BTreeMap;
 

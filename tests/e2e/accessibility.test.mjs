@@ -158,7 +158,7 @@ test("after the first visit no network is needed", async () => {
   await chooseModel(page, "open-small");
   await page.waitForFunction(() => !document.getElementById("alert").hidden);
   assert.match(await page.textContent("#alert"), /cannot be loaded/);
-  assert.equal(await page.isChecked("#model-paper-50"), true, "it says which model is used");
+  assert.equal(await page.isChecked("#model-open-small"), true, "it says which model is used");
   await context.close();
 });
 

@@ -42,7 +42,7 @@ test("scores against a label map are those of the program, differences have colo
   const { context, page, unexpected } = await openTissue();
   // The labels of another model, so that not everything matches.
   const image = tissuePng(0, 0, WIDTH, HEIGHT);
-  const labels = nativeFiles(image, "paper-50", ["--threshold", "0.35"])("labels.png");
+  const labels = nativeFiles(image, "open-small", ["--threshold", "0.35"])("labels.png");
   await openReference(page, "field.labels.png", labels, "image/png");
   await hasScores(page);
   const folder = mkdtempSync(join(tmpdir(), "prunella-compare-"));

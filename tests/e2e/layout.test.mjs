@@ -314,12 +314,12 @@ test("stain, brightness and contrast change what is seen, not what is found", as
 
 test("the models that ship are a choice, with the facts of their files", async () => {
   const { context, page } = await open({}, "");
-  assert.equal(await page.isChecked("#model-paper-50"), true);
+  assert.equal(await page.isChecked("#model-open-small"), true);
   assert.equal(await page.$eval("#experiment", ({ open }) => open), false);
   const nonCommercial = /CC BY-NC-SA 4\.0\./;
-  const licences = { open: /CC BY 4\.0\. Cite: .+/, paper: nonCommercial };
+  const licences = { open: /CC BY 4\.0\. Cite: .+/, nuclei: nonCommercial, paper: nonCommercial };
   const files = await page.$$eval("#model-stops input", (all) => all.map(({ id }) => id.slice(6)));
-  assert.equal(files.length, 6);
+  assert.equal(files.length, 8);
   for (const name of files) {
     await chooseModel(page, name);
     await page.waitForFunction((name) => {

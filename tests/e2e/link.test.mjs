@@ -108,26 +108,26 @@ test("an address names a model that ships and what is removed of it", async () =
     return { context, page, model, checked, parameters };
   };
   const first = await at("");
-  assert.deepEqual(first.checked, ["model-paper-50"]);
-  await chooseModel(first.page, "open-small");
-  await first.page.waitForURL(/#s=open-small/);
+  assert.deepEqual(first.checked, ["model-open-small"]);
+  await chooseModel(first.page, "open-medium");
+  await first.page.waitForURL(/#s=open-medium/);
   assert.doesNotMatch(first.page.url(), /[#&][ru]=/);
   await moveSlider(first.page, "#ratio", 40);
-  await first.page.waitForURL(/#s=open-small&r=40/);
+  await first.page.waitForURL(/#s=open-medium&r=40/);
   const url = new URL(first.page.url());
   await first.context.close();
 
   const again = await at(url.hash);
-  const pruned = { shipped: "open-small", ratio: 40, pruneHidden: false, loaded: null };
+  const pruned = { shipped: "open-medium", ratio: 40, pruneHidden: false, loaded: null };
   assert.deepEqual(again.model, pruned);
   assert.deepEqual(again.checked, []);
-  assert.ok(Number(again.parameters.replace(",", "")) < 9503, again.parameters);
+  assert.ok(Number(again.parameters.replace(",", "")) < 50_277, again.parameters);
   // Each choice can be undone.
   await chooseModel(again.page, "paper-90");
   await again.page.waitForURL(/#r=90/);
   await idle(again.page);
   await again.page.evaluate(() => globalThis.prunella.store.undo());
-  await again.page.waitForURL(/#s=open-small&r=40/);
+  await again.page.waitForURL(/#s=open-medium&r=40/);
   await again.context.close();
 
   // Without a name a share of removed filters means the paper's network, as in older addresses.
@@ -140,7 +140,7 @@ test("an address names a model that ships and what is removed of it", async () =
   }
   const unknown = await at("#s=paper-17");
   assert.match(await unknown.page.textContent("#status"), /were ignored: the model\./);
-  assert.deepEqual(unknown.checked, ["model-paper-50"]);
+  assert.deepEqual(unknown.checked, ["model-open-small"]);
   await unknown.context.close();
 });
 
@@ -156,7 +156,7 @@ test("a model from an address is used only if its SHA-256 is that of the link", 
     `${host.address}?device=cpu&model=models/paper-90-all.safetensors&sha256=${"0".repeat(64)}`,
   );
   assert.match(await bad.page.textContent("#alert"), /SHA-256 differs/);
-  assert.equal(await bad.page.textContent("#parameters"), "416,541", "the page's own model stays");
+  assert.equal(await bad.page.textContent("#parameters"), "9,874", "the page's own model stays");
   await bad.context.close();
 });
 
@@ -254,7 +254,7 @@ test("the dialog offers a shorter link for a long one, which stays possible", as
   const short = await linkOf(page);
   assert.ok(offered.includes(`${short.length.toLocaleString("en")} characters`), offered);
   assert.ok(short.length < 16_384, `${short.length} characters`);
-  assert.match(await page.textContent("#share-gets"), /the smallest model: 9,503 parameters/);
+  assert.match(await page.textContent("#share-gets"), /the smallest model: 9,874 parameters/);
   assert.equal(await page.isVisible("#share-advice"), false);
   const back = await page.textContent("#share-own");
   assert.ok(back.includes(`${long.length.toLocaleString("en")} characters`), back);

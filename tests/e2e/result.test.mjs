@@ -84,7 +84,7 @@ test("a network that tells borders apart finds the native nuclei", async () => {
   );
   await dropFile(page, "field.png", image);
   assert.ok((await waitForNuclei(page)) > 5);
-  await assertCloseNuclei(page, nativeFiles(image, "open-medium", ["--mpp", "0.25"]));
+  await assertCloseNuclei(page, nativeFiles(image, "open-small", ["--mpp", "0.25"]));
   await context.close();
 });
 
@@ -100,7 +100,7 @@ test("on the CPU, a dropped image gives the native files", async () => {
   assert.equal(await page.getAttribute("#device", "data-gpu"), "false");
   // Probabilities may differ in the last bit, which 8 bits seldom show. Nuclei are found on
   // integers.
-  await assertEqualFiles(page, nativeFiles(image, "paper-50", ["--mpp", "0.25"]), [
+  await assertEqualFiles(page, nativeFiles(image, "open-small", ["--mpp", "0.25"]), [
     "geojson",
     "csv",
     "labels",
@@ -151,7 +151,7 @@ function asLabels(features) {
 function typedModel() {
   const folder = mkdtempSync(join(tmpdir(), "prunella-types-"));
   const image = tissuePng(0, 0, 300, 300);
-  const found = JSON.parse(nativeFiles(image, "paper-50", ["--mpp", "0.25"])("geojson"));
+  const found = JSON.parse(nativeFiles(image, "open-small", ["--mpp", "0.25"])("geojson"));
   const labels = { type: "FeatureCollection", features: asLabels(found.features) };
   writeFileSync(join(folder, "tile.png"), image);
   writeFileSync(join(folder, "tile.geojson"), JSON.stringify(labels));

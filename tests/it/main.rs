@@ -7,6 +7,7 @@ mod cli;
 mod compare;
 mod datasets;
 mod examples;
+mod export_packages;
 mod gpu;
 mod gpu_engine;
 mod gpu_viewer;

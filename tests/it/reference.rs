@@ -41,7 +41,9 @@ fn parent(folder: &Path, family: &str) -> Model {
     let architecture =
         if family == "dcnn" { Architecture::paper_dcnn() } else { Architecture::paper_dccn() };
     let arrays = read_arrays(&read(folder, &format!("{family}.safetensors"))).expect("arrays");
-    Model::new(Card::new(architecture), arrays).expect("the reference weights fit the architecture")
+    let model = Model::from_state_dict(arrays).expect("a state dict of PyTorch");
+    assert_eq!(model.card(), &Card::new(architecture));
+    model
 }
 
 fn pruned(model: &Model, ratio: f64) -> Model {

@@ -40,12 +40,17 @@ const SWIFTSHADER: &str = "/usr/lib/chromium/vk_swiftshader_icd.json";
 /// Folder of Mesa's driver descriptions.
 const VULKAN_DRIVERS: &str = "/usr/share/vulkan/icd.d";
 /// Modules of the tools' Python: other readers of models and slides.
-const PYTHON_IMPORTS: &str =
-    "import safetensors, numpy, onnxruntime, openslide, tifffile, imagecodecs, shapely";
-const PYTHON_PACKAGES: [&str; 8] = [
+const PYTHON_IMPORTS: &str = "import safetensors, numpy, onnxruntime, cv2, bioimageio.core\n\
+     import openslide, tifffile, imagecodecs, shapely";
+const PYTHON_PACKAGES: [&str; 11] = [
     "safetensors",
     "numpy",
     "onnxruntime",
+    // The version that QuPath 0.7 ships, which ignores dilated pooling.
+    "opencv-python-headless==4.11.0.86",
+    // Its form check fails by itself with later versions of pydantic.
+    "bioimageio.core==0.11.0",
+    "pydantic==2.12.5",
     "openslide-python",
     "openslide-bin",
     "tifffile",
@@ -83,7 +88,7 @@ impl Tools {
         print_tool("cargo-deny", self.deny.as_ref().err());
         print_tool("typos", self.typos.as_ref().err());
         print_tool(
-            "Python with safetensors, onnxruntime, openslide, tifffile and shapely",
+            "Python with safetensors, onnxruntime, OpenCV, bioimageio, openslide, shapely",
             self.python.as_ref().err(),
         );
         print_tool("Chromium with node", self.browser.as_ref().err());

@@ -27,8 +27,16 @@ const PAGE: &str = "target/page";
 /// the type checker reads.
 const TYPES: &str = "target/page-types";
 /// Models that the page offers, the one that it begins with first.
-const MODELS: [&str; 6] =
-    ["paper-50", "open-medium", "open-small", "paper-00", "paper-90", "paper-90-all"];
+const MODELS: [&str; 8] = [
+    "open-small",
+    "open-medium",
+    "nuclei-medium",
+    "nuclei-small",
+    "paper-50",
+    "paper-00",
+    "paper-90",
+    "paper-90-all",
+];
 
 /// Largest sizes, compressed.
 const MAX_WASM_BYTES: usize = 880_000;
