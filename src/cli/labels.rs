@@ -76,6 +76,14 @@ pub(super) struct TeachArguments {
         value_name = "WEIGHT"
     )]
     keep: f64,
+    /// With --labels: share of the marks, 0 to 0.5, that are not learned but decide when to stop.
+    #[arg(
+        long,
+        default_value_t = TeachRecipe::DEFAULT.held_back,
+        requires = "labels",
+        value_name = "SHARE"
+    )]
+    hold_back: f64,
 }
 
 /// An image with marks, of which the parts around the marks are read.
@@ -265,6 +273,7 @@ pub(super) fn finetune_on_labels(
     let recipe = TeachRecipe {
         steps: request.settings.steps,
         distill: request.settings.keep,
+        held_back: request.settings.hold_back,
         seed: request.seed,
         ..TeachRecipe::DEFAULT
     };

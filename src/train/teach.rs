@@ -104,7 +104,7 @@ impl TeachRecipe {
         layers: TaughtLayers::All,
         augmentation: Augmentation::DEFAULT,
         blend: 0.5,
-        held_back: 0.2,
+        held_back: 0.0,
         check_every: 10,
         seed: 1,
     };
@@ -921,6 +921,7 @@ mod tests {
             squares: 12,
             square_px: 8,
             check_every: 2,
+            held_back: 0.2,
             learning_rate: 2e-3,
             blend: 1.0,
             ..TeachRecipe::DEFAULT
