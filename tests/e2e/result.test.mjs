@@ -84,7 +84,7 @@ test("a network that tells borders apart finds the native nuclei", async () => {
   );
   await dropFile(page, "field.png", image);
   assert.ok((await waitForNuclei(page)) > 5);
-  await assertCloseNuclei(page, nativeFiles(image, "open-small", ["--mpp", "0.25"]));
+  await assertCloseNuclei(page, nativeFiles(image, "open-medium", ["--mpp", "0.25"]));
   await context.close();
 });
 
