@@ -55,6 +55,7 @@ fn rate(
         teachers: &[],
         checkpoint: None,
         checkpoint_every: Duration::from_hours(1),
+        ends_collapsed: false,
         cancel: &cancel,
     };
     let mut times = Vec::new();

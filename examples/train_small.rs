@@ -42,6 +42,7 @@ pub fn train_small(file: &Path) -> Result<f64> {
         teachers: &[],
         checkpoint: None,
         checkpoint_every: Duration::MAX,
+        ends_collapsed: true,
         cancel: &AtomicBool::new(false),
     };
     let trained = trainer.run(&mut |event| {

@@ -53,13 +53,35 @@ pub(super) struct TrainArguments {
     common: CommonArguments,
 }
 
+/// Options that have no meaning where a model learns from marks.
+const OF_TILES_ONLY: [&str; 17] = [
+    "split",
+    "tiles",
+    "patches",
+    "square",
+    "epochs",
+    "batch",
+    "learning_rate",
+    "schedule",
+    "weight_decay",
+    "balanced",
+    "augment",
+    "revive",
+    "ema",
+    "head",
+    "checkpoint_every",
+    "fresh",
+    "teacher",
+];
+
 /// Train a model further: after pruning, on other tiles or on a person's marks.
 ///
-/// With --labels a model learns from a few marks in seconds: it changes where it was corrected and
-/// stays as it was elsewhere. Options of --data other than --border, --seed and --licence are then
-/// of no use.
+/// With --labels a model learns from a few marks in seconds, on the processor: it changes where it
+/// was corrected and stays as it was elsewhere. Of the other options only --border, --seed and
+/// --licence then have a meaning; the rest is refused.
 #[derive(Debug, Args)]
 #[command(mut_arg("data", |data| data.required(false).required_unless_present("labels")))]
+#[command(mut_arg("labels", |labels| labels.conflicts_with_all(OF_TILES_ONLY)))]
 #[command(after_help = "Examples:
   prunella finetune half.safetensors --data kumar --split train --patches 9159 --epochs 30 \\
       --augment --revive --out half-tuned.safetensors
@@ -434,6 +456,7 @@ fn fit(run: &Run, arguments: &CommonArguments, output: Output) -> Result<Command
         teachers,
         checkpoint: Some(&checkpoint),
         checkpoint_every: every,
+        ends_collapsed: true,
         cancel: stop_flag(),
     };
     let bar = output.bar(1, "Training");

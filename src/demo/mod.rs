@@ -142,6 +142,7 @@ impl Demo<'_> {
                 teachers: &[],
                 checkpoint: None,
                 checkpoint_every: Duration::MAX,
+                ends_collapsed: true,
                 cancel: self.cancel,
             };
             let outcome = trainer.run(&mut |event| on_event(DemoEvent::Training(event)))?;

@@ -118,6 +118,7 @@ impl CellRunner<'_> {
             teachers: &[],
             checkpoint: Some(&checkpoint),
             checkpoint_every: CHECKPOINT_EVERY,
+            ends_collapsed: false,
             cancel: self.cancel,
         };
         let outcome = trainer.run(&mut |event| on_event(&event))?;

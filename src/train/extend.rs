@@ -6,29 +6,61 @@ use crate::model::{ClassRole, HistoryStep, Model, Op, PixelClass};
 /// Share of the border in the probability of nuclei, before anything of borders is learned.
 const BORDER_SHARE: f32 = 0.3;
 
-/// `model` with a border class, its last output.
-///
-/// The border's weights are the mean of those of the nuclei. With logits nₖ and a share a, the new
-/// logits nₖ + ln(1 − a) and n + ln(a), one type of nuclei and the softmax head leave the
-/// probability of the background as it was: eⁿ·(1 − a) + eⁿ·a = eⁿ.
+/// Share of a new type in the probability of the type that it is a copy of.
+const TYPE_SHARE: f32 = 0.5;
+
+/// `model` with a border class, its last output, which begins as the mean of the nuclei.
 ///
 /// # Errors
 /// [`Error::Invalid`] where it has such a class; [`Error::Limit`] where it has too many.
 pub fn with_border_class(model: &Model) -> Result<Model> {
-    let mut card = model.card().clone();
-    if card.has_border() {
+    let classes = &model.card().classes;
+    if model.card().has_border() {
         return Err(Error::invalid("The model has a border class already"));
     }
-    let mut nuclei = Vec::new();
-    for (index, class) in card.classes.iter().enumerate() {
-        if class.role == ClassRole::Nucleus {
-            nuclei.push(index);
-        }
+    let of_role = PixelClass::of_nuclei(&[], true).pop();
+    let border = of_role.ok_or_else(|| Error::invalid("There is no border class"))?;
+    with_class(model, border, classes.len(), &nuclei(classes), BORDER_SHARE)
+}
+
+/// `model` with another type of nuclei, behind those it has: a copy of the first one, so that the
+/// first mark of the new type already moves it.
+///
+/// # Errors
+/// [`Error::Invalid`] where it has a class of that name; [`Error::Limit`] where it has too many;
+/// [`Error::Malformed`] for a name that is too long.
+pub fn with_nucleus_type(model: &Model, name: &str) -> Result<Model> {
+    let classes = &model.card().classes;
+    if classes.iter().any(|class| class.name == name) {
+        return Err(Error::invalid(format!("The model has a class '{name}' already")));
     }
-    let border = PixelClass::of_nuclei(&[], true).split_off(2);
-    card.history
-        .extend(border.iter().map(|class| HistoryStep::Extend { class: class.name.clone() }));
-    card.classes.extend(border);
+    let nuclei = nuclei(classes);
+    let place = nuclei.last().map_or(classes.len(), |last| last + 1);
+    let class = PixelClass { name: name.to_owned(), role: ClassRole::Nucleus, color: None };
+    with_class(model, class, place, &nuclei[..nuclei.len().min(1)], TYPE_SHARE)
+}
+
+/// Indices of the types of nuclei.
+fn nuclei(classes: &[PixelClass]) -> Vec<usize> {
+    (0..classes.len()).filter(|&index| classes[index].role == ClassRole::Nucleus).collect()
+}
+
+/// `model` with the class `class` as output `place`, which begins as the mean of the outputs
+/// `parents` before it and takes `share` of their probability.
+///
+/// With the parents' logits nₖ the new ones are nₖ + ln(1 − share) and their mean + ln(share). Of one
+/// parent, with the softmax head, the sum of both is what it was:
+/// eⁿ·(1 − share) + eⁿ·share = eⁿ. All other classes then keep their probability.
+fn with_class(
+    model: &Model,
+    class: PixelClass,
+    place: usize,
+    parents: &[usize],
+    share: f32,
+) -> Result<Model> {
+    let mut card = model.card().clone();
+    card.history.push(HistoryStep::Extend { class: class.name.clone() });
+    card.classes.insert(place, class);
     card.architecture = card.architecture.with_classes(card.classes.len());
 
     let mut weights = model.weights().clone();
@@ -38,62 +70,20 @@ pub fn with_border_class(model: &Model) -> Result<Model> {
         // `[class]` or `[class][input]`
         let row_len = array.data.len() / array.shape[0];
         let mut mean = vec![0.0; row_len];
-        for &nucleus in &nuclei {
-            for (mean, value) in mean.iter_mut().zip(&array.data[nucleus * row_len..][..row_len]) {
-                *mean += value / nuclei.len() as f32;
+        for &parent in parents {
+            for (mean, value) in mean.iter_mut().zip(&array.data[parent * row_len..][..row_len]) {
+                *mean += value / parents.len() as f32;
             }
         }
         array.shape[0] += 1;
-        array.data.extend(mean);
-    }
-    if let Some(bias) = weights.get_mut(&format!("{name}.bias")) {
-        for &nucleus in &nuclei {
-            bias.data[nucleus] += (1.0 - BORDER_SHARE).ln();
-        }
-        if let Some(border) = bias.data.last_mut() {
-            *border += BORDER_SHARE.ln();
-        }
-    }
-    Model::new(card, weights)
-}
-
-/// `model` with another type of nuclei, behind those it has: a copy of the first one, so that the
-/// first mark of the new type already moves it.
-///
-/// The copy and its original share the probability: with logits n and n the new ones are
-/// n + ln(1/2), so with the softmax head the background keeps its own.
-///
-/// # Errors
-/// [`Error::Invalid`] where it has a class of that name; [`Error::Limit`] where it has too many;
-/// [`Error::Malformed`] for a name that is too long.
-pub fn with_nucleus_type(model: &Model, name: &str) -> Result<Model> {
-    let mut card = model.card().clone();
-    if card.classes.iter().any(|class| class.name == name) {
-        return Err(Error::invalid(format!("The model has a class '{name}' already")));
-    }
-    let is_nucleus = |class: &PixelClass| class.role == ClassRole::Nucleus;
-    let original = card.classes.iter().position(is_nucleus).unwrap_or(1);
-    let place = card.classes.iter().rposition(is_nucleus).unwrap_or(original) + 1;
-    let class = PixelClass { name: name.to_owned(), role: ClassRole::Nucleus, color: None };
-    card.classes.insert(place, class);
-    card.history.push(HistoryStep::Extend { class: name.to_owned() });
-    card.architecture = card.architecture.with_classes(card.classes.len());
-
-    let mut weights = model.weights().clone();
-    let name = last_layer(model);
-    for suffix in ["weight", "bias"] {
-        let Some(array) = weights.get_mut(&format!("{name}.{suffix}")) else { continue };
-        // `[class]` or `[class][input]`
-        let row_len = array.data.len() / array.shape[0];
-        let row = array.data[original * row_len..][..row_len].to_vec();
-        array.shape[0] += 1;
         let at = place * row_len;
-        array.data.splice(at..at, row);
+        array.data.splice(at..at, mean);
     }
     if let Some(bias) = weights.get_mut(&format!("{name}.bias")) {
-        for class in [original, place] {
-            bias.data[class] += 0.5f32.ln();
+        for &parent in parents {
+            bias.data[parent] += (1.0 - share).ln();
         }
+        bias.data[place] += share.ln();
     }
     Model::new(card, weights)
 }

@@ -36,7 +36,7 @@ const COLLAPSE_FACTOR: f64 = 1.2;
 ///
 /// # Errors
 /// [`Error::Malformed`].
-fn check_collapse(history: &[EpochLog], learning_rate: f64) -> Result<()> {
+pub(super) fn check_collapse(history: &[EpochLog], learning_rate: f64) -> Result<()> {
     let Some((last, earlier)) = history.split_last_chunk::<2>().map(|(e, l)| (l, e)) else {
         return Ok(());
     };
@@ -337,7 +337,6 @@ impl<'a> TrainRun<'a> {
         self.progress.epoch += 1;
         self.progress.step = 0;
         self.progress.loss_sum = 0.0;
-        check_collapse(&self.progress.history, recipe.learning_rate)?;
         Ok(log)
     }
 
@@ -482,7 +481,15 @@ impl TrainJob<'_> {
         let stains: Vec<_> =
             self.tiles.iter().filter_map(|tile| StainStatistics::of([&tile.image])).collect();
         let card = self.start.card();
-        let was_trained = card.history.iter().any(|step| matches!(step, HistoryStep::Train(_)));
+        // A link and a file of another program do not tell of the training.
+        let untrained = |step: &HistoryStep| {
+            matches!(
+                step,
+                HistoryStep::Initialise { .. } | HistoryStep::Prune(_) | HistoryStep::Extend { .. }
+            )
+        };
+        let is_random = matches!(card.history.first(), Some(HistoryStep::Initialise { .. }));
+        let was_trained = !(is_random && card.history.iter().all(untrained));
         match StainRange::of(&stains) {
             Some(range) if was_trained => Some(range.with(&card.stain.unwrap_or_default())),
             Some(range) => Some(range),

@@ -8,7 +8,7 @@ use super::checkpoint::Checkpoint;
 use super::compute::Compute;
 use super::init::RevivedUnits;
 use super::recipe::Recipe;
-use super::run::{EpochLog, StepLog, TrainJob, TrainRun, TrainedModel};
+use super::run::{EpochLog, StepLog, TrainJob, TrainRun, TrainedModel, check_collapse};
 use crate::dataset::Tile;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -87,6 +87,9 @@ pub struct Trainer<'a> {
     pub checkpoint: Option<&'a Path>,
     /// Time between checkpoints; zero is after every step.
     pub checkpoint_every: Duration,
+    /// Whether a run whose network finds no nuclei any more ends with an error; else such a network
+    /// is a result.
+    pub ends_collapsed: bool,
     /// Set by another thread to stop after the current step.
     pub cancel: &'a AtomicBool,
 }
@@ -160,6 +163,9 @@ impl Trainer<'_> {
                 }
             }
             on_event(Event::Epoch(run.finish_epoch()?));
+            if self.ends_collapsed {
+                check_collapse(&run.progress().history, self.recipe.learning_rate)?;
+            }
         }
         let TrainedModel { model, history } = run.finish()?;
         Ok(TrainOutcome { model, history, seconds: seconds() - began })

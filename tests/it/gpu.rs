@@ -79,6 +79,7 @@ fn training_on_an_adapter_that_gathers_its_own_patches_goes_like_the_cpus() {
             teachers: &[],
             checkpoint: None,
             checkpoint_every: Duration::MAX,
+            ends_collapsed: true,
             cancel: &AtomicBool::new(false),
         };
         let mut losses = Vec::new();

@@ -12,6 +12,7 @@ mod gpu;
 mod gpu_engine;
 mod gpu_viewer;
 mod kumar;
+mod labels;
 mod layering;
 mod link;
 mod onnx;

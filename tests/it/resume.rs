@@ -96,6 +96,7 @@ fn a_batch_split_into_parts_trains_like_the_whole() {
             teachers: &[],
             checkpoint: None,
             checkpoint_every: Duration::MAX,
+            ends_collapsed: true,
             cancel: &AtomicBool::new(false),
         };
         trainer.run(&mut |_| {}).expect("trained").history[0].train_loss
@@ -129,6 +130,7 @@ fn a_network_whose_weights_are_no_numbers_is_not_trained_on() {
             teachers: &[],
             checkpoint: None,
             checkpoint_every: Duration::MAX,
+            ends_collapsed: true,
             cancel: &AtomicBool::new(false),
         };
         let said = trainer.run(&mut |_| {}).expect_err("refused").to_string();
