@@ -19,7 +19,7 @@ use crate::export::{
     to_link, to_onnx,
 };
 use crate::metrics::PixelCounts;
-use crate::model::{Architecture, FileLimits, Head, Model, Precision, read_arrays};
+use crate::model::{Architecture, FileLimits, Head, Model, Precision, has_card, read_arrays};
 use crate::platform::{read_file, write_atomic};
 
 /// Side of the procedural tile on which a quantised model is compared with the original, pixels.
@@ -37,14 +37,12 @@ const DCCN_STRIDE: usize = 8;
   prunella export dccn.safetensors --onnx
   prunella export models/open-medium.safetensors --qupath qupath-nuclei
   prunella export models/open-medium.safetensors --bioimageio --out nuclei.zip
-  prunella export models/open-medium.safetensors --card --out README.md
+  prunella export models/open-medium.safetensors --card --out my-repository/README.md
   prunella export smallest.safetensors --link
   prunella export smallest.safetensors --html --out nuclei.html
   prunella export tuned.safetensors --round 6 --out small.safetensors")]
 #[command(group(
-    clap::ArgGroup::new("format").required(true).args([
-        "onnx", "qupath", "bioimageio", "card", "link", "html", "round",
-    ])
+    clap::ArgGroup::new("format").required(true).args(FORMATS)
 ))]
 #[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(super) struct ExportArguments {
@@ -55,7 +53,7 @@ pub(super) struct ExportArguments {
     onnx: bool,
     /// With --onnx, for DCNNs: the input is a whole image with 27 mirrored pixels around it, the
     /// output a map of logits.
-    #[arg(long, requires = "onnx")]
+    #[arg(long, requires = "onnx", conflicts_with_all = formats_but("onnx"))]
     dense: bool,
     /// Write a folder for QuPath, for DCNNs: the network, a pixel classifier, and two scripts, one
     /// that uses the classifier and one that runs 'prunella segment'.
@@ -65,7 +63,13 @@ pub(super) struct ExportArguments {
     #[arg(long)]
     bioimageio: bool,
     /// With --bioimageio: who made the model; several times for several people.
-    #[arg(long, value_name = "NAME", requires = "bioimageio", default_value = "prunella")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "bioimageio",
+        conflicts_with_all = formats_but("bioimageio"),
+        default_value = "prunella"
+    )]
     author: Vec<String>,
     /// Write README.md for Hugging Face, with scores and limits; without --out it is printed.
     #[arg(long)]
@@ -83,14 +87,29 @@ pub(super) struct ExportArguments {
     #[arg(long, value_name = "BITS", requires = "out")]
     round: Option<u32>,
     /// With --html: folder of the built page [default: 'page' beside the program].
-    #[arg(long, requires = "html")]
+    #[arg(long, requires = "html", conflicts_with_all = formats_but("html"))]
     page: Option<PathBuf>,
     /// With --link: precision of the weights in the link.
-    #[arg(long, value_enum, default_value_t = LinkPrecisionName::Int8, requires = "link")]
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = LinkPrecisionName::Int8,
+        requires = "link",
+        conflicts_with_all = formats_but("link")
+    )]
     precision: LinkPrecisionName,
-    /// File to write [default: the model's name with the format's ending].
-    #[arg(long, short)]
+    /// File to write [default: the model's name with the format's ending]; a link is printed.
+    #[arg(long, short, conflicts_with = "link")]
     out: Option<PathBuf>,
+}
+
+/// The formats of `export`, of which one is chosen.
+const FORMATS: [&str; 7] = ["onnx", "qupath", "bioimageio", "card", "link", "html", "round"];
+
+/// The formats that an option of one format has no meaning for. 'requires' alone does not refuse
+/// them: it is waived where the required format conflicts with the chosen one.
+fn formats_but(format: &str) -> Vec<&'static str> {
+    FORMATS.into_iter().filter(|other| *other != format).collect()
 }
 
 /// [`LinkPrecision`] on the command line.
@@ -129,9 +148,9 @@ pub(super) struct ImportArguments {
     /// Model file to write (.safetensors).
     #[arg(long, short)]
     out: PathBuf,
-    /// Of a state dict: pixel size that the network was trained at, micrometres.
-    #[arg(long, value_name = "UM", default_value_t = 0.25)]
-    mpp: f64,
+    /// Of a state dict: pixel size that the network was trained at, micrometres [default: 0.25].
+    #[arg(long, value_name = "UM")]
+    mpp: Option<f64>,
     /// Of a state dict: licence of the weights.
     #[arg(long, value_name = "NAME")]
     licence: Option<String>,
@@ -299,18 +318,38 @@ pub(super) fn import(arguments: &ImportArguments, output: Output) -> Result<Comm
     let inputs: Vec<PathBuf> = source.file().into_iter().map(Path::to_path_buf).collect();
     check_outputs(std::slice::from_ref(&arguments.out), &inputs)?;
     let model = match source {
-        ImportSource::Link(link) => from_link(link)?,
+        ImportSource::Link(link) => with_its_card(arguments, from_link(link)?)?,
         ImportSource::LinkFile(path) => {
             let link = String::from_utf8(read_file(path, MAX_CHARACTERS as u64)?)
                 .map_err(|_| Error::malformed("The file holds no link: it is not text"))?;
-            from_link(&link)?
+            with_its_card(arguments, from_link(&link)?)?
         }
-        ImportSource::Onnx(path) => from_onnx(&read_model(path)?).at(path)?,
-        ImportSource::StateDict(path) => state_dict(arguments, &read_model(path)?).at(path)?,
+        ImportSource::Onnx(path) => {
+            with_its_card(arguments, from_onnx(&read_model(path)?).at(path)?).at(path)?
+        }
+        ImportSource::Arrays(path) => {
+            let bytes = read_model(path)?;
+            if has_card(&bytes).at(path)? {
+                let model = Model::from_bytes(&bytes, FileLimits::default()).at(path)?;
+                with_its_card(arguments, model).at(path)?
+            } else {
+                let model = state_dict(arguments, &bytes).at(path)?;
+                if model.card().classes.len() > 2 {
+                    output.remark(UNNAMED_CLASSES);
+                }
+                model
+            }
+        }
         ImportSource::Pickle(path) => {
             return Err(Error::unsupported(
                 "Files of PyTorch's own form can hold programs and are not read; save the weights \
                  with safetensors.torch.save_file(network.state_dict(), 'torch.safetensors')",
+            )
+            .at(path));
+        }
+        ImportSource::Unknown(path) => {
+            return Err(Error::unsupported(
+                "This is no link, and the file has no ending that is known (.onnx, .safetensors)",
             )
             .at(path));
         }
@@ -326,14 +365,32 @@ pub(super) fn import(arguments: &ImportArguments, output: Output) -> Result<Comm
     Ok(CommandOutcome::Done)
 }
 
+/// Said of a state dict of several classes.
+const UNNAMED_CLASSES: &str = "A state dict does not name its classes: the first is taken for \
+                               background, all others for types of nuclei";
+
+/// A model that states itself what the options for state dicts state.
+fn with_its_card(arguments: &ImportArguments, model: Model) -> Result<Model> {
+    if arguments.mpp.is_some() || arguments.licence.is_some() || arguments.sigmoid {
+        return Err(Error::invalid(
+            "The model has a card, which states pixel size, licence and head; leave --mpp, \
+             --licence and --sigmoid out",
+        ));
+    }
+    Ok(model)
+}
+
 /// What the argument of `import` is.
 #[derive(Debug, PartialEq, Eq)]
 enum ImportSource<'a> {
     Link(&'a str),
     LinkFile(&'a Path),
     Onnx(&'a Path),
-    StateDict(&'a Path),
+    /// A model file or a state dict.
+    Arrays(&'a Path),
     Pickle(&'a Path),
+    /// A file of another kind.
+    Unknown(&'a Path),
 }
 
 impl<'a> ImportSource<'a> {
@@ -347,8 +404,9 @@ impl<'a> ImportSource<'a> {
         match ending.to_str() {
             _ if text.contains("#m=") => Self::Link(text),
             Some("onnx") => Self::Onnx(path),
-            Some("safetensors") => Self::StateDict(path),
+            Some("safetensors") => Self::Arrays(path),
             Some("pt" | "pth" | "ckpt" | "bin") => Self::Pickle(path),
+            _ if path.exists() => Self::Unknown(path),
             _ => Self::Link(text),
         }
     }
@@ -358,8 +416,9 @@ impl<'a> ImportSource<'a> {
             Self::Link(_) => None,
             Self::LinkFile(path)
             | Self::Onnx(path)
-            | Self::StateDict(path)
-            | Self::Pickle(path) => Some(path),
+            | Self::Arrays(path)
+            | Self::Pickle(path)
+            | Self::Unknown(path) => Some(path),
         }
     }
 }
@@ -368,11 +427,11 @@ fn read_model(path: &Path) -> Result<Vec<u8>> {
     read_file(path, FileLimits::default().max_bytes)
 }
 
-/// A model of the arrays alone, also of a file with a card.
+/// A model of the arrays alone.
 fn state_dict(arguments: &ImportArguments, bytes: &[u8]) -> Result<Model> {
     let mut model = Model::from_state_dict(read_arrays(bytes)?)?;
     let card = model.card_mut();
-    card.mpp_um = arguments.mpp;
+    card.mpp_um = arguments.mpp.unwrap_or(card.mpp_um);
     card.licence.clone_from(&arguments.licence);
     if arguments.sigmoid {
         card.head = Head::Sigmoid;
@@ -393,7 +452,7 @@ mod tests {
             ("m=UAEA", ImportSource::Link("m=UAEA")),
             ("@l.txt", ImportSource::LinkFile(file("l.txt"))),
             ("a.ONNX", ImportSource::Onnx(file("a.ONNX"))),
-            ("a/b.safetensors", ImportSource::StateDict(file("a/b.safetensors"))),
+            ("a/b.safetensors", ImportSource::Arrays(file("a/b.safetensors"))),
             ("b.pt", ImportSource::Pickle(file("b.pt"))),
         ];
         for (text, source) in cases {

@@ -14,14 +14,12 @@ use crate::export::{
     BioImageSample, OnnxForm, QuPathPlaces, to_bioimageio, to_onnx, to_qupath, to_readme,
 };
 use crate::instances::label_nuclei;
-use crate::model::{CENTRE_PX, Model};
+use crate::model::{CENTRE_PX, FileLimits, Model};
 use crate::platform::{read_file, write_atomic};
 use crate::raster::{
     OUTLINE_COLOUR, RgbImage, encode_rgb_png, outline_mask, overlay, side_by_side,
 };
 
-/// Largest model file that is copied, bytes.
-const MAX_MODEL_BYTES: u64 = 256_000_000;
 /// Side of the image in a package of the BioImage Model Zoo, pixels.
 const SAMPLE_PX: usize = 256;
 
@@ -42,16 +40,28 @@ pub(super) fn write_qupath(
     let name = model_name(model_file);
     let at = |ending: &str| folder.join(format!("{name}{ending}"));
     let [onnx, classifier, copy] = [".onnx", ".json", ".safetensors"].map(at);
-    let [classify, segment] = ["-classify.groovy", "-segment.groovy"].map(at);
-    let files = [onnx, classifier, classify, segment, copy];
+    let [classify, segment, readme] = ["-classify.groovy", "-segment.groovy", ".md"].map(at);
+    let mut files = vec![onnx.clone(), classifier.clone(), classify, segment, readme];
+    // A model that lies in the folder already stays: after moving the folder, export it again.
+    let is_there =
+        copy.canonicalize().is_ok_and(|copy| model_file.canonicalize().is_ok_and(|m| m == copy));
+    if !is_there {
+        files.push(copy.clone());
+    }
     check_outputs(&files, &[model_file.to_path_buf()])?;
-    let [onnx, classifier, classify, segment, copy] = &files;
-    let written = to_qupath(model, QuPathPlaces { onnx, classifier, model: copy })?;
-    write_atomic(onnx, &written.onnx)?;
-    write_atomic(classifier, written.classifier.as_bytes())?;
-    write_atomic(classify, written.classify_script.as_bytes())?;
-    write_atomic(segment, written.segment_script.as_bytes())?;
-    write_atomic(copy, &read_file(model_file, MAX_MODEL_BYTES)?)?;
+    let places = QuPathPlaces { onnx: &onnx, classifier: &classifier, model: &copy };
+    let written = to_qupath(model, places)?;
+    let contents = [
+        written.onnx,
+        written.classifier.into_bytes(),
+        written.classify_script.into_bytes(),
+        written.segment_script.into_bytes(),
+        to_readme(model, &name).into_bytes(),
+        read_file(model_file, FileLimits::default().max_bytes)?,
+    ];
+    for (file, content) in files.iter().zip(contents) {
+        write_atomic(file, &content)?;
+    }
     let text = format!(
         "{}: drag '{name}-classify.groovy' or '{name}-segment.groovy' onto QuPath and run it",
         folder.display()

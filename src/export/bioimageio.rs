@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::npy::to_npy;
-use super::onnx::{OnnxForm, to_onnx};
+use super::onnx::{OPSET, OnnxForm, to_onnx};
 use super::readme::{TAGS, description, spdx_id, summary};
 use super::yaml::to_yaml;
 use super::zip::{StoredFile, to_zip};
@@ -18,8 +18,8 @@ use crate::raster::RgbImage;
 const FORMAT_VERSION: &str = "0.5.4";
 /// Version of the description of data sets inside it.
 const DATASET_FORMAT_VERSION: &str = "0.3.0";
-/// Opset of the ONNX files.
-const OPSET: u32 = 17;
+/// Most characters of a name, less than the description allows.
+const MAX_NAME: usize = 100;
 
 /// An example that shows whether a program computes the network right.
 #[derive(Debug, Clone)]
@@ -38,7 +38,8 @@ pub struct BioImageSample<'a> {
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a network that pads inside its patch, [`Error::Mismatch`] if the
-/// probabilities are not those of the image's pixels.
+/// probabilities are not those of the image's pixels, [`Error::Invalid`] for the name of an author
+/// that the zoo refuses.
 pub fn to_bioimageio(
     model: &Model,
     name: &str,
@@ -47,6 +48,14 @@ pub fn to_bioimageio(
 ) -> Result<Vec<u8>> {
     let (width, height) = (sample.image.width(), sample.image.height());
     let classes = model.card().classes.len();
+    for author in authors {
+        if author.trim().is_empty() || author.contains(|c: char| c == '/' || c.is_control()) {
+            return Err(Error::invalid(format!(
+                "The model zoo takes no author '{}': a name without slashes and line ends",
+                author.escape_debug()
+            )));
+        }
+    }
     let planes = with_halo(sample.probabilities, width, height, classes)?;
     let files = [
         StoredFile { name: "weights.onnx".into(), bytes: to_onnx(model, OnnxForm::Tile)? },
@@ -106,7 +115,8 @@ fn description_of(model: &Model, name: &str, authors: &[String], files: &[Stored
             // Not the field `parent`, which is for models of the zoo.
             "parent": card.parent,
             "pruning_ratio": card.pruning_ratio,
-            "threshold": card.instances.threshold,
+            // Not the digits that single precision adds.
+            "threshold": format!("{}", card.instances.threshold),
         } },
     });
     if let Some(id) = card.licence.as_deref().and_then(spdx_id) {
@@ -187,7 +197,8 @@ fn channel_names(card: &Card) -> Vec<String> {
 /// A name of the characters that the description allows.
 fn allowed_name(name: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || " _-()+".contains(c);
-    let kept: String = name.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
+    let kept = name.chars().map(|c| if allowed(c) { c } else { '-' });
+    let kept: String = kept.take(MAX_NAME).collect();
     format!("prunella {kept}")
 }
 

@@ -25,7 +25,7 @@ use crate::model::{
 };
 
 const IR_VERSION: i64 = 8;
-const OPSET: i64 = 17;
+pub(super) const OPSET: i64 = 17;
 
 /// Which form is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -389,7 +389,7 @@ fn integers(name: &str, values: &[i64]) -> TensorProto {
 
 fn no_dense_form() -> Error {
     Error::unsupported(
-        "This network pads inside its patch and has no exact dense form; export it without --dense",
+        "This network pads inside its patch and has no exact dense form; export it as patches, by --onnx alone",
     )
 }
 

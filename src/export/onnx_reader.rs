@@ -36,7 +36,15 @@ pub fn from_onnx(bytes: &[u8]) -> Result<Model> {
         let tensor = tensors.get(&spec.name).ok_or_else(|| {
             Error::mismatch(format!("The file lacks the array '{}' of the network", spec.name))
         })?;
-        // The dense form has the matrices of fully connected layers as windows.
+        // The dense form has the matrices of fully connected layers as windows: the first side is
+        // the same in all forms.
+        let first_side = tensor.dims.first().copied().and_then(|side| usize::try_from(side).ok());
+        if first_side != spec.shape.first().copied() {
+            return Err(Error::mismatch(format!(
+                "Array '{}' has the shape {:?}; the network needs {:?}",
+                spec.name, tensor.dims, spec.shape
+            )));
+        }
         weights.insert(spec.name, Array::new(spec.shape, values(tensor)?)?);
     }
     Model::new(card, weights)
@@ -97,6 +105,11 @@ mod tests {
         let graph = wrong.graph.as_mut().expect("graph");
         graph.initializer[0].raw_data.truncate(8);
         assert!(from_onnx(&wrong.encode_to_vec()).is_err(), "too few values");
+        let mut turned = proto();
+        let graph = turned.graph.as_mut().expect("graph");
+        let matrix = graph.initializer.iter_mut().find(|t| t.name == "fc1.weight").expect("fc1");
+        matrix.dims.reverse();
+        assert!(from_onnx(&turned.encode_to_vec()).is_err(), "another shape");
         let mut infinite = proto();
         let graph = infinite.graph.as_mut().expect("graph");
         graph.initializer[0].raw_data[..4].copy_from_slice(&f32::INFINITY.to_le_bytes());

@@ -82,11 +82,12 @@ pub fn to_qupath(model: &Model, places: QuPathPlaces<'_>) -> Result<QuPathFiles>
     let classifier = pixel_classifier(model, places.onnx)?;
     let card = model.card();
     let InstanceParameters { min_area_px, max_hole_px, .. } = card.instances;
-    let square_um = |area_px: u32| format!("{:.2}", f64::from(area_px) * card.mpp_um * card.mpp_um);
+    let square_um = |area_px: u32| f64::from(area_px) * card.mpp_um * card.mpp_um;
+    let min_area_um2 = square_um(min_area_px);
     let border_um = card.border_um.filter(|_| card.has_border()).unwrap_or(0.0);
     let classify_script = include_str!("qupath/classify.groovy")
-        .replace("@MIN_AREA@", &square_um(min_area_px))
-        .replace("@MIN_HOLE@", &square_um(max_hole_px))
+        .replace("@MIN_AREA@", &format!("{:.2}", interior_area(min_area_um2, border_um)))
+        .replace("@MIN_HOLE@", &format!("{:.2}", square_um(max_hole_px)))
         .replace("@BORDER@", &format!("{border_um:.2}"))
         .replace("@CLASSIFIER@", &groovy_text(path_text(places.classifier)?));
     let segment_script = include_str!("qupath/segment.groovy")
@@ -97,6 +98,13 @@ pub fn to_qupath(model: &Model, places: QuPathPlaces<'_>) -> Result<QuPathFiles>
         classify_script,
         segment_script,
     })
+}
+
+/// Area of a round nucleus without a border of that width, µm²: QuPath applies its limit before
+/// nuclei are grown by their border.
+fn interior_area(area_um2: f64, border_um: f64) -> f64 {
+    let radius = (area_um2 / std::f64::consts::PI).sqrt() - border_um;
+    std::f64::consts::PI * radius.max(0.0).powi(2)
 }
 
 fn pixel_classifier(model: &Model, onnx: &Path) -> Result<Value> {
@@ -191,7 +199,10 @@ fn file_stem(path: &Path) -> Result<String> {
 
 /// The path as a `file:` URI (RFC 8089), which `java.nio.file.Paths` reads.
 fn file_uri(path: &Path) -> Result<String> {
-    let text = path_text(path)?.replace('\\', "/");
+    let mut text = path_text(path)?.to_owned();
+    if cfg!(windows) {
+        text = text.replace('\\', "/");
+    }
     let mut uri = "file://".to_owned();
     if !text.starts_with('/') {
         // A drive of Windows.
@@ -210,7 +221,9 @@ fn file_uri(path: &Path) -> Result<String> {
 
 /// A literal text of Groovy without interpolation.
 fn groovy_text(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+    let mut literal = text.replace('\\', "\\\\").replace('\'', "\\'");
+    literal = literal.replace('\n', "\\n").replace('\r', "\\r");
+    format!("'{literal}'")
 }
 
 #[cfg(test)]
@@ -287,7 +300,10 @@ mod tests {
         let labels = class_labels(model.card());
         let names = ["0", "1", "2", "3"].map(|channel| labels[channel]["name"].clone());
         assert_eq!(names, ["Ignore*", "round", "long", "Border*"]);
-        assert!(files(&model).classify_script.contains("double borderUm = 0.75\n"));
+        let script = files(&model).classify_script;
+        assert!(script.contains("double borderUm = 0.75\n"));
+        // The radius of 2.5 µm² is 0.892 µm.
+        assert!(script.contains("double minAreaUm2 = 0.06\n"), "{script}");
     }
 
     #[test]

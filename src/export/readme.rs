@@ -81,11 +81,14 @@ fn training_section(card: &Card) -> String {
         }
         text.push('\n');
     }
+    if !card.data_sources.is_empty() {
+        text.push('\n');
+    }
     let tiles = card.data.len();
     text += &match tiles {
         0 => "The card names no tiles.\n".to_owned(),
         1 => "1 tile; the card in the model file has its SHA-256.\n".to_owned(),
-        _ => format!("\n{tiles} tiles; the card in the model file has their names and SHA-256.\n"),
+        _ => format!("{tiles} tiles; the card in the model file has their names and SHA-256.\n"),
     };
     text += &format!("\nSteps: {}.\n", steps(card));
     if let Some(parent) = &card.parent {

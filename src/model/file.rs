@@ -130,6 +130,15 @@ impl Model {
     }
 }
 
+/// Whether a safetensors file is a model of this program, with a card.
+///
+/// # Errors
+/// [`Error::Malformed`] for a broken file.
+pub fn has_card(bytes: &[u8]) -> Result<bool> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(safetensors_error)?;
+    Ok(header.metadata().as_ref().is_some_and(|metadata| metadata.contains_key(CARD_KEY)))
+}
+
 /// How the values of a model file are stored, by its first array.
 ///
 /// # Errors

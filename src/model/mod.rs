@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 pub use architecture::{Architecture, CENTRE_PX, DenseBlock, Family, PATCH_PX, dccn, dcnn};
 pub use card::{CARD_VERSION, Card, DataSource, Head, IndexSet, InstanceParameters, TileHash};
 pub use dense_plan::{DenseConv, DensePlan, DenseStep};
-pub use file::{FileLimits, Precision, array_bytes, read_arrays, stored_precision};
+pub use file::{FileLimits, Precision, array_bytes, has_card, read_arrays, stored_precision};
 pub use graph::{ArraySpec, BATCH_NORM_EPSILON, ChannelSource, Graph, Node, Op, Role, Shape};
 pub use history::{HistoryStep, PruningStep, TrainingStep, TuningStep};
 pub use pixel_class::{ClassRole, NucleusType, PixelClass};
@@ -103,6 +103,13 @@ impl Model {
                 return Err(Error::mismatch(format!(
                     "Array '{}' has shape {:?}; the architecture needs {:?}",
                     spec.name, array.shape, spec.shape
+                )));
+            }
+            // The standard deviation of it would be no number.
+            if spec.role == Role::RunningVariance && array.data.iter().any(|v| *v < 0.0) {
+                return Err(Error::malformed(format!(
+                    "Array '{}' holds a negative variance",
+                    spec.name
                 )));
             }
         }

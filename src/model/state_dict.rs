@@ -11,8 +11,8 @@
 use super::{Architecture, Card, DenseBlock, Model, Weights, dcnn};
 use crate::error::{Error, Result};
 
-/// Prefix of `torch.nn.DataParallel`.
-const DATA_PARALLEL: &str = "module.";
+/// Prefixes of `torch.nn.DataParallel` and of `torch.compile`.
+const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 
 impl Model {
     /// A model of the arrays of a PyTorch state dict. Its card is that of unknown weights: widths
@@ -24,8 +24,16 @@ impl Model {
     pub fn from_state_dict(weights: Weights) -> Result<Self> {
         let mut own_names = Weights::new();
         for (name, array) in weights {
-            let name = name.strip_prefix(DATA_PARALLEL).unwrap_or(&name).to_owned();
-            own_names.insert(name, array);
+            let mut own_name = name.as_str();
+            while let Some(inner) = WRAPPERS.iter().find_map(|w| own_name.strip_prefix(w)) {
+                own_name = inner;
+            }
+            if own_names.insert(own_name.to_owned(), array).is_some() {
+                return Err(Error::mismatch(format!(
+                    "The array '{own_name}' is there twice, under its own name and within a \
+                     wrapper ('{name}')"
+                )));
+            }
         }
         let architecture = architecture_of(&own_names)?;
         architecture.validate()?;
@@ -106,9 +114,16 @@ mod tests {
             let read = Model::from_state_dict(model.weights().clone()).expect("state dict");
             assert_eq!(read.card().architecture, architecture);
             assert_eq!(read.weights(), model.weights());
-            let prefixed = model.weights().iter().map(|(n, a)| (format!("module.{n}"), a.clone()));
-            let read = Model::from_state_dict(prefixed.collect()).expect("state dict");
+            let wrapped = |(name, array): (&String, &Array)| {
+                (format!("_orig_mod.module.{name}"), array.clone())
+            };
+            let mut wrapped: Weights = model.weights().iter().map(wrapped).collect();
+            let read = Model::from_state_dict(wrapped.clone()).expect("state dict");
             assert_eq!(read.weights(), model.weights());
+            let (name, array) = model.weights().iter().next().expect("an array");
+            wrapped.insert(name.clone(), array.clone());
+            let error = Model::from_state_dict(wrapped).expect_err("twice").to_string();
+            assert!(error.contains("is there twice"), "{error}");
         }
     }
 

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use prunella::engine::{Block, DenseEngine};
-use prunella::model::{Model, PixelClass, Precision, dccn, dcnn};
+use prunella::model::{Head, Model, PixelClass, Precision, dccn, dcnn};
 use prunella::raster::{Plane, RgbImage, encode_rgb_png};
 
 use crate::compare::close;
@@ -50,9 +50,17 @@ fn qupaths_way_through_the_classifier_gives_the_engines_probabilities() {
     let (model, path) = saved_model(dir.path());
     let folder = dir.path().join("for qupath");
     run_json(&["export", text(&path), "--qupath", text(&folder)]);
-    for file in ["m.onnx", "m.json", "m-classify.groovy", "m-segment.groovy", "m.safetensors"] {
+    for file in
+        ["m.onnx", "m.json", "m-classify.groovy", "m-segment.groovy", "m.safetensors", "m.md"]
+    {
         assert!(folder.join(file).is_file(), "{file}");
     }
+    // After moving the folder its own model is exported again.
+    let moved = dir.path().join("moved");
+    std::fs::rename(&folder, &moved).expect("moved");
+    let own = moved.join("m.safetensors");
+    run_json(&["export", text(&own), "--qupath", text(&moved)]);
+    std::fs::rename(&moved, &folder).expect("moved back");
     // Two tiles of 512 pixels side by side, the right one narrow.
     let image = picture(620, 90);
     let (png, out) = (dir.path().join("i.png"), dir.path().join("out"));
@@ -89,11 +97,26 @@ fn the_zoos_own_test_passes() {
 import sys
 from bioimageio.core import test_description
 summary = test_description(sys.argv[1])
-sys.exit(0 if summary.status in ('passed', 'valid-format') else str(summary.format()))
+sys.exit(0 if summary.status == 'passed' else str(summary.format()))
 ";
     let output =
         Command::new(python).args(["-c", script, text(&package)]).output().expect("python starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn options_of_another_format_are_refused() {
+    let options = [
+        (&["--onnx"][..], &["--author", "x"][..]),
+        (&["--bioimageio"], &["--dense"]),
+        (&["--card"], &["--precision", "f16"]),
+        (&["--link"], &["--page", "p"]),
+        (&["--link"], &["--out", "l.txt"]),
+    ];
+    for (format, option) in options {
+        let (code, _, error) = run(&[&["export", "m.safetensors"][..], format, option].concat());
+        assert!(code == Some(2) && error.contains("cannot be used with"), "{option:?}: {error}");
+    }
 }
 
 #[test]
@@ -116,9 +139,35 @@ fn onnx_and_state_dicts_come_back_and_pickles_do_not() {
     run_json(&["export", text(&path), "--onnx", "--dense", "--out", text(&at("m.onnx"))]);
     run_json(&["import", text(&at("m.onnx")), "--out", text(&at("back.safetensors"))]);
     assert_eq!(Model::load(&at("back.safetensors")).expect("model"), model);
-    run_json(&["import", text(&path), "--mpp", "0.5", "--out", text(&at("own.safetensors"))]);
-    let own = Model::load(&at("own.safetensors")).expect("model");
+    // A model of this program keeps its card, which options do not replace.
+    run_json(&["import", text(&path), "--out", text(&at("own.safetensors"))]);
+    assert_eq!(Model::load(&at("own.safetensors")).expect("model"), model);
+    for source in [&path, &at("m.onnx")] {
+        let out = at("refused.safetensors");
+        let (code, _, error) =
+            run(&["import", text(source), "--licence", "MIT", "--out", text(&out)]);
+        assert!(code == Some(2) && error.contains("has a card"), "{error}");
+    }
+    // The same file without its metadata is a state dict.
+    let bytes = std::fs::read(&path).expect("file");
+    let header_len = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize;
+    let header: serde_json::Value =
+        serde_json::from_slice(&bytes[8..8 + header_len]).expect("JSON");
+    let mut header = header;
+    header.as_object_mut().expect("an object").remove("__metadata__");
+    let header = header.to_string();
+    let mut plain = (header.len() as u64).to_le_bytes().to_vec();
+    plain.extend(header.as_bytes());
+    plain.extend(&bytes[8 + header_len..]);
+    std::fs::write(at("plain.safetensors"), plain).expect("file");
+    let options = ["--mpp", "0.5", "--licence", "MIT", "--sigmoid"];
+    let import = ["import", text(&at("plain.safetensors")), "--out"].map(str::to_owned);
+    let out = at("plain-own.safetensors");
+    let import: Vec<&str> = import.iter().map(String::as_str).collect();
+    run_json(&[&import[..], &[text(&out)], &options].concat());
+    let own = Model::load(&out).expect("model");
     assert_eq!((own.weights(), own.card().mpp_um), (model.weights(), 0.5));
+    assert_eq!((own.card().licence.as_deref(), own.card().head), (Some("MIT"), Head::Sigmoid));
     std::fs::write(at("w.pt"), b"PK").expect("file");
     let (code, _, error) = run(&["import", text(&at("w.pt")), "--out", text(&at("x.safetensors"))]);
     assert_eq!(code, Some(2));

@@ -8,7 +8,7 @@ import qupath.lib.roi.GeometryTools
 
 // The classifier; name its new place here after moving the folder.
 def classifier = @CLASSIFIER@
-// Smaller nuclei are dropped, smaller holes filled, µm².
+// Smaller interiors of nuclei are dropped, smaller holes filled, µm².
 double minAreaUm2 = @MIN_AREA@
 double minHoleUm2 = @MIN_HOLE@
 // Width of the border class, by which the interiors are grown, µm; 0 without such a class.
@@ -24,12 +24,16 @@ def found = getDetectionObjects().findAll { !before.contains(it) }
 
 if (borderUm > 0) {
     double borderPx = borderUm / calibration.getAveragedPixelSizeMicrons()
-    def grown = found.collect {
+    def grow = {
         def outline = it.getROI().getGeometry().buffer(borderPx)
         def roi = GeometryTools.geometryToROI(outline, it.getROI().getImagePlane())
         PathObjects.createDetectionObject(roi, it.getPathClass())
     }
+    // Inside the annotation, if any, that they were found in.
+    found.groupBy { it.getParent() }.each { parent, interiors ->
+        parent.addChildObjects(interiors.collect(grow))
+    }
     removeObjects(found, true)
-    addObjects(grown)
+    fireHierarchyUpdate()
 }
 println "${found.size()} nuclei"
