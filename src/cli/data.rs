@@ -95,6 +95,11 @@ pub(super) fn data(arguments: &DataArguments, output: Output) -> Result<CommandO
 
 fn check_folder(arguments: &CheckArguments, output: Output) -> Result<CommandOutcome> {
     if is_marks_file(&arguments.folder) {
+        if arguments.html.is_some() || arguments.overlays.is_some() {
+            return Err(Error::invalid(
+                "--html and --overlays are for folders of tiles, and this is a file of marks",
+            ));
+        }
         return check_marks(&arguments.folder, output);
     }
     arguments.check_outputs()?;

@@ -34,7 +34,7 @@ use crate::whole_slide::{Sampling, SlideNucleus};
 /// network and scored at their own size, all pixels of them.
 #[derive(Debug, Args)]
 #[command(mut_arg("data", |data| data.required(false).required_unless_present("labels")))]
-#[command(mut_arg("labels", |labels| labels.conflicts_with_all(["split", "tiles", "licence"])))]
+#[command(mut_arg("labels", |labels| labels.conflicts_with_all(["split", "tiles", "licence", "in_place"])))]
 #[command(after_help = "Examples:
   prunella evaluate --model models/paper-00.safetensors --data kumar --split test
   prunella evaluate --model m.safetensors --data my-tiles --out pictures --json

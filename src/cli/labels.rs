@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
+use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
 
@@ -16,22 +17,26 @@ use super::output_files::check_outputs;
 use super::segment::is_slide;
 use super::train::save_or_rescue;
 use crate::dataset::{
-    LEFT_OUT, LabelMark, LabelScale, PIXEL_SIZES_UM, SparseLabels, SparseTargets, UNKNOWN,
-    tissue_crops,
+    LabelMark, LabelScale, PIXEL_SIZES_UM, SparseLabels, SparseTargets, UNKNOWN, tissue_crops,
 };
+use crate::engine::Block;
 use crate::error::{Error, ErrorContext as _, Result, counted, listed};
 use crate::instances::label_nuclei;
 use crate::metrics::{PixelCounts, PixelScores, match_objects};
-use crate::model::{Model, sha256_hex};
+use crate::model::{InstanceParameters, Model, sha256_hex};
 use crate::picture::read_picture;
 use crate::platform::{read_file, seconds};
-use crate::raster::{DecodeLimits, PixelGrid, RgbImage, StainMatching, StainMode, StainStatistics};
+use crate::raster::{
+    DecodeLimits, PixelGrid, RgbImage, StainLut, StainMatching, StainMode, StainStatistics,
+};
 use crate::slide::{FileSource, SlideReader};
 use crate::train::{
-    TaughtImage, TaughtModel, TeachJob, TeachRecipe, TeachWindow, teach, teach_windows,
-    with_border_class, with_nucleus_type,
+    TaughtImage, TaughtModel, TeachJob, TeachRecipe, TeachWindow, check_border, teach,
+    teach_windows, with_border_class, with_nucleus_types,
 };
-use crate::whole_slide::Sampling;
+use crate::whole_slide::{
+    BLOCK_PX, BackgroundBlocks, Sampling, SegmentSettings, SlideRegion, SlideSetup,
+};
 
 /// Largest file of an image or of marks.
 const MAX_FILE_BYTES: u64 = 2_000_000_000;
@@ -136,7 +141,7 @@ impl LabelArguments {
         for (labels, image) in self.labels.iter().zip(&self.image) {
             let labels = self.read_labels(labels, output)?;
             let read = if is_slide(image) {
-                self.read_slide(image, labels, model_mpp, stain)
+                self.read_slide(image, labels, model_mpp, stain, output)
             } else {
                 self.read_image(image, labels, model_mpp, stain, output)
             };
@@ -162,20 +167,32 @@ impl LabelArguments {
         labels: SparseLabels,
         model_mpp: f64,
         stain: &StainMatching,
+        output: Output,
     ) -> Result<MarkedImage> {
         let reader = SlideReader::open(Box::new(FileSource::open(path)?))?;
         let mpp_um = self.image_mpp.or(reader.slide.mpp_um).ok_or_else(|| {
             Error::mismatch("The slide does not state its pixel size; --image-mpp does")
         })?;
+        let settings = SegmentSettings {
+            parameters: InstanceParameters::default(),
+            region: SlideRegion::Everything,
+            mpp_um: Some(mpp_um),
+            stain: *stain,
+            background: BackgroundBlocks::Skip,
+            block_px: BLOCK_PX,
+        };
+        // The stain is that of the whole slide, as 'slide segment' measures it.
+        let setup = SlideSetup::of_slide(&reader.slide, model_mpp, settings)?;
+        let job = setup.complete(&reader, stop_flag())?;
         let sampling = Sampling::new(&reader.slide, mpp_um, model_mpp)?;
+        let labels = inside(labels, &sampling, mpp_um, path, output)?;
         let mut windows = Vec::new();
         for window in teach_windows(&labels, sampling.scale, sampling.width(), sampling.height())? {
             let rect = sampling.needs(window.block);
             let pixels = reader.region(sampling.level, rect.x, rect.y, rect.width, rect.height)?;
             let image = sampling.apply(pixels, window.block)?;
-            windows.push(MarkedWindow::new(window, sampling.scale, image));
+            windows.push(MarkedWindow::new(window, sampling.scale, image, job.stain_lut()));
         }
-        match_stain(&mut windows, stain);
         Ok(MarkedImage { name: name_of(path), sha256: String::new(), labels, mpp_um, windows })
     }
 
@@ -201,17 +218,20 @@ impl LabelArguments {
             ));
             model_mpp
         });
-        let whole = picture.image;
-        let sampling = Sampling::of_image((whole.width(), whole.height()), mpp_um, model_mpp)?;
+        let size = (picture.image.width(), picture.image.height());
+        let sampling = Sampling::of_image(size, mpp_um, model_mpp)?;
+        let labels = inside(labels, &sampling, mpp_um, path, output)?;
+        let (width, height) = (sampling.width(), sampling.height());
+        let everything = Block { row: 0, column: 0, width, height };
+        let whole = sampling.apply(picture.image, everything)?;
+        // The stain is that of the whole image, as 'segment' measures it.
+        let stain_lut = stain.lut(StainStatistics::of([&whole]));
         let mut windows = Vec::new();
-        for window in teach_windows(&labels, sampling.scale, sampling.width(), sampling.height())? {
-            let rect = sampling.needs(window.block);
-            let (row, column) = (rect.y.max(0).cast_unsigned(), rect.x.max(0).cast_unsigned());
-            let pixels = whole.crop(row, column, rect.width, rect.height);
-            let image = sampling.apply(pixels, window.block)?;
-            windows.push(MarkedWindow::new(window, sampling.scale, image));
+        for window in teach_windows(&labels, sampling.scale, width, height)? {
+            let Block { row, column, width, height } = window.block;
+            let image = whole.crop(row, column, width, height);
+            windows.push(MarkedWindow::new(window, sampling.scale, image, stain_lut.as_ref()));
         }
-        match_stain(&mut windows, stain);
         Ok(MarkedImage { name, sha256: sha256_hex(&bytes), labels, mpp_um, windows })
     }
 }
@@ -220,18 +240,40 @@ fn name_of(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Gives all windows of an image the colours that the network reads.
-fn match_stain(windows: &mut [MarkedWindow], stain: &StainMatching) {
-    let statistics = StainStatistics::of(windows.iter().map(|window| &window.image));
-    if let Some(lut) = stain.lut(statistics) {
-        for window in windows {
-            window.image = lut.apply(&window.image);
-        }
+/// The marks that lie inside the image, and a note of the others.
+fn inside(
+    mut labels: SparseLabels,
+    sampling: &Sampling,
+    mpp_um: f64,
+    path: &Path,
+    output: Output,
+) -> Result<SparseLabels> {
+    let (width, height) = (sampling.width(), sampling.height());
+    let grid = PixelGrid { left: 0.0, top: 0.0, step: sampling.scale, width, height };
+    let all = labels.marks.len();
+    let outside = labels.keep_inside(&grid, mpp_um);
+    if outside == all {
+        return Err(Error::mismatch(
+            "All marks lie outside the image; do they belong together? Coordinates are pixels of \
+             the finest level",
+        ));
     }
+    if outside > 0 {
+        output.remark(&format!(
+            "{}: {outside} of {} lie outside the image and are left out",
+            name_of(path),
+            counted(all, "mark", "marks")
+        ));
+    }
+    Ok(labels)
 }
 
 impl MarkedWindow {
-    fn new(window: TeachWindow, scale: f64, image: RgbImage) -> Self {
+    fn new(window: TeachWindow, scale: f64, image: RgbImage, stain: Option<&StainLut>) -> Self {
+        let image = match stain {
+            Some(lut) => lut.apply(&image),
+            None => image,
+        };
         let grid = PixelGrid {
             left: window.block.column as f64 * scale,
             top: window.block.row as f64 * scale,
@@ -283,6 +325,7 @@ pub(super) fn finetune_on_labels(
     check_outputs(&[request.out.to_path_buf()], &read)?;
     let mut start = Model::load(request.model)?;
     if let Some(border_um) = request.border_um {
+        check_border(border_um)?;
         if !start.card().has_border() {
             start = with_border_class(&start)?;
         }
@@ -324,22 +367,31 @@ pub(super) fn finetune_on_labels(
 
 /// The model with the types of nuclei that marks name and it does not know.
 fn with_types(model: Model, marked: &[MarkedImage], output: Output) -> Result<Model> {
-    let mut model = model;
-    let mut added = Vec::new();
+    let classes = &model.card().classes;
+    let mut added: Vec<String> = Vec::new();
     for name in marked.iter().flat_map(|image| image.labels.types()) {
-        if !model.card().classes.iter().any(|class| class.name == name) {
-            model = with_nucleus_type(&model, &name)?;
+        let mut known = classes.iter().map(|class| &class.name).chain(&added);
+        if !known.any(|known| known.eq_ignore_ascii_case(&name)) {
             added.push(name);
         }
     }
-    if !added.is_empty() {
-        output.remark(&format!(
-            "The model learns {} of nuclei: {}. --one-type takes all marks for nuclei of one type",
-            counted(added.len(), "new type", "new types"),
-            listed(&added, MAX_NAMED)
-        ));
+    if added.is_empty() {
+        return Ok(model);
     }
-    Ok(model)
+    let extended = with_nucleus_types(&model, &added).map_err(|error| {
+        Error::invalid(format!(
+            "The model cannot learn {}: {}. --one-type takes all marks for nuclei of one type",
+            counted(added.len(), "new type of nuclei", "new types of nuclei"),
+            listed(&added, MAX_NAMED)
+        ))
+        .caused_by(error)
+    })?;
+    output.remark(&format!(
+        "The model learns {} of nuclei: {}. --one-type takes all marks for nuclei of one type",
+        counted(added.len(), "new type", "new types"),
+        listed(&added, MAX_NAMED)
+    ));
+    Ok(extended)
 }
 
 fn report(
@@ -445,13 +497,17 @@ fn score(image: &MarkedImage, runner: &ImageRunner<'_>) -> Result<(MarkScores, P
             mpp_um: image.mpp_um,
             windows: Vec::new(),
         };
-        let targets = window.targets(image, model).or_else(|_| window.targets(&untyped, model))?;
-        let map = runner.run(&window.image, &image.name)?.map;
+        let targets = match window.targets(image, model) {
+            Err(Error::Mismatch { .. }) => window.targets(&untyped, model)?,
+            targets => targets?,
+        };
+        // Notes on the stain of a window say nothing of the image's.
+        let map = runner.run_with(&window.image, &ProgressBar::hidden())?.map;
         let (labels, _) = label_nuclei(&map, &parameters)?;
         let mut on_background: BTreeMap<u32, [u64; 2]> = BTreeMap::new();
         let pixels = targets.classes.data().iter().zip(map.nucleus().data()).zip(labels.data());
         for ((&class, &probability), &label) in pixels {
-            let is_known = class != UNKNOWN && class != LEFT_OUT;
+            let is_known = class != UNKNOWN;
             if is_known {
                 counts.add_probability(probability, class > 0, threshold);
                 scores.marked_px += 1;

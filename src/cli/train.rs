@@ -54,7 +54,9 @@ pub(super) struct TrainArguments {
 }
 
 /// Options that have no meaning where a model learns from marks.
-const OF_TILES_ONLY: [&str; 17] = [
+const OF_TILES_ONLY: [&str; 19] = [
+    "device",
+    "distill",
     "split",
     "tiles",
     "patches",

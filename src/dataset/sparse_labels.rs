@@ -15,7 +15,7 @@
 //! Where marks overlap, strokes count before nuclei, nuclei before background, background before
 //! what is ignored, and that before a complete frame. Of strokes and nuclei the later one counts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::targets::{ClassMap, class_with_role, mark_borders};
 use crate::error::{Error, Result, Warnings, counted, listed};
@@ -163,6 +163,15 @@ fn is_background(name: &str) -> bool {
     matches!(name.to_lowercase().as_str(), "background" | "other")
 }
 
+/// Whether two names are of one class.
+fn same_class(a: &str, b: &str) -> bool {
+    a.trim().eq_ignore_ascii_case(b.trim())
+}
+
+fn is_border(name: &str) -> bool {
+    same_class(name, "border")
+}
+
 /// Whether a name says only that it is a nucleus.
 fn is_untyped(name: &str) -> bool {
     matches!(name.to_lowercase().as_str(), "" | "nucleus" | "nuclei")
@@ -189,7 +198,7 @@ impl SparseLabels {
     ///
     /// # Errors
     /// Those of [`read_outlines`](crate::outlines::read_outlines); [`Error::Invalid`] for a stroke
-    /// without a class or of an absurd width, [`Error::Limit`] for more marks than are taken.
+    /// without a class or of an absurd width, and for an outline of a border; [`Error::Limit`] for more marks than are taken.
     pub fn read(bytes: &[u8]) -> Result<(Self, Warnings)> {
         let Outlines { objects, lines, mut notes, .. } = read_outlines_and_lines(bytes)?;
         let mut labels = Self::default();
@@ -203,6 +212,12 @@ impl SparseLabels {
                 ClassMeaning::Complete => labels.marks.push(LabelMark::Complete { polygons }),
                 ClassMeaning::Ignored => labels.marks.push(LabelMark::Ignored { polygons }),
                 ClassMeaning::Background => labels.marks.push(LabelMark::Background { polygons }),
+                ClassMeaning::Nucleus if object.class.as_deref().is_some_and(is_border) => {
+                    return Err(Error::invalid(
+                        "An outline has the class 'border', and is no nucleus; mark borders by \
+                         lines of that class",
+                    ));
+                }
                 ClassMeaning::Nucleus => nuclei.push(object),
             }
         }
@@ -298,19 +313,31 @@ impl SparseLabels {
     /// Types of nuclei that the marks name, sorted.
     #[must_use]
     pub fn types(&self) -> Vec<String> {
-        let mut types = BTreeSet::new();
+        let mut types: Vec<String> = Vec::new();
         for mark in &self.marks {
-            match mark {
-                LabelMark::Nucleus { class: Some(class), .. } => drop(types.insert(class)),
+            let class = match mark {
+                LabelMark::Nucleus { class: Some(class), .. } => class,
                 LabelMark::Stroke { class, .. }
-                    if !is_untyped(class) && !is_background(class) && class != "border" =>
+                    if !is_untyped(class) && !is_background(class) && !is_border(class) =>
                 {
-                    types.insert(class);
+                    class
                 }
-                _ => {}
+                _ => continue,
+            };
+            if !types.iter().any(|known| same_class(known, class)) {
+                types.push(class.clone());
             }
         }
-        types.into_iter().cloned().collect()
+        types.sort();
+        types
+    }
+
+    /// Leaves out the marks that lie outside a grid; gives their number. A pixel of the finest level
+    /// is `mpp_um` micrometres wide.
+    pub fn keep_inside(&mut self, grid: &PixelGrid, mpp_um: f64) -> usize {
+        let all = self.marks.len();
+        self.marks.retain(|mark| mark.may_meet(grid, mpp_um));
+        all - self.marks.len()
     }
 
     /// The same marks without types of nuclei.
@@ -319,7 +346,7 @@ impl SparseLabels {
         for mark in &mut self.marks {
             match mark {
                 LabelMark::Nucleus { class, .. } => *class = None,
-                LabelMark::Stroke { class, .. } if !is_background(class) && class != "border" => {
+                LabelMark::Stroke { class, .. } if !is_background(class) && !is_border(class) => {
                     "nucleus".clone_into(class);
                 }
                 _ => {}
@@ -380,7 +407,8 @@ fn stroke(class: Option<String>, width_um: Option<f64>, points: Vec<Point>) -> R
     let width_um = width_um.unwrap_or(DEFAULT_STROKE_UM);
     if !(width_um > 0.0 && width_um <= MAX_STROKE_UM) {
         return Err(Error::invalid(format!(
-            "A stroke of '{class}' is {width_um} µm wide; strokes are up to {MAX_STROKE_UM} µm wide"
+            "A stroke of '{class}' is {width_um} µm wide; its width (width_um) must be a number up \
+             to {MAX_STROKE_UM}"
         )));
     }
     let class = if is_background(&class) { "background".to_owned() } else { class };
@@ -557,7 +585,7 @@ impl<'a> TargetDrawing<'a> {
         let wanted = name.unwrap_or("nucleus");
         let place = classes
             .iter()
-            .position(|class| class.name == wanted && class.role == ClassRole::Nucleus);
+            .position(|class| same_class(&class.name, wanted) && class.role == ClassRole::Nucleus);
         place.map(|index| index as u8).ok_or_else(|| unknown_class(name, &nuclei))
     }
 
@@ -566,7 +594,7 @@ impl<'a> TargetDrawing<'a> {
             return Ok(0);
         }
         let classes = self.scale.classes;
-        if let Some(index) = classes.iter().position(|class| class.name == name) {
+        if let Some(index) = classes.iter().position(|class| same_class(&class.name, name)) {
             return Ok(index as u8);
         }
         self.nucleus_class(Some(name).filter(|name| !is_untyped(name)))
@@ -621,6 +649,8 @@ fn unknown_class(name: Option<&str>, nuclei: &[&PixelClass]) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn feature(geometry: &str, properties: &str) -> String {

@@ -46,9 +46,11 @@ struct Properties {
 }
 
 impl Properties {
-    /// Width of a stroke, micrometres.
+    /// Width of a stroke, micrometres; not a number (NaN) where something else is stated.
     fn width_um(&self) -> Option<f64> {
-        [Some(&self.width_um), self.metadata.get("width_um")].into_iter().flatten().find_map(number)
+        let stated = [Some(&self.width_um), self.metadata.get("width_um")].into_iter().flatten();
+        let value = stated.into_iter().find(|value| !value.is_null())?;
+        Some(number(value).unwrap_or(f64::NAN))
     }
 }
 

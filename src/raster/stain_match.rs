@@ -15,8 +15,8 @@ use super::padding::{Padding, TISSUE_OD};
 use super::{RgbImage, optical_density_table};
 use crate::error::{Error, Result};
 
-const FOREIGN_STAIN: &str = "These colours are unlike the H&E that the model was trained on: \
-                             expect missed and false nuclei";
+const FOREIGN_STAIN: &str = "These colours are unlike the H&E that models are trained on: expect \
+                             missed and false nuclei";
 const NO_TISSUE: &str = "There is hardly any stained tissue here";
 
 /// A stain is foreign when a mean or deviation lies this many widths of the training range outside

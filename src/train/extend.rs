@@ -6,9 +6,6 @@ use crate::model::{ClassRole, HistoryStep, Model, Op, PixelClass};
 /// Share of the border in the probability of nuclei, before anything of borders is learned.
 const BORDER_SHARE: f32 = 0.3;
 
-/// Share of a new type in the probability of the type that it is a copy of.
-const TYPE_SHARE: f32 = 0.5;
-
 /// `model` with a border class, its last output, which begins as the mean of the nuclei.
 ///
 /// # Errors
@@ -23,21 +20,28 @@ pub fn with_border_class(model: &Model) -> Result<Model> {
     with_class(model, border, classes.len(), &nuclei(classes), BORDER_SHARE)
 }
 
-/// `model` with another type of nuclei, behind those it has: a copy of the first one, so that the
-/// first mark of the new type already moves it.
+/// `model` with other types of nuclei, behind those it has: copies of the first one, so that the
+/// first mark of a new type already moves it. All of them begin with the same probability.
 ///
 /// # Errors
-/// [`Error::Invalid`] where it has a class of that name; [`Error::Limit`] where it has too many;
+/// [`Error::Invalid`] where it has a class of such a name; [`Error::Limit`] where it has too many;
 /// [`Error::Malformed`] for a name that is too long.
-pub fn with_nucleus_type(model: &Model, name: &str) -> Result<Model> {
-    let classes = &model.card().classes;
-    if classes.iter().any(|class| class.name == name) {
-        return Err(Error::invalid(format!("The model has a class '{name}' already")));
+pub fn with_nucleus_types(model: &Model, names: &[String]) -> Result<Model> {
+    let mut model = model.clone();
+    for (index, name) in names.iter().enumerate() {
+        let classes = &model.card().classes;
+        if classes.iter().any(|class| class.name.eq_ignore_ascii_case(name)) {
+            return Err(Error::invalid(format!("The model has a class '{name}' already")));
+        }
+        let nuclei = nuclei(classes);
+        let place = nuclei.last().map_or(classes.len(), |last| last + 1);
+        let class = PixelClass { name: name.clone(), role: ClassRole::Nucleus, color: None };
+        // Of n types to come the first takes 1 / (n + 1), the next 1 / n of what is left, and so on:
+        // the same share of the whole.
+        let share = 1.0 / (names.len() - index + 1) as f32;
+        model = with_class(&model, class, place, &nuclei[..nuclei.len().min(1)], share)?;
     }
-    let nuclei = nuclei(classes);
-    let place = nuclei.last().map_or(classes.len(), |last| last + 1);
-    let class = PixelClass { name: name.to_owned(), role: ClassRole::Nucleus, color: None };
-    with_class(model, class, place, &nuclei[..nuclei.len().min(1)], TYPE_SHARE)
+    Ok(model)
 }
 
 /// Indices of the types of nuclei.
@@ -124,13 +128,15 @@ mod tests {
         }
     }
     #[test]
-    fn a_new_type_shares_the_probability_of_the_first_one() {
+    fn new_types_share_the_probability_of_the_first_one_equally() {
         let model = with_border_class(&Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model"));
         let model = model.expect("model");
-        let extended = with_nucleus_type(&model, "lymphocyte").expect("model");
-        let names: Vec<&str> =
+        let names = ["lymphocyte", "mitosis", "apoptosis"].map(str::to_owned);
+        let extended = with_nucleus_types(&model, &names).expect("model");
+        let found: Vec<&str> =
             extended.card().classes.iter().map(|class| class.name.as_str()).collect();
-        assert_eq!(names, ["background", "nucleus", "lymphocyte", "border"]);
+        let all = ["background", "nucleus", "lymphocyte", "mitosis", "apoptosis", "border"];
+        assert_eq!(found, all);
         let patch = vec![(0..3 * 55 * 55).map(|i| (i % 97) as f32 / 97.0).collect()];
         let probabilities = |model: &Model| {
             let mut logits = BatchEngine::new(model).expect("engine").run_patches(&patch);
@@ -139,11 +145,12 @@ mod tests {
         };
         let before = probabilities(&model);
         let after = probabilities(&extended);
-        let expected = [before[0], before[1] / 2.0, before[1] / 2.0, before[2]];
+        let quarter = before[1] / 4.0;
+        let expected = [before[0], quarter, quarter, quarter, quarter, before[2]];
         for (found, expected) in after.iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-6);
+            assert!((found - expected).abs() < 1e-6, "{after:?}");
         }
-        assert!(with_nucleus_type(&extended, "lymphocyte").is_err());
-        assert!(with_nucleus_type(&extended, &"x".repeat(99)).is_err());
+        assert!(with_nucleus_types(&extended, &["Lymphocyte".into()]).is_err());
+        assert!(with_nucleus_types(&extended, &["x".repeat(99)]).is_err());
     }
 }

@@ -45,11 +45,11 @@ pub use checkpoint::{Checkpoint, TrainProgress};
 pub use compute::{Compute, TrainBackend, replay};
 #[cfg(not(target_arch = "wasm32"))]
 pub use device::{TrainAdapter, adapters, open};
-pub use extend::{with_border_class, with_nucleus_type};
+pub use extend::{with_border_class, with_nucleus_types};
 pub use filter_response::measure_filters;
 pub use init::RevivedUnits;
 pub use optimiser::Moments;
-pub use recipe::{DeadUnitOptions, Recipe, Schedule, is_single};
+pub use recipe::{DeadUnitOptions, Recipe, Schedule, check_border, is_single};
 pub use run::{EpochLog, StepLog, TrainJob, TrainRun, TrainedModel};
 pub use teach::{
     TaughtImage, TaughtLayers, TaughtModel, TeachJob, TeachRecipe, TeachRun, TeachStep, teach,

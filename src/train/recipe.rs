@@ -255,8 +255,11 @@ impl Recipe {
     }
 }
 
-/// Refuses a width of borders that no nucleus has.
-fn check_border(um: f64) -> Result<()> {
+/// Refuses a width of borders, micrometres, that no nucleus has.
+///
+/// # Errors
+/// [`Error::Invalid`].
+pub fn check_border(um: f64) -> Result<()> {
     if um > 0.0 && um <= MAX_BORDER_UM {
         return Ok(());
     }

@@ -26,7 +26,7 @@ use crate::raster::{Plane, ProbabilityMaps, RgbImage};
 
 /// Share of a class, of all pixels that are marked, below which its weight rises no more.
 const LEAST_CLASS_SHARE: f64 = 0.02;
-/// Marks of a class, or parts of large ones, from which on some are held back.
+/// Marks, or parts of large ones, from which on some are held back.
 const LEAST_PARTS_TO_HOLD_BACK: usize = 10;
 
 /// Which layers learn.
@@ -364,7 +364,8 @@ impl<'a> TeachRun<'a> {
         };
         if run.learned.is_empty() {
             return Err(Error::mismatch(
-                "No mark lies inside the image, so that there is nothing to learn",
+                "No mark covers a pixel whose class it tells, so that there is nothing to learn; is \
+                 each drawn in pixels of the finest level?",
             ));
         }
         run.hold_back();
@@ -791,8 +792,8 @@ fn blend(before: &Weights, share: f32, learned: &mut Weights) {
 fn not_finite(recipe: &TeachRecipe) -> Error {
     Error::malformed(format!(
         "The loss is no longer a number; the model stays as it was. Try a smaller learning rate \
-         than {}",
-        recipe.learning_rate
+         than {}, or a smaller weight of what nobody marked than {} (--keep)",
+        recipe.learning_rate, recipe.distill
     ))
 }
 

@@ -45,7 +45,7 @@ pub fn teach_windows(
     }
     if windows.is_empty() {
         return Err(Error::mismatch(format!(
-            "None of the {} marks lies inside the image; do they belong together?",
+            "No mark of {} lies inside the image; do they belong together?",
             labels.marks.len()
         )));
     }

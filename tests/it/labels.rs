@@ -1,6 +1,10 @@
 //! Teaching a model by a file of marks in QuPath's form.
 
+use prunella::dataset::Tile;
+use prunella::dataset::phantom::typed_tile;
 use prunella::model::Model;
+use prunella::outlines::{trace_labels, write_geojson};
+use prunella::raster::encode_rgb_png;
 
 use crate::support::{root, run, run_json, text};
 
@@ -40,6 +44,44 @@ fn a_model_learns_from_marks_alike_each_time_and_finds_less_where_nothing_is() {
     };
     let (before, after) = (scores(&start), scores(&taught));
     assert!(after.0 > before.0 && after.1 < before.1, "{before:?} {after:?}");
+}
+
+/// The outlines of a phantom's dark and pale nuclei, under these names.
+fn typed_marks(tile: &Tile, names: [&str; 2]) -> Vec<u8> {
+    let mut outlines = trace_labels(&tile.labels);
+    for (object, label) in outlines.objects.iter_mut().zip(tile.labels.labels()) {
+        let is_dark = tile.object_types[&label] == "dark";
+        object.class = Some(names[usize::from(!is_dark)].to_owned());
+    }
+    let mut file = Vec::new();
+    write_geojson(&outlines, Some(0.25), &mut file).expect("GeoJSON");
+    file
+}
+
+#[test]
+fn two_new_types_are_told_apart_whatever_their_names() {
+    let dir = tempfile::tempdir().expect("folder");
+    let path = |name: &str| dir.path().join(name);
+    let tile = typed_tile(256, 256, 1);
+    std::fs::write(path("a.png"), encode_rgb_png(&tile.image).expect("PNG")).expect("image");
+    let start = root().join("models/open-small.safetensors");
+    let mut shares = Vec::new();
+    for (number, names) in [["first", "second"], ["second", "first"]].into_iter().enumerate() {
+        let marks = path(&format!("{number}.geojson"));
+        std::fs::write(&marks, typed_marks(&tile, names)).expect("marks");
+        let taught = path(&format!("{number}.safetensors"));
+        let (image, out) = (path("a.png"), path(&format!("out{number}")));
+        let of_image = ["--image", text(&image), "--image-mpp", "0.25", "--labels", text(&marks)];
+        let learn = ["finetune", text(&start), "--out", text(&taught), "--steps", "150"];
+        run_json(&[&learn[..], &of_image].concat());
+        let model = ["--model", text(&taught), "--mpp", "0.25", "--out", text(&out)];
+        let found = run_json(&[&["segment", text(&image)][..], &model].concat());
+        let of = |name: &str| found["images"][0]["types"][name].as_u64().expect("a count");
+        shares.push(names.map(of));
+    }
+    let [[dark, pale], swapped] = shares[..] else { panic!("{shares:?}") };
+    assert!(dark > 3 && pale > 1, "{shares:?}");
+    assert_eq!(swapped, [dark, pale], "the order of names decides nothing");
 }
 
 #[test]
