@@ -27,6 +27,9 @@ use crate::platform::read_file;
 use crate::raster::{LabelMap, ProbabilityMap};
 use crate::whole_slide::{Sampling, SlideNucleus};
 
+/// Options that have no meaning for what a person marked.
+const OF_TILES_ONLY: [&str; 4] = ["split", "tiles", "licence", "in_place"];
+
 /// Score a model on labelled tiles, or on what a person marked.
 ///
 /// With --stride, pixel scores are over the pixels that the network evaluated, and object scores
@@ -34,7 +37,7 @@ use crate::whole_slide::{Sampling, SlideNucleus};
 /// network and scored at their own size, all pixels of them.
 #[derive(Debug, Args)]
 #[command(mut_arg("data", |data| data.required(false).required_unless_present("labels")))]
-#[command(mut_arg("labels", |labels| labels.conflicts_with_all(["split", "tiles", "licence", "in_place"])))]
+#[command(mut_arg("labels", |labels| labels.conflicts_with_all(OF_TILES_ONLY)))]
 #[command(after_help = "Examples:
   prunella evaluate --model models/paper-00.safetensors --data kumar --split test
   prunella evaluate --model m.safetensors --data my-tiles --out pictures --json

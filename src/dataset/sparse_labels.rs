@@ -198,7 +198,8 @@ impl SparseLabels {
     ///
     /// # Errors
     /// Those of [`read_outlines`](crate::outlines::read_outlines); [`Error::Invalid`] for a stroke
-    /// without a class or of an absurd width, and for an outline of a border; [`Error::Limit`] for more marks than are taken.
+    /// without a class or of an absurd width, and for an outline of a border; [`Error::Limit`] for
+    /// more marks than are taken.
     pub fn read(bytes: &[u8]) -> Result<(Self, Warnings)> {
         let Outlines { objects, lines, mut notes, .. } = read_outlines_and_lines(bytes)?;
         let mut labels = Self::default();
@@ -332,8 +333,8 @@ impl SparseLabels {
         types
     }
 
-    /// Leaves out the marks that lie outside a grid; gives their number. A pixel of the finest level
-    /// is `mpp_um` micrometres wide.
+    /// Leaves out the marks that lie outside a grid; gives their number. A pixel of the finest
+    /// level is `mpp_um` micrometres wide.
     pub fn keep_inside(&mut self, grid: &PixelGrid, mpp_um: f64) -> usize {
         let all = self.marks.len();
         self.marks.retain(|mark| mark.may_meet(grid, mpp_um));

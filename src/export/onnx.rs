@@ -389,7 +389,8 @@ fn integers(name: &str, values: &[i64]) -> TensorProto {
 
 fn no_dense_form() -> Error {
     Error::unsupported(
-        "This network pads inside its patch and has no exact dense form; export it as patches, by --onnx alone",
+        "This network pads inside its patch and has no exact dense form; export it as patches, by \
+         --onnx alone",
     )
 }
 

@@ -36,8 +36,8 @@ pub fn with_nucleus_types(model: &Model, names: &[String]) -> Result<Model> {
         let nuclei = nuclei(classes);
         let place = nuclei.last().map_or(classes.len(), |last| last + 1);
         let class = PixelClass { name: name.clone(), role: ClassRole::Nucleus, color: None };
-        // Of n types to come the first takes 1 / (n + 1), the next 1 / n of what is left, and so on:
-        // the same share of the whole.
+        // Of n types to come the first takes 1 / (n + 1), the next 1 / n of what is left, and so
+        // on: the same share of the whole.
         let share = 1.0 / (names.len() - index + 1) as f32;
         model = with_class(&model, class, place, &nuclei[..nuclei.len().min(1)], share)?;
     }
@@ -52,8 +52,8 @@ fn nuclei(classes: &[PixelClass]) -> Vec<usize> {
 /// `model` with the class `class` as output `place`, which begins as the mean of the outputs
 /// `parents` before it and takes `share` of their probability.
 ///
-/// With the parents' logits nₖ the new ones are nₖ + ln(1 − share) and their mean + ln(share). Of one
-/// parent, with the softmax head, the sum of both is what it was:
+/// With the parents' logits nₖ the new ones are nₖ + ln(1 − share) and their mean + ln(share). Of
+/// one parent, with the softmax head, the sum of both is what it was:
 /// eⁿ·(1 − share) + eⁿ·share = eⁿ. All other classes then keep their probability.
 fn with_class(
     model: &Model,

@@ -364,8 +364,8 @@ impl<'a> TeachRun<'a> {
         };
         if run.learned.is_empty() {
             return Err(Error::mismatch(
-                "No mark covers a pixel whose class it tells, so that there is nothing to learn; is \
-                 each drawn in pixels of the finest level?",
+                "No mark covers a pixel whose class it tells: there is nothing to learn. Are they \
+                 drawn in pixels of the finest level?",
             ));
         }
         run.hold_back();
