@@ -26,41 +26,6 @@ use crate::metrics::PixelCounts;
 use crate::model::{HistoryStep, Model, TileHash, TrainingStep, Weights};
 use crate::raster::{StainRange, StainStatistics};
 
-/// Dice coefficient of a network that has learnt something.
-const LEARNT_DICE: f64 = 0.2;
-/// A collapse multiplies the training loss by more than this.
-const COLLAPSE_FACTOR: f64 = 1.2;
-
-/// Refuses a run whose network found nuclei and, for two epochs, has found none at a higher loss:
-/// its units are dead and do not come back.
-///
-/// # Errors
-/// [`Error::Malformed`].
-pub(super) fn check_collapse(history: &[EpochLog], learning_rate: f64) -> Result<()> {
-    let Some((last, earlier)) = history.split_last_chunk::<2>().map(|(e, l)| (l, e)) else {
-        return Ok(());
-    };
-    let Some(best) = earlier
-        .iter()
-        .filter(|log| log.validation_dice.is_some_and(|dice| dice > LEARNT_DICE))
-        .min_by(|a, b| a.train_loss.total_cmp(&b.train_loss))
-    else {
-        return Ok(());
-    };
-    let has_collapsed = |log: &EpochLog| {
-        log.validation_dice == Some(0.0) && log.train_loss > COLLAPSE_FACTOR * best.train_loss
-    };
-    if !last.iter().all(has_collapsed) {
-        return Ok(());
-    }
-    Err(Error::malformed(format!(
-        "Training has collapsed: after epoch {} the network finds no nuclei any more. Train again \
-         with --fresh and a smaller learning rate, such as --learning-rate {}",
-        best.epoch,
-        learning_rate / 2.0
-    )))
-}
-
 /// Scores of one epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochLog {
@@ -578,25 +543,6 @@ mod tests {
     use crate::metrics::match_objects;
     use crate::model::{PixelClass, dccn, dcnn};
     use crate::train::{DeadUnitOptions, with_border_class};
-
-    #[test]
-    fn a_network_that_finds_nothing_any_more_ends_the_run() {
-        let log = |epoch: u64, train_loss: f64, dice: f64| EpochLog {
-            epoch,
-            train_loss,
-            validation_loss: train_loss,
-            validation_accuracy: 0.8,
-            validation_dice: Some(dice),
-            learning_rate: 5e-3,
-        };
-        let collapsed = [log(1, 0.36, 0.76), log(2, 0.55, 0.0), log(3, 0.63, 0.0)];
-        let error = check_collapse(&collapsed, 5e-3).expect_err("collapsed").to_string();
-        assert!(error.contains("after epoch 1") && error.contains("0.0025"), "{error}");
-        check_collapse(&collapsed[..2], 5e-3).expect("one epoch may be bad luck");
-        check_collapse(&collapsed[1..], 5e-3).expect("nothing was learnt before");
-        let few_nuclei = [log(1, 0.36, 0.76), log(2, 0.35, 0.0), log(3, 0.34, 0.0)];
-        check_collapse(&few_nuclei, 5e-3).expect("the loss falls");
-    }
 
     /// Weights after an epoch on a pool of so many threads.
     fn trained_on(threads: usize, start: &Model, recipe: &Recipe) -> Weights {
