@@ -23,7 +23,9 @@ use crate::model::{ClassRole, PixelClass};
 use crate::outlines::{
     DrawnLine, Outline, OutlineKind, Outlines, read_outlines_and_lines, write_regions,
 };
-use crate::raster::{LabelMap, PixelGrid, Plane, Point, Polygon, polygons_hold};
+use crate::raster::{
+    LabelMap, PixelGrid, Plane, Point, Polygon, distance_to_segment, polygons_hold,
+};
 use crate::slide::SlideBounds;
 
 /// In a class map: nobody said what the pixel is.
@@ -210,9 +212,6 @@ impl SparseLabels {
                 _ if object.status.as_deref() == Some("rejected") => {
                     labels.marks.push(LabelMark::Background { polygons });
                 }
-                ClassMeaning::Complete => labels.marks.push(LabelMark::Complete { polygons }),
-                ClassMeaning::Ignored => labels.marks.push(LabelMark::Ignored { polygons }),
-                ClassMeaning::Background => labels.marks.push(LabelMark::Background { polygons }),
                 ClassMeaning::Nucleus if object.class.as_deref().is_some_and(is_border) => {
                     return Err(Error::invalid(
                         "An outline has the class 'border', and is no nucleus; mark borders by \
@@ -220,6 +219,7 @@ impl SparseLabels {
                     ));
                 }
                 ClassMeaning::Nucleus => nuclei.push(object),
+                _ => labels.marks.extend(Self::area(object.class.as_deref(), polygons)),
             }
         }
         labels.add_nuclei(nuclei, &mut notes);
@@ -228,6 +228,23 @@ impl SparseLabels {
         }
         labels.check()?;
         Ok((labels, notes))
+    }
+
+    /// What an area of a class says of its pixels; none where the class says nothing of them all.
+    #[must_use]
+    pub fn area(class: Option<&str>, polygons: Vec<Polygon>) -> Option<LabelMark> {
+        match ClassMeaning::of(class) {
+            ClassMeaning::Complete => Some(LabelMark::Complete { polygons }),
+            ClassMeaning::Ignored => Some(LabelMark::Ignored { polygons }),
+            ClassMeaning::Background => Some(LabelMark::Background { polygons }),
+            ClassMeaning::Nucleus => None,
+        }
+    }
+
+    /// Whether every nucleus in an area of the class is marked.
+    #[must_use]
+    pub fn is_complete_class(class: Option<&str>) -> bool {
+        matches!(ClassMeaning::of(class), ClassMeaning::Complete)
     }
 
     /// Adds what in a file is a nucleus.
@@ -626,17 +643,6 @@ fn part_key(mark: u64, row: usize, column: usize) -> u64 {
     const BITS: u32 = 20;
     let cell = |pixel: usize| (pixel / PART_PX) as u64 & ((1 << BITS) - 1);
     (mark << (2 * BITS)) | (cell(row) << BITS) | cell(column)
-}
-
-fn distance_to_segment(p: Point, a: Point, b: Point) -> f64 {
-    let (dx, dy) = (b.x - a.x, b.y - a.y);
-    let squared = dx * dx + dy * dy;
-    let along = if squared > 0.0 {
-        (((p.x - a.x) * dx + (p.y - a.y) * dy) / squared).clamp(0.0, 1.0)
-    } else {
-        0.0
-    };
-    (p.x - a.x - along * dx).hypot(p.y - a.y - along * dy)
 }
 
 fn unknown_class(name: Option<&str>, nuclei: &[&PixelClass]) -> Error {

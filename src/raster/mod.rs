@@ -39,8 +39,8 @@ pub use orientation::Orientation;
 pub use padding::Padding;
 pub use phantom::{TypedPhantom, phantom, typed_phantom};
 pub use polygon::{
-    Point, Polygon, Ring, doubled_area, fill_polygon, fill_rings, grouped_rings, polygon_area,
-    polygons_hold, rings_hold,
+    Point, Polygon, Ring, distance_to_segment, doubled_area, fill_polygon, fill_rings,
+    grouped_rings, polygon_area, polygons_hold, rings_hold,
 };
 pub use resample::{Axis, ResampleWeights, resampled, resized};
 #[cfg(not(target_arch = "wasm32"))]

@@ -26,6 +26,19 @@ impl From<[f64; 2]> for Point {
     }
 }
 
+/// From a point to the line between `a` and `b`, which may be one point.
+#[must_use]
+pub fn distance_to_segment(p: Point, a: Point, b: Point) -> f64 {
+    let (dx, dy) = (b.x - a.x, b.y - a.y);
+    let squared = dx * dx + dy * dy;
+    let along = if squared > 0.0 {
+        (((p.x - a.x) * dx + (p.y - a.y) * dy) / squared).clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
+    (p.x - a.x - along * dx).hypot(p.y - a.y - along * dy)
+}
+
 /// A closed line; the first point is not repeated at the end.
 pub type Ring = Vec<Point>;
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::mark::ReviewObject;
 use super::region::NamedRegion;
 use super::state::{DisplaySettings, DocumentFacts, ModelSetting, PixelSizeSetting, ResultFacts};
+use super::stroke::Stroke;
 use crate::instances::Nucleus;
 
 /// A change of [`ReviewState`](super::ReviewState). Outlines are in pixels of the finest level.
@@ -12,8 +13,8 @@ use crate::instances::Nucleus;
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the comment of a variant explains its fields")]
 pub enum ReviewCommand {
-    /// Another image or slide: pixel size, marks, regions, results and history start anew; model,
-    /// threshold and display stay.
+    /// Another image or slide: pixel size, marks, strokes, regions, results and history start anew;
+    /// model, threshold and display stay.
     Open { document: DocumentFacts, pixel_size: PixelSizeSetting },
     /// The object is a nucleus.
     Accept(ReviewObject),
@@ -36,6 +37,10 @@ pub enum ReviewCommand {
     ChangeRegion { id: u32, region: NamedRegion },
     /// Removes a region.
     RemoveRegion(u32),
+    /// Paints a line.
+    AddStroke(Stroke),
+    /// Removes a painted line.
+    RemoveStroke(u32),
     /// Whether only nuclei inside regions count.
     InsideOnly(bool),
     /// Whether the network reads the colours as they are, not matched to those it learned from.

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::command::ReviewCommand;
 use super::limits::{
-    MAX_MARKS, MAX_REGIONS, check_nucleus, check_outline, check_pixel_size, check_threshold,
-    with_short_name,
+    MAX_MARKS, MAX_REGIONS, MAX_STROKES, check_nucleus, check_outline, check_pixel_size,
+    check_threshold, with_short_name,
 };
 use super::mark::{Mark, MarkStatus, ReviewObject};
 use super::region::NamedRegion;
 use super::state::{ModelSetting, PixelSizeSetting, ReviewState};
+use super::stroke::Stroke;
 use crate::error::{Error, Result};
 use crate::instances::Nucleus;
 
@@ -63,6 +64,7 @@ struct Step {
     after: UndoableSettings,
     marks: Vec<EntryChange<Mark>>,
     regions: Vec<EntryChange<NamedRegion>>,
+    strokes: Vec<EntryChange<Stroke>>,
 }
 
 /// The state, and the steps that led to it.
@@ -155,6 +157,7 @@ impl Review {
             before,
             marks: BTreeMap::new(),
             regions: BTreeMap::new(),
+            strokes: BTreeMap::new(),
             state: &self.state,
         };
         let name = match command {
@@ -192,6 +195,7 @@ impl Review {
             }
             ReviewCommand::ForgetAll => {
                 draft.marks = self.state.marks.keys().map(|id| (*id, None)).collect();
+                draft.strokes = self.state.strokes.keys().map(|id| (*id, None)).collect();
                 "take back all decisions"
             }
             ReviewCommand::AddRegion(region) => {
@@ -214,6 +218,17 @@ impl Review {
                 draft.check_region(id)?;
                 draft.regions.insert(id, None);
                 "remove a region"
+            }
+            ReviewCommand::AddStroke(stroke) => {
+                draft.add_stroke(stroke)?;
+                "paint a stroke"
+            }
+            ReviewCommand::RemoveStroke(id) => {
+                if !self.state.strokes.contains_key(&id) {
+                    return Err(Error::invalid("This stroke is not there any more"));
+                }
+                draft.strokes.insert(id, None);
+                "erase a stroke"
             }
             ReviewCommand::InsideOnly(inside_only) => {
                 draft.after.inside_only = inside_only;
@@ -248,7 +263,9 @@ impl Review {
     }
 
     fn take_step(&mut self, step: Step) {
-        if step.marks.is_empty() && step.regions.is_empty() && step.before == step.after {
+        let has_entries =
+            !(step.marks.is_empty() && step.regions.is_empty() && step.strokes.is_empty());
+        if !has_entries && step.before == step.after {
             return;
         }
         self.revision += 1;
@@ -258,6 +275,9 @@ impl Review {
         }
         for change in &step.regions {
             set(&mut self.state.regions, change.id, change.after.as_ref());
+        }
+        for change in &step.strokes {
+            set(&mut self.state.strokes, change.id, change.after.as_ref());
         }
         self.undone.clear();
         self.done.push_back(step);
@@ -276,6 +296,9 @@ impl Review {
         }
         for change in &step.regions {
             set(&mut self.state.regions, change.id, change.before.as_ref());
+        }
+        for change in &step.strokes {
+            set(&mut self.state.strokes, change.id, change.before.as_ref());
         }
         self.undone.push(step);
         true
@@ -302,6 +325,12 @@ fn set<T: Clone>(entries: &mut BTreeMap<u32, T>, id: u32, value: Option<&T>) {
     }
 }
 
+/// Entries before and after a step.
+fn changes<T: Clone>(new: BTreeMap<u32, Option<T>>, old: &BTreeMap<u32, T>) -> Vec<EntryChange<T>> {
+    let change = |(id, after)| EntryChange { id, before: old.get(&id).cloned(), after };
+    new.into_iter().map(change).collect()
+}
+
 fn replacement_name(old: usize, new: usize) -> &'static str {
     match (old, new) {
         (1, 1) => "redraw a nucleus",
@@ -317,21 +346,15 @@ struct StepDraft<'a> {
     after: UndoableSettings,
     marks: BTreeMap<u32, Option<Mark>>,
     regions: BTreeMap<u32, Option<NamedRegion>>,
+    strokes: BTreeMap<u32, Option<Stroke>>,
 }
 
 impl StepDraft<'_> {
     fn finish(self, name: &'static str) -> Step {
-        let mut marks = Vec::with_capacity(self.marks.len());
-        for (id, after) in self.marks {
-            let before = self.state.marks.get(&id).cloned();
-            marks.push(EntryChange { id, before, after });
-        }
-        let mut regions = Vec::with_capacity(self.regions.len());
-        for (id, after) in self.regions {
-            let before = self.state.regions.get(&id).cloned();
-            regions.push(EntryChange { id, before, after });
-        }
-        Step { name, before: self.before, after: self.after, marks, regions }
+        let marks = changes(self.marks, &self.state.marks);
+        let regions = changes(self.regions, &self.state.regions);
+        let strokes = changes(self.strokes, &self.state.strokes);
+        Step { name, before: self.before, after: self.after, marks, regions, strokes }
     }
 
     fn mark(&self, id: u32) -> Result<&Mark> {
@@ -367,6 +390,16 @@ impl StepDraft<'_> {
         }
         let id = Self::next_id(&self.state.regions, &self.regions);
         self.regions.insert(id, Some(with_short_name(region)));
+        Ok(())
+    }
+
+    fn add_stroke(&mut self, stroke: Stroke) -> Result<()> {
+        stroke.check()?;
+        if self.state.strokes.len() >= MAX_STROKES {
+            return Err(Error::limit(format!("An image takes {MAX_STROKES} strokes")));
+        }
+        let id = Self::next_id(&self.state.strokes, &self.strokes);
+        self.strokes.insert(id, Some(stroke));
         Ok(())
     }
 
@@ -579,5 +612,38 @@ mod tests {
         assert!(set_nucleus(&|nucleus| nucleus.polygons[0][0].truncate(2)).is_err());
         assert!(changed(&|state| state.threshold = Some(2.0)).is_err());
         assert!(changed(&|state| state.pixel_size.um = Some(-1.0)).is_err());
+    }
+
+    #[test]
+    fn strokes_are_painted_erased_and_undone() {
+        let mut review = Review::default();
+        let points = vec![Point { x: 10.0, y: 10.0 }, Point { x: 30.0, y: 10.0 }];
+        let stroke = Stroke { class: "background".to_owned(), width_px: 4.0, points };
+        assert!(stroke.holds(20.0, 11.9) && !stroke.holds(20.0, 12.1) && !stroke.holds(33.0, 10.0));
+        let dot = Stroke { points: vec![Point { x: 5.0, y: 5.0 }], ..stroke.clone() };
+        assert!(dot.holds(6.0, 6.0) && !dot.holds(7.0, 6.0));
+        review.apply(ReviewCommand::AddStroke(stroke.clone())).expect("painted");
+        review.apply(ReviewCommand::AddStroke(dot)).expect("painted");
+        let before = review.state().clone();
+        let saved = before.to_bytes().expect("saved");
+        assert_eq!(ReviewState::from_bytes(&saved).expect("read"), before);
+        review.apply(ReviewCommand::RemoveStroke(1)).expect("erased");
+        assert_eq!(review.state().strokes.keys().copied().collect::<Vec<_>>(), [2]);
+        assert!(review.apply(ReviewCommand::RemoveStroke(1)).is_err());
+        assert!(review.undo());
+        assert_eq!(review.state(), &before);
+        for wrong in [
+            Stroke { width_px: f64::NAN, ..stroke.clone() },
+            Stroke { width_px: 0.0, ..stroke.clone() },
+            Stroke { class: " ".to_owned(), ..stroke.clone() },
+            Stroke { points: Vec::new(), ..stroke.clone() },
+            Stroke { points: vec![Point { x: f64::INFINITY, y: 0.0 }], ..stroke },
+        ] {
+            assert!(review.apply(ReviewCommand::AddStroke(wrong)).is_err());
+        }
+        assert_eq!(review.state(), &before);
+        review.apply(ReviewCommand::ForgetAll).expect("all");
+        assert!(review.state().strokes.is_empty() && review.undo());
+        assert_eq!(review.state(), &before);
     }
 }

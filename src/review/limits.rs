@@ -5,15 +5,17 @@ use super::region::NamedRegion;
 use super::state::{PixelSizeSetting, ReviewState};
 use crate::error::{Error, Result};
 use crate::instances::Nucleus;
-use crate::raster::Polygon;
+use crate::raster::{Point, Polygon};
 
 /// Most marks of an image.
 pub(super) const MAX_MARKS: usize = 200_000;
 /// Most regions of an image.
 pub(super) const MAX_REGIONS: usize = 10_000;
-/// Most vertices of an outline.
+/// Most strokes of an image.
+pub(super) const MAX_STROKES: usize = 20_000;
+/// Most vertices of an outline or a stroke.
 const MAX_VERTICES: usize = 1_000_000;
-/// Longest name of a region, characters.
+/// Longest name of a region or a class, characters.
 const MAX_NAME_CHARS: usize = 200;
 /// Largest coordinate, pixels. The largest slides have a side of some hundred thousand.
 const MAX_COORDINATE: f64 = 1e9;
@@ -38,16 +40,23 @@ pub(super) fn check_state(state: &ReviewState) -> Result<()> {
         check_id(*id)?;
         check_outline(&region.polygons)?;
     }
+    if state.strokes.len() > MAX_STROKES {
+        return Err(Error::limit("The saved state has too many strokes"));
+    }
+    for (id, stroke) in &state.strokes {
+        check_id(*id)?;
+        stroke.check()?;
+    }
     Ok(())
 }
 
-/// Numbers of marks and regions leave the bit free that tells marks from nuclei of a model, and
+/// Numbers of marks, strokes and regions leave the bit free that tells marks from nuclei of a model, and
 /// room for further ones.
 fn check_id(id: u32) -> Result<()> {
     if (1..MARK_BIT / 2).contains(&id) {
         return Ok(());
     }
-    Err(Error::invalid("A mark or region has no possible number"))
+    Err(Error::invalid("A mark, stroke or region has no possible number"))
 }
 
 /// Refuses a pixel size that is no positive number.
@@ -95,6 +104,22 @@ pub(super) fn check_outline(polygons: &[Polygon]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses a line without a point and one that lies in no image.
+pub(super) fn check_points(points: &[Point]) -> Result<()> {
+    if points.is_empty() || points.len() > MAX_VERTICES {
+        return Err(Error::invalid("A stroke needs at least one point, and not millions"));
+    }
+    if points.iter().all(|point| is_coordinate(point.x) && is_coordinate(point.y)) {
+        return Ok(());
+    }
+    Err(Error::invalid("The stroke has a point that lies in no image"))
+}
+
+/// Whether a name is not too long.
+pub(super) fn is_short_name(name: &str) -> bool {
+    name.chars().count() <= MAX_NAME_CHARS
 }
 
 fn is_coordinate(value: f64) -> bool {

@@ -1,5 +1,5 @@
 //! What a person makes of a result: verdicts on nuclei and nuclei drawn by hand ([`Mark`]),
-//! [`NamedRegion`]s, and the settings that belong to the image. All of it is one value,
+//! [`NamedRegion`]s, painted [`Stroke`]s, and the settings that belong to the image. All of it is one value,
 //! [`ReviewState`], which [`ReviewCommand`]s change and [`Review`] undoes. [`ReviewedNuclei`] are
 //! the nuclei of a model together with the marks: what is shown, counted and exported.
 //!
@@ -17,6 +17,8 @@ mod region;
 mod reviewed_index;
 mod shapes;
 mod state;
+mod stroke;
+mod taught_labels;
 
 pub use command::ReviewCommand;
 pub use files::write_reviewed;
@@ -24,10 +26,12 @@ pub use fingerprint::{FingerprintOf, fingerprint};
 pub use history::{MAX_UNDO_STEPS, Review};
 pub use mark::{MARK_BIT, Mark, MarkStatus, Marks, ReviewObject};
 pub use nuclei::{HiddenNuclei, ReviewCounts, ReviewedNuclei};
-pub use region::{NamedRegion, RegionCounts, RegionFile};
+pub use region::{COMPLETE_CLASS, NamedRegion, RegionCounts, RegionFile};
 pub use reviewed_index::ReviewedIndex;
 pub use shapes::{closed_region, closed_stroke, merged, split};
 pub use state::{
     DisplaySettings, DocumentFacts, ModelSetting, PixelSizeSetting, PixelSizeSource, ResultFacts,
     ReviewState,
 };
+pub use stroke::{Stroke, Strokes};
+pub use taught_labels::LabelSource;

@@ -5,10 +5,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::nuclei::{ReviewCounts, ReviewedNuclei};
+use crate::dataset::SparseLabels;
 use crate::error::Result;
 use crate::outlines::{Outline, OutlineKind, Outlines, read_outlines, write_regions};
 use crate::raster::{Point, Polygon, Ring, polygon_area, polygons_hold};
 use crate::slide::SlideBounds;
+
+/// Class of a region in which every nucleus is marked, as QuPath has it for training: what in it is
+/// no nucleus is background.
+pub const COMPLETE_CLASS: &str = "Region*";
 
 /// A part of the image with a name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +35,12 @@ pub struct NamedRegion {
 }
 
 impl NamedRegion {
+    /// Whether every nucleus in it is marked.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        SparseLabels::is_complete_class(self.class.as_deref())
+    }
+
     /// Whether a point lies inside.
     #[must_use]
     pub fn holds(&self, x: f64, y: f64) -> bool {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::limits::check_state;
 use super::mark::Marks;
 use super::region::NamedRegion;
+use super::stroke::Strokes;
 use crate::error::{Error, Result};
 
 /// Version of the saved state; another one is not read.
@@ -146,6 +147,8 @@ pub struct ReviewState {
     pub marks: Marks,
     /// Regions by number.
     pub regions: BTreeMap<u32, NamedRegion>,
+    /// Painted lines by number.
+    pub strokes: Strokes,
     /// Centre x, centre y, and screen pixels for one of the image.
     pub view: Option<[f64; 3]>,
     /// How things are drawn.

@@ -9,7 +9,7 @@ use super::{Thrown as _, json};
 use crate::error::Error;
 use crate::review::{
     DisplaySettings, DocumentFacts, MarkStatus, ModelSetting, NamedRegion, PixelSizeSetting,
-    ResultFacts, Review, ReviewCommand, ReviewState,
+    ResultFacts, Review, ReviewCommand, ReviewState, Stroke, Strokes,
 };
 
 /// The state and its history. Its methods give the state without outlines as JSON: `PageState` of
@@ -41,6 +41,7 @@ struct PageState<'a> {
     keep_stain: bool,
     marks: MarkNumbers,
     regions: Vec<PageRegion<'a>>,
+    strokes: Vec<PageStroke<'a>>,
     view: Option<[f64; 3]>,
     display: &'a DisplaySettings,
     results: &'a [Option<ResultFacts>; 2],
@@ -58,12 +59,20 @@ struct PageRegion<'a> {
     region: &'a NamedRegion,
 }
 
+#[derive(Debug, Serialize)]
+struct PageStroke<'a> {
+    id: u32,
+    #[serde(flatten)]
+    stroke: &'a Stroke,
+}
+
 /// What the worker needs of the state.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct WorkerState<'a> {
     marks: &'a crate::review::Marks,
     regions: &'a std::collections::BTreeMap<u32, NamedRegion>,
+    strokes: &'a Strokes,
     inside_only: bool,
 }
 
@@ -93,6 +102,7 @@ impl ReviewStore {
             } += 1;
         }
         let regions = state.regions.iter().map(|(id, region)| PageRegion { id: *id, region });
+        let strokes = state.strokes.iter().map(|(id, stroke)| PageStroke { id: *id, stroke });
         json(&PageState {
             document: &state.document,
             pixel_size: state.pixel_size,
@@ -102,6 +112,7 @@ impl ReviewStore {
             keep_stain: state.keep_stain,
             marks,
             regions: regions.collect(),
+            strokes: strokes.collect(),
             view: state.view,
             display: &state.display,
             results: &state.results,
@@ -131,15 +142,15 @@ impl ReviewStore {
         self.review.borrow_mut().redo()
     }
 
-    /// Marks and regions as JSON, for `Session.setReview`.
+    /// Marks, strokes and regions as JSON, for `Session.setReview`.
     ///
     /// # Errors
     /// None in practice.
     #[wasm_bindgen(js_name = forWorker)]
     pub fn for_worker(&self) -> Result<String, JsValue> {
         let review = self.review.borrow();
-        let ReviewState { marks, regions, inside_only, .. } = review.state();
-        json(&WorkerState { marks, regions, inside_only: *inside_only })
+        let ReviewState { marks, regions, strokes, inside_only, .. } = review.state();
+        json(&WorkerState { marks, regions, strokes, inside_only: *inside_only })
     }
 
     /// The state as bytes for storage.

@@ -19,7 +19,7 @@ use crate::model::NucleusType;
 use crate::raster::{Mask, Point, Polygon, RgbImage};
 use crate::review::{
     MarkStatus, Marks, NamedRegion, RegionCounts, ReviewCounts, ReviewObject, ReviewedIndex,
-    ReviewedNuclei, closed_stroke, merged, split,
+    ReviewedNuclei, Strokes, closed_stroke, merged, split,
 };
 use crate::slide::SlideBounds;
 use crate::viewer::{
@@ -42,6 +42,8 @@ const MARGIN_PX: f64 = 2.0;
 pub(super) struct ReviewInput {
     pub marks: Marks,
     pub regions: BTreeMap<u32, NamedRegion>,
+    #[serde(default)]
+    pub strokes: Strokes,
     pub inside_only: bool,
 }
 
@@ -54,7 +56,7 @@ impl ReviewInput {
     /// The regions alone.
     fn without_marks(&self) -> Self {
         let Self { regions, inside_only, .. } = self;
-        Self { marks: Marks::new(), regions: regions.clone(), inside_only: *inside_only }
+        Self { regions: regions.clone(), inside_only: *inside_only, ..Self::default() }
     }
 
     /// Whether every nucleus of the model counts, and nothing else.
