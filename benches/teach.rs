@@ -441,8 +441,8 @@ fn bench(options: &Options, path: &Path) {
                     before[1],
                     gains[1],
                     result.best_step,
-                    result.learned,
-                    result.held_back,
+                    result.learned.marks,
+                    result.held_back.marks,
                     result.held_back_loss,
                 );
                 for &share in &options.blends {

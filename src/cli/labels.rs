@@ -16,9 +16,7 @@ use super::output::{Output, stop_flag};
 use super::output_files::check_outputs;
 use super::segment::is_slide;
 use super::train::save_or_rescue;
-use crate::dataset::{
-    LabelMark, LabelScale, PIXEL_SIZES_UM, SparseLabels, SparseTargets, UNKNOWN, tissue_crops,
-};
+use crate::dataset::{LabelMark, PIXEL_SIZES_UM, SparseLabels, UNKNOWN, tissue_crops};
 use crate::engine::Block;
 use crate::error::{Error, ErrorContext as _, Result, counted, listed};
 use crate::instances::label_nuclei;
@@ -27,21 +25,17 @@ use crate::model::{InstanceParameters, Model, sha256_hex};
 use crate::picture::read_picture;
 use crate::platform::{read_file, seconds};
 use crate::raster::{
-    DecodeLimits, PixelGrid, RgbImage, StainLut, StainMatching, StainMode, StainStatistics,
+    DecodeLimits, Padding, RgbImage, StainLut, StainMatching, StainMode, StainStatistics,
 };
+use crate::review::{MarkedImage, with_types_of};
 use crate::slide::{FileSource, SlideReader};
-use crate::train::{
-    TaughtImage, TaughtModel, TeachJob, TeachRecipe, TeachWindow, check_border, teach,
-    teach_windows, with_border_class, with_nucleus_types,
-};
+use crate::train::{TaughtModel, TeachJob, TeachRecipe, check_border, teach, with_border_class};
 use crate::whole_slide::{
     BLOCK_PX, BackgroundBlocks, Sampling, SegmentSettings, SlideRegion, SlideSetup,
 };
 
 /// Largest file of an image or of marks.
 const MAX_FILE_BYTES: u64 = 2_000_000_000;
-/// Width of the border of nuclei where a model has the class and states no width, micrometres.
-const BORDER_UM: f64 = 0.75;
 /// Most types that a message names.
 const MAX_NAMED: usize = 5;
 
@@ -89,23 +83,6 @@ pub(super) struct TeachArguments {
         value_name = "SHARE"
     )]
     hold_back: f64,
-}
-
-/// An image with marks, of which the parts around the marks are read.
-struct MarkedImage {
-    name: String,
-    /// Empty for a slide.
-    sha256: String,
-    labels: SparseLabels,
-    mpp_um: f64,
-    windows: Vec<MarkedWindow>,
-}
-
-/// A part of an image at the model's pixel size, in the colours that the network reads.
-struct MarkedWindow {
-    window: TeachWindow,
-    grid: PixelGrid,
-    image: RgbImage,
 }
 
 impl LabelArguments {
@@ -185,15 +162,14 @@ impl LabelArguments {
         let setup = SlideSetup::of_slide(&reader.slide, model_mpp, settings)?;
         let job = setup.complete(&reader, stop_flag())?;
         let sampling = Sampling::new(&reader.slide, mpp_um, model_mpp)?;
-        let labels = inside(labels, &sampling, mpp_um, path, output)?;
-        let mut windows = Vec::new();
-        for window in teach_windows(&labels, sampling.scale, sampling.width(), sampling.height())? {
-            let rect = sampling.needs(window.block);
+        let mut marked = planned(labels, &sampling, mpp_um, path, output)?;
+        for block in marked.blocks() {
+            let rect = sampling.needs(block);
             let pixels = reader.region(sampling.level, rect.x, rect.y, rect.width, rect.height)?;
-            let image = sampling.apply(pixels, window.block)?;
-            windows.push(MarkedWindow::new(window, sampling.scale, image, job.stain_lut()));
+            let image = sampling.apply(pixels, block)?;
+            marked.add_pixels(with_colours(image, job.stain_lut()));
         }
-        Ok(MarkedImage { name: name_of(path), sha256: String::new(), labels, mpp_um, windows })
+        Ok(marked)
     }
 
     fn read_image(
@@ -220,19 +196,21 @@ impl LabelArguments {
         });
         let size = (picture.image.width(), picture.image.height());
         let sampling = Sampling::of_image(size, mpp_um, model_mpp)?;
-        let labels = inside(labels, &sampling, mpp_um, path, output)?;
+        let mut marked = planned(labels, &sampling, mpp_um, path, output)?;
         let (width, height) = (sampling.width(), sampling.height());
         let everything = Block { row: 0, column: 0, width, height };
-        let whole = sampling.apply(picture.image, everything)?;
+        let mut whole = sampling.apply(picture.image, everything)?;
         // The stain is that of the whole image, as 'segment' measures it.
         let stain_lut = stain.lut(StainStatistics::of([&whole]));
-        let mut windows = Vec::new();
-        for window in teach_windows(&labels, sampling.scale, width, height)? {
-            let Block { row, column, width, height } = window.block;
-            let image = whole.crop(row, column, width, height);
-            windows.push(MarkedWindow::new(window, sampling.scale, image, stain_lut.as_ref()));
+        if let Some(padding) = Padding::of(&whole) {
+            whole = padding.filled(&whole);
         }
-        Ok(MarkedImage { name, sha256: sha256_hex(&bytes), labels, mpp_um, windows })
+        for Block { row, column, width, height } in marked.blocks() {
+            let image = whole.crop(row, column, width, height);
+            marked.add_pixels(with_colours(image, stain_lut.as_ref()));
+        }
+        marked.sha256 = sha256_hex(&bytes);
+        Ok(marked)
     }
 }
 
@@ -240,58 +218,32 @@ fn name_of(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The marks that lie inside the image, and a note of the others.
-fn inside(
-    mut labels: SparseLabels,
+/// The image with the marks that lie inside it, and a note of the others.
+fn planned(
+    labels: SparseLabels,
     sampling: &Sampling,
     mpp_um: f64,
     path: &Path,
     output: Output,
-) -> Result<SparseLabels> {
-    let (width, height) = (sampling.width(), sampling.height());
-    let grid = PixelGrid { left: 0.0, top: 0.0, step: sampling.scale, width, height };
+) -> Result<MarkedImage> {
     let all = labels.marks.len();
-    let outside = labels.keep_inside(&grid, mpp_um);
-    if outside == all {
-        return Err(Error::mismatch(
-            "All marks lie outside the image; do they belong together? Coordinates are pixels of \
-             the finest level",
-        ));
-    }
-    if outside > 0 {
+    let mut marked = MarkedImage::plan(labels, sampling, mpp_um)?;
+    marked.name = name_of(path);
+    if marked.outside > 0 {
         output.remark(&format!(
-            "{}: {outside} of {} lie outside the image and are left out",
-            name_of(path),
+            "{}: {} of {} lie outside the image and are left out",
+            marked.name,
+            marked.outside,
             counted(all, "mark", "marks")
         ));
     }
-    Ok(labels)
+    Ok(marked)
 }
 
-impl MarkedWindow {
-    fn new(window: TeachWindow, scale: f64, image: RgbImage, stain: Option<&StainLut>) -> Self {
-        let image = match stain {
-            Some(lut) => lut.apply(&image),
-            None => image,
-        };
-        let grid = PixelGrid {
-            left: window.block.column as f64 * scale,
-            top: window.block.row as f64 * scale,
-            step: scale,
-            width: window.block.width,
-            height: window.block.height,
-        };
-        Self { window, grid, image }
-    }
-
-    fn targets(&self, of: &MarkedImage, model: &Model) -> Result<SparseTargets> {
-        let card = model.card();
-        let scale = LabelScale {
-            classes: &card.classes,
-            mpp_um: of.mpp_um,
-            border_um: card.border_um.unwrap_or(BORDER_UM),
-        };
-        of.labels.draw(&self.grid, &scale)
+fn with_colours(image: RgbImage, stain: Option<&StainLut>) -> RgbImage {
+    match stain {
+        Some(lut) => lut.apply(&image),
+        None => image,
     }
 }
 
@@ -335,15 +287,7 @@ pub(super) fn finetune_on_labels(
     let start = with_types(start, &marked, output)?;
     let mut images = Vec::new();
     for image in &marked {
-        for window in &image.windows {
-            images.push(TaughtImage {
-                name: image.name.clone(),
-                sha256: image.sha256.clone(),
-                targets: window.targets(image, &start)?,
-                image: window.image.clone(),
-                inside: window.window.inside,
-            });
-        }
+        images.extend(image.taught(&start)?);
     }
     let mut rehearsal = Vec::new();
     for crop in tissue_crops::training()? {
@@ -367,30 +311,16 @@ pub(super) fn finetune_on_labels(
 
 /// The model with the types of nuclei that marks name and it does not know.
 fn with_types(model: Model, marked: &[MarkedImage], output: Output) -> Result<Model> {
-    let classes = &model.card().classes;
-    let mut added: Vec<String> = Vec::new();
-    for name in marked.iter().flat_map(|image| image.labels.types()) {
-        let mut known = classes.iter().map(|class| &class.name).chain(&added);
-        if !known.any(|known| known.eq_ignore_ascii_case(&name)) {
-            added.push(name);
-        }
-    }
-    if added.is_empty() {
-        return Ok(model);
-    }
-    let extended = with_nucleus_types(&model, &added).map_err(|error| {
-        Error::invalid(format!(
-            "The model cannot learn {}: {}. --one-type takes all marks for nuclei of one type",
-            counted(added.len(), "new type of nuclei", "new types of nuclei"),
+    const ONE_TYPE: &str = "--one-type takes all marks for nuclei of one type";
+    let (extended, added) = with_types_of(model, marked.iter().map(|image| &image.labels))
+        .map_err(|error| Error::invalid(format!("{error}. {ONE_TYPE}")))?;
+    if !added.is_empty() {
+        output.remark(&format!(
+            "The model learns {} of nuclei: {}. {ONE_TYPE}",
+            counted(added.len(), "new type", "new types"),
             listed(&added, MAX_NAMED)
-        ))
-        .caused_by(error)
-    })?;
-    output.remark(&format!(
-        "The model learns {} of nuclei: {}. --one-type takes all marks for nuclei of one type",
-        counted(added.len(), "new type", "new types"),
-        listed(&added, MAX_NAMED)
-    ));
+        ));
+    }
     Ok(extended)
 }
 
@@ -404,12 +334,17 @@ fn report(
     let mut text = format!(
         "{}: learned from {} in {seconds:.1} s",
         out.display(),
-        counted(*learned, "mark or part of one", "marks and parts of marks")
+        counted(learned.marks, "mark or part of one", "marks and parts of marks")
+    );
+    text += &format!(
+        "; it agreed with {} of them before, and with {} now",
+        learned.before, learned.after
     );
     if let Some([before, after]) = held_back_loss {
         text += &format!(
-            "; the loss of {held_back} that were held back went from {before:.3} to {after:.3} \
-             after step {best_step}"
+            "; of {} that were held back with {} before and {} now (loss {before:.3}, now \
+             {after:.3} after step {best_step})",
+            held_back.marks, held_back.before, held_back.after
         );
     }
     let value = json!({
@@ -488,21 +423,15 @@ fn score(image: &MarkedImage, runner: &ImageRunner<'_>) -> Result<(MarkScores, P
         found: 0,
         false_objects: 0,
     };
-    for window in &image.windows {
-        // A model that tells fewer types apart is scored on nuclei.
-        let untyped = MarkedImage {
-            labels: image.labels.clone().without_types(),
-            name: String::new(),
-            sha256: String::new(),
-            mpp_um: image.mpp_um,
-            windows: Vec::new(),
-        };
-        let targets = match window.targets(image, model) {
+    // A model that tells fewer types apart is scored on nuclei.
+    let untyped = image.labels.clone().without_types();
+    for window in image.windows() {
+        let targets = match window.targets(&image.labels, model) {
             Err(Error::Mismatch { .. }) => window.targets(&untyped, model)?,
             targets => targets?,
         };
         // Notes on the stain of a window say nothing of the image's.
-        let map = runner.run_with(&window.image, &ProgressBar::hidden())?.map;
+        let map = runner.run_with(window.pixels, &ProgressBar::hidden())?.map;
         let (labels, _) = label_nuclei(&map, &parameters)?;
         let mut on_background: BTreeMap<u32, [u64; 2]> = BTreeMap::new();
         let pixels = targets.classes.data().iter().zip(map.nucleus().data()).zip(labels.data());

@@ -2,6 +2,8 @@
 //! multiply-add. Above this floor the target decides which modules and functions exist (files,
 //! devices and Burn are native), never what one of them computes.
 
+pub(crate) mod packed_bytes;
+
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]

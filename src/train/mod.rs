@@ -30,6 +30,7 @@ mod recipe;
 mod run;
 mod sequential_trainer;
 mod teach;
+mod teach_task;
 mod teach_windows;
 mod teachers;
 #[cfg(not(target_arch = "wasm32"))]
@@ -52,8 +53,10 @@ pub use optimiser::Moments;
 pub use recipe::{DeadUnitOptions, Recipe, Schedule, check_border, is_single};
 pub use run::{EpochLog, StepLog, TrainJob, TrainRun, TrainedModel};
 pub use teach::{
-    TaughtImage, TaughtLayers, TaughtModel, TeachJob, TeachRecipe, TeachRun, TeachStep, teach,
+    MarkAgreement, TaughtImage, TaughtLayers, TaughtModel, TeachJob, TeachRecipe, TeachRun,
+    TeachStep, teach,
 };
+pub use teach_task::TeachTask;
 pub use teach_windows::{TeachWindow, teach_windows};
 #[cfg(not(target_arch = "wasm32"))]
 pub use trainer::{Event, TrainData, TrainOutcome, Trainer, rescue_path};

@@ -6,6 +6,8 @@
 //! Hinton et al. 2015, from the model to itself), so that it changes where it was corrected and
 //! stays elsewhere. Classes with few marked pixels weigh more.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, augmentation_seed};
@@ -17,7 +19,7 @@ use crate::dataset::{
     Augmentation, ClassMap, LEFT_OUT, Permutation, SparseTargets, UNKNOWN, Window,
     augmented_window, plain_window, window_classes,
 };
-use crate::engine::{Block, Control, SegmentOptions, segment};
+use crate::engine::{Block, Control, PATCH_BATCH, SegmentOptions, segment};
 use crate::error::{Error, Result};
 use crate::instances::probability_to_u8;
 use crate::model::{ClassRole, HistoryStep, Model, PATCH_PX, TileHash, TrainingStep, Weights};
@@ -203,6 +205,17 @@ pub struct TeachStep {
     pub held_back_loss: Option<f64>,
 }
 
+/// How many marks a model agrees with: it says their class of at least half of their pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct MarkAgreement {
+    /// Marks, or parts of large ones.
+    pub marks: usize,
+    /// Those that the model before agreed with.
+    pub before: usize,
+    /// Those that the taught model agrees with.
+    pub after: usize,
+}
+
 /// A taught model.
 #[derive(Debug, Clone)]
 pub struct TaughtModel {
@@ -212,10 +225,10 @@ pub struct TaughtModel {
     pub best_step: u64,
     /// Mean loss of the marks that are held back, before and after, nats; none where none are.
     pub held_back_loss: Option<[f64; 2]>,
-    /// Nuclei, strokes and parts of areas that were learned.
-    pub learned: usize,
-    /// Those that were held back.
-    pub held_back: usize,
+    /// Of nuclei, strokes and parts of areas that were learned.
+    pub learned: MarkAgreement,
+    /// Of those that were held back.
+    pub held_back: MarkAgreement,
 }
 
 /// Teaches a model to the end of the recipe. `on_step` sees every step and goes on as long as it
@@ -288,6 +301,8 @@ pub struct TeachRun<'a> {
 /// What decides when to stop: marks that are not learned, and pixels without marks.
 struct HeldBack {
     parts: usize,
+    /// A square around the middle of each part.
+    marks: Batch,
     /// A square around the middle of each part, then squares from anywhere.
     batch: Batch,
     before: HeldBackLoss,
@@ -401,7 +416,8 @@ impl<'a> TeachRun<'a> {
             if is_aside { aside.push(part) } else { kept.push(part) }
         }
         self.learned = kept;
-        let mut batch = self.held_back_batch(&aside);
+        let mut batch = self.squares_of_parts(&aside);
+        let marks = batch.clone();
         // What is held back must not be learned from squares around other marks either.
         for MarkPart { source, pixels } in &aside {
             let targets = self.sources[*source].targets.data_mut();
@@ -413,25 +429,23 @@ impl<'a> TeachRun<'a> {
         self.add_squares_without_marks(&mut batch);
         let before = self.loss_of(&batch);
         self.best = Some(BestWeights { weights: self.weights.clone(), step: 0, loss: before });
-        self.held_back = Some(HeldBack { parts: count, batch, before });
+        self.held_back = Some(HeldBack { parts: count, marks, batch, before });
     }
 
     /// A square around the middle pixel of each part, as it is. Every part has the same share.
-    fn held_back_batch(&self, parts: &[MarkPart]) -> Batch {
+    fn squares_of_parts(&self, parts: &[MarkPart]) -> Batch {
         let square_px = self.job.recipe.square_px;
         let mut squares = Vec::with_capacity(parts.len());
-        let mut part_of = Vec::with_capacity(parts.len());
         for part in parts {
             let width = self.sources[part.source].targets.width();
             let middle = part.pixels[part.pixels.len() / 2] as usize;
             let (row, column) = (middle / width, middle % width);
             squares.push(self.square_around(part.source, row, column, 0));
-            part_of.push(part);
         }
         let mut batch = self.gather(&squares, Augmentation::NONE);
         let area = square_px * square_px;
         let mut shares = vec![0.0; batch.classes.len()];
-        for (index, (square, part)) in squares.iter().zip(part_of).enumerate() {
+        for (index, (square, part)) in squares.iter().zip(parts).enumerate() {
             let width = self.sources[part.source].targets.width();
             let mut own = Vec::new();
             for pixel in 0..area {
@@ -448,6 +462,25 @@ impl<'a> TeachRun<'a> {
         }
         batch.shares = shares;
         batch
+    }
+
+    /// How many parts of marks weights agree with; `batch` has a square for each.
+    fn agreeing(&self, weights: &Weights, batch: &Batch) -> usize {
+        let classes = self.network.classes();
+        let area = batch.square_px * batch.square_px;
+        let logits = on_pool(|| self.network.logits(weights, batch));
+        let mut agreeing = 0;
+        for first in (0..batch.classes.len()).step_by(area) {
+            let [mut right, mut all] = [0, 0];
+            for pixel in (first..first + area).filter(|pixel| batch.share(*pixel) > 0.0) {
+                let own = &logits[pixel * classes..(pixel + 1) * classes];
+                let best = (0..classes).max_by(|a, b| own[*a].total_cmp(&own[*b]));
+                right += usize::from(best == Some(batch.classes[pixel]));
+                all += 1;
+            }
+            agreeing += usize::from(all > 0 && 2 * right >= all);
+        }
+        agreeing
     }
 
     /// Weights of pixels with marks and without.
@@ -469,7 +502,7 @@ impl<'a> TeachRun<'a> {
             squares.push(self.square_anywhere(index, seed));
         }
         let mut others = self.gather(&squares, Augmentation::NONE);
-        self.share_out(&squares, &mut others);
+        others.shares = self.shares_of(&squares, &others, 0..squares.len());
         for (share, class) in others.shares.iter_mut().zip(&others.classes) {
             if *class < self.network.classes() {
                 *share = 0.0;
@@ -513,13 +546,62 @@ impl<'a> TeachRun<'a> {
     /// # Errors
     /// [`Error::Malformed`] when the loss is no longer finite.
     pub fn step(&mut self) -> Result<TeachStep> {
-        let recipe = self.job.recipe;
-        let squares = self.next_squares();
-        let mut batch = self.gather(&squares, recipe.augmentation);
-        self.share_out(&squares, &mut batch);
+        let gradients = self.gradients_of(0..self.groups());
+        self.take_gradients(gradients)
+    }
+
+    /// Groups of squares in a step. Their gradients can be computed apart.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.job.recipe.squares.div_ceil(PATCH_BATCH)
+    }
+
+    /// What a group contributes to the next step: loss, then the gradients of all arrays. Runs of
+    /// the same job that take the same steps give the same.
+    #[must_use]
+    pub fn group_gradients(&self, group: usize) -> Vec<f32> {
+        let Gradients { loss, arrays, .. } = self.gradients_of(group..group + 1);
+        let mut values = vec![loss as f32];
+        values.extend(arrays.values().flatten());
+        values
+    }
+
+    /// One optimiser step from what all groups contribute, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] for gradients of another network or number of groups;
+    /// [`Error::Malformed`] when the loss is no longer finite.
+    pub fn step_by_groups(&mut self, groups: &[&[f32]]) -> Result<TeachStep> {
+        let mismatch = || Error::mismatch("The gradients are of another run");
+        if groups.len() != self.groups() {
+            return Err(mismatch());
+        }
+        let mut total = Gradients::default();
+        for values in groups {
+            let (loss, mut rest) = values.split_first().ok_or_else(mismatch)?;
+            let mut part = Gradients { loss: f64::from(*loss), ..Gradients::default() };
+            for (name, array) in &self.weights {
+                let own = rest.split_off(..array.data.len()).ok_or_else(mismatch)?;
+                part.arrays.insert(name.clone(), own.to_vec());
+            }
+            if !rest.is_empty() {
+                return Err(mismatch());
+            }
+            total.add(&part);
+        }
+        self.take_gradients(total)
+    }
+
+    /// Gradients of some groups of the next step.
+    fn gradients_of(&self, groups: Range<usize>) -> Gradients {
+        let batch = self.next_batch(groups);
         let head = self.job.start.card().head;
-        let Gradients { loss, mut arrays, .. } =
-            on_pool(|| self.network.gradients(&self.weights, &batch, head));
+        on_pool(|| self.network.gradients(&self.weights, &batch, head))
+    }
+
+    fn take_gradients(&mut self, gradients: Gradients) -> Result<TeachStep> {
+        let recipe = self.job.recipe;
+        let Gradients { loss, mut arrays, .. } = gradients;
         self.check_finite(loss)?;
         arrays.retain(|name, _| self.learns(name));
         let done = self.steps as f64 / recipe.steps as f64;
@@ -579,17 +661,44 @@ impl<'a> TeachRun<'a> {
         loss
     }
 
-    /// Squares around marks, then squares from anywhere. Every mark comes once before any comes
+    /// Some groups of the next step. Each is weighed on its own; the loss of a step is their mean.
+    fn next_batch(&self, groups: Range<usize>) -> Batch {
+        let share = 1.0 / self.groups() as f64;
+        let mut squares = Vec::new();
+        let mut ends = Vec::new();
+        for group in groups {
+            squares.extend(self.next_squares(group));
+            ends.push(squares.len());
+        }
+        let mut batch = self.gather(&squares, self.job.recipe.augmentation);
+        let mut shares = Vec::with_capacity(batch.classes.len());
+        let mut first = 0;
+        for end in ends {
+            let own = self.shares_of(&squares, &batch, first..end);
+            shares.extend(own.into_iter().map(|own| own * share));
+            first = end;
+        }
+        batch.shares = shares;
+        batch
+    }
+
+    /// Squares of a group: around marks, then from anywhere. Every mark comes once before any comes
     /// again.
-    fn next_squares(&self) -> Vec<Square> {
+    fn next_squares(&self, group: usize) -> Vec<Square> {
         let recipe = self.job.recipe;
-        let marked = (recipe.squares as f64 * recipe.marked_share).round() as usize;
+        let first = group * PATCH_BATCH;
+        let len = PATCH_BATCH.min(recipe.squares - first);
+        let marked_of = |squares: usize| (squares as f64 * recipe.marked_share).round() as usize;
+        let marked = marked_of(len);
+        let full = recipe.squares / PATCH_BATCH;
+        let in_step = full * marked_of(PATCH_BATCH) + marked_of(recipe.squares % PATCH_BATCH);
+        let before = self.steps * in_step as u64 + (group * marked_of(PATCH_BATCH)) as u64;
         let parts = self.learned.len() as u64;
-        let mut squares = Vec::with_capacity(recipe.squares);
-        for index in 0..recipe.squares {
-            let seed = augmentation_seed(recipe.seed, self.steps, index);
+        let mut squares = Vec::with_capacity(len);
+        for index in 0..len {
+            let seed = augmentation_seed(recipe.seed, self.steps, first + index);
             if index < marked {
-                let number = self.steps * marked as u64 + index as u64;
+                let number = before + index as u64;
                 let order = Permutation::new(parts, mix(recipe.seed) ^ mix(number / parts + 1));
                 let part = &self.learned[order.get(number % parts) as usize];
                 squares.push(self.square_on(part, seed));
@@ -668,15 +777,17 @@ impl<'a> TeachRun<'a> {
         Batch { square_px, windows, classes: labels, soft_targets, shares: Vec::new() }
     }
 
-    /// Gives every pixel of squares its share of the loss.
-    fn share_out(&self, squares: &[Square], batch: &mut Batch) {
+    /// The share of every pixel of some squares of a batch in their loss.
+    fn shares_of(&self, squares: &[Square], batch: &Batch, range: Range<usize>) -> Vec<f64> {
         let unknown = usize::from(UNKNOWN);
         let area = batch.square_px * batch.square_px;
+        let pixels = range.start * area..range.end * area;
         let is_rehearsal = |pixel: usize| squares[pixel / area].source >= self.marked_sources;
         let mut marked = 0.0;
         let mut unmarked = 0usize;
         let mut rehearsed = 0usize;
-        for (pixel, &class) in batch.classes.iter().enumerate() {
+        for pixel in pixels.clone() {
+            let class = batch.classes[pixel];
             match self.class_weights.get(class) {
                 Some(weight) => marked += weight,
                 None if class != unknown => {}
@@ -689,10 +800,10 @@ impl<'a> TeachRun<'a> {
             self.unmarked_weight * self.job.recipe.rehearse / rehearsed.max(1) as f64;
         let classes = self.network.classes();
         let certainty = self.job.recipe.certainty;
-        let mut shares = Vec::with_capacity(batch.classes.len());
-        let targets = batch.soft_targets.chunks_exact(classes);
-        for (pixel, (&class, target)) in batch.classes.iter().zip(targets).enumerate() {
-            let background = f64::from(target[0]);
+        let mut shares = Vec::with_capacity(pixels.len());
+        for pixel in pixels {
+            let class = batch.classes[pixel];
+            let background = f64::from(batch.soft_targets[pixel * classes]);
             let sure = (2.0 * background - 1.0).abs().powf(certainty);
             let [of_background, of_nucleus] =
                 self.unmarked_balance[usize::from(is_rehearsal(pixel))];
@@ -704,7 +815,7 @@ impl<'a> TeachRun<'a> {
                 None => per_unmarked * own,
             });
         }
-        batch.shares = shares;
+        shares
     }
 
     /// The taught model: of all weights that were looked at those with the least loss on the marks
@@ -715,14 +826,24 @@ impl<'a> TeachRun<'a> {
     pub fn finish(self) -> Result<TaughtModel> {
         let TeachJob { start, images, recipe, .. } = self.job;
         let mut best_step = self.steps;
-        let mut weights = self.weights;
+        let mut weights = self.weights.clone();
         let mut held_back_loss = None;
-        if let (Some(best), Some(held_back)) = (self.best, &self.held_back) {
+        if let (Some(best), Some(held_back)) = (&self.best, &self.held_back) {
             best_step = best.step;
-            weights = best.weights;
+            weights = best.weights.clone();
             held_back_loss = Some([held_back.before.marks, best.loss.marks]);
         }
         blend(start.weights(), recipe.blend, &mut weights);
+        let agreement = |marks: usize, batch: &Batch| MarkAgreement {
+            marks,
+            before: self.agreeing(start.weights(), batch),
+            after: self.agreeing(&weights, batch),
+        };
+        let learned = agreement(self.learned.len(), &self.squares_of_parts(&self.learned));
+        let held_back = match &self.held_back {
+            Some(HeldBack { parts, marks, .. }) => agreement(*parts, marks),
+            None => MarkAgreement { marks: 0, before: 0, after: 0 },
+        };
         if weights.values().flat_map(|array| &array.data).any(|value| !value.is_finite()) {
             return Err(not_finite(recipe));
         }
@@ -750,13 +871,7 @@ impl<'a> TeachRun<'a> {
                 });
             }
         }
-        Ok(TaughtModel {
-            model,
-            best_step,
-            held_back_loss,
-            learned: self.learned.len(),
-            held_back: self.held_back.map_or(0, |held_back| held_back.parts),
-        })
+        Ok(TaughtModel { model, best_step, held_back_loss, learned, held_back })
     }
 
     fn check_finite(&self, loss: f64) -> Result<()> {
@@ -1039,7 +1154,7 @@ mod tests {
         }
         let images = [image(&labels, &start.card().classes)];
         let after = taught(&start, &images, &recipe()).expect("taught");
-        assert_eq!((after.learned, after.held_back), (16, 4));
+        assert_eq!((after.learned.marks, after.held_back.marks), (16, 4));
         let [before, best] = after.held_back_loss.expect("losses");
         assert!(best <= before);
         assert!(after.best_step.is_multiple_of(2));

@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 
 use super::block_nuclei::BlockNuclei;
 use super::nucleus::SlideNucleus;
-use super::packed_bytes::{ByteReader, ByteWriter, deflated, inflated};
 use crate::error::{Error, Result};
 use crate::instances::possible_nuclei;
 use crate::model::InstanceParameters;
+use crate::platform::packed_bytes::{ByteReader, ByteWriter, deflated, inflated};
 use crate::raster::{MapLayout, NucleusMaps, Plane, Point, ProbabilityBytes, RgbImage};
 
 /// Lower thresholds need the network again.

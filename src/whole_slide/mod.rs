@@ -16,7 +16,6 @@ mod job;
 mod kept_probabilities;
 mod nucleus;
 mod nucleus_index;
-mod packed_bytes;
 mod partial_nuclei;
 mod region;
 #[cfg(not(target_arch = "wasm32"))]

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::kept_probabilities::KeptBlock;
 use super::nucleus::SlideNucleus;
-use super::packed_bytes::{ByteReader, ByteWriter, deflated, inflated};
 use crate::error::{Error, Result};
 use crate::instances::Measurements;
 use crate::model::InstanceParameters;
+use crate::platform::packed_bytes::{ByteReader, ByteWriter, deflated, inflated};
 use crate::raster::{MapLayout, NucleusMaps, Plane, Point, Polygon, ProbabilityBytes};
 
 /// First bytes of a saved result; the last one is the format's version.

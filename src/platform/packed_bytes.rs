@@ -1,5 +1,6 @@
-//! Numbers as bytes, least significant byte first, and deflated planes: what saved results and kept
-//! probabilities are made of. Reading checks every length before memory is taken.
+//! Numbers as bytes, least significant byte first, and deflated planes: what saved results, kept
+//! probabilities and tasks for workers are made of. Reading checks every length before memory is
+//! taken.
 
 use std::io::{Read as _, Write as _};
 
@@ -9,29 +10,29 @@ use crate::error::{Error, Result};
 const MAX_PLANE_BYTES: u64 = 1 << 28;
 
 fn broken() -> Error {
-    Error::malformed("The saved result is cut short or changed")
+    Error::malformed("What was saved is cut short or changed")
 }
 
 /// Bytes that are being written.
 #[derive(Debug, Default)]
-pub(super) struct ByteWriter(pub Vec<u8>);
+pub(crate) struct ByteWriter(pub Vec<u8>);
 
 impl ByteWriter {
-    pub(super) fn put_u32(&mut self, value: usize) {
+    pub(crate) fn put_u32(&mut self, value: usize) {
         // Counts are bounded by what memory holds on 32 bits.
         self.0.extend(u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes());
     }
 
-    pub(super) fn put_u64(&mut self, value: u64) {
+    pub(crate) fn put_u64(&mut self, value: u64) {
         self.0.extend(value.to_le_bytes());
     }
 
-    pub(super) fn put_f64(&mut self, value: f64) {
+    pub(crate) fn put_f64(&mut self, value: f64) {
         self.0.extend(value.to_le_bytes());
     }
 
     /// Bytes with their number before them.
-    pub(super) fn put_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn put_bytes(&mut self, bytes: &[u8]) {
         self.put_u32(bytes.len());
         self.0.extend(bytes);
     }
@@ -39,7 +40,7 @@ impl ByteWriter {
 
 /// Bytes that are being read.
 #[derive(Debug)]
-pub(super) struct ByteReader<'a>(pub &'a [u8]);
+pub(crate) struct ByteReader<'a>(pub &'a [u8]);
 
 impl<'a> ByteReader<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
@@ -54,32 +55,32 @@ impl<'a> ByteReader<'a> {
         Ok(*first)
     }
 
-    pub(super) fn u32(&mut self) -> Result<usize> {
+    pub(crate) fn u32(&mut self) -> Result<usize> {
         Ok(u32::from_le_bytes(self.array()?) as usize)
     }
 
-    pub(super) fn u64(&mut self) -> Result<u64> {
+    pub(crate) fn u64(&mut self) -> Result<u64> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    pub(super) fn f64(&mut self) -> Result<f64> {
+    pub(crate) fn f64(&mut self) -> Result<f64> {
         Ok(f64::from_le_bytes(self.array()?))
     }
 
     /// A number of entries of at least `bytes_each` bytes, which the rest can hold.
-    pub(super) fn count(&mut self, bytes_each: usize) -> Result<usize> {
+    pub(crate) fn count(&mut self, bytes_each: usize) -> Result<usize> {
         let count = self.u32()?;
         if count.saturating_mul(bytes_each) > self.0.len() { Err(broken()) } else { Ok(count) }
     }
 
     /// What [`ByteWriter::put_bytes`] wrote.
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8]> {
         let count = self.u32()?;
         self.take(count)
     }
 
     /// Whether everything is read.
-    pub(super) fn finish(&self) -> Result<()> {
+    pub(crate) fn finish(&self) -> Result<()> {
         if self.0.is_empty() { Ok(()) } else { Err(broken()) }
     }
 }
@@ -88,7 +89,7 @@ impl<'a> ByteReader<'a> {
 ///
 /// # Errors
 /// None in practice.
-pub(super) fn deflated(bytes: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn deflated(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
     let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
     written.map_err(|e| Error::io("Probabilities cannot be packed", e))
@@ -98,9 +99,9 @@ pub(super) fn deflated(bytes: &[u8]) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// [`Error::Malformed`] for others.
-pub(super) fn inflated(bytes: &[u8], count: usize) -> Result<Vec<u8>> {
+pub(crate) fn inflated(bytes: &[u8], count: usize) -> Result<Vec<u8>> {
     if count as u64 > MAX_PLANE_BYTES {
-        return Err(Error::limit("The saved result is too large"));
+        return Err(Error::limit("What was saved is too large"));
     }
     // Deflate shrinks to a thousandth at most, so a small file takes little memory.
     let mut all = Vec::with_capacity(count.min(bytes.len().saturating_mul(1100)));

@@ -1,0 +1,220 @@
+//! What is taught, as one value: a job that owns its parts, and as bytes for workers.
+
+use serde::{Deserialize, Serialize};
+
+use super::teach::{TaughtImage, TeachJob, TeachRecipe};
+use crate::dataset::{ClassMap, SparseTargets};
+use crate::engine::Block;
+use crate::error::{Error, Result};
+use crate::model::{FileLimits, Model, Precision};
+use crate::platform::packed_bytes::{ByteReader, ByteWriter, deflated, inflated};
+use crate::raster::{LabelMap, Plane, RgbImage};
+
+/// First bytes; the last digit is the version.
+const MAGIC: &[u8; 8] = b"PRTEACH1";
+
+/// A job that owns its parts.
+#[derive(Debug, Clone)]
+pub struct TeachTask {
+    /// The model before.
+    pub start: Model,
+    /// Images with marks.
+    pub images: Vec<TaughtImage>,
+    /// Images without marks, of tissue that the model must not forget.
+    pub rehearsal: Vec<RgbImage>,
+    /// Every number that decides the result.
+    pub recipe: TeachRecipe,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    recipe: TeachRecipe,
+    images: usize,
+    rehearsal: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ImageHeader {
+    name: String,
+    sha256: String,
+    width: usize,
+    height: usize,
+    /// Row, column, width, height.
+    inside: [usize; 4],
+    parts: u32,
+}
+
+impl TeachTask {
+    /// As [`TeachRun`](super::TeachRun) takes it.
+    #[must_use]
+    pub fn job(&self) -> TeachJob<'_> {
+        let Self { start, images, rehearsal, recipe } = self;
+        TeachJob { start, images, rehearsal, recipe }
+    }
+
+    /// As bytes; [`Self::from_bytes`] gives it back.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut writer = ByteWriter(MAGIC.to_vec());
+        let (images, rehearsal) = (self.images.len(), self.rehearsal.len());
+        put_json(&mut writer, &Header { recipe: self.recipe.clone(), images, rehearsal })?;
+        writer.put_bytes(&self.start.to_bytes(Precision::F32)?);
+        for TaughtImage { name, sha256, image, targets, inside } in &self.images {
+            let header = ImageHeader {
+                name: name.clone(),
+                sha256: sha256.clone(),
+                width: image.width(),
+                height: image.height(),
+                inside: [inside.row, inside.column, inside.width, inside.height],
+                parts: targets.count,
+            };
+            put_json(&mut writer, &header)?;
+            writer.put_bytes(image.data().as_flattened());
+            writer.put_bytes(&deflated(targets.classes.data())?);
+            let parts: Vec<u8> =
+                targets.parts.data().iter().flat_map(|part| part.to_le_bytes()).collect();
+            writer.put_bytes(&deflated(&parts)?);
+        }
+        for image in &self.rehearsal {
+            writer.put_u32(image.width());
+            writer.put_u32(image.height());
+            writer.put_bytes(image.data().as_flattened());
+        }
+        Ok(writer.0)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for other bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let rest = bytes.strip_prefix(MAGIC);
+        let mut reader =
+            ByteReader(rest.ok_or_else(|| Error::malformed("This is no task of teaching"))?);
+        let Header { recipe, images: image_count, rehearsal: rehearsal_count } = json(&mut reader)?;
+        let start = Model::from_bytes(reader.bytes()?, FileLimits::default())?;
+        let mut images = Vec::new();
+        for _ in 0..image_count {
+            images.push(image(&mut reader)?);
+        }
+        let mut rehearsal = Vec::new();
+        for _ in 0..rehearsal_count {
+            let (width, height) = (reader.u32()?, reader.u32()?);
+            rehearsal.push(rgb(&mut reader, width, height)?);
+        }
+        reader.finish()?;
+        Ok(Self { start, images, rehearsal, recipe })
+    }
+}
+
+fn image(reader: &mut ByteReader<'_>) -> Result<TaughtImage> {
+    let ImageHeader { name, sha256, width, height, inside, parts: count } = json(reader)?;
+    let image = rgb(reader, width, height)?;
+    let classes = inflated(reader.bytes()?, image.data().len())?;
+    let classes: ClassMap = Plane::from_vec(width, height, classes)?;
+    let bytes = inflated(reader.bytes()?, image.data().len() * 4)?;
+    let (words, _) = bytes.as_chunks::<4>();
+    let parts: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    if parts.iter().any(|part| *part > count) || count as usize > parts.len() {
+        return Err(Error::malformed("A task of teaching has parts of marks without a number"));
+    }
+    let parts: LabelMap = Plane::from_vec(width, height, parts)?;
+    let [row, column, inside_width, inside_height] = inside;
+    let nuclei = Plane::filled(width, height, 0);
+    Ok(TaughtImage {
+        name,
+        sha256,
+        image,
+        targets: SparseTargets { classes, parts, count, nuclei },
+        inside: Block { row, column, width: inside_width, height: inside_height },
+    })
+}
+
+fn rgb(reader: &mut ByteReader<'_>, width: usize, height: usize) -> Result<RgbImage> {
+    let (pixels, _) = reader.bytes()?.as_chunks::<3>();
+    Plane::from_vec(width, height, pixels.to_vec())
+}
+
+fn put_json(writer: &mut ByteWriter, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_vec(value)
+        .map_err(|e| Error::malformed("A task of teaching cannot be written").caused_by(e))?;
+    writer.put_bytes(&text);
+    Ok(())
+}
+
+fn json<T: for<'a> Deserialize<'a>>(reader: &mut ByteReader<'_>) -> Result<T> {
+    serde_json::from_slice(reader.bytes()?)
+        .map_err(|e| Error::malformed("A task of teaching cannot be read").caused_by(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::teach::TeachRun;
+    use super::*;
+    use crate::dataset::{LabelMark, LabelScale, SparseLabels, phantom};
+    use crate::model::dcnn;
+    use crate::raster::{PixelGrid, Point};
+
+    fn task() -> TeachTask {
+        let start = Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model");
+        let corners = [(8.0, 8.0), (40.0, 8.0), (40.0, 40.0), (8.0, 40.0)];
+        let ring = corners.map(|(x, y)| Point { x, y }).to_vec();
+        let points = vec![Point { x: 60.0, y: 10.0 }, Point { x: 60.0, y: 80.0 }];
+        let labels = SparseLabels {
+            marks: vec![
+                LabelMark::Nucleus { class: None, polygons: vec![vec![ring]] },
+                LabelMark::Stroke { class: "background".to_owned(), width_um: 2.0, points },
+            ],
+        };
+        let grid = PixelGrid { left: 0.0, top: 0.0, step: 1.0, width: 96, height: 96 };
+        let scale = LabelScale { classes: &start.card().classes, mpp_um: 0.25, border_um: 0.75 };
+        let images = vec![TaughtImage {
+            name: "phantom".to_owned(),
+            sha256: "00".to_owned(),
+            image: phantom::tile(96, 96, 1).image,
+            targets: labels.draw(&grid, &scale).expect("targets"),
+            inside: Block { row: 0, column: 0, width: 96, height: 96 },
+        }];
+        let recipe = TeachRecipe { steps: 3, squares: 70, square_px: 8, ..TeachRecipe::DEFAULT };
+        TeachTask { start, images, rehearsal: vec![phantom::tile(64, 64, 3).image], recipe }
+    }
+
+    #[test]
+    fn a_task_comes_back_from_its_bytes_and_cut_ones_are_refused() {
+        let task = task();
+        let bytes = task.to_bytes().expect("bytes");
+        let read = TeachTask::from_bytes(&bytes).expect("task");
+        assert_eq!(read.to_bytes().expect("bytes"), bytes);
+        assert_eq!(read.images[0].targets.parts, task.images[0].targets.parts);
+        assert_eq!(read.recipe, task.recipe);
+        for len in (0..bytes.len()).step_by(997) {
+            assert!(TeachTask::from_bytes(&bytes[..len]).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn groups_computed_apart_teach_what_one_run_teaches() {
+        let task = task();
+        let mut whole = TeachRun::begin(task.job()).expect("run");
+        let mut apart = [(); 2].map(|()| TeachRun::begin(task.job()).expect("run"));
+        assert_eq!(whole.groups(), 3);
+        while !whole.is_done() {
+            let step = whole.step().expect("step");
+            let groups: Vec<Vec<f32>> =
+                (0..3).map(|group| apart[group % 2].group_gradients(group)).collect();
+            let groups: Vec<&[f32]> = groups.iter().map(Vec::as_slice).collect();
+            for run in &mut apart {
+                let own = run.step_by_groups(&groups).expect("step");
+                assert!((own.loss - step.loss).abs() < 1e-6);
+            }
+        }
+        assert!(apart[0].step_by_groups(&[&[0.0]]).is_err());
+        let taught = whole.finish().expect("model").model;
+        for run in apart {
+            assert_eq!(run.finish().expect("model").model.weights(), taught.weights());
+        }
+        assert_ne!(taught.weights(), task.start.weights());
+    }
+}
