@@ -5,6 +5,7 @@ import { elements } from "./elements.js";
 import { formatCount, formatNuclei } from "./format.js";
 import { remainingMs, showProgress } from "./progress.js";
 import { saveFile } from "./save-file.js";
+import { NO_MPP } from "./slide-segmentation.js";
 import { COMPARISON, MAIN } from "./slots.js";
 import { teachInWorkers, teachModule, teachTissue } from "./teach-workers.js";
 import { visibleRectangle } from "./region-tools.js";
@@ -42,7 +43,7 @@ export class Teaching {
     elements.discardTaught.onclick = () => void this.discard();
     elements.paintClass.onchange = () => this.#classChosen();
     elements.paintWidth.onchange = () => {
-      page.paintTool.setWidth(Number(elements.paintWidth.value));
+      page.paintTool.setWidth(Number(elements.paintWidth.value.replace(",", ".")));
       elements.paintWidth.value = String(page.paintTool.width);
     };
     elements.addType.onclick = () => this.#addType();
@@ -208,6 +209,7 @@ export class Teaching {
   async #run(check) {
     const { page } = this;
     if (page.canvasView.width === 0) throw new Error("Open an image and mark something first.");
+    if (page.isSlide && page.mpp === 0) throw new Error(NO_MPP);
     const startedAt = performance.now();
     await this.#drop();
     showProgress(0, "Looking at the marks…");
@@ -260,13 +262,13 @@ export class Teaching {
     const { page, taught } = this;
     if (!taught) return;
     const { learned, held_back: keptAside } = taught.outcome;
-    const sentences = [agreementText("Of the marks", learned)];
-    if (keptAside.marks > 0) sentences.push(agreementText("Of those kept aside", keptAside));
+    const sentences = [agreementText("Your marks", learned)];
+    if (keptAside.marks > 0) sentences.push(agreementText("Marks kept aside", keptAside));
     const before = await this.#ownNuclei(MAIN);
     const after = await this.#ownNuclei(COMPARISON);
     if (before !== undefined && after !== undefined) {
       const where = page.isSlide ? " in the view" : "";
-      sentences.push(`The network finds ${formatNuclei(after)}${where}, before ${before}.`);
+      sentences.push(`It finds ${formatNuclei(after)}${where}, before ${formatCount(before)}.`);
     }
     const isWorse = keptAside.marks > 0 && keptAside.after < keptAside.before;
     if (isWorse) sentences.push("It is worse on the marks kept aside: better discard it.");
@@ -324,7 +326,12 @@ export class Teaching {
   }
 }
 
-/** @param {string} of @param {MarkAgreement} agreement */
-function agreementText(of, { marks, before, after }) {
-  return `${of}, ${before} of ${formatCount(marks)} were right before, ${after} are now.`;
+/**
+ * Large marks are looked at in parts, so that there are more places than marks.
+ * @param {string} which
+ * @param {MarkAgreement} agreement
+ */
+function agreementText(which, { marks, before, after }) {
+  const places = marks === 1 ? "1 place" : `${formatCount(marks)} places`;
+  return `${which}: right at ${after} of ${places}, before at ${before}.`;
 }

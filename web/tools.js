@@ -24,7 +24,7 @@ const HINTS = {
 /** Without its part about keys where there is a finger, not a mouse. @param {string} text */
 export function hint(text) {
   const isTouch = matchMedia("(pointer: coarse)").matches;
-  const keys = /,? or press Enter[^.]*| Escape ends\.| A accepts, X rejects\./g;
+  const keys = /,? or press Enter[^.]*| Escape ends\.| \[ and \] set the width\.| A accepts, X rejects\./g;
   return isTouch ? text.replace(keys, "") : text;
 }
 

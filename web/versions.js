@@ -107,7 +107,7 @@ export class Versions {
     const first = this.#row("version-0", `Before: ${modelName(base)}`, "", base);
     const rows = this.#all.map((version) => {
       const { number, marks, learned, fingerprint, at } = version;
-      const right = `${formatCount(learned.after)} of ${formatCount(learned.marks)} right`;
+      const right = `right at ${formatCount(learned.after)} of ${formatCount(learned.marks)} places`;
       const time = new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
       const day = new Date(at).toLocaleDateString();
       const said = `${marks === 1 ? "1 mark" : `${formatCount(marks)} marks`}, ${right}`;
