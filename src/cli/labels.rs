@@ -400,7 +400,7 @@ fn report(
     seconds: f64,
     output: Output,
 ) -> Result<CommandOutcome> {
-    let TaughtModel { model, best_step, held_back_loss, learned, held_back } = taught;
+    let TaughtModel { model, best_step, held_back_loss, learned, held_back, .. } = taught;
     let mut text = format!(
         "{}: learned from {} in {seconds:.1} s",
         out.display(),
