@@ -489,10 +489,11 @@ fn main() {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         print_means(&name, &outcomes);
         curves.push(curve(name, &outcomes));
-    }
-    if let Some(path) = &options.curve {
-        let svg = study_curves("corrections + 1", "Dice on other tissue", &curves).unwrap();
-        std::fs::write(path, svg).unwrap();
+        // After every model: large ones take long.
+        if let Some(path) = &options.curve {
+            let svg = study_curves("corrections + 1", "Dice on other tissue", &curves).unwrap();
+            std::fs::write(path, svg).unwrap();
+        }
     }
 }
 

@@ -793,7 +793,7 @@ impl<'a> TeachRun<'a> {
     }
 
     /// The largest share of the learned weights at which the model says nearly the same of the
-    /// images for rehearsal.
+    /// images for rehearsal; at least a tenth of the recipe's.
     fn kept_share(&self, learned: &Weights) -> f32 {
         let TeachJob { start, recipe, .. } = self.job;
         if self.marked_sources == self.sources.len() || recipe.most_change >= 1.0 {
@@ -1145,6 +1145,31 @@ mod tests {
     }
 
     #[test]
+    fn less_is_kept_of_what_would_change_the_tissue_for_rehearsal() {
+        let start = small();
+        let images = [image(&quarters(), &start.card().classes)];
+        let rehearsal = [phantom::tile(64, 64, 3).image];
+        let taught = |most_change: f64| {
+            let recipe = TeachRecipe { learning_rate: 0.02, most_change, steps: 12, ..recipe() };
+            let job =
+                TeachJob { start: &start, images: &images, rehearsal: &rehearsal, recipe: &recipe };
+            teach(job, &mut |_| true).expect("taught")
+        };
+        let free = taught(1.0);
+        assert_eq!(free.share, 1.0);
+        let held = taught(0.02);
+        assert!(held.share < 1.0, "{}", held.share);
+        // Of the same learned weights.
+        for (name, array) in free.model.weights() {
+            let before = &start.weights()[name].data;
+            let own = &held.model.weights()[name].data;
+            for ((own, before), learned) in own.iter().zip(before).zip(&array.data) {
+                assert!((own - before - held.share * (learned - before)).abs() < 1e-5, "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn what_cannot_be_taught_is_refused_and_a_stop_is_heard() {
         let start = small();
         let images = [image(&quarters(), &start.card().classes)];
@@ -1164,6 +1189,7 @@ mod tests {
             TeachRecipe { distill: f64::INFINITY, ..recipe() },
             TeachRecipe { held_back: 0.9, ..recipe() },
             TeachRecipe { squares: 1, ..recipe() },
+            TeachRecipe { most_change: 2.0, ..recipe() },
         ] {
             assert!(taught(&start, &images, &bad).is_err(), "{bad:?}");
         }
