@@ -1,9 +1,10 @@
 //! How much better a model gets by a few corrections: `cargo xtask bench teach`.
 //!
-//! A simulated person looks at what a model finds on tiles that it never saw and corrects the k
+//! A simulated person looks at what a model finds in tissue that it never saw and corrects the k
 //! largest errors: a nucleus that was missed or has a wrong shape is drawn, one that is none is
-//! rejected, several that were taken as one are drawn apart. The model is taught, and scored on
-//! other tiles of the same source and on tiles of its own test set.
+//! rejected, several that were taken as one are drawn apart. With `--accept m` the person also
+//! accepts the m right nuclei that are nearest to each mark. The model is taught, and scored on
+//! other tissue of the same source and on tiles of the data that it comes from.
 
 #![allow(
     clippy::print_stdout,
@@ -25,7 +26,8 @@ use prunella::instances::label_nuclei;
 use prunella::metrics::{PixelCounts, match_objects, score_objects};
 use prunella::model::Model;
 use prunella::outlines::trace_labels;
-use prunella::raster::{LabelMap, PixelGrid, Polygon, RgbImage, StainMode, StainStatistics};
+use prunella::raster::{LabelMap, PixelGrid, Point, Polygon, RgbImage, StainMode, StainStatistics};
+use prunella::report::{Curve, CurvePoint, study_curves};
 use prunella::train::{TaughtImage, TeachJob, TeachRecipe, teach};
 
 /// Threshold of pixel scores.
@@ -42,8 +44,17 @@ struct Source {
     tiles: &'static [&'static str],
 }
 
+/// What is learned from and what is scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Split {
+    /// One half of a large tile and its other half: tissue of the same slide.
+    Halves,
+    /// Half of a source's tiles and the others.
+    Tiles,
+}
+
 /// On these the recipe was chosen.
-const TUNING: [Source; 4] = [
+const TUNING: [Source; 6] = [
     Source {
         name: "breast",
         set: "kumar",
@@ -56,10 +67,12 @@ const TUNING: [Source; 4] = [
     },
     Source { name: "tnbc 02", set: "tnbc", tiles: &["02_"] },
     Source { name: "tnbc 03", set: "tnbc", tiles: &["03_"] },
+    Source { name: "lung", set: "nuinsseg", tiles: &["human_lung"] },
+    Source { name: "liver", set: "nuinsseg", tiles: &["human_liver"] },
 ];
 
 /// On these it is scored.
-const SCORING: [Source; 9] = [
+const SCORING: [Source; 13] = [
     Source {
         name: "kidney",
         set: "kumar",
@@ -77,25 +90,36 @@ const SCORING: [Source; 9] = [
     Source { name: "tnbc 05", set: "tnbc", tiles: &["05_"] },
     Source { name: "tnbc 07", set: "tnbc", tiles: &["07_"] },
     Source { name: "tnbc 08", set: "tnbc", tiles: &["08_"] },
+    Source { name: "bladder", set: "nuinsseg", tiles: &["human_bladder"] },
+    Source { name: "pancreas", set: "nuinsseg", tiles: &["human_pancreas"] },
+    Source { name: "spleen", set: "nuinsseg", tiles: &["human_spleen"] },
+    Source { name: "tongue", set: "nuinsseg", tiles: &["human_tongue"] },
 ];
 
-/// What a model is asked to do.
+/// Tiles that show what a model forgets that comes from their data set.
+const OWN: [(&str, &[&str]); 2] =
+    [("tnbc", &["07_2", "08_3", "08_4"]), ("kumar", &["21-5784", "NH-A8F7", "RD-A8N9"])];
+
+/// What models are asked to do.
 struct Options {
     data: PathBuf,
     models: Vec<PathBuf>,
     sources: Vec<&'static Source>,
+    split: Split,
     corrections: Vec<usize>,
+    /// Right nuclei that are accepted beside each mark.
+    accepted: usize,
     seeds: u64,
     recipe: TeachRecipe,
-    /// Every nucleus of the tiles that are corrected, too.
+    /// Every nucleus of the tissue that is corrected, too.
     full: bool,
     forgetting: bool,
     rehearse: bool,
     /// Most tiles that a source is scored on.
     scored: usize,
     border_um: f64,
-    /// Shares of the taught weights in a mean with those before, to compare.
-    blends: Vec<f32>,
+    /// Where the curves of all models go.
+    curve: Option<PathBuf>,
 }
 
 fn options() -> Options {
@@ -103,7 +127,9 @@ fn options() -> Options {
         data: PathBuf::from("target/data"),
         models: Vec::new(),
         sources: SCORING.iter().collect(),
+        split: Split::Halves,
         corrections: vec![5, 10, 30, 100],
+        accepted: 0,
         seeds: 3,
         recipe: TeachRecipe::DEFAULT,
         full: false,
@@ -111,7 +137,7 @@ fn options() -> Options {
         rehearse: false,
         scored: 3,
         border_um: 0.75,
-        blends: Vec::new(),
+        curve: None,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -128,17 +154,17 @@ fn options() -> Options {
                 let name = value();
                 options.sources.retain(|source| source.name == name);
             }
+            "--other-tiles" => options.split = Split::Tiles,
             "--k" => {
                 options.corrections = value().split(',').map(|k| k.parse().unwrap()).collect();
             }
+            "--accept" => options.accepted = value().parse().unwrap(),
             "--seeds" => options.seeds = value().parse().unwrap(),
             "--scored" => options.scored = value().parse().unwrap(),
-            "--blend" => {
-                options.blends = value().split(',').map(|k| k.parse().unwrap()).collect();
-            }
             "--full" => options.full = true,
             "--forgetting" => options.forgetting = true,
             "--rehearse" => options.rehearse = true,
+            "--curve" => options.curve = Some(value().into()),
             // Settings of the recipe, as JSON.
             "--recipe" => {
                 let mut recipe = serde_json::json!(options.recipe);
@@ -168,6 +194,31 @@ impl ReadTile {
         let colours = lut.map_or_else(|| tile.image.clone(), |lut| lut.apply(&tile.image));
         Self { tile, colours }
     }
+
+    fn crop(&self, row: usize, column: usize, width: usize, height: usize) -> Self {
+        let mut tile = self.tile.clone();
+        tile.image = tile.image.crop(row, column, width, height);
+        tile.labels = tile.labels.crop(row, column, width, height);
+        Self { tile, colours: self.colours.crop(row, column, width, height) }
+    }
+
+    /// The half to learn from and the half to be scored on: left and right, lower and upper, or
+    /// the other way round.
+    fn halves(&self, seed: u64) -> [Self; 2] {
+        let (width, height) = (self.colours.width(), self.colours.height());
+        let mut halves = if seed % 2 == 1 {
+            [self.crop(0, width / 2, width - width / 2, height), self.crop(0, 0, width / 2, height)]
+        } else {
+            [
+                self.crop(0, 0, width, height / 2),
+                self.crop(height / 2, 0, width, height - height / 2),
+            ]
+        };
+        if seed % 4 >= 2 {
+            halves.reverse();
+        }
+        halves
+    }
 }
 
 /// What a model says of a tile.
@@ -190,7 +241,7 @@ fn answer(model: &Model, tile: &ReadTile) -> Answer {
 }
 
 /// Mean Dice and AJI over tiles.
-fn scores(model: &Model, tiles: &[&ReadTile]) -> [f64; 2] {
+fn scores(model: &Model, tiles: &[ReadTile]) -> [f64; 2] {
     let mut sums = [0.0; 2];
     for tile in tiles {
         let answer = answer(model, tile);
@@ -198,7 +249,7 @@ fn scores(model: &Model, tiles: &[&ReadTile]) -> [f64; 2] {
         sums[0] += answer.pixels.scores().dice.unwrap_or(0.0);
         sums[1] += objects.aji.unwrap_or(0.0);
     }
-    sums.map(|sum| sum / tiles.len() as f64)
+    sums.map(|sum| sum / tiles.len().max(1) as f64)
 }
 
 /// A correction and the number of pixels that were wrong.
@@ -279,11 +330,41 @@ fn corrections(number: usize, answer: &Answer, truth: &LabelMap) -> Vec<Correcti
     all
 }
 
+/// Outlines of found nuclei that are right.
+fn right_nuclei(answer: &Answer, truth: &LabelMap) -> Vec<LabelMark> {
+    let extra = match_objects(&answer.labels, truth).unwrap().extra;
+    let mut right = Vec::new();
+    for (label, polygons) in outlines(&answer.labels) {
+        if !extra.contains(&label) {
+            right.push(LabelMark::Nucleus { class: None, polygons });
+        }
+    }
+    right
+}
+
+fn middle(mark: &LabelMark) -> Point {
+    let bounds = mark.bounds();
+    Point { x: (bounds.left + bounds.right) / 2.0, y: (bounds.top + bounds.bottom) / 2.0 }
+}
+
+/// Accepts the right nuclei that are nearest to each mark.
+fn accept_near(marks: &mut Vec<LabelMark>, count: usize, mut right: Vec<LabelMark>) {
+    for index in 0..marks.len() {
+        let at = middle(&marks[index]);
+        let distance = |mark: &LabelMark| {
+            let Point { x, y } = middle(mark);
+            (x - at.x).hypot(y - at.y)
+        };
+        right.sort_by(|a, b| distance(b).total_cmp(&distance(a)));
+        marks.extend(right.split_off(right.len().saturating_sub(count)));
+    }
+}
+
 /// All nuclei of a tile in a complete frame.
 fn full_labels(tile: &Tile) -> SparseLabels {
     let (width, height) = (tile.image.width() as f64, tile.image.height() as f64);
     let corners = [(0.0, 0.0), (width, 0.0), (width, height), (0.0, height)];
-    let frame = corners.map(|(x, y)| prunella::raster::Point { x, y }).to_vec();
+    let frame = corners.map(|(x, y)| Point { x, y }).to_vec();
     let mut marks = vec![LabelMark::Complete { polygons: vec![vec![frame]] }];
     for polygons in outlines(&tile.labels).into_values() {
         marks.push(LabelMark::Nucleus { class: None, polygons });
@@ -314,17 +395,6 @@ fn taught_image(
     }
 }
 
-/// The mean of two models of one network.
-fn blended(before: &Model, after: &Model, share: f32) -> Model {
-    let mut weights = before.weights().clone();
-    for (array, taught) in weights.values_mut().zip(after.weights().values()) {
-        for (value, taught) in array.data.iter_mut().zip(&taught.data) {
-            *value += (taught - *value) * share;
-        }
-    }
-    before.with_weights(weights).unwrap()
-}
-
 fn load(data: &Path, set: &str, parts: &[&str], model: &Model) -> Vec<ReadTile> {
     let folder = discover(&data.join(set)).unwrap();
     let mut tiles = Vec::new();
@@ -337,79 +407,126 @@ fn load(data: &Path, set: &str, parts: &[&str], model: &Model) -> Vec<ReadTile> 
     tiles
 }
 
+/// Whether a model was trained on tiles of a data set.
+fn knows(model: &Model, data: &Path, set: &str) -> bool {
+    let Ok(folder) = discover(&data.join(set)) else { return false };
+    folder.tiles.iter().any(|tile| model.card().data.iter().any(|known| known.name == tile.name))
+}
+
+/// Tiles of the data that a model comes from, which show what it forgets.
+fn own_tiles(options: &Options, model: &Model) -> Vec<ReadTile> {
+    let mut tiles = Vec::new();
+    for (set, names) in OWN {
+        if knows(model, &options.data, set) {
+            tiles.extend(load(&options.data, set, names, model));
+        }
+    }
+    if knows(model, &options.data, "nuinsseg") {
+        let crops = tissue_crops::held_out().unwrap();
+        tiles.extend(crops.into_iter().map(|tile| ReadTile::new(tile, model)));
+    }
+    tiles
+}
+
+/// A source for one seed: tissue that is corrected, and tissue that is scored.
+struct Trial {
+    taught: Vec<ReadTile>,
+    others: Vec<ReadTile>,
+}
+
+impl Trial {
+    fn new(options: &Options, source: &Source, seed: u64, model: &Model) -> Self {
+        let mut tiles = load(&options.data, source.set, source.tiles, model);
+        let first = (seed as usize - 1) % tiles.len();
+        // Only tiles of Kumar's data are large enough to be halved.
+        if options.split == Split::Halves && source.set == "kumar" {
+            let [taught, other] = tiles[first].halves(seed);
+            return Self { taught: vec![taught], others: vec![other] };
+        }
+        tiles.rotate_left(first);
+        let mut others = tiles.split_off(tiles.len() / 2);
+        others.truncate(options.scored);
+        Self { taught: tiles, others }
+    }
+
+    /// All errors, the largest first, and by tile what is right.
+    fn errors(&self, model: &Model) -> (Vec<Correction>, Vec<Vec<LabelMark>>) {
+        let mut errors = Vec::new();
+        let mut right = Vec::new();
+        for (number, tile) in self.taught.iter().enumerate() {
+            let answer = answer(model, tile);
+            errors.extend(corrections(number, &answer, &tile.tile.labels));
+            right.push(right_nuclei(&answer, &tile.tile.labels));
+        }
+        errors.sort_by_key(|error| std::cmp::Reverse(error.wrong_px));
+        (errors, right)
+    }
+}
+
 /// One taught model.
 struct Outcome {
     k: usize,
+    before: [f64; 2],
     gains: [f64; 2],
     forgotten: f64,
     seconds: f64,
-    best_step: u64,
+    marks: usize,
 }
 
-/// The tiles of a model's own test set that show what it forgets.
-fn own_tiles(options: &Options, path: &Path, model: &Model) -> Vec<ReadTile> {
-    let is_open = path.to_string_lossy().contains("open");
-    if is_open {
-        let mut tiles = load(&options.data, "tnbc", &["07_2", "08_3", "08_4"], model);
-        tiles.extend(
-            tissue_crops::held_out().unwrap().into_iter().map(|tile| ReadTile::new(tile, model)),
-        );
-        return tiles;
-    }
-    load(&options.data, "kumar", &["21-5784", "NH-A8F7", "RD-A8N9"], model)
+/// Every nucleus instead of some corrections.
+const ALL: usize = usize::MAX;
+
+fn named(k: usize) -> String {
+    if k == ALL { "all".to_owned() } else { k.to_string() }
 }
 
 fn main() {
     let options = options();
     println!("recipe {}", serde_json::json!(options.recipe));
+    let mut curves = Vec::new();
     for path in &options.models {
-        bench(&options, path);
+        let outcomes = bench(&options, path);
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        print_means(&name, &outcomes);
+        curves.push(curve(name, &outcomes));
+        // After every model: large ones take long.
+        if let Some(path) = &options.curve {
+            let svg = study_curves("corrections + 1", "Dice on other tissue", &curves).unwrap();
+            std::fs::write(path, svg).unwrap();
+        }
     }
 }
 
-fn bench(options: &Options, path: &Path) {
+fn bench(options: &Options, path: &Path) -> Vec<Outcome> {
     let model = Model::load(path).unwrap();
-    let is_open = path.to_string_lossy().contains("open");
-    let own = if options.forgetting { own_tiles(options, path, &model) } else { Vec::new() };
-    let own: Vec<&ReadTile> = own.iter().collect();
-    let own_before = if own.is_empty() { 0.0 } else { scores(&model, &own)[0] };
+    let own = if options.forgetting { own_tiles(options, &model) } else { Vec::new() };
+    let own_before = scores(&model, &own)[0];
     let mut rehearsal = Vec::new();
     if options.rehearse {
         rehearsal.extend(tissue_crops::training().unwrap().into_iter().map(|tile| tile.image));
     }
-    let mut all: BTreeMap<usize, Vec<Outcome>> = BTreeMap::new();
+    let mut all = Vec::new();
     for source in &options.sources {
-        // A family never saw the other's data.
-        if is_open != (source.set == "kumar") {
+        if knows(&model, &options.data, source.set) {
             continue;
         }
-        let tiles = load(&options.data, source.set, source.tiles, &model);
         for seed in 1..=options.seeds {
-            let first = (seed as usize - 1) % tiles.len();
-            // Tiles of TNBC are a quarter as large.
-            let taught_count = if source.set == "tnbc" { tiles.len() / 2 } else { 1 };
-            let order: Vec<&ReadTile> =
-                (0..tiles.len()).map(|i| &tiles[(first + i) % tiles.len()]).collect();
-            let (taught, others) = order.split_at(taught_count);
-            let others = &others[..options.scored.min(others.len())];
-            let before = scores(&model, others);
-            let mut errors = Vec::new();
-            for (number, tile) in taught.iter().enumerate() {
-                errors.extend(corrections(number, &answer(&model, tile), &tile.tile.labels));
-            }
-            errors.sort_by_key(|error| std::cmp::Reverse(error.wrong_px));
+            let trial = Trial::new(options, source, seed, &model);
+            let before = scores(&model, &trial.others);
+            let (errors, right) = trial.errors(&model);
             let mut counts = options.corrections.clone();
             if options.full {
-                counts.push(usize::MAX);
+                counts.push(ALL);
             }
             for k in counts {
                 let mut images = Vec::new();
-                for (number, tile) in taught.iter().enumerate() {
+                for (number, tile) in trial.taught.iter().enumerate() {
                     let mut labels = SparseLabels::default();
                     for error in errors.iter().take(k).filter(|error| error.tile == number) {
                         labels.marks.extend(error.marks.iter().cloned());
                     }
-                    if k == usize::MAX {
+                    accept_near(&mut labels.marks, options.accepted, right[number].clone());
+                    if k == ALL {
                         labels = full_labels(&tile.tile);
                     }
                     if !labels.marks.is_empty() {
@@ -427,69 +544,77 @@ fn bench(options: &Options, path: &Path) {
                 let began = Instant::now();
                 let result = teach(job, &mut |_| true).unwrap();
                 let seconds = began.elapsed().as_secs_f64();
-                let after = scores(&result.model, others);
-                let forgotten =
-                    if own.is_empty() { 0.0 } else { own_before - scores(&result.model, &own)[0] };
-                let gains = [0, 1].map(|i| after[i] - before[i]);
+                let after = scores(&result.model, &trial.others);
+                let outcome = Outcome {
+                    k,
+                    before,
+                    gains: [0, 1].map(|i| after[i] - before[i]),
+                    forgotten: own_before - scores(&result.model, &own)[0],
+                    seconds,
+                    marks: result.outcome.learned.marks,
+                };
                 println!(
                     "{:<14} {:<9} {seed} k {:>4}: Dice {:.3} {:+.3}  AJI {:.3} {:+.3}  forgotten \
-                     {forgotten:+.3}  {seconds:.1} s  step {} of {} marks, {} held back {:?}",
+                     {:+.3}  {seconds:.1} s  {} marks",
                     path.file_stem().unwrap().to_string_lossy(),
                     source.name,
-                    if k == usize::MAX { "all".to_owned() } else { k.to_string() },
+                    named(k),
                     before[0],
-                    gains[0],
+                    outcome.gains[0],
                     before[1],
-                    gains[1],
-                    result.outcome.best_step,
-                    result.outcome.learned.marks,
-                    result.outcome.held_back.marks,
-                    result.outcome.held_back_loss,
+                    outcome.gains[1],
+                    outcome.forgotten,
+                    outcome.marks,
                 );
-                for &share in &options.blends {
-                    let mean = blended(&model, &result.model, share);
-                    let after = scores(&mean, others);
-                    let gains = [0, 1].map(|i| after[i] - before[i]);
-                    let mut forgotten = 0.0;
-                    if !own.is_empty() {
-                        forgotten = own_before - scores(&mean, &own)[0];
-                    }
-                    println!(
-                        "    blend {share}: Dice {:+.3} AJI {:+.3} forgotten {forgotten:+.3}",
-                        gains[0], gains[1]
-                    );
-                }
-                all.entry(k).or_default().push(Outcome {
-                    k,
-                    gains,
-                    forgotten,
-                    seconds,
-                    best_step: result.outcome.best_step,
-                });
+                all.push(outcome);
             }
         }
     }
-    print_means(path, &all);
+    all
 }
 
-/// The means over sources and seeds, by the number of corrections.
-fn print_means(path: &Path, all: &BTreeMap<usize, Vec<Outcome>>) {
-    for (k, outcomes) in all {
-        let mean = |value: &dyn Fn(&Outcome) -> f64| {
-            outcomes.iter().map(value).sum::<f64>() / outcomes.len() as f64
-        };
-        let worst = outcomes.iter().map(|o| o.gains[0]).fold(f64::MAX, f64::min);
+/// Outcomes by the number of corrections.
+fn by_count(all: &[Outcome]) -> BTreeMap<usize, Vec<&Outcome>> {
+    let mut counts: BTreeMap<usize, Vec<&Outcome>> = BTreeMap::new();
+    for outcome in all {
+        counts.entry(outcome.k).or_default().push(outcome);
+    }
+    counts
+}
+
+fn mean(outcomes: &[&Outcome], value: impl Fn(&Outcome) -> f64) -> f64 {
+    outcomes.iter().map(|outcome| value(outcome)).sum::<f64>() / outcomes.len() as f64
+}
+
+/// The means over sources and seeds, as rows of a table.
+fn print_means(name: &str, all: &[Outcome]) {
+    for (k, outcomes) in by_count(all) {
+        let worst = outcomes.iter().map(|outcome| outcome.gains[0]).fold(f64::MAX, f64::min);
         println!(
-            "{:<14} mean of {:<3} k {:>4}: Dice {:+.4} (worst {worst:+.3})  AJI {:+.4}  forgotten \
-             {:+.4}  {:.1} s  step {:.0}",
-            path.file_stem().unwrap().to_string_lossy(),
+            "| `{name}` | {} | {:.3} {:+.3} | {:.3} {:+.3} | {worst:+.3} | {:.3} | {:.0} | mean \
+             of {}",
+            named(k),
+            mean(&outcomes, |o| o.before[0]),
+            mean(&outcomes, |o| o.gains[0]),
+            mean(&outcomes, |o| o.before[1]),
+            mean(&outcomes, |o| o.gains[1]),
+            mean(&outcomes, |o| o.forgotten),
+            mean(&outcomes, |o| o.seconds),
             outcomes.len(),
-            if *k == usize::MAX { "all".to_owned() } else { outcomes[0].k.to_string() },
-            mean(&|o| o.gains[0]),
-            mean(&|o| o.gains[1]),
-            mean(&|o| o.forgotten),
-            mean(&|o| o.seconds),
-            mean(&|o| o.best_step as f64),
         );
     }
+}
+
+/// Dice against the number of corrections, beginning with none at 1 of the logarithmic axis.
+fn curve(name: String, all: &[Outcome]) -> Curve {
+    let mut points = Vec::new();
+    for (k, outcomes) in by_count(all) {
+        let before = mean(&outcomes, |o| o.before[0]);
+        points.push(CurvePoint { x: 1.0, y: before, std_dev: 0.0 });
+        if k != ALL {
+            let y = before + mean(&outcomes, |o| o.gains[0]);
+            points.push(CurvePoint { x: k as f64 + 1.0, y, std_dev: 0.0 });
+        }
+    }
+    Curve { name, points }
 }

@@ -99,7 +99,7 @@ pub mod platform;
 pub mod prune;
 pub mod raster;
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) mod report;
+pub mod report;
 pub mod review;
 pub mod slide;
 #[cfg(not(target_arch = "wasm32"))]

@@ -339,7 +339,7 @@ fn report(
     output: Output,
 ) -> Result<CommandOutcome> {
     let TaughtModel { model, outcome } = taught;
-    let TeachOutcome { best_step, held_back_loss, learned, held_back } = outcome;
+    let TeachOutcome { best_step, held_back_loss, learned, held_back, .. } = outcome;
     let mut text = format!(
         "{}: learned from {} in {seconds:.1} s",
         out.display(),

@@ -16,4 +16,5 @@ pub(crate) use study::{
     CellPicture, PaperDifference, ScoreColumns, SeedStatistics, StudyPage, StudyPanel, StudyRow,
     render_study,
 };
-pub(crate) use study_curves::{Curve, CurvePoint, GridCell, study_curves, study_grid};
+pub use study_curves::{Curve, CurvePoint, study_curves};
+pub(crate) use study_curves::{GridCell, study_grid};

@@ -8,7 +8,8 @@ use crate::error::Result;
 
 /// One line of a figure.
 #[derive(Debug, Clone)]
-pub(crate) struct Curve {
+pub struct Curve {
+    /// In the legend.
     pub name: String,
     /// In any order.
     pub points: Vec<CurvePoint>,
@@ -16,8 +17,10 @@ pub(crate) struct Curve {
 
 /// A point with its error bar.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct CurvePoint {
+pub struct CurvePoint {
+    /// Positive: the axis is logarithmic.
     pub x: f64,
+    /// Finite.
     pub y: f64,
     /// Half the length of the error bar; 0 draws none.
     pub std_dev: f64,
@@ -45,7 +48,7 @@ const X_LABELS: usize = 6;
 ///
 /// # Errors
 /// [`crate::error::Error::Malformed`] when plotters cannot draw the values.
-pub(crate) fn study_curves(x_label: &str, y_label: &str, curves: &[Curve]) -> Result<String> {
+pub fn study_curves(x_label: &str, y_label: &str, curves: &[Curve]) -> Result<String> {
     draw_svg(WIDTH_PX, HEIGHT_PX, |root| draw_curves(root, x_label, y_label, curves))
 }
 

@@ -31,6 +31,15 @@ const LEAST_CLASS_SHARE: f64 = 0.02;
 /// Marks, or parts of large ones, from which on some are held back.
 const LEAST_PARTS_TO_HOLD_BACK: usize = 10;
 
+/// `balance` and `certainty` of the images for rehearsal: all of what nuclei are is kept there.
+const REHEARSAL_BALANCE: f64 = 0.5;
+const REHEARSAL_CERTAINTY: f64 = 2.0;
+/// Squares of images for rehearsal that decide how much of what was learned is kept.
+const REHEARSED_SQUARES: usize = 128;
+/// Factor by which that share falls while it changes too much, and how often.
+const STEP_BACK: f32 = 0.8;
+const MOST_STEPS_BACK: usize = 10;
+
 /// Which layers learn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -72,15 +81,18 @@ pub struct TeachRecipe {
     pub certainty: f64,
     /// How far the weights of rare classes rise: at 0 every marked pixel has the same, at 1 every
     /// class has the same. Pixels without marks are balanced as much, by whether the model said
-    /// nucleus: else corrections in tissue without nuclei would make it forget what nuclei are.
+    /// nucleus.
     pub balance: f64,
     /// Which layers learn.
     pub layers: TaughtLayers,
     /// How squares are varied.
     pub augmentation: Augmentation,
-    /// Share of the learned weights in the taught model; the rest are those before, which forgets
-    /// less (Wortsman et al. 2022).
+    /// Largest share of the learned weights in the taught model; the rest are those before, which
+    /// forgets less (Wortsman et al. 2022).
     pub blend: f32,
+    /// How much what the model says of the images for rehearsal may change, 1 − Dice of the pixels
+    /// of nuclei before and after: the share of the learned weights falls until it changes less.
+    pub most_change: f64,
     /// Share of the marks that are not learned and decide when to stop, 0 to 0.5.
     pub held_back: f64,
     /// Steps between two looks at the marks that are held back.
@@ -92,20 +104,21 @@ pub struct TeachRecipe {
 impl TeachRecipe {
     /// Chosen by measurement, see `docs/teach.md`.
     pub const DEFAULT: Self = Self {
-        steps: 40,
-        squares: 32,
+        steps: 70,
+        squares: 64,
         square_px: 16,
-        marked_share: 0.5,
-        learning_rate: 1e-3,
+        marked_share: 0.25,
+        learning_rate: 4e-3,
         schedule: Schedule::OneCycle,
-        distill: 1.0,
+        distill: 0.4,
         area_power: 1.0,
-        rehearse: 1.0,
-        certainty: 2.0,
-        balance: 0.5,
+        rehearse: 2.0,
+        certainty: 4.0,
+        balance: 0.0,
         layers: TaughtLayers::All,
         augmentation: Augmentation::DEFAULT,
-        blend: 0.5,
+        blend: 1.0,
+        most_change: 0.055,
         held_back: 0.0,
         check_every: 10,
         seed: 1,
@@ -144,8 +157,11 @@ impl TeachRecipe {
                 "The share of squares around marks and the balance of classes must lie between 0 \
                  and 1"
             }
-            Self { blend, .. } if !share(f64::from(*blend)) => {
-                "The share of the learned weights must lie between 0 and 1"
+            Self { blend, most_change, .. }
+                if !share(f64::from(*blend)) || !share(*most_change) =>
+            {
+                "The share of the learned weights and the change in images for rehearsal must lie \
+                 between 0 and 1"
             }
             Self { held_back, .. } if !(0.0..=0.5).contains(held_back) => {
                 "At most half of the marks can be held back"
@@ -223,6 +239,8 @@ pub struct MarkAgreement {
 pub struct TeachOutcome {
     /// Steps after which the weights were taken.
     pub best_step: u64,
+    /// Share of the learned weights in the taught ones, 0 to 1; the rest are those before.
+    pub share: f32,
     /// Mean loss of the marks that are held back, before and after, nats; none where none are.
     pub held_back_loss: Option<[f64; 2]>,
     /// Of nuclei, strokes and parts of areas that were learned.
@@ -520,8 +538,10 @@ impl<'a> TeachRun<'a> {
         self.class_weights = self.balanced_weights();
         self.unmarked_weight = recipe.distill * self.unmarked_ratio().powf(recipe.area_power);
         let (marked, rehearsal) = self.sources.split_at(self.marked_sources);
-        self.unmarked_balance =
-            [marked, rehearsal].map(|sources| nucleus_balance(sources, recipe.balance));
+        self.unmarked_balance = [
+            nucleus_balance(marked, recipe.balance),
+            nucleus_balance(rehearsal, REHEARSAL_BALANCE),
+        ];
     }
 
     /// Adds as many squares from anywhere as a step has, with their shares in it.
@@ -764,11 +784,16 @@ impl<'a> TeachRun<'a> {
         Square { source, row, column, seed }
     }
 
-    /// A square of any image: images with marks and those for rehearsal in turn, each by its area.
+    /// A square of any image: images with marks and those for rehearsal in turn.
     fn square_anywhere(&self, index: usize, seed: u64) -> Square {
         let all = self.sources.len();
         let is_rehearsal = index % 2 == 1 && self.marked_sources < all;
         let range = if is_rehearsal { self.marked_sources..all } else { 0..self.marked_sources };
+        self.square_in(range, seed)
+    }
+
+    /// A square of one of some images, each by its area.
+    fn square_in(&self, range: Range<usize>, seed: u64) -> Square {
         let area = |source: &Source<'_>| (source.inside.width * source.inside.height) as u64;
         let total: u64 = self.sources[range.clone()].iter().map(area).sum();
         let random = mix(seed ^ 0x41_4E_59);
@@ -830,11 +855,13 @@ impl<'a> TeachRun<'a> {
         let per_rehearsed =
             self.unmarked_weight * self.job.recipe.rehearse / rehearsed.max(1) as f64;
         let classes = self.network.classes();
-        let certainty = self.job.recipe.certainty;
+        let recipe = self.job.recipe;
         let mut shares = Vec::with_capacity(pixels.len());
         for pixel in pixels {
             let class = batch.classes[pixel];
             let background = f64::from(batch.soft_targets[pixel * classes]);
+            let certainty =
+                if is_rehearsal(pixel) { REHEARSAL_CERTAINTY } else { recipe.certainty };
             let sure = (2.0 * background - 1.0).abs().powf(certainty);
             let [of_background, of_nucleus] =
                 self.unmarked_balance[usize::from(is_rehearsal(pixel))];
@@ -874,7 +901,8 @@ impl<'a> TeachRun<'a> {
             weights = best.weights.clone();
             held_back_loss = Some([held_back.before.marks, best.loss.marks]);
         }
-        blend(start.weights(), recipe.blend, &mut weights);
+        let share = self.kept_share(&weights);
+        blend(start.weights(), share, &mut weights);
         if weights.values().flat_map(|array| &array.data).any(|value| !value.is_finite()) {
             return Err(not_finite(recipe));
         }
@@ -888,8 +916,50 @@ impl<'a> TeachRun<'a> {
             Some(HeldBack { parts, marks, .. }) => agreement(*parts, marks),
             None => MarkAgreement::default(),
         };
-        let outcome = TeachOutcome { best_step, held_back_loss, learned, held_back };
+        let outcome = TeachOutcome { best_step, share, held_back_loss, learned, held_back };
         Ok(TaughtWeights { weights, outcome })
+    }
+
+    /// The largest share of the learned weights at which the model says nearly the same of the
+    /// images for rehearsal; at least a tenth of the recipe's.
+    fn kept_share(&self, learned: &Weights) -> f32 {
+        let TeachJob { start, recipe, .. } = self.job;
+        if self.marked_sources == self.sources.len() || recipe.most_change >= 1.0 {
+            return recipe.blend;
+        }
+        let mut squares = Vec::with_capacity(REHEARSED_SQUARES);
+        for index in 0..REHEARSED_SQUARES {
+            let seed = augmentation_seed(recipe.seed ^ 0x4B_45_45_50, 0, index);
+            squares.push(self.square_in(self.marked_sources..self.sources.len(), seed));
+        }
+        let batch = self.gather(&squares, Augmentation::NONE);
+        let mut share = recipe.blend;
+        for _ in 0..MOST_STEPS_BACK {
+            let mut weights = learned.clone();
+            blend(start.weights(), share, &mut weights);
+            let change = self.change(&weights, &batch);
+            if change <= recipe.most_change {
+                break;
+            }
+            share *= STEP_BACK;
+        }
+        share
+    }
+
+    /// How far other weights say something else of a batch: 1 − Dice of the pixels of nuclei.
+    fn change(&self, weights: &Weights, batch: &Batch) -> f64 {
+        let head = self.job.start.card().head;
+        let classes = self.network.classes();
+        let mut logits = on_pool(|| self.network.logits(weights, batch));
+        let (mut both, mut sum) = (0.0, 0.0);
+        let targets = batch.soft_targets.chunks_exact(classes);
+        for (logits, targets) in logits.chunks_exact_mut(classes).zip(targets) {
+            head.probabilities(logits);
+            let [before, after] = [targets[0], logits[0]].map(|background| background < 0.5);
+            both += f64::from(u8::from(before && after));
+            sum += f64::from(u8::from(before) + u8::from(after));
+        }
+        if sum > 0.0 { 1.0 - 2.0 * both / sum } else { 0.0 }
     }
 
     fn check_finite(&self, loss: f64) -> Result<()> {
@@ -910,7 +980,7 @@ impl TaughtWeights {
         recipe: &TeachRecipe,
     ) -> Result<TaughtModel> {
         let Self { weights, outcome } = self;
-        let TeachOutcome { best_step, held_back_loss, .. } = outcome;
+        let TeachOutcome { best_step, share, held_back_loss, .. } = outcome;
         let mut model = start.with_weights(weights)?;
         let card = model.card_mut();
         card.parent = Some(start.fingerprint());
@@ -934,7 +1004,9 @@ impl TaughtWeights {
             tiles: names,
             device: "CPU (32 windows side by side)".to_owned(),
             teachers: Some(vec![start.fingerprint()]),
-            last_epoch: serde_json::json!({ "step": best_step, "held_back_loss": held_back_loss }),
+            last_epoch: serde_json::json!({
+                "step": best_step, "share": share, "held_back_loss": held_back_loss,
+            }),
             ..TrainingStep::default()
         }));
         Ok(TaughtModel { model, outcome })
@@ -1278,6 +1350,39 @@ mod tests {
     }
 
     #[test]
+    fn less_is_kept_of_what_would_change_the_tissue_for_rehearsal() {
+        let start = small();
+        let images = [image(&quarters(), &start.card().classes)];
+        let rehearsal = [phantom::tile(64, 64, 3).image];
+        let taught = |most_change: f64| {
+            let recipe = TeachRecipe { learning_rate: 0.02, most_change, steps: 12, ..recipe() };
+            let job = TeachJob {
+                start: &start,
+                images: &images,
+                rehearsal: &rehearsal,
+                recipe: &recipe,
+                before: None,
+            };
+            teach(job, &mut |_| true).expect("taught")
+        };
+        let free = taught(1.0);
+        assert_eq!(free.outcome.share, 1.0);
+        let held = taught(0.02);
+        assert!(held.outcome.share < 1.0, "{}", held.outcome.share);
+        // Of the same learned weights.
+        for (name, array) in free.model.weights() {
+            let before = &start.weights()[name].data;
+            let own = &held.model.weights()[name].data;
+            for ((own, before), learned) in own.iter().zip(before).zip(&array.data) {
+                assert!(
+                    (own - before - held.outcome.share * (learned - before)).abs() < 1e-5,
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn what_cannot_be_taught_is_refused_and_a_stop_is_heard() {
         let start = small();
         let images = [image(&quarters(), &start.card().classes)];
@@ -1297,6 +1402,7 @@ mod tests {
             TeachRecipe { distill: f64::INFINITY, ..recipe() },
             TeachRecipe { held_back: 0.9, ..recipe() },
             TeachRecipe { squares: 1, ..recipe() },
+            TeachRecipe { most_change: 2.0, ..recipe() },
         ] {
             assert!(taught(&start, &images, &bad).is_err(), "{bad:?}");
         }
