@@ -5,7 +5,9 @@ use winit::keyboard::{Key, ModifiersState, NamedKey};
 
 use super::app_state::AppState;
 use super::command::{Command, SegmentExtent};
+use super::painting::{BACKGROUND, STROKE_WIDTHS_UM};
 use super::panel::export_path;
+use crate::dataset::DEFAULT_STROKE_UM;
 use crate::viewer::ScreenPoint;
 
 /// A press that moves less than this is a click, pixels.
@@ -20,7 +22,9 @@ const ZOOM_PER_KEY: f64 = 1.5;
 const ARROW_STEP: f64 = 0.15;
 /// Keys that repeat while they are held, and that work with modifiers: + needs Shift on many
 /// keyboards.
-const REPEATING_KEYS: &str = "+=-0";
+const REPEATING_KEYS: &str = "+=-0[]";
+/// Factor of the keys [ and ] on the width of the brush.
+const WIDTH_PER_KEY: f64 = 1.25;
 
 /// Smallest distance between two points of a stroke, pixels.
 const STROKE_STEP_PX: f64 = 2.0;
@@ -37,6 +41,10 @@ pub(super) enum Tool {
     Redraw,
     /// Cuts a nucleus.
     Split,
+    /// Paints lines that say what is under them.
+    Paint,
+    /// Removes painted lines, and takes back decisions.
+    Erase,
     /// Draws a region.
     Region,
     /// Draws a rectangular region.
@@ -47,15 +55,46 @@ pub(super) enum Tool {
 
 impl Tool {
     /// All of them with their names and keys; those that the page has too have its keys.
-    pub(super) const ALL: [(Self, &str, &str); 7] = [
+    pub(super) const ALL: [(Self, &str, &str); 9] = [
         (Self::Look, "Look", "V"),
         (Self::Nucleus, "Nucleus", "B"),
         (Self::Redraw, "Redraw", "R"),
         (Self::Split, "Split", "S"),
+        (Self::Paint, "Paint", "P"),
+        (Self::Erase, "Erase", "E"),
         (Self::Region, "Region", "G"),
         (Self::Rectangle, "Rectangle", "C"),
         (Self::Ruler, "Ruler", "M"),
     ];
+}
+
+/// What is painted, and how wide.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Brush {
+    pub class: String,
+    /// Micrometres.
+    pub width_um: f64,
+    /// Name of a type of nuclei that is being typed.
+    pub new_class: String,
+}
+
+impl Default for Brush {
+    fn default() -> Self {
+        let class = BACKGROUND.to_owned();
+        Self { class, width_um: DEFAULT_STROKE_UM, new_class: String::new() }
+    }
+}
+
+impl Brush {
+    fn widen(&mut self, factor: f64) {
+        let (least, most) = (*STROKE_WIDTHS_UM.start(), *STROKE_WIDTHS_UM.end());
+        // Tenths of a micrometre are finer than a hand.
+        let width = (self.width_um * factor * 10.0).round() / 10.0;
+        let step = if factor > 1.0 { 0.1 } else { -0.1 };
+        let is_same = (width - self.width_um).abs() < 0.05;
+        let changed = if is_same { self.width_um + step } else { width };
+        self.width_um = changed.clamp(least, most);
+    }
 }
 
 /// State of pointer and modifier keys between events.
@@ -63,9 +102,10 @@ impl Tool {
 pub(super) struct WindowInput {
     /// What the left button does.
     pub tool: Tool,
+    pub brush: Brush,
     /// Points of the line that is being drawn, pixels of the screen.
     pub stroke: Vec<ScreenPoint>,
-    pointer: ScreenPoint,
+    pub pointer: ScreenPoint,
     /// Where the left button was pressed, while it is.
     pressed_at: Option<ScreenPoint>,
     /// Length of the pointer's path since then, pixels.
@@ -112,6 +152,7 @@ impl WindowInput {
                     return match (key.as_str(), is_shifted) {
                         ("z", false) => Some(Command::Undo),
                         ("z", true) | ("y", _) => Some(Command::Redo),
+                        ("e", _) => Some(Command::Export(export_path(app))),
                         _ => None,
                     };
                 }
@@ -124,6 +165,11 @@ impl WindowInput {
                         self.take_tool(tool);
                         return None;
                     }
+                }
+                match key.as_str() {
+                    "[" => self.brush.widen(1.0 / WIDTH_PER_KEY),
+                    "]" => self.brush.widen(WIDTH_PER_KEY),
+                    _ => {}
                 }
                 if key == "n" && is_shifted {
                     return Some(Command::Previous);
@@ -209,6 +255,9 @@ impl WindowInput {
                 let ScreenPoint { x, y } = self.pressed_at.take()?;
                 let is_click = self.dragged_px <= CLICK_PX;
                 let stroke = std::mem::take(&mut self.stroke);
+                if is_click && matches!(self.tool, Tool::Paint | Tool::Erase) {
+                    return self.stroke_command(&[ScreenPoint { x, y }], app);
+                }
                 if is_click {
                     let adds = self.modifiers.shift_key();
                     let choose =
@@ -262,6 +311,12 @@ impl WindowInput {
                 Some(Command::Redraw { object: None, stroke: points })
             }
             Tool::Split => Some(Command::Split { object: None, stroke: points }),
+            Tool::Paint => Some(Command::Stroke {
+                class: self.brush.class.clone(),
+                width_um: self.brush.width_um,
+                points,
+            }),
+            Tool::Erase => points.first().map(|point| Command::Erase(*point)),
             Tool::Region | Tool::Rectangle => {
                 self.tool = Tool::Look;
                 Some(Command::AddRegion { name: String::new(), polygon: points })
@@ -285,7 +340,10 @@ fn character_command(key: &str, app: &AppState) -> Option<Command> {
         "t" => return Some(Command::Forget(None)),
         "j" => return Some(Command::Merge(Vec::new())),
         "n" => return Some(Command::Next),
-        "e" => return Some(Command::Export(export_path(app))),
+        "l" => return Some(Command::Teach(None)),
+        "w" => return Some(Command::ShowTaught(!app.shows_taught())),
+        "k" => return Some(Command::KeepTaught),
+        "d" => return Some(Command::DiscardTaught),
         "o" => layers.outline = toggled(layers.outline),
         "f" => layers.mask = toggled(layers.mask),
         "h" => layers.heat = toggled(layers.heat),

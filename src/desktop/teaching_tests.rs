@@ -1,0 +1,1 @@
+//! Teaching without a window, by commands.
