@@ -422,6 +422,7 @@ fn bench(options: &Options, path: &Path) {
                     images: &images,
                     rehearsal: &rehearsal,
                     recipe: &recipe,
+                    before: None,
                 };
                 let began = Instant::now();
                 let result = teach(job, &mut |_| true).unwrap();
@@ -440,10 +441,10 @@ fn bench(options: &Options, path: &Path) {
                     gains[0],
                     before[1],
                     gains[1],
-                    result.best_step,
-                    result.learned.marks,
-                    result.held_back.marks,
-                    result.held_back_loss,
+                    result.outcome.best_step,
+                    result.outcome.learned.marks,
+                    result.outcome.held_back.marks,
+                    result.outcome.held_back_loss,
                 );
                 for &share in &options.blends {
                     let mean = blended(&model, &result.model, share);
@@ -463,7 +464,7 @@ fn bench(options: &Options, path: &Path) {
                     gains,
                     forgotten,
                     seconds,
-                    best_step: result.best_step,
+                    best_step: result.outcome.best_step,
                 });
             }
         }

@@ -8,8 +8,8 @@ import { SlideSession, freeAfter } from "./slides.js";
 /** @import { Computation } from "./prunella.js" */
 /** @import { SlideFile } from "./slides.js" */
 /**
- * @import { BlockRect, Bounds, CallMessage, ComputeJob, GpuOutcome, SegmentJob, SegmentResult,
- *   SessionMessage, SlideJob, TileIndex } from "./worker-api.d.ts"
+ * @import { BlockRect, Bounds, CallMessage, ComputeJob, GpuOutcome, PreparedTeaching, SegmentJob,
+ *   SegmentResult, SessionMessage, SlideJob, TileIndex } from "./worker-api.d.ts"
  */
 
 /** @typedef {ReturnType<SessionWorker["methods"]>} OwnMethods */
@@ -110,6 +110,26 @@ export class SessionWorker {
       },
       ...this.#outlineMethods(),
       /**
+       * A task for teaching workers: what a model is to learn from the review, and what it says of
+       * the pictures before.
+       * @param {number} slot
+       * @param {number} model
+       * @param {number} mpp
+       * @param {string} settings JSON of `TeachSettings`
+       */
+      prepareTask: async (slot, model, mpp, settings) => {
+        this.#isCancelled = false;
+        const read = this.#slides.outlineReader();
+        /** @type {PreparedTeaching} */
+        const prepared = JSON.parse(
+          await this.#session.prepareTeaching(slot, model, mpp, settings, read),
+        );
+        for (let picture = 0; picture < prepared.pictures; picture++) {
+          await this.#answer(prepared.model, picture);
+        }
+        return this.#session.teachTask();
+      },
+      /**
        * @param {number} x centre, pixels of the slide
        * @param {number} y
        * @param {number} side pixels
@@ -118,6 +138,18 @@ export class SessionWorker {
        */
       setSlidePreview: (x, y, side, model, mpp) => this.#slides.setPreview(x, y, side, model, mpp),
     };
+  }
+
+  /** What a model says of a picture that it is to learn from. */
+  async #answer(/** @type {number} */ model, /** @type {number} */ picture) {
+    const computation = this.#session.teachComputation(picture);
+    try {
+      await this.#compute(computation, { model, gpu: false });
+    } catch (error) {
+      freeAfter(error, computation);
+      throw error;
+    }
+    this.#session.takeAnswer(computation);
   }
 
   /**

@@ -26,7 +26,9 @@ use crate::platform::{read_file, seconds};
 use crate::raster::{DecodeLimits, StainMatching, StainMode};
 use crate::review::{MarkedImage, with_types_of};
 use crate::slide::{FileSource, SlideReader};
-use crate::train::{TaughtModel, TeachJob, TeachRecipe, check_border, teach, with_border_class};
+use crate::train::{
+    TaughtModel, TeachJob, TeachOutcome, TeachRecipe, check_border, teach, with_border_class,
+};
 use crate::whole_slide::{
     BLOCK_PX, BackgroundBlocks, Sampling, SegmentSettings, SlideRegion, SlideSetup,
 };
@@ -267,7 +269,13 @@ pub(super) fn finetune_on_labels(
     for crop in tissue_crops::training()? {
         rehearsal.push(crop.at_pixel_size(start.card().mpp_um)?.image);
     }
-    let job = TeachJob { start: &start, images: &images, rehearsal: &rehearsal, recipe: &recipe };
+    let job = TeachJob {
+        start: &start,
+        images: &images,
+        rehearsal: &rehearsal,
+        recipe: &recipe,
+        before: None,
+    };
     let bar = output.bar(recipe.steps, "Teaching");
     let began = seconds();
     let mut taught = teach(job, &mut |step| {
@@ -304,7 +312,8 @@ fn report(
     seconds: f64,
     output: Output,
 ) -> Result<CommandOutcome> {
-    let TaughtModel { model, best_step, held_back_loss, learned, held_back } = taught;
+    let TaughtModel { model, outcome } = taught;
+    let TeachOutcome { best_step, held_back_loss, learned, held_back } = outcome;
     let mut text = format!(
         "{}: learned from {} in {seconds:.1} s",
         out.display(),

@@ -53,8 +53,8 @@ pub use optimiser::Moments;
 pub use recipe::{DeadUnitOptions, Recipe, Schedule, check_border, is_single};
 pub use run::{EpochLog, StepLog, TrainJob, TrainRun, TrainedModel};
 pub use teach::{
-    MarkAgreement, TaughtImage, TaughtLayers, TaughtModel, TeachJob, TeachRecipe, TeachRun,
-    TeachStep, teach,
+    AnswerBefore, MarkAgreement, TaughtImage, TaughtLayers, TaughtModel, TaughtWeights, TeachJob,
+    TeachOutcome, TeachRecipe, TeachRun, TeachStep, class_bytes, teach,
 };
 pub use teach_task::TeachTask;
 pub use teach_windows::{TeachWindow, teach_windows};

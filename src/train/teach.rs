@@ -19,7 +19,7 @@ use crate::dataset::{
     Augmentation, ClassMap, LEFT_OUT, Permutation, SparseTargets, UNKNOWN, Window,
     augmented_window, plain_window, window_classes,
 };
-use crate::engine::{Block, Control, PATCH_BATCH, SegmentOptions, segment};
+use crate::engine::{Block, PATCH_BATCH};
 use crate::error::{Error, Result};
 use crate::instances::probability_to_u8;
 use crate::model::{ClassRole, HistoryStep, Model, PATCH_PX, TileHash, TrainingStep, Weights};
@@ -190,6 +190,8 @@ pub struct TeachJob<'a> {
     pub rehearsal: &'a [RgbImage],
     /// Every number that decides the result.
     pub recipe: &'a TeachRecipe,
+    /// What the model says of the images, those with marks first. It is asked where this is none.
+    pub before: Option<&'a [AnswerBefore]>,
 }
 
 /// One step of teaching.
@@ -206,7 +208,7 @@ pub struct TeachStep {
 }
 
 /// How many marks a model agrees with: it says their class of at least half of their pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarkAgreement {
     /// Marks, or parts of large ones.
     pub marks: usize,
@@ -216,11 +218,9 @@ pub struct MarkAgreement {
     pub after: usize,
 }
 
-/// A taught model.
-#[derive(Debug, Clone)]
-pub struct TaughtModel {
-    /// Its card records marks and recipe.
-    pub model: Model,
+/// What was learned from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TeachOutcome {
     /// Steps after which the weights were taken.
     pub best_step: u64,
     /// Mean loss of the marks that are held back, before and after, nats; none where none are.
@@ -230,6 +230,27 @@ pub struct TaughtModel {
     /// Of those that were held back.
     pub held_back: MarkAgreement,
 }
+
+/// Weights that were taught.
+#[derive(Debug, Clone)]
+pub struct TaughtWeights {
+    /// Of the same network as before.
+    pub weights: Weights,
+    /// How they came about.
+    pub outcome: TeachOutcome,
+}
+
+/// A taught model.
+#[derive(Debug, Clone)]
+pub struct TaughtModel {
+    /// Its card records marks and recipe.
+    pub model: Model,
+    /// How it came about.
+    pub outcome: TeachOutcome,
+}
+
+/// What a model said of an image before: the probability of each class but the first, 0 to 255.
+pub type AnswerBefore = Vec<Plane<u8>>;
 
 /// Teaches a model to the end of the recipe. `on_step` sees every step and goes on as long as it
 /// returns true.
@@ -255,7 +276,7 @@ struct Source<'a> {
     /// Class of each pixel, [`UNKNOWN`], or [`LEFT_OUT`].
     targets: ClassMap,
     /// Probabilities of all classes but the first, 0 to 255, as the model said before.
-    before: Vec<Plane<u8>>,
+    before: AnswerBefore,
     /// Mean probability of nucleus, 0 to 1, as the model said before.
     nucleus_share: f64,
     inside: Block,
@@ -336,7 +357,7 @@ impl<'a> TeachRun<'a> {
     /// [`Error::Unsupported`] for a network that is no chain of layers; [`Error::Mismatch`] for
     /// images that are too small or have no marks; those of the recipe and the engine.
     pub fn begin(job: TeachJob<'a>) -> Result<Self> {
-        let TeachJob { start, images, rehearsal, recipe } = job;
+        let TeachJob { start, images, rehearsal, recipe, before } = job;
         recipe.validate()?;
         let network = SequentialTrainer::new(start.graph()).ok_or_else(|| {
             Error::unsupported("Only DCNNs are taught; this model is another network")
@@ -347,17 +368,27 @@ impl<'a> TeachRun<'a> {
                 "The side of the squares must be a multiple of {step}"
             )));
         }
-        let mut sources = Vec::with_capacity(images.len() + rehearsal.len());
+        let count = images.len() + rehearsal.len();
+        if before.is_some_and(|before| before.len() != count) {
+            return Err(Error::mismatch("Images and what was said of them differ in number"));
+        }
+        let answer = |index: usize, image: &RgbImage| match before {
+            Some(before) => Ok(before[index].clone()),
+            None => answer_before(start, image),
+        };
+        let mut sources = Vec::with_capacity(count);
         let mut parts = Vec::new();
         for TaughtImage { image, targets, inside, .. } in images {
             parts.extend(mark_parts(sources.len(), targets, *inside));
-            sources.push(Source::new(start, image, targets.classes.clone(), *inside)?);
+            let before = answer(sources.len(), image)?;
+            sources.push(Source::new(before, image, targets.classes.clone(), *inside)?);
         }
         for image in rehearsal {
             let (width, height) = (image.width(), image.height());
             let inside = Block { row: 0, column: 0, width, height };
             let unknown = Plane::filled(width, height, UNKNOWN);
-            sources.push(Source::new(start, image, unknown, inside)?);
+            let before = answer(sources.len(), image)?;
+            sources.push(Source::new(before, image, unknown, inside)?);
         }
         for source in &sources {
             source.check(recipe.square_px)?;
@@ -818,13 +849,23 @@ impl<'a> TeachRun<'a> {
         shares
     }
 
-    /// The taught model: of all weights that were looked at those with the least loss on the marks
-    /// that are held back, else the last.
+    /// The taught model.
+    ///
+    /// # Errors
+    /// Those of [`Self::finish_weights`].
+    pub fn finish(self) -> Result<TaughtModel> {
+        let TeachJob { start, images, recipe, .. } = self.job;
+        let sources = images.iter().map(|image| (&*image.name, &*image.sha256));
+        self.finish_weights()?.into_model(start, sources, recipe)
+    }
+
+    /// The taught weights: of all that were looked at those with the least loss on the marks that
+    /// are held back, else the last.
     ///
     /// # Errors
     /// [`Error::Malformed`] where weights are no longer finite.
-    pub fn finish(self) -> Result<TaughtModel> {
-        let TeachJob { start, images, recipe, .. } = self.job;
+    pub fn finish_weights(self) -> Result<TaughtWeights> {
+        let TeachJob { start, recipe, .. } = self.job;
         let mut best_step = self.steps;
         let mut weights = self.weights.clone();
         let mut held_back_loss = None;
@@ -834,6 +875,9 @@ impl<'a> TeachRun<'a> {
             held_back_loss = Some([held_back.before.marks, best.loss.marks]);
         }
         blend(start.weights(), recipe.blend, &mut weights);
+        if weights.values().flat_map(|array| &array.data).any(|value| !value.is_finite()) {
+            return Err(not_finite(recipe));
+        }
         let agreement = |marks: usize, batch: &Batch| MarkAgreement {
             marks,
             before: self.agreeing(start.weights(), batch),
@@ -842,17 +886,49 @@ impl<'a> TeachRun<'a> {
         let learned = agreement(self.learned.len(), &self.squares_of_parts(&self.learned));
         let held_back = match &self.held_back {
             Some(HeldBack { parts, marks, .. }) => agreement(*parts, marks),
-            None => MarkAgreement { marks: 0, before: 0, after: 0 },
+            None => MarkAgreement::default(),
         };
-        if weights.values().flat_map(|array| &array.data).any(|value| !value.is_finite()) {
-            return Err(not_finite(recipe));
-        }
+        let outcome = TeachOutcome { best_step, held_back_loss, learned, held_back };
+        Ok(TaughtWeights { weights, outcome })
+    }
+
+    fn check_finite(&self, loss: f64) -> Result<()> {
+        if loss.is_finite() { Ok(()) } else { Err(not_finite(self.job.recipe)) }
+    }
+}
+
+impl TaughtWeights {
+    /// The model that has these weights after `start`; name and SHA-256 of the images with marks go
+    /// on its card.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] for weights of another network.
+    pub fn into_model<'a>(
+        self,
+        start: &Model,
+        images: impl IntoIterator<Item = (&'a str, &'a str)>,
+        recipe: &TeachRecipe,
+    ) -> Result<TaughtModel> {
+        let Self { weights, outcome } = self;
+        let TeachOutcome { best_step, held_back_loss, .. } = outcome;
         let mut model = start.with_weights(weights)?;
         let card = model.card_mut();
         card.parent = Some(start.fingerprint());
         card.metrics.clear();
-        let mut names: Vec<String> = images.iter().map(|image| image.name.clone()).collect();
-        names.dedup();
+        let mut names: Vec<String> = Vec::new();
+        for (name, sha256) in images {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+            let is_known = card.data.iter().any(|known| known.sha256 == *sha256);
+            if !sha256.is_empty() && !is_known {
+                card.data.push(TileHash {
+                    name: name.to_owned(),
+                    sha256: sha256.to_owned(),
+                    labels_sha256: String::new(),
+                });
+            }
+        }
         card.history.push(HistoryStep::Train(TrainingStep {
             recipe: serde_json::json!({ "teach": recipe }),
             tiles: names,
@@ -861,21 +937,7 @@ impl<'a> TeachRun<'a> {
             last_epoch: serde_json::json!({ "step": best_step, "held_back_loss": held_back_loss }),
             ..TrainingStep::default()
         }));
-        for TaughtImage { name, sha256, .. } in images {
-            let is_known = card.data.iter().any(|known| known.sha256 == *sha256);
-            if !sha256.is_empty() && !is_known {
-                card.data.push(TileHash {
-                    name: name.clone(),
-                    sha256: sha256.clone(),
-                    labels_sha256: String::new(),
-                });
-            }
-        }
-        Ok(TaughtModel { model, best_step, held_back_loss, learned, held_back })
-    }
-
-    fn check_finite(&self, loss: f64) -> Result<()> {
-        if loss.is_finite() { Ok(()) } else { Err(not_finite(self.job.recipe)) }
+        Ok(TaughtModel { model, outcome })
     }
 }
 
@@ -913,15 +975,24 @@ fn not_finite(recipe: &TeachRecipe) -> Error {
 }
 
 impl<'a> Source<'a> {
-    fn new(model: &Model, image: &'a RgbImage, targets: ClassMap, inside: Block) -> Result<Self> {
-        if !targets.same_size(image) {
+    fn new(
+        before: AnswerBefore,
+        image: &'a RgbImage,
+        targets: ClassMap,
+        inside: Block,
+    ) -> Result<Self> {
+        if !targets.same_size(image) || before.iter().any(|plane| !plane.same_size(image)) {
             return Err(Error::mismatch("Marks and image differ in size"));
         }
-        let maps = segment(model, image, SegmentOptions::default(), &Control::default())?;
-        let nucleus = maps.nucleus().data();
-        let sum: f64 = nucleus.iter().map(|probability| f64::from(*probability)).sum();
-        let nucleus_share = sum / nucleus.len() as f64;
-        Ok(Self { image, targets, before: class_bytes(model, &maps), nucleus_share, inside })
+        let mut sums = vec![0u32; image.data().len()];
+        for plane in &before {
+            for (sum, value) in sums.iter_mut().zip(plane.data()) {
+                *sum += u32::from(*value);
+            }
+        }
+        let sum: f64 = sums.iter().map(|sum| f64::from((*sum).min(255)) / 255.0).sum();
+        let nucleus_share = sum / sums.len().max(1) as f64;
+        Ok(Self { image, targets, before, nucleus_share, inside })
     }
 
     fn check(&self, square_px: usize) -> Result<()> {
@@ -937,8 +1008,24 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The probability of every class but the first, 0 to 255, from what an engine says.
-fn class_bytes(model: &Model, maps: &ProbabilityMaps) -> Vec<Plane<u8>> {
+/// What a model says of an image.
+#[cfg(not(feature = "web-teach"))]
+fn answer_before(model: &Model, image: &RgbImage) -> Result<AnswerBefore> {
+    use crate::engine::{Control, SegmentOptions, segment};
+
+    let maps = segment(model, image, SegmentOptions::default(), &Control::default())?;
+    Ok(class_bytes(model, &maps))
+}
+
+/// Workers of the page get what the model says: its engine is in another wasm.
+#[cfg(feature = "web-teach")]
+fn answer_before(_: &Model, _: &RgbImage) -> Result<AnswerBefore> {
+    Err(Error::invalid("What the model said before is missing"))
+}
+
+/// The probability of every class but the first, 0 to 255, from what an engine says of an image.
+#[must_use]
+pub fn class_bytes(model: &Model, maps: &ProbabilityMaps) -> AnswerBefore {
     let nucleus = maps.nucleus();
     let interior = maps.interior();
     let mut types = maps.types().iter();
@@ -1024,6 +1111,7 @@ impl GatheredSquare<'_> {
 mod tests {
     use super::*;
     use crate::dataset::{LabelMark, LabelScale, SparseLabels, phantom};
+    use crate::engine::{Control, SegmentOptions, segment};
     use crate::model::{PixelClass, dccn, dcnn};
     use crate::raster::{PixelGrid, Point, Polygon};
 
@@ -1070,7 +1158,7 @@ mod tests {
     }
 
     fn taught(start: &Model, images: &[TaughtImage], recipe: &TeachRecipe) -> Result<TaughtModel> {
-        teach(TeachJob { start, images, rehearsal: &[], recipe }, &mut |_| true)
+        teach(TeachJob { start, images, rehearsal: &[], recipe, before: None }, &mut |_| true)
     }
 
     fn nucleus(model: &Model, image: &TaughtImage) -> Plane<f32> {
@@ -1087,7 +1175,7 @@ mod tests {
             let recipe =
                 TeachRecipe { steps: 30, distill, area_power: 0.0, certainty: 0.0, ..recipe() };
             let after = taught(&start, &images, &recipe).expect("taught");
-            assert_eq!(after.best_step, 30, "too few marks to hold some back");
+            assert_eq!(after.outcome.best_step, 30, "too few marks to hold some back");
             let after = nucleus(&after.model, &images[0]);
             let mut loss = [0.0f64; 2];
             let mut elsewhere = 0.0f64;
@@ -1154,15 +1242,15 @@ mod tests {
         }
         let images = [image(&labels, &start.card().classes)];
         let after = taught(&start, &images, &recipe()).expect("taught");
-        assert_eq!((after.learned.marks, after.held_back.marks), (16, 4));
-        let [before, best] = after.held_back_loss.expect("losses");
+        assert_eq!((after.outcome.learned.marks, after.outcome.held_back.marks), (16, 4));
+        let [before, best] = after.outcome.held_back_loss.expect("losses");
         assert!(best <= before);
-        assert!(after.best_step.is_multiple_of(2));
+        assert!(after.outcome.best_step.is_multiple_of(2));
         let card = after.model.card();
         assert_eq!(card.parent, Some(start.fingerprint()));
         assert!(card.data.iter().any(|data| data.name == "phantom"));
         let none = TeachRecipe { held_back: 0.0, ..recipe() };
-        assert_eq!(taught(&start, &images, &none).expect("taught").held_back_loss, None);
+        assert_eq!(taught(&start, &images, &none).expect("taught").outcome.held_back_loss, None);
     }
 
     #[test]
@@ -1172,8 +1260,13 @@ mod tests {
         assert!(images[0].targets.classes.data().contains(&2), "no border");
         let rehearsal = [phantom::tile(64, 64, 3).image];
         let recipe = recipe();
-        let job =
-            TeachJob { start: &start, images: &images, rehearsal: &rehearsal, recipe: &recipe };
+        let job = TeachJob {
+            start: &start,
+            images: &images,
+            rehearsal: &rehearsal,
+            recipe: &recipe,
+            before: None,
+        };
         let mut losses = Vec::new();
         let after = teach(job, &mut |step| {
             losses.push(step.loss);
@@ -1210,7 +1303,13 @@ mod tests {
         let wild = TeachRecipe { learning_rate: 1e30, steps: 20, ..recipe() };
         assert!(taught(&start, &images, &wild).is_err(), "no number any more");
         let recipe = recipe();
-        let job = TeachJob { start: &start, images: &images, rehearsal: &[], recipe: &recipe };
+        let job = TeachJob {
+            start: &start,
+            images: &images,
+            rehearsal: &[],
+            recipe: &recipe,
+            before: None,
+        };
         let stopped = teach(job, &mut |step| step.done < 2);
         assert!(matches!(stopped, Err(Error::Cancelled { .. })));
     }

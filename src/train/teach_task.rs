@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::teach::{TaughtImage, TeachJob, TeachRecipe};
+use super::teach::{AnswerBefore, TaughtImage, TeachJob, TeachRecipe};
 use crate::dataset::{ClassMap, SparseTargets};
 use crate::engine::Block;
 use crate::error::{Error, Result};
-use crate::model::{FileLimits, Model, Precision};
+use crate::model::{Architecture, Array, Card, Graph, Head, Model, PixelClass, Weights};
 use crate::platform::packed_bytes::{ByteReader, ByteWriter, deflated, inflated};
 use crate::raster::{LabelMap, Plane, RgbImage};
 
@@ -16,7 +16,7 @@ const MAGIC: &[u8; 8] = b"PRTEACH1";
 /// A job that owns its parts.
 #[derive(Debug, Clone)]
 pub struct TeachTask {
-    /// The model before.
+    /// The model before. As bytes it keeps of its card what learning needs: classes and head.
     pub start: Model,
     /// Images with marks.
     pub images: Vec<TaughtImage>,
@@ -24,13 +24,19 @@ pub struct TeachTask {
     pub rehearsal: Vec<RgbImage>,
     /// Every number that decides the result.
     pub recipe: TeachRecipe,
+    /// What the model says of the images, those with marks first; none where it is to be asked.
+    pub before: Option<Vec<AnswerBefore>>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Header {
     recipe: TeachRecipe,
+    architecture: Architecture,
+    classes: Vec<PixelClass>,
+    head: Head,
     images: usize,
     rehearsal: usize,
+    has_answers: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,8 +54,8 @@ impl TeachTask {
     /// As [`TeachRun`](super::TeachRun) takes it.
     #[must_use]
     pub fn job(&self) -> TeachJob<'_> {
-        let Self { start, images, rehearsal, recipe } = self;
-        TeachJob { start, images, rehearsal, recipe }
+        let Self { start, images, rehearsal, recipe, before } = self;
+        TeachJob { start, images, rehearsal, recipe, before: before.as_deref() }
     }
 
     /// As bytes; [`Self::from_bytes`] gives it back.
@@ -58,9 +64,20 @@ impl TeachTask {
     /// None in practice.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut writer = ByteWriter(MAGIC.to_vec());
-        let (images, rehearsal) = (self.images.len(), self.rehearsal.len());
-        put_json(&mut writer, &Header { recipe: self.recipe.clone(), images, rehearsal })?;
-        writer.put_bytes(&self.start.to_bytes(Precision::F32)?);
+        let card = self.start.card();
+        let header = Header {
+            recipe: self.recipe.clone(),
+            architecture: card.architecture.clone(),
+            classes: card.classes.clone(),
+            head: card.head,
+            images: self.images.len(),
+            rehearsal: self.rehearsal.len(),
+            has_answers: self.before.is_some(),
+        };
+        put_json(&mut writer, &header)?;
+        for array in self.start.weights().values() {
+            writer.put_bytes(bytemuck::cast_slice(&array.data));
+        }
         for TaughtImage { name, sha256, image, targets, inside } in &self.images {
             let header = ImageHeader {
                 name: name.clone(),
@@ -82,6 +99,9 @@ impl TeachTask {
             writer.put_u32(image.height());
             writer.put_bytes(image.data().as_flattened());
         }
+        for plane in self.before.iter().flatten().flatten() {
+            writer.put_bytes(plane.data());
+        }
         Ok(writer.0)
     }
 
@@ -93,8 +113,9 @@ impl TeachTask {
         let rest = bytes.strip_prefix(MAGIC);
         let mut reader =
             ByteReader(rest.ok_or_else(|| Error::malformed("This is no task of teaching"))?);
-        let Header { recipe, images: image_count, rehearsal: rehearsal_count } = json(&mut reader)?;
-        let start = Model::from_bytes(reader.bytes()?, FileLimits::default())?;
+        let header: Header = json(&mut reader)?;
+        let start = model(&header, &mut reader)?;
+        let Header { recipe, images: image_count, rehearsal: rehearsal_count, .. } = header;
         let mut images = Vec::new();
         for _ in 0..image_count {
             images.push(image(&mut reader)?);
@@ -104,9 +125,40 @@ impl TeachTask {
             let (width, height) = (reader.u32()?, reader.u32()?);
             rehearsal.push(rgb(&mut reader, width, height)?);
         }
+        let mut before = None;
+        if header.has_answers {
+            let classes = start.card().classes.len().saturating_sub(1);
+            let mut all = Vec::new();
+            for image in images.iter().map(|image| &image.image).chain(&rehearsal) {
+                let mut planes = Vec::with_capacity(classes);
+                for _ in 0..classes {
+                    let values = reader.bytes()?.to_vec();
+                    planes.push(Plane::from_vec(image.width(), image.height(), values)?);
+                }
+                all.push(planes);
+            }
+            before = Some(all);
+        }
         reader.finish()?;
-        Ok(Self { start, images, rehearsal, recipe })
+        Ok(Self { start, images, rehearsal, recipe, before })
     }
+}
+
+/// The network with its weights, and what learning needs of its card.
+fn model(header: &Header, reader: &mut ByteReader<'_>) -> Result<Model> {
+    header.architecture.validate()?;
+    let mut card = Card::new(header.architecture.clone());
+    card.classes.clone_from(&header.classes);
+    card.head = header.head;
+    let mut specs = Graph::new(&header.architecture).arrays();
+    specs.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut weights = Weights::new();
+    for spec in specs {
+        let (values, _) = reader.bytes()?.as_chunks::<4>();
+        let values = values.iter().map(|value| f32::from_le_bytes(*value)).collect();
+        weights.insert(spec.name, Array::new(spec.shape, values)?);
+    }
+    Model::new(card, weights)
 }
 
 fn image(reader: &mut ByteReader<'_>) -> Result<TaughtImage> {
@@ -151,9 +203,10 @@ fn json<T: for<'a> Deserialize<'a>>(reader: &mut ByteReader<'_>) -> Result<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::teach::TeachRun;
+    use super::super::teach::{TeachRun, class_bytes};
     use super::*;
     use crate::dataset::{LabelMark, LabelScale, SparseLabels, phantom};
+    use crate::engine::{Control, SegmentOptions, segment};
     use crate::model::dcnn;
     use crate::raster::{PixelGrid, Point};
 
@@ -178,17 +231,30 @@ mod tests {
             inside: Block { row: 0, column: 0, width: 96, height: 96 },
         }];
         let recipe = TeachRecipe { steps: 3, squares: 70, square_px: 8, ..TeachRecipe::DEFAULT };
-        TeachTask { start, images, rehearsal: vec![phantom::tile(64, 64, 3).image], recipe }
+        let rehearsal = vec![phantom::tile(64, 64, 3).image];
+        TeachTask { start, images, rehearsal, recipe, before: None }
+    }
+
+    fn with_answers(task: &TeachTask) -> TeachTask {
+        let mut before = Vec::new();
+        for image in task.images.iter().map(|image| &image.image).chain(&task.rehearsal) {
+            let (options, control) = (SegmentOptions::default(), Control::default());
+            let maps = segment(&task.start, image, options, &control).expect("maps");
+            before.push(class_bytes(&task.start, &maps));
+        }
+        TeachTask { before: Some(before), ..task.clone() }
     }
 
     #[test]
     fn a_task_comes_back_from_its_bytes_and_cut_ones_are_refused() {
-        let task = task();
+        let task = with_answers(&task());
         let bytes = task.to_bytes().expect("bytes");
         let read = TeachTask::from_bytes(&bytes).expect("task");
         assert_eq!(read.to_bytes().expect("bytes"), bytes);
         assert_eq!(read.images[0].targets.parts, task.images[0].targets.parts);
         assert_eq!(read.recipe, task.recipe);
+        assert_eq!(read.start.weights(), task.start.weights());
+        assert_eq!(read.before, task.before);
         for len in (0..bytes.len()).step_by(997) {
             assert!(TeachTask::from_bytes(&bytes[..len]).is_err(), "{len}");
         }
@@ -198,7 +264,10 @@ mod tests {
     fn groups_computed_apart_teach_what_one_run_teaches() {
         let task = task();
         let mut whole = TeachRun::begin(task.job()).expect("run");
-        let mut apart = [(); 2].map(|()| TeachRun::begin(task.job()).expect("run"));
+        // As workers have it: from bytes, with what the model said before.
+        let bytes = with_answers(&task).to_bytes().expect("bytes");
+        let read = TeachTask::from_bytes(&bytes).expect("task");
+        let mut apart = [(); 2].map(|()| TeachRun::begin(read.job()).expect("run"));
         assert_eq!(whole.groups(), 3);
         while !whole.is_done() {
             let step = whole.step().expect("step");
@@ -213,7 +282,10 @@ mod tests {
         assert!(apart[0].step_by_groups(&[&[0.0]]).is_err());
         let taught = whole.finish().expect("model").model;
         for run in apart {
-            assert_eq!(run.finish().expect("model").model.weights(), taught.weights());
+            let weights = run.finish_weights().expect("weights");
+            let names = [("phantom", "00")];
+            let own = weights.into_model(&task.start, names, &task.recipe).expect("model").model;
+            assert_eq!(own, taught);
         }
         assert_ne!(taught.weights(), task.start.weights());
     }

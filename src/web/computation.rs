@@ -39,6 +39,8 @@ enum Target {
     Slot(u32),
     /// A block of a slide; it shows its nuclei when it is finished.
     SlideBlock(SlideBlock),
+    /// Nobody sees them before the map is complete.
+    Map(RefCell<ProbabilityMaps>),
 }
 
 /// A block of a slide between its pixels and its nuclei.
@@ -110,13 +112,31 @@ impl Computation {
         }
     }
 
+    /// Of a picture that is shown nowhere.
+    pub(super) fn of_picture(
+        session: &Session,
+        model: u32,
+        layout: MapLayout,
+        input: Arc<RgbImage>,
+    ) -> Self {
+        let map = NucleusMaps::filled(layout, input.width(), input.height(), 0.0);
+        Self {
+            state: Rc::clone(&session.state),
+            cancel: Arc::clone(&session.cancel),
+            model,
+            input,
+            scale: 1.0,
+            notes: Vec::new(),
+            target: Target::Map(RefCell::new(map)),
+        }
+    }
+
     fn take_block(&self, block: Block, values: &[f32]) -> Result<()> {
+        let (corner, size) = ((block.row, block.column), (block.width, block.height));
         match &self.target {
             Target::Slot(slot) => self.state.borrow_mut().take_block(*slot, block, values),
-            Target::SlideBlock(target) => {
-                let (corner, size) = ((block.row, block.column), (block.width, block.height));
-                target.map.borrow_mut().put(corner, size, values)
-            }
+            Target::SlideBlock(target) => target.map.borrow_mut().put(corner, size, values),
+            Target::Map(map) => map.borrow_mut().put(corner, size, values),
         }
     }
 
@@ -159,7 +179,15 @@ impl Computation {
     pub(super) fn into_slide_block(self) -> Result<(u32, BlockPixels, ProbabilityMaps)> {
         match self.target {
             Target::SlideBlock(block) => Ok((block.slot, block.pixels, block.map.into_inner())),
-            Target::Slot(_) => Err(Error::mismatch("This is no block of a slide")),
+            _ => Err(Error::mismatch("This is no block of a slide")),
+        }
+    }
+
+    /// The map of a picture, once it is computed.
+    pub(super) fn into_map(self) -> Result<ProbabilityMaps> {
+        match self.target {
+            Target::Map(map) => Ok(map.into_inner()),
+            _ => Err(Error::mismatch("This is not the map of a picture")),
         }
     }
 }
@@ -195,6 +223,7 @@ impl Computation {
     pub fn restart(&self) -> std::result::Result<(), JsValue> {
         match &self.target {
             Target::SlideBlock(target) => target.map.borrow_mut().clear(),
+            Target::Map(map) => map.borrow_mut().clear(),
             Target::Slot(slot) => self.state.borrow_mut().restart(*slot).thrown()?,
         }
         Ok(())

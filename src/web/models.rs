@@ -46,7 +46,7 @@ fn link_precision(name: &str) -> Result<LinkPrecision> {
 
 impl Session {
     /// Adds a model to the session. Gives its facts as JSON.
-    fn add(&self, model: Model) -> std::result::Result<String, JsValue> {
+    pub(super) fn add(&self, model: Model) -> std::result::Result<String, JsValue> {
         let card = model.card().clone();
         let parameters = model.graph().parameters();
         let bytes = model.to_bytes(Precision::F32).thrown()?.len();

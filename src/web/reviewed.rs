@@ -305,7 +305,7 @@ pub(super) fn stroke(points: &[f64]) -> Vec<Point> {
     points.as_chunks::<2>().0.iter().map(|&[x, y]| Point { x, y }).collect()
 }
 
-fn parsed<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T> {
+pub(super) fn parsed<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|e| Error::malformed("This is no object").caused_by(e))
 }
 

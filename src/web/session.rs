@@ -248,6 +248,10 @@ pub(super) struct State {
     pub older_slides: [Vec<SlideResult>; RESULT_LAYERS],
     /// The same without marks, for what is compared with.
     pub comparison_review: ReviewInput,
+    /// A teaching that was prepared.
+    pub teaching: Option<super::teach::PreparedTeaching>,
+    /// Pictures of tissue that taught models must not forget.
+    pub tissue: Vec<RgbImage>,
     /// The window in which two models are compared.
     pub preview: Option<ModelInput>,
     /// Whether colours are matched, of images, slides and windows.
@@ -326,6 +330,16 @@ impl State {
         Ok(known)
     }
 
+    /// The open image as the model of a card reads it, whole.
+    pub(super) fn normalised_image(
+        &mut self,
+        mpp_um: f64,
+        card: &Card,
+    ) -> Result<(Sampling, Arc<RgbImage>)> {
+        let ImageInput { sampling, input, .. } = self.image_input(mpp_um, card)?;
+        Ok((sampling, input.normalised))
+    }
+
     /// The open image.
     pub(super) fn image(&self) -> Result<&Arc<RgbImage>> {
         self.pyramid
@@ -381,6 +395,7 @@ impl State {
         self.image_input = None;
         self.reference = None;
         self.differences = None;
+        self.teaching = None;
         self.review = ReviewInput::default();
         self.comparison_review = ReviewInput::default();
     }

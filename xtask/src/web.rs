@@ -26,6 +26,25 @@ const PAGE: &str = "target/page";
 /// The scripts with their comments, which hold their types, beside the types of the bindings: what
 /// the type checker reads.
 const TYPES: &str = "target/page-types";
+/// Folder of what is loaded only when someone teaches: a second wasm, its worker, and pictures of
+/// tissue.
+const TEACH: &str = "teach";
+/// The crate's interface in that wasm.
+const TEACH_FEATURE: &str = "web-teach";
+/// The pictures that a taught model rehearses: those of `dataset::tissue_crops::training`.
+const TISSUE: &str = "assets/tissue";
+const TAUGHT_TISSUE: [&str; 10] = [
+    "tnbc_01_2",
+    "tnbc_02_2",
+    "tnbc_05_2",
+    "tnbc_06_1",
+    "tnbc_08_2",
+    "nuinsseg_human_kidney_01",
+    "nuinsseg_human_liver_14",
+    "nuinsseg_human_salivory_15",
+    "nuinsseg_human_tonsile_2",
+    "nuinsseg_mouse_liver_13",
+];
 /// Models that the page offers, the one that it begins with first.
 const MODELS: [&str; 8] = [
     "open-small",
@@ -41,12 +60,15 @@ const MODELS: [&str; 8] = [
 /// Largest sizes, compressed.
 const MAX_WASM_BYTES: usize = 880_000;
 const MAX_FIRST_VISIT_BYTES: usize = 1_500_000;
+const MAX_TEACH_WASM_BYTES: usize = 150_000;
 
 /// The built page.
 pub struct Page {
     pub folder: PathBuf,
     /// Compressed sizes of what a first visit transfers.
     pub first_visit: VisitBytes,
+    /// Compressed size of the wasm that teaches.
+    pub teach_wasm: usize,
 }
 
 /// Compressed bytes that a visit transfers, by kind.
@@ -70,7 +92,9 @@ impl VisitBytes {
 pub fn web() -> Result<Page> {
     let page = build()?;
     println!("{}", describe(page.first_visit));
+    println!("when teaching, compressed: wasm {} KB", page.teach_wasm / 1000);
     check_size(page.first_visit)?;
+    check_teach_size(page.teach_wasm)?;
     println!(
         "{} can be published on any static host; 'prunella serve' shows it here",
         page.folder.display()
@@ -79,31 +103,17 @@ pub fn web() -> Result<Page> {
 }
 
 fn build() -> Result<Page> {
-    let wasm = compile()?;
+    let wasm = compile(&[])?;
     let folder = root().join(PAGE);
     // Files of an earlier build would be published too.
     drop(std::fs::remove_dir_all(&folder));
     make(&folder.join("web"))?;
     make(&folder.join("models"))?;
-    let mut bindgen = Bindgen::new();
-    bindgen
-        .input_path(&wasm)
-        .web(true)
-        .map_err(|e| e.to_string())?
-        .typescript(true)
-        .remove_producers_section(true);
-    // Function names serve debuggers and are a sixth of the file.
-    bindgen.remove_name_section(true);
-    bindgen
-        .generate(folder.join("web"))
-        .map_err(|e| format!("The bindings cannot be made: {e:#}"))?;
     let types = root().join(TYPES);
     drop(std::fs::remove_dir_all(&types));
     make(&types)?;
-    for name in ["prunella.js", "prunella.d.ts"] {
-        copy(&folder.join("web").join(name), &types.join(name))?;
-    }
-    publish_script(&folder.join("web/prunella.js"), &folder.join("web/prunella.js"))?;
+    bind(&wasm, &folder.join("web"), &types)?;
+    make_teach(&folder.join(TEACH), &types.join(TEACH))?;
     for name in MODELS {
         copy(&root().join(model_path(name)), &folder.join(model_path(name)))?;
     }
@@ -124,16 +134,52 @@ fn build() -> Result<Page> {
         }
     }
     let first_visit = first_visit(&folder)?;
+    let teach_wasm = compressed(&read(&folder.join(TEACH).join("prunella_bg.wasm"))?)?;
     version(&folder)?;
-    Ok(Page { folder, first_visit })
+    Ok(Page { folder, first_visit, teach_wasm })
 }
 
-fn compile() -> Result<PathBuf> {
+/// The bindings of a wasm, published and as the type checker reads them.
+fn bind(wasm: &Path, folder: &Path, types: &Path) -> Result<()> {
+    let mut bindgen = Bindgen::new();
+    bindgen
+        .input_path(wasm)
+        .web(true)
+        .map_err(|e| e.to_string())?
+        .typescript(true)
+        .remove_producers_section(true);
+    // Function names serve debuggers and are a sixth of the file.
+    bindgen.remove_name_section(true);
+    bindgen.generate(folder).map_err(|e| format!("The bindings cannot be made: {e:#}"))?;
+    for name in ["prunella.js", "prunella.d.ts"] {
+        copy(&folder.join(name), &types.join(name))?;
+    }
+    publish_script(&folder.join("prunella.js"), &folder.join("prunella.js"))
+}
+
+/// What is loaded only when someone teaches.
+fn make_teach(folder: &Path, types: &Path) -> Result<()> {
+    make(folder)?;
+    make(types)?;
+    let wasm = compile(&["--features", TEACH_FEATURE])?;
+    bind(&wasm, folder, types)?;
+    let worker = root().join("web").join(TEACH).join("worker.js");
+    copy(&worker, &types.join("worker.js"))?;
+    publish_script(&worker, &folder.join("worker.js"))?;
+    for name in TAUGHT_TISSUE {
+        let name = format!("{name}.jpg");
+        copy(&root().join(TISSUE).join(&name), &folder.join(&name))?;
+    }
+    Ok(())
+}
+
+fn compile(more: &[&str]) -> Result<PathBuf> {
     #[rustfmt::skip]
-    let arguments = [
+    let mut arguments = vec![
         "rustc", "--lib", "--crate-type", "cdylib", "--profile", "web",
         "--target", TARGET, "--target-dir", TARGET_DIR,
     ];
+    arguments.extend(more);
     let codegen = ["--", "-C", INLINE_LIMIT];
     match setup::web()? {
         WebCompiler::Rustup => run(cargo(&arguments).args(codegen).env("RUSTFLAGS", SIMD))?,
@@ -215,7 +261,7 @@ fn files_of(folder: &Path) -> Result<Vec<String>> {
 /// Paths of all files of the page relative to its folder, with `/`, in order.
 fn all_files(folder: &Path) -> Result<Vec<String>> {
     let mut files = files_of(folder)?;
-    for sub in ["web", "models"] {
+    for sub in ["web", "models", TEACH] {
         for name in files_of(&folder.join(sub))? {
             files.push(format!("{sub}/{name}"));
         }
@@ -241,7 +287,8 @@ fn version(folder: &Path) -> Result<()> {
             hash = (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
         }
         let entry = format!("\"./{name}\"");
-        if MODELS[1..].iter().any(|model| name == model_path(model)) {
+        let is_model = MODELS[1..].iter().any(|model| name == model_path(model));
+        if is_model || is_for_teaching(&name) {
             later.push(entry);
         } else if name != "sw.js" {
             files.push(entry);
@@ -256,6 +303,11 @@ fn version(folder: &Path) -> Result<()> {
     std::fs::write(&worker, text).map_err(|e| e.to_string())
 }
 
+/// Whether a file of the page is loaded only when someone teaches.
+fn is_for_teaching(name: &str) -> bool {
+    name.strip_prefix(TEACH).is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// Path of a model, the same in the repository and in the page's folder.
 fn model_path(model: &str) -> String {
     format!("models/{model}.safetensors")
@@ -265,6 +317,9 @@ fn model_path(model: &str) -> String {
 fn first_visit(folder: &Path) -> Result<VisitBytes> {
     let mut bytes = VisitBytes::default();
     for name in all_files(folder)? {
+        if is_for_teaching(&name) {
+            continue;
+        }
         let ending = Path::new(&name).extension().map(|e| e.to_string_lossy().into_owned());
         let part = match ending.as_deref() {
             Some("wasm") => &mut bytes.wasm,
@@ -315,6 +370,15 @@ fn check_size(bytes: VisitBytes) -> Result<()> {
     Ok(())
 }
 
+fn check_teach_size(wasm: usize) -> Result<()> {
+    if (1..=MAX_TEACH_WASM_BYTES).contains(&wasm) {
+        return Ok(());
+    }
+    Err(format!(
+        "the wasm that teaches has {wasm} bytes compressed; up to {MAX_TEACH_WASM_BYTES} are allowed"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,5 +401,9 @@ mod tests {
         assert!(page(MAX_WASM_BYTES + 1, 0).is_err_and(|e| e.contains("wasm")));
         assert!(page(MAX_WASM_BYTES, 900_000).is_err_and(|e| e.contains("first visit")));
         assert!(page(0, 0).is_err_and(|e| e.contains("no wasm")));
+        assert_eq!(check_teach_size(MAX_TEACH_WASM_BYTES), Ok(()));
+        assert!(
+            check_teach_size(MAX_TEACH_WASM_BYTES + 1).is_err() && check_teach_size(0).is_err()
+        );
     }
 }
