@@ -130,8 +130,7 @@ fn run_script(a: &WindowArguments, file: &Path, output: Output) -> Result<Comman
     let versions: Vec<u32> = app.versions().iter().map(|version| version.number).collect();
     let taught = app.taught().map(|taught| {
         json!({
-            "learned": taught.learned,
-            "held_back": taught.held_back,
+            "outcome": taught.outcome,
             "nuclei": taught.nuclei,
             "new_types": taught.new_types,
             "marks": taught.marks,

@@ -41,7 +41,7 @@ pub use reference::ReferenceScores;
 pub use screenshot::screenshot;
 pub use state_store::{StateStore, data_folder};
 pub use teaching::{TaughtResult, TeachProgress};
-pub use versions::{Agreement, ModelVersion};
+pub use versions::ModelVersion;
 pub use window::show;
 
 /// Called by background threads when [`AppState::poll`] has something to take.

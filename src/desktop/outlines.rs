@@ -16,7 +16,7 @@ use crate::whole_slide::SlideNucleus;
 /// Objects whose larger side is shorter are dots, screen points.
 const MIN_SIDE: f64 = 4.0;
 /// Opacity of painted lines: the tissue below stays visible.
-const PAINT_OPACITY: f32 = 0.45;
+const PAINT_OPACITY: f32 = 0.55;
 /// Narrowest painted line on the screen, points.
 const MIN_PAINT_WIDTH: f64 = 1.5;
 /// Distance between the corners of an outline, screen points.

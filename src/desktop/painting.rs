@@ -18,11 +18,11 @@ pub(super) const BACKGROUND: &str = "background";
 /// Class of strokes in nuclei of no type.
 pub(super) const NUCLEUS: &str = "nucleus";
 /// Colour of strokes where there is no nucleus.
-const BACKGROUND_COLOUR: [u8; 3] = [0xff, 0x6b, 0x35];
+const BACKGROUND_COLOUR: [u8; 3] = [0xff, 0x9a, 0xc1];
 /// Colour of strokes in nuclei of no type.
-const NUCLEUS_COLOUR: [u8; 3] = [0x2e, 0xe6, 0x8a];
+const NUCLEUS_COLOUR: [u8; 3] = [0x0f, 0xd0, 0x8c];
 /// Widths of strokes that can be painted, micrometres.
-pub(super) const STROKE_WIDTHS_UM: std::ops::RangeInclusive<f64> = 0.1..=100.0;
+pub(super) const STROKE_WIDTHS_UM: std::ops::RangeInclusive<f64> = 0.5..=50.0;
 
 /// A class that can be painted, with its colour.
 #[derive(Debug, Clone, PartialEq, Eq)]

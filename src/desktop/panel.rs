@@ -353,10 +353,10 @@ fn versions_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {
     if ui.selectable_label(used == Some(0), "0: before teaching").clicked() {
         commands.push(Command::Version(0));
     }
-    for ModelVersion { number, marks, learned, .. } in app.versions() {
+    for ModelVersion { number, marks, outcome, .. } in app.versions() {
         ui.horizontal(|ui| {
             let marks = counted(*marks, "mark", "marks");
-            let (after, of) = (learned.after, learned.marks);
+            let (after, of) = (outcome.learned.after, outcome.learned.marks);
             let text = format!("{number}: {marks}, agrees with {after} of {of}");
             if ui.selectable_label(used == Some(*number), text).clicked() {
                 commands.push(Command::Version(*number));

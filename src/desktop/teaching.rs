@@ -12,13 +12,13 @@ use super::painting::nothing_marked;
 use super::result_shelf::SharedResults;
 use super::segment_job::{JobKind, SegmentTask};
 use super::teaching_job::{TeachingEvent, TeachingJob, TeachingTask};
-use super::versions::{Agreement, ModelVersion, ModelVersions, VersionFiles};
+use super::versions::{ModelVersion, ModelVersions, VersionFiles};
 use crate::error::{Error, Result, counted, listed};
 use crate::model::{Architecture, Model, Precision};
 use crate::raster::Point;
 use crate::review::{ModelSetting, ReviewCommand};
 use crate::slide::SlideBounds;
-use crate::train::{TeachRecipe, TeachStep};
+use crate::train::{MarkAgreement, TeachOutcome, TeachRecipe, TeachStep};
 
 /// Side of the middle of the view that is segmented before and after, pixels of the model: a few
 /// blocks, so that an answer comes soon.
@@ -47,12 +47,8 @@ pub struct TaughtResult {
     pub fingerprint: String,
     /// Marks that lay inside the image.
     pub marks: usize,
-    /// With what was learned.
-    pub learned: Agreement,
-    /// With what was kept aside.
-    pub held_back: Agreement,
-    /// Of what was kept aside, before and after, nats.
-    pub held_back_loss: Option<[f64; 2]>,
+    /// How many marks it agrees with, of those that were learned and those kept aside.
+    pub outcome: TeachOutcome,
     /// Nuclei in the middle of the view by the model before, and by this one.
     pub nuclei: [usize; 2],
     /// Types of nuclei that the model before did not know.
@@ -69,17 +65,20 @@ impl TaughtResult {
     /// Whether it is worse where it could not learn by heart.
     #[must_use]
     pub fn is_worse(&self) -> bool {
-        let Agreement { before, after, .. } = self.held_back;
-        after < before || self.held_back_loss.is_some_and(|[before, after]| after > before)
+        let TeachOutcome { held_back, held_back_loss, .. } = &self.outcome;
+        let is_lossier = held_back_loss.is_some_and(|[before, after]| after > before);
+        held_back.after < held_back.before || is_lossier
     }
 
     /// What came out, sentences for people.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
-        let agrees = |of: Agreement| format!("{} of {}, {} before", of.after, of.marks, of.before);
-        let mut sentences = vec![format!("Agrees with the marks: {}.", agrees(self.learned))];
-        if self.held_back.marks > 0 {
-            sentences.push(format!("Marks kept aside: {}.", agrees(self.held_back)));
+        let TeachOutcome { learned, held_back, .. } = self.outcome;
+        let agrees =
+            |of: MarkAgreement| format!("{} of {}, {} before", of.after, of.marks, of.before);
+        let mut sentences = vec![format!("Agrees with the marks: {}.", agrees(learned))];
+        if held_back.marks > 0 {
+            sentences.push(format!("Marks kept aside: {}.", agrees(held_back)));
         }
         let [before, after] = self.nuclei;
         sentences.push(format!("Nuclei in the middle of the view: {before} → {after}."));
@@ -339,8 +338,7 @@ impl AppState {
             number: 0,
             fingerprint: taught.fingerprint.clone(),
             marks: taught.marks,
-            learned: taught.learned,
-            held_back: taught.held_back,
+            outcome: taught.outcome,
         };
         let image = self.fingerprint().to_owned();
         let mut files = VersionFiles { store: &mut self.store, image };

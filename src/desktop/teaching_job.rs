@@ -133,18 +133,17 @@ impl TeachingTask {
             rehearsal: rehearsal(&start)?,
             recipe: self.recipe.clone(),
             start,
+            before: None,
         };
         let taught = learn(&task, reporter)?;
         reporter.send(TeachingEvent::Comparing);
-        let TaughtModel { model, held_back_loss, learned, held_back, .. } = taught;
+        let TaughtModel { model, outcome } = taught;
         let (nuclei, settings, results) = self.compare(&model, reporter.stop)?;
         Ok(TaughtResult {
             fingerprint: settings.fingerprint.clone(),
             model: Arc::new(model),
             marks: marked.labels.marks.len(),
-            learned: learned.into(),
-            held_back: held_back.into(),
-            held_back_loss,
+            outcome,
             nuclei,
             new_types,
             notes,

@@ -8,7 +8,7 @@ use super::state_store::StateStore;
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::model::{FileLimits, Model, Precision};
 use crate::review::ModelSetting;
-use crate::train::MarkAgreement;
+use crate::train::TeachOutcome;
 
 /// Version of the list; another one is not read.
 const FORMAT: u32 = 1;
@@ -19,25 +19,8 @@ const LIST: &str = "versions.json";
 /// Largest list, bytes.
 const MAX_LIST_BYTES: u64 = 1 << 20;
 
-/// How many marks a model agrees with.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Agreement {
-    /// Marks, or parts of large ones.
-    pub marks: usize,
-    /// Those that the model before agreed with.
-    pub before: usize,
-    /// Those that the taught model agrees with.
-    pub after: usize,
-}
-
-impl From<MarkAgreement> for Agreement {
-    fn from(MarkAgreement { marks, before, after }: MarkAgreement) -> Self {
-        Self { marks, before, after }
-    }
-}
-
 /// A model that was taught and kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelVersion {
     /// From 1 on, in the order in which they were kept.
@@ -46,10 +29,8 @@ pub struct ModelVersion {
     pub fingerprint: String,
     /// Marks that it was taught from.
     pub marks: usize,
-    /// With what was learned.
-    pub learned: Agreement,
-    /// With what was kept aside.
-    pub held_back: Agreement,
+    /// How it came about.
+    pub outcome: TeachOutcome,
 }
 
 /// The model that was taught first.
