@@ -50,12 +50,12 @@ pub(super) struct WindowArguments {
     /// Run a script, without a window.
     #[arg(long)]
     script: Option<PathBuf>,
-    /// Folder in which corrections, regions, settings and nuclei of each image are kept [default:
-    /// the
-    /// user's folder for data of programs; with --script nothing is kept].
+    /// Folder in which corrections, strokes, regions, settings, taught models and nuclei of each
+    /// image are kept [default: the user's folder for data of programs; with --script nothing is
+    /// kept].
     #[arg(long, value_name = "FOLDER", conflicts_with = "no_state")]
     state: Option<PathBuf>,
-    /// Neither read nor keep corrections, regions, settings and nuclei.
+    /// Neither read nor keep corrections, strokes, regions, settings, taught models and nuclei.
     #[arg(long)]
     no_state: bool,
 }

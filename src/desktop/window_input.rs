@@ -361,3 +361,72 @@ fn zoom_about_centre(app: &AppState, factor: f64) -> Command {
 fn toggled(strength: f32) -> f32 {
     if strength > 0.0 { 0.0 } else { 1.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use winit::dpi::PhysicalPosition;
+    use winit::event::DeviceId;
+
+    use super::super::state_store::StateStore;
+    use super::*;
+    use crate::engine::DeviceChoice;
+    use crate::model::{Model, dcnn};
+
+    /// The command of a press at the first place, moves to the others, and a release.
+    fn drawn(input: &mut WindowInput, app: &AppState, places: &[(f64, f64)]) -> Option<Command> {
+        let device_id = DeviceId::dummy();
+        let button = MouseButton::Left;
+        for (index, &(x, y)) in places.iter().enumerate() {
+            let position = PhysicalPosition { x, y };
+            let moved = WindowEvent::CursorMoved { device_id, position };
+            assert_eq!(input.pointer_command(&moved, false, app), None);
+            if index == 0 {
+                let state = ElementState::Pressed;
+                let pressed = WindowEvent::MouseInput { device_id, state, button };
+                assert_eq!(input.pointer_command(&pressed, false, app), None);
+            }
+        }
+        let state = ElementState::Released;
+        input.pointer_command(&WindowEvent::MouseInput { device_id, state, button }, false, app)
+    }
+
+    #[test]
+    fn the_brush_paints_lines_and_dots_and_the_eraser_takes_one_place() {
+        let model = Model::random(dcnn([3, 5, 8], 20, 2), 1).expect("model");
+        let store = StateStore::in_memory();
+        let app = AppState::new(model, DeviceChoice::Cpu, store, Arc::new(|| {}));
+        let mut input = WindowInput::default();
+        input.take_tool(Tool::Paint);
+        input.brush.class = "nucleus".to_owned();
+        let line = [(10.0, 10.0), (30.0, 12.0), (31.0, 12.0), (60.0, 20.0)];
+        let Some(Command::Stroke { class, width_um, points }) = drawn(&mut input, &app, &line)
+        else {
+            panic!("no stroke");
+        };
+        assert_eq!((class.as_str(), width_um, points.len()), ("nucleus", 2.0, 3));
+        let dot = drawn(&mut input, &app, &line[..1]);
+        assert!(matches!(dot, Some(Command::Stroke { points, .. }) if points.len() == 1));
+        assert_eq!(input.tool, Tool::Paint, "further ones are painted");
+        input.take_tool(Tool::Erase);
+        assert!(matches!(drawn(&mut input, &app, &line[..1]), Some(Command::Erase(_))));
+        assert!(matches!(drawn(&mut input, &app, &line), Some(Command::Erase(_))));
+    }
+
+    #[test]
+    fn the_brush_gets_wider_and_narrower_within_limits() {
+        let mut brush = Brush::default();
+        brush.widen(WIDTH_PER_KEY);
+        assert!((brush.width_um - 2.5).abs() < 1e-9);
+        for (factor, limit) in [(WIDTH_PER_KEY, 50.0), (1.0 / WIDTH_PER_KEY, 0.5)] {
+            let widths = std::iter::repeat_with(|| {
+                brush.widen(factor);
+                brush.width_um
+            });
+            let widths: Vec<f64> = widths.take(40).collect();
+            assert!(widths.is_sorted() || widths.is_sorted_by(|a, b| a >= b));
+            assert!((widths[39] - limit).abs() < 1e-9, "{widths:?}");
+        }
+    }
+}
