@@ -6,6 +6,7 @@ use super::app_state::AppState;
 use super::command::Command;
 use super::document::Document;
 use super::lock;
+use super::result_shelf::SlideResult;
 use crate::dataset::SparseLabels;
 use crate::error::{Error, Result, counted};
 use crate::model::{ClassRole, NucleusType, PixelClass};
@@ -148,7 +149,7 @@ impl AppState {
             types: &types,
             mpp_um,
         };
-        source.labels(counted.map(|result| result.index()))
+        source.labels(counted.map(SlideResult::index))
     }
 
     /// Number of strokes, decisions about nuclei, and complete regions.

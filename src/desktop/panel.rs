@@ -222,9 +222,10 @@ fn regions_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mu
             let mut is_complete = of_state.is_some_and(NamedRegion::is_complete);
             let switch = ui.checkbox(&mut is_complete, "").on_hover_text(COMPLETE_HELP);
             if switch.changed() {
-                commands.push(match is_complete {
-                    true => Command::RegionComplete(region.id),
-                    false => Command::RegionIncomplete(region.id),
+                commands.push(if is_complete {
+                    Command::RegionComplete(region.id)
+                } else {
+                    Command::RegionIncomplete(region.id)
                 });
             }
             if ui.button("×").on_hover_text("Remove the region").clicked() {

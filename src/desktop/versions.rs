@@ -53,6 +53,9 @@ pub(super) struct ModelVersions {
     last: u32,
 }
 
+/// Models by the fingerprints that settings name.
+type NamedModels = Vec<(String, Arc<Model>)>;
+
 /// Name of a version's file among those of an image; 0 is the model that was taught first.
 fn model_file(number: u32) -> String {
     format!("version-{number}.safetensors")
@@ -160,8 +163,7 @@ impl ModelVersions {
         Ok(())
     }
 
-    /// The versions that are kept of an image and their models, by what settings call them. A
-    /// version whose file is broken is left out, and `problems` says so. `program` is the model of
+    /// The versions that are kept of an image, and their models. A version whose file is broken is left out, and `problems` says so. `program` is the model of
     /// the program.
     ///
     /// # Errors
@@ -170,7 +172,7 @@ impl ModelVersions {
         files: &VersionFiles<'_>,
         program: &Model,
         problems: &mut Vec<Error>,
-    ) -> Result<(Self, Vec<(String, Arc<Model>)>)> {
+    ) -> Result<(Self, NamedModels)> {
         let Some(bytes) = files.get(LIST, MAX_LIST_BYTES)? else {
             return Ok((Self::default(), Vec::new()));
         };
