@@ -140,6 +140,32 @@ export class Compare {
     await this.#useChoice();
   }
 
+  /**
+   * Shows the result of a taught model right of the line.
+   * @param {string} name
+   * @param {ModelFacts} facts
+   * @param {() => void} check
+   */
+  async showTaught(name, facts, check) {
+    const { page } = this;
+    if (this.hasReference) await this.#dropReference();
+    this.#loaded = { name, facts };
+    this.#with = "loaded";
+    this.#renderChoices();
+    page.canvasView.clearResult(COMPARISON);
+    this.#clearScores();
+    await page.setComparing(true, check);
+  }
+
+  /** Shows the present model alone again. */
+  async closeTaught() {
+    this.#loaded = undefined;
+    this.#with = UNPRUNED;
+    this.#renderChoices();
+    this.page.canvasView.clearResult(COMPARISON);
+    await this.page.setComparing(false);
+  }
+
   /** Shows the second result anew. */
   async #useChoice() {
     const { page } = this;
@@ -323,7 +349,8 @@ export class Compare {
     const { loaded } = page.models;
     const { modelSetting } = page;
     const { ratio } = modelSetting;
-    const left = modelName(modelSetting, loaded ? removedPercent(loaded, ratio) : ratio);
+    const percent = loaded ? removedPercent(loaded, ratio) : ratio;
+    const left = page.versions?.nameOf(modelSetting) ?? modelName(modelSetting, percent);
     const counts = await Promise.all(
       [MAIN, COMPARISON].map(async (slot) => {
         if (!hasResult[slot]) return "";

@@ -37,6 +37,7 @@ export const elements = {
   canvas: find("canvas", HTMLCanvasElement),
   outlineCanvas: find("outline-canvas", HTMLCanvasElement),
   overlayCanvas: find("overlay-canvas", HTMLCanvasElement),
+  strokeCanvas: find("stroke-canvas", HTMLCanvasElement),
   divider: input("divider"),
   sideLabels: element("side-labels"),
   leftLabel: element("left-label"),
@@ -75,6 +76,24 @@ export const elements = {
   cardSplit: button("card-split"),
   cardMerge: button("card-merge"),
   cardClose: button("card-close"),
+
+  // Teaching
+  teach: button("teach"),
+  saveMarks: button("save-marks"),
+  completeView: button("complete-view"),
+  keepAside: input("keep-aside"),
+  markCounts: element("mark-counts"),
+  paintClass: find("paint-class", HTMLSelectElement),
+  paintWidth: input("paint-width"),
+  newType: element("new-type"),
+  typeName: input("type-name"),
+  addType: button("add-type"),
+  taught: element("taught"),
+  taughtText: element("taught-text"),
+  keepTaught: button("keep-taught"),
+  discardTaught: button("discard-taught"),
+  versions: element("versions"),
+  versionList: element("version-list"),
 
   // Progress and messages
   progressRow: element("progress-row"),

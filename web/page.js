@@ -22,6 +22,7 @@ import { Models } from "./models.js";
 import { Opener } from "./opener.js";
 import { OutlineCanvas } from "./outline-canvas.js";
 import { OverviewMap } from "./overview-map.js";
+import { EraseTool, PaintTool } from "./paint-tool.js";
 import { Persistence } from "./persistence.js";
 import { paletteOf } from "./palettes.js";
 import { Preview } from "./preview.js";
@@ -34,14 +35,17 @@ import { ShareDialog } from "./share-dialog.js";
 import { DEFAULT_MODEL, shippedModel } from "./shipped-models.js";
 import { SlideSegmentation } from "./slide-segmentation.js";
 import { Store } from "./store.js";
+import { StrokeLayer } from "./stroke-layer.js";
 import { COMPARISON, MAIN } from "./slots.js";
 import { showStainFacts } from "./stain-switch.js";
 import { TaskQueue } from "./task-queue.js";
+import { Teaching } from "./teaching.js";
 import { Editing } from "./editing.js";
 import { ObjectCard } from "./object-card.js";
 import { ReviewQueue } from "./review-queue.js";
 import { ReviewSync } from "./review-sync.js";
 import { Tools } from "./tools.js";
+import { Versions } from "./versions.js";
 
 /** @import { Engine } from "./engine.js" */
 /** @import { Model } from "./models.js" */
@@ -151,10 +155,15 @@ export class Page {
     this.reviewSync = new ReviewSync(this);
     this.editing = new Editing(this);
     this.reviewQueue = new ReviewQueue(this);
+    this.paintTool = new PaintTool(this);
+    this.eraseTool = new EraseTool(this);
+    this.strokes = new StrokeLayer(this);
     this.tools = new Tools(this);
     this.objectCard = new ObjectCard(this);
     this.regions = new Regions(this);
     this.compare = new Compare(this);
+    this.versions = new Versions(this);
+    this.teaching = new Teaching(this);
     this.store.apply({ model: this.#usableModel });
     this.#showState(this.store.state);
     this.store.subscribe((state, before) => this.#stateChanged(state, before));
@@ -572,8 +581,10 @@ export class Page {
 
   /** Cancels the segmentation that runs and shows what is finished. */
   cancel() {
+    const wasTeaching = this.teaching.isRunning;
     return this.tasks.runUserTask(async () => {
-      if (this.isSlide) await this.slideSegmentation.cancelled();
+      if (wasTeaching) this.showStatus("Teaching was stopped. The network is as it was.");
+      else if (this.isSlide) await this.slideSegmentation.cancelled();
       else await this.imageSegmentation.cancelled();
     });
   }
@@ -694,8 +705,12 @@ export class Page {
     this.address.scheduleWrite();
   }
 
-  /** Shows what is compared with too, or no longer. @param {boolean} comparing */
-  async setComparing(comparing) {
+  /**
+   * Shows what is compared with too, or no longer.
+   * @param {boolean} comparing
+   * @param {() => void} [task] check of the task that this is a part of
+   */
+  async setComparing(comparing, task) {
     this.comparing = comparing;
     elements.compare.setAttribute("aria-pressed", String(comparing));
     this.compare.comparingChanged();
@@ -707,10 +722,11 @@ export class Page {
       this.compare.resultChanged();
       return;
     }
-    if (this.isSlide) {
-      await this.tasks.runUserTask((check) => this.slideSegmentation.segmentComparison(check));
-    } else if (!this.canvasView.hasResult[COMPARISON]) {
-      await this.tasks.runUserTask((check) => this.imageSegmentation.segmentComparison(check));
-    }
+    if (!this.isSlide && this.canvasView.hasResult[COMPARISON]) return;
+    const { slideSegmentation, imageSegmentation } = this;
+    const segmentation = this.isSlide ? slideSegmentation : imageSegmentation;
+    const segment = (/** @type {() => void} */ check) => segmentation.segmentComparison(check);
+    if (task) await segment(task);
+    else await this.tasks.runUserTask(segment);
   }
 }

@@ -13,7 +13,7 @@ import { DeviceStorage, MAX_IMAGE_COPY_BYTES, StorageError } from "./storage.js"
 
 /** @import { ImageSource } from "./opener.js" */
 /** @import { Page } from "./page.js" */
-/** @import { DocumentFacts, DocumentRecord, KeptImage } from "./storage.js" */
+/** @import { DocumentFacts, DocumentRecord, KeptImage, KeptVersion } from "./storage.js" */
 
 /** Pause after the last change before the state is written, milliseconds. */
 const SAVE_DELAY_MS = 500;
@@ -246,12 +246,14 @@ export class Persistence {
     this.#source = source;
     this.#fingerprint = fingerprint;
     this.#dirty = { state: false, results: false };
+    await this.page.versions.open([]);
     if (!fingerprint) return undefined;
     writeEntry("sessionStorage", TAB_KEY, fingerprint);
     const storage = await this.storage();
     if (!storage) return undefined;
     let restored;
     try {
+      await this.page.versions.open(await storage.loadVersions(fingerprint));
       const kept = await storage.loadDocument(fingerprint);
       if (kept?.state) {
         this.#loadState(kept.state);
@@ -486,6 +488,27 @@ export class Persistence {
   }
 
   // ---- Writing
+
+  /** Keeps a taught version of the open image. @param {KeptVersion} version */
+  async saveVersion(version) {
+    await this.#withVersions((storage) => storage.saveVersion(this.#fingerprint, version));
+  }
+
+  /** @param {number} number of a version of the open image */
+  async removeVersion(number) {
+    await this.#withVersions((storage) => storage.removeVersion(this.#fingerprint, number));
+  }
+
+  /** @param {(storage: DeviceStorage) => Promise<void>} work */
+  async #withVersions(work) {
+    const storage = await this.storage();
+    if (!storage || !this.#fingerprint || !this.#lock) return;
+    try {
+      await work(storage);
+    } catch (error) {
+      this.#showProblem(error);
+    }
+  }
 
   #stateChanged() {
     if (this.#isRestoring || !this.#fingerprint) return;

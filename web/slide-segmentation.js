@@ -18,7 +18,7 @@ const TABLE_DELAY_MS = 1500;
 const BLOCK_OVERLAP_PX = 100;
 /** Files that would be too large for a slide. */
 const IMAGE_ONLY_FILES = ["labels", "overlay", "probability"];
-const NO_MPP = "The slide's pixel size is unknown. Enter it first, in µm.";
+export const NO_MPP = "The slide's pixel size is unknown. Enter it first, in µm.";
 
 /** @param {Bounds} bounds */
 function areaOf([left, top, right, bottom]) {

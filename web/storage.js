@@ -1,10 +1,14 @@
 // What the page keeps on this device: of each image its state, its results and, where that is
 // possible, the image itself. An IndexedDB database of this page alone; nothing leaves the device.
 
+/** @import { MarkAgreement, ModelSetting } from "./worker-api.d.ts" */
+
 /** Tells this page from others of the same origin. */
 export const PAGE_PATH = new URL("./", location.href).pathname;
 /** Version of the records below. Records of another version are not read. */
 const FORMAT = 1;
+/** Version of the database: its object stores. */
+const DATABASE = 2;
 /** Largest total, bytes; also at most this share of what the browser grants. */
 const MAX_TOTAL_BYTES = 1e9;
 const MAX_QUOTA_SHARE = 0.5;
@@ -16,8 +20,10 @@ const DOCUMENTS = "documents";
 const STATES = "states";
 const RESULTS = "results";
 const IMAGES = "images";
+/** Taught versions of a network; keys are fingerprint and number. */
+const VERSIONS = "versions";
 const PAGE = "page";
-const ALL_STORES = [DOCUMENTS, STATES, RESULTS, IMAGES, PAGE];
+const ALL_STORES = [DOCUMENTS, STATES, RESULTS, IMAGES, VERSIONS, PAGE];
 /** Key in `page`: fingerprint of the image that was opened last. */
 const LAST = "last";
 
@@ -77,6 +83,17 @@ export class StorageError extends Error {
 
 /** @typedef {{ blob: Blob } | { handle: FileSystemFileHandle }} KeptImage */
 
+/**
+ * @typedef {object} KeptVersion A network that was taught on an image.
+ * @property {number} number from 1
+ * @property {string} fingerprint of the network
+ * @property {ModelSetting} base what was taught
+ * @property {number} marks that it was taught
+ * @property {MarkAgreement} learned
+ * @property {number} at time, milliseconds since 1970
+ * @property {Uint8Array} model its file
+ */
+
 /** @param {unknown} error @returns {StorageError} */
 function storageError(error) {
   if (error instanceof StorageError) return error;
@@ -100,6 +117,11 @@ function resultOf(request) {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
   });
+}
+
+/** Keys of all versions of an image. @param {string} fingerprint */
+function versionsOf(fingerprint) {
+  return IDBKeyRange.bound([fingerprint, 0], [fingerprint, Infinity]);
 }
 
 /** @param {DocumentRecord} record */
@@ -129,7 +151,7 @@ export class DeviceStorage {
    */
   static async open(name = `prunella ${PAGE_PATH}`) {
     try {
-      const request = indexedDB.open(name, FORMAT);
+      const request = indexedDB.open(name, DATABASE);
       request.onupgradeneeded = () => {
         const { objectStoreNames } = request.result;
         for (const store of ALL_STORES) {
@@ -295,6 +317,29 @@ export class DeviceStorage {
     );
   }
 
+  /** @param {string} fingerprint of the image @param {KeptVersion} version */
+  saveVersion(fingerprint, version) {
+    return this.#withRoom(fingerprint, () =>
+      this.#transaction("readwrite", [VERSIONS], async (store) => {
+        await resultOf(store(VERSIONS).put(version, [fingerprint, version.number]));
+      }),
+    );
+  }
+
+  /** @param {string} fingerprint of the image @param {number} number */
+  removeVersion(fingerprint, number) {
+    return this.#transaction("readwrite", [VERSIONS], async (store) => {
+      await resultOf(store(VERSIONS).delete([fingerprint, number]));
+    });
+  }
+
+  /** @param {string} fingerprint of the image @returns {Promise<KeptVersion[]>} */
+  loadVersions(fingerprint) {
+    return this.#transaction("readonly", [VERSIONS], (store) =>
+      resultOf(store(VERSIONS).getAll(versionsOf(fingerprint))),
+    );
+  }
+
   /** All documents, the one that was used last first. @returns {Promise<DocumentRecord[]>} */
   async listDocuments() {
     /** @type {DocumentRecord[]} */
@@ -316,6 +361,7 @@ export class DeviceStorage {
       for (const name of [DOCUMENTS, STATES, RESULTS, IMAGES]) {
         for (const fingerprint of fingerprints) store(name).delete(fingerprint);
       }
+      for (const fingerprint of fingerprints) store(VERSIONS).delete(versionsOf(fingerprint));
     });
   }
 

@@ -24,7 +24,7 @@ const HINTS = {
 /** Without its part about keys where there is a finger, not a mouse. @param {string} text */
 export function hint(text) {
   const isTouch = matchMedia("(pointer: coarse)").matches;
-  const keys = /,? or press Enter[^.]*| Escape ends\.| A accepts, X rejects\./g;
+  const keys = /,? or press Enter[^.]*| Escape ends\.| \[ and \] set the width\.| A accepts, X rejects\./g;
   return isTouch ? text.replace(keys, "") : text;
 }
 
@@ -46,7 +46,7 @@ export class Tools {
   constructor(page) {
     this.page = page;
     for (const button of elements.toolButtons) {
-      button.onclick = () => this.use(/** @type {ToolName} */ (button.dataset.tool));
+      button.onclick = () => this.#chosen(button.dataset.tool ?? "look");
     }
     elements.toolReview.onclick = () => this.#review(1);
     elements.toolUndo.onclick = () => this.#step("undo");
@@ -57,6 +57,11 @@ export class Tools {
     document.addEventListener("keydown", (event) => this.#historyKey(event));
     page.store.subscribe(() => this.#showHistory());
     this.#showHistory();
+  }
+
+  /** Whether the brush is in use. */
+  get isPainting() {
+    return this.#guest === this.page.paintTool;
   }
 
   /** What clicks and drags on the image do now. @returns {CanvasTool} */
@@ -105,11 +110,22 @@ export class Tools {
     else await this.page.editing.selectAt(x, y, { adds });
   }
 
+  /** @param {string} name of a button */
+  #chosen(name) {
+    const { page } = this;
+    const guest = { paint: page.paintTool, erase: page.eraseTool }[name];
+    if (!guest) this.use(/** @type {ToolName} */ (name));
+    else if (page.canvasView.width === 0) page.showStatus("Open an image first.");
+    else this.useGuest(guest);
+  }
+
   /** Uses a tool of another module until another one is chosen. @param {GuestTool} guest */
   useGuest(guest) {
     this.use("look");
     this.#guest = guest;
-    for (const button of elements.toolButtons) button.setAttribute("aria-pressed", "false");
+    for (const button of elements.toolButtons) {
+      button.setAttribute("aria-pressed", String(button.dataset.tool === guest.name));
+    }
     elements.viewer.dataset.tool = guest.name;
     this.page.showStatus(guest.hint);
     this.page.canvasView.canvas.focus();
@@ -300,6 +316,18 @@ export class Tools {
       return true;
     }
     switch (key) {
+      case "p":
+        if (this.isPainting) this.page.teaching.switchClass();
+        else this.#chosen("paint");
+        return true;
+      case "e":
+        this.#chosen("erase");
+        return true;
+      case "[":
+      case "]":
+        if (!this.isPainting) return false;
+        this.page.paintTool.stepWidth(key === "[" ? -1 : 1);
+        return true;
       case "a":
         this.decide("accept");
         return true;

@@ -320,6 +320,66 @@ export interface NamedRegion {
   objectId?: string;
 }
 
+/** A painted line. */
+export interface Stroke {
+  /** `nucleus`, `background`, or the name of a type of nuclei. */
+  class: string;
+  /** Pixels of the finest level. */
+  widthPx: number;
+  points: PointPair[];
+}
+
+export type PaintedStroke = Stroke & { id: number };
+
+/** Outcome of `Session.prepareTeaching`. */
+export interface PreparedTeaching {
+  /** Number of the model that is asked, in the session. */
+  model: number;
+  /** Pictures of which it is asked. */
+  pictures: number;
+  /** Types of nuclei that are new. */
+  types: string[];
+  /** Marks outside of the image. */
+  outside: number;
+}
+
+/** Marks, or parts of large ones, that a model agrees with. */
+export interface MarkAgreement {
+  marks: number;
+  before: number;
+  after: number;
+}
+
+/** What was learned from. */
+export interface TeachOutcome {
+  best_step: number;
+  held_back_loss: [before: number, after: number] | null;
+  learned: MarkAgreement;
+  held_back: MarkAgreement;
+}
+
+export interface TeachStep {
+  done: number;
+  total: number;
+  loss: number;
+  held_back_loss: number | null;
+}
+
+/** From the page to a teaching worker. */
+export type TeachRequest =
+  | { type: "begin"; module: WebAssembly.Module; task: Uint8Array }
+  | { type: "gradients"; groups: number[] }
+  | { type: "step"; gradients: Float32Array }
+  | { type: "finish" };
+
+/** From a teaching worker to the page. */
+export type TeachReply =
+  | { type: "begun"; groups: number }
+  | { type: "gradients"; gradients: Float32Array[] }
+  | { type: "stepped"; step: TeachStep }
+  | { type: "finished"; outcome: string; weights: Float32Array }
+  | { type: "failed"; message: string };
+
 /** The page's state without outlines of nuclei. */
 export interface PageState {
   document: DocumentFacts | null;
@@ -332,6 +392,7 @@ export interface PageState {
   /** Numbers of marks. */
   marks: Record<MarkStatus, number>;
   regions: (NamedRegion & { id: number })[];
+  strokes: PaintedStroke[];
   view: [x: number, y: number, scale: number] | null;
   display: DisplaySettings;
   results: [ResultFacts | null, ResultFacts | null];
@@ -355,6 +416,8 @@ export type ReviewCommand =
   | { "add-regions": NamedRegion[] }
   | { "change-region": { id: number; region: NamedRegion } }
   | { "remove-region": number }
+  | { "add-stroke": Stroke }
+  | { "remove-stroke": number }
   | { "inside-only": boolean }
   | { "keep-stain": boolean }
   | { threshold: number | null }
@@ -379,6 +442,7 @@ export interface JsonResults {
   summary: ReviewSummary;
   addLink: ModelFacts;
   addModel: ModelFacts;
+  addTaught: ModelFacts;
   find: NucleiSummary;
   openDevice: DeviceFacts;
   openImage: ImageFacts;
@@ -396,7 +460,7 @@ type Posted<Arguments extends unknown[]> = {
 };
 
 /** Arguments that can be posted to a worker. Functions and objects of the wasm cannot. */
-type Postable = string | number | boolean | Uint8Array;
+type Postable = string | number | boolean | Uint8Array | Float32Array;
 /** Results that can be posted back. */
 type PostableResult = Postable | Float64Array | void;
 

@@ -33,7 +33,7 @@ const OLDER_COLOUR: Color32 = Color32::from_rgb(240, 190, 90);
 const KEY_HELP: &str = "Arrows move, + and − zoom, 0 shows all. Enter segments the view, \
     Shift+Enter all, Esc stops. A accepts, X rejects, T takes back, Shift+click selects more, J \
     merges, N goes to the next uncertain nucleus, Shift+N back. Ctrl+Z undoes, Ctrl+Y does again. \
-    [ and ] change the width of the brush. L teaches; W shows what the taught model finds, K keeps \
+    P paints, again for the other class, [ and ] change the width. L teaches; W shows what the taught model finds, K keeps \
     it, D discards it. Page down and up: next and previous file. Ctrl+E exports, O outlines, F \
     fill, H probability. Drop slides, a folder or a model on the window.";
 const TEACH_HELP: &str = "Paint what is background and what is nucleus where the model is wrong, or \
@@ -112,7 +112,7 @@ pub(super) fn panel(
             regions_section(ui, app, draft, &mut commands);
             ui.separator();
             brush_section(ui, app, &mut tool, brush);
-            teach_section(ui, app, &mut commands);
+            teach_section(ui, app, brush, &mut commands);
             versions_section(ui, app, &mut commands);
         }
         reference_section(ui, app, &mut commands);
@@ -279,7 +279,7 @@ fn brush_section(ui: &mut Ui, app: &AppState, tool: &mut Tool, brush: &mut Brush
     });
 }
 
-fn teach_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {
+fn teach_section(ui: &mut Ui, app: &AppState, brush: &mut Brush, commands: &mut Vec<Command>) {
     let marks = app.mark_count();
     if marks == 0 {
         small_label(ui, TEACH_HELP);
@@ -287,13 +287,14 @@ fn teach_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {
     ui.horizontal(|ui| {
         let can_teach = marks > 0 && app.teach_progress().is_none();
         if ui.add_enabled(can_teach, Button::new("Teach")).clicked() {
-            commands.push(Command::Teach(None));
+            commands.push(brush.teach());
         }
         ui.label(counted(marks, "mark", "marks"));
         if marks > 0 && ui.button("Save marks").clicked() {
             commands.push(Command::SaveMarks(path_beside(app, MARKS_ENDING)));
         }
     });
+    ui.checkbox(&mut brush.keeps_aside, "Keep a fifth of the marks aside to check");
     if let Some(progress) = app.teach_progress() {
         teach_progress(ui, progress, commands);
     }

@@ -4,8 +4,8 @@ use winit::event::{ElementState, KeyEvent, MouseButton, MouseScrollDelta, Window
 use winit::keyboard::{Key, ModifiersState, NamedKey};
 
 use super::app_state::AppState;
-use super::command::{Command, SegmentExtent};
-use super::painting::{BACKGROUND, STROKE_WIDTHS_UM};
+use super::command::{Command, SegmentExtent, TeachSettings};
+use super::painting::{BACKGROUND, NUCLEUS, STROKE_WIDTHS_UM};
 use super::panel::export_path;
 use crate::dataset::DEFAULT_STROKE_UM;
 use crate::viewer::ScreenPoint;
@@ -25,6 +25,8 @@ const ARROW_STEP: f64 = 0.15;
 const REPEATING_KEYS: &str = "+=-0[]";
 /// Factor of the keys [ and ] on the width of the brush.
 const WIDTH_PER_KEY: f64 = 1.25;
+/// Share of the marks that are kept aside on request.
+const SHARE_ASIDE: f64 = 0.2;
 
 /// Smallest distance between two points of a stroke, pixels.
 const STROKE_STEP_PX: f64 = 2.0;
@@ -68,7 +70,7 @@ impl Tool {
     ];
 }
 
-/// What is painted, and how wide.
+/// What is painted and how wide, and how the model learns from it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Brush {
     pub class: String,
@@ -76,16 +78,31 @@ pub(super) struct Brush {
     pub width_um: f64,
     /// Name of a type of nuclei that is being typed.
     pub new_class: String,
+    /// Whether a fifth of the marks is not learned, to see whether it helps elsewhere.
+    pub keeps_aside: bool,
 }
 
 impl Default for Brush {
     fn default() -> Self {
-        let class = BACKGROUND.to_owned();
-        Self { class, width_um: DEFAULT_STROKE_UM, new_class: String::new() }
+        let class = NUCLEUS.to_owned();
+        Self { class, width_um: DEFAULT_STROKE_UM, new_class: String::new(), keeps_aside: false }
     }
 }
 
 impl Brush {
+    /// Teaches with the usual settings, or with marks kept aside.
+    pub(super) fn teach(&self) -> Command {
+        let hold_back = Some(SHARE_ASIDE);
+        let aside = TeachSettings { hold_back, ..TeachSettings::default() };
+        Command::Teach(self.keeps_aside.then_some(aside))
+    }
+
+    /// Changes between nucleus and background.
+    fn exchange(&mut self) {
+        let is_background = self.class == BACKGROUND;
+        self.class = if is_background { NUCLEUS } else { BACKGROUND }.to_owned();
+    }
+
     fn widen(&mut self, factor: f64) {
         let (least, most) = (*STROKE_WIDTHS_UM.start(), *STROKE_WIDTHS_UM.end());
         // Tenths of a micrometre are finer than a hand.
@@ -162,6 +179,9 @@ impl WindowInput {
                 }
                 for (tool, _, tool_key) in Tool::ALL {
                     if tool_key.eq_ignore_ascii_case(&key) {
+                        if tool == Tool::Paint && self.tool == tool {
+                            self.brush.exchange();
+                        }
                         self.take_tool(tool);
                         return None;
                     }
@@ -169,6 +189,7 @@ impl WindowInput {
                 match key.as_str() {
                     "[" => self.brush.widen(1.0 / WIDTH_PER_KEY),
                     "]" => self.brush.widen(WIDTH_PER_KEY),
+                    "l" => return Some(self.brush.teach()),
                     _ => {}
                 }
                 if key == "n" && is_shifted {
@@ -340,7 +361,6 @@ fn character_command(key: &str, app: &AppState) -> Option<Command> {
         "t" => return Some(Command::Forget(None)),
         "j" => return Some(Command::Merge(Vec::new())),
         "n" => return Some(Command::Next),
-        "l" => return Some(Command::Teach(None)),
         "w" => return Some(Command::ShowTaught(!app.shows_taught())),
         "k" => return Some(Command::KeepTaught),
         "d" => return Some(Command::DiscardTaught),
@@ -399,7 +419,9 @@ mod tests {
         let app = AppState::new(model, DeviceChoice::Cpu, store, Arc::new(|| {}));
         let mut input = WindowInput::default();
         input.take_tool(Tool::Paint);
-        input.brush.class = "nucleus".to_owned();
+        input.brush.exchange();
+        assert_eq!(input.brush.class, "background");
+        input.brush.exchange();
         let line = [(10.0, 10.0), (30.0, 12.0), (31.0, 12.0), (60.0, 20.0)];
         let Some(Command::Stroke { class, width_um, points }) = drawn(&mut input, &app, &line)
         else {

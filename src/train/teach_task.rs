@@ -7,7 +7,7 @@ use crate::dataset::{ClassMap, SparseTargets};
 use crate::engine::Block;
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Array, Card, Graph, Head, Model, PixelClass, Weights};
-use crate::platform::packed_bytes::{ByteReader, ByteWriter, deflated, inflated};
+use crate::platform::packed_bytes::{ByteReader, ByteWriter};
 use crate::raster::{LabelMap, Plane, RgbImage};
 
 /// First bytes; the last digit is the version.
@@ -89,10 +89,8 @@ impl TeachTask {
             };
             put_json(&mut writer, &header)?;
             writer.put_bytes(image.data().as_flattened());
-            writer.put_bytes(&deflated(targets.classes.data())?);
-            let parts: Vec<u8> =
-                targets.parts.data().iter().flat_map(|part| part.to_le_bytes()).collect();
-            writer.put_bytes(&deflated(&parts)?);
+            writer.put_bytes(targets.classes.data());
+            put_parts(&mut writer, &targets.parts);
         }
         for image in &self.rehearsal {
             writer.put_u32(image.width());
@@ -164,15 +162,8 @@ fn model(header: &Header, reader: &mut ByteReader<'_>) -> Result<Model> {
 fn image(reader: &mut ByteReader<'_>) -> Result<TaughtImage> {
     let ImageHeader { name, sha256, width, height, inside, parts: count } = json(reader)?;
     let image = rgb(reader, width, height)?;
-    let classes = inflated(reader.bytes()?, image.data().len())?;
-    let classes: ClassMap = Plane::from_vec(width, height, classes)?;
-    let bytes = inflated(reader.bytes()?, image.data().len() * 4)?;
-    let (words, _) = bytes.as_chunks::<4>();
-    let parts: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
-    if parts.iter().any(|part| *part > count) || count as usize > parts.len() {
-        return Err(Error::malformed("A task of teaching has parts of marks without a number"));
-    }
-    let parts: LabelMap = Plane::from_vec(width, height, parts)?;
+    let classes: ClassMap = Plane::from_vec(width, height, reader.bytes()?.to_vec())?;
+    let parts = parts(reader, width, height, count)?;
     let [row, column, inside_width, inside_height] = inside;
     let nuclei = Plane::filled(width, height, 0);
     Ok(TaughtImage {
@@ -182,6 +173,33 @@ fn image(reader: &mut ByteReader<'_>) -> Result<TaughtImage> {
         targets: SparseTargets { classes, parts, count, nuclei },
         inside: Block { row, column, width: inside_width, height: inside_height },
     })
+}
+
+/// The pixels that belong to a part, each with its number; most belong to none.
+fn put_parts(writer: &mut ByteWriter, parts: &LabelMap) {
+    let marked = parts.data().iter().filter(|part| **part > 0).count();
+    writer.put_u32(marked);
+    for (pixel, &part) in parts.data().iter().enumerate() {
+        if part > 0 {
+            writer.put_u32(pixel);
+            writer.put_u32(part as usize);
+        }
+    }
+}
+
+fn parts(reader: &mut ByteReader<'_>, width: usize, height: usize, count: u32) -> Result<LabelMap> {
+    let wrong = || Error::malformed("A task of teaching has parts of marks that are none");
+    let mut parts: LabelMap = Plane::filled(width, height, 0);
+    let marked = reader.count(8)?;
+    if count as usize > marked {
+        return Err(wrong());
+    }
+    for _ in 0..marked {
+        let (pixel, part) = (reader.u32()?, reader.u32()?);
+        let place = parts.data_mut().get_mut(pixel).ok_or_else(wrong)?;
+        *place = u32::try_from(part).ok().filter(|part| *part <= count).ok_or_else(wrong)?;
+    }
+    Ok(parts)
 }
 
 fn rgb(reader: &mut ByteReader<'_>, width: usize, height: usize) -> Result<RgbImage> {

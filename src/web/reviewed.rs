@@ -660,6 +660,31 @@ impl Session {
         Ok(RegionCounts::csv(&counts, (mpp > 0.0).then_some(mpp)).into_bytes())
     }
 
+    /// Number of nuclei of the model alone, without what a person decided, whose centroid lies in a
+    /// rectangle of the finest level.
+    ///
+    /// # Errors
+    /// A sentence without a result.
+    #[wasm_bindgen(js_name = ownNucleiIn)]
+    pub fn own_nuclei_in(
+        &self,
+        slot: u32,
+        left: f64,
+        top: f64,
+        right: f64,
+        bottom: f64,
+    ) -> std::result::Result<usize, JsValue> {
+        let bounds = SlideBounds { left, top, right, bottom };
+        let state = self.state.borrow();
+        let found = state.found(slot).ok_or_else(|| Error::invalid("There is no result yet"));
+        let index = found.thrown()?.index();
+        let is_inside = |nucleus: &SlideNucleus| {
+            let (x, y) = nucleus.centroid;
+            SlideBounds::at_point(Point { x, y }).intersects(&bounds)
+        };
+        Ok(index.near(bounds).filter(|(_, nucleus)| is_inside(nucleus)).count())
+    }
+
     /// Numbers of the objects whose centroid lies in a rectangle of the finest level, as JSON.
     ///
     /// # Errors

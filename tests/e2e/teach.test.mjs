@@ -1,0 +1,296 @@
+// Teaching: painting, erasing, the taught network beside the present one, keeping and discarding,
+// versions after a reload, the file of marks, and what cannot be learned.
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import {
+  dropFile,
+  idle,
+  modelPath,
+  openPage,
+  PHONE,
+  runProgram,
+  saveFile,
+  shots,
+  tissuePng,
+  violations,
+  waitForNuclei,
+  waitForStatus,
+} from "./harness.mjs";
+import { browser, host } from "./started.mjs";
+
+const field = tissuePng(50, 60, 320, 256);
+
+async function openField(options = {}, address = `${host.address}?device=cpu#p=0.25`) {
+  const opened = await openPage(browser, address, options);
+  await dropFile(opened.page, "field.png", field);
+  await waitForNuclei(opened.page);
+  return opened;
+}
+
+/** Paints by mouse from a share of the picture to another one. */
+async function paint(page, from, to) {
+  const { x, y, width, height } = await page.locator("#canvas").boundingBox();
+  await page.mouse.move(x + from[0] * width, y + from[1] * height);
+  await page.mouse.down();
+  await page.mouse.move(x + to[0] * width, y + to[1] * height, { steps: 12 });
+  await page.mouse.up();
+}
+
+/** Rejects every n-th nucleus of the model by commands, as the card's button does. */
+function reject(page, every) {
+  return page.evaluate(async (every) => {
+    const { results, editing, reviewSync, imageSegmentation } = globalThis.prunella;
+    await reviewSync.update();
+    await imageSegmentation.updateTable();
+    const nuclei = results.nuclei.filter((_, i) => i % every === 0);
+    for (const { x, y } of nuclei) {
+      const object = await editing.objects.at(x, y);
+      if (object && object.status === null) await editing.apply({ reject: object }, "Rejected.");
+    }
+    await reviewSync.update();
+  }, every);
+}
+
+async function teach(page) {
+  await page.click("#teach");
+  await page.waitForSelector("#taught:not([hidden])");
+  await idle(page);
+}
+
+const fingerprint = (page) => page.evaluate(() => globalThis.prunella.model.facts.fingerprint);
+const strokes = (page) => page.evaluate(() => globalThis.prunella.store.state.strokes.length);
+
+test("strokes are painted by mouse and key, erased, and undone", async () => {
+  const { context, page, unexpected } = await openField();
+  assert.equal(await page.isDisabled("#teach"), true);
+  await page.click('[data-tool="paint"]');
+  await paint(page, [0.3, 0.3], [0.5, 0.35]);
+  await page.keyboard.press("p");
+  await waitForStatus(page, /what is no nucleus/);
+  await page.keyboard.press("]");
+  await waitForStatus(page, /2\.5 µm wide/);
+  await page.focus("#canvas");
+  await page.keyboard.press("Enter");
+  assert.equal(await strokes(page), 2);
+  assert.match(await page.textContent("#mark-counts"), /^2 marks: 2 painted\.$/);
+  const painted = await page.evaluate(() => globalThis.prunella.store.state.strokes);
+  assert.deepEqual(
+    painted.map((stroke) => stroke.class),
+    ["nucleus", "background"],
+  );
+  assert.ok(painted[0].points.length > 3 && painted[1].points.length === 1);
+  await page.screenshot({ path: join(shots, "paint.png") });
+  // A stroke off the picture is none.
+  await page.evaluate(() => globalThis.prunella.paintTool.click(-500, -500));
+  await waitForStatus(page, /outside the image/);
+  await page.keyboard.press("e");
+  const { x, y, width, height } = await page.locator("#canvas").boundingBox();
+  await page.mouse.click(x + 0.3 * width, y + 0.3 * height);
+  await waitForStatus(page, /Stroke erased/);
+  assert.equal(await strokes(page), 1);
+  await page.keyboard.press("Control+z");
+  assert.equal(await strokes(page), 2);
+  await page.mouse.click(x + 0.9 * width, y + 0.9 * height);
+  await waitForStatus(page, /No stroke and no decision here/);
+  await page.keyboard.press("Escape");
+  assert.deepEqual(unexpected, { errors: [], otherHosts: [] });
+  await context.close();
+});
+
+test("a network is taught, compared, kept, shared and there after a reload", async () => {
+  const { context, page, unexpected } = await openField();
+  await reject(page, 3);
+  await page.click('[data-tool="paint"]');
+  await paint(page, [0.35, 0.5], [0.6, 0.5]);
+  await page.keyboard.press("Escape");
+  const before = await fingerprint(page);
+  await teach(page);
+  const text = await page.textContent("#taught-text");
+  const [, after, places, was] = text.match(/right at (\d+) of (\d+) places?, before at (\d+)/);
+  assert.ok(Number(after) >= Number(was) && Number(places) >= Number(after), text);
+  assert.equal(await fingerprint(page), before, "the network is replaced when it is kept");
+  assert.match(await page.textContent("#right-label"), /^taught/);
+  await page.screenshot({ path: join(shots, "taught.png") });
+  // The taught map differs.
+  const differs = await page.evaluate(async () => {
+    const { engine, canvasView } = globalThis.prunella;
+    const { width, height } = canvasView;
+    const counts = [];
+    for (const slot of [0, 1]) counts.push(await engine.call("ownNucleiIn", slot, 0, 0, width, height));
+    const [a, b] = await Promise.all([0, 1].map((slot) => engine.call("saveResult", slot)));
+    return { counts, isOther: a.length !== b.length || a.some((byte, i) => byte !== b[i]) };
+  });
+  assert.ok(differs.isOther && differs.counts.every((count) => count > 0));
+  await page.click("#keep-taught");
+  await waitForStatus(page, /nuclei/);
+  await idle(page);
+  const taught = await fingerprint(page);
+  assert.notEqual(taught, before);
+  assert.equal(await page.isChecked("#version-1"), true);
+  // A second teaching goes on from the first, and any version can be used again.
+  await teach(page);
+  await page.click("#discard-taught");
+  await waitForStatus(page, /Discarded/);
+  assert.equal(await fingerprint(page), taught);
+  await page.check("#version-0");
+  await idle(page);
+  assert.equal(await fingerprint(page), before);
+  await page.check("#version-1");
+  await idle(page);
+  assert.equal(await fingerprint(page), taught);
+  assert.deepEqual(await violations(page), []);
+
+  const marks = await page.textContent("#mark-counts");
+  await page.evaluate(() => globalThis.prunella.persistence.flush());
+  await page.reload();
+  await waitForNuclei(page);
+  assert.equal(await page.textContent("#mark-counts"), marks);
+  assert.equal(await fingerprint(page), taught, "the version is there after a reload");
+  assert.equal(await page.isChecked("#version-1"), true);
+
+  await page.click("#share-open");
+  await page.waitForFunction(() => document.getElementById("share-link").value.length > 100);
+  const link = await page.inputValue("#share-link");
+  const fresh = await openPage(browser, link);
+  await dropFile(fresh.page, "field.png", field);
+  assert.ok((await waitForNuclei(fresh.page)) > 0);
+  const parameters = await page.textContent("#parameters");
+  assert.equal(await fresh.page.textContent("#parameters"), parameters);
+  await fresh.context.close();
+  assert.deepEqual(unexpected, { errors: [], otherHosts: [] });
+  await context.close();
+});
+
+test("the file of marks teaches the program what the page learned", async () => {
+  const { context, page } = await openField();
+  await reject(page, 4);
+  await page.click('[data-tool="paint"]');
+  await paint(page, [0.4, 0.6], [0.5, 0.6]);
+  await page.keyboard.press("Escape");
+  const file = await saveFile(page, "#save-marks");
+  assert.equal(file.name, "field.marks.geojson");
+  await teach(page);
+  await page.click("#keep-taught");
+  await waitForStatus(page, /nuclei/);
+  await idle(page);
+  const own = await page.evaluate(async () => {
+    const { engine, model } = globalThis.prunella;
+    return [...(await engine.call("modelFile", model.facts.id))];
+  });
+  const folder = mkdtempSync(join(tmpdir(), "prunella-teach-"));
+  const [image, labels, out] = ["field.png", "marks.geojson", "taught.safetensors"].map((name) =>
+    join(folder, name),
+  );
+  writeFileSync(image, field);
+  writeFileSync(labels, file.bytes);
+  const checked = JSON.parse(runProgram("data", "check", labels, "--json"));
+  assert.equal(checked.marks["strokes of nucleus"], 1);
+  const pair = ["--labels", labels, "--image", image, "--image-mpp", "0.25", "--seed", "1"];
+  runProgram("finetune", modelPath("open-small"), ...pair, "--out", out);
+  const inPage = join(folder, "page.safetensors");
+  writeFileSync(inPage, Buffer.from(own));
+  const difference = largestDifference(inPage, out);
+  assert.ok(difference < 1e-4, `weights differ by ${difference}`);
+  await context.close();
+});
+
+/** Largest difference of the weights of two model files of single precision. */
+function largestDifference(a, b) {
+  const [x, y] = [a, b].map(arraysOf);
+  let largest = 0;
+  assert.deepEqual([...x.keys()], [...y.keys()]);
+  for (const [name, values] of x) {
+    for (const [i, value] of values.entries()) {
+      largest = Math.max(largest, Math.abs(value - y.get(name)[i]));
+    }
+  }
+  return largest;
+}
+
+/** Arrays of a safetensors file by name. */
+function arraysOf(path) {
+  const bytes = readFileSync(path);
+  const length = Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.subarray(8, 8 + length).toString());
+  const arrays = new Map();
+  for (const name of Object.keys(header).sort()) {
+    if (name === "__metadata__") continue;
+    const { dtype, data_offsets: [start, end] } = header[name];
+    assert.equal(dtype, "F32");
+    const own = bytes.subarray(8 + length + start, 8 + length + end);
+    arrays.set(name, new Float32Array(new Uint8Array(own).buffer));
+  }
+  return arrays;
+}
+
+test("cancelling, too little and other networks leave the network as it was", async () => {
+  const { context, page } = await openField();
+  await page.click('[data-tool="paint"]');
+  // Marks of one class only are enough.
+  await paint(page, [0.4, 0.6], [0.5, 0.6]);
+  await page.keyboard.press("Escape");
+  const before = await fingerprint(page);
+  await page.click("#teach");
+  await page.waitForFunction(() =>
+    /step \d+ of/.test(document.getElementById("progress-text").textContent),
+  );
+  await page.click("#cancel");
+  await waitForStatus(page, /Teaching was stopped/);
+  await idle(page);
+  assert.equal(await fingerprint(page), before);
+  assert.equal(await page.isHidden("#taught"), true);
+  // A worker that fails says so, and nothing is lost.
+  await page.evaluate(() => {
+    const { engine } = globalThis.prunella;
+    const { call } = engine;
+    engine.call = async (name, ...args) => {
+      const value = await call.call(engine, name, ...args);
+      return name === "prepareTask" ? value.slice(0, 100) : value;
+    };
+  });
+  await page.click("#teach");
+  await page.waitForSelector("#alert:not([hidden])");
+  assert.match(await page.textContent("#alert"), /cut short|cannot be read/);
+  assert.equal(await strokes(page), 1);
+  await context.close();
+});
+
+test("a new type of nuclei is painted, learned and counted", async () => {
+  const { context, page } = await openField();
+  await page.selectOption("#paint-class", { label: "New type of nuclei…" });
+  await page.fill("#type-name", "lymphocyte");
+  await page.click("#add-type");
+  await waitForStatus(page, /“lymphocyte”/);
+  await paint(page, [0.3, 0.4], [0.45, 0.4]);
+  await page.selectOption("#paint-class", "nucleus");
+  await paint(page, [0.5, 0.6], [0.6, 0.6]);
+  await page.keyboard.press("Escape");
+  await teach(page);
+  await page.click("#keep-taught");
+  await waitForStatus(page, /nuclei/);
+  await idle(page);
+  await page.waitForFunction(() =>
+    /lymphocyte/.test(document.getElementById("type-counts").textContent),
+  );
+  await context.close();
+});
+
+test("a finger paints on a phone, and everything fits", async () => {
+  const { context, page } = await openField(PHONE);
+  await page.tap('[data-tool="paint"]');
+  const box = await page.locator("#canvas").boundingBox();
+  await page.touchscreen.tap(box.x + box.width / 2, box.y + box.height / 2);
+  assert.equal(await strokes(page), 1);
+  await page.screenshot({ path: join(shots, "paint-phone.png") });
+  await page.tap("#sheet-raise");
+  await page.tap('[data-section="section-teach"]');
+  await page.waitForTimeout(400);
+  await page.screenshot({ path: join(shots, "teach-phone.png") });
+  assert.deepEqual(await violations(page), []);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(wide <= 390);
+  await context.close();
+});

@@ -1,0 +1,337 @@
+// Teaching: what a person marked is learned by the network in use. The result is shown beside the
+// present one and replaces it only when it is kept.
+import { BACKGROUND, NUCLEUS } from "./paint-tool.js";
+import { elements } from "./elements.js";
+import { formatCount, formatNuclei } from "./format.js";
+import { remainingMs, showProgress } from "./progress.js";
+import { saveFile } from "./save-file.js";
+import { NO_MPP } from "./slide-segmentation.js";
+import { COMPARISON, MAIN } from "./slots.js";
+import { teachInWorkers, teachModule, teachTissue } from "./teach-workers.js";
+import { visibleRectangle } from "./region-tools.js";
+
+/** @import { Page } from "./page.js" */
+/** @import { MarkAgreement, ModelFacts, TeachOutcome, TeachStep } from "./worker-api.d.ts" */
+
+/** Class of a region in which every nucleus is marked. */
+export const COMPLETE_CLASS = "Region*";
+/** Share of the marks that are kept aside for checking. */
+const KEPT_ASIDE = 0.2;
+/** Marks from which on some can be kept aside. */
+const LEAST_MARKS_TO_KEEP_ASIDE = 10;
+const NEW_TYPE = "\n";
+/** Names that mean something else than a type of nuclei. */
+const RESERVED = ["background", "other", "border", "nuclei", ""];
+
+/** @typedef {{ facts: ModelFacts, outcome: TeachOutcome, marks: number, ms: number }} Taught */
+
+export class Teaching {
+  /** @type {Taught | undefined} What was taught last and is neither kept nor discarded. */
+  taught;
+  /** Whether workers are teaching. */
+  isRunning = false;
+  /** @type {string[]} Types of nuclei that a person named here. */
+  #named = [];
+
+  /** @param {Page} page */
+  constructor(page) {
+    this.page = page;
+    elements.teach.onclick = () => void this.teach();
+    elements.saveMarks.onclick = () => void this.#saveMarks();
+    elements.completeView.onclick = () => this.#completeView();
+    elements.keepTaught.onclick = () => void this.keep();
+    elements.discardTaught.onclick = () => void this.discard();
+    elements.paintClass.onchange = () => this.#classChosen();
+    elements.paintWidth.onchange = () => {
+      page.paintTool.setWidth(Number(elements.paintWidth.value.replace(",", ".")));
+      elements.paintWidth.value = String(page.paintTool.width);
+    };
+    elements.addType.onclick = () => this.#addType();
+    elements.typeName.onkeydown = (event) => {
+      if (event.key !== "Enter") return;
+      event.preventDefault();
+      this.#addType();
+    };
+    page.store.subscribe((state, before) => {
+      if (state.revision !== before.revision || state.document !== before.document) this.show();
+      if (state.document?.hash !== before.document?.hash) this.#imageChanged();
+    });
+    this.show();
+    this.#showClasses();
+  }
+
+  // ---- Marks
+
+  /** Types of nuclei that can be painted besides the plain one. */
+  get types() {
+    const painted = this.page.store.state.strokes.map((stroke) => stroke.class);
+    const known = (this.page.results.types ?? []).map(({ name }) => name);
+    const all = new Set([...known, ...this.#named, ...painted]);
+    return [...all].filter((name) => name !== NUCLEUS && name !== BACKGROUND);
+  }
+
+  /** Numbers of marks, by what they are. */
+  get #counts() {
+    const { marks, strokes, regions } = this.page.store.state;
+    const complete = regions.filter((region) => region.class === COMPLETE_CLASS).length;
+    const nuclei = marks.accepted + marks.added;
+    const rejected = marks.rejected + marks.replaced;
+    const all = nuclei + rejected + strokes.length + complete;
+    return { nuclei, rejected, strokes: strokes.length, complete, all };
+  }
+
+  /** Says how many marks there are, and what can be done with them. */
+  show() {
+    const { nuclei, rejected, strokes, complete, all } = this.#counts;
+    const parts = [];
+    if (nuclei > 0) parts.push(`${formatCount(nuclei)} accepted or added`);
+    if (rejected > 0) parts.push(`${formatCount(rejected)} rejected`);
+    if (strokes > 0) parts.push(`${formatCount(strokes)} painted`);
+    if (complete > 0) parts.push(`${formatCount(complete)} complete`);
+    const marks = all === 1 ? "1 mark" : `${formatCount(all)} marks`;
+    elements.markCounts.textContent = all === 0 ? "No marks yet." : `${marks}: ${parts.join(", ")}.`;
+    elements.teach.disabled = all === 0;
+    elements.saveMarks.disabled = all === 0;
+    elements.keepAside.disabled = all < LEAST_MARKS_TO_KEEP_ASIDE;
+    this.#showClasses();
+  }
+
+  #showClasses() {
+    const { paintTool } = this.page;
+    const names = [NUCLEUS, BACKGROUND, ...this.types];
+    const options = [...names, NEW_TYPE].map((name) => {
+      const option = document.createElement("option");
+      option.value = name;
+      option.textContent =
+        name === NEW_TYPE
+          ? "New type of nuclei…"
+          : name === NUCLEUS
+            ? "Nucleus"
+            : name === BACKGROUND
+              ? "No nucleus"
+              : name;
+      return option;
+    });
+    elements.paintClass.replaceChildren(...options);
+    elements.paintClass.value = names.includes(paintTool.class) ? paintTool.class : NUCLEUS;
+  }
+
+  #classChosen() {
+    const { value } = elements.paintClass;
+    elements.newType.hidden = value !== NEW_TYPE;
+    if (value === NEW_TYPE) {
+      elements.typeName.focus();
+      return;
+    }
+    this.setClass(value);
+  }
+
+  /** Paints another class from now on. @param {string} name */
+  setClass(name) {
+    const { paintTool, tools } = this.page;
+    paintTool.class = name;
+    elements.newType.hidden = true;
+    this.#showClasses();
+    tools.useGuest(paintTool);
+  }
+
+  /** Nucleus and background in turn. */
+  switchClass() {
+    this.setClass(this.page.paintTool.class === BACKGROUND ? NUCLEUS : BACKGROUND);
+  }
+
+  #addType() {
+    const name = elements.typeName.value.trim();
+    if (RESERVED.includes(name.toLowerCase())) {
+      this.page.showStatus("Write the name of a type of nuclei, for example lymphocyte.");
+      return;
+    }
+    const known = this.types.find((type) => type.toLowerCase() === name.toLowerCase());
+    if (!known && name.toLowerCase() !== NUCLEUS) this.#named.push(name);
+    elements.typeName.value = "";
+    this.setClass(name.toLowerCase() === NUCLEUS ? NUCLEUS : (known ?? name));
+  }
+
+  /** Says that every nucleus in the view is marked right. */
+  #completeView() {
+    const { page } = this;
+    if (!page.canvasView.hasResult[MAIN]) {
+      page.showStatus("Segment first; then correct what is wrong in the view.");
+      return;
+    }
+    const polygons = [[visibleRectangle(page)]];
+    const number = this.#counts.complete + 1;
+    try {
+      page.clearError();
+      const region = { name: `Complete ${number}`, polygons, class: COMPLETE_CLASS };
+      page.store.apply({ "add-region": region });
+      page.showStatus("What is in the view and no nucleus is background now. Undo takes it back.");
+    } catch (error) {
+      page.showError(error);
+    }
+  }
+
+  async #saveMarks() {
+    const { page } = this;
+    try {
+      page.clearError();
+      await page.reviewSync.update();
+      const { id } = await this.#model();
+      const bytes = await page.engine.call("marksFile", MAIN, id, page.mpp);
+      saveFile(bytes, `${page.opener.name}.marks.geojson`, "application/geo+json");
+    } catch (error) {
+      page.showError(error);
+    }
+  }
+
+  // ---- Teaching
+
+  /** The model in use. */
+  async #model() {
+    const { facts } = await this.page.models.version(this.page.selectedSetting);
+    return facts;
+  }
+
+  /** Teaches the model in use what was marked. */
+  async teach() {
+    const { page } = this;
+    await page.tasks.runUserTask(async (check) => {
+      this.isRunning = true;
+      try {
+        await this.#run(check);
+      } finally {
+        this.isRunning = false;
+      }
+    });
+  }
+
+  /** @param {() => void} check */
+  async #run(check) {
+    const { page } = this;
+    if (page.canvasView.width === 0) throw new Error("Open an image and mark something first.");
+    if (page.isSlide && page.mpp === 0) throw new Error(NO_MPP);
+    const startedAt = performance.now();
+    await this.#drop();
+    showProgress(0, "Looking at the marks…");
+    await page.reviewSync.update();
+    // It downloads while the marks are read.
+    const loading = teachModule();
+    loading.catch(() => {});
+    const task = await this.#task(check);
+    check();
+    await loading;
+    showProgress(0, "Teaching…");
+    const learningAt = performance.now();
+    const onStep = (/** @type {TeachStep} */ { done, total, loss }) => {
+      check();
+      const fraction = done / total;
+      const text = `Teaching: step ${done} of ${total}, loss ${loss.toFixed(3)}`;
+      showProgress(fraction, text, remainingMs(learningAt, fraction));
+    };
+    const marks = this.#counts.all;
+    const { weights, outcome } = await teachInWorkers(task, page.engine.blockWorkers, onStep);
+    check();
+    const facts = await page.engine.callJson("addTaught", weights, outcome);
+    const ms = performance.now() - startedAt;
+    this.taught = { facts, outcome: JSON.parse(outcome), marks, ms };
+    showProgress(0, "Looking at the result…");
+    await page.compare.showTaught("taught", facts, check);
+    await this.#showTaught();
+  }
+
+  /** Everything that workers need. @param {() => void} check */
+  async #task(check) {
+    const { page } = this;
+    if (!(await page.engine.call("hasTissue"))) {
+      const pictures = await teachTissue();
+      check();
+      for (const picture of pictures) await page.engine.call("addTissue", picture);
+    }
+    const { id } = await this.#model();
+    const isKept = elements.keepAside.checked && !elements.keepAside.disabled;
+    const settings = {
+      name: page.opener.name,
+      sha256: "",
+      heldBack: isKept ? KEPT_ASIDE : 0,
+    };
+    return page.engine.call("prepareTask", MAIN, id, page.mpp, JSON.stringify(settings));
+  }
+
+  /** What was taught, in numbers. */
+  async #showTaught() {
+    const { page, taught } = this;
+    if (!taught) return;
+    const { learned, held_back: keptAside } = taught.outcome;
+    const sentences = [agreementText("Your marks", learned)];
+    if (keptAside.marks > 0) sentences.push(agreementText("Marks kept aside", keptAside));
+    const before = await this.#ownNuclei(MAIN);
+    const after = await this.#ownNuclei(COMPARISON);
+    if (before !== undefined && after !== undefined) {
+      const where = page.isSlide ? " in the view" : "";
+      sentences.push(`It finds ${formatNuclei(after)}${where}, before ${formatCount(before)}.`);
+    }
+    const isWorse = keptAside.marks > 0 && keptAside.after < keptAside.before;
+    if (isWorse) sentences.push("It is worse on the marks kept aside: better discard it.");
+    sentences.push(`Taught in ${Math.max(1, Math.round(taught.ms / 1000))} s.`);
+    elements.taughtText.textContent = sentences.join(" ");
+    elements.taught.hidden = false;
+    elements.keepTaught.classList.toggle("primary", !isWorse);
+    elements.discardTaught.classList.toggle("primary", isWorse);
+    page.showStatus("Left of the line: before. Right: taught. Keep or discard it under Teach.");
+    (isWorse ? elements.discardTaught : elements.keepTaught).focus({ preventScroll: true });
+    elements.taught.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Nuclei of the network alone in what is compared. @param {number} slot */
+  async #ownNuclei(slot) {
+    const { canvasView, engine, isSlide } = this.page;
+    const { viewport, canvas, width, height } = canvasView;
+    const [left, top] = isSlide ? viewport.toImage(0, 0) : [0, 0];
+    const [right, bottom] = isSlide
+      ? viewport.toImage(canvas.width, canvas.height)
+      : [width, height];
+    return engine.call("ownNucleiIn", slot, left, top, right, bottom).catch(() => undefined);
+  }
+
+  /** Uses what was taught from now on, as a version. */
+  async keep() {
+    const { page, taught } = this;
+    if (!taught) return;
+    this.taught = undefined;
+    elements.taught.hidden = true;
+    await page.compare.closeTaught();
+    await page.versions.add(taught);
+    elements.teach.focus();
+  }
+
+  /** Stays with the network as it was. */
+  async discard() {
+    await this.#drop();
+    this.page.showStatus("Discarded. The network is as it was, and the marks are still there.");
+    elements.teach.focus();
+  }
+
+  async #drop() {
+    const { page, taught } = this;
+    if (!taught) return;
+    this.taught = undefined;
+    elements.taught.hidden = true;
+    await page.compare.closeTaught();
+    await page.engine.call("dropModel", taught.facts.id);
+  }
+
+  #imageChanged() {
+    this.#named = [];
+    void this.#drop();
+  }
+}
+
+/**
+ * Large marks are looked at in parts, so that there are more places than marks.
+ * @param {string} which
+ * @param {MarkAgreement} agreement
+ */
+function agreementText(which, { marks, before, after }) {
+  const places = marks === 1 ? "1 place" : `${formatCount(marks)} places`;
+  return `${which}: right at ${after} of ${places}, before at ${before}.`;
+}
