@@ -266,9 +266,9 @@ impl AppState {
         match result {
             Ok(taught) => {
                 self.status = format!(
-                    "Taught in {:.1} s. {} Keep it or discard it.",
+                    "Taught in {:.1} s from {}; keep it or discard it.",
                     taught.seconds,
-                    taught.sentences().join(" ")
+                    counted(taught.marks, "mark", "marks")
                 );
                 self.teaching.taught = Some(*taught);
             }

@@ -216,8 +216,14 @@ fn versions_survive_until_they_are_removed_or_forgotten() {
     assert!(app.status.contains("version 2 of the model"), "{}", app.status);
     assert_eq!((app.model.fingerprint(), app.version()), (second, Some(2)));
     assert_eq!(stroke_count(&app), 2);
+    run(&mut app, "\"wait\"");
+    assert!(app.counts().is_some_and(|count| count.segmented_px > 0.0), "its nuclei too");
+    assert_eq!(app.older_note(), None);
     run(&mut app, "{\"version\":0}");
     assert_eq!(app.model.fingerprint(), first);
+    // The same marks teach the same model, which is a version already.
+    run(&mut app, &format!("{TEACH}\n\"keep-taught\"\n\"wait\""));
+    assert_eq!((app.versions().len(), app.version()), (2, Some(1)));
     run(&mut app, "{\"version\":1}");
     assert_eq!(app.model.fingerprint(), middle);
     let saved = work.path("mine.safetensors");

@@ -117,7 +117,8 @@ impl ModelVersions {
     }
 
     /// Adds a version. The first one keeps the model that it was taught from too: `setting`, and
-    /// `unpruned`, from which that removes filters.
+    /// `unpruned`, from which that removes filters. A model that is there already stays the version
+    /// that it is.
     pub(super) fn add(
         &mut self,
         setting: &ModelSetting,
@@ -126,6 +127,11 @@ impl ModelVersions {
         model: &Model,
         files: &mut VersionFiles<'_>,
     ) -> Result<u32> {
+        let is_same = |known: &&ModelVersion| known.fingerprint == version.fingerprint;
+        if let Some(same) = self.versions.iter().find(is_same) {
+            // The same marks taught the same model the same.
+            return Ok(same.number);
+        }
         self.check_room()?;
         let number = self.last + 1;
         let bytes = model.to_bytes(Precision::F32)?;

@@ -58,6 +58,22 @@ pub fn show(make_state: impl FnOnce(Wake) -> Result<AppState>) -> Result<()> {
     app.error.map_or(Ok(()), Err)
 }
 
+/// The panel's context, with fonts that have arrows and squares too.
+fn panel_context() -> egui::Context {
+    let mut fonts = egui::FontDefinitions::default();
+    let monospaced = fonts.families.get(&egui::FontFamily::Monospace).cloned().unwrap_or_default();
+    if let Some(names) = fonts.families.get_mut(&egui::FontFamily::Proportional) {
+        for name in monospaced {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    let context = egui::Context::default();
+    context.set_fonts(fonts);
+    context
+}
+
 /// The window and what draws in it.
 struct OpenWindow {
     window: Arc<Window>,
@@ -81,8 +97,7 @@ impl OpenWindow {
         let surface = WindowSurface::open(&window)?;
         let viewport_id = egui::ViewportId::ROOT;
         let theme = window.theme();
-        let egui =
-            EguiState::new(egui::Context::default(), viewport_id, &window, None, theme, None);
+        let egui = EguiState::new(panel_context(), viewport_id, &window, None, theme, None);
         Ok(Self {
             window,
             surface,

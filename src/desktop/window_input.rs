@@ -100,7 +100,8 @@ impl Brush {
     /// Changes between nucleus and background.
     fn exchange(&mut self) {
         let is_background = self.class == BACKGROUND;
-        self.class = if is_background { NUCLEUS } else { BACKGROUND }.to_owned();
+        let other = if is_background { NUCLEUS } else { BACKGROUND };
+        other.clone_into(&mut self.class);
     }
 
     fn widen(&mut self, factor: f64) {
