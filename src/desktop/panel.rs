@@ -1,8 +1,8 @@
 //! The panel beside the image: document, segmentation, model, layers. It only returns commands.
 
 use egui::{
-    Button, Color32, DragValue, ProgressBar, Response, RichText, ScrollArea, Slider, TextEdit,
-    TextStyle, Ui,
+    Button, Checkbox, Color32, DragValue, ProgressBar, Response, RichText, ScrollArea, Slider,
+    TextEdit, TextStyle, Ui,
 };
 
 use super::app_state::{AppState, JobProgress, file_name};
@@ -25,7 +25,9 @@ const MAX_PRUNING_RATIO: f64 = 0.9;
 /// Height of the list of files, points.
 const LIST_HEIGHT: f32 = 160.0;
 /// Field of a region's name, points.
-const REGION_NAME_SIZE: [f32; 2] = [110.0, 20.0];
+const REGION_NAME_SIZE: [f32; 2] = [90.0, 20.0];
+/// Narrowest column of the list of regions, points: all of them fit the panel.
+const REGION_COLUMN_WIDTH: f32 = 16.0;
 /// Text that explains, points.
 pub(super) const SMALL_TEXT: f32 = 11.5;
 const ALERT_COLOUR: Color32 = Color32::from_rgb(235, 90, 80);
@@ -196,7 +198,8 @@ fn regions_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mu
         small_label(ui, "Regions: draw them with the tools, or drop GeoJSON on the window.");
         return;
     }
-    egui::Grid::new("regions").striped(true).num_columns(5).show(ui, |ui| {
+    let list = egui::Grid::new("regions").striped(true).num_columns(5);
+    list.min_col_width(REGION_COLUMN_WIDTH).show(ui, |ui| {
         for heading in ["Region", "nuclei", "per mm²"] {
             small_label(ui, heading);
         }
@@ -220,8 +223,8 @@ fn regions_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mu
             ui.label(density.map_or("–".to_owned(), |density| format!("{density:.0}")));
             let of_state = state.regions.get(&region.id);
             let mut is_complete = of_state.is_some_and(NamedRegion::is_complete);
-            let switch = ui.checkbox(&mut is_complete, "").on_hover_text(COMPLETE_HELP);
-            if switch.changed() {
+            let switch = ui.add(Checkbox::without_text(&mut is_complete));
+            if switch.on_hover_text(COMPLETE_HELP).changed() {
                 commands.push(if is_complete {
                     Command::RegionComplete(region.id)
                 } else {
