@@ -426,7 +426,7 @@ mod tests {
         let line = [(10.0, 10.0), (30.0, 12.0), (31.0, 12.0), (60.0, 20.0)];
         let Some(Command::Stroke { class, width_um, points }) = drawn(&mut input, &app, &line)
         else {
-            panic!("no stroke");
+            unreachable!("a stroke");
         };
         assert_eq!((class.as_str(), width_um, points.len()), ("nucleus", 2.0, 3));
         let dot = drawn(&mut input, &app, &line[..1]);
