@@ -35,13 +35,14 @@ const OLDER_COLOUR: Color32 = Color32::from_rgb(240, 190, 90);
 const KEY_HELP: &str = "Arrows move, + and − zoom, 0 shows all. Enter segments the view, \
     Shift+Enter all, Esc stops. A accepts, X rejects, T takes back, Shift+click selects more, J \
     merges, N goes to the next uncertain nucleus, Shift+N back. Ctrl+Z undoes, Ctrl+Y does again. \
-    P paints, again for the other class, [ and ] change the width. L teaches; W shows what the taught model finds, K keeps \
-    it, D discards it. Page down and up: next and previous file. Ctrl+E exports, O outlines, F \
-    fill, H probability. Drop slides, a folder or a model on the window.";
-const TEACH_HELP: &str = "Paint what is background and what is nucleus where the model is wrong, or \
-    accept, reject and draw nuclei; a few marks do. What nobody marked is unknown.";
-const COMPLETE_HELP: &str = "Every nucleus in the region is marked or found: whatever else is in it \
-    is background.";
+    P paints, again for the other class, [ and ] change the width. L teaches; W shows what the \
+    taught model finds, K keeps it, D discards it. Page down and up: next and previous file. \
+    Ctrl+E exports, O outlines, F fill, H probability. Drop slides, a folder or a model on the \
+    window.";
+const TEACH_HELP: &str = "Paint what is background and what is nucleus where the model is wrong, \
+    or accept, reject and draw nuclei; a few marks do. What nobody marked is unknown.";
+const COMPLETE_HELP: &str = "Every nucleus in the region is marked or found: whatever else is in \
+    it is background.";
 const STAIN_HELP: &str = "Colours paler or stronger than those that the model learned from are \
     brought into their range for the model. The picture and the measurements keep theirs.";
 /// Field of the name of a new class, points.

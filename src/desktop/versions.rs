@@ -169,8 +169,8 @@ impl ModelVersions {
         Ok(())
     }
 
-    /// The versions that are kept of an image, and their models. A version whose file is broken is left out, and `problems` says so. `program` is the model of
-    /// the program.
+    /// The versions that are kept of an image, and their models. A version whose file is broken is
+    /// left out, and `problems` says so. `program` is the model of the program.
     ///
     /// # Errors
     /// [`Error::Malformed`] for a list that cannot be read.
