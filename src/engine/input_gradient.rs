@@ -20,7 +20,7 @@ use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 use super::batch::PATCH_BATCH;
 use super::convolution::Convolution;
-use super::kernel::multiply_add;
+use super::kernel::{has_32_registers, multiply_add};
 use super::packed::{FilterGroup, PackedFilters, Parallelism};
 
 /// Filters whose outputs are read for all input positions before the next filters are: as many
@@ -94,7 +94,7 @@ impl WithSimd for ConvInputGrad<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if S::REGISTER_COUNT >= 32 {
+        if has_32_registers::<S>() {
             self.all_groups::<S, 2>(simd);
         } else {
             self.all_groups::<S, 1>(simd);

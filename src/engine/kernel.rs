@@ -75,12 +75,19 @@ impl WithSimd for ForwardTask<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         // Sixteen accumulators fit beside the operands only where there are 32 registers.
-        if S::REGISTER_COUNT >= 32 {
+        if has_32_registers::<S>() {
             all_groups::<S, 2>(simd, self.sums, self.target);
         } else {
             all_groups::<S, 1>(simd, self.sums, self.target);
         }
     }
+}
+
+/// Whether 32 vectors fit into registers. Those of wasm are as many as one likes, but browsers map
+/// them to the processor's: sixteen on x86-64.
+#[inline(always)]
+pub(super) fn has_32_registers<S: Simd>() -> bool {
+    S::REGISTER_COUNT >= 32 && cfg!(not(target_arch = "wasm32"))
 }
 
 /// `VECTORS` vectors of outputs are computed at a time.

@@ -14,7 +14,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::kernel::{OutputRun, madd};
+use super::kernel::{OutputRun, has_32_registers, madd};
 
 /// Filters whose sums are taken together.
 pub(super) const FILTERS: usize = 4;
@@ -70,7 +70,7 @@ impl WeightGradTask<'_, '_> {
     #[inline(always)]
     fn all_taps<S: Simd, const M: usize>(&mut self, simd: S, filter: usize) {
         // Twenty-four sums fit beside the operands only where there are 32 registers.
-        let widest = if S::REGISTER_COUNT >= 32 { 6 } else { 2 };
+        let widest = if has_32_registers::<S>() { 6 } else { 2 };
         let count = self.gradient.taps.len();
         let mut tap = 0;
         while tap < count {

@@ -46,7 +46,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::super::dense::{PlaneSize, Planes};
-use super::super::kernel::multiply_add;
+use super::super::kernel::{has_32_registers, multiply_add};
 use super::transform::{self, PIECE, PRODUCTS, TILE, WINDOW};
 use crate::model::{DenseConv, Model};
 
@@ -309,7 +309,7 @@ impl<K: Sink> WithSimd for LayerTask<'_, K> {
                         tile_stride,
                         tiles: strip.tiles(),
                     };
-                    if S::REGISTER_COUNT >= 32 {
+                    if has_32_registers::<S>() {
                         sums.compute::<S, 2>(simd, products);
                     } else {
                         sums.compute::<S, 1>(simd, products);
