@@ -17,16 +17,13 @@ use super::output_files::check_outputs;
 use super::segment::is_slide;
 use super::train::save_or_rescue;
 use crate::dataset::{LabelMark, PIXEL_SIZES_UM, SparseLabels, UNKNOWN, tissue_crops};
-use crate::engine::Block;
 use crate::error::{Error, ErrorContext as _, Result, counted, listed};
 use crate::instances::label_nuclei;
 use crate::metrics::{PixelCounts, PixelScores, match_objects};
 use crate::model::{InstanceParameters, Model, sha256_hex};
 use crate::picture::read_picture;
 use crate::platform::{read_file, seconds};
-use crate::raster::{
-    DecodeLimits, Padding, RgbImage, StainLut, StainMatching, StainMode, StainStatistics,
-};
+use crate::raster::{DecodeLimits, StainMatching, StainMode};
 use crate::review::{MarkedImage, with_types_of};
 use crate::slide::{FileSource, SlideReader};
 use crate::train::{
@@ -163,14 +160,8 @@ impl LabelArguments {
         // The stain is that of the whole slide, as 'slide segment' measures it.
         let setup = SlideSetup::of_slide(&reader.slide, model_mpp, settings)?;
         let job = setup.complete(&reader, stop_flag())?;
-        let sampling = Sampling::new(&reader.slide, mpp_um, model_mpp)?;
-        let mut marked = planned(labels, &sampling, mpp_um, path, output)?;
-        for block in marked.blocks() {
-            let rect = sampling.needs(block);
-            let pixels = reader.region(sampling.level, rect.x, rect.y, rect.width, rect.height)?;
-            let image = sampling.apply(pixels, block)?;
-            marked.add_pixels(with_colours(image, job.stain_lut()));
-        }
+        let mut marked = planned(labels, job.sampling(), mpp_um, path, output)?;
+        marked.read_pixels(&reader, &job)?;
         Ok(marked)
     }
 
@@ -199,18 +190,8 @@ impl LabelArguments {
         let size = (picture.image.width(), picture.image.height());
         let sampling = Sampling::of_image(size, mpp_um, model_mpp)?;
         let mut marked = planned(labels, &sampling, mpp_um, path, output)?;
-        let (width, height) = (sampling.width(), sampling.height());
-        let everything = Block { row: 0, column: 0, width, height };
-        let mut whole = sampling.apply(picture.image, everything)?;
         // The stain is that of the whole image, as 'segment' measures it.
-        let stain_lut = stain.lut(StainStatistics::of([&whole]));
-        if let Some(padding) = Padding::of(&whole) {
-            whole = padding.filled(&whole);
-        }
-        for Block { row, column, width, height } in marked.blocks() {
-            let image = whole.crop(row, column, width, height);
-            marked.add_pixels(with_colours(image, stain_lut.as_ref()));
-        }
+        marked.add_pixels_of(picture.image, &sampling, stain)?;
         marked.sha256 = sha256_hex(&bytes);
         Ok(marked)
     }
@@ -240,13 +221,6 @@ fn planned(
         ));
     }
     Ok(marked)
-}
-
-fn with_colours(image: RgbImage, stain: Option<&StainLut>) -> RgbImage {
-    match stain {
-        Some(lut) => lut.apply(&image),
-        None => image,
-    }
 }
 
 /// What `finetune --labels` does.

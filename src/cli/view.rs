@@ -28,7 +28,9 @@ const MAX_SCRIPT_BYTES: u64 = 10_000_000;
   prunella view --script tour.jsonl
 
 A script runs recorded commands without a window; its lines are JSON, such as
-{\"segment\":\"view\"}, \"wait\" and {\"picture\":\"view.png\"}.")]
+{\"segment\":\"view\"}, \"wait\" and {\"picture\":\"view.png\"}. The model is taught by
+{\"stroke\":{\"class\":\"background\",\"width_um\":3,\"points\":[[40,60],[90,70]]}}, \"teach\", \"wait\"
+and \"keep-taught\" or \"discard-taught\".")]
 pub(super) struct WindowArguments {
     /// Slides or images by path or http(s) address, or folders of them: the first is opened, the
     /// others are listed. More can be dropped on the window.
@@ -48,12 +50,12 @@ pub(super) struct WindowArguments {
     /// Run a script, without a window.
     #[arg(long)]
     script: Option<PathBuf>,
-    /// Folder in which corrections, regions, settings and nuclei of each image are kept [default:
-    /// the
-    /// user's folder for data of programs; with --script nothing is kept].
+    /// Folder in which corrections, strokes, regions, settings, taught models and nuclei of each
+    /// image are kept [default: the user's folder for data of programs; with --script nothing is
+    /// kept].
     #[arg(long, value_name = "FOLDER", conflicts_with = "no_state")]
     state: Option<PathBuf>,
-    /// Neither read nor keep corrections, regions, settings and nuclei.
+    /// Neither read nor keep corrections, strokes, regions, settings, taught models and nuclei.
     #[arg(long)]
     no_state: bool,
 }
@@ -125,6 +127,15 @@ fn run_script(a: &WindowArguments, file: &Path, output: Output) -> Result<Comman
             "area_share": region.area_share(),
         }));
     }
+    let versions: Vec<u32> = app.versions().iter().map(|version| version.number).collect();
+    let taught = app.taught().map(|taught| {
+        json!({
+            "outcome": taught.outcome,
+            "nuclei": taught.nuclei,
+            "new_types": taught.new_types,
+            "marks": taught.marks,
+        })
+    });
     let scores = app.reference_scores().and_then(|(_, scores)| scores);
     let value = json!({
         "slide": app.name,
@@ -139,6 +150,11 @@ fn run_script(a: &WindowArguments, file: &Path, output: Output) -> Result<Comman
         "older_settings": app.older_note(),
         "regions": regions,
         "scores": scores.map(|scores| scores.scores),
+        "strokes": app.review().state().strokes.len(),
+        "model": app.model.fingerprint(),
+        "taught": taught,
+        "version": app.version(),
+        "versions": versions,
         "undo": app.review().undo_name(),
         "status": app.status,
         "commands": commands.len(),

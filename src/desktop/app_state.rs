@@ -21,6 +21,7 @@ use super::screenshot::screenshot;
 use super::segment_job::{JobKind, SavedTask, SegmentJob, SegmentTask, SegmenterCache};
 use super::selection::Selection;
 use super::state_store::{ResultFile, StateStore};
+use super::teaching::Teaching;
 use super::tile_loader::TileLoader;
 use super::{Wake, lock};
 use crate::engine::DeviceChoice;
@@ -91,10 +92,13 @@ impl NucleusCount {
 }
 
 /// Revisions of review and results, and the part that the screen shows.
-type ViewCountKey = (u64, u64, [f64; 4]);
+type ViewCountKey = (u64, ShownVersion, [f64; 4]);
+
+/// Version of the results that are shown, and whether they are those of a taught model.
+type ShownVersion = (u64, bool);
 
 /// Revisions of review and results, and what was counted in each region then.
-type CountedRegions = ((u64, u64), Vec<RegionCounts>);
+type CountedRegions = ((u64, ShownVersion), Vec<RegionCounts>);
 
 /// Everything but the window.
 pub struct AppState {
@@ -132,14 +136,17 @@ pub struct AppState {
     pub(super) revision: u64,
     pub(super) selection: Selection,
     pub(super) reference: Option<Reference>,
+    pub(super) teaching: Teaching,
     /// Unpruned models: of the program, and those of files by their fingerprint.
     models: BTreeMap<Option<String>, Arc<Model>>,
     view_count: RefCell<Option<(ViewCountKey, usize)>>,
     pub(super) region_counts: RefCell<Option<CountedRegions>>,
     model_setting: ModelSetting,
+    /// The model that was loaded from a file last: no kept version takes its place.
+    asked_model: Option<String>,
     model_fingerprint: String,
     settings: ResultSettings,
-    store: StateStore,
+    pub(super) store: StateStore,
     results: SharedResults,
     device_choice: DeviceChoice,
     segmenters: Arc<SegmenterCache>,
@@ -189,6 +196,7 @@ impl AppState {
             view_count: RefCell::default(),
             region_counts: RefCell::default(),
             model_setting: ModelSetting::default(),
+            asked_model: None,
             model_fingerprint,
             model,
             device_name: String::new(),
@@ -200,6 +208,7 @@ impl AppState {
             revision: 0,
             selection: Selection::default(),
             reference: None,
+            teaching: Teaching::default(),
             store,
             results: shared_results(),
             device_choice,
@@ -225,10 +234,10 @@ impl AppState {
         self.recording = Some(file);
     }
 
-    /// Whether a segmentation runs.
+    /// Whether a segmentation or teaching runs.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.job.is_some()
+        self.job.is_some() || self.teaching.is_busy()
     }
 
     /// Everything that a person has set about the image.
@@ -278,8 +287,11 @@ impl AppState {
     #[must_use]
     pub fn nuclei_in_view(&self) -> usize {
         let bounds = self.view.bounds();
-        let version = lock(&self.results).version();
-        let key = (self.revision, version, [bounds.left, bounds.top, bounds.right, bounds.bottom]);
+        let key = (
+            self.revision,
+            self.shown_version(),
+            [bounds.left, bounds.top, bounds.right, bounds.bottom],
+        );
         let mut cached = self.view_count.borrow_mut();
         match *cached {
             Some((of, count)) if of == key => count,
@@ -318,8 +330,37 @@ impl AppState {
         })
     }
 
+    /// The results that count.
     pub(super) fn results(&self) -> &SharedResults {
         &self.results
+    }
+
+    /// The results that the screen shows: those that count, or those of a taught model that is
+    /// looked at.
+    pub(super) fn shown_results(&self) -> &SharedResults {
+        self.teaching.shown_results().unwrap_or(&self.results)
+    }
+
+    pub(super) fn shown_version(&self) -> ShownVersion {
+        (lock(self.shown_results()).version(), self.shows_taught())
+    }
+
+    pub(super) fn settings(&self) -> &ResultSettings {
+        &self.settings
+    }
+
+    pub(super) fn wake(&self) -> Wake {
+        Arc::clone(&self.wake)
+    }
+
+    /// The model of the program.
+    pub(super) fn program_model(&self) -> Arc<Model> {
+        Arc::clone(self.models.get(&None).unwrap_or(&self.model))
+    }
+
+    /// Adds a model that settings can name.
+    pub(super) fn add_model(&mut self, fingerprint: String, model: Arc<Model>) {
+        self.models.insert(Some(fingerprint), model);
     }
 
     /// Marks and regions as they are combined with nuclei.
@@ -339,12 +380,12 @@ impl AppState {
 
     /// Whether there is a nucleus, a block or a decision.
     pub(super) fn has_results(&self) -> bool {
-        !(lock(&self.results).is_empty() && self.review.state().marks.is_empty())
+        !(lock(self.shown_results()).is_empty() && self.review.state().marks.is_empty())
     }
 
     /// Calls a function with the nuclei and marks that are shown.
     pub(super) fn with_shown<T>(&self, take: impl FnOnce(ShownNuclei<'_>) -> T) -> T {
-        take(lock(&self.results).shown(self.review_at()))
+        take(lock(self.shown_results()).shown(self.review_at()))
     }
 
     /// The whole document, pixels of the finest level.
@@ -426,7 +467,10 @@ impl AppState {
                 self.set_display(DisplaySettings { palette: name.clone(), ..display })?;
             }
             Command::Segment(extent) => self.segment(extent)?,
-            Command::Cancel => self.cancel_job(),
+            Command::Cancel => {
+                self.cancel_job();
+                self.cancel_teaching();
+            }
             Command::Export(ref path) => self.export(path)?,
             Command::Wait => self.wait_for_job(),
             Command::Picture(ref path) => {
@@ -520,6 +564,7 @@ impl AppState {
         self.updates = vec![ScreenUpdate::Reset(document.size())];
         // Without a fingerprint nothing is kept of it.
         let fingerprint = fingerprint_of(location).unwrap_or_default();
+        self.begin_teaching(&fingerprint);
         self.document = Some(document);
         self.begin_review(&fingerprint)?;
         self.status = match (self.mpp_um(), self.document.as_deref()) {
@@ -578,13 +623,19 @@ impl AppState {
             state.pixel_size = now.pixel_size;
         }
         let mut facts = Vec::new();
-        if self.model_of(&state.model).is_err() || self.model_setting.loaded != state.model.loaded {
+        if !self.can_restore(&state.model) {
             state.model = self.model_setting.clone();
         } else if state.model != self.model_setting {
-            facts.push(format!("{} % of the filters removed", state.model.ratio));
+            match self.teaching.versions().number_of(&state.model) {
+                Some(number) if number > 0 => facts.push(format!("version {number} of the model")),
+                _ => facts.push(format!("{} % of the filters removed", state.model.ratio)),
+            }
         }
         if !state.marks.is_empty() {
             facts.push(counted(state.marks.len(), "decision", "decisions"));
+        }
+        if !state.strokes.is_empty() {
+            facts.push(counted(state.strokes.len(), "stroke", "strokes"));
         }
         if !state.regions.is_empty() {
             facts.push(counted(state.regions.len(), "region", "regions"));
@@ -611,6 +662,15 @@ impl AppState {
         self.review = Review::new(state);
         self.revision += 1;
         self.follow_review();
+    }
+
+    /// Whether a kept state can bring its model: one of the same file or program as the one in use,
+    /// or a version that was taught on the image, unless a file was asked for.
+    fn can_restore(&self, setting: &ModelSetting) -> bool {
+        let is_same = self.model_setting.loaded == setting.loaded;
+        let is_asked = self.asked_model.is_some() && self.model_setting.loaded == self.asked_model;
+        let is_version = self.teaching.versions().hold(setting) && !is_asked;
+        (is_same || is_version) && self.model_of(setting).is_ok()
     }
 
     fn state_what_is_restored(&mut self, lacks_nuclei: bool) {
@@ -700,10 +760,15 @@ impl AppState {
         self.store.forget(&fingerprint)?;
         self.keeps_result = false;
         self.saved_result = None;
+        let versions = self.teaching.versions();
+        let loaded = match versions.number_of(&self.model_setting) {
+            Some(number) if number > 0 => versions.setting(0)?.loaded,
+            _ => self.model_setting.loaded.clone(),
+        };
+        self.begin_teaching(&fingerprint);
         // Another image would keep these.
         self.review.apply(ReviewCommand::Threshold(None))?;
         self.review.apply(ReviewCommand::KeepStain(false))?;
-        let loaded = self.model_setting.loaded.clone();
         let setting = ModelSetting { loaded, ..ModelSetting::default() };
         self.review.apply(ReviewCommand::Model(setting))?;
         self.begin_review(&fingerprint)?;
@@ -712,7 +777,7 @@ impl AppState {
     }
 
     /// Of the open document; empty if there is none.
-    fn fingerprint(&self) -> &str {
+    pub(super) fn fingerprint(&self) -> &str {
         self.review.state().document.as_ref().map_or("", |document| &document.hash)
     }
 
@@ -728,6 +793,8 @@ impl AppState {
         let state = self.review.state();
         let is_set = !state.marks.is_empty()
             || !state.regions.is_empty()
+            || !state.strokes.is_empty()
+            || !self.teaching.versions().is_empty()
             || state.threshold.is_some()
             || state.keep_stain
             || (self.keeps_result && state.results[0].is_some())
@@ -764,6 +831,7 @@ impl AppState {
         let model = Arc::new(Model::load(path)?);
         let loaded = Some(model.fingerprint());
         self.models.insert(loaded.clone(), model);
+        self.asked_model.clone_from(&loaded);
         self.change(ReviewCommand::Model(ModelSetting { loaded, ..ModelSetting::default() }))?;
         if self.review.state().threshold.is_some() {
             // A threshold belongs to its model.
@@ -773,7 +841,7 @@ impl AppState {
     }
 
     /// The model that a setting asks for.
-    fn model_of(&self, setting: &ModelSetting) -> Result<Arc<Model>> {
+    pub(super) fn model_of(&self, setting: &ModelSetting) -> Result<Arc<Model>> {
         let unpruned = self.models.get(&setting.loaded);
         let unpruned = unpruned.ok_or_else(|| Error::invalid("The model is not loaded"))?;
         if setting.ratio == 0.0 {
@@ -784,7 +852,7 @@ impl AppState {
     }
 
     /// Makes model and result those that the review asks for.
-    fn follow_review(&mut self) {
+    pub(super) fn follow_review(&mut self) {
         let wanted = self.review.state().model.clone();
         if wanted != self.model_setting {
             match self.model_of(&wanted) {
@@ -826,9 +894,9 @@ impl AppState {
     }
 
     /// Has the tiles of results drawn again; what the screen has stays until then.
-    fn redraw_results(&mut self) {
+    pub(super) fn redraw_results(&mut self) {
         if let Some(document) = &self.document {
-            let results = Arc::clone(&self.results);
+            let results = Arc::clone(self.shown_results());
             self.tile_loader.set_document(Arc::clone(document), results, self.snapshot());
         }
         self.current_results.clear();
@@ -838,7 +906,7 @@ impl AppState {
         }
     }
 
-    fn cancel_job(&mut self) {
+    pub(super) fn cancel_job(&mut self) {
         // Blocks that were finished meanwhile are kept.
         self.poll();
         self.current_results.clear();
@@ -863,10 +931,10 @@ impl AppState {
     }
 
     fn segment(&mut self, extent: SegmentExtent) -> Result<()> {
-        let Some(document) = self.document.clone() else {
+        let Some(document) = &self.document else {
             return Err(Error::invalid("Nothing is open yet"));
         };
-        if self.mpp_um().is_none() && matches!(&*document, Document::Slide { .. }) {
+        if self.mpp_um().is_none() && matches!(&**document, Document::Slide { .. }) {
             return Err(Error::invalid(
                 "The pixel size is not known; state it first (micrometres)",
             ));
@@ -877,26 +945,36 @@ impl AppState {
             SegmentExtent::Slide => whole,
             SegmentExtent::View => self.view.bounds().intersection(&whole),
         };
-        let parameters = InstanceParameters {
-            threshold: self.settings.threshold,
-            ..self.model.card().instances
-        };
-        let task = SegmentTask {
-            document,
-            model: Arc::clone(&self.model),
-            settings: self.settings.clone(),
-            parameters,
-            choice: self.device_choice,
-            segmenters: Arc::clone(&self.segmenters),
-            bounds,
-            saved: self.saved_task(),
-        };
+        let Some(task) = self.segment_task() else { return Ok(()) };
+        let task = SegmentTask { bounds, ..task };
         self.keeps_result = true;
         self.progress = Some(JobProgress::default());
         "Segmenting…".clone_into(&mut self.status);
         let job = SegmentJob::start(task, Arc::clone(&self.results), Arc::clone(&self.wake));
         self.job = Some(job);
         Ok(())
+    }
+
+    /// Segments what the screen shows.
+    pub(super) fn segment_view(&mut self) -> Result<()> {
+        self.segment(SegmentExtent::View)
+    }
+
+    /// The whole document with the model and settings in use.
+    pub(super) fn segment_task(&self) -> Option<SegmentTask> {
+        Some(SegmentTask {
+            document: Arc::clone(self.document.as_ref()?),
+            model: Arc::clone(&self.model),
+            settings: self.settings.clone(),
+            parameters: InstanceParameters {
+                threshold: self.settings.threshold,
+                ..self.model.card().instances
+            },
+            choice: self.device_choice,
+            segmenters: Arc::clone(&self.segmenters),
+            bounds: self.whole(),
+            saved: self.saved_task(),
+        })
     }
 
     fn measure(&mut self, ends: Option<[[f64; 2]; 2]>) {
@@ -971,6 +1049,8 @@ fn uses_points_of_the_screen(command: &Command) -> bool {
         | Command::Merge(_)
         | Command::Next
         | Command::Previous
+        | Command::Teach(_)
+        | Command::KeepTaught
         | Command::Segment(_) => true,
         Command::Reference(path) => path.is_some(),
         _ => false,

@@ -21,6 +21,25 @@ pub enum SegmentExtent {
     Slide,
 }
 
+/// What a person may change of how a model is taught; the rest is
+/// [`TeachRecipe::DEFAULT`](crate::train::TeachRecipe::DEFAULT).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct TeachSettings {
+    /// Steps of learning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Weight of pixels that nobody marked, where the model stays as it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<f64>,
+    /// Share of the marks, 0 to 0.5, that are kept aside and decide when to stop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_back: Option<f64>,
+    /// Decides the order of the marks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
 /// One action. Positions are screen pixels unless stated otherwise. Names of variants and fields
 /// are the words of scripts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,6 +99,12 @@ pub enum Command {
     Split { object: Option<ScreenPoint>, stroke: Vec<[f64; 2]> },
     /// One outline around the nuclei at points of the screen; of none, around the selected ones.
     Merge(Vec<ScreenPoint>),
+    /// Paints a line that says what is under it: `background`, `nucleus` or a type of nuclei. The
+    /// points are pixels of the finest level; one alone is a dot.
+    Stroke { class: String, width_um: f64, points: Vec<[f64; 2]> },
+    /// Removes the painted line at a point, else takes back the decision there; pixels of the
+    /// finest level.
+    Erase([f64; 2]),
     /// Takes back the last change of marks, regions, threshold, pixel size or model.
     Undo,
     /// Does again what was undone last.
@@ -90,6 +115,28 @@ pub enum Command {
     RenameRegion { id: u32, name: String },
     /// Removes a region, by its number.
     RemoveRegion(u32),
+    /// Every nucleus in a region is marked, given by its number: what in it is none is background.
+    RegionComplete(u32),
+    /// Takes back that every nucleus in a region is marked.
+    RegionIncomplete(u32),
+    /// Writes everything that the model can be taught from as GeoJSON, which
+    /// `prunella finetune --labels` reads.
+    SaveMarks(PathBuf),
+    /// The model in use learns from the marks, in the background; none stands for the usual
+    /// settings. It stays in use until what came out is kept.
+    Teach(Option<TeachSettings>),
+    /// Whether the nuclei of the taught model are shown, before it is kept or discarded.
+    ShowTaught(bool),
+    /// Makes the taught model the one in use, as the next version.
+    KeepTaught,
+    /// Drops the taught model.
+    DiscardTaught,
+    /// Makes a version of the model the one in use; 0 is the one that was taught first.
+    Version(u32),
+    /// Removes a version of the model.
+    RemoveVersion(u32),
+    /// Writes the model in use as a file.
+    SaveModel(PathBuf),
     /// Reads regions from a file of outlines.
     OpenRegions(PathBuf),
     /// Writes the regions as GeoJSON.
@@ -121,11 +168,12 @@ pub enum Command {
     Layers { outline: f32, mask: f32, heat: f32 },
     /// Starts a segmentation in the background.
     Segment(SegmentExtent),
-    /// Stops the segmentation; finished blocks are kept.
+    /// Stops the segmentation, of which finished blocks are kept, and the teaching, which changes
+    /// nothing then.
     Cancel,
     /// Writes GeoJSON and CSV beside each other; the path's extension is replaced.
     Export(PathBuf),
-    /// Scripts only: waits for the segmentation.
+    /// Scripts only: waits for segmentation and teaching.
     Wait,
     /// Scripts only: writes what the screen shows as PNG.
     Picture(PathBuf),
@@ -145,13 +193,21 @@ pub fn script(text: &str) -> Result<Vec<Command>> {
         if commands.len() == MAX_COMMANDS {
             return Err(Error::limit(format!("The script has more than {MAX_COMMANDS} commands")));
         }
-        let command = serde_json::from_str(line).map_err(|e| {
+        let command = command(line).map_err(|e| {
             Error::malformed(format!("Line {number} of the script cannot be understood"))
                 .caused_by(e)
         })?;
         commands.push(command);
     }
     Ok(commands)
+}
+
+/// A command from its line. A word alone may stand for a command that can have a value.
+fn command(line: &str) -> serde_json::Result<Command> {
+    serde_json::from_str(line).or_else(|error| {
+        let word: String = serde_json::from_str(line).map_err(|_| error)?;
+        serde_json::from_value(serde_json::json!({ word: null }))
+    })
 }
 
 #[cfg(test)]
@@ -167,6 +223,7 @@ mod tests {
             Command::Wait,
             Command::Reject(Some(ScreenPoint { x: 3.0, y: 4.0 })),
             Command::Reject(None),
+            Command::Teach(Some(TeachSettings { steps: Some(4), ..TeachSettings::default() })),
         ];
         let lines = commands.each_ref().map(|c| serde_json::to_string(c).expect("line"));
         assert_eq!(
@@ -177,10 +234,13 @@ mod tests {
                 r#""wait""#,
                 r#"{"reject":{"x":3.0,"y":4.0}}"#,
                 r#"{"reject":null}"#,
+                r#"{"teach":{"steps":4}}"#,
             ]
         );
         let text = format!("# a tour\n\n{}\n", lines.join("\n"));
         assert_eq!(script(&text).expect("script"), commands);
+        let words = script("\"teach\"\n\"reject\"\n\"wait\"").expect("words");
+        assert_eq!(words, [Command::Teach(None), Command::Reject(None), Command::Wait]);
         let message = script("\"fit\"\n\"jump\"").expect_err("no such command").to_string();
         assert!(message.contains("Line 2"), "{message}");
     }

@@ -48,9 +48,10 @@ impl AppState {
             // Numbers of nuclei follow the blocks.
             self.refresh_selection();
         }
-        if self.is_busy() && needs_redraw {
+        if self.job.is_some() && needs_redraw {
             self.save_blocks();
         }
+        needs_redraw |= self.poll_teaching();
         self.check_store();
         for loaded in self.tile_loader.take_loaded() {
             needs_redraw = true;

@@ -12,6 +12,7 @@ mod file_list;
 mod outline_mesh;
 mod outlines;
 mod overlay;
+mod painting;
 mod panel;
 mod reference;
 mod regions;
@@ -21,7 +22,12 @@ mod screenshot;
 mod segment_job;
 mod selection;
 mod state_store;
+mod teaching;
+mod teaching_job;
+#[cfg(test)]
+mod teaching_tests;
 mod tile_loader;
+mod versions;
 mod window;
 mod window_input;
 mod window_surface;
@@ -29,11 +35,13 @@ mod window_surface;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use app_state::{AppState, JobProgress, NucleusCount, ScreenUpdate};
-pub use command::{Command, SegmentExtent, script};
+pub use command::{Command, SegmentExtent, TeachSettings, script};
 pub use file_list::FileList;
 pub use reference::ReferenceScores;
 pub use screenshot::screenshot;
 pub use state_store::{StateStore, data_folder};
+pub use teaching::{TaughtResult, TeachProgress};
+pub use versions::ModelVersion;
 pub use window::show;
 
 /// Called by background threads when [`AppState::poll`] has something to take.

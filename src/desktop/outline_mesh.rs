@@ -12,8 +12,12 @@ const ACROSS: u32 = 4;
 const FEATHER_PX: f32 = 0.5;
 /// Longest corner, widths of the line.
 const MAX_MITRE: f32 = 2.0;
-/// Corners of a dot.
+/// Corners of a small dot.
 const DOT_CORNERS: usize = 8;
+/// Corners of a large dot, and of the two round ends of a wide line together.
+const ROUND_CORNERS: usize = 32;
+/// Lines from this width on have round ends, and dots many corners, pixels.
+const ROUND_FROM_PX: f32 = 6.0;
 
 /// Triangles of lines given in pixels, `scale` of which make a point.
 pub(super) fn stroke_shape(strokes: &[OutlineStroke], scale: f64) -> Shape {
@@ -72,6 +76,10 @@ impl MeshBuilder {
                 self.push(x, y, colour);
             }
         }
+        if !is_closed && outer > ROUND_FROM_PX / 2.0 && points[0] != points[last - 1] {
+            self.add_end(points[0], points[1], inner, outer, colour);
+            self.add_end(points[last - 1], points[last - 2], inner, outer, colour);
+        }
         let joints = if is_closed { last } else { last - 1 };
         for i in 0..joints as u32 {
             let from = first_vertex + i * ACROSS;
@@ -87,19 +95,53 @@ impl MeshBuilder {
         let first = self.mesh.vertices.len() as u32;
         let (x, y) = (centre.x as f32, centre.y as f32);
         self.push(x, y, colour);
+        let corners = if outer > ROUND_FROM_PX / 2.0 { ROUND_CORNERS } else { DOT_CORNERS };
         for (radius, colour) in [(inner, colour), (outer, Color32::TRANSPARENT)] {
-            for corner in 0..DOT_CORNERS {
-                let angle = corner as f32 / DOT_CORNERS as f32 * std::f32::consts::TAU;
+            for corner in 0..corners {
+                let angle = corner as f32 / corners as f32 * std::f32::consts::TAU;
                 self.push(x + radius * angle.cos(), y + radius * angle.sin(), colour);
             }
         }
-        let corners = DOT_CORNERS as u32;
+        let corners = corners as u32;
         for corner in 0..corners {
             let next = (corner + 1) % corners;
             let (inner, outer) = (first + 1, first + 1 + corners);
             self.mesh.add_triangle(first, inner + corner, inner + next);
             self.mesh.add_triangle(inner + corner, inner + next, outer + corner);
             self.mesh.add_triangle(outer + corner, inner + next, outer + next);
+        }
+    }
+
+    /// Half a disc at the end of a line, away from its `next` point.
+    fn add_end(
+        &mut self,
+        end: ScreenPoint,
+        next: ScreenPoint,
+        inner: f32,
+        outer: f32,
+        colour: Color32,
+    ) {
+        let Some([across_x, across_y]) = unit_normal(end, next) else { return };
+        let first = self.mesh.vertices.len() as u32;
+        let (x, y) = (end.x as f32, end.y as f32);
+        self.push(x, y, colour);
+        let corners = ROUND_CORNERS / 2 + 1;
+        for (radius, colour) in [(inner, colour), (outer, Color32::TRANSPARENT)] {
+            for corner in 0..corners {
+                let angle = corner as f32 / (corners - 1) as f32 * std::f32::consts::PI;
+                let (sin, cos) = angle.sin_cos();
+                // From one side of the line over its end to the other.
+                let dx = across_x * cos - across_y * sin;
+                let dy = across_y * cos + across_x * sin;
+                self.push(x + radius * dx, y + radius * dy, colour);
+            }
+        }
+        let corners = corners as u32;
+        for corner in 0..corners - 1 {
+            let (inner, outer) = (first + 1 + corner, first + 1 + corners + corner);
+            self.mesh.add_triangle(first, inner, inner + 1);
+            self.mesh.add_triangle(inner, inner + 1, outer);
+            self.mesh.add_triangle(outer, inner + 1, outer + 1);
         }
     }
 
@@ -166,6 +208,24 @@ mod tests {
             let from_line = (distance - 20.0).abs();
             let is_edge = vertex.color == Color32::TRANSPARENT;
             assert!((from_line - if is_edge { 1.5 } else { 0.5 }).abs() < 0.1, "{from_line}");
+        }
+    }
+
+    #[test]
+    fn wide_lines_have_round_ends() {
+        let ends = [(20.0, 50.0), (80.0, 50.0)].map(|(x, y)| ScreenPoint { x, y });
+        let wide = OutlineStroke { width: 20.0, ..stroke(ends.to_vec()) };
+        let mesh = mesh_of(&[wide], 1.0);
+        let reach = |share: fn(&Vertex) -> f32| {
+            mesh.vertices
+                .iter()
+                .map(share)
+                .fold((f32::MAX, f32::MIN), |(low, high), value| (low.min(value), high.max(value)))
+        };
+        let (left, right) = reach(|vertex| vertex.pos.x);
+        let (top, bottom) = reach(|vertex| vertex.pos.y);
+        for (found, wanted) in [(left, 9.5), (right, 90.5), (top, 39.5), (bottom, 60.5)] {
+            assert!((found - wanted).abs() < 0.01, "{found} {wanted}");
         }
     }
 

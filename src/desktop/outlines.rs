@@ -1,6 +1,7 @@
 //! The outlines that the screen shows, as lines of the screen.
 
 use super::app_state::AppState;
+use super::painting::colour_of;
 use crate::model::NucleusType;
 use crate::raster::{Point, Polygon, Ring};
 use crate::review::{MarkStatus, ReviewedNuclei};
@@ -14,6 +15,10 @@ use crate::whole_slide::SlideNucleus;
 
 /// Objects whose larger side is shorter are dots, screen points.
 const MIN_SIDE: f64 = 4.0;
+/// Opacity of painted lines: the tissue below stays visible.
+const PAINT_OPACITY: f32 = 0.55;
+/// Narrowest painted line on the screen, points.
+const MIN_PAINT_WIDTH: f64 = 1.5;
 /// Distance between the corners of an outline, screen points.
 const MIN_STEP: f64 = 1.5;
 /// Side of the squares that hold one dot of the model at most, screen points.
@@ -64,7 +69,8 @@ pub(super) fn outline_strokes(app: &AppState, scale: f64) -> Vec<OutlineStroke> 
         });
     }
     // Casings first, so that none lies over a neighbour's line.
-    let mut strokes = scene.take();
+    let mut strokes = painted_strokes(app, scale);
+    strokes.extend(scene.take());
     scene.thinness = 1.0;
     scene.opacity = 1.0;
     for selected in &app.selection.objects {
@@ -84,6 +90,48 @@ pub(super) fn outline_strokes(app: &AppState, scale: f64) -> Vec<OutlineStroke> 
         strokes.extend(scene.take());
     }
     strokes
+}
+
+/// What was painted, as wide as it is.
+fn painted_strokes(app: &AppState, scale: f64) -> Vec<OutlineStroke> {
+    let strokes = &app.review.state().strokes;
+    if strokes.is_empty() {
+        return Vec::new();
+    }
+    let bounds = app.view.bounds();
+    let classes = app.painted_classes();
+    let mut shown = Vec::new();
+    for stroke in strokes.values().filter(|stroke| stroke.bounds().intersects(&bounds)) {
+        let points = stroke.points.iter().map(|point| app.view.to_screen(*point));
+        let width_px = stroke.width_px * app.view.scale();
+        shown.push(painted_stroke(points, width_px, colour_of(&stroke.class, &classes), scale));
+    }
+    shown
+}
+
+/// A painted line of the screen; widths are in pixels, `scale` of which make a point.
+pub(super) fn painted_stroke(
+    points: impl Iterator<Item = ScreenPoint>,
+    width_px: f64,
+    colour: [u8; 3],
+    scale: f64,
+) -> OutlineStroke {
+    let width = width_px.max(MIN_PAINT_WIDTH * scale);
+    OutlineStroke { points: apart(points, scale), colour, opacity: PAINT_OPACITY, width }
+}
+
+/// Points of a line without those that lie too near to the one before.
+fn apart(points: impl Iterator<Item = ScreenPoint>, scale: f64) -> Vec<ScreenPoint> {
+    let step = MIN_STEP * scale;
+    let mut kept: Vec<ScreenPoint> = Vec::new();
+    for point in points {
+        let is_apart =
+            |last: &ScreenPoint| (point.x - last.x).abs().max((point.y - last.y).abs()) >= step;
+        if kept.last().is_none_or(is_apart) {
+            kept.push(point);
+        }
+    }
+    kept
 }
 
 fn status_of(status: MarkStatus) -> OutlineStatus {
@@ -189,16 +237,8 @@ impl Scene<'_> {
     }
 
     fn add_ring(&mut self, ring: &Ring, look: OutlineLook) {
-        let step = MIN_STEP * self.scale;
-        let mut points: Vec<ScreenPoint> = Vec::with_capacity(ring.len() + 1);
-        for point in ring {
-            let point = self.view.to_screen(*point);
-            let is_apart =
-                |last: &ScreenPoint| (point.x - last.x).abs().max((point.y - last.y).abs()) >= step;
-            if points.last().is_none_or(is_apart) {
-                points.push(point);
-            }
-        }
+        let corners = ring.iter().map(|point| self.view.to_screen(*point));
+        let mut points = apart(corners, self.scale);
         if points.len() < 2 {
             return;
         }

@@ -26,7 +26,7 @@ const MARGIN: f32 = 12.0;
 const MAX_BAR: f64 = 160.0;
 /// Largest side of the overview, points.
 const OVERVIEW_SIDE: f32 = 140.0;
-const CARD_HELP: &str = "A accept, X reject, D redraw, S split, N next";
+const CARD_HELP: &str = "A accept, X reject, R redraw, S split, N next";
 /// Size of the card, points.
 const CARD_WIDTH: f32 = 250.0;
 
@@ -52,7 +52,12 @@ pub(super) fn overlay(
     };
     for region in app.review().state().regions.values() {
         let bounds = region.bounds();
-        label(&painter, place(Point { x: bounds.left, y: bounds.top }), &region.name);
+        let at = place(Point { x: bounds.left, y: bounds.top });
+        if region.is_complete() {
+            label(&painter, at, &format!("{} (complete)", region.name));
+        } else {
+            label(&painter, at, &region.name);
+        }
     }
     if let Some([from, to]) = app.ruler {
         let middle = Point { x: f64::midpoint(from.x, to.x), y: f64::midpoint(from.y, to.y) };

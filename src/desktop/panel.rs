@@ -1,17 +1,21 @@
 //! The panel beside the image: document, segmentation, model, layers. It only returns commands.
 
 use egui::{
-    Button, Color32, DragValue, ProgressBar, Response, RichText, ScrollArea, Slider, TextStyle, Ui,
+    Button, Checkbox, Color32, DragValue, ProgressBar, Response, RichText, ScrollArea, Slider,
+    TextEdit, TextStyle, Ui,
 };
 
 use super::app_state::{AppState, JobProgress, file_name};
 use super::command::{Command, SegmentExtent};
 use super::file_list::FileList;
+use super::painting::STROKE_WIDTHS_UM;
 use super::reference::ReferenceScores;
-use super::window_input::Tool;
+use super::teaching::{TaughtResult, TeachProgress};
+use super::versions::ModelVersion;
+use super::window_input::{Brush, Tool};
 use crate::error::counted;
 use crate::model::NucleusType;
-use crate::review::{PixelSizeSource, ReviewCounts};
+use crate::review::{NamedRegion, PixelSizeSource, ReviewCounts};
 use crate::viewer::{OUTLINE_PALETTES, OutlinePalette};
 
 /// Width, points.
@@ -21,7 +25,9 @@ const MAX_PRUNING_RATIO: f64 = 0.9;
 /// Height of the list of files, points.
 const LIST_HEIGHT: f32 = 160.0;
 /// Field of a region's name, points.
-const REGION_NAME_SIZE: [f32; 2] = [110.0, 20.0];
+const REGION_NAME_SIZE: [f32; 2] = [90.0, 20.0];
+/// Narrowest column of the list of regions, points: all of them fit the panel.
+const REGION_COLUMN_WIDTH: f32 = 16.0;
 /// Text that explains, points.
 pub(super) const SMALL_TEXT: f32 = 11.5;
 const ALERT_COLOUR: Color32 = Color32::from_rgb(235, 90, 80);
@@ -29,10 +35,22 @@ const OLDER_COLOUR: Color32 = Color32::from_rgb(240, 190, 90);
 const KEY_HELP: &str = "Arrows move, + and − zoom, 0 shows all. Enter segments the view, \
     Shift+Enter all, Esc stops. A accepts, X rejects, T takes back, Shift+click selects more, J \
     merges, N goes to the next uncertain nucleus, Shift+N back. Ctrl+Z undoes, Ctrl+Y does again. \
-    Page down and up: next and previous file. E exports, O outlines, F fill, H probability. Drop \
-    slides, a folder or a model on the window.";
+    P paints, again for the other class, [ and ] change the width. L teaches; W shows what the \
+    taught model finds, K keeps it, D discards it. Page down and up: next and previous file. \
+    Ctrl+E exports, O outlines, F fill, H probability. Drop slides, a folder or a model on the \
+    window.";
+const TEACH_HELP: &str = "Paint what is background and what is nucleus where the model is wrong, \
+    or accept, reject and draw nuclei; a few marks do. What nobody marked is unknown.";
+const COMPLETE_HELP: &str = "Every nucleus in the region is marked or found: whatever else is in \
+    it is background.";
 const STAIN_HELP: &str = "Colours paler or stronger than those that the model learned from are \
     brought into their range for the model. The picture and the measurements keep theirs.";
+/// Field of the name of a new class, points.
+const CLASS_NAME_SIZE: [f32; 2] = [150.0, 20.0];
+/// File of the marks beside the results.
+const MARKS_ENDING: &str = "-marks.geojson";
+/// File of a taught model beside the results.
+const MODEL_ENDING: &str = "-model.safetensors";
 /// File of the regions beside the results.
 const REGIONS_ENDING: &str = "-regions.geojson";
 
@@ -79,6 +97,7 @@ pub(super) fn panel(
     ui: &mut Ui,
     app: &AppState,
     draft: &mut Draft,
+    brush: &mut Brush,
     facts: &PanelFacts<'_>,
 ) -> PanelAnswer {
     let mut commands = Vec::new();
@@ -94,6 +113,10 @@ pub(super) fn panel(
             review_section(ui, app, &mut tool, &mut commands);
             ui.separator();
             regions_section(ui, app, draft, &mut commands);
+            ui.separator();
+            brush_section(ui, app, &mut tool, brush);
+            teach_section(ui, app, brush, &mut commands);
+            versions_section(ui, app, &mut commands);
         }
         reference_section(ui, app, &mut commands);
         ui.separator();
@@ -176,10 +199,13 @@ fn regions_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mu
         small_label(ui, "Regions: draw them with the tools, or drop GeoJSON on the window.");
         return;
     }
-    egui::Grid::new("regions").striped(true).num_columns(4).show(ui, |ui| {
-        for heading in ["Region", "nuclei", "per mm²", ""] {
+    let list = egui::Grid::new("regions").striped(true).num_columns(5);
+    list.min_col_width(REGION_COLUMN_WIDTH).show(ui, |ui| {
+        for heading in ["Region", "nuclei", "per mm²"] {
             small_label(ui, heading);
         }
+        ui.label(RichText::new("all").size(SMALL_TEXT)).on_hover_text(COMPLETE_HELP);
+        small_label(ui, "");
         ui.end_row();
         for region in app.region_counts() {
             let mut name = match &draft.region {
@@ -196,6 +222,16 @@ fn regions_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mu
             ui.label(region.counts.nuclei.to_string());
             let density = region.density_per_mm2(app.mpp_um());
             ui.label(density.map_or("–".to_owned(), |density| format!("{density:.0}")));
+            let of_state = state.regions.get(&region.id);
+            let mut is_complete = of_state.is_some_and(NamedRegion::is_complete);
+            let switch = ui.add(Checkbox::without_text(&mut is_complete));
+            if switch.on_hover_text(COMPLETE_HELP).changed() {
+                commands.push(if is_complete {
+                    Command::RegionComplete(region.id)
+                } else {
+                    Command::RegionIncomplete(region.id)
+                });
+            }
             if ui.button("×").on_hover_text("Remove the region").clicked() {
                 commands.push(Command::RemoveRegion(region.id));
             }
@@ -207,9 +243,137 @@ fn regions_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mu
         commands.push(Command::InsideOnly(inside_only));
     }
     if ui.button("Save regions").clicked() {
-        let stem = export_path(app).with_extension("");
-        let name = format!("{}{REGIONS_ENDING}", stem.display());
-        commands.push(Command::SaveRegions(name.into()));
+        commands.push(Command::SaveRegions(path_beside(app, REGIONS_ENDING)));
+    }
+}
+
+/// What is painted, and how wide.
+fn brush_section(ui: &mut Ui, app: &AppState, tool: &mut Tool, brush: &mut Brush) {
+    ui.label(RichText::new("Teach").strong());
+    let mut chosen = None;
+    ui.horizontal_wrapped(|ui| {
+        for class in app.painted_classes() {
+            let [r, g, b] = class.colour;
+            ui.colored_label(Color32::from_rgb(r, g, b), "■");
+            let is_chosen = class.name.eq_ignore_ascii_case(&brush.class);
+            if ui.selectable_label(is_chosen, &class.name).clicked() {
+                chosen = Some(class.name);
+            }
+        }
+    });
+    ui.horizontal(|ui| {
+        let field = TextEdit::singleline(&mut brush.new_class).hint_text("new type of nuclei");
+        let field = ui.add_sized(CLASS_NAME_SIZE, field.char_limit(40));
+        let is_named = !brush.new_class.trim().is_empty();
+        let is_entered =
+            field.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
+        let is_clicked = ui.add_enabled(is_named, Button::new("Paint it")).clicked();
+        if is_named && (is_entered || is_clicked) {
+            chosen = Some(std::mem::take(&mut brush.new_class).trim().to_owned());
+        }
+    });
+    if let Some(name) = chosen {
+        brush.class = name;
+        *tool = Tool::Paint;
+    }
+    ui.horizontal(|ui| {
+        ui.label(format!("Brush: {}, µm", brush.class));
+        let width = DragValue::new(&mut brush.width_um).speed(0.1).range(STROKE_WIDTHS_UM);
+        ui.add(width.max_decimals(1));
+    });
+}
+
+fn teach_section(ui: &mut Ui, app: &AppState, brush: &mut Brush, commands: &mut Vec<Command>) {
+    let marks = app.mark_count();
+    if marks == 0 {
+        small_label(ui, TEACH_HELP);
+    }
+    ui.horizontal(|ui| {
+        let can_teach = marks > 0 && app.teach_progress().is_none();
+        if ui.add_enabled(can_teach, Button::new("Teach")).clicked() {
+            commands.push(brush.teach());
+        }
+        ui.label(counted(marks, "mark", "marks"));
+        if marks > 0 && ui.button("Save marks").clicked() {
+            commands.push(Command::SaveMarks(path_beside(app, MARKS_ENDING)));
+        }
+    });
+    ui.checkbox(&mut brush.keeps_aside, "Keep a fifth of the marks aside to check");
+    if let Some(progress) = app.teach_progress() {
+        teach_progress(ui, progress, commands);
+    }
+    if let Some(taught) = app.taught() {
+        taught_result(ui, app, taught, commands);
+    }
+}
+
+fn teach_progress(ui: &mut Ui, progress: TeachProgress, commands: &mut Vec<Command>) {
+    let TeachProgress { done, total, loss, seconds_left } = progress;
+    ui.horizontal(|ui| {
+        let text = match total {
+            0 => "Reading the marks".to_owned(),
+            total if done == total => "Segmenting".to_owned(),
+            total => format!("{done} of {total}"),
+        };
+        let share = done as f32 / total.max(1) as f32;
+        ui.add(ProgressBar::new(share).desired_width(150.0).text(text));
+        if ui.button("Stop").clicked() {
+            commands.push(Command::Cancel);
+        }
+    });
+    if let (Some(loss), Some(left)) = (loss, seconds_left) {
+        small_label(ui, &format!("Loss {loss:.3}, {left:.0} s left"));
+    }
+}
+
+/// What came out, and what becomes of it.
+fn taught_result(ui: &mut Ui, app: &AppState, taught: &TaughtResult, commands: &mut Vec<Command>) {
+    for sentence in taught.sentences() {
+        ui.label(sentence);
+    }
+    let mut is_shown = app.shows_taught();
+    if ui.checkbox(&mut is_shown, "Show what it finds (W)").changed() {
+        commands.push(Command::ShowTaught(is_shown));
+    }
+    ui.horizontal(|ui| {
+        // What to do about it stands first.
+        let mut buttons = [("Keep", Command::KeepTaught), ("Discard", Command::DiscardTaught)];
+        if taught.is_worse() {
+            buttons.reverse();
+        }
+        for (text, command) in buttons {
+            if ui.button(text).clicked() {
+                commands.push(command);
+            }
+        }
+        small_label(ui, "or go on marking");
+    });
+}
+
+fn versions_section(ui: &mut Ui, app: &AppState, commands: &mut Vec<Command>) {
+    if app.versions().is_empty() {
+        return;
+    }
+    small_label(ui, "Versions of the model");
+    let used = app.version();
+    if ui.selectable_label(used == Some(0), "0: before teaching").clicked() {
+        commands.push(Command::Version(0));
+    }
+    for ModelVersion { number, marks, outcome, .. } in app.versions() {
+        ui.horizontal(|ui| {
+            let marks = counted(*marks, "mark", "marks");
+            let (after, of) = (outcome.learned.after, outcome.learned.marks);
+            let text = format!("{number}: {marks}, agrees with {after} of {of}");
+            if ui.selectable_label(used == Some(*number), text).clicked() {
+                commands.push(Command::Version(*number));
+            }
+            if ui.button("×").on_hover_text("Remove the version").clicked() {
+                commands.push(Command::RemoveVersion(*number));
+            }
+        });
+    }
+    if ui.button("Save the model in use").clicked() {
+        commands.push(Command::SaveModel(path_beside(app, MODEL_ENDING)));
     }
 }
 
@@ -356,6 +520,11 @@ pub(super) fn export_path(app: &AppState) -> std::path::PathBuf {
     let stem = app.name.rsplit_once('.').map_or(app.name.as_str(), |(stem, _)| stem);
     // The export replaces the extension, so a stem with points in it needs one.
     std::path::PathBuf::from(format!("{stem}.geojson"))
+}
+
+/// A file named after the document.
+fn path_beside(app: &AppState, ending: &str) -> std::path::PathBuf {
+    format!("{}{ending}", export_path(app).with_extension("").display()).into()
 }
 
 fn model_section(ui: &mut Ui, app: &AppState, draft: &mut Draft, commands: &mut Vec<Command>) {

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::app_state::AppState;
 use super::command::Command;
-use super::lock;
 use super::reference::Reference;
 use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::platform::{read_file, write_atomic};
@@ -118,7 +117,7 @@ impl AppState {
     /// What was counted in each region.
     #[must_use]
     pub fn region_counts(&self) -> Vec<RegionCounts> {
-        let key = (self.revision, lock(self.results()).version());
+        let key = (self.revision, self.shown_version());
         let mut cached = self.region_counts.borrow_mut();
         if let Some((of, counts)) = &*cached
             && *of == key

@@ -33,9 +33,10 @@ pub fn screenshot(app: &AppState) -> Result<RgbImage> {
     // Outlines are lines of the screen.
     let layers = Layers { outline: 0.0, ..app.layers };
     for key in app.view.visible(level) {
-        let image = load_tile(TileRequest::Image(key), document, app.results(), app.review_at())?;
+        let image =
+            load_tile(TileRequest::Image(key), document, app.shown_results(), app.review_at())?;
         let results = TileRequest::Results { key, finished_blocks: 0 };
-        let data = load_tile(results, document, app.results(), app.review_at()).ok();
+        let data = load_tile(results, document, app.shown_results(), app.review_at()).ok();
         let tile = compose(&image, data.as_deref(), 0, &layers)?;
         // The tile's corners, pixels of its level.
         let left = f64::from(key.column) * TILE_PX as f64;

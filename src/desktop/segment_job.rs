@@ -166,12 +166,17 @@ impl SegmentJob {
     }
 }
 
-struct EventSender {
+pub(super) struct EventSender {
     send: Sender<JobEvent>,
     wake: Wake,
 }
 
 impl EventSender {
+    /// Reports to nobody.
+    pub(super) fn silent() -> Self {
+        Self { send: channel().0, wake: Arc::new(|| {}) }
+    }
+
     fn send(&self, event: JobEvent) {
         // A receiver that is gone needs no events.
         drop(self.send.send(event));
@@ -207,7 +212,11 @@ fn read_saved(
     restored.inspect_err(|_| events.send(JobEvent::Restored(false)))
 }
 
-fn run(
+/// Segments the blocks of a task that are not finished.
+///
+/// # Errors
+/// [`Error::Cancelled`] when asked to stop; those of the document, the engine and the device.
+pub(super) fn run(
     task: &SegmentTask,
     results: &SharedResults,
     cancel: &AtomicBool,

@@ -84,7 +84,7 @@ impl AppState {
             }
             Command::Next => self.next_in_queue(true)?,
             Command::Previous => self.next_in_queue(false)?,
-            ref other => self.execute_region(other)?,
+            ref other => self.execute_painting(other)?,
         }
         Ok(())
     }

@@ -65,6 +65,9 @@ pub struct StateStore {
     folder: Option<PathBuf>,
     /// Saved in this session.
     latest: BTreeMap<String, Vec<u8>>,
+    /// Other files of images that were saved in this session, by image and name; none for one that
+    /// was removed.
+    parts: BTreeMap<(String, String), Option<Vec<u8>>>,
     /// Images whose result was saved in this session.
     results: BTreeSet<String>,
     writer: Option<Writer>,
@@ -83,6 +86,7 @@ impl StateStore {
         Self {
             folder: Some(folder),
             latest: BTreeMap::new(),
+            parts: BTreeMap::new(),
             results: BTreeSet::new(),
             writer: Some(Writer::start()),
         }
@@ -152,6 +156,60 @@ impl StateStore {
         self.latest.insert(fingerprint.to_owned(), bytes);
     }
 
+    fn part_path(&self, fingerprint: &str, name: &str) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.join(format!("{fingerprint}-{name}")))
+    }
+
+    /// Keeps another file of an image, `name` among those of the image.
+    pub(super) fn save_part(&mut self, fingerprint: &str, name: &str, bytes: Vec<u8>) {
+        if let (Some(file), Some(writer)) = (self.part_path(fingerprint, name), &self.writer) {
+            writer.send(Errand::State(file, bytes.clone()));
+        }
+        self.parts.insert((fingerprint.to_owned(), name.to_owned()), Some(bytes));
+    }
+
+    /// A file that was kept by [`Self::save_part`], none if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for one that cannot be read; [`Error::Limit`] for one that is too large.
+    pub(super) fn part(
+        &self,
+        fingerprint: &str,
+        name: &str,
+        max_bytes: u64,
+    ) -> Result<Option<Vec<u8>>> {
+        if let Some(part) = self.parts.get(&(fingerprint.to_owned(), name.to_owned())) {
+            return Ok(part.clone());
+        }
+        match self.part_path(fingerprint, name) {
+            Some(file) if file.exists() => read_file(&file, max_bytes).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Removes a file that was kept by [`Self::save_part`].
+    pub(super) fn remove_part(&mut self, fingerprint: &str, name: &str) {
+        if let (Some(file), Some(writer)) = (self.part_path(fingerprint, name), &self.writer) {
+            writer.send(Errand::Remove(file));
+        }
+        self.parts.insert((fingerprint.to_owned(), name.to_owned()), None);
+    }
+
+    /// The files of an image by [`Self::save_part`] that are in the folder.
+    fn part_paths(&self, fingerprint: &str) -> Vec<PathBuf> {
+        let Some(folder) = &self.folder else { return Vec::new() };
+        let prefix = format!("{fingerprint}-");
+        // A folder that cannot be read holds nothing that could be removed.
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut paths = Vec::new();
+        for entry in entries {
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                paths.push(entry.path());
+            }
+        }
+        paths
+    }
+
     /// Whether anything is kept of an image.
     pub(super) fn has(&self, fingerprint: &str) -> bool {
         self.latest.contains_key(fingerprint)
@@ -165,19 +223,17 @@ impl StateStore {
     pub(super) fn forget(&mut self, fingerprint: &str) -> Result<()> {
         self.latest.remove(fingerprint);
         self.results.remove(fingerprint);
+        self.parts.retain(|(image, _), _| image != fingerprint);
         // Nothing that is under way may write it again.
         if let Some(writer) = self.writer.take() {
             writer.finish();
             self.writer = Some(Writer::start());
         }
-        for file in self.file(fingerprint).into_iter().chain(self.result_path(fingerprint)) {
-            match std::fs::remove_file(&file) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    let error = Error::io("What is kept of the image cannot be removed", e);
-                    return Err(error.at(&file));
-                }
-                _ => {}
-            }
+        let mut files = self.part_paths(fingerprint);
+        files.extend(self.file(fingerprint));
+        files.extend(self.result_path(fingerprint));
+        for file in files {
+            remove(&file)?;
         }
         Ok(())
     }
@@ -209,6 +265,7 @@ impl Drop for StateStore {
 /// What the thread does.
 enum Errand {
     State(PathBuf, Vec<u8>),
+    Remove(PathBuf),
     Result(PathBuf, MakeBytes),
     /// Says when everything before is written.
     Report(Sender<()>),
@@ -244,19 +301,24 @@ impl Writer {
 /// Writes files until the sender is gone; of several versions of a file the last.
 fn write_all(errands: &Receiver<Errand>, errors: &Sender<Error>) {
     while let Ok(first) = errands.recv() {
+        // None stands for a file to be removed.
         let mut states = BTreeMap::new();
         let mut results = BTreeMap::new();
         let mut waiting = Vec::new();
         for errand in [first].into_iter().chain(errands.try_iter()) {
             match errand {
-                Errand::State(file, bytes) => drop(states.insert(file, bytes)),
+                Errand::State(file, bytes) => drop(states.insert(file, Some(bytes))),
+                Errand::Remove(file) => drop(states.insert(file, None)),
                 Errand::Result(file, make) => drop(results.insert(file, make)),
                 Errand::Report(sender) => waiting.push(sender),
             }
         }
         let mut written = Vec::new();
         for (file, bytes) in states {
-            written.push(write_atomic(&file, &bytes));
+            written.push(match bytes {
+                Some(bytes) => write_atomic(&file, &bytes),
+                None => remove(&file),
+            });
         }
         for (file, make) in results {
             written.push(make().and_then(|bytes| match bytes {
@@ -270,6 +332,16 @@ fn write_all(errands: &Receiver<Errand>, errors: &Sender<Error>) {
         for sender in waiting {
             sender.send(()).unwrap_or_default();
         }
+    }
+}
+
+/// Removes a file; one that is not there is no error.
+fn remove(file: &Path) -> Result<()> {
+    match std::fs::remove_file(file) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("What is kept of the image cannot be removed", e).at(file))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -333,6 +405,26 @@ mod tests {
         let error = store.load("whole-3").expect_err("not a state").to_string();
         assert!(error.contains("whole-3.json"), "{error}");
         assert!(store.problem().is_none());
+    }
+
+    #[test]
+    fn other_files_of_an_image_are_kept_removed_and_forgotten() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut store = StateStore::in_folder(folder.path().to_owned());
+        store.save_part("whole-1", "a", b"one".to_vec());
+        store.save_part("whole-1", "b", b"two".to_vec());
+        store.save_part("whole-2", "a", b"other".to_vec());
+        store.remove_part("whole-1", "b");
+        assert!(store.part("whole-1", "b", 9).expect("read").is_none());
+        drop(store);
+        let mut store = StateStore::in_folder(folder.path().to_owned());
+        assert_eq!(store.part("whole-1", "a", 9).expect("read").as_deref(), Some(&b"one"[..]));
+        assert!(store.part("whole-1", "b", 9).expect("read").is_none());
+        assert!(store.part("whole-1", "a", 2).is_err(), "too large");
+        store.forget("whole-1").expect("removed");
+        assert!(store.part("whole-1", "a", 9).expect("read").is_none());
+        assert!(store.part("whole-2", "a", 9).expect("read").is_some());
+        assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1);
     }
 
     #[test]

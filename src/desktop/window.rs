@@ -16,13 +16,14 @@ use super::Wake;
 use super::app_state::{AppState, ScreenUpdate};
 use super::command::Command;
 use super::outline_mesh::stroke_shape;
-use super::outlines::outline_strokes;
+use super::outlines::{outline_strokes, painted_stroke};
 use super::overlay::overlay;
+use super::painting::colour_of;
 use super::panel::{Draft, PANEL_WIDTH, PanelFacts, panel};
 use super::window_input::{Tool, WindowInput};
 use super::window_surface::{PanelFrame, WindowSurface};
 use crate::error::{Error, Result};
-use crate::viewer::{APRON_PX, Layers, TEXTURE_PX, TILE_PX, TileKey};
+use crate::viewer::{APRON_PX, Layers, OutlineStroke, TEXTURE_PX, TILE_PX, TileKey};
 
 /// First size of the window, points.
 const WINDOW_SIZE: LogicalSize<f64> = LogicalSize::new(1280.0, 800.0);
@@ -57,6 +58,22 @@ pub fn show(make_state: impl FnOnce(Wake) -> Result<AppState>) -> Result<()> {
     app.error.map_or(Ok(()), Err)
 }
 
+/// The panel's context, with fonts that have arrows and squares too.
+fn panel_context() -> egui::Context {
+    let mut fonts = egui::FontDefinitions::default();
+    let monospaced = fonts.families.get(&egui::FontFamily::Monospace).cloned().unwrap_or_default();
+    if let Some(names) = fonts.families.get_mut(&egui::FontFamily::Proportional) {
+        for name in monospaced {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    let context = egui::Context::default();
+    context.set_fonts(fonts);
+    context
+}
+
 /// The window and what draws in it.
 struct OpenWindow {
     window: Arc<Window>,
@@ -80,8 +97,7 @@ impl OpenWindow {
         let surface = WindowSurface::open(&window)?;
         let viewport_id = egui::ViewportId::ROOT;
         let theme = window.theme();
-        let egui =
-            EguiState::new(egui::Context::default(), viewport_id, &window, None, theme, None);
+        let egui = EguiState::new(panel_context(), viewport_id, &window, None, theme, None);
         Ok(Self {
             window,
             surface,
@@ -113,7 +129,8 @@ impl OpenWindow {
     ) -> PanelOutput {
         let facts = PanelFacts { adapter: &self.surface.adapter, tool: pointer.tool };
         let pixels_per_point = self.window.scale_factor();
-        let strokes = outline_strokes(app, pixels_per_point);
+        let mut strokes = outline_strokes(app, pixels_per_point);
+        strokes.extend(brush_stroke(app, pointer, pixels_per_point));
         let shape = stroke_shape(&strokes, pixels_per_point);
         let mut tool = pointer.tool;
         let whole_picture = self.overview.as_ref().map(TextureHandle::id);
@@ -122,9 +139,13 @@ impl OpenWindow {
         let mut commands = Vec::new();
         let output = context.run_ui(input, |ui| {
             ui.painter().add(shape.clone());
-            commands = overlay(ui, app, &pointer.stroke, pixels_per_point, whole_picture);
+            // The brush shows what it paints.
+            let is_painting = matches!(pointer.tool, Tool::Paint | Tool::Erase);
+            let stroke = if is_painting { &[][..] } else { &pointer.stroke };
+            commands = overlay(ui, app, stroke, pixels_per_point, whole_picture);
             let side = egui::Panel::right("panel").exact_size(PANEL_WIDTH).resizable(false);
-            let of_panel = side.show(ui, |ui| panel(ui, app, draft, &facts)).inner;
+            let brush = &mut pointer.brush;
+            let of_panel = side.show(ui, |ui| panel(ui, app, draft, brush, &facts)).inner;
             commands.extend(of_panel.commands);
             tool = of_panel.tool;
         });
@@ -150,6 +171,18 @@ impl OpenWindow {
         let needs_redraw = is_animated || self.was_clicked;
         PanelOutput { commands, frame, needs_redraw }
     }
+}
+
+/// The line that is being painted, or the brush where the pointer is.
+fn brush_stroke(app: &AppState, pointer: &WindowInput, scale: f64) -> Option<OutlineStroke> {
+    if pointer.tool != Tool::Paint {
+        return None;
+    }
+    let width_px = pointer.brush.width_um / app.label_mpp_um().ok()? * app.view.scale();
+    let colour = colour_of(&pointer.brush.class, &app.painted_classes());
+    let at_pointer = [pointer.pointer];
+    let points = if pointer.stroke.is_empty() { &at_pointer[..] } else { &pointer.stroke };
+    Some(painted_stroke(points.iter().copied(), width_px, colour, scale))
 }
 
 /// One pass of the panel.

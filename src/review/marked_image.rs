@@ -4,7 +4,7 @@ use crate::dataset::{LabelScale, SparseLabels, SparseTargets};
 use crate::engine::Block;
 use crate::error::{Error, Result, counted, listed};
 use crate::model::Model;
-use crate::raster::{PixelGrid, RgbImage};
+use crate::raster::{Padding, PixelGrid, RgbImage, StainLut, StainMatching, StainStatistics};
 use crate::train::{TaughtImage, TeachWindow, teach_windows, with_nucleus_types};
 use crate::whole_slide::Sampling;
 
@@ -74,6 +74,49 @@ impl MarkedImage {
         self.pixels.push(pixels);
     }
 
+    /// Adds the pixels of all parts of an image in memory: its padding is filled, and its stain,
+    /// measured on the whole, is matched.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn add_pixels_of(
+        &mut self,
+        image: RgbImage,
+        sampling: &Sampling,
+        stain: &StainMatching,
+    ) -> Result<()> {
+        let (width, height) = (sampling.width(), sampling.height());
+        let everything = Block { row: 0, column: 0, width, height };
+        let mut whole = sampling.apply(image, everything)?;
+        let stain_lut = stain.lut(StainStatistics::of([&whole]));
+        if let Some(padding) = Padding::of(&whole) {
+            whole = padding.filled(&whole);
+        }
+        for Block { row, column, width, height } in self.blocks() {
+            let part = whole.crop(row, column, width, height);
+            self.add_pixels(with_colours(part, stain_lut.as_ref()));
+        }
+        Ok(())
+    }
+
+    /// Reads the pixels of all parts of a slide that was prepared for segmentation.
+    ///
+    /// # Errors
+    /// Those of the source.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read_pixels(
+        &mut self,
+        source: &dyn crate::whole_slide::PixelSource,
+        job: &crate::whole_slide::SlideJob,
+    ) -> Result<()> {
+        for block in self.blocks() {
+            let sampling = job.sampling();
+            let pixels = sampling.apply(source.read(sampling.request(block))?, block)?;
+            self.add_pixels(with_colours(pixels, job.stain_lut()));
+        }
+        Ok(())
+    }
+
     /// The parts that were read.
     pub fn windows(&self) -> impl Iterator<Item = MarkedWindow<'_>> {
         let windows = self.windows.iter().zip(&self.pixels);
@@ -121,6 +164,14 @@ impl MarkedWindow<'_> {
             border_um: card.border_um.unwrap_or(BORDER_UM),
         };
         labels.draw(&grid, &scale)
+    }
+}
+
+/// In the colours that the network reads.
+fn with_colours(image: RgbImage, stain: Option<&StainLut>) -> RgbImage {
+    match stain {
+        Some(lut) => lut.apply(&image),
+        None => image,
     }
 }
 

@@ -481,3 +481,44 @@ fn states_of_a_list_are_kept_apart_and_old_results_stay_visible() {
     let picture = image::open(work.path("older.png")).expect("picture").to_rgb8();
     assert!(picture.pixels().filter(|pixel| is_outline(pixel.0)).count() > 500);
 }
+
+#[test]
+fn the_window_and_finetune_teach_the_same_weights() {
+    let work = Workplace::new();
+    let [marks, by_window, by_file] =
+        ["marks.geojson", "window.safetensors", "file.safetensors"].map(|name| work.path(name));
+    let result = work.run(&[
+        json!({ "mpp": 0.25 }),
+        json!({ "stroke": { "class": "nucleus", "width_um": 3, "points": [[60, 60], [90, 70]] } }),
+        json!({ "stroke": { "class": "background", "width_um": 3, "points": [[200, 60]] } }),
+        json!({ "save-marks": marks }),
+        json!({ "teach": { "steps": 3, "seed": 7 } }),
+        json!("wait"),
+        json!("keep-taught"),
+        json!("wait"),
+        json!({ "save-model": by_window }),
+    ]);
+    assert_eq!((&result["version"], &result["strokes"]), (&json!(1), &json!(2)));
+    let start = root().join("models/open-small.safetensors");
+    run_json(&[
+        "finetune",
+        text(&start),
+        "--labels",
+        text(&marks),
+        "--image",
+        text(&work.image),
+        "--image-mpp",
+        "0.25",
+        "--steps",
+        "3",
+        "--seed",
+        "7",
+        "--out",
+        text(&by_file),
+    ]);
+    let weights = |path: &Path| Model::load(path).expect("model").weights().clone();
+    assert_eq!(weights(&by_window), weights(&by_file));
+    assert_ne!(weights(&by_window), weights(&start));
+    // Opened again, the version is in use.
+    assert_eq!(work.run(&[])["version"], 1);
+}
