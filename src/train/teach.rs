@@ -104,7 +104,7 @@ pub struct TeachRecipe {
 impl TeachRecipe {
     /// Chosen by measurement, see `docs/teach.md`.
     pub const DEFAULT: Self = Self {
-        steps: 70,
+        steps: 52,
         squares: 64,
         square_px: 16,
         marked_share: 0.25,
