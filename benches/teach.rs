@@ -343,8 +343,7 @@ fn right_nuclei(answer: &Answer, truth: &LabelMap) -> Vec<LabelMark> {
 }
 
 fn middle(mark: &LabelMark) -> Point {
-    let bounds = mark.bounds();
-    Point { x: (bounds.left + bounds.right) / 2.0, y: (bounds.top + bounds.bottom) / 2.0 }
+    mark.bounds().centre()
 }
 
 /// Accepts the right nuclei that are nearest to each mark.

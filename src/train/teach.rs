@@ -1366,7 +1366,7 @@ mod tests {
             teach(job, &mut |_| true).expect("taught")
         };
         let free = taught(1.0);
-        assert_eq!(free.outcome.share, 1.0);
+        assert!(free.outcome.share > 0.999, "{}", free.outcome.share);
         let held = taught(0.02);
         assert!(held.outcome.share < 1.0, "{}", held.outcome.share);
         // Of the same learned weights.
