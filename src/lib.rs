@@ -106,6 +106,8 @@ pub mod slide;
 pub(crate) mod study;
 pub mod train;
 pub mod viewer;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "web-teach")))]
 pub mod web;
+#[cfg(all(target_arch = "wasm32", feature = "web-teach"))]
+pub mod web_teach;
 pub mod whole_slide;

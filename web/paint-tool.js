@@ -32,7 +32,8 @@ export class PaintTool {
 
   get hint() {
     const what = this.class === BACKGROUND ? "what is no nucleus" : `pixels of “${this.class}”`;
-    return hint(`Paint ${what}: draw, or press Enter for a dot. [ and ] set the width. Escape ends.`);
+    const how = "draw, or press Enter for a dot. [ and ] set the width. Escape ends.";
+    return hint(`Paint ${what}: ${how}`);
   }
 
   /** Width of the brush, pixels of the image. */
@@ -166,7 +167,12 @@ export class EraseTool {
   end() {}
 }
 
-/** Whether a stroke covers a position. @param {PaintedStroke} stroke @param {number} x @param {number} y */
+/**
+ * Whether a stroke covers a position.
+ * @param {PaintedStroke} stroke
+ * @param {number} x
+ * @param {number} y
+ */
 function isOnStroke({ points, widthPx }, x, y) {
   return points.some(([x1, y1], i) => {
     const [x0, y0] = points[Math.max(0, i - 1)];

@@ -60,7 +60,7 @@ class TeachWorkerClient {
     this.#worker.onmessage = ({ data }) => this.#answered?.(data);
     this.#worker.onerror = () => {
       const message =
-        "Teaching stopped, perhaps for lack of memory. The model stayed as it was; mark less at once.";
+        "Teaching stopped, perhaps for lack of memory. The model stayed as it was: mark less.";
       this.#answered?.({ type: "failed", message });
     };
   }

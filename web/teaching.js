@@ -89,7 +89,8 @@ export class Teaching {
     if (strokes > 0) parts.push(`${formatCount(strokes)} painted`);
     if (complete > 0) parts.push(`${formatCount(complete)} complete`);
     const marks = all === 1 ? "1 mark" : `${formatCount(all)} marks`;
-    elements.markCounts.textContent = all === 0 ? "No marks yet." : `${marks}: ${parts.join(", ")}.`;
+    const text = all === 0 ? "No marks yet." : `${marks}: ${parts.join(", ")}.`;
+    elements.markCounts.textContent = text;
     elements.teach.disabled = all === 0;
     elements.saveMarks.disabled = all === 0;
     elements.keepAside.disabled = all < LEAST_MARKS_TO_KEEP_ASIDE;

@@ -24,8 +24,10 @@ const HINTS = {
 /** Without its part about keys where there is a finger, not a mouse. @param {string} text */
 export function hint(text) {
   const isTouch = matchMedia("(pointer: coarse)").matches;
-  const keys = /,? or press Enter[^.]*| Escape ends\.| \[ and \] set the width\.| A accepts, X rejects\./g;
-  return isTouch ? text.replace(keys, "") : text;
+  if (!isTouch) return text;
+  return text
+    .replace(/,? or press Enter[^.]*/g, "")
+    .replace(/ (Escape ends|\[ and \] set the width|A accepts, X rejects)\./g, "");
 }
 
 /** @type {Record<string, ToolName>} */

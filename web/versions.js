@@ -73,7 +73,7 @@ export class Versions {
     await page.persistence.saveVersion(version);
     await this.#dropOldest();
     this.#use(settingOf(version.fingerprint));
-    page.showStatus(`Kept as version ${number}. Share it under Export, or mark more and teach again.`);
+    page.showStatus(`Kept as version ${number}. Share it under Export, or mark more and teach on.`);
   }
 
   async #dropOldest() {
@@ -107,7 +107,8 @@ export class Versions {
     const first = this.#row("version-0", `Before: ${modelName(base)}`, "", base);
     const rows = this.#all.map((version) => {
       const { number, marks, learned, fingerprint, at } = version;
-      const right = `right at ${formatCount(learned.after)} of ${formatCount(learned.marks)} places`;
+      const places = `${formatCount(learned.after)} of ${formatCount(learned.marks)} places`;
+      const right = `right at ${places}`;
       const time = new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
       const day = new Date(at).toLocaleDateString();
       const said = `${marks === 1 ? "1 mark" : `${formatCount(marks)} marks`}, ${right}`;

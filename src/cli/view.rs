@@ -28,9 +28,9 @@ const MAX_SCRIPT_BYTES: u64 = 10_000_000;
   prunella view --script tour.jsonl
 
 A script runs recorded commands without a window; its lines are JSON, such as
-{\"segment\":\"view\"}, \"wait\" and {\"picture\":\"view.png\"}. The model is taught by
-{\"stroke\":{\"class\":\"background\",\"width_um\":3,\"points\":[[40,60],[90,70]]}}, \"teach\", \"wait\"
-and \"keep-taught\" or \"discard-taught\".")]
+{\"segment\":\"view\"}, \"wait\" and {\"picture\":\"view.png\"}. A model is taught by
+{\"stroke\":{\"class\":\"background\",\"width_um\":3,\"points\":[[40,60],[90,70]]}},
+\"teach\", \"wait\" and \"keep-taught\" or \"discard-taught\".")]
 pub(super) struct WindowArguments {
     /// Slides or images by path or http(s) address, or folders of them: the first is opened, the
     /// others are listed. More can be dropped on the window.

@@ -12,7 +12,7 @@ use crate::error::{Error, Result, counted};
 use crate::model::{ClassRole, NucleusType, PixelClass};
 use crate::platform::write_atomic;
 use crate::raster::Point;
-use crate::review::{COMPLETE_CLASS, LabelSource, NamedRegion, ReviewCommand, Stroke};
+use crate::review::{COMPLETE_CLASS, MarkSource, NamedRegion, ReviewCommand, Stroke};
 
 /// Class of strokes where there is no nucleus.
 pub(super) const BACKGROUND: &str = "background";
@@ -142,7 +142,7 @@ impl AppState {
             Some(result) => result.settings.types.clone(),
             None => NucleusType::among(&self.model.card().classes),
         };
-        let source = LabelSource {
+        let source = MarkSource {
             marks: &state.marks,
             strokes: &state.strokes,
             regions: &state.regions,

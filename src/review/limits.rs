@@ -50,8 +50,8 @@ pub(super) fn check_state(state: &ReviewState) -> Result<()> {
     Ok(())
 }
 
-/// Numbers of marks, strokes and regions leave the bit free that tells marks from nuclei of a model, and
-/// room for further ones.
+/// Numbers of marks, strokes and regions leave the bit free that tells marks from nuclei of a
+/// model, and room for further ones.
 fn check_id(id: u32) -> Result<()> {
     if (1..MARK_BIT / 2).contains(&id) {
         return Ok(());

@@ -1,7 +1,8 @@
 //! What a person makes of a result: verdicts on nuclei and nuclei drawn by hand ([`Mark`]),
-//! [`NamedRegion`]s, painted [`Stroke`]s, and the settings that belong to the image. All of it is one value,
-//! [`ReviewState`], which [`ReviewCommand`]s change and [`Review`] undoes. [`ReviewedNuclei`] are
-//! the nuclei of a model together with the marks: what is shown, counted and exported.
+//! [`NamedRegion`]s, painted [`Stroke`]s, and the settings that belong to the image. All of it is
+//! one value, [`ReviewState`], which [`ReviewCommand`]s change and [`Review`] undoes.
+//! [`ReviewedNuclei`] are the nuclei of a model together with the marks: what is shown, counted and
+//! exported.
 //!
 //! Marks and regions lie in pixels of the finest level of the image or slide. They do not refer to
 //! nuclei of the model by number, so they outlive another threshold and another model.
@@ -36,4 +37,4 @@ pub use state::{
     ReviewState,
 };
 pub use stroke::{Stroke, Strokes};
-pub use taught_labels::LabelSource;
+pub use taught_labels::MarkSource;

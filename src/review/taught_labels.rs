@@ -12,7 +12,7 @@ use crate::whole_slide::NucleusIndex;
 
 /// Everything in a review that says what pixels are.
 #[derive(Debug, Clone, Copy)]
-pub struct LabelSource<'a> {
+pub struct MarkSource<'a> {
     /// Decisions about nuclei.
     pub marks: &'a Marks,
     /// Painted lines.
@@ -25,18 +25,18 @@ pub struct LabelSource<'a> {
     pub mpp_um: f64,
 }
 
-impl LabelSource<'_> {
+impl MarkSource<'_> {
     /// The labels. Nuclei of the model on which nobody decided are labels in complete regions only.
     ///
     /// ```
     /// use std::collections::BTreeMap;
     ///
     /// use prunella::raster::Point;
-    /// use prunella::review::{LabelSource, Stroke};
+    /// use prunella::review::{MarkSource, Stroke};
     ///
     /// let points = vec![Point { x: 5.0, y: 5.0 }, Point { x: 40.0, y: 9.0 }];
     /// let stroke = Stroke { class: "background".to_owned(), width_px: 8.0, points };
-    /// let source = LabelSource {
+    /// let source = MarkSource {
     ///     marks: &BTreeMap::new(),
     ///     strokes: &BTreeMap::from([(1, stroke)]),
     ///     regions: &BTreeMap::new(),
@@ -156,7 +156,7 @@ mod tests {
         // third in the rejected mark.
         let nuclei = vec![nucleus(10.0, 60.0), nucleus(70.0, 70.0), nucleus(30.0, 10.0)];
         let index = NucleusIndex::of_image(100, 100, nuclei);
-        let source = LabelSource {
+        let source = MarkSource {
             marks: &marks,
             strokes: &strokes,
             regions: &regions,

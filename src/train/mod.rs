@@ -30,6 +30,9 @@ mod recipe;
 mod run;
 mod sequential_trainer;
 mod teach;
+mod teach_outcome;
+mod teach_recipe;
+mod teach_squares;
 mod teach_task;
 mod teach_windows;
 mod teachers;
@@ -52,10 +55,10 @@ pub use init::RevivedUnits;
 pub use optimiser::Moments;
 pub use recipe::{DeadUnitOptions, Recipe, Schedule, check_border, is_single};
 pub use run::{EpochLog, StepLog, TrainJob, TrainRun, TrainedModel};
-pub use teach::{
-    AnswerBefore, MarkAgreement, TaughtImage, TaughtLayers, TaughtModel, TaughtWeights, TeachJob,
-    TeachOutcome, TeachRecipe, TeachRun, TeachStep, class_bytes, teach,
-};
+pub use teach::{TaughtImage, TeachJob, TeachRun, TeachStep, teach};
+pub use teach_outcome::{MarkAgreement, TaughtModel, TaughtWeights, TeachOutcome};
+pub use teach_recipe::{TaughtLayers, TeachRecipe};
+pub use teach_squares::{AnswerBefore, class_bytes};
 pub use teach_task::TeachTask;
 pub use teach_windows::{TeachWindow, teach_windows};
 #[cfg(not(target_arch = "wasm32"))]

@@ -8,23 +8,23 @@
 
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::batch::{Batch, augmentation_seed};
 use super::gradients::Gradients;
 use super::optimiser::AdamW;
-use super::recipe::Schedule;
 use super::sequential_trainer::SequentialTrainer;
-use crate::dataset::{
-    Augmentation, ClassMap, LEFT_OUT, Permutation, SparseTargets, UNKNOWN, Window,
-    augmented_window, plain_window, window_classes,
+use super::teach_outcome::{MarkAgreement, TaughtModel, TaughtWeights, TeachOutcome};
+use super::teach_recipe::{TaughtLayers, TeachRecipe};
+use super::teach_squares::{
+    AnswerBefore, GatheredSquare, MarkPart, Source, Square, answer_before, mark_parts,
 };
+use crate::dataset::{Augmentation, LEFT_OUT, Permutation, SparseTargets, UNKNOWN};
 use crate::engine::{Block, PATCH_BATCH};
 use crate::error::{Error, Result};
-use crate::instances::probability_to_u8;
-use crate::model::{ClassRole, HistoryStep, Model, PATCH_PX, TileHash, TrainingStep, Weights};
+use crate::model::{Model, PATCH_PX, Weights};
 use crate::platform::{for_each_part, mix, on_pool};
-use crate::raster::{Plane, ProbabilityMaps, RgbImage};
+use crate::raster::{Plane, RgbImage};
 
 /// Share of a class, of all pixels that are marked, below which its weight rises no more.
 const LEAST_CLASS_SHARE: f64 = 0.02;
@@ -39,145 +39,6 @@ const REHEARSED_SQUARES: usize = 128;
 /// Factor by which that share falls while it changes too much, and how often.
 const STEP_BACK: f32 = 0.8;
 const MOST_STEPS_BACK: usize = 10;
-
-/// Which layers learn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TaughtLayers {
-    /// All of them.
-    #[default]
-    All,
-    /// The fully connected ones.
-    FullyConnected,
-    /// The last one.
-    Last,
-}
-
-/// Every setting that decides what a model is taught, besides the marks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TeachRecipe {
-    /// Steps of the optimiser.
-    pub steps: u64,
-    /// Squares in a step.
-    pub squares: usize,
-    /// Side of a square, pixels; a multiple of the network's pooling strides together.
-    pub square_px: usize,
-    /// Share of the squares that lie around marks, 0 to 1.
-    pub marked_share: f64,
-    /// Highest learning rate of the schedule.
-    pub learning_rate: f64,
-    /// The learning rate over the steps.
-    pub schedule: Schedule,
-    /// Weight of the pixels without marks, together, where marked ones together have 1 and both
-    /// cover the same area.
-    pub distill: f64,
-    /// How that weight grows with the area without marks: at 1 in proportion, so that a pixel
-    /// weighs the same however few marks there are, at 0 not at all.
-    pub area_power: f64,
-    /// Weight of the pixels of images for rehearsal, together, relative to those without marks.
-    pub rehearse: f64,
-    /// How much less the pixels count of which the model was not sure before: their weight is
-    /// |2p − 1| to this power, where p is the probability of nucleus.
-    pub certainty: f64,
-    /// How far the weights of rare classes rise: at 0 every marked pixel has the same, at 1 every
-    /// class has the same. Pixels without marks are balanced as much, by whether the model said
-    /// nucleus.
-    pub balance: f64,
-    /// Which layers learn.
-    pub layers: TaughtLayers,
-    /// How squares are varied.
-    pub augmentation: Augmentation,
-    /// Largest share of the learned weights in the taught model; the rest are those before, which
-    /// forgets less (Wortsman et al. 2022).
-    pub blend: f32,
-    /// How much what the model says of the images for rehearsal may change, 1 − Dice of the pixels
-    /// of nuclei before and after: the share of the learned weights falls until it changes less.
-    pub most_change: f64,
-    /// Share of the marks that are not learned and decide when to stop, 0 to 0.5.
-    pub held_back: f64,
-    /// Steps between two looks at the marks that are held back.
-    pub check_every: u64,
-    /// Decides squares, their order and their variations.
-    pub seed: u64,
-}
-
-impl TeachRecipe {
-    /// Chosen by measurement, see `docs/teach.md`.
-    pub const DEFAULT: Self = Self {
-        steps: 52,
-        squares: 64,
-        square_px: 16,
-        marked_share: 0.25,
-        learning_rate: 4e-3,
-        schedule: Schedule::OneCycle,
-        distill: 0.4,
-        area_power: 1.0,
-        rehearse: 2.0,
-        certainty: 4.0,
-        balance: 0.0,
-        layers: TaughtLayers::All,
-        augmentation: Augmentation::DEFAULT,
-        blend: 1.0,
-        most_change: 0.055,
-        held_back: 0.0,
-        check_every: 10,
-        seed: 1,
-    };
-
-    /// Refuses numbers that cannot teach.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] naming the number.
-    pub fn validate(&self) -> Result<()> {
-        let positive = |value: f64| value.is_finite() && value > 0.0;
-        let not_negative = |value: f64| value.is_finite() && value >= 0.0;
-        let share = |value: f64| (0.0..=1.0).contains(&value);
-        let wrong = match self {
-            Self { steps: 0, .. } => "The number of steps must be positive",
-            Self { squares, .. } if !(2..=4096).contains(squares) => {
-                "The number of squares in a step must be between 2 and 4096"
-            }
-            Self { square_px, .. } if !(1..=64).contains(square_px) => {
-                "The side of the squares must be up to 64 pixels"
-            }
-            Self { learning_rate, .. } if !positive(*learning_rate) => {
-                "The learning rate must be positive"
-            }
-            Self { distill, rehearse, .. }
-                if !not_negative(*distill) || !not_negative(*rehearse) =>
-            {
-                "The weights of unmarked pixels must not be negative"
-            }
-            Self { certainty, area_power, .. }
-                if !not_negative(*certainty) || !not_negative(*area_power) =>
-            {
-                "The powers must not be negative"
-            }
-            Self { balance, marked_share, .. } if !share(*balance) || !share(*marked_share) => {
-                "The share of squares around marks and the balance of classes must lie between 0 \
-                 and 1"
-            }
-            Self { blend, most_change, .. }
-                if !share(f64::from(*blend)) || !share(*most_change) =>
-            {
-                "The share of the learned weights and the change in images for rehearsal must lie \
-                 between 0 and 1"
-            }
-            Self { held_back, .. } if !(0.0..=0.5).contains(held_back) => {
-                "At most half of the marks can be held back"
-            }
-            Self { check_every: 0, .. } => "The steps between two checks must be positive",
-            _ => return Ok(()),
-        };
-        Err(Error::invalid(wrong))
-    }
-}
-
-impl Default for TeachRecipe {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
 
 /// A part of an image with marks, at the model's pixel size and in the colours that the network
 /// reads.
@@ -223,53 +84,6 @@ pub struct TeachStep {
     pub held_back_loss: Option<f64>,
 }
 
-/// How many marks a model agrees with: it says their class of at least half of their pixels.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MarkAgreement {
-    /// Marks, or parts of large ones.
-    pub marks: usize,
-    /// Those that the model before agreed with.
-    pub before: usize,
-    /// Those that the taught model agrees with.
-    pub after: usize,
-}
-
-/// What was learned from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TeachOutcome {
-    /// Steps after which the weights were taken.
-    pub best_step: u64,
-    /// Share of the learned weights in the taught ones, 0 to 1; the rest are those before.
-    pub share: f32,
-    /// Mean loss of the marks that are held back, before and after, nats; none where none are.
-    pub held_back_loss: Option<[f64; 2]>,
-    /// Of nuclei, strokes and parts of areas that were learned.
-    pub learned: MarkAgreement,
-    /// Of those that were held back.
-    pub held_back: MarkAgreement,
-}
-
-/// Weights that were taught.
-#[derive(Debug, Clone)]
-pub struct TaughtWeights {
-    /// Of the same network as before.
-    pub weights: Weights,
-    /// How they came about.
-    pub outcome: TeachOutcome,
-}
-
-/// A taught model.
-#[derive(Debug, Clone)]
-pub struct TaughtModel {
-    /// Its card records marks and recipe.
-    pub model: Model,
-    /// How it came about.
-    pub outcome: TeachOutcome,
-}
-
-/// What a model said of an image before: the probability of each class but the first, 0 to 255.
-pub type AnswerBefore = Vec<Plane<u8>>;
-
 /// Teaches a model to the end of the recipe. `on_step` sees every step and goes on as long as it
 /// returns true.
 ///
@@ -286,34 +100,6 @@ pub fn teach(
         }
     }
     run.finish()
-}
-
-/// An image to draw squares from.
-struct Source<'a> {
-    image: &'a RgbImage,
-    /// Class of each pixel, [`UNKNOWN`], or [`LEFT_OUT`].
-    targets: ClassMap,
-    /// Probabilities of all classes but the first, 0 to 255, as the model said before.
-    before: AnswerBefore,
-    /// Mean probability of nucleus, 0 to 1, as the model said before.
-    nucleus_share: f64,
-    inside: Block,
-}
-
-/// A part of a mark: its pixels in one of the images.
-struct MarkPart {
-    source: usize,
-    /// Row · width + column, at least one.
-    pixels: Vec<u32>,
-}
-
-/// A square of one of the images.
-#[derive(Debug, Clone, Copy)]
-struct Square {
-    source: usize,
-    row: usize,
-    column: usize,
-    seed: u64,
 }
 
 /// A run between two steps.
@@ -967,52 +753,6 @@ impl<'a> TeachRun<'a> {
     }
 }
 
-impl TaughtWeights {
-    /// The model that has these weights after `start`; name and SHA-256 of the images with marks go
-    /// on its card.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`] for weights of another network.
-    pub fn into_model<'a>(
-        self,
-        start: &Model,
-        images: impl IntoIterator<Item = (&'a str, &'a str)>,
-        recipe: &TeachRecipe,
-    ) -> Result<TaughtModel> {
-        let Self { weights, outcome } = self;
-        let TeachOutcome { best_step, share, held_back_loss, .. } = outcome;
-        let mut model = start.with_weights(weights)?;
-        let card = model.card_mut();
-        card.parent = Some(start.fingerprint());
-        card.metrics.clear();
-        let mut names: Vec<String> = Vec::new();
-        for (name, sha256) in images {
-            if !names.iter().any(|known| known == name) {
-                names.push(name.to_owned());
-            }
-            let is_known = card.data.iter().any(|known| known.sha256 == *sha256);
-            if !sha256.is_empty() && !is_known {
-                card.data.push(TileHash {
-                    name: name.to_owned(),
-                    sha256: sha256.to_owned(),
-                    labels_sha256: String::new(),
-                });
-            }
-        }
-        card.history.push(HistoryStep::Train(TrainingStep {
-            recipe: serde_json::json!({ "teach": recipe }),
-            tiles: names,
-            device: "CPU (32 windows side by side)".to_owned(),
-            teachers: Some(vec![start.fingerprint()]),
-            last_epoch: serde_json::json!({
-                "step": best_step, "share": share, "held_back_loss": held_back_loss,
-            }),
-            ..TrainingStep::default()
-        }));
-        Ok(TaughtModel { model, outcome })
-    }
-}
-
 /// Weights of background and nucleus where nobody marked: the rarer, the larger; of mean 1 over all
 /// pixels.
 fn nucleus_balance(sources: &[Source<'_>], balance: f64) -> [f64; 2] {
@@ -1044,139 +784,6 @@ fn not_finite(recipe: &TeachRecipe) -> Error {
          than {}, or a smaller weight of what nobody marked than {} (--keep)",
         recipe.learning_rate, recipe.distill
     ))
-}
-
-impl<'a> Source<'a> {
-    fn new(
-        before: AnswerBefore,
-        image: &'a RgbImage,
-        targets: ClassMap,
-        inside: Block,
-    ) -> Result<Self> {
-        if !targets.same_size(image) || before.iter().any(|plane| !plane.same_size(image)) {
-            return Err(Error::mismatch("Marks and image differ in size"));
-        }
-        let mut sums = vec![0u32; image.data().len()];
-        for plane in &before {
-            for (sum, value) in sums.iter_mut().zip(plane.data()) {
-                *sum += u32::from(*value);
-            }
-        }
-        let sum: f64 = sums.iter().map(|sum| f64::from((*sum).min(255)) / 255.0).sum();
-        let nucleus_share = sum / sums.len().max(1) as f64;
-        Ok(Self { image, targets, before, nucleus_share, inside })
-    }
-
-    fn check(&self, square_px: usize) -> Result<()> {
-        let Block { row, column, width, height } = self.inside;
-        let fits = row + height <= self.image.height() && column + width <= self.image.width();
-        if width < square_px || height < square_px || !fits {
-            return Err(Error::mismatch(format!(
-                "Around a mark the image shows {width}×{height} pixels; to learn from it \
-                 {square_px}×{square_px} are needed"
-            )));
-        }
-        Ok(())
-    }
-}
-
-/// What a model says of an image.
-#[cfg(not(feature = "web-teach"))]
-fn answer_before(model: &Model, image: &RgbImage) -> Result<AnswerBefore> {
-    use crate::engine::{Control, SegmentOptions, segment};
-
-    let maps = segment(model, image, SegmentOptions::default(), &Control::default())?;
-    Ok(class_bytes(model, &maps))
-}
-
-/// Workers of the page get what the model says: its engine is in another wasm.
-#[cfg(feature = "web-teach")]
-fn answer_before(_: &Model, _: &RgbImage) -> Result<AnswerBefore> {
-    Err(Error::invalid("What the model said before is missing"))
-}
-
-/// The probability of every class but the first, 0 to 255, from what an engine says of an image.
-#[must_use]
-pub fn class_bytes(model: &Model, maps: &ProbabilityMaps) -> AnswerBefore {
-    let nucleus = maps.nucleus();
-    let interior = maps.interior();
-    let mut types = maps.types().iter();
-    let mut planes = Vec::new();
-    for class in model.card().classes.iter().skip(1) {
-        let plane = match class.role {
-            ClassRole::Border => {
-                let mut border = nucleus.clone();
-                for (value, inside) in border.data_mut().iter_mut().zip(interior.data()) {
-                    *value = (*value - inside).max(0.0);
-                }
-                border
-            }
-            _ => types.next().unwrap_or(interior).clone(),
-        };
-        planes.push(plane.map(probability_to_u8));
-    }
-    planes
-}
-
-/// Parts of marks, each with its pixels in the order of the rows, inside of `inside`.
-fn mark_parts(source: usize, targets: &SparseTargets, inside: Block) -> Vec<MarkPart> {
-    let mut parts = Vec::new();
-    for _ in 0..targets.count {
-        parts.push(MarkPart { source, pixels: Vec::new() });
-    }
-    for row in inside.row..inside.row + inside.height {
-        for column in inside.column..inside.column + inside.width {
-            let part = targets.parts.get(row, column) as usize;
-            if part > 0 {
-                let pixel = row * targets.parts.width() + column;
-                parts[part - 1].pixels.push(pixel as u32);
-            }
-        }
-    }
-    parts.retain(|part| !part.pixels.is_empty());
-    parts
-}
-
-/// Where the input and targets of a square go.
-struct GatheredSquare<'a> {
-    source: &'a Source<'a>,
-    square: &'a Square,
-    window: &'a mut [f32],
-    labels: &'a mut [usize],
-    /// `[pixel][class]`.
-    soft_targets: &'a mut [f32],
-}
-
-impl GatheredSquare<'_> {
-    fn fill(self, square_px: usize, augmentation: Augmentation) {
-        let &Square { row, column, seed, .. } = self.square;
-        let Source { image, targets, before, .. } = self.source;
-        let context = Window::context(row, column, square_px);
-        if augmentation == Augmentation::NONE {
-            plain_window(image, context, self.window);
-        } else {
-            augmented_window(image, context, augmentation, seed, self.window);
-        }
-        let square = Window::inside(row, column, square_px);
-        window_classes(targets, square, augmentation, seed, self.labels);
-        let classes = before.len() + 1;
-        let mut bytes = vec![0; self.labels.len()];
-        for (index, plane) in before.iter().enumerate() {
-            window_classes(plane, square, augmentation, seed, &mut bytes);
-            for (target, &byte) in self.soft_targets.chunks_exact_mut(classes).zip(&bytes) {
-                target[index + 1] = byte as f32 / 255.0;
-            }
-        }
-        for (target, &label) in self.soft_targets.chunks_exact_mut(classes).zip(&*self.labels) {
-            if label < classes {
-                target.fill(0.0);
-                target[label] = 1.0;
-            } else {
-                let others: f32 = target[1..].iter().sum();
-                target[0] = (1.0 - others).max(0.0);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

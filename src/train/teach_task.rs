@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::teach::{AnswerBefore, TaughtImage, TeachJob, TeachRecipe};
+use super::teach::{TaughtImage, TeachJob};
+use super::teach_recipe::TeachRecipe;
+use super::teach_squares::AnswerBefore;
 use crate::dataset::{ClassMap, SparseTargets};
 use crate::engine::Block;
 use crate::error::{Error, Result};
@@ -221,7 +223,8 @@ fn json<T: for<'a> Deserialize<'a>>(reader: &mut ByteReader<'_>) -> Result<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::teach::{TeachRun, class_bytes};
+    use super::super::teach::TeachRun;
+    use super::super::teach_squares::class_bytes;
     use super::*;
     use crate::dataset::{LabelMark, LabelScale, SparseLabels, phantom};
     use crate::engine::{Control, SegmentOptions, segment};

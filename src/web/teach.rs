@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::model::{Family, InstanceParameters, Model};
 use crate::picture::read_picture;
 use crate::raster::{DecodeLimits, RgbImage};
-use crate::review::{LabelSource, MarkedImage, ReviewedIndex, with_types_of};
+use crate::review::{MarkSource, MarkedImage, ReviewedIndex, with_types_of};
 use crate::train::{
     AnswerBefore, TaughtWeights, TeachOutcome, TeachRecipe, TeachTask, class_bytes,
 };
@@ -90,7 +90,7 @@ impl State {
 
     /// What the review says of pixels. `mpp_um` is of the finest level.
     fn labels(&self, slot: u32, mpp_um: f64) -> SparseLabels {
-        let source = LabelSource {
+        let source = MarkSource {
             marks: &self.review.marks,
             strokes: &self.review.strokes,
             regions: &self.review.regions,

@@ -54,6 +54,20 @@ function reject(page, every) {
   }, every);
 }
 
+/** Fewer steps than the recipe has, where how much is learned is of no interest. */
+function takeFewSteps(page) {
+  return page.evaluate(() => {
+    const { engine } = globalThis.prunella;
+    const { call } = engine;
+    engine.call = (name, ...args) => {
+      if (name !== "prepareTask") return call.call(engine, name, ...args);
+      const [slot, model, mpp, settings] = args;
+      const few = JSON.stringify({ ...JSON.parse(settings), steps: 6 });
+      return call.call(engine, name, slot, model, mpp, few);
+    };
+  });
+}
+
 async function teach(page) {
   await page.click("#teach");
   await page.waitForSelector("#taught:not([hidden])");
@@ -107,6 +121,7 @@ test("a network is taught, compared, kept, shared and there after a reload", asy
   await paint(page, [0.35, 0.5], [0.6, 0.5]);
   await page.keyboard.press("Escape");
   const before = await fingerprint(page);
+  await takeFewSteps(page);
   await teach(page);
   const text = await page.textContent("#taught-text");
   const [, after, places, was] = text.match(/right at (\d+) of (\d+) places?, before at (\d+)/);
@@ -119,7 +134,9 @@ test("a network is taught, compared, kept, shared and there after a reload", asy
     const { engine, canvasView } = globalThis.prunella;
     const { width, height } = canvasView;
     const counts = [];
-    for (const slot of [0, 1]) counts.push(await engine.call("ownNucleiIn", slot, 0, 0, width, height));
+    for (const slot of [0, 1]) {
+      counts.push(await engine.call("ownNucleiIn", slot, 0, 0, width, height));
+    }
     const [a, b] = await Promise.all([0, 1].map((slot) => engine.call("saveResult", slot)));
     return { counts, isOther: a.length !== b.length || a.some((byte, i) => byte !== b[i]) };
   });
@@ -285,6 +302,7 @@ test("a new type of nuclei is painted, learned and counted", async () => {
   await page.selectOption("#paint-class", "nucleus");
   await paint(page, [0.5, 0.6], [0.6, 0.6]);
   await page.keyboard.press("Escape");
+  await takeFewSteps(page);
   await teach(page);
   await page.click("#keep-taught");
   await waitForStatus(page, /nuclei/);

@@ -47,7 +47,7 @@ self.onmessage = async ({ data }) => {
     post({
       type: "failed",
       message: isCrash
-        ? "Teaching stopped, perhaps for lack of memory. The model stayed as it was; mark less at once."
+        ? "Teaching stopped, perhaps for lack of memory. The model stayed as it was: mark less."
         : message,
     });
   }

@@ -114,14 +114,19 @@ fn clippy(arguments: &[&str]) -> Result<()> {
         .env("CARGO_TERM_COLOR", "never"))
 }
 
+/// Of both wasms: of the page and of its teaching workers.
 fn clippy_for_web(compiler: &WebCompiler) -> Result<()> {
     let clippy = ["clippy", "--lib", "--target", web::TARGET, "--target-dir", web::TARGET_DIR];
-    match compiler {
-        WebCompiler::Rustup => run(cargo(&clippy).args(DENY_WARNINGS)),
-        WebCompiler::Debian => {
-            run(web::debian(&clippy, "").args(web::BUILD_STD).args(DENY_WARNINGS))
+    for features in [&[][..], &["--features", web::TEACH_FEATURE]] {
+        let arguments = [&clippy, features].concat();
+        match compiler {
+            WebCompiler::Rustup => run(cargo(&arguments).args(DENY_WARNINGS))?,
+            WebCompiler::Debian => {
+                run(web::debian(&arguments, "").args(web::BUILD_STD).args(DENY_WARNINGS))?;
+            }
         }
     }
+    Ok(())
 }
 
 /// All tests, with the tools that some of them use. Tests that cannot run append to `skipped`.

@@ -30,7 +30,7 @@ const TYPES: &str = "target/page-types";
 /// tissue.
 const TEACH: &str = "teach";
 /// The crate's interface in that wasm.
-const TEACH_FEATURE: &str = "web-teach";
+pub const TEACH_FEATURE: &str = "web-teach";
 /// The pictures that a taught model rehearses: those of `dataset::tissue_crops::training`.
 const TISSUE: &str = "assets/tissue";
 const TAUGHT_TISSUE: [&str; 10] = [
@@ -375,7 +375,7 @@ fn check_teach_size(wasm: usize) -> Result<()> {
         return Ok(());
     }
     Err(format!(
-        "the wasm that teaches has {wasm} bytes compressed; up to {MAX_TEACH_WASM_BYTES} are allowed"
+        "the wasm that teaches has {wasm} bytes compressed; {MAX_TEACH_WASM_BYTES} are allowed"
     ))
 }
 

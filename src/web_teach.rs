@@ -1,9 +1,14 @@
-//! A worker that teaches. Every worker of a teaching holds the same run, computes the gradients of
+//! The interface to the scripts of a second wasm, which the page loads only when someone teaches
+//! (feature `web-teach`): a worker. Every worker of a teaching holds the same run, computes the gradients of
 //! some groups of each step, and takes the step with those of all, so that all stay the same.
+
+#[path = "web/thrown.rs"]
+mod thrown;
 
 use wasm_bindgen::prelude::*;
 
-use super::{Thrown as _, json};
+use self::thrown::{Thrown as _, json};
+
 use crate::error::{Error, Result};
 use crate::train::{TaughtWeights, TeachRun, TeachTask};
 
