@@ -39,9 +39,14 @@ export class Compare {
   #reference;
   /** @type {{ name: string, facts: ModelFacts } | undefined} A model of a file. */
   #loaded;
+  /** @type {{ name: string, facts: ModelFacts } | undefined} A taught model, not kept yet. */
+  #taught;
   /** Changes when other scores are wanted: earlier ones are ignored. */
   #request = 0;
   #isDragging = false;
+  /** What was compared with before a taught model was. */
+  #earlier = UNPRUNED;
+  #isTaught = false;
 
   /** @param {Page} page */
   constructor(page) {
@@ -87,14 +92,29 @@ export class Compare {
   /** The second model. @returns {Promise<ModelFacts>} */
   async model() {
     if (this.#with === "loaded" && this.#loaded) return this.#loaded.facts;
+    if (this.#with === "taught" && this.#taught) return this.#taught.facts;
     const { facts } = await this.page.models.version(this.#setting);
     return facts;
+  }
+
+  /** The version that is compared with, if it is one. */
+  get #version() {
+    return this.page.versions?.choices.find(({ value }) => value === this.#with);
+  }
+
+  /** There are other versions to choose from. */
+  choicesChanged() {
+    const isGone = this.#with.startsWith("version ") && !this.#version;
+    if (isGone) this.#with = UNPRUNED;
+    this.#renderChoices();
   }
 
   /** Of the second model, unless it is one of a file. */
   get #setting() {
     const shipped = SHIPPED_MODELS.find(({ file }) => file === this.#with);
     if (shipped) return shipped.setting;
+    const version = this.#version;
+    if (version) return version.setting;
     const { modelSetting } = this.page;
     // Of a model that ships nothing was removed here: that would be the same one.
     if (modelSetting.shipped !== null && modelSetting.ratio === 0) return PAPER_UNPRUNED;
@@ -105,6 +125,8 @@ export class Compare {
   get name() {
     if (this.hasReference) return this.#reference?.name ?? "";
     if (this.#with === "loaded") return this.#loaded?.name ?? "";
+    if (this.#with === "taught") return this.#taught?.name ?? "";
+    if (this.#version) return this.#version.text;
     return modelName(this.#setting);
   }
 
@@ -113,6 +135,8 @@ export class Compare {
     // One HTML file has no other model.
     const others = isStandalone() ? [] : SHIPPED_MODELS;
     for (const { file, name } of others) options.push({ value: file, text: name });
+    for (const { value, text } of this.page.versions?.choices ?? []) options.push({ value, text });
+    if (this.#taught) options.push({ value: "taught", text: "What was taught" });
     if (this.#loaded) options.push({ value: "loaded", text: this.#loaded.name });
     options.push({ value: "open", text: "A model from a file…" });
     if (this.#reference) options.push({ value: "file", text: this.#reference.name });
@@ -149,8 +173,10 @@ export class Compare {
   async showTaught(name, facts, check) {
     const { page } = this;
     if (this.hasReference) await this.#dropReference();
-    this.#loaded = { name, facts };
-    this.#with = "loaded";
+    if (!this.#isTaught) this.#earlier = this.#with;
+    this.#isTaught = true;
+    this.#taught = { name, facts };
+    this.#with = "taught";
     this.#renderChoices();
     page.canvasView.clearResult(COMPARISON);
     this.#clearScores();
@@ -159,8 +185,14 @@ export class Compare {
 
   /** Shows the present model alone again. */
   async closeTaught() {
-    this.#loaded = undefined;
-    this.#with = UNPRUNED;
+    if (!this.#isTaught) return;
+    this.#isTaught = false;
+    this.#taught = undefined;
+    if (this.#with !== "taught") {
+      this.#renderChoices();
+      return;
+    }
+    this.#with = this.#earlier;
     this.#renderChoices();
     this.page.canvasView.clearResult(COMPARISON);
     await this.page.setComparing(false);
@@ -353,7 +385,8 @@ export class Compare {
     const left = page.versions?.nameOf(modelSetting) ?? modelName(modelSetting, percent);
     const counts = await Promise.all(
       [MAIN, COMPARISON].map(async (slot) => {
-        if (!hasResult[slot]) return "";
+        // What was taught shows nuclei of the network alone, and another part of a slide.
+        if (!hasResult[slot] || this.#with === "taught") return "";
         const summary = await page.engine.callJson("summary", slot).catch(() => undefined);
         return summary ? `: ${formatNuclei(summary.nuclei)}` : "";
       }),

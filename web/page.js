@@ -133,7 +133,10 @@ export class Page {
     this.address = new Address(this);
     this.tasks = new TaskQueue({
       setBusy: (busy) => this.setBusy(busy),
-      cancelRunning: () => void engine.cancel(),
+      cancelRunning: () => {
+        this.teaching?.stop();
+        void engine.cancel();
+      },
       showError: (error) => this.showError(error),
       alertNumber,
       closeAlert: (number) => {
@@ -485,8 +488,11 @@ export class Page {
         return describeShipped(shippedModel(setting));
       case "pruned":
         return "Pruned here, without fine-tuning: the numbers can be far off.";
-      case "loaded":
-        return describeLoaded(facts);
+      case "loaded": {
+        const version = this.versions?.nameOf(setting);
+        const taught = version ? `Taught here: ${version}. ` : "";
+        return taught + describeLoaded(facts);
+      }
     }
   }
 

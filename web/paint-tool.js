@@ -1,4 +1,5 @@
 // Painting: strokes of a class, and erasing them. A stroke says what the pixels under it are.
+import { alongStroke } from "./editing.js";
 import { elements } from "./elements.js";
 import { hint } from "./tools.js";
 
@@ -14,6 +15,8 @@ const WIDTH_STEP = 1.25;
 const SPACING = 0.2;
 /** Pixel size where neither image nor model states one, µm. */
 const USUAL_MPP = 0.25;
+/** Places along a drag at which strokes are erased. */
+const MOST_PROBES = 400;
 export const BACKGROUND = "background";
 export const NUCLEUS = "nucleus";
 
@@ -137,6 +140,7 @@ export class EraseTool {
   /** @param {PointPair[]} stroke */
   drawn(stroke) {
     void this.page.editing.inOrder(async () => {
+      for (const [x, y] of alongStroke(stroke, MOST_PROBES)) this.#eraseStrokeAt(x, y);
       for (const [x, y] of stroke) await this.#eraseAt(x, y, false);
     });
   }
@@ -149,10 +153,8 @@ export class EraseTool {
    */
   async #eraseAt(x, y, says) {
     const { page } = this;
-    const stroke = page.store.state.strokes.findLast((painted) => isOnStroke(painted, x, y));
     try {
-      if (stroke) {
-        page.store.apply({ "remove-stroke": stroke.id });
+      if (this.#eraseStrokeAt(x, y)) {
         if (says) page.showStatus("Stroke erased. Undo brings it back.");
         return;
       }
@@ -162,6 +164,14 @@ export class EraseTool {
     } catch (error) {
       page.showError(error);
     }
+  }
+
+  /** @param {number} x @param {number} y @returns whether there was a stroke */
+  #eraseStrokeAt(x, y) {
+    const { store } = this.page;
+    const stroke = store.state.strokes.findLast((painted) => isOnStroke(painted, x, y));
+    if (stroke) store.apply({ "remove-stroke": stroke.id });
+    return stroke !== undefined;
   }
 
   end() {}

@@ -121,7 +121,8 @@ export class Persistence {
       const isComputing = page.isSegmenting || page.manyFiles.isRunning;
       const { document: open, undo } = page.store.state;
       const isLosing = open !== null && undo !== null && !this.#lock;
-      if (isComputing || isLosing) event.preventDefault();
+      const isTeaching = page.teaching.isRunning || page.teaching.taught !== undefined;
+      if (isComputing || isLosing || isTeaching) event.preventDefault();
     });
     this.#bindPrivacy();
   }
@@ -286,10 +287,13 @@ export class Persistence {
 
   /** Says what came back. @param {number} savedAt milliseconds since 1970 */
   #showRestored(savedAt) {
-    const { marks, regions, pixelSize } = this.page.store.state;
+    const { marks, regions, strokes, pixelSize } = this.page.store.state;
     const corrections = marks.accepted + marks.added + marks.rejected;
     const parts = [];
     if (corrections > 0) parts.push(describeKept({ nuclei: -1, marks: corrections }));
+    if (strokes.length > 0) {
+      parts.push(`${formatCount(strokes.length)} ${strokes.length === 1 ? "stroke" : "strokes"}`);
+    }
     if (regions.length > 0) {
       parts.push(`${formatCount(regions.length)} ${regions.length === 1 ? "region" : "regions"}`);
     }
@@ -351,6 +355,7 @@ export class Persistence {
     try {
       await storage.claim(fingerprint, this.#tab, factsOf(source));
       await this.#keepImage(storage, source, fingerprint);
+      await this.page.versions.saveRest();
     } catch (error) {
       this.#showProblem(error);
     }
@@ -386,7 +391,8 @@ export class Persistence {
     const storage = await this.storage();
     try {
       const kept = await storage?.loadDocument(fingerprint);
-      if (kept?.state && this.#fingerprint === fingerprint) {
+      if (storage && kept?.state && this.#fingerprint === fingerprint) {
+        await page.versions.open(await storage.loadVersions(fingerprint));
         this.#loadState(kept.state);
         await page.tasks.runUserTask(async (check) => {
           await page.showKept(kept.results, check);
@@ -489,9 +495,15 @@ export class Persistence {
 
   // ---- Writing
 
-  /** Keeps a taught version of the open image. @param {KeptVersion} version */
-  async saveVersion(version) {
-    await this.#withVersions((storage) => storage.saveVersion(this.#fingerprint, version));
+  /**
+   * Keeps a taught version of the open image.
+   * @param {KeptVersion} version
+   * @returns {Promise<boolean>} whether it is kept
+   */
+  saveVersion(version) {
+    return this.#withVersions((storage) =>
+      storage.saveVersion(this.#fingerprint, this.#tab, version),
+    );
   }
 
   /** @param {number} number of a version of the open image */
@@ -502,11 +514,13 @@ export class Persistence {
   /** @param {(storage: DeviceStorage) => Promise<void>} work */
   async #withVersions(work) {
     const storage = await this.storage();
-    if (!storage || !this.#fingerprint || !this.#lock) return;
+    if (!storage || !this.#fingerprint || !this.#lock) return false;
     try {
       await work(storage);
+      return true;
     } catch (error) {
       this.#showProblem(error);
+      return false;
     }
   }
 

@@ -317,10 +317,16 @@ export class DeviceStorage {
     );
   }
 
-  /** @param {string} fingerprint of the image @param {KeptVersion} version */
-  saveVersion(fingerprint, version) {
+  /**
+   * Keeps a taught version. Fails if another tab has claimed the image, or if it was removed.
+   * @param {string} fingerprint of the image
+   * @param {string} owner name of this tab
+   * @param {KeptVersion} version
+   */
+  saveVersion(fingerprint, owner, version) {
     return this.#withRoom(fingerprint, () =>
-      this.#transaction("readwrite", [VERSIONS], async (store) => {
+      this.#transaction("readwrite", [DOCUMENTS, VERSIONS], async (store) => {
+        await this.#ownRecord(store(DOCUMENTS), fingerprint, owner);
         await resultOf(store(VERSIONS).put(version, [fingerprint, version.number]));
       }),
     );

@@ -6,6 +6,7 @@ import { isStandalone, fetchAsset } from "./assets.js";
 
 /** Groups in a step: more workers than this find nothing to do. */
 const MAX_WORKERS = 4;
+const STOPPED = "Teaching was stopped.";
 /** Pictures of tissue that a taught model must not forget, 0.25 µm a pixel. */
 const TISSUE = [
   "tnbc_01_2",
@@ -77,13 +78,17 @@ class TeachWorkerClient {
       this.#answered = resolve;
       this.#worker.postMessage(request);
     });
-    if (reply.type === "failed") throw new Error(reply.message);
+    if (reply.type === "failed") {
+      const name = reply.message === STOPPED ? "AbortError" : "Error";
+      throw Object.assign(new Error(reply.message), { name });
+    }
     if (reply.type !== type) throw new Error("A teaching worker gave another answer.");
     return /** @type {Extract<TeachReply, { type: Type }>} */ (reply);
   }
 
   end() {
     this.#worker.terminate();
+    this.#answered?.({ type: "failed", message: STOPPED });
   }
 }
 
@@ -92,11 +97,15 @@ class TeachWorkerClient {
  * @param {Uint8Array} task as the session gives it
  * @param {number} workers at most so many
  * @param {(step: TeachStep) => void} onStep called after each step; throws to stop
+ * @param {AbortSignal} signal
  * @returns {Promise<{ weights: Float32Array, outcome: string }>}
  */
-export async function teachInWorkers(task, workers, onStep) {
+export async function teachInWorkers(task, workers, onStep, signal) {
   const module = await teachModule();
+  signal.throwIfAborted();
   const clients = [new TeachWorkerClient()];
+  const stop = () => clients.forEach((client) => client.end());
+  signal.addEventListener("abort", stop);
   try {
     const begin = /** @type {TeachRequest} */ ({ type: "begin", module, task });
     const { groups } = await clients[0].ask(begin, "begun");
@@ -113,7 +122,8 @@ export async function teachInWorkers(task, workers, onStep) {
     const { weights, outcome } = await clients[0].ask({ type: "finish" }, "finished");
     return { weights, outcome };
   } finally {
-    for (const client of clients) client.end();
+    signal.removeEventListener("abort", stop);
+    stop();
   }
 }
 

@@ -3,6 +3,7 @@
 import { BACKGROUND, NUCLEUS } from "./paint-tool.js";
 import { elements } from "./elements.js";
 import { formatCount, formatNuclei } from "./format.js";
+import { boundsOf } from "./polygons.js";
 import { remainingMs, showProgress } from "./progress.js";
 import { saveFile } from "./save-file.js";
 import { NO_MPP } from "./slide-segmentation.js";
@@ -11,7 +12,10 @@ import { teachInWorkers, teachModule, teachTissue } from "./teach-workers.js";
 import { visibleRectangle } from "./region-tools.js";
 
 /** @import { Page } from "./page.js" */
-/** @import { MarkAgreement, ModelFacts, TeachOutcome, TeachStep } from "./worker-api.d.ts" */
+/**
+ * @import { MarkAgreement, ModelFacts, ModelSetting, TeachOutcome,
+ *   TeachStep } from "./worker-api.d.ts"
+ */
 
 /** Class of a region in which every nucleus is marked. */
 export const COMPLETE_CLASS = "Region*";
@@ -21,9 +25,18 @@ const KEPT_ASIDE = 0.2;
 const LEAST_MARKS_TO_KEEP_ASIDE = 10;
 const NEW_TYPE = "\n";
 /** Names that mean something else than a type of nuclei. */
-const RESERVED = ["background", "other", "border", "nuclei", ""];
+const RESERVED = ["background", "other", "border", "nuclei", "ignore", "region", ""];
+/** Largest view that can be complete, pixels. */
+const MAX_COMPLETE_PX = 12e6;
 
-/** @typedef {{ facts: ModelFacts, outcome: TeachOutcome, marks: number, ms: number }} Taught */
+/**
+ * @typedef {object} Taught
+ * @property {ModelFacts} facts
+ * @property {TeachOutcome} outcome
+ * @property {ModelSetting} base what was taught
+ * @property {number} marks
+ * @property {number} ms time that it took
+ */
 
 export class Teaching {
   /** @type {Taught | undefined} What was taught last and is neither kept nor discarded. */
@@ -32,13 +45,14 @@ export class Teaching {
   isRunning = false;
   /** @type {string[]} Types of nuclei that a person named here. */
   #named = [];
+  #stop = new AbortController();
 
   /** @param {Page} page */
   constructor(page) {
     this.page = page;
     elements.teach.onclick = () => void this.teach();
     elements.saveMarks.onclick = () => void this.#saveMarks();
-    elements.completeView.onclick = () => this.#completeView();
+    elements.completeView.onclick = () => void this.#completeView();
     elements.keepTaught.onclick = () => void this.keep();
     elements.discardTaught.onclick = () => void this.discard();
     elements.paintClass.onchange = () => this.#classChosen();
@@ -55,6 +69,8 @@ export class Teaching {
     page.store.subscribe((state, before) => {
       if (state.revision !== before.revision || state.document !== before.document) this.show();
       if (state.document?.hash !== before.document?.hash) this.#imageChanged();
+      const isOther = JSON.stringify(state.model) !== JSON.stringify(before.model);
+      if (isOther && this.taught) void this.#drop("What was taught belongs to another network.");
     });
     this.show();
     this.#showClasses();
@@ -75,17 +91,18 @@ export class Teaching {
     const { marks, strokes, regions } = this.page.store.state;
     const complete = regions.filter((region) => region.class === COMPLETE_CLASS).length;
     const nuclei = marks.accepted + marks.added;
-    const rejected = marks.rejected + marks.replaced;
+    const { rejected, replaced } = marks;
     const all = nuclei + rejected + strokes.length + complete;
-    return { nuclei, rejected, strokes: strokes.length, complete, all };
+    return { nuclei, rejected, replaced, strokes: strokes.length, complete, all };
   }
 
   /** Says how many marks there are, and what can be done with them. */
   show() {
-    const { nuclei, rejected, strokes, complete, all } = this.#counts;
+    const { nuclei, rejected, replaced, strokes, complete, all } = this.#counts;
     const parts = [];
     if (nuclei > 0) parts.push(`${formatCount(nuclei)} accepted or added`);
     if (rejected > 0) parts.push(`${formatCount(rejected)} rejected`);
+    if (replaced > 0) parts.push(`${formatCount(replaced)} split or redrawn`);
     if (strokes > 0) parts.push(`${formatCount(strokes)} painted`);
     if (complete > 0) parts.push(`${formatCount(complete)} complete`);
     const marks = all === 1 ? "1 mark" : `${formatCount(all)} marks`;
@@ -114,7 +131,9 @@ export class Teaching {
       return option;
     });
     elements.paintClass.replaceChildren(...options);
-    elements.paintClass.value = names.includes(paintTool.class) ? paintTool.class : NUCLEUS;
+    // The list says what is painted, except while a name is being written.
+    if (!names.includes(paintTool.class)) paintTool.class = NUCLEUS;
+    elements.paintClass.value = elements.newType.hidden ? paintTool.class : NEW_TYPE;
   }
 
   #classChosen() {
@@ -143,7 +162,7 @@ export class Teaching {
 
   #addType() {
     const name = elements.typeName.value.trim();
-    if (RESERVED.includes(name.toLowerCase())) {
+    if (RESERVED.includes(name.toLowerCase()) || name.endsWith("*")) {
       this.page.showStatus("Write the name of a type of nuclei, for example lymphocyte.");
       return;
     }
@@ -153,20 +172,29 @@ export class Teaching {
     this.setClass(name.toLowerCase() === NUCLEUS ? NUCLEUS : (known ?? name));
   }
 
-  /** Says that every nucleus in the view is marked right. */
-  #completeView() {
+  /** Accepts all nuclei in the view; the rest of it is background. */
+  async #completeView() {
     const { page } = this;
-    if (!page.canvasView.hasResult[MAIN]) {
-      page.showStatus("Segment first; then correct what is wrong in the view.");
-      return;
-    }
-    const polygons = [[visibleRectangle(page)]];
-    const number = this.#counts.complete + 1;
     try {
       page.clearError();
-      const region = { name: `Complete ${number}`, polygons, class: COMPLETE_CLASS };
-      page.store.apply({ "add-region": region });
-      page.showStatus("What is in the view and no nucleus is background now. Undo takes it back.");
+      await page.reviewSync.update();
+      const ring = visibleRectangle(page);
+      const { left, top, right, bottom } = boundsOf([[ring]]);
+      if ((right - left) * (bottom - top) > MAX_COMPLETE_PX) {
+        page.showStatus("Zoom in: a view of at most 12 megapixels can be complete.");
+        return;
+      }
+      const { regions } = page.store.state;
+      const known = JSON.stringify([[ring]]);
+      if (regions.some(({ polygons }) => JSON.stringify(polygons) === known)) {
+        page.showStatus("This view is complete already.");
+        return;
+      }
+      const nuclei = await page.engine.callJson("undecidedIn", MAIN, left, top, right, bottom);
+      const region = { name: `Complete ${this.#counts.complete + 1}`, polygons: [[ring]] };
+      page.store.apply({ "add-complete": { region, nuclei } });
+      const accepted = `${formatNuclei(nuclei.length)} accepted`;
+      page.showStatus(`${accepted}; the rest of the view is background now. Undo takes it back.`);
     } catch (error) {
       page.showError(error);
     }
@@ -198,12 +226,18 @@ export class Teaching {
     const { page } = this;
     await page.tasks.runUserTask(async (check) => {
       this.isRunning = true;
+      this.#stop = new AbortController();
       try {
         await this.#run(check);
       } finally {
         this.isRunning = false;
       }
     });
+  }
+
+  /** Ends the workers that teach. */
+  stop() {
+    this.#stop.abort();
   }
 
   /** @param {() => void} check */
@@ -218,6 +252,10 @@ export class Teaching {
     // It downloads while the marks are read.
     const loading = teachModule();
     loading.catch(() => {});
+    // The result before is compared with: it must be whole, and of this model.
+    if (!page.isSlide && !(await this.#isWhole())) await page.segment(check);
+    this.#checkTypes();
+    const base = page.selectedSetting;
     const task = await this.#task(check);
     check();
     await loading;
@@ -230,14 +268,50 @@ export class Teaching {
       showProgress(fraction, text, remainingMs(learningAt, fraction));
     };
     const marks = this.#counts.all;
-    const { weights, outcome } = await teachInWorkers(task, page.engine.blockWorkers, onStep);
+    const workers = page.engine.blockWorkers;
+    const { signal } = this.#stop;
+    const { weights, outcome } = await teachInWorkers(task, workers, onStep, signal);
     check();
     const facts = await page.engine.callJson("addTaught", weights, outcome);
     const ms = performance.now() - startedAt;
-    this.taught = { facts, outcome: JSON.parse(outcome), marks, ms };
     showProgress(0, "Looking at the result…");
-    await page.compare.showTaught("taught", facts, check);
-    await this.#showTaught();
+    try {
+      await page.compare.showTaught("taught", facts, check);
+      check();
+    } catch (error) {
+      await page.compare.closeTaught();
+      await page.engine.call("dropModel", facts.id);
+      throw error;
+    }
+    this.taught = { facts, outcome: JSON.parse(outcome), base, marks, ms };
+    await this.#showTaught(this.taught);
+  }
+
+  /** Whether the image is segmented by the model in use. */
+  async #isWhole() {
+    const { page } = this;
+    if (!page.canvasView.hasResult[MAIN]) return false;
+    const { id, fingerprint } = await this.#model();
+    const summary = await page.engine.callJson("summary", MAIN);
+    const { width, height } = page.canvasView;
+    const isWhole = await page.engine.call("isSegmented", MAIN, 0, 0, width, height);
+    const isOfModel = id === page.model?.facts.id && summary.fingerprint === fingerprint;
+    return isWhole && isOfModel;
+  }
+
+  /** A type can be told apart from others only where both are marked. */
+  #checkTypes() {
+    const { strokes, marks } = this.page.store.state;
+    const known = this.page.results.types.map(({ name }) => name);
+    const painted = new Set(strokes.map((stroke) => stroke.class));
+    painted.delete(BACKGROUND);
+    const unknown = [...painted].filter((name) => name !== NUCLEUS && !known.includes(name));
+    const hasOthers = painted.size > 1 || marks.accepted + marks.added > 0;
+    if (unknown.length === 0 || hasOthers) return;
+    throw new Error(
+      `Mark other nuclei too (paint some as Nucleus, or accept some): of “${unknown[0]}” alone ` +
+        "the network would take every nucleus for one.",
+    );
   }
 
   /** Everything that workers need. @param {() => void} check */
@@ -258,11 +332,10 @@ export class Teaching {
     return page.engine.call("prepareTask", MAIN, id, page.mpp, JSON.stringify(settings));
   }
 
-  /** What was taught, in numbers. */
-  async #showTaught() {
-    const { page, taught } = this;
-    if (!taught) return;
-    const { learned, held_back: keptAside } = taught.outcome;
+  /** What was taught, in numbers. @param {Taught} taught */
+  async #showTaught({ outcome, ms }) {
+    const { page } = this;
+    const { learned, held_back: keptAside } = outcome;
     const sentences = [agreementText("Your marks", learned)];
     if (keptAside.marks > 0) sentences.push(agreementText("Marks kept aside", keptAside));
     const before = await this.#ownNuclei(MAIN);
@@ -271,59 +344,86 @@ export class Teaching {
       const where = page.isSlide ? " in the view" : "";
       sentences.push(`It finds ${formatNuclei(after)}${where}, before ${formatCount(before)}.`);
     }
-    const isWorse = keptAside.marks > 0 && keptAside.after < keptAside.before;
-    if (isWorse) sentences.push("It is worse on the marks kept aside: better discard it.");
-    sentences.push(`Taught in ${Math.max(1, Math.round(taught.ms / 1000))} s.`);
+    const isWorseAside = keptAside.after < keptAside.before;
+    const isWorse = isWorseAside || learned.after < learned.before;
+    if (isWorseAside) sentences.push("It is worse on the marks kept aside: better discard it.");
+    else if (isWorse) sentences.push("It is worse on your marks: better discard it.");
+    else if (learned.after === learned.before && learned.after < learned.marks) {
+      sentences.push("It did not learn what you marked; mark more of it.");
+    }
+    sentences.push(`Taught in ${Math.max(1, Math.round(ms / 1000))} s.`);
     elements.taughtText.textContent = sentences.join(" ");
     elements.taught.hidden = false;
     elements.keepTaught.classList.toggle("primary", !isWorse);
     elements.discardTaught.classList.toggle("primary", isWorse);
-    page.showStatus("Left of the line: before. Right: taught. Keep or discard it under Teach.");
-    (isWorse ? elements.discardTaught : elements.keepTaught).focus({ preventScroll: true });
+    page.showStatus(
+      page.canvasView.hasResult[COMPARISON]
+        ? "Left of the line: before. Right: taught. Keep or discard it under Teach."
+        : "Taught. Zoom in on a mark to see the result; keep or discard it under Teach.",
+    );
+    // Not from what a person is doing meanwhile.
+    const { activeElement } = document;
+    if (activeElement === document.body || activeElement === elements.teach) {
+      (isWorse ? elements.discardTaught : elements.keepTaught).focus({ preventScroll: true });
+    }
     elements.taught.scrollIntoView({ block: "nearest" });
   }
 
-  /** Nuclei of the network alone in what is compared. @param {number} slot */
-  async #ownNuclei(slot) {
+  /** Nuclei of the network alone in what is compared, where all of it is segmented. */
+  async #ownNuclei(/** @type {number} */ slot) {
     const { canvasView, engine, isSlide } = this.page;
-    const { viewport, canvas, width, height } = canvasView;
-    const [left, top] = isSlide ? viewport.toImage(0, 0) : [0, 0];
-    const [right, bottom] = isSlide
-      ? viewport.toImage(canvas.width, canvas.height)
-      : [width, height];
-    return engine.call("ownNucleiIn", slot, left, top, right, bottom).catch(() => undefined);
+    const { width, height } = canvasView;
+    const ring = isSlide ? visibleRectangle(this.page) : undefined;
+    const { left, top, right, bottom } = ring
+      ? boundsOf([[ring]])
+      : { left: 0, top: 0, right: width, bottom: height };
+    if (!(await engine.call("isSegmented", slot, left, top, right, bottom))) return undefined;
+    return engine.call("ownNucleiIn", slot, left, top, right, bottom);
   }
 
   /** Uses what was taught from now on, as a version. */
   async keep() {
     const { page, taught } = this;
     if (!taught) return;
-    this.taught = undefined;
-    elements.taught.hidden = true;
-    await page.compare.closeTaught();
-    await page.versions.add(taught);
+    try {
+      page.clearError();
+      const version = await page.versions.add(taught);
+      this.taught = undefined;
+      elements.taught.hidden = true;
+      await page.compare.closeTaught();
+      await page.versions.useKept(version);
+    } catch (error) {
+      page.showError(error);
+    }
     elements.teach.focus();
   }
 
   /** Stays with the network as it was. */
   async discard() {
-    await this.#drop();
-    this.page.showStatus("Discarded. The network is as it was, and the marks are still there.");
+    await this.#drop("Discarded. The network is as it was, and the marks are still there.");
     elements.teach.focus();
   }
 
-  async #drop() {
+  /** @param {string} [said] */
+  async #drop(said) {
     const { page, taught } = this;
     if (!taught) return;
     this.taught = undefined;
     elements.taught.hidden = true;
-    await page.compare.closeTaught();
-    await page.engine.call("dropModel", taught.facts.id);
+    try {
+      await page.compare.closeTaught();
+      await page.engine.call("dropModel", taught.facts.id);
+      if (said) page.showStatus(said);
+    } catch (error) {
+      page.showError(error);
+    }
   }
 
   #imageChanged() {
     this.#named = [];
+    this.page.paintTool.class = NUCLEUS;
     void this.#drop();
+    this.#showClasses();
   }
 }
 

@@ -12,13 +12,20 @@ import { modelName } from "./shipped-models.js";
 /** Versions that are kept of an image; the oldest one that is not in use goes. */
 const MAX_VERSIONS = 20;
 
+/** @typedef {KeptVersion & { isSaved?: boolean }} ListedVersion */
+
+/** As it is kept on the device. @param {ListedVersion} version @returns {KeptVersion} */
+function plain({ isSaved: _, ...version }) {
+  return version;
+}
+
 /** @param {string} fingerprint @returns {ModelSetting} */
 function settingOf(fingerprint) {
   return { shipped: null, ratio: 0, pruneHidden: false, loaded: fingerprint };
 }
 
 export class Versions {
-  /** @type {KeptVersion[]} Of the open image, the first one first. */
+  /** @type {ListedVersion[]} Of the open image, the first one first. */
   #all = [];
 
   /** @param {Page} page */
@@ -41,28 +48,36 @@ export class Versions {
    */
   async open(kept) {
     this.#all = [];
+    this.#show();
     for (const version of kept) {
       try {
         const facts = await this.page.engine.callJson("addModel", version.model.slice());
         this.page.models.keep(facts);
-        this.#all.push(version);
+        this.#all.push({ ...version, isSaved: true });
       } catch (error) {
         this.page.showError(error);
       }
     }
     this.#show();
+    this.page.compare?.choicesChanged();
   }
 
-  /** Keeps what was taught and uses it. @param {Taught} taught */
-  async add({ facts, outcome, marks }) {
+  /**
+   * Keeps what was taught.
+   * @param {Taught} taught
+   * @returns {Promise<ListedVersion>}
+   */
+  async add({ facts, outcome, base, marks }) {
     const { page } = this;
+    const known = this.#all.find(({ fingerprint }) => fingerprint === facts.fingerprint);
+    if (known) return known;
     const number = (this.#all.at(-1)?.number ?? 0) + 1;
     const model = await page.engine.call("modelFile", facts.id);
-    /** @type {KeptVersion} */
+    /** @type {ListedVersion} */
     const version = {
       number,
       fingerprint: facts.fingerprint,
-      base: page.selectedSetting,
+      base,
       marks,
       learned: outcome.learned,
       at: Date.now(),
@@ -70,10 +85,37 @@ export class Versions {
     };
     this.#all.push(version);
     page.models.keep(facts);
-    await page.persistence.saveVersion(version);
+    version.isSaved = await page.persistence.saveVersion(plain(version));
     await this.#dropOldest();
-    this.#use(settingOf(version.fingerprint));
-    page.showStatus(`Kept as version ${number}. Share it under Export, or mark more and teach on.`);
+    page.compare.choicesChanged();
+    return version;
+  }
+
+  /** Uses a version that was kept just now. @param {ListedVersion} version */
+  async useKept({ fingerprint, number, isSaved }) {
+    const { page } = this;
+    await this.#use(settingOf(fingerprint));
+    const until = isSaved ? "" : " until this page closes: this device does not keep it";
+    page.showStatus(`Kept as version ${number}${until}. Share it under Export, or teach on.`);
+  }
+
+  /** Keeps on the device what could not be kept before. */
+  async saveRest() {
+    for (const version of this.#all.filter(({ isSaved }) => !isSaved)) {
+      version.isSaved = await this.page.persistence.saveVersion(plain(version));
+    }
+  }
+
+  /** What the open image's versions can be compared with, for a list. */
+  get choices() {
+    if (this.#all.length === 0) return [];
+    const { base } = this.#all[0];
+    const first = { value: "version 0", text: `Before: ${modelName(base)}`, setting: base };
+    const others = this.#all.map(({ number, fingerprint }) => {
+      const value = `version ${number}`;
+      return { value, text: `Version ${number}`, setting: settingOf(fingerprint) };
+    });
+    return [first, ...others];
   }
 
   async #dropOldest() {
@@ -87,13 +129,14 @@ export class Versions {
   }
 
   /** @param {ModelSetting} setting */
-  #use(setting) {
+  async #use(setting) {
     const { page } = this;
     page.address.modelLink = undefined;
     page.address.hasModelUrl = false;
     elements.shippedModels.hidden = setting.loaded === null || isStandalone();
-    page.chooseModel(setting);
+    page.store.apply({ model: setting });
     this.#show();
+    await page.segmentWithSettings();
   }
 
   #show() {
@@ -133,7 +176,7 @@ export class Versions {
     input.name = "version";
     input.id = id;
     input.checked = JSON.stringify(setting) === JSON.stringify(this.page.modelSetting);
-    input.onchange = () => this.#use(setting);
+    input.onchange = () => void this.#use(setting);
     const small = document.createElement("small");
     small.textContent = facts;
     const span = document.createElement("span");

@@ -413,6 +413,7 @@ export type ReviewCommand =
   | { replace: { old: ReviewObject[]; new: NucleusFacts[] } }
   | "forget-all"
   | { "add-region": NamedRegion }
+  | { "add-complete": { region: NamedRegion; nuclei: ReviewObject[] } }
   | { "add-regions": NamedRegion[] }
   | { "change-region": { id: number; region: NamedRegion } }
   | { "remove-region": number }
@@ -440,6 +441,7 @@ export interface JsonResults {
   setReference: ReferenceFacts;
   splitNucleus: NucleusFacts[];
   summary: ReviewSummary;
+  undecidedIn: ReviewObject[];
   addLink: ModelFacts;
   addModel: ModelFacts;
   addTaught: ModelFacts;

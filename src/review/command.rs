@@ -31,6 +31,8 @@ pub enum ReviewCommand {
     ForgetAll,
     /// Another region.
     AddRegion(NamedRegion),
+    /// Another region in which every nucleus is marked: those of the model in it are accepted.
+    AddComplete { region: NamedRegion, nuclei: Vec<ReviewObject> },
     /// Several regions, as a file holds them.
     AddRegions(Vec<NamedRegion>),
     /// Another name or outline of a region.

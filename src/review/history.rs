@@ -8,7 +8,7 @@ use super::limits::{
     check_threshold, with_short_name,
 };
 use super::mark::{Mark, MarkStatus, ReviewObject};
-use super::region::NamedRegion;
+use super::region::{COMPLETE_CLASS, NamedRegion};
 use super::state::{ModelSetting, PixelSizeSetting, ReviewState};
 use super::stroke::Stroke;
 use crate::error::{Error, Result};
@@ -201,6 +201,14 @@ impl Review {
             ReviewCommand::AddRegion(region) => {
                 draft.add_region(region)?;
                 "add a region"
+            }
+            ReviewCommand::AddComplete { region, nuclei } => {
+                for nucleus in nuclei {
+                    draft.decide(nucleus, MarkStatus::Accepted)?;
+                }
+                let class = Some(COMPLETE_CLASS.to_owned());
+                draft.add_region(NamedRegion { class, ..region })?;
+                "mark everything in a region"
             }
             ReviewCommand::AddRegions(regions) => {
                 for region in regions {
@@ -645,5 +653,23 @@ mod tests {
         review.apply(ReviewCommand::ForgetAll).expect("all");
         assert!(review.state().strokes.is_empty() && review.undo());
         assert_eq!(review.state(), &before);
+    }
+
+    #[test]
+    fn a_complete_region_accepts_its_nuclei_in_one_step() {
+        let mut review = Review::default();
+        let region = NamedRegion {
+            name: "view".into(),
+            polygons: square(0.0).polygons,
+            ..NamedRegion::default()
+        };
+        let nuclei = vec![of_model(0.0), of_model(20.0)];
+        review.apply(ReviewCommand::AddComplete { region, nuclei }).expect("complete");
+        let state = review.state();
+        assert!(state.marks.values().all(|mark| mark.status == MarkStatus::Accepted));
+        assert_eq!((state.marks.len(), state.regions.len()), (2, 1));
+        assert!(state.regions.values().all(NamedRegion::is_complete));
+        assert!(review.undo());
+        assert_eq!(review.state(), &ReviewState::default());
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use super::reference::COMPARISON;
-use super::session::{Session, State};
+use super::session::{ResultSlot, Session, State};
 use super::{Thrown as _, json};
 use crate::engine::Block;
 use crate::error::{Error, Result};
@@ -117,6 +117,14 @@ impl State {
             return &slide_result.types;
         }
         self.slot(slot).map_or(&[], |slot| &slot.types)
+    }
+
+    /// Whether all tissue in a rectangle is segmented.
+    fn is_segmented(&self, slot: u32, bounds: SlideBounds) -> bool {
+        if let Some(result) = self.slide_result(slot) {
+            return result.nuclei.index().missing(bounds).is_empty();
+        }
+        self.slot(slot).is_ok_and(ResultSlot::is_complete)
     }
 
     /// Size of the open image or slide, pixels of the finest level.
@@ -683,6 +691,44 @@ impl Session {
             SlideBounds::at_point(Point { x, y }).intersects(&bounds)
         };
         Ok(index.near(bounds).filter(|(_, nucleus)| is_inside(nucleus)).count())
+    }
+
+    /// Nuclei of the model on which nobody decided, whose centroid lies in a rectangle of the finest
+    /// level, as a JSON list of objects.
+    ///
+    /// # Errors
+    /// A sentence where a part of the rectangle is not segmented.
+    #[wasm_bindgen(js_name = undecidedIn)]
+    pub fn undecided_in(
+        &self,
+        slot: u32,
+        left: f64,
+        top: f64,
+        right: f64,
+        bottom: f64,
+    ) -> std::result::Result<String, JsValue> {
+        let bounds = SlideBounds { left, top, right, bottom };
+        let state = self.state.borrow();
+        if !state.is_segmented(slot, bounds) {
+            let error = Error::invalid("A part of the view is not segmented yet");
+            return Err(super::thrown(&error));
+        }
+        let is_inside = |object: &ReviewObject| {
+            let (x, y) = object.nucleus.centroid;
+            SlideBounds::at_point(Point { x, y }).intersects(&bounds)
+        };
+        let find = |nuclei: ReviewedNuclei<'_>| -> Vec<ReviewObject> {
+            let near = nuclei.near(bounds).filter(|object| object.status.is_none());
+            near.filter(is_inside).collect()
+        };
+        json(&state.with_reviewed(slot, find).thrown()?)
+    }
+
+    /// Whether all tissue in a rectangle of the finest level is segmented.
+    #[must_use]
+    #[wasm_bindgen(js_name = isSegmented)]
+    pub fn is_segmented(&self, slot: u32, left: f64, top: f64, right: f64, bottom: f64) -> bool {
+        self.state.borrow().is_segmented(slot, SlideBounds { left, top, right, bottom })
     }
 
     /// Numbers of the objects whose centroid lies in a rectangle of the finest level, as JSON.

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::model::{Family, InstanceParameters, Model};
 use crate::picture::read_picture;
 use crate::raster::{DecodeLimits, RgbImage};
-use crate::review::{MarkSource, MarkedImage, ReviewedIndex, with_types_of};
+use crate::review::{MarkSource, MarkedImage, with_types_of};
 use crate::train::{
     AnswerBefore, TaughtWeights, TeachOutcome, TeachRecipe, TeachTask, class_bytes,
 };
@@ -64,6 +64,8 @@ pub(super) struct PreparedTeaching {
     before: Vec<AnswerBefore>,
     /// Number of the model that is asked: the one before, with new types.
     asked: u32,
+    /// Whether it is there for this teaching alone.
+    is_extended: bool,
 }
 
 /// JSON of [`Session::prepare_teaching`].
@@ -88,7 +90,8 @@ impl State {
         self.teaching.as_ref().ok_or_else(nothing_prepared)
     }
 
-    /// What the review says of pixels. `mpp_um` is of the finest level.
+    /// What the review says of pixels. `mpp_um` is of the finest level. What nobody decided on is
+    /// no label: another model or threshold would change it.
     fn labels(&self, slot: u32, mpp_um: f64) -> SparseLabels {
         let source = MarkSource {
             marks: &self.review.marks,
@@ -97,7 +100,7 @@ impl State {
             types: self.types(slot),
             mpp_um,
         };
-        source.labels(self.found(slot).map(ReviewedIndex::index))
+        source.labels(None)
     }
 }
 
@@ -206,9 +209,13 @@ impl Session {
         let mut state = self.state.borrow_mut();
         let rehearsal = state.tissue_for(start.card().mpp_um)?;
         let pictures = images.len() + rehearsal.len();
-        let asked = if types.is_empty() { id } else { state.add_model(start.clone()) };
+        let is_extended = !types.is_empty();
+        if let Some(PreparedTeaching { asked, is_extended: true, .. }) = state.teaching.take() {
+            state.drop_model(asked);
+        }
+        let asked = if is_extended { state.add_model(start.clone()) } else { id };
         let task = TeachTask { start, images, rehearsal, recipe, before: None };
-        state.teaching = Some(PreparedTeaching { task, before: Vec::new(), asked });
+        state.teaching = Some(PreparedTeaching { task, before: Vec::new(), asked, is_extended });
         Ok(PreparedFacts { model: asked, pictures, types, outside: marked.outside })
     }
 
@@ -241,7 +248,11 @@ impl Session {
     fn taught_model(&self, values: &[f32], outcome: &str) -> Result<Model> {
         let outcome: TeachOutcome = parsed(outcome)?;
         let mut state = self.state.borrow_mut();
-        let PreparedTeaching { task, .. } = state.teaching.take().ok_or_else(nothing_prepared)?;
+        let PreparedTeaching { task, asked, is_extended, .. } =
+            state.teaching.take().ok_or_else(nothing_prepared)?;
+        if is_extended {
+            state.drop_model(asked);
+        }
         let mut weights = task.start.weights().clone();
         let mut rest = values;
         for array in weights.values_mut() {

@@ -142,8 +142,7 @@ test("a network is taught, compared, kept, shared and there after a reload", asy
   });
   assert.ok(differs.isOther && differs.counts.every((count) => count > 0));
   await page.click("#keep-taught");
-  await waitForStatus(page, /nuclei/);
-  await idle(page);
+  await waitForStatus(page, /Kept as version 1/);
   const taught = await fingerprint(page);
   assert.notEqual(taught, before);
   assert.equal(await page.isChecked("#version-1"), true);
@@ -181,6 +180,71 @@ test("a network is taught, compared, kept, shared and there after a reload", asy
   await context.close();
 });
 
+test("a complete view accepts what is found in it, once, and only where it is segmented", async () => {
+  const { context, page } = await openField();
+  const count = Number(await page.textContent("#count"));
+  await page.click("#complete-view");
+  await waitForStatus(page, /accepted; the rest of the view is background/);
+  assert.match(await page.textContent("#mark-counts"), new RegExp(`${count} accepted or added`));
+  await page.click("#complete-view");
+  await waitForStatus(page, /complete already/);
+  // Another threshold changes nothing of what was accepted.
+  const before = await saveFile(page, "#save-marks");
+  await page.evaluate(() => globalThis.prunella.store.apply({ threshold: 0.9 }));
+  await idle(page);
+  const after = await saveFile(page, "#save-marks");
+  assert.deepEqual(after.bytes, before.bytes);
+  await page.keyboard.press("Control+z");
+  await page.keyboard.press("Control+z");
+  assert.match(await page.textContent("#mark-counts"), /No marks yet/);
+  await context.close();
+});
+
+test("another model, another image and a failure leave no half taught network", async () => {
+  const { context, page } = await openField();
+  await takeFewSteps(page);
+  await reject(page, 3);
+  await teach(page);
+  await page.evaluate(() => {
+    const { engine } = globalThis.prunella;
+    const { call } = engine;
+    engine.call = (name, ...args) => {
+      if (name !== "modelFile") return call.call(engine, name, ...args);
+      engine.call = call;
+      return Promise.reject(new Error("no memory"));
+    };
+  });
+  await page.click("#keep-taught");
+  await page.waitForSelector("#alert:not([hidden])");
+  assert.equal(await page.isVisible("#taught"), true, "it can be kept again");
+  await page.click("#alert-close");
+  const { model } = await page.evaluate(() => globalThis.prunella.store.state);
+  await page.evaluate(() => {
+    const model = { shipped: null, ratio: 90, pruneHidden: true, loaded: null };
+    globalThis.prunella.store.apply({ model });
+  });
+  await page.waitForSelector("#taught", { state: "hidden" });
+  await idle(page);
+  await page.evaluate((model) => globalThis.prunella.store.apply({ model }), model);
+  await idle(page);
+  await waitForNuclei(page);
+  await teach(page);
+  await page.click("#keep-taught");
+  await waitForStatus(page, /Kept as version 1/);
+  await page.check("#version-0");
+  await idle(page);
+  // The same marks teach the same network: it is the version that is there.
+  await takeFewSteps(page);
+  await teach(page);
+  await page.click("#keep-taught");
+  await waitForStatus(page, /Kept as version 1/);
+  assert.equal(await page.locator("#version-list li").count(), 2);
+  await page.selectOption("#compare-with", { label: "Before: Open: small" });
+  await idle(page);
+  assert.match(await page.textContent("#right-label"), /Before: Open: small/);
+  await context.close();
+});
+
 test("the file of marks teaches the program what the page learned", async () => {
   const { context, page } = await openField();
   await reject(page, 4);
@@ -191,8 +255,7 @@ test("the file of marks teaches the program what the page learned", async () => 
   assert.equal(file.name, "field.marks.geojson");
   await teach(page);
   await page.click("#keep-taught");
-  await waitForStatus(page, /nuclei/);
-  await idle(page);
+  await waitForStatus(page, /Kept as version 1/);
   const own = await page.evaluate(async () => {
     const { engine, model } = globalThis.prunella;
     return [...(await engine.call("modelFile", model.facts.id))];
@@ -299,14 +362,16 @@ test("a new type of nuclei is painted, learned and counted", async () => {
   await page.click("#add-type");
   await waitForStatus(page, /“lymphocyte”/);
   await paint(page, [0.3, 0.4], [0.45, 0.4]);
+  await page.click("#teach");
+  await page.waitForSelector("#alert:not([hidden])");
+  assert.match(await page.textContent("#alert"), /Mark other nuclei too/);
   await page.selectOption("#paint-class", "nucleus");
   await paint(page, [0.5, 0.6], [0.6, 0.6]);
   await page.keyboard.press("Escape");
   await takeFewSteps(page);
   await teach(page);
   await page.click("#keep-taught");
-  await waitForStatus(page, /nuclei/);
-  await idle(page);
+  await waitForStatus(page, /Kept as version 1/);
   await page.waitForFunction(() =>
     /lymphocyte/.test(document.getElementById("type-counts").textContent),
   );
