@@ -42,6 +42,7 @@ impl Convolution {
     /// Gradient of the input, `[channel][row][column][patch]`, from the gradient of the output,
     /// `[filter][row][column][patch]`, with weights from [`Self::transposed`]. For stride 1 without
     /// padding only.
+    #[inline(never)]
     pub fn input_gradient(
         &self,
         transposed: &PackedFilters,

@@ -38,6 +38,7 @@ pub(super) struct ConvWeightGrad<'a> {
 
 /// Adds to `weights`, `[filter][tap]`. Each element of a vector has a sum of its own until a pair
 /// of filter and tap is done.
+#[inline(never)]
 pub(super) fn add_weight_gradient(gradient: &ConvWeightGrad<'_>, weights: &mut [f32]) {
     Arch::new().dispatch(WeightGradTask { gradient, weights });
 }

@@ -5,7 +5,9 @@
 //! channel, row and column: [`PATCH_BATCH`] neighbouring values.
 //!
 //! Each kernel is compiled once for each set of vector instructions (`pulp::with_simd`). A closure
-//! given to pulp's dispatch is not inlined there and stays scalar.
+//! given to pulp's dispatch is not inlined there and stays scalar. None is inlined into the pass
+//! that calls them: in one large function a browser keeps fewer values in registers, and the wasm
+//! takes a quarter longer.
 
 #![allow(
     clippy::inline_always,
@@ -71,6 +73,7 @@ impl MaxPool {
     }
 
     /// The maxima of a buffer, on several threads.
+    #[inline(never)]
     pub(super) fn forward(
         &self,
         input: &AlignedBuffer,
@@ -89,6 +92,7 @@ impl MaxPool {
     }
 
     /// Adds the gradient of the inputs to `grad_input`, on several threads.
+    #[inline(never)]
     pub(super) fn backward(
         &self,
         input: &AlignedBuffer,
@@ -260,6 +264,7 @@ pub(super) fn average_pool_gradient_with<'a, S: Simd>(
 }
 
 /// Turns the gradient of a ReLU's output into that of its input, on several threads.
+#[inline(never)]
 pub(super) fn relu_backward(
     gradient: &mut AlignedBuffer,
     output: &AlignedBuffer,
@@ -300,6 +305,7 @@ pub(super) fn add_bias_gradient_with<'a, S: Simd>(
 
 /// Copies the windows `first ..` of a batch into a buffer, `[window][3][row][column]` to
 /// `[3][row][column][window]`; absent windows are zero.
+#[inline(never)]
 pub(super) fn interleave(batch: &Batch, first: usize, mut out: AlignedBuffer) -> AlignedBuffer {
     let window_len = out.len() / PATCH_BATCH;
     if batch.len() < first + PATCH_BATCH {
@@ -326,6 +332,7 @@ fn interleave_windows_with<'a, S: Simd>(_: S, windows: &'a [&'a [f32]], out: &'a
 /// Adds the weight gradient of a fully connected layer, `[filter][tap]`, over the fragments of a
 /// group. Each fragment has few output positions, so positions and patches together are the samples
 /// of a matrix product, some fragments at a time.
+#[inline(never)]
 pub(super) fn add_fully_connected_weight_gradient(
     conv: Convolution,
     inputs: &[AlignedBuffer],
