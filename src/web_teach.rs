@@ -1,6 +1,7 @@
 //! The interface to the scripts of a second wasm, which the page loads only when someone teaches
-//! (feature `web-teach`): a worker. Every worker of a teaching holds the same run, computes the gradients of
-//! some groups of each step, and takes the step with those of all, so that all stay the same.
+//! (feature `web-teach`): a worker. Every worker of a teaching holds the same run, computes the
+//! gradients of some groups of each step, and takes the step with those of all, so that all stay
+//! the same.
 
 #[path = "web/thrown.rs"]
 mod thrown;

@@ -693,8 +693,8 @@ impl Session {
         Ok(index.near(bounds).filter(|(_, nucleus)| is_inside(nucleus)).count())
     }
 
-    /// Nuclei of the model on which nobody decided, whose centroid lies in a rectangle of the finest
-    /// level, as a JSON list of objects.
+    /// Nuclei of the model on which nobody decided, whose centroid lies in a rectangle of the
+    /// finest level, as a JSON list of objects.
     ///
     /// # Errors
     /// A sentence where a part of the rectangle is not segmented.
