@@ -159,16 +159,30 @@ pub(super) fn max_pool_gradient_with<'a, S: Simd>(
         for row in 0..pool.out_side {
             for column in 0..pool.out_side {
                 let Some(gradient) = gradients.next() else { return };
-                let mut best = [f32::NEG_INFINITY; PATCH_BATCH];
                 // As wide as the values, for the vectoriser.
                 let mut winner = [u32::MAX; PATCH_BATCH];
-                for tap in 0..pool.taps() {
-                    let Some(at) = pool.input_position(channel, row, column, tap) else { continue };
-                    let values = &input[at];
+                let at = |tap| pool.input_position(channel, row, column, tap);
+                let four = (pool.taps() == 4).then(|| [at(0), at(1), at(2), at(3)]);
+                // Of four inputs, the usual pooling, with fewer choices.
+                if let Some([Some(a), Some(b), Some(c), Some(d)]) = four {
+                    let [a, b, c, d] = [&input[a], &input[b], &input[c], &input[d]];
                     for i in 0..PATCH_BATCH {
-                        let larger = values[i] > best[i];
-                        best[i] = if larger { values[i] } else { best[i] };
-                        winner[i] = if larger { tap as u32 } else { winner[i] };
+                        let upper = if b[i] > a[i] { b[i] } else { a[i] };
+                        let lower = if d[i] > c[i] { d[i] } else { c[i] };
+                        let of_upper = u32::from(b[i] > a[i]);
+                        let of_lower = if d[i] > c[i] { 3 } else { 2 };
+                        winner[i] = if lower > upper { of_lower } else { of_upper };
+                    }
+                } else {
+                    let mut best = [f32::NEG_INFINITY; PATCH_BATCH];
+                    for tap in 0..pool.taps() {
+                        let Some(at) = at(tap) else { continue };
+                        let values = &input[at];
+                        for i in 0..PATCH_BATCH {
+                            let larger = values[i] > best[i];
+                            best[i] = if larger { values[i] } else { best[i] };
+                            winner[i] = if larger { tap as u32 } else { winner[i] };
+                        }
                     }
                 }
                 for tap in 0..pool.taps() {
