@@ -422,6 +422,11 @@ fn stroke(class: Option<String>, width_um: Option<f64>, points: Vec<Point>) -> R
             "The line{at} has no class; give each stroke one, such as Nucleus or background"
         )));
     };
+    if class.ends_with('*') {
+        return Err(Error::invalid(format!(
+            "A line has the class '{class}'; classes that end in * are for areas"
+        )));
+    }
     let width_um = width_um.unwrap_or(DEFAULT_STROKE_UM);
     if !(width_um > 0.0 && width_um <= MAX_STROKE_UM) {
         return Err(Error::invalid(format!(

@@ -6,13 +6,14 @@ use super::app_state::AppState;
 use super::command::Command;
 use super::document::Document;
 use super::lock;
-use super::result_shelf::SlideResult;
 use crate::dataset::SparseLabels;
 use crate::error::{Error, Result, counted};
 use crate::model::{ClassRole, NucleusType, PixelClass};
 use crate::platform::write_atomic;
 use crate::raster::Point;
-use crate::review::{COMPLETE_CLASS, MarkSource, NamedRegion, ReviewCommand, Stroke};
+use crate::review::{
+    MarkSource, NamedRegion, RegionCounts, ReviewCommand, ReviewObject, ReviewedNuclei, Stroke,
+};
 
 /// Class of strokes where there is no nucleus.
 pub(super) const BACKGROUND: &str = "background";
@@ -22,6 +23,8 @@ pub(super) const NUCLEUS: &str = "nucleus";
 const BACKGROUND_COLOUR: [u8; 3] = [0xff, 0x9a, 0xc1];
 /// Colour of strokes in nuclei of no type.
 const NUCLEUS_COLOUR: [u8; 3] = [0x0f, 0xd0, 0x8c];
+/// Share of a region that must be segmented before it can be complete.
+const SEGMENTED_SHARE: f64 = 0.99;
 /// Widths of strokes that can be painted, micrometres.
 pub(super) const STROKE_WIDTHS_UM: std::ops::RangeInclusive<f64> = 0.5..=50.0;
 
@@ -98,14 +101,46 @@ impl AppState {
         if region.is_complete() == is_complete {
             return Ok(());
         }
-        let class = is_complete.then(|| COMPLETE_CLASS.to_owned());
-        let region = NamedRegion { class, ..region.clone() };
-        self.status = if is_complete {
-            format!("Whatever in '{}' is no nucleus is background.", region.name)
-        } else {
-            format!("What in '{}' nobody marked is unknown.", region.name)
-        };
-        self.change(ReviewCommand::ChangeRegion { id, region })
+        let region = region.clone();
+        if !is_complete {
+            self.status = format!("What in '{}' nobody marked is unknown.", region.name);
+            let region = NamedRegion { class: None, ..region };
+            return self.change(ReviewCommand::ChangeRegion { id, region });
+        }
+        self.check_segmented(id)?;
+        let nuclei = self.undecided_in(&region);
+        let accepted = counted(nuclei.len(), "nucleus is", "nuclei are");
+        self.change(ReviewCommand::CompleteRegion { id, nuclei })?;
+        self.status =
+            format!("{accepted} accepted in '{}'; the rest of it is background.", region.name);
+        Ok(())
+    }
+
+    /// Nuclei of the model in a region on which nobody decided.
+    fn undecided_in(&self, region: &NamedRegion) -> Vec<ReviewObject> {
+        self.with_shown(|shown| {
+            let nuclei = ReviewedNuclei { inside: None, ..shown.counted() };
+            let near = nuclei.near(region.bounds()).filter(|object| object.status.is_none());
+            let is_inside = |object: &ReviewObject| {
+                let (x, y) = object.nucleus.centroid;
+                region.holds(x, y)
+            };
+            near.filter(is_inside).collect()
+        })
+    }
+
+    /// Refuses to call a region complete that is not segmented: the rest would be background.
+    fn check_segmented(&self, id: u32) -> Result<()> {
+        let counts = self.region_counts().into_iter().find(|region| region.id == id);
+        let Some(RegionCounts { name, area_px, segmented_px, .. }) = counts else { return Ok(()) };
+        if segmented_px >= SEGMENTED_SHARE * area_px {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{:.0} % of '{name}' is segmented; segment all of it, correct what is wrong, and then \
+             say that it is complete",
+            100.0 * segmented_px / area_px.max(1.0)
+        )))
     }
 
     fn save_marks(&mut self, path: &Path) -> Result<()> {
@@ -133,7 +168,7 @@ impl AppState {
         }
     }
 
-    /// What a person said of pixels. Nuclei of the model count in complete regions only.
+    /// What a person said of pixels.
     pub(super) fn labels(&self, mpp_um: f64) -> SparseLabels {
         let state = self.review.state();
         let shelf = lock(self.results());
@@ -149,7 +184,7 @@ impl AppState {
             types: &types,
             mpp_um,
         };
-        source.labels(counted.map(SlideResult::index))
+        source.labels()
     }
 
     /// Number of strokes, decisions about nuclei, and complete regions.
@@ -158,22 +193,6 @@ impl AppState {
         let state = self.review.state();
         let complete = state.regions.values().filter(|region| region.is_complete());
         state.strokes.len() + state.marks.len() + complete.count()
-    }
-
-    /// Refuses complete regions in which nothing is known: all of them would be background.
-    pub(super) fn check_complete_regions(&self) -> Result<()> {
-        let regions = &self.review.state().regions;
-        for region in self.region_counts() {
-            let is_complete = regions.get(&region.id).is_some_and(NamedRegion::is_complete);
-            if is_complete && region.segmented_px <= 0.0 && region.counts.nuclei == 0 {
-                return Err(Error::invalid(format!(
-                    "Nothing is segmented in '{}', in which every nucleus is said to be marked; \
-                     segment it first",
-                    region.name
-                )));
-            }
-        }
-        Ok(())
     }
 
     /// What can be painted: background, the types of the model, and those that strokes name.

@@ -45,6 +45,8 @@ pub struct TaughtResult {
     pub model: Arc<Model>,
     /// Of the model.
     pub fingerprint: String,
+    /// What was taught.
+    pub before: ModelSetting,
     /// Marks that lay inside the image.
     pub marks: usize,
     /// How many marks it agrees with, of those that were learned and those kept aside.
@@ -99,6 +101,8 @@ pub(super) struct Teaching {
     job: Option<TeachingJob>,
     progress: Option<TeachProgress>,
     taught: Option<TaughtResult>,
+    /// What is being taught.
+    base: ModelSetting,
     /// Whether the nuclei of the taught model are shown.
     is_shown: bool,
     versions: ModelVersions,
@@ -190,12 +194,10 @@ impl AppState {
                 "Only DCNNs are taught; the model in use is a DCCN. Choose another model",
             ));
         }
-        self.hide_taught();
         let labels = self.labels(mpp_um);
         if labels.marks.is_empty() {
             return Err(nothing_marked());
         }
-        self.check_complete_regions()?;
         let Some(view) = self.compared_view() else {
             return Err(Error::invalid("Nothing is open yet"));
         };
@@ -204,7 +206,7 @@ impl AppState {
         if self.job.as_ref().is_some_and(|job| job.kind != JobKind::Restoration) {
             self.cancel_job();
         }
-        self.teaching.taught = None;
+        self.teaching.base = self.review.state().model.clone();
         let name = file_name(&self.location);
         let stem = Path::new(name).file_stem().unwrap_or_default();
         let is_image = matches!(self.document.as_deref(), Some(Document::Image { .. }));
@@ -270,7 +272,10 @@ impl AppState {
                     taught.seconds,
                     counted(taught.marks, "mark", "marks")
                 );
-                self.teaching.taught = Some(*taught);
+                // One that was taught before stays until there is another.
+                self.hide_taught();
+                let before = std::mem::take(&mut self.teaching.base);
+                self.teaching.taught = Some(TaughtResult { before, ..*taught });
             }
             Err(Error::Cancelled { .. }) => {}
             Err(error) => {
@@ -329,31 +334,36 @@ impl AppState {
     }
 
     fn keep_taught(&mut self) -> Result<()> {
-        self.teaching.versions.check_room()?;
-        let taught = self.teaching.taught.take().ok_or_else(nothing_taught)?;
-        self.hide_taught();
-        let before = self.review.state().model.clone();
-        let unpruned = self.model_of(&ModelSetting { ratio: 0.0, ..before.clone() })?;
+        let taught = self.teaching.taught.as_ref().ok_or_else(nothing_taught)?;
+        let before = taught.before.clone();
         let version = ModelVersion {
             number: 0,
             fingerprint: taught.fingerprint.clone(),
             marks: taught.marks,
-            outcome: taught.outcome,
+            outcome: taught.outcome.clone(),
         };
+        let model = Arc::clone(&taught.model);
+        let unpruned = self.model_of(&ModelSetting { ratio: 0.0, ..before.clone() })?;
         let image = self.fingerprint().to_owned();
         let mut files = VersionFiles { store: &mut self.store, image };
         let versions = &mut self.teaching.versions;
-        let number = versions.add(&before, &unpruned, version, &taught.model, &mut files)?;
-        self.add_model(taught.fingerprint, taught.model);
-        // Its nuclei are there when the review asks for the model.
-        if let Some(result) = lock(&taught.results).current.take() {
-            let settings = self.settings().clone();
-            lock(self.results()).take_result(result, &settings);
+        let number = versions.add(&before, &unpruned, version, &model, &mut files)?;
+        // It is kept: what fails from here on can be done again.
+        self.hide_taught();
+        if let Some(taught) = self.teaching.taught.take() {
+            self.add_model(taught.fingerprint, taught.model);
+            // Its nuclei are there when the review asks for the model.
+            if let Some(result) = lock(&taught.results).current.take() {
+                let settings = self.settings().clone();
+                lock(self.results()).take_result(result, &settings);
+            }
         }
         self.use_version(number)?;
         self.follow_review();
-        self.segment_view()?;
         self.status = format!("Version {number} of the model is in use.");
+        if let Err(error) = self.segment_view() {
+            self.report(&error);
+        }
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use crate::error::{Error, Result, counted};
 use crate::model::{Model, NucleusType, sha256_hex};
 use crate::platform::read_file;
 use crate::raster::{RgbImage, StainMatching};
-use crate::review::{MarkedImage, with_types_of};
+use crate::review::{MarkedImage, ModelSetting, with_types_of};
 use crate::slide::SlideBounds;
 use crate::train::{TaughtModel, TeachRecipe, TeachRun, TeachStep, TeachTask};
 use crate::whole_slide::Sampling;
@@ -141,6 +141,7 @@ impl TeachingTask {
         let (nuclei, settings, results) = self.compare(&model, reporter.stop)?;
         Ok(TaughtResult {
             fingerprint: settings.fingerprint.clone(),
+            before: ModelSetting::default(),
             model: Arc::new(model),
             marks: marked.labels.marks.len(),
             outcome,

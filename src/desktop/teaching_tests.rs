@@ -357,17 +357,21 @@ fn a_complete_region_needs_nuclei_that_somebody_found() {
     let mut app = work.opened();
     let region =
         r#"{"add-region":{"name":"frame","polygon":[[20,20],[120,20],[120,120],[20,120]]}}"#;
-    run(&mut app, &format!("{{\"mpp\":0.25}}\n{region}\n{{\"region-complete\":1}}"));
-    assert_eq!(app.mark_count(), 1);
-    let message = refusal(&mut app, "\"teach\"");
-    assert!(message.contains("Nothing is segmented in 'frame'"), "{message}");
-    run(&mut app, "{\"segment\":\"slide\"}\n\"wait\"");
+    run(&mut app, &format!("{{\"mpp\":0.25}}\n{region}"));
+    let message = refusal(&mut app, "{\"region-complete\":1}");
+    assert!(message.contains("0 % of 'frame' is segmented"), "{message}");
+    run(&mut app, "{\"segment\":\"slide\"}\n\"wait\"\n{\"region-complete\":1}");
+    // The region, and the nuclei that were found in it.
+    let marks = app.mark_count();
+    assert!(marks > 1, "{marks}");
+    run(&mut app, "{\"threshold\":0.9}\n{\"segment\":\"slide\"}\n\"wait\"");
+    assert_eq!(app.mark_count(), marks, "what was confirmed stays");
     run(&mut app, TEACH);
     assert!(app.taught().is_some());
     run(&mut app, "{\"region-incomplete\":1}");
-    assert!(refusal(&mut app, "\"teach\"").contains("Nothing is marked yet"));
+    assert_eq!(app.mark_count(), marks - 1);
     run(&mut app, "\"undo\"");
-    assert_eq!(app.mark_count(), 1);
+    assert_eq!(app.mark_count(), marks);
 }
 
 /// A slide of two levels, whose pixel size is not stated.

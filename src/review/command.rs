@@ -33,6 +33,8 @@ pub enum ReviewCommand {
     AddRegion(NamedRegion),
     /// Another region in which every nucleus is marked: those of the model in it are accepted.
     AddComplete { region: NamedRegion, nuclei: Vec<ReviewObject> },
+    /// Every nucleus in a region is marked: those of the model in it are accepted.
+    CompleteRegion { id: u32, nuclei: Vec<ReviewObject> },
     /// Several regions, as a file holds them.
     AddRegions(Vec<NamedRegion>),
     /// Another name or outline of a region.

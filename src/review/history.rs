@@ -203,17 +203,18 @@ impl Review {
                 "add a region"
             }
             ReviewCommand::AddComplete { region, nuclei } => {
-                for nucleus in nuclei {
-                    draft.decide(nucleus, MarkStatus::Accepted)?;
-                }
-                let class = Some(COMPLETE_CLASS.to_owned());
-                draft.add_region(NamedRegion { class, ..region })?;
+                draft.accept_all(nuclei)?;
+                draft.add_region(complete(region))?;
+                "mark everything in a region"
+            }
+            ReviewCommand::CompleteRegion { id, nuclei } => {
+                draft.accept_all(nuclei)?;
+                draft.check_region(id)?;
+                draft.regions.insert(id, Some(complete(self.state.regions[&id].clone())));
                 "mark everything in a region"
             }
             ReviewCommand::AddRegions(regions) => {
-                for region in regions {
-                    draft.add_region(region)?;
-                }
+                regions.into_iter().try_for_each(|region| draft.add_region(region))?;
                 "open regions"
             }
             ReviewCommand::ChangeRegion { id, region } => {
@@ -333,6 +334,11 @@ fn set<T: Clone>(entries: &mut BTreeMap<u32, T>, id: u32, value: Option<&T>) {
     }
 }
 
+/// A region in which every nucleus is marked.
+fn complete(region: NamedRegion) -> NamedRegion {
+    NamedRegion { class: Some(COMPLETE_CLASS.to_owned()), ..region }
+}
+
 /// Entries before and after a step.
 fn changes<T: Clone>(new: BTreeMap<u32, Option<T>>, old: &BTreeMap<u32, T>) -> Vec<EntryChange<T>> {
     let change = |(id, after)| EntryChange { id, before: old.get(&id).cloned(), after };
@@ -399,6 +405,10 @@ impl StepDraft<'_> {
         let id = Self::next_id(&self.state.regions, &self.regions);
         self.regions.insert(id, Some(with_short_name(region)));
         Ok(())
+    }
+
+    fn accept_all(&mut self, nuclei: Vec<ReviewObject>) -> Result<()> {
+        nuclei.into_iter().try_for_each(|nucleus| self.decide(nucleus, MarkStatus::Accepted))
     }
 
     fn add_stroke(&mut self, stroke: Stroke) -> Result<()> {

@@ -52,6 +52,11 @@ impl Stroke {
         if self.class.trim().is_empty() || !is_short_name(&self.class) {
             return Err(Error::invalid("A stroke needs a class of at most 200 characters"));
         }
+        if self.class.trim_end().ends_with('*') {
+            return Err(Error::invalid(
+                "A stroke's class ends in *; such classes are for areas, as in QuPath",
+            ));
+        }
         if !(self.width_px > 0.0 && self.width_px <= MAX_WIDTH_PX) {
             return Err(Error::invalid(format!(
                 "The width of a stroke must be a number of pixels up to {MAX_WIDTH_PX}"

@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::mark::{MarkStatus, Marks};
-use super::nuclei::HiddenNuclei;
 use super::region::NamedRegion;
 use super::stroke::Strokes;
 use crate::dataset::{LabelMark, SparseLabels};
 use crate::model::NucleusType;
-use crate::whole_slide::NucleusIndex;
 
 /// Everything in a review that says what pixels are.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +24,8 @@ pub struct MarkSource<'a> {
 }
 
 impl MarkSource<'_> {
-    /// The labels. Nuclei of the model on which nobody decided are labels in complete regions only.
+    /// The labels. Nuclei of the model on which nobody decided are none: another model or threshold
+    /// would change them.
     ///
     /// ```
     /// use std::collections::BTreeMap;
@@ -43,19 +42,16 @@ impl MarkSource<'_> {
     ///     types: &[],
     ///     mpp_um: 0.25,
     /// };
-    /// assert_eq!(source.labels(None).marks.len(), 1);
+    /// assert_eq!(source.labels().marks.len(), 1);
     /// ```
     #[must_use]
-    pub fn labels(&self, nuclei: Option<&NucleusIndex>) -> SparseLabels {
+    pub fn labels(&self) -> SparseLabels {
         let mut marks = Vec::new();
         for region in self.regions.values() {
             marks.extend(SparseLabels::area(region.class.as_deref(), region.polygons.clone()));
         }
         for mark in self.marks.values().filter(|mark| !mark.status.counts()) {
             marks.push(LabelMark::Background { polygons: mark.nucleus.polygons.clone() });
-        }
-        if let Some(index) = nuclei {
-            self.add_in_complete_regions(index, &mut marks);
         }
         for mark in self.marks.values() {
             if matches!(mark.status, MarkStatus::Accepted | MarkStatus::Added) {
@@ -71,29 +67,6 @@ impl MarkSource<'_> {
             });
         }
         SparseLabels { marks }
-    }
-
-    /// Adds the nuclei that the model found where every nucleus is marked.
-    fn add_in_complete_regions(&self, index: &NucleusIndex, marks: &mut Vec<LabelMark>) {
-        let complete: Vec<&NamedRegion> =
-            self.regions.values().filter(|region| region.is_complete()).collect();
-        if complete.is_empty() {
-            return;
-        }
-        let hidden = HiddenNuclei::of(index, self.marks);
-        let mut found = BTreeMap::new();
-        for region in complete {
-            for (label, nucleus) in index.near(region.bounds()) {
-                let (x, y) = nucleus.centroid;
-                if region.holds(x, y) && !hidden.holds(label) {
-                    found.insert(label, nucleus);
-                }
-            }
-        }
-        for nucleus in found.into_values() {
-            let class = self.type_name(nucleus.class);
-            marks.push(LabelMark::Nucleus { class, polygons: nucleus.polygons.clone() });
-        }
     }
 
     fn type_name(&self, class: Option<u8>) -> Option<String> {
@@ -152,10 +125,6 @@ mod tests {
         let points = vec![Point { x: 80.0, y: 20.0 }];
         let stroke = Stroke { class: "nucleus".to_owned(), width_px: 6.0, points };
         let strokes = Strokes::from([(1, stroke)]);
-        // The first lies in the complete region, the second where nobody said anything, and the
-        // third in the rejected mark.
-        let nuclei = vec![nucleus(10.0, 60.0), nucleus(70.0, 70.0), nucleus(30.0, 10.0)];
-        let index = NucleusIndex::of_image(100, 100, nuclei);
         let source = MarkSource {
             marks: &marks,
             strokes: &strokes,
@@ -163,7 +132,7 @@ mod tests {
             types: &[],
             mpp_um: 0.5,
         };
-        let labels = source.labels(Some(&index));
+        let labels = source.labels();
         let classes = PixelClass::background_and_nucleus();
         let scale = LabelScale { classes: &classes, mpp_um: 0.5, border_um: 1.0 };
         let grid = PixelGrid { left: 0.0, top: 0.0, step: 1.0, width: 100, height: 100 };
@@ -173,7 +142,6 @@ mod tests {
             (15, 35, 0),
             (11, 51, 0),
             (15, 55, 1),
-            (65, 15, 1),
             (90, 45, 0),
             (75, 75, UNKNOWN),
             (20, 80, 1),

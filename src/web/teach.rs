@@ -90,8 +90,7 @@ impl State {
         self.teaching.as_ref().ok_or_else(nothing_prepared)
     }
 
-    /// What the review says of pixels. `mpp_um` is of the finest level. What nobody decided on is
-    /// no label: another model or threshold would change it.
+    /// What the review says of pixels. `mpp_um` is of the finest level.
     fn labels(&self, slot: u32, mpp_um: f64) -> SparseLabels {
         let source = MarkSource {
             marks: &self.review.marks,
@@ -100,7 +99,7 @@ impl State {
             types: self.types(slot),
             mpp_um,
         };
-        source.labels(None)
+        source.labels()
     }
 }
 
