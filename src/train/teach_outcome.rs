@@ -55,7 +55,7 @@ impl TaughtWeights {
     /// on its card.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] for weights of another network.
+    /// [`Error::Mismatch`](crate::error::Error::Mismatch) for weights of another network.
     pub fn into_model<'a>(
         self,
         start: &Model,
