@@ -262,6 +262,8 @@ export interface ReviewObject {
   /** Null for a nucleus of a model. */
   status: MarkStatus | null;
   nucleus: NucleusFacts;
+  /** Name of its type. */
+  type_name?: string;
 }
 
 export interface DocumentFacts {

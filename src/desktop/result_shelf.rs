@@ -262,14 +262,14 @@ impl ResultShelf {
             result.refresh(revision);
         }
         let nuclei = self.current.as_ref().map_or(&self.nothing, |result| &result.nuclei);
-        let current = nuclei.reviewed(marks, inside);
+        let types = self.current.as_ref().map_or(&[][..], |result| &result.settings.types);
+        let current = nuclei.reviewed(marks, inside, types);
         // What marks hide of the older result follows from the same marks.
         let older = self.older.last().map(|result| {
-            let nuclei = result.nuclei.reviewed(marks, inside);
+            let nuclei = result.nuclei.reviewed(marks, inside, &result.settings.types);
             ReviewedNuclei { marks: &self.no_marks, ..nuclei }
         });
         let has_blocks = self.current.as_ref().is_some_and(SlideResult::has_blocks);
-        let types = self.current.as_ref().map_or(&[][..], |result| &result.settings.types);
         ShownNuclei { current, older, has_blocks, types }
     }
 
@@ -292,7 +292,7 @@ impl ResultShelf {
         let counts = match &self.type_counts {
             Some((of, counts)) if *of == review.revision => counts.clone(),
             _ => {
-                let counts = self.shown(review).counted().counts_of_types(types.len());
+                let counts = self.shown(review).counted().counts_of_types();
                 self.type_counts = Some((review.revision, counts.clone()));
                 counts
             }

@@ -176,7 +176,7 @@ impl Review {
                 "take back a decision"
             }
             ReviewCommand::Add(nucleus) => {
-                draft.add_mark(MarkStatus::Added, nucleus)?;
+                draft.add_mark(MarkStatus::Added, nucleus, None)?;
                 "add a nucleus"
             }
             ReviewCommand::Replace { old, new } => {
@@ -184,12 +184,13 @@ impl Review {
                 // They are of the type of what was there, of the largest where several were.
                 let largest = old.iter().max_by_key(|object| object.nucleus.area_px);
                 let class = largest.and_then(|object| object.nucleus.class);
+                let type_name = largest.and_then(|object| object.type_name.clone());
                 for object in old {
                     draft.replace(object)?;
                 }
                 for nucleus in new {
-                    let class = nucleus.class.or(class);
-                    draft.add_mark(MarkStatus::Added, Nucleus { class, ..nucleus })?;
+                    let nucleus = Nucleus { class: nucleus.class.or(class), ..nucleus };
+                    draft.add_mark(MarkStatus::Added, nucleus, type_name.clone())?;
                 }
                 name
             }
@@ -386,14 +387,19 @@ impl StepDraft<'_> {
         last(old.keys().next_back()).max(last(new.keys().next_back())) + 1
     }
 
-    fn add_mark(&mut self, status: MarkStatus, mut nucleus: Nucleus) -> Result<()> {
+    fn add_mark(
+        &mut self,
+        status: MarkStatus,
+        mut nucleus: Nucleus,
+        type_name: Option<String>,
+    ) -> Result<()> {
         check_nucleus(&nucleus)?;
         if self.state.marks.len() + self.marks.len() >= MAX_MARKS {
             return Err(Error::limit(format!("An image takes {MAX_MARKS} decisions")));
         }
         let id = Self::next_id(&self.state.marks, &self.marks);
         nucleus.label = id;
-        self.marks.insert(id, Some(Mark { status, nucleus }));
+        self.marks.insert(id, Some(Mark { status, nucleus, type_name }));
         Ok(())
     }
 
@@ -423,7 +429,9 @@ impl StepDraft<'_> {
 
     /// Gives an object a status: a mark another one, a nucleus of the model its first.
     fn decide(&mut self, object: ReviewObject, status: MarkStatus) -> Result<()> {
-        let Some(id) = object.mark() else { return self.add_mark(status, object.nucleus) };
+        let Some(id) = object.mark() else {
+            return self.add_mark(status, object.nucleus, object.type_name);
+        };
         let mark = Mark { status, ..self.mark(id)?.clone() };
         self.marks.insert(id, Some(mark));
         Ok(())
@@ -470,13 +478,13 @@ mod tests {
     }
 
     fn of_model(at: f64) -> ReviewObject {
-        ReviewObject { id: 7, status: None, nucleus: square(at) }
+        ReviewObject { id: 7, status: None, nucleus: square(at), type_name: None }
     }
 
     fn of_mark(review: &Review, id: u32) -> ReviewObject {
         let mark = &review.state().marks[&id];
         let nucleus = mark.nucleus.clone();
-        ReviewObject { id: MARK_BIT | id, status: Some(mark.status), nucleus }
+        ReviewObject { id: MARK_BIT | id, status: Some(mark.status), nucleus, type_name: None }
     }
 
     fn statuses(review: &Review) -> Vec<MarkStatus> {
@@ -528,7 +536,8 @@ mod tests {
         let mut review = Review::default();
         let typed = |class, area_px| {
             let nucleus = Nucleus { area_px, class, ..square(0.0) };
-            ReviewObject { nucleus, ..of_model(0.0) }
+            let type_name = class.map(|class: u8| format!("type {class}"));
+            ReviewObject { nucleus, type_name, ..of_model(0.0) }
         };
         let old = vec![typed(Some(0), 40), typed(Some(2), 50), typed(Some(1), 30)];
         review.apply(ReviewCommand::Add(square(50.0))).expect("added");
@@ -537,6 +546,10 @@ mod tests {
         let classes: Vec<_> =
             review.state().marks.values().map(|mark| mark.nucleus.class).collect();
         assert_eq!(classes, [None, Some(0), Some(2), Some(1), Some(2), Some(1)]);
+        for mark in review.state().marks.values() {
+            let name = mark.nucleus.class.map(|class| format!("type {class}"));
+            assert_eq!(mark.type_name, name);
+        }
         let bytes = review.state().to_bytes().expect("bytes");
         assert_eq!(&ReviewState::from_bytes(&bytes).expect("state"), review.state());
     }

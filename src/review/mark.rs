@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::instances::Nucleus;
+use crate::model::NucleusType;
 use crate::raster::polygons_hold;
 use crate::slide::SlideBounds;
 
@@ -51,9 +52,22 @@ pub struct Mark {
     pub status: MarkStatus,
     /// Outline and measurements in pixels of the finest level.
     pub nucleus: Nucleus,
+    /// Name of its type, which outlives another model; `nucleus.class` is its place among the types
+    /// of the model with which it was decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub type_name: Option<String>,
 }
 
 impl Mark {
+    /// Place of its type among those of a model; none where the model does not know it. Marks of
+    /// older states have a place alone.
+    #[must_use]
+    pub fn class_among(&self, types: &[NucleusType]) -> Option<u8> {
+        let Some(name) = &self.type_name else { return self.nucleus.class };
+        let place = types.iter().position(|known| known.name.eq_ignore_ascii_case(name))?;
+        u8::try_from(place).ok()
+    }
+
     /// Of the outline.
     #[must_use]
     pub fn bounds(&self) -> SlideBounds {
@@ -79,6 +93,9 @@ pub struct ReviewObject {
     pub status: Option<MarkStatus>,
     /// Outline and measurements in pixels of the finest level.
     pub nucleus: Nucleus,
+    /// Name of its type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub type_name: Option<String>,
 }
 
 impl ReviewObject {

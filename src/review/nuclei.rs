@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::mark::{MARK_BIT, Mark, MarkStatus, Marks, ReviewObject};
 use super::region::NamedRegion;
 use crate::instances::Nucleus;
+use crate::model::NucleusType;
 use crate::raster::{PixelGrid, Plane, Point, polygons_hold};
 use crate::slide::SlideBounds;
 use crate::whole_slide::{NucleusIndex, SlideNucleus};
@@ -134,6 +135,8 @@ pub struct ReviewedNuclei<'a> {
     pub marks: &'a Marks,
     /// Regions outside of which nothing counts; none where everything counts.
     pub inside: Option<&'a BTreeMap<u32, NamedRegion>>,
+    /// Types of nuclei that the model tells apart; none where there is only one.
+    pub types: &'a [NucleusType],
 }
 
 impl<'a> ReviewedNuclei<'a> {
@@ -169,10 +172,11 @@ impl<'a> ReviewedNuclei<'a> {
             .filter(move |(label, nucleus)| {
                 !self.hidden.holds(*label) && self.is_inside(nucleus.centroid)
             })
-            .map(|(label, nucleus)| ReviewObject {
+            .map(move |(label, nucleus)| ReviewObject {
                 id: label,
                 status: None,
                 nucleus: nucleus.clone().numbered(label),
+                type_name: NucleusType::of(self.types, nucleus.class).map(|of| of.name.clone()),
             })
     }
 
@@ -185,10 +189,11 @@ impl<'a> ReviewedNuclei<'a> {
             .filter(move |(_, mark)| {
                 mark.status != MarkStatus::Replaced && self.is_inside(mark.nucleus.centroid)
             })
-            .map(|(id, mark)| ReviewObject {
+            .map(move |(id, mark)| ReviewObject {
                 id: id | MARK_BIT,
                 status: Some(mark.status),
-                nucleus: mark.nucleus.clone(),
+                nucleus: Nucleus { class: mark.class_among(self.types), ..mark.nucleus.clone() },
+                type_name: mark.type_name.clone(),
             })
     }
 
@@ -235,10 +240,10 @@ impl<'a> ReviewedNuclei<'a> {
         self.counts_of(self.index.near(bounds), is_wanted)
     }
 
-    /// Numbers of those that count of each of so many types of nuclei.
+    /// Numbers of those that count of each of the types of nuclei.
     #[must_use]
-    pub fn counts_of_types(self, types: usize) -> Vec<usize> {
-        let mut counts = vec![0; types];
+    pub fn counts_of_types(self) -> Vec<usize> {
+        let mut counts = vec![0; self.types.len()];
         let mut add = |class: Option<u8>| {
             if let Some(count) = class.and_then(|class| counts.get_mut(usize::from(class))) {
                 *count += 1;
@@ -251,7 +256,7 @@ impl<'a> ReviewedNuclei<'a> {
         }
         for mark in self.marks.values() {
             if mark.status.counts() && self.is_inside(mark.nucleus.centroid) {
-                add(mark.nucleus.class);
+                add(mark.class_among(self.types));
             }
         }
         counts
@@ -302,6 +307,7 @@ mod tests {
         let mark = |(status, nucleus): &(MarkStatus, Nucleus)| Mark {
             status: *status,
             nucleus: nucleus.clone(),
+            type_name: None,
         };
         (1u32..).zip(all.iter().map(mark)).collect()
     }
@@ -318,7 +324,7 @@ mod tests {
         marks: &'a Marks,
         hidden: &'a HiddenNuclei,
     ) -> ReviewedNuclei<'a> {
-        ReviewedNuclei { index, hidden, marks, inside: None }
+        ReviewedNuclei { index, hidden, marks, inside: None, types: &[] }
     }
 
     #[test]
@@ -398,8 +404,41 @@ mod tests {
             (MarkStatus::Added, typed(Some(9), square(4, 10.0, 60.0, 5.0))),
         ]);
         let hidden = HiddenNuclei::of(&index, &marks);
-        assert_eq!(reviewed(&index, &marks, &hidden).counts_of_types(2), [0, 2]);
-        assert!(reviewed(&index, &marks, &hidden).counts_of_types(0).is_empty());
+        let types = types(&["tumour", "lymphocyte"]);
+        let of = |types| ReviewedNuclei { types, ..reviewed(&index, &marks, &hidden) };
+        assert_eq!(of(&types).counts_of_types(), [0, 2]);
+        assert!(of(&[]).counts_of_types().is_empty());
+    }
+
+    #[test]
+    fn a_mark_keeps_its_type_by_name_whatever_types_the_model_has() {
+        let index = NucleusIndex::of_image(120, 120, Vec::new());
+        let nucleus = Nucleus { class: Some(1), ..square(1, 0.0, 0.0, 20.0) };
+        let type_name = Some("lymphocyte".to_owned());
+        let mark = Mark { status: MarkStatus::Accepted, nucleus, type_name };
+        let marks = Marks::from([(1, mark)]);
+        let hidden = HiddenNuclei::default();
+        for (names, class) in [
+            (&["tumour", "lymphocyte"][..], Some(1)),
+            (&["Lymphocyte", "stroma", "tumour"], Some(0)),
+            (&["tumour", "stroma"], None),
+            (&[], None),
+        ] {
+            let types = types(names);
+            let nuclei = ReviewedNuclei { types: &types, ..reviewed(&index, &marks, &hidden) };
+            let object = nuclei.at(5.0, 5.0).expect("object");
+            assert_eq!(object.nucleus.class, class, "{names:?}");
+            assert_eq!(object.type_name.as_deref(), Some("lymphocyte"));
+            assert_eq!(
+                nuclei.counts_of_types().iter().sum::<usize>(),
+                usize::from(class.is_some())
+            );
+        }
+    }
+
+    fn types(names: &[&str]) -> Vec<NucleusType> {
+        let of = |name: &&str| NucleusType { name: (*name).to_owned(), colour: [0, 0, 0] };
+        names.iter().map(of).collect()
     }
 
     #[test]

@@ -386,12 +386,19 @@ mod tests {
     fn overlapping_regions_count_each_and_densities_refer_to_what_is_segmented() {
         let nuclei = vec![nucleus(1, 10.0, 10.0), nucleus(2, 40.0, 10.0), nucleus(3, 80.0, 80.0)];
         let index = NucleusIndex::of_image(100, 100, nuclei);
-        let added = Mark { status: MarkStatus::Added, nucleus: nucleus(9, 20.0, 20.0) };
-        let rejected = Mark { status: MarkStatus::Rejected, nucleus: nucleus(2, 40.0, 10.0) };
+        let added =
+            Mark { status: MarkStatus::Added, nucleus: nucleus(9, 20.0, 20.0), type_name: None };
+        let rejected =
+            Mark { status: MarkStatus::Rejected, nucleus: nucleus(2, 40.0, 10.0), type_name: None };
         let marks = Marks::from([(1, added), (2, rejected)]);
         let hidden = HiddenNuclei::of(&index, &marks);
-        let reviewed =
-            ReviewedNuclei { index: &index, hidden: &hidden, marks: &marks, inside: None };
+        let reviewed = ReviewedNuclei {
+            index: &index,
+            hidden: &hidden,
+            marks: &marks,
+            inside: None,
+            types: &[],
+        };
         let regions = BTreeMap::from([
             (1, region("left", vec![vec![rectangle(0.0, 0.0, 50.0, 50.0)]])),
             (4, region("a, \"b\"", vec![vec![rectangle(0.0, 0.0, 100.0, 100.0)]])),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::mark::Marks;
 use super::nuclei::{HiddenNuclei, ReviewedNuclei};
 use super::region::NamedRegion;
+use crate::model::NucleusType;
 use crate::whole_slide::NucleusIndex;
 
 /// The nuclei of a model and the numbers of those that marks hide.
@@ -45,13 +46,14 @@ impl ReviewedIndex {
         self.hidden = OnceCell::new();
     }
 
-    /// Together with the marks; `inside` as of [`ReviewedNuclei::inside`].
+    /// Together with the marks; `inside` and `types` as of [`ReviewedNuclei`].
     pub fn reviewed<'a>(
         &'a self,
         marks: &'a Marks,
         inside: Option<&'a BTreeMap<u32, NamedRegion>>,
+        types: &'a [NucleusType],
     ) -> ReviewedNuclei<'a> {
         let hidden = self.hidden.get_or_init(|| HiddenNuclei::of(&self.index, marks));
-        ReviewedNuclei { index: &self.index, hidden, marks, inside }
+        ReviewedNuclei { index: &self.index, hidden, marks, inside, types }
     }
 }

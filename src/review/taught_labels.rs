@@ -17,7 +17,7 @@ pub struct MarkSource<'a> {
     pub strokes: &'a Strokes,
     /// Those of a class that ends in `*` count, see [`SparseLabels`].
     pub regions: &'a BTreeMap<u32, NamedRegion>,
-    /// Types of nuclei of the model whose nuclei were decided on.
+    /// Types of nuclei of the model in use, for marks of older states, which have a place alone.
     pub types: &'a [NucleusType],
     /// Pixel size of the finest level, micrometres.
     pub mpp_um: f64,
@@ -55,7 +55,9 @@ impl MarkSource<'_> {
         }
         for mark in self.marks.values() {
             if matches!(mark.status, MarkStatus::Accepted | MarkStatus::Added) {
-                let class = self.type_name(mark.nucleus.class);
+                let of_place = || NucleusType::of(self.types, mark.nucleus.class);
+                let class =
+                    mark.type_name.clone().or_else(|| of_place().map(|known| known.name.clone()));
                 marks.push(LabelMark::Nucleus { class, polygons: mark.nucleus.polygons.clone() });
             }
         }
@@ -67,10 +69,6 @@ impl MarkSource<'_> {
             });
         }
         SparseLabels { marks }
-    }
-
-    fn type_name(&self, class: Option<u8>) -> Option<String> {
-        NucleusType::of(self.types, class).map(|known| known.name.clone())
     }
 }
 
@@ -102,7 +100,7 @@ mod tests {
     }
 
     fn mark(status: MarkStatus, left: f64, top: f64) -> Mark {
-        Mark { status, nucleus: nucleus(left, top) }
+        Mark { status, nucleus: nucleus(left, top), type_name: None }
     }
 
     #[test]

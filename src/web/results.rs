@@ -140,7 +140,7 @@ impl ResultSlot {
         }
         // At another pixel size, or with marks, they are drawn from the outlines.
         let (width, height) = self.size();
-        let counted = review.of(nuclei).counted();
+        let counted = review.of(nuclei, &self.types).counted();
         let counted: Vec<Nucleus> = counted.map(|(_, nucleus)| nucleus).collect();
         Ok(draw_nuclei(&counted, width, height))
     }
@@ -178,7 +178,13 @@ pub(super) fn nuclei_files(
 ) -> Result<NucleiFiles> {
     let mut files = NucleiFiles::default();
     let (geojson, csv) = (&mut files.geojson, &mut files.csv);
-    write_reviewed(review.of(nuclei), &review.regions, provenance, geojson, csv)?;
+    write_reviewed(
+        review.of(nuclei, &provenance.types),
+        &review.regions,
+        provenance,
+        geojson,
+        csv,
+    )?;
     Ok(files)
 }
 

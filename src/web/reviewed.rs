@@ -49,8 +49,12 @@ pub(super) struct ReviewInput {
 
 impl ReviewInput {
     /// Together with the nuclei of a result.
-    pub(super) fn of<'a>(&'a self, nuclei: &'a ReviewedIndex) -> ReviewedNuclei<'a> {
-        nuclei.reviewed(&self.marks, self.inside_only.then_some(&self.regions))
+    pub(super) fn of<'a>(
+        &'a self,
+        nuclei: &'a ReviewedIndex,
+        types: &'a [NucleusType],
+    ) -> ReviewedNuclei<'a> {
+        nuclei.reviewed(&self.marks, self.inside_only.then_some(&self.regions), types)
     }
 
     /// The regions alone.
@@ -151,9 +155,10 @@ impl State {
             return Err(Error::invalid("There is no such result"));
         }
         let size = self.picture_size()?;
+        let types = self.types(slot);
         match self.found(slot) {
-            Some(nuclei) => Ok(work(self.review_of(slot).of(nuclei))),
-            None => Ok(work(self.review_of(slot).of(&ReviewedIndex::nothing(size)))),
+            Some(nuclei) => Ok(work(self.review_of(slot).of(nuclei, types))),
+            None => Ok(work(self.review_of(slot).of(&ReviewedIndex::nothing(size), types))),
         }
     }
 
@@ -175,7 +180,7 @@ impl State {
         }
         let mut objects = Vec::new();
         for (i, nuclei) in earlier.iter().enumerate() {
-            for object in self.review_of(slot).of(nuclei).near(bounds) {
+            for object in self.review_of(slot).of(nuclei, &[]).near(bounds) {
                 let (x, y) = object.nucleus.centroid;
                 let is_later = |later: &&ReviewedIndex| later.index().is_finished_at(x, y);
                 if object.status.is_none()

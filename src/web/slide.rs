@@ -99,7 +99,7 @@ impl SlideResult {
         let (done, wanted) = index.progress();
         let (mut count, mut share) = (index.count(), index.area_share());
         if !review.is_empty() {
-            let counts = review.of(&self.nuclei).counts();
+            let counts = review.of(&self.nuclei, &self.types).counts();
             count = counts.nuclei;
             share = counts.covered_px as f64 / self.nuclei.index().area_px().max(1.0);
         }

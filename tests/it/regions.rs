@@ -104,7 +104,8 @@ fn areas_and_files_of_regions_are_those_of_shapely() {
 
     let index = NucleusIndex::of_image(IMAGE.0, IMAGE.1, Vec::new());
     let (hidden, marks) = (HiddenNuclei::default(), Marks::new());
-    let nuclei = ReviewedNuclei { index: &index, hidden: &hidden, marks: &marks, inside: None };
+    let nuclei =
+        ReviewedNuclei { index: &index, hidden: &hidden, marks: &marks, inside: None, types: &[] };
     let numbered: BTreeMap<u32, NamedRegion> = (1..).zip(regions.clone()).collect();
     let mut blocks = Vec::new();
     for (left, top) in [(0.0, 0.0), (512.0, 512.0), (1024.0, 0.0)] {
