@@ -265,10 +265,7 @@ pub(super) fn finetune_on_labels(
     for image in &marked {
         images.extend(image.taught(&start)?);
     }
-    let mut rehearsal = Vec::new();
-    for crop in tissue_crops::training()? {
-        rehearsal.push(crop.at_pixel_size(start.card().mpp_um)?.image);
-    }
+    let rehearsal = tissue_crops::rehearsal(start.card().mpp_um)?;
     let job = TeachJob {
         start: &start,
         images: &images,

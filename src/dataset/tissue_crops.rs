@@ -7,7 +7,7 @@ use super::tile::Tile;
 use crate::error::{Error, Result};
 use crate::model::{DataSource, sha256_hex};
 use crate::picture::{read_labels, read_picture};
-use crate::raster::DecodeLimits;
+use crate::raster::{DecodeLimits, RgbImage};
 
 /// Pixel size of all crops, micrometres.
 const MPP_UM: f64 = 0.25;
@@ -56,6 +56,15 @@ const HELD_OUT: [StoredCrop; 2] = [stored!("tnbc_07_1"), stored!("nuinsseg_human
 /// None in practice.
 pub fn training() -> Result<Vec<Tile>> {
     TRAINING.iter().map(tile).collect()
+}
+
+/// Pictures of tissue of another pixel size, in micrometres, that a taught model must not forget:
+/// those for training.
+///
+/// # Errors
+/// As of [`Tile::at_pixel_size`].
+pub fn rehearsal(mpp_um: f64) -> Result<Vec<RgbImage>> {
+    training()?.into_iter().map(|tile| Ok(tile.at_pixel_size(mpp_um)?.image)).collect()
 }
 
 /// Crops for scores.

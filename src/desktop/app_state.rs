@@ -664,13 +664,14 @@ impl AppState {
         self.follow_review();
     }
 
-    /// Whether a kept state can bring its model: one of the same file or program as the one in use,
-    /// or a version that was taught on the image, unless a file was asked for.
+    /// Whether a kept state can bring its model: one of the same file as the one in use, or of the
+    /// program, or a version that was taught on the image, unless a file was asked for.
     fn can_restore(&self, setting: &ModelSetting) -> bool {
         let is_same = self.model_setting.loaded == setting.loaded;
         let is_asked = self.asked_model.is_some() && self.model_setting.loaded == self.asked_model;
+        let is_programs = setting.loaded.is_none() && self.asked_model.is_none();
         let is_version = self.teaching.versions().hold(setting) && !is_asked;
-        (is_same || is_version) && self.model_of(setting).is_ok()
+        (is_same || is_programs || is_version) && self.model_of(setting).is_ok()
     }
 
     fn state_what_is_restored(&mut self, lacks_nuclei: bool) {

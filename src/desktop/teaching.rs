@@ -309,7 +309,10 @@ impl AppState {
                     self.add_model(fingerprint, model);
                 }
             }
-            Err(error) => problems.push(error),
+            Err(error) => {
+                self.teaching.versions = ModelVersions::unreadable();
+                problems.push(error);
+            }
         }
         for problem in problems {
             self.report(&problem);

@@ -130,7 +130,7 @@ impl TeachingTask {
         }
         let task = TeachTask {
             images: marked.taught(&start)?,
-            rehearsal: rehearsal(&start)?,
+            rehearsal: tissue_crops::rehearsal(start.card().mpp_um)?,
             recipe: self.recipe.clone(),
             start,
             before: None,
@@ -233,15 +233,6 @@ fn learn(task: &TeachTask, reporter: &Reporter<'_>) -> Result<TaughtModel> {
         reporter.send(TeachingEvent::Step(run.step()?));
     }
     run.finish()
-}
-
-/// Tissue that the model must not forget.
-fn rehearsal(model: &Model) -> Result<Vec<RgbImage>> {
-    let mut images = Vec::new();
-    for crop in tissue_crops::training()? {
-        images.push(crop.at_pixel_size(model.card().mpp_um)?.image);
-    }
-    Ok(images)
 }
 
 /// A result of its own.

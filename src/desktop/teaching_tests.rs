@@ -279,10 +279,7 @@ fn the_marks_as_a_file_teach_what_the_window_teaches() {
     let mut marked = MarkedImage::plan(labels, &sampling, 0.25).expect("planned");
     let stain = start.card().stain_matching(StainMode::Auto);
     marked.add_pixels_of(phantom(SIDE, SIDE, 8).0, &sampling, &stain).expect("pixels");
-    let mut rehearsal = Vec::new();
-    for crop in tissue_crops::training().expect("crops") {
-        rehearsal.push(crop.at_pixel_size(start.card().mpp_um).expect("crop").image);
-    }
+    let rehearsal = tissue_crops::rehearsal(start.card().mpp_um).expect("crops");
     let images = marked.taught(&start).expect("images");
     let recipe = TeachRecipe { steps, ..TeachRecipe::DEFAULT };
     let task = TeachTask { start, images, rehearsal, recipe, before: None };

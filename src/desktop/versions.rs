@@ -51,6 +51,9 @@ pub(super) struct ModelVersions {
     versions: Vec<ModelVersion>,
     /// The number that was given last.
     last: u32,
+    /// Whether there are versions whose list cannot be read: none is written over them.
+    #[serde(skip)]
+    is_unreadable: bool,
 }
 
 /// Models by the fingerprints that settings name.
@@ -66,6 +69,11 @@ fn setting_of(fingerprint: &str) -> ModelSetting {
 }
 
 impl ModelVersions {
+    /// In place of a list that cannot be read.
+    pub(super) fn unreadable() -> Self {
+        Self { is_unreadable: true, ..Self::default() }
+    }
+
     /// All of them in their order.
     pub(super) fn all(&self) -> &[ModelVersion] {
         &self.versions
@@ -105,8 +113,14 @@ impl ModelVersions {
             .ok_or_else(|| Error::invalid(format!("There is no version {number} of the model")))
     }
 
-    /// Refuses a version too many.
-    pub(super) fn check_room(&self) -> Result<()> {
+    /// Refuses a version too many, and any beside those that cannot be read.
+    fn check_room(&self) -> Result<()> {
+        if self.is_unreadable {
+            return Err(Error::malformed(
+                "The versions that are kept of this image cannot be read, and none is written over \
+                 them; forget what is kept of the image first",
+            ));
+        }
         if self.versions.len() < MAX_VERSIONS {
             return Ok(());
         }
@@ -135,7 +149,8 @@ impl ModelVersions {
         self.check_room()?;
         let number = self.last + 1;
         let bytes = model.to_bytes(Precision::F32)?;
-        if self.origin.is_none() {
+        // The first one of those that are left may come from another model.
+        if self.origin.is_none() || self.versions.is_empty() {
             files.put(&model_file(0), unpruned.to_bytes(Precision::F32)?);
             let fingerprint = unpruned.fingerprint();
             self.origin = Some(Origin { setting: setting.clone(), fingerprint });
