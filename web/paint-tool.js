@@ -1,10 +1,11 @@
 // Painting: strokes of a class, and erasing them. A stroke says what the pixels under it are.
 import { alongStroke } from "./editing.js";
 import { elements } from "./elements.js";
+import { holds } from "./polygons.js";
 import { hint } from "./tools.js";
 
 /** @import { Page } from "./page.js" */
-/** @import { PaintedStroke, PointPair } from "./worker-api.d.ts" */
+/** @import { NamedRegion, PaintedStroke, PointPair } from "./worker-api.d.ts" */
 
 /** Widths of the brush, µm. */
 const MIN_WIDTH_UM = 0.5;
@@ -15,6 +16,8 @@ const WIDTH_STEP = 1.25;
 const SPACING = 0.2;
 /** Pixel size where neither image nor model states one, µm. */
 const USUAL_MPP = 0.25;
+/** Class of a region in which every nucleus is marked. */
+export const COMPLETE_CLASS = "Region*";
 /** Places along a drag at which strokes are erased. */
 const MOST_PROBES = 400;
 export const BACKGROUND = "background";
@@ -159,8 +162,20 @@ export class EraseTool {
         return;
       }
       const object = page.canvasView.hasResult[0] ? await page.editing.objects.at(x, y) : undefined;
-      if (object?.status) await page.editing.apply({ forget: object }, "Taken back.");
-      else if (says) page.showStatus("No stroke and no decision here.");
+      if (object?.status) {
+        await page.editing.apply({ forget: object }, "Taken back.");
+        return;
+      }
+      if (!says) return;
+      const isHit = (/** @type {NamedRegion} */ region) =>
+        region.class === COMPLETE_CLASS && holds(region.polygons, x, y);
+      const complete = page.store.state.regions.findLast(isHit);
+      if (complete) page.store.apply({ "remove-region": complete.id });
+      page.showStatus(
+        complete
+          ? `${complete.name}: what in it nobody marked is unknown again.`
+          : "No stroke and no decision here.",
+      );
     } catch (error) {
       page.showError(error);
     }

@@ -248,6 +248,7 @@ export class Persistence {
     this.#fingerprint = fingerprint;
     this.#dirty = { state: false, results: false };
     await this.page.versions.open([]);
+    this.page.versions.adopt();
     if (!fingerprint) return undefined;
     writeEntry("sessionStorage", TAB_KEY, fingerprint);
     const storage = await this.storage();
@@ -264,6 +265,7 @@ export class Persistence {
     } catch (error) {
       this.#showProblem(error);
     }
+    this.page.versions.adopt();
     await this.#claim(false);
     return restored;
   }

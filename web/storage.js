@@ -91,6 +91,7 @@ export class StorageError extends Error {
  * @property {number} marks that it was taught
  * @property {MarkAgreement} learned
  * @property {number} at time, milliseconds since 1970
+ * @property {string} image name of the image that it was taught on
  * @property {Uint8Array} model its file
  */
 

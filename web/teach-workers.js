@@ -7,20 +7,6 @@ import { isStandalone, fetchAsset } from "./assets.js";
 /** Groups in a step: more workers than this find nothing to do. */
 const MAX_WORKERS = 4;
 const STOPPED = "Teaching was stopped.";
-/** Pictures of tissue that a taught model must not forget, 0.25 µm a pixel. */
-const TISSUE = [
-  "tnbc_01_2",
-  "tnbc_02_2",
-  "tnbc_05_2",
-  "tnbc_06_1",
-  "tnbc_08_2",
-  "nuinsseg_human_kidney_01",
-  "nuinsseg_human_liver_14",
-  "nuinsseg_human_salivory_15",
-  "nuinsseg_human_tonsile_2",
-  "nuinsseg_mouse_liver_13",
-];
-
 /** @type {Promise<WebAssembly.Module> | undefined} */
 let compiled;
 
@@ -41,11 +27,13 @@ async function compile() {
   return WebAssembly.compile(await response.arrayBuffer());
 }
 
-/** The pictures of tissue. @returns {Promise<Uint8Array[]>} */
-export function teachTissue() {
+/** Pictures of tissue that a taught model must not forget. @returns {Promise<Uint8Array[]>} */
+export async function teachTissue() {
+  /** @type {string[]} */
+  const names = await (await fetchAsset("teach/tissue.json")).json();
   return Promise.all(
-    TISSUE.map(async (name) => {
-      const response = await fetchAsset(`teach/${name}.jpg`);
+    names.map(async (name) => {
+      const response = await fetchAsset(`teach/${name}`);
       return new Uint8Array(await response.arrayBuffer());
     }),
   );

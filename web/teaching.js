@@ -1,6 +1,6 @@
 // Teaching: what a person marked is learned by the network in use. The result is shown beside the
 // present one and replaces it only when it is kept.
-import { BACKGROUND, NUCLEUS } from "./paint-tool.js";
+import { BACKGROUND, COMPLETE_CLASS, NUCLEUS } from "./paint-tool.js";
 import { elements } from "./elements.js";
 import { formatCount, formatNuclei } from "./format.js";
 import { boundsOf } from "./polygons.js";
@@ -17,8 +17,6 @@ import { visibleRectangle } from "./region-tools.js";
  *   TeachStep } from "./worker-api.d.ts"
  */
 
-/** Class of a region in which every nucleus is marked. */
-export const COMPLETE_CLASS = "Region*";
 /** Share of the marks that are kept aside for checking. */
 const KEPT_ASIDE = 0.2;
 /** Marks from which on some can be kept aside. */

@@ -27,6 +27,8 @@ function settingOf(fingerprint) {
 export class Versions {
   /** @type {ListedVersion[]} Of the open image, the first one first. */
   #all = [];
+  /** @type {ListedVersion | undefined} The one that was in use when another image was opened. */
+  #carried;
 
   /** @param {Page} page */
   constructor(page) {
@@ -47,6 +49,9 @@ export class Versions {
    * @param {KeptVersion[]} kept of it
    */
   async open(kept) {
+    const { loaded } = this.page.modelSetting;
+    const inUse = this.#all.find(({ fingerprint }) => fingerprint === loaded);
+    this.#carried = inUse ?? this.#carried;
     this.#all = [];
     this.#show();
     for (const version of kept) {
@@ -62,6 +67,20 @@ export class Versions {
     this.page.compare?.choicesChanged();
   }
 
+  /** A network that was taught on another image and is in use on this one belongs to it too. */
+  adopt() {
+    const { loaded } = this.page.modelSetting;
+    const isHere = this.#all.some(({ fingerprint }) => fingerprint === loaded);
+    if (isHere || this.#carried?.fingerprint !== loaded) return;
+    this.#all.push({ ...this.#carried, number: this.#next, isSaved: false });
+    this.#show();
+    this.page.compare?.choicesChanged();
+  }
+
+  get #next() {
+    return (this.#all.at(-1)?.number ?? 0) + 1;
+  }
+
   /**
    * Keeps what was taught.
    * @param {Taught} taught
@@ -71,7 +90,7 @@ export class Versions {
     const { page } = this;
     const known = this.#all.find(({ fingerprint }) => fingerprint === facts.fingerprint);
     if (known) return known;
-    const number = (this.#all.at(-1)?.number ?? 0) + 1;
+    const number = this.#next;
     const model = await page.engine.call("modelFile", facts.id);
     /** @type {ListedVersion} */
     const version = {
@@ -81,6 +100,7 @@ export class Versions {
       marks,
       learned: outcome.learned,
       at: Date.now(),
+      image: page.opener.name,
       model,
     };
     this.#all.push(version);
@@ -134,7 +154,7 @@ export class Versions {
     page.address.modelLink = undefined;
     page.address.hasModelUrl = false;
     elements.shippedModels.hidden = setting.loaded === null || isStandalone();
-    page.store.apply({ model: setting });
+    page.applyQuietly({ model: setting });
     this.#show();
     await page.segmentWithSettings();
   }
@@ -149,7 +169,7 @@ export class Versions {
     const { base } = this.#all[0];
     const first = this.#row("version-0", `Before: ${modelName(base)}`, "", base);
     const rows = this.#all.map((version) => {
-      const { number, marks, learned, fingerprint, at } = version;
+      const { number, marks, learned, fingerprint, at, image } = version;
       const places = `${formatCount(learned.after)} of ${formatCount(learned.marks)} places`;
       const right = `right at ${places}`;
       const time = new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
@@ -159,7 +179,7 @@ export class Versions {
       return this.#row(
         `version-${number}`,
         `Version ${number}`,
-        `${said}, ${when}`,
+        image === page.opener.name ? `${said}, ${when}` : `taught on ${image}`,
         settingOf(fingerprint),
       );
     });

@@ -1,7 +1,7 @@
 // Teaching: painting, erasing, the taught network beside the present one, keeping and discarding,
 // versions after a reload, the file of marks, and what cannot be learned.
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -16,9 +16,11 @@ import {
   shots,
   tissuePng,
   violations,
+  waitForImage,
   waitForNuclei,
   waitForStatus,
 } from "./harness.mjs";
+import { weightDifference } from "./safetensors.mjs";
 import { browser, host } from "./started.mjs";
 
 const field = tissuePng(50, 60, 320, 256);
@@ -242,6 +244,20 @@ test("another model, another image and a failure leave no half taught network", 
   await page.selectOption("#compare-with", { label: "Before: Open: small" });
   await idle(page);
   assert.match(await page.textContent("#right-label"), /Before: Open: small/);
+  await page.click("#compare");
+  // It is used on another image, and there after a reload.
+  await page.check("#version-1");
+  await idle(page);
+  const taught = await fingerprint(page);
+  await dropFile(page, "other.png", tissuePng(200, 40, 200, 160));
+  await waitForImage(page, "other.png");
+  await waitForNuclei(page);
+  assert.equal(await fingerprint(page), taught);
+  assert.match(await page.textContent("#version-list"), /taught on field/);
+  await page.evaluate(() => globalThis.prunella.persistence.flush());
+  await page.reload();
+  await waitForNuclei(page);
+  assert.equal(await fingerprint(page), taught);
   await context.close();
 });
 
@@ -273,55 +289,11 @@ test("the file of marks teaches the program what the page learned", async () => 
   const inPage = join(folder, "page.safetensors");
   writeFileSync(inPage, Buffer.from(own));
   // The browser rounds twice where the program fuses multiply and add.
-  const { largest, rms } = difference(inPage, out);
+  const { largest, rms } = weightDifference(inPage, out);
   assert.ok(rms < 3e-5 && largest < 1e-3, `weights differ by ${rms}, at most ${largest}`);
-  assert.ok(difference(out, modelPath("open-small")).rms > 100 * rms, "nothing was learned");
+  assert.ok(weightDifference(out, modelPath("open-small")).rms > 100 * rms, "nothing was learned");
   await context.close();
 });
-
-/** Differences of the weights of two model files. */
-function difference(a, b) {
-  const [x, y] = [a, b].map(arraysOf);
-  assert.deepEqual([...x.keys()], [...y.keys()]);
-  let largest = 0;
-  let squares = 0;
-  let count = 0;
-  for (const [name, values] of x) {
-    for (const [i, value] of values.entries()) {
-      const difference = Math.abs(value - y.get(name)[i]);
-      largest = Math.max(largest, difference);
-      squares += difference ** 2;
-      count += 1;
-    }
-  }
-  return { largest, rms: Math.sqrt(squares / count) };
-}
-
-/** A number of half precision. */
-function half(bits) {
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  const sign = bits >> 15 ? -1 : 1;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
-
-/** Arrays of a safetensors file by name. */
-function arraysOf(path) {
-  const bytes = readFileSync(path);
-  const length = Number(bytes.readBigUInt64LE(0));
-  const header = JSON.parse(bytes.subarray(8, 8 + length).toString());
-  const arrays = new Map();
-  for (const name of Object.keys(header).sort()) {
-    if (name === "__metadata__") continue;
-    const { dtype, data_offsets: [start, end] } = header[name];
-    const { buffer } = new Uint8Array(bytes.subarray(8 + length + start, 8 + length + end));
-    const isHalf = dtype === "F16";
-    const values = isHalf ? Array.from(new Uint16Array(buffer), half) : new Float32Array(buffer);
-    arrays.set(name, values);
-  }
-  return arrays;
-}
 
 test("cancelling, too little and other networks leave the network as it was", async () => {
   const { context, page } = await openField();

@@ -1,5 +1,6 @@
 //! `cargo xtask bench segment|train|slide|web [--json]`: benchmarks against other programs (peers),
-//! which are set up first. `cargo xtask bench teach`: what a few corrections bring.
+//! which are set up first. `cargo xtask bench teach [--page]`: what a
+//! few corrections bring, or how long the page takes for them.
 
 use std::process::Command;
 
@@ -43,8 +44,17 @@ fn slide(rest: &[String]) -> Result<()> {
     with_python("slide", &["openslide-python", "openslide-bin"], "openslide", rest)
 }
 
-/// Teaching has no peer.
+/// Teaching has no peer. With `--page` the page teaches, and the program what the page learned.
 fn teach(rest: &[String]) -> Result<()> {
+    if rest.iter().any(|argument| argument == "--page") {
+        let browser = setup::browser()?;
+        web::web()?;
+        run(cargo(&["build", "--quiet", "--release", "--package", "prunella"])
+            .args(["--features", TEST_FEATURES]))?;
+        return run(Command::new("node")
+            .arg("benches/teach_page.mjs")
+            .env("PRUNELLA_CHROMIUM", browser));
+    }
     let mut arguments = vec!["bench", "--quiet", "--package", "prunella"];
     arguments.extend(["--features", TEST_FEATURES, "--bench", "teach", "--"]);
     arguments.extend(rest.iter().map(String::as_str));

@@ -166,11 +166,13 @@ fn make_teach(folder: &Path, types: &Path) -> Result<()> {
     let worker = root().join("web").join(TEACH).join("worker.js");
     copy(&worker, &types.join("worker.js"))?;
     publish_script(&worker, &folder.join("worker.js"))?;
-    for name in TAUGHT_TISSUE {
-        let name = format!("{name}.jpg");
-        copy(&root().join(TISSUE).join(&name), &folder.join(&name))?;
+    let names = TAUGHT_TISSUE.map(|name| format!("{name}.jpg"));
+    for name in &names {
+        copy(&root().join(TISSUE).join(name), &folder.join(name))?;
     }
-    Ok(())
+    // In the order in which the program has them.
+    let list = format!("[\"{}\"]", names.join("\", \""));
+    std::fs::write(folder.join("tissue.json"), list).map_err(|e| e.to_string())
 }
 
 fn compile(more: &[&str]) -> Result<PathBuf> {
