@@ -199,6 +199,19 @@ test("a complete view accepts what is found in it, once", async () => {
   await page.keyboard.press("Control+z");
   await page.keyboard.press("Control+z");
   assert.match(await page.textContent("#mark-counts"), /No marks yet/);
+  // Erase takes it back where nothing else is.
+  await page.click("#complete-view");
+  await waitForStatus(page, /accepted; the rest of the view is background/);
+  await page.evaluate(async () => {
+    const { editing, eraseTool } = globalThis.prunella;
+    for (let x = 20; x < 300; x += 7) {
+      if (await editing.objects.at(x, 100)) continue;
+      eraseTool.click(x, 100);
+      return;
+    }
+  });
+  await waitForStatus(page, /Complete 1: what in it nobody marked is unknown again/);
+  assert.doesNotMatch(await page.textContent("#mark-counts"), /complete/);
   await context.close();
 });
 
