@@ -74,9 +74,8 @@ for (const [name, model] of [
 
 const page = await marked("s=open-small");
 const work = mkdtempSync(join(tmpdir(), "prunella-bench-"));
-const [labels, byPage, byProgram] = ["marks.geojson", "page.safetensors", "program.safetensors"].map(
-  (name) => join(work, name),
-);
+const names = ["marks.geojson", "page.safetensors", "program.safetensors"];
+const [labels, byPage, byProgram] = names.map((name) => join(work, name));
 writeFileSync(labels, (await saveFile(page, "#save-marks")).bytes);
 await teach(page);
 const bytes = await page.evaluate(async () => {

@@ -145,7 +145,7 @@ impl AppState {
 
     fn save_marks(&mut self, path: &Path) -> Result<()> {
         let mpp_um = self.label_mpp_um()?;
-        let labels = self.labels(mpp_um);
+        let labels = self.labels(mpp_um)?;
         if labels.marks.is_empty() {
             return Err(nothing_marked());
         }
@@ -169,7 +169,7 @@ impl AppState {
     }
 
     /// What a person said of pixels.
-    pub(super) fn labels(&self, mpp_um: f64) -> SparseLabels {
+    pub(super) fn labels(&self, mpp_um: f64) -> Result<SparseLabels> {
         let state = self.review.state();
         let shelf = lock(self.results());
         let counted = shelf.counted();

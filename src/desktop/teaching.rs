@@ -194,7 +194,7 @@ impl AppState {
                 "Only DCNNs are taught; the model in use is a DCCN. Choose another model",
             ));
         }
-        let labels = self.labels(mpp_um);
+        let labels = self.labels(mpp_um)?;
         if labels.marks.is_empty() {
             return Err(nothing_marked());
         }

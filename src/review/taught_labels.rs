@@ -6,6 +6,7 @@ use super::mark::{MarkStatus, Marks};
 use super::region::NamedRegion;
 use super::stroke::Strokes;
 use crate::dataset::{LabelMark, SparseLabels};
+use crate::error::Result;
 use crate::model::NucleusType;
 
 /// Everything in a review that says what pixels are.
@@ -25,7 +26,11 @@ pub struct MarkSource<'a> {
 
 impl MarkSource<'_> {
     /// The labels. Nuclei of the model on which nobody decided are none: another model or threshold
-    /// would change them.
+    /// would change them. They are as their file has them ([`SparseLabels::to_geojson`]), in which
+    /// outlines that touch themselves are made valid: else the file would teach another model.
+    ///
+    /// # Errors
+    /// None in practice.
     ///
     /// ```
     /// use std::collections::BTreeMap;
@@ -42,10 +47,16 @@ impl MarkSource<'_> {
     ///     types: &[],
     ///     mpp_um: 0.25,
     /// };
-    /// assert_eq!(source.labels().marks.len(), 1);
+    /// assert_eq!(source.labels()?.marks.len(), 1);
+    /// # Ok::<(), prunella::error::Error>(())
     /// ```
-    #[must_use]
-    pub fn labels(&self) -> SparseLabels {
+    pub fn labels(&self) -> Result<SparseLabels> {
+        let (labels, _) = SparseLabels::read(&self.drawn().to_geojson(Some(self.mpp_um))?)?;
+        Ok(labels)
+    }
+
+    /// The labels as a person drew them.
+    fn drawn(&self) -> SparseLabels {
         let mut marks = Vec::new();
         for region in self.regions.values() {
             marks.extend(SparseLabels::area(region.class.as_deref(), region.polygons.clone()));
@@ -105,7 +116,14 @@ mod tests {
 
     #[test]
     fn decisions_strokes_and_complete_regions_become_the_classes_of_pixels() {
+        // As outlines of a model, which may touch themselves in a corner.
+        let mut touching = mark(MarkStatus::Added, 10.0, 30.0);
+        let corners =
+            [(10, 30), (20, 30), (20, 40), (30, 40), (30, 30), (20, 30), (20, 46), (10, 46)];
+        let ring = corners.map(|(x, y)| Point { x: f64::from(x), y: f64::from(y) }).to_vec();
+        touching.nucleus.polygons = vec![vec![ring]];
         let marks = Marks::from([
+            (5, touching),
             (1, mark(MarkStatus::Added, 10.0, 10.0)),
             (2, mark(MarkStatus::Rejected, 30.0, 10.0)),
             (3, mark(MarkStatus::Replaced, 50.0, 10.0)),
@@ -130,7 +148,7 @@ mod tests {
             types: &[],
             mpp_um: 0.5,
         };
-        let labels = source.labels();
+        let labels = source.labels().expect("labels");
         let classes = PixelClass::background_and_nucleus();
         let scale = LabelScale { classes: &classes, mpp_um: 0.5, border_um: 1.0 };
         let grid = PixelGrid { left: 0.0, top: 0.0, step: 1.0, width: 100, height: 100 };

@@ -91,7 +91,7 @@ impl State {
     }
 
     /// What the review says of pixels. `mpp_um` is of the finest level.
-    fn labels(&self, slot: u32, mpp_um: f64) -> SparseLabels {
+    fn labels(&self, slot: u32, mpp_um: f64) -> Result<SparseLabels> {
         let source = MarkSource {
             marks: &self.review.marks,
             strokes: &self.review.strokes,
@@ -114,7 +114,7 @@ impl Session {
     ) -> Result<MarkedImage> {
         let card = model.card();
         let mpp_um = if mpp > 0.0 { mpp } else { card.mpp_um };
-        let labels = self.state.borrow().labels(slot, mpp_um);
+        let labels = self.state.borrow().labels(slot, mpp_um)?;
         if labels.marks.is_empty() {
             return Err(Error::invalid(
                 "There is nothing to learn from yet: accept, reject, add or paint first",
@@ -377,7 +377,7 @@ impl Session {
     ) -> std::result::Result<Vec<u8>, JsValue> {
         let state = self.state.borrow();
         let mpp_um = if mpp > 0.0 { mpp } else { state.model(model).thrown()?.card().mpp_um };
-        let labels = state.labels(slot, mpp_um);
+        let labels = state.labels(slot, mpp_um).thrown()?;
         if labels.marks.is_empty() {
             return Err(super::thrown(&Error::invalid("There is no mark yet")));
         }

@@ -277,6 +277,8 @@ test("another model, another image and a failure leave no half taught network", 
 test("the file of marks teaches the program what the page learned", async () => {
   const { context, page } = await openField();
   await reject(page, 4);
+  await page.click("#complete-view");
+  await waitForStatus(page, /accepted/);
   await page.click('[data-tool="paint"]');
   await paint(page, [0.4, 0.6], [0.5, 0.6]);
   await page.keyboard.press("Escape");
@@ -303,7 +305,7 @@ test("the file of marks teaches the program what the page learned", async () => 
   writeFileSync(inPage, Buffer.from(own));
   // The browser rounds twice where the program fuses multiply and add.
   const { largest, rms } = weightDifference(inPage, out);
-  assert.ok(rms < 3e-5 && largest < 1e-3, `weights differ by ${rms}, at most ${largest}`);
+  assert.ok(rms < 1e-4 && largest < 2e-3, `weights differ by ${rms}, at most ${largest}`);
   assert.ok(weightDifference(out, modelPath("open-small")).rms > 100 * rms, "nothing was learned");
   await context.close();
 });
