@@ -202,11 +202,16 @@ impl Default for YCbCrCoding {
 /// Where the tiles of all samples or of one sample of the pixels lie.
 #[derive(Debug, Clone, PartialEq)]
 struct StoredPlane {
-    directory: Directory,
-    /// Index of its first tile in the directory's tables.
-    first_tile: u64,
+    tiles: TileTable,
     /// JPEG tables that its tiles share; empty without them.
     jpeg_tables: Vec<u8>,
+}
+
+/// How a file lists the tiles of a plane.
+#[derive(Debug, Clone, PartialEq)]
+enum TileTable {
+    /// In the tables of a TIFF directory, from the entry `first_tile` on.
+    Directory { directory: Directory, first_tile: u64 },
 }
 
 /// A level of the pyramid.
@@ -323,8 +328,10 @@ impl SlideLevel {
         let planes = if is_planar { samples } else { 1 };
         for plane in 0..planes {
             level.planes.push(StoredPlane {
-                directory: directory.clone(),
-                first_tile: plane * tiles,
+                tiles: TileTable::Directory {
+                    directory: directory.clone(),
+                    first_tile: plane * tiles,
+                },
                 jpeg_tables: jpeg_tables.clone(),
             });
         }
@@ -544,8 +551,8 @@ impl SlideLevel {
         index: u64,
         row: usize,
     ) -> ReadResult<Range<u64>> {
-        let entry = plane.first_tile + index;
-        let directory = &plane.directory;
+        let TileTable::Directory { directory, first_tile } = &plane.tiles;
+        let entry = first_tile + index;
         let offset = directory.number_at(bytes, self.offsets_tag(), entry)?;
         let byte_count = if self.byte_count_is_known(directory) {
             self.decoded_bytes(row)
