@@ -22,6 +22,9 @@ const FIRST_WAIT_MS: u64 = 200;
 
 const STATUS_OK: u16 = 200;
 const STATUS_PARTIAL_CONTENT: u16 = 206;
+const STATUS_FORBIDDEN: u16 = 403;
+const STATUS_NOT_FOUND: u16 = 404;
+const STATUS_GONE: u16 = 410;
 const STATUS_TOO_MANY_REQUESTS: u16 = 429;
 
 /// A file on an HTTP server.
@@ -60,13 +63,8 @@ impl HttpSource {
     /// [`Error::Io`] when the server cannot be reached, [`Error::Unsupported`] when it sends only
     /// whole files and this one is too long for that.
     pub fn open(url: &str) -> Result<Self> {
-        let config = ureq::Agent::config_builder()
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(RESPONSE_TIMEOUT))
-            .timeout_recv_body(Some(RESPONSE_TIMEOUT))
-            .http_status_as_error(false);
         let mut source = Self {
-            agent: config.build().new_agent(),
+            agent: agent(1),
             url: url.to_owned(),
             len: 0,
             prefix: Vec::new(),
@@ -90,15 +88,7 @@ impl HttpSource {
 
     /// Requests a range; failures of the connection are retried.
     fn fetch(&self, range: Range<u64>) -> Result<FetchedRange> {
-        let mut last_error = None;
-        for attempt in 0..ATTEMPTS {
-            match self.fetch_once(range.clone()) {
-                Err(e @ Error::Io { .. }) => last_error = Some(e),
-                other => return other,
-            }
-            std::thread::sleep(Duration::from_millis(FIRST_WAIT_MS << attempt));
-        }
-        Err(last_error.unwrap_or_else(|| Error::malformed("No request was made")))
+        with_retries(|| self.fetch_once(range.clone()))
     }
 
     fn fetch_once(&self, range: Range<u64>) -> Result<FetchedRange> {
@@ -159,8 +149,93 @@ impl HttpSource {
     }
 
     fn failed(&self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        Error::io(format!("{} does not respond", self.url), std::io::Error::other(cause))
+        failed(&self.url, cause)
     }
+}
+
+fn failed(url: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::io(format!("{url} does not respond"), std::io::Error::other(cause))
+}
+
+/// What requests go through; so many connections to a server are kept open.
+pub(super) fn agent(connections: usize) -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_recv_response(Some(RESPONSE_TIMEOUT))
+        .timeout_recv_body(Some(RESPONSE_TIMEOUT))
+        .max_idle_connections_per_host(connections)
+        .http_status_as_error(false);
+    config.build().new_agent()
+}
+
+/// Makes a request again when the connection fails.
+pub(super) fn with_retries<T>(request: impl Fn() -> Result<T>) -> Result<T> {
+    let mut last_error = None;
+    for attempt in 0..ATTEMPTS {
+        match request() {
+            Err(e @ Error::Io { .. }) => last_error = Some(e),
+            other => return other,
+        }
+        std::thread::sleep(Duration::from_millis(FIRST_WAIT_MS << attempt));
+    }
+    Err(last_error.unwrap_or_else(|| Error::malformed("No request was made")))
+}
+
+/// Which bytes of an object are requested.
+pub(super) enum RangeHeader {
+    Bytes(Range<u64>),
+    /// So many at the end.
+    Last(u64),
+}
+
+/// The object at an address or a range of it, at most `max_bytes` bytes; `None` when there is no
+/// such object. `may_be_refused`: whether status 403 means the same, as stores answer that do not
+/// list what they hold.
+pub(super) fn response_bytes(
+    agent: &ureq::Agent,
+    url: &str,
+    range: Option<&RangeHeader>,
+    max_bytes: u64,
+    may_be_refused: bool,
+) -> Result<Option<Vec<u8>>> {
+    let mut request = agent.get(url);
+    match range {
+        Some(RangeHeader::Bytes(range)) => {
+            request = request.header("Range", format!("bytes={}-{}", range.start, range.end - 1));
+        }
+        Some(RangeHeader::Last(count)) => {
+            request = request.header("Range", format!("bytes=-{count}"));
+        }
+        None => {}
+    }
+    let mut response = request.call().map_err(|e| failed(url, e))?;
+    let status = response.status().as_u16();
+    match status {
+        STATUS_OK | STATUS_PARTIAL_CONTENT => {}
+        STATUS_NOT_FOUND | STATUS_GONE => return Ok(None),
+        STATUS_FORBIDDEN if may_be_refused => return Ok(None),
+        500..=599 | STATUS_TOO_MANY_REQUESTS => {
+            return Err(failed(url, format!("status {status}")));
+        }
+        _ => return Err(Error::unsupported(format!("{url} responds with status {status}"))),
+    }
+    // Servers without range requests send all of it.
+    let is_whole = status == STATUS_OK && range.is_some();
+    let max_bytes = if is_whole { MAX_WHOLE_BYTES } else { max_bytes };
+    let mut bytes = Vec::new();
+    // One byte more than allowed shows that there is more.
+    let mut body = response.body_mut().as_reader().take(max_bytes + 1);
+    body.read_to_end(&mut bytes).map_err(|e| failed(url, e))?;
+    let len = bytes.len() as u64;
+    if len > max_bytes {
+        return Err(Error::limit(format!("{url} sends more bytes than the object can have")));
+    }
+    let part = match range {
+        Some(RangeHeader::Bytes(range)) if is_whole => range.start.min(len)..range.end.min(len),
+        Some(RangeHeader::Last(count)) if is_whole => len.saturating_sub(*count)..len,
+        _ => 0..len,
+    };
+    Ok(Some(bytes[part.start as usize..part.end as usize].to_vec()))
 }
 
 fn header<'a, B>(response: &'a ureq::http::Response<B>, name: &str) -> Option<&'a str> {
