@@ -3,9 +3,10 @@
 
 /** First bytes that are read: the header, and often the first directory. */
 const HEAD_BYTES = 32 * 1024;
-/** Attempts for a range. The pause before attempt n, from 0, is n times as long as stated here. */
-const ATTEMPTS = 3;
-const RETRY_PAUSE_MS = 500;
+/** Attempts for a range: a connection may be gone for some ten seconds. */
+const ATTEMPTS = 6;
+/** Pause before the second attempt; it doubles with each further one. */
+const RETRY_PAUSE_MS = 400;
 /** Longest wait for a response, milliseconds. */
 const TIMEOUT_MS = 30e3;
 /** First four bytes of a TIFF or BigTIFF, little and big endian. */
@@ -71,13 +72,40 @@ export async function openUrl(address, signal) {
     return "whole";
   }
   const { length } = range;
+  const file = { url, length, version: versionOf(response) };
   const head = new Uint8Array(await response.arrayBuffer());
   /** @type {Source["reader"]} */
   const reader = (readSignal) => async (start, end) => {
     if (end <= head.length) return head.slice(start, end);
-    return fetchRange(url, start, end, length, readSignal);
+    return fetchRange(file, start, end, readSignal);
   };
   return { length, head, reader };
+}
+
+/**
+ * A file on a server.
+ * @typedef {{ url: URL, length: number, version: FileVersion }} RemoteFile
+ */
+
+/**
+ * By what a server tells versions of a file apart, as far as it lets the page read that.
+ * @typedef {{ etag: string | null, date: string | null }} FileVersion
+ */
+
+/** @param {Response} response @returns {FileVersion} */
+function versionOf({ headers }) {
+  return { etag: headers.get("ETag"), date: headers.get("Last-Modified") };
+}
+
+/**
+ * Whether two responses are of different files. Servers behind one address may form other tags of
+ * the same file, so a date that both state decides.
+ * @param {FileVersion} a
+ * @param {FileVersion} b
+ */
+export function isOtherVersion(a, b) {
+  if (a.date && b.date) return a.date !== b.date;
+  return Boolean(a.etag && b.etag && a.etag !== b.etag);
 }
 
 /**
@@ -116,21 +144,20 @@ async function requestRange(url, start, end, signal) {
 
 /**
  * Bytes of a range, with further attempts after an error.
- * @param {URL} url
+ * @param {RemoteFile} file
  * @param {number} start
  * @param {number} end excluded
- * @param {number} length of the whole file
  * @param {AbortSignal} signal
  */
-async function fetchRange(url, start, end, length, signal) {
+async function fetchRange(file, start, end, signal) {
   let lastError;
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    if (attempt > 0) await pause(RETRY_PAUSE_MS * attempt);
+    if (attempt > 0) await pause(RETRY_PAUSE_MS * 2 ** (attempt - 1));
     signal.throwIfAborted();
     try {
-      return await fetchRangeOnce(url, start, end, length, signal);
+      return await fetchRangeOnce(file, start, end, signal);
     } catch (error) {
-      if (signal.aborted) throw error;
+      if (signal.aborted || error instanceof ChangedFileError) throw error;
       lastError = error;
     }
   }
@@ -142,20 +169,28 @@ function pause(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+/** Further attempts do not help. */
+class ChangedFileError extends Error {}
+
 /**
- * @param {URL} url
+ * @param {RemoteFile} file
  * @param {number} start
  * @param {number} end excluded
- * @param {number} length of the whole file
  * @param {AbortSignal} signal
  */
-async function fetchRangeOnce(url, start, end, length, signal) {
+async function fetchRangeOnce({ url, length, version }, start, end, signal) {
   const response = await requestRange(url, start, end, signal);
   if (response.status !== 206) {
     throw new Error(`${url.host} no longer sends ranges of the slide (${response.status}).`);
   }
   const range = contentRange(response);
-  if (range?.start !== start || range.length !== length) throw wrongBytes(url);
+  const isOther = range && range.length !== length;
+  if (isOther || isOtherVersion(versionOf(response), version)) {
+    throw new ChangedFileError(
+      `The slide at ${url.host} has changed since it was opened. Open it again.`,
+    );
+  }
+  if (range?.start !== start) throw wrongBytes(url);
   const content = new Uint8Array(await response.arrayBuffer());
   if (content.length !== end - start) throw wrongBytes(url);
   return content;
