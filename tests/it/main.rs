@@ -3,6 +3,7 @@
 #![allow(clippy::panic, reason = "a test says by panicking what is wrong")]
 
 mod bad_input;
+mod bif;
 mod cli;
 mod compare;
 mod datasets;
