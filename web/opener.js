@@ -16,6 +16,7 @@ const SAMPLE_MPP = 0.25;
  * @typedef {object} ImageSource Where the bytes of an image or slide are.
  * @property {string} name of the file
  * @property {Blob} [blob] its content, or
+ * @property {number[]} [lengths] of the files that the blob holds, if it holds several
  * @property {string} [address] where it can be loaded
  * @property {string} [imageUrl] the same address, if the page's address should name it
  * @property {FileSystemFileHandle} [handle] of the file, by which it can be opened again
@@ -109,9 +110,9 @@ export class Opener {
    */
   async #readBlob(source, blob, check) {
     const { engine, persistence } = this.page;
-    const { name } = source;
+    const { name, lengths } = source;
     const fingerprinting = persistence.fingerprintOf(source);
-    const slide = await engine.call("openSlide", { blob, name });
+    const slide = await engine.call("openSlide", { blob, lengths, name });
     check();
     if (slide !== null && slide !== "whole") {
       await this.#show(slide, source, await fingerprinting, check, slide);

@@ -368,12 +368,12 @@ export class Persistence {
    * @param {ImageSource} source
    * @param {string} fingerprint
    */
-  async #keepImage(storage, { blob, handle, address }, fingerprint) {
+  async #keepImage(storage, { blob, lengths, handle, address }, fingerprint) {
     /** @type {KeptImage | undefined} */
     let image;
     // The address of `prunella serve` may belong to another program later.
     if (address || this.page.address.urlState.folder) return;
-    if (blob && blob.size <= MAX_IMAGE_COPY_BYTES) image = { blob };
+    if (blob && blob.size <= MAX_IMAGE_COPY_BYTES) image = { blob, lengths };
     else if (handle) image = { handle };
     if (!image || (await storage.loadImage(fingerprint))) return;
     await storage.saveImage(fingerprint, this.#tab, image);
@@ -457,7 +457,7 @@ export class Persistence {
     }
     const image = await storage.loadImage(fingerprint);
     if (image && "blob" in image) {
-      await opener.open({ name, blob: image.blob });
+      await opener.open({ name, ...image });
       return;
     }
     if (image && (await mayRead(image.handle, "query"))) {

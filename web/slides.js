@@ -1,7 +1,7 @@
 // The open slide of the session worker: tiles of the view, each of which can be cancelled, and
 // blocks, which are segmented one after the other.
 import { MAX_IMAGE_BYTES } from "./fetch-file.js";
-import { isTiff, openBlob, openUrl } from "./source.js";
+import { isDicom, isTiff, openBlob, openUrl } from "./source.js";
 
 /** @import { BlockWorkerClient } from "./block-worker.js" */
 /** @import { Computation, Session } from "./prunella.js" */
@@ -11,7 +11,10 @@ import { isTiff, openBlob, openUrl } from "./source.js";
  *   SlideFacts, SlideJob, SlideProgress, SlideResult, TileIndex } from "./worker-api.d.ts"
  */
 
-/** @typedef {{ name: string } & ({ blob: Blob } | { address: string })} SlideFile */
+/**
+ * @typedef {{ name: string } & ({ blob: Blob, lengths?: number[] } | { address: string })} SlideFile
+ *   `lengths` of several files that the blob holds
+ */
 
 /**
  * Frees a computation that failed; not after a trap of the wasm, whose memory may be in any state.
@@ -49,11 +52,13 @@ export class SlideSession {
   async open(file) {
     const signal = this.#startWork();
     const isBlob = "blob" in file;
-    const source = isBlob ? await openBlob(file.blob) : await openUrl(file.address, signal);
+    const source = isBlob
+      ? await openBlob(file.blob, file.lengths)
+      : await openUrl(file.address, signal);
     if (source === "whole") return "whole";
-    const { head, length } = source;
+    const { head, length, lengths } = source;
     const isTooLarge = length > MAX_IMAGE_BYTES;
-    if (!isTiff(head)) {
+    if (!isTiff(head) && !isDicom(head)) {
       const foreign = isTooLarge ? this.session.foreignFormat(head, file.name) : undefined;
       if (foreign) throw new Error(foreign);
       return null;
@@ -61,10 +66,11 @@ export class SlideSession {
     /** @type {SlideFacts | null} */
     let facts;
     try {
-      facts = JSON.parse(await this.session.openSlide(length, file.name, source.reader(signal)));
+      const read = source.reader(signal);
+      facts = JSON.parse(await this.session.openSlide(Float64Array.from(lengths), file.name, read));
     } catch (error) {
       // Perhaps a TIFF that only the image reader knows; its error is then the one to show.
-      const isFinal = !isBlob || isTooLarge || signal.aborted;
+      const isFinal = !isBlob || isTooLarge || signal.aborted || isDicom(head);
       if (isFinal || error instanceof WebAssembly.RuntimeError) throw error;
       return null;
     }

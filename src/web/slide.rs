@@ -226,11 +226,17 @@ impl Session {
         work(answer.ok_or_else(|| Error::invalid("Nothing of the slide is segmented yet"))?)
     }
 
-    async fn opened(&self, len: f64, read: &Function) -> Result<Option<serde_json::Value>> {
-        let slide = WebSlide::open(len as u64, read).await?;
+    async fn opened(
+        &self,
+        lengths: &[f64],
+        read: &Function,
+    ) -> Result<Option<serde_json::Value>> {
+        let lengths: Vec<u64> = lengths.iter().map(|length| *length as u64).collect();
+        let slide = WebSlide::open(&lengths, read).await?;
         let first = &slide.slide.levels[0];
         let pixels = first.width.saturating_mul(first.height);
-        if slide.slide.levels.len() == 1 && pixels <= MAX_IMAGE_PX {
+        let is_one_picture = slide.slide.levels.len() == 1 && pixels <= MAX_IMAGE_PX;
+        if is_one_picture && slide.slide.format != SlideFormat::Dicom {
             return Ok(None);
         }
         let facts = json!({
@@ -431,19 +437,20 @@ impl Session {
 
 #[wasm_bindgen]
 impl Session {
-    /// Opens a slide of `len` bytes that `read(start, end)` gives as promises; its facts as JSON,
-    /// or null when the file is an image that fits memory and should be opened as such.
+    /// Opens a slide of one file or several, one behind the other, of `lengths` bytes, that
+    /// `read(start, end)` gives as promises; its facts as JSON, or null when the file is an image
+    /// that fits memory and should be opened as such.
     ///
     /// # Errors
     /// A sentence; what was open stays open.
     #[wasm_bindgen(js_name = openSlide)]
     pub async fn open_slide(
         &self,
-        len: f64,
+        lengths: &[f64],
         name: String,
         read: Function,
     ) -> std::result::Result<String, JsValue> {
-        json(&self.opened(len, &read).await.at(name).thrown()?)
+        json(&self.opened(lengths, &read).await.at(name).thrown()?)
     }
 
     /// Prepares an answer of the slide; what the same model found before with the same settings is
