@@ -3,6 +3,7 @@ import { groupDicom, mayBeDicom, sourceOf } from "./dicom-files.js";
 import { elements } from "./elements.js";
 import { fileNameOf } from "./fetch-file.js";
 import { formatCount } from "./format.js";
+import { filesOf, isZarrFolder } from "./objects.js";
 import { readUrl } from "./url-state.js";
 
 /** @import { DicomSlide } from "./dicom-files.js" */
@@ -113,6 +114,12 @@ function listedFile(file, handle) {
   return { name, find: () => ({ name, blob: file, handle }) };
 }
 
+/** @param {FileSystemDirectoryEntry} folder @returns {ListedFile} */
+function listedZarr(folder) {
+  const name = folder.fullPath.slice(1);
+  return { name, find: async () => ({ name, files: await filesOf(folder) }) };
+}
+
 /** @param {DicomSlide} slide @returns {ListedFile} */
 function listedSlide(slide) {
   return { name: slide.name, find: () => sourceOf(slide) };
@@ -159,19 +166,23 @@ async function openOne(page, file) {
  * @param {File[]} files with one for each folder, which cannot be read
  */
 async function takeFolders(page, folders, files) {
+  const zarrs = [];
+  for (const folder of folders) if (await isZarrFolder(folder)) zarrs.push(folder);
   const folderNames = folders.map((folder) => folder.name);
   const listed = files
     .filter((file) => !folderNames.includes(file.name))
     .map((file) => listedFile(file));
   /** @type {FileSystemFileEntry[]} */
   const entries = [];
-  for (const folder of folders) await readFolder(folder, entries);
+  for (const folder of folders) {
+    if (!zarrs.includes(folder)) await readFolder(folder, entries, zarrs);
+  }
   entries.sort((a, b) => a.fullPath.localeCompare(b.fullPath, undefined, { numeric: true }));
   const maybeDicom = entries.filter((entry) => mayBeDicom(entry.name));
   const { slides } = await groupDicom(
     maybeDicom.map((entry) => ({ name: entry.fullPath.slice(1), find: () => fileOf(entry) })),
   );
-  const pictures = slides.map(listedSlide);
+  const pictures = [...zarrs.map(listedZarr), ...slides.map(listedSlide)];
   let others = entries.length - slides.reduce((sum, slide) => sum + slide.files.length, 0);
   for (const entry of entries) {
     if (!PICTURE.test(entry.name)) continue;
@@ -193,11 +204,13 @@ function counted(count, one, several) {
 }
 
 /**
- * Appends the files of a folder and of the folders in it, without hidden ones.
+ * Appends the files of a folder and of the folders in it, without hidden ones; folders that are a
+ * Zarr as such.
  * @param {FileSystemDirectoryEntry} folder
  * @param {FileSystemFileEntry[]} files
+ * @param {FileSystemDirectoryEntry[]} zarrs
  */
-async function readFolder(folder, files) {
+async function readFolder(folder, files, zarrs) {
   const reader = folder.createReader();
   while (files.length < MAX_FOLDER_FILES) {
     /** @type {FileSystemEntry[]} */
@@ -205,8 +218,13 @@ async function readFolder(folder, files) {
     if (batch.length === 0) return;
     for (const entry of batch) {
       if (entry.name.startsWith(".")) continue;
-      if (entry.isFile) files.push(/** @type {FileSystemFileEntry} */ (entry));
-      else await readFolder(/** @type {FileSystemDirectoryEntry} */ (entry), files);
+      if (entry.isFile) {
+        files.push(/** @type {FileSystemFileEntry} */ (entry));
+        continue;
+      }
+      const inner = /** @type {FileSystemDirectoryEntry} */ (entry);
+      if (inner.name.toLowerCase().endsWith(".zarr")) zarrs.push(inner);
+      else await readFolder(inner, files, zarrs);
     }
   }
 }

@@ -7,6 +7,7 @@ import { SAMPLE_FINGERPRINT, fingerprintOfFile, fingerprintOfPieces } from "./fi
 import { formatBytes, formatCount } from "./format.js";
 import { chooseFiles } from "./incoming.js";
 import { MAIN } from "./slots.js";
+import { identityOf, isZarrAddress } from "./objects.js";
 import { openUrl } from "./source.js";
 import { hideStorageBar, showStorageBar } from "./storage-bar.js";
 import { DeviceStorage, MAX_IMAGE_COPY_BYTES, StorageError } from "./storage.js";
@@ -221,11 +222,15 @@ export class Persistence {
    * The fingerprint of an image that is being opened; empty if it cannot be had.
    * @param {ImageSource} source
    */
-  async fingerprintOf({ blob, address }) {
+  async fingerprintOf({ blob, files, address }) {
     try {
       if (blob) return await fingerprintOfFile(blob);
-      if (!address) return SAMPLE_FINGERPRINT;
+      if (!address && !files) return SAMPLE_FINGERPRINT;
       const signal = AbortSignal.timeout(FINGERPRINT_MS);
+      if (files || (address && isZarrAddress(address))) {
+        const identity = await identityOf({ files, address }, signal);
+        return await fingerprintOfFile(new Blob([/** @type {BlobPart} */ (identity)]));
+      }
       const remote = await openUrl(new URL(address, location.href).href, signal);
       if (remote === "whole") return "";
       return await fingerprintOfPieces(remote.length, remote.reader(signal));

@@ -1,10 +1,12 @@
 // The open slide of the session worker: tiles of the view, each of which can be cancelled, and
 // blocks, which are segmented one after the other.
 import { MAX_IMAGE_BYTES } from "./fetch-file.js";
+import { isZarrAddress, openFiles, openObjects } from "./objects.js";
 import { isDicom, isTiff, openBlob, openUrl } from "./source.js";
 
 /** @import { BlockWorkerClient } from "./block-worker.js" */
 /** @import { Computation, Session } from "./prunella.js" */
+/** @import { ObjectFiles, ObjectSource, ReadObject } from "./objects.js" */
 /** @import { ReadRange, Source } from "./source.js" */
 /**
  * @import { Bounds, ComputeJob, RedoneBlocks, SegmentResult, SlideBlockResult, SlideEstimate,
@@ -12,8 +14,12 @@ import { isDicom, isTiff, openBlob, openUrl } from "./source.js";
  */
 
 /**
- * @typedef {{ name: string } & ({ blob: Blob, lengths?: number[] } | { address: string })} SlideFile
- *   `lengths` of several files that the blob holds
+ * @typedef {object} SlideFile
+ * @property {string} name
+ * @property {Blob} [blob] its content, or
+ * @property {number[]} [lengths] of the files that the blob holds, if it holds several
+ * @property {ObjectFiles} [files] the objects of an OME-Zarr, or
+ * @property {string} [address]
  */
 
 /**
@@ -26,7 +32,7 @@ export function freeAfter(error, computation) {
 }
 
 export class SlideSession {
-  /** @type {Source | undefined} */
+  /** @type {Source | ObjectSource | undefined} */
   #source;
   /** @type {Map<string, AbortController>} Tiles that are being read, by name of the request. */
   #tileRequests = new Map();
@@ -51,10 +57,12 @@ export class SlideSession {
    */
   async open(file) {
     const signal = this.#startWork();
-    const isBlob = "blob" in file;
-    const source = isBlob
-      ? await openBlob(file.blob, file.lengths)
-      : await openUrl(file.address, signal);
+    const { blob, files, address = "" } = file;
+    if (files) return this.#openObjects(file, openFiles(files), signal);
+    if (!blob && isZarrAddress(address)) {
+      return this.#openObjects(file, openObjects(address), signal);
+    }
+    const source = blob ? await openBlob(blob, file.lengths) : await openUrl(address, signal);
     if (source === "whole") return "whole";
     const { head, length, lengths } = source;
     const isTooLarge = length > MAX_IMAGE_BYTES;
@@ -70,7 +78,7 @@ export class SlideSession {
       facts = JSON.parse(await this.session.openSlide(Float64Array.from(lengths), file.name, read));
     } catch (error) {
       // Perhaps a TIFF that only the image reader knows; its error is then the one to show.
-      const isFinal = !isBlob || isTooLarge || signal.aborted || isDicom(head);
+      const isFinal = !blob || isTooLarge || signal.aborted || isDicom(head);
       if (isFinal || error instanceof WebAssembly.RuntimeError) throw error;
       return null;
     }
@@ -78,6 +86,21 @@ export class SlideSession {
       this.close();
       this.#source = source;
     }
+    return facts;
+  }
+
+  /**
+   * Opens an OME-Zarr.
+   * @param {SlideFile} file
+   * @param {ObjectSource} source
+   * @param {AbortSignal} signal
+   * @returns {Promise<SlideFacts>}
+   */
+  async #openObjects({ name }, source, signal) {
+    const read = source.reader(signal);
+    const facts = JSON.parse(await this.session.openSlide(new Float64Array(), name, read));
+    this.close();
+    this.#source = source;
     return facts;
   }
 
@@ -137,7 +160,7 @@ export class SlideSession {
    * Makes a tile with a reader that `cancelTiles` can stop.
    * @param {string} request
    * @template T
-   * @param {(read: ReadRange) => Promise<T>} makeTile
+   * @param {(read: ReadRange | ReadObject) => Promise<T>} makeTile
    */
   async #withReader(request, makeTile) {
     const controller = new AbortController();

@@ -138,8 +138,16 @@ function contentRange(response) {
  * @param {number} end excluded
  * @param {AbortSignal} signal
  */
-async function requestRange(url, start, end, signal) {
-  const headers = { Range: `bytes=${start}-${end - 1}` };
+function requestRange(url, start, end, signal) {
+  return request(url, { Range: `bytes=${start}-${end - 1}` }, signal);
+}
+
+/**
+ * @param {URL} url
+ * @param {Record<string, string>} headers
+ * @param {AbortSignal} signal
+ */
+export async function request(url, headers, signal) {
   const limited = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
   try {
     return await fetch(url, {
@@ -163,13 +171,24 @@ async function requestRange(url, start, end, signal) {
  * @param {number} end excluded
  * @param {AbortSignal} signal
  */
-async function fetchRange(file, start, end, signal) {
+function fetchRange(file, start, end, signal) {
+  return withAttempts(signal, () => fetchRangeOnce(file, start, end, signal));
+}
+
+/**
+ * Repeats what fails, after pauses.
+ * @template T
+ * @param {AbortSignal} signal
+ * @param {() => Promise<T>} work
+ * @returns {Promise<T>}
+ */
+export async function withAttempts(signal, work) {
   let lastError;
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     if (attempt > 0) await pause(RETRY_PAUSE_MS * 2 ** (attempt - 1));
     signal.throwIfAborted();
     try {
-      return await fetchRangeOnce(file, start, end, signal);
+      return await work();
     } catch (error) {
       if (signal.aborted || error instanceof ChangedFileError) throw error;
       lastError = error;
