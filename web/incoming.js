@@ -13,7 +13,8 @@ import { readUrl } from "./url-state.js";
 /** @import { UrlState } from "./url-state.js" */
 
 /** Names of files of a folder that may be images or slides. */
-const PICTURE = /\.(svs|ndpi|scn|bif|btf|qptiff|tiff?|png|jp(e?g|e|2)|jfif|j2k|bmp|gif|webp|avif|hei[cf])$/i;
+const PICTURE =
+  /\.(svs|ndpi|scn|bif|btf|qptiff|tiff?|png|jp(e?g|e|2)|jfif|j2k|bmp|gif|webp|avif|hei[cf])$/i;
 const MODEL = /\.safetensors$/i;
 /** Names of files of outlines. */
 const OUTLINES = /\.(geojson|json|xml|annotations)(\.gz)?$/i;

@@ -60,9 +60,8 @@ export async function filesOf(folder, path = "", files = new Map()) {
         files.set(key, await new Promise((resolve, reject) => file.call(entry, resolve, reject)));
       }
       if (files.size > MAX_FILES) {
-        throw new Error(
-          `The folder ${folder.name} holds more than ${MAX_FILES} files. Serve it, and open its address.`,
-        );
+        const held = `The folder ${folder.name} holds more than ${MAX_FILES} files.`;
+        throw new Error(`${held} Put it on a server, and open its address.`);
       }
     }
   }
@@ -115,7 +114,7 @@ async function fetchObject(url, part, start, end, signal) {
   const response = await request(url, part === "whole" ? {} : { Range: `bytes=${range}` }, signal);
   // Object stores that list nothing say 403 where there is nothing.
   if (response.status === 404 || response.status === 403) return null;
-  if (!response.ok) throw new Error(`The slide at ${url.host} cannot be read (${response.status}).`);
+  if (!response.ok) throw new Error(`${url.host} sends no part of the slide (${response.status}).`);
   const content = new Uint8Array(await response.arrayBuffer());
   if (part === "whole" || response.status === 206) return content;
   return part === "range" ? content.slice(start, end) : content.slice(-start);

@@ -154,7 +154,7 @@ test("one DICOM file by address is a slide of one level", async () => {
   await context.close();
 });
 
-test("an OME-Zarr opens by address and as a folder, and its nuclei are those of the TIFF", async () => {
+test("an OME-Zarr opens by address and as a folder, with the nuclei of the TIFF", async () => {
   const expected = await nucleiOfTiff();
   const remote = await openPage(
     browser,

@@ -76,9 +76,9 @@ function dicomFile(image, series, level) {
  * @param {string | Buffer} value
  */
 function element(tag, representation, value) {
-  const isName = representation === "UI";
+  const padding = Buffer.from(representation === "UI" ? "\0" : " ");
   let content = Buffer.from(value);
-  if (content.length % 2 === 1) content = Buffer.concat([content, Buffer.from(isName ? "\0" : " ")]);
+  if (content.length % 2 === 1) content = Buffer.concat([content, padding]);
   const head = Buffer.from([tag >>> 16, tag >>> 24, tag, tag >>> 8]);
   const isLong = LONG_FORM.includes(representation);
   const length = isLong ? Buffer.concat([short(0), long(content.length)]) : short(content.length);

@@ -1,4 +1,5 @@
-// An OME-Zarr 0.4 of uncompressed chunks, one for each colour (https://ngff.openmicroscopy.org/0.4).
+// An OME-Zarr 0.4 of uncompressed chunks, one for each colour; see
+// https://ngff.openmicroscopy.org/0.4.
 import { PNG } from "pngjs";
 import { TILE_PX, halved, tilePixels } from "./tiff.mjs";
 
