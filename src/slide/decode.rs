@@ -63,6 +63,10 @@ pub(super) fn decode_samples(
     row: usize,
     parts: &[&[u8]],
 ) -> Result<TileSamples> {
+    if let Some(jpeg) = level.restart_jpeg() {
+        let stream = jpeg.tile_stream(level.tile_rows(row), parts)?;
+        return decode_plane(level, 0, row, level.samples, &stream);
+    }
     if parts.len() != level.plane_count() {
         return Err(truncated_tile());
     }

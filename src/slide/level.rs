@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::range_cache::{RangeCache, ReadResult};
+use super::restart_jpeg::RestartJpeg;
 use super::tiff::{Directory, tag};
 use crate::error::{Error, Result};
 
@@ -212,6 +213,8 @@ struct StoredPlane {
 enum TileTable {
     /// In the tables of a TIFF directory, from the entry `first_tile` on.
     Directory { directory: Directory, first_tile: u64 },
+    /// As restart intervals of one JPEG.
+    RestartIntervals(RestartJpeg),
 }
 
 /// A level of the pyramid.
@@ -462,6 +465,34 @@ impl SlideLevel {
         self.height = self.height.min(height.max(1));
     }
 
+    /// Takes rectangles of restart intervals for tiles, where the level is one JPEG.
+    pub(super) fn divide(&mut self, jpeg: RestartJpeg) {
+        self.tile_width = jpeg.tile_width();
+        self.tile_height = jpeg.tile_height();
+        self.stored_width = jpeg.width();
+        self.stored_height = jpeg.height();
+        let tiles = TileTable::RestartIntervals(jpeg);
+        self.planes = vec![StoredPlane { tiles, jpeg_tables: Vec::new() }];
+    }
+
+    /// Of a level that is one JPEG divided into tiles.
+    pub(super) fn restart_jpeg(&self) -> Option<&RestartJpeg> {
+        match self.planes.first().map(|plane| &plane.tiles) {
+            Some(TileTable::RestartIntervals(jpeg)) => Some(jpeg),
+            _ => None,
+        }
+    }
+
+    /// Takes the size that the only strip has where the directory states another one.
+    pub(super) fn resize_strip(&mut self, width: usize, height: usize) {
+        self.width = width;
+        self.height = height;
+        self.tile_width = width;
+        self.tile_height = height;
+        self.stored_width = width;
+        self.stored_height = height;
+    }
+
     /// Whether it is stored in tiles, as the levels of a pyramid are, and not in strips.
     #[must_use]
     pub fn is_tiled(&self) -> bool {
@@ -525,6 +556,9 @@ impl SlideLevel {
         if column >= self.tiles_across() || row >= self.tiles_down() {
             return Err(Error::mismatch(format!("The level has no tile {column}, {row}")).into());
         }
+        if let Some(jpeg) = self.restart_jpeg() {
+            return jpeg.tile_ranges(bytes, column, row);
+        }
         // Tiles are listed row by row (TIFF 6.0, section 15).
         let index = (row * self.tiles_across() + column) as u64;
         let mut ranges = Vec::with_capacity(self.planes.len());
@@ -551,7 +585,9 @@ impl SlideLevel {
         index: u64,
         row: usize,
     ) -> ReadResult<Range<u64>> {
-        let TileTable::Directory { directory, first_tile } = &plane.tiles;
+        let TileTable::Directory { directory, first_tile } = &plane.tiles else {
+            return Err(Error::malformed("The level is listed in two ways").into());
+        };
         let entry = first_tile + index;
         let offset = directory.number_at(bytes, self.offsets_tag(), entry)?;
         let byte_count = if self.byte_count_is_known(directory) {

@@ -1,5 +1,5 @@
-//! TIFFs: whole slides (Aperio SVS, Leica SCN, Philips, Ventana, pyramidal TIFF and `BigTIFF`,
-//! OME-TIFF) from a disk, a server or a browser, and pictures and label maps in memory
+//! TIFFs: whole slides (Aperio SVS, Hamamatsu NDPI, Leica SCN, Philips, Ventana, pyramidal TIFF and
+//! `BigTIFF`, OME-TIFF) from a disk, a server or a browser, and pictures and label maps in memory
 //! ([`read_tiff_image`]).
 //!
 //! The readers are sans-I/O: they work on a [`RangeCache`] and return
@@ -14,12 +14,14 @@ mod decode;
 mod http_source;
 mod jpeg;
 mod level;
+mod ndpi;
 mod ome;
 mod pictures;
 mod pixel_size;
 mod range_cache;
 #[cfg(not(target_arch = "wasm32"))]
 mod reader;
+mod restart_jpeg;
 mod slide_file;
 #[cfg(not(target_arch = "wasm32"))]
 mod source;

@@ -17,6 +17,8 @@ pub enum SlideFormat {
     Aperio,
     /// OME-TIFF: the description is OME-XML.
     OmeTiff,
+    /// Hamamatsu NDPI.
+    Hamamatsu,
     /// Philips TIFF.
     Philips,
     /// Leica SCN.
