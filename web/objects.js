@@ -112,12 +112,20 @@ export function openObjects(address) {
 async function fetchObject(url, part, start, end, signal) {
   const range = part === "range" ? `${start}-${end - 1}` : `-${start}`;
   const response = await request(url, part === "whole" ? {} : { Range: `bytes=${range}` }, signal);
-  // Object stores that list nothing say 403 where there is nothing.
-  if (response.status === 404 || response.status === 403) return null;
+  if (response.status === 404) return null;
+  // Object stores that list nothing say 403 where there is nothing. Of pixels it may as well mean
+  // that the permission ended.
+  if (response.status === 403 && isMetadata(url)) return null;
   if (!response.ok) throw new Error(`${url.host} sends no part of the slide (${response.status}).`);
   const content = new Uint8Array(await response.arrayBuffer());
   if (part === "whole" || response.status === 206) return content;
   return part === "range" ? content.slice(start, end) : content.slice(-start);
+}
+
+/** Whether an object is looked for by its name. @param {URL} url */
+function isMetadata({ pathname }) {
+  const name = pathname.slice(pathname.lastIndexOf("/") + 1);
+  return name === "zarr.json" || name.startsWith(".z");
 }
 
 /**

@@ -30,7 +30,7 @@ use crate::raster::{
     DecodeLimits, LabelMap, OUTLINE_COLOUR, ProbabilityMap, RgbImage, encode_mask_png,
     encode_overlay_png, encode_probability_png, encode_result_labels, outline_mask, overlay,
 };
-use crate::slide::{FileSource, PixelSize, SlideReader};
+use crate::slide::{FileSource, PixelSize, SlideReader, is_zarr};
 use crate::whole_slide::{Sampling, SlideNucleus};
 
 /// Endings of the results of an image. Labels of more than 65 535 nuclei are a TIFF.
@@ -205,8 +205,12 @@ pub(super) fn segment_images(
     Ok(if report.nuclei() == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
 }
 
-/// Whether a file is a slide: a TIFF with a pyramid, or of more pixels than an image may have.
+/// Whether a file is a slide: a TIFF with a pyramid, or of more pixels than an image may have; or
+/// the folder of an OME-Zarr.
 pub(super) fn is_slide(path: &Path) -> bool {
+    if path.to_str().is_some_and(is_zarr) {
+        return true;
+    }
     if !first_bytes(path).is_ok_and(|first| is_tiff(&first)) {
         return false;
     }

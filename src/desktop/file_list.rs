@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::picture::has_picture_ending;
+use crate::slide::is_zarr;
 
 /// Largest number of files of a folder that are listed.
 const MAX_FOLDER_FILES: usize = 20_000;
@@ -19,7 +20,7 @@ pub struct FileList {
 
 impl FileList {
     /// The files and addresses of a list; a folder stands for the images and slides in it and in
-    /// its folders, without hidden ones.
+    /// its folders, without hidden ones, unless it is an OME-Zarr.
     ///
     /// # Errors
     /// [`Error::Io`] for a folder that cannot be read; [`Error::Invalid`] if folders hold no image
@@ -29,7 +30,7 @@ impl FileList {
         let mut folders = Vec::new();
         let mut all = Vec::new();
         for place in places {
-            if Path::new(place).is_dir() {
+            if Path::new(place).is_dir() && !is_zarr(place) {
                 folders.push(place.as_str());
                 read_folder(Path::new(place), &mut all)?;
             } else {
@@ -40,7 +41,7 @@ impl FileList {
             return Ok(list);
         }
         let total = all.len();
-        all.retain(|file| has_picture_ending(Path::new(file)));
+        all.retain(|file| has_picture_ending(Path::new(file)) || is_zarr(file));
         all.sort();
         let others = match total - all.len() {
             0 => String::new(),
@@ -57,7 +58,7 @@ impl FileList {
     }
 }
 
-/// Appends the files of a folder and of the folders in it. Links to folders are not followed: they
+/// Appends the files of a folder and of the folders in it; an OME-Zarr counts as a file. Links to folders are not followed: they
 /// may lead in a circle.
 fn read_folder(folder: &Path, files: &mut Vec<String>) -> Result<()> {
     let unreadable = |e| Error::io("The folder cannot be read", e);
@@ -67,7 +68,7 @@ fn read_folder(folder: &Path, files: &mut Vec<String>) -> Result<()> {
             continue;
         }
         let kind = entry.file_type().map_err(unreadable).at(folder)?;
-        if kind.is_dir() {
+        if kind.is_dir() && !is_zarr(&entry.path().to_string_lossy()) {
             read_folder(&entry.path(), files)?;
         } else if files.len() < MAX_FOLDER_FILES {
             files.push(entry.path().display().to_string());

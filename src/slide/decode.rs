@@ -24,12 +24,16 @@ pub(super) struct TileSamples {
 }
 
 /// Decodes a tile of grid row `row`: RGB, `tile_width × tile_height`; the last strip of an image
-/// may be lower. `parts` holds the bytes of each of [`SlideLevel::tile_ranges`].
+/// may be lower. `parts` holds the bytes of each of [`SlideLevel::tile_ranges`] or, without bytes
+/// for objects that there are not, of [`SlideLevel::tile_objects`].
 ///
 /// # Errors
 /// [`Error::Malformed`] when the bytes are no such tile.
 pub fn decode_tile(level: &SlideLevel, row: usize, parts: &[&[u8]]) -> Result<RgbImage> {
     level.check_slide()?;
+    if let Some(zarr) = level.zarr() {
+        return zarr.decode(parts);
+    }
     let tile = decode_samples(level, row, parts)?;
     let values = &tile.bytes;
     let pixels = match level.photometric {

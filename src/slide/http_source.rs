@@ -18,7 +18,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Attempts of the first request, which says soon that an address is wrong.
 const FIRST_ATTEMPTS: usize = 3;
 /// Attempts of the others: a connection may be gone for some ten seconds.
-const ATTEMPTS: usize = 7;
+pub(super) const ATTEMPTS: usize = 7;
 /// Wait after the first failed attempt, ms; it doubles with each further one.
 const FIRST_WAIT_MS: u64 = 200;
 /// Longest wait that a server may ask for, s.
@@ -26,6 +26,9 @@ const MAX_WAIT_S: u64 = 30;
 
 const STATUS_OK: u16 = 200;
 const STATUS_PARTIAL_CONTENT: u16 = 206;
+const STATUS_FORBIDDEN: u16 = 403;
+const STATUS_NOT_FOUND: u16 = 404;
+const STATUS_GONE: u16 = 410;
 const STATUS_TOO_MANY_REQUESTS: u16 = 429;
 
 /// A file on an HTTP server.
@@ -85,7 +88,7 @@ impl FileVersion {
 }
 
 /// Why an attempt gave no bytes.
-enum Failed {
+pub(super) enum Failed {
     /// Another attempt may succeed, after this many seconds if the server said so.
     ForNow {
         error: Error,
@@ -108,13 +111,8 @@ impl HttpSource {
     /// [`Error::Io`] when the server cannot be reached, [`Error::Unsupported`] when it sends only
     /// whole files and this one is too long for that.
     pub fn open(url: &str) -> Result<Self> {
-        let config = ureq::Agent::config_builder()
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(RESPONSE_TIMEOUT))
-            .timeout_recv_body(Some(RESPONSE_TIMEOUT))
-            .http_status_as_error(false);
         let mut source = Self {
-            agent: config.build().new_agent(),
+            agent: agent(1),
             url: url.to_owned(),
             len: 0,
             prefix: Vec::new(),
@@ -140,20 +138,7 @@ impl HttpSource {
 
     /// Requests a range; failures of the connection are retried.
     fn fetch(&self, range: Range<u64>, attempts: usize) -> Result<FetchedRange> {
-        for attempt in 1.. {
-            let (error, wait_s) = match self.fetch_once(range.clone()) {
-                Ok(fetched) => return Ok(fetched),
-                Err(Failed::ForGood(error)) => return Err(error),
-                Err(Failed::ForNow { error, wait_s }) => (error, wait_s),
-            };
-            if attempt >= attempts {
-                return Err(error);
-            }
-            let own = Duration::from_millis(FIRST_WAIT_MS << (attempt - 1));
-            let asked = Duration::from_secs(wait_s.unwrap_or(0).min(MAX_WAIT_S));
-            std::thread::sleep(own.max(asked));
-        }
-        Err(Error::malformed("No request was made"))
+        with_retries(attempts, || self.fetch_once(range.clone()))
     }
 
     fn fetch_once(&self, range: Range<u64>) -> std::result::Result<FetchedRange, Failed> {
@@ -179,9 +164,7 @@ impl HttpSource {
                 .into());
             }
             500..=599 | STATUS_TOO_MANY_REQUESTS => {
-                let wait_s = header(&response, "retry-after").and_then(|v| v.trim().parse().ok());
-                let error = self.unreachable(format!("status {status}"));
-                return Err(Failed::ForNow { error, wait_s });
+                return Err(failed_for_now(&self.url, &response));
             }
             _ => {
                 return Err(Error::unsupported(format!(
@@ -229,12 +212,111 @@ impl HttpSource {
     }
 
     fn failed(&self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failed {
-        Failed::ForNow { error: self.unreachable(cause), wait_s: None }
+        failed(&self.url, cause)
     }
+}
 
-    fn unreachable(&self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        Error::io(format!("{} does not respond", self.url), std::io::Error::other(cause))
+fn failed(url: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failed {
+    let error = Error::io(format!("{url} does not respond"), std::io::Error::other(cause));
+    Failed::ForNow { error, wait_s: None }
+}
+
+/// Of a server that is too busy or broken, which may say how long to wait.
+fn failed_for_now<B>(url: &str, response: &ureq::http::Response<B>) -> Failed {
+    let cause = std::io::Error::other(format!("status {}", response.status().as_u16()));
+    Failed::ForNow {
+        error: Error::io(format!("{url} does not respond"), cause),
+        wait_s: header(response, "retry-after").and_then(|v| v.trim().parse().ok()),
     }
+}
+
+/// What requests go through; so many connections to a server are kept open.
+pub(super) fn agent(connections: usize) -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_recv_response(Some(RESPONSE_TIMEOUT))
+        .timeout_recv_body(Some(RESPONSE_TIMEOUT))
+        .max_idle_connections_per_host(connections)
+        .http_status_as_error(false);
+    config.build().new_agent()
+}
+
+/// Makes a request again, up to `attempts` times, while its failure may pass.
+pub(super) fn with_retries<T>(
+    attempts: usize,
+    request: impl Fn() -> std::result::Result<T, Failed>,
+) -> Result<T> {
+    for attempt in 1.. {
+        let (error, wait_s) = match request() {
+            Ok(value) => return Ok(value),
+            Err(Failed::ForGood(error)) => return Err(error),
+            Err(Failed::ForNow { error, wait_s }) => (error, wait_s),
+        };
+        if attempt >= attempts {
+            return Err(error);
+        }
+        let own = Duration::from_millis(FIRST_WAIT_MS << (attempt - 1));
+        let asked = Duration::from_secs(wait_s.unwrap_or(0).min(MAX_WAIT_S));
+        std::thread::sleep(own.max(asked));
+    }
+    Err(Error::malformed("No request was made"))
+}
+
+/// Which bytes of an object are requested.
+pub(super) enum RangeHeader {
+    Bytes(Range<u64>),
+    /// So many at the end.
+    Last(u64),
+}
+
+/// The object at an address or a range of it, at most `max_bytes` bytes; `None` when there is no
+/// such object. `may_be_refused`: whether status 403 means the same, as stores answer that do not
+/// list what they hold.
+pub(super) fn response_bytes(
+    agent: &ureq::Agent,
+    url: &str,
+    range: Option<&RangeHeader>,
+    max_bytes: u64,
+    may_be_refused: bool,
+) -> std::result::Result<Option<Vec<u8>>, Failed> {
+    let mut request = agent.get(url);
+    match range {
+        Some(RangeHeader::Bytes(range)) => {
+            request = request.header("Range", format!("bytes={}-{}", range.start, range.end - 1));
+        }
+        Some(RangeHeader::Last(count)) => {
+            request = request.header("Range", format!("bytes=-{count}"));
+        }
+        None => {}
+    }
+    let mut response = request.call().map_err(|e| failed(url, e))?;
+    let status = response.status().as_u16();
+    match status {
+        STATUS_OK | STATUS_PARTIAL_CONTENT => {}
+        STATUS_NOT_FOUND | STATUS_GONE => return Ok(None),
+        STATUS_FORBIDDEN if may_be_refused => return Ok(None),
+        500..=599 | STATUS_TOO_MANY_REQUESTS => {
+            return Err(failed_for_now(url, &response));
+        }
+        _ => return Err(Error::unsupported(format!("{url} responds with status {status}")).into()),
+    }
+    // Servers without range requests send all of it.
+    let is_whole = status == STATUS_OK && range.is_some();
+    let max_bytes = if is_whole { MAX_WHOLE_BYTES } else { max_bytes };
+    let mut bytes = Vec::new();
+    // One byte more than allowed shows that there is more.
+    let mut body = response.body_mut().as_reader().take(max_bytes + 1);
+    body.read_to_end(&mut bytes).map_err(|e| failed(url, e))?;
+    let len = bytes.len() as u64;
+    if len > max_bytes {
+        return Err(Error::limit(format!("{url} sends more bytes than the object can have")).into());
+    }
+    let part = match range {
+        Some(RangeHeader::Bytes(range)) if is_whole => range.start.min(len)..range.end.min(len),
+        Some(RangeHeader::Last(count)) if is_whole => len.saturating_sub(*count)..len,
+        _ => 0..len,
+    };
+    Ok(Some(bytes[part.start as usize..part.end as usize].to_vec()))
 }
 
 fn header<'a, B>(response: &'a ureq::http::Response<B>, name: &str) -> Option<&'a str> {

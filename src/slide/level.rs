@@ -2,10 +2,13 @@
 //! treated as tiles as wide as the image), how their pixels are stored and where their bytes lie.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::objects::{ObjectCache, ObjectRequest, ObjectResult};
 use super::range_cache::{RangeCache, ReadResult};
 use super::restart_jpeg::RestartJpeg;
 use super::tiff::{Directory, tag};
+use super::zarr_level::ZarrLevel;
 use crate::error::{Error, Result};
 
 /// Longest side of a tile, pixels. Strips may be as wide as the image.
@@ -16,6 +19,8 @@ const MAX_TILE_AREA: u64 = 64 << 20;
 const MAX_TILE_BYTES: u64 = 2 << 30;
 /// Most decoded bytes of a tile.
 const MAX_TILE_DATA: u64 = 1 << 30;
+/// Most chunks of a level of a Zarr.
+const MAX_CHUNKS: u64 = 1 << 24;
 /// Longest side of a level, pixels.
 const MAX_SIDE_PX: u64 = 1 << 24;
 /// Most samples of a pixel.
@@ -25,7 +30,7 @@ const BT601_LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 /// Codes of black and white of Y, Cb and Cr, where the file does not state them.
 const FULL_RANGE: [f32; 6] = [0.0, 255.0, 128.0, 255.0, 128.0, 255.0];
 
-/// Compression of tiles, by the TIFF tag 259. The `Debug` form is part of `slide info --json`.
+/// Compression of tiles: of a TIFF by its tag 259, or of a Zarr's chunks. The `Debug` form is part of `slide info --json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// 1: none (TIFF 6.0, section 3).
@@ -47,6 +52,12 @@ pub enum Compression {
         /// Whether the components are Y, Cb, Cr (33003) instead of red, green, blue.
         ycc: bool,
     },
+    /// Of chunks: gzip (RFC 1952).
+    Gzip,
+    /// Of chunks: LZ4 blocks after their length.
+    Lz4,
+    /// Of chunks: Blosc 1 frames.
+    Blosc,
 }
 
 impl Compression {
@@ -60,7 +71,6 @@ impl Compression {
             33003 => Self::Jpeg2000 { ycc: true },
             33005 => Self::Jpeg2000 { ycc: false },
             33004 | 34712 => Self::Jpeg2000 { ycc: photometric == Photometric::YCbCr },
-            50000 if cfg!(target_arch = "wasm32") => return Err(only_natively("ZSTD")),
             50001 if cfg!(target_arch = "wasm32") => return Err(only_natively("WebP")),
             50000 => Self::Zstd,
             50001 => Self::WebP,
@@ -215,6 +225,8 @@ enum TileTable {
     Directory { directory: Directory, first_tile: u64 },
     /// As restart intervals of one JPEG.
     RestartIntervals(RestartJpeg),
+    /// By the keys of a Zarr's chunks.
+    Chunks(Arc<ZarrLevel>),
 }
 
 /// A level of the pyramid.
@@ -350,6 +362,81 @@ impl SlideLevel {
             .into());
         }
         Ok(level)
+    }
+
+    /// A picture in an array of a Zarr.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for a picture or tiles that are too large, or too many tiles.
+    pub(super) fn of_zarr(zarr: ZarrLevel) -> Result<Self> {
+        let (width, height) = zarr.size();
+        if width.max(height) > MAX_SIDE_PX {
+            return Err(Error::limit(format!(
+                "A level of {width}×{height} pixels is out of range"
+            )));
+        }
+        let (tile_width, tile_height) = zarr.tile_size();
+        let samples = zarr.samples();
+        check_tile_size(tile_width, tile_height, samples as u64, true)?;
+        if width.div_ceil(tile_width) * height.div_ceil(tile_height) > MAX_CHUNKS {
+            return Err(Error::limit(format!(
+                "A level of {width}×{height} pixels in chunks of {tile_width}×{tile_height} is not                  supported; write the Zarr with larger chunks"
+            )));
+        }
+        let tiles = TileTable::Chunks(Arc::new(zarr.clone()));
+        Ok(Self {
+            width: width as usize,
+            height: height as usize,
+            tile_width: tile_width as usize,
+            tile_height: tile_height as usize,
+            compression: zarr.array.compression(),
+            samples,
+            bits: 8,
+            photometric: if samples == 3 { Photometric::Rgb } else { Photometric::BlackIsZero },
+            predictor: Predictor::None,
+            kind: SampleKind::Unsigned,
+            ycbcr: YCbCrCoding::default(),
+            palette: Vec::new(),
+            is_big_endian: false,
+            has_reversed_bits: false,
+            stored_width: width as usize,
+            stored_height: height as usize,
+            planes: vec![StoredPlane { tiles, jpeg_tables: Vec::new() }],
+            is_tiled: true,
+        })
+    }
+
+    /// The level as one of a Zarr, if it is.
+    pub(super) fn zarr(&self) -> Option<&ZarrLevel> {
+        match self.planes.first().map(|plane| &plane.tiles) {
+            Some(TileTable::Chunks(zarr)) => Some(zarr),
+            _ => None,
+        }
+    }
+
+    /// The objects of a tile of a slide that consists of objects: one, or one for each sample;
+    /// `None` for those that there are not.
+    ///
+    /// # Errors
+    /// Missing objects; a tile outside the grid; a slide in one file.
+    pub fn tile_objects(
+        &self,
+        known: &ObjectCache,
+        column: usize,
+        row: usize,
+    ) -> ObjectResult<Vec<Option<ObjectRequest>>> {
+        self.check_tile(column, row)?;
+        match self.zarr() {
+            Some(zarr) => zarr.requests(known, column, row),
+            None => Err(Error::mismatch("The slide is one file, not many objects").into()),
+        }
+    }
+
+    fn check_tile(&self, column: usize, row: usize) -> Result<()> {
+        if column < self.tiles_across() && row < self.tiles_down() {
+            return Ok(());
+        }
+        Err(Error::mismatch(format!("The level has no tile {column}, {row}")))
     }
 
     /// Refuses combinations of tags that have no meaning or that this reader does not decode.
@@ -553,9 +640,7 @@ impl SlideLevel {
         column: usize,
         row: usize,
     ) -> ReadResult<Vec<Range<u64>>> {
-        if column >= self.tiles_across() || row >= self.tiles_down() {
-            return Err(Error::mismatch(format!("The level has no tile {column}, {row}")).into());
-        }
+        self.check_tile(column, row)?;
         if let Some(jpeg) = self.restart_jpeg() {
             return jpeg.tile_ranges(bytes, column, row);
         }
@@ -586,7 +671,7 @@ impl SlideLevel {
         row: usize,
     ) -> ReadResult<Range<u64>> {
         let TileTable::Directory { directory, first_tile } = &plane.tiles else {
-            return Err(Error::malformed("The level is listed in two ways").into());
+            return Err(Error::mismatch("The slide is many objects, not one file").into());
         };
         let entry = first_tile + index;
         let offset = directory.number_at(bytes, self.offsets_tag(), entry)?;

@@ -7,15 +7,22 @@
 //! blocking native code ([`SlideReader`]) and asynchronous code in a browser share them. Files are
 //! untrusted: every count, offset and size is checked before memory is taken.
 
+mod blosc;
 mod bounds;
 mod codec;
 mod decode;
+#[cfg(all(feature = "net", not(target_arch = "wasm32")))]
+mod http_objects;
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
 mod http_source;
 mod jpeg;
 mod level;
 mod ndpi;
+#[cfg(not(target_arch = "wasm32"))]
+mod object_source;
+mod objects;
 mod ome;
+mod ome_zarr;
 mod pictures;
 mod pixel_size;
 mod range_cache;
@@ -30,12 +37,20 @@ mod tiff_image;
 mod tiles;
 mod vendors;
 mod xml;
+mod zarr;
+mod zarr_level;
 
 pub use bounds::SlideBounds;
 pub use decode::{BACKGROUND, decode_tile};
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
 pub use http_source::{HttpSource, HttpTraffic};
 pub use level::{Compression, Photometric, Predictor, SlideLevel};
+#[cfg(not(target_arch = "wasm32"))]
+pub use object_source::{FolderSource, ObjectSource, is_zarr};
+pub use objects::{
+    MergedRequest, ObjectCache, ObjectError, ObjectPart, ObjectRequest, ObjectResult,
+    merge_requests,
+};
 pub use pixel_size::PixelSize;
 pub(crate) use pixel_size::{UM_PER_CM, UM_PER_INCH};
 pub use range_cache::{
