@@ -231,12 +231,17 @@ impl Session {
         lengths: &[f64],
         read: &Function,
     ) -> Result<Option<serde_json::Value>> {
-        let lengths: Vec<u64> = lengths.iter().map(|length| *length as u64).collect();
-        let slide = WebSlide::open(&lengths, read).await?;
+        let slide = if lengths.is_empty() {
+            WebSlide::open_objects(read).await?
+        } else {
+            let lengths: Vec<u64> = lengths.iter().map(|length| *length as u64).collect();
+            WebSlide::open(&lengths, read).await?
+        };
         let first = &slide.slide.levels[0];
         let pixels = first.width.saturating_mul(first.height);
         let is_one_picture = slide.slide.levels.len() == 1 && pixels <= MAX_IMAGE_PX;
-        if is_one_picture && slide.slide.format != SlideFormat::Dicom {
+        let is_other_reader = matches!(slide.slide.format, SlideFormat::Dicom | SlideFormat::OmeZarr);
+        if is_one_picture && !is_other_reader {
             return Ok(None);
         }
         let facts = json!({
@@ -439,7 +444,8 @@ impl Session {
 impl Session {
     /// Opens a slide of one file or several, one behind the other, of `lengths` bytes, that
     /// `read(start, end)` gives as promises; its facts as JSON, or null when the file is an image
-    /// that fits memory and should be opened as such.
+    /// that fits memory and should be opened as such. Without lengths it consists of objects, as an
+    /// OME-Zarr does, and `read` is `(key, part, start, end)` (see `WebSlide`).
     ///
     /// # Errors
     /// A sentence; what was open stays open.
