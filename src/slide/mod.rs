@@ -1,5 +1,5 @@
-//! TIFFs: whole slides (Aperio SVS, Leica SCN, Philips, Ventana, pyramidal TIFF and `BigTIFF`,
-//! OME-TIFF) from a disk, a server or a browser, and pictures and label maps in memory
+//! Whole slides from a disk, a server or a browser: TIFFs (Aperio SVS, Leica SCN, Philips, Ventana,
+//! pyramidal TIFF and `BigTIFF`, OME-TIFF) and DICOM; pictures and label maps of TIFFs in memory
 //! ([`read_tiff_image`]).
 //!
 //! The readers are sans-I/O: they work on a [`RangeCache`] and return
@@ -10,6 +10,12 @@
 mod bounds;
 mod codec;
 mod decode;
+mod dicom;
+mod dicom_elements;
+mod dicom_file;
+mod dicom_frames;
+#[cfg(not(target_arch = "wasm32"))]
+mod folder_source;
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
 mod http_source;
 mod jpeg;
@@ -31,6 +37,9 @@ mod xml;
 
 pub use bounds::SlideBounds;
 pub use decode::{BACKGROUND, decode_tile};
+pub use dicom_file::DicomKind;
+#[cfg(not(target_arch = "wasm32"))]
+pub use folder_source::{is_slide_folder, may_be_dicom};
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
 pub use http_source::{HttpSource, HttpTraffic};
 pub use level::{Compression, Photometric, Predictor, SlideLevel};

@@ -330,7 +330,7 @@ impl Pyramid {
 
 /// Whether an image is the next level of the pyramid: smaller than the last one, of the same shape,
 /// samples and storage.
-fn continues_pyramid(levels: &[SlideLevel], candidate: &SlideLevel) -> bool {
+pub(super) fn continues_pyramid(levels: &[SlideLevel], candidate: &SlideLevel) -> bool {
     let (Some(finest), Some(coarsest)) = (levels.first(), levels.last()) else { return false };
     if candidate.is_tiled() != finest.is_tiled()
         || candidate.width >= coarsest.width

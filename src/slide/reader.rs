@@ -19,8 +19,9 @@ use crate::raster::RgbImage;
 const CACHE_BYTES: usize = 64 << 20;
 /// First bytes that go into the identity of a slide.
 const IDENTITY_BYTES: u64 = 16 * 1024;
-/// Most rounds of fetching for one value; a reader that needs more does not progress.
-const MAX_ROUNDS: usize = 1000;
+/// Most rounds of fetching for one value: one for each frame of a DICOM file without a table. A
+/// reader that needs more does not progress.
+const MAX_ROUNDS: usize = 1 << 20;
 
 /// An open slide.
 ///
@@ -60,7 +61,7 @@ impl SlideReader {
     /// # Errors
     /// Those of the source; a file that is no supported slide.
     pub fn open(source: Box<dyn ByteSource>) -> Result<Self> {
-        let mut bytes = RangeCache::new(source.len());
+        let mut bytes = RangeCache::of_files(&source.file_lengths());
         let slide = read_blocking(source.as_ref(), &mut bytes, Slide::open)?;
         Ok(Self {
             slide,
@@ -217,7 +218,7 @@ fn short_read() -> Error {
 }
 
 /// Calls a sans-I/O reader and fetches what it needs until it returns a value.
-fn read_blocking<T>(
+pub(super) fn read_blocking<T>(
     source: &dyn ByteSource,
     bytes: &mut RangeCache,
     read: impl Fn(&RangeCache) -> ReadResult<T>,

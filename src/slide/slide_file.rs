@@ -1,5 +1,6 @@
 //! The image of a slide: the levels of its pyramid, and how large a pixel is.
 
+use super::dicom;
 use super::level::SlideLevel;
 use super::pictures::TiffPictures;
 use super::pixel_size::PixelSize;
@@ -25,6 +26,8 @@ pub enum SlideFormat {
     Ventana,
     /// Any other pyramidal TIFF.
     Tiff,
+    /// DICOM whole slide images.
+    Dicom,
 }
 
 /// Metadata and levels of a slide.
@@ -49,12 +52,15 @@ pub struct Slide {
 }
 
 impl Slide {
-    /// Reads the directories. Call it again after each
+    /// Reads the directories, or the headers of DICOM files. Call it again after each
     /// [`ReadError::NeedBytes`](super::ReadError::NeedBytes) with more bytes in the cache.
     ///
     /// # Errors
     /// Missing bytes; a file that is no supported slide.
     pub fn open(bytes: &RangeCache) -> ReadResult<Self> {
+        if dicom::begins_as_dicom(bytes)? {
+            return dicom::open(bytes);
+        }
         let pictures = TiffPictures::open(bytes)?;
         for level in &pictures.levels {
             level.check_slide()?;

@@ -23,7 +23,7 @@ use crate::instances::Provenance;
 use crate::model::{InstanceParameters, NucleusType};
 use crate::raster::{Point, StainMode};
 use crate::review::ReviewedIndex;
-use crate::slide::SlideBounds;
+use crate::slide::{SlideBounds, SlideFormat};
 use crate::viewer::{TileKey, compose};
 use crate::whole_slide::{
     BackgroundBlocks, KeptBlock, KeptBlockTask, KeptProbabilities, LEAST_THRESHOLD, NucleusIndex,
@@ -226,11 +226,13 @@ impl Session {
         work(answer.ok_or_else(|| Error::invalid("Nothing of the slide is segmented yet"))?)
     }
 
-    async fn opened(&self, len: f64, read: &Function) -> Result<Option<serde_json::Value>> {
-        let slide = WebSlide::open(len as u64, read).await?;
+    async fn opened(&self, lengths: &[f64], read: &Function) -> Result<Option<serde_json::Value>> {
+        let lengths: Vec<u64> = lengths.iter().map(|length| *length as u64).collect();
+        let slide = WebSlide::open(&lengths, read).await?;
         let first = &slide.slide.levels[0];
         let pixels = first.width.saturating_mul(first.height);
-        if slide.slide.levels.len() == 1 && pixels <= MAX_IMAGE_PX {
+        let is_image = slide.slide.format != SlideFormat::Dicom;
+        if is_image && slide.slide.levels.len() == 1 && pixels <= MAX_IMAGE_PX {
             return Ok(None);
         }
         let facts = json!({
@@ -432,7 +434,8 @@ impl Session {
 #[wasm_bindgen]
 impl Session {
     /// Opens a slide of `len` bytes that `read(start, end)` gives as promises; its facts as JSON,
-    /// or null when the file is an image that fits memory and should be opened as such.
+    /// or null when the file is an image that fits memory and should be opened as such. Of a slide
+    /// in several files, one behind the other, `lengths` are theirs.
     ///
     /// # Errors
     /// A sentence; what was open stays open.
@@ -442,8 +445,10 @@ impl Session {
         len: f64,
         name: String,
         read: Function,
+        lengths: Option<Vec<f64>>,
     ) -> std::result::Result<String, JsValue> {
-        json(&self.opened(len, &read).await.at(name).thrown()?)
+        let lengths = lengths.unwrap_or_else(|| vec![len]);
+        json(&self.opened(&lengths, &read).await.at(name).thrown()?)
     }
 
     /// Prepares an answer of the slide; what the same model found before with the same settings is

@@ -20,8 +20,9 @@ use crate::whole_slide::Tissue;
 
 /// Capacity for decoded tiles, bytes.
 const CACHE_BYTES: usize = 96 << 20;
-/// Most rounds of fetching for one value; a reader that needs more does not progress.
-const MAX_ROUNDS: usize = 1000;
+/// Most rounds of fetching for one value: one for each frame of a DICOM file without a table. A
+/// reader that needs more does not progress.
+const MAX_ROUNDS: usize = 1 << 20;
 
 /// An open slide.
 ///
@@ -40,12 +41,12 @@ pub(super) struct WebSlide {
 }
 
 impl WebSlide {
-    /// Reads the directories of a file of `len` bytes.
+    /// Reads the directories of a file, or the headers of several ones, of so many bytes.
     ///
     /// # Errors
     /// Those of `read`; a file that is no supported slide.
-    pub(super) async fn open(len: u64, read: &Function) -> Result<Self> {
-        let bytes = RefCell::new(RangeCache::new(len));
+    pub(super) async fn open(lengths: &[u64], read: &Function) -> Result<Self> {
+        let bytes = RefCell::new(RangeCache::of_files(lengths));
         let slide = read_async(&bytes, read, Slide::open).await?;
         let tiles = SlideTiles::new(&slide);
         Ok(Self {
