@@ -23,7 +23,7 @@ use crate::instances::Provenance;
 use crate::model::{InstanceParameters, NucleusType};
 use crate::raster::{Point, StainMode};
 use crate::review::ReviewedIndex;
-use crate::slide::SlideBounds;
+use crate::slide::{SlideBounds, SlideFormat, dicom_series};
 use crate::viewer::{TileKey, compose};
 use crate::whole_slide::{
     BackgroundBlocks, KeptBlock, KeptBlockTask, KeptProbabilities, LEAST_THRESHOLD, NucleusIndex,
@@ -226,11 +226,7 @@ impl Session {
         work(answer.ok_or_else(|| Error::invalid("Nothing of the slide is segmented yet"))?)
     }
 
-    async fn opened(
-        &self,
-        lengths: &[f64],
-        read: &Function,
-    ) -> Result<Option<serde_json::Value>> {
+    async fn opened(&self, lengths: &[f64], read: &Function) -> Result<Option<serde_json::Value>> {
         let slide = if lengths.is_empty() {
             WebSlide::open_objects(read).await?
         } else {
@@ -240,7 +236,8 @@ impl Session {
         let first = &slide.slide.levels[0];
         let pixels = first.width.saturating_mul(first.height);
         let is_one_picture = slide.slide.levels.len() == 1 && pixels <= MAX_IMAGE_PX;
-        let is_other_reader = matches!(slide.slide.format, SlideFormat::Dicom | SlideFormat::OmeZarr);
+        let is_other_reader =
+            matches!(slide.slide.format, SlideFormat::Dicom | SlideFormat::OmeZarr);
         if is_one_picture && !is_other_reader {
             return Ok(None);
         }
@@ -438,6 +435,13 @@ impl Session {
         state.set_preview(ModelInput::new(image, matching));
         Ok(())
     }
+}
+
+/// The series of a DICOM whole slide image, by its first 32 KB; undefined for other files.
+#[wasm_bindgen(js_name = dicomSeries)]
+#[must_use]
+pub fn series_of_file(first_bytes: &[u8]) -> Option<String> {
+    dicom_series(first_bytes)
 }
 
 #[wasm_bindgen]

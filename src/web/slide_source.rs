@@ -22,8 +22,9 @@ use crate::whole_slide::Tissue;
 
 /// Capacity for decoded tiles, bytes.
 const CACHE_BYTES: usize = 96 << 20;
-/// Most rounds of fetching for one value; a reader that needs more does not progress.
-const MAX_ROUNDS: usize = 1000;
+/// Most rounds of fetching for one value: one for each frame of a DICOM file without a table. A
+/// reader that needs more does not progress.
+const MAX_ROUNDS: usize = 1 << 20;
 
 /// An open slide.
 ///
