@@ -442,7 +442,7 @@ impl SlideLevel {
     ///
     /// # Errors
     /// [`Error::Limit`] for a picture or tiles that are too large, or too many tiles.
-    pub(super) fn of_zarr(zarr: ZarrLevel) -> Result<Self> {
+    pub(super) fn of_zarr(zarr: &ZarrLevel) -> Result<Self> {
         let (width, height) = zarr.size();
         if width.max(height) > MAX_SIDE_PX {
             return Err(Error::limit(format!(
