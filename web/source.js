@@ -11,6 +11,9 @@ const RETRY_PAUSE_MS = 400;
 const TIMEOUT_MS = 30e3;
 /** First four bytes of a TIFF or BigTIFF, little and big endian. */
 const TIFF_MAGIC = ["II*\0", "MM\0*", "II+\0", "MM\0+"];
+/** Behind the preamble of a DICOM file. */
+const DICOM_MAGIC = "DICM";
+const DICOM_MAGIC_AT = 128;
 
 /**
  * @callback ReadRange
@@ -21,7 +24,8 @@ const TIFF_MAGIC = ["II*\0", "MM\0*", "II+\0", "MM\0+"];
 
 /**
  * @typedef {object} Source
- * @property {number} length of the file, bytes
+ * @property {number} length of all files together, bytes
+ * @property {number[]} lengths of each file, one behind the other
  * @property {Uint8Array} head the first bytes, at least 1 KB unless the file is shorter
  * @property {(signal: AbortSignal) => ReadRange} reader a function that reads until it is aborted
  */
@@ -31,15 +35,25 @@ export function isTiff(head) {
   return TIFF_MAGIC.includes(String.fromCharCode(...head.slice(0, 4)));
 }
 
-/** @param {Blob} blob @returns {Promise<Source>} */
-export async function openBlob(blob) {
+/** @param {Uint8Array} head */
+export function isDicom(head) {
+  const magic = head.slice(DICOM_MAGIC_AT, DICOM_MAGIC_AT + DICOM_MAGIC.length);
+  return String.fromCharCode(...magic) === DICOM_MAGIC;
+}
+
+/**
+ * @param {Blob} blob a file, or several one behind the other
+ * @param {number[]} [lengths] of several files
+ * @returns {Promise<Source>}
+ */
+export async function openBlob(blob, lengths = [blob.size]) {
   const head = await readBlob(blob, 0, HEAD_BYTES);
   /** @type {Source["reader"]} */
   const reader = (signal) => async (start, end) => {
     signal.throwIfAborted();
     return readBlob(blob, start, end);
   };
-  return { length: blob.size, head, reader };
+  return { length: blob.size, lengths, head, reader };
 }
 
 /** @param {Blob} blob @param {number} start @param {number} end */
@@ -79,7 +93,7 @@ export async function openUrl(address, signal) {
     if (end <= head.length) return head.slice(start, end);
     return fetchRange(file, start, end, readSignal);
   };
-  return { length, head, reader };
+  return { length, lengths: [length], head, reader };
 }
 
 /**
@@ -124,8 +138,16 @@ function contentRange(response) {
  * @param {number} end excluded
  * @param {AbortSignal} signal
  */
-async function requestRange(url, start, end, signal) {
-  const headers = { Range: `bytes=${start}-${end - 1}` };
+function requestRange(url, start, end, signal) {
+  return request(url, { Range: `bytes=${start}-${end - 1}` }, signal);
+}
+
+/**
+ * @param {URL} url
+ * @param {Record<string, string>} headers
+ * @param {AbortSignal} signal
+ */
+export async function request(url, headers, signal) {
   const limited = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
   try {
     return await fetch(url, {
@@ -149,13 +171,24 @@ async function requestRange(url, start, end, signal) {
  * @param {number} end excluded
  * @param {AbortSignal} signal
  */
-async function fetchRange(file, start, end, signal) {
+function fetchRange(file, start, end, signal) {
+  return withAttempts(signal, () => fetchRangeOnce(file, start, end, signal));
+}
+
+/**
+ * Repeats what fails, after pauses.
+ * @template T
+ * @param {AbortSignal} signal
+ * @param {() => Promise<T>} work
+ * @returns {Promise<T>}
+ */
+export async function withAttempts(signal, work) {
   let lastError;
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     if (attempt > 0) await pause(RETRY_PAUSE_MS * 2 ** (attempt - 1));
     signal.throwIfAborted();
     try {
-      return await fetchRangeOnce(file, start, end, signal);
+      return await work();
     } catch (error) {
       if (signal.aborted || error instanceof ChangedFileError) throw error;
       lastError = error;

@@ -48,6 +48,7 @@ enum SlideTask {
     /// Levels, pixel size and tiles of a slide.
     #[command(after_help = "Examples:
   prunella slide info biopsy.svs
+  prunella slide info dicom-folder
   prunella slide info https://example.org/biopsy.svs --json
   prunella slide info https://example.org/biopsy.ome.zarr")]
     Info {
@@ -399,7 +400,7 @@ pub(super) fn open(place: &str) -> Result<SlideReader> {
 /// What a file is that is no slide, where it is recognised.
 fn no_slide(path: &Path) -> Option<Error> {
     if path.is_dir() {
-        return first_bytes(path).err();
+        return None;
     }
     let first = first_bytes(path).ok()?;
     let foreign = foreign_format(&first, path.to_str());

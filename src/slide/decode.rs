@@ -3,6 +3,7 @@
 //! size.
 
 use super::codec::decompress;
+use super::dicom_frames::join_fragments;
 use super::jpeg::{decode_jpeg, decode_jpeg2000};
 use super::level::{Compression, Photometric, Predictor, SlideLevel};
 use crate::error::{Error, Result};
@@ -126,6 +127,13 @@ fn decode_plane(
     if bytes.is_empty() {
         return Ok(background(level, width, height, samples));
     }
+    let joined;
+    let bytes = if level.has_fragments() {
+        joined = join_fragments(bytes)?;
+        &joined
+    } else {
+        bytes
+    };
     let decoded = match level.compression {
         Compression::Jpeg => decode_jpeg(level, plane, width, height, bytes)?,
         Compression::Jpeg2000 { ycc } => decode_jpeg2000(level, width, height, ycc, bytes)?,

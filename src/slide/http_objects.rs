@@ -11,6 +11,9 @@ use crate::error::Result;
 /// Requests at a time: chunks are small, and each costs a journey to the server.
 const CONCURRENT_REQUESTS: usize = 16;
 
+/// Bytes of an object; `None` when there is no such object.
+type ObjectBytes = Result<Option<Vec<u8>>>;
+
 /// Objects below an http(s) address.
 pub(super) struct HttpObjects {
     agent: ureq::Agent,
@@ -40,7 +43,7 @@ impl HttpObjects {
         url + &self.query
     }
 
-    fn read_one(&self, request: &ObjectRequest) -> Result<Option<Vec<u8>>> {
+    fn read_one(&self, request: &ObjectRequest) -> ObjectBytes {
         let url = self.url(&request.key);
         let range = match &request.part {
             ObjectPart::Whole(_) => None,
@@ -64,8 +67,8 @@ impl HttpObjects {
 impl ObjectSource for HttpObjects {
     fn read(&self, requests: &[ObjectRequest]) -> Result<Vec<Option<Vec<u8>>>> {
         let next = AtomicUsize::new(0);
-        let results: Vec<Mutex<Option<Result<Option<Vec<u8>>>>>> =
-            requests.iter().map(|_| Mutex::default()).collect();
+        let mut results: Vec<Mutex<Option<ObjectBytes>>> = Vec::new();
+        results.resize_with(requests.len(), Mutex::default);
         std::thread::scope(|scope| {
             for _ in 0..CONCURRENT_REQUESTS.min(requests.len()) {
                 scope.spawn(|| {

@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::dicom_frames::FrameTable;
 use super::mosaic::Mosaic;
 use super::objects::{ObjectCache, ObjectRequest, ObjectResult};
 use super::range_cache::{RangeCache, ReadResult};
@@ -53,6 +54,8 @@ pub enum Compression {
         /// Whether the components are Y, Cb, Cr (33003) instead of red, green, blue.
         ycc: bool,
     },
+    /// Run lengths of DICOM (PS3.5, annex G).
+    DicomRle,
     /// Of chunks: gzip (RFC 1952).
     Gzip,
     /// Of chunks: LZ4 blocks after their length.
@@ -229,6 +232,22 @@ enum TileTable {
     RestartIntervals(RestartJpeg),
     /// By the keys of a Zarr's chunks.
     Chunks(Arc<ZarrLevel>),
+    /// As frames of a DICOM image; the plane is one of [`FrameTable::planes`].
+    Frames { frames: Arc<FrameTable>, plane: u64 },
+}
+
+/// An image of DICOM frames: 8 bits a sample, grey or colour.
+pub(super) struct FrameImage {
+    pub width: u64,
+    pub height: u64,
+    /// Of a frame.
+    pub tile_width: u64,
+    pub tile_height: u64,
+    pub compression: Compression,
+    pub samples: u64,
+    pub photometric: Photometric,
+    /// Pixels that share a Cb and a Cr, in a row: 1 or 2.
+    pub subsampled_across: usize,
 }
 
 /// A level of the pyramid.
@@ -367,11 +386,66 @@ impl SlideLevel {
         Ok(level)
     }
 
+    /// A level of DICOM frames.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for sizes out of range.
+    pub(super) fn of_frames(image: &FrameImage, frames: FrameTable) -> Result<Self> {
+        let FrameImage { width, height, tile_width, tile_height, samples, .. } = *image;
+        if !(1..=MAX_SIDE_PX).contains(&width) || !(1..=MAX_SIDE_PX).contains(&height) {
+            return Err(Error::limit(format!(
+                "A level of {width}×{height} pixels is out of range"
+            )));
+        }
+        check_tile_size(tile_width, tile_height, samples, true)?;
+        let ycbcr = YCbCrCoding {
+            across: image.subsampled_across,
+            is_stated: true,
+            ..YCbCrCoding::default()
+        };
+        let mut planes = Vec::new();
+        let frames = Arc::new(frames);
+        for plane in 0..frames.planes {
+            let tiles = TileTable::Frames { frames: Arc::clone(&frames), plane };
+            planes.push(StoredPlane { tiles, jpeg_tables: Vec::new() });
+        }
+        let level = Self {
+            width: width as usize,
+            height: height as usize,
+            tile_width: tile_width as usize,
+            tile_height: tile_height as usize,
+            compression: image.compression,
+            samples: samples as usize,
+            bits: 8,
+            photometric: image.photometric,
+            predictor: Predictor::None,
+            kind: SampleKind::Unsigned,
+            ycbcr,
+            palette: Vec::new(),
+            is_big_endian: false,
+            has_reversed_bits: false,
+            stored_width: width as usize,
+            stored_height: height as usize,
+            planes,
+            is_tiled: true,
+        };
+        level.check_slide()?;
+        Ok(level)
+    }
+
+    /// Whether the bytes of a tile are fragments with headers, as DICOM encapsulates frames.
+    pub(super) fn has_fragments(&self) -> bool {
+        matches!(
+            self.planes.first().map(|plane| &plane.tiles),
+            Some(TileTable::Frames { frames, .. }) if frames.is_encapsulated()
+        )
+    }
+
     /// A picture in an array of a Zarr.
     ///
     /// # Errors
     /// [`Error::Limit`] for a picture or tiles that are too large, or too many tiles.
-    pub(super) fn of_zarr(zarr: ZarrLevel) -> Result<Self> {
+    pub(super) fn of_zarr(zarr: &ZarrLevel) -> Result<Self> {
         let (width, height) = zarr.size();
         if width.max(height) > MAX_SIDE_PX {
             return Err(Error::limit(format!(
@@ -692,8 +766,16 @@ impl SlideLevel {
         index: u64,
         row: usize,
     ) -> ReadResult<Range<u64>> {
-        let TileTable::Directory { directory, first_tile, .. } = &plane.tiles else {
-            return Err(Error::mismatch("The slide is many objects, not one file").into());
+        let (directory, first_tile) = match &plane.tiles {
+            TileTable::Directory { directory, first_tile, .. } => (directory, first_tile),
+            TileTable::Frames { frames, plane } => {
+                let range = frames.range(bytes, index, *plane)?;
+                check_tile_bytes(range.end - range.start)?;
+                return Ok(range);
+            }
+            TileTable::RestartIntervals(_) | TileTable::Chunks(_) => {
+                return Err(Error::mismatch("The tiles of the level lie in other places").into());
+            }
         };
         let entry = first_tile + index;
         let offset = directory.number_at(bytes, self.offsets_tag(), entry)?;
@@ -715,12 +797,7 @@ impl SlideLevel {
         if byte_count == 0 {
             return Ok(0..0);
         }
-        if byte_count > MAX_TILE_BYTES {
-            return Err(Error::limit(format!(
-                "A tile of {byte_count} bytes is larger than the limit"
-            ))
-            .into());
-        }
+        check_tile_bytes(byte_count)?;
         match offset.checked_add(byte_count).filter(|end| *end <= bytes.len()) {
             Some(end) => Ok(offset..end),
             None => Err(Error::malformed(format!(
@@ -745,6 +822,13 @@ fn check_tile_size(width: u64, height: u64, samples: u64, is_tiled: bool) -> Res
     }
     let kind = if is_tiled { "tiles" } else { "strips" };
     Err(Error::limit(format!("Slides with {kind} of {width}×{height} pixels are not supported")))
+}
+
+fn check_tile_bytes(byte_count: u64) -> Result<()> {
+    if byte_count > MAX_TILE_BYTES {
+        return Err(Error::limit(format!("A tile of {byte_count} bytes is larger than the limit")));
+    }
+    Ok(())
 }
 
 /// Bits a sample, which all samples of a pixel share.

@@ -1,5 +1,6 @@
-//! TIFFs: whole slides (Aperio SVS, Hamamatsu NDPI, Leica SCN, Philips, Ventana, pyramidal TIFF and
-//! `BigTIFF`, OME-TIFF) from a disk, a server or a browser, and pictures and label maps in memory
+//! Whole slides from a disk, a server or a browser: TIFFs (Aperio SVS, Hamamatsu NDPI, Leica SCN,
+//! Philips, Ventana, pyramidal TIFF and `BigTIFF`, OME-TIFF), DICOM and OME-Zarr; pictures and label
+//! maps of TIFFs in memory
 //! ([`read_tiff_image`]).
 //!
 //! The readers are sans-I/O: they work on a [`RangeCache`] and return
@@ -11,6 +12,12 @@ mod blosc;
 mod bounds;
 mod codec;
 mod decode;
+mod dicom;
+mod dicom_elements;
+mod dicom_file;
+mod dicom_frames;
+#[cfg(not(target_arch = "wasm32"))]
+mod folder_source;
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
 mod http_objects;
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
@@ -43,6 +50,9 @@ mod zarr_level;
 
 pub use bounds::SlideBounds;
 pub use decode::{BACKGROUND, decode_tile};
+pub use dicom_file::{DicomKind, dicom_series};
+#[cfg(not(target_arch = "wasm32"))]
+pub use folder_source::{is_slide_folder, may_be_dicom};
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
 pub use http_source::{HttpSource, HttpTraffic};
 pub use level::{Compression, Photometric, Predictor, SlideLevel};

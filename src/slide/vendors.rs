@@ -364,7 +364,8 @@ pub(super) fn open_ventana(bytes: &RangeCache, tree: &DirectoryTree) -> ReadResu
     let packet = first.directory.text(bytes, tag::XML_PACKET)?;
     let mut mosaic = None;
     if packet.contains("<EncodeInfo") {
-        let laid = ventana_mosaic(&packet, &finest)?;
+        let tile = [finest.tile_width, finest.tile_height];
+        let laid = mosaic_of(&packet, tile, [finest.width, finest.height])?;
         if !laid.is_grid([finest.tiles_across(), finest.tiles_down()]) {
             mosaic = Some(laid);
         }
@@ -417,7 +418,7 @@ pub(super) fn open_ventana(bytes: &RangeCache, tree: &DirectoryTree) -> ReadResu
 /// stored grid (`AoiOrigin`) and lie where `ImageInfo` states, x from the left and y upwards from a
 /// point below all of them. `TileJointInfo` states by how much two neighbours overlap, and with
 /// which confidence (percent); its mean over all areas is the overlap of all tiles.
-fn ventana_mosaic(packet: &str, finest: &SlideLevel) -> Result<Mosaic> {
+fn mosaic_of(packet: &str, tile: [usize; 2], stored: [usize; 2]) -> Result<Mosaic> {
     let root = parse_xml(packet)
         .map_err(|e| Error::malformed("The XML of the Ventana slide is broken").caused_by(e))?;
     let broken = || Error::malformed("The XML of the Ventana slide lacks areas or their places");
@@ -427,7 +428,6 @@ fn ventana_mosaic(packet: &str, finest: &SlideLevel) -> Result<Mosaic> {
     if infos.len() != origins.len() {
         return Err(broken());
     }
-    let tile = [finest.tile_width, finest.tile_height];
     // Confidence × overlap and confidence, summed over joints along x and y.
     let mut overlaps = [0.0; 2];
     let mut confidences = [0.0; 2];
@@ -474,7 +474,7 @@ fn ventana_mosaic(packet: &str, finest: &SlideLevel) -> Result<Mosaic> {
         }
     }
     turn_upside_down(&mut areas, advance[1], tile[1]);
-    Mosaic::new(areas, advance, tile, [finest.width, finest.height])
+    Mosaic::new(areas, advance, tile, stored)
 }
 
 /// The y of an area's lower edge, upwards, becomes that of its upper edge, downwards from the
@@ -502,6 +502,60 @@ mod tests {
         assert_eq!((size.x, size.y), (0.25, 0.5));
         for text in ["", "\"0.5\"", "\"0\" \"1\"", "1 2 3", "a b"] {
             assert_eq!(philips_spacing(text), None, "{text}");
+        }
+    }
+
+    /// The scanner's XML of two areas, 2 × 3 and 2 × 2 tiles of 32 pixels.
+    const MOSAIC: &str = "<EncodeInfo><SlideStitchInfo>\
+        <ImageInfo AOIScanned='1' NumRows='3' NumCols='2' Width='32' Height='32' Pos-X='10' \
+        Pos-Y='5'><TileJointInfo Direction='RIGHT' Confidence='75' OverlapX='4' OverlapY='9'/>\
+        <TileJointInfo Direction='RIGHT' Confidence='25' OverlapX='8' OverlapY='0'/>\
+        <TileJointInfo Direction='UP' Confidence='9' OverlapX='7' OverlapY='2'/></ImageInfo>\
+        <ImageInfo AOIScanned='0' NumRows='9' NumCols='9' Width='32' Height='32'/>\
+        <ImageInfo AOIScanned='1' NumRows='2' NumCols='2' Width='32' Height='32' Pos-X='100.0' \
+        Pos-Y='40'/></SlideStitchInfo><AoiOrigin><AOI0 OriginX='0' OriginY='0'/>\
+        <AOI1 OriginX='1' OriginY='1'/><AOI2 OriginX='64' OriginY='32'/></AoiOrigin></EncodeInfo>";
+
+    fn laid(xml: &str) -> Result<Mosaic> {
+        mosaic_of(xml, [32, 32], [128, 96])
+    }
+
+    #[test]
+    fn areas_and_overlaps_of_a_mosaic_are_read() {
+        let mosaic = laid(MOSAIC).expect("two areas");
+        // Tiles advance by 32 − 5 and 32 − 2. The areas are 92 and 62 high, and end 97 and 102 above
+        // the common zero.
+        assert_eq!(mosaic.size(), [100 + 27 + 32, 5 + 92]);
+        let places = |x: usize, y: usize| -> Vec<[isize; 2]> {
+            mosaic.pieces(&(x..x + 1), &(y..y + 1)).iter().map(|piece| piece.place).collect()
+        };
+        assert_eq!(places(10, 5), [[10, 5]]);
+        assert_eq!(places(40, 36), [[10, 5], [37, 5], [10, 35], [37, 35]]);
+        assert_eq!(places(127, 0), [[100, 0], [127, 0]]);
+        assert_eq!(places(85, 50), [[0; 2]; 0]);
+    }
+
+    #[test]
+    fn broken_descriptions_of_a_mosaic_are_errors() {
+        for (part, other) in [
+            ("OriginX='64'", "OriginX='63'"),
+            ("OriginX='64'", "OriginX='96'"),
+            ("OriginX='64'", ""),
+            ("<AOI1 OriginX='1' OriginY='1'/>", ""),
+            ("NumCols='2'", "NumCols='99999999999999'"),
+            ("NumRows='3'", "NumRows='0'"),
+            ("Width='32'", "Width='31'"),
+            ("OverlapX='4'", "OverlapX='1e300'"),
+            ("OverlapX='4'", "OverlapX='99'"),
+            ("'RIGHT'", "'LEFT'"),
+            ("Pos-X='100.0'", "Pos-X='1e200'"),
+            ("Pos-Y='40'", "Pos-Y='-1e15'"),
+        ] {
+            assert!(MOSAIC.contains(part), "{part}");
+            assert!(laid(&MOSAIC.replacen(part, other, 1)).is_err(), "{part} {other}");
+        }
+        for len in 0..MOSAIC.len() {
+            assert!(laid(&MOSAIC[..len]).is_err(), "{len}");
         }
     }
 
