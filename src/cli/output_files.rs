@@ -105,7 +105,8 @@ pub(super) fn image_source(place: &str) -> ImageSource {
     let path = if Path::new(place).exists() { Path::new(place) } else { path };
     ImageSource {
         name: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-        bytes: path.metadata().ok().map(|metadata| metadata.len()),
+        // A folder that is a slide has no size of its own.
+        bytes: path.metadata().ok().filter(|facts| facts.is_file()).map(|facts| facts.len()),
     }
 }
 

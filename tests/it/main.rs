@@ -6,6 +6,8 @@ mod bad_input;
 mod cli;
 mod compare;
 mod datasets;
+mod dicom;
+mod dicom_maker;
 mod examples;
 mod export_packages;
 mod gpu;
