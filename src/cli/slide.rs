@@ -23,7 +23,7 @@ use crate::model::{Model, NucleusType};
 use crate::picture::{first_bytes, foreign_format, is_picture, is_tiff};
 use crate::platform::{read_file, write_atomic, write_streamed};
 use crate::raster::encode_rgb_png;
-use crate::slide::{SlideReader, source};
+use crate::slide::{SlideReader, is_zarr};
 use crate::whole_slide::{
     BLOCK_PX, BackgroundBlocks, BlockStore, SegmentSettings, SlideRegion, SlideRun, SlideSetup,
     write_finished,
@@ -36,7 +36,7 @@ const MAX_TEXT_BYTES: u64 = 100_000_000;
 
 /// Look at whole slides on disk or by HTTP.
 ///
-/// Aperio SVS, Leica SCN, Philips, Ventana, pyramidal TIFF, OME-TIFF.
+/// Aperio SVS, Leica SCN, Philips, Ventana, pyramidal TIFF, OME-TIFF, OME-Zarr.
 #[derive(Debug, Args)]
 pub(super) struct SlideArguments {
     #[command(subcommand)]
@@ -49,9 +49,10 @@ enum SlideTask {
     #[command(after_help = "Examples:
   prunella slide info biopsy.svs
   prunella slide info dicom-folder
-  prunella slide info https://example.org/biopsy.svs --json")]
+  prunella slide info https://example.org/biopsy.svs --json
+  prunella slide info https://example.org/biopsy.ome.zarr")]
     Info {
-        /// File or http(s) address.
+        /// File, folder of an OME-Zarr, or http(s) address.
         slide: String,
     },
     Region(RegionArguments),
@@ -68,7 +69,7 @@ enum SlideTask {
 
 A killed run goes on where it was when the same command is given again.")]
 pub(super) struct SlideSegmentArguments {
-    /// File or http(s) address.
+    /// File, folder of an OME-Zarr, or http(s) address.
     slide: String,
     #[arg(long, short)]
     model: PathBuf,
@@ -98,7 +99,7 @@ pub(super) struct SlideSegmentArguments {
   prunella slide region biopsy.svs --x 12000 --y 8000 --width 1024 --height 768 --out piece.png
   prunella slide region biopsy.svs --level 2 --width 900 --height 700 --out overview.png")]
 struct RegionArguments {
-    /// File or http(s) address.
+    /// File, folder of an OME-Zarr, or http(s) address.
     slide: String,
     #[arg(long, default_value_t = 0)]
     level: usize,
@@ -389,8 +390,11 @@ fn region(a: &RegionArguments, output: Output) -> Result<CommandOutcome> {
 /// # Errors
 /// Those of the source; whatever the file does wrong.
 pub(super) fn open(place: &str) -> Result<SlideReader> {
-    let opened = source(place).and_then(SlideReader::open);
-    opened.map_err(|error| no_slide(Path::new(place)).unwrap_or(error).at(place))
+    if is_zarr(place) {
+        return SlideReader::open_at(place).at(place);
+    }
+    SlideReader::open_at(place)
+        .map_err(|error| no_slide(Path::new(place)).unwrap_or(error).at(place))
 }
 
 /// What a file is that is no slide, where it is recognised.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::picture::has_picture_ending;
-use crate::slide::{is_slide_folder, may_be_dicom};
+use crate::slide::{is_slide_folder, is_zarr, may_be_dicom};
 
 /// Largest number of files of a folder that are listed.
 const MAX_FOLDER_FILES: usize = 20_000;
@@ -20,7 +20,7 @@ pub struct FileList {
 
 impl FileList {
     /// The files and addresses of a list; a folder stands for the images and slides in it and in
-    /// its folders, without hidden ones.
+    /// its folders, without hidden ones, unless it is an OME-Zarr.
     ///
     /// # Errors
     /// [`Error::Io`] for a folder that cannot be read; [`Error::Invalid`] if folders hold no image
@@ -30,7 +30,7 @@ impl FileList {
         let mut folders = Vec::new();
         let mut all = Vec::new();
         for place in places {
-            if Path::new(place).is_dir() {
+            if Path::new(place).is_dir() && !is_zarr(place) {
                 folders.push(place.as_str());
                 read_folder(Path::new(place), &mut all)?;
             } else {
@@ -41,7 +41,9 @@ impl FileList {
             return Ok(list);
         }
         let total = all.len();
-        all.retain(|file| has_picture_ending(Path::new(file)) || Path::new(file).is_dir());
+        all.retain(|file| {
+            has_picture_ending(Path::new(file)) || Path::new(file).is_dir() || is_zarr(file)
+        });
         all.sort();
         let others = match total - all.len() {
             0 => String::new(),
@@ -59,7 +61,8 @@ impl FileList {
 }
 
 /// Appends the files of a folder and of the folders in it. Links to folders are not followed: they
-/// may lead in a circle. A folder of DICOM files is one slide and stands for them.
+/// may lead in a circle. A folder of DICOM files is one slide and stands for them, and so does the
+/// folder of an OME-Zarr.
 fn read_folder(folder: &Path, files: &mut Vec<String>) -> Result<()> {
     let unreadable = |e| Error::io("The folder cannot be read", e);
     let is_slide = is_slide_folder(folder);
@@ -74,7 +77,7 @@ fn read_folder(folder: &Path, files: &mut Vec<String>) -> Result<()> {
             continue;
         }
         let kind = entry.file_type().map_err(unreadable).at(folder)?;
-        if kind.is_dir() {
+        if kind.is_dir() && !is_zarr(&entry.path().to_string_lossy()) {
             read_folder(&entry.path(), files)?;
         } else if files.len() < MAX_FOLDER_FILES {
             files.push(entry.path().display().to_string());

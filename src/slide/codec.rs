@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use super::blosc::decode_blosc;
 use super::decode::truncated_tile;
 use super::level::Compression;
 use crate::error::{Error, Result};
@@ -24,8 +25,10 @@ pub(super) fn decompress(
         Compression::Lzw => decode_lzw(bytes, byte_count),
         Compression::Deflate => read_up_to(flate2::read::ZlibDecoder::new(bytes), byte_count),
         Compression::PackBits => Ok(decode_packbits(bytes, byte_count)),
+        Compression::Gzip => read_up_to(flate2::read::MultiGzDecoder::new(bytes), byte_count),
+        Compression::Lz4 => decode_sized_lz4(bytes, byte_count),
+        Compression::Blosc => decode_blosc(bytes, byte_count),
         Compression::DicomRle => decode_dicom_rle(bytes, byte_count),
-        #[cfg(not(target_arch = "wasm32"))]
         Compression::Zstd => {
             let decoder =
                 ruzstd::decoding::StreamingDecoder::new(bytes).map_err(|_| truncated_tile())?;
@@ -40,6 +43,21 @@ fn read_up_to(decoder: impl Read, byte_count: usize) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     decoder.take(byte_count as u64).read_to_end(&mut out).map_err(|_| truncated_tile())?;
     Ok(out)
+}
+
+/// An LZ4 block after its decoded length, 32 bits, little endian, as numcodecs writes it.
+fn decode_sized_lz4(bytes: &[u8], byte_count: usize) -> Result<Vec<u8>> {
+    let (len, block) = bytes.split_first_chunk::<4>().ok_or_else(truncated_tile)?;
+    let len = u32::from_le_bytes(*len) as usize;
+    if len > byte_count {
+        return Err(truncated_tile());
+    }
+    decode_lz4_block(block, len)
+}
+
+/// A block of LZ4 without a frame, of at most `byte_count` decoded bytes.
+pub(super) fn decode_lz4_block(block: &[u8], byte_count: usize) -> Result<Vec<u8>> {
+    lz4_flex::block::decompress(block, byte_count).map_err(|_| truncated_tile())
 }
 
 /// LZW as TIFF 6.0, section 13: most significant bit first, code width raised one code early.

@@ -25,12 +25,16 @@ pub(super) struct TileSamples {
 }
 
 /// Decodes a tile of grid row `row`: RGB, `tile_width × tile_height`; the last strip of an image
-/// may be lower. `parts` holds the bytes of each of [`SlideLevel::tile_ranges`].
+/// may be lower. `parts` holds the bytes of each of [`SlideLevel::tile_ranges`] or, without bytes
+/// for objects that there are not, of [`SlideLevel::tile_objects`].
 ///
 /// # Errors
 /// [`Error::Malformed`] when the bytes are no such tile.
 pub fn decode_tile(level: &SlideLevel, row: usize, parts: &[&[u8]]) -> Result<RgbImage> {
     level.check_slide()?;
+    if let Some(zarr) = level.zarr() {
+        return zarr.decode(parts);
+    }
     let tile = decode_samples(level, row, parts)?;
     let values = &tile.bytes;
     let pixels = match level.photometric {
@@ -64,6 +68,10 @@ pub(super) fn decode_samples(
     row: usize,
     parts: &[&[u8]],
 ) -> Result<TileSamples> {
+    if let Some(jpeg) = level.restart_jpeg() {
+        let stream = jpeg.tile_stream(level.tile_rows(row), parts)?;
+        return decode_plane(level, 0, row, level.samples, &stream);
+    }
     if parts.len() != level.plane_count() {
         return Err(truncated_tile());
     }

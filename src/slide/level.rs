@@ -5,8 +5,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::dicom_frames::FrameTable;
+use super::objects::{ObjectCache, ObjectRequest, ObjectResult};
 use super::range_cache::{RangeCache, ReadResult};
+use super::restart_jpeg::RestartJpeg;
 use super::tiff::{Directory, tag};
+use super::zarr_level::ZarrLevel;
 use crate::error::{Error, Result};
 
 /// Longest side of a tile, pixels. Strips may be as wide as the image.
@@ -17,6 +20,8 @@ const MAX_TILE_AREA: u64 = 64 << 20;
 const MAX_TILE_BYTES: u64 = 2 << 30;
 /// Most decoded bytes of a tile.
 const MAX_TILE_DATA: u64 = 1 << 30;
+/// Most chunks of a level of a Zarr.
+const MAX_CHUNKS: u64 = 1 << 24;
 /// Longest side of a level, pixels.
 const MAX_SIDE_PX: u64 = 1 << 24;
 /// Most samples of a pixel.
@@ -26,7 +31,7 @@ const BT601_LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 /// Codes of black and white of Y, Cb and Cr, where the file does not state them.
 const FULL_RANGE: [f32; 6] = [0.0, 255.0, 128.0, 255.0, 128.0, 255.0];
 
-/// Compression of tiles, by the TIFF tag 259. The `Debug` form is part of `slide info --json`.
+/// Compression of tiles: of a TIFF by its tag 259, or of a Zarr's chunks. The `Debug` form is part of `slide info --json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// 1: none (TIFF 6.0, section 3).
@@ -50,6 +55,12 @@ pub enum Compression {
     },
     /// Run lengths of DICOM (PS3.5, annex G).
     DicomRle,
+    /// Of chunks: gzip (RFC 1952).
+    Gzip,
+    /// Of chunks: LZ4 blocks after their length.
+    Lz4,
+    /// Of chunks: Blosc 1 frames.
+    Blosc,
 }
 
 impl Compression {
@@ -63,7 +74,6 @@ impl Compression {
             33003 => Self::Jpeg2000 { ycc: true },
             33005 => Self::Jpeg2000 { ycc: false },
             33004 | 34712 => Self::Jpeg2000 { ycc: photometric == Photometric::YCbCr },
-            50000 if cfg!(target_arch = "wasm32") => return Err(only_natively("ZSTD")),
             50001 if cfg!(target_arch = "wasm32") => return Err(only_natively("WebP")),
             50000 => Self::Zstd,
             50001 => Self::WebP,
@@ -216,6 +226,10 @@ struct StoredPlane {
 enum TileTable {
     /// In the tables of a TIFF directory, from the entry `first_tile` on.
     Directory { directory: Directory, first_tile: u64 },
+    /// As restart intervals of one JPEG.
+    RestartIntervals(RestartJpeg),
+    /// By the keys of a Zarr's chunks.
+    Chunks(Arc<ZarrLevel>),
     /// As frames of a DICOM image; the plane is one of [`FrameTable::planes`].
     Frames { frames: Arc<FrameTable>, plane: u64 },
 }
@@ -424,6 +438,81 @@ impl SlideLevel {
         )
     }
 
+    /// A picture in an array of a Zarr.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for a picture or tiles that are too large, or too many tiles.
+    pub(super) fn of_zarr(zarr: &ZarrLevel) -> Result<Self> {
+        let (width, height) = zarr.size();
+        if width.max(height) > MAX_SIDE_PX {
+            return Err(Error::limit(format!(
+                "A level of {width}×{height} pixels is out of range"
+            )));
+        }
+        let (tile_width, tile_height) = zarr.tile_size();
+        let samples = zarr.samples();
+        check_tile_size(tile_width, tile_height, samples as u64, true)?;
+        if width.div_ceil(tile_width) * height.div_ceil(tile_height) > MAX_CHUNKS {
+            return Err(Error::limit(format!(
+                "A level of {width}×{height} pixels in chunks of {tile_width}×{tile_height} is not                  supported; write the Zarr with larger chunks"
+            )));
+        }
+        let tiles = TileTable::Chunks(Arc::new(zarr.clone()));
+        Ok(Self {
+            width: width as usize,
+            height: height as usize,
+            tile_width: tile_width as usize,
+            tile_height: tile_height as usize,
+            compression: zarr.array.compression(),
+            samples,
+            bits: 8,
+            photometric: if samples == 3 { Photometric::Rgb } else { Photometric::BlackIsZero },
+            predictor: Predictor::None,
+            kind: SampleKind::Unsigned,
+            ycbcr: YCbCrCoding::default(),
+            palette: Vec::new(),
+            is_big_endian: false,
+            has_reversed_bits: false,
+            stored_width: width as usize,
+            stored_height: height as usize,
+            planes: vec![StoredPlane { tiles, jpeg_tables: Vec::new() }],
+            is_tiled: true,
+        })
+    }
+
+    /// The level as one of a Zarr, if it is.
+    pub(super) fn zarr(&self) -> Option<&ZarrLevel> {
+        match self.planes.first().map(|plane| &plane.tiles) {
+            Some(TileTable::Chunks(zarr)) => Some(zarr),
+            _ => None,
+        }
+    }
+
+    /// The objects of a tile of a slide that consists of objects: one, or one for each sample;
+    /// `None` for those that there are not.
+    ///
+    /// # Errors
+    /// Missing objects; a tile outside the grid; a slide in one file.
+    pub fn tile_objects(
+        &self,
+        known: &ObjectCache,
+        column: usize,
+        row: usize,
+    ) -> ObjectResult<Vec<Option<ObjectRequest>>> {
+        self.check_tile(column, row)?;
+        match self.zarr() {
+            Some(zarr) => zarr.requests(known, column, row),
+            None => Err(Error::mismatch("The slide is one file, not many objects").into()),
+        }
+    }
+
+    fn check_tile(&self, column: usize, row: usize) -> Result<()> {
+        if column < self.tiles_across() && row < self.tiles_down() {
+            return Ok(());
+        }
+        Err(Error::mismatch(format!("The level has no tile {column}, {row}")))
+    }
+
     /// Refuses combinations of tags that have no meaning or that this reader does not decode.
     fn check_samples(&self, is_planar: bool) -> Result<()> {
         let Self { bits, kind, compression, photometric, samples, .. } = *self;
@@ -537,6 +626,34 @@ impl SlideLevel {
         self.height = self.height.min(height.max(1));
     }
 
+    /// Takes rectangles of restart intervals for tiles, where the level is one JPEG.
+    pub(super) fn divide(&mut self, jpeg: RestartJpeg) {
+        self.tile_width = jpeg.tile_width();
+        self.tile_height = jpeg.tile_height();
+        self.stored_width = jpeg.width();
+        self.stored_height = jpeg.height();
+        let tiles = TileTable::RestartIntervals(jpeg);
+        self.planes = vec![StoredPlane { tiles, jpeg_tables: Vec::new() }];
+    }
+
+    /// Of a level that is one JPEG divided into tiles.
+    pub(super) fn restart_jpeg(&self) -> Option<&RestartJpeg> {
+        match self.planes.first().map(|plane| &plane.tiles) {
+            Some(TileTable::RestartIntervals(jpeg)) => Some(jpeg),
+            _ => None,
+        }
+    }
+
+    /// Takes the size that the only strip has where the directory states another one.
+    pub(super) fn resize_strip(&mut self, width: usize, height: usize) {
+        self.width = width;
+        self.height = height;
+        self.tile_width = width;
+        self.tile_height = height;
+        self.stored_width = width;
+        self.stored_height = height;
+    }
+
     /// Whether it is stored in tiles, as the levels of a pyramid are, and not in strips.
     #[must_use]
     pub fn is_tiled(&self) -> bool {
@@ -597,8 +714,9 @@ impl SlideLevel {
         column: usize,
         row: usize,
     ) -> ReadResult<Vec<Range<u64>>> {
-        if column >= self.tiles_across() || row >= self.tiles_down() {
-            return Err(Error::mismatch(format!("The level has no tile {column}, {row}")).into());
+        self.check_tile(column, row)?;
+        if let Some(jpeg) = self.restart_jpeg() {
+            return jpeg.tile_ranges(bytes, column, row);
         }
         // Tiles are listed row by row (TIFF 6.0, section 15).
         let index = (row * self.tiles_across() + column) as u64;
@@ -633,6 +751,9 @@ impl SlideLevel {
                 check_tile_bytes(range.end - range.start)?;
                 return Ok(range);
             }
+            TileTable::RestartIntervals(_) | TileTable::Chunks(_) => {
+                return Err(Error::mismatch("The tiles of the level lie in other places").into());
+            }
         };
         let entry = first_tile + index;
         let offset = directory.number_at(bytes, self.offsets_tag(), entry)?;
@@ -666,13 +787,6 @@ impl SlideLevel {
     }
 }
 
-fn check_tile_bytes(byte_count: u64) -> Result<()> {
-    if byte_count > MAX_TILE_BYTES {
-        return Err(Error::limit(format!("A tile of {byte_count} bytes is larger than the limit")));
-    }
-    Ok(())
-}
-
 fn check_tile_size(width: u64, height: u64, samples: u64, is_tiled: bool) -> Result<()> {
     // Strips are as large as the image at most, whose size the caller limits.
     let area = width.saturating_mul(height);
@@ -686,6 +800,13 @@ fn check_tile_size(width: u64, height: u64, samples: u64, is_tiled: bool) -> Res
     }
     let kind = if is_tiled { "tiles" } else { "strips" };
     Err(Error::limit(format!("Slides with {kind} of {width}×{height} pixels are not supported")))
+}
+
+fn check_tile_bytes(byte_count: u64) -> Result<()> {
+    if byte_count > MAX_TILE_BYTES {
+        return Err(Error::limit(format!("A tile of {byte_count} bytes is larger than the limit")));
+    }
+    Ok(())
 }
 
 /// Bits a sample, which all samples of a pixel share.

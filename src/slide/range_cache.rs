@@ -135,7 +135,8 @@ impl RangeCache {
         match self.read(start, len) {
             Err(ReadError::NeedBytes(_)) => {
                 let end = start.saturating_add(ahead.max(len)).min(self.file_len);
-                Err(ReadError::NeedBytes(vec![start..end]))
+                let missing = start..end;
+                Err(ReadError::NeedBytes(vec![missing]))
             }
             other => other,
         }
