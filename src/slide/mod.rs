@@ -30,6 +30,7 @@ mod http_objects;
 mod http_source;
 mod jpeg;
 mod level;
+mod mosaic;
 mod ndpi;
 #[cfg(not(target_arch = "wasm32"))]
 mod object_source;

@@ -3,6 +3,7 @@
 #![allow(clippy::panic, reason = "a test says by panicking what is wrong")]
 
 mod bad_input;
+mod bif;
 mod cli;
 mod compare;
 mod datasets;
@@ -17,6 +18,7 @@ mod kumar;
 mod labels;
 mod layering;
 mod link;
+mod ndpi;
 mod onnx;
 mod outlines;
 mod pictures;
