@@ -23,7 +23,7 @@ use crate::model::{Model, NucleusType};
 use crate::picture::{first_bytes, foreign_format, is_picture, is_tiff};
 use crate::platform::{read_file, write_atomic, write_streamed};
 use crate::raster::encode_rgb_png;
-use crate::slide::{SlideReader, is_zarr};
+use crate::slide::SlideReader;
 use crate::whole_slide::{
     BLOCK_PX, BackgroundBlocks, BlockStore, SegmentSettings, SlideRegion, SlideRun, SlideSetup,
     write_finished,
@@ -48,6 +48,7 @@ enum SlideTask {
     /// Levels, pixel size and tiles of a slide.
     #[command(after_help = "Examples:
   prunella slide info biopsy.svs
+  prunella slide info dicom-folder
   prunella slide info https://example.org/biopsy.svs --json
   prunella slide info https://example.org/biopsy.ome.zarr")]
     Info {
@@ -389,17 +390,14 @@ fn region(a: &RegionArguments, output: Output) -> Result<CommandOutcome> {
 /// # Errors
 /// Those of the source; whatever the file does wrong.
 pub(super) fn open(place: &str) -> Result<SlideReader> {
-    if is_zarr(place) {
-        return SlideReader::open_at(place).at(place);
-    }
-    SlideReader::open_at(place)
-        .map_err(|error| no_slide(Path::new(place)).unwrap_or(error).at(place))
+    let opened = SlideReader::open_at(place);
+    opened.map_err(|error| no_slide(Path::new(place)).unwrap_or(error).at(place))
 }
 
 /// What a file is that is no slide, where it is recognised.
 fn no_slide(path: &Path) -> Option<Error> {
     if path.is_dir() {
-        return first_bytes(path).err();
+        return None;
     }
     let first = first_bytes(path).ok()?;
     let foreign = foreign_format(&first, path.to_str());

@@ -1,5 +1,5 @@
 //! Blosc 1 frames, in which Zarrs store their chunks: blocks of a compression of their own, whose
-//! bytes or bits may be shuffled (README_CHUNK_FORMAT of c-blosc 1.21).
+//! bytes or bits may be shuffled (`README_CHUNK_FORMAT` of c-blosc 1.21).
 
 use super::codec::{decode_lz4_block, decompress};
 use super::level::Compression;

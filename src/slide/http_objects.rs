@@ -3,13 +3,16 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::http_source::{agent, object_part, with_retries};
+use super::http_source::{ATTEMPTS, FIRST_ATTEMPTS, agent, object_part, with_retries};
 use super::object_source::ObjectSource;
 use super::objects::ObjectRequest;
 use crate::error::Result;
 
 /// Requests at a time: chunks are small, and each costs a journey to the server.
 const CONCURRENT_REQUESTS: usize = 16;
+
+/// Bytes of an object; `None` when there is no such object.
+type ObjectBytes = Result<Option<Vec<u8>>>;
 
 /// Objects below an http(s) address.
 pub(super) struct HttpObjects {
@@ -40,20 +43,22 @@ impl HttpObjects {
         url + &self.query
     }
 
-    fn read_one(&self, request: &ObjectRequest) -> Result<Option<Vec<u8>>> {
+    fn read_one(&self, request: &ObjectRequest) -> ObjectBytes {
         let url = self.url(&request.key);
         // Some stores refuse names that they do not have: metadata are looked for by name.
         let name = request.key.rsplit('/').next().unwrap_or_default();
         let is_metadata = name.starts_with(".z") || name == "zarr.json";
-        with_retries(|| object_part(&self.agent, &url, &request.part, is_metadata))
+        // They are the first to show that an address is wrong.
+        let attempts = if is_metadata { FIRST_ATTEMPTS } else { ATTEMPTS };
+        with_retries(attempts, || object_part(&self.agent, &url, &request.part, is_metadata))
     }
 }
 
 impl ObjectSource for HttpObjects {
     fn read(&self, requests: &[ObjectRequest]) -> Result<Vec<Option<Vec<u8>>>> {
         let next = AtomicUsize::new(0);
-        let results: Vec<Mutex<Option<Result<Option<Vec<u8>>>>>> =
-            requests.iter().map(|_| Mutex::default()).collect();
+        let mut results: Vec<Mutex<Option<ObjectBytes>>> = Vec::new();
+        results.resize_with(requests.len(), Mutex::default);
         std::thread::scope(|scope| {
             for _ in 0..CONCURRENT_REQUESTS.min(requests.len()) {
                 scope.spawn(|| {

@@ -4,8 +4,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::dicom_frames::FrameTable;
 use super::objects::{ObjectCache, ObjectRequest, ObjectResult};
 use super::range_cache::{RangeCache, ReadResult};
+use super::restart_jpeg::RestartJpeg;
 use super::tiff::{Directory, tag};
 use super::zarr_level::ZarrLevel;
 use crate::error::{Error, Result};
@@ -51,6 +53,8 @@ pub enum Compression {
         /// Whether the components are Y, Cb, Cr (33003) instead of red, green, blue.
         ycc: bool,
     },
+    /// Run lengths of DICOM (PS3.5, annex G).
+    DicomRle,
     /// Of chunks: gzip (RFC 1952).
     Gzip,
     /// Of chunks: LZ4 blocks after their length.
@@ -222,8 +226,26 @@ struct StoredPlane {
 enum TileTable {
     /// In the tables of a TIFF directory, from the entry `first_tile` on.
     Directory { directory: Directory, first_tile: u64 },
+    /// As restart intervals of one JPEG.
+    RestartIntervals(RestartJpeg),
     /// By the keys of a Zarr's chunks.
     Chunks(Arc<ZarrLevel>),
+    /// As frames of a DICOM image; the plane is one of [`FrameTable::planes`].
+    Frames { frames: Arc<FrameTable>, plane: u64 },
+}
+
+/// An image of DICOM frames: 8 bits a sample, grey or colour.
+pub(super) struct FrameImage {
+    pub width: u64,
+    pub height: u64,
+    /// Of a frame.
+    pub tile_width: u64,
+    pub tile_height: u64,
+    pub compression: Compression,
+    pub samples: u64,
+    pub photometric: Photometric,
+    /// Pixels that share a Cb and a Cr, in a row: 1 or 2.
+    pub subsampled_across: usize,
 }
 
 /// A level of the pyramid.
@@ -361,11 +383,66 @@ impl SlideLevel {
         Ok(level)
     }
 
+    /// A level of DICOM frames.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for sizes out of range.
+    pub(super) fn of_frames(image: &FrameImage, frames: FrameTable) -> Result<Self> {
+        let FrameImage { width, height, tile_width, tile_height, samples, .. } = *image;
+        if !(1..=MAX_SIDE_PX).contains(&width) || !(1..=MAX_SIDE_PX).contains(&height) {
+            return Err(Error::limit(format!(
+                "A level of {width}×{height} pixels is out of range"
+            )));
+        }
+        check_tile_size(tile_width, tile_height, samples, true)?;
+        let ycbcr = YCbCrCoding {
+            across: image.subsampled_across,
+            is_stated: true,
+            ..YCbCrCoding::default()
+        };
+        let mut planes = Vec::new();
+        let frames = Arc::new(frames);
+        for plane in 0..frames.planes {
+            let tiles = TileTable::Frames { frames: Arc::clone(&frames), plane };
+            planes.push(StoredPlane { tiles, jpeg_tables: Vec::new() });
+        }
+        let level = Self {
+            width: width as usize,
+            height: height as usize,
+            tile_width: tile_width as usize,
+            tile_height: tile_height as usize,
+            compression: image.compression,
+            samples: samples as usize,
+            bits: 8,
+            photometric: image.photometric,
+            predictor: Predictor::None,
+            kind: SampleKind::Unsigned,
+            ycbcr,
+            palette: Vec::new(),
+            is_big_endian: false,
+            has_reversed_bits: false,
+            stored_width: width as usize,
+            stored_height: height as usize,
+            planes,
+            is_tiled: true,
+        };
+        level.check_slide()?;
+        Ok(level)
+    }
+
+    /// Whether the bytes of a tile are fragments with headers, as DICOM encapsulates frames.
+    pub(super) fn has_fragments(&self) -> bool {
+        matches!(
+            self.planes.first().map(|plane| &plane.tiles),
+            Some(TileTable::Frames { frames, .. }) if frames.is_encapsulated()
+        )
+    }
+
     /// A picture in an array of a Zarr.
     ///
     /// # Errors
     /// [`Error::Limit`] for a picture or tiles that are too large, or too many tiles.
-    pub(super) fn of_zarr(zarr: ZarrLevel) -> Result<Self> {
+    pub(super) fn of_zarr(zarr: &ZarrLevel) -> Result<Self> {
         let (width, height) = zarr.size();
         if width.max(height) > MAX_SIDE_PX {
             return Err(Error::limit(format!(
@@ -549,6 +626,34 @@ impl SlideLevel {
         self.height = self.height.min(height.max(1));
     }
 
+    /// Takes rectangles of restart intervals for tiles, where the level is one JPEG.
+    pub(super) fn divide(&mut self, jpeg: RestartJpeg) {
+        self.tile_width = jpeg.tile_width();
+        self.tile_height = jpeg.tile_height();
+        self.stored_width = jpeg.width();
+        self.stored_height = jpeg.height();
+        let tiles = TileTable::RestartIntervals(jpeg);
+        self.planes = vec![StoredPlane { tiles, jpeg_tables: Vec::new() }];
+    }
+
+    /// Of a level that is one JPEG divided into tiles.
+    pub(super) fn restart_jpeg(&self) -> Option<&RestartJpeg> {
+        match self.planes.first().map(|plane| &plane.tiles) {
+            Some(TileTable::RestartIntervals(jpeg)) => Some(jpeg),
+            _ => None,
+        }
+    }
+
+    /// Takes the size that the only strip has where the directory states another one.
+    pub(super) fn resize_strip(&mut self, width: usize, height: usize) {
+        self.width = width;
+        self.height = height;
+        self.tile_width = width;
+        self.tile_height = height;
+        self.stored_width = width;
+        self.stored_height = height;
+    }
+
     /// Whether it is stored in tiles, as the levels of a pyramid are, and not in strips.
     #[must_use]
     pub fn is_tiled(&self) -> bool {
@@ -610,6 +715,9 @@ impl SlideLevel {
         row: usize,
     ) -> ReadResult<Vec<Range<u64>>> {
         self.check_tile(column, row)?;
+        if let Some(jpeg) = self.restart_jpeg() {
+            return jpeg.tile_ranges(bytes, column, row);
+        }
         // Tiles are listed row by row (TIFF 6.0, section 15).
         let index = (row * self.tiles_across() + column) as u64;
         let mut ranges = Vec::with_capacity(self.planes.len());
@@ -636,8 +744,16 @@ impl SlideLevel {
         index: u64,
         row: usize,
     ) -> ReadResult<Range<u64>> {
-        let TileTable::Directory { directory, first_tile } = &plane.tiles else {
-            return Err(Error::mismatch("The slide is many objects, not one file").into());
+        let (directory, first_tile) = match &plane.tiles {
+            TileTable::Directory { directory, first_tile } => (directory, first_tile),
+            TileTable::Frames { frames, plane } => {
+                let range = frames.range(bytes, index, *plane)?;
+                check_tile_bytes(range.end - range.start)?;
+                return Ok(range);
+            }
+            TileTable::RestartIntervals(_) | TileTable::Chunks(_) => {
+                return Err(Error::mismatch("The tiles of the level lie in other places").into());
+            }
         };
         let entry = first_tile + index;
         let offset = directory.number_at(bytes, self.offsets_tag(), entry)?;
@@ -659,12 +775,7 @@ impl SlideLevel {
         if byte_count == 0 {
             return Ok(0..0);
         }
-        if byte_count > MAX_TILE_BYTES {
-            return Err(Error::limit(format!(
-                "A tile of {byte_count} bytes is larger than the limit"
-            ))
-            .into());
-        }
+        check_tile_bytes(byte_count)?;
         match offset.checked_add(byte_count).filter(|end| *end <= bytes.len()) {
             Some(end) => Ok(offset..end),
             None => Err(Error::malformed(format!(
@@ -689,6 +800,13 @@ fn check_tile_size(width: u64, height: u64, samples: u64, is_tiled: bool) -> Res
     }
     let kind = if is_tiled { "tiles" } else { "strips" };
     Err(Error::limit(format!("Slides with {kind} of {width}×{height} pixels are not supported")))
+}
+
+fn check_tile_bytes(byte_count: u64) -> Result<()> {
+    if byte_count > MAX_TILE_BYTES {
+        return Err(Error::limit(format!("A tile of {byte_count} bytes is larger than the limit")));
+    }
+    Ok(())
 }
 
 /// Bits a sample, which all samples of a pixel share.

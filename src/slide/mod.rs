@@ -1,5 +1,6 @@
-//! TIFFs: whole slides (Aperio SVS, Leica SCN, Philips, Ventana, pyramidal TIFF and `BigTIFF`,
-//! OME-TIFF) from a disk, a server or a browser, and pictures and label maps in memory
+//! Whole slides from a disk, a server or a browser: TIFFs (Aperio SVS, Hamamatsu NDPI, Leica SCN,
+//! Philips, Ventana, pyramidal TIFF and `BigTIFF`, OME-TIFF), DICOM and OME-Zarr; pictures and label
+//! maps of TIFFs in memory
 //! ([`read_tiff_image`]).
 //!
 //! The readers are sans-I/O: they work on a [`RangeCache`] and return
@@ -11,12 +12,19 @@ mod blosc;
 mod bounds;
 mod codec;
 mod decode;
+mod dicom;
+mod dicom_elements;
+mod dicom_file;
+mod dicom_frames;
+#[cfg(not(target_arch = "wasm32"))]
+mod folder_source;
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
 mod http_objects;
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
 mod http_source;
 mod jpeg;
 mod level;
+mod ndpi;
 #[cfg(not(target_arch = "wasm32"))]
 mod object_source;
 mod objects;
@@ -27,6 +35,7 @@ mod pixel_size;
 mod range_cache;
 #[cfg(not(target_arch = "wasm32"))]
 mod reader;
+mod restart_jpeg;
 mod slide_file;
 #[cfg(not(target_arch = "wasm32"))]
 mod source;
@@ -40,6 +49,9 @@ mod zarr_level;
 
 pub use bounds::SlideBounds;
 pub use decode::{BACKGROUND, decode_tile};
+pub use dicom_file::{DicomKind, dicom_series};
+#[cfg(not(target_arch = "wasm32"))]
+pub use folder_source::{is_slide_folder, may_be_dicom};
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
 pub use http_source::{HttpSource, HttpTraffic};
 pub use level::{Compression, Photometric, Predictor, SlideLevel};

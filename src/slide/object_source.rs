@@ -50,22 +50,16 @@ pub fn is_zarr(place: &str) -> bool {
 
 /// The source of the objects of a folder or http(s) address.
 pub(super) fn object_source(place: &str) -> Result<Box<dyn ObjectSource>> {
-    if place.starts_with("http://") || place.starts_with("https://") {
-        return http_objects(place);
+    if !place.starts_with("http://") && !place.starts_with("https://") {
+        return Ok(Box::new(FolderSource::new(Path::new(place))));
     }
-    Ok(Box::new(FolderSource::new(Path::new(place))))
-}
-
-#[cfg(feature = "net")]
-fn http_objects(url: &str) -> Result<Box<dyn ObjectSource>> {
-    Ok(Box::new(super::http_objects::HttpObjects::new(url)))
-}
-
-#[cfg(not(feature = "net"))]
-fn http_objects(_url: &str) -> Result<Box<dyn ObjectSource>> {
-    Err(Error::unsupported(
+    #[cfg(feature = "net")]
+    let source = Ok(Box::new(super::http_objects::HttpObjects::new(place)) as _);
+    #[cfg(not(feature = "net"))]
+    let source = Err(Error::unsupported(
         "This program was built without network access (feature 'net'); download the slide first",
-    ))
+    ));
+    source
 }
 
 /// Objects that are the files of a folder.

@@ -63,7 +63,7 @@ impl ObjectRequest {
     }
 
     /// The error for an object of more bytes than it may have.
-    pub(super) fn too_long(&self) -> Error {
+    pub(crate) fn too_long(&self) -> Error {
         Error::limit(format!("The object {} of the slide is longer than it can be", self.key))
     }
 }

@@ -391,7 +391,7 @@ fn levels(arrays: Vec<ZarrArray>, axes: &PictureAxes) -> Result<(Vec<SlideLevel>
             set_aside += 1;
             continue;
         }
-        let level = SlideLevel::of_zarr(ZarrLevel { array, axes: axes.clone() })?;
+        let level = SlideLevel::of_zarr(&ZarrLevel { array, axes: axes.clone() })?;
         if levels.is_empty() || continues_pyramid(&levels, &level) {
             levels.push(level);
         } else {

@@ -21,8 +21,9 @@ use crate::raster::RgbImage;
 const CACHE_BYTES: usize = 64 << 20;
 /// First bytes that go into the identity of a slide.
 const IDENTITY_BYTES: u64 = 16 * 1024;
-/// Most rounds of fetching for one value; a reader that needs more does not progress.
-const MAX_ROUNDS: usize = 1000;
+/// Most rounds of fetching for one value: one for each frame of a DICOM file without a table. A
+/// reader that needs more does not progress.
+const MAX_ROUNDS: usize = 1 << 20;
 
 /// An open slide.
 ///
@@ -71,7 +72,7 @@ impl SlideReader {
     /// # Errors
     /// Those of the source; a file that is no supported slide.
     pub fn open(source: Box<dyn ByteSource>) -> Result<Self> {
-        let mut known = RangeCache::new(source.len());
+        let mut known = RangeCache::of_files(&source.file_lengths());
         let slide = read_blocking(source.as_ref(), &mut known, Slide::open)?;
         Ok(Self::new(slide, TileBytes::File { source, known: Mutex::new(known) }))
     }
@@ -275,7 +276,7 @@ fn short_read() -> Error {
 }
 
 /// Calls a sans-I/O reader and fetches what it needs until it returns a value.
-fn read_blocking<T>(
+pub(super) fn read_blocking<T>(
     source: &dyn ByteSource,
     bytes: &mut RangeCache,
     read: impl Fn(&RangeCache) -> ReadResult<T>,

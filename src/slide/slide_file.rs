@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::dicom;
 use super::level::SlideLevel;
 use super::objects::{ObjectCache, ObjectError, ObjectResult, TileRequests};
 use super::ome_zarr;
@@ -22,6 +23,8 @@ pub enum SlideFormat {
     Aperio,
     /// OME-TIFF: the description is OME-XML.
     OmeTiff,
+    /// Hamamatsu NDPI.
+    Hamamatsu,
     /// Philips TIFF.
     Philips,
     /// Leica SCN.
@@ -32,6 +35,8 @@ pub enum SlideFormat {
     Tiff,
     /// OME-Zarr: arrays in many objects.
     OmeZarr,
+    /// DICOM whole slide images.
+    Dicom,
 }
 
 /// Metadata and levels of a slide.
@@ -56,12 +61,15 @@ pub struct Slide {
 }
 
 impl Slide {
-    /// Reads the directories. Call it again after each
+    /// Reads the directories, or the headers of DICOM files. Call it again after each
     /// [`ReadError::NeedBytes`](super::ReadError::NeedBytes) with more bytes in the cache.
     ///
     /// # Errors
     /// Missing bytes; a file that is no supported slide.
     pub fn open(bytes: &RangeCache) -> ReadResult<Self> {
+        if dicom::begins_as_dicom(bytes)? {
+            return dicom::open(bytes);
+        }
         let pictures = TiffPictures::open(bytes)?;
         for level in &pictures.levels {
             level.check_slide()?;

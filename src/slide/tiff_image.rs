@@ -519,7 +519,7 @@ mod tests {
             (one().with(tag::BITS_PER_SAMPLE, &[24]), "24 bits"),
             (one().with(tag::SAMPLE_FORMAT, &[6]), "complex"),
             (one().with(tag::IMAGE_WIDTH, &[2000]), "limit"),
-            (one().with(tag::NDPI_FORMAT, &[1]), "Hamamatsu NDPI"),
+            (one().with(tag::NDPI_FORMAT, &[1]), "no level"),
             (one().with(tag::ZEISS_LSM, &[1]), "Zeiss LSM"),
             (one().with(tag::DNG_VERSION, &[1]), "raw file of a camera"),
             (grey(8, &[0; 5]), "cut short"),

@@ -33,10 +33,6 @@ pub(super) fn refuse(
 ) -> ReadResult<()> {
     let first = &tree.nodes[0].directory;
     let software = first.text(bytes, tag::SOFTWARE)?;
-    let is_ndpi = first.has(tag::NDPI_FORMAT);
-    if is_ndpi {
-        return Err(not_read("a Hamamatsu NDPI slide").into());
-    }
     if first.has(tag::ZEISS_LSM) {
         return Err(not_read("a Zeiss LSM stack of fluorescence").into());
     }
