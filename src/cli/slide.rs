@@ -23,7 +23,7 @@ use crate::model::{Model, NucleusType};
 use crate::picture::{first_bytes, foreign_format, is_picture, is_tiff};
 use crate::platform::{read_file, write_atomic, write_streamed};
 use crate::raster::encode_rgb_png;
-use crate::slide::{SlideReader, is_zarr};
+use crate::slide::SlideReader;
 use crate::whole_slide::{
     BLOCK_PX, BackgroundBlocks, BlockStore, SegmentSettings, SlideRegion, SlideRun, SlideSetup,
     write_finished,
@@ -390,11 +390,8 @@ fn region(a: &RegionArguments, output: Output) -> Result<CommandOutcome> {
 /// # Errors
 /// Those of the source; whatever the file does wrong.
 pub(super) fn open(place: &str) -> Result<SlideReader> {
-    if is_zarr(place) {
-        return SlideReader::open_at(place).at(place);
-    }
-    SlideReader::open_at(place)
-        .map_err(|error| no_slide(Path::new(place)).unwrap_or(error).at(place))
+    let opened = SlideReader::open_at(place);
+    opened.map_err(|error| no_slide(Path::new(place)).unwrap_or(error).at(place))
 }
 
 /// What a file is that is no slide, where it is recognised.

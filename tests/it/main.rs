@@ -19,6 +19,7 @@ mod labels;
 mod layering;
 mod link;
 mod ndpi;
+mod ome_zarr;
 mod onnx;
 mod outlines;
 mod pictures;
