@@ -16,7 +16,7 @@ use super::output::Output;
 use super::output_files::{
     check_distinct, check_results, check_same_image, image_source, result_name, slide_result_name,
 };
-use super::slide::{SlideResult, SlideSegmentArguments, segment_slide};
+use super::slide_segment::{SlideResult, SlideSegmentArguments, segment_slide};
 use crate::engine::{Block, Device};
 use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::instances::{

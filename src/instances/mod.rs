@@ -11,6 +11,8 @@ mod distance;
 mod drawn;
 mod export;
 mod measure;
+#[cfg(not(target_arch = "wasm32"))]
+mod nucleus_table;
 mod propose;
 mod regions;
 mod simplify;
@@ -22,6 +24,8 @@ pub use export::{
     write_nuclei_and_regions,
 };
 pub use measure::{LengthUnit, Measurements, Nuclei, Nucleus, classes_by_label};
+#[cfg(not(target_arch = "wasm32"))]
+pub use nucleus_table::{NucleusTable, TableNucleus};
 pub use propose::proposed_outline;
 
 use crate::error::{Error, Result};
