@@ -24,6 +24,7 @@ mod segment;
 mod serve;
 mod slide;
 mod slide_inputs;
+mod slide_plan;
 mod slide_run;
 mod slide_segment;
 mod slide_table;

@@ -432,7 +432,8 @@ fn segment_one(
     }
     // The nearest pixel of another size would lie up to half a pixel beside the outlines.
     let labels = if sampling.is_same() { labels } else { draw_nuclei(&placed, size.0, size.1) };
-    let objects = write_objects(&arguments.out, name, placed.into_iter(), &labels, &provenance)?;
+    let objects =
+        write_objects(&arguments.out, name, placed.iter().cloned(), &labels, &provenance)?;
     let instances_milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
     let map = run.map.nucleus().nearest(size.0, size.1);
     let [probability, mask, overlay] = write_pictures(&arguments.out, name, &image, &map, &labels)?;
@@ -484,7 +485,7 @@ struct Objects {
 fn write_objects(
     folder: &Path,
     name: &str,
-    all: impl Iterator<Item = Nucleus>,
+    all: impl Iterator<Item = Nucleus> + Clone,
     labels: &LabelMap,
     provenance: &Provenance,
 ) -> Result<Objects> {

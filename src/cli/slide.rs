@@ -8,6 +8,7 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::output::Output;
 use super::output_files::check_outputs;
+use super::slide_plan::{SlidePlanArguments, plan};
 use super::slide_run::segment_slides;
 use super::slide_segment::SlideSegmentArguments;
 use crate::error::{Error, Result, counted};
@@ -37,6 +38,7 @@ enum SlideTask {
     },
     Region(RegionArguments),
     Segment(SlideSegmentArguments),
+    Plan(SlidePlanArguments),
 }
 
 /// Save a rectangle of a slide as PNG.
@@ -68,6 +70,7 @@ pub(super) fn slide(arguments: &SlideArguments, output: Output) -> Result<Comman
         SlideTask::Info { slide } => info(slide, output),
         SlideTask::Region(a) => region(a, output),
         SlideTask::Segment(a) => segment_slides(a, output),
+        SlideTask::Plan(a) => plan(a, output),
     }
 }
 

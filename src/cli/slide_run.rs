@@ -15,7 +15,7 @@ use super::slide_inputs::{SlideInput, SlideInputs, is_one_slide, slide_inputs};
 use super::slide_segment::{
     ComputedSlide, PreparedSlide, SlideCommon, SlideFiles, SlideSegmentArguments, segment_input,
 };
-use super::slide_table::{SlideState, SlideTable};
+use super::slide_table::{SlideState, SlideTable, TABLE_FILE};
 use crate::engine::Segmenter;
 use crate::error::{Error, Result, counted};
 use crate::model::Model;
@@ -23,7 +23,7 @@ use crate::model::Model;
 /// `prunella slide segment`.
 pub(super) fn segment_slides(a: &SlideSegmentArguments, output: Output) -> Result<CommandOutcome> {
     match a.slides.as_slice() {
-        [place] if is_one_slide(place) => {
+        [place] if is_one_slide(place) && a.only.is_none() => {
             let input = SlideInput::of_place(place, slide_result_name(place));
             let result = segment_input(a, &input, output)?;
             output.result(&result, &result.describe())?;
@@ -41,15 +41,22 @@ fn found(nuclei: usize) -> CommandOutcome {
 /// results of the one before are written.
 fn segment_many(
     a: &SlideSegmentArguments,
-    inputs: SlideInputs,
+    mut inputs: SlideInputs,
     output: Output,
 ) -> Result<CommandOutcome> {
     output.warnings(&inputs.notes);
     check_files(a, &inputs)?;
+    if let Some(only) = &a.only {
+        inputs.all.retain(|input| input.name == *only);
+        if inputs.all.is_empty() {
+            return Err(Error::invalid(format!("No slide's results are named '{only}'")));
+        }
+    }
     let SlideInputs { all: slides, mut lists, .. } = inputs;
     let common = SlideCommon::new(a, Arc::new(Model::load(&a.model)?))?;
     lists.push(a.model.clone());
-    let table = SlideTable::open(&a.out, &slides, &lists)?;
+    let file = a.row.clone().unwrap_or_else(|| a.out.join(TABLE_FILE));
+    let table = SlideTable::open(file, &slides, &lists)?;
     table.write()?;
     let segmenter = a.how.open(Arc::clone(&common.model), output)?;
     let bar = output.bar(1, "slides");
@@ -69,7 +76,7 @@ fn segment_many(
 
 /// Refuses results that cannot be written or would overwrite each other or what the command reads.
 /// What concerns one slide alone is noted in the table when its turn comes.
-fn check_files(a: &SlideSegmentArguments, inputs: &SlideInputs) -> Result<()> {
+pub(super) fn check_files(a: &SlideSegmentArguments, inputs: &SlideInputs) -> Result<()> {
     for (option, file) in [("inside", &a.inside), ("regions", &a.regions)] {
         if inputs.all.len() > 1 && file.as_ref().is_some_and(|file| !file.is_dir()) {
             return Err(Error::invalid(format!(
@@ -80,7 +87,7 @@ fn check_files(a: &SlideSegmentArguments, inputs: &SlideInputs) -> Result<()> {
     }
     let mut read = inputs.lists.clone();
     read.push(a.model.clone());
-    let mut written = vec![a.out.join(super::slide_table::TABLE_FILE)];
+    let mut written = vec![a.out.join(TABLE_FILE)];
     for input in &inputs.all {
         read.push(PathBuf::from(&input.place));
         read.extend(input.inside.clone());
@@ -179,6 +186,9 @@ impl ManySlides<'_> {
         let opened = self.common.open(input)?;
         if files.exist() && self.state().table.take_finished(number, &opened.run_id) {
             // Regions and grid may be others than before, and take seconds.
+            for note in &opened.notes.notes {
+                self.remark(&format!("{}: {note}", input.place));
+            }
             self.common.write_maps(&opened)?;
             let mut state = self.state();
             state.already_done += 1;

@@ -85,6 +85,12 @@ pub(super) struct SlideSegmentArguments {
     /// Segment blocks without tissue too.
     #[arg(long, alias = "glass")]
     pub background: bool,
+    /// Only the slide of a list whose results have this name, for a job of 'slide plan'.
+    #[arg(long, hide = true, requires = "row")]
+    pub only: Option<String>,
+    /// Where its row goes instead of into the table.
+    #[arg(long, hide = true, requires = "only")]
+    pub row: Option<PathBuf>,
     #[command(flatten)]
     pub how: EngineArguments,
 }
@@ -99,9 +105,20 @@ impl SlideSegmentArguments {
         how: EngineArguments,
     ) -> Self {
         let slides = vec![slide.to_string_lossy().into_owned()];
-        let [inside, regions] = [None, None];
-        let (region, grid, background) = (None, None, false);
-        Self { slides, model, out, mpp, region, inside, regions, grid, background, how }
+        Self {
+            slides,
+            model,
+            out,
+            mpp,
+            region: None,
+            inside: None,
+            regions: None,
+            grid: None,
+            background: false,
+            only: None,
+            row: None,
+            how,
+        }
     }
 }
 

@@ -137,12 +137,11 @@ pub(super) struct SlideTable {
 }
 
 impl SlideTable {
-    /// Begins the table of `out`: all slides wait.
+    /// Begins a table: all slides wait.
     ///
     /// # Errors
     /// When the file is another program's or cannot be read.
-    pub(super) fn open(out: &Path, inputs: &[SlideInput], read: &[PathBuf]) -> Result<Self> {
-        let file = out.join(TABLE_FILE);
+    pub(super) fn open(file: PathBuf, inputs: &[SlideInput], read: &[PathBuf]) -> Result<Self> {
         check_outputs(std::slice::from_ref(&file), read)?;
         let mut found = BTreeMap::new();
         let mut order = Vec::new();
@@ -262,7 +261,8 @@ mod tests {
     #[test]
     fn finished_slides_are_found_again_and_those_of_other_commands_stay() {
         let dir = tempfile::tempdir().expect("folder");
-        let mut table = SlideTable::open(dir.path(), &inputs(&["a", "b"]), &[]).expect("table");
+        let mut table = SlideTable::open(dir.path().join(TABLE_FILE), &inputs(&["a", "b"]), &[])
+            .expect("table");
         let row = &mut table.rows[0];
         row.state = SlideState::Done;
         row.run = "id".into();
@@ -276,7 +276,8 @@ mod tests {
              a.svs,7,1.5000,,,,done,a,id\n\
              b.svs,,,,,\"Broken, \"\"quite\"\" (b.svs)\",failed,b,\n"
         );
-        let mut again = SlideTable::open(dir.path(), &inputs(&["c", "A"]), &[]).expect("table");
+        let mut again = SlideTable::open(dir.path().join(TABLE_FILE), &inputs(&["c", "A"]), &[])
+            .expect("table");
         assert!(!again.take_finished(1, "another id") && !again.take_finished(0, "id"));
         assert!(again.take_finished(1, "id"));
         assert_eq!((again.rows[1].nuclei, again.rows[1].slide.as_str()), (Some(7), "A.svs"));
@@ -293,12 +294,16 @@ mod tests {
         let header = COLUMNS.join(",");
         for text in ["slide,patient\na,1\n", &format!("{header}\na,b\n")] {
             std::fs::write(&file, text).expect("file");
-            let message = SlideTable::open(dir.path(), &[], &[]).expect_err("another").to_string();
+            let message = SlideTable::open(dir.path().join(TABLE_FILE), &[], &[])
+                .expect_err("another")
+                .to_string();
             assert!(message.contains("is not replaced"), "{message}");
         }
         std::fs::write(&file, "").expect("file");
-        assert!(SlideTable::open(dir.path(), &[], &[]).is_ok());
-        let message = SlideTable::open(dir.path(), &[], &[file]).expect_err("read").to_string();
+        assert!(SlideTable::open(dir.path().join(TABLE_FILE), &[], &[]).is_ok());
+        let message = SlideTable::open(dir.path().join(TABLE_FILE), &[], &[file])
+            .expect_err("read")
+            .to_string();
         assert!(message.contains("that the command reads"), "{message}");
     }
 }

@@ -11,10 +11,12 @@ mod distance;
 mod drawn;
 mod export;
 mod measure;
+mod neighbours;
 #[cfg(not(target_arch = "wasm32"))]
 mod nucleus_table;
 mod propose;
 mod regions;
+mod shape;
 mod simplify;
 mod watershed;
 

@@ -49,7 +49,9 @@ pub use polygon_index::PolygonIndex;
 pub use resample::{Axis, ResampleWeights, resampled, resized};
 #[cfg(not(target_arch = "wasm32"))]
 pub use result_mark::is_segmentation_result;
-pub use stain::{STAINS, Stain, StainFilter, hematoxylin_weights, optical_density_table};
+pub use stain::{
+    STAINS, Stain, StainFilter, eosin_weights, hematoxylin_weights, optical_density_table,
+};
 pub use stain_match::{
     StainLut, StainMatching, StainMode, StainRange, StainStatistics, stain_note,
 };

@@ -15,6 +15,7 @@ mod kumar;
 mod labels;
 mod layering;
 mod link;
+mod many_slides;
 mod onnx;
 mod outlines;
 mod pictures;
