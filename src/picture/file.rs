@@ -42,6 +42,12 @@ pub fn has_picture_ending(path: &Path) -> bool {
     has_ending(path, &IMAGE_ENDINGS) || has_ending(path, &SLIDE_ENDINGS)
 }
 
+/// Whether a file has the ending of a slide, and of no other image.
+#[must_use]
+pub fn has_slide_ending(path: &Path) -> bool {
+    has_ending(path, &SLIDE_ENDINGS)
+}
+
 fn has_ending(path: &Path, endings: &[&str]) -> bool {
     let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     ending.is_some_and(|e| endings.contains(&e.as_str()))

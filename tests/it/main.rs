@@ -18,6 +18,7 @@ mod kumar;
 mod labels;
 mod layering;
 mod link;
+mod many_slides;
 mod ndpi;
 mod ome_zarr;
 mod onnx;
