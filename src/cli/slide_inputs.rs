@@ -10,9 +10,7 @@ use crate::error::{Error, ErrorContext as _, Result, Warnings, counted, listed};
 use crate::picture::{first_bytes, has_slide_ending, is_tiff};
 use crate::platform::{CsvReader, CsvRecord, name_key};
 use crate::raster::is_segmentation_result;
-use crate::slide::{
-    FileSource, SlideReader, dicom_series, is_slide_folder, is_zarr, may_be_dicom,
-};
+use crate::slide::{FileSource, SlideReader, dicom_series, is_slide_folder, is_zarr, may_be_dicom};
 
 /// Endings of files of outlines, in the order in which they are looked for.
 const OUTLINE_ENDINGS: [&str; 4] = ["geojson", "json", "xml", "annotations"];
