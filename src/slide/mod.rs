@@ -16,6 +16,12 @@ mod dicom;
 mod dicom_elements;
 mod dicom_file;
 mod dicom_frames;
+#[cfg(test)]
+#[allow(unreachable_pub, dead_code, reason = "integration tests share the file")]
+#[path = "../../tests/it/dicom_maker.rs"]
+mod dicom_maker;
+#[cfg(test)]
+mod dicom_tests;
 #[cfg(not(target_arch = "wasm32"))]
 mod folder_source;
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
@@ -61,8 +67,7 @@ pub use level::{Compression, Photometric, Predictor, SlideLevel};
 #[cfg(not(target_arch = "wasm32"))]
 pub use object_source::{FolderSource, ObjectSource, is_zarr};
 pub use objects::{
-    MergedRequest, ObjectCache, ObjectError, ObjectPart, ObjectRequest, ObjectResult,
-    merge_requests,
+    ObjectCache, ObjectError, ObjectPart, ObjectRequest, ObjectResult, TileRequests,
 };
 pub use pixel_size::PixelSize;
 pub(crate) use pixel_size::{UM_PER_CM, UM_PER_INCH};

@@ -9,12 +9,12 @@ use prunella::slide::{SlideReader, source};
 use crate::support::{data_folder, root, run, run_json, skip, text};
 
 /// Decoders of lossy tiles may differ by this much, of 255,
-const TOLERANCE: u8 = 2;
+pub(super) const TOLERANCE: u8 = 2;
 /// except for this share of the values: libjpeg and zune-jpeg round differently where they upsample
 /// chroma,
-const MAX_OUTLIERS: f64 = 1e-3;
+pub(super) const MAX_OUTLIERS: f64 = 1e-3;
 /// and these differ by at most this much.
-const MAX_DIFFERENCE: u8 = 6;
+pub(super) const MAX_DIFFERENCE: u8 = 6;
 
 const REGION: &str = "
 import sys, openslide
@@ -39,12 +39,12 @@ piece = s.read_region((x * step, y * step), level, (w, h))
 open(out, 'wb').write(piece.convert('RGB').tobytes())
 ";
 
-pub fn slides(test: &str) -> Option<PathBuf> {
+pub(super) fn slides(test: &str) -> Option<PathBuf> {
     data_folder("PRUNELLA_DATA", "../shared/data", test).map(|d| d.join("slides"))
 }
 
 /// A Python with openslide; without one the test is skipped.
-pub fn python(test: &str) -> Option<String> {
+pub(super) fn python(test: &str) -> Option<String> {
     let python = std::env::var("PRUNELLA_PYTHON").unwrap_or_else(|_| "python3".into());
     let import = Command::new(&python).args(["-c", "import openslide"]).output();
     if !import.is_ok_and(|o| o.status.success()) {
@@ -55,12 +55,22 @@ pub fn python(test: &str) -> Option<String> {
 }
 
 /// A rectangle of a level (x, y, width, height in its pixels) by `OpenSlide`.
-fn openslide_region(python: &str, file: &str, level: usize, [x, y, w, h]: [usize; 4]) -> RgbImage {
+pub(super) fn openslide_region(
+    python: &str,
+    file: &str,
+    level: usize,
+    [x, y, w, h]: [usize; 4],
+) -> RgbImage {
     python_region(python, REGION, file, [level, x, y, w, h])
 }
 
 /// The same by the width of the level.
-pub fn openslide_piece(python: &str, file: &Path, width: usize, rect: [usize; 4]) -> RgbImage {
+pub(super) fn openslide_piece(
+    python: &str,
+    file: &Path,
+    width: usize,
+    rect: [usize; 4],
+) -> RgbImage {
     let [x, y, w, h] = rect;
     python_region(python, PIECE, text(file), [width, x, y, w, h])
 }
@@ -81,13 +91,13 @@ fn python_region(python: &str, script: &str, file: &str, numbers: [usize; 5]) ->
     Plane::from_vec(w, h, bytes.as_chunks::<3>().0.to_vec()).expect("region")
 }
 
-struct Difference {
+pub(super) struct Difference {
     /// Share of values that differ by more than [`TOLERANCE`].
-    outliers: f64,
-    max: u8,
+    pub(super) outliers: f64,
+    pub(super) max: u8,
 }
 
-fn difference(a: &RgbImage, b: &RgbImage) -> Difference {
+pub(super) fn difference(a: &RgbImage, b: &RgbImage) -> Difference {
     let mut outliers = 0;
     let mut max = 0;
     for (a, b) in a.data().iter().flatten().zip(b.data().iter().flatten()) {
