@@ -192,7 +192,7 @@ impl ManySlides<'_> {
             self.common.write_maps(&opened)?;
             let mut state = self.state();
             state.already_done += 1;
-            self.write_table(&mut state);
+            write_table(&mut state);
             return Ok(None);
         }
         let prepared = self.common.prepare(opened)?;
@@ -251,7 +251,7 @@ impl ManySlides<'_> {
                     ));
                     let mut state = self.state();
                     state.table.set_done(number, &result, &run_id, &notes);
-                    self.write_table(&mut state);
+                    write_table(&mut state);
                 }
                 Err(error) => self.fail(number, error),
             }
@@ -269,17 +269,11 @@ impl ManySlides<'_> {
         }
         self.remark(&format!("{}: left out: {error}", self.slides[number].place));
         state.table.set_failed(number, &error);
-        self.write_table(&mut state);
+        write_table(&mut state);
     }
 
     fn count_without_work(&self) {
         self.state().work.known += 1;
-    }
-
-    fn write_table(&self, state: &mut RunState) {
-        if let Err(error) = state.table.write() {
-            state.error.get_or_insert(error);
-        }
     }
 
     fn is_ended(&self) -> bool {
@@ -334,6 +328,12 @@ impl ManySlides<'_> {
             )));
         }
         Ok(found(nuclei))
+    }
+}
+
+fn write_table(state: &mut RunState) {
+    if let Err(error) = state.table.write() {
+        state.error.get_or_insert(error);
     }
 }
 

@@ -605,7 +605,7 @@ mod tests {
         let slide = loop {
             match Slide::open_objects(&known) {
                 Ok(slide) => break slide,
-                Err(ObjectError::Fail(error)) => panic!("{error}"),
+                Err(ObjectError::Fail(error)) => unreachable!("{error}"),
                 Err(ObjectError::NeedObjects(mut requests)) => {
                     requests.truncate(1);
                     let mut found = objects.read(&requests).expect("memory");
