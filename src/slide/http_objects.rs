@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::http_source::{ATTEMPTS, RangeHeader, agent, response_bytes, with_retries};
+use super::http_source::{ATTEMPTS, FIRST_ATTEMPTS, agent, object_part, with_retries};
 use super::object_source::ObjectSource;
-use super::objects::{ObjectPart, ObjectRequest};
+use super::objects::ObjectRequest;
 use crate::error::Result;
 
 /// Requests at a time: chunks are small, and each costs a journey to the server.
@@ -45,22 +45,12 @@ impl HttpObjects {
 
     fn read_one(&self, request: &ObjectRequest) -> ObjectBytes {
         let url = self.url(&request.key);
-        let range = match &request.part {
-            ObjectPart::Whole(_) => None,
-            ObjectPart::Range(range) => Some(RangeHeader::Bytes(range.clone())),
-            ObjectPart::Last(count) => Some(RangeHeader::Last(*count)),
-        };
-        let max_bytes = match &request.part {
-            ObjectPart::Whole(max_bytes) => *max_bytes,
-            ObjectPart::Range(range) => range.end - range.start,
-            ObjectPart::Last(count) => *count,
-        };
         // Some stores refuse names that they do not have: metadata are looked for by name.
         let name = request.key.rsplit('/').next().unwrap_or_default();
         let is_metadata = name.starts_with(".z") || name == "zarr.json";
-        with_retries(ATTEMPTS, || {
-            response_bytes(&self.agent, &url, range.as_ref(), max_bytes, is_metadata)
-        })
+        // They are the first to show that an address is wrong.
+        let attempts = if is_metadata { FIRST_ATTEMPTS } else { ATTEMPTS };
+        with_retries(attempts, || object_part(&self.agent, &url, &request.part, is_metadata))
     }
 }
 

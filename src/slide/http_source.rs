@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::objects::ObjectPart;
 use super::source::ByteSource;
 use crate::error::{Error, Result};
 
@@ -16,7 +17,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// For the response's head and for its body.
 const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Attempts of the first request, which says soon that an address is wrong.
-const FIRST_ATTEMPTS: usize = 3;
+pub(super) const FIRST_ATTEMPTS: usize = 3;
 /// Attempts of the others: a connection may be gone for some ten seconds.
 pub(super) const ATTEMPTS: usize = 7;
 /// Wait after the first failed attempt, ms; it doubles with each further one.
@@ -262,33 +263,24 @@ pub(super) fn with_retries<T>(
     Err(Error::malformed("No request was made"))
 }
 
-/// Which bytes of an object are requested.
-pub(super) enum RangeHeader {
-    Bytes(Range<u64>),
-    /// So many at the end.
-    Last(u64),
-}
-
-/// The object at an address or a range of it, at most `max_bytes` bytes; `None` when there is no
-/// such object. `may_be_refused`: whether status 403 means the same, as stores answer that do not
-/// list what they hold.
-pub(super) fn response_bytes(
+/// Part of the object at an address, at most `max_bytes` bytes; `None` when there is no such
+/// object. `may_be_refused`: whether status 403 means the same, as stores answer that do not list
+/// what they hold.
+pub(super) fn object_part(
     agent: &ureq::Agent,
     url: &str,
-    range: Option<&RangeHeader>,
-    max_bytes: u64,
+    part: &ObjectPart,
     may_be_refused: bool,
 ) -> std::result::Result<Option<Vec<u8>>, Failed> {
-    let mut request = agent.get(url);
-    match range {
-        Some(RangeHeader::Bytes(range)) => {
-            request = request.header("Range", format!("bytes={}-{}", range.start, range.end - 1));
+    let request = agent.get(url);
+    let (request, max_bytes) = match part {
+        ObjectPart::Whole(max_bytes) => (request, *max_bytes),
+        ObjectPart::Range(range) => {
+            let header = format!("bytes={}-{}", range.start, range.end - 1);
+            (request.header("Range", header), range.end - range.start)
         }
-        Some(RangeHeader::Last(count)) => {
-            request = request.header("Range", format!("bytes=-{count}"));
-        }
-        None => {}
-    }
+        ObjectPart::Last(count) => (request.header("Range", format!("bytes=-{count}")), *count),
+    };
     let mut response = request.call().map_err(|e| failed(url, e))?;
     let status = response.status().as_u16();
     match status {
@@ -301,8 +293,8 @@ pub(super) fn response_bytes(
         _ => return Err(Error::unsupported(format!("{url} responds with status {status}")).into()),
     }
     // Servers without range requests send all of it.
-    let is_whole = status == STATUS_OK && range.is_some();
-    let max_bytes = if is_whole { MAX_WHOLE_BYTES } else { max_bytes };
+    let is_cut = status == STATUS_OK && !matches!(part, ObjectPart::Whole(_));
+    let max_bytes = if is_cut { MAX_WHOLE_BYTES } else { max_bytes };
     let mut bytes = Vec::new();
     // One byte more than allowed shows that there is more.
     let mut body = response.body_mut().as_reader().take(max_bytes + 1);
@@ -311,12 +303,8 @@ pub(super) fn response_bytes(
     if len > max_bytes {
         return Err(Error::limit(format!("{url} sends more bytes than the object can have")).into());
     }
-    let part = match range {
-        Some(RangeHeader::Bytes(range)) if is_whole => range.start.min(len)..range.end.min(len),
-        Some(RangeHeader::Last(count)) if is_whole => len.saturating_sub(*count)..len,
-        _ => 0..len,
-    };
-    Ok(Some(bytes[part.start as usize..part.end as usize].to_vec()))
+    let own = if is_cut { part.of(len) } else { 0..len };
+    Ok(Some(bytes[own.start as usize..own.end as usize].to_vec()))
 }
 
 fn header<'a, B>(response: &'a ureq::http::Response<B>, name: &str) -> Option<&'a str> {

@@ -30,6 +30,7 @@ mod http_objects;
 mod http_source;
 mod jpeg;
 mod level;
+mod mosaic;
 mod ndpi;
 #[cfg(not(target_arch = "wasm32"))]
 mod object_source;
@@ -64,8 +65,7 @@ pub use level::{Compression, Photometric, Predictor, SlideLevel};
 #[cfg(not(target_arch = "wasm32"))]
 pub use object_source::{FolderSource, ObjectSource, is_zarr};
 pub use objects::{
-    MergedRequest, ObjectCache, ObjectError, ObjectPart, ObjectRequest, ObjectResult,
-    merge_requests,
+    ObjectCache, ObjectError, ObjectPart, ObjectRequest, ObjectResult, TileRequests,
 };
 pub use pixel_size::PixelSize;
 pub(crate) use pixel_size::{UM_PER_CM, UM_PER_INCH};

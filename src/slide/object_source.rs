@@ -1,5 +1,6 @@
 //! Where the objects of a slide come from, natively: a folder or an HTTP server.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,20 @@ pub trait ObjectSource: Send + Sync {
     /// # Errors
     /// When one cannot be read.
     fn read(&self, requests: &[ObjectRequest]) -> Result<Vec<Option<Vec<u8>>>>;
+}
+
+/// Objects in memory.
+impl ObjectSource for BTreeMap<String, Vec<u8>> {
+    fn read(&self, requests: &[ObjectRequest]) -> Result<Vec<Option<Vec<u8>>>> {
+        let mut found = Vec::with_capacity(requests.len());
+        for request in requests {
+            found.push(self.get(&request.key).map(|bytes| {
+                let part = request.part.of(bytes.len() as u64);
+                bytes[part.start as usize..part.end as usize].to_vec()
+            }));
+        }
+        Ok(found)
+    }
 }
 
 /// Whether a path or http(s) address is that of a Zarr: a folder with its metadata, or an address
@@ -71,12 +86,10 @@ impl FolderSource {
             Err(e) => return Err(failed(e)),
         };
         let len = file.metadata().map_err(failed)?.len();
-        let range = match &request.part {
-            ObjectPart::Whole(max_bytes) if len > *max_bytes => return Err(request.too_long()),
-            ObjectPart::Whole(_) => 0..len,
-            ObjectPart::Range(range) => range.start.min(len)..range.end.min(len),
-            ObjectPart::Last(count) => len.saturating_sub(*count)..len,
-        };
+        if matches!(request.part, ObjectPart::Whole(max_bytes) if len > max_bytes) {
+            return Err(request.too_long());
+        }
+        let range = request.part.of(len);
         file.seek(SeekFrom::Start(range.start)).map_err(failed)?;
         let mut bytes = Vec::new();
         file.take(range.end - range.start).read_to_end(&mut bytes).map_err(failed)?;

@@ -22,6 +22,18 @@ pub enum ObjectPart {
     Last(u64),
 }
 
+impl ObjectPart {
+    /// The part of an object of `len` bytes, as far as it has it.
+    #[must_use]
+    pub fn of(&self, len: u64) -> Range<u64> {
+        match self {
+            Self::Whole(_) => 0..len,
+            Self::Range(range) => range.start.min(len)..range.end.min(len),
+            Self::Last(count) => len.saturating_sub(*count)..len,
+        }
+    }
+}
+
 /// Bytes of an object that are to be fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ObjectRequest {
@@ -126,21 +138,65 @@ impl ObjectCache {
     }
 }
 
+/// The objects of tiles, and how few requests fetch them.
+#[derive(Debug)]
+pub struct TileRequests {
+    /// Of each tile, one, or one for each sample; `None` for objects that there are not.
+    tiles: Vec<Vec<Option<ObjectRequest>>>,
+    merged: Vec<MergedRequest>,
+}
+
+impl TileRequests {
+    pub(super) fn new(tiles: Vec<Vec<Option<ObjectRequest>>>) -> Self {
+        let requests: Vec<ObjectRequest> = tiles.iter().flatten().flatten().cloned().collect();
+        Self { tiles, merged: merge_requests(&requests) }
+    }
+
+    /// What to fetch.
+    #[must_use]
+    pub fn requests(&self) -> Vec<ObjectRequest> {
+        self.merged.iter().map(|merged| merged.request.clone()).collect()
+    }
+
+    /// The parts of each tile for [`super::decode_tile`] from what [`Self::requests`] brought; parts
+    /// that there are not have no bytes.
+    ///
+    /// # Errors
+    /// Those of [`ObjectRequest::check`].
+    pub fn parts(&self, fetched: &[Option<Vec<u8>>]) -> Result<Vec<Vec<Vec<u8>>>> {
+        let requests: Vec<&ObjectRequest> = self.tiles.iter().flatten().flatten().collect();
+        let mut bytes = vec![Vec::new(); requests.len()];
+        for (merged, fetched) in self.merged.iter().zip(fetched) {
+            let Some(fetched) = fetched else { continue };
+            for &member in &merged.members {
+                bytes[member] = merged.slice(fetched, requests[member])?.to_vec();
+            }
+        }
+        let mut bytes = bytes.into_iter();
+        let mut tiles = Vec::with_capacity(self.tiles.len());
+        for requests in &self.tiles {
+            let mut parts = Vec::with_capacity(requests.len());
+            for request in requests {
+                let part = request.as_ref().and_then(|_| bytes.next());
+                parts.push(part.unwrap_or_default());
+            }
+            tiles.push(parts);
+        }
+        Ok(tiles)
+    }
+}
+
 /// One request that covers several.
 #[derive(Debug, PartialEq, Eq)]
-pub struct MergedRequest {
-    /// What to fetch.
-    pub request: ObjectRequest,
+struct MergedRequest {
+    request: ObjectRequest,
     /// Indices of the requests that it covers.
-    pub members: Vec<usize>,
+    members: Vec<usize>,
 }
 
 impl MergedRequest {
     /// Part of the fetched bytes that is `member`.
-    ///
-    /// # Errors
-    /// Those of [`ObjectRequest::check`].
-    pub fn slice<'a>(&self, fetched: &'a [u8], member: &ObjectRequest) -> Result<&'a [u8]> {
+    fn slice<'a>(&self, fetched: &'a [u8], member: &ObjectRequest) -> Result<&'a [u8]> {
         self.request.check(fetched)?;
         let (ObjectPart::Range(all), ObjectPart::Range(own)) = (&self.request.part, &member.part)
         else {
@@ -154,8 +210,7 @@ impl MergedRequest {
 }
 
 /// Merges ranges of an object that lie close together, as those of a byte space are.
-#[must_use]
-pub fn merge_requests(requests: &[ObjectRequest]) -> Vec<MergedRequest> {
+fn merge_requests(requests: &[ObjectRequest]) -> Vec<MergedRequest> {
     let mut merged = Vec::new();
     // Key → indices and ranges of its requests. Keys in the order in which they come first.
     let mut keys = Vec::new();

@@ -107,7 +107,7 @@ impl Group {
         let found = known.read(&names.map(|name| metadata_request(folder, name)))?;
         let is_array = |folder: &str| {
             Error::unsupported(format!(
-                "{folder} is an array of a Zarr; open the folder of the OME-Zarr that holds it"
+                "{folder} is an array of a Zarr; open the folder that holds it"
             ))
         };
         if let Some(bytes) = found[0] {
@@ -399,4 +399,328 @@ fn levels(arrays: Vec<ZarrArray>, axes: &PictureAxes) -> Result<(Vec<SlideLevel>
         }
     }
     Ok((levels, set_aside))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::Write as _;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::raster::RgbImage;
+    use crate::slide::{BACKGROUND, ObjectError, ObjectSource as _, SlideReader};
+
+    type Objects = BTreeMap<String, Vec<u8>>;
+
+    /// Width and height of the finest level; its chunks have 16 rows and 24 columns.
+    const SIZE: (usize, usize) = (50, 40);
+    const CHUNK: (usize, usize) = (24, 16);
+
+    fn value(x: usize, y: usize, c: usize) -> u8 {
+        (x * 3 + y * 5 + c * 70) as u8
+    }
+
+    /// The picture of a level that has every `step`-th pixel.
+    fn expected(step: usize) -> RgbImage {
+        let mut image = RgbImage::filled(SIZE.0 / step, SIZE.1 / step, [0; 3]);
+        for y in 0..image.height() {
+            for (x, pixel) in image.row_mut(y).iter_mut().enumerate() {
+                *pixel = [0, 1, 2].map(|c| value(x * step, y * step, c));
+            }
+        }
+        image
+    }
+
+    fn put(objects: &mut Objects, key: &str, value: &Value) {
+        objects.insert(key.to_owned(), value.to_string().into_bytes());
+    }
+
+    /// The chunk of all three colours at a position of a level.
+    fn chunk(step: usize, column: usize, row: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for c in 0..3 {
+            for y in row * CHUNK.1..(row + 1) * CHUNK.1 {
+                for x in column * CHUNK.0..(column + 1) * CHUNK.0 {
+                    bytes.push(value(x * step, y * step, c));
+                }
+            }
+        }
+        bytes
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("memory")
+    }
+
+    fn multiscales() -> Value {
+        let level = |path: &str, side: f64| {
+            let scale = json!({ "type": "scale", "scale": [1.0, side, side] });
+            json!({ "path": path, "coordinateTransformations": [scale] })
+        };
+        let space = |name: &str| json!({ "name": name, "type": "space", "unit": "micrometer" });
+        json!([{
+            "axes": [{ "name": "c", "type": "channel" }, space("y"), space("x")],
+            "datasets": [level("0", 0.25), level("a/1", 0.5)],
+        }])
+    }
+
+    fn omero(colours: [&str; 3]) -> Value {
+        json!({ "channels": colours.map(|colour| json!({ "color": colour })) })
+    }
+
+    /// OME-Zarr 0.4: gzip, one chunk for all colours.
+    fn version_4() -> Objects {
+        let mut objects = Objects::new();
+        let attributes = json!({ "multiscales": multiscales(), "omero": omero(COLOUR_CODES) });
+        put(&mut objects, ".zgroup", &json!({ "zarr_format": 2 }));
+        put(&mut objects, ".zattrs", &attributes);
+        for (path, step) in [("0", 1), ("a/1", 2)] {
+            let (width, height) = (SIZE.0 / step, SIZE.1 / step);
+            put(
+                &mut objects,
+                &format!("{path}/.zarray"),
+                &json!({
+                    "zarr_format": 2, "shape": [3, height, width], "chunks": [3, CHUNK.1, CHUNK.0],
+                    "dtype": "|u1", "order": "C", "fill_value": 255, "filters": null,
+                    "compressor": { "id": "gzip", "level": 1 }, "dimension_separator": "/",
+                }),
+            );
+            for row in 0..height.div_ceil(CHUNK.1) {
+                for column in 0..width.div_ceil(CHUNK.0) {
+                    let key = format!("{path}/0/{row}/{column}");
+                    objects.insert(key, gzip(&chunk(step, column, row)));
+                }
+            }
+        }
+        objects
+    }
+
+    /// OME-Zarr 0.5: shards of 2 × 2 chunks without compression, but with checksums.
+    fn version_5() -> Objects {
+        let mut objects = Objects::new();
+        let attributes = json!({ "ome": { "multiscales": multiscales(), "version": "0.5" } });
+        let group = json!({ "zarr_format": 3, "node_type": "group", "attributes": attributes });
+        put(&mut objects, "zarr.json", &group);
+        for (path, step) in [("0", 1), ("a/1", 2)] {
+            let (width, height) = (SIZE.0 / step, SIZE.1 / step);
+            let shard = [3, 2 * CHUNK.1, 2 * CHUNK.0];
+            let codecs = json!([{ "name": "bytes" }, { "name": "crc32c" }]);
+            put(
+                &mut objects,
+                &format!("{path}/zarr.json"),
+                &json!({
+                    "zarr_format": 3, "node_type": "array", "shape": [3, height, width],
+                    "data_type": "uint8", "fill_value": 9,
+                    "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": shard } },
+                    "chunk_key_encoding": { "name": "default" },
+                    "codecs": [{ "name": "sharding_indexed", "configuration": {
+                        "chunk_shape": [3, CHUNK.1, CHUNK.0],
+                        "codecs": codecs, "index_codecs": codecs, "index_location": "end",
+                    } }],
+                }),
+            );
+            for row in 0..height.div_ceil(2 * CHUNK.1) {
+                for column in 0..width.div_ceil(2 * CHUNK.0) {
+                    objects
+                        .insert(format!("{path}/c/0/{row}/{column}"), shard_of(step, column, row));
+                }
+            }
+        }
+        objects
+    }
+
+    fn shard_of(step: usize, column: usize, row: usize) -> Vec<u8> {
+        let (mut shard, mut index) = (Vec::new(), Vec::new());
+        for (dx, dy) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+            let mut bytes = chunk(step, 2 * column + dx, 2 * row + dy);
+            bytes.extend(super::super::zarr::crc32c(&bytes).to_le_bytes());
+            index.extend((shard.len() as u64).to_le_bytes());
+            index.extend((bytes.len() as u64).to_le_bytes());
+            shard.extend(bytes);
+        }
+        index.extend(super::super::zarr::crc32c(&index).to_le_bytes());
+        shard.extend(index);
+        shard
+    }
+
+    fn open(objects: &Objects) -> Result<SlideReader> {
+        SlideReader::open_objects(Box::new(objects.clone()))
+    }
+
+    fn whole(objects: &Objects, level: usize) -> Result<RgbImage> {
+        let reader = open(objects)?;
+        let size = &reader.slide.levels[level];
+        reader.region(level, 0, 0, size.width, size.height)
+    }
+
+    /// The metadata of a key, changed.
+    fn changed(objects: &Objects, key: &str, change: impl Fn(&mut Value)) -> Objects {
+        let mut objects = objects.clone();
+        let mut value = serde_json::from_slice(&objects[key]).expect("JSON");
+        change(&mut value);
+        put(&mut objects, key, &value);
+        objects
+    }
+
+    #[test]
+    fn both_versions_open_with_levels_pixel_size_and_pixels() {
+        for objects in [version_4(), version_5()] {
+            let reader = open(&objects).expect("opens");
+            assert_eq!(reader.slide.format, SlideFormat::OmeZarr);
+            assert_eq!(reader.slide.pixel_size_um, Some(PixelSize::square(0.25)));
+            assert_eq!(reader.slide.levels.len(), 2);
+            for (level, step) in [(0, 1), (1, 2)] {
+                assert!(whole(&objects, level).expect("pixels") == expected(step), "level {level}");
+            }
+            // Only colours that are stated need no note.
+            assert_eq!(reader.slide.notes.is_empty(), objects.contains_key(".zattrs"));
+        }
+    }
+
+    #[test]
+    fn absent_chunks_have_the_fill_value_and_colours_any_order() {
+        let mut objects = version_4();
+        objects.remove("0/0/0/1");
+        let pixels = whole(&objects, 0).expect("pixels");
+        assert_eq!((pixels.get(0, 24), pixels.get(15, 47)), (BACKGROUND, BACKGROUND));
+        assert_eq!(pixels.get(16, 24), expected(1).get(16, 24));
+        let mut objects = version_5();
+        objects.remove("0/c/0/0/0");
+        assert_eq!(whole(&objects, 0).expect("pixels").get(3, 4), [9; 3]);
+        let turned = changed(&version_4(), ".zattrs", |a| {
+            a["omero"] = omero(["0000FF", "FF0000", "00FF00"]);
+        });
+        let [red, green, blue] = expected(1).get(7, 8);
+        assert_eq!(whole(&turned, 0).expect("pixels").get(7, 8), [green, blue, red]);
+    }
+
+    #[test]
+    fn one_object_at_a_time_opens_the_same_slide() {
+        let objects = version_5();
+        let mut known = ObjectCache::default();
+        let mut rounds = 0;
+        let slide = loop {
+            match Slide::open_objects(&known) {
+                Ok(slide) => break slide,
+                Err(ObjectError::Fail(error)) => panic!("{error}"),
+                Err(ObjectError::NeedObjects(mut requests)) => {
+                    requests.truncate(1);
+                    let mut found = objects.read(&requests).expect("memory");
+                    known.insert(requests.remove(0), found.remove(0)).expect("complete");
+                }
+            }
+            rounds += 1;
+            assert!(rounds < 100, "it does not end");
+        };
+        assert!(slide == open(&objects).expect("opens").slide);
+    }
+
+    #[test]
+    fn the_identity_differs_between_slides_and_not_by_what_was_looked_at() {
+        let objects = version_5();
+        let reader = open(&objects).expect("opens");
+        let before = reader.identity().expect("identity");
+        reader.region(0, 0, 0, 50, 40).expect("pixels");
+        assert_eq!(reader.identity().expect("identity"), before);
+        let mut other = objects.clone();
+        other.insert("a/1/c/0/0/0".into(), shard_of(3, 0, 0));
+        assert_ne!(open(&other).expect("opens").identity().expect("identity"), before);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused_by_name() {
+        let attributes = |change: &dyn Fn(&mut Value)| changed(&version_4(), ".zattrs", change);
+        let array = |change: &dyn Fn(&mut Value)| changed(&version_4(), "0/.zarray", change);
+        let version_3 = |change: &dyn Fn(&mut Value)| changed(&version_5(), "0/zarr.json", change);
+        let path =
+            |path: &str| attributes(&|a| a["multiscales"][0]["datasets"][0]["path"] = json!(path));
+        let shard = |change: &dyn Fn(&mut Value)| {
+            version_3(&|a| change(&mut a["codecs"][0]["configuration"]))
+        };
+        for (objects, word) in [
+            (Objects::new(), "no OME-Zarr"),
+            (attributes(&|a| a["image-label"] = json!({})), "label image"),
+            (attributes(&|a| *a = json!({ "labels": ["nuclei"] })), "label images"),
+            (attributes(&|a| *a = json!({ "plate": {} })), "plate"),
+            (attributes(&|a| *a = json!({})), "multiscales"),
+            (attributes(&|a| *a = json!([1])), "no JSON object"),
+            (
+                attributes(&|a| a["multiscales"][0]["axes"][2]["name"] = json!("q")),
+                "one x and one y",
+            ),
+            (attributes(&|a| a["multiscales"][0]["axes"] = json!(["y", "x"])), "2 axes"),
+            (attributes(&|a| a["omero"] = omero(["FF00FF", "FF0000", "00FF00"])), "3 channels"),
+            (attributes(&|a| a["omero"]["channels"][0]["label"] = json!("DAPI")), "DAPI"),
+            (path("../../x"), "cannot be in it"),
+            (path("/"), "cannot be in it"),
+            (path("9"), "9/.zarray of the OME-Zarr is missing"),
+            (array(&|a| a["dtype"] = json!("<u2")), "8 bits"),
+            (array(&|a| a["filters"] = json!([{ "id": "delta" }])), "filters"),
+            (array(&|a| a["compressor"] = json!({ "id": "bz2" })), "bz2"),
+            (array(&|a| a["shape"] = json!([2, 40, 50])), "2 channels"),
+            (array(&|a| a["shape"] = json!([3, 40, 1u64 << 40])), "lengths"),
+            (array(&|a| a["shape"] = json!([3, 40, 1u64 << 30])), "out of range"),
+            (array(&|a| a["chunks"] = json!([3, 0, 24])), "no length"),
+            (array(&|a| a["chunks"] = json!([3, 16])), "other axes"),
+            (array(&|a| a["chunks"] = json!([3, 1 << 20, 1 << 20])), "too large"),
+            (array(&|a| a["chunks"] = json!([1 << 30, 16, 24])), "too large"),
+            (array(&|a| a["fill_value"] = json!(-1)), "fill value"),
+            (array(&|a| a["zarr_format"] = json!(4)), "2 and 3"),
+            (version_3(&|a| a["data_type"] = json!("float32")), "float32"),
+            (version_3(&|a| a["codecs"] = json!([])), "no bytes"),
+            (version_3(&|a| a["codecs"][0]["name"] = json!("zfp")), "zfp"),
+            (shard(&|c| c["chunk_shape"] = json!([3, 16, 25])), "whole chunks"),
+            (shard(&|c| c["chunk_shape"] = json!([0, 16, 24])), "whole chunks"),
+            (shard(&|c| c["index_codecs"] = json!([{ "name": "gzip" }])), "indices"),
+        ] {
+            let error = open(&objects).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    }
+
+    #[test]
+    fn nested_metadata_do_not_exhaust_the_stack() {
+        let mut objects = version_4();
+        objects.insert(".zattrs".into(), [b"[".repeat(1 << 20), b"]".repeat(1 << 20)].concat());
+        assert!(open(&objects).is_err());
+    }
+
+    #[test]
+    fn objects_cut_short_or_damaged_are_errors() {
+        for (objects, key) in [(version_4(), "0/0/0/0"), (version_5(), "0/c/0/0/0")] {
+            let len = objects[key].len();
+            for cut in [0, 1, len / 2, len - 1] {
+                let mut cut_short = objects.clone();
+                cut_short.get_mut(key).expect("chunk").truncate(cut);
+                assert!(whole(&cut_short, 0).is_err(), "{key} cut to {cut}");
+            }
+            for at in [len / 3, len - 5] {
+                let mut damaged = objects.clone();
+                damaged.get_mut(key).expect("chunk")[at] ^= 0x10;
+                assert!(whole(&damaged, 0).is_err(), "{key} damaged at {at}");
+            }
+        }
+        // Ten million zeros in ten kilobytes: no more is decoded than a chunk has.
+        let mut bomb = version_4();
+        bomb.insert("0/0/0/0".into(), gzip(&vec![0; 10_000_000]));
+        assert!(whole(&bomb, 0).is_err());
+    }
+
+    #[test]
+    fn images_of_bioformats2raw_are_found() {
+        let mut objects = Objects::new();
+        for (key, bytes) in version_4() {
+            objects.insert(format!("0/{key}"), bytes);
+        }
+        put(&mut objects, ".zattrs", &json!({ "bioformats2raw.layout": 3 }));
+        assert!(open(&objects).expect("opens").slide.notes.is_empty());
+        put(&mut objects, "OME/.zattrs", &json!({ "series": ["0", "1", "2"] }));
+        let slide = open(&objects).expect("opens").slide;
+        assert_eq!((slide.associated_images, slide.notes.len()), (2, 1));
+        put(&mut objects, "OME/.zattrs", &json!({ "series": ["5"] }));
+        assert!(open(&objects).is_err());
+    }
 }

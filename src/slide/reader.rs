@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::decode::decode_tile;
 use super::object_source::{ObjectSource, is_zarr, object_source};
-use super::objects::{ObjectCache, ObjectError, ObjectRequest, ObjectResult, merge_requests};
+use super::objects::{ObjectCache, ObjectError, ObjectResult};
 use super::range_cache::{RangeCache, ReadError, ReadResult, merge_ranges};
 use super::slide_file::Slide;
 use super::source::{ByteSource, source};
@@ -236,7 +236,8 @@ impl TileBytes {
                     slide.tile_objects(known, indices)
                 })?;
                 drop(known);
-                tiles_of_objects(source.as_ref(), &requests)
+                let tiles = requests.parts(&source.read(&requests.requests())?)?;
+                Ok(tiles.into_iter().map(Some).collect())
             }
         }
     }
@@ -262,35 +263,6 @@ fn tiles_of_file(
     for ranges in tiles {
         let parts: Vec<Vec<u8>> = compressed.by_ref().take(ranges.len()).collect();
         found.push((!parts.is_empty()).then_some(parts));
-    }
-    Ok(found)
-}
-
-/// Fetches tiles by their objects.
-fn tiles_of_objects(
-    source: &dyn ObjectSource,
-    tiles: &[Vec<Option<ObjectRequest>>],
-) -> Result<Vec<CompressedTile>> {
-    let requests: Vec<ObjectRequest> = tiles.iter().flatten().flatten().cloned().collect();
-    let mut compressed: Vec<Vec<u8>> = vec![Vec::new(); requests.len()];
-    let merged = merge_requests(&requests);
-    let fetched: Vec<ObjectRequest> = merged.iter().map(|m| m.request.clone()).collect();
-    for (merged, bytes) in merged.iter().zip(source.read(&fetched)?) {
-        // What there is not stays without bytes.
-        let Some(bytes) = bytes else { continue };
-        for &member in &merged.members {
-            compressed[member] = merged.slice(&bytes, &requests[member])?.to_vec();
-        }
-    }
-    let mut compressed = compressed.into_iter();
-    let mut found = Vec::with_capacity(tiles.len());
-    for requests in tiles {
-        let mut parts = Vec::with_capacity(requests.len());
-        for request in requests {
-            let bytes = request.as_ref().and_then(|_| compressed.next());
-            parts.push(bytes.unwrap_or_default());
-        }
-        found.push(Some(parts));
     }
     Ok(found)
 }

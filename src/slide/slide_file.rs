@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::dicom;
 use super::level::SlideLevel;
-use super::objects::{ObjectCache, ObjectError, ObjectRequest, ObjectResult};
+use super::objects::{ObjectCache, ObjectError, ObjectResult, TileRequests};
 use super::ome_zarr;
 use super::pictures::TiffPictures;
 use super::pixel_size::PixelSize;
@@ -113,7 +113,7 @@ impl Slide {
         &self,
         known: &ObjectCache,
         indices: &[TileIndex],
-    ) -> ObjectResult<Vec<Vec<Option<ObjectRequest>>>> {
+    ) -> ObjectResult<TileRequests> {
         let mut found = Vec::with_capacity(indices.len());
         let mut missing = Vec::new();
         for TileIndex { level, column, row } in indices {
@@ -124,7 +124,7 @@ impl Slide {
             }
         }
         if missing.is_empty() {
-            return Ok(found);
+            return Ok(TileRequests::new(found));
         }
         // Tiles share the indices of shards.
         let mut seen = HashSet::new();

@@ -279,8 +279,10 @@ impl ZarrArray {
         let mut unpacked: Option<Vec<u8>> = None;
         for (i, codec) in self.codecs.iter().enumerate().rev() {
             let bytes = unpacked.as_deref().unwrap_or(packed);
-            // The codec that was applied first gives the values, others what a codec gave.
-            let max_bytes = if i == 0 { chunk_bytes } else { self.max_packed_bytes() as usize };
+            // The codec that was applied first gives the values, others what a codec gave. One byte
+            // more shows that there is more, and lets decoders reach the checksum at the end.
+            let most = if i == 0 { chunk_bytes } else { self.max_packed_bytes() as usize };
+            let max_bytes = most + 1;
             unpacked = Some(match codec {
                 ChunkCodec::Checksum => without_checksum(bytes)?.to_vec(),
                 ChunkCodec::Compressed(compression) => decompress(*compression, bytes, max_bytes)?,
@@ -291,8 +293,7 @@ impl ZarrArray {
             return Ok(values);
         }
         Err(Error::malformed(format!(
-            "A chunk of the Zarr has {} values instead of {chunk_bytes}; it may be cut short",
-            values.len()
+            "A chunk of the Zarr does not hold its {chunk_bytes} values; it is damaged or cut short"
         )))
     }
 }
@@ -499,7 +500,7 @@ fn without_checksum(bytes: &[u8]) -> Result<&[u8]> {
 }
 
 /// CRC-32C (RFC 3720, appendix B.4).
-fn crc32c(bytes: &[u8]) -> u32 {
+pub(super) fn crc32c(bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = crc32c_table();
     let mut crc = u32::MAX;
     for byte in bytes {
@@ -524,4 +525,53 @@ const fn crc32c_table() -> [u32; 256] {
         i += 1;
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_that_of_its_standard() {
+        assert_eq!(crc32c(b"123456789"), 0xE306_9283);
+        assert_eq!(crc32c(&[0; 32]), 0x8A91_36AA);
+    }
+
+    #[test]
+    fn chunks_have_the_keys_of_their_version() {
+        let key = |encoding: Value| {
+            ChunkKeys::of_version_3(&encoding).map(|keys| keys.key("0/", &[0, 12, 3])).ok()
+        };
+        let encoding = |name: &str, separator: &str| json!({ "name": name, "configuration": { "separator": separator } });
+        assert_eq!(key(json!({ "name": "default" })).as_deref(), Some("0/c/0/12/3"));
+        assert_eq!(key(json!("v2")).as_deref(), Some("0/0.12.3"));
+        assert_eq!(key(encoding("default", ".")).as_deref(), Some("0/c.0.12.3"));
+        assert_eq!(key(encoding("v2", "/")).as_deref(), Some("0/0/12/3"));
+        assert!(key(encoding("v2", "-")).is_none() && key(json!({})).is_none());
+    }
+
+    #[test]
+    fn transposed_axes_give_the_strides_of_what_is_stored() {
+        let strides = |codecs: Value| {
+            let metadata = json!({
+                "zarr_format": 3, "node_type": "array", "shape": [3, 40, 50], "data_type": "uint8",
+                "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": [3, 20, 10] } },
+                "chunk_key_encoding": { "name": "default" }, "fill_value": 0, "codecs": codecs,
+            });
+            ZarrArray::new("", &metadata).map(|array| array.strides).ok()
+        };
+        let transpose =
+            |order: Value| json!({ "name": "transpose", "configuration": { "order": order } });
+        assert_eq!(strides(json!(["bytes"])), Some(vec![200, 10, 1]));
+        // Stored are rows, columns, channels.
+        assert_eq!(strides(json!([transpose(json!([1, 2, 0])), "bytes"])), Some(vec![1, 30, 3]));
+        assert_eq!(strides(json!([transpose(json!("F")), "bytes"])), Some(vec![1, 3, 60]));
+        let twice = json!([transpose(json!([1, 2, 0])), transpose(json!([2, 0, 1])), "bytes"]);
+        assert_eq!(strides(twice), Some(vec![200, 10, 1]));
+        for order in [json!([0, 1]), json!([0, 1, 1]), json!([0, 1, 3]), json!(null)] {
+            assert_eq!(strides(json!([transpose(order), "bytes"])), None);
+        }
+    }
 }

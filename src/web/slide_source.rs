@@ -15,7 +15,7 @@ use crate::raster::RgbImage;
 use crate::slide::{
     ObjectCache, ObjectError, ObjectPart, ObjectRequest, ObjectResult, PlacedTile, RangeCache,
     ReadError, ReadResult, Rect, Slide, SlideLevel, TileCache, TileIndex, decode_tile,
-    merge_ranges, merge_requests,
+    merge_ranges,
 };
 use crate::viewer::SlideTiles;
 use crate::whole_slide::Tissue;
@@ -189,24 +189,10 @@ async fn tiles_of_objects(
     indices: &[TileIndex],
     read: &Function,
 ) -> Result<Vec<CompressedTile>> {
-    let located = objects_async(known, read, |known| slide.tile_objects(known, indices)).await?;
-    let requests: Vec<ObjectRequest> = located.iter().flatten().flatten().cloned().collect();
-    let mut compressed = vec![Vec::new(); requests.len()];
-    let merged = merge_requests(&requests);
-    let wanted: Vec<ObjectRequest> = merged.iter().map(|merged| merged.request.clone()).collect();
-    for (merged, bytes) in merged.iter().zip(fetch_objects(read, &wanted).await?) {
-        let Some(bytes) = bytes else { continue };
-        for &member in &merged.members {
-            compressed[member] = merged.slice(&bytes, &requests[member])?.to_vec();
-        }
-    }
-    let mut compressed = compressed.into_iter();
+    let requests = objects_async(known, read, |known| slide.tile_objects(known, indices)).await?;
     let mut tiles = Vec::with_capacity(indices.len());
-    for (index, requests) in indices.iter().zip(located) {
-        let mut parts = Vec::with_capacity(requests.len());
-        for request in requests {
-            parts.push(request.and_then(|_| compressed.next()).unwrap_or_default());
-        }
+    let fetched = fetch_objects(read, &requests.requests()).await?;
+    for (index, parts) in indices.iter().zip(requests.parts(&fetched)?) {
         tiles.push(CompressedTile { index: *index, parts });
     }
     Ok(tiles)

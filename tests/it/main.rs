@@ -3,6 +3,7 @@
 #![allow(clippy::panic, reason = "a test says by panicking what is wrong")]
 
 mod bad_input;
+mod bif;
 mod cli;
 mod compare;
 mod datasets;
@@ -18,6 +19,9 @@ mod kumar;
 mod labels;
 mod layering;
 mod link;
+mod many_slides;
+mod ndpi;
+mod ome_zarr;
 mod onnx;
 mod outlines;
 mod pictures;

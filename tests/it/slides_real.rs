@@ -1,6 +1,6 @@
 //! Real slides: pixels against those of `OpenSlide`, and segmentation from the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prunella::raster::{Plane, RgbImage};
@@ -27,6 +27,18 @@ piece = s.read_region((round(x * step), round(y * step)), level, (w, h))
 open(out, 'wb').write(piece.convert('RGB').tobytes())
 ";
 
+/// As [`REGION`], of the level of a width: `OpenSlide` computes levels that the file has not.
+const PIECE: &str = "
+import sys, openslide
+file, width, x, y, w, h, out = sys.argv[1:]
+s = openslide.OpenSlide(file)
+width, x, y, w, h = (int(v) for v in (width, x, y, w, h))
+level = [size[0] for size in s.level_dimensions].index(width)
+step = round(s.level_downsamples[level])
+piece = s.read_region((x * step, y * step), level, (w, h))
+open(out, 'wb').write(piece.convert('RGB').tobytes())
+";
+
 pub(super) fn slides(test: &str) -> Option<PathBuf> {
     data_folder("PRUNELLA_DATA", "../shared/data", test).map(|d| d.join("slides"))
 }
@@ -49,11 +61,27 @@ pub(super) fn openslide_region(
     level: usize,
     [x, y, w, h]: [usize; 4],
 ) -> RgbImage {
+    python_region(python, REGION, file, [level, x, y, w, h])
+}
+
+/// The same by the width of the level.
+pub(super) fn openslide_piece(
+    python: &str,
+    file: &Path,
+    width: usize,
+    rect: [usize; 4],
+) -> RgbImage {
+    let [x, y, w, h] = rect;
+    python_region(python, PIECE, text(file), [width, x, y, w, h])
+}
+
+fn python_region(python: &str, script: &str, file: &str, numbers: [usize; 5]) -> RgbImage {
     let dir = tempfile::tempdir().expect("folder");
     let out = dir.path().join("pixels");
-    let numbers = [level, x, y, w, h].map(|n| n.to_string());
+    let [_, _, _, w, h] = numbers;
+    let numbers = numbers.map(|n| n.to_string());
     let output = Command::new(python)
-        .args(["-c", REGION, file])
+        .args(["-c", script, file])
         .args(numbers)
         .arg(&out)
         .output()
@@ -80,6 +108,24 @@ pub(super) fn difference(a: &RgbImage, b: &RgbImage) -> Difference {
     Difference { outliers: outliers as f64 / (a.data().len() * 3) as f64, max }
 }
 
+/// Compares a piece of a level (x, y, width, height in its pixels); a shift of it must show.
+pub fn assert_alike(
+    reader: &SlideReader,
+    level: usize,
+    [x, y, w, h]: [usize; 4],
+    expected: &RgbImage,
+) {
+    let region =
+        |x: usize| reader.region(level, x.cast_signed(), y.cast_signed(), w, h).expect("region");
+    let Difference { outliers, max } = difference(&region(x), expected);
+    assert!(
+        outliers <= MAX_OUTLIERS && max <= MAX_DIFFERENCE,
+        "level {level} at {x}, {y}: {outliers} of values, at most {max}"
+    );
+    let outliers = difference(&region(x + 3), expected).outliers;
+    assert!(outliers > MAX_OUTLIERS, "level {level}: a shift of three pixels must show");
+}
+
 #[test]
 fn pixels_are_openslides() {
     const TEST: &str = "pixels_are_openslides";
@@ -95,18 +141,8 @@ fn pixels_are_openslides() {
     ] {
         let file = folder.join(name);
         let expected = openslide_region(&python, text(&file), level, rect);
-        let [x, y, w, h] = rect;
         let reader = SlideReader::open(source(text(&file)).expect("file")).expect("slide");
-        let actual = reader.region(level, x.cast_signed(), y.cast_signed(), w, h).expect("region");
-        let Difference { outliers, max } = difference(&actual, &expected);
-        assert!(
-            outliers <= MAX_OUTLIERS && max <= MAX_DIFFERENCE,
-            "{name}, level {level}: {outliers} of values, at most {max}"
-        );
-        let shifted =
-            reader.region(level, x.cast_signed() + 3, y.cast_signed(), w, h).expect("region");
-        let outliers = difference(&shifted, &expected).outliers;
-        assert!(outliers > MAX_OUTLIERS, "{name}: a shift of three pixels must show");
+        assert_alike(&reader, level, rect, &expected);
     }
 }
 
