@@ -227,7 +227,7 @@ export class Persistence {
       if (blob) return await fingerprintOfFile(blob);
       if (!address && !files) return SAMPLE_FINGERPRINT;
       const signal = AbortSignal.timeout(FINGERPRINT_MS);
-      if (files || (address && isZarrAddress(address))) {
+      if (!address || isZarrAddress(address)) {
         const identity = await identityOf({ files, address }, signal);
         return await fingerprintOfFile(new Blob([/** @type {BlobPart} */ (identity)]));
       }

@@ -180,7 +180,7 @@ export class SlideSession {
    * @returns {Promise<SlideEstimate>}
    */
   async estimate(model, mpp, bounds) {
-    const estimate = (/** @type {ReadRange} */ read) =>
+    const estimate = (/** @type {ReadRange | ReadObject} */ read) =>
       this.session.slideEstimate(model, mpp, ...bounds, read);
     return JSON.parse(await this.#withReader("estimate", estimate));
   }

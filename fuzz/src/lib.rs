@@ -4,14 +4,16 @@
 //! minutes instead of half an hour.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prunella::dataset;
+use prunella::error::Result;
 use prunella::model::{FileLimits, Model, Precision};
 use prunella::outlines::{draw_outlines, read_outlines, write_geojson, write_imagescope};
 use prunella::picture::{foreign_format, read_labels, read_picture};
 use prunella::raster::{DecodeLimits, Plane, encode_label_file, encode_rgb_png};
-use prunella::slide::{ObjectRequest, ObjectSource, SlideReader};
+use prunella::slide::{ByteSource, ObjectRequest, ObjectSource, SlideReader};
 use prunella::{export, outlines};
 
 /// Most levels that are read.
@@ -36,7 +38,50 @@ pub fn picture(data: &[u8]) {
 /// Decodes a TIFF as an image; opens it as a slide and reads a region of its levels.
 pub fn slide(data: &[u8]) {
     drop(read_picture(data, DecodeLimits { max_pixels: MAX_PICTURE_PX }));
-    let Ok(reader) = SlideReader::open(Box::new(data.to_vec())) else { return };
+    open_levels(Box::new(data.to_vec()));
+}
+
+/// Opens DICOM files as one slide and reads a region of its levels: one file, or several where
+/// further preambles of zeros and "DICM" follow.
+pub fn dicom(data: &[u8]) {
+    const PREFIX: &[u8] = b"DICM";
+    const PREAMBLE: usize = 128;
+    let mut lengths = Vec::new();
+    let mut start = 0;
+    for at in PREAMBLE..data.len().saturating_sub(PREFIX.len()) {
+        let begin = at - PREAMBLE;
+        let is_file = data[at..].starts_with(PREFIX) && data[begin..at].iter().all(|b| *b == 0);
+        if is_file && begin > start {
+            lengths.push((begin - start) as u64);
+            start = begin;
+        }
+    }
+    lengths.push((data.len() - start) as u64);
+    open_levels(Box::new(Files { bytes: data.to_vec(), lengths }));
+}
+
+/// Files one behind the other.
+struct Files {
+    bytes: Vec<u8>,
+    lengths: Vec<u64>,
+}
+
+impl ByteSource for Files {
+    fn len(&self) -> u64 {
+        self.bytes.as_slice().len() as u64
+    }
+
+    fn file_lengths(&self) -> Vec<u64> {
+        self.lengths.clone()
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
+        self.bytes.read(range)
+    }
+}
+
+fn open_levels(source: Box<dyn ByteSource>) {
+    let Ok(reader) = SlideReader::open(source) else { return };
     read_levels(&reader);
 }
 

@@ -23,6 +23,11 @@ mod segment;
 #[cfg(feature = "net")]
 mod serve;
 mod slide;
+mod slide_inputs;
+mod slide_plan;
+mod slide_run;
+mod slide_segment;
+mod slide_table;
 mod study;
 mod tiles;
 mod train;

@@ -16,7 +16,7 @@ use super::output::Output;
 use super::output_files::{
     check_distinct, check_results, check_same_image, image_source, result_name, slide_result_name,
 };
-use super::slide::{SlideResult, SlideSegmentArguments, segment_slide};
+use super::slide_segment::{SlideResult, SlideSegmentArguments, segment_slide};
 use crate::engine::{Block, Device};
 use crate::error::{Error, ErrorContext as _, Result, counted};
 use crate::instances::{
@@ -437,7 +437,8 @@ fn segment_one(
     }
     // The nearest pixel of another size would lie up to half a pixel beside the outlines.
     let labels = if sampling.is_same() { labels } else { draw_nuclei(&placed, size.0, size.1) };
-    let objects = write_objects(&arguments.out, name, placed.into_iter(), &labels, &provenance)?;
+    let objects =
+        write_objects(&arguments.out, name, placed.iter().cloned(), &labels, &provenance)?;
     let instances_milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
     let map = run.map.nucleus().nearest(size.0, size.1);
     let [probability, mask, overlay] = write_pictures(&arguments.out, name, &image, &map, &labels)?;
@@ -489,7 +490,7 @@ struct Objects {
 fn write_objects(
     folder: &Path,
     name: &str,
-    all: impl Iterator<Item = Nucleus>,
+    all: impl Iterator<Item = Nucleus> + Clone,
     labels: &LabelMap,
     provenance: &Provenance,
 ) -> Result<Objects> {

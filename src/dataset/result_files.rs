@@ -14,6 +14,8 @@ const RESULT_ENDINGS: [&str; 4] = [".labels", ".mask", ".overlay", ".probability
 const HEAD_BYTES: u64 = 100_000;
 /// First columns of the tables that `segment` writes.
 const TABLE_HEADER: &str = "label,id,centroid_x_px,";
+/// First columns of its tables of regions.
+const REGIONS_HEADER: &str = "slide,kind,region,";
 
 /// Whether a picture or GeoJSON is a result of this program: by the mark or the model inside or,
 /// for pictures of versions without a mark and outlines without a nucleus, by its name beside the
@@ -33,7 +35,8 @@ pub fn is_result_file(path: &Path) -> bool {
 #[must_use]
 pub fn is_result_text(text: &str, extension: &str) -> bool {
     if extension == "csv" {
-        return text.starts_with(TABLE_HEADER) || text.lines().count() < 2;
+        let is_own = [TABLE_HEADER, REGIONS_HEADER].iter().any(|header| text.starts_with(header));
+        return is_own || text.lines().count() < 2;
     }
     has_model(text) || !text.contains("\"Feature\"")
 }

@@ -1,7 +1,7 @@
 //! Measures outlines that were drawn, not found, on the pixels inside them.
 
 use super::SmoothedMap;
-use super::measure::{HematoxylinTable, Nucleus, PixelSums};
+use super::measure::{Nucleus, PixelSums, StainTables};
 use crate::raster::{Point, Polygon, RgbImage, doubled_area, fill_rings};
 
 /// What is known of each pixel under an outline.
@@ -26,7 +26,7 @@ pub fn measure_outline(
 ) -> Nucleus {
     let OutlinePixels { image, smoothed } = pixels;
     let smoothed = smoothed.filter(|map| map.same_size(image));
-    let table = HematoxylinTable::new();
+    let table = StainTables::new();
     let mut sums = PixelSums::default();
     for polygon in &polygons {
         fill_rings(polygon, image.width(), image.height(), |row, first, end| {

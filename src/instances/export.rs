@@ -7,7 +7,9 @@ use geojson::{Feature, FeatureWriter, JsonObject, JsonValue};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::measure::{LengthUnit, Measurements, Nucleus};
+use super::measure::{LengthUnit, Measurements, Nucleus, rounded};
+use super::neighbours::Neighbours;
+use super::shape::OutlineShape;
 use crate::error::{Error, Result};
 use crate::model::NucleusType;
 use crate::outlines::{Outline, geometry, outline_id, region_feature};
@@ -96,10 +98,11 @@ impl From<Nucleus> for WrittenNucleus {
     }
 }
 
-/// Writes nuclei in one pass as a `FeatureCollection` of detections, as QuPath (0.4 and later)
+/// Writes nuclei as a `FeatureCollection` of detections, as QuPath (0.4 and later)
 /// reads it, and as a table with one row per nucleus. The row has the id of the feature. Where the
 /// model tells types apart, the type is the classification of the feature and the last column of
-/// the table. Returns the numbers of nuclei.
+/// the table. The nuclei are gone through twice: first for their centroids, by which neighbours are
+/// found. Returns the numbers of nuclei.
 ///
 /// ```
 /// use prunella::instances::{Provenance, label_nuclei, measure_nuclei, write_nuclei};
@@ -128,7 +131,7 @@ impl From<Nucleus> for WrittenNucleus {
 /// # Errors
 /// [`Error::Io`] when a target cannot be written.
 pub fn write_nuclei(
-    nuclei: impl Iterator<Item: Into<WrittenNucleus>>,
+    nuclei: impl Iterator<Item: Into<WrittenNucleus>> + Clone,
     provenance: &Provenance,
     geojson: &mut dyn Write,
     csv: &mut dyn Write,
@@ -142,16 +145,20 @@ pub fn write_nuclei(
 /// # Errors
 /// As [`write_nuclei`].
 pub fn write_nuclei_and_regions(
-    nuclei: impl Iterator<Item: Into<WrittenNucleus>>,
+    nuclei: impl Iterator<Item: Into<WrittenNucleus>> + Clone,
     regions: &[Outline],
     provenance: &Provenance,
     geojson: &mut dyn Write,
     csv: &mut dyn Write,
 ) -> Result<WrittenCounts> {
-    let names = Measurements::names(LengthUnit::for_pixel_size(provenance.mpp_um)).join(",");
+    let unit = LengthUnit::for_pixel_size(provenance.mpp_um);
+    let names = column_names(unit);
+    let centroids = nuclei.clone().map(|written| written.into().nucleus.centroid);
+    let neighbours = Neighbours::new(centroids.collect(), provenance.mpp_um);
+    let columns = names.join(",");
     writeln!(
         csv,
-        "label,id,centroid_x_px,centroid_y_px,area_px,{names},status{}",
+        "label,id,centroid_x_px,centroid_y_px,area_px,{columns},status{}",
         if provenance.types.is_empty() { "" } else { ",class" }
     )
     .map_err(csv_error)?;
@@ -173,7 +180,8 @@ pub fn write_nuclei_and_regions(
         let x = two_decimals(nucleus.centroid.0);
         let y = two_decimals(nucleus.centroid.1);
         write!(csv, "{},{id},{x},{y},{}", nucleus.label, nucleus.area_px).map_err(csv_error)?;
-        for value in nucleus.measurements.map_or([f64::NAN; 6], |measured| measured.values()) {
+        let values = column_values(&nucleus, &neighbours, counts.nuclei, provenance.mpp_um);
+        for value in values {
             // What is not known is left empty.
             let text = if value.is_nan() { String::new() } else { value.to_string() };
             write!(csv, ",{text}").map_err(csv_error)?;
@@ -184,7 +192,13 @@ pub fn write_nuclei_and_regions(
             write!(csv, ",{name}").map_err(csv_error)?;
         }
         writeln!(csv).map_err(csv_error)?;
-        let feature = nucleus_feature(&nucleus, status, id, provenance);
+        let mut measurements = JsonObject::new();
+        for (name, value) in names.iter().zip(values) {
+            if !value.is_nan() {
+                measurements.insert((*name).to_owned(), json!(value));
+            }
+        }
+        let feature = nucleus_feature(&nucleus, status, id, measurements, provenance);
         features.write_feature(&feature).map_err(geojson_error)?;
         counts.nuclei += 1;
         let place = nucleus.class.and_then(|class| counts.of_types.get_mut(usize::from(class)));
@@ -194,6 +208,60 @@ pub fn write_nuclei_and_regions(
     }
     features.finish().map_err(geojson_error)?;
     Ok(counts)
+}
+
+/// Measurements that follow from outlines and places when they are written.
+const PLACED: usize = 5;
+/// All measurements in files.
+const COLUMNS: usize = 14;
+
+/// Names of the measurements in files. Those of shapes are QuPath's.
+fn column_names(unit: LengthUnit) -> [&'static str; COLUMNS] {
+    let placed: [&str; PLACED] = match unit {
+        LengthUnit::Micrometre => [
+            "Solidity",
+            "Max diameter µm",
+            "Min diameter µm",
+            "Nearest nucleus µm",
+            "Nuclei within 50 µm",
+        ],
+        LengthUnit::Pixel => [
+            "Solidity",
+            "Max diameter px",
+            "Min diameter px",
+            "Nearest nucleus px",
+            "Nuclei within 50 µm",
+        ],
+    };
+    let mut names = [""; COLUMNS];
+    names[..COLUMNS - PLACED].copy_from_slice(&Measurements::names(unit));
+    names[COLUMNS - PLACED..].copy_from_slice(&placed);
+    names
+}
+
+/// Values of [`column_names`]; NaN where something is not known. `number` is the nucleus's place
+/// among the neighbours.
+fn column_values(
+    nucleus: &Nucleus,
+    neighbours: &Neighbours,
+    number: usize,
+    mpp_um: Option<f64>,
+) -> [f64; COLUMNS] {
+    let measured = nucleus.measurements.unwrap_or_else(Measurements::unknown);
+    let mut values = [f64::NAN; COLUMNS];
+    values[..COLUMNS - PLACED].copy_from_slice(&measured.values());
+    let length = |px: f64| rounded(px * mpp_um.unwrap_or(1.0));
+    let shape = OutlineShape::of(&nucleus.polygons);
+    let around = neighbours.of(number);
+    let placed: [f64; PLACED] = [
+        shape.map_or(f64::NAN, |shape| rounded(shape.solidity)),
+        shape.map_or(f64::NAN, |shape| length(shape.max_diameter)),
+        shape.map_or(f64::NAN, |shape| length(shape.min_diameter)),
+        around.nearest_px.map_or(f64::NAN, length),
+        around.nearby.map_or(f64::NAN, |count| count as f64),
+    ];
+    values[COLUMNS - PLACED..].copy_from_slice(&placed);
+    values
 }
 
 /// A field of a table (RFC 4180).
@@ -221,17 +289,9 @@ fn nucleus_feature(
     nucleus: &Nucleus,
     status: NucleusStatus,
     id: String,
+    measurements: JsonObject,
     provenance: &Provenance,
 ) -> Feature {
-    let mut measurements = JsonObject::new();
-    if let Some(measured) = nucleus.measurements {
-        let names = Measurements::names(LengthUnit::for_pixel_size(provenance.mpp_um));
-        for (name, value) in names.into_iter().zip(measured.values()) {
-            if !value.is_nan() {
-                measurements.insert(name.to_owned(), json!(value));
-            }
-        }
-    }
     let mut metadata = JsonObject::new();
     metadata.insert("model".into(), format!("sha256:{}", provenance.model).into());
     if let Some(mpp) = provenance.mpp_um {
@@ -320,6 +380,10 @@ mod tests {
         assert_eq!(property("isLocked"), false);
         assert_eq!(property("measurements")["Area um^2"], 0.9375);
         assert_eq!(property("measurements")["Eccentricity"], 0.0);
+        assert_eq!(property("measurements")["Solidity"], 0.9375);
+        assert_eq!(property("measurements")["Min diameter µm"], 1.0);
+        assert_eq!(property("measurements")["Nearest nucleus µm"], 3.5355);
+        assert_eq!(property("measurements")["Nuclei within 50 µm"], 1.0);
         assert_eq!(property("metadata")["mpp_um"], "0.25");
         let is_uuid = |id: &geojson::feature::Id| match id {
             geojson::feature::Id::String(text) => uuid::Uuid::parse_str(text).is_ok(),
@@ -355,7 +419,8 @@ mod tests {
     fn files_state_who_says_that_it_is_a_nucleus_and_hold_regions() {
         let added = WrittenNucleus { nucleus: square(2, 10.0), status: NucleusStatus::Added };
         let mut drawn = square(3, 20.0);
-        drawn.measurements = Some([1.0, 2.0, 0.5, 0.5, f64::NAN, 0.25].into());
+        let unknown = f64::NAN;
+        drawn.measurements = Some([1.0, 2.0, 0.5, 0.5, unknown, 0.25, 0.1, 0.2, unknown].into());
         let drawn = WrittenNucleus { nucleus: drawn, status: NucleusStatus::Accepted };
         let all = vec![square(1, 0.0).into(), added, drawn];
         let id = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
@@ -382,7 +447,11 @@ mod tests {
         let endings: Vec<_> =
             table.lines().filter_map(|line| line.rsplit_once(',')).map(|(_, end)| end).collect();
         assert_eq!(endings, ["status", "model", "added", "accepted"]);
-        assert!(table.contains(",0.5,0.5,,0.25,accepted"), "{table}");
+        // The square of 4 has a hole of 1; the next ones lie 10 px aside and down.
+        assert!(
+            table.contains(",0.5,0.5,,0.25,0.1,0.2,,0.9375,5.6569,4,14.1421,,accepted"),
+            "{table}"
+        );
         let parsed: serde_json::Value = serde_json::from_slice(&geojson).expect("JSON");
         let features = parsed["features"].as_array().expect("features");
         assert_eq!(features.len(), 4);

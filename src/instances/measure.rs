@@ -6,8 +6,8 @@ use super::contour::{PixelBounds, trace_rings};
 use super::simplify::simplify;
 use super::{PROBABILITY_ONE, SmoothedMap};
 use crate::raster::{
-    LabelMap, Plane, Polygon, RgbImage, Ring, doubled_area, grouped_rings, hematoxylin_weights,
-    optical_density_table,
+    LabelMap, Plane, Polygon, RgbImage, Ring, doubled_area, eosin_weights, grouped_rings,
+    hematoxylin_weights, optical_density_table,
 };
 
 /// Unit of areas and lengths in [`Measurements`].
@@ -27,11 +27,15 @@ impl LengthUnit {
     }
 }
 
+/// Number of [`Measurements`].
+const COUNT: usize = 9;
+
 /// What is measured of a nucleus, rounded to four decimals, so that the last bits of a platform's
-/// logarithm do not show. Serialised as an array in the order of the fields. What is not known of a
-/// drawn nucleus is NaN, null in the array.
+/// logarithm do not show. Serialised as an array in the order of the fields; the last ones may be
+/// missing in an array of an earlier version. What is not known of a drawn nucleus is NaN, null in
+/// the array.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(into = "[Option<f64>; 6]", from = "[Option<f64>; 6]")]
+#[serde(into = "[Option<f64>; COUNT]", from = "Vec<Option<f64>>")]
 pub struct Measurements {
     /// Area inside the outline without the holes, in square pixels or micrometres.
     pub area: f64,
@@ -45,27 +49,43 @@ pub struct Measurements {
     pub mean_probability: f64,
     /// Mean optical density of hematoxylin (decadic logarithm).
     pub mean_hematoxylin: f64,
+    /// Standard deviation of that over the pixels, as of a sample.
+    pub deviation_hematoxylin: f64,
+    /// Mean optical density of eosin (decadic logarithm).
+    pub mean_eosin: f64,
+    /// Standard deviation of that over the pixels, as of a sample.
+    pub deviation_eosin: f64,
 }
 
 impl Measurements {
     /// Names in files, in the order of [`Self::values`].
     #[must_use]
-    pub fn names(unit: LengthUnit) -> [&'static str; 6] {
+    pub fn names(unit: LengthUnit) -> [&'static str; COUNT] {
         let (area, perimeter) = match unit {
             LengthUnit::Micrometre => ("Area um^2", "Perimeter um"),
             LengthUnit::Pixel => ("Area px^2", "Perimeter px"),
         };
-        [area, perimeter, "Circularity", "Eccentricity", "Probability mean", "Hematoxylin OD mean"]
+        [
+            area,
+            perimeter,
+            "Circularity",
+            "Eccentricity",
+            "Probability mean",
+            "Hematoxylin OD mean",
+            "Hematoxylin OD std dev",
+            "Eosin OD mean",
+            "Eosin OD std dev",
+        ]
     }
 
     /// Nothing is known.
-    fn unknown() -> Self {
-        [f64::NAN; 6].into()
+    pub(super) fn unknown() -> Self {
+        [f64::NAN; COUNT].into()
     }
 
     /// All values, in the order of [`Self::names`].
     #[must_use]
-    pub fn values(&self) -> [f64; 6] {
+    pub fn values(&self) -> [f64; COUNT] {
         [
             self.area,
             self.perimeter,
@@ -73,27 +93,54 @@ impl Measurements {
             self.eccentricity,
             self.mean_probability,
             self.mean_hematoxylin,
+            self.deviation_hematoxylin,
+            self.mean_eosin,
+            self.deviation_eosin,
         ]
     }
 }
 
-impl From<Measurements> for [Option<f64>; 6] {
+impl From<Measurements> for [Option<f64>; COUNT] {
     fn from(measurements: Measurements) -> Self {
         measurements.values().map(|value| value.is_finite().then_some(value))
     }
 }
 
-impl From<[Option<f64>; 6]> for Measurements {
-    fn from(values: [Option<f64>; 6]) -> Self {
-        values.map(|value| value.unwrap_or(f64::NAN)).into()
+impl From<Vec<Option<f64>>> for Measurements {
+    /// Values that are missing at the end are not known; more are left out.
+    fn from(values: Vec<Option<f64>>) -> Self {
+        let mut all = [f64::NAN; COUNT];
+        for (value, read) in all.iter_mut().zip(values) {
+            *value = read.unwrap_or(f64::NAN);
+        }
+        all.into()
     }
 }
 
-impl From<[f64; 6]> for Measurements {
-    fn from(values: [f64; 6]) -> Self {
-        let [area, perimeter, circularity, eccentricity, mean_probability, mean_hematoxylin] =
-            values;
-        Self { area, perimeter, circularity, eccentricity, mean_probability, mean_hematoxylin }
+impl From<[f64; COUNT]> for Measurements {
+    fn from(values: [f64; COUNT]) -> Self {
+        let [
+            area,
+            perimeter,
+            circularity,
+            eccentricity,
+            mean_probability,
+            mean_hematoxylin,
+            deviation_hematoxylin,
+            mean_eosin,
+            deviation_eosin,
+        ] = values;
+        Self {
+            area,
+            perimeter,
+            circularity,
+            eccentricity,
+            mean_probability,
+            mean_hematoxylin,
+            deviation_hematoxylin,
+            mean_eosin,
+            deviation_eosin,
+        }
     }
 }
 
@@ -119,7 +166,7 @@ pub struct Nucleus {
 
 /// Iterator over the nuclei of a label map in the order of their numbers. Each is measured on
 /// demand.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Nuclei<'a> {
     image: &'a RgbImage,
     labels: &'a LabelMap,
@@ -132,7 +179,7 @@ pub struct Nuclei<'a> {
     bounds: Vec<Option<PixelBounds>>,
     /// By label; empty where there is only one type.
     classes: Vec<Option<u8>>,
-    hematoxylin: HematoxylinTable,
+    stains: StainTables,
     next_label: usize,
 }
 
@@ -190,7 +237,28 @@ pub(super) struct PixelSums {
     xy: u64,
     /// None if probabilities are not known.
     probability: Option<u64>,
-    hematoxylin: f64,
+    hematoxylin: StainSums,
+    eosin: StainSums,
+}
+
+/// Sums of the optical density of a stain over pixels.
+#[derive(Debug, Default)]
+struct StainSums {
+    sum: f64,
+    squares: f64,
+}
+
+impl StainSums {
+    fn add(&mut self, density: f64) {
+        self.sum += density;
+        self.squares += density * density;
+    }
+
+    /// Of a sample; not known of a single pixel.
+    fn deviation(&self, count: f64) -> f64 {
+        let squares = (self.squares - self.sum * self.sum / count).max(0.0);
+        if count > 1.0 { (squares / (count - 1.0)).sqrt() } else { f64::NAN }
+    }
 }
 
 impl PixelSums {
@@ -210,9 +278,9 @@ impl PixelSums {
     }
 
     /// Adds its colour.
-    pub(super) fn add_colour(&mut self, table: &HematoxylinTable, pixel: [u8; 3]) {
-        let [red, green, blue] = pixel.map(usize::from);
-        self.hematoxylin += table.0[0][red] + table.0[1][green] + table.0[2][blue];
+    pub(super) fn add_colour(&mut self, tables: &StainTables, pixel: [u8; 3]) {
+        self.hematoxylin.add(tables.hematoxylin.density(pixel));
+        self.eosin.add(tables.eosin.density(pixel));
     }
 
     /// What they say about an object with that outline.
@@ -228,23 +296,45 @@ impl PixelSums {
             mean_probability: self
                 .probability
                 .map_or(f64::NAN, |p| rounded(p as f64 / count / one)),
-            mean_hematoxylin: rounded(self.hematoxylin / count),
+            mean_hematoxylin: rounded(self.hematoxylin.sum / count),
+            deviation_hematoxylin: rounded(self.hematoxylin.deviation(count)),
+            mean_eosin: rounded(self.eosin.sum / count),
+            deviation_eosin: rounded(self.eosin.deviation(count)),
         }
     }
 }
 
-/// Hematoxylin that each value of each channel stands for, as decadic optical density: as
+/// Amount of a stain that each value of each channel stands for, as decadic optical density: as
 /// pathologists and QuPath report it.
-#[derive(Debug)]
-pub(super) struct HematoxylinTable([[f64; 256]; 3]);
+#[derive(Debug, Clone)]
+struct StainTable([[f64; 256]; 3]);
 
-impl HematoxylinTable {
-    pub(super) fn new() -> Self {
+impl StainTable {
+    /// By the weights of the optical densities of R, G and B in the amount of the stain.
+    fn new(weights: [f64; 3]) -> Self {
         let densities = optical_density_table();
-        Self(
-            hematoxylin_weights()
-                .map(|weight| densities.map(|od| od * weight / std::f64::consts::LN_10)),
-        )
+        Self(weights.map(|weight| densities.map(|od| od * weight / std::f64::consts::LN_10)))
+    }
+
+    fn density(&self, pixel: [u8; 3]) -> f64 {
+        let [red, green, blue] = pixel.map(usize::from);
+        self.0[0][red] + self.0[1][green] + self.0[2][blue]
+    }
+}
+
+/// Tables of the stains that are measured.
+#[derive(Debug, Clone)]
+pub(super) struct StainTables {
+    hematoxylin: StainTable,
+    eosin: StainTable,
+}
+
+impl StainTables {
+    pub(super) fn new() -> Self {
+        Self {
+            hematoxylin: StainTable::new(hematoxylin_weights()),
+            eosin: StainTable::new(eosin_weights()),
+        }
     }
 }
 
@@ -265,7 +355,7 @@ impl<'a> Nuclei<'a> {
             pixel_size: mpp_um.unwrap_or(1.0),
             bounds: bounds_by_label(labels),
             classes: classes_by_label(labels, types),
-            hematoxylin: HematoxylinTable::new(),
+            stains: StainTables::new(),
             next_label: 0,
         }
     }
@@ -299,7 +389,7 @@ impl<'a> Nuclei<'a> {
                 let column = bounds.left + x;
                 sums.add(x as u64, y);
                 sums.add_probability(self.smoothed.get(row, column));
-                sums.add_colour(&self.hematoxylin, self.image.get(row, column));
+                sums.add_colour(&self.stains, self.image.get(row, column));
             }
         }
         sums
@@ -389,7 +479,7 @@ fn eccentricity(sums: &PixelSums) -> f64 {
 }
 
 /// Four decimals.
-fn rounded(v: f64) -> f64 {
+pub(super) fn rounded(v: f64) -> f64 {
     (v * 1e4).round() / 1e4
 }
 
@@ -465,6 +555,22 @@ mod tests {
         let mean_hematoxylin =
             |disc: &Disc| disc.measure(None).measurements.expect("measured").mean_hematoxylin;
         assert!(mean_hematoxylin(&disc) > 0.2);
+        let measured = disc.measure(None).measurements.expect("measured");
+        assert!(measured.deviation_hematoxylin.abs() < 1e-9, "of one colour");
+        // Grey of two values, each in half of the pixels: all stains have the same share of it.
+        let mut two = Disc::new(10.0);
+        for row in 0..80 {
+            two.image.row_mut(row)[..40].fill([50, 50, 50]);
+            two.image.row_mut(row)[40..].fill([9, 9, 9]);
+        }
+        let measured = two.measure(None).measurements.expect("measured");
+        let [light, dark] = [51.0f64, 10.0].map(|v| -(v / 256.0).log10());
+        let ratio = measured.deviation_hematoxylin / measured.mean_hematoxylin;
+        let expected = (dark - light) / (dark + light);
+        assert!((ratio - expected).abs() < 0.01, "{ratio} {expected}");
+        // Grey is less than no eosin.
+        let ratio = measured.deviation_eosin / -measured.mean_eosin;
+        assert!((ratio - expected).abs() < 0.02, "{measured:?} {expected}");
         disc.image = Plane::filled(80, 80, [255; 3]);
         assert!(mean_hematoxylin(&disc).abs() < 1e-9);
         let Disc { labels, smoothed, parameters, .. } = disc;
@@ -495,11 +601,14 @@ mod tests {
 
     #[test]
     fn measurements_are_an_array_in_files() {
-        let values = [1.5, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let values = [1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, f64::NAN];
         let measurements = Measurements::from(values);
         assert_eq!((measurements.circularity, measurements.mean_probability), (3.0, 5.0));
         let text = serde_json::to_string(&measurements).expect("JSON");
-        assert_eq!(text, "[1.5,2.0,3.0,4.0,5.0,6.0]");
-        assert_eq!(serde_json::from_str::<Measurements>(&text).expect("array"), measurements);
+        assert_eq!(text, "[1.5,2.0,3.0,4.0,5.0,6.0,7.0,8.0,null]");
+        let read = |text: &str| serde_json::from_str::<Measurements>(text).expect("array");
+        assert_eq!(read(&text).values()[..8], values[..8]);
+        let earlier = read("[1.5,2.0,3.0,4.0,5.0,6.0]");
+        assert_eq!((earlier.mean_hematoxylin, earlier.mean_eosin.is_nan()), (6.0, true));
     }
 }

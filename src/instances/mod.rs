@@ -11,8 +11,12 @@ mod distance;
 mod drawn;
 mod export;
 mod measure;
+mod neighbours;
+#[cfg(not(target_arch = "wasm32"))]
+mod nucleus_table;
 mod propose;
 mod regions;
+mod shape;
 mod simplify;
 mod watershed;
 
@@ -22,6 +26,8 @@ pub use export::{
     write_nuclei_and_regions,
 };
 pub use measure::{LengthUnit, Measurements, Nuclei, Nucleus, classes_by_label};
+#[cfg(not(target_arch = "wasm32"))]
+pub use nucleus_table::{NucleusTable, TableNucleus};
 pub use propose::proposed_outline;
 
 use crate::error::{Error, Result};

@@ -41,6 +41,48 @@ pub fn write_regions(
     write_features(outlines, target, |object| region_feature(object, mpp_um))
 }
 
+/// A region with what was measured in it, as QuPath shows it among the measurements of annotations.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Debug, Clone, PartialEq)]
+pub struct MeasuredOutline {
+    /// The region.
+    pub outline: Outline,
+    /// Names and values, in this order.
+    pub measurements: Vec<(String, f64)>,
+}
+
+/// [`write_regions`] with measurements, and the fingerprint of the model that found what was
+/// measured.
+///
+/// # Errors
+/// [`Error::Io`] when the target cannot be written.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn write_measured_regions(
+    regions: &[MeasuredOutline],
+    model: &str,
+    mpp_um: Option<f64>,
+    target: &mut dyn Write,
+) -> Result<()> {
+    let mut features = FeatureWriter::from_writer(target);
+    for MeasuredOutline { outline, measurements } in regions {
+        let mut feature = region_feature(outline, mpp_um);
+        let measured: JsonObject =
+            measurements.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        if let Some(properties) = &mut feature.properties {
+            properties.insert("measurements".into(), measured.into());
+            if let Some(metadata) = properties.get_mut("metadata").and_then(|m| m.as_object_mut()) {
+                metadata.insert("model".into(), format!("sha256:{model}").into());
+            }
+        }
+        features.write_feature(&feature).map_err(write_error)?;
+    }
+    features.finish().map_err(write_error)
+}
+
+fn write_error(error: geojson::Error) -> Error {
+    Error::io("The GeoJSON cannot be written", std::io::Error::other(error))
+}
+
 /// A region as QuPath reads it.
 pub(crate) fn region_feature(region: &Outline, mpp_um: Option<f64>) -> Feature {
     feature(region, region.class.as_deref(), mpp_um)
@@ -51,16 +93,14 @@ fn write_features(
     target: &mut dyn Write,
     feature: impl Fn(&Outline) -> Feature,
 ) -> Result<usize> {
-    let error =
-        |e: geojson::Error| Error::io("The GeoJSON cannot be written", std::io::Error::other(e));
     let mut features = FeatureWriter::from_writer(target);
     for object in &outlines.objects {
-        features.write_feature(&feature(object)).map_err(error)?;
+        features.write_feature(&feature(object)).map_err(write_error)?;
     }
     for line in &outlines.lines {
-        features.write_feature(&line_feature(line)).map_err(error)?;
+        features.write_feature(&line_feature(line)).map_err(write_error)?;
     }
-    features.finish().map_err(error)?;
+    features.finish().map_err(write_error)?;
     Ok(outlines.objects.len())
 }
 

@@ -38,10 +38,14 @@ use repair_on_grid as repair;
 
 pub use draw::{Drawing, draw_outlines};
 pub(crate) use geojson_writer::region_feature;
+#[cfg(not(target_arch = "wasm32"))]
+pub use geojson_writer::{MeasuredOutline, write_measured_regions};
 pub use geojson_writer::{write_geojson, write_regions};
 pub use geometry::{geometry, outline_id};
 #[cfg(not(target_arch = "wasm32"))]
 pub use imagescope_writer::write_imagescope;
 pub use read::{DrawnLine, Outline, OutlineKind, Outlines, read_outlines, read_outlines_and_lines};
+#[cfg(not(target_arch = "wasm32"))]
+pub use repair::{common_part, difference, united};
 pub use trace::trace_labels;
 pub use validity::polygons_are_valid;

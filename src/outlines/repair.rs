@@ -16,7 +16,8 @@ const GRID: f64 = 100.0;
 type GridRing = Vec<IntPoint<i64>>;
 
 /// What several polygons cover together, each by the even-odd rule, as valid polygons.
-pub(super) fn united(polygons_of_object: &[Polygon]) -> Vec<Polygon> {
+#[must_use]
+pub fn united(polygons_of_object: &[Polygon]) -> Vec<Polygon> {
     let mut overlay = new_overlay();
     for polygon in polygons_of_object {
         for valid in repaired(polygon) {
@@ -57,6 +58,31 @@ pub(super) fn common_area(a: &Polygon, b: &Polygon) -> f64 {
     add(&mut overlay, b, ShapeType::Clip);
     let common = polygons(overlay.overlay(OverlayRule::Intersect, FillRule::EvenOdd));
     common.iter().map(|polygon| polygon_area(polygon)).sum()
+}
+
+/// What two sets of polygons both cover, as valid polygons.
+#[must_use]
+pub fn common_part(a: &[Polygon], b: &[Polygon]) -> Vec<Polygon> {
+    combined(a, b, OverlayRule::Intersect)
+}
+
+/// What polygons cover and others do not, as valid polygons.
+#[must_use]
+pub fn difference(a: &[Polygon], b: &[Polygon]) -> Vec<Polygon> {
+    combined(a, b, OverlayRule::Difference)
+}
+
+fn combined(a: &[Polygon], b: &[Polygon], rule: OverlayRule) -> Vec<Polygon> {
+    let mut overlay = new_overlay();
+    // Valid shapes wind once around what they cover.
+    for (polygons, kind) in [(a, ShapeType::Subject), (b, ShapeType::Clip)] {
+        for polygon in polygons {
+            for valid in repaired(polygon) {
+                add(&mut overlay, &valid, kind);
+            }
+        }
+    }
+    polygons(overlay.overlay(rule, FillRule::NonZero))
 }
 
 fn new_overlay() -> Overlay<i64> {
@@ -111,6 +137,19 @@ mod tests {
     use super::*;
     use crate::outlines::geometry::is_valid;
     use crate::outlines::test_shapes::{ring, square};
+
+    #[test]
+    fn sets_of_polygons_are_united_cut_and_intersected() {
+        let with_hole = vec![square(0.0, 0.0, 10.0), square(2.0, 2.0, 2.0)];
+        let a = [with_hole, vec![square(5.0, 5.0, 7.0)]];
+        let b = [vec![square(3.0, 3.0, 3.0)]];
+        // 100 − 4 and 49, of which 25 are common.
+        assert!((total(&united(&a)) - 120.0).abs() < 1e-9);
+        // 9, of which 1 lies in the hole.
+        assert!((total(&common_part(&a, &b)) - 8.0).abs() < 1e-9);
+        assert!((total(&difference(&a, &b)) - 112.0).abs() < 1e-9);
+        assert!(common_part(&a, &[]).is_empty());
+    }
 
     fn total(polygons: &[Polygon]) -> f64 {
         for polygon in polygons {

@@ -15,7 +15,7 @@ const MAX_FILE_BYTES: u64 = 2_000_000_000;
 const IMAGE_ENDINGS: [&str; 12] =
     ["tif", "tiff", "png", "jpg", "jpeg", "jpe", "jfif", "bmp", "gif", "webp", "jp2", "j2k"];
 /// Endings of slides that are read, beside those of TIFF.
-const SLIDE_ENDINGS: [&str; 5] = ["svs", "scn", "bif", "btf", "dcm"];
+const SLIDE_ENDINGS: [&str; 7] = ["svs", "ndpi", "scn", "bif", "btf", "qptiff", "dcm"];
 /// First bytes by which a file is recognised.
 const FIRST_BYTES: u64 = 1024;
 
@@ -40,6 +40,12 @@ pub fn has_image_ending(path: &Path) -> bool {
 #[must_use]
 pub fn has_picture_ending(path: &Path) -> bool {
     has_ending(path, &IMAGE_ENDINGS) || has_ending(path, &SLIDE_ENDINGS)
+}
+
+/// Whether a file has the ending of a slide, and of no other image.
+#[must_use]
+pub fn has_slide_ending(path: &Path) -> bool {
+    has_ending(path, &SLIDE_ENDINGS)
 }
 
 fn has_ending(path: &Path, endings: &[&str]) -> bool {

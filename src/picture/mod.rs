@@ -12,7 +12,9 @@ mod samples;
 mod tiff;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use file::{first_bytes, has_image_ending, has_picture_ending, read_picture_file};
+pub use file::{
+    first_bytes, has_image_ending, has_picture_ending, has_slide_ending, read_picture_file,
+};
 pub use foreign::{foreign_format, is_dicom_slide, is_picture, is_tiff};
 
 use decode::{label_samples, picture_samples};

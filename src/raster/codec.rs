@@ -4,6 +4,10 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageBuffer, ImageFormat, Luma};
 use tiff::encoder::colortype::Gray32;
+#[cfg(not(target_arch = "wasm32"))]
+use tiff::encoder::{Rational, colortype::Gray32Float};
+#[cfg(not(target_arch = "wasm32"))]
+use tiff::tags::ResolutionUnit;
 use tiff::tags::Tag;
 
 use super::result_mark::{DESCRIPTION, SOFTWARE, marked_png};
@@ -198,6 +202,31 @@ fn encode_labels_32(labels: &LabelMap, tags: &[(Tag, &str)]) -> Result<Vec<u8>> 
     Ok(bytes.into_inner())
 }
 
+/// 32-bit floating-point grey TIFF of a map that a segmentation gave, uncompressed, whose pixels
+/// are squares of `side_um` micrometres; it carries the mark of [`encode_overlay_png`].
+///
+/// # Errors
+/// [`Error::Limit`] for a plane too large for the format.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn encode_map_tiff(map: &Plane<f32>, side_um: f64) -> Result<Vec<u8>> {
+    let (width, height) = size_u32(map)?;
+    let mut bytes = Cursor::new(Vec::new());
+    let write = |bytes: &mut Cursor<Vec<u8>>| -> tiff::TiffResult<()> {
+        let mut encoder = tiff::encoder::TiffEncoder::new(bytes)?;
+        let mut image = encoder.new_image::<Gray32Float>(width, height)?;
+        // Pixels per centimetre, exact for sides of whole nanometres.
+        let nanometres = (side_um * 1000.0).round().clamp(1.0, f64::from(u32::MAX)) as u32;
+        image.resolution(ResolutionUnit::Centimeter, Rational { n: 10_000_000, d: nanometres });
+        for (tag, text) in [(Tag::Software, SOFTWARE), (Tag::ImageDescription, DESCRIPTION)] {
+            image.encoder().write_tag(tag, text)?;
+        }
+        image.write_data(map.data())
+    };
+    write(&mut bytes)
+        .map_err(|e| Error::limit("The map cannot be written as TIFF").caused_by(e))?;
+    Ok(bytes.into_inner())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,6 +258,21 @@ mod tests {
             let read = read_labels(&bytes, limits).expect("labels");
             assert_eq!((read.map, name), (labels, extension));
         }
+    }
+
+    #[test]
+    fn maps_are_floats_with_a_pixel_size() {
+        let map = Plane::from_vec(3, 2, vec![0.0, 1.5, f32::NAN, 4e6, 7.25, 1e-3]).expect("plane");
+        let bytes = encode_map_tiff(&map, 37.5).expect("TIFF");
+        assert!(super::super::is_segmentation_result(Cursor::new(bytes.clone())));
+        let mut decoder = tiff::decoder::Decoder::new(Cursor::new(bytes)).expect("TIFF");
+        assert_eq!(decoder.get_tag_u32(Tag::ResolutionUnit).expect("unit"), 3);
+        let tiff::decoder::DecodingResult::F32(values) = decoder.read_image().expect("values")
+        else {
+            panic!("no floats");
+        };
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&values), bits(map.data()));
     }
 
     #[test]

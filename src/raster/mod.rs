@@ -15,18 +15,20 @@ mod orientation;
 mod padding;
 mod phantom;
 mod polygon;
+#[cfg(not(target_arch = "wasm32"))]
+mod polygon_index;
 mod resample;
 mod result_mark;
 mod stain;
 mod stain_match;
 
-#[cfg(not(target_arch = "wasm32"))]
-pub use codec::encode_preview_jpeg;
 pub use codec::{
     DecodeLimits, LabelDepth, encode_label_file, encode_labels_png, encode_labels_tiff,
     encode_mask_png, encode_overlay_png, encode_probability_png, encode_result_labels,
     encode_rgb_png,
 };
+#[cfg(not(target_arch = "wasm32"))]
+pub use codec::{encode_map_tiff, encode_preview_jpeg};
 pub(crate) use components::four_neighbours;
 pub use components::label_components;
 #[cfg(not(target_arch = "wasm32"))]
@@ -42,10 +44,14 @@ pub use polygon::{
     Point, Polygon, Ring, distance_to_segment, doubled_area, fill_polygon, fill_rings,
     grouped_rings, polygon_area, polygons_hold, rings_hold,
 };
+#[cfg(not(target_arch = "wasm32"))]
+pub use polygon_index::PolygonIndex;
 pub use resample::{Axis, ResampleWeights, resampled, resized};
 #[cfg(not(target_arch = "wasm32"))]
 pub use result_mark::is_segmentation_result;
-pub use stain::{STAINS, Stain, StainFilter, hematoxylin_weights, optical_density_table};
+pub use stain::{
+    STAINS, Stain, StainFilter, eosin_weights, hematoxylin_weights, optical_density_table,
+};
 pub use stain_match::{
     StainLut, StainMatching, StainMode, StainRange, StainStatistics, stain_note,
 };

@@ -60,13 +60,16 @@ pub fn rings_hold(rings: &[Ring], x: f64, y: f64) -> bool {
     let mut inside = false;
     for ring in rings {
         for (index, a) in ring.iter().enumerate() {
-            let b = ring[(index + 1) % ring.len()];
-            if (a.y <= y) != (b.y <= y) && x < a.x + (y - a.y) / (b.y - a.y) * (b.x - a.x) {
-                inside = !inside;
-            }
+            inside ^= ray_crosses(*a, ring[(index + 1) % ring.len()], x, y);
         }
     }
     inside
+}
+
+/// Whether a ray from (x, y) to the right crosses the edge from `a` to `b`, which holds its upper
+/// end and not its lower one.
+pub(super) fn ray_crosses(a: Point, b: Point, x: f64, y: f64) -> bool {
+    (a.y <= y) != (b.y <= y) && x < a.x + (y - a.y) / (b.y - a.y) * (b.x - a.x)
 }
 
 /// Whether a point lies inside one of several polygons.

@@ -20,6 +20,13 @@ pub fn hematoxylin_weights() -> [f64; 3] {
     amount_weights(hematoxylin, eosin, residual)
 }
 
+/// The same for eosin.
+#[must_use]
+pub fn eosin_weights() -> [f64; 3] {
+    let [hematoxylin, eosin, residual] = STAINS.map(|row| row.map(f64::from));
+    amount_weights(eosin, residual, hematoxylin)
+}
+
 /// Weights of the optical densities of R, G and B in the amount of the stain `h`, in a mixture with
 /// the stains `e` and `r`, in cyclic order of [`STAINS`].
 fn amount_weights(h: [f64; 3], e: [f64; 3], r: [f64; 3]) -> [f64; 3] {
@@ -98,6 +105,11 @@ mod tests {
             |od: [f32; 3]| od.iter().zip(weights).map(|(&d, w)| f64::from(d) * w).sum::<f64>();
         assert!((amount(STAINS[0]) - 1.0).abs() < 1e-9);
         assert!(amount(STAINS[1]).abs() < 1e-9 && amount(STAINS[2]).abs() < 1e-9);
+        let weights = eosin_weights();
+        let amount =
+            |od: [f32; 3]| od.iter().zip(weights).map(|(&d, w)| f64::from(d) * w).sum::<f64>();
+        assert!((amount(STAINS[1]) - 1.0).abs() < 1e-9);
+        assert!(amount(STAINS[0]).abs() < 1e-9 && amount(STAINS[2]).abs() < 1e-9);
         assert!(optical_density_table()[255].abs() < 1e-12);
     }
 

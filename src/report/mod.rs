@@ -4,6 +4,7 @@
 mod curves;
 mod data;
 mod demo;
+mod heat_map;
 mod html;
 mod study;
 mod study_curves;
@@ -12,6 +13,7 @@ mod svg;
 pub(crate) use curves::{EpochPoint, history_curves};
 pub(crate) use data::{DataPage, DataTile, render_data};
 pub(crate) use demo::{DemoCurves, DemoPage, DemoPicture, DemoRow, render_demo};
+pub(crate) use heat_map::heat_map;
 pub(crate) use study::{
     CellPicture, PaperDifference, ScoreColumns, SeedStatistics, StudyPage, StudyPanel, StudyRow,
     render_study,

@@ -8,6 +8,8 @@
 //! nuclei of the model by number, so they outlive another threshold and another model.
 
 mod command;
+#[cfg(not(target_arch = "wasm32"))]
+mod density_grid;
 mod files;
 mod fingerprint;
 mod history;
@@ -16,6 +18,8 @@ mod mark;
 mod marked_image;
 mod nuclei;
 mod region;
+#[cfg(not(target_arch = "wasm32"))]
+mod region_table;
 mod reviewed_index;
 mod shapes;
 mod state;
@@ -23,6 +27,8 @@ mod stroke;
 mod taught_labels;
 
 pub use command::ReviewCommand;
+#[cfg(not(target_arch = "wasm32"))]
+pub use density_grid::DensityGrid;
 pub use files::write_reviewed;
 pub use fingerprint::{FingerprintOf, fingerprint};
 pub use history::{MAX_UNDO_STEPS, Review};
@@ -30,6 +36,8 @@ pub use mark::{MARK_BIT, Mark, MarkStatus, Marks, ReviewObject};
 pub use marked_image::{MarkedImage, MarkedWindow, with_types_of};
 pub use nuclei::{HiddenNuclei, ReviewCounts, ReviewedNuclei};
 pub use region::{COMPLETE_CLASS, NamedRegion, RegionCounts, RegionFile};
+#[cfg(not(target_arch = "wasm32"))]
+pub use region_table::{RegionTable, RegionTableSettings};
 pub use reviewed_index::ReviewedIndex;
 pub use shapes::{closed_region, closed_stroke, merged, split};
 pub use state::{

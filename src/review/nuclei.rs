@@ -151,22 +151,22 @@ impl<'a> ReviewedNuclei<'a> {
 
     /// All objects: nuclei of the model in their order, then marks in theirs, the rejected ones
     /// too, the replaced ones not.
-    pub fn all(self) -> impl Iterator<Item = ReviewObject> + use<'a> {
+    pub fn all(self) -> impl Iterator<Item = ReviewObject> + Clone + use<'a> {
         let Self { index, marks, .. } = self;
         self.of_model(index.all()).chain(self.of_person(marks.iter()))
     }
 
     /// Objects that reach into a rectangle, as [`Self::all`].
-    pub fn near(self, bounds: SlideBounds) -> impl Iterator<Item = ReviewObject> + use<'a> {
+    pub fn near(self, bounds: SlideBounds) -> impl Iterator<Item = ReviewObject> + Clone + use<'a> {
         let Self { index, marks, .. } = self;
         let near_marks = marks.iter().filter(move |(_, mark)| mark.bounds().intersects(&bounds));
         self.of_model(index.near(bounds)).chain(self.of_person(near_marks))
     }
 
     /// Those of the model's nuclei that are shown.
-    fn of_model<I>(self, nuclei: I) -> impl Iterator<Item = ReviewObject> + use<'a, I>
+    fn of_model<I>(self, nuclei: I) -> impl Iterator<Item = ReviewObject> + Clone + use<'a, I>
     where
-        I: Iterator<Item = (u32, &'a SlideNucleus)>,
+        I: Iterator<Item = (u32, &'a SlideNucleus)> + Clone,
     {
         nuclei
             .filter(move |(label, nucleus)| {
@@ -181,9 +181,9 @@ impl<'a> ReviewedNuclei<'a> {
     }
 
     /// Those of the marks that are shown.
-    fn of_person<I>(self, marks: I) -> impl Iterator<Item = ReviewObject> + use<'a, I>
+    fn of_person<I>(self, marks: I) -> impl Iterator<Item = ReviewObject> + Clone + use<'a, I>
     where
-        I: Iterator<Item = (&'a u32, &'a Mark)>,
+        I: Iterator<Item = (&'a u32, &'a Mark)> + Clone,
     {
         marks
             .filter(move |(_, mark)| {
@@ -208,7 +208,7 @@ impl<'a> ReviewedNuclei<'a> {
     }
 
     /// The nuclei that count, numbered 1, 2, … as they are written, and what a person decided.
-    pub fn counted(self) -> impl Iterator<Item = (Option<MarkStatus>, Nucleus)> + use<'a> {
+    pub fn counted(self) -> impl Iterator<Item = (Option<MarkStatus>, Nucleus)> + Clone + use<'a> {
         let counts = |object: &ReviewObject| object.status.is_none_or(MarkStatus::counts);
         self.all()
             .filter(counts)

@@ -102,13 +102,13 @@ impl From<&NamedRegion> for Outline {
 }
 
 /// Area of valid polygons, square pixels.
-fn area(polygons: &[Polygon]) -> f64 {
+pub(super) fn area(polygons: &[Polygon]) -> f64 {
     polygons.iter().map(|polygon| polygon_area(polygon)).sum()
 }
 
 /// Polygons cut at a rectangle, each ring by Sutherland and Hodgman (1974). A ring that falls apart
 /// keeps edges of no area along the rectangle, so areas are right.
-fn clipped(polygons: &[Polygon], bounds: &SlideBounds) -> Vec<Polygon> {
+pub(super) fn clipped(polygons: &[Polygon], bounds: &SlideBounds) -> Vec<Polygon> {
     let SlideBounds { left, top, right, bottom } = *bounds;
     // How far a point lies inside of each side.
     let sides: [&dyn Fn(&Point) -> f64; 4] =
@@ -232,7 +232,7 @@ impl RegionCounts {
 
 /// A text as a field of CSV (RFC 4180). What a spreadsheet would take for a formula gets an
 /// apostrophe.
-fn csv_text(text: &str) -> String {
+pub(super) fn csv_text(text: &str) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t']);
     let text = if is_formula { format!("'{text}") } else { text.to_owned() };
     if text.contains([',', '"', '\n', '\r']) {

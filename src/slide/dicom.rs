@@ -75,6 +75,7 @@ pub(super) fn open(bytes: &RangeCache) -> ReadResult<Slide> {
         }
     }
     missing.check()?;
+    notes.dedup();
     if same_size > 0 {
         notes.push(format!(
             "The series holds {} images of this size, such as focal planes or optical paths; the \
@@ -161,6 +162,10 @@ fn read_files(bytes: &RangeCache) -> ReadResult<FoundFiles> {
             }
             result => match missing.collect(result)? {
                 Some(file) if file.is_whole_slide() => files.push(file),
+                Some(file) if file.sop_class.is_empty() => {
+                    broken += 1;
+                    first_error.get_or_insert_with(cut_short);
+                }
                 Some(file) => others.push(file),
                 None => {}
             },
@@ -182,8 +187,8 @@ fn read_files(bytes: &RangeCache) -> ReadResult<FoundFiles> {
     }
     if broken > 0 {
         notes.push(format!(
-            "{} not be read and left out{}",
-            counted(broken, "file could", "files could"),
+            "{} left out{}",
+            counted(broken, "file that cannot be read is", "files that cannot be read are"),
             first_error.map_or(String::new(), |e| format!(": {e}"))
         ));
     }
@@ -432,6 +437,12 @@ fn frame_image(file: &DicomFile) -> Result<FrameImage> {
         }
     };
     let [width, height] = file.size();
+    if [width, height, file.columns, file.rows].contains(&0) {
+        return Err(Error::malformed(format!(
+            "The DICOM slide states {width}×{height} pixels in frames of {}×{}",
+            file.columns, file.rows
+        )));
+    }
     Ok(FrameImage {
         width,
         height,

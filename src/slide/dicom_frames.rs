@@ -86,7 +86,7 @@ impl NumberTable {
 #[derive(Debug, Default)]
 pub(super) struct FragmentWalk {
     /// Where each frame begins, as far as it is known.
-    starts: Mutex<WalkedFrames>,
+    frames: Mutex<WalkedFrames>,
 }
 
 impl PartialEq for FragmentWalk {
@@ -100,6 +100,8 @@ struct WalkedFrames {
     starts: Vec<u64>,
     /// Where the next fragment begins; 0 at first.
     next: u64,
+    /// Fragments that were looked at, and times that their bytes were missing.
+    fragments: u64,
     /// Whether `next` is the end of the last frame.
     is_complete: bool,
 }
@@ -110,6 +112,10 @@ fn cut_short(frame: u64) -> Error {
          short",
         frame + 1
     ))
+}
+
+fn too_many_fragments() -> Error {
+    Error::limit("A frame of the DICOM file has too many fragments")
 }
 
 fn no_fragment() -> Error {
@@ -208,7 +214,7 @@ impl FrameRun {
                 FragmentHeader::End => return Ok(at),
             }
         }
-        Err(Error::limit("A frame of the DICOM file has too many fragments").into())
+        Err(too_many_fragments().into())
     }
 
     /// Walks from fragment to fragment as far as a frame needs it. A frame begins with each
@@ -222,13 +228,17 @@ impl FrameRun {
         number: u64,
     ) -> ReadResult<Range<u64>> {
         let mut known = walk
-            .starts
+            .frames
             .lock()
             .map_err(|_| Error::malformed("Reading the DICOM file failed before"))?;
         known.next = known.next.max(first_item);
         let index = frame as usize;
         while known.starts.len() <= index + 1 && !known.is_complete {
             let at = known.next;
+            known.fragments += 1;
+            if known.fragments > (self.count + 1).saturating_mul(MAX_FRAGMENTS as u64) {
+                return Err(too_many_fragments().into());
+            }
             if at == self.end {
                 known.is_complete = true;
                 continue;
@@ -243,6 +253,8 @@ impl FrameRun {
                         return Err(cut_short(number).into());
                     }
                     let content = start.get(ITEM_HEADER as usize..).unwrap_or_default();
+                    let own = content.len().min(usize::try_from(length).unwrap_or(usize::MAX));
+                    let content = &content[..own];
                     if known.starts.is_empty() || self.count > 1 && begins_frame(content) {
                         known.starts.push(at);
                     }

@@ -14,7 +14,7 @@ const FIRST_BYTES: u64 = 132;
 /// Most files of a folder that are looked at.
 const MAX_FOLDER_FILES: usize = 20_000;
 /// Most files that are read as one slide.
-const MAX_SLIDE_FILES: usize = 1000;
+const MAX_SLIDE_FILES: usize = 500;
 
 /// Several files, one behind the other.
 pub(super) struct FilesSource {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::dicom_frames::FrameTable;
+use super::mosaic::Mosaic;
 use super::objects::{ObjectCache, ObjectRequest, ObjectResult};
 use super::range_cache::{RangeCache, ReadResult};
 use super::restart_jpeg::RestartJpeg;
@@ -224,8 +225,9 @@ struct StoredPlane {
 /// How a file lists the tiles of a plane.
 #[derive(Debug, Clone, PartialEq)]
 enum TileTable {
-    /// In the tables of a TIFF directory, from the entry `first_tile` on.
-    Directory { directory: Directory, first_tile: u64 },
+    /// In the tables of a TIFF directory, from the entry `first_tile` on. They lie in a grid, or as
+    /// a mosaic.
+    Directory { directory: Directory, first_tile: u64, mosaic: Option<Arc<Mosaic>> },
     /// As restart intervals of one JPEG.
     RestartIntervals(RestartJpeg),
     /// By the keys of a Zarr's chunks.
@@ -365,6 +367,7 @@ impl SlideLevel {
                 tiles: TileTable::Directory {
                     directory: directory.clone(),
                     first_tile: plane * tiles,
+                    mosaic: None,
                 },
                 jpeg_tables: jpeg_tables.clone(),
             });
@@ -644,6 +647,25 @@ impl SlideLevel {
         }
     }
 
+    /// Lays the tiles as a mosaic, whose size the level takes.
+    pub(super) fn lay(&mut self, laid: Mosaic) {
+        [self.width, self.height] = laid.size();
+        let laid = Arc::new(laid);
+        for plane in &mut self.planes {
+            if let TileTable::Directory { mosaic, .. } = &mut plane.tiles {
+                *mosaic = Some(Arc::clone(&laid));
+            }
+        }
+    }
+
+    /// Where the tiles lie, if not in a grid.
+    pub(super) fn mosaic(&self) -> Option<&Mosaic> {
+        match self.planes.first().map(|plane| &plane.tiles) {
+            Some(TileTable::Directory { mosaic, .. }) => mosaic.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Takes the size that the only strip has where the directory states another one.
     pub(super) fn resize_strip(&mut self, width: usize, height: usize) {
         self.width = width;
@@ -745,7 +767,7 @@ impl SlideLevel {
         row: usize,
     ) -> ReadResult<Range<u64>> {
         let (directory, first_tile) = match &plane.tiles {
-            TileTable::Directory { directory, first_tile } => (directory, first_tile),
+            TileTable::Directory { directory, first_tile, .. } => (directory, first_tile),
             TileTable::Frames { frames, plane } => {
                 let range = frames.range(bytes, index, *plane)?;
                 check_tile_bytes(range.end - range.start)?;

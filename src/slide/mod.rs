@@ -16,6 +16,12 @@ mod dicom;
 mod dicom_elements;
 mod dicom_file;
 mod dicom_frames;
+#[cfg(test)]
+#[allow(unreachable_pub, dead_code, reason = "integration tests share the file")]
+#[path = "../../tests/it/dicom_maker.rs"]
+mod dicom_maker;
+#[cfg(test)]
+mod dicom_tests;
 #[cfg(not(target_arch = "wasm32"))]
 mod folder_source;
 #[cfg(all(feature = "net", not(target_arch = "wasm32")))]
@@ -24,6 +30,7 @@ mod http_objects;
 mod http_source;
 mod jpeg;
 mod level;
+mod mosaic;
 mod ndpi;
 #[cfg(not(target_arch = "wasm32"))]
 mod object_source;

@@ -39,6 +39,7 @@ const MAX_BYTES_A_PIXEL: u64 = 21;
 const RST0: u8 = 0xD0;
 const RST7: u8 = 0xD7;
 const EOI: u8 = 0xD9;
+const MARKER_BYTES: u64 = 2;
 /// Restart markers count modulo 8.
 const RESTART_NUMBERS: usize = 8;
 
@@ -81,9 +82,11 @@ impl RestartJpeg {
         if !header.is_sequential() || !(1..=MOST_JPEG_PX).contains(&interval_width) {
             return None;
         }
-        // An NDPI states neither side truly when one is too long.
-        let may_state_size = width <= MOST_JPEG_PX && height <= MOST_JPEG_PX;
-        if may_state_size && [header.width, header.height] != [width, height] {
+        // Of a side that is too long for a JPEG an NDPI states 0 or anything; else the JPEG's size
+        // counts, also where the directory states another one.
+        let is_stated = header.width > 0 && header.height > 0;
+        let may_be_stated = width <= MOST_JPEG_PX && height <= MOST_JPEG_PX;
+        if is_stated && may_be_stated && [header.width, header.height] != [width, height] {
             return None;
         }
         let mcus_across = width.div_ceil(mcu_width);
@@ -135,8 +138,9 @@ impl RestartJpeg {
         self.mcu_rows * self.mcu_height
     }
 
-    /// Byte ranges of a tile in the file, each with the marker behind its last interval: one for
-    /// each row of MCUs, or one for all rows that are as wide as the image.
+    /// Byte ranges of a tile in the file: one for each row of MCUs, or one for all rows that are as
+    /// wide as the image. Each includes the markers in front of its first interval, by which it is
+    /// recognised, and behind its last one.
     ///
     /// # Errors
     /// Missing bytes; offsets that are out of order.
@@ -164,13 +168,14 @@ impl RestartJpeg {
         let mut before = self.file_range.start + self.header.len() as u64;
         let mut total = 0;
         for &[start, end] in offsets.as_chunks().0 {
+            // A range follows the header and the range before it, whose last marker it may share.
             let is_ordered = before <= start && start < end && end <= self.file_range.end;
             if !is_ordered || end - start > tile_pixels * MAX_BYTES_A_PIXEL {
                 return Err(not_listed().into());
             }
             total += end - start;
             before = end;
-            ranges.push(start..end);
+            ranges.push(start - MARKER_BYTES..end);
         }
         if total > tile_pixels * MAX_BYTES_A_PIXEL {
             return Err(not_listed().into());
@@ -221,6 +226,12 @@ impl RestartJpeg {
         stated.copy_from_slice(size.as_flattened());
         let mut markers = 0;
         for part in parts {
+            let (before, part) =
+                part.split_at_checked(MARKER_BYTES as usize).ok_or_else(not_listed)?;
+            // In front of the first interval is the header.
+            if !matches!(before, [0xFF, RST0..=RST7]) && !self.header.ends_with(before) {
+                return Err(not_listed());
+            }
             let start = stream.len();
             stream.extend_from_slice(part);
             markers += renumber(&mut stream[start..], markers);

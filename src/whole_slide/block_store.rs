@@ -12,7 +12,7 @@ use crate::model::sha256_hex;
 use crate::platform::{read_file, write_atomic};
 
 /// Version of the blocks' format; blocks of another one are not taken.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// Largest file of a block.
 const MAX_PART_BYTES: u64 = 1 << 30;
 

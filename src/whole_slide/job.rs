@@ -336,6 +336,12 @@ impl SlideJob {
         &self.tissue
     }
 
+    /// Area of tissue inside the region of the settings, square pixels of the finest level.
+    #[must_use]
+    pub fn tissue_px(&self) -> f64 {
+        self.tissue.area_px(&self.settings.region, self.sampling.scale)
+    }
+
     /// The colours that the network reads instead of the slide's; none where the stain is kept.
     #[must_use]
     pub fn stain_lut(&self) -> Option<&StainLut> {

@@ -217,7 +217,7 @@ impl NucleusIndex {
     }
 
     /// All, with their numbers.
-    pub fn all(&self) -> impl Iterator<Item = (u32, &SlideNucleus)> {
+    pub fn all(&self) -> impl Iterator<Item = (u32, &SlideNucleus)> + Clone {
         self.finished.iter().flat_map(|(block, nuclei)| self.numbered(*block, nuclei))
     }
 
@@ -230,12 +230,12 @@ impl NucleusIndex {
         &self,
         block: usize,
         nuclei: &'a [SlideNucleus],
-    ) -> impl Iterator<Item = (u32, &'a SlideNucleus)> + use<'a> {
+    ) -> impl Iterator<Item = (u32, &'a SlideNucleus)> + Clone + use<'a> {
         (self.offsets[block] + 1..).zip(nuclei)
     }
 
     /// Those that reach into a rectangle.
-    pub fn near(&self, bounds: SlideBounds) -> impl Iterator<Item = (u32, &SlideNucleus)> {
+    pub fn near(&self, bounds: SlideBounds) -> impl Iterator<Item = (u32, &SlideNucleus)> + Clone {
         // The nuclei of a block reach beyond it by less than its halo.
         let widened = bounds.expanded(MARGIN_PX as f64 * self.scale);
         let nuclei = self
@@ -251,7 +251,7 @@ impl NucleusIndex {
     }
 
     /// Blocks that touch a rectangle: they lie in a grid, whose first block has the full size.
-    fn blocks_in(&self, bounds: SlideBounds) -> impl Iterator<Item = usize> {
+    fn blocks_in(&self, bounds: SlideBounds) -> impl Iterator<Item = usize> + Clone {
         let (width, height) =
             self.blocks.first().map_or((1, 1), |b| (b.width.max(1), b.height.max(1)));
         let across = self.width.div_ceil(width).max(1);

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::error::{Error, Result, Warnings, counted};
 #[cfg(not(target_arch = "wasm32"))]
-use crate::outlines::read_outlines;
-use crate::raster::{Polygon, rings_hold};
+use crate::outlines::{difference, read_outlines, united};
+use crate::raster::{Mask, Plane, Point, Polygon, Ring, fill_rings, rings_hold};
 use crate::slide::SlideBounds;
 
 /// Most corners of all outlines.
@@ -192,6 +192,56 @@ impl SlideRegion {
         )))
     }
 
+    /// The part that belongs, as valid polygons; none where everything does.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[must_use]
+    pub fn polygons(&self) -> Option<Vec<Polygon>> {
+        match self {
+            Self::Everything => None,
+            Self::Rectangle { x, y, width, height } => {
+                Some(vec![vec![rectangle(*x, *y, *width, *height)]])
+            }
+            Self::Outlines { inside, ignored } => {
+                let rings = |parts: &[RegionPart]| -> Vec<Polygon> {
+                    parts.iter().map(|part| part.rings.clone()).collect()
+                };
+                Some(difference(&united(&rings(inside)), &rings(ignored)))
+            }
+        }
+    }
+
+    /// The part of a mask that belongs: each of its pixels spans `cell` pixels of the finest level
+    /// in x and y, and belongs where its centre does.
+    pub(super) fn mask(&self, columns: usize, rows: usize, cell: [f64; 2]) -> Mask {
+        let mut mask = Plane::filled(columns, rows, matches!(self, Self::Everything));
+        let mut fill = |rings: &[Ring], is_inside: bool| {
+            let mut scaled: Polygon = Vec::with_capacity(rings.len());
+            for ring in rings {
+                let place = |p: &Point| Point { x: p.x / cell[0], y: p.y / cell[1] };
+                scaled.push(ring.iter().map(place).collect());
+            }
+            fill_rings(&scaled, columns, rows, |row, first, end| {
+                mask.row_mut(row)[first..end].fill(is_inside);
+            });
+        };
+        match self {
+            Self::Everything => {}
+            Self::Rectangle { x, y, width, height } => {
+                let corners = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]];
+                let place = |[across, down]: [f64; 2]| Point {
+                    x: x + across * width,
+                    y: y + down * height,
+                };
+                fill(&[corners.map(place).to_vec()], true);
+            }
+            Self::Outlines { inside, ignored } => {
+                inside.iter().for_each(|part| fill(&part.rings, true));
+                ignored.iter().for_each(|part| fill(&part.rings, false));
+            }
+        }
+        mask
+    }
+
     /// Whether a point belongs.
     #[must_use]
     pub fn holds(&self, px: f64, py: f64) -> bool {
@@ -221,6 +271,11 @@ impl SlideRegion {
             }
         }
     }
+}
+
+fn rectangle(x: f64, y: f64, width: f64, height: f64) -> Ring {
+    let corners = [[x, y], [x + width, y], [x + width, y + height], [x, y + height]];
+    corners.map(Point::from).to_vec()
 }
 
 #[cfg(test)]
@@ -294,6 +349,8 @@ mod tests {
         let text = format!("[{},{}]", square(0, "Tumor"), square(5, "Ignore*"));
         let (region, notes) = SlideRegion::from_outlines(text.as_bytes()).expect("region");
         assert!(region.holds(2.0, 5.0) && !region.holds(7.0, 5.0));
+        let polygons = region.polygons().expect("polygons");
+        assert!((crate::raster::polygon_area(&polygons[0]) - 50.0).abs() < 1e-9);
         assert_eq!(notes.notes.len(), 1);
         assert!(SlideRegion::from_outlines(square(0, "ignore*").as_bytes()).is_err());
         let (_, notes) =

@@ -12,9 +12,9 @@ use crate::platform::packed_bytes::{ByteReader, ByteWriter, deflated, inflated};
 use crate::raster::{MapLayout, NucleusMaps, Plane, Point, Polygon, ProbabilityBytes};
 
 /// First bytes of a saved result; the last one is the format's version.
-const MAGIC: &[u8; 8] = b"PRNRES\0\x03";
+const MAGIC: &[u8; 8] = b"PRNRES\0\x04";
 /// Least bytes of a nucleus, a polygon, a ring and a point.
-const NUCLEUS_BYTES: usize = 9 * 8 + 2 * 4;
+const NUCLEUS_BYTES: usize = 12 * 8 + 2 * 4;
 const POLYGON_BYTES: usize = 4;
 const RING_BYTES: usize = 4;
 const POINT_BYTES: usize = 16;
@@ -237,7 +237,7 @@ fn take_nuclei(reader: &mut ByteReader<'_>) -> Result<Vec<SlideNucleus>> {
             return Err(Error::malformed("The saved result has a nucleus of no possible area"));
         }
         let centroid = (finite(reader)?, finite(reader)?);
-        let mut measured = [0.0; 6];
+        let mut measured = [0.0; 9];
         for value in &mut measured {
             *value = reader.f64()?;
         }
@@ -302,7 +302,7 @@ mod tests {
             polygons: vec![vec![ring(1.0), ring(2.0)], vec![ring(9.0)]],
             area_px: 12,
             centroid: (at + 0.1, 2.0 / 3.0),
-            measurements: [1.0, 2.0, 0.3, 0.4, 0.5, 0.6].into(),
+            measurements: [1.0, 2.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9].into(),
             class: (at > 1.0).then_some(254),
         }
     }

@@ -1,5 +1,8 @@
 //! Where there is tissue: background is bright and without colour, or padding.
 
+use std::borrow::Cow;
+
+use super::region::SlideRegion;
 use crate::engine::{Block, blocks};
 use crate::error::Result;
 use crate::raster::{Mask, Padding, Plane, RgbImage};
@@ -150,6 +153,32 @@ impl Tissue {
         windows.into_iter().step_by(step).collect()
     }
 
+    /// Area of tissue in a region, square pixels of the finest level, of which each of the model's
+    /// spans `scale`.
+    #[must_use]
+    pub fn area_px(&self, region: &SlideRegion, scale: f64) -> f64 {
+        let mut tissue = Cow::Borrowed(&self.mask);
+        let is_coarse = self.mask.width().max(self.mask.height()) < OVERVIEW_PX / 4;
+        if is_coarse && *region != SlideRegion::Everything {
+            // Finer than the mask, so that the border of the region counts.
+            let [columns, rows] = [self.mask.width(), self.mask.height()];
+            let fine = OVERVIEW_PX.div_ceil(columns.max(rows));
+            let mut finer = Plane::filled(columns * fine, rows * fine, false);
+            for y in 0..rows * fine {
+                for (x, value) in finer.row_mut(y).iter_mut().enumerate() {
+                    *value = self.mask.get(y / fine, x / fine);
+                }
+            }
+            tissue = Cow::Owned(finer);
+        }
+        let [columns, rows] = [tissue.width(), tissue.height()];
+        let cell = [self.width as f64 / columns as f64, self.height as f64 / rows as f64];
+        let cell = cell.map(|side| side * scale);
+        let inside = region.mask(columns, rows, cell);
+        let both = tissue.data().iter().zip(inside.data()).filter(|(a, b)| **a && **b).count();
+        both as f64 * cell[0] * cell[1]
+    }
+
     /// Share of the slide, 0 to 1.
     #[must_use]
     pub fn share(&self) -> f64 {
@@ -190,6 +219,28 @@ mod tests {
         let mut speck = Plane::filled(100, 60, [242, 240, 243]);
         speck.set(30, 50, [0; 3]);
         assert!(Tissue::of(&speck, 1000, 600).touches(500, 300, 10, 10));
+    }
+
+    #[test]
+    fn the_area_of_tissue_is_that_inside_the_region() {
+        let near = |a: f64, b: f64| (a / b - 1.0).abs() < 0.01;
+        let region = |text: &str| text.parse::<SlideRegion>().expect("region");
+        let everywhere = Tissue::everywhere(1000, 600);
+        let all = SlideRegion::Everything;
+        assert!(near(everywhere.area_px(&all, 2.0), 2000.0 * 1200.0));
+        // 300 × 200 pixels of the finest level lie inside the slide.
+        let corner = region("1700,1000,900,900");
+        assert!(near(everywhere.area_px(&corner, 2.0), 300.0 * 200.0));
+        let mut picture = Plane::filled(100, 60, [242, 240, 243]);
+        for y in 0..60 {
+            for (x, pixel) in picture.row_mut(y)[..48].iter_mut().enumerate() {
+                *pixel = [200, 120 + (x * y % 7) as u8, 190];
+            }
+        }
+        let left = Tissue::of(&picture, 1000, 600);
+        assert!(near(left.area_px(&all, 1.0), 500.0 * 600.0));
+        assert!(near(left.area_px(&region("250,0,750,300"), 1.0), 250.0 * 300.0));
+        assert!(left.area_px(&region("600,0,100,100"), 1.0) == 0.0);
     }
 
     #[test]

@@ -61,5 +61,6 @@ function encode(value) {
 }
 
 function everyThird(pixels, colour) {
-  return Buffer.from({ length: pixels.length / COLOURS }, (_, i) => pixels[i * COLOURS + colour]);
+  const length = pixels.length / COLOURS;
+  return Buffer.from(Uint8Array.from({ length }, (_, i) => pixels[i * COLOURS + colour]));
 }

@@ -252,6 +252,7 @@ const VERBS: &[&str] = &[
     "slide info",
     "slide region",
     "slide segment",
+    "slide plan",
     #[cfg(feature = "desktop")]
     "view",
     "convert",

@@ -20,7 +20,7 @@ const HELP: &str = "cargo xtask <task>
            'bench segment|train|slide|web [--json]'; or what a few corrections bring:
            'bench teach --data FOLDER --model FILE'
   fuzz     run the readers on random input:
-           'fuzz [slide|zarr|picture|annotations|model|link|data] [SECONDS]'
+           'fuzz [slide|dicom|zarr|picture|annotations|model|link|data] [SECONDS]'
   web      build the page as a static folder: target/page
   outputs  results of a program as a reference: 'outputs make PROGRAM FOLDER',
            'outputs compare FOLDER FOLDER'
