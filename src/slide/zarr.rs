@@ -545,7 +545,8 @@ mod tests {
             ChunkKeys::of_version_3(&encoding).map(|keys| keys.key("0/", &[0, 12, 3])).ok()
         };
         let encoding = |name: &str, separator: &str| {
-            json!({ "name": name, "configuration": { "separator": separator } })
+            let configuration = json!({ "separator": separator });
+            json!({ "name": name, "configuration": configuration })
         };
         assert_eq!(key(json!({ "name": "default" })).as_deref(), Some("0/c/0/12/3"));
         assert_eq!(key(json!("v2")).as_deref(), Some("0/0.12.3"));
