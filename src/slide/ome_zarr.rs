@@ -80,7 +80,8 @@ pub(super) fn open(known: &ObjectCache) -> ObjectResult<Slide> {
     let (levels, levels_set_aside) = levels(arrays, &picture_axes)?;
     if levels_set_aside > 0 {
         notes.push(format!(
-            "{} set aside: width and height are not those of the finest level divided by one factor",
+            "{} set aside: width and height are not those of the finest level divided by one \
+             factor",
             counted(levels_set_aside, "smaller level is", "smaller levels are")
         ));
     }
