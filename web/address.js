@@ -70,6 +70,8 @@ export class Address {
     url.hash = this.#fragment(this.modelLink);
     if (!this.imageUrl) url.searchParams.delete("image_url");
     else url.searchParams.set("image_url", this.imageUrl);
+    // They are of the image that the address named first.
+    if (this.imageUrl !== this.urlState.imageUrl) url.searchParams.delete("regions_url");
     if (!this.hasModelUrl) {
       url.searchParams.delete("model");
       url.searchParams.delete("sha256");
@@ -190,8 +192,27 @@ export class Address {
   async #openImage() {
     const { opener } = this.page;
     const { imageUrl, sample } = this.urlState;
-    if (imageUrl) await opener.open({ name: fileNameOf(imageUrl), address: imageUrl, imageUrl });
-    else if (sample) await opener.openSample();
-    else if (this.#mayReopen()) await this.page.persistence.reopenLast();
+    if (imageUrl) {
+      const error = await opener.open({ name: fileNameOf(imageUrl), address: imageUrl, imageUrl });
+      if (!error) await this.#openRegions();
+    } else if (sample) {
+      await opener.openSample();
+    } else if (this.#mayReopen()) {
+      await this.page.persistence.reopenLast();
+    }
+  }
+
+  /** Opens the regions of the address, unless this device keeps regions of the image. */
+  async #openRegions() {
+    const { page } = this;
+    const { regionsUrl } = this.urlState;
+    if (!regionsUrl || page.store.state.regions.length > 0) return;
+    try {
+      const content = await fetchFile(regionsUrl, "list of regions");
+      const parts = [/** @type {BlobPart} */ (content)];
+      await page.regions.openFile(new File(parts, fileNameOf(regionsUrl)), "regions");
+    } catch (error) {
+      page.showError(error);
+    }
   }
 }

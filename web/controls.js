@@ -87,8 +87,11 @@ function bindImageControls(page) {
   for (const button of [elements.takePhoto, elements.photo]) {
     button.onclick = () => elements.camera.click();
   }
-  elements.camera.onchange = () => takeFiles(page, chosenFiles(elements.camera));
-  elements.file.onchange = () => takeFiles(page, chosenFiles(elements.file));
+  const take = (/** @type {HTMLInputElement} */ input) => {
+    takeFiles(page, chosenFiles(input)).catch((error) => page.showError(error));
+  };
+  elements.camera.onchange = () => take(elements.camera);
+  elements.file.onchange = () => take(elements.file);
   elements.sample.onclick = () => void page.opener.openSample();
   elements.sampleAgain.onclick = () => void page.opener.openSample();
   elements.mpp.onchange = () => page.mppChanged();

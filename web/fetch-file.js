@@ -2,13 +2,13 @@
 // limited.
 
 /** Largest downloads, bytes. */
-const MAX_MODEL_BYTES = 64e6;
 export const MAX_IMAGE_BYTES = 400e6;
+const MAX_BYTES = { model: 64e6, image: MAX_IMAGE_BYTES, "list of regions": 100e6 };
 
 /**
  * Downloads a file and stops as soon as it is too large.
  * @param {string} address absolute, or relative to the page
- * @param {"model" | "image"} kind
+ * @param {keyof typeof MAX_BYTES} kind
  * @param {(fraction: number) => void} [onProgress] called if the server states the length
  */
 export async function fetchFile(address, kind, onProgress) {
@@ -17,7 +17,7 @@ export async function fetchFile(address, kind, onProgress) {
   if (!response.ok || !response.body) {
     throw new Error(`The ${kind} at ${url.host} cannot be loaded (${response.status}).`);
   }
-  const limit = kind === "model" ? MAX_MODEL_BYTES : MAX_IMAGE_BYTES;
+  const limit = MAX_BYTES[kind];
   const statedLength = Number(response.headers.get("Content-Length"));
   if (statedLength > limit) throw tooLarge(kind, limit);
   const reader = response.body.getReader();

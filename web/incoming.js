@@ -1,16 +1,20 @@
 // What is dropped, chosen or pasted: files, folders, addresses.
+import { groupDicom, mayBeDicom, sourceOf } from "./dicom-files.js";
 import { elements } from "./elements.js";
 import { fileNameOf } from "./fetch-file.js";
 import { formatCount } from "./format.js";
+import { filesOf, isZarrFolder } from "./objects.js";
 import { readUrl } from "./url-state.js";
 
+/** @import { DicomSlide } from "./dicom-files.js" */
 /** @import { ListedFile } from "./file-list.js" */
 /** @import { ImageSource } from "./opener.js" */
 /** @import { Page } from "./page.js" */
 /** @import { UrlState } from "./url-state.js" */
 
 /** Names of files of a folder that may be images or slides. */
-const PICTURE = /\.(svs|scn|bif|btf|tiff?|png|jp(e?g|e|2)|jfif|j2k|bmp|gif|webp|avif|hei[cf])$/i;
+const PICTURE =
+  /\.(svs|ndpi|scn|bif|btf|qptiff|tiff?|png|jp(e?g|e|2)|jfif|j2k|bmp|gif|webp|avif|hei[cf])$/i;
 const MODEL = /\.safetensors$/i;
 /** Names of files of outlines. */
 const OUTLINES = /\.(geojson|json|xml|annotations)(\.gz)?$/i;
@@ -42,7 +46,7 @@ export async function takeData(page, data) {
   }
   try {
     if (folders.length > 0) await takeFolders(page, folders, files);
-    else if (files.length > 0) takeFiles(page, files, await Promise.all(handles));
+    else if (files.length > 0) await takeFiles(page, files, await Promise.all(handles));
     else takeText(page, text);
   } catch (error) {
     page.showError(error);
@@ -75,7 +79,7 @@ export async function chooseFiles(page) {
     // Unlike those of an input, these files can be opened again after a reload.
     const handles = await showOpenFilePicker({ multiple: true });
     const files = await Promise.all(handles.map((handle) => handle.getFile()));
-    takeFiles(page, files, handles);
+    await takeFiles(page, files, handles);
   } catch (error) {
     if (error instanceof Error && error.name === "AbortError") return;
     elements.file.click();
@@ -83,17 +87,22 @@ export async function chooseFiles(page) {
 }
 
 /**
- * Opens the first of several files and lists them.
+ * Opens the first of several files and lists them. Files of a DICOM series are one.
  * @param {Page} page
  * @param {File[]} files
  * @param {(FileSystemFileHandle | undefined)[]} [handles] of the files, as far as there are any
  */
-export function takeFiles(page, files, handles = []) {
+export async function takeFiles(page, files, handles = []) {
   const models = files.filter((file) => MODEL.test(file.name));
   if (models.length > 0) void openModelFile(page, models[0]);
   const outlines = files.filter((file) => OUTLINES.test(file.name));
   const pictures = files.filter((file) => !models.includes(file) && !outlines.includes(file));
-  const listed = pictures.map((file) => listedFile(file, handles[files.indexOf(file)]));
+  const found = pictures.map((file) => {
+    const handle = handles[files.indexOf(file)];
+    return { name: file.name, find: async () => file, listed: listedFile(file, handle) };
+  });
+  const { slides, others } = await groupDicom(found);
+  const listed = [...slides.map(listedSlide), ...others.map((other) => other.listed)];
   const [outline] = outlines;
   if (outline && listed.length === 1) void openWithOutlines(page, listed[0], outline);
   else if (outline && listed.length === 0) void page.regions.openFile(outline);
@@ -104,6 +113,17 @@ export function takeFiles(page, files, handles = []) {
 function listedFile(file, handle) {
   const { name } = file;
   return { name, find: () => ({ name, blob: file, handle }) };
+}
+
+/** @param {FileSystemDirectoryEntry} folder @returns {ListedFile} */
+function listedZarr(folder) {
+  const name = folder.fullPath.slice(1);
+  return { name, find: async () => ({ name, files: await filesOf(folder) }) };
+}
+
+/** @param {DicomSlide} slide @returns {ListedFile} */
+function listedSlide(slide) {
+  return { name: slide.name, find: () => sourceOf(slide) };
 }
 
 /**
@@ -147,20 +167,31 @@ async function openOne(page, file) {
  * @param {File[]} files with one for each folder, which cannot be read
  */
 async function takeFolders(page, folders, files) {
+  const zarrs = [];
+  for (const folder of folders) if (await isZarrFolder(folder)) zarrs.push(folder);
   const folderNames = folders.map((folder) => folder.name);
   const listed = files
     .filter((file) => !folderNames.includes(file.name))
     .map((file) => listedFile(file));
   /** @type {FileSystemFileEntry[]} */
   const entries = [];
-  for (const folder of folders) await readFolder(folder, entries);
-  const pictures = entries.filter((entry) => PICTURE.test(entry.name));
-  pictures.sort((a, b) => a.fullPath.localeCompare(b.fullPath, undefined, { numeric: true }));
-  for (const entry of pictures) {
-    const name = entry.fullPath.slice(1);
-    listed.push({ name, find: async () => ({ name, blob: await fileOf(entry) }) });
+  for (const folder of folders) {
+    if (!zarrs.includes(folder)) await readFolder(folder, entries, zarrs);
   }
-  const others = entries.length - pictures.length;
+  entries.sort((a, b) => a.fullPath.localeCompare(b.fullPath, undefined, { numeric: true }));
+  const maybeDicom = entries.filter((entry) => mayBeDicom(entry.name));
+  const { slides } = await groupDicom(
+    maybeDicom.map((entry) => ({ name: entry.fullPath.slice(1), find: () => fileOf(entry) })),
+  );
+  const pictures = [...zarrs.map(listedZarr), ...slides.map(listedSlide)];
+  let others = entries.length - slides.reduce((sum, slide) => sum + slide.files.length, 0);
+  for (const entry of entries) {
+    if (!PICTURE.test(entry.name)) continue;
+    const name = entry.fullPath.slice(1);
+    pictures.push({ name, find: async () => ({ name, blob: await fileOf(entry) }) });
+    others -= 1;
+  }
+  listed.push(...pictures);
   const rest = others > 0 ? `, and ${counted(others, "other file", "other files")}` : "";
   const folder = `The folder ${folderNames.join(", ")}`;
   if (listed.length === 0) throw new Error(`${folder} holds no image or slide${rest}.`);
@@ -174,11 +205,13 @@ function counted(count, one, several) {
 }
 
 /**
- * Appends the files of a folder and of the folders in it, without hidden ones.
+ * Appends the files of a folder and of the folders in it, without hidden ones; folders that are a
+ * Zarr as such.
  * @param {FileSystemDirectoryEntry} folder
  * @param {FileSystemFileEntry[]} files
+ * @param {FileSystemDirectoryEntry[]} zarrs
  */
-async function readFolder(folder, files) {
+async function readFolder(folder, files, zarrs) {
   const reader = folder.createReader();
   while (files.length < MAX_FOLDER_FILES) {
     /** @type {FileSystemEntry[]} */
@@ -186,8 +219,13 @@ async function readFolder(folder, files) {
     if (batch.length === 0) return;
     for (const entry of batch) {
       if (entry.name.startsWith(".")) continue;
-      if (entry.isFile) files.push(/** @type {FileSystemFileEntry} */ (entry));
-      else await readFolder(/** @type {FileSystemDirectoryEntry} */ (entry), files);
+      if (entry.isFile) {
+        files.push(/** @type {FileSystemFileEntry} */ (entry));
+        continue;
+      }
+      const inner = /** @type {FileSystemDirectoryEntry} */ (entry);
+      if (inner.name.toLowerCase().endsWith(".zarr")) zarrs.push(inner);
+      else await readFolder(inner, files, zarrs);
     }
   }
 }

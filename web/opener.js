@@ -5,6 +5,7 @@ import { SAMPLE_FINGERPRINT } from "./fingerprint.js";
 import { showNotes } from "./notes.js";
 
 /** @import { FileEntry } from "./file-list.js" */
+/** @import { ObjectFiles } from "./objects.js" */
 /** @import { Page } from "./page.js" */
 /** @import { ImageFacts, SlideFacts } from "./worker-api.d.ts" */
 
@@ -16,6 +17,8 @@ const SAMPLE_MPP = 0.25;
  * @typedef {object} ImageSource Where the bytes of an image or slide are.
  * @property {string} name of the file
  * @property {Blob} [blob] its content, or
+ * @property {number[]} [lengths] of the files that the blob holds, if it holds several
+ * @property {ObjectFiles} [files] the files of an OME-Zarr, or
  * @property {string} [address] where it can be loaded
  * @property {string} [imageUrl] the same address, if the page's address should name it
  * @property {FileSystemFileHandle} [handle] of the file, by which it can be opened again
@@ -73,12 +76,13 @@ export class Opener {
    * @returns {Promise<Error | undefined>} why it is not open and segmented
    */
   open(source) {
-    return source.blob ? this.#openBlob(source, source.blob) : this.#openAddress(source);
+    const { blob, files } = source;
+    return blob || files ? this.#openBlob(source, blob) : this.#openAddress(source);
   }
 
   /** Opens the open image once more. @param {ImageSource} source */
   reopen(source) {
-    return source.blob || source.address ? this.open(source) : this.openSample();
+    return source.blob || source.files || source.address ? this.open(source) : this.openSample();
   }
 
   /** Writes what is to be kept of the open image, before another one takes its place. */
@@ -87,7 +91,7 @@ export class Opener {
     await this.page.persistence.flush();
   }
 
-  /** @param {ImageSource} source @param {Blob} blob */
+  /** @param {ImageSource} source @param {Blob} [blob] none of the files of an OME-Zarr */
   #openBlob(source, blob) {
     const { page } = this;
     return this.#runReadingTask(async (check) => {
@@ -104,19 +108,20 @@ export class Opener {
 
   /**
    * @param {ImageSource} source
-   * @param {Blob} blob
+   * @param {Blob | undefined} blob
    * @param {() => void} check
    */
   async #readBlob(source, blob, check) {
     const { engine, persistence } = this.page;
-    const { name } = source;
+    const { name, lengths, files } = source;
     const fingerprinting = persistence.fingerprintOf(source);
-    const slide = await engine.call("openSlide", { blob, name });
+    const slide = await engine.call("openSlide", { blob, lengths, files, name });
     check();
     if (slide !== null && slide !== "whole") {
       await this.#show(slide, source, await fingerprinting, check, slide);
       return;
     }
+    if (!blob) throw new Error(`${name} is no OME-Zarr.`);
     if (blob.size > MAX_IMAGE_BYTES) {
       const limit = MAX_IMAGE_BYTES / 1e6;
       throw new Error(`The image is larger than ${limit} MB, the limit of this page (${name}).`);

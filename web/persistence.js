@@ -7,6 +7,7 @@ import { SAMPLE_FINGERPRINT, fingerprintOfFile, fingerprintOfPieces } from "./fi
 import { formatBytes, formatCount } from "./format.js";
 import { chooseFiles } from "./incoming.js";
 import { MAIN } from "./slots.js";
+import { identityOf, isZarrAddress } from "./objects.js";
 import { openUrl } from "./source.js";
 import { hideStorageBar, showStorageBar } from "./storage-bar.js";
 import { DeviceStorage, MAX_IMAGE_COPY_BYTES, StorageError } from "./storage.js";
@@ -221,11 +222,15 @@ export class Persistence {
    * The fingerprint of an image that is being opened; empty if it cannot be had.
    * @param {ImageSource} source
    */
-  async fingerprintOf({ blob, address }) {
+  async fingerprintOf({ blob, files, address }) {
     try {
       if (blob) return await fingerprintOfFile(blob);
-      if (!address) return SAMPLE_FINGERPRINT;
+      if (!address && !files) return SAMPLE_FINGERPRINT;
       const signal = AbortSignal.timeout(FINGERPRINT_MS);
+      if (!address || isZarrAddress(address)) {
+        const identity = await identityOf({ files, address }, signal);
+        return await fingerprintOfFile(new Blob([/** @type {BlobPart} */ (identity)]));
+      }
       const remote = await openUrl(new URL(address, location.href).href, signal);
       if (remote === "whole") return "";
       return await fingerprintOfPieces(remote.length, remote.reader(signal));
@@ -368,12 +373,12 @@ export class Persistence {
    * @param {ImageSource} source
    * @param {string} fingerprint
    */
-  async #keepImage(storage, { blob, handle, address }, fingerprint) {
+  async #keepImage(storage, { blob, lengths, handle, address }, fingerprint) {
     /** @type {KeptImage | undefined} */
     let image;
     // The address of `prunella serve` may belong to another program later.
     if (address || this.page.address.urlState.folder) return;
-    if (blob && blob.size <= MAX_IMAGE_COPY_BYTES) image = { blob };
+    if (blob && blob.size <= MAX_IMAGE_COPY_BYTES) image = { blob, lengths };
     else if (handle) image = { handle };
     if (!image || (await storage.loadImage(fingerprint))) return;
     await storage.saveImage(fingerprint, this.#tab, image);
@@ -457,7 +462,7 @@ export class Persistence {
     }
     const image = await storage.loadImage(fingerprint);
     if (image && "blob" in image) {
-      await opener.open({ name, blob: image.blob });
+      await opener.open({ name, ...image });
       return;
     }
     if (image && (await mayRead(image.handle, "query"))) {

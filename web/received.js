@@ -41,7 +41,7 @@ function thresholdText(threshold) {
  * @param {ModelFacts} facts
  * @param {UrlState} state
  */
-function sentAlong(facts, { imageUrl, sample, threshold, view, ratio }) {
+function sentAlong(facts, { imageUrl, regionsUrl, sample, threshold, view, ratio }) {
   const parts = [];
   if (threshold !== undefined) {
     const own = thresholdText(facts.threshold);
@@ -49,6 +49,7 @@ function sentAlong(facts, { imageUrl, sample, threshold, view, ratio }) {
   }
   if (imageUrl) parts.push(`the address of an image, ${fileNameOf(imageUrl)}`);
   else if (sample) parts.push("the sample image");
+  if (imageUrl && regionsUrl) parts.push("regions of it");
   if (view) parts.push("a view");
   if (ratio) parts.push(`a setting that removes ${ratio} % of its filters more`);
   const last = parts.pop();

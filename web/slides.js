@@ -1,17 +1,26 @@
 // The open slide of the session worker: tiles of the view, each of which can be cancelled, and
 // blocks, which are segmented one after the other.
 import { MAX_IMAGE_BYTES } from "./fetch-file.js";
-import { isTiff, openBlob, openUrl } from "./source.js";
+import { isZarrAddress, openFiles, openObjects } from "./objects.js";
+import { isDicom, isTiff, openBlob, openUrl } from "./source.js";
 
 /** @import { BlockWorkerClient } from "./block-worker.js" */
 /** @import { Computation, Session } from "./prunella.js" */
+/** @import { ObjectFiles, ObjectSource, ReadObject } from "./objects.js" */
 /** @import { ReadRange, Source } from "./source.js" */
 /**
  * @import { Bounds, ComputeJob, RedoneBlocks, SegmentResult, SlideBlockResult, SlideEstimate,
  *   SlideFacts, SlideJob, SlideProgress, SlideResult, TileIndex } from "./worker-api.d.ts"
  */
 
-/** @typedef {{ name: string } & ({ blob: Blob } | { address: string })} SlideFile */
+/**
+ * @typedef {object} SlideFile
+ * @property {string} name
+ * @property {Blob} [blob] its content, or
+ * @property {number[]} [lengths] of the files that the blob holds, if it holds several
+ * @property {ObjectFiles} [files] the objects of an OME-Zarr, or
+ * @property {string} [address]
+ */
 
 /**
  * Frees a computation that failed; not after a trap of the wasm, whose memory may be in any state.
@@ -23,7 +32,7 @@ export function freeAfter(error, computation) {
 }
 
 export class SlideSession {
-  /** @type {Source | undefined} */
+  /** @type {Source | ObjectSource | undefined} */
   #source;
   /** @type {Map<string, AbortController>} Tiles that are being read, by name of the request. */
   #tileRequests = new Map();
@@ -48,12 +57,16 @@ export class SlideSession {
    */
   async open(file) {
     const signal = this.#startWork();
-    const isBlob = "blob" in file;
-    const source = isBlob ? await openBlob(file.blob) : await openUrl(file.address, signal);
+    const { blob, files, address = "" } = file;
+    if (files) return this.#openObjects(file, openFiles(files), signal);
+    if (!blob && isZarrAddress(address)) {
+      return this.#openObjects(file, openObjects(address), signal);
+    }
+    const source = blob ? await openBlob(blob, file.lengths) : await openUrl(address, signal);
     if (source === "whole") return "whole";
-    const { head, length } = source;
+    const { head, length, lengths } = source;
     const isTooLarge = length > MAX_IMAGE_BYTES;
-    if (!isTiff(head)) {
+    if (!isTiff(head) && !isDicom(head)) {
       const foreign = isTooLarge ? this.session.foreignFormat(head, file.name) : undefined;
       if (foreign) throw new Error(foreign);
       return null;
@@ -61,10 +74,11 @@ export class SlideSession {
     /** @type {SlideFacts | null} */
     let facts;
     try {
-      facts = JSON.parse(await this.session.openSlide(length, file.name, source.reader(signal)));
+      const read = source.reader(signal);
+      facts = JSON.parse(await this.session.openSlide(Float64Array.from(lengths), file.name, read));
     } catch (error) {
       // Perhaps a TIFF that only the image reader knows; its error is then the one to show.
-      const isFinal = !isBlob || isTooLarge || signal.aborted;
+      const isFinal = !blob || isTooLarge || signal.aborted || isDicom(head);
       if (isFinal || error instanceof WebAssembly.RuntimeError) throw error;
       return null;
     }
@@ -72,6 +86,21 @@ export class SlideSession {
       this.close();
       this.#source = source;
     }
+    return facts;
+  }
+
+  /**
+   * Opens an OME-Zarr.
+   * @param {SlideFile} file
+   * @param {ObjectSource} source
+   * @param {AbortSignal} signal
+   * @returns {Promise<SlideFacts>}
+   */
+  async #openObjects({ name }, source, signal) {
+    const read = source.reader(signal);
+    const facts = JSON.parse(await this.session.openSlide(new Float64Array(), name, read));
+    this.close();
+    this.#source = source;
     return facts;
   }
 
@@ -131,7 +160,7 @@ export class SlideSession {
    * Makes a tile with a reader that `cancelTiles` can stop.
    * @param {string} request
    * @template T
-   * @param {(read: ReadRange) => Promise<T>} makeTile
+   * @param {(read: ReadRange | ReadObject) => Promise<T>} makeTile
    */
   async #withReader(request, makeTile) {
     const controller = new AbortController();
@@ -151,7 +180,7 @@ export class SlideSession {
    * @returns {Promise<SlideEstimate>}
    */
   async estimate(model, mpp, bounds) {
-    const estimate = (/** @type {ReadRange} */ read) =>
+    const estimate = (/** @type {ReadRange | ReadObject} */ read) =>
       this.session.slideEstimate(model, mpp, ...bounds, read);
     return JSON.parse(await this.#withReader("estimate", estimate));
   }

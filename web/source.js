@@ -3,13 +3,17 @@
 
 /** First bytes that are read: the header, and often the first directory. */
 const HEAD_BYTES = 32 * 1024;
-/** Attempts for a range. The pause before attempt n, from 0, is n times as long as stated here. */
-const ATTEMPTS = 3;
-const RETRY_PAUSE_MS = 500;
+/** Attempts for a range: a connection may be gone for some ten seconds. */
+const ATTEMPTS = 6;
+/** Pause before the second attempt; it doubles with each further one. */
+const RETRY_PAUSE_MS = 400;
 /** Longest wait for a response, milliseconds. */
 const TIMEOUT_MS = 30e3;
 /** First four bytes of a TIFF or BigTIFF, little and big endian. */
 const TIFF_MAGIC = ["II*\0", "MM\0*", "II+\0", "MM\0+"];
+/** Behind the preamble of a DICOM file. */
+const DICOM_MAGIC = "DICM";
+const DICOM_MAGIC_AT = 128;
 
 /**
  * @callback ReadRange
@@ -20,7 +24,8 @@ const TIFF_MAGIC = ["II*\0", "MM\0*", "II+\0", "MM\0+"];
 
 /**
  * @typedef {object} Source
- * @property {number} length of the file, bytes
+ * @property {number} length of all files together, bytes
+ * @property {number[]} lengths of each file, one behind the other
  * @property {Uint8Array} head the first bytes, at least 1 KB unless the file is shorter
  * @property {(signal: AbortSignal) => ReadRange} reader a function that reads until it is aborted
  */
@@ -30,15 +35,25 @@ export function isTiff(head) {
   return TIFF_MAGIC.includes(String.fromCharCode(...head.slice(0, 4)));
 }
 
-/** @param {Blob} blob @returns {Promise<Source>} */
-export async function openBlob(blob) {
+/** @param {Uint8Array} head */
+export function isDicom(head) {
+  const magic = head.slice(DICOM_MAGIC_AT, DICOM_MAGIC_AT + DICOM_MAGIC.length);
+  return String.fromCharCode(...magic) === DICOM_MAGIC;
+}
+
+/**
+ * @param {Blob} blob a file, or several one behind the other
+ * @param {number[]} [lengths] of several files
+ * @returns {Promise<Source>}
+ */
+export async function openBlob(blob, lengths = [blob.size]) {
   const head = await readBlob(blob, 0, HEAD_BYTES);
   /** @type {Source["reader"]} */
   const reader = (signal) => async (start, end) => {
     signal.throwIfAborted();
     return readBlob(blob, start, end);
   };
-  return { length: blob.size, head, reader };
+  return { length: blob.size, lengths, head, reader };
 }
 
 /** @param {Blob} blob @param {number} start @param {number} end */
@@ -71,13 +86,40 @@ export async function openUrl(address, signal) {
     return "whole";
   }
   const { length } = range;
+  const file = { url, length, version: versionOf(response) };
   const head = new Uint8Array(await response.arrayBuffer());
   /** @type {Source["reader"]} */
   const reader = (readSignal) => async (start, end) => {
     if (end <= head.length) return head.slice(start, end);
-    return fetchRange(url, start, end, length, readSignal);
+    return fetchRange(file, start, end, readSignal);
   };
-  return { length, head, reader };
+  return { length, lengths: [length], head, reader };
+}
+
+/**
+ * A file on a server.
+ * @typedef {{ url: URL, length: number, version: FileVersion }} RemoteFile
+ */
+
+/**
+ * By what a server tells versions of a file apart, as far as it lets the page read that.
+ * @typedef {{ etag: string | null, date: string | null }} FileVersion
+ */
+
+/** @param {Response} response @returns {FileVersion} */
+function versionOf({ headers }) {
+  return { etag: headers.get("ETag"), date: headers.get("Last-Modified") };
+}
+
+/**
+ * Whether two responses are of different files. Servers behind one address may form other tags of
+ * the same file, so a date that both state decides.
+ * @param {FileVersion} a
+ * @param {FileVersion} b
+ */
+export function isOtherVersion(a, b) {
+  if (a.date && b.date) return a.date !== b.date;
+  return Boolean(a.etag && b.etag && a.etag !== b.etag);
 }
 
 /**
@@ -96,8 +138,16 @@ function contentRange(response) {
  * @param {number} end excluded
  * @param {AbortSignal} signal
  */
-async function requestRange(url, start, end, signal) {
-  const headers = { Range: `bytes=${start}-${end - 1}` };
+function requestRange(url, start, end, signal) {
+  return request(url, { Range: `bytes=${start}-${end - 1}` }, signal);
+}
+
+/**
+ * @param {URL} url
+ * @param {Record<string, string>} headers
+ * @param {AbortSignal} signal
+ */
+export async function request(url, headers, signal) {
   const limited = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
   try {
     return await fetch(url, {
@@ -116,21 +166,31 @@ async function requestRange(url, start, end, signal) {
 
 /**
  * Bytes of a range, with further attempts after an error.
- * @param {URL} url
+ * @param {RemoteFile} file
  * @param {number} start
  * @param {number} end excluded
- * @param {number} length of the whole file
  * @param {AbortSignal} signal
  */
-async function fetchRange(url, start, end, length, signal) {
+function fetchRange(file, start, end, signal) {
+  return withAttempts(signal, () => fetchRangeOnce(file, start, end, signal));
+}
+
+/**
+ * Repeats what fails, after pauses.
+ * @template T
+ * @param {AbortSignal} signal
+ * @param {() => Promise<T>} work
+ * @returns {Promise<T>}
+ */
+export async function withAttempts(signal, work) {
   let lastError;
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    if (attempt > 0) await pause(RETRY_PAUSE_MS * attempt);
+    if (attempt > 0) await pause(RETRY_PAUSE_MS * 2 ** (attempt - 1));
     signal.throwIfAborted();
     try {
-      return await fetchRangeOnce(url, start, end, length, signal);
+      return await work();
     } catch (error) {
-      if (signal.aborted) throw error;
+      if (signal.aborted || error instanceof ChangedFileError) throw error;
       lastError = error;
     }
   }
@@ -142,20 +202,28 @@ function pause(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+/** Further attempts do not help. */
+class ChangedFileError extends Error {}
+
 /**
- * @param {URL} url
+ * @param {RemoteFile} file
  * @param {number} start
  * @param {number} end excluded
- * @param {number} length of the whole file
  * @param {AbortSignal} signal
  */
-async function fetchRangeOnce(url, start, end, length, signal) {
+async function fetchRangeOnce({ url, length, version }, start, end, signal) {
   const response = await requestRange(url, start, end, signal);
   if (response.status !== 206) {
     throw new Error(`${url.host} no longer sends ranges of the slide (${response.status}).`);
   }
   const range = contentRange(response);
-  if (range?.start !== start || range.length !== length) throw wrongBytes(url);
+  const isOther = range && range.length !== length;
+  if (isOther || isOtherVersion(versionOf(response), version)) {
+    throw new ChangedFileError(
+      `The slide at ${url.host} has changed since it was opened. Open it again.`,
+    );
+  }
+  if (range?.start !== start) throw wrongBytes(url);
   const content = new Uint8Array(await response.arrayBuffer());
   if (content.length !== end - start) throw wrongBytes(url);
   return content;

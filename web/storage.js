@@ -81,7 +81,10 @@ export class StorageError extends Error {
  * @property {Uint8Array[]} [results] by slot
  */
 
-/** @typedef {{ blob: Blob } | { handle: FileSystemFileHandle }} KeptImage */
+/**
+ * @typedef {{ blob: Blob, lengths?: number[] } | { handle: FileSystemFileHandle }} KeptImage
+ *   `lengths` of several files that the blob holds
+ */
 
 /**
  * @typedef {object} KeptVersion A network that was taught on an image.

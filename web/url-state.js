@@ -9,6 +9,7 @@ import { isShippedName } from "./shipped-models.js";
  * @property {string} [modelUrl]
  * @property {string} [sha256] of the model at `modelUrl`, hexadecimal
  * @property {string} [imageUrl]
+ * @property {string} [regionsUrl] address of the regions of the image at `imageUrl`
  * @property {string} [folder] address of a folder of `prunella serve`
  * @property {"auto" | "gpu" | "cpu"} device
  * @property {number} [workers] largest number of CPU workers
@@ -54,6 +55,7 @@ export function readUrl(url) {
     modelUrl: query.get("model") ?? undefined,
     sha256: query.get("sha256")?.toLowerCase(),
     imageUrl: query.get("image_url") ?? undefined,
+    regionsUrl: query.get("regions_url") ?? undefined,
     folder: query.get("folder") ?? undefined,
     device: device === "gpu" || device === "cpu" ? device : "auto",
     workers: parseNumber(query.get("workers"), 1, MAX_WORKERS) || undefined,

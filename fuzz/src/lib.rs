@@ -4,14 +4,16 @@
 //! minutes instead of half an hour.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prunella::dataset;
+use prunella::error::Result;
 use prunella::model::{FileLimits, Model, Precision};
 use prunella::outlines::{draw_outlines, read_outlines, write_geojson, write_imagescope};
 use prunella::picture::{foreign_format, read_labels, read_picture};
 use prunella::raster::{DecodeLimits, Plane, encode_label_file, encode_rgb_png};
-use prunella::slide::SlideReader;
+use prunella::slide::{ByteSource, ObjectRequest, ObjectSource, SlideReader};
 use prunella::{export, outlines};
 
 /// Most levels that are read.
@@ -36,7 +38,54 @@ pub fn picture(data: &[u8]) {
 /// Decodes a TIFF as an image; opens it as a slide and reads a region of its levels.
 pub fn slide(data: &[u8]) {
     drop(read_picture(data, DecodeLimits { max_pixels: MAX_PICTURE_PX }));
-    let Ok(reader) = SlideReader::open(Box::new(data.to_vec())) else { return };
+    open_levels(Box::new(data.to_vec()));
+}
+
+/// Opens DICOM files as one slide and reads a region of its levels: one file, or several where
+/// further preambles of zeros and "DICM" follow.
+pub fn dicom(data: &[u8]) {
+    const PREFIX: &[u8] = b"DICM";
+    const PREAMBLE: usize = 128;
+    let mut lengths = Vec::new();
+    let mut start = 0;
+    for at in PREAMBLE..data.len().saturating_sub(PREFIX.len()) {
+        let begin = at - PREAMBLE;
+        let is_file = data[at..].starts_with(PREFIX) && data[begin..at].iter().all(|b| *b == 0);
+        if is_file && begin > start {
+            lengths.push((begin - start) as u64);
+            start = begin;
+        }
+    }
+    lengths.push((data.len() - start) as u64);
+    open_levels(Box::new(Files { bytes: data.to_vec(), lengths }));
+}
+
+/// Files one behind the other.
+struct Files {
+    bytes: Vec<u8>,
+    lengths: Vec<u64>,
+}
+
+impl ByteSource for Files {
+    fn len(&self) -> u64 {
+        self.bytes.as_slice().len() as u64
+    }
+
+    fn file_lengths(&self) -> Vec<u64> {
+        self.lengths.clone()
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
+        self.bytes.read(range)
+    }
+}
+
+fn open_levels(source: Box<dyn ByteSource>) {
+    let Ok(reader) = SlideReader::open(source) else { return };
+    read_levels(&reader);
+}
+
+fn read_levels(reader: &SlideReader) {
     for (i, level) in reader.slide.levels.iter().enumerate().take(MAX_LEVELS) {
         if level.tile_width * level.tile_height <= MAX_TILE_AREA {
             let width = level.width.min(REGION_PX);
@@ -44,6 +93,50 @@ pub fn slide(data: &[u8]) {
             drop(reader.region(i, 0, 0, width, height));
         }
     }
+}
+
+/// Keys of metadata, in the order in which an input has them.
+const METADATA_KEYS: [&str; 6] =
+    ["zarr.json", ".zattrs", "0/zarr.json", "0/.zarray", "1/zarr.json", "OME/.zattrs"];
+
+/// Objects of which each chunk is the same.
+struct FuzzObjects {
+    /// One for each of [`METADATA_KEYS`]; those without bytes are not there.
+    metadata: Vec<Vec<u8>>,
+    chunk: Vec<u8>,
+}
+
+impl ObjectSource for FuzzObjects {
+    fn read(&self, requests: &[ObjectRequest]) -> prunella::error::Result<Vec<Option<Vec<u8>>>> {
+        let mut found = Vec::new();
+        for ObjectRequest { key, part } in requests {
+            let listed = METADATA_KEYS.iter().position(|name| name == key);
+            let is_metadata = [".json", ".zattrs", ".zgroup", ".zarray"].iter().any(|e| key.ends_with(e));
+            let bytes = match listed {
+                Some(i) => &self.metadata[i],
+                None if is_metadata => &Vec::new(),
+                None => &self.chunk,
+            };
+            let part = part.of(bytes.len() as u64);
+            let bytes = &bytes[part.start as usize..part.end as usize];
+            found.push((!bytes.is_empty()).then(|| bytes.to_vec()));
+        }
+        Ok(found)
+    }
+}
+
+/// Opens an OME-Zarr and reads a region of its levels. The input holds the metadata of
+/// [`METADATA_KEYS`], each after its length (16 bits, little endian), then a chunk.
+pub fn zarr(mut data: &[u8]) {
+    let mut metadata = Vec::new();
+    for _ in METADATA_KEYS {
+        let length = take(&mut data, 2).iter().rev().fold(0, |n, byte| n << 8 | usize::from(*byte));
+        metadata.push(take(&mut data, length).to_vec());
+    }
+    let objects = FuzzObjects { metadata, chunk: data.to_vec() };
+    let Ok(reader) = SlideReader::open_objects(Box::new(objects)) else { return };
+    read_levels(&reader);
+    drop(reader.identity());
 }
 
 /// Reads outlines of any format. Once they are valid they must be as many after writing, and valid,

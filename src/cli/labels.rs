@@ -25,7 +25,7 @@ use crate::picture::read_picture;
 use crate::platform::{read_file, seconds};
 use crate::raster::{DecodeLimits, StainMatching, StainMode};
 use crate::review::{MarkedImage, with_types_of};
-use crate::slide::{FileSource, SlideReader};
+use crate::slide::SlideReader;
 use crate::train::{
     TaughtModel, TeachJob, TeachOutcome, TeachRecipe, check_border, teach, with_border_class,
 };
@@ -145,7 +145,7 @@ impl LabelArguments {
         stain: &StainMatching,
         output: Output,
     ) -> Result<MarkedImage> {
-        let reader = SlideReader::open(Box::new(FileSource::open(path)?))?;
+        let reader = SlideReader::open_at(&path.to_string_lossy())?;
         let mpp_um = self.image_mpp.or(reader.slide.mpp_um).ok_or_else(|| {
             Error::mismatch("The slide does not state its pixel size; --image-mpp does")
         })?;

@@ -105,7 +105,7 @@ pub(super) fn image_source(place: &str) -> ImageSource {
     let path = if Path::new(place).exists() { Path::new(place) } else { path };
     ImageSource {
         name: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-        bytes: path.metadata().ok().map(|metadata| metadata.len()),
+        bytes: path.metadata().ok().filter(std::fs::Metadata::is_file).map(|m| m.len()),
     }
 }
 

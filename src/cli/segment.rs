@@ -24,13 +24,13 @@ use crate::instances::{
     write_nuclei,
 };
 use crate::model::{Model, NucleusType};
-use crate::picture::{first_bytes, is_tiff, read_picture_file};
+use crate::picture::{first_bytes, is_dicom_slide, is_tiff, read_picture_file};
 use crate::platform::{threads, write_atomic, write_streamed};
 use crate::raster::{
     DecodeLimits, LabelMap, OUTLINE_COLOUR, ProbabilityMap, RgbImage, encode_mask_png,
     encode_overlay_png, encode_probability_png, encode_result_labels, outline_mask, overlay,
 };
-use crate::slide::{FileSource, PixelSize, SlideReader};
+use crate::slide::{FileSource, PixelSize, SlideReader, is_slide_folder, is_zarr};
 use crate::whole_slide::{Sampling, SlideNucleus};
 
 /// Endings of the results of an image. Labels of more than 65 535 nuclei are a TIFF.
@@ -205,8 +205,13 @@ pub(super) fn segment_images(
     Ok(if report.nuclei() == 0 { CommandOutcome::Nothing } else { CommandOutcome::Done })
 }
 
-/// Whether a file is a slide: a TIFF with a pyramid, or of more pixels than an image may have.
+/// Whether a file or folder is a slide: DICOM, an OME-Zarr, a TIFF with a pyramid, or one of more
+/// pixels than an image may have.
 pub(super) fn is_slide(path: &Path) -> bool {
+    let is_folder = is_slide_folder(path) || path.to_str().is_some_and(is_zarr);
+    if is_folder || first_bytes(path).is_ok_and(|first| is_dicom_slide(&first)) {
+        return true;
+    }
     if !first_bytes(path).is_ok_and(|first| is_tiff(&first)) {
         return false;
     }

@@ -15,11 +15,11 @@ use crate::error::{Error, Result, counted};
 use crate::picture::{first_bytes, foreign_format, is_picture, is_tiff};
 use crate::platform::write_atomic;
 use crate::raster::encode_rgb_png;
-use crate::slide::{SlideReader, source};
+use crate::slide::SlideReader;
 
 /// Look at whole slides on disk or by HTTP.
 ///
-/// Aperio SVS, Leica SCN, Philips, Ventana, pyramidal TIFF, OME-TIFF.
+/// Aperio SVS, Leica SCN, Philips, Ventana, pyramidal TIFF, OME-TIFF, OME-Zarr.
 #[derive(Debug, Args)]
 pub(super) struct SlideArguments {
     #[command(subcommand)]
@@ -31,9 +31,11 @@ enum SlideTask {
     /// Levels, pixel size and tiles of a slide.
     #[command(after_help = "Examples:
   prunella slide info biopsy.svs
-  prunella slide info https://example.org/biopsy.svs --json")]
+  prunella slide info dicom-folder
+  prunella slide info https://example.org/biopsy.svs --json
+  prunella slide info https://example.org/biopsy.ome.zarr")]
     Info {
-        /// File or http(s) address.
+        /// File, folder of an OME-Zarr, or http(s) address.
         slide: String,
     },
     Region(RegionArguments),
@@ -47,7 +49,7 @@ enum SlideTask {
   prunella slide region biopsy.svs --x 12000 --y 8000 --width 1024 --height 768 --out piece.png
   prunella slide region biopsy.svs --level 2 --width 900 --height 700 --out overview.png")]
 struct RegionArguments {
-    /// File or http(s) address.
+    /// File, folder of an OME-Zarr, or http(s) address.
     slide: String,
     #[arg(long, default_value_t = 0)]
     level: usize,
@@ -131,14 +133,14 @@ fn region(a: &RegionArguments, output: Output) -> Result<CommandOutcome> {
 /// # Errors
 /// Those of the source; whatever the file does wrong.
 pub(super) fn open(place: &str) -> Result<SlideReader> {
-    let opened = source(place).and_then(SlideReader::open);
+    let opened = SlideReader::open_at(place);
     opened.map_err(|error| no_slide(Path::new(place)).unwrap_or(error).at(place))
 }
 
 /// What a file is that is no slide, where it is recognised.
 fn no_slide(path: &Path) -> Option<Error> {
     if path.is_dir() {
-        return first_bytes(path).err();
+        return None;
     }
     let first = first_bytes(path).ok()?;
     let foreign = foreign_format(&first, path.to_str());

@@ -1,7 +1,7 @@
 //! Slides as the command line names them: files, addresses, folders and lists.
 
-use std::collections::BTreeMap;
-use std::io::BufReader;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::output_files::{check_distinct, slide_result_name};
@@ -10,17 +10,19 @@ use crate::error::{Error, ErrorContext as _, Result, Warnings, counted, listed};
 use crate::picture::{first_bytes, has_slide_ending, is_tiff};
 use crate::platform::{CsvReader, CsvRecord, name_key};
 use crate::raster::is_segmentation_result;
-use crate::slide::{FileSource, SlideReader};
+use crate::slide::{FileSource, SlideReader, dicom_series, is_slide_folder, is_zarr, may_be_dicom};
 
 /// Endings of files of outlines, in the order in which they are looked for.
 const OUTLINE_ENDINGS: [&str; 4] = ["geojson", "json", "xml", "annotations"];
 /// Endings of slides of other programs, which are reported with the way out.
 const FOREIGN_ENDINGS: [&str; 8] =
-    ["mrxs", "vsi", "czi", "isyntax", "i2syntax", "tmap", "kfb", "ndpi"];
+    ["mrxs", "vsi", "czi", "isyntax", "i2syntax", "tmap", "kfb", "vms"];
 /// Most folders inside each other.
 const MAX_DEPTH: usize = 16;
 /// Most slides of a command.
 const MAX_SLIDES: usize = 1_000_000;
+/// First bytes of a DICOM file, in which its series is looked for.
+const DICOM_HEAD_BYTES: u64 = 32 << 10;
 /// Most names in a note.
 const MAX_NAMED: usize = 5;
 
@@ -60,12 +62,37 @@ pub(super) struct SlideInputs {
 /// Whether a text on the command line is one slide, neither a folder nor a list.
 pub(super) fn is_one_slide(place: &str) -> bool {
     let path = Path::new(place);
-    is_address(place) || is_slide_folder(path) || !(path.is_dir() || is_list(place))
+    is_address(place) || is_folder_of_one(path) || !(path.is_dir() || is_list(place))
 }
 
-/// Whether a folder is one slide and not a folder of slides.
-fn is_slide_folder(path: &Path) -> bool {
-    path.is_dir() && has_ending(path, &["zarr"])
+/// Whether a folder is one slide and not a folder of slides: an OME-Zarr, or a DICOM series.
+fn is_folder_of_one(path: &Path) -> bool {
+    path.is_dir()
+        && (path.to_str().is_some_and(is_zarr) || is_slide_folder(path) && holds_one_series(path))
+}
+
+/// Whether a folder of DICOM files holds those of one slide only, and no other slide.
+fn holds_one_series(folder: &Path) -> bool {
+    let mut all = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match series_of(&path) {
+            Some(series) => _ = all.insert(series),
+            None if has_slide_ending(&path) && !may_be_dicom(&path) => return false,
+            None => {}
+        }
+    }
+    all.len() <= 1
+}
+
+/// The series of a file, if it is a DICOM whole slide image.
+fn series_of(path: &Path) -> Option<String> {
+    if !may_be_dicom(path) || !path.is_file() {
+        return None;
+    }
+    let mut head = Vec::new();
+    std::fs::File::open(path).ok()?.take(DICOM_HEAD_BYTES).read_to_end(&mut head).ok()?;
+    dicom_series(&head)
 }
 
 fn has_ending(path: &Path, endings: &[&str]) -> bool {
@@ -137,6 +164,8 @@ impl SlideInputs {
         let mut pictures = Vec::new();
         let mut open = vec![(folder.to_path_buf(), String::new(), 0)];
         let mut found = BTreeMap::new();
+        // A DICOM series in a folder is a slide, under the name of its first file.
+        let mut series_found = BTreeMap::new();
         while let Some((at, prefix, depth)) = open.pop() {
             let entries = std::fs::read_dir(&at)
                 .map_err(|e| Error::io("The folder cannot be read", e).at(&at))?;
@@ -146,10 +175,17 @@ impl SlideInputs {
                 if name.starts_with('.') {
                     continue;
                 }
-                if path.is_dir() && !is_slide_folder(&path) {
+                if path.is_dir() && !is_folder_of_one(&path) {
                     let is_out = out.is_some() && path.canonicalize().ok() == out;
                     if !is_out && depth < MAX_DEPTH {
                         open.push((path, format!("{prefix}{name}/"), depth + 1));
+                    }
+                    continue;
+                }
+                if let Some(series) = series_of(&path) {
+                    let first = series_found.entry((prefix.clone(), series)).or_insert(path);
+                    if entry.path() < *first {
+                        *first = entry.path();
                     }
                     continue;
                 }
@@ -163,6 +199,11 @@ impl SlideInputs {
                     FileKind::Other => {}
                 }
             }
+        }
+        for ((prefix, _), path) in series_found {
+            let place = path.to_string_lossy().into_owned();
+            let result = format!("{prefix}{}", slide_result_name(&place));
+            found.insert(result.clone(), (place, result));
         }
         for (place, name) in found.into_values() {
             self.all.push(SlideInput::of_place(&place, name));
@@ -207,7 +248,7 @@ impl SlideInputs {
 
 /// A broken file with the name or the first bytes of a slide counts as one, so that it is reported.
 fn file_kind(path: &Path) -> FileKind {
-    if is_slide_folder(path) {
+    if is_folder_of_one(path) {
         return FileKind::Slide;
     }
     let has_mark = |file| is_segmentation_result(BufReader::new(file));

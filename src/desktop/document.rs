@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use crate::error::{ErrorContext as _, Result};
 use crate::model::InstanceParameters;
-use crate::picture::{first_bytes, foreign_format, is_tiff, read_picture_file};
+use crate::picture::{first_bytes, foreign_format, is_dicom_slide, is_tiff, read_picture_file};
 use crate::raster::{DecodeLimits, RgbImage, StainMatching};
 use crate::review::{FingerprintOf, fingerprint};
-use crate::slide::{SlideReader, source};
+use crate::slide::{SlideReader, is_slide_folder, is_zarr, source};
 use crate::viewer::{Pyramid, SlideTiles, TileKey};
 use crate::whole_slide::{
     BackgroundBlocks, PixelRequest, PixelSource, SegmentSettings, SlideJob, SlideRegion, SlideSetup,
@@ -26,6 +26,10 @@ const BLOCK_PX: usize = 1024;
 /// When it cannot be read.
 pub(super) fn fingerprint_of(place: &str) -> Result<String> {
     let is_address = place.starts_with("http://") || place.starts_with("https://");
+    if is_zarr(place) {
+        let identity = SlideReader::open_at(place)?.identity()?.into_bytes();
+        return fingerprint(identity.len() as u64, FingerprintOf::File, |_| Ok(identity.clone()));
+    }
     let of = if is_address { FingerprintOf::Pieces } else { FingerprintOf::File };
     let bytes = source(place)?;
     fingerprint(bytes.len(), of, |range| bytes.read(range))
@@ -51,11 +55,17 @@ impl Document {
     /// # Errors
     /// Those of the readers.
     pub fn open(place: &str) -> Result<Self> {
-        if place.starts_with("http://") || place.starts_with("https://") {
-            return Ok(Self::slide(source(place).and_then(SlideReader::open).at(place)?));
+        if place.starts_with("http://") || place.starts_with("https://") || is_zarr(place) {
+            return Ok(Self::slide(SlideReader::open_at(place).at(place)?));
         }
         let path = Path::new(place);
+        if is_slide_folder(path) {
+            return Ok(Self::slide(source(place).and_then(SlideReader::open).at(place)?));
+        }
         let first = first_bytes(path)?;
+        if is_dicom_slide(&first) {
+            return Ok(Self::slide(source(place).and_then(SlideReader::open).at(place)?));
+        }
         if is_tiff(&first) && foreign_format(&first, Some(place)).is_none() {
             // Perhaps a TIFF that only the image reader knows; its error is then the one to show.
             let opened = source(place).and_then(SlideReader::open);

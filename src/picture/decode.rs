@@ -5,7 +5,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader};
 
-use super::foreign::foreign_format;
+use super::foreign::{foreign_format, is_dicom_slide};
 use super::jpeg::check_jpeg;
 use super::png::{indices_as_grey, png_facts};
 use super::samples::{Alpha, Samples};
@@ -137,6 +137,12 @@ fn changed_values(format: &str) -> Error {
 fn format_of(bytes: &[u8]) -> Result<PictureFormat> {
     if let Some(format) = PictureFormat::of(bytes) {
         return Ok(format);
+    }
+    if is_dicom_slide(bytes) {
+        return Err(Error::unsupported(
+            "The file is a DICOM slide, not a picture; open it as a slide, or cut a part out of \
+             it: prunella slide region",
+        ));
     }
     Err(foreign_format(bytes, None)
         .unwrap_or_else(|| Error::unsupported("The file is not a PNG, JPEG or TIFF image")))

@@ -7,6 +7,7 @@ use super::{Picture, foreign_format, read_picture};
 use crate::error::{Error, ErrorContext as _, Result};
 use crate::platform::read_file;
 use crate::raster::DecodeLimits;
+use crate::slide::is_zarr;
 
 /// Largest file of a picture.
 const MAX_FILE_BYTES: u64 = 2_000_000_000;
@@ -14,7 +15,7 @@ const MAX_FILE_BYTES: u64 = 2_000_000_000;
 const IMAGE_ENDINGS: [&str; 12] =
     ["tif", "tiff", "png", "jpg", "jpeg", "jpe", "jfif", "bmp", "gif", "webp", "jp2", "j2k"];
 /// Endings of slides that are read, beside those of TIFF.
-const SLIDE_ENDINGS: [&str; 4] = ["svs", "scn", "bif", "btf"];
+const SLIDE_ENDINGS: [&str; 7] = ["svs", "ndpi", "scn", "bif", "btf", "qptiff", "dcm"];
 /// First bytes by which a file is recognised.
 const FIRST_BYTES: u64 = 1024;
 
@@ -58,9 +59,8 @@ fn has_ending(path: &Path, endings: &[&str]) -> bool {
 /// [`Error::Invalid`] for a folder, [`Error::Io`] for a file that cannot be read.
 pub fn first_bytes(path: &Path) -> Result<Vec<u8>> {
     if path.is_dir() {
-        let is_zarr = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zarr"));
-        return Err(Error::invalid(if is_zarr {
-            "This is an OME-Zarr folder; export the picture as OME-TIFF"
+        return Err(Error::invalid(if path.to_str().is_some_and(is_zarr) {
+            "This is the folder of an OME-Zarr, which is a slide, not a picture"
         } else {
             "This is a folder; give the pictures in it, such as folder/*.png"
         })

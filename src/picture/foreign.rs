@@ -2,6 +2,7 @@
 
 use super::decode::PictureFormat;
 use crate::error::Error;
+use crate::slide::DicomKind;
 
 /// Bytes of a text that are read.
 const TEXT_LEN: usize = 1024;
@@ -102,8 +103,21 @@ pub fn foreign_format(first_bytes: &[u8], name: Option<&str>) -> Option<Error> {
             return Some(foreign(what, way));
         }
     }
-    if first_bytes.get(128..132) == Some(b"DICM") {
-        return Some(foreign("a DICOM file", "convert it to TIFF (wsidicom, dcm2tiff, QuPath)"));
+    match DicomKind::of(first_bytes) {
+        Some(DicomKind::WholeSlide) => return None,
+        Some(DicomKind::Other) => {
+            return Some(foreign(
+                "a DICOM object, but no whole slide image (VL Whole Slide Microscopy)",
+                "if it holds a picture of tissue, export that as PNG or TIFF",
+            ));
+        }
+        Some(DicomKind::WithoutPreamble) => {
+            return Some(foreign(
+                "DICOM data without the preamble of a file",
+                "write it as a DICOM file (dcmconv +F in.dcm out.dcm)",
+            ));
+        }
+        None => {}
     }
     if first_bytes.get(257..262) == Some(b"ustar") {
         return Some(foreign("a tar archive", UNPACK_WAY));
@@ -124,6 +138,12 @@ pub fn foreign_format(first_bytes: &[u8], name: Option<&str>) -> Option<Error> {
 #[must_use]
 pub fn is_picture(first_bytes: &[u8]) -> bool {
     PictureFormat::of(first_bytes).is_some()
+}
+
+/// Whether a file is a DICOM whole slide image, by its first bytes.
+#[must_use]
+pub fn is_dicom_slide(first_bytes: &[u8]) -> bool {
+    DicomKind::of(first_bytes) == Some(DicomKind::WholeSlide)
 }
 
 /// Whether a file is a TIFF, by its first bytes: an image, a label map or a slide.
@@ -210,6 +230,25 @@ mod tests {
         }
         assert!(sentence(b"\xFF\xD8\xFF", Some("a/B.MRXS")).contains("3DHISTECH"));
         assert!(sentence(b"II*\0\x08\0\0\0", Some("c.vsi")).contains("Olympus"));
+    }
+
+    #[test]
+    fn dicom_slides_open_and_other_dicom_files_are_named() {
+        let file = |class: &str| {
+            let mut file = vec![0; 128];
+            file.extend_from_slice(b"DICM\x02\0\0\0UL\x04\0\0\0\0\0\x02\0\x02\0UI");
+            file.extend_from_slice(&(class.len() as u16).to_le_bytes());
+            file.extend_from_slice(class.as_bytes());
+            file
+        };
+        let slide = file("1.2.840.10008.5.1.4.1.1.77.1.6\0");
+        assert!(is_dicom_slide(&slide) && foreign_format(&slide, Some("a.dcm")).is_none());
+        let ct = sentence(&file("1.2.840.10008.5.1.4.1.1.2\0"), None);
+        assert!(ct.contains("no whole slide image"), "{ct}");
+        for bare in [&b"\x08\0\x05\0CS\x0a\0ISO_IR 100"[..], b"\x08\0\x05\0\x0a\0\0\0ISO_IR 100"] {
+            let sentence = sentence(bare, None);
+            assert!(sentence.contains("without the preamble"), "{sentence}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod tiff;
 pub use file::{
     first_bytes, has_image_ending, has_picture_ending, has_slide_ending, read_picture_file,
 };
-pub use foreign::{foreign_format, is_picture, is_tiff};
+pub use foreign::{foreign_format, is_dicom_slide, is_picture, is_tiff};
 
 use decode::{label_samples, picture_samples};
 

@@ -2,9 +2,14 @@
 
 use std::io::Read;
 
+use super::blosc::decode_blosc;
 use super::decode::truncated_tile;
 use super::level::Compression;
 use crate::error::{Error, Result};
+
+/// Bytes of the header of DICOM's run lengths: the number of segments, then where 15 of them begin.
+const RLE_HEADER: usize = 64;
+const MAX_RLE_SEGMENTS: usize = 15;
 
 /// Decodes the stream of a tile up to `byte_count` bytes; fewer when the stream ends before.
 ///
@@ -20,7 +25,10 @@ pub(super) fn decompress(
         Compression::Lzw => decode_lzw(bytes, byte_count),
         Compression::Deflate => read_up_to(flate2::read::ZlibDecoder::new(bytes), byte_count),
         Compression::PackBits => Ok(decode_packbits(bytes, byte_count)),
-        #[cfg(not(target_arch = "wasm32"))]
+        Compression::Gzip => read_up_to(flate2::read::MultiGzDecoder::new(bytes), byte_count),
+        Compression::Lz4 => decode_sized_lz4(bytes, byte_count),
+        Compression::Blosc => decode_blosc(bytes, byte_count),
+        Compression::DicomRle => decode_dicom_rle(bytes, byte_count),
         Compression::Zstd => {
             let decoder =
                 ruzstd::decoding::StreamingDecoder::new(bytes).map_err(|_| truncated_tile())?;
@@ -35,6 +43,21 @@ fn read_up_to(decoder: impl Read, byte_count: usize) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     decoder.take(byte_count as u64).read_to_end(&mut out).map_err(|_| truncated_tile())?;
     Ok(out)
+}
+
+/// An LZ4 block after its decoded length, 32 bits, little endian, as numcodecs writes it.
+fn decode_sized_lz4(bytes: &[u8], byte_count: usize) -> Result<Vec<u8>> {
+    let (len, block) = bytes.split_first_chunk::<4>().ok_or_else(truncated_tile)?;
+    let len = u32::from_le_bytes(*len) as usize;
+    if len > byte_count {
+        return Err(truncated_tile());
+    }
+    decode_lz4_block(block, len)
+}
+
+/// A block of LZ4 without a frame, of at most `byte_count` decoded bytes.
+pub(super) fn decode_lz4_block(block: &[u8], byte_count: usize) -> Result<Vec<u8>> {
+    lz4_flex::block::decompress(block, byte_count).map_err(|_| truncated_tile())
 }
 
 /// LZW as TIFF 6.0, section 13: most significant bit first, code width raised one code early.
@@ -91,9 +114,55 @@ fn decode_packbits(bytes: &[u8], byte_count: usize) -> Vec<u8> {
     out
 }
 
+/// Run lengths as DICOM PS3.5, annex G: a segment of `PackBits` for each sample of a pixel. Gives
+/// the samples of a pixel side by side.
+fn decode_dicom_rle(bytes: &[u8], byte_count: usize) -> Result<Vec<u8>> {
+    let header = bytes.get(..RLE_HEADER).ok_or_else(truncated_tile)?;
+    let mut numbers = header.as_chunks::<4>().0.iter().map(|n| u32::from_le_bytes(*n) as usize);
+    let segments = numbers.next().filter(|n| (1..=MAX_RLE_SEGMENTS).contains(n));
+    let segments = segments.filter(|n| byte_count.is_multiple_of(*n)).ok_or_else(truncated_tile)?;
+    let starts: Vec<usize> = numbers.take(segments).collect();
+    let values = byte_count / segments;
+    let mut out = Vec::new();
+    for (segment, start) in starts.iter().enumerate() {
+        let end = starts.get(segment + 1).copied().unwrap_or(bytes.len());
+        let packed = bytes.get(*start..end).ok_or_else(truncated_tile)?;
+        let plane = decode_packbits(packed, values);
+        if plane.len() < values {
+            return Err(truncated_tile());
+        }
+        // Only now, when the stream has shown as many bytes.
+        out.resize(byte_count, 0);
+        for (pixel, value) in plane.into_iter().enumerate() {
+            out[pixel * segments + segment] = value;
+        }
+    }
+    Ok(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn run_lengths_of_dicom_are_a_segment_for_each_sample() {
+        // Red: 7 four times; green: 1 2 3 4; blue: 9 twice, then 5 and 6.
+        let mut frame = vec![0; RLE_HEADER];
+        let segments: [&[u8]; 3] = [&[0xFD, 7], &[3, 1, 2, 3, 4, 0x80], &[0xFF, 9, 1, 5, 6]];
+        frame[0] = 3;
+        for (i, segment) in segments.iter().enumerate() {
+            frame[4 * (i + 1)] = frame.len() as u8;
+            frame.extend_from_slice(segment);
+        }
+        let expected = [7, 1, 9, 7, 2, 9, 7, 3, 5, 7, 4, 6];
+        assert_eq!(decode_dicom_rle(&frame, 12).expect("a frame"), expected);
+        for length in 0..frame.len() {
+            assert!(decode_dicom_rle(&frame[..length], 12).is_err(), "{length} bytes");
+        }
+        assert!(decode_dicom_rle(&frame, 15).is_err(), "more pixels than it has");
+        frame[0] = 2;
+        assert!(decode_dicom_rle(&frame, 9).is_err(), "samples that no segment has");
+    }
 
     #[test]
     fn packbits_are_the_example_of_its_description() {

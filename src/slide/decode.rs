@@ -3,6 +3,7 @@
 //! size.
 
 use super::codec::decompress;
+use super::dicom_frames::join_fragments;
 use super::jpeg::{decode_jpeg, decode_jpeg2000};
 use super::level::{Compression, Photometric, Predictor, SlideLevel};
 use crate::error::{Error, Result};
@@ -24,12 +25,16 @@ pub(super) struct TileSamples {
 }
 
 /// Decodes a tile of grid row `row`: RGB, `tile_width × tile_height`; the last strip of an image
-/// may be lower. `parts` holds the bytes of each of [`SlideLevel::tile_ranges`].
+/// may be lower. `parts` holds the bytes of each of [`SlideLevel::tile_ranges`] or, without bytes
+/// for objects that there are not, of [`SlideLevel::tile_objects`].
 ///
 /// # Errors
 /// [`Error::Malformed`] when the bytes are no such tile.
 pub fn decode_tile(level: &SlideLevel, row: usize, parts: &[&[u8]]) -> Result<RgbImage> {
     level.check_slide()?;
+    if let Some(zarr) = level.zarr() {
+        return zarr.decode(parts);
+    }
     let tile = decode_samples(level, row, parts)?;
     let values = &tile.bytes;
     let pixels = match level.photometric {
@@ -63,6 +68,10 @@ pub(super) fn decode_samples(
     row: usize,
     parts: &[&[u8]],
 ) -> Result<TileSamples> {
+    if let Some(jpeg) = level.restart_jpeg() {
+        let stream = jpeg.tile_stream(level.tile_rows(row), parts)?;
+        return decode_plane(level, 0, row, level.samples, &stream);
+    }
     if parts.len() != level.plane_count() {
         return Err(truncated_tile());
     }
@@ -118,6 +127,13 @@ fn decode_plane(
     if bytes.is_empty() {
         return Ok(background(level, width, height, samples));
     }
+    let joined;
+    let bytes = if level.has_fragments() {
+        joined = join_fragments(bytes)?;
+        &joined
+    } else {
+        bytes
+    };
     let decoded = match level.compression {
         Compression::Jpeg => decode_jpeg(level, plane, width, height, bytes)?,
         Compression::Jpeg2000 { ycc } => decode_jpeg2000(level, width, height, ycc, bytes)?,

@@ -20,8 +20,11 @@ const JPEG_EOI: [u8; 2] = [0xFF, 0xD9];
 /// three components are red, green and blue.
 const ADOBE_RGB_SEGMENT: [u8; 16] =
     [0xFF, 0xEE, 0, 14, b'A', b'd', b'o', b'b', b'e', 0, 100, 0, 0, 0, 0, 0];
+/// Side of a block, pixels.
+const BLOCK_PX: usize = 8;
 /// Second bytes of markers.
 const SOS: u8 = 0xDA;
+const DRI: u8 = 0xDD;
 const APP0: u8 = 0xE0;
 const APP14: u8 = 0xEE;
 
@@ -61,12 +64,21 @@ pub(super) fn decode_jpeg(
 }
 
 /// What the segments in front of a JPEG's first scan state.
-struct JpegHeader {
+pub(super) struct JpegHeader {
     /// Second byte of the start-of-frame marker, which is the process.
     process: u8,
     /// Bits a sample.
     precision: u8,
+    /// Position of the frame's height, then its width, 2 bytes each.
+    pub size_at: usize,
+    /// Pixels; 0 in an NDPI whose side is too long for a JPEG.
+    pub width: usize,
+    pub height: usize,
     components: Vec<JpegComponent>,
+    /// MCUs between restart markers; 0 without them.
+    pub restart_interval: usize,
+    /// Position of the scan's first entropy-coded byte, if the scan holds all components.
+    pub scan_at: Option<usize>,
     has_jfif: bool,
     /// Last byte of the "Adobe" segment: 0 RGB or CMYK, 1 YCbCr, 2 YCCK.
     adobe_transform: Option<u8>,
@@ -79,11 +91,16 @@ struct JpegComponent {
 }
 
 impl JpegHeader {
-    fn read(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let mut header = Self {
             process: 0,
             precision: 0,
+            size_at: 0,
+            width: 0,
+            height: 0,
             components: Vec::new(),
+            restart_interval: 0,
+            scan_at: None,
             has_jfif: false,
             adobe_transform: None,
         };
@@ -98,6 +115,13 @@ impl JpegHeader {
             }
             rest = rest.get(at + 1..)?;
             if marker == SOS {
+                // Length of the segment (2), number of components.
+                if let [high, low, components, ..] = rest
+                    && usize::from(*components) == header.components.len()
+                {
+                    let length = usize::from(u16::from_be_bytes([*high, *low]));
+                    header.scan_at = Some(bytes.len() - rest.len() + length);
+                }
                 return (!header.components.is_empty()).then_some(header);
             }
             // Markers without a segment.
@@ -106,6 +130,7 @@ impl JpegHeader {
             }
             let length = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
             let content = rest.get(2..length)?;
+            let content_at = bytes.len() - rest.len() + 2;
             rest = rest.get(length..)?;
             match marker {
                 APP0 if content.starts_with(b"JFIF") => header.has_jfif = true,
@@ -117,6 +142,13 @@ impl JpegHeader {
                 0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
                     header.process = marker & 0x0F;
                     header.precision = *content.first()?;
+                    header.size_at = content_at + 1;
+                    let side = |at| {
+                        let bytes: &[u8; 2] = content.get(at..)?.first_chunk()?;
+                        Some(usize::from(u16::from_be_bytes(*bytes)))
+                    };
+                    header.height = side(1)?;
+                    header.width = side(3)?;
                     header.components.clear();
                     for component in content.get(6..)?.chunks_exact(3) {
                         header
@@ -124,9 +156,34 @@ impl JpegHeader {
                             .push(JpegComponent { id: component[0], sampling: component[1] });
                     }
                 }
+                DRI => {
+                    let interval: &[u8; 2] = content.first_chunk()?;
+                    header.restart_interval = usize::from(u16::from_be_bytes(*interval));
+                }
                 _ => {}
             }
         }
+    }
+
+    /// Whether each MCU is coded once and on its own: a Huffman-coded sequential frame.
+    pub(super) fn is_sequential(&self) -> bool {
+        self.process < 2
+    }
+
+    /// Width and height of an MCU, pixels: a block, or with several components as many as the
+    /// largest sampling factors state.
+    pub(super) fn mcu_size(&self) -> [usize; 2] {
+        if self.components.len() == 1 {
+            return [BLOCK_PX; 2];
+        }
+        let mut size = [BLOCK_PX; 2];
+        for component in &self.components {
+            let factors = [component.sampling >> 4, component.sampling & 0x0F];
+            for (side, factor) in size.iter_mut().zip(factors) {
+                *side = (*side).max(usize::from(factor) * BLOCK_PX);
+            }
+        }
+        size
     }
 
     fn check(&self) -> Result<()> {

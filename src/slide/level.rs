@@ -2,9 +2,15 @@
 //! treated as tiles as wide as the image), how their pixels are stored and where their bytes lie.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::dicom_frames::FrameTable;
+use super::mosaic::Mosaic;
+use super::objects::{ObjectCache, ObjectRequest, ObjectResult};
 use super::range_cache::{RangeCache, ReadResult};
+use super::restart_jpeg::RestartJpeg;
 use super::tiff::{Directory, tag};
+use super::zarr_level::ZarrLevel;
 use crate::error::{Error, Result};
 
 /// Longest side of a tile, pixels. Strips may be as wide as the image.
@@ -15,6 +21,8 @@ const MAX_TILE_AREA: u64 = 64 << 20;
 const MAX_TILE_BYTES: u64 = 2 << 30;
 /// Most decoded bytes of a tile.
 const MAX_TILE_DATA: u64 = 1 << 30;
+/// Most chunks of a level of a Zarr.
+const MAX_CHUNKS: u64 = 1 << 24;
 /// Longest side of a level, pixels.
 const MAX_SIDE_PX: u64 = 1 << 24;
 /// Most samples of a pixel.
@@ -24,7 +32,7 @@ const BT601_LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 /// Codes of black and white of Y, Cb and Cr, where the file does not state them.
 const FULL_RANGE: [f32; 6] = [0.0, 255.0, 128.0, 255.0, 128.0, 255.0];
 
-/// Compression of tiles, by the TIFF tag 259. The `Debug` form is part of `slide info --json`.
+/// Compression of tiles: of a TIFF by its tag 259, or of a Zarr's chunks. The `Debug` form is part of `slide info --json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// 1: none (TIFF 6.0, section 3).
@@ -46,6 +54,14 @@ pub enum Compression {
         /// Whether the components are Y, Cb, Cr (33003) instead of red, green, blue.
         ycc: bool,
     },
+    /// Run lengths of DICOM (PS3.5, annex G).
+    DicomRle,
+    /// Of chunks: gzip (RFC 1952).
+    Gzip,
+    /// Of chunks: LZ4 blocks after their length.
+    Lz4,
+    /// Of chunks: Blosc 1 frames.
+    Blosc,
 }
 
 impl Compression {
@@ -59,7 +75,6 @@ impl Compression {
             33003 => Self::Jpeg2000 { ycc: true },
             33005 => Self::Jpeg2000 { ycc: false },
             33004 | 34712 => Self::Jpeg2000 { ycc: photometric == Photometric::YCbCr },
-            50000 if cfg!(target_arch = "wasm32") => return Err(only_natively("ZSTD")),
             50001 if cfg!(target_arch = "wasm32") => return Err(only_natively("WebP")),
             50000 => Self::Zstd,
             50001 => Self::WebP,
@@ -210,8 +225,29 @@ struct StoredPlane {
 /// How a file lists the tiles of a plane.
 #[derive(Debug, Clone, PartialEq)]
 enum TileTable {
-    /// In the tables of a TIFF directory, from the entry `first_tile` on.
-    Directory { directory: Directory, first_tile: u64 },
+    /// In the tables of a TIFF directory, from the entry `first_tile` on. They lie in a grid, or as
+    /// a mosaic.
+    Directory { directory: Directory, first_tile: u64, mosaic: Option<Arc<Mosaic>> },
+    /// As restart intervals of one JPEG.
+    RestartIntervals(RestartJpeg),
+    /// By the keys of a Zarr's chunks.
+    Chunks(Arc<ZarrLevel>),
+    /// As frames of a DICOM image; the plane is one of [`FrameTable::planes`].
+    Frames { frames: Arc<FrameTable>, plane: u64 },
+}
+
+/// An image of DICOM frames: 8 bits a sample, grey or colour.
+pub(super) struct FrameImage {
+    pub width: u64,
+    pub height: u64,
+    /// Of a frame.
+    pub tile_width: u64,
+    pub tile_height: u64,
+    pub compression: Compression,
+    pub samples: u64,
+    pub photometric: Photometric,
+    /// Pixels that share a Cb and a Cr, in a row: 1 or 2.
+    pub subsampled_across: usize,
 }
 
 /// A level of the pyramid.
@@ -331,6 +367,7 @@ impl SlideLevel {
                 tiles: TileTable::Directory {
                     directory: directory.clone(),
                     first_tile: plane * tiles,
+                    mosaic: None,
                 },
                 jpeg_tables: jpeg_tables.clone(),
             });
@@ -347,6 +384,136 @@ impl SlideLevel {
             .into());
         }
         Ok(level)
+    }
+
+    /// A level of DICOM frames.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for sizes out of range.
+    pub(super) fn of_frames(image: &FrameImage, frames: FrameTable) -> Result<Self> {
+        let FrameImage { width, height, tile_width, tile_height, samples, .. } = *image;
+        if !(1..=MAX_SIDE_PX).contains(&width) || !(1..=MAX_SIDE_PX).contains(&height) {
+            return Err(Error::limit(format!(
+                "A level of {width}×{height} pixels is out of range"
+            )));
+        }
+        check_tile_size(tile_width, tile_height, samples, true)?;
+        let ycbcr = YCbCrCoding {
+            across: image.subsampled_across,
+            is_stated: true,
+            ..YCbCrCoding::default()
+        };
+        let mut planes = Vec::new();
+        let frames = Arc::new(frames);
+        for plane in 0..frames.planes {
+            let tiles = TileTable::Frames { frames: Arc::clone(&frames), plane };
+            planes.push(StoredPlane { tiles, jpeg_tables: Vec::new() });
+        }
+        let level = Self {
+            width: width as usize,
+            height: height as usize,
+            tile_width: tile_width as usize,
+            tile_height: tile_height as usize,
+            compression: image.compression,
+            samples: samples as usize,
+            bits: 8,
+            photometric: image.photometric,
+            predictor: Predictor::None,
+            kind: SampleKind::Unsigned,
+            ycbcr,
+            palette: Vec::new(),
+            is_big_endian: false,
+            has_reversed_bits: false,
+            stored_width: width as usize,
+            stored_height: height as usize,
+            planes,
+            is_tiled: true,
+        };
+        level.check_slide()?;
+        Ok(level)
+    }
+
+    /// Whether the bytes of a tile are fragments with headers, as DICOM encapsulates frames.
+    pub(super) fn has_fragments(&self) -> bool {
+        matches!(
+            self.planes.first().map(|plane| &plane.tiles),
+            Some(TileTable::Frames { frames, .. }) if frames.is_encapsulated()
+        )
+    }
+
+    /// A picture in an array of a Zarr.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for a picture or tiles that are too large, or too many tiles.
+    pub(super) fn of_zarr(zarr: &ZarrLevel) -> Result<Self> {
+        let (width, height) = zarr.size();
+        if width.max(height) > MAX_SIDE_PX {
+            return Err(Error::limit(format!(
+                "A level of {width}×{height} pixels is out of range"
+            )));
+        }
+        let (tile_width, tile_height) = zarr.tile_size();
+        let samples = zarr.samples();
+        check_tile_size(tile_width, tile_height, samples as u64, true)?;
+        if width.div_ceil(tile_width) * height.div_ceil(tile_height) > MAX_CHUNKS {
+            return Err(Error::limit(format!(
+                "A level of {width}×{height} pixels in chunks of {tile_width}×{tile_height} is not                  supported; write the Zarr with larger chunks"
+            )));
+        }
+        let tiles = TileTable::Chunks(Arc::new(zarr.clone()));
+        Ok(Self {
+            width: width as usize,
+            height: height as usize,
+            tile_width: tile_width as usize,
+            tile_height: tile_height as usize,
+            compression: zarr.array.compression(),
+            samples,
+            bits: 8,
+            photometric: if samples == 3 { Photometric::Rgb } else { Photometric::BlackIsZero },
+            predictor: Predictor::None,
+            kind: SampleKind::Unsigned,
+            ycbcr: YCbCrCoding::default(),
+            palette: Vec::new(),
+            is_big_endian: false,
+            has_reversed_bits: false,
+            stored_width: width as usize,
+            stored_height: height as usize,
+            planes: vec![StoredPlane { tiles, jpeg_tables: Vec::new() }],
+            is_tiled: true,
+        })
+    }
+
+    /// The level as one of a Zarr, if it is.
+    pub(super) fn zarr(&self) -> Option<&ZarrLevel> {
+        match self.planes.first().map(|plane| &plane.tiles) {
+            Some(TileTable::Chunks(zarr)) => Some(zarr),
+            _ => None,
+        }
+    }
+
+    /// The objects of a tile of a slide that consists of objects: one, or one for each sample;
+    /// `None` for those that there are not.
+    ///
+    /// # Errors
+    /// Missing objects; a tile outside the grid; a slide in one file.
+    pub fn tile_objects(
+        &self,
+        known: &ObjectCache,
+        column: usize,
+        row: usize,
+    ) -> ObjectResult<Vec<Option<ObjectRequest>>> {
+        self.check_tile(column, row)?;
+        match self.zarr() {
+            Some(zarr) => zarr.requests(known, column, row),
+            None => Err(Error::mismatch("The slide is one file, not many objects").into()),
+        }
+    }
+
+    fn check_tile(&self, column: usize, row: usize) -> Result<()> {
+        if column < self.tiles_across() && row < self.tiles_down() {
+            return Ok(());
+        }
+        Err(Error::mismatch(format!("The level has no tile {column}, {row}")))
     }
 
     /// Refuses combinations of tags that have no meaning or that this reader does not decode.
@@ -462,6 +629,53 @@ impl SlideLevel {
         self.height = self.height.min(height.max(1));
     }
 
+    /// Takes rectangles of restart intervals for tiles, where the level is one JPEG.
+    pub(super) fn divide(&mut self, jpeg: RestartJpeg) {
+        self.tile_width = jpeg.tile_width();
+        self.tile_height = jpeg.tile_height();
+        self.stored_width = jpeg.width();
+        self.stored_height = jpeg.height();
+        let tiles = TileTable::RestartIntervals(jpeg);
+        self.planes = vec![StoredPlane { tiles, jpeg_tables: Vec::new() }];
+    }
+
+    /// Of a level that is one JPEG divided into tiles.
+    pub(super) fn restart_jpeg(&self) -> Option<&RestartJpeg> {
+        match self.planes.first().map(|plane| &plane.tiles) {
+            Some(TileTable::RestartIntervals(jpeg)) => Some(jpeg),
+            _ => None,
+        }
+    }
+
+    /// Lays the tiles as a mosaic, whose size the level takes.
+    pub(super) fn lay(&mut self, laid: Mosaic) {
+        [self.width, self.height] = laid.size();
+        let laid = Arc::new(laid);
+        for plane in &mut self.planes {
+            if let TileTable::Directory { mosaic, .. } = &mut plane.tiles {
+                *mosaic = Some(Arc::clone(&laid));
+            }
+        }
+    }
+
+    /// Where the tiles lie, if not in a grid.
+    pub(super) fn mosaic(&self) -> Option<&Mosaic> {
+        match self.planes.first().map(|plane| &plane.tiles) {
+            Some(TileTable::Directory { mosaic, .. }) => mosaic.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Takes the size that the only strip has where the directory states another one.
+    pub(super) fn resize_strip(&mut self, width: usize, height: usize) {
+        self.width = width;
+        self.height = height;
+        self.tile_width = width;
+        self.tile_height = height;
+        self.stored_width = width;
+        self.stored_height = height;
+    }
+
     /// Whether it is stored in tiles, as the levels of a pyramid are, and not in strips.
     #[must_use]
     pub fn is_tiled(&self) -> bool {
@@ -522,8 +736,9 @@ impl SlideLevel {
         column: usize,
         row: usize,
     ) -> ReadResult<Vec<Range<u64>>> {
-        if column >= self.tiles_across() || row >= self.tiles_down() {
-            return Err(Error::mismatch(format!("The level has no tile {column}, {row}")).into());
+        self.check_tile(column, row)?;
+        if let Some(jpeg) = self.restart_jpeg() {
+            return jpeg.tile_ranges(bytes, column, row);
         }
         // Tiles are listed row by row (TIFF 6.0, section 15).
         let index = (row * self.tiles_across() + column) as u64;
@@ -551,7 +766,17 @@ impl SlideLevel {
         index: u64,
         row: usize,
     ) -> ReadResult<Range<u64>> {
-        let TileTable::Directory { directory, first_tile } = &plane.tiles;
+        let (directory, first_tile) = match &plane.tiles {
+            TileTable::Directory { directory, first_tile, .. } => (directory, first_tile),
+            TileTable::Frames { frames, plane } => {
+                let range = frames.range(bytes, index, *plane)?;
+                check_tile_bytes(range.end - range.start)?;
+                return Ok(range);
+            }
+            TileTable::RestartIntervals(_) | TileTable::Chunks(_) => {
+                return Err(Error::mismatch("The tiles of the level lie in other places").into());
+            }
+        };
         let entry = first_tile + index;
         let offset = directory.number_at(bytes, self.offsets_tag(), entry)?;
         let byte_count = if self.byte_count_is_known(directory) {
@@ -572,12 +797,7 @@ impl SlideLevel {
         if byte_count == 0 {
             return Ok(0..0);
         }
-        if byte_count > MAX_TILE_BYTES {
-            return Err(Error::limit(format!(
-                "A tile of {byte_count} bytes is larger than the limit"
-            ))
-            .into());
-        }
+        check_tile_bytes(byte_count)?;
         match offset.checked_add(byte_count).filter(|end| *end <= bytes.len()) {
             Some(end) => Ok(offset..end),
             None => Err(Error::malformed(format!(
@@ -602,6 +822,13 @@ fn check_tile_size(width: u64, height: u64, samples: u64, is_tiled: bool) -> Res
     }
     let kind = if is_tiled { "tiles" } else { "strips" };
     Err(Error::limit(format!("Slides with {kind} of {width}×{height} pixels are not supported")))
+}
+
+fn check_tile_bytes(byte_count: u64) -> Result<()> {
+    if byte_count > MAX_TILE_BYTES {
+        return Err(Error::limit(format!("A tile of {byte_count} bytes is larger than the limit")));
+    }
+    Ok(())
 }
 
 /// Bits a sample, which all samples of a pixel share.

@@ -6,7 +6,7 @@ use super::pixel_size::{self, PixelSize, decimal};
 use super::range_cache::{RangeCache, ReadError, ReadResult};
 use super::slide_file::SlideFormat;
 use super::tiff::{Directory, DirectoryTree, directories, tag};
-use super::{ome, vendors};
+use super::{ndpi, ome, vendors};
 use crate::error::{Error, counted};
 
 /// How far the sides of a level may be from those of the finest one divided by the same factor,
@@ -66,7 +66,9 @@ impl TiffPictures {
         let description = first.text(bytes, tag::IMAGE_DESCRIPTION)?;
         let description = description.trim_start();
         vendors::refuse(bytes, &tree, description)?;
-        let mut pictures = if vendors::is_philips(bytes, first, description)? {
+        let mut pictures = if first.has(tag::NDPI_FORMAT) {
+            ndpi::open(bytes, &tree)?
+        } else if vendors::is_philips(bytes, first, description)? {
             vendors::open_philips(bytes, &tree, description)?
         } else if vendors::is_leica(description) {
             vendors::open_leica(bytes, &tree, description)?
@@ -330,7 +332,7 @@ impl Pyramid {
 
 /// Whether an image is the next level of the pyramid: smaller than the last one, of the same shape,
 /// samples and storage.
-fn continues_pyramid(levels: &[SlideLevel], candidate: &SlideLevel) -> bool {
+pub(super) fn continues_pyramid(levels: &[SlideLevel], candidate: &SlideLevel) -> bool {
     let (Some(finest), Some(coarsest)) = (levels.first(), levels.last()) else { return false };
     if candidate.is_tiled() != finest.is_tiled()
         || candidate.width >= coarsest.width

@@ -48,6 +48,8 @@ pub type ReadResult<T> = std::result::Result<T, ReadError>;
 #[derive(Debug, Clone)]
 pub struct RangeCache {
     file_len: u64,
+    /// Where the files end whose concatenation this is; the last one at `file_len`.
+    file_ends: Vec<u64>,
     /// Start offset → bytes. Segments do not overlap; neighbours may touch.
     segments: BTreeMap<u64, Vec<u8>>,
 }
@@ -56,7 +58,32 @@ impl RangeCache {
     /// An empty cache for a file of `file_len` bytes.
     #[must_use]
     pub fn new(file_len: u64) -> Self {
-        Self { file_len, segments: BTreeMap::new() }
+        Self::of_files(&[file_len])
+    }
+
+    /// An empty cache for several files, of so many bytes each, one behind the other: a slide that
+    /// is stored in a folder.
+    #[must_use]
+    pub fn of_files(lengths: &[u64]) -> Self {
+        let mut file_len = 0_u64;
+        let mut file_ends = Vec::with_capacity(lengths.len());
+        for length in lengths {
+            file_len = file_len.saturating_add(*length);
+            file_ends.push(file_len);
+        }
+        Self { file_len, file_ends, segments: BTreeMap::new() }
+    }
+
+    /// Where each file lies; one range unless [`Self::of_files`] made it.
+    #[must_use]
+    pub fn files(&self) -> Vec<Range<u64>> {
+        let mut files = Vec::with_capacity(self.file_ends.len());
+        let mut start = 0;
+        for end in &self.file_ends {
+            files.push(start..*end);
+            start = *end;
+        }
+        files
     }
 
     /// Length of the whole file, bytes.
@@ -99,6 +126,19 @@ impl RangeCache {
             let gap = &bytes[(position - start) as usize..(gap_end - start) as usize];
             self.segments.insert(position, gap.to_vec());
             position = gap_end;
+        }
+    }
+
+    /// As [`Self::read`], but what is missing is requested as `ahead` bytes from `start` on and not
+    /// as whole pages.
+    pub(super) fn read_exactly(&self, start: u64, len: u64, ahead: u64) -> ReadResult<Vec<u8>> {
+        match self.read(start, len) {
+            Err(ReadError::NeedBytes(_)) => {
+                let end = start.saturating_add(ahead.max(len)).min(self.file_len);
+                let missing = start..end;
+                Err(ReadError::NeedBytes(vec![missing]))
+            }
+            other => other,
         }
     }
 

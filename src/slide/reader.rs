@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::decode::decode_tile;
+use super::object_source::{ObjectSource, is_zarr, object_source};
+use super::objects::{ObjectCache, ObjectError, ObjectResult};
 use super::range_cache::{RangeCache, ReadError, ReadResult, merge_ranges};
 use super::slide_file::Slide;
-use super::source::ByteSource;
+use super::source::{ByteSource, source};
 use super::tiles::{PlacedTile, Rect, TileCache, TileIndex};
 use crate::error::{Error, Result, counted};
 use crate::platform::for_each_index;
@@ -19,8 +21,9 @@ use crate::raster::RgbImage;
 const CACHE_BYTES: usize = 64 << 20;
 /// First bytes that go into the identity of a slide.
 const IDENTITY_BYTES: u64 = 16 * 1024;
-/// Most rounds of fetching for one value; a reader that needs more does not progress.
-const MAX_ROUNDS: usize = 1000;
+/// Most rounds of fetching for one value: one for each frame of a DICOM file without a table. A
+/// reader that needs more does not progress.
+const MAX_ROUNDS: usize = 1 << 20;
 
 /// An open slide.
 ///
@@ -38,48 +41,82 @@ const MAX_ROUNDS: usize = 1000;
 pub struct SlideReader {
     /// Metadata and levels.
     pub slide: Slide,
-    source: Box<dyn ByteSource>,
-    /// Directories and tile tables read so far.
-    bytes: Mutex<RangeCache>,
+    bytes: TileBytes,
     cache: Mutex<TileCache>,
     decode_ns: AtomicU64,
 }
 
-/// A tile that is not in the cache.
-struct MissingTile {
-    /// Position in the list of requested tiles.
-    position: usize,
-    index: TileIndex,
-    /// Where its compressed bytes lie in the file: of all samples, or of each sample.
-    ranges: Vec<Range<u64>>,
+/// Where the bytes of tiles come from, and what was read so far of the tables that list them.
+enum TileBytes {
+    File { source: Box<dyn ByteSource>, known: Mutex<RangeCache> },
+    Objects { source: Box<dyn ObjectSource>, known: Mutex<ObjectCache> },
 }
 
+/// Compressed bytes of a tile: of all samples, or of each sample; `None` for an empty tile.
+type CompressedTile = Option<Vec<Vec<u8>>>;
+
 impl SlideReader {
+    /// Opens a slide by path or http(s) address: a file, or a folder that is an OME-Zarr.
+    ///
+    /// # Errors
+    /// Those of [`source`] and of the other functions that open slides.
+    pub fn open_at(place: &str) -> Result<Self> {
+        if is_zarr(place) {
+            return Self::open_objects(object_source(place)?);
+        }
+        Self::open(source(place)?)
+    }
+
     /// Reads the directories of a file.
     ///
     /// # Errors
     /// Those of the source; a file that is no supported slide.
     pub fn open(source: Box<dyn ByteSource>) -> Result<Self> {
-        let mut bytes = RangeCache::new(source.len());
-        let slide = read_blocking(source.as_ref(), &mut bytes, Slide::open)?;
-        Ok(Self {
-            slide,
-            source,
-            bytes: Mutex::new(bytes),
-            cache: Mutex::new(TileCache::new(CACHE_BYTES)),
-            decode_ns: AtomicU64::new(0),
-        })
+        let mut known = RangeCache::of_files(&source.file_lengths());
+        let slide = read_blocking(source.as_ref(), &mut known, Slide::open)?;
+        Ok(Self::new(slide, TileBytes::File { source, known: Mutex::new(known) }))
     }
 
-    /// A text that differs between slides: length, and a hash of the first bytes, which hold the
-    /// metadata.
+    /// Reads the metadata of an OME-Zarr.
+    ///
+    /// # Errors
+    /// Those of the source; objects that are no supported slide.
+    pub fn open_objects(source: Box<dyn ObjectSource>) -> Result<Self> {
+        let mut known = ObjectCache::default();
+        let slide = read_objects(source.as_ref(), &mut known, Slide::open_objects)?;
+        Ok(Self::new(slide, TileBytes::Objects { source, known: Mutex::new(known) }))
+    }
+
+    fn new(slide: Slide, bytes: TileBytes) -> Self {
+        let cache = Mutex::new(TileCache::new(CACHE_BYTES));
+        Self { slide, bytes, cache, decode_ns: AtomicU64::new(0) }
+    }
+
+    /// A text that differs between slides. Of a file it is made of the length and the first bytes,
+    /// which hold the metadata; of many objects, of all metadata and the bytes of the tile in the
+    /// middle of the coarsest level.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn identity(&self) -> Result<String> {
-        let len = self.source.len();
-        let first = self.source.read(0..len.min(IDENTITY_BYTES))?;
-        Ok(format!("{len}-{}", crate::model::sha256_hex(&first)))
+        match &self.bytes {
+            TileBytes::File { source, .. } => {
+                let len = source.len();
+                let first = source.read(0..len.min(IDENTITY_BYTES))?;
+                Ok(format!("{len}-{}", crate::model::sha256_hex(&first)))
+            }
+            TileBytes::Objects { known, .. } => {
+                let mut hashed = known.lock().map_err(|_| poisoned())?.metadata();
+                let level = self.slide.levels.len() - 1;
+                let coarsest = &self.slide.levels[level];
+                let (column, row) = (coarsest.tiles_across() / 2, coarsest.tiles_down() / 2);
+                let index = TileIndex { level, column, row };
+                for part in self.bytes.compressed(&self.slide, &[index])?.into_iter().flatten() {
+                    hashed.extend(part.into_iter().flatten());
+                }
+                Ok(format!("objects-{}", crate::model::sha256_hex(&hashed)))
+            }
+        }
     }
 
     /// Time spent on decoding tiles so far, seconds, summed over threads.
@@ -135,77 +172,99 @@ impl SlideReader {
         if tiles.iter().all(Option::is_some) {
             return Ok(tiles);
         }
-        let mut absent = Vec::new();
-        for (position, tile) in tiles.iter().enumerate() {
+        let mut missing = Vec::new();
+        for (index, tile) in indices.iter().zip(&tiles) {
             if tile.is_none() {
-                absent.push(position);
+                missing.push(*index);
             }
         }
-        let missing = self.locate(indices, &absent)?;
-        let decoded = self.fetch_and_decode(&missing)?;
+        let mut decoded = self.fetch_and_decode(&missing)?.into_iter();
         let mut cache = self.cache.lock().map_err(|_| poisoned())?;
-        for (tile, pixels) in missing.iter().zip(decoded) {
-            cache.insert(tile.index, Arc::clone(&pixels));
-            tiles[tile.position] = Some(pixels);
+        for (index, tile) in indices.iter().zip(&mut tiles) {
+            if tile.is_none()
+                && let Some(Some(pixels)) = decoded.next()
+            {
+                cache.insert(*index, Arc::clone(&pixels));
+                *tile = Some(pixels);
+            }
         }
         Ok(tiles)
     }
 
-    /// Byte ranges of the tiles at `positions` of `indices`; empty tiles are left out.
-    fn locate(&self, indices: &[TileIndex], positions: &[usize]) -> Result<Vec<MissingTile>> {
-        let find = |bytes: &RangeCache| -> ReadResult<Vec<MissingTile>> {
-            let mut missing = Vec::new();
-            for &position in positions {
-                let index = indices[position];
-                let level = &self.slide.levels[index.level];
-                let ranges = level.tile_ranges(bytes, index.column, index.row)?;
-                if !ranges.is_empty() {
-                    missing.push(MissingTile { position, index, ranges });
-                }
-            }
-            Ok(missing)
-        };
-        let mut bytes = self.bytes.lock().map_err(|_| poisoned())?;
-        read_blocking(self.source.as_ref(), &mut bytes, find)
-    }
-
-    /// Pixels of tiles, in their order.
-    fn fetch_and_decode(&self, missing: &[MissingTile]) -> Result<Vec<Arc<RgbImage>>> {
-        let mut ranges: Vec<Range<u64>> = Vec::with_capacity(missing.len());
-        // Index of each tile's first range.
-        let mut firsts = Vec::with_capacity(missing.len());
-        for tile in missing {
-            firsts.push(ranges.len());
-            ranges.extend(tile.ranges.iter().cloned());
-        }
-        let mut compressed: Vec<Vec<u8>> = vec![Vec::new(); ranges.len()];
-        // Tiles of a region lie close together in the file: few requests serve many tiles.
-        for merged in merge_ranges(&ranges) {
-            let fetched = self.source.read(merged.range.clone())?;
-            for &member in &merged.members {
-                let bytes = merged.slice(&fetched, &ranges[member]).ok_or_else(short_read)?;
-                compressed[member] = bytes.to_vec();
-            }
-        }
+    /// Pixels of tiles, in their order; none for empty ones.
+    fn fetch_and_decode(&self, indices: &[TileIndex]) -> Result<Vec<Option<Arc<RgbImage>>>> {
+        let compressed = self.bytes.compressed(&self.slide, indices)?;
         let mut decoded: Vec<Mutex<Option<Arc<RgbImage>>>> = Vec::new();
-        decoded.resize_with(missing.len(), Mutex::default);
-        for_each_index(missing.len(), |i| {
-            let index = missing[i].index;
-            let level = &self.slide.levels[index.level];
+        decoded.resize_with(indices.len(), Mutex::default);
+        for_each_index(indices.len(), |i| {
+            let Some(parts) = &compressed[i] else { return Ok(()) };
+            let level = &self.slide.levels[indices[i].level];
             let started = Instant::now();
-            let own = &compressed[firsts[i]..firsts[i] + missing[i].ranges.len()];
-            let parts: Vec<&[u8]> = own.iter().map(Vec::as_slice).collect();
-            let pixels = decode_tile(level, index.row, &parts)?;
+            let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+            let pixels = decode_tile(level, indices[i].row, &parts)?;
             self.decode_ns.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
             *decoded[i].lock().map_err(|_| poisoned())? = Some(Arc::new(pixels));
             Ok(())
         })?;
-        let mut tiles = Vec::with_capacity(missing.len());
+        let mut tiles = Vec::with_capacity(indices.len());
         for slot in decoded {
-            tiles.push(slot.into_inner().map_err(|_| poisoned())?.ok_or_else(poisoned)?);
+            tiles.push(slot.into_inner().map_err(|_| poisoned())?);
         }
         Ok(tiles)
     }
+}
+
+impl TileBytes {
+    /// Fetches the compressed bytes of tiles, in their order.
+    fn compressed(&self, slide: &Slide, indices: &[TileIndex]) -> Result<Vec<CompressedTile>> {
+        match self {
+            Self::File { source, known } => {
+                let mut known = known.lock().map_err(|_| poisoned())?;
+                let ranges = read_blocking(source.as_ref(), &mut known, |known| {
+                    let mut ranges = Vec::with_capacity(indices.len());
+                    for TileIndex { level, column, row } in indices {
+                        ranges.push(slide.levels[*level].tile_ranges(known, *column, *row)?);
+                    }
+                    Ok(ranges)
+                })?;
+                drop(known);
+                tiles_of_file(source.as_ref(), &ranges)
+            }
+            Self::Objects { source, known } => {
+                let mut known = known.lock().map_err(|_| poisoned())?;
+                let requests = read_objects(source.as_ref(), &mut known, |known| {
+                    slide.tile_objects(known, indices)
+                })?;
+                drop(known);
+                let tiles = requests.parts(&source.read(&requests.requests())?)?;
+                Ok(tiles.into_iter().map(Some).collect())
+            }
+        }
+    }
+}
+
+/// Fetches tiles by their byte ranges.
+fn tiles_of_file(
+    source: &dyn ByteSource,
+    tiles: &[Vec<Range<u64>>],
+) -> Result<Vec<CompressedTile>> {
+    let ranges: Vec<Range<u64>> = tiles.iter().flatten().cloned().collect();
+    let mut compressed: Vec<Vec<u8>> = vec![Vec::new(); ranges.len()];
+    // Tiles of a region lie close together in the file: few requests serve many tiles.
+    for merged in merge_ranges(&ranges) {
+        let fetched = source.read(merged.range.clone())?;
+        for &member in &merged.members {
+            let bytes = merged.slice(&fetched, &ranges[member]).ok_or_else(short_read)?;
+            compressed[member] = bytes.to_vec();
+        }
+    }
+    let mut compressed = compressed.into_iter();
+    let mut found = Vec::with_capacity(tiles.len());
+    for ranges in tiles {
+        let parts: Vec<Vec<u8>> = compressed.by_ref().take(ranges.len()).collect();
+        found.push((!parts.is_empty()).then_some(parts));
+    }
+    Ok(found)
 }
 
 fn poisoned() -> Error {
@@ -217,7 +276,7 @@ fn short_read() -> Error {
 }
 
 /// Calls a sans-I/O reader and fetches what it needs until it returns a value.
-fn read_blocking<T>(
+pub(super) fn read_blocking<T>(
     source: &dyn ByteSource,
     bytes: &mut RangeCache,
     read: impl Fn(&RangeCache) -> ReadResult<T>,
@@ -234,4 +293,25 @@ fn read_blocking<T>(
         }
     }
     Err(Error::malformed("Reading the slide's directories does not end"))
+}
+
+/// Calls a sans-I/O reader of objects and fetches what it needs until it returns a value.
+fn read_objects<T>(
+    source: &dyn ObjectSource,
+    known: &mut ObjectCache,
+    read: impl Fn(&ObjectCache) -> ObjectResult<T>,
+) -> Result<T> {
+    for _ in 0..MAX_ROUNDS {
+        match read(known) {
+            Ok(value) => return Ok(value),
+            Err(ObjectError::Fail(error)) => return Err(error),
+            Err(ObjectError::NeedObjects(requests)) => {
+                let found = source.read(&requests)?;
+                for (request, bytes) in requests.into_iter().zip(found) {
+                    known.insert(request, bytes)?;
+                }
+            }
+        }
+    }
+    Err(Error::malformed("Reading the slide's metadata does not end"))
 }

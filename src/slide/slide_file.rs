@@ -1,10 +1,16 @@
 //! The image of a slide: the levels of its pyramid, and how large a pixel is.
 
+use std::collections::HashSet;
+
+use super::dicom;
 use super::level::SlideLevel;
+use super::objects::{ObjectCache, ObjectError, ObjectResult, TileRequests};
+use super::ome_zarr;
 use super::pictures::TiffPictures;
 use super::pixel_size::PixelSize;
 use super::range_cache::{RangeCache, ReadResult};
 use super::tiff::tag;
+use super::tiles::TileIndex;
 
 /// A level counts as fine enough when its pixels are larger than requested by at most this factor.
 const LEVEL_TOLERANCE: f64 = 1.01;
@@ -17,6 +23,8 @@ pub enum SlideFormat {
     Aperio,
     /// OME-TIFF: the description is OME-XML.
     OmeTiff,
+    /// Hamamatsu NDPI.
+    Hamamatsu,
     /// Philips TIFF.
     Philips,
     /// Leica SCN.
@@ -25,6 +33,10 @@ pub enum SlideFormat {
     Ventana,
     /// Any other pyramidal TIFF.
     Tiff,
+    /// OME-Zarr: arrays in many objects.
+    OmeZarr,
+    /// DICOM whole slide images.
+    Dicom,
 }
 
 /// Metadata and levels of a slide.
@@ -49,12 +61,15 @@ pub struct Slide {
 }
 
 impl Slide {
-    /// Reads the directories. Call it again after each
+    /// Reads the directories, or the headers of DICOM files. Call it again after each
     /// [`ReadError::NeedBytes`](super::ReadError::NeedBytes) with more bytes in the cache.
     ///
     /// # Errors
     /// Missing bytes; a file that is no supported slide.
     pub fn open(bytes: &RangeCache) -> ReadResult<Self> {
+        if dicom::begins_as_dicom(bytes)? {
+            return dicom::open(bytes);
+        }
         let pictures = TiffPictures::open(bytes)?;
         for level in &pictures.levels {
             level.check_slide()?;
@@ -78,6 +93,43 @@ impl Slide {
             levels_set_aside: pictures.levels_set_aside,
             notes,
         })
+    }
+
+    /// Reads the metadata of a slide that consists of objects: an OME-Zarr 0.4 or 0.5. Call it again
+    /// after each [`ObjectError::NeedObjects`](super::ObjectError::NeedObjects) with more objects in
+    /// the cache.
+    ///
+    /// # Errors
+    /// Missing objects; objects that are no supported slide.
+    pub fn open_objects(known: &ObjectCache) -> ObjectResult<Self> {
+        ome_zarr::open(known)
+    }
+
+    /// The objects of tiles, in their order; see [`SlideLevel::tile_objects`].
+    ///
+    /// # Errors
+    /// All objects that any of the tiles lacks; those of the levels.
+    pub fn tile_objects(
+        &self,
+        known: &ObjectCache,
+        indices: &[TileIndex],
+    ) -> ObjectResult<TileRequests> {
+        let mut found = Vec::with_capacity(indices.len());
+        let mut missing = Vec::new();
+        for TileIndex { level, column, row } in indices {
+            match self.levels[*level].tile_objects(known, *column, *row) {
+                Ok(requests) => found.push(requests),
+                Err(ObjectError::NeedObjects(requests)) => missing.extend(requests),
+                Err(failure) => return Err(failure),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(TileRequests::new(found));
+        }
+        // Tiles share the indices of shards.
+        let mut seen = HashSet::new();
+        missing.retain(|request| seen.insert(request.clone()));
+        Err(ObjectError::NeedObjects(missing))
     }
 
     /// How many pixels of the finest level a pixel of this level spans, along one side.

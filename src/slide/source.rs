@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use super::folder_source::{folder_source, series_source};
 use crate::error::{Error, ErrorContext as _, Result};
 
 /// Bytes by range, from any thread.
@@ -16,6 +17,11 @@ pub trait ByteSource: Send + Sync {
     /// Whether there are no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Lengths of the files whose concatenation this is, bytes; of a single file its own.
+    fn file_lengths(&self) -> Vec<u64> {
+        vec![self.len()]
     }
 
     /// The bytes of a range that lies inside the whole.
@@ -41,6 +47,10 @@ impl ByteSource for Vec<u8> {
 impl<S: ByteSource + ?Sized> ByteSource for Arc<S> {
     fn len(&self) -> u64 {
         self.as_ref().len()
+    }
+
+    fn file_lengths(&self) -> Vec<u64> {
+        self.as_ref().file_lengths()
     }
 
     fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
@@ -90,16 +100,24 @@ impl ByteSource for FileSource {
     }
 }
 
-/// The source of a slide by path or http(s) address.
+/// The source of a slide by path or http(s) address. Of a folder all DICOM slide images in it, of one
+/// of these files also those of its folder that belong to the same series.
 ///
 /// # Errors
-/// Those of [`FileSource::open`] and, for addresses, of `HttpSource::open`;
-/// [`Error::Unsupported`] for an address when the crate is built without the feature `net`.
+/// Those of [`FileSource::open`] and, for addresses, of `HttpSource::open`; [`Error::Invalid`] for a
+/// folder without such files; [`Error::Unsupported`] for an address when the crate is built without the feature `net`.
 pub fn source(location: &str) -> Result<Box<dyn ByteSource>> {
     if location.starts_with("http://") || location.starts_with("https://") {
         return http_source(location);
     }
-    Ok(Box::new(FileSource::open(Path::new(location))?))
+    let path = Path::new(location);
+    if path.is_dir() {
+        return Ok(Box::new(folder_source(path)?));
+    }
+    if let Some(series) = series_source(path)? {
+        return Ok(Box::new(series));
+    }
+    Ok(Box::new(FileSource::open(path)?))
 }
 
 #[cfg(feature = "net")]

@@ -2,7 +2,9 @@
 //!
 //! TIFF 6.0 (Adobe, 1992), section 2 describes the structure; `BigTIFF` (Aware Systems, 2004;
 //! version number 43) widens counts and offsets from 4 to 8 bytes; sub-directories are in TIFF
-//! Technical Note 1 (1995). Every number of a file is checked before it is used.
+//! Technical Note 1 (1995). Hamamatsu NDPI is a classic TIFF with offsets of 8 bytes: that of a
+//! directory as such, those of its values with their high words behind the directory. Every number
+//! of a file is checked before it is used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +18,9 @@ const MAX_DIRECTORIES: usize = 1000;
 const MAX_TAGS: u64 = 4096;
 /// Longest text or table that is read, bytes.
 const MAX_VALUE_BYTES: u64 = 32 << 20;
+/// What follows a directory of an NDPI, its values and the JPEG header of the next level, is
+/// fetched with it, bytes.
+const NDPI_AHEAD_BYTES: u64 = 4096;
 /// Bytes of the longer of the two headers.
 const HEADER_BYTES: u64 = 16;
 
@@ -67,8 +72,18 @@ pub(super) mod tag {
     pub(crate) const ZEISS_LSM: u16 = 34_412;
     /// Digital Negative of Adobe.
     pub(crate) const DNG_VERSION: u16 = 50_706;
-    /// Hamamatsu NDPI.
+    /// Hamamatsu NDPI. Its tags are under the names of `OpenSlide` and tifffile.
     pub(crate) const NDPI_FORMAT: u16 = 65_420;
+    /// Magnification; -1 of the macro image, -2 of the map of the scanned area.
+    pub(crate) const NDPI_SOURCE_LENS: u16 = 65_421;
+    /// Height of the focal plane above the middle one, nm.
+    pub(crate) const NDPI_FOCAL_PLANE: u16 = 65_424;
+    /// Offsets of the restart intervals in the JPEG.
+    pub(crate) const NDPI_MCU_STARTS: u16 = 65_426;
+    /// Their bits 32 to 63.
+    pub(crate) const NDPI_MCU_STARTS_HIGH: u16 = 65_432;
+    /// Filter of a fluorescence channel.
+    pub(crate) const NDPI_FLUORESCENCE: u16 = 65_434;
 }
 
 /// How a file writes numbers.
@@ -77,6 +92,8 @@ pub(super) struct TiffLayout {
     pub big_endian: bool,
     /// `BigTIFF`: counts and offsets have 8 bytes.
     pub big_tiff: bool,
+    /// Hamamatsu NDPI: offsets have 8 bytes.
+    pub ndpi: bool,
 }
 
 /// Byte widths of a directory's parts.
@@ -85,8 +102,13 @@ struct DirectoryWidths {
     count: u64,
     /// One entry: tag (2), field type (2), number of values, value or its offset.
     entry: u64,
-    /// Value or offset of an entry; also the offset of the next directory.
+    /// Value or offset of an entry.
     value: u64,
+    /// Offset of the next directory, behind the entries.
+    next: u64,
+    /// High word of an entry's value or offset; all of them follow the offset of the next
+    /// directory.
+    high: u64,
 }
 
 impl TiffLayout {
@@ -102,9 +124,11 @@ impl TiffLayout {
 
     fn directory_widths(self) -> DirectoryWidths {
         if self.big_tiff {
-            DirectoryWidths { count: 8, entry: 20, value: 8 }
+            DirectoryWidths { count: 8, entry: 20, value: 8, next: 8, high: 0 }
+        } else if self.ndpi {
+            DirectoryWidths { count: 2, entry: 12, value: 4, next: 8, high: 4 }
         } else {
-            DirectoryWidths { count: 2, entry: 12, value: 4 }
+            DirectoryWidths { count: 2, entry: 12, value: 4, next: 4, high: 0 }
         }
     }
 }
@@ -177,6 +201,10 @@ impl FieldType {
     fn is_unsigned_integer(self) -> bool {
         matches!(self, Self::Byte | Self::Short | Self::Long | Self::Ifd | Self::Long8 | Self::Ifd8)
     }
+
+    fn is_signed_integer(self) -> bool {
+        matches!(self, Self::SByte | Self::SShort | Self::SLong | Self::SLong8)
+    }
 }
 
 /// One tag of a directory.
@@ -188,6 +216,8 @@ pub(super) struct TagEntry {
     pub count: u64,
     /// Offset of the first value in the file, also of values that lie in the entry itself.
     offset: u64,
+    /// Bits 32 to 63 of the single LONG of an NDPI that lies in the entry.
+    high: u64,
 }
 
 /// An image file directory (IFD).
@@ -223,7 +253,7 @@ impl Directory {
         // Only the bytes of this value are read: a table of tiles may have megabytes.
         let relative = index.checked_mul(size).ok_or_else(malformed)?;
         let offset = entry.offset.checked_add(relative).ok_or_else(malformed)?;
-        Ok(self.layout.number(&bytes.read(offset, size)?))
+        Ok(self.layout.number(&bytes.read(offset, size)?) | entry.high << 32)
     }
 
     /// The single number of a tag, or `default` without the tag.
@@ -260,13 +290,11 @@ impl Directory {
             return Ok(None);
         };
         let Some(field_type) = entry.field_type else { return Ok(None) };
-        if !field_type.is_real() {
-            let is_integer = field_type.is_unsigned_integer();
-            return if is_integer {
-                Ok(Some(self.number_at(bytes, tag, index)? as f64))
-            } else {
-                Ok(None)
-            };
+        if field_type.is_unsigned_integer() {
+            return Ok(Some(self.number_at(bytes, tag, index)? as f64));
+        }
+        if !field_type.is_real() && !field_type.is_signed_integer() {
+            return Ok(None);
         }
         let size = field_type.size();
         let relative = index.checked_mul(size).and_then(|n| n.checked_add(entry.offset));
@@ -279,6 +307,10 @@ impl Directory {
             FieldType::Rational => number(&raw[..4]) as f64 / number(&raw[4..]) as f64,
             FieldType::SRational => signed(&raw[..4]) / signed(&raw[4..]),
             FieldType::Float => f64::from(f32::from_bits(number(&raw) as u32)),
+            _ if field_type.is_signed_integer() => {
+                let unused_bits = 64 - 8 * size as u32;
+                ((number(&raw) << unused_bits).cast_signed() >> unused_bits) as f64
+            }
             _ => f64::from_bits(number(&raw)),
         };
         Ok(Some(value).filter(|v| v.is_finite()))
@@ -392,20 +424,51 @@ fn header(bytes: &RangeCache) -> ReadResult<Header> {
         b"MM" => true,
         _ => return Err(not_tiff()),
     };
-    let classic = TiffLayout { big_endian, big_tiff: false };
+    let classic = TiffLayout { big_endian, big_tiff: false, ndpi: false };
     match classic.number(&raw[2..4]) {
+        42 if is_ndpi(bytes, classic, classic.number(&raw[4..12]))? => Ok(Header {
+            layout: TiffLayout { ndpi: true, ..classic },
+            first_directory: classic.number(&raw[4..12]),
+        }),
         42 => Ok(Header { layout: classic, first_directory: classic.number(&raw[4..8]) }),
         43 if classic.number(&raw[4..6]) == 8 => Ok(Header {
-            layout: TiffLayout { big_endian, big_tiff: true },
+            layout: TiffLayout { big_tiff: true, ..classic },
             first_directory: classic.number(&raw[8..16]),
         }),
         _ => Err(not_tiff()),
     }
 }
 
+/// Whether the first directory, at the offset that the header states in 8 bytes, has the tag of an
+/// NDPI and the layout of one. A classic TIFF has an offset of 4 bytes there.
+fn is_ndpi(bytes: &RangeCache, classic: TiffLayout, offset: u64) -> ReadResult<bool> {
+    let widths = classic.directory_widths();
+    if offset == 0 || offset.checked_add(widths.count).is_none_or(|end| end > bytes.len()) {
+        return Ok(false);
+    }
+    let tag_count = classic.number(&bytes.read(offset, widths.count)?);
+    let table_bytes = tag_count * widths.entry;
+    if tag_count > MAX_TAGS || offset + widths.count + table_bytes > bytes.len() {
+        return Ok(false);
+    }
+    let table = bytes.read(offset + widths.count, table_bytes)?;
+    let mut entries = table.chunks_exact(widths.entry as usize);
+    if !entries.any(|entry| classic.number(&entry[..2]) == u64::from(tag::NDPI_FORMAT)) {
+        return Ok(false);
+    }
+    let layout = TiffLayout { ndpi: true, ..classic };
+    match read_directory(bytes, layout, offset, &mut BTreeSet::new()) {
+        Ok(_) => Ok(true),
+        Err(ReadError::Fail(_)) => Ok(false),
+        Err(need) => Err(need),
+    }
+}
+
 fn not_tiff() -> ReadError {
-    Error::unsupported("The file is no TIFF; slides are SVS, SCN, BIF, pyramidal TIFF or OME-TIFF")
-        .into()
+    Error::unsupported(
+        "The file is no TIFF; slides are SVS, NDPI, SCN, BIF, pyramidal TIFF or OME-TIFF",
+    )
+    .into()
 }
 
 struct LinkedDirectory {
@@ -436,8 +499,12 @@ fn read_directory(
     // The read above ended inside the file, so the sum does not overflow.
     let table_offset = offset + widths.count;
     let table_bytes = tag_count * widths.entry;
-    // All entries and the offset of the next directory, in one read.
-    let raw = bytes.read(table_offset, table_bytes + widths.value)?;
+    if layout.ndpi {
+        bytes.read(offset, NDPI_AHEAD_BYTES.min(bytes.len() - offset))?;
+    }
+    // All entries, the offset of the next directory and the high words, in one read.
+    let next_end = table_bytes + widths.next;
+    let raw = bytes.read(table_offset, next_end + tag_count * widths.high)?;
     let mut entries = BTreeMap::new();
     for i in 0..tag_count {
         let start = (i * widths.entry) as usize;
@@ -447,16 +514,30 @@ fn read_directory(
         let field_type = FieldType::from_code(layout.number(&entry[2..4]));
         let count = layout.number(&entry[4..value_start]);
         let total_bytes = field_type.and_then(|t| t.size().checked_mul(count));
-        // Values that fit into the entry lie there instead of an offset.
-        let value_offset = if total_bytes.is_some_and(|n| n <= widths.value) {
-            table_offset + (start + value_start) as u64
-        } else {
-            layout.number(&entry[value_start..])
-        };
+        // Values that fit into the entry lie there instead of an offset; in an NDPI texts do not.
+        let is_value = total_bytes.is_some_and(|n| n <= widths.value)
+            && !(layout.ndpi && field_type == Some(FieldType::Ascii));
+        let high_start = (next_end + i * widths.high) as usize;
+        let high = layout.number(&raw[high_start..high_start + widths.high as usize]);
         let tag = layout.number(&entry[..2]) as u16;
+        let may_be_long = matches!(field_type, Some(FieldType::Long | FieldType::SLong));
+        if is_value && high != 0 && !may_be_long {
+            return Err(Error::malformed(format!(
+                "The value of TIFF tag {tag} is longer than its type"
+            ))
+            .into());
+        }
+        let tag_entry = if is_value {
+            let offset = table_offset + (start + value_start) as u64;
+            let is_long = field_type == Some(FieldType::Long);
+            TagEntry { field_type, count, offset, high: if is_long { high } else { 0 } }
+        } else {
+            let offset = layout.number(&entry[value_start..]) | high << 32;
+            TagEntry { field_type, count, offset, high: 0 }
+        };
         // Of repeated tags the first one counts.
-        entries.entry(tag).or_insert(TagEntry { field_type, count, offset: value_offset });
+        entries.entry(tag).or_insert(tag_entry);
     }
-    let next = layout.number(&raw[table_bytes as usize..]);
+    let next = layout.number(&raw[table_bytes as usize..next_end as usize]);
     Ok(LinkedDirectory { directory: Directory { layout, entries }, next })
 }

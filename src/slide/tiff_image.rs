@@ -98,6 +98,12 @@ pub fn read_tiff_image(bytes: &[u8], max_pixels: u64) -> Result<TiffImage> {
     let pictures = read_in_memory(bytes, &mut cache, TiffPictures::open)?;
     let TiffPictures { directory, mut levels, pixel_size_um, mut notes, .. } = pictures;
     let level = levels.swap_remove(0);
+    if level.mosaic().is_some() {
+        return Err(Error::unsupported(
+            "The file is a Ventana BIF of overlapping tiles; it is read as a slide, not as an \
+             image: use prunella slide segment",
+        ));
+    }
     let pixels = level.width as u64 * level.height as u64;
     if pixels > max_pixels {
         return Err(Error::limit(format!(
@@ -519,7 +525,7 @@ mod tests {
             (one().with(tag::BITS_PER_SAMPLE, &[24]), "24 bits"),
             (one().with(tag::SAMPLE_FORMAT, &[6]), "complex"),
             (one().with(tag::IMAGE_WIDTH, &[2000]), "limit"),
-            (one().with(tag::NDPI_FORMAT, &[1]), "Hamamatsu NDPI"),
+            (one().with(tag::NDPI_FORMAT, &[1]), "no level"),
             (one().with(tag::ZEISS_LSM, &[1]), "Zeiss LSM"),
             (one().with(tag::DNG_VERSION, &[1]), "raw file of a camera"),
             (grey(8, &[0; 5]), "cut short"),

@@ -1,11 +1,12 @@
 //! Rectangles made of tiles, and a cache of decoded tiles.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::decode::BACKGROUND;
 use super::level::SlideLevel;
+use super::mosaic::Piece;
 use crate::error::{Error, Result};
 use crate::raster::{Plane, RgbImage};
 
@@ -83,6 +84,17 @@ impl Rect {
         if clipped.columns.is_empty() || clipped.rows.is_empty() {
             return Vec::new();
         }
+        if let Some(mosaic) = level.mosaic() {
+            let mut tiles = BTreeSet::new();
+            for piece in mosaic.pieces(&clipped.columns, &clipped.rows) {
+                let [column, row] = piece.tile;
+                if column < level.tiles_across() && row < level.tiles_down() {
+                    tiles.insert((row, column));
+                }
+            }
+            let index = |(row, column)| TileIndex { level: level_index, column, row };
+            return tiles.into_iter().map(index).collect();
+        }
         let first_column = clipped.columns.start / level.tile_width;
         // The range excludes its end, so the last pixel is at end − 1.
         let last_column = (clipped.columns.end - 1) / level.tile_width;
@@ -102,26 +114,54 @@ impl Rect {
     pub fn assemble(&self, level: &SlideLevel, tiles: &[PlacedTile]) -> RgbImage {
         let mut out = Plane::filled(self.width, self.height, BACKGROUND);
         let clipped = self.clipped(level);
+        if let Some(mosaic) = level.mosaic() {
+            let by_index: HashMap<[usize; 2], &PlacedTile> =
+                tiles.iter().map(|tile| ([tile.index.column, tile.index.row], tile)).collect();
+            for piece in mosaic.pieces(&clipped.columns, &clipped.rows) {
+                if let Some(tile) = by_index.get(&piece.tile) {
+                    self.copy(&clipped, &tile.pixels, &piece, &mut out);
+                }
+            }
+            return out;
+        }
         for tile in tiles {
-            let tile_left = tile.index.column * level.tile_width;
-            let tile_top = tile.index.row * level.tile_height;
-            let tile_right = tile_left + tile.pixels.width();
-            let tile_bottom = tile_top + tile.pixels.height();
-            let from = clipped.columns.start.max(tile_left);
-            let to = clipped.columns.end.min(tile_right);
-            if from >= to {
-                continue;
-            }
-            for y in clipped.rows.start.max(tile_top)..clipped.rows.end.min(tile_bottom) {
-                let source = &tile.pixels.row(y - tile_top)[from - tile_left..to - tile_left];
-                // Not negative: the clipped part begins at or after the rectangle, whose own corner
-                // may be negative.
-                let out_x = (from.cast_signed() - self.x).cast_unsigned();
-                let out_y = (y.cast_signed() - self.y).cast_unsigned();
-                out.row_mut(out_y)[out_x..out_x + source.len()].copy_from_slice(source);
-            }
+            let TileIndex { column, row, .. } = tile.index;
+            let place = [column * level.tile_width, row * level.tile_height];
+            let piece = Piece {
+                tile: [column, row],
+                source: [0, 0],
+                place: place.map(usize::cast_signed),
+                size: [tile.pixels.width(), tile.pixels.height()],
+            };
+            self.copy(&clipped, &tile.pixels, &piece, &mut out);
         }
         out
+    }
+
+    /// Copies what lies in the clipped rectangle of a piece of `tile` to the rectangle's pixels.
+    fn copy(&self, clipped: &ClippedRect, tile: &RgbImage, piece: &Piece, out: &mut RgbImage) {
+        let [left, top] = piece.place;
+        // Of the piece.
+        let width = piece.size[0].min(tile.width().saturating_sub(piece.source[0]));
+        let height = piece.size[1].min(tile.height().saturating_sub(piece.source[1]));
+        let from = clipped.columns.start.cast_signed().max(left);
+        let to = clipped.columns.end.cast_signed().min(left.saturating_add_unsigned(width));
+        if from >= to {
+            return;
+        }
+        let first = clipped.rows.start.cast_signed().max(top);
+        let last = clipped.rows.end.cast_signed().min(top.saturating_add_unsigned(height));
+        for y in first..last {
+            // Not negative: the clipped part begins at or after the piece and the rectangle, whose
+            // corners may be negative.
+            let source_x = piece.source[0] + (from - left).cast_unsigned();
+            let source_y = piece.source[1] + (y - top).cast_unsigned();
+            let out_x = (from - self.x).cast_unsigned();
+            let count = (to - from).cast_unsigned();
+            let source = &tile.row(source_y)[source_x..source_x + count];
+            let out_row = out.row_mut((y - self.y).cast_unsigned());
+            out_row[out_x..out_x + count].copy_from_slice(source);
+        }
     }
 }
 

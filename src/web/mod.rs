@@ -26,6 +26,7 @@ pub use computation::Computation;
 pub use regions::{read_regions, region_areas, region_of_stroke, regions_geojson};
 pub use review::ReviewStore;
 pub use session::Session;
+pub use slide::series_of_file;
 pub use viewport::CanvasViewport;
 
 use wasm_bindgen::prelude::*;

@@ -23,7 +23,7 @@ use crate::instances::Provenance;
 use crate::model::{InstanceParameters, NucleusType};
 use crate::raster::{Point, StainMode};
 use crate::review::ReviewedIndex;
-use crate::slide::SlideBounds;
+use crate::slide::{SlideBounds, SlideFormat, dicom_series};
 use crate::viewer::{TileKey, compose};
 use crate::whole_slide::{
     BackgroundBlocks, KeptBlock, KeptBlockTask, KeptProbabilities, LEAST_THRESHOLD, NucleusIndex,
@@ -226,11 +226,19 @@ impl Session {
         work(answer.ok_or_else(|| Error::invalid("Nothing of the slide is segmented yet"))?)
     }
 
-    async fn opened(&self, len: f64, read: &Function) -> Result<Option<serde_json::Value>> {
-        let slide = WebSlide::open(len as u64, read).await?;
+    async fn opened(&self, lengths: &[f64], read: &Function) -> Result<Option<serde_json::Value>> {
+        let slide = if lengths.is_empty() {
+            WebSlide::open_objects(read).await?
+        } else {
+            let lengths: Vec<u64> = lengths.iter().map(|length| *length as u64).collect();
+            WebSlide::open(&lengths, read).await?
+        };
         let first = &slide.slide.levels[0];
         let pixels = first.width.saturating_mul(first.height);
-        if slide.slide.levels.len() == 1 && pixels <= MAX_IMAGE_PX {
+        let is_one_picture = slide.slide.levels.len() == 1 && pixels <= MAX_IMAGE_PX;
+        let is_other_reader =
+            matches!(slide.slide.format, SlideFormat::Dicom | SlideFormat::OmeZarr);
+        if is_one_picture && !is_other_reader {
             return Ok(None);
         }
         let facts = json!({
@@ -429,21 +437,30 @@ impl Session {
     }
 }
 
+/// The series of a DICOM whole slide image, by its first 32 KB; undefined for other files.
+#[wasm_bindgen(js_name = dicomSeries)]
+#[must_use]
+pub fn series_of_file(first_bytes: &[u8]) -> Option<String> {
+    dicom_series(first_bytes)
+}
+
 #[wasm_bindgen]
 impl Session {
-    /// Opens a slide of `len` bytes that `read(start, end)` gives as promises; its facts as JSON,
-    /// or null when the file is an image that fits memory and should be opened as such.
+    /// Opens a slide of one file or several, one behind the other, of `lengths` bytes, that
+    /// `read(start, end)` gives as promises; its facts as JSON, or null when the file is an image
+    /// that fits memory and should be opened as such. Without lengths it consists of objects, as an
+    /// OME-Zarr does, and `read` is `(key, part, start, end)` (see `WebSlide`).
     ///
     /// # Errors
     /// A sentence; what was open stays open.
     #[wasm_bindgen(js_name = openSlide)]
     pub async fn open_slide(
         &self,
-        len: f64,
+        lengths: &[f64],
         name: String,
         read: Function,
     ) -> std::result::Result<String, JsValue> {
-        json(&self.opened(len, &read).await.at(name).thrown()?)
+        json(&self.opened(lengths, &read).await.at(name).thrown()?)
     }
 
     /// Prepares an answer of the slide; what the same model found before with the same settings is

@@ -23,6 +23,12 @@ import {
 } from "./harness.mjs";
 
 const field = tissuePng(50, 60, 128, 96);
+const corners = [[10, 10], [90, 10], [90, 80], [10, 80], [10, 10]];
+const region = {
+  type: "Feature",
+  geometry: { type: "Polygon", coordinates: [corners] },
+  properties: { objectType: "annotation", name: "Tumour bed" },
+};
 const model = readFileSync(modelPath("paper-90-all"));
 const sha256 = createHash("sha256").update(model).digest("hex");
 let browser, host;
@@ -30,6 +36,7 @@ before(async () => {
   browser = await launch();
   host = await serve(site, {
     "/there/field.png": (_, r) => r.writeHead(200, { "Content-Type": "image/png" }).end(field),
+    "/there/regions.geojson": (_, r) => r.writeHead(200).end(JSON.stringify(region)),
   });
 });
 after(async () => {
@@ -142,6 +149,32 @@ test("an address names a model that ships and what is removed of it", async () =
   assert.match(await unknown.page.textContent("#status"), /were ignored: the model\./);
   assert.deepEqual(unknown.checked, ["model-open-small"]);
   await unknown.context.close();
+});
+
+test("an address carries the regions of its image", async () => {
+  const names = ({ page }) =>
+    page.evaluate(() => globalThis.prunella.store.state.regions.map(({ name }) => name));
+  const address = `${host.address}?device=cpu&image_url=/there/field.png&regions_url=`;
+  const opened = await openPage(browser, `${address}/there/regions.geojson`);
+  await waitForNuclei(opened.page);
+  await opened.page.waitForFunction(() => globalThis.prunella.store.state.regions.length === 1);
+  assert.deepEqual(await names(opened), ["Tumour bed"]);
+  await opened.page.evaluate(() => globalThis.prunella.persistence.flush());
+  // The device keeps the region, so it is not added once more.
+  await opened.page.reload();
+  await waitForNuclei(opened.page);
+  assert.ok(opened.page.url().includes("regions_url"));
+  assert.deepEqual(await names(opened), ["Tumour bed"]);
+  // The address of another image does not name them.
+  await dropFile(opened.page, "other.png", tissuePng(0, 0, 64, 64));
+  await waitForImage(opened.page, "other.png");
+  await opened.page.waitForURL(({ href }) => !href.includes("regions_url"));
+  await opened.context.close();
+  const missing = await openPage(browser, `${address}/there/none.geojson`);
+  const alert = await missing.page.waitForSelector("#alert:not([hidden])");
+  assert.match(await alert.textContent(), /list of regions at .* cannot be loaded \(404\)/);
+  await waitForNuclei(missing.page);
+  await missing.context.close();
 });
 
 test("a model from an address is used only if its SHA-256 is that of the link", async () => {

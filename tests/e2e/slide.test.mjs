@@ -218,6 +218,15 @@ test("a server that breaks off, sends wrong bytes or knows no ranges gives a mes
   };
   await show("bad.svs");
   assert.match(await alert(), /other bytes/);
+  // The file changes after it was opened.
+  interfere = ([start, end], response) => {
+    const range = `bytes ${start}-${end - 1}/${slide.length}`;
+    response.writeHead(206, { "Content-Range": range, ETag: start === 0 ? '"1"' : '"2"' });
+    response.end(slide.subarray(start, end));
+    return true;
+  };
+  await show("bad.svs");
+  assert.match(await alert(), /has changed since it was opened/);
   // It has no such file.
   interfere = (_, response) => {
     response.writeHead(404).end();

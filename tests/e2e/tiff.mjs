@@ -2,7 +2,7 @@
 // requests.
 import { PNG } from "pngjs";
 
-const TILE_PX = 128;
+export const TILE_PX = 128;
 const TILE_BYTES = TILE_PX * TILE_PX * 3;
 const WHITE = 255;
 /** Types of TIFF values. */
@@ -55,7 +55,7 @@ class FileWriter {
 }
 
 /** An image of half the width and height: each pixel is the mean of four. @param {PNG} image */
-function halved(image) {
+export function halved(image) {
   const half = new PNG({ width: image.width >> 1, height: image.height >> 1 });
   for (let y = 0; y < half.height; y++) {
     for (let x = 0; x < half.width; x++) {
@@ -77,7 +77,7 @@ function halved(image) {
  * @param {number} left
  * @param {number} top
  */
-function tilePixels(image, left, top) {
+export function tilePixels(image, left, top) {
   const tile = Buffer.alloc(TILE_BYTES, WHITE);
   for (let y = 0; y < TILE_PX && top + y < image.height; y++) {
     for (let x = 0; x < TILE_PX && left + x < image.width; x++) {

@@ -39,7 +39,7 @@ const FLOORS: [(&str, u8); 25] = [
 ];
 
 /// Foreign crates and the modules that may touch them.
-const FOREIGN: [(&str, &[&str]); 38] = [
+const FOREIGN: [(&str, &[&str]); 39] = [
     ("burn_tensor", &["train/burn"]),
     ("wgpu", &["engine/gpu", "viewer/painter", "web/viewport", "desktop/window_surface"]),
     (
@@ -117,7 +117,8 @@ const FOREIGN: [(&str, &[&str]); 38] = [
     ("hayro_jpeg2000", &["slide/jpeg", "picture/decode"]),
     ("weezl", &["slide/codec"]),
     ("ruzstd", &["slide/codec"]),
-    ("ureq", &["slide/http_source"]),
+    ("lz4_flex", &["slide/codec"]),
+    ("ureq", &["slide/http_source", "slide/http_objects"]),
 ];
 
 fn sources() -> Vec<(String, String)> {

@@ -3,9 +3,12 @@
 #![allow(clippy::panic, reason = "a test says by panicking what is wrong")]
 
 mod bad_input;
+mod bif;
 mod cli;
 mod compare;
 mod datasets;
+mod dicom;
+mod dicom_maker;
 mod examples;
 mod export_packages;
 mod gpu;
@@ -16,6 +19,8 @@ mod labels;
 mod layering;
 mod link;
 mod many_slides;
+mod ndpi;
+mod ome_zarr;
 mod onnx;
 mod outlines;
 mod pictures;

@@ -18,6 +18,10 @@ pub enum Behaviour {
     Drops,
     /// Status 404.
     NotFound,
+    /// Another `ETag` from the second response on.
+    Changes,
+    /// Status 503 at first, and that the next request may come at once.
+    Busy,
 }
 
 pub struct Server {
@@ -64,7 +68,13 @@ fn respond(
     let mut content_range = format!("bytes {start}-{}/{}", end - 1, file.len());
     let mut body = &file[start..end];
     match behaviour {
-        Behaviour::Correct | Behaviour::Drops => {}
+        Behaviour::Correct | Behaviour::Drops | Behaviour::Changes => {}
+        Behaviour::Busy if number > 0 => {}
+        Behaviour::Busy => {
+            status = "503 Service Unavailable";
+            content_range.clear();
+            body = &[];
+        }
         Behaviour::WrongRange => {
             content_range = format!("bytes {}-{}/{}", start + 7, end + 6, file.len());
         }
@@ -82,6 +92,12 @@ fn respond(
     let mut response = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n", body.len());
     if !content_range.is_empty() {
         response += &format!("Content-Range: {content_range}\r\n");
+    }
+    if behaviour == Behaviour::Changes {
+        response += &format!("ETag: \"{}\"\r\n", number.min(1));
+    }
+    if behaviour == Behaviour::Busy {
+        response += "Retry-After: 0\r\n";
     }
     response += "Connection: close\r\n\r\n";
     stream.write_all(response.as_bytes())?;

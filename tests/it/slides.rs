@@ -181,9 +181,12 @@ fn servers_that_break_off_or_know_no_ranges_are_handled() {
     let expected = open(Behaviour::Correct).expect("pixels");
     assert_eq!(open(Behaviour::Drops).expect("retried"), expected);
     assert_eq!(open(Behaviour::WholeFiles).expect("a small file may come whole"), expected);
-    for (behaviour, word) in
-        [(Behaviour::WrongRange, "other bytes"), (Behaviour::NotFound, "status 404")]
-    {
+    assert_eq!(open(Behaviour::Busy).expect("asked again"), expected);
+    for (behaviour, word) in [
+        (Behaviour::WrongRange, "other bytes"),
+        (Behaviour::NotFound, "status 404"),
+        (Behaviour::Changes, "has changed since it was opened"),
+    ] {
         let message = open(behaviour).expect_err("refused").to_string();
         assert!(message.contains(word), "'{message}' lacks '{word}'");
     }

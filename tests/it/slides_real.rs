@@ -1,6 +1,6 @@
 //! Real slides: pixels against those of `OpenSlide`, and segmentation from the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prunella::raster::{Plane, RgbImage};
@@ -9,12 +9,12 @@ use prunella::slide::{SlideReader, source};
 use crate::support::{data_folder, root, run, run_json, skip, text};
 
 /// Decoders of lossy tiles may differ by this much, of 255,
-const TOLERANCE: u8 = 2;
+pub(super) const TOLERANCE: u8 = 2;
 /// except for this share of the values: libjpeg and zune-jpeg round differently where they upsample
 /// chroma,
-const MAX_OUTLIERS: f64 = 1e-3;
+pub(super) const MAX_OUTLIERS: f64 = 1e-3;
 /// and these differ by at most this much.
-const MAX_DIFFERENCE: u8 = 6;
+pub(super) const MAX_DIFFERENCE: u8 = 6;
 
 const REGION: &str = "
 import sys, openslide
@@ -27,12 +27,24 @@ piece = s.read_region((round(x * step), round(y * step)), level, (w, h))
 open(out, 'wb').write(piece.convert('RGB').tobytes())
 ";
 
-fn slides(test: &str) -> Option<PathBuf> {
+/// As [`REGION`], of the level of a width: `OpenSlide` computes levels that the file has not.
+const PIECE: &str = "
+import sys, openslide
+file, width, x, y, w, h, out = sys.argv[1:]
+s = openslide.OpenSlide(file)
+width, x, y, w, h = (int(v) for v in (width, x, y, w, h))
+level = [size[0] for size in s.level_dimensions].index(width)
+step = round(s.level_downsamples[level])
+piece = s.read_region((x * step, y * step), level, (w, h))
+open(out, 'wb').write(piece.convert('RGB').tobytes())
+";
+
+pub(super) fn slides(test: &str) -> Option<PathBuf> {
     data_folder("PRUNELLA_DATA", "../shared/data", test).map(|d| d.join("slides"))
 }
 
 /// A Python with openslide; without one the test is skipped.
-fn python(test: &str) -> Option<String> {
+pub(super) fn python(test: &str) -> Option<String> {
     let python = std::env::var("PRUNELLA_PYTHON").unwrap_or_else(|_| "python3".into());
     let import = Command::new(&python).args(["-c", "import openslide"]).output();
     if !import.is_ok_and(|o| o.status.success()) {
@@ -43,12 +55,33 @@ fn python(test: &str) -> Option<String> {
 }
 
 /// A rectangle of a level (x, y, width, height in its pixels) by `OpenSlide`.
-fn openslide_region(python: &str, file: &str, level: usize, [x, y, w, h]: [usize; 4]) -> RgbImage {
+pub(super) fn openslide_region(
+    python: &str,
+    file: &str,
+    level: usize,
+    [x, y, w, h]: [usize; 4],
+) -> RgbImage {
+    python_region(python, REGION, file, [level, x, y, w, h])
+}
+
+/// The same by the width of the level.
+pub(super) fn openslide_piece(
+    python: &str,
+    file: &Path,
+    width: usize,
+    rect: [usize; 4],
+) -> RgbImage {
+    let [x, y, w, h] = rect;
+    python_region(python, PIECE, text(file), [width, x, y, w, h])
+}
+
+fn python_region(python: &str, script: &str, file: &str, numbers: [usize; 5]) -> RgbImage {
     let dir = tempfile::tempdir().expect("folder");
     let out = dir.path().join("pixels");
-    let numbers = [level, x, y, w, h].map(|n| n.to_string());
+    let [_, _, _, w, h] = numbers;
+    let numbers = numbers.map(|n| n.to_string());
     let output = Command::new(python)
-        .args(["-c", REGION, file])
+        .args(["-c", script, file])
         .args(numbers)
         .arg(&out)
         .output()
@@ -58,13 +91,13 @@ fn openslide_region(python: &str, file: &str, level: usize, [x, y, w, h]: [usize
     Plane::from_vec(w, h, bytes.as_chunks::<3>().0.to_vec()).expect("region")
 }
 
-struct Difference {
+pub(super) struct Difference {
     /// Share of values that differ by more than [`TOLERANCE`].
-    outliers: f64,
-    max: u8,
+    pub(super) outliers: f64,
+    pub(super) max: u8,
 }
 
-fn difference(a: &RgbImage, b: &RgbImage) -> Difference {
+pub(super) fn difference(a: &RgbImage, b: &RgbImage) -> Difference {
     let mut outliers = 0;
     let mut max = 0;
     for (a, b) in a.data().iter().flatten().zip(b.data().iter().flatten()) {
@@ -73,6 +106,24 @@ fn difference(a: &RgbImage, b: &RgbImage) -> Difference {
         max = max.max(difference);
     }
     Difference { outliers: outliers as f64 / (a.data().len() * 3) as f64, max }
+}
+
+/// Compares a piece of a level (x, y, width, height in its pixels); a shift of it must show.
+pub fn assert_alike(
+    reader: &SlideReader,
+    level: usize,
+    [x, y, w, h]: [usize; 4],
+    expected: &RgbImage,
+) {
+    let region =
+        |x: usize| reader.region(level, x.cast_signed(), y.cast_signed(), w, h).expect("region");
+    let Difference { outliers, max } = difference(&region(x), expected);
+    assert!(
+        outliers <= MAX_OUTLIERS && max <= MAX_DIFFERENCE,
+        "level {level} at {x}, {y}: {outliers} of values, at most {max}"
+    );
+    let outliers = difference(&region(x + 3), expected).outliers;
+    assert!(outliers > MAX_OUTLIERS, "level {level}: a shift of three pixels must show");
 }
 
 #[test]
@@ -90,18 +141,8 @@ fn pixels_are_openslides() {
     ] {
         let file = folder.join(name);
         let expected = openslide_region(&python, text(&file), level, rect);
-        let [x, y, w, h] = rect;
         let reader = SlideReader::open(source(text(&file)).expect("file")).expect("slide");
-        let actual = reader.region(level, x.cast_signed(), y.cast_signed(), w, h).expect("region");
-        let Difference { outliers, max } = difference(&actual, &expected);
-        assert!(
-            outliers <= MAX_OUTLIERS && max <= MAX_DIFFERENCE,
-            "{name}, level {level}: {outliers} of values, at most {max}"
-        );
-        let shifted =
-            reader.region(level, x.cast_signed() + 3, y.cast_signed(), w, h).expect("region");
-        let outliers = difference(&shifted, &expected).outliers;
-        assert!(outliers > MAX_OUTLIERS, "{name}: a shift of three pixels must show");
+        assert_alike(&reader, level, rect, &expected);
     }
 }
 

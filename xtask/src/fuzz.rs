@@ -1,12 +1,13 @@
-//! `cargo xtask fuzz [slide|picture|annotations|model|link|data] [SECONDS]`: libFuzzer over the
-//! readers of files, starting from the corpus under `fuzz/corpus`. An input that fails is written
-//! to `fuzz/artifacts`; once the error is fixed, it moves to the corpus.
+//! `cargo xtask fuzz [slide|dicom|zarr|picture|annotations|model|link|data] [SECONDS]`: libFuzzer
+//! over the readers of files, starting from the corpus under `fuzz/corpus`. An input that fails is
+//! written to `fuzz/artifacts`; once the error is fixed, it moves to the corpus.
 
 use std::process::Command;
 
 use crate::run::{Result, output_of, root, run};
 
-const TARGETS: [&str; 6] = ["slide", "picture", "annotations", "model", "link", "data"];
+const TARGETS: [&str; 8] =
+    ["slide", "dicom", "zarr", "picture", "annotations", "model", "link", "data"];
 /// Time for each target without a number on the command line.
 const DEFAULT_SECONDS: u64 = 600;
 /// Instrumentation for libFuzzer, by flags that stable compilers accept.

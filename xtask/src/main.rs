@@ -19,7 +19,8 @@ const HELP: &str = "cargo xtask <task>
   bench    compare with other programs, which are set up first:
            'bench segment|train|slide|web [--json]'; or what a few corrections bring:
            'bench teach --data FOLDER --model FILE'
-  fuzz     run the readers on random input: 'fuzz [slide|picture|annotations|model|link] [SECONDS]'
+  fuzz     run the readers on random input:
+           'fuzz [slide|dicom|zarr|picture|annotations|model|link|data] [SECONDS]'
   web      build the page as a static folder: target/page
   outputs  results of a program as a reference: 'outputs make PROGRAM FOLDER',
            'outputs compare FOLDER FOLDER'

@@ -41,8 +41,8 @@ const SWIFTSHADER: &str = "/usr/lib/chromium/vk_swiftshader_icd.json";
 const VULKAN_DRIVERS: &str = "/usr/share/vulkan/icd.d";
 /// Modules of the tools' Python: other readers of models and slides.
 const PYTHON_IMPORTS: &str = "import safetensors, numpy, onnxruntime, cv2, bioimageio.core\n\
-     import openslide, tifffile, imagecodecs, shapely";
-const PYTHON_PACKAGES: [&str; 11] = [
+     import openslide, tifffile, imagecodecs, shapely, zarr";
+const PYTHON_PACKAGES: [&str; 12] = [
     "safetensors",
     "numpy",
     "onnxruntime",
@@ -56,6 +56,7 @@ const PYTHON_PACKAGES: [&str; 11] = [
     "tifffile",
     "imagecodecs",
     "shapely",
+    "zarr==3.1.6",
 ];
 
 /// How wasm32 code is compiled here.
