@@ -320,21 +320,37 @@ fn deviation_name(measurement: &str) -> String {
 
 /// The regions of each class as one, by name. Regions without a class are in none.
 fn classes_of(regions: &[NamedRegion]) -> Vec<NamedRegion> {
-    let mut of_class = std::collections::BTreeMap::<&str, Vec<Polygon>>::new();
+    let mut of_class = std::collections::BTreeMap::<&str, Vec<&NamedRegion>>::new();
     for region in regions {
         if let Some(class) = &region.class {
-            of_class.entry(class).or_default().extend(region.polygons.iter().cloned());
+            of_class.entry(class).or_default().push(region);
         }
     }
     let mut classes = Vec::with_capacity(of_class.len());
-    for (class, polygons) in of_class {
+    for (class, regions) in of_class {
         classes.push(NamedRegion {
-            polygons: united(&polygons),
+            polygons: covered(&regions),
             class: Some(class.to_owned()),
             ..NamedRegion::default()
         });
     }
     classes
+}
+
+/// What regions cover together. Those that lie apart need no Boolean operation.
+fn covered(regions: &[&NamedRegion]) -> Vec<Polygon> {
+    let bounds: Vec<SlideBounds> = regions.iter().map(|region| region.bounds()).collect();
+    let (mut apart, mut near) = (Vec::new(), Vec::new());
+    for (index, region) in regions.iter().enumerate() {
+        let is_near =
+            |(other, at): (usize, &SlideBounds)| other != index && at.intersects(&bounds[index]);
+        let target = if bounds.iter().enumerate().any(is_near) { &mut near } else { &mut apart };
+        target.extend(region.polygons.iter().cloned());
+    }
+    if !near.is_empty() {
+        apart.extend(united(&near));
+    }
+    apart
 }
 
 /// Finds regions by place.
