@@ -29,6 +29,8 @@ pub enum SlideFormat {
     Philips,
     /// Leica SCN.
     Leica,
+    /// Trestle.
+    Trestle,
     /// Ventana BIF or TIFF.
     Ventana,
     /// Any other pyramidal TIFF.
