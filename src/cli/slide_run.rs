@@ -193,7 +193,7 @@ impl ManySlides<'_> {
             self.common.write_maps(&opened)?;
             let mut state = self.state();
             state.already_done += 1;
-            self.write_table(&mut state);
+            write_table(&mut state);
             return Ok(None);
         }
         let prepared = self.common.prepare(opened)?;
@@ -254,7 +254,7 @@ impl ManySlides<'_> {
                     let run = files.run_name(&run_id).unwrap_or_default();
                     let mut state = self.state();
                     state.table.set_done(number, &result, &run, &notes);
-                    self.write_table(&mut state);
+                    write_table(&mut state);
                 }
                 Err(error) => self.fail(number, error),
             }
@@ -272,17 +272,11 @@ impl ManySlides<'_> {
         }
         self.remark(&format!("{}: left out: {error}", self.slides[number].place));
         state.table.set_failed(number, &error);
-        self.write_table(&mut state);
+        write_table(&mut state);
     }
 
     fn count_without_work(&self) {
         self.state().work.known += 1;
-    }
-
-    fn write_table(&self, state: &mut RunState) {
-        if let Err(error) = state.table.write() {
-            state.error.get_or_insert(error);
-        }
     }
 
     fn is_ended(&self) -> bool {
@@ -337,6 +331,12 @@ impl ManySlides<'_> {
             )));
         }
         Ok(found(nuclei))
+    }
+}
+
+fn write_table(state: &mut RunState) {
+    if let Err(error) = state.table.write() {
+        state.error.get_or_insert(error);
     }
 }
 

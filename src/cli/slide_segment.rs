@@ -552,17 +552,17 @@ impl<'a> SlideCommon<'a> {
     ) -> Result<Option<RegionFile>> {
         let file = match (&input.regions, &self.arguments.regions) {
             (Some(own), _) => own.clone(),
-            (None, Some(folder)) if folder.is_dir() => match file_of_slide(folder, input) {
-                Some(file) => file,
-                None => {
+            (None, Some(folder)) if folder.is_dir() => {
+                let Some(file) = file_of_slide(folder, input) else {
                     notes.note(format!(
                         "No regions: {} holds no file named as the slide, such as {}.geojson",
                         folder.display(),
                         input.name
                     ));
                     return Ok(None);
-                }
-            },
+                };
+                file
+            }
             (None, Some(file)) => file.clone(),
             (None, None) => return Ok(None),
         };

@@ -6,7 +6,7 @@ use super::pixel_size::{self, PixelSize, decimal};
 use super::range_cache::{RangeCache, ReadError, ReadResult};
 use super::slide_file::SlideFormat;
 use super::tiff::{Directory, DirectoryTree, directories, tag};
-use super::{ndpi, ome, vendors};
+use super::{ndpi, ome, trestle, vendors, ventana};
 use crate::error::{Error, counted};
 
 /// How far the sides of a level may be from those of the finest one divided by the same factor,
@@ -72,8 +72,10 @@ impl TiffPictures {
             vendors::open_philips(bytes, &tree, description)?
         } else if vendors::is_leica(description) {
             vendors::open_leica(bytes, &tree, description)?
-        } else if vendors::is_ventana(bytes, &tree)? {
-            vendors::open_ventana(bytes, &tree)?
+        } else if ventana::is_ventana(bytes, &tree)? {
+            ventana::open(bytes, &tree)?
+        } else if trestle::is_trestle(bytes, &tree, description)? {
+            trestle::open(bytes, &tree, description)?
         } else if description.contains("<OME") || description.contains(":OME") {
             ome::open(bytes, &tree, description)?
         } else {

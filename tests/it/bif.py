@@ -1,5 +1,5 @@
-"""Makes Ventana BIF files whose tiles overlap or lie in several areas, and beside each what
-OpenSlide reads of its levels, on white.
+"""Makes Ventana BIF files whose tiles overlap or lie in several areas, and a Trestle slide, and
+beside each what OpenSlide reads of its levels, on white.
 
 NAME.bif; NAME.N.rgb: level N as a whole, behind its width and height (32 bits each).
 Usage: bif.py FOLDER
@@ -83,12 +83,36 @@ def write(name, columns, rows, areas):
             extra = dict(extratags=packet(xml)) if level == 0 else {}
             description = f"level={level} mag={40 / step:g} quality=95"
             file.write(tissue[::step, ::step], description=description, **extra, **JPEG)
+    keep(name)
+
+
+def keep(name):
     slide = openslide.OpenSlide(folder / f"{name}.bif")
     for level, size in enumerate(slide.level_dimensions):
         white = Image.new("RGBA", size, (255, 255, 255, 255))
         white.alpha_composite(slide.read_region((0, 0), level, size))
         head = struct.pack("<2I", *size)
         (folder / f"{name}.{level}.rgb").write_bytes(head + white.convert("RGB").tobytes())
+
+
+def write_trestle(name, overlaps):
+    """Levels of tiles that overlap by so many pixels along x and y."""
+    y, x = np.mgrid[0:500, 0:600]
+    own = (x // TILE * 37 + y // TILE * 61) % 90
+    with tifffile.TiffWriter(folder / f"{name}.bif") as file:
+        for level in range(2):
+            step = 2**level
+            waves = [np.sin(x * step / 40), np.sin(y * step / 50), np.sin((x + y) * step / 60)]
+            tissue = np.stack([wave * 60 + 70 + own for wave in waves], -1).astype("u1")
+            text = ";".join(["Objective Power=20", "OverlapsXY=" + " ".join(map(str, overlaps))])
+            file.write(
+                tissue[: 500 // step, : 600 // step],
+                description=text,
+                software="MedScan",
+                resolution=(0.25, 0.25),
+                **JPEG,
+            )
+    keep(name)
 
 
 same = lambda overlap, count: [(overlap, 98)] * count
@@ -106,3 +130,4 @@ write(
 # Means of 10.75 and 6.5: tiles lie between pixels.
 between = [(10, 25), (11, 75)] * 6
 write("between", 4, 4, [Area((0, 0), 4, 4, (0, 0), between, same(6, 6) + same(7, 6))])
+write_trestle("trestle", [16, 20, 16, 30])

@@ -1,4 +1,4 @@
-//! Ventana BIF of overlapping tiles and several areas, against `OpenSlide`.
+//! Ventana BIF of overlapping tiles and several areas, and Trestle, against `OpenSlide`.
 
 use std::path::Path;
 use std::process::Command;
@@ -22,17 +22,17 @@ fn mosaics_are_openslides() {
     let maker = root().join("tests/it/bif.py");
     let output = Command::new(&python).arg(maker).arg(dir.path()).output().expect("python");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for name in ["overlap", "areas", "between"] {
+    for (name, levels) in [("overlap", 3), ("areas", 3), ("between", 3), ("trestle", 2)] {
         let slide = dir.path().join(format!("{name}.bif"));
         let reader = SlideReader::open(source(text(&slide)).expect("file")).expect("slide");
-        assert_eq!((reader.slide.levels.len(), reader.slide.mpp_um), (3, Some(0.25)));
-        for level in 0..3 {
+        assert_eq!((reader.slide.levels.len(), reader.slide.mpp_um), (levels, Some(0.25)));
+        for (level, most_between) in MOST_BETWEEN.into_iter().take(levels).enumerate() {
             let expected = kept(&dir.path().join(format!("{name}.{level}.rgb")));
             let (width, height) = (expected.width(), expected.height());
             let size = &reader.slide.levels[level];
             assert_eq!((size.width, size.height), (width, height), "{name}, level {level}");
             let actual = reader.region(level, 0, 0, width, height).expect("region");
-            let most = if name == "between" { MOST_BETWEEN[level] } else { 0.0 };
+            let most = if name == "between" { most_between } else { 0.0 };
             let share = outliers(&actual, &expected);
             assert!(share <= most, "{name}, level {level}: {share}");
             let shifted = reader.region(level, 2, 0, width, height).expect("region");

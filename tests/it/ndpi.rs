@@ -103,3 +103,38 @@ fn assert_is_piece(path: &Path) {
     let expected = prunella::raster::Plane::from_vec(width, height, pixels).expect("piece");
     assert_alike(&reader, level, [left, top, width, height], &expected);
 }
+
+/// Small files of the fuzz corpus.
+const SMALL: [&str; 3] = ["ndpi.tif", "ndpi-unlisted.tif", "ventana-mosaic.tif"];
+/// Every so many bytes one is changed.
+const CHANGED_STEP: usize = 7;
+
+#[test]
+fn files_that_are_cut_or_changed_never_panic() {
+    for name in SMALL {
+        let bytes = std::fs::read(root().join("fuzz/corpus/slide").join(name)).expect(name);
+        let levels = try_all(bytes.clone());
+        assert!(levels > 0, "{name}");
+        for len in 0..bytes.len() {
+            try_all(bytes[..len].to_vec());
+        }
+        for at in (0..bytes.len()).step_by(CHANGED_STEP) {
+            for value in [0, 0x7F, 0xFF] {
+                let mut other = bytes.clone();
+                other[at] = value;
+                try_all(other);
+            }
+        }
+    }
+}
+
+/// Opens a slide and reads a piece of each level; gives how many of these are right.
+fn try_all(bytes: Vec<u8>) -> usize {
+    let Ok(reader) = SlideReader::open(Box::new(bytes)) else { return 0 };
+    let mut right = 0;
+    for (i, level) in reader.slide.levels.iter().enumerate() {
+        let is_small = level.tile_width * level.tile_height < 1 << 18;
+        right += usize::from(is_small && reader.region(i, 0, 0, 600, 30).is_ok());
+    }
+    right
+}
