@@ -184,7 +184,8 @@ impl ManySlides<'_> {
         let files = SlideFiles::of(&self.a.out, &input.name);
         files.check(self.a, input)?;
         let opened = self.common.open(input)?;
-        if files.exist() && self.state().table.take_finished(number, &opened.run_id) {
+        let finished = files.run_name(&opened.run_id);
+        if finished.is_some_and(|run| self.state().table.take_finished(number, &run)) {
             // Regions and grid may be others than before, and take seconds.
             for note in &opened.notes.notes {
                 self.remark(&format!("{}: {note}", input.place));
@@ -249,8 +250,10 @@ impl ManySlides<'_> {
                         self.slides.len(),
                         result.describe()
                     ));
+                    let files = SlideFiles::of(&self.a.out, &self.slides[number].name);
+                    let run = files.run_name(&run_id).unwrap_or_default();
                     let mut state = self.state();
-                    state.table.set_done(number, &result, &run_id, &notes);
+                    state.table.set_done(number, &result, &run, &notes);
                     write_table(&mut state);
                 }
                 Err(error) => self.fail(number, error),
