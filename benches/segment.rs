@@ -204,9 +204,9 @@ fn objects(
     timed(|| {
         let (labels, smooth) = label_nuclei(map, parameters).unwrap();
         let all = measure_nuclei(image, &labels, &smooth, &[], parameters, Some(0.25)).unwrap();
-        write_nuclei(all, &Provenance::default(), &mut std::io::sink(), &mut std::io::sink())
-            .unwrap()
-            .nuclei
+        let all: Vec<_> = all.collect();
+        let (all, provenance) = (all.iter().cloned(), Provenance::default());
+        write_nuclei(all, &provenance, &mut std::io::sink(), &mut std::io::sink()).unwrap().nuclei
     })
 }
 

@@ -111,7 +111,8 @@ impl ObjectSource for FuzzObjects {
         let mut found = Vec::new();
         for ObjectRequest { key, part } in requests {
             let listed = METADATA_KEYS.iter().position(|name| name == key);
-            let is_metadata = [".json", ".zattrs", ".zgroup", ".zarray"].iter().any(|e| key.ends_with(e));
+            let is_metadata =
+                [".json", ".zattrs", ".zgroup", ".zarray"].iter().any(|e| key.ends_with(e));
             let bytes = match listed {
                 Some(i) => &self.metadata[i],
                 None if is_metadata => &Vec::new(),

@@ -375,7 +375,7 @@ fn separator_of(file: &Path) -> Result<u8> {
     std::io::Read::take(BufReader::new(opened), 100_000)
         .read_until(b'\n', &mut first)
         .map_err(cannot_read)?;
-    let count = |separator: u8| first.iter().filter(|&&byte| byte == separator).count();
+    let count = |separator: u8| first.split(|byte| *byte == separator).count();
     let mut best = b',';
     for other in [b';', b'\t'] {
         if count(other) > count(best) {

@@ -32,7 +32,7 @@ const COMMENT: &str = "\
 #[command(after_help = "Examples:
   prunella slide plan slides/ --model models/open-small.safetensors --out result
   cd result && snakemake --cores all --retries 2
-  prunella slide plan list.csv --model m.safetensors --regions annotations/ --device cpu --out result
+  prunella slide plan list.csv --model m.safetensors --regions annotations/ --out result
 
 The options are those of 'slide segment', and the results are those of one run of it. Files are
 named by their absolute paths, which the machines of a cluster must share.")]

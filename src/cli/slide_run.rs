@@ -184,7 +184,8 @@ impl ManySlides<'_> {
         let files = SlideFiles::of(&self.a.out, &input.name);
         files.check(self.a, input)?;
         let opened = self.common.open(input)?;
-        if files.exist() && self.state().table.take_finished(number, &opened.run_id) {
+        let finished = files.run_name(&opened.run_id);
+        if finished.is_some_and(|run| self.state().table.take_finished(number, &run)) {
             // Regions and grid may be others than before, and take seconds.
             for note in &opened.notes.notes {
                 self.remark(&format!("{}: {note}", input.place));
@@ -192,7 +193,7 @@ impl ManySlides<'_> {
             self.common.write_maps(&opened)?;
             let mut state = self.state();
             state.already_done += 1;
-            self.write_table(&mut state);
+            write_table(&mut state);
             return Ok(None);
         }
         let prepared = self.common.prepare(opened)?;
@@ -249,9 +250,11 @@ impl ManySlides<'_> {
                         self.slides.len(),
                         result.describe()
                     ));
+                    let files = SlideFiles::of(&self.a.out, &self.slides[number].name);
+                    let run = files.run_name(&run_id).unwrap_or_default();
                     let mut state = self.state();
-                    state.table.set_done(number, &result, &run_id, &notes);
-                    self.write_table(&mut state);
+                    state.table.set_done(number, &result, &run, &notes);
+                    write_table(&mut state);
                 }
                 Err(error) => self.fail(number, error),
             }
@@ -269,17 +272,11 @@ impl ManySlides<'_> {
         }
         self.remark(&format!("{}: left out: {error}", self.slides[number].place));
         state.table.set_failed(number, &error);
-        self.write_table(&mut state);
+        write_table(&mut state);
     }
 
     fn count_without_work(&self) {
         self.state().work.known += 1;
-    }
-
-    fn write_table(&self, state: &mut RunState) {
-        if let Err(error) = state.table.write() {
-            state.error.get_or_insert(error);
-        }
     }
 
     fn is_ended(&self) -> bool {
@@ -334,6 +331,12 @@ impl ManySlides<'_> {
             )));
         }
         Ok(found(nuclei))
+    }
+}
+
+fn write_table(state: &mut RunState) {
+    if let Err(error) = state.table.write() {
+        state.error.get_or_insert(error);
     }
 }
 

@@ -48,7 +48,7 @@ const MAX_TEXT_BYTES: u64 = 100_000_000;
       --inside annotations.geojson
   prunella slide segment slides/ --model models/open-small.safetensors --out result
   prunella slide segment list.csv --model models/open-small.safetensors --out result
-  prunella slide segment slides/ --model m.safetensors --regions annotations/ --grid 100 --out result
+  prunella slide segment slides/ --model m.safetensors --regions drawn/ --grid 100 --out result
 
 A list is a table with the column 'slide' (files, relative to the list's folder, or addresses) and,
 where wanted, 'mpp' (µm), 'inside' and 'regions' (files of outlines) and 'name' (of the results).
@@ -214,9 +214,24 @@ impl SlideFiles {
         results
     }
 
-    /// Whether the results are there.
-    pub(super) fn exist(&self) -> bool {
-        self.geojson.is_file() && self.csv.is_file()
+    /// Names a run and the files that it left, so that files of a later run are not taken for its;
+    /// none where they are missing.
+    pub(super) fn run_name(&self, run_id: &str) -> Option<String> {
+        let bytes = |file: &Path| std::fs::metadata(file).ok().map(|metadata| metadata.len());
+        Some(format!("{run_id}-{}-{}", bytes(&self.csv)?, bytes(&self.geojson)?))
+    }
+
+    /// Notes what an earlier run made of other nuclei and this one does not make again.
+    fn note_outdated(&self, a: &SlideSegmentArguments, input: &SlideInput, notes: &mut Warnings) {
+        let written = self.results(a, input);
+        for file in [&self.regions_csv, &self.regions_geojson, &self.density_tiff] {
+            if file.is_file() && !written.contains(file) {
+                notes.note(format!(
+                    "{} is of an earlier run and was not made again",
+                    file.display()
+                ));
+            }
+        }
     }
 
     /// Refuses to replace what is no result, or one of another slide.
@@ -396,8 +411,8 @@ impl<'a> SlideCommon<'a> {
     /// When they cannot be written.
     pub(super) fn write(&self, computed: ComputedSlide) -> Result<(SlideResult, Warnings)> {
         let begun = Instant::now();
-        let ComputedSlide { prepared: PreparedSlide { opened, job }, store, summary, device } =
-            computed;
+        let ComputedSlide { prepared, store, summary, device } = computed;
+        let PreparedSlide { mut opened, job } = prepared;
         let files = SlideFiles::of(&self.arguments.out, &opened.input.name);
         let provenance = Provenance {
             model: self.model.fingerprint(),
@@ -412,6 +427,7 @@ impl<'a> SlideCommon<'a> {
         })?;
         self.write_maps(&opened)?;
         store.remove();
+        files.note_outdated(self.arguments, &opened.input, &mut opened.notes);
         let has_regions = opened.regions.is_some();
         let has_grid = self.arguments.grid.is_some();
         let tissue_mm2 = job.tissue_px() * (opened.mpp_um / 1000.0).powi(2);
@@ -536,17 +552,17 @@ impl<'a> SlideCommon<'a> {
     ) -> Result<Option<RegionFile>> {
         let file = match (&input.regions, &self.arguments.regions) {
             (Some(own), _) => own.clone(),
-            (None, Some(folder)) if folder.is_dir() => match file_of_slide(folder, input) {
-                Some(file) => file,
-                None => {
+            (None, Some(folder)) if folder.is_dir() => {
+                let Some(file) = file_of_slide(folder, input) else {
                     notes.note(format!(
                         "No regions: {} holds no file named as the slide, such as {}.geojson",
                         folder.display(),
                         input.name
                     ));
                     return Ok(None);
-                }
-            },
+                };
+                file
+            }
             (None, Some(file)) => file.clone(),
             (None, None) => return Ok(None),
         };

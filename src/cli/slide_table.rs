@@ -65,7 +65,7 @@ pub(super) struct SlideRow {
     pub state: SlideState,
     /// Name of its results, without ending.
     pub result: String,
-    /// Slide, model and settings as a hash; empty unless it is done.
+    /// Slide, model and settings as a hash, with the sizes of the results; empty unless it is done.
     pub run: String,
 }
 
@@ -170,10 +170,10 @@ impl SlideTable {
         &self.rows
     }
 
-    /// Takes over what the table said of a slide if it is finished by the run of this id.
-    pub(super) fn take_finished(&mut self, slide: usize, run_id: &str) -> bool {
+    /// Takes over what the table said of a slide if it is finished by the run of this name.
+    pub(super) fn take_finished(&mut self, slide: usize, run: &str) -> bool {
         let earlier = self.earlier.get(slide).and_then(Option::as_ref);
-        let finished = earlier.filter(|row| row.state == SlideState::Done && row.run == run_id);
+        let finished = earlier.filter(|row| row.state == SlideState::Done && row.run == run);
         match (finished, self.rows.get_mut(slide)) {
             (Some(finished), Some(row)) => {
                 // The slide may lie in another place now.
@@ -189,7 +189,7 @@ impl SlideTable {
         &mut self,
         slide: usize,
         result: &SlideResult,
-        run_id: &str,
+        run: &str,
         notes: &Warnings,
     ) {
         if let Some(row) = self.rows.get_mut(slide) {
@@ -199,7 +199,7 @@ impl SlideTable {
             row.seconds = Some(result.seconds);
             row.warnings = notes.notes.join("; ");
             row.state = SlideState::Done;
-            run_id.clone_into(&mut row.run);
+            run.clone_into(&mut row.run);
         }
     }
 

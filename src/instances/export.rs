@@ -120,6 +120,8 @@ impl From<Nucleus> for WrittenNucleus {
 /// let provenance = Provenance { model, mpp_um: Some(0.25), ..Provenance::default() };
 /// let mut geojson = Vec::new();
 /// let mut csv = Vec::new();
+/// let nuclei: Vec<_> = nuclei.collect();
+/// let nuclei = nuclei.iter().cloned();
 /// let count = write_nuclei(nuclei, &provenance, &mut geojson, &mut csv)?.nuclei;
 /// assert!(count > 5 && geojson.starts_with(b"{"));
 /// // A header and one row per nucleus.

@@ -59,7 +59,14 @@ impl<R: BufRead> CsvReader<R> {
                 return Ok(false);
             }
             // A field in quotes may hold line ends.
-            while self.line.iter().filter(|&&byte| byte == b'"').count() % 2 == 1 {
+            let mut counted = 0;
+            let mut is_open = false;
+            loop {
+                is_open ^= has_odd_quotes(&self.line[counted..]);
+                if !is_open {
+                    break;
+                }
+                counted = self.line.len();
                 if !self.read_line()? {
                     return Err(Error::malformed("A quote in the table does not end"));
                 }
@@ -128,6 +135,10 @@ pub fn csv_field(text: &str) -> String {
         return format!("\"{}\"", text.replace('"', "\"\""));
     }
     text.to_owned()
+}
+
+fn has_odd_quotes(text: &[u8]) -> bool {
+    text.iter().fold(false, |is_odd, byte| is_odd ^ (*byte == b'"'))
 }
 
 #[cfg(test)]

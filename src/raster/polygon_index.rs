@@ -29,7 +29,7 @@ impl PolygonIndex {
         for ring in polygons.iter().flatten() {
             for (index, from) in ring.iter().enumerate() {
                 let to = ring[(index + 1) % ring.len()];
-                if from.y < to.y || from.y > to.y {
+                if from.y.total_cmp(&to.y).is_ne() {
                     edges.push([*from, to]);
                 }
             }

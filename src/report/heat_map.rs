@@ -244,6 +244,7 @@ mod tests {
             assert!(LETTERS.iter().any(|(of, _)| *of == letter), "{letter}");
         }
         assert_eq!([0.0, 2000.0, 0.25].map(number_text), ["0", "2000", "0.25"]);
-        assert_eq!([1.0, 1.2, 3.0, 700.0].map(round_step), [1.0, 2.0, 5.0, 1000.0]);
+        let steps = [1.0, 1.2, 3.0, 700.0].map(|least| number_text(round_step(least)));
+        assert_eq!(steps, ["1", "2", "5", "1000"]);
     }
 }

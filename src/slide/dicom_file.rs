@@ -67,7 +67,6 @@ mod tag {
     pub(super) const SHARED_GROUPS: u32 = 0x5200_9229;
     pub(super) const FRAME_GROUPS: u32 = 0x5200_9230;
     pub(super) const EXTENDED_OFFSETS: u32 = 0x7FE0_0001;
-    pub(super) const EXTENDED_LENGTHS: u32 = 0x7FE0_0002;
     pub(super) const PIXEL_DATA: u32 = 0x7FE0_0010;
 }
 
@@ -192,7 +191,6 @@ pub(super) struct DicomFile {
     /// Column and row of the first pixel of each frame that states them, counted from 1.
     pub positions: Vec<[i64; 2]>,
     extended_offsets: Option<Element>,
-    extended_lengths: Option<Element>,
     pixel_data: Option<Element>,
 }
 
@@ -301,7 +299,6 @@ impl DicomFile {
                 self.take_groups(reader, element)?;
             }
             tag::EXTENDED_OFFSETS => self.extended_offsets = Some(*element),
-            tag::EXTENDED_LENGTHS => self.extended_lengths = Some(*element),
             _ => {}
         }
         Ok(())
@@ -444,21 +441,15 @@ impl DicomFile {
         if first_item > self.range.end {
             return Err(cut_short().into());
         }
-        if let (Some(offsets), Some(lengths)) = (self.extended_offsets, self.extended_lengths) {
-            let needed = Some(self.frames * EXTENDED_WIDTH);
-            if offsets.length >= needed && lengths.length >= needed {
-                let numbers =
-                    |element: Element| NumberTable { start: element.start, width: EXTENDED_WIDTH };
-                return Ok(FrameStorage::Listed {
-                    first_item,
-                    offsets: numbers(offsets),
-                    lengths: Some(numbers(lengths)),
-                });
-            }
+        if let Some(offsets) = self.extended_offsets
+            && offsets.length >= Some(self.frames * EXTENDED_WIDTH)
+        {
+            let offsets = NumberTable { start: offsets.start, width: EXTENDED_WIDTH };
+            return Ok(FrameStorage::Listed { first_item, offsets });
         }
-        if self.frames > 0 && length >= self.frames * BASIC_WIDTH {
+        if length >= self.frames * BASIC_WIDTH {
             let offsets = NumberTable { start: table, width: BASIC_WIDTH };
-            return Ok(FrameStorage::Listed { first_item, offsets, lengths: None });
+            return Ok(FrameStorage::Listed { first_item, offsets });
         }
         Ok(FrameStorage::Unlisted { first_item, walk: FragmentWalk::default() })
     }

@@ -55,8 +55,6 @@ pub(super) enum FrameStorage {
         /// The first fragment, from which the table counts.
         first_item: u64,
         offsets: NumberTable,
-        /// Bytes of each frame, in an extended table; each is then one fragment.
-        lengths: Option<NumberTable>,
     },
     /// Fragments without a table.
     Unlisted { first_item: u64, walk: FragmentWalk },
@@ -174,12 +172,11 @@ impl FrameRun {
                 let start = start.saturating_add(frame.saturating_mul(*frame_bytes));
                 start..start.saturating_add(*frame_bytes)
             }
-            FrameStorage::Listed { first_item, offsets, lengths } => {
+            FrameStorage::Listed { first_item, offsets } => {
+                // An extended table has lengths too, but some writers count the headers of the
+                // fragments in them and others do not.
                 let start = first_item.saturating_add(offsets.get(bytes, frame)?);
-                let end = if let Some(lengths) = lengths {
-                    let length = lengths.get(bytes, frame)?;
-                    start.saturating_add(ITEM_HEADER).saturating_add(length)
-                } else if frame + 1 < self.count {
+                let end = if frame + 1 < self.count {
                     first_item.saturating_add(offsets.get(bytes, frame + 1)?)
                 } else {
                     self.end_of_last(bytes, start, number)?
@@ -336,10 +333,7 @@ pub(super) fn join_fragments(fragments: &[u8]) -> Result<Vec<u8>> {
     while !rest.is_empty() {
         let FragmentHeader::Bytes(length) = FragmentHeader::of(rest)? else { break };
         let content = rest.get(ITEM_HEADER as usize..).unwrap_or_default();
-        // An extended table may leave out the byte that makes a length even.
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let is_padded = length == content.len() + 1 && length.is_multiple_of(2);
-        let length = if is_padded { content.len() } else { length };
         let (own, others) = content.split_at_checked(length).ok_or_else(no_fragment)?;
         joined.extend_from_slice(own);
         rest = others;

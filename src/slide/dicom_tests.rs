@@ -94,7 +94,8 @@ fn made_sparse() -> MadeDicom {
     for (i, tile) in tiles().iter().enumerate().rev() {
         if i != 1 {
             frames.push(tile.pixels.concat());
-            positions.push([tile.column, tile.row].map(|n| (n * TILE) as i32 + 1));
+            positions
+                .push([tile.column, tile.row].map(|n| i32::try_from(n * TILE).expect("small") + 1));
         }
     }
     MadeDicom { frames, positions: Some(positions), ..made() }
@@ -148,7 +149,7 @@ fn the_same_picture_in_every_layout() {
 fn sparse_tiles_lie_where_they_are_stated_and_others_are_background() {
     for has_delimiters in [false, true] {
         for transfer_syntax in [EXPLICIT, IMPLICIT] {
-            let dicom = MadeDicom { has_delimiters, transfer_syntax, ..made_sparse() };
+            let dicom = MadeDicom { transfer_syntax, has_delimiters, ..made_sparse() };
             let reader = open(vec![dicom.bytes()]).expect("slide");
             assert_eq!(whole(&reader).expect("pixels"), without_second_tile());
         }
@@ -183,7 +184,7 @@ fn files_of_a_concatenation_are_one_image_in_any_order() {
 fn grey_and_luma_with_colour_differences_become_rgb() {
     let one = |photometric, samples, frame: &[u8]| {
         let frames = vec![frame.to_vec()];
-        let dicom = MadeDicom { photometric, samples, frames, ..MadeDicom::new(2, 1, 2, 1) };
+        let dicom = MadeDicom { samples, photometric, frames, ..MadeDicom::new(2, 1, 2, 1) };
         let reader = open(vec![dicom.bytes()]).expect("slide");
         reader.region(0, 0, 0, 2, 1).expect("pixels").data().to_vec()
     };
@@ -329,7 +330,7 @@ fn positions_of_many_frames_and_tables_cost_few_requests() {
     for row in 0..SIDE {
         for column in 0..SIDE {
             frames.push(vec![row as u8, column as u8, 0]);
-            positions.push([column as i32 + 1, row as i32 + 1]);
+            positions.push([column.cast_signed() + 1, row.cast_signed() + 1]);
         }
     }
     let full = MadeDicom { frames, ..MadeDicom::new(SIDE, SIDE, 1, 1) };

@@ -32,7 +32,8 @@ const BT601_LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 /// Codes of black and white of Y, Cb and Cr, where the file does not state them.
 const FULL_RANGE: [f32; 6] = [0.0, 255.0, 128.0, 255.0, 128.0, 255.0];
 
-/// Compression of tiles: of a TIFF by its tag 259, or of a Zarr's chunks. The `Debug` form is part of `slide info --json`.
+/// Compression of tiles: of a TIFF by its tag 259, or of a Zarr's chunks. The `Debug` form is part
+/// of `slide info --json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// 1: none (TIFF 6.0, section 3).
@@ -457,7 +458,8 @@ impl SlideLevel {
         check_tile_size(tile_width, tile_height, samples as u64, true)?;
         if width.div_ceil(tile_width) * height.div_ceil(tile_height) > MAX_CHUNKS {
             return Err(Error::limit(format!(
-                "A level of {width}×{height} pixels in chunks of {tile_width}×{tile_height} is not                  supported; write the Zarr with larger chunks"
+                "A level of {width}×{height} pixels in chunks of {tile_width}×{tile_height} is not \
+                 supported; write the Zarr with larger chunks"
             )));
         }
         let tiles = TileTable::Chunks(Arc::new(zarr.clone()));

@@ -1,11 +1,11 @@
 //! Whole slides from a disk, a server or a browser: TIFFs (Aperio SVS, Hamamatsu NDPI, Leica SCN,
-//! Philips, Ventana, pyramidal TIFF and `BigTIFF`, OME-TIFF), DICOM and OME-Zarr; pictures and label
-//! maps of TIFFs in memory
-//! ([`read_tiff_image`]).
+//! Philips, Ventana, pyramidal TIFF and `BigTIFF`, OME-TIFF), DICOM and OME-Zarr; pictures and
+//! label maps of TIFFs in memory ([`read_tiff_image`]).
 //!
 //! The readers are sans-I/O: they work on a [`RangeCache`] and return
-//! [`ReadError::NeedBytes`] when bytes are missing; the caller fetches these and calls again. So
-//! blocking native code ([`SlideReader`]) and asynchronous code in a browser share them. Files are
+//! [`ReadError::NeedBytes`] when bytes are missing, or on an [`ObjectCache`] and return
+//! [`ObjectError::NeedObjects`]; the caller fetches these and calls again. So blocking native code
+//! ([`SlideReader`]) and asynchronous code in a browser share them. Files are
 //! untrusted: every count, offset and size is checked before memory is taken.
 
 mod blosc;

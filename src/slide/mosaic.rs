@@ -129,17 +129,17 @@ impl Mosaic {
         let [area] = &self.areas[..] else { return false };
         area.first == [0; 2]
             && area.count == tiles
-            && area.corner == [0.0; 2]
-            && self.advance == self.piece
+            && are_equal(area.corner, [0.0; 2])
+            && are_equal(self.advance, self.piece)
     }
 
     /// Largest x and y.
     fn ends(&self) -> [f64; 2] {
         let mut ends = [0.0f64; 2];
         for area in &self.areas {
-            for axis in 0..2 {
-                let last = (area.count[axis] - 1) as f64 * self.advance[axis];
-                ends[axis] = ends[axis].max(area.corner[axis] + last + self.piece[axis]);
+            for (axis, end) in ends.iter_mut().enumerate() {
+                let last = area.count[axis].saturating_sub(1) as f64 * self.advance[axis];
+                *end = end.max(area.corner[axis] + last + self.piece[axis]);
             }
         }
         ends
@@ -180,10 +180,9 @@ impl Mosaic {
     }
 
     fn piece(&self, area: &MosaicArea, column: usize, row: usize) -> Piece {
-        let number = [column, row];
         let mut piece = Piece { tile: [0; 2], source: [0; 2], place: [0; 2], size: [0; 2] };
-        for axis in 0..2 {
-            let stored = area.first[axis] + number[axis];
+        for (axis, number) in [column, row].into_iter().enumerate() {
+            let stored = area.first[axis] + number;
             let in_tile = stored % self.pieces_per_tile;
             let tile_px = self.tile[axis];
             piece.tile[axis] = stored / self.pieces_per_tile;
@@ -191,7 +190,7 @@ impl Mosaic {
             let end = (tile_px * (in_tile + 1)).div_ceil(self.pieces_per_tile);
             let padding_from = self.stored[axis].saturating_sub(piece.tile[axis] * tile_px);
             piece.size[axis] = end.min(padding_from).saturating_sub(piece.source[axis]);
-            let at = area.corner[axis] + number[axis] as f64 * self.advance[axis];
+            let at = area.corner[axis] + number as f64 * self.advance[axis];
             piece.place[axis] = at.round() as isize;
         }
         piece
@@ -204,6 +203,10 @@ impl Piece {
         let end = start.saturating_add_unsigned(self.size[axis]);
         start < range.end.cast_signed() && end > range.start.cast_signed()
     }
+}
+
+fn are_equal(a: [f64; 2], b: [f64; 2]) -> bool {
+    a.iter().zip(b).all(|(a, b)| (a - b).abs() < f64::EPSILON)
 }
 
 #[cfg(test)]

@@ -158,8 +158,8 @@ impl TileRequests {
         self.merged.iter().map(|merged| merged.request.clone()).collect()
     }
 
-    /// The parts of each tile for [`super::decode_tile`] from what [`Self::requests`] brought; parts
-    /// that there are not have no bytes.
+    /// The parts of each tile for [`super::decode_tile`] from what [`Self::requests`] brought;
+    /// parts that there are not have no bytes.
     ///
     /// # Errors
     /// Those of [`ObjectRequest::check`].

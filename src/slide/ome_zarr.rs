@@ -80,7 +80,8 @@ pub(super) fn open(known: &ObjectCache) -> ObjectResult<Slide> {
     let (levels, levels_set_aside) = levels(arrays, &picture_axes)?;
     if levels_set_aside > 0 {
         notes.push(format!(
-            "{} set aside: width and height are not those of the finest level divided by one factor",
+            "{} set aside: width and height are not those of the finest level divided by one \
+             factor",
             counted(levels_set_aside, "smaller level is", "smaller levels are")
         ));
     }
@@ -605,7 +606,7 @@ mod tests {
         let slide = loop {
             match Slide::open_objects(&known) {
                 Ok(slide) => break slide,
-                Err(ObjectError::Fail(error)) => panic!("{error}"),
+                Err(ObjectError::Fail(error)) => unreachable!("{error}"),
                 Err(ObjectError::NeedObjects(mut requests)) => {
                     requests.truncate(1);
                     let mut found = objects.read(&requests).expect("memory");

@@ -97,9 +97,9 @@ impl Slide {
         })
     }
 
-    /// Reads the metadata of a slide that consists of objects: an OME-Zarr 0.4 or 0.5. Call it again
-    /// after each [`ObjectError::NeedObjects`](super::ObjectError::NeedObjects) with more objects in
-    /// the cache.
+    /// Reads the metadata of a slide that consists of objects: an OME-Zarr 0.4 or 0.5. Call it
+    /// again after each [`ObjectError::NeedObjects`](super::ObjectError::NeedObjects) with more
+    /// objects in the cache.
     ///
     /// # Errors
     /// Missing objects; objects that are no supported slide.

@@ -62,7 +62,9 @@ fn overlaps(description: &str) -> Vec<[f64; 2]> {
 
 /// The level with tiles that overlap, if they do.
 fn laid(mut level: SlideLevel, overlap: Option<&[f64; 2]>) -> Result<SlideLevel> {
-    let Some(overlap) = overlap.filter(|overlap| **overlap != [0.0; 2]) else { return Ok(level) };
+    let Some(overlap) = overlap.filter(|overlap| overlap.iter().any(|px| *px != 0.0)) else {
+        return Ok(level);
+    };
     let tile = [level.tile_width, level.tile_height];
     let stored = [level.width, level.height];
     let count = [level.tiles_across(), level.tiles_down()];

@@ -440,8 +440,8 @@ fn check_type(data_type: &str, is_byte: bool) -> Result<()> {
         return Ok(());
     }
     Err(Error::unsupported(format!(
-        "The values of the Zarr are of the type {data_type}; only slides of 8 bits a value, grey or \
-         colour, are supported. Convert it to 8 bits (uint8)"
+        "The values of the Zarr are of the type {data_type}; only slides of 8 bits a value, grey \
+         or colour, are supported. Convert it to 8 bits (uint8)"
     )))
 }
 
@@ -544,7 +544,10 @@ mod tests {
         let key = |encoding: Value| {
             ChunkKeys::of_version_3(&encoding).map(|keys| keys.key("0/", &[0, 12, 3])).ok()
         };
-        let encoding = |name: &str, separator: &str| json!({ "name": name, "configuration": { "separator": separator } });
+        let encoding = |name: &str, separator: &str| {
+            let configuration = json!({ "separator": separator });
+            json!({ "name": name, "configuration": configuration })
+        };
         assert_eq!(key(json!({ "name": "default" })).as_deref(), Some("0/c/0/12/3"));
         assert_eq!(key(json!("v2")).as_deref(), Some("0/0.12.3"));
         assert_eq!(key(encoding("default", ".")).as_deref(), Some("0/c.0.12.3"));
@@ -554,10 +557,11 @@ mod tests {
 
     #[test]
     fn transposed_axes_give_the_strides_of_what_is_stored() {
+        let shape = [3, 20, 10];
         let strides = |codecs: Value| {
             let metadata = json!({
                 "zarr_format": 3, "node_type": "array", "shape": [3, 40, 50], "data_type": "uint8",
-                "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": [3, 20, 10] } },
+                "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": shape } },
                 "chunk_key_encoding": { "name": "default" }, "fill_value": 0, "codecs": codecs,
             });
             ZarrArray::new("", &metadata).map(|array| array.strides).ok()

@@ -29,10 +29,10 @@ const MAX_ROUNDS: usize = 1 << 20;
 /// An open slide.
 ///
 /// `read` is everywhere the script's function `(start, end) => Promise<Uint8Array>` for the bytes
-/// `start..end`; of a slide of objects it is `(key, part, start, end) => Promise<Uint8Array | null>`,
-/// whose part is "whole", "range" or "last" (`start` bytes at the end), and whose null says that
-/// there is no such object. It is a parameter and no field, because each call carries its own abort
-/// signal.
+/// `start..end`; of a slide of objects it is
+/// `(key, part, start, end) => Promise<Uint8Array | null>`, whose part is "whole",
+/// "range" or "last" (`start` bytes at the end), and whose null says that there is no such object.
+/// It is a parameter and no field, because each call carries its own abort signal.
 pub(super) struct WebSlide {
     pub slide: Slide,
     pub tiles: SlideTiles,

@@ -227,12 +227,7 @@ impl SlideRegion {
         match self {
             Self::Everything => {}
             Self::Rectangle { x, y, width, height } => {
-                let corners = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]];
-                let place = |[across, down]: [f64; 2]| Point {
-                    x: x + across * width,
-                    y: y + down * height,
-                };
-                fill(&[corners.map(place).to_vec()], true);
+                fill(&[rectangle(*x, *y, *width, *height)], true);
             }
             Self::Outlines { inside, ignored } => {
                 inside.iter().for_each(|part| fill(&part.rings, true));

@@ -35,7 +35,7 @@ fn frames_of(image: &RgbImage) -> Frames {
                 }
             }
             frames.pixels.push(frame);
-            frames.positions.push([left as i32 + 1, top as i32 + 1]);
+            frames.positions.push([left, top].map(|at| i32::try_from(at).expect("small") + 1));
         }
     }
     frames
@@ -135,8 +135,9 @@ fn a_real_series_is_openslides_and_that_of_the_slide_it_was_made_of() {
     let svs = open(&folder.join("cmu-1-small-region.svs"));
     for rect in [[0, 0, 400, 300], [700, 900, 700, 500], [1900, 2700, 300, 250]] {
         let [x, y, w, h] = rect;
-        let region =
-            |reader: &SlideReader| reader.region(0, x as isize, y as isize, w, h).expect("region");
+        let region = |reader: &SlideReader| {
+            reader.region(0, x.cast_signed(), y.cast_signed(), w, h).expect("region")
+        };
         let actual = region(&reader);
         let expected = openslide_region(&python, text(&file), 0, rect);
         assert!(difference(&actual, &expected).max <= 2, "{rect:?}");

@@ -8,6 +8,7 @@ mod cli;
 mod compare;
 mod datasets;
 mod dicom;
+#[allow(dead_code, reason = "unit tests share the file")]
 mod dicom_maker;
 mod examples;
 mod export_packages;

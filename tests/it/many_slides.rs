@@ -174,6 +174,12 @@ fn a_folder_is_segmented_and_a_rerun_goes_on() {
     assert_eq!((&result["failed"], &result["already_done"]), (&0.into(), &2.into()));
     let after = std::fs::metadata(folder.at("out/a.csv")).and_then(|m| m.modified()).expect("time");
     assert_eq!(before, after);
+    // What another run left in the place of a result is not taken for it.
+    let other = ["--mpp", "0.25", "--threshold", "0.8"];
+    folder.segment(&[&folder.at("slides/a.tif")], &other);
+    let (_, out, _) = folder.segment(&[&slides], &mpp);
+    let result: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(result["already_done"], 2);
     // Other settings are another run.
     let (code, out, _) = folder.segment(&[&slides], &["--mpp", "0.26", "--json"]);
     assert_eq!(code, Some(0));
