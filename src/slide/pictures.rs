@@ -184,6 +184,9 @@ fn open_any(
     } else {
         let stated = pixel_size::from_resolution(bytes, &directory)?;
         pictures.pixel_size_um = stated.filter(PixelSize::is_plausible);
+        if vendors::is_qptiff(description) {
+            pictures.magnification = vendors::qptiff_magnification(description);
+        }
     }
     Ok(pictures)
 }

@@ -488,6 +488,9 @@ fn read_directory(
         return Err(Error::malformed("The directories of the TIFF form a circle").into());
     }
     visited.insert(offset);
+    if layout.ndpi {
+        bytes.read(offset, NDPI_AHEAD_BYTES.min(bytes.len().saturating_sub(offset)))?;
+    }
     let widths = layout.directory_widths();
     let tag_count = layout.number(&bytes.read(offset, widths.count)?);
     if tag_count > MAX_TAGS {
@@ -499,9 +502,6 @@ fn read_directory(
     // The read above ended inside the file, so the sum does not overflow.
     let table_offset = offset + widths.count;
     let table_bytes = tag_count * widths.entry;
-    if layout.ndpi {
-        bytes.read(offset, NDPI_AHEAD_BYTES.min(bytes.len() - offset))?;
-    }
     // All entries, the offset of the next directory and the high words, in one read.
     let next_end = table_bytes + widths.next;
     let raw = bytes.read(table_offset, next_end + tag_count * widths.high)?;

@@ -70,6 +70,13 @@ pub(super) fn is_qptiff(description: &str) -> bool {
     description.contains("PerkinElmer-QPI-ImageDescription")
 }
 
+/// `<Objective>20x</Objective>`.
+pub(super) fn qptiff_magnification(description: &str) -> Option<f64> {
+    let (_, rest) = description.split_once("<Objective>")?;
+    let (text, _) = rest.split_once('<')?;
+    decimal(text.trim().trim_end_matches(['x', 'X'])).filter(|power| *power > 0.0)
+}
+
 pub(super) fn is_philips(
     bytes: &RangeCache,
     first: &Directory,
@@ -305,6 +312,15 @@ mod tests {
         assert_eq!((size.x, size.y), (0.25, 0.5));
         for text in ["", "\"0.5\"", "\"0\" \"1\"", "1 2 3", "a b"] {
             assert_eq!(philips_spacing(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_objective_of_a_qptiff_is_its_magnification() {
+        assert_eq!(qptiff_magnification("<a><Objective>20x</Objective></a>"), Some(20.0));
+        for text in ["", "<Objective>", "<Objective>none</Objective>", "<Objective>0x</Objective>"]
+        {
+            assert_eq!(qptiff_magnification(text), None, "{text}");
         }
     }
 }

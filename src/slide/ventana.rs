@@ -220,8 +220,8 @@ mod tests {
     #[test]
     fn areas_and_overlaps_of_a_mosaic_are_read() {
         let mosaic = laid(MOSAIC).expect("two areas");
-        // Tiles advance by 32 − 5 and 32 − 2. The areas are 92 and 62 high, and end 97 and 102 above
-        // the common zero.
+        // Tiles advance by 32 − 5 and 32 − 2. The areas are 92 and 62 high, and end 97 and 102
+        // above the common zero.
         assert_eq!(mosaic.size(), [100 + 27 + 32, 5 + 92]);
         let places = |x: usize, y: usize| -> Vec<[isize; 2]> {
             mosaic.pieces(&(x..x + 1), &(y..y + 1)).iter().map(|piece| piece.place).collect()

@@ -212,7 +212,10 @@ keep("planes", [(1024, 0, 0, 1024, 512), (512, 0, 0, 512, 256)])
 half = 129 * 256
 wide = Jpeg(picture(half, 64, 3), 32).beside(Jpeg(picture(half, 64, 4), 32))
 write("longer-than-jpeg", [Level(wide, 40)])
-keep("longer-than-jpeg", [(2 * half, half - 700, 0, 1500, 64), (2 * half, 2 * half - 300, 5, 300, 50)])
+keep(
+    "longer-than-jpeg",
+    [(2 * half, half - 700, 0, 1500, 64), (2 * half, 2 * half - 300, 5, 300, 50)],
+)
 
 # A hole of 5 GiB in an interval of the first tiles.
 hole = Level(Jpeg(picture(512, 2048, 6), 64), 40, gap=(10, 5 << 30))

@@ -29,8 +29,9 @@ fn a_real_ndpi_is_openslides_at_all_levels() {
     for (i, level) in reader.slide.levels.iter().enumerate() {
         let [width, height] = [PIECE[0].min(level.width), PIECE[1].min(level.height)];
         for place in 0..5 {
-            let left = (level.width - width) * place / 4;
-            let top = (level.height - height) * (place * 3 % 5) / 4;
+            // Not at the corners, which are dark.
+            let left = (level.width - width) * (place + 1) / 6;
+            let top = (level.height - height) * (place * 3 % 5 + 1) / 6;
             let rect = [left, top, width, height];
             let expected = openslide_piece(&python, &file, level.width, rect);
             assert_alike(&reader, i, rect, &expected);

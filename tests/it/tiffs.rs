@@ -189,6 +189,19 @@ for name, over in (('ventana', '0'), ('overlap', '12')):
         t.write(tissue[::2, ::2], description='level=1 mag=20 quality=95', **jpeg)
 slide('ventana')
 index.write('refused overlap Ventana 0 0 0\n')
+
+def qpi(kind):
+    return ('<?xml version="1.0" encoding="utf-8"?><PerkinElmer-QPI-ImageDescription>'
+            f'<ImageType>{kind}</ImageType><Objective>20x</Objective>'
+            '</PerkinElmer-QPI-ImageDescription>')
+with tifffile.TiffWriter(path('qptiff'), bigtiff=True) as t:
+    t.write(tissue, description=qpi('FullResolution'), **resolution(1), **jpeg)
+    t.write(tissue[::8, ::8], photometric='rgb', description=qpi('Thumbnail'), metadata=None)
+    for factor in (2, 4):
+        t.write(tissue[::factor, ::factor], subfiletype=1, description=qpi('ReducedResolution'),
+                **resolution(factor), **jpeg)
+    t.write(label, photometric='rgb', description=qpi('Label'), metadata=None)
+slide('qptiff')
 index.close()
 "#;
 
