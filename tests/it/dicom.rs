@@ -134,7 +134,7 @@ fn a_real_series_is_openslides_and_that_of_the_slide_it_was_made_of() {
     let file = files.flatten().map(|entry| entry.path()).next().expect("a file");
     let svs = open(&folder.join("cmu-1-small-region.svs"));
     for rect in [[0, 0, 400, 300], [700, 900, 700, 500], [1900, 2700, 300, 250]] {
-        let [x, y, w, h] = rect;
+        let [x, y, w, h]: [usize; 4] = rect;
         let region = |reader: &SlideReader| {
             reader.region(0, x.cast_signed(), y.cast_signed(), w, h).expect("region")
         };
