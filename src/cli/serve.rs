@@ -287,8 +287,9 @@ mod tests {
             "o.heic",
             "p.j2k",
             "q.jfif",
+            "r.ndpi",
         ];
-        for name in readable.into_iter().chain(["notes.txt", ".hidden.png", "s.ndpi"]) {
+        for name in readable.into_iter().chain(["notes.txt", ".hidden.png", "s.mrxs"]) {
             std::fs::write(dir.path().join(name), b"x").expect("file");
         }
         std::fs::create_dir(dir.path().join("folder.png")).expect("folder");
