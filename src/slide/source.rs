@@ -100,12 +100,13 @@ impl ByteSource for FileSource {
     }
 }
 
-/// The source of a slide by path or http(s) address. Of a folder all DICOM slide images in it, of one
-/// of these files also those of its folder that belong to the same series.
+/// The source of a slide by path or http(s) address. Of a folder all DICOM slide images in it, of
+/// one of these files also those of its folder that belong to the same series.
 ///
 /// # Errors
-/// Those of [`FileSource::open`] and, for addresses, of `HttpSource::open`; [`Error::Invalid`] for a
-/// folder without such files; [`Error::Unsupported`] for an address when the crate is built without the feature `net`.
+/// Those of [`FileSource::open`] and, for addresses, of `HttpSource::open`; [`Error::Invalid`] for
+/// a folder without such files; [`Error::Unsupported`] for an address when the crate is built
+/// without the feature `net`.
 pub fn source(location: &str) -> Result<Box<dyn ByteSource>> {
     if location.starts_with("http://") || location.starts_with("https://") {
         return http_source(location);
