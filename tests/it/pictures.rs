@@ -197,7 +197,10 @@ fn folders_and_files_of_other_programs_are_named() {
     let mut dicom = vec![0; 128];
     dicom.extend(b"DICM\x02\0\0\0");
     std::fs::write(&file, dicom).expect("file");
-    for (input, word) in [(file.as_path(), "DICOM"), (dir.path(), "folder")] {
+    let folder = dir.path().join("tables");
+    std::fs::create_dir(&folder).expect("folder");
+    std::fs::write(folder.join("ages.csv"), "age\n50\n").expect("file");
+    for (input, word) in [(file.as_path(), "DICOM"), (folder.as_path(), "folder")] {
         for command in [&["segment"][..], &["slide", "segment"]] {
             let options = [text(input), "--model", text(&model), "--device", "cpu"];
             let options = [&options[..], &["--out", text(dir.path())]].concat();
