@@ -24,9 +24,12 @@ use side_by_side::{Peer, median};
 const ROUNDS: usize = 5;
 /// Tiles read in a round.
 const TILES: usize = 60;
+/// Side of the squares that are read where a slide's tiles are strips, pixels.
+const SQUARE_PX: usize = 256;
 /// Size of a first view, pixels.
 const VIEW_WIDTH: usize = 1280;
 const VIEW_HEIGHT: usize = 800;
+const DICOM: &str = "more/cmu1_small_dicom";
 const MOSAIC: &str = "mosaic-jpeg.tif";
 const PORT: &str = "18473";
 
@@ -61,9 +64,11 @@ fn main() {
         ("cmu-1-small-region.svs", "SVS, JPEG"),
         ("tcga-cr-7395-01a-01-ts1.svs", "SVS, JPEG 2000"),
         (MOSAIC, "pyramidal TIFF, JPEG"),
+        ("more/tritc.ndpi", "NDPI"),
     ] {
         measure_tiles(&mut results, &mut peer, &folder.join(name), format);
     }
+    measure_tiles(&mut results, &mut peer, &largest_file(&folder.join(DICOM)), "DICOM, JPEG");
     measure_segmentation(&mut results, &mut peer, &folder.join(MOSAIC));
     measure_http(&mut results, &folder);
     if is_json {
@@ -77,41 +82,54 @@ fn main() {
     }
 }
 
-/// Time for a tile against that of `OpenSlide`.
+/// The file of a DICOM series that holds the finest level.
+fn largest_file(folder: &Path) -> PathBuf {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.max_by_key(|file| file.metadata().unwrap().len()).unwrap()
+}
+
+/// Time for a tile, or a square of a slide whose tiles are no squares, against that of `OpenSlide`.
 fn measure_tiles(results: &mut Results, peer: &mut Peer, file: &Path, format: &str) {
-    let command = format!("tiles {} {TILES}", file.display());
+    let reader = SlideReader::open(source(file.to_str().unwrap()).unwrap()).unwrap();
+    let level = &reader.slide.levels[0];
+    let is_square = level.tile_width == level.tile_height;
+    let side = if is_square { level.tile_width } else { SQUARE_PX };
+    let command = format!("tiles {} {TILES} {side}", file.display());
     // The first round of the peer reads the file from the disk.
     peer.seconds(&command);
     let mut ours = Vec::new();
     let mut theirs = Vec::new();
     let mut ratios = Vec::new();
     for round in 0..ROUNDS {
-        ours.push(tile_secs(file));
+        ours.push(tile_secs(file, side));
         theirs.push(peer.seconds(&command));
         ratios.push(ours[round] / theirs[round]);
     }
     let ratio = median(ratios);
     let name = file.file_name().unwrap().to_string_lossy();
-    let short_name = name.split(['-', '.']).next().unwrap_or(&name);
+    let short_name = if format.starts_with("DICOM") {
+        "dicom"
+    } else {
+        name.split(['-', '.']).next().unwrap_or(&name)
+    };
     results.values.insert(format!("tile_over_openslide_{short_name}"), ratio);
     let (ours, theirs) = (median(ours) * 1e3, median(theirs) * 1e3);
     results.row(
-        format!("a tile of 240 or 256 pixels, {format}: ours / openslide"),
+        format!("a tile of {side} pixels, {format}: ours / openslide"),
         format!("{ratio:.2} ({ours:.2} / {theirs:.2} ms)"),
         "≤ 1.5",
     );
 }
 
 /// Seconds a tile, by a new reader without cached tiles.
-fn tile_secs(file: &Path) -> f64 {
+fn tile_secs(file: &Path, side: usize) -> f64 {
     let reader = SlideReader::open(source(file.to_str().unwrap()).unwrap()).unwrap();
-    let level = &reader.slide.levels[0];
-    let columns = level.width / level.tile_width;
+    let columns = reader.slide.levels[0].width / side;
     let started = Instant::now();
     for i in 0..TILES {
-        let x = (i % columns * level.tile_width).cast_signed();
-        let y = (i / columns * level.tile_height).cast_signed();
-        reader.region(0, x, y, level.tile_width, level.tile_height).unwrap();
+        let x = (i % columns * side).cast_signed();
+        let y = (i / columns * side).cast_signed();
+        reader.region(0, x, y, side, side).unwrap();
     }
     started.elapsed().as_secs_f64() / TILES as f64
 }

@@ -1,6 +1,6 @@
 """Openslide for comparison: reads one command per line, writes one JSON object per line.
 
-tiles FILE COUNT            reads tiles of a slide; returns seconds per tile
+tiles FILE COUNT SIDE       reads squares of a slide; returns seconds per square
 rss PROGRAM ARGUMENTS...    runs a program to its end; returns peak memory in bytes, and seconds
 """
 
@@ -15,12 +15,12 @@ import openslide
 slides = {}
 
 
-def tiles(file, count):
+def tiles(file, count, side):
     slide = slides.setdefault(file, openslide.OpenSlide(file))
-    side = int(slide.properties.get("openslide.level[0].tile-width", 256))
+    side = int(side)
     across = slide.dimensions[0] // side
     # An empty cache for each round, so that every round reads and decodes.
-    slide.set_cache(openslide.OpenSlideCache(1 << 20))
+    slide.set_cache(openslide.OpenSlideCache(64 << 20))
     started = time.perf_counter()
     for i in range(int(count)):
         slide.read_region((i % across * side, i // across * side), 0, (side, side))

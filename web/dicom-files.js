@@ -2,8 +2,8 @@
 import { dicomSeries } from "./prunella.js";
 import { isDicom } from "./source.js";
 
-/** Names of files that may be DICOM: those of archives often have no ending. */
-const MAYBE_DICOM = /\.(dcm|dicom)$|^[^.]+$/i;
+/** Names of files that may be DICOM: in archives often without ending, or identifiers. */
+const MAYBE_DICOM = /\.(dcm|dicom|\d+)$|^[^.]+$/i;
 /** First bytes of a file, in which its series is searched. */
 const HEAD_BYTES = 32 * 1024;
 
@@ -16,29 +16,31 @@ export function mayBeDicom(name) {
 }
 
 /**
- * Splits files into DICOM slides and others. Files of a series in one folder are a slide.
+ * Puts the files of DICOM slides together: those of a series in one folder are a slide, which takes
+ * the place of the first of them. Other files stay as they are.
  * @template {FoundFile} F
  * @param {F[]} found
- * @returns {Promise<{ slides: DicomSlide[], others: F[] }>} in the order of the files
+ * @returns {Promise<(F | DicomSlide)[]>}
  */
 export async function groupDicom(found) {
   /** @type {Map<string, DicomSlide>} */
   const slides = new Map();
-  /** @type {F[]} */
-  const others = [];
+  /** @type {(F | DicomSlide)[]} */
+  const grouped = [];
   for (const one of found) {
     const series = mayBeDicom(baseName(one.name)) ? await readSeries(one) : undefined;
     if (!series) {
-      others.push(one);
+      grouped.push(one);
       continue;
     }
     const folder = one.name.slice(0, -baseName(one.name).length);
     const key = `${folder}\n${series.uid}`;
-    const slide = slides.get(key);
-    if (slide) slide.files.push(series.file);
-    else slides.set(key, { name: one.name, files: [series.file] });
+    const slide = slides.get(key) ?? { name: one.name, files: [] };
+    slide.files.push(series.file);
+    if (!slides.has(key)) grouped.push(slide);
+    slides.set(key, slide);
   }
-  return { slides: [...slides.values()], others };
+  return grouped;
 }
 
 /** @param {string} name */
@@ -47,13 +49,21 @@ function baseName(name) {
 }
 
 /**
- * A DICOM file and the series that it states; undefined for other files.
+ * A file of a DICOM slide and its series; undefined for other files.
  * @param {FoundFile} found
  */
 async function readSeries({ find }) {
-  const file = await find();
-  const head = new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer());
-  return isDicom(head) ? { file, uid: dicomSeries(head) ?? "" } : undefined;
+  let file;
+  let head;
+  try {
+    file = await find();
+    head = new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer());
+  } catch {
+    // What cannot be read says so when it is opened.
+    return undefined;
+  }
+  const uid = isDicom(head) ? dicomSeries(head) : undefined;
+  return uid === undefined ? undefined : { file, uid };
 }
 
 /**
@@ -61,5 +71,7 @@ async function readSeries({ find }) {
  * @param {DicomSlide} slide
  */
 export function sourceOf({ name, files }) {
-  return { name, blob: new Blob(files), lengths: files.map((file) => file.size) };
+  // In the order of their names, so that the same slide is the same bytes however it was chosen.
+  const sorted = files.toSorted((a, b) => (a.name < b.name ? -1 : Number(a.name > b.name)));
+  return { name, blob: new Blob(sorted), lengths: sorted.map((file) => file.size) };
 }

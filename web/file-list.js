@@ -27,6 +27,8 @@ const MAX_LISTED = 1000;
  */
 
 export class FileList {
+  /** Number of the last request to open a file of the list. */
+  #lastRequest = 0;
   /** @type {FileEntry[]} */
   entries = [];
   /** @type {FileEntry | undefined} The one that is shown. */
@@ -81,8 +83,10 @@ export class FileList {
   async open(entry) {
     /** @type {Error | undefined} */
     let error;
+    const request = ++this.#lastRequest;
     try {
       const source = await entry.file.find();
+      if (request !== this.#lastRequest) return superseded();
       error = await this.page.opener.open({ ...source, entry });
     } catch (reason) {
       error = reason instanceof Error ? reason : new Error(String(reason));
@@ -144,6 +148,11 @@ export class FileList {
     entry.result = result;
     this.setState(entry, "done");
   }
+}
+
+/** Another file was asked for meanwhile. */
+function superseded() {
+  return Object.assign(new Error("Cancelled."), { name: "AbortError" });
 }
 
 /** What is known of a file, beside its name. @param {FileEntry} entry */

@@ -20,6 +20,8 @@ const MODEL = /\.safetensors$/i;
 const OUTLINES = /\.(geojson|json|xml|annotations)(\.gz)?$/i;
 /** Largest number of files of a folder that are listed. */
 const MAX_FOLDER_FILES = 20_000;
+/** Number of the last drop or choice: an earlier one that reads its files still opens nothing. */
+let lastRequest = 0;
 const NO_ADDRESS =
   "The text is no address of an image, a slide or a model. Addresses begin with https://.";
 const LOCAL_PATH =
@@ -75,15 +77,18 @@ export async function chooseFiles(page) {
     elements.file.click();
     return;
   }
+  let handles;
+  let files;
   try {
     // Unlike those of an input, these files can be opened again after a reload.
-    const handles = await showOpenFilePicker({ multiple: true });
-    const files = await Promise.all(handles.map((handle) => handle.getFile()));
-    await takeFiles(page, files, handles);
+    handles = await showOpenFilePicker({ multiple: true });
+    files = await Promise.all(handles.map((handle) => handle.getFile()));
   } catch (error) {
     if (error instanceof Error && error.name === "AbortError") return;
     elements.file.click();
+    return;
   }
+  await takeFiles(page, files, handles);
 }
 
 /**
@@ -93,6 +98,7 @@ export async function chooseFiles(page) {
  * @param {(FileSystemFileHandle | undefined)[]} [handles] of the files, as far as there are any
  */
 export async function takeFiles(page, files, handles = []) {
+  const request = ++lastRequest;
   const models = files.filter((file) => MODEL.test(file.name));
   if (models.length > 0) void openModelFile(page, models[0]);
   const outlines = files.filter((file) => OUTLINES.test(file.name));
@@ -101,8 +107,9 @@ export async function takeFiles(page, files, handles = []) {
     const handle = handles[files.indexOf(file)];
     return { name: file.name, find: async () => file, listed: listedFile(file, handle) };
   });
-  const { slides, others } = await groupDicom(found);
-  const listed = [...slides.map(listedSlide), ...others.map((other) => other.listed)];
+  const grouped = await groupDicom(found);
+  if (request !== lastRequest) return;
+  const listed = grouped.map((one) => ("files" in one ? listedSlide(one) : one.listed));
   const [outline] = outlines;
   if (outline && listed.length === 1) void openWithOutlines(page, listed[0], outline);
   else if (outline && listed.length === 0) void page.regions.openFile(outline);
@@ -167,6 +174,7 @@ async function openOne(page, file) {
  * @param {File[]} files with one for each folder, which cannot be read
  */
 async function takeFolders(page, folders, files) {
+  const request = ++lastRequest;
   const zarrs = [];
   for (const folder of folders) if (await isZarrFolder(folder)) zarrs.push(folder);
   const folderNames = folders.map((folder) => folder.name);
@@ -179,17 +187,20 @@ async function takeFolders(page, folders, files) {
     if (!zarrs.includes(folder)) await readFolder(folder, entries, zarrs);
   }
   entries.sort((a, b) => a.fullPath.localeCompare(b.fullPath, undefined, { numeric: true }));
-  const maybeDicom = entries.filter((entry) => mayBeDicom(entry.name));
-  const { slides } = await groupDicom(
-    maybeDicom.map((entry) => ({ name: entry.fullPath.slice(1), find: () => fileOf(entry) })),
+  const candidates = entries.filter(({ name }) => PICTURE.test(name) || mayBeDicom(name));
+  const grouped = await groupDicom(
+    candidates.map((entry) => ({ name: entry.fullPath.slice(1), find: () => fileOf(entry) })),
   );
-  const pictures = [...zarrs.map(listedZarr), ...slides.map(listedSlide)];
-  let others = entries.length - slides.reduce((sum, slide) => sum + slide.files.length, 0);
-  for (const entry of entries) {
-    if (!PICTURE.test(entry.name)) continue;
-    const name = entry.fullPath.slice(1);
-    pictures.push({ name, find: async () => ({ name, blob: await fileOf(entry) }) });
-    others -= 1;
+  if (request !== lastRequest) return;
+  const pictures = zarrs.map(listedZarr);
+  let others = entries.length;
+  for (const one of grouped) {
+    const { name } = one;
+    if ("files" in one) pictures.push(listedSlide(one));
+    else if (PICTURE.test(name)) {
+      pictures.push({ name, find: async () => ({ name, blob: await one.find() }) });
+    } else continue;
+    others -= "files" in one ? one.files.length : 1;
   }
   listed.push(...pictures);
   const rest = others > 0 ? `, and ${counted(others, "other file", "other files")}` : "";
@@ -224,7 +235,7 @@ async function readFolder(folder, files, zarrs) {
         continue;
       }
       const inner = /** @type {FileSystemDirectoryEntry} */ (entry);
-      if (inner.name.toLowerCase().endsWith(".zarr")) zarrs.push(inner);
+      if (await isZarrFolder(inner)) zarrs.push(inner);
       else await readFolder(inner, files, zarrs);
     }
   }

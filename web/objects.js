@@ -4,6 +4,8 @@ import { request, withAttempts } from "./source.js";
 
 /** Names of a Zarr's metadata, of version 3 and 2. */
 const METADATA = ["zarr.json", ".zattrs", ".zgroup"];
+/** Requests at a time: more would wait in the browser while their time runs. */
+const MAX_REQUESTS = 12;
 /** Largest number of files of a folder. */
 const MAX_FILES = 500_000;
 
@@ -92,14 +94,44 @@ function partOf(file, part, start, end) {
 
 /** @param {string} address @returns {ObjectSource} */
 export function openObjects(address) {
+  const queue = new RequestQueue();
   /** @type {ObjectSource["reader"]} */
   const reader = (signal) => (key, part, start, end) => {
     const url = new URL(address);
     const path = key.split("/").map(encodeURIComponent).join("/");
     url.pathname = `${url.pathname.replace(/\/+$/, "")}/${path}`;
-    return withAttempts(signal, () => fetchObject(url, part, start, end, signal));
+    return queue.run(() =>
+      withAttempts(signal, () => fetchObject(url, part, start, end, signal)),
+    );
   };
   return { lengths: [], reader };
+}
+
+/** Lets a number of tasks run at a time, in the order in which they came. */
+class RequestQueue {
+  #running = 0;
+  /** @type {(() => void)[]} */
+  #waiting = [];
+
+  /**
+   * @template T
+   * @param {() => Promise<T>} task
+   * @returns {Promise<T>}
+   */
+  async run(task) {
+    if (this.#running >= MAX_REQUESTS) {
+      await new Promise((resolve) => this.#waiting.push(() => resolve(undefined)));
+    } else {
+      this.#running += 1;
+    }
+    try {
+      return await task();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#running -= 1;
+    }
+  }
 }
 
 /**
@@ -117,9 +149,12 @@ async function fetchObject(url, part, start, end, signal) {
   // that the permission ended.
   if (response.status === 403 && isMetadata(url)) return null;
   if (!response.ok) throw new Error(`${url.host} sends no part of the slide (${response.status}).`);
-  const content = new Uint8Array(await response.arrayBuffer());
-  if (part === "whole" || response.status === 206) return content;
-  return part === "range" ? content.slice(start, end) : content.slice(-start);
+  if (part !== "whole" && response.status !== 206) {
+    throw new Error(
+      `${url.host} sends only whole files. Put the slide on a server that answers range requests.`,
+    );
+  }
+  return new Uint8Array(await response.arrayBuffer());
 }
 
 /** Whether an object is looked for by its name. @param {URL} url */

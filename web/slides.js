@@ -66,10 +66,12 @@ export class SlideSession {
     if (source === "whole") return "whole";
     const { head, length, lengths } = source;
     const isTooLarge = length > MAX_IMAGE_BYTES;
-    if (!isTiff(head) && !isDicom(head)) {
-      const foreign = isTooLarge ? this.session.foreignFormat(head, file.name) : undefined;
+    if (!isTiff(head)) {
+      const hasOwnReader = isDicom(head);
+      const isNamed = hasOwnReader || isTooLarge;
+      const foreign = isNamed ? this.session.foreignFormat(head, file.name) : undefined;
       if (foreign) throw new Error(foreign);
-      return null;
+      if (!hasOwnReader) return null;
     }
     /** @type {SlideFacts | null} */
     let facts;

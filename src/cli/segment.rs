@@ -219,7 +219,9 @@ pub(super) fn is_slide(path: &Path) -> bool {
     opened.is_ok_and(|reader| {
         let finest = &reader.slide.levels[0];
         let pixels = finest.width as u64 * finest.height as u64;
-        reader.slide.levels.len() > 1 || pixels > DecodeLimits::default().max_pixels
+        reader.slide.levels.len() > 1
+            || finest.is_mosaic()
+            || pixels > DecodeLimits::default().max_pixels
     })
 }
 

@@ -65,6 +65,19 @@ pub(super) fn is_one_slide(place: &str) -> bool {
     is_address(place) || is_folder_of_one(path) || !(path.is_dir() || is_list(place))
 }
 
+/// Name of the results of a slide: of the file without its ending, or of the folder. A list can
+/// state it again.
+fn own_name(place: &str) -> String {
+    let path = Path::new(place);
+    let is_named_by_folder = path.is_dir() && !has_ending(path, &["zarr"]);
+    let folder = path.file_name().filter(|_| is_named_by_folder);
+    let name = match folder {
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => slide_result_name(place),
+    };
+    name.trim().replace([':', '\\'], "_")
+}
+
 /// Whether a folder is one slide and not a folder of slides: an OME-Zarr, or a DICOM series.
 fn is_folder_of_one(path: &Path) -> bool {
     path.is_dir()
@@ -110,7 +123,7 @@ pub(super) fn slide_inputs(places: &[String], out: &Path) -> Result<SlideInputs>
     let mut inputs = SlideInputs::default();
     for place in places {
         if is_one_slide(place) {
-            inputs.all.push(SlideInput::of_place(place, slide_result_name(place)));
+            inputs.all.push(SlideInput::of_place(place, own_name(place)));
         } else if Path::new(place).is_dir() {
             inputs.add_folder(Path::new(place), out)?;
         } else {
@@ -137,7 +150,7 @@ pub(super) fn file_of_slide(folder: &Path, input: &SlideInput) -> Option<PathBuf
         .find(|file| file.is_file())
 }
 
-fn is_address(place: &str) -> bool {
+pub(super) fn is_address(place: &str) -> bool {
     place.starts_with("http://") || place.starts_with("https://")
 }
 
@@ -166,9 +179,22 @@ impl SlideInputs {
         let mut found = BTreeMap::new();
         // A DICOM series in a folder is a slide, under the name of its first file.
         let mut series_found = BTreeMap::new();
+        let mut visited = BTreeSet::new();
         while let Some((at, prefix, depth)) = open.pop() {
-            let entries = std::fs::read_dir(&at)
-                .map_err(|e| Error::io("The folder cannot be read", e).at(&at))?;
+            // A link may lead back.
+            if !visited.insert(at.canonicalize().unwrap_or_else(|_| at.clone())) {
+                continue;
+            }
+            let entries = match std::fs::read_dir(&at) {
+                Ok(entries) => entries,
+                Err(e) if depth == 0 => {
+                    return Err(Error::io("The folder cannot be read", e).at(&at));
+                }
+                Err(e) => {
+                    self.notes.note(format!("The folder {} cannot be read: {e}", at.display()));
+                    continue;
+                }
+            };
             for entry in entries {
                 let entry = entry.map_err(|e| Error::io("The folder cannot be read", e).at(&at))?;
                 let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
@@ -192,7 +218,7 @@ impl SlideInputs {
                 match file_kind(&path) {
                     FileKind::Slide => {
                         let place = path.to_string_lossy().into_owned();
-                        let result = format!("{prefix}{}", slide_result_name(&place));
+                        let result = format!("{prefix}{}", own_name(&place));
                         found.insert(format!("{prefix}{name}"), (place, result));
                     }
                     FileKind::Picture => pictures.push(name),
@@ -202,7 +228,7 @@ impl SlideInputs {
         }
         for ((prefix, _), path) in series_found {
             let place = path.to_string_lossy().into_owned();
-            let result = format!("{prefix}{}", slide_result_name(&place));
+            let result = format!("{prefix}{}", own_name(&place));
             found.insert(result.clone(), (place, result));
         }
         for (place, name) in found.into_values() {
@@ -343,7 +369,7 @@ fn read_list(file: &Path, inputs: &mut Vec<SlideInput>) -> Result<Vec<String>> {
                      '..' that is no absolute path"
                 ))
             })?,
-            None => slide_result_name(&place),
+            None => own_name(&place),
         };
         let [inside, regions] = [columns.inside, columns.regions]
             .map(|column| field(column).map(|file| PathBuf::from(in_folder(file))));
@@ -399,6 +425,18 @@ mod tests {
     fn picture() -> Vec<u8> {
         let labels = Plane::filled(4, 1, 7u32);
         crate::raster::encode_labels_tiff(&labels).expect("TIFF")
+    }
+
+    #[test]
+    fn names_of_results_can_be_stated_again_in_a_list() {
+        let dir = tempfile::tempdir().expect("folder");
+        let series = dir.path().join("S24.001");
+        std::fs::create_dir(&series).expect("folder");
+        assert_eq!(own_name(&series.display().to_string()), "S24.001");
+        for (place, name) in [("scan 10:30.svs", "scan 10_30"), ("case 1 .svs", "case 1")] {
+            assert_eq!(own_name(place), name);
+            assert_eq!(result_path(name).as_deref(), Some(name));
+        }
     }
 
     #[test]

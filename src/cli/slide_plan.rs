@@ -8,7 +8,7 @@ use serde_json::json;
 use super::CommandOutcome;
 use super::output::Output;
 use super::output_files::check_outputs;
-use super::slide_inputs::{SlideInput, slide_inputs};
+use super::slide_inputs::{SlideInput, is_address, slide_inputs};
 use super::slide_run::check_files;
 use super::slide_segment::SlideSegmentArguments;
 use crate::error::{Error, Result, counted};
@@ -18,6 +18,7 @@ use crate::whole_slide::SlideRegion;
 
 /// Name of the list of slides in the folder of results.
 const LIST_FILE: &str = "list.csv";
+const LIST_HEADER: &str = "slide,mpp,inside,regions,name";
 /// Comment of every Snakefile.
 const COMMENT: &str = "\
 # Made by `prunella slide plan`; run it with: snakemake --cores all --retries 2
@@ -46,8 +47,10 @@ pub(super) fn plan(arguments: &SlidePlanArguments, output: Output) -> Result<Com
     let a = &arguments.segment;
     let inputs = slide_inputs(&a.slides, &a.out)?;
     output.warnings(&inputs.notes);
-    check_files(a, &inputs)?;
+    check_files(a, &inputs, inputs.all.len())?;
     let [list, workflow] = [LIST_FILE, "Snakefile"].map(|name| a.out.join(name));
+    check_own(&list, LIST_HEADER)?;
+    check_own(&workflow, COMMENT.lines().next().unwrap_or_default())?;
     check_outputs(&[list.clone(), workflow.clone()], &inputs.lists)?;
     write_atomic(&list, list_text(&inputs.all).as_bytes())?;
     write_atomic(&workflow, snakefile(&inputs.all, &options(a))?.as_bytes())?;
@@ -59,15 +62,28 @@ pub(super) fn plan(arguments: &SlidePlanArguments, output: Output) -> Result<Com
     Ok(CommandOutcome::Done)
 }
 
+/// Refuses to replace a file that another program or a person wrote, by its first line.
+fn check_own(file: &Path, first_line: &str) -> Result<()> {
+    let Ok(text) = std::fs::read(file) else { return Ok(()) };
+    if text.is_empty() || text.starts_with(first_line.as_bytes()) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "A file that is not prunella's has the name of a part of the workflow and is not replaced; \
+         choose another folder",
+    )
+    .at(file))
+}
+
 /// A path that does not depend on where a job runs; addresses stay.
 fn absolute(path: &Path) -> String {
-    let is_address = path.to_str().is_some_and(|p| p.starts_with("http"));
+    let is_address = path.to_str().is_some_and(is_address);
     let found = if is_address { None } else { std::path::absolute(path).ok() };
     found.unwrap_or_else(|| path.to_path_buf()).to_string_lossy().into_owned()
 }
 
 fn list_text(slides: &[SlideInput]) -> String {
-    let mut text = "slide,mpp,inside,regions,name\n".to_owned();
+    let mut text = format!("{LIST_HEADER}\n");
     for slide in slides {
         let file = |path: &Option<PathBuf>| path.as_deref().map_or(String::new(), absolute);
         let fields = [

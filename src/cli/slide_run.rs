@@ -45,20 +45,21 @@ fn segment_many(
     output: Output,
 ) -> Result<CommandOutcome> {
     output.warnings(&inputs.notes);
-    check_files(a, &inputs)?;
+    let slides = inputs.all.len();
     if let Some(only) = &a.only {
         inputs.all.retain(|input| input.name == *only);
         if inputs.all.is_empty() {
             return Err(Error::invalid(format!("No slide's results are named '{only}'")));
         }
     }
+    check_files(a, &inputs, slides)?;
     let SlideInputs { all: slides, mut lists, .. } = inputs;
     let common = SlideCommon::new(a, Arc::new(Model::load(&a.model)?))?;
     lists.push(a.model.clone());
     let file = a.row.clone().unwrap_or_else(|| a.out.join(TABLE_FILE));
-    let table = SlideTable::open(file, &slides, &lists)?;
-    table.write()?;
     let segmenter = a.how.open(Arc::clone(&common.model), output)?;
+    let mut table = SlideTable::open(file, &slides, &lists)?;
+    table.write()?;
     let bar = output.bar(1, "slides");
     bar.set_message(format!("1 of {}", slides.len()));
     let state = RunState {
@@ -75,10 +76,20 @@ fn segment_many(
 }
 
 /// Refuses results that cannot be written or would overwrite each other or what the command reads.
-/// What concerns one slide alone is noted in the table when its turn comes.
-pub(super) fn check_files(a: &SlideSegmentArguments, inputs: &SlideInputs) -> Result<()> {
+/// What concerns one slide alone is noted in the table when its turn comes. `slides` is the number
+/// of all of the command, of which `inputs` may be a part.
+pub(super) fn check_files(
+    a: &SlideSegmentArguments,
+    inputs: &SlideInputs,
+    slides: usize,
+) -> Result<()> {
+    if a.region.is_some() && inputs.all.iter().any(|input| input.inside.is_some()) {
+        return Err(Error::invalid(
+            "--region and the column 'inside' of a list exclude each other; leave one out",
+        ));
+    }
     for (option, file) in [("inside", &a.inside), ("regions", &a.regions)] {
-        if inputs.all.len() > 1 && file.as_ref().is_some_and(|file| !file.is_dir()) {
+        if slides > 1 && file.as_ref().is_some_and(|file| !file.is_dir()) {
             return Err(Error::invalid(format!(
                 "Outlines of one slide do not fit several; give --{option} a folder that holds a \
                  file of the name of each slide, or a list of slides with the column '{option}'"
@@ -87,7 +98,7 @@ pub(super) fn check_files(a: &SlideSegmentArguments, inputs: &SlideInputs) -> Re
     }
     let mut read = inputs.lists.clone();
     read.push(a.model.clone());
-    let mut written = vec![a.out.join(TABLE_FILE)];
+    let mut written = vec![a.row.clone().unwrap_or_else(|| a.out.join(TABLE_FILE))];
     for input in &inputs.all {
         read.push(PathBuf::from(&input.place));
         read.extend(input.inside.clone());

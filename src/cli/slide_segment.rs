@@ -44,7 +44,7 @@ const MAX_TEXT_BYTES: u64 = 100_000_000;
 #[command(after_help = "Examples:
   prunella slide segment biopsy.svs --model models/open-small.safetensors --out result
   prunella slide segment biopsy.svs --model m.safetensors --region 12000,8000,4000,4000 --out result
-  prunella slide segment mosaic.tif --mpp 0.25 --model m.safetensors --out result \\\\
+  prunella slide segment mosaic.tif --mpp 0.25 --model m.safetensors --out result \\
       --inside annotations.geojson
   prunella slide segment slides/ --model models/open-small.safetensors --out result
   prunella slide segment list.csv --model models/open-small.safetensors --out result

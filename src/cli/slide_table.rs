@@ -1,6 +1,6 @@
 //! What a run over many slides came to: `slides.csv`, a row for each slide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
@@ -65,7 +65,8 @@ pub(super) struct SlideRow {
     pub state: SlideState,
     /// Name of its results, without ending.
     pub result: String,
-    /// Slide, model and settings as a hash, with the sizes of the results; empty unless it is done.
+    /// Slide, model and settings as a hash, with the sizes of the results, of the last run that
+    /// finished it; empty if none did.
     pub run: String,
 }
 
@@ -153,8 +154,19 @@ impl SlideTable {
         let mut rows = Vec::with_capacity(inputs.len());
         let mut earlier = Vec::with_capacity(inputs.len());
         for input in inputs {
-            rows.push(SlideRow::waiting(input));
-            earlier.push(found.remove(&result_key(&input.name)));
+            let before: Option<SlideRow> = found.remove(&result_key(&input.name));
+            let waiting = SlideRow::waiting(input);
+            // What an earlier run finished stays so, should this one end before its turn comes.
+            rows.push(match &before {
+                Some(row) => SlideRow {
+                    slide: waiting.slide,
+                    state: waiting.state,
+                    warnings: waiting.warnings,
+                    ..row.clone()
+                },
+                None => waiting,
+            });
+            earlier.push(before);
         }
         let others = order.iter().filter_map(|key| found.remove(key)).collect();
         Ok(Self { file, rows, earlier, others })
@@ -173,11 +185,21 @@ impl SlideTable {
     /// Takes over what the table said of a slide if it is finished by the run of this name.
     pub(super) fn take_finished(&mut self, slide: usize, run: &str) -> bool {
         let earlier = self.earlier.get(slide).and_then(Option::as_ref);
-        let finished = earlier.filter(|row| row.state == SlideState::Done && row.run == run);
+        let finished = earlier.filter(|row| !row.run.is_empty() && row.run == run);
         match (finished, self.rows.get_mut(slide)) {
             (Some(finished), Some(row)) => {
                 // The slide may lie in another place now.
-                *row = SlideRow { slide: row.slide.clone(), ..finished.clone() };
+                let warnings = match finished.state {
+                    SlideState::Done => finished.warnings.clone(),
+                    // Why a later run failed, whose cause is gone.
+                    SlideState::Failed | SlideState::Waiting => String::new(),
+                };
+                *row = SlideRow {
+                    slide: row.slide.clone(),
+                    state: SlideState::Done,
+                    warnings,
+                    ..finished.clone()
+                };
                 true
             }
             _ => false,
@@ -215,12 +237,26 @@ impl SlideTable {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn write(&self) -> Result<()> {
+    pub(super) fn write(&mut self) -> Result<()> {
+        self.take_others()?;
         let mut text = format!("{}\n", COLUMNS.join(","));
         for row in self.rows.iter().chain(&self.others) {
             text += &row.line();
         }
         write_atomic(&self.file, text.as_bytes())
+    }
+}
+
+impl SlideTable {
+    /// Takes over rows that another command wrote meanwhile.
+    fn take_others(&mut self) -> Result<()> {
+        let own: BTreeSet<String> = self.rows.iter().map(|row| result_key(&row.result)).collect();
+        let mut now = read_rows(&self.file).at(&self.file)?;
+        now.retain(|row| !own.contains(&result_key(&row.result)));
+        let known: BTreeSet<String> = now.iter().map(|row| result_key(&row.result)).collect();
+        self.others.retain(|row| !known.contains(&result_key(&row.result)));
+        self.others.extend(now);
+        Ok(())
     }
 }
 
@@ -285,6 +321,32 @@ mod tests {
         let text = std::fs::read_to_string(dir.path().join(TABLE_FILE)).expect("text");
         let states: Vec<_> = text.lines().map(|line| &line[..5]).collect();
         assert_eq!(states, ["slide", "c.svs", "A.svs", "b.svs"]);
+    }
+
+    #[test]
+    fn what_was_finished_is_known_after_runs_that_ended_early_or_failed() {
+        let dir = tempfile::tempdir().expect("folder");
+        let open = |names: &[&str]| {
+            SlideTable::open(dir.path().join(TABLE_FILE), &inputs(names), &[]).expect("table")
+        };
+        let mut first = open(&["a", "b"]);
+        for row in &mut first.rows {
+            (row.state, row.run, row.nuclei) = (SlideState::Done, "id".into(), Some(7));
+        }
+        first.write().expect("written");
+        // A run that ends before any slide's turn, and one whose regions cannot be read.
+        open(&["a", "b"]).write().expect("written");
+        let mut failed = open(&["a", "b"]);
+        failed.set_failed(0, &Error::malformed("The regions are broken"));
+        failed.write().expect("written");
+        // Another command with other slides meanwhile.
+        let mut other = open(&["c"]);
+        let mut last = open(&["a", "b"]);
+        assert!(last.take_finished(0, "id") && last.take_finished(1, "id"));
+        assert_eq!((last.rows[0].nuclei, last.rows[0].warnings.as_str()), (Some(7), ""));
+        other.write().expect("written");
+        last.write().expect("written");
+        assert_eq!(open(&[]).others.len(), 3, "rows of both commands stay");
     }
 
     #[test]

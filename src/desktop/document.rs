@@ -171,5 +171,7 @@ impl PixelSource for Document {
 
 fn is_slide(reader: &SlideReader) -> bool {
     let first = &reader.slide.levels[0];
-    reader.slide.levels.len() > 1 || first.width.saturating_mul(first.height) > MAX_IMAGE_PX
+    reader.slide.levels.len() > 1
+        || first.is_mosaic()
+        || first.width.saturating_mul(first.height) > MAX_IMAGE_PX
 }

@@ -42,7 +42,8 @@ impl FileList {
         }
         let total = all.len();
         all.retain(|file| {
-            has_picture_ending(Path::new(file)) || Path::new(file).is_dir() || is_zarr(file)
+            let path = Path::new(file);
+            has_picture_ending(path) && !path.is_dir() || is_slide_folder(path) || is_zarr(file)
         });
         all.sort();
         let others = match total - all.len() {

@@ -64,6 +64,8 @@ pub fn write_measured_regions(
     target: &mut dyn Write,
 ) -> Result<()> {
     let mut features = FeatureWriter::from_writer(target);
+    // In front of the features: by it the program knows its own file.
+    features.write_foreign_member("model", &format!("sha256:{model}")).map_err(write_error)?;
     for MeasuredOutline { outline, measurements } in regions {
         let mut feature = region_feature(outline, mpp_um);
         let measured: JsonObject =

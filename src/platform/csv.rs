@@ -4,6 +4,8 @@ use std::io::BufRead;
 
 use crate::error::{Error, Result};
 
+/// In front of UTF-8 text by some programs.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Longest record, bytes: a table without line ends is no table.
 const MAX_RECORD_BYTES: usize = 10_000_000;
 
@@ -57,6 +59,9 @@ impl<R: BufRead> CsvReader<R> {
             self.line.clear();
             if !self.read_line()? {
                 return Ok(false);
+            }
+            if self.line.starts_with(BYTE_ORDER_MARK) {
+                self.line.drain(..BYTE_ORDER_MARK.len());
             }
             // A field in quotes may hold line ends.
             let mut counted = 0;
@@ -165,6 +170,14 @@ mod tests {
         assert_eq!(records("", b',').expect("records"), Vec::<Vec<String>>::new());
         let record = CsvRecord { text: "ab".into(), ends: vec![1, 2] };
         assert_eq!([0, 1, 2, 7].map(|i| record.field(i)), ["a", "b", "", ""]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_field() {
+        assert_eq!(
+            records("\u{FEFF}\"slide\",\"mpp\"\n", b',').expect("records"),
+            [["slide", "mpp"]]
+        );
     }
 
     #[test]

@@ -208,7 +208,8 @@ impl RegionTable {
 
     /// mm² of square pixels.
     fn mm2(&self, px: f64) -> f64 {
-        px * (self.settings.mpp_um / 1000.0).powi(2)
+        // A sum of no areas is -0.
+        px * (self.settings.mpp_um / 1000.0).powi(2) + 0.0
     }
 
     fn density(&self, region: &MeasuredRegion, sums: &NucleusSums) -> Option<f64> {

@@ -14,6 +14,8 @@ const MAX_WINDOW: u64 = 32 << 20;
 const MAX_HEADER_BYTES: u64 = 256 << 20;
 /// Most bytes of a value that is a number, a name or a few of them.
 const MAX_VALUE_BYTES: u64 = 16 << 10;
+/// Most reads of a header: each costs a round, and one after another long value is hostile.
+const MAX_FILLS: usize = 2000;
 /// Deepest nesting of sequences.
 const MAX_DEPTH: usize = 24;
 /// Length of an element that ends with a delimiter.
@@ -60,8 +62,9 @@ pub(super) struct ElementReader<'a> {
     window_start: u64,
     /// Bytes of the next window.
     next_window: u64,
-    /// Bytes of all windows so far.
+    /// Bytes of all windows so far, and their number.
     read_bytes: u64,
+    fills: usize,
     /// Where the next element begins.
     at: u64,
     /// Where the file ends.
@@ -87,6 +90,7 @@ impl<'a> ElementReader<'a> {
             window_start: range.start,
             next_window: FIRST_WINDOW,
             read_bytes: 0,
+            fills: 0,
             at: range.start,
             end: range.end,
             depth: 0,
@@ -131,9 +135,10 @@ impl<'a> ElementReader<'a> {
         }
         let length = self.next_window.max(least).min(self.end - self.at);
         self.read_bytes += length;
-        if self.read_bytes > MAX_HEADER_BYTES {
+        self.fills += 1;
+        if self.read_bytes > MAX_HEADER_BYTES || self.fills > MAX_FILLS {
             return Err(Error::limit(format!(
-                "The header of the DICOM file has more than {} MB",
+                "The header of the DICOM file has more than {} MB or too many long values",
                 MAX_HEADER_BYTES >> 20
             ))
             .into());

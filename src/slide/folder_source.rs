@@ -57,7 +57,9 @@ struct SlideFile {
 pub fn is_slide_folder(path: &Path) -> bool {
     path.is_dir()
         && files_of(path).is_ok_and(|files| {
-            files.iter().any(|file| may_be_dicom(file) && dicom_file(file).is_some())
+            files
+                .iter()
+                .any(|file| may_be_dicom(file) && !matches!(dicom_file(file), Ok(None) | Err(_)))
         })
 }
 
@@ -79,7 +81,7 @@ pub(super) fn folder_source(folder: &Path) -> Result<FilesSource> {
     let mut files = Vec::new();
     let mut has_dicom = false;
     for path in files_of(folder)? {
-        let Some(source) = dicom_file(&path) else { continue };
+        let Some(source) = dicom_file(&path)? else { continue };
         has_dicom = true;
         if let Some(file) = slide_file(source) {
             files.push(file.source);
@@ -104,27 +106,29 @@ pub(super) fn folder_source(folder: &Path) -> Result<FilesSource> {
 /// # Errors
 /// Those of the disk.
 pub(super) fn series_source(path: &Path) -> Result<Option<FilesSource>> {
-    let Some(SlideFile { source, series }) = dicom_file(path).and_then(slide_file) else {
+    let Some(SlideFile { source, series }) = dicom_file(path)?.and_then(slide_file) else {
         return Ok(None);
     };
-    let mut files = vec![source];
     let folder = match path.parent() {
         Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
         Some(folder) => folder,
-        None => return Ok(Some(FilesSource { files })),
+        None => return Ok(Some(FilesSource { files: vec![source] })),
     };
+    let mut own = Some(source);
+    let mut files = Vec::new();
     // A series without a name has no other files; nor has one in a folder that cannot be listed.
     let others = if series.is_empty() { Vec::new() } else { files_of(folder).unwrap_or_default() };
     for other in others {
+        // All in the order of their names, whichever of them was given: the slide is the same one.
         if other.file_name() == path.file_name() {
-            continue;
-        }
-        if let Some(file) = dicom_file(&other).and_then(slide_file)
+            files.extend(own.take());
+        } else if let Some(file) = dicom_file(&other)?.and_then(slide_file)
             && file.series == series
         {
             files.push(file.source);
         }
     }
+    files.extend(own);
     check_count(files.len()).at(path)?;
     Ok(Some(FilesSource { files }))
 }
@@ -160,10 +164,22 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// A file that can be read and is DICOM.
-fn dicom_file(path: &Path) -> Option<FileSource> {
-    let source = FileSource::open(path).ok().filter(|source| source.len() >= FIRST_BYTES)?;
-    source.read(0..FIRST_BYTES).is_ok_and(|first| is_dicom(&first)).then_some(source)
+/// A file that is DICOM.
+///
+/// # Errors
+/// Those of the disk, for files with a name that DICOM files have: they may belong to the slide.
+fn dicom_file(path: &Path) -> Result<Option<FileSource>> {
+    let found = FileSource::open(path).and_then(|source| {
+        if source.len() < FIRST_BYTES || !is_dicom(&source.read(0..FIRST_BYTES)?) {
+            return Ok(None);
+        }
+        Ok(Some(source))
+    });
+    match found {
+        Err(error) if may_be_dicom(path) => Err(error),
+        Err(_) => Ok(None),
+        found => found,
+    }
 }
 
 /// A DICOM file that is a whole slide image. One whose header is broken may be one; opening the

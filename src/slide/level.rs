@@ -661,6 +661,11 @@ impl SlideLevel {
     }
 
     /// Where the tiles lie, if not in a grid.
+    /// Whether tiles overlap or lie apart, which readers of single pictures do not do.
+    pub(crate) fn is_mosaic(&self) -> bool {
+        self.mosaic().is_some()
+    }
+
     pub(super) fn mosaic(&self) -> Option<&Mosaic> {
         match self.planes.first().map(|plane| &plane.tiles) {
             Some(TileTable::Directory { mosaic, .. }) => mosaic.as_deref(),

@@ -224,7 +224,7 @@ impl RestartJpeg {
         let size = [height, self.tile_width()].map(|side| (side as u16).to_be_bytes());
         let stated = stream.get_mut(self.size_at..self.size_at + 4).ok_or_else(not_listed)?;
         stated.copy_from_slice(size.as_flattened());
-        let mut markers = 0;
+        let mut markers = 0_usize;
         for part in parts {
             let (before, part) =
                 part.split_at_checked(MARKER_BYTES as usize).ok_or_else(not_listed)?;
@@ -239,7 +239,7 @@ impl RestartJpeg {
         // The marker behind the last interval is not a restart: the JPEG ends there.
         if let [.., 0xFF, last @ RST0..=RST7] = &mut stream[..] {
             *last = EOI;
-            markers -= 1;
+            markers = markers.checked_sub(1).ok_or_else(not_listed)?;
         } else if !stream.ends_with(&[0xFF, EOI]) {
             stream.extend([0xFF, EOI]);
         }

@@ -13,7 +13,7 @@ const MAX_AXES: usize = 8;
 /// Longest side of an array.
 const MAX_SIDE: u64 = 1 << 32;
 /// Most decoded bytes of a chunk.
-const MAX_CHUNK_BYTES: u64 = 1 << 29;
+const MAX_CHUNK_BYTES: u64 = 1 << 28;
 /// Most chunks of a shard.
 const MAX_SHARD_CHUNKS: u64 = 1 << 20;
 /// Most compressions of a chunk.

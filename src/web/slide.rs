@@ -236,9 +236,13 @@ impl Session {
         let first = &slide.slide.levels[0];
         let pixels = first.width.saturating_mul(first.height);
         let is_one_picture = slide.slide.levels.len() == 1 && pixels <= MAX_IMAGE_PX;
-        let is_other_reader =
-            matches!(slide.slide.format, SlideFormat::Dicom | SlideFormat::OmeZarr);
-        if is_one_picture && !is_other_reader {
+        let format = slide.slide.format;
+        let is_picture_format = !first.is_mosaic()
+            && !matches!(
+                format,
+                SlideFormat::Dicom | SlideFormat::OmeZarr | SlideFormat::Hamamatsu
+            );
+        if is_one_picture && is_picture_format {
             return Ok(None);
         }
         let facts = json!({

@@ -472,6 +472,7 @@ test("a dropped folder gives a list of its images, and the other files are count
         const batches = [entries.slice(0, 2), entries.slice(2), []];
         return { readEntries: (take) => take(batches.shift() ?? []) };
       },
+      getFile: (inner, _, found, missing) => missing(),
     });
     const scans = folder("/scans", [
       file("/scans/field10.png"),
