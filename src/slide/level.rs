@@ -662,7 +662,8 @@ impl SlideLevel {
 
     /// Where the tiles lie, if not in a grid.
     /// Whether tiles overlap or lie apart, which readers of single pictures do not do.
-    pub(crate) fn is_mosaic(&self) -> bool {
+    #[must_use]
+    pub fn is_mosaic(&self) -> bool {
         self.mosaic().is_some()
     }
 
