@@ -117,7 +117,7 @@ fn measure_tiles(results: &mut Results, peer: &mut Peer, file: &Path, format: &s
     results.row(
         format!("a tile of {side} pixels, {format}: ours / openslide"),
         format!("{ratio:.2} ({ours:.2} / {theirs:.2} ms)"),
-        "≤ 1.5",
+        "≤ 1.0",
     );
 }
 
