@@ -474,9 +474,15 @@ export class Persistence {
     }
     const what = describeKept(record) || "its settings";
     const isOne = /^1 \w+$/.test(what);
-    const sentence = `Open ${name} again to go on: ${what} ${isOne ? "is" : "are"} kept.`;
+    const kept = `again to go on: ${what} ${isOne ? "is" : "are"} kept.`;
+    if (isZarrAddress(encodeURIComponent(name))) {
+      // A page can choose files, but a folder is dropped.
+      showStorageBar(`Drop the folder ${name} ${kept}`);
+      return;
+    }
+    const all = /\.(dcm|dicom)$/i.test(name) ? "all files of the slide of " : "";
     const run = () => this.#reopenByHand(record, image);
-    showStorageBar(sentence, { text: "Open", run });
+    showStorageBar(`Open ${all}${name} ${kept}`, { text: "Open", run });
   }
 
   /**

@@ -173,6 +173,11 @@ test("an OME-Zarr opens by address and as a folder, with the nuclei of the TIFF"
   await drop(dropped.page, { folder: { name: "case 7.ome.zarr", files } });
   await waitForImage(dropped.page, "case 7.ome.zarr");
   assert.deepEqual(await nuclei(dropped.page), expected);
+  await dropped.page.evaluate(() => globalThis.prunella.persistence.flush());
+  await dropped.page.reload();
+  await dropped.page.waitForSelector("#storage-bar:not([hidden])");
+  const advice = /Drop the folder case 7\.ome\.zarr again to go on/;
+  assert.match(await dropped.page.textContent("#storage-text"), advice);
   const broken = files.filter(([key]) => !key.endsWith("1/.zarray"));
   await drop(dropped.page, { folder: { name: "case 7.ome.zarr", files: broken } });
   await dropped.page.waitForSelector("#alert:not([hidden])");
