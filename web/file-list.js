@@ -2,6 +2,7 @@
 // `prunella serve`. A click opens one, and so do the buttons and keys for the previous and next.
 import { elements } from "./elements.js";
 import { formatCount } from "./format.js";
+import { superseded } from "./opener.js";
 
 /** @import { ImageSource } from "./opener.js" */
 /** @import { FileResult } from "./many-files.js" */
@@ -148,11 +149,6 @@ export class FileList {
     entry.result = result;
     this.setState(entry, "done");
   }
-}
-
-/** Another file was asked for meanwhile. */
-function superseded() {
-  return Object.assign(new Error("Cancelled."), { name: "AbortError" });
 }
 
 /** What is known of a file, beside its name. @param {FileEntry} entry */

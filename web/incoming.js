@@ -196,11 +196,13 @@ async function takeFolders(page, folders, files) {
   let others = entries.length;
   for (const one of grouped) {
     const { name } = one;
-    if ("files" in one) pictures.push(listedSlide(one));
-    else if (PICTURE.test(name)) {
+    if ("files" in one) {
+      pictures.push(listedSlide(one));
+      others -= one.files.length;
+    } else if (PICTURE.test(name)) {
       pictures.push({ name, find: async () => ({ name, blob: await one.find() }) });
-    } else continue;
-    others -= "files" in one ? one.files.length : 1;
+      others -= 1;
+    }
   }
   listed.push(...pictures);
   const rest = others > 0 ? `, and ${counted(others, "other file", "other files")}` : "";

@@ -1,6 +1,6 @@
 // The objects of an OME-Zarr: files of a folder that was dropped, or of a server. An object has a
 // key such as `0/zarr.json`; that there is none under a key is an answer, not an error.
-import { request, withAttempts } from "./source.js";
+import { FinalError, request, responseError, withAttempts } from "./source.js";
 
 /** Names of a Zarr's metadata, of version 3 and 2. */
 const METADATA = ["zarr.json", ".zattrs", ".zgroup"];
@@ -23,15 +23,19 @@ const MAX_FILES = 500_000;
 /** @typedef {{ lengths: number[], reader: (signal: AbortSignal) => ReadObject }} ObjectSource */
 /** @typedef {Map<string, File>} ObjectFiles files of a folder, by key */
 
+/** Whether a folder is a Zarr by its name. @param {string} name */
+export function isZarrName(name) {
+  return name.toLowerCase().endsWith(".zarr");
+}
+
 /** Whether an address is of a Zarr, or of a part of one. @param {string} address */
 export function isZarrAddress(address) {
-  const { pathname } = new URL(address, location.href);
-  return pathname.split("/").some((name) => name.toLowerCase().endsWith(".zarr"));
+  return new URL(address, location.href).pathname.split("/").some(isZarrName);
 }
 
 /** @param {FileSystemDirectoryEntry} folder */
 export async function isZarrFolder(folder) {
-  if (folder.name.toLowerCase().endsWith(".zarr")) return true;
+  if (isZarrName(folder.name)) return true;
   const has = (/** @type {string} */ name) =>
     new Promise((resolve) => {
       folder.getFile(name, {}, () => resolve(true), () => resolve(false));
@@ -148,9 +152,12 @@ async function fetchObject(url, part, start, end, signal) {
   // Object stores that list nothing say 403 where there is nothing. Of pixels it may as well mean
   // that the permission ended.
   if (response.status === 403 && isMetadata(url)) return null;
-  if (!response.ok) throw new Error(`${url.host} sends no part of the slide (${response.status}).`);
+  if (!response.ok) {
+    const sentence = `${url.host} sends no part of the slide (${response.status}).`;
+    throw responseError(response, sentence);
+  }
   if (part !== "whole" && response.status !== 206) {
-    throw new Error(
+    throw new FinalError(
       `${url.host} sends only whole files. Put the slide on a server that answers range requests.`,
     );
   }

@@ -31,7 +31,7 @@ function asError(error) {
 }
 
 /** An error that is not shown: another request came first. */
-function superseded() {
+export function superseded() {
   return Object.assign(new Error("Cancelled."), { name: "AbortError" });
 }
 

@@ -7,7 +7,7 @@ import { SAMPLE_FINGERPRINT, fingerprintOfFile, fingerprintOfPieces } from "./fi
 import { formatBytes, formatCount } from "./format.js";
 import { chooseFiles } from "./incoming.js";
 import { MAIN } from "./slots.js";
-import { identityOf, isZarrAddress } from "./objects.js";
+import { identityOf, isZarrAddress, isZarrName } from "./objects.js";
 import { openUrl } from "./source.js";
 import { hideStorageBar, showStorageBar } from "./storage-bar.js";
 import { DeviceStorage, MAX_IMAGE_COPY_BYTES, StorageError } from "./storage.js";
@@ -475,7 +475,7 @@ export class Persistence {
     const what = describeKept(record) || "its settings";
     const isOne = /^1 \w+$/.test(what);
     const kept = `again to go on: ${what} ${isOne ? "is" : "are"} kept.`;
-    if (isZarrAddress(encodeURIComponent(name))) {
+    if (isZarrName(name)) {
       // A page can choose files, but a folder is dropped.
       showStorageBar(`Drop the folder ${name} ${kept}`);
       return;

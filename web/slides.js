@@ -66,13 +66,13 @@ export class SlideSession {
     if (source === "whole") return "whole";
     const { head, length, lengths } = source;
     const isTooLarge = length > MAX_IMAGE_BYTES;
-    if (!isTiff(head)) {
-      const hasOwnReader = isDicom(head);
-      const isNamed = hasOwnReader || isTooLarge;
-      const foreign = isNamed ? this.session.foreignFormat(head, file.name) : undefined;
+    // Of other files than slides the image reader says what they are, if it can hold them.
+    const isSlide = isTiff(head) || isDicom(head);
+    if (!isTiff(head) && (isDicom(head) || isTooLarge)) {
+      const foreign = this.session.foreignFormat(head, file.name);
       if (foreign) throw new Error(foreign);
-      if (!hasOwnReader) return null;
     }
+    if (!isSlide) return null;
     /** @type {SlideFacts | null} */
     let facts;
     try {

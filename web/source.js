@@ -175,6 +175,19 @@ function fetchRange(file, start, end, signal) {
   return withAttempts(signal, () => fetchRangeOnce(file, start, end, signal));
 }
 
+/** An error for which further attempts do not help. */
+export class FinalError extends Error {}
+
+/**
+ * The error for a response without what was asked for. A server may be too busy for now.
+ * @param {Response} response
+ * @param {string} sentence
+ */
+export function responseError({ status }, sentence) {
+  const mayPass = status >= 500 || status === 429;
+  return mayPass ? new Error(sentence) : new FinalError(sentence);
+}
+
 /**
  * Repeats what fails, after pauses.
  * @template T
@@ -190,7 +203,7 @@ export async function withAttempts(signal, work) {
     try {
       return await work();
     } catch (error) {
-      if (signal.aborted || error instanceof ChangedFileError) throw error;
+      if (signal.aborted || error instanceof FinalError) throw error;
       lastError = error;
     }
   }
@@ -202,9 +215,6 @@ function pause(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** Further attempts do not help. */
-class ChangedFileError extends Error {}
-
 /**
  * @param {RemoteFile} file
  * @param {number} start
@@ -214,12 +224,13 @@ class ChangedFileError extends Error {}
 async function fetchRangeOnce({ url, length, version }, start, end, signal) {
   const response = await requestRange(url, start, end, signal);
   if (response.status !== 206) {
-    throw new Error(`${url.host} no longer sends ranges of the slide (${response.status}).`);
+    const sentence = `${url.host} no longer sends ranges of the slide (${response.status}).`;
+    throw responseError(response, sentence);
   }
   const range = contentRange(response);
   const isOther = range && range.length !== length;
   if (isOther || isOtherVersion(versionOf(response), version)) {
-    throw new ChangedFileError(
+    throw new FinalError(
       `The slide at ${url.host} has changed since it was opened. Open it again.`,
     );
   }

@@ -59,7 +59,7 @@ pub fn is_slide_folder(path: &Path) -> bool {
         && files_of(path).is_ok_and(|files| {
             files
                 .iter()
-                .any(|file| may_be_dicom(file) && !matches!(dicom_file(file), Ok(None) | Err(_)))
+                .any(|file| may_be_dicom(file) && matches!(dicom_file(file), Ok(Some(_))))
         })
 }
 
