@@ -10,7 +10,7 @@ use super::output_files::check_outputs;
 use super::slide_inputs::{SlideInput, result_key};
 use super::slide_segment::SlideResult;
 use crate::error::{Error, ErrorContext as _, Result, Warnings};
-use crate::platform::{CsvReader, CsvRecord, csv_field, write_atomic};
+use crate::platform::{CsvReader, CsvRecord, csv_text, without_apostrophe, write_atomic};
 
 /// Name of the table in the folder of results.
 pub(super) const TABLE_FILE: &str = "slides.csv";
@@ -90,22 +90,22 @@ impl SlideRow {
             value.map_or(String::new(), |value| format!("{value:.digits$}"))
         };
         let fields = [
-            self.slide.clone(),
+            csv_text(&self.slide),
             self.nuclei.map_or(String::new(), |count| count.to_string()),
             number(self.tissue_mm2, 4),
             number(self.nuclei_per_mm2, 2),
             number(self.seconds, 1),
-            self.warnings.clone(),
+            csv_text(&self.warnings),
             self.state.name().to_owned(),
-            self.result.clone(),
+            csv_text(&self.result),
             self.run.clone(),
         ];
-        fields.map(|field| csv_field(&field)).join(",") + "\n"
+        fields.join(",") + "\n"
     }
 
     /// None for a row that this program did not write.
     fn read(record: &CsvRecord) -> Option<Self> {
-        let mut fields = record.fields().map(str::to_owned);
+        let mut fields = record.fields().map(|field| without_apostrophe(field).to_owned());
         let mut next = || fields.next();
         let number = |text: &str| if text.is_empty() { None } else { text.parse().ok() };
         Some(Self {

@@ -133,7 +133,23 @@ impl<R: BufRead> CsvReader<R> {
     }
 }
 
-/// A text as a field of a table with commas.
+/// First characters by which a spreadsheet takes a text for a formula.
+const FORMULA_STARTS: [char; 5] = ['=', '+', '-', '@', '\t'];
+
+/// A text of other people as a field of a table with commas: what a spreadsheet would take for a
+/// formula gets an apostrophe.
+#[must_use]
+pub fn csv_text(text: &str) -> String {
+    if text.starts_with(FORMULA_STARTS) { csv_field(&format!("'{text}")) } else { csv_field(text) }
+}
+
+/// The text of a field that [`csv_text`] wrote.
+#[must_use]
+pub fn without_apostrophe(field: &str) -> &str {
+    field.strip_prefix('\'').filter(|text| text.starts_with(FORMULA_STARTS)).unwrap_or(field)
+}
+
+/// A text as a field of a table with commas (RFC 4180).
 #[must_use]
 pub fn csv_field(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
@@ -170,6 +186,15 @@ mod tests {
         assert_eq!(records("", b',').expect("records"), Vec::<Vec<String>>::new());
         let record = CsvRecord { text: "ab".into(), ends: vec![1, 2] };
         assert_eq!([0, 1, 2, 7].map(|i| record.field(i)), ["a", "b", "", ""]);
+    }
+
+    #[test]
+    fn formulas_become_text_and_come_back() {
+        for (text, field) in [("=1+1", "'=1+1"), ("-a,b", "\"'-a,b\""), ("'quoted", "'quoted")] {
+            assert_eq!(csv_text(text), field);
+            let read = records(&format!("{field}\n"), b',').expect("records");
+            assert_eq!(without_apostrophe(&read[0][0]), text);
+        }
     }
 
     #[test]

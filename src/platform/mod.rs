@@ -4,12 +4,11 @@
 
 pub(crate) mod packed_bytes;
 
-#[cfg(not(target_arch = "wasm32"))]
 mod csv;
+pub use csv::{CsvReader, CsvRecord, csv_field, csv_text, without_apostrophe};
+
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
-#[cfg(not(target_arch = "wasm32"))]
-pub use csv::{CsvReader, CsvRecord, csv_field};
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::{
     check_writable, composed, file_identity, for_each_index, for_each_part, map_parts, name_key,

@@ -8,6 +8,7 @@ use super::nuclei::{ReviewCounts, ReviewedNuclei};
 use crate::dataset::SparseLabels;
 use crate::error::Result;
 use crate::outlines::{Outline, OutlineKind, Outlines, read_outlines, write_regions};
+use crate::platform::csv_text;
 use crate::raster::{Point, Polygon, Ring, polygon_area, polygons_hold};
 use crate::slide::SlideBounds;
 
@@ -230,17 +231,6 @@ impl RegionCounts {
     }
 }
 
-/// A text as a field of CSV (RFC 4180). What a spreadsheet would take for a formula gets an
-/// apostrophe.
-pub(super) fn csv_text(text: &str) -> String {
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\t']);
-    let text = if is_formula { format!("'{text}") } else { text.to_owned() };
-    if text.contains([',', '"', '\n', '\r']) {
-        return format!("\"{}\"", text.replace('"', "\"\""));
-    }
-    text
-}
-
 /// The regions of a file of outlines, and what else it holds.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -422,7 +412,6 @@ mod tests {
         assert_eq!(lines[1], "left,0.002500,0.002500,2,800.0000,0.0128,0,1,1");
         assert!(lines[2].starts_with("\"a, \"\"b\"\"\",0.010000,0.005000,3,"), "{}", lines[2]);
         assert!(RegionCounts::csv(&all, None).starts_with("region,area_px,segmented_px,"));
-        assert_eq!(csv_text("=1+1"), "'=1+1");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 
 use std::io::BufRead;
 
-use super::region::{NamedRegion, RegionFile, area, clipped, csv_text};
+use super::region::{NamedRegion, RegionFile, area, clipped};
 use crate::error::{Error, Result};
 use crate::instances::{NucleusTable, TableNucleus};
 use crate::outlines::{MeasuredOutline, Outline, common_part, united, write_measured_regions};
+use crate::platform::csv_text;
 use crate::raster::{Polygon, PolygonIndex};
 use crate::slide::SlideBounds;
 

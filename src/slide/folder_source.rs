@@ -57,9 +57,7 @@ struct SlideFile {
 pub fn is_slide_folder(path: &Path) -> bool {
     path.is_dir()
         && files_of(path).is_ok_and(|files| {
-            files
-                .iter()
-                .any(|file| may_be_dicom(file) && matches!(dicom_file(file), Ok(Some(_))))
+            files.iter().any(|file| may_be_dicom(file) && matches!(dicom_file(file), Ok(Some(_))))
         })
 }
 
